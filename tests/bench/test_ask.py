@@ -77,7 +77,7 @@ def times() -> Any:
     return replicates("r", {case("keras"): 2e-3, case("while_loop"): 1e-3})
 
 
-def test_results_at_hand_answer_at_once_and_name_the_option_that_measures_again(
+def test_ask_with_available_results_answers_and_names_again(
     here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "results", times())
@@ -89,7 +89,7 @@ def test_results_at_hand_answer_at_once_and_name_the_option_that_measures_again(
     assert lines[-1].endswith("--again measures it again.")
 
 
-def test_what_is_not_at_hand_is_measured_into_the_results_folder_and_then_answered(
+def test_ask_without_results_measures_and_then_answers(
     here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
@@ -144,13 +144,13 @@ def measuring(
     return found
 
 
-def test_results_that_lack_a_backend_are_measured_again(measuring: Measuring) -> None:
+def test_ask_with_results_that_lack_a_backend_measures_again(measuring: Measuring) -> None:
     save(measuring.folder, times())
     assert ask.main([*SHAPE[:-2]]) == 0  # the usual backends, more than the two
     assert len(measuring.commands) == 1
 
 
-def test_results_that_are_invalid_are_measured_again(
+def test_ask_with_invalid_results_measures_again(
     measuring: Measuring, capsys: pytest.CaptureFixture[str]
 ) -> None:
     busy = disturbed(times(), 12)
@@ -162,13 +162,13 @@ def test_results_that_are_invalid_are_measured_again(
     assert "Do not rely on it yet" in capsys.readouterr().out
 
 
-def test_advice_in_an_answer_names_options_of_ask() -> None:
+def test_worded_for_ask_names_options_of_ask() -> None:
     assert worded_for_ask("give it more time: --seconds TIME") == (
         "give it more time: --budget TIME --again"
     )
 
 
-def test_busy_machine_is_named_and_waited_for(
+def test_ask_on_a_busy_machine_names_what_runs_and_waits(
     measuring: Measuring, machine: BusyMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.others, machine.until = 1.5, 7.0
@@ -180,7 +180,7 @@ def test_busy_machine_is_named_and_waited_for(
     assert measuring.budgets == [100 - 10 - ask.ANSWERING]
 
 
-def test_machine_that_stays_busy_is_measured_after_a_quarter_of_the_time(
+def test_ask_on_a_machine_that_stays_busy_waits_a_quarter(
     measuring: Measuring, machine: BusyMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.others, machine.until = 1.5, 1e9
@@ -191,7 +191,7 @@ def test_machine_that_stays_busy_is_measured_after_a_quarter_of_the_time(
     assert 100 - 25 - ask.ANSWERING <= measuring.budgets[0] < 100
 
 
-def test_layers_of_a_model_share_the_time_of_the_command(
+def test_ask_of_a_model_shares_the_budget_among_layers(
     measuring: Measuring, tmp_path: Path, machine: BusyMachine
 ) -> None:
     shape = [None, 20, 8]
@@ -204,7 +204,7 @@ def test_layers_of_a_model_share_the_time_of_the_command(
     assert min(measuring.budgets) > 25
 
 
-def test_no_answer_is_an_exit_code_of_its_own(
+def test_ask_without_an_answer_exits_with_1(
     here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 0)
@@ -221,7 +221,7 @@ def test_ask_ends_with_bad_input_where_bench_run_refuses_its_suite(
     assert ask.main(SHAPE) == 2
 
 
-def test_named_results_answer_for_their_machine_and_nothing_is_measured(
+def test_ask_with_paths_answers_from_them_and_measures_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
@@ -231,7 +231,7 @@ def test_named_results_answer_for_their_machine_and_nothing_is_measured(
     assert "these results have fewer than two backends" in " ".join(capsys.readouterr().out.split())
 
 
-def test_every_layer_of_a_model_is_queried_once(
+def test_ask_of_a_model_answers_equal_layers_once(
     here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "results", times())
@@ -257,7 +257,7 @@ def test_every_layer_of_a_model_is_queried_once(
         (["--batch", "4", "--steps", "20", "--model", "m.keras"], "m.keras: there is no such file"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused_in_a_line(
+def test_ask_with_bad_input_prints_one_line(
     given: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "theirs").mkdir()
@@ -269,7 +269,7 @@ def test_a_question_that_makes_no_sense_is_refused_in_a_line(
     assert error.count("\n") == 1
 
 
-def test_two_backends_are_measured_and_the_answer_is_reported(tmp_path: Path) -> None:
+def test_ask_measures_two_backends_and_prints_the_answer(tmp_path: Path) -> None:
     """The whole way, with two backends that are there without a framework."""
     twin = "from lstm_impl.backends.others.numpy_loop import NumPyLoop\n"
     twin += "class Twin(NumPyLoop):\n    strategy = 'twin'\n"

@@ -49,7 +49,7 @@ def shown(found: Diagnosis, encoding: str = "utf-8") -> str:
     return file.buffer.getvalue().decode(encoding)
 
 
-def test_each_backend_is_a_row_and_each_reason_is_reported_once() -> None:
+def test_show_prints_each_backend_and_each_reason_once() -> None:
     text = shown(diagnosis())
     rows = {line.split()[0]: line for line in text.splitlines() if line.startswith("  loop")}
     assert "✓" in rows["loop"]
@@ -59,7 +59,7 @@ def test_each_backend_is_a_row_and_each_reason_is_reported_once() -> None:
     assert "pip install 'imaginary[cuda]'" in text
 
 
-def test_versions_problems_and_findings_are_shown_as_they_are_written() -> None:
+def test_show_prints_versions_problems_and_findings() -> None:
     text = shown(diagnosis(RecordedReason("busy", "others keep it [red]busy", "end them")))
     assert "others keep it [red]busy" in text
     assert "do: end them" in text
@@ -73,7 +73,7 @@ def test_versions_problems_and_findings_are_shown_as_they_are_written() -> None:
     ("requested", "code"),
     [((), 0), (("cpu", "gpu:0"), 1), (("gpu:0",), 1), (("cpu",), 0)],
 )
-def test_exit_code_says_whether_there_is_something_to_choose(
+def test_doctor_exit_code_depends_on_available_backends(
     requested: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diagnose(names: list[str], backends: object) -> Diagnosis:
@@ -103,7 +103,7 @@ importlib.machinery.PathFinder.find_spec = classmethod(
         (["--device", "tpu:0"], "'tpu:0' is no device"),
     ],
 )
-def test_what_does_not_exist_is_one_line_and_exit_code_2(
+def test_doctor_with_unknown_names_prints_one_line(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert doctor.main(arguments) == 2
@@ -113,7 +113,7 @@ def test_what_does_not_exist_is_one_line_and_exit_code_2(
     assert said.out == ""
 
 
-def test_the_json_form_holds_all_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_json_holds_everything_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--backends", "numpy", "--device", "cpu", "--format", "json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert data["schema"] == 1
@@ -126,7 +126,7 @@ def test_the_json_form_holds_all_that_is_shown(capsys: pytest.CaptureFixture[str
     assert isinstance(data["findings"], list)
 
 
-def test_it_works_with_no_framework_installed_and_says_what_to_install(tmp_path: Path) -> None:
+def test_doctor_without_frameworks_names_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(BLOCK.format(names=FRAMEWORKS))
     done = subprocess.run(
         [sys.executable, "-m", "bench.doctor", "--device", "cpu"],

@@ -106,7 +106,7 @@ def test_run_with_a_module_that_is_late_ends_it_with_its_children(proof: Proof) 
         ("def test_other(): assert 1 == 2\n", 0, ""),
     ],
 )
-def test_the_projects_own_tests_for_a_gpu_are_run_and_count(
+def test_run_tests_counts_failures_of_tests_for_a_gpu(
     code: str, verdict: int, message: str, proof: Proof, tmp_path: Path
 ) -> None:
     (tmp_path / "tests").mkdir()
@@ -128,7 +128,7 @@ def members(archive: Path) -> dict[str, str]:
         }
 
 
-def test_where_all_is_right_one_archive_holds_results_logs_and_the_machine(tmp_path: Path) -> None:
+def test_gpu_proof_writes_one_archive_of_results_and_logs(tmp_path: Path) -> None:
     """Everything run once, as a user would run it where there is a GPU."""
     output = tmp_path / "results"
     code = (
@@ -167,7 +167,7 @@ def test_where_all_is_right_one_archive_holds_results_logs_and_the_machine(tmp_p
     assert len(list(output.iterdir())) == 2
 
 
-def test_ctrl_c_leaves_an_archive_of_what_was_found(
+def test_gpu_proof_interrupted_writes_its_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(proof: Proof, *rest: object) -> None:
@@ -183,7 +183,7 @@ def test_ctrl_c_leaves_an_archive_of_what_was_found(
     assert files["summary.txt"].startswith("INTERRUPTED")
 
 
-def test_during_another_run_it_says_which_measures_and_proves_nothing(
+def test_gpu_proof_during_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(devices, "explain_missing", lambda device: "")
@@ -196,7 +196,7 @@ def test_during_another_run_it_says_which_measures_and_proves_nothing(
     assert "another; run this again when it has ended" in error
 
 
-def test_without_a_gpu_it_says_so_in_one_line_and_exits_with_3(
+def test_gpu_proof_without_a_gpu_exits_with_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(devices, "gpu_facts", lambda: devices.GpuFacts())
@@ -216,7 +216,7 @@ def test_without_a_gpu_it_says_so_in_one_line_and_exits_with_3(
         (["--device", "cpu", "--output", "{file}/results"], "Not a directory"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_gpu_proof_with_bad_input_prints_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -229,7 +229,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("seconds", ["nan", "-1", "soon", "inf"])
-def test_a_time_that_is_none_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpu_proof_with_a_bad_time_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         gpu_proof.main([f"--seconds={seconds}"])
     assert stopped.value.code == 2

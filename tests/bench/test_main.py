@@ -16,7 +16,7 @@ from tools.packages import COMMANDS as BESIDE
 NO_COMMANDS = {"__init__", "__main__", "plugin", "bench_cases"}
 
 
-def test_every_command_stands_under_its_question(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_lists_every_command_under_its_question(capsys: pytest.CaptureFixture[str]) -> None:
     listed = [name for answers in COMMANDS.values() for name in answers]
     there = {path.stem for name, path in modules().items() if package_of(name) == BESIDE}
     there |= {path.parent.name for path in BENCH.glob("*/__main__.py")}
@@ -28,7 +28,7 @@ def test_every_command_stands_under_its_question(capsys: pytest.CaptureFixture[s
         assert (BENCH / f"{name}.py").exists() or (BENCH / name / "__main__.py").exists()
 
 
-def test_lstm_bench_hands_the_command_its_words_and_returns_its_exit_code(
+def test_lstm_bench_passes_arguments_and_returns_the_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(tmp_path / "nowhere.json")]) == 2
@@ -37,7 +37,7 @@ def test_lstm_bench_hands_the_command_its_words_and_returns_its_exit_code(
     assert capsys.readouterr().out.startswith("session,")
 
 
-def test_lstm_bench_of_an_unknown_command_names_those_that_there_are(
+def test_lstm_bench_with_an_unknown_command_names_the_known(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -56,19 +56,19 @@ def unseen(case: Case) -> Unmeasured:
         ("sleeps", SMALL, "waiting"),
     ],
 )
-def test_a_profile_says_the_same_as_the_roofs(
+def test_profiled_bound_agrees_with_the_roofs(
     backend: str, shape: tuple[LSTMSpec, Workload], kind: str
 ) -> None:
     assert seen(backend, shape).bound.kind == kind
 
 
-def test_one_that_copies_is_known_by_its_profile() -> None:
+def test_profiled_backend_that_copies_is_bound_by_copies() -> None:
     found = seen("copies", LARGE)
     assert found.bound.kind == "copies"
     assert bound_words(found.bound, found.figures).startswith("bound by copies: ")
 
 
-def test_the_time_of_a_step_is_the_median_of_some_that_nobody_watched(
+def test_profiled_step_time_is_the_median_without_profiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = {3: 10.0}
@@ -87,7 +87,7 @@ def test_the_time_of_a_step_is_the_median_of_some_that_nobody_watched(
     assert found.seconds * FEWEST_CALLS > SECONDS
 
 
-def test_what_cannot_be_profiled_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profiled_case_that_cannot_run_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unseen(Case("numpy", *SMALL)).reason == "numpy: no profiler of numpy is known here"
     assert "no gpu:77" in unseen(replace(Case("modelled", *SMALL), device="gpu:77")).reason
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_profiled_says_why(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("error", "outcome"), [(UnsupportedError("no"), "refused"), (ValueError("no"), "failed")]
 )
-def test_whatever_a_profiler_raises_is_reported(
+def test_profiled_with_an_error_of_the_profiler_reports_it(
     error: Exception, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(model: ModelledModel, workload: Workload) -> Profile:
@@ -131,7 +131,7 @@ def found(*events: Event) -> Profiled:
     return Profiled(CASE, Profile("a profiler", events), 0.9, BOUND, {})
 
 
-def test_the_sentence_the_operators_and_the_timeline_are_reported(
+def test_write_prints_bound_operators_and_timeline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "timeline.json"
@@ -146,7 +146,7 @@ def test_the_sentence_the_operators_and_the_timeline_are_reported(
     assert len([each for each in data["traceEvents"] if each["ph"] == "X"]) == len(EVENTS)
 
 
-def test_data_has_every_operator_s_own_time(
+def test_write_csv_has_the_own_time_of_every_operator(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(found(*EVENTS), tmp_path / "timeline.json", "csv")
@@ -161,7 +161,7 @@ def test_data_has_every_operator_s_own_time(
     assert float(rows[0]["seconds"]) == pytest.approx(0.5)
 
 
-def test_of_many_operators_a_table_has_those_that_take_longest_and_csv_all(
+def test_write_with_many_operators_shortens_the_table_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     many = [Event(f"op{n}", float(n), 0.1 + 0.01 * n, "main") for n in range(MOST + 3)]
@@ -174,7 +174,7 @@ def test_of_many_operators_a_table_has_those_that_take_longest_and_csv_all(
     assert len(capsys.readouterr().out.splitlines()) == 1 + MOST + 3
 
 
-def test_each_operator_is_a_complete_event_on_its_track() -> None:
+def test_trace_has_a_complete_event_for_each_operator() -> None:
     events = (
         Event("MatMul", 100.5, 0.25, "thread 7", "while/body/MatMul:MatMul"),
         Event("While", 100.0, 1.0, "thread 7"),
@@ -199,7 +199,7 @@ def test_each_operator_is_a_complete_event_on_its_track() -> None:
 CASE_ID = CASE.id
 
 
-def test_command_writes_the_table_and_the_timeline(
+def test_profile_command_writes_table_and_timeline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profile, "profiled", lambda case: found(*EVENTS))
@@ -211,7 +211,7 @@ def test_command_writes_the_table_and_the_timeline(
     assert "error: " in capsys.readouterr().err
 
 
-def test_command_without_a_profiler_says_why_and_writes_no_file(
+def test_profile_command_without_a_profiler_writes_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "numpy: no profiler of numpy is known here"

@@ -204,7 +204,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(place, done)
 
 
-def test_a_suite_is_measured_in_fresh_processes_of_one_session(twice: Ran) -> None:
+def test_run_measures_a_suite_in_fresh_processes_of_one_session(twice: Ran) -> None:
     place, done = twice.place, twice.done
     found = place.measurements
     assert len(found) == 6
@@ -227,7 +227,7 @@ def test_a_suite_is_measured_in_fresh_processes_of_one_session(twice: Ran) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
-def test_memory_is_measured_by_one_process_alone(twice: Ran) -> None:
+def test_run_measures_memory_in_one_process(twice: Ran) -> None:
     """Two start at the same time: which of them has begun its run first says nothing."""
     runs = {each.run.id: each.run.options["memory"] for each in twice.place.measurements}
     assert sorted(map(str, runs.values())) == ["off", "on"]
@@ -240,7 +240,7 @@ def test_memory_is_measured_by_one_process_alone(twice: Ran) -> None:
         assert isinstance(each.memory["seconds"], float)
 
 
-def test_what_is_too_large_and_memory_for_which_no_time_is_left_have_their_reasons(
+def test_run_of_cases_too_large_records_their_reasons(
     place: Place,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -258,7 +258,7 @@ def test_what_is_too_large_and_memory_for_which_no_time_is_left_have_their_reaso
         assert re.search(r"^  memory not known: no time was left .* \(1 case\)$", done.out, re.M)
 
 
-def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place) -> None:
+def test_run_with_hanging_and_crashing_cases_measures_the_rest(place: Place) -> None:
     place.backends("hanging", "segfault", "absent", "numpy")
     place.suite.write_text(place.suite.read_text().replace("[2, 3, 4]", "2"))
     place.an_hour_passes_when_one_hangs()
@@ -275,7 +275,7 @@ def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place)
     assert "  it is not installed; pip install it (1 case)" in done.out.splitlines()
 
 
-def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(
+def test_run_interrupted_keeps_results_and_resume_continues(
     place: Place,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -304,7 +304,7 @@ def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(
     assert "there is no unfinished session" in told.err
 
 
-def test_a_suite_may_be_called_as_the_files_of_what_was_learned(
+def test_run_of_a_suite_named_learning_measures_it(
     twice: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert len(twice.place.measurements) == 6
@@ -312,7 +312,7 @@ def test_a_suite_may_be_called_as_the_files_of_what_was_learned(
     assert "learning-rate on " in capsys.readouterr().out
 
 
-def test_the_second_run_on_a_machine_is_refused(
+def test_run_during_another_run_is_refused(
     place: Place,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -334,7 +334,7 @@ def test_the_second_run_on_a_machine_is_refused(
     assert (done.code, "; forced: both spoil each other" in done.out) == (MEASURED, True)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(
+def test_run_into_an_unwritable_folder_prints_one_line(
     place: Place, capsys: pytest.CaptureFixture[str], signals: None
 ) -> None:
     place.results.write_text("a file stands here")
@@ -347,7 +347,7 @@ def compact(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_finished(
+def test_run_on_a_full_disk_prints_one_line_and_keeps_results(
     twice: Ran,
     place: Place,
     capsys: pytest.CaptureFixture[str],
@@ -401,7 +401,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(
         (["smoke", "--suite", "quick"], "not allowed with"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_run_with_bad_input_prints_one_line(
     arguments: list[str],
     told: str,
     tmp_path: Path,
@@ -419,7 +419,7 @@ def test_bad_input_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_every_exit_code_is_in_the_help_and_in_the_docs() -> None:
+def test_exit_codes_are_in_help_and_docs() -> None:
     codes = [MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE]
     docs = (ROOT / "docs" / "running.md").read_text()
     for code in [*codes, INTERRUPTED]:

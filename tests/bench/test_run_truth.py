@@ -78,7 +78,7 @@ MOST_PROCESSES = 48
     # block: that adds to the tenth, by a few per cent of so short a step.
     [("numpy", "numpy_loop", "NumPyLoop", 0.0), ("while_loop", "while_loop", "WhileLoop", 0.05)],
 )
-def test_a_twin_is_not_distinguished_and_a_tenth_more_is_slower(
+def test_run_judges_a_twin_equal_and_a_tenth_more_slower(
     tmp_path: Path, strategy: str, module: str, base: str, waiting: float
 ) -> None:
     packages = tmp_path / "packages"

@@ -191,7 +191,7 @@ def is_of_this_machine(text: str) -> bool:
     return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
 
 
-def test_ray_that_is_started_here_hears_this_machine_alone_and_ends() -> None:
+def test_local_ray_listens_on_this_machine_only_and_ends() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LISTENING],
         cwd=ROOT,
@@ -209,7 +209,7 @@ def test_ray_that_is_started_here_hears_this_machine_alone_and_ends() -> None:
 
 
 @pytest.mark.slow
-def test_kinds_are_measured_separately_and_a_node_that_dies_costs_one_of_them_its_work(
+def test_run_on_cluster_with_a_node_that_dies_repeats_its_work_only(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     first = [nodes.lend("A100"), nodes.lend("A100")]
@@ -223,7 +223,7 @@ def test_kinds_are_measured_separately_and_a_node_that_dies_costs_one_of_them_it
 
 
 @pytest.mark.slow
-def test_a_fleet_that_was_stopped_goes_on_and_a_node_with_another_suite_is_reported(
+def test_resume_on_cluster_continues_and_names_nodes_with_another_suite(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "bench"

@@ -167,7 +167,7 @@ def looked(nodes: ClusterMachines, clock: Clock) -> list[ClusterMember]:
     return list(nodes.arrived())
 
 
-def test_a_node_is_reserved_as_a_whole_and_given_what_to_measure(
+def test_arrived_reserves_complete_nodes_and_sends_the_request(
     nodes: ClusterMachines, ray: Ray, clock: Clock
 ) -> None:
     ray.lend(1, Resources={"CPU": 4.0, "GPU": 2.0}, Labels={"ray.io/accelerator-type": "H100"})
@@ -194,7 +194,7 @@ def test_a_node_is_reserved_as_a_whole_and_given_what_to_measure(
     assert looked(nodes, clock) == []  # who is here does not come again
 
 
-def test_a_node_that_cannot_measure_is_left_out_for_good(
+def test_arrived_with_an_unsuitable_node_leaves_it_out_for_good(
     nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
 ) -> None:
     ray.answer = ("another version of the suite", None)
@@ -206,7 +206,7 @@ def test_a_node_that_cannot_measure_is_left_out_for_good(
     assert len(ray.actors) == 1
 
 
-def test_a_node_that_dies_is_tried_again_and_no_more_often_than_that(
+def test_arrived_with_a_dead_node_tries_it_a_limited_number_of_times(
     nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
 ) -> None:
     ray.answer = RayActorError("a\nThe actor died.")
@@ -218,7 +218,7 @@ def test_a_node_that_dies_is_tried_again_and_no_more_often_than_that(
 
 
 @pytest.mark.parametrize(("for_good", "again"), [(True, []), (False, ["node#000001"])])
-def test_a_member_that_is_given_up_may_come_once_more(
+def test_retire_unless_for_good_lets_a_node_return_once(
     nodes: ClusterMachines, ray: Ray, clock: Clock, for_good: bool, again: list[str]
 ) -> None:
     ray.lend(1)
@@ -230,7 +230,7 @@ def test_a_member_that_is_given_up_may_come_once_more(
     assert looked(nodes, clock) == []
 
 
-def test_the_first_node_is_waited_for_a_while_and_requested_ones_longer(
+def test_waiting_has_a_limit_for_first_and_for_requested_nodes(
     nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
 ) -> None:
     assert nodes.waiting
@@ -251,7 +251,7 @@ def test_the_first_node_is_waited_for_a_while_and_requested_ones_longer(
     assert names(looked(nodes, clock)) == ["node#000001"]
 
 
-def test_in_the_end_all_nodes_are_given_back(
+def test_close_releases_all_nodes(
     nodes: ClusterMachines, ray: Ray, clock: Clock
 ) -> None:
     for number in (1, 2):
@@ -288,7 +288,7 @@ THERE.cause = ValueError("no such method\nat all")
         (RayError("first\nsecond"), "first", False),
     ],
 )
-def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_reported(
+def test_answer_with_any_ray_error_raises_lost_error_with_its_cause(
     nodes: ClusterMachines, ray: Ray, clock: Clock, error: Exception, why: str, blame: bool
 ) -> None:
     ray.lend(1)
@@ -308,12 +308,12 @@ def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_reported
 @pytest.mark.parametrize(
     "address", ["smoke", "host", "host:", ":6379", "host:0", "host:99999", "host:x", "ray://x", " "]
 )
-def test_what_is_no_address_is_reported_in_a_line(address: str) -> None:
+def test_check_with_a_malformed_address_raises_usage_error(address: str) -> None:
     with pytest.raises(UsageError, match="is no address of a cluster: expected HOST:PORT"):
         cluster._check(address)
 
 
-def test_where_nobody_listens_it_does_not_wait() -> None:
+def test_check_where_nobody_listens_raises_usage_error_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -47,7 +47,7 @@ def ready(hand: Hand, text: bytes = SUITE, **changes: Any) -> tuple[str, Cluster
     return hand.ready(replace(NodeRequest("mine.toml", text, SuiteChoice()), **changes))
 
 
-def test_a_session_is_measured_through_a_hand_and_its_files_are_here(
+def test_hand_measures_a_session_and_returns_its_files(
     tmp_path: Path, hand: Hand
 ) -> None:
     problem, facts = ready(hand)
@@ -75,7 +75,7 @@ def test_a_session_is_measured_through_a_hand_and_its_files_are_here(
     assert not scratch.exists()
 
 
-def test_a_hand_says_that_another_run_measures_there(tmp_path: Path, hand: Hand) -> None:
+def test_hand_ready_during_another_run_returns_the_reason(tmp_path: Path, hand: Hand) -> None:
     assert ready(hand)[0] == ""
     with Hand() as second:
         problem, facts = ready(second)
@@ -84,12 +84,12 @@ def test_a_hand_says_that_another_run_measures_there(tmp_path: Path, hand: Hand)
         assert ready(second, force=True)[0] == ""
 
 
-def test_a_hand_says_what_is_wrong_with_a_suite(hand: Hand) -> None:
+def test_hand_ready_with_a_bad_suite_returns_the_reason(hand: Hand) -> None:
     problem, _ = ready(hand, b"nonsense")
     assert "is no TOML" in problem
 
 
-def test_what_ray_sets_for_a_process_is_not_what_measures_under(
+def test_forget_what_ray_set_keeps_the_variables_of_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench.session import cluster as module

@@ -25,7 +25,7 @@ from bench.session.workers import Worker
 from tests.bench.session.made_sessions import B5, SEGFAULT, World, session
 
 
-def test_a_case_that_crashes_on_one_side_spoils_nothing_on_the_other() -> None:
+def test_interleave_with_a_crash_on_one_side_leaves_the_other_complete() -> None:
     a, b = World(), World(behaviour={B5.id: SEGFAULT})
     interleave([side.manager(session(goal=Goal(processes=3))) for side in (a, b)])
     assert set(a.counts.values()) == {3}
@@ -112,7 +112,7 @@ def quick(*arguments: object, **more: object) -> object:
     return Manager(*arguments, **clock, **more)  # type: ignore[arg-type,misc]
 
 
-def test_each_side_has_a_folder_and_a_session_and_its_own_python(measure: Measure) -> None:
+def test_run_environments_gives_each_side_a_folder_session_and_python(measure: Measure) -> None:
     folder = measure()
     assert folder.parent == Path("results/environments")
     sides = packages.load(folder)
@@ -128,7 +128,7 @@ def test_each_side_has_a_folder_and_a_session_and_its_own_python(measure: Measur
         assert load(place, of.id).finished is not None
 
 
-def test_run_goes_on_with_a_folder_of_packages(
+def test_run_resume_with_a_folder_of_environments_continues_both(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not measuring.holds_environments(None)
@@ -141,7 +141,7 @@ def test_run_goes_on_with_a_folder_of_packages(
     assert bench_run.main([*TWICE, "--ray"]) == 2
 
 
-def test_a_folder_that_holds_results_is_not_mixed_with_new_ones(
+def test_run_environments_into_a_folder_with_results_is_refused(
     measure: Measure, tmp_path: Path
 ) -> None:
     (tmp_path / "left" / "base").mkdir(parents=True)
@@ -150,7 +150,7 @@ def test_a_folder_that_holds_results_is_not_mixed_with_new_ones(
         measure(results="left")
 
 
-def test_what_was_stopped_goes_on_with_the_side_that_is_behind(
+def test_run_environments_resumed_starts_with_the_side_that_is_behind(
     measure: Measure, tmp_path: Path
 ) -> None:
     Executor.interrupt_at = 9.0
@@ -170,7 +170,7 @@ def test_what_was_stopped_goes_on_with_the_side_that_is_behind(
         assert {measured.count(case.id) for case in of.cases} == {3}
 
 
-def test_one_that_was_done_goes_on_to_more_processes_in_the_order_of_turns(
+def test_run_environments_resumed_for_more_processes_keeps_the_order(
     measure: Measure,
 ) -> None:
     measure(*HERE, "--processes", "1")
@@ -178,7 +178,7 @@ def test_one_that_was_done_goes_on_to_more_processes_in_the_order_of_turns(
     assert Executor.started == ["base", "new", "new", "base", "base", "new"]
 
 
-def test_what_does_not_go_with_going_on_is_reported(
+def test_run_environments_resumed_with_wrong_options_is_refused(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="give --python twice"):

@@ -186,7 +186,7 @@ def check(world: Cluster, fleet: Fleet) -> None:
         seed=st.integers(0, 2**32),
     )
 )
-def test_machines_fail_and_every_case_gets_its_processes_and_nothing_is_lost(
+def test_fleet_with_failing_machines_measures_all_and_loses_nothing(
     world: Cluster,
 ) -> None:
     world.behaviour = dict(world.behaviour)
@@ -195,7 +195,7 @@ def test_machines_fail_and_every_case_gets_its_processes_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize(("how", "lost"), [(DIE, 2), (f"timed {DIE}", 3)])
-def test_a_case_that_takes_machines_down_is_not_tried_again(how: str, lost: int) -> None:
+def test_fleet_with_a_case_that_kills_machines_gives_it_up(how: str, lost: int) -> None:
     """Of cases timed in turn the one is found alone: together, together again, and alone."""
     world = Cluster(cases=CASES, machines=1, processes=2, behaviour={B5.id: how})
     world.run()
@@ -207,7 +207,7 @@ def test_a_case_that_takes_machines_down_is_not_tried_again(how: str, lost: int)
     assert "its node died" in reason
 
 
-def test_a_machine_whose_processes_come_to_nothing_is_left_out_and_the_others_go_on() -> None:
+def test_fleet_with_a_machine_that_measures_nothing_leaves_it_out() -> None:
     world = Cluster(cases=cases(), mute_nodes={"node0", "node1"})
     fleet = world.run()
     check(world, fleet)
@@ -216,7 +216,7 @@ def test_a_machine_whose_processes_come_to_nothing_is_left_out_and_the_others_go
     assert all("and measured nothing: it said nothing" in text for text in left_out)
 
 
-def test_a_kind_that_lost_its_last_machine_is_waited_for_and_no_longer_than_a_minute() -> None:
+def test_fleet_that_lost_its_last_machine_waits_a_minute_for_another() -> None:
     world = Cluster(cases=cases(), machines=2, failures=2000.0, replaced=False)
     fleet = world.run()
     check(world, fleet)
@@ -226,13 +226,13 @@ def test_a_kind_that_lost_its_last_machine_is_waited_for_and_no_longer_than_a_mi
     assert world.time < max(world.gone.values()) + GRACE + 1.0
 
 
-def test_replicates_come_from_as_many_machines_as_there_are() -> None:
+def test_fleet_spreads_replicates_over_all_machines() -> None:
     world = Cluster(cases=cases(groups=6), machines=6, processes=6)
     world.run()
     assert min(map(len, world.places.values())) >= 5
 
 
-def test_an_interrupted_fleet_keeps_what_came_though_a_machine_cannot_be_reached() -> None:
+def test_fleet_interrupted_keeps_results_though_a_machine_is_unreachable() -> None:
     world = Cluster(cases=cases(groups=10), interrupt_at=20.0, unreachable="node1")
     fleet = world.fleet()
     with pytest.raises(KeyboardInterrupt):
@@ -244,7 +244,7 @@ def test_an_interrupted_fleet_keeps_what_came_though_a_machine_cannot_be_reached
     assert not world.working
 
 
-def test_labels_make_kinds_and_harmless_names() -> None:
+def test_member_with_a_label_has_a_kind_and_a_safe_key() -> None:
     kind = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
     assert ClusterMember("a", kind, "", SUITE).key == kind.id
     hostile = ClusterMember("a", kind, "../A 100\n" * 9, SUITE)

@@ -38,7 +38,7 @@ from tests.bench.session.made_sessions import (
 from tests.places import ROOT
 
 
-def test_a_session_is_measured_and_ends() -> None:
+def test_run_measures_a_session_to_its_end() -> None:
     world = World()
     assert world.manager(session()).run()
     assert world.counts == {case.id: 2 for case in CASES}
@@ -48,7 +48,7 @@ def test_a_session_is_measured_and_ends() -> None:
     assert world.saved[-1].spent == pytest.approx(world.time)
 
 
-def test_processes_that_start_together_measure_one_after_the_other() -> None:
+def test_step_with_two_processes_measures_one_after_the_other() -> None:
     apart, together = World(side_by_side=1), World(side_by_side=2)
     assert apart.manager(session(goal=Goal(processes=5))).run()
     assert together.manager(session(goal=Goal(processes=5))).run()
@@ -60,7 +60,7 @@ def test_processes_that_start_together_measure_one_after_the_other() -> None:
     assert together.time < apart.time + starts - 2 * made_sessions.STARTING
 
 
-def test_waiting_for_the_turn_counts_neither_as_a_case_nor_as_its_cost() -> None:
+def test_watch_counts_waiting_for_a_turn_as_no_cost() -> None:
     world = World(side_by_side=2, seconds=dict.fromkeys((A5.group, A6.group), 29.0))
     manager = world.manager(session(case_limit=60.0))
     assert manager.run()
@@ -69,7 +69,7 @@ def test_waiting_for_the_turn_counts_neither_as_a_case_nor_as_its_cost() -> None
     assert manager.schedule.costs.process(()) < made_sessions.STARTING + 5
 
 
-def test_turn_that_no_process_has_is_not_waited_for_without_end() -> None:
+def test_run_ends_processes_that_wait_for_a_turn_nobody_has() -> None:
     world = World(side_by_side=2)
     left = world.start(Work(9, CASES, 0))
     world.turn, world.started, world.measuring_at_start = left, [], []
@@ -78,21 +78,21 @@ def test_turn_that_no_process_has_is_not_waited_for_without_end() -> None:
     assert manager.IDLE_LIMIT < world.time < manager.IDLE_LIMIT + 60
 
 
-def test_second_process_is_not_started_where_the_budget_holds_one() -> None:
+def test_step_with_a_budget_for_one_process_starts_no_second() -> None:
     world = World(side_by_side=2, seconds=dict.fromkeys((A5.group, A6.group), 100.0))
     world.manager(session(budget=100.0, case_limit=300.0)).run()
     assert len(world.started) == 1
     assert world.time <= 100.0
 
 
-def test_a_stop_ends_all_processes_that_run() -> None:
+def test_step_interrupted_ends_all_running_processes() -> None:
     world = World(side_by_side=2, interrupt_at=9.0)
     with pytest.raises(KeyboardInterrupt):
         world.manager(session()).run()
     assert len(world.started) == len(world.files) == 2  # each was settled
 
 
-def test_a_process_that_does_not_end_after_its_work_is_ended_and_nothing_is_blamed() -> None:
+def test_run_ends_a_process_that_hangs_after_its_work_and_blames_none() -> None:
     world = World(lingers=True)
     assert world.manager(session()).run()
     assert world.counts == {case.id: 2 for case in CASES}
@@ -102,7 +102,7 @@ def test_a_process_that_does_not_end_after_its_work_is_ended_and_nothing_is_blam
     assert world.time < 2 * (manager.END_LIMIT + 60)
 
 
-def test_a_case_over_its_limit_is_recorded_and_the_others_go_on() -> None:
+def test_run_with_a_case_over_its_limit_records_it_and_continues() -> None:
     world = World(behaviour={B5.id: HANG})
     assert world.manager(session()).run()
     assert world.outcomes == {B5.id: "timed_out"}
@@ -114,7 +114,7 @@ def test_a_case_over_its_limit_is_recorded_and_the_others_go_on() -> None:
 
 
 @pytest.mark.parametrize(("how", "outcome"), [(DIE, "crashed"), (HANG, "timed_out")])
-def test_of_cases_timed_in_turn_the_guilty_one_is_found_alone(how: str, outcome: str) -> None:
+def test_run_with_a_crash_among_interleaved_cases_finds_the_guilty_one(how: str, outcome: str) -> None:
     world = World(behaviour={B5.id: f"timed {how}"})
     assert world.manager(session()).run()
     assert world.outcomes == {B5.id: outcome}  # A5, timed beside it, has nothing held against it
@@ -122,7 +122,7 @@ def test_of_cases_timed_in_turn_the_guilty_one_is_found_alone(how: str, outcome:
 
 
 @pytest.mark.parametrize("weighing", [1.0, 20.0])
-def test_a_budget_holds_six_processes_and_the_memory_that_the_first_measures(
+def test_run_with_a_budget_fits_six_processes_and_the_memory(
     weighing: float,
 ) -> None:
     world = World(seconds=HOURS, weighing=weighing)
@@ -135,7 +135,7 @@ def test_a_budget_holds_six_processes_and_the_memory_that_the_first_measures(
 
 @pytest.mark.parametrize("slow", [1.0, 2.0, 4.0, 5.0])
 @pytest.mark.parametrize("goal", [Goal(), Goal(processes=6)])
-def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
+def test_run_on_a_slow_machine_measures_fewer_cases_in_six_processes(
     slow: float, goal: Goal
 ) -> None:
     world = World(seconds=dict.fromkeys(HOURS, 20.0), step=slow)
@@ -150,13 +150,13 @@ def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
     assert [A6.group in line for line in told] == ([] if slow <= 2.0 else [True])  # told once
 
 
-def test_a_worker_that_measures_nothing_is_an_error_with_its_last_words() -> None:
+def test_run_with_a_worker_that_measures_nothing_raises_its_last_words() -> None:
     world = World(mute=True, words="hello\nERROR: no such option: --nonsense\nmore\n")
     with pytest.raises(WorkerError, match=r"exit code 4 .*no such option: --nonsense"):
         world.manager(session()).run()
 
 
-def test_a_worker_that_cannot_write_says_where() -> None:
+def test_run_with_a_worker_that_cannot_write_raises_the_path() -> None:
     words = "!!! _pytest.outcomes.Exit: /a b/c cannot be written: No space; what was before !!!\n"
     world = World(mute=True, words=words)
     with pytest.raises(ResultWriteError, match=r"^/a b/c cannot be written: No space$"):
@@ -164,7 +164,7 @@ def test_a_worker_that_cannot_write_says_where() -> None:
 
 
 @pytest.mark.parametrize("seconds", [None, "soon", -1.0, math.inf, math.nan, 9.0, 1.0])
-def test_a_time_that_makes_no_sense_is_the_planned_one(seconds: object) -> None:
+def test_watch_with_a_nonsensical_time_uses_the_planned_one(seconds: object) -> None:
     watch = Watch(CASES, 10.0, 0.0, {A5.id: 3.0})
     ours = {"case_id": A5.id, "setup": {"timing_s": seconds}}
     watch.see({"benchmark": {"extra_info": {"lstm": ours}}}, 1.0)
@@ -174,7 +174,7 @@ def test_a_time_that_makes_no_sense_is_the_planned_one(seconds: object) -> None:
 @pytest.mark.parametrize(
     "line", [{}, {"begun": 3}, {"begun": []}, {"benchmark": 1}, {"outcome": {"case_id": 3}}]
 )
-def test_lines_that_make_no_sense_are_passed_over(line: dict[str, object]) -> None:
+def test_watch_ignores_lines_it_does_not_understand(line: dict[str, object]) -> None:
     watch = Watch(CASES, 10.0, 0.0)
     watch.see(line, 1.0)
     assert (watch.busy, watch.done, watch.ended) == ((), set(), False)
@@ -250,7 +250,7 @@ def journals_and_files(folder: Path) -> set[tuple[str, str]]:
     return {(each.run.id, each.case.id) for each in found.measurements}
 
 
-def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path: Path) -> None:
+def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: Path) -> None:
     folder = tmp_path / "results"
     cases = tuple(case(name, steps) for steps in range(2, 6) for name in ("a", "b"))
     session(cases=cases, goal=Goal(processes=2)).save(folder)

@@ -38,7 +38,7 @@ def told(shown: Console) -> str:
     return shown.file.getvalue()
 
 
-def test_a_folder_stays_a_folder_and_a_url_is_measured_into_the_usual_one(
+def test_folder_and_place_of_a_url_gives_the_usual_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert measured_module.folder_and_place("mine") == (Path("mine"), None)
@@ -51,14 +51,14 @@ def test_a_folder_stays_a_folder_and_a_url_is_measured_into_the_usual_one(
 
 
 @pytest.mark.parametrize("url", ["https://a.b/c", "nothing://there"])
-def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_measured(url: str) -> None:
+def test_folder_and_place_with_an_unwritable_url_raises_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match=url):
         measured_module.folder_and_place(url)
     assert run.main(["smoke", "--results", url]) == 2
 
 
 @pytest.mark.parametrize("well", [True, False])
-def test_a_run_copies_its_files_at_its_end_or_says_where_they_lie(
+def test_run_with_a_url_copies_its_files_or_prints_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, well: bool
 ) -> None:
     """With what measures replaced by what it leaves: files of its session, and of another."""
@@ -95,7 +95,7 @@ def test_a_run_copies_its_files_at_its_end_or_says_where_they_lie(
     ).read_text()
 
 
-def test_what_killed_managers_shared_with_their_workers_is_deleted(
+def test_shared_folder_deletes_those_of_killed_managers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -30,7 +30,7 @@ def save(path: Path, *layers: object) -> Path:
     return path
 
 
-def test_every_lstm_is_found_in_its_order_nested_models_and_both_directions(tmp_path: Path) -> None:
+def test_lstm_layers_finds_nested_and_bidirectional_layers_in_order(tmp_path: Path) -> None:
     policy = {"class_name": "DTypePolicy", "config": {"name": "mixed_bfloat16"}}
     path = save(
         tmp_path / "a.keras",
@@ -51,7 +51,7 @@ def test_every_lstm_is_found_in_its_order_nested_models_and_both_directions(tmp_
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_keras_itself_writes_such_a_file(tmp_path: Path) -> None:
+def test_lstm_layers_reads_a_model_that_keras_saved(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     pytest.importorskip("tensorflow")
     model = keras.Sequential(
@@ -82,7 +82,7 @@ def test_keras_itself_writes_such_a_file(tmp_path: Path) -> None:
         (lambda path: save(path, lstm("x", 4, [1, 2, 0])), "was saved before it was built"),
     ],
 )
-def test_a_file_that_says_nothing_is_named_with_the_reason(
+def test_lstm_layers_with_a_bad_file_raises_its_name_and_reason(
     tmp_path: Path, made: Any, told: str
 ) -> None:
     path = tmp_path / "m.keras"
@@ -110,7 +110,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_whatever_stands_in_it_is_read_or_refused_in_a_line(
+def test_lstm_layers_with_any_json_reads_it_or_raises_model_error(
     tmp_path_factory: pytest.TempPathFactory, config: object
 ) -> None:
     path = tmp_path_factory.mktemp("m") / "m.keras"

@@ -30,7 +30,7 @@ def written(folder: Path, text: str = small_suite(), name: str = "mine") -> Path
     return path
 
 
-def test_a_new_session_has_a_budget_unless_processes_are_given(
+def test_new_session_with_processes_has_no_budget(
     tmp_path: Path,
 ) -> None:
     plain = opened(tmp_path)
@@ -45,7 +45,7 @@ def test_a_new_session_has_a_budget_unless_processes_are_given(
     assert (both.goal, both.budget) == (Goal(0.01, 3), 300.0)
 
 
-def test_a_suite_of_a_file_is_found_again_from_elsewhere(
+def test_new_session_keeps_the_absolute_path_of_its_suite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path)
@@ -59,7 +59,7 @@ def test_a_suite_of_a_file_is_found_again_from_elsewhere(
 
 
 @pytest.mark.parametrize(("option", "wanted"), [((), True), (("--memory", "off"), False)])
-def test_a_suite_that_wants_memory_has_it_unless_it_is_switched_off(
+def test_new_session_measures_memory_unless_it_is_switched_off(
     tmp_path: Path, option: tuple[str, ...], wanted: bool
 ) -> None:
     path = written(tmp_path, f"memory = true\n{small_suite()}")
@@ -85,7 +85,7 @@ def kept(folder: Path, **changes: object) -> Session:
     return found
 
 
-def test_a_budget_is_added_to_what_was_spent_and_processes_end_a_precision(
+def test_resumed_session_adds_its_budget_and_replaces_its_goal(
     tmp_path: Path,
 ) -> None:
     kept(tmp_path)
@@ -95,7 +95,7 @@ def test_a_budget_is_added_to_what_was_spent_and_processes_end_a_precision(
     assert opened(tmp_path, "--resume", "s", "--precision", "1%").goal == Goal(0.01, None)
 
 
-def test_only_the_cases_of_the_session_are_gone_on_with(tmp_path: Path) -> None:
+def test_resumed_session_keeps_its_own_cases(tmp_path: Path) -> None:
     whole = suites.load(str(written(tmp_path))).cases
     assert len(whole) > 1
     kept(tmp_path, cases=whole[:1])
@@ -111,12 +111,12 @@ def test_only_the_cases_of_the_session_are_gone_on_with(tmp_path: Path) -> None:
         "--load 1",
     ],
 )
-def test_what_only_a_new_session_can_have_is_refused(tmp_path: Path, words: str) -> None:
+def test_resumed_session_with_options_of_a_new_one_is_refused(tmp_path: Path, words: str) -> None:
     with pytest.raises(UsageError, match=f"^{words.split()[0]} does not go with --resume"):
         opened(tmp_path, *words.split(), "--resume", "s")
 
 
-def test_a_suite_that_was_renamed_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_resumed_session_of_a_renamed_suite_is_refused(tmp_path: Path) -> None:
     kept(tmp_path)
     written(tmp_path, name="thine")
     with pytest.raises(
@@ -127,7 +127,7 @@ def test_a_suite_that_was_renamed_is_not_gone_on_with(tmp_path: Path) -> None:
         opened(tmp_path, "--resume", "s")
 
 
-def test_a_limit_that_no_case_could_be_measured_in_is_refused(tmp_path: Path) -> None:
+def test_new_session_with_a_case_limit_too_short_is_refused(tmp_path: Path) -> None:
     opened(tmp_path, "--seconds", "5s", "--case-limit", "5.1s")
     with pytest.raises(UsageError, match="--case-limit 5s is not more than the 5 s of measuring"):
         opened(tmp_path, "--seconds", "5s", "--case-limit", "5s")

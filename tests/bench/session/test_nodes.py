@@ -41,7 +41,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return captured.err
 
 
-def test_without_ray_it_says_what_to_install(
+def test_run_on_cluster_without_ray_names_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -50,7 +50,7 @@ def test_without_ray_it_says_what_to_install(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_list_of_suites_is_measured_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_list_with_ray_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--ray measures, and --list does not" in told(capsys, "--list", "--ray")
 
 
@@ -64,7 +64,7 @@ def member(name: str, kind: MachineKind, suite: Suite, label: str = "") -> Clust
     return ClusterMember(name, kind, label, suite)
 
 
-def test_each_kind_of_machine_has_a_session_of_the_fleet_with_its_own_cases(tmp_path: Path) -> None:
+def test_node_plan_gives_each_kind_a_session_with_its_own_cases(tmp_path: Path) -> None:
     plan = NodePlan(options("smoke", "--ray", "--processes", "3"), tmp_path)
     fewer = plan.suite.only(plan.suite.cases[:2])
     there, _ = plan.session(member("a", KIND, fewer))
@@ -84,7 +84,7 @@ def test_each_kind_of_machine_has_a_session_of_the_fleet_with_its_own_cases(tmp_
     assert new.id == f"{plan.fleet}-{KIND.id}-a100"
 
 
-def test_a_suite_of_one_s_own_travels_with_its_text(tmp_path: Path) -> None:
+def test_node_plan_of_a_suite_file_sends_its_text(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'schema = 1\nname = "mine"\nbackends = ["numpy"]\ndevices = ["cpu"]\n[[groups]]\n'
@@ -199,7 +199,7 @@ def kept(folder: str = "results") -> dict[str, Session]:
     return {each.kind: each for each in of_fleet(Path(folder))} if Path(folder).is_dir() else {}
 
 
-def test_a_fleet_measures_every_kind_and_says_what_came_of_each(played: Played) -> None:
+def test_run_cluster_measures_every_kind_and_summarizes_each(played: Played) -> None:
     played.labels = ("", "H100", "H100")
     code, said = ran("smoke", "--ray", "a:1", "--processes", "2")
     assert code == MEASURED
@@ -217,7 +217,7 @@ def test_a_fleet_measures_every_kind_and_says_what_came_of_each(played: Played) 
         assert Counter(found) == dict.fromkeys((case.id for case in session.cases), 2)
 
 
-def test_a_fleet_that_is_stopped_keeps_what_it_has_and_says_how_to_go_on(played: Played) -> None:
+def test_run_cluster_interrupted_keeps_results_and_prints_how_to_resume(played: Played) -> None:
     played.interrupted_at = 2
     code, said = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
     assert code == INTERRUPTED
@@ -237,7 +237,7 @@ def test_a_fleet_that_is_stopped_keeps_what_it_has_and_says_how_to_go_on(played:
     assert len(played.works) == 3
 
 
-def test_a_kind_of_which_no_machine_comes_again_is_reported(played: Played) -> None:
+def test_run_cluster_resumed_without_a_kind_reports_it(played: Played) -> None:
     played.labels, played.interrupted_at = ("", "H100"), 2
     ran("smoke", "--ray", "--processes", "2")
     played.labels, played.interrupted_at = ("",), -1
@@ -247,7 +247,7 @@ def test_a_kind_of_which_no_machine_comes_again_is_reported(played: Played) -> N
     assert told in said.splitlines()
 
 
-def test_a_budget_that_was_spent_says_how_to_go_on(
+def test_run_cluster_with_a_spent_budget_prints_how_to_resume(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Manager, "left", property(lambda manager: 1.0 - len(played.works)))
@@ -257,14 +257,14 @@ def test_a_budget_that_was_spent_says_how_to_go_on(
     assert "the budget is spent, or no machine is left: 1 process" in said
 
 
-def test_machines_that_come_to_nothing_are_reported(played: Played) -> None:
+def test_run_cluster_with_machines_that_measure_nothing_fails(played: Played) -> None:
     played.mute = True
     code, said = ran("smoke", "--ray", "--processes", "1")
     assert code == FAILED
     assert re.search(r"^error: process 1 .* measured nothing: ERROR: no such option$", said, re.M)
 
 
-def test_without_any_machine_there_is_an_error_and_ctrl_c_is_one(played: Played) -> None:
+def test_run_cluster_without_machines_raises_worker_error(played: Played) -> None:
     played.labels = ()
     with pytest.raises(WorkerError, match="no machine of the cluster could measure"):
         ran("smoke", "--ray")

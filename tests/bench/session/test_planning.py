@@ -215,7 +215,7 @@ def machines(draw: st.DrawFn) -> Machine:
 
 @settings(max_examples=50, deadline=None)
 @given(machines())
-def test_whatever_processes_take_a_budget_is_kept_spent_and_shared(machine: Machine) -> None:
+def test_next_with_any_costs_keeps_spends_and_shares_the_budget(machine: Machine) -> None:
     finished = machine.manager.run()
     counts = {lot.key: machine.count(lot) for lot in machine.lots}
     assert machine.time <= machine.budget

@@ -33,7 +33,7 @@ def progress(**changes: Any) -> SessionProgress:
     return SessionProgress(**state | changes)
 
 
-def test_terminal_shows_what_runs_once_a_second_at_most() -> None:
+def test_view_on_a_terminal_draws_once_a_second_at_most() -> None:
     file, times = io.StringIO(), iter([0.0, 0.0, 0.5, 1.0, 1.0, 2.0, 2.0])
     console = Console(file=file, force_terminal=True, width=100, color_system=None)
     with View(console, now=lambda: next(times)) as view:
@@ -48,7 +48,7 @@ def test_terminal_shows_what_runs_once_a_second_at_most() -> None:
         assert "between two cases" in file.getvalue()
 
 
-def test_off_a_terminal_a_process_is_one_plain_line() -> None:
+def test_view_off_a_terminal_prints_one_line_per_process() -> None:
     console = Console(file=io.StringIO(), width=40)
     with View(console) as view:
         for _ in range(3):
@@ -68,11 +68,11 @@ def test_off_a_terminal_a_process_is_one_plain_line() -> None:
     ("seconds", "words"),
     [(-1, "0 s"), (59.9, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (3725, "1 h 02 min")],
 )
-def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
+def test_duration_of_seconds_is_written_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-def test_time_outside_measured_blocks_is_all_but_the_blocks() -> None:
+def test_summary_time_outside_blocks_is_the_rest_of_the_session() -> None:
     world = World()
     found = world.manager(session())
     found.run()
@@ -86,7 +86,7 @@ def test_time_outside_measured_blocks_is_all_but_the_blocks() -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 6])
-def test_cases_in_fewer_processes_than_were_requested_are_counted(processes: int) -> None:
+def test_summary_counts_cases_with_too_few_processes(processes: int) -> None:
     world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
     goal = Goal(processes=processes)
     found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))

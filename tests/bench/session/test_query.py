@@ -33,7 +33,7 @@ def case(backend: str, batch: int = 4) -> Case:
     return Case(backend, SPEC, replace(WORK, batch=batch))
 
 
-def test_the_session_that_has_the_shape_answers_with_nothing_else_of_it() -> None:
+def test_found_session_has_only_the_cases_of_the_query() -> None:
     during = run("a")
     results = gather(
         measured(case("keras"), 2.0, during),
@@ -50,7 +50,7 @@ def test_the_session_that_has_the_shape_answers_with_nothing_else_of_it() -> Non
         assert section.baseline == shown
 
 
-def test_another_machine_another_shape_and_a_lone_backend_answer_nothing() -> None:
+def test_found_on_another_machine_or_shape_or_one_backend_is_none() -> None:
     during = run("a")
     both = gather(measured(case("keras"), 2.0, during), measured(case("scan"), 1.0, during))
     assert found(QUERY, both, "another", USUAL) is None
@@ -79,7 +79,7 @@ def test_with_variants_adds_those_of_the_backends_that_have_them() -> None:
     mode=st.sampled_from(["training", "inference"]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_the_suite_measures_precisely_what_was_requested(
+def test_suite_text_of_any_query_gives_exactly_its_case(
     tmp_path_factory: pytest.TempPathFactory,
     batch: int,
     steps: int,
@@ -108,7 +108,7 @@ def test_the_suite_measures_precisely_what_was_requested(
     assert only.group == query.group
 
 
-def test_the_suite_lies_next_to_the_results_under_a_name_that_says_what_it_is(
+def test_write_suite_names_its_file_after_the_query(
     tmp_path: Path,
 ) -> None:
     path = write_suite(QUERY, tmp_path, usual_backends(QUERY))
@@ -121,7 +121,7 @@ def test_the_suite_lies_next_to_the_results_under_a_name_that_says_what_it_is(
     assert "fused_cpu" not in usual_backends(inference.on("gpu:0"))
 
 
-def test_a_question_is_reported_in_words_and_named_in_short() -> None:
+def test_described_gives_a_query_in_words() -> None:
     assert described(QUERY) == (
         "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
     )

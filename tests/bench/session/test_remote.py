@@ -57,7 +57,7 @@ def looked(found: RemoteWorker, clock: Clock, times: int) -> list[Any]:
     return lines
 
 
-def test_lines_are_on_the_disk_here_as_they_come(tmp_path: Path) -> None:
+def test_remote_worker_writes_lines_to_disk_as_they_come(tmp_path: Path) -> None:
     clock = Clock()
     node = Node(
         WorkerNews(),
@@ -75,7 +75,7 @@ def test_lines_are_on_the_disk_here_as_they_come(tmp_path: Path) -> None:
     assert "process" in living(journal)  # this one, so that nobody takes it for left over
 
 
-def test_when_the_node_dies_what_came_is_kept(tmp_path: Path) -> None:
+def test_remote_worker_of_a_dead_node_keeps_what_came(tmp_path: Path) -> None:
     clock = Clock()
     died = LostError("its node died")
     node = Node(WorkerNews((HEADER,), JOURNAL), WorkerNews((refused(A5), {"begun": [B5.id]})), died)
@@ -90,7 +90,7 @@ def test_when_the_node_dies_what_came_is_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.json"]
 
 
-def test_a_node_that_is_silent_is_given_up_and_no_case_is_blamed(tmp_path: Path) -> None:
+def test_remote_worker_of_a_silent_node_is_lost_without_blame(tmp_path: Path) -> None:
     clock = Clock()
     found = worker(tmp_path, Node(WorkerNews()), clock)
     looked(found, clock, 2)
@@ -102,7 +102,7 @@ def test_a_node_that_is_silent_is_given_up_and_no_case_is_blamed(tmp_path: Path)
     assert not caught.value.blame
 
 
-def test_a_manager_that_is_killed_leaves_a_journal_that_resume_takes_in(tmp_path: Path) -> None:
+def test_remote_worker_of_a_killed_manager_leaves_a_journal_to_resume(tmp_path: Path) -> None:
     clock = Clock()
     found = worker(tmp_path, Node(WorkerNews((HEADER, refused(A5)), JOURNAL)), clock)
     looked(found, clock, 2)
@@ -130,7 +130,7 @@ def test_a_manager_that_is_killed_leaves_a_journal_that_resume_takes_in(tmp_path
         f"mine-{'x' * 300}.journal.jsonl",
     ],
 )
-def test_a_node_cannot_name_a_file_elsewhere(tmp_path: Path, name: str) -> None:
+def test_remote_worker_refuses_file_names_outside_the_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "results"
     folder.mkdir()
     found = worker(folder, Node(WorkerNews((HEADER,), name)), Clock())
@@ -144,7 +144,7 @@ def test_a_node_cannot_name_a_file_elsewhere(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["results"]
 
 
-def test_a_worker_that_is_killed_brings_what_it_had(tmp_path: Path) -> None:
+def test_remote_worker_killed_returns_what_it_had(tmp_path: Path) -> None:
     clock = Clock()
     head = json.dumps(HEADER).encode()
     ended = WorkerNews((refused(A5),), JOURNAL, -9, "", f"{NAME}.json", head)
@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_brings_what_it_had(tmp_path: Path) -> None:
     assert [each.case.id for each in file.outcomes] == [A5.id]
 
 
-def test_a_result_file_that_came_broken_is_made_of_the_lines(tmp_path: Path) -> None:
+def test_remote_worker_with_a_broken_file_rebuilds_it_from_lines(tmp_path: Path) -> None:
     clock = Clock()
     ended = WorkerNews((refused(A5),), JOURNAL, 0, "", f"{NAME}.json", b"{ half of it")
     found = worker(tmp_path, Node(WorkerNews((HEADER,), JOURNAL), ended), clock)
@@ -171,7 +171,7 @@ def test_a_result_file_that_came_broken_is_made_of_the_lines(tmp_path: Path) -> 
     assert [each.case.id for each in file.outcomes] == [A5.id]
 
 
-def test_a_full_disk_there_is_the_node_s_fault(tmp_path: Path) -> None:
+def test_remote_worker_with_a_full_disk_is_lost_without_blame(tmp_path: Path) -> None:
     words = "!!! _pytest.outcomes.Exit: /tmp/x cannot be written: No space; and so on !!!\n"
     found = worker(tmp_path, Node(WorkerNews((), "", 3, words)), Clock())
     with pytest.raises(LostError, match="on that machine /tmp/x cannot be written: No space") as e:

@@ -12,7 +12,7 @@ from bench.session.session import Goal, Work
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, WEIGHED, file_of, ids
 
 
-def test_the_order_comes_from_the_seed_and_differs_between_processes() -> None:
+def test_next_orders_by_seed_and_differs_between_processes() -> None:
     def seeds(seed: int) -> list[int]:
         schedule, found = Schedule(CASES, Goal(processes=3), seed), []
         while work := schedule.next():
@@ -25,7 +25,7 @@ def test_the_order_comes_from_the_seed_and_differs_between_processes() -> None:
     assert len(set(seeds(7))) == 3
 
 
-def test_precision_is_judged_at_six_processes_and_not_before() -> None:
+def test_done_judges_precision_at_six_processes_at_the_earliest() -> None:
     schedule = Schedule([A5], Goal(0.02), 0)
     for number in range(1, 6):
         schedule.add(file_of(number, {A5: 1.0}))
@@ -37,7 +37,7 @@ def test_precision_is_judged_at_six_processes_and_not_before() -> None:
     assert schedule.next() is None
 
 
-def test_a_group_is_left_out_as_a_whole_once_all_of_it_is_precise() -> None:
+def test_next_leaves_out_a_group_once_all_of_it_is_precise() -> None:
     schedule = Schedule(CASES, Goal(0.02), 0)
     for number in range(1, 7):
         schedule.add(file_of(number, {A5: 1.0, B5: 1.0, A6: 1.0, B6: 1.0 + number / 10}))
@@ -45,13 +45,13 @@ def test_a_group_is_left_out_as_a_whole_once_all_of_it_is_precise() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["not_measured", "refused", "failed", "timed_out"])
-def test_what_another_process_would_only_repeat_is_not_tried_again(outcome: str) -> None:
+def test_next_does_not_repeat_final_outcomes(outcome: str) -> None:
     schedule = Schedule(CASES, Goal(processes=2), 0)
     schedule.add(file_of(1, {A5: 1.0, A6: 1.0, B6: 1.0}, {B5: outcome}))
     assert B5.id not in ids(schedule.next())
 
 
-def test_a_case_that_crashed_goes_alone_next_and_twice_is_enough() -> None:
+def test_next_runs_a_crashed_case_alone_and_gives_it_up_after_two() -> None:
     schedule = Schedule([A5, B5], Goal(processes=1), 0)
     schedule.add(file_of(1, {}, {B5: "crashed"}))
     assert ids(schedule.next()) == {B5.id}
@@ -62,7 +62,7 @@ def test_a_case_that_crashed_goes_alone_next_and_twice_is_enough() -> None:
     assert schedule.outcomes[B5.id].outcome == "crashed"
 
 
-def test_memory_that_a_killed_process_did_not_come_to_is_measured_by_the_next() -> None:
+def test_next_measures_memory_that_a_killed_process_did_not() -> None:
     schedule = Schedule(CASES, Goal(processes=2), 0, memory=True)
     schedule.add(file_of(1, {A5: 1.0, B5: 1.0, A6: 1.0}, memory=WEIGHED))
     work = schedule.next()
@@ -74,7 +74,7 @@ def test_memory_that_a_killed_process_did_not_come_to_is_measured_by_the_next() 
     assert not work.memory
 
 
-def test_a_case_that_failed_is_no_cost_of_its_group() -> None:
+def test_costs_ignore_a_case_that_failed() -> None:
     """It was compiled for a minute, and is not tried again."""
     schedule = Schedule(CASES, Goal(processes=6), 0)
     costs = {A5.id: 5.0, B5.id: 60.0, A6.id: 5.0, B6.id: 5.0}
@@ -83,7 +83,7 @@ def test_a_case_that_failed_is_no_cost_of_its_group() -> None:
     assert ids(schedule.next(25.0)) == {A5.id, A6.id, B6.id}
 
 
-def test_the_first_process_is_not_shortened_for_cases_of_a_device_that_is_not_here() -> None:
+def test_next_with_an_absent_device_keeps_the_full_share() -> None:
     elsewhere = [replace(case, device=f"gpu:{n}") for case in CASES for n in range(9)]
     every = {case.group: 100.0 for case in (*CASES, *elsewhere)}
     shares = []
@@ -96,7 +96,7 @@ def test_the_first_process_is_not_shortened_for_cases_of_a_device_that_is_not_he
     assert shares[0] == shares[1]
 
 
-def test_a_case_that_lost_a_machine_once_and_is_measured_then_starts_again() -> None:
+def test_faults_forget_a_lost_machine_once_the_case_is_measured() -> None:
     schedule = Schedule([A5], Goal(processes=3), 0)
     assert schedule.faults.lose([A5.id]) == []
     schedule.add(file_of(1, {A5: 1.0}))

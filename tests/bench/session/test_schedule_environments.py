@@ -21,7 +21,7 @@ def measured(work: Work) -> ResultFile:
     return file_of(work.number, dict.fromkeys(work.cases, 1.0))
 
 
-def test_each_environment_has_its_processes_and_they_alternate() -> None:
+def test_next_alternates_between_environments() -> None:
     plan = schedule("moonlight", "east", "west")
     found = []
     while work := plan.next():
@@ -38,7 +38,7 @@ def test_each_environment_has_its_processes_and_they_alternate() -> None:
     assert plan.finished
 
 
-def test_a_bridge_is_no_reason_to_go_on_nor_to_stop() -> None:
+def test_shared_reference_neither_extends_nor_ends_a_session() -> None:
     plan = schedule("moonlight", "east", "west", processes=None)
     numbers = Counter[Environment]()
     while work := plan.next():
@@ -53,7 +53,7 @@ def test_a_bridge_is_no_reason_to_go_on_nor_to_stop() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not_measured", "crashed"])
-def test_a_bridge_that_fails_elsewhere_is_not_given_up_at_home(outcome: str) -> None:
+def test_shared_reference_that_fails_elsewhere_is_kept_at_home(outcome: str) -> None:
     plan = schedule("moonlight", "plain", "east", "west")
     found = []
     while work := plan.next():
@@ -77,14 +77,14 @@ def names(found: Lot) -> tuple[Environment, list[str], list[str]]:
     return found.environment, backends, [case.backend for case in found.bridges]
 
 
-def test_who_needs_nothing_goes_where_its_framework_is_and_the_first_bridges_the_rest() -> None:
+def test_environments_place_free_backends_with_their_framework() -> None:
     cases = [case(name) for name in ("moonlight", "plain", "east", "west")]
     west, east = lots(cases, needs)
     assert names(west) == (WEST, ["moonlight", "west"], [])
     assert names(east) == (EAST, ["plain", "east"], ["moonlight", "plain"])
 
 
-def test_where_a_variable_changes_how_a_framework_computes_its_others_stay_out() -> None:
+def test_environments_that_change_results_keep_other_backends_out() -> None:
     """Neither at home there nor as a bridge: they would be measured under a name not their own."""
     cases = [case(name) for name in ("moonlight", "eclipse", "plain")]
     others, apart = lots(cases, needs)
@@ -94,7 +94,7 @@ def test_where_a_variable_changes_how_a_framework_computes_its_others_stay_out()
     assert [names(lot)[1:] for lot in alone] == [(["moonlight"], []), (["eclipse"], [])]
 
 
-def test_keras_shares_tensorflows_processes_and_its_other_backends_their_frameworks() -> None:
+def test_environments_of_keras_backends_follow_their_frameworks() -> None:
     found = environments(["torch", "keras", "while_loop", "keras_torch", "numpy", "keras_jax"])
     backend = {name: dict(environment)["KERAS_BACKEND"] for name, environment in found.items()}
     assert backend == {

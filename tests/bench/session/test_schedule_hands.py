@@ -23,7 +23,7 @@ def begun(schedule: Schedule, hands: int, place: str = "") -> Work:
     return work
 
 
-def test_one_hand_takes_all_and_many_take_a_part_each() -> None:
+def test_next_for_many_machines_gives_each_a_part() -> None:
     many = [case(backend, steps) for steps in range(5, 17) for backend in ("a", "b")]
     alone = Schedule(many, Goal(processes=2), 0)
     assert len(ids(alone.next(math.inf, 1))) == len(many)
@@ -35,14 +35,14 @@ def test_one_hand_takes_all_and_many_take_a_part_each() -> None:
     assert sum(groups) >= 12
 
 
-def test_cases_of_one_group_stay_together_however_many_hands_there_are() -> None:
+def test_next_for_many_machines_keeps_groups_together() -> None:
     schedule = Schedule(CASES, Goal(processes=3), 0)
     while work := schedule.next(math.inf, 1000):
         schedule.flights.begin(work)
         assert ids(work) in ({A5.id, B5.id}, {A6.id, B6.id})
 
 
-def test_memory_is_not_measured_in_parallel() -> None:
+def test_next_for_many_machines_measures_memory_once() -> None:
     schedule = Schedule([A5], Goal(processes=3), 0, memory=True)
     first, second = begun(schedule, 3), begun(schedule, 3)
     assert (first.memory, second.memory) == (True, False)
@@ -51,7 +51,7 @@ def test_memory_is_not_measured_in_parallel() -> None:
 
 
 @pytest.mark.parametrize("seen", range(12))
-def test_until_precise_no_more_than_half_is_begun_beyond_what_is_there(seen: int) -> None:
+def test_next_until_precise_begins_at_most_half_more(seen: int) -> None:
     schedule = Schedule([A5], Goal(1e-9), 0)
     for number in range(1, seen + 1):
         schedule.add(file_of(number, {A5: 1.0 + number / 10}))
@@ -70,7 +70,7 @@ def test_until_precise_no_more_than_half_is_begun_beyond_what_is_there(seen: int
     st.integers(1, 4),
     st.integers(0, 2**32),
 )
-def test_every_case_gets_its_processes_whatever_order_they_end_in(
+def test_next_in_any_order_of_ends_gives_each_case_its_processes(
     groups: int, backends: int, hands: int, processes: int, seed: int
 ) -> None:
     random = Random(seed)

@@ -13,7 +13,7 @@ from bench.session.session import Session, SessionError, load, newest, of_fleet
 from tests.bench.session.made_sessions import session
 
 
-def test_a_session_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_load_returns_the_session_that_was_saved(tmp_path: Path) -> None:
     written = session(backends=("a", "b"), budget=3.5, threads=2, seed=2**64 - 1, memory=True)
     written.save(tmp_path)
     assert load(tmp_path) == written
@@ -23,7 +23,7 @@ def test_a_session_is_read_as_it_was_written(tmp_path: Path) -> None:
         load(tmp_path, "b")
 
 
-def test_a_session_of_streams_goes_on_as_it_was(tmp_path: Path) -> None:
+def test_load_of_streams_keeps_period_deadline_and_load(tmp_path: Path) -> None:
     written = session(periods=(None, 0.01), deadline=0.0005, load=2)
     written.save(tmp_path)
     assert load(tmp_path) == written
@@ -36,7 +36,7 @@ def test_a_session_of_streams_goes_on_as_it_was(tmp_path: Path) -> None:
     assert load(tmp_path) == session(started=written.started)
 
 
-def test_the_newest_unfinished_session_is_gone_on_with(tmp_path: Path) -> None:
+def test_load_without_a_name_returns_the_newest_unfinished(tmp_path: Path) -> None:
     for name, day in (("a", 1), ("b", 3), ("c", 2)):
         session(id=name, started=datetime(2025, 1, day, tzinfo=UTC).isoformat()).save(tmp_path)
     session(id="d", started=datetime(2025, 1, 4, tzinfo=UTC).isoformat()).ended(1.0).save(tmp_path)
@@ -45,7 +45,7 @@ def test_the_newest_unfinished_session_is_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../s", "a/b", "\x1b[2J"])
-def test_an_unknown_session_is_reported_with_the_known_ones(tmp_path: Path, name: str) -> None:
+def test_load_of_an_unknown_session_names_the_known_ones(tmp_path: Path, name: str) -> None:
     session().save(tmp_path)
     with pytest.raises(SessionError, match=r"no session .*there are s$"):
         load(tmp_path, name)
@@ -67,7 +67,7 @@ def test_an_unknown_session_is_reported_with_the_known_ones(tmp_path: Path, name
         {"precision": 0.0},
     ],
 )
-def test_a_damaged_session_is_reported_with_its_field(
+def test_load_of_a_damaged_session_names_the_field(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     session().save(tmp_path)
@@ -92,7 +92,7 @@ def made(folder: Path, **changes: object) -> Session:
     return found
 
 
-def test_the_sessions_of_a_fleet_are_found_by_its_name_by_one_of_theirs_and_as_the_newest(
+def test_of_fleet_finds_sessions_by_fleet_member_or_newest(
     tmp_path: Path,
 ) -> None:
     made(tmp_path, id="alone", started="2026-01-01T00:00:00+00:00")
@@ -105,7 +105,7 @@ def test_the_sessions_of_a_fleet_are_found_by_its_name_by_one_of_theirs_and_as_t
     assert [each.id for each in of_fleet(tmp_path, "old")] == ["old-x"]
 
 
-def test_a_session_of_one_machine_is_no_fleet_s(tmp_path: Path) -> None:
+def test_of_fleet_with_a_session_of_one_machine_is_refused(tmp_path: Path) -> None:
     made(tmp_path, id="alone")
     with pytest.raises(SessionError, match="without --ray"):
         of_fleet(tmp_path, "alone")
@@ -113,14 +113,14 @@ def test_a_session_of_one_machine_is_no_fleet_s(tmp_path: Path) -> None:
         of_fleet(tmp_path, "nobody")
 
 
-def test_a_session_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+def test_load_of_a_pipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".sessions").mkdir()
     os.mkfifo(tmp_path / ".sessions" / "s.session.json")
     with pytest.raises(SessionError, match=r"s\.session\.json is not a regular file"):
         load(tmp_path)
 
 
-def test_the_newest_is_the_last_that_began_finished_or_not(tmp_path: Path) -> None:
+def test_newest_returns_the_last_begun_finished_or_not(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="there is no session in "):
         newest(tmp_path)
     made(tmp_path, id="b", started="2026-01-02T00:00:00+00:00")

@@ -17,7 +17,7 @@ from bench.session.stub import Stub, fingerprint
 ASKED = pickle.dumps(NodeRequest("smoke", None, SuiteChoice()))
 
 
-def test_a_fingerprint_is_of_what_the_files_say(
+def test_fingerprint_changes_with_file_names_and_contents_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stub, "PACKAGES", ("made_up_package",))
@@ -40,13 +40,13 @@ def test_a_fingerprint_is_of_what_the_files_say(
     assert fingerprint() not in (first, second)
 
 
-def test_a_node_with_another_copy_says_so_before_anything_of_the_suite_is_imported() -> None:
+def test_stub_with_another_copy_answers_before_any_import() -> None:
     problem, facts = Stub().ready({"bench": "x", "lstm_impl": "y"}, b"no pickle of any kind")
     assert problem.startswith("another version of the suite is installed there (bench ")
     assert facts is None
 
 
-def test_it_runs_where_there_is_nothing_but_python() -> None:
+def test_stub_runs_with_the_standard_library_alone() -> None:
     source = Path(stub.__file__).read_text()
     code = f"exec({source!r})\nprint(Stub().ready({{'bench': 'x', 'lstm_impl': 'y'}}, b'')[0])"
     told = subprocess.run(

@@ -34,7 +34,7 @@ from tests.bench.session.made_sessions import (
 )
 
 
-def test_a_worker_is_given_all_settings_of_its_session(tmp_path: Path) -> None:
+def test_start_passes_all_settings_of_the_session(tmp_path: Path) -> None:
     whole = session(
         suite="/a/mine.toml",
         seed=7,
@@ -73,7 +73,7 @@ def test_a_worker_is_given_all_settings_of_its_session(tmp_path: Path) -> None:
     assert not [part for part in plain if part.startswith(tuple(f"--lstm-{n}=" for n in absent))]
 
 
-def test_a_worker_has_the_environment_of_its_work(
+def test_start_sets_the_environment_of_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIDE", "north")
@@ -99,7 +99,7 @@ def crash(case: Case) -> dict[str, object]:
     }
 
 
-def test_a_journal_becomes_the_result_file_with_what_it_died_of(tmp_path: Path) -> None:
+def test_settle_makes_a_result_file_with_the_outcomes(tmp_path: Path) -> None:
     path = journal_of(tmp_path, [A5, A6])
     with path.open("a") as file:
         file.write('{"begun": ["cut off')
@@ -112,21 +112,21 @@ def test_a_journal_becomes_the_result_file_with_what_it_died_of(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", ["", '{"run": {"id": '])
-def test_a_journal_without_a_whole_line_is_nothing(tmp_path: Path, content: str) -> None:
+def test_settle_of_a_journal_without_a_complete_line_is_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mine-1.journal.jsonl"
     path.write_text(content)
     assert workers.settle(path) is None
     assert not path.exists()
 
 
-def test_a_journal_that_cannot_be_read_otherwise_stays(tmp_path: Path) -> None:
+def test_settle_keeps_a_journal_that_cannot_be_read(tmp_path: Path) -> None:
     path = journal_of(tmp_path, [A5])
     path.write_text(path.read_text().replace("benchmark", "nonsense"))
     assert workers.settle(path) is None
     assert path.exists()
 
 
-def test_only_the_journals_of_the_session_are_settled(tmp_path: Path) -> None:
+def test_settle_all_settles_journals_of_the_session_only(tmp_path: Path) -> None:
     journal_of(tmp_path, [A5], "1")
     (tmp_path / "mine-2.journal.jsonl").write_text("")
     other = journal_of(tmp_path, [A5], "3")
@@ -138,7 +138,7 @@ def test_only_the_journals_of_the_session_are_settled(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == [names[0], names[2]]
 
 
-def test_a_journal_whose_writer_lives_is_left_alone(tmp_path: Path) -> None:
+def test_settle_all_leaves_a_journal_whose_writer_lives(tmp_path: Path) -> None:
     path = tmp_path / "mine-1.journal.jsonl"
     with Journal(path) as journal:
         journal.start(replace(run_of(1), id="1", finished=None, complete=False))
@@ -151,7 +151,7 @@ def test_a_journal_whose_writer_lives_is_left_alone(tmp_path: Path) -> None:
     assert [each.case for each in records.read(made).measurements] == [A5, A6]
 
 
-def test_a_worker_does_not_take_the_journal_of_another_process_for_its_own(tmp_path: Path) -> None:
+def test_worker_ignores_the_journal_of_another_process(tmp_path: Path) -> None:
     worker = workers.LocalWorker([sys.executable, "-c", ""], session(), tmp_path)
     journal_of(tmp_path, [A5])  # of the same session, by this process
     try:
@@ -178,7 +178,7 @@ def waiting(tmp_path: Path) -> Iterator[LocalWorker]:
         worker._output.close()
 
 
-def test_the_whole_lines_that_are_new_in_its_journal_are_read(
+def test_lines_returns_new_complete_lines(
     tmp_path: Path, waiting: LocalWorker
 ) -> None:
     assert (waiting.journal, waiting.lines()) == ("", [])
@@ -199,7 +199,7 @@ def test_the_whole_lines_that_are_new_in_its_journal_are_read(
     assert waiting.lines() == [{"a": 4}]
 
 
-def test_a_journal_that_became_a_file_unseen_is_found_at_the_end(
+def test_settle_finds_the_file_of_a_journal_never_seen(
     tmp_path: Path, waiting: LocalWorker
 ) -> None:
     journal = journal_of(tmp_path, [A5])
@@ -215,7 +215,7 @@ def test_a_journal_that_became_a_file_unseen_is_found_at_the_end(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives lost children to a parent")
-def test_a_daemon_that_a_worker_leaves_is_ended_with_it(tmp_path: Path) -> None:
+def test_kill_ends_a_daemon_of_the_worker(tmp_path: Path) -> None:
     leaving = (
         "import subprocess, sys, time\n"
         f"one = subprocess.Popen({WAITING!r}, start_new_session=True)\n"
