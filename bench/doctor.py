@@ -144,12 +144,12 @@ def _sheet(found: Survey, notes: list[tuple[str, str]]) -> Sheet:
         version = found.frameworks.get(framework)
         title = clean(f"{framework} {version}" if version else framework)
         lines.append([Cell(title, style="bold"), *(Cell() for _ in found.devices), Cell()])
-        said = ""
+        shown = ""
         for entry in (each for each in found.entries if each.framework == framework):
             cells = [cell(entry.on[device]) for device in found.devices]
             # The options of one strategy share its summary.
-            summary = "" if entry.summary == said else clean(entry.summary)
-            said = entry.summary
+            summary = "" if entry.summary == shown else clean(entry.summary)
+            shown = entry.summary
             lines.append([Cell(f"  {clean(entry.name)}"), *cells, Cell(summary, style="dim")])
     names = ("backend", *map(clean, found.devices))
     columns = [*(Column(each, whole=True) for each in names), Column("what it is")]

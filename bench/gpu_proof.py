@@ -181,8 +181,8 @@ class Proof:
             if code in (None, BUDGET_SPENT):
                 self.unfinished.append(f"{suite}: the time was up; see {name}.log")
             elif code != 0 and not failures:
-                said = self.last_words(name)
-                failures.append(f"bench.run ended with exit code {code}: {said}; see {name}.log")
+                line = self.last_words(name)
+                failures.append(f"bench.run ended with exit code {code}: {line}; see {name}.log")
         if not any(code in (None, BUDGET_SPENT) for code in codes.values()):
             known = {each.case.backend for each in found.measurements}
             refusing = [name for name in backends if name not in known and not failures]

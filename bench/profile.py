@@ -132,8 +132,8 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
 
 def write(found: Profiled, timeline: Path, form: str) -> None:
     """Write the timeline's file, and tell the rest in this form. Raises UsageError."""
-    said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
-    output.write_file(timeline, trace(found.profile, said))
+    about = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
+    output.write_file(timeline, trace(found.profile, about))
     # By operator, the most time first: of one step under the profiler, own time alone.
     spent = by_name(found.profile.events)
     whole = sum(each.seconds for each in spent.values()) or 1.0
@@ -169,8 +169,8 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     output.deliver(target, Document([*blocks[:2], here]).terminal, texts)
 
 
-def trace(profile: Profile, said: Mapping[str, object]) -> str:
-    """The timeline in JSON. said: what it is a profile of, plain data."""
+def trace(profile: Profile, about: Mapping[str, object]) -> str:
+    """The timeline in JSON. about: what it is a profile of, plain data."""
     tracks = {track: n for n, track in enumerate(dict.fromkeys(e.track for e in profile.events))}
     begin = min((event.start for event in profile.events), default=0.0)
     events: list[dict[str, object]] = [
@@ -193,7 +193,7 @@ def trace(profile: Profile, said: Mapping[str, object]) -> str:
         }
         for event in sorted(profile.events, key=lambda each: (each.start, -each.seconds))
     ]
-    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(said)})
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(about)})
 
 
 # -- the command

@@ -1,8 +1,7 @@
 """Measure on the nodes of a Ray cluster: find them, give each a worker, and follow all of them.
 
-A ``Hand`` measures on a node: it runs the workers of that machine in a scratch folder. It knows
-nothing of Ray: its requests and answers are plain data and the suite's own types, since both ends
-run the same code.
+A ``NodeAgent`` runs the workers of a node, in a scratch folder. It knows nothing of Ray: its
+requests and answers are plain data and the suite's own types, since both ends run the same code.
 """
 
 from __future__ import annotations
@@ -154,21 +153,21 @@ class Fleet:
             kind.members += 1
             kind.idle = False
             self._message(f"{member.name} measures: {member}")
-        hands = Counter(seat.member.key for seat in self._seats)
+        machines = Counter(seat.member.key for seat in self._seats)
         for seat in list(self._seats):
-            self._advance(seat, hands[seat.member.key])
+            self._advance(seat, machines[seat.member.key])
         if any(seat.process is not None or not seat.kind.idle for seat in self._seats):
             return True
         managers = [kind.manager for kind in self.kinds.values()]
         unfinished = any(each.left > 0 and not each.schedule.finished for each in managers)
         return self._machines.waiting or (unfinished and self._now() < self._lost_until)
 
-    def _advance(self, seat: _Seat, hands: int) -> None:
+    def _advance(self, seat: _Seat, machines: int) -> None:
         """Begin a process where there is none, or look at it once."""
         kind = seat.kind
         if seat.process is None:
             if not kind.idle:
-                seat.process = kind.manager.process(seat.executor, hands, seat.member.name)
+                seat.process = kind.manager.process(seat.executor, machines, seat.member.name)
             if seat.process is None:
                 # Until something changes no machine of this kind would be given any.
                 kind.idle = True
@@ -217,8 +216,8 @@ class NodeAnswer(Protocol):
         """Return the answer. Raises LostError where none comes within these seconds."""
 
 
-class Far(Protocol):
-    """A ``Hand`` on a node: it serves requests one after the other."""
+class AgentHandle(Protocol):
+    """A ``NodeAgent`` on a node: it serves requests one after the other."""
 
     def ask(self, method: str, *words: Any) -> NodeAnswer:
         """Call a method, without waiting for its answer."""
@@ -228,24 +227,29 @@ class Far(Protocol):
 class RemoteExecutor:
     """Starts worker processes of one session on one node. folder: of the results here."""
 
-    far: Far
+    agent: AgentHandle
     session: Session
     folder: Path
     now: Callable[[], float] = time.monotonic
 
     def start(self, work: Work) -> RemoteWorker:
         """Start a worker for ``work``."""
-        return RemoteWorker(self.far, self.session, work, self.folder, self.now)
+        return RemoteWorker(self.agent, self.session, work, self.folder, self.now)
 
 
 class RemoteWorker:
     """A worker on a node, whose journal is written down here as its lines come."""
 
     def __init__(
-        self, far: Far, session: Session, work: Work, folder: Path, now: Callable[[], float]
+        self,
+        agent: AgentHandle,
+        session: Session,
+        work: Work,
+        folder: Path,
+        now: Callable[[], float],
     ) -> None:
-        self._far, self._suite, self._folder, self._now = far, session.suite_name, folder, now
-        self._answer: NodeAnswer | None = far.ask("start", session, work)
+        self._agent, self._suite, self._folder, self._now = agent, session.suite_name, folder, now
+        self._answer: NodeAnswer | None = agent.ask("start", session, work)
         self._requested = now()
         self._journal: LineFile | None = None
         self._early: list[Mapping[str, object]] = []
@@ -257,7 +261,7 @@ class RemoteWorker:
         silent = self._now() - self._requested
         if self._end is None and self._answer is None:
             if silent >= ASK_EVERY:
-                self._answer, self._requested = self._far.ask("look"), self._now()
+                self._answer, self._requested = self._agent.ask("look"), self._now()
         elif self._answer is not None and self._answer.ready():
             self._take(0.0)
         elif self._end is None and silent > SILENCE:
@@ -303,7 +307,7 @@ class RemoteWorker:
         if self._answer is not None:
             self._take(END_WITHIN)
         if self._end is None:
-            self._answer = self._far.ask("kill")
+            self._answer = self._agent.ask("kill")
             self._take(END_WITHIN)
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
@@ -355,7 +359,7 @@ class WorkerNews:
     data: bytes | None = None
 
 
-class Hand(Closing):
+class NodeAgent(Closing):
     """Measures on the machine it runs on, one process at a time."""
 
     def __init__(self) -> None:
@@ -509,7 +513,7 @@ class ClusterMachines(Closing):
         _connect(self._ray, address)
         self._began = now()
 
-    def far(self, member: ClusterMember) -> Node:
+    def handle(self, member: ClusterMember) -> Node:
         """Return the node of a member."""
         return self._nodes[member.name]
 
@@ -562,7 +566,7 @@ class ClusterMachines(Closing):
         # Older clusters have the label as a resource: accelerator_type:H100.
         older = [each[17:] for each in sorted(resources) if each.startswith("accelerator_type:")]
         label = (facts.get("Labels") or {}).get("ray.io/accelerator-type") or "".join(older[:1])
-        request = pickle.dumps((Hand, self._requested))
+        request = pickle.dumps((NodeAgent, self._requested))
         answer = _Answer(self._ray, actor.ready.remote(self._code, request))
         return Node(self._ray, name, actor, label, answer, self._now())
 
@@ -639,7 +643,7 @@ class _Answer:
 
 @dataclass
 class Node:
-    """A node and its actor, as ``Far``.
+    """A node and its actor, as ``AgentHandle``.
 
     label: what the cluster calls its accelerator. answer: whether it is ready; requested_at: when
     that was requested. note: whether it was reported that this takes long.

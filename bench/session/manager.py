@@ -283,12 +283,12 @@ class Manager:
         budget = self.session.budget
         return math.inf if budget is None else budget - self.spent
 
-    def take_in(self, folder: Path, *, alone: bool) -> None:
+    def take_in(self, folder: Path, *, exclusive: bool) -> None:
         """Count what earlier processes of the session have left in a folder.
 
-        alone: as ``settle_all`` has it. Raises ResultWriteError.
+        exclusive: as in ``settle_all``. Raises ResultWriteError.
         """
-        settle_all(self.session, folder, alone=alone)
+        settle_all(self.session, folder, exclusive=exclusive)
         for file in self.session.files(folder):
             self.schedule.add(file)
 
@@ -341,22 +341,21 @@ class Manager:
         return started
 
     def process(
-        self, executor: Executor, hands: int = 1, place: str = ""
+        self, executor: Executor, machines: int = 1, place: str = ""
     ) -> Generator[None, None, None] | None:
         """One process of the session, to be followed; None where none can be begun now.
 
         It begins with the generator's first turn, and each turn is one look at it: between two, the
         processes of other machines have theirs. Closed early, it keeps what was finished.
 
-        executor: where the worker runs; hands, place: see ``Schedule.next``. The generator raises
-        as ``run`` does, and LostError when the worker's machine is gone; what was in flight there
-        is then open again.
+        machines, place: as in ``Schedule.next``. The generator raises as ``run`` does, and
+        LostError when the worker's machine is gone; the work in flight there is then open again.
         """
-        work = self._next_work(hands, place)
+        work = self._next_work(machines, place)
         return None if work is None else self._process(executor, work, place)
 
-    def _next_work(self, hands: int, place: str) -> Work | None:
-        work = self.schedule.next(self.left, hands, place)
+    def _next_work(self, machines: int, place: str) -> Work | None:
+        work = self.schedule.next(self.left, machines, place)
         if work is None:
             return None
         if late := [group for group in self.schedule.put_off if group not in self._put_off]:

@@ -280,7 +280,7 @@ def _measure(
         executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
         manager = _manager(session, suite, executor, view, folder, together)
         if options.resume is not None:
-            manager.take_in(folder, alone=lock.fd is not None)
+            manager.take_in(folder, exclusive=lock.fd is not None)
         there = count(len(manager.schedule.runs), "process")
         found = f"; {there} of it are there" if options.resume is not None else ""
         view.message(
@@ -377,7 +377,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
             )
             manager = _manager(session, suite, executor, view.named(side.label), here)
             if options.resume is not None:
-                manager.take_in(here, alone=lock.fd is not None)
+                manager.take_in(here, exclusive=lock.fd is not None)
             managers.append(manager)
         there, of_new = (len(manager.schedule.runs) for manager in managers)
         # In a turn that was cut off the one that is behind; else the second of the last.
@@ -486,7 +486,7 @@ class NodePlan:
         self.budget = self._model.budget
 
     @property
-    def asked(self) -> NodeRequest:
+    def request(self) -> NodeRequest:
         """What each node is to be ready for."""
         path, options = self.suite.path, self._options
         named = _of_package(self.suite)
@@ -518,7 +518,7 @@ def run_cluster(options: argparse.Namespace, console: Console) -> int:
     plan = NodePlan(options, folder)
     view = View(console, live=False)
     clear_left_over(folder)
-    with ClusterMachines(options.ray or HERE, plan.asked, view.message) as cluster:
+    with ClusterMachines(options.ray or HERE, plan.request, view.message) as cluster:
         fleet = _fleet(plan, cluster, console, view)
         view.message(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
         interrupted = False
@@ -544,7 +544,7 @@ def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: Vie
         shown = View(console, str(member), live=False)
         manager = Manager(session, None, shown, save, seconds=suite.seconds, absent=member.absent)
         if member.key in plan.resumed:
-            manager.take_in(plan.folder, alone=False)
+            manager.take_in(plan.folder, exclusive=False)
         manager.begin()
         there = len(manager.schedule.runs)
         found = f"; {count(there, 'process')} of it are there" if there else ""
@@ -552,7 +552,7 @@ def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: Vie
         return manager
 
     def post(member: ClusterMember, manager: Manager) -> RemoteExecutor:
-        return RemoteExecutor(cluster.far(member), manager.session, plan.folder)
+        return RemoteExecutor(cluster.handle(member), manager.session, plan.folder)
 
     return Fleet(cluster, open_manager, post, view.message)
 
@@ -565,7 +565,7 @@ def _conclude(
         if interrupted:
             raise KeyboardInterrupt
         raise WorkerError("no machine of the cluster could measure; the lines above say why")
-    say = functools.partial(console.print, markup=False)
+    write = functools.partial(console.print, markup=False)
     codes, kept, open_ = [MEASURED], 0, False
     for kind in fleet.kinds.values():
         manager = kind.manager
@@ -577,23 +577,23 @@ def _conclude(
         kept += summary.measured
         codes.append(summary.code)
         if not interrupted:
-            say(f"\n{clean(kind.words)}, {count(kind.members, 'machine')}:")
+            write(f"\n{clean(kind.words)}, {count(kind.members, 'machine')}:")
             for line in summary.lines(manager):
-                say(line)
+                write(line)
     if interrupted:
-        say(f"stopped: {count(kept, 'case')} measured and kept; go on: {command}")
+        write(f"stopped: {count(kept, 'case')} measured and kept; go on: {command}")
         return INTERRUPTED
     for kind in fleet.kinds.values():
         if kind.error is not None:
             codes.append(FAILED)
-            say(f"error: {clean(str(kind.error), 1000)}")
+            write(f"error: {clean(str(kind.error), 1000)}")
     for key in plan.resumed.keys() - fleet.kinds.keys():
         codes.append(INCOMPLETE)
-        say(f"no machine of the kind {clean(key)} came: its session is not gone on with")
-    say(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
+        write(f"no machine of the kind {clean(key)} came: its session is not gone on with")
+    write(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
     if open_:
-        say(f"go on: {command} --budget {short(plan.budget)}")
-    say(f"read them: {reader(plan.folder)}", style="bold")
+        write(f"go on: {command} --budget {short(plan.budget)}")
+    write(f"read them: {reader(plan.folder)}", style="bold")
     return next((code for code in (FAILED, INCOMPLETE) if code in codes), MEASURED)
 
 

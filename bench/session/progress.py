@@ -33,12 +33,12 @@ DRAW_EVERY = 1.0
 
 def duration(seconds: float) -> str:
     """A length of time in words: 42 s, 3 min 05 s, 1 h 02 min."""
-    whole = math.floor(max(0.0, seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    rounded = math.floor(max(0.0, seconds))
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02} min"
 
 
 class View(Closing):

@@ -390,12 +390,12 @@ class Schedule:
         """Whether nothing is left to do."""
         return not self._open()
 
-    def next(self, seconds: float = math.inf, hands: int = 1, place: str = "") -> Work | None:
+    def next(self, seconds: float = math.inf, machines: int = 1, place: str = "") -> Work | None:
         """Work for one more process that ends within ``seconds``, or None if there is none now.
 
-        hands: how many processes run side by side, this one among them: each then takes its part of
-        the groups. place: the name of the machine that asks; of groups that are equally far it gets
-        those that it has had least, so that replicates come from many machines.
+        machines: how many run processes side by side; each gets a part of the groups. place: the
+        name of this one; of groups that are equally far it gets those that it has had least often,
+        so that replicates come from many machines.
 
         The groups with the fewest processes come first, so that no group gets a second process
         before each had its first. A group is left out as a whole, and only when all of its cases
@@ -405,7 +405,8 @@ class Schedule:
         """
         number = max(len(self.runs), self.flights.number) + 1
         order = Random(f"{self._seed}/{number}")
-        first, late = plan([*map(self._coming, self._open())], hands * seconds, self.costs.process)
+        coming = [*map(self._coming, self._open())]
+        first, late = plan(coming, machines * seconds, self.costs.process)
         named = first or any(
             self._count(replace(lot, cases=tuple(living))) >= self._enough
             for lot in self._lots
@@ -415,12 +416,12 @@ class Schedule:
         for waiting in (first, late):
             # A hand takes its part of all that is still to come: large parts first, since each
             # process starts a framework, and small ones at the end, so that all end together.
-            most = max(1, math.ceil(sum(max(1, each.missing) for each, _ in waiting) / hands))
+            most = max(1, math.ceil(sum(max(1, each.missing) for each, _ in waiting) / machines))
             lots = [each for each, _ in waiting]
             order.shuffle(lots)
             lots.sort(key=lambda each: self.flights.given[(place, *each.lot.key)])
             if chosen := self._chosen(lots, seconds, most):
-                share = min(self._share(waiting, hands * seconds), self._share(chosen, seconds))
+                share = min(self._share(waiting, machines * seconds), self._share(chosen, seconds))
                 cases = tuple(case for each, _ in chosen for case in self._behind(each.lot))
                 seed = order.getrandbits(32)
                 memory = bool(self._unweighed(cases))
@@ -431,7 +432,7 @@ class Schedule:
     def _coming(self, lot: Lot) -> Coming:
         environment = lot.environment
         # Devices that are not here take no time.
-        present = [each for each in self._with_bridge(lot) if each.device not in self._absent]
+        present = [each for each in self._with_reference(lot) if each.device not in self._absent]
         begun = self._count(lot)
         seen = min((self._seen[environment, case.id] for case in present), default=begun)
         return Coming(
@@ -521,11 +522,11 @@ class Schedule:
     def _count(self, lot: Lot) -> int:
         return min(self._begun(lot.environment, case) for case in lot.cases)
 
-    def _with_bridge(self, lot: Lot) -> list[Case]:
+    def _with_reference(self, lot: Lot) -> list[Case]:
         """Its cases, and the first that can be measured along with them of those it is given."""
         fit = (
             case
-            for case in lot.bridges
+            for case in lot.references
             if not self.given_up(case.id) and (lot.environment, case.id) not in self._unfit
         )
         return [*lot.cases, *itertools.islice(fit, 1)]
@@ -535,4 +536,4 @@ class Schedule:
         fewest = self._count(lot)
         behind = [case for case in lot.cases if self._begun(lot.environment, case) == fewest]
         suspects = [case for case in behind if case.id in self.faults.suspects]
-        return suspects[:1] or self._with_bridge(replace(lot, cases=tuple(behind)))
+        return suspects[:1] or self._with_reference(replace(lot, cases=tuple(behind)))

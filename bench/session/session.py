@@ -87,14 +87,14 @@ def needs_of(backend: str) -> Need:
 class Lot:
     """The cases of one group that are measured in processes of one environment.
 
-    bridges: cases of the group that are measured in another environment and could be in this one
+    references: cases of the group that are measured in another environment and could be in this one
         too, the first choice first.
     """
 
     group: str
     environment: Environment
     cases: tuple[Case, ...]
-    bridges: tuple[Case, ...] = ()
+    references: tuple[Case, ...] = ()
 
     @property
     def key(self) -> tuple[str, Environment]:
@@ -116,8 +116,8 @@ def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
             each for each in free.get(group, ()) if needs(each.backend).framework not in changed
         ]
         # Where the first choice is here at home there is nothing to add.
-        bridges = () if not able or able[0] in members else tuple(able)
-        found.append(Lot(group, environment, tuple(members), bridges))
+        references = () if not able or able[0] in members else tuple(able)
+        found.append(Lot(group, environment, tuple(members), references))
     return found
 
 

@@ -2,7 +2,7 @@
 
 Its code travels to the node with the request, so that a node without the suite, or with another
 version of it, can say so. It imports the standard library alone until the two copies are known to
-be the same; from then on it hands calls on to ``cluster.Hand``.
+be the same; from then on it hands calls on to ``cluster.NodeAgent``.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Stub:
     """A node, as far as its copy of the suite is the manager's."""
 
     def __init__(self) -> None:
-        self._hand: Any = None
+        self._agent: Any = None
 
     def ready(self, code: dict[str, str], requested: bytes) -> tuple[str, Any]:
-        """Why the node cannot measure, else empty, and what ``Hand.ready`` said.
+        """Why the node cannot measure, else empty, and what ``NodeAgent.ready`` said.
 
         code: the manager's ``fingerprint``. requested: what measures here, and the request,
         pickled, as they are of types of the suite's own.
@@ -52,10 +52,10 @@ class Stub:
         if here != code:
             message = ", ".join(f"{name} {here[name]}, not {code[name]}" for name in PACKAGES)
             return f"another version of the suite is installed there ({message})", None
-        hand, request = pickle.loads(requested)
-        self._hand = hand()
-        return self._hand.ready(request)  # type: ignore[no-any-return]
+        agent, request = pickle.loads(requested)
+        self._agent = agent()
+        return self._agent.ready(request)  # type: ignore[no-any-return]
 
     def call(self, method: str, *words: Any) -> Any:
-        """A method of the ``Hand``."""
-        return getattr(self._hand, method)(*words)
+        """A method of the ``NodeAgent``."""
+        return getattr(self._agent, method)(*words)

@@ -242,7 +242,7 @@ class LocalWorker:
         return self._process.poll()
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """The whole lines that are new in its journal."""
+        """The complete lines that are new in its journal."""
         try:
             if self._lines is None:
                 path = self._find_journal()
@@ -252,11 +252,11 @@ class LocalWorker:
                 self._lines = path.open("rb")
             before = self._lines.tell()
             data = self._lines.read()
-            whole = data[: data.rfind(b"\n") + 1]
-            self._lines.seek(before + len(whole))
+            complete = data[: data.rfind(b"\n") + 1]
+            self._lines.seek(before + len(complete))
         except OSError:
             return []
-        return [line for line in map(_parsed, whole.splitlines()) if line is not None]
+        return [line for line in map(_parsed, complete.splitlines()) if line is not None]
 
     def kill(self) -> None:
         """SIGKILL to it and to all that it has started, daemons among them."""
@@ -344,15 +344,15 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
     return file
 
 
-def settle_all(session: Session, folder: Path, *, alone: bool) -> None:
+def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
     """``settle`` for every journal that killed workers of a session have left.
 
     Those whose writer lives are left alone. alone: whether no other run goes
-    on, so that a journal without a whole line is nobody's.
+    on, so that a journal without a complete line is nobody's.
     """
     for path in journals(folder, session.suite_name):
         found = _session_of(path)
-        mine = found == session.id or (found is None and alone)
+        mine = found == session.id or (found is None and exclusive)
         if mine and not living(path):
             settle(path)
 
@@ -370,7 +370,7 @@ def _readable(path: Path) -> bool:
 
 
 def _session_of(journal: Path) -> str | None:
-    """The session that its first line names, perhaps empty; None if that line is not whole."""
+    """The session that its first line names, perhaps empty; None if that line is not complete."""
     try:
         with journal.open("rb") as file:
             first = file.readline()

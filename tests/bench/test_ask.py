@@ -92,27 +92,27 @@ def test_ask_with_available_results_answers_and_names_again(
 def test_ask_without_results_measures_and_then_answers(
     here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def measure(command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
+        commands.append(command)
         save(tmp_path / "results", times())
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", measure)
     assert ask.main([*SHAPE, "--budget", "1m"]) == 0
-    (command,) = asked
+    (command,) = commands
     assert command[1:3] == ["-m", "bench.run"]
     assert Path(command[3]).read_text().count("hidden_size = 16") == 1
     assert command[4:] == ["--budget", "54s", "--brief"]  # of all that the command takes
     printed = capsys.readouterr().out
     assert "Use while_loop" in printed
-    assert "at hand" not in printed
+    assert "at agent" not in printed
     # And what was measured answers the next who asks, but for who wants it anew.
     assert ask.main(SHAPE) == 0
-    assert len(asked) == 1
+    assert len(commands) == 1
     assert ask.main([*SHAPE, "--again"]) == 0
-    assert len(asked) == 2
+    assert len(commands) == 2
 
 
 @dataclass
@@ -244,7 +244,7 @@ def test_ask_of_a_model_answers_equal_layers_once(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (["--batch", "4", "--steps", "20"], "--hidden N"),
         ([*SHAPE, "--model", "m.keras"], "--hidden N"),
@@ -258,13 +258,13 @@ def test_ask_of_a_model_answers_equal_layers_once(
     ],
 )
 def test_ask_with_bad_input_prints_one_line(
-    given: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "theirs").mkdir()
     assert ask.main(given) == 2
     out, error = capsys.readouterr()
     assert out == ""
-    assert told in error
+    assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
 

@@ -107,10 +107,10 @@ def test_doctor_with_unknown_names_prints_one_line(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert doctor.main(arguments) == 2
-    said = capsys.readouterr()
-    assert words in said.err
-    assert said.err.count("\n") == 1
-    assert said.out == ""
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
 
 
 def test_doctor_json_holds_everything_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,9 +201,9 @@ def test_gpu_proof_without_a_gpu_exits_with_3(
 ) -> None:
     monkeypatch.setattr(devices, "gpu_facts", lambda: devices.GpuFacts())
     assert gpu_proof.main(["--output", str(tmp_path / "results")]) == 3
-    said = capsys.readouterr()
-    assert said.out.startswith("no gpu:0: this machine has no NVIDIA GPU")
-    assert (said.out.count("\n"), said.err) == (1, "")
+    captured = capsys.readouterr()
+    assert captured.out.startswith("no gpu:0: this machine has no NVIDIA GPU")
+    assert (captured.out.count("\n"), captured.err) == (1, "")
     assert not (tmp_path / "results").exists()
 
 
@@ -229,7 +229,7 @@ def test_gpu_proof_with_bad_input_prints_one_line(
 
 
 @pytest.mark.parametrize("seconds", ["nan", "-1", "soon", "inf"])
-def test_gpu_proof_with_a_bad_time_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpu_proof_with_a_bad_time_fails(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         gpu_proof.main([f"--seconds={seconds}"])
     assert stopped.value.code == 2

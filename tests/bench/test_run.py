@@ -179,7 +179,7 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
 
 @dataclass
 class Ran:
-    """What a command that ran once has left and said; nobody changes anything there."""
+    """What a command that ran once has left and printed; nobody changes anything there."""
 
     place: Place
     done: Done
@@ -299,9 +299,9 @@ def test_run_interrupted_keeps_results_and_resume_continues(
     counts = [case for _, case in after]
     assert {case: counts.count(case) for case in counts} == dict.fromkeys(counts, 2)
     assert len(set(counts)) == 3
-    told = place.resumed(capsys)
-    assert told.code == 2
-    assert "there is no unfinished session" in told.err
+    resumed = place.resumed(capsys)
+    assert resumed.code == 2
+    assert "there is no unfinished session" in resumed.err
 
 
 def test_run_of_a_suite_named_learning_measures_it(
@@ -381,7 +381,7 @@ def test_run_on_a_full_disk_prints_one_line_and_keeps_results(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nosuch"], "there is no suite"),
         (["--budget", "soon"], "is not a time; write 90s, 10m or 1h30m"),
@@ -403,7 +403,7 @@ def test_run_on_a_full_disk_prints_one_line_and_keeps_results(
 )
 def test_run_with_bad_input_prints_one_line(
     arguments: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -415,7 +415,7 @@ def test_run_with_bad_input_prints_one_line(
     assert done.out == ""
     assert done.err.count("\n") == 1
     assert done.err.startswith("error: ")
-    assert told in done.err
+    assert message in done.err
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,7 @@
 """The whole way through on this machine, with backends whose true ratio is known.
 
 Two names of one backend must not differ, and one that waits for a tenth of each step's own time
-must be found slower. What the simulation of ``verdict_study`` shows of made-up samples is asked
+must be found slower. What the simulation of ``verdict_study`` shows of made-up samples is tested
 here of real ones: processes, alternating blocks, files and verdicts as a user has them.
 """
 
@@ -104,7 +104,7 @@ def test_run_judges_a_twin_equal_and_a_tenth_more_slower(
 
     run("bench.run", "truth.toml", f"--processes={PROCESSES}", "--results=results")
     rows = read()
-    # Of the twin it is asked once: to go on until there is a verdict makes false ones.
+    # Of the twin it is tested once: to go on until there is a verdict makes false ones.
     assert rows["twin"]["processes"] == PROCESSES
     assert rows["twin"]["verdict"] in ("SAME", "UNCLEAR"), rows["twin"]
     processes = PROCESSES

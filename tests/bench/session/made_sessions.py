@@ -1,4 +1,4 @@
-"""Cases, what runs found of them, sessions, and workers that do as they are told."""
+"""Cases, what runs found of them, sessions, and workers that follow a script."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def ids(work: Work | None) -> set[str]:
     return set() if work is None else {case.id for case in work.cases}
 
 
-WEIGHED: Figures = {"peak_bytes": 10, "steady_bytes": 5, "how": "told", "seconds": 7.0}
+WEIGHED: Figures = {"peak_bytes": 10, "steady_bytes": 5, "how": "given", "seconds": 7.0}
 EAST: Environment = (("SIDE", "east"),)
 WEST: Environment = (("SIDE", "west"),)
 
@@ -98,7 +98,7 @@ class World:
     step: float = 1.0
     behaviour: dict[str, str] = field(default_factory=dict)
     started: list[Work] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     saved: list[Session] = field(default_factory=list)
     shown: list[SessionProgress] = field(default_factory=list)
     files: list[ResultFile] = field(default_factory=list)
@@ -119,13 +119,13 @@ class World:
     def start(self, work: Work) -> Worker:
         self.started.append(work)
         self.measuring_at_start.append(self.turn)
-        return Told(self, work)
+        return ScriptedWorker(self, work)
 
     def update(self, progress: SessionProgress) -> None:
         self.shown.append(progress)
 
     def message(self, text: str) -> None:
-        self.told.append(text)
+        self.messages.append(text)
 
     def manager(self, session: Session) -> Manager:
         return Manager(
@@ -150,8 +150,8 @@ class World:
         return {case.id: found.count(case.id) for case in CASES}
 
 
-class Told:
-    """Prepares a case in a step, and times a group in one or for as long as it is told to."""
+class ScriptedWorker:
+    """Prepares a case in a step, and times a group in one or for as long as the world says."""
 
     def __init__(self, world: World, work: Work) -> None:
         self.world, self.work = world, work
@@ -237,8 +237,8 @@ class Told:
         named = {Case.from_dict(each["case"]): each for each in outcomes}  # type: ignore[arg-type]
         file = file_of(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
         more = tuple(
-            Outcome(each, file.run, str(said["outcome"]), str(said["reason"]), "", Path("x.json"))
-            for each, said in named.items()
+            Outcome(each, file.run, str(data["outcome"]), str(data["reason"]), "", Path("x.json"))
+            for each, data in named.items()
         )
         self.world.files.append(replace(file, outcomes=more))
         return self.world.files[-1]

@@ -93,7 +93,7 @@ class Nodes:
         where = ["--ray", self.cluster.address, "--results", str(results)]
         return subprocess.Popen(
             [sys.executable, "-m", "bench.run", *given, *words, *where],
-            # Ray hands the folder on to the nodes, as a place to import from.
+            # Ray machines the folder on to the nodes, as a place to import from.
             cwd=self.folder,
             env=plain_environment(),
             stdout=subprocess.PIPE,
@@ -107,7 +107,7 @@ def plain_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def told(process: subprocess.Popen[str]) -> Iterator[Iterator[str]]:
+def lines_of(process: subprocess.Popen[str]) -> Iterator[Iterator[str]]:
     """The lines of a command as they come; it is ended if it takes too long."""
     timer = threading.Timer(PATIENCE, process.kill)
     timer.start()
@@ -146,8 +146,8 @@ def beside_a_death(nodes: Nodes, mortal: list[str], folder: Path) -> str:
     """Measure in two processes each; the first of these nodes that begins one is killed in it."""
     dead, lines = "", []
     process = nodes.start("--processes", "2", results=folder)
-    with told(process) as said:
-        for line in said:
+    with lines_of(process) as printed:
+        for line in printed:
             lines.append(line)
             begun = re.search(r"process \d+ on \S*#(\w{6})", line)
             if begun and not dead and begun[1] in mortal:
@@ -233,9 +233,9 @@ def test_resume_on_cluster_continues_and_names_nodes_with_another_suite(
     nodes.lend("L4")
     folder = tmp_path / "results"
     process = nodes.start("--processes", "3", results=folder)
-    with told(process) as said:
+    with lines_of(process) as printed:
         lines = []
-        for line in said:
+        for line in printed:
             lines.append(line)
             if re.search(r"process 2 on ", line):
                 process.send_signal(signal.SIGINT)
@@ -244,8 +244,8 @@ def test_resume_on_cluster_continues_and_names_nodes_with_another_suite(
     assert again is not None, lines
     assert again[1] == nodes.cluster.address
     process = nodes.start("--resume", again[2], results=folder, suite=False)
-    with told(process) as said:
-        text = "".join(said)
+    with lines_of(process) as printed:
+        text = "".join(printed)
         assert process.wait() == MEASURED, text
     assert re.search(rf"#{stranger} is left out: another version of the suite", text), text
     assert all(set(measured.values()) == {3} for measured in counts(folder).values())

@@ -25,14 +25,14 @@ from bench.session.cluster import (
     NodeRequest,
 )
 from bench.session.workers import LostError
-from tests.bench.session.made_far import Clock
+from tests.bench.session.made_answers import Clock
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
-ASKED = NodeRequest("mine", None, SuiteChoice())
+REQUEST = NodeRequest("mine", None, SuiteChoice())
 
 
 class RayError(Exception):
-    """The errors of Ray, as far as they are told apart."""
+    """The errors of Ray, as far as they are distinguished."""
 
 
 class GetTimeoutError(RayError):
@@ -62,7 +62,7 @@ class Actor:
 
     def __init__(self, ray: Ray, options: Mapping[str, Any]) -> None:
         self.options = options
-        self.asked: list[tuple[Any, ...]] = []
+        self.requests: list[tuple[Any, ...]] = []
         self.answers: dict[str, Any] = {"ready": ray.answer}
         self.ready = SimpleNamespace(remote=lambda *words: self._ask("ready", *words))
         self.call = SimpleNamespace(remote=self._ask)
@@ -70,12 +70,12 @@ class Actor:
     def _ask(self, method: str, *words: Any) -> Callable[[], Any]:
         if isinstance(self.answers.get("call"), RayError):
             raise self.answers["call"]
-        self.asked.append((method, *words))
+        self.requests.append((method, *words))
         return lambda: self.answers.get(method)
 
 
 class Ray:
-    """A module ``ray`` whose nodes are what it is told."""
+    """A module ``ray`` whose nodes are made up."""
 
     exceptions = SimpleNamespace(
         RayError=RayError,
@@ -149,13 +149,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def told() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
 @pytest.fixture
-def nodes(ray: Ray, clock: Clock, told: list[str]) -> ClusterMachines:
-    return ClusterMachines("auto", ASKED, told.append, clock)
+def nodes(ray: Ray, clock: Clock, messages: list[str]) -> ClusterMachines:
+    return ClusterMachines("auto", REQUEST, messages.append, clock)
 
 
 def names(found: list[ClusterMember]) -> list[str]:
@@ -186,34 +186,34 @@ def test_arrived_reserves_complete_nodes_and_sends_the_request(
         ("000001abc", False),
         ("000002abc", False),
     ]
-    ((method, code, asked),) = ray.actors[0].asked
+    ((method, code, request),) = ray.actors[0].requests
     assert (method, code) == ("ready", stub.fingerprint())
-    assert pickle.loads(asked) == (cluster.Hand, ASKED)
-    nodes.far(second).ask("look", 3)
-    assert ray.actors[1].asked[1:] == [("look", 3)]
+    assert pickle.loads(request) == (cluster.NodeAgent, REQUEST)
+    nodes.handle(second).ask("look", 3)
+    assert ray.actors[1].requests[1:] == [("look", 3)]
     assert looked(nodes, clock) == []  # who is here does not come again
 
 
 def test_arrived_with_an_unsuitable_node_leaves_it_out_for_good(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
+    nodes: ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
 ) -> None:
     ray.answer = ("another version of the suite", None)
     ray.lend(1)
     for _ in range(3):
         assert looked(nodes, clock) == []
-    assert told == ["node#000001 is left out: another version of the suite"]
+    assert messages == ["node#000001 is left out: another version of the suite"]
     assert ray.killed == ray.actors
     assert len(ray.actors) == 1
 
 
 def test_arrived_with_a_dead_node_tries_it_a_limited_number_of_times(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
+    nodes: ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
 ) -> None:
     ray.answer = RayActorError("a\nThe actor died.")
     ray.lend(1)
     for _ in range(LIVES + 2):
         assert looked(nodes, clock) == []
-    assert told == ["node#000001 is left out: The actor died."] * LIVES
+    assert messages == ["node#000001 is left out: The actor died."] * LIVES
     assert len(ray.actors) == LIVES
 
 
@@ -231,7 +231,7 @@ def test_retire_unless_for_good_lets_a_node_return_once(
 
 
 def test_waiting_has_a_limit_for_first_and_for_requested_nodes(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
+    nodes: ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
 ) -> None:
     assert nodes.waiting
     clock.time = FIRST
@@ -243,17 +243,17 @@ def test_waiting_has_a_limit_for_first_and_for_requested_nodes(
     assert nodes.waiting
     clock.time += 1.0
     assert not nodes.waiting
-    assert told == []
+    assert messages == []
     for _ in range(2):
         looked(nodes, clock)
-    assert told == ["node#000001 is not free yet: other work of the cluster or another run has it"]
+    assert messages == [
+        "node#000001 is not free yet: other work of the cluster or another run has it"
+    ]
     ray.actors[0].answers["ready"] = facts()
     assert names(looked(nodes, clock)) == ["node#000001"]
 
 
-def test_close_releases_all_nodes(
-    nodes: ClusterMachines, ray: Ray, clock: Clock
-) -> None:
+def test_close_releases_all_nodes(nodes: ClusterMachines, ray: Ray, clock: Clock) -> None:
     for number in (1, 2):
         ray.lend(number)
     assert len(looked(nodes, clock)) == 2
@@ -264,8 +264,8 @@ def test_close_releases_all_nodes(
     gone.answers["call"] = RayActorError("it died")
     with nodes:
         pass
-    assert first.asked[1:] == [("close",)]
-    assert unready.asked[1:] == []
+    assert first.requests[1:] == [("close",)]
+    assert unready.requests[1:] == []
     assert ray.killed == ray.actors
     assert ray.ended
 
@@ -293,7 +293,7 @@ def test_answer_with_any_ray_error_raises_lost_error_with_its_cause(
 ) -> None:
     ray.lend(1)
     (member,) = looked(nodes, clock)
-    node = nodes.far(member)
+    node = nodes.handle(member)
     ray.actors[0].answers["look"] = error
     answer = node.ask("look")
     assert answer.ready()

@@ -33,7 +33,7 @@ def test_interleave_with_a_crash_on_one_side_leaves_the_other_complete() -> None
     assert {name for name, number in b.counts.items() if number == 0} == {B5.id}
 
 
-# All the way, with workers that do as they are told
+# With workers that follow a script
 
 
 class Executor:
@@ -68,7 +68,7 @@ HERE = (*TWICE, "--results", "here")
 
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
-    """``interleaved.run`` of two environments that are only said to be there."""
+    """``interleaved.run`` of two environments that are not really there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
     monkeypatch.delenv("LSTM_RESULTS", raising=False)

@@ -24,12 +24,12 @@ from bench.session.cluster import GRACE, ClusterMember, Fleet
 from bench.session.manager import Manager
 from bench.session.session import Goal, Need, Work
 from bench.session.workers import LostError
-from tests.bench.session.made_sessions import B5, CASES, DIE, Told, World, case, session
+from tests.bench.session.made_sessions import B5, CASES, DIE, ScriptedWorker, World, case, session
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
 
 
-class Node(Told):
+class Node(ScriptedWorker):
     """A worker on a machine that goes, by itself or by what it measures."""
 
     def __init__(self, world: Cluster, work: Work, member: ClusterMember) -> None:
@@ -199,10 +199,10 @@ def test_fleet_with_a_case_that_kills_machines_gives_it_up(how: str, lost: int) 
     """Of cases timed in turn the one is found alone: together, together again, and alone."""
     world = Cluster(cases=CASES, machines=1, processes=2, behaviour={B5.id: how})
     world.run()
-    assert sum(" is lost: its node died" in text for text in world.told) == lost
+    assert sum(" is lost: its node died" in text for text in world.messages) == lost
     assert world.outcomes == {B5.id: "crashed"}
     assert world.counts == {each.id: 0 if each == B5 else 2 for each in CASES}
-    assert any("was lost: its node died; tried again elsewhere" in text for text in world.told)
+    assert any("was lost: its node died; tried again elsewhere" in text for text in world.messages)
     (reason,) = {each.reason for file in world.files for each in file.outcomes}
     assert "its node died" in reason
 
@@ -211,7 +211,7 @@ def test_fleet_with_a_machine_that_measures_nothing_leaves_it_out() -> None:
     world = Cluster(cases=cases(), mute_nodes={"node0", "node1"})
     fleet = world.run()
     check(world, fleet)
-    left_out = [text for text in world.told if "is left out" in text]
+    left_out = [text for text in world.messages if "is left out" in text]
     assert len(left_out) == 2
     assert all("and measured nothing: it said nothing" in text for text in left_out)
 
@@ -222,7 +222,7 @@ def test_fleet_that_lost_its_last_machine_waits_a_minute_for_another() -> None:
     check(world, fleet)
     (kind,) = fleet.kinds.values()
     assert not kind.manager.schedule.finished
-    assert sum(" is lost: it is gone" in text for text in world.told) == 2
+    assert sum(" is lost: it is gone" in text for text in world.messages) == 2
     assert world.time < max(world.gone.values()) + GRACE + 1.0
 
 

@@ -1,4 +1,4 @@
-"""The manager, with workers that do as they are told on a clock of the test's own."""
+"""The manager, with workers that follow a script on a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_run_ends_a_process_that_hangs_after_its_work_and_blames_none() -> None:
     assert world.manager(session()).run()
     assert world.counts == {case.id: 2 for case in CASES}
     assert world.outcomes == {}
-    ended = [told for told in world.told if "had finished and did not end" in told]
+    ended = [text for text in world.messages if "had finished and did not end" in text]
     assert len(ended) == len(world.started) == 2
     assert world.time < 2 * (manager.END_LIMIT + 60)
 
@@ -110,11 +110,13 @@ def test_run_with_a_case_over_its_limit_records_it_and_continues() -> None:
     (reason,) = {each.reason for file in world.files for each in file.outcomes}
     assert "limit of 10 s" in reason
     assert "prepared" in reason
-    assert any(B5.id in line for line in world.told)
+    assert any(B5.id in line for line in world.messages)
 
 
 @pytest.mark.parametrize(("how", "outcome"), [(DIE, "crashed"), (HANG, "timed_out")])
-def test_run_with_a_crash_among_interleaved_cases_finds_the_guilty_one(how: str, outcome: str) -> None:
+def test_run_with_a_crash_among_interleaved_cases_finds_the_guilty_one(
+    how: str, outcome: str
+) -> None:
     world = World(behaviour={B5.id: f"timed {how}"})
     assert world.manager(session()).run()
     assert world.outcomes == {B5.id: outcome}  # A5, timed beside it, has nothing held against it
@@ -146,8 +148,8 @@ def test_run_on_a_slow_machine_measures_fewer_cases_in_six_processes(
     assert min(second) >= 6 if slow <= 2.0 else max(second) <= 3
     assert finished is (slow <= 2.0)
     assert world.time <= 401.0
-    told = [line for line in world.told if line.startswith("put off")]
-    assert [A6.group in line for line in told] == ([] if slow <= 2.0 else [True])  # told once
+    late = [line for line in world.messages if line.startswith("put off")]
+    assert [A6.group in line for line in late] == ([] if slow <= 2.0 else [True])
 
 
 def test_run_with_a_worker_that_measures_nothing_raises_its_last_words() -> None:
@@ -189,8 +191,8 @@ from bench.session.session import load
 
 class Executor(LocalExecutor):
     def _command(self, work, listing, turn):
-        said = (str(listing), str(self.folder), self.session.id, str(work.number))
-        return [sys.executable, sys.argv[2], *said]
+        words = (str(listing), str(self.folder), self.session.id, str(work.number))
+        return [sys.executable, sys.argv[2], *words]
 
 class Silent:
     def update(self, progress): pass
@@ -199,7 +201,7 @@ class Silent:
 folder = Path(sys.argv[1])
 session = load(folder)
 manager = Manager(session, Executor(session, folder), Silent(), lambda s: s.save(folder))
-settle_all(session, folder, alone=True)
+settle_all(session, folder, exclusive=True)
 for file in session.files(folder):
     manager.schedule.add(file)
 manager.run()

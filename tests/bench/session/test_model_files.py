@@ -1,4 +1,4 @@
-"""The LSTM layers of a model's file, and what is said of one that has none."""
+"""The LSTM layers of a model's file, and errors of files without one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_lstm_layers_reads_a_model_that_keras_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "message"),
     [
         (lambda path: None, "there is no such file"),
         (lambda path: path.mkdir(), "is not a regular file"),
@@ -83,13 +83,13 @@ def test_lstm_layers_reads_a_model_that_keras_saved(tmp_path: Path) -> None:
     ],
 )
 def test_lstm_layers_with_a_bad_file_raises_its_name_and_reason(
-    tmp_path: Path, made: Any, told: str
+    tmp_path: Path, made: Any, message: str
 ) -> None:
     path = tmp_path / "m.keras"
     made(path)
     with pytest.raises(ModelError, match=r"m\.keras") as error:
         lstm_layers(path)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

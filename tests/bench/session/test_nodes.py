@@ -27,13 +27,13 @@ from bench.session.manager import Manager, WorkerError
 from bench.session.measure import NodePlan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
 from bench.session.session import Session, Work, load, of_fleet
-from tests.bench.session.made_far import Given
+from tests.bench.session.made_answers import Given
 from tests.bench.session.made_sessions import entry_of, run_of
 
 KIND = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert run.main(list(words)) == BAD_INPUT
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -45,13 +45,13 @@ def test_run_on_cluster_without_ray_names_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    err = told(capsys, "smoke", "--ray", "--results", str(tmp_path))
+    err = error_of(capsys, "smoke", "--ray", "--results", str(tmp_path))
     assert "pip install 'lstm-benchmark-suite[ray]'" in err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_run_list_with_ray_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--ray measures, and --list does not" in told(capsys, "--list", "--ray")
+    assert "--ray measures, and --list does not" in error_of(capsys, "--list", "--ray")
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -90,9 +90,9 @@ def test_node_plan_of_a_suite_file_sends_its_text(tmp_path: Path) -> None:
         'schema = 1\nname = "mine"\nbackends = ["numpy"]\ndevices = ["cpu"]\n[[groups]]\n'
         "shapes = [{ batch = 1, timesteps = 2, input_size = 1, hidden_size = 2 }]\n"
     )
-    asked = NodePlan(options(str(path), "--ray", "--wait"), tmp_path).asked
-    assert (asked.suite, asked.text, asked.wait) == ("mine.toml", path.read_bytes(), True)
-    named = NodePlan(options("smoke", "--ray"), tmp_path).asked
+    request = NodePlan(options(str(path), "--ray", "--wait"), tmp_path).request
+    assert (request.suite, request.text, request.wait) == ("mine.toml", path.read_bytes(), True)
+    named = NodePlan(options("smoke", "--ray"), tmp_path).request
     assert (named.suite, named.text) == ("smoke", None)
 
 
@@ -100,7 +100,7 @@ def test_node_plan_of_a_suite_file_sends_its_text(tmp_path: Path) -> None:
 
 
 class Node:
-    """A ``Far`` whose workers have measured all when they are first looked at."""
+    """A ``AgentHandle`` whose workers have measured all when they are first looked at."""
 
     def __init__(self, played: Played) -> None:
         self._played = played
@@ -132,8 +132,10 @@ class Played:
         self.time = 0.0
         self._coming: list[ClusterMember] = []
 
-    def __call__(self, address: str, asked: NodeRequest, tell: Callable[[str], None]) -> Played:
-        suite = suites.load(asked.suite, asked.choice)
+    def __call__(
+        self, address: str, request: NodeRequest, message: Callable[[str], None]
+    ) -> Played:
+        suite = suites.load(request.suite, request.choice)
         self._coming = [
             ClusterMember(f"node{number}", KIND, label, suite)
             for number, label in enumerate(self.labels)
@@ -155,7 +157,7 @@ class Played:
         found, self._coming = self._coming, []
         return found
 
-    def far(self, member: ClusterMember) -> Node:
+    def handle(self, member: ClusterMember) -> Node:
         return Node(self)
 
     def retire(self, member: ClusterMember, *, for_good: bool) -> None:
@@ -188,7 +190,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Pl
 
 
 def ran(*words: str) -> tuple[int, str]:
-    """The exit code of a run, and what it said."""
+    """The exit code of a run, and what it printed."""
     shown = io.StringIO()
     code = nodes.run_cluster(options(*words), Console(file=shown, width=1000))
     return code, shown.getvalue()
@@ -201,14 +203,14 @@ def kept(folder: str = "results") -> dict[str, Session]:
 
 def test_run_cluster_measures_every_kind_and_summarizes_each(played: Played) -> None:
     played.labels = ("", "H100", "H100")
-    code, said = ran("smoke", "--ray", "a:1", "--processes", "2")
+    code, printed = ran("smoke", "--ray", "a:1", "--processes", "2")
     assert code == MEASURED
-    lines = said.splitlines()
+    lines = printed.splitlines()
     fleet = re.fullmatch(r"suite smoke on the machines of a cluster, fleet (\S+)", lines[0])
     assert fleet is not None
     assert "EPYC, 8 processors (H100), 2 machines:" in lines
     assert lines.count("4 cases: 4 VALID") == 2
-    assert "go on: " not in said
+    assert "go on: " not in printed
     assert lines[-2:] == ["results: results/smoke-*.json", f"read them: {typed('report')}"]
     sessions = [load(Path("results"), f"{fleet[1]}-{KIND.id}{more}") for more in ("", "-h100")]
     assert all(session.finished is not None for session in sessions)
@@ -219,21 +221,21 @@ def test_run_cluster_measures_every_kind_and_summarizes_each(played: Played) -> 
 
 def test_run_cluster_interrupted_keeps_results_and_prints_how_to_resume(played: Played) -> None:
     played.interrupted_at = 2
-    code, said = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
+    code, printed = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
     assert code == INTERRUPTED
     stopped = re.search(
-        r"^stopped: 4 cases measured and kept; go on: (.*) --ray a:1 --resume (\S+)$", said, re.M
+        r"^stopped: 4 cases measured and kept; go on: (.*) --ray a:1 --resume (\S+)$", printed, re.M
     )
     assert stopped is not None
     assert stopped[1] == typed("run", "--results", "here")
-    assert "read them" not in said
+    assert "read them" not in printed
     (before,) = kept("here").values()
     assert before.finished is None
     assert before.spent > 0
     played.interrupted_at = -1
-    code, said = ran("--ray", "a:1", "--resume", stopped[2], "--results", "here")
+    code, printed = ran("--ray", "a:1", "--resume", stopped[2], "--results", "here")
     assert code == MEASURED
-    assert "; 2 processes of it are there" in said  # what the second had finished is kept
+    assert "; 2 processes of it are there" in printed  # what the second had finished is kept
     assert len(played.works) == 3
 
 
@@ -241,27 +243,31 @@ def test_run_cluster_resumed_without_a_kind_reports_it(played: Played) -> None:
     played.labels, played.interrupted_at = ("", "H100"), 2
     ran("smoke", "--ray", "--processes", "2")
     played.labels, played.interrupted_at = ("",), -1
-    code, said = ran("--ray", "--resume")
+    code, printed = ran("--ray", "--resume")
     assert code == INCOMPLETE
-    told = f"no machine of the kind {KIND.id}-h100 came: its session is not gone on with"
-    assert told in said.splitlines()
+    message = f"no machine of the kind {KIND.id}-h100 came: its session is not gone on with"
+    assert message in printed.splitlines()
 
 
 def test_run_cluster_with_a_spent_budget_prints_how_to_resume(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Manager, "left", property(lambda manager: 1.0 - len(played.works)))
-    code, said = ran("smoke", "--ray", "a:1", "--budget", "3m")
+    code, printed = ran("smoke", "--ray", "a:1", "--budget", "3m")
     assert code == MEASURED  # each case was measured once
-    assert re.search(r"^go on: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", said, re.M)
-    assert "the budget is spent, or no machine is left: 1 process" in said
+    assert re.search(
+        r"^go on: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", printed, re.M
+    )
+    assert "the budget is spent, or no machine is left: 1 process" in printed
 
 
 def test_run_cluster_with_machines_that_measure_nothing_fails(played: Played) -> None:
     played.mute = True
-    code, said = ran("smoke", "--ray", "--processes", "1")
+    code, printed = ran("smoke", "--ray", "--processes", "1")
     assert code == FAILED
-    assert re.search(r"^error: process 1 .* measured nothing: ERROR: no such option$", said, re.M)
+    assert re.search(
+        r"^error: process 1 .* measured nothing: ERROR: no such option$", printed, re.M
+    )
 
 
 def test_run_cluster_without_machines_raises_worker_error(played: Played) -> None:

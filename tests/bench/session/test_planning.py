@@ -48,7 +48,7 @@ class Machine:
     works: list[Work] = field(default_factory=list)
     killed: list[Work] = field(default_factory=list)
     had: Counter[tuple[Environment, str]] = field(default_factory=Counter)
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.lots = lots(self.cases, needs)
@@ -97,7 +97,7 @@ class Machine:
         return min(self.had[lot.environment, case.id] for case in lot.cases)
 
     def least_of(self, lot: Lot) -> float:
-        return self.least([*lot.cases, *lot.bridges[:1]], lot.environment)
+        return self.least([*lot.cases, *lot.references[:1]], lot.environment)
 
     def least(self, cases: Sequence[Case], environment: Environment) -> float:
         """Seconds that a process takes for these, as far as others have shown it."""
@@ -112,7 +112,7 @@ class Machine:
         """Nobody looks."""
 
     def message(self, text: str) -> None:
-        self.told.append(text)
+        self.messages.append(text)
 
 
 class Process:

@@ -1,4 +1,4 @@
-"""How a session is shown while it goes on, and what is said at its end."""
+"""How a session is shown while it goes on, and its summary."""
 
 from __future__ import annotations
 

@@ -15,19 +15,19 @@ from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWork
 from bench.session.session import Goal, Session, Work
 from bench.session.workers import LostError, settle_all
 from tests.bench.made_texts import PAYLOADS
-from tests.bench.session.made_far import Clock, Given, found_session
+from tests.bench.session.made_answers import Clock, Given, found_session
 from tests.bench.session.made_sessions import A5, B5, run_of
 
 
 class Node:
-    """A ``Far`` that gives the answers it is told to."""
+    """An ``AgentHandle`` that gives made-up answers."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def ask(self, method: str, *words: Any) -> Given:
-        self.asked.append(method)
+        self.requests.append(method)
         return Given(self.answers.pop(0) if self.answers else None)
 
 
@@ -37,8 +37,8 @@ JOURNAL = f"{NAME}.journal.jsonl"
 
 
 def refused(case: Any) -> dict[str, object]:
-    told = {"outcome": "refused", "reason": "why", "advice": ""}
-    return {"outcome": {"case": case.to_dict(), "case_id": case.id, **told}}
+    data = {"outcome": "refused", "reason": "why", "advice": ""}
+    return {"outcome": {"case": case.to_dict(), "case_id": case.id, **data}}
 
 
 def worker(folder: Path, node: Node, clock: Clock) -> RemoteWorker:
@@ -83,7 +83,7 @@ def test_remote_worker_of_a_dead_node_keeps_what_came(tmp_path: Path) -> None:
     looked(found, clock, 4)
     with pytest.raises(LostError, match="its node died"):
         looked(found, clock, 4)
-    assert node.asked == ["start", "look", "look"]
+    assert node.requests == ["start", "look", "look"]
     file = found.settle([])
     assert file is not None
     assert [each.case.id for each in file.outcomes] == [A5.id]
@@ -113,7 +113,7 @@ def test_remote_worker_of_a_killed_manager_leaves_a_journal_to_resume(tmp_path: 
     dead = json.loads(head)
     dead["writer"] |= {"started": 1}
     journal.write_text(f"{json.dumps(dead)}\n{rest}")
-    settle_all(found_session(), tmp_path, alone=False)
+    settle_all(found_session(), tmp_path, exclusive=False)
     (file,) = records.collect([tmp_path]).files
     assert [each.case.id for each in file.outcomes] == [A5.id]
 
@@ -153,7 +153,7 @@ def test_remote_worker_killed_returns_what_it_had(tmp_path: Path) -> None:
     found = executor.start(Work(1, (A5,), 0))
     looked(found, clock, 1)
     found.kill()
-    assert node.asked == ["start", "kill"]
+    assert node.requests == ["start", "kill"]
     file = found.settle([])
     assert file is not None
     assert [each.case.id for each in file.outcomes] == [A5.id]

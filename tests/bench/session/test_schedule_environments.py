@@ -1,4 +1,4 @@
-"""Backends that need different environments: which share a process, in which order, and bridges."""
+"""Backends that need different environments: shared processes, their order, and references."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_shared_reference_that_fails_elsewhere_is_kept_at_home(outcome: str) -> 
 
 def names(found: Lot) -> tuple[Environment, list[str], list[str]]:
     backends = [case.backend for case in found.cases]
-    return found.environment, backends, [case.backend for case in found.bridges]
+    return found.environment, backends, [case.backend for case in found.references]
 
 
 def test_environments_place_free_backends_with_their_framework() -> None:

@@ -1,4 +1,4 @@
-"""Sessions on disk: read as they were written, or told why not."""
+"""Sessions on disk: read as they were written, or refused."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_load_of_a_damaged_session_names_the_field(
     path.write_text(json.dumps(data | change))
     with pytest.raises(SessionError, match=next(iter(change)).removesuffix("s")):
         load(tmp_path, "s")
-    # Where no session is named, the one that may be meant is told, not that there is none.
+    # Where no session is named, the reason of an unreadable one is given.
     with pytest.raises(SessionError, match=rf"no unfinished session in .*; .*{path.name}"):
         load(tmp_path)
     path.write_text("{")

@@ -1,4 +1,4 @@
-"""Whether a node has this copy of the suite, told by code that needs none."""
+"""Whether a node has this copy of the suite, by code that needs none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.session import stub
 from bench.session.cluster import NodeRequest
 from bench.session.stub import Stub, fingerprint
 
-ASKED = pickle.dumps(NodeRequest("smoke", None, SuiteChoice()))
+REQUEST = pickle.dumps(NodeRequest("smoke", None, SuiteChoice()))
 
 
 def test_fingerprint_changes_with_file_names_and_contents_only(
@@ -49,7 +49,7 @@ def test_stub_with_another_copy_answers_before_any_import() -> None:
 def test_stub_runs_with_the_standard_library_alone() -> None:
     source = Path(stub.__file__).read_text()
     code = f"exec({source!r})\nprint(Stub().ready({{'bench': 'x', 'lstm_impl': 'y'}}, b'')[0])"
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     )
-    assert told.stdout == "the suite is not installed there: no package bench\n"
+    assert done.stdout == "the suite is not installed there: no package bench\n"

@@ -1,4 +1,4 @@
-"""Workers on this machine: what they are told, and what they leave."""
+"""Workers on this machine: what they are given, and what they leave."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_start_sets_the_environment_of_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIDE", "north")
-    told = [sys.executable, "-c", "import os; print('on the', os.environ['SIDE'])"]
-    monkeypatch.setattr(LocalExecutor, "_command", lambda self, *words: told)
+    command = [sys.executable, "-c", "import os; print('on the', os.environ['SIDE'])"]
+    monkeypatch.setattr(LocalExecutor, "_command", lambda self, *words: command)
     (tmp_path / ".sessions").mkdir()
     for environment, side in ((EAST, "east"), ((), "north")):
         work = Work(1, (case("east"),), 0, environment=environment)
@@ -131,10 +131,10 @@ def test_settle_all_settles_journals_of_the_session_only(tmp_path: Path) -> None
     (tmp_path / "mine-2.journal.jsonl").write_text("")
     other = journal_of(tmp_path, [A5], "3")
     other.write_text(other.read_text().replace('"session":"s"', '"session":"t"'))
-    workers.settle_all(session(), tmp_path, alone=False)
+    workers.settle_all(session(), tmp_path, exclusive=False)
     names = ["mine-1.json", "mine-2.journal.jsonl", "mine-3.journal.jsonl"]
     assert sorted(each.name for each in tmp_path.iterdir()) == names
-    workers.settle_all(session(), tmp_path, alone=True)
+    workers.settle_all(session(), tmp_path, exclusive=True)
     assert sorted(each.name for each in tmp_path.iterdir()) == [names[0], names[2]]
 
 
@@ -143,10 +143,10 @@ def test_settle_all_leaves_a_journal_whose_writer_lives(tmp_path: Path) -> None:
     with Journal(path) as journal:
         journal.start(replace(run_of(1), id="1", finished=None, complete=False))
         journal.benchmark(entry_of(A5))
-        workers.settle_all(session(), tmp_path, alone=True)
+        workers.settle_all(session(), tmp_path, exclusive=True)
         assert [each.name for each in tmp_path.iterdir()] == [path.name]
         journal.benchmark(entry_of(A6))  # it goes on, and nothing of it is lost
-    workers.settle_all(session(), tmp_path, alone=True)
+    workers.settle_all(session(), tmp_path, exclusive=True)
     (made,) = tmp_path.iterdir()
     assert [each.case for each in records.read(made).measurements] == [A5, A6]
 
@@ -178,9 +178,7 @@ def waiting(tmp_path: Path) -> Iterator[LocalWorker]:
         worker._output.close()
 
 
-def test_lines_returns_new_complete_lines(
-    tmp_path: Path, waiting: LocalWorker
-) -> None:
+def test_lines_returns_new_complete_lines(tmp_path: Path, waiting: LocalWorker) -> None:
     assert (waiting.journal, waiting.lines()) == ("", [])
     (tmp_path / "mine-0.journal.jsonl").write_text('{"run": {"session": "another"}}\n{"a": 0}\n')
     path = tmp_path / "mine-1.journal.jsonl"

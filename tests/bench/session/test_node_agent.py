@@ -12,45 +12,45 @@ import pytest
 
 from bench import records
 from bench.case.loading import SuiteChoice
-from bench.session.cluster import ClusterMember, Hand, NodeRequest, RemoteExecutor
+from bench.session.cluster import ClusterMember, NodeAgent, NodeRequest, RemoteExecutor
 from bench.session.manager import Manager
 from bench.session.session import Goal
 from tests import quick_pytest
 from tests.bench.made_suites import small_suite
-from tests.bench.session.made_far import Given, found_session
+from tests.bench.session.made_answers import Given, found_session
 from tests.bench.session.made_sessions import World
 
 SUITE = small_suite().encode()
 
 
 class Here:
-    """A ``Far`` whose hand is in this process."""
+    """A ``AgentHandle`` whose agent is in this process."""
 
-    def __init__(self, hand: Hand) -> None:
-        self.hand = hand
+    def __init__(self, agent: NodeAgent) -> None:
+        self.agent = agent
 
     def ask(self, method: str, *words: Any) -> Given:
-        made: Callable[..., Any] = getattr(self.hand, method)
+        made: Callable[..., Any] = getattr(self.agent, method)
         return Given(made(*words))
 
 
 @pytest.fixture
-def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
     for name, value in quick_pytest.USED.items():
         monkeypatch.setenv(name, value)
-    with Hand() as made:
+    with NodeAgent() as made:
         yield made
 
 
-def ready(hand: Hand, text: bytes = SUITE, **changes: Any) -> tuple[str, ClusterMember | None]:
-    return hand.ready(replace(NodeRequest("mine.toml", text, SuiteChoice()), **changes))
+def ready(
+    agent: NodeAgent, text: bytes = SUITE, **changes: Any
+) -> tuple[str, ClusterMember | None]:
+    return agent.ready(replace(NodeRequest("mine.toml", text, SuiteChoice()), **changes))
 
 
-def test_hand_measures_a_session_and_returns_its_files(
-    tmp_path: Path, hand: Hand
-) -> None:
-    problem, facts = ready(hand)
+def test_node_agent_returns_the_files_of_a_session(tmp_path: Path, agent: NodeAgent) -> None:
+    problem, facts = ready(agent)
     assert (problem, facts is None) == ("", False)
     assert facts is not None
     session = replace(
@@ -62,30 +62,30 @@ def test_hand_measures_a_session_and_returns_its_files(
         kind="k",
     )
     folder, world = tmp_path / "results", World()
-    executor = RemoteExecutor(Here(hand), session, folder)
+    executor = RemoteExecutor(Here(agent), session, folder)
     manager = Manager(session, executor, world, lambda changed: None)
     assert manager.run()
     files = records.collect([folder]).files
     assert len(files) == 2
     assert {len(each.measurements) for each in files} == {len(facts.suite.cases)}
     assert all(path.suffix == ".json" for path in folder.iterdir())
-    scratch = hand._folder
+    scratch = agent._folder
     assert not list(scratch.glob("s/mine-*"))  # the node keeps none
-    hand.close()
+    agent.close()
     assert not scratch.exists()
 
 
-def test_hand_ready_during_another_run_returns_the_reason(tmp_path: Path, hand: Hand) -> None:
-    assert ready(hand)[0] == ""
-    with Hand() as second:
+def test_node_agent_during_another_run_says_so(tmp_path: Path, agent: NodeAgent) -> None:
+    assert ready(agent)[0] == ""
+    with NodeAgent() as second:
         problem, facts = ready(second)
         assert "another run measures on this machine" in problem
         assert facts is None
         assert ready(second, force=True)[0] == ""
 
 
-def test_hand_ready_with_a_bad_suite_returns_the_reason(hand: Hand) -> None:
-    problem, _ = ready(hand, b"nonsense")
+def test_node_agent_ready_with_a_bad_suite_returns_the_reason(agent: NodeAgent) -> None:
+    problem, _ = ready(agent, b"nonsense")
     assert "is no TOML" in problem
 
 

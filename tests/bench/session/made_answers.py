@@ -1,4 +1,4 @@
-"""A node that is asked, and what it answers."""
+"""Answers of a node, made up."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from bench.stats.intervals import ENOUGH_PROCESSES
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, case, file_of, ids
 
 
-def begun(schedule: Schedule, hands: int, place: str = "") -> Work:
-    work = schedule.next(math.inf, hands, place)
+def begun(schedule: Schedule, machines: int, place: str = "") -> Work:
+    work = schedule.next(math.inf, machines, place)
     assert work is not None
     schedule.flights.begin(work, place)
     return work
@@ -71,7 +71,7 @@ def test_next_until_precise_begins_at_most_half_more(seen: int) -> None:
     st.integers(0, 2**32),
 )
 def test_next_in_any_order_of_ends_gives_each_case_its_processes(
-    groups: int, backends: int, hands: int, processes: int, seed: int
+    groups: int, backends: int, machines: int, processes: int, seed: int
 ) -> None:
     random = Random(seed)
     cases = [case(f"b{n}", 5 + group) for group in range(groups) for n in range(backends)]
@@ -79,7 +79,7 @@ def test_next_in_any_order_of_ends_gives_each_case_its_processes(
     flights: list[Work] = []
     found: Counter[str] = Counter()
     for number in range(1, 10_000):
-        while len(flights) < hands and (work := schedule.next(math.inf, hands)):
+        while len(flights) < machines and (work := schedule.next(math.inf, machines)):
             schedule.flights.begin(work)
             flights.append(work)
         if not flights:
