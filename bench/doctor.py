@@ -24,7 +24,7 @@ from bench.machine.environment import Environment
 from bench.machine.survey import Ask, Survey, survey
 from bench.records.schema import RecordedReason
 from bench.render.escape import clean, hanging
-from bench.render.table import Cell, Column, Sheet
+from bench.render.table import Cell, Column, TextTable
 from bench.worker.disturbances import findings
 from lstm_impl import Availability, UnsupportedError
 
@@ -108,7 +108,7 @@ def diagnose(
 def show(found: Diagnosis, console: Console) -> None:
     """Print the diagnosis."""
     notes: list[tuple[str, str]] = []
-    console.print(_sheet(found.survey, notes).grid())
+    console.print(_table(found.survey, notes).grid())
     for number, (text, install) in enumerate(notes, start=1):
         console.print(hanging(f"[{number}]", Text(clean(text))))
         if install:
@@ -128,7 +128,7 @@ def show(found: Diagnosis, console: Console) -> None:
         console.print(hanging("    do:", Text(clean(finding.advice))), style="dim")
 
 
-def _sheet(found: Survey, notes: list[tuple[str, str]]) -> Sheet:
+def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
     """The backends by framework; notes: takes each reason once, with a number cells refer to."""
 
     def cell(on: Availability) -> Cell:
@@ -152,8 +152,8 @@ def _sheet(found: Survey, notes: list[tuple[str, str]]) -> Sheet:
             shown = entry.summary
             lines.append([Cell(f"  {clean(entry.name)}"), *cells, Cell(summary, style="dim")])
     names = ("backend", *map(clean, found.devices))
-    columns = [*(Column(each, whole=True) for each in names), Column("what it is")]
-    return Sheet.of(columns, lines)
+    columns = [*(Column(each, no_wrap=True) for each in names), Column("what it is")]
+    return TextTable.of(columns, lines)
 
 
 def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:

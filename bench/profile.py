@@ -22,7 +22,7 @@ from bench.render.data import csv_lines
 from bench.render.escape import clean
 from bench.render.messages import bound_words
 from bench.render.quantities import seconds
-from bench.render.table import Block, Column, Document, Sheet, numbers
+from bench.render.table import Block, Column, Document, TextTable, numbers
 from bench.stats.bound import Bound
 from bench.stats.operators import kind, profiled_bound, shares
 from bench.worker.group import (
@@ -141,7 +141,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
         (name, kind(name), each.count, each.seconds, each.seconds / whole)
         for name, each in spent.items()
     ]
-    sheet = Sheet.of(
+    table = TextTable.of(
         [
             Column("operator", names=True),
             Column("kind"),
@@ -157,7 +157,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     more = [f"and {left} more; --format csv has all"] if left > 0 else []
     blocks = [
         Block(lines=[title, bound_words(found.bound, found.figures)], joined=True),
-        Block(sheet=sheet),
+        Block(table=table),
         Block(lines=more, joined=True),
     ]
     here = Block(lines=[*more, f"Timeline: open {timeline} in {OPEN_WITH}"])

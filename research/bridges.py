@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.comparison import Pairing, Verdict, verdicts
 from bench.stats.intervals import BRIDGE_APART, Estimates, Means, process_means
 from bench.stats.ratios import difference, with_difference
@@ -120,7 +120,7 @@ def judge(
 # Tables
 
 
-def accused_rates(trials: int) -> Sheet:
+def accused_rates(trials: int) -> TextTable:
     """How often a bridge is called uneven: the same in both, within the allowance, and beyond."""
     lucks: dict[str, float | Noise] = {
         **{f"times {each:.0%}": each for each in UNPAIRED_SPREADS},
@@ -140,7 +140,7 @@ def accused_rates(trials: int) -> Sheet:
     return table(["bridges called uneven, a side:", *map(str, COUNTS)], rows)
 
 
-def false_rates(trials: int) -> Sheet:
+def false_rates(trials: int) -> TextTable:
     """Equals called different over a bridge that is apart, and in brackets without the check."""
     rows = []
     for luck in UNPAIRED_SPREADS[:2]:
@@ -152,7 +152,7 @@ def false_rates(trials: int) -> Sheet:
     return table(["equals called different over it (unchecked), a side:", *headings], rows)
 
 
-def powers(trials: int) -> Sheet:
+def powers(trials: int) -> TextTable:
     """How often a true effect is found over a bridge that hides some of it, and without the check.
 
     The bridge is slower beside the new side, too, which therefore looks faster than it is.
@@ -174,7 +174,7 @@ def _both(found: Judged, wanted: Sequence[Verdict]) -> str:
     return beside(rate(found.checked, *wanted), rate(found.unchecked, *wanted))
 
 
-def tables(trials: int) -> dict[str, Sheet]:
+def tables(trials: int) -> dict[str, TextTable]:
     """Those of ``research/verdicts.md`` on uneven bridges, by what they show."""
     return {
         "Uneven bridges, called so": accused_rates(trials),

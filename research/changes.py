@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.change_points import LEAST, NEAR, FloatArray, Movement, Scope, movements
 from bench.stats.comparison import Verdict
 from research.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
@@ -116,7 +116,7 @@ OUTSIDE: dict[str, World] = {
 # Tables
 
 
-def false_changes(trials: int) -> Sheet:
+def false_changes(trials: int) -> TextTable:
     """Histories without a change in which one is found, by their length."""
     rows = []
     for prefix, worlds in (("", WORLDS), ("*beyond:* ", OUTSIDE)):
@@ -133,7 +133,7 @@ def false_changes(trials: int) -> Sheet:
     return table(["histories with a false change:", *headings], rows)
 
 
-def nightly_alarms(trials: int) -> Sheet:
+def nightly_alarms(trials: int) -> TextTable:
     """Guards that ever said SLOWER in so many nights in which nothing changed."""
     rows = []
     for name in ("as measured", "as in the reference", "restless machine, 10%"):
@@ -171,7 +171,7 @@ EFFECTS = {
 }
 
 
-def found_changes(trials: int) -> Sheet:
+def found_changes(trials: int) -> TextTable:
     """How often a true change is found so many sessions after it, and called what it is."""
     rows = []
     for name, effect in EFFECTS.items():
@@ -195,7 +195,7 @@ def _found(effect: Effect, size: float, after: int, trials: int) -> float:
 DRIFTS = (30, 60)
 
 
-def found_drifts(trials: int) -> Sheet:
+def found_drifts(trials: int) -> TextTable:
     """How often a backend that becomes slower a little every night is found as that alone."""
     rows = []
     for size in (0.05, 0.10):
@@ -223,7 +223,7 @@ def _is(found: Movement, effect: Effect) -> bool:
     )
 
 
-def tables(trials: int) -> dict[str, Sheet]:
+def tables(trials: int) -> dict[str, TextTable]:
     """Every table of change points of ``research/verdicts.md``, by what it shows."""
     return {
         "False changes": false_changes(trials),

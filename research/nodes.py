@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import (
     RATIO_ALLOWANCE,
@@ -133,7 +133,7 @@ def covered(logs: Sequence[FloatArray]) -> float:
 # Tables
 
 
-def coverages(trials: int) -> Sheet:
+def coverages(trials: int) -> TextTable:
     """How often the 95% interval of a time covers what the nodes have in common."""
     rows = [
         [name, *(percent(covered(draw(world, nodes, trials))) for nodes in NODES)]
@@ -142,7 +142,7 @@ def coverages(trials: int) -> Sheet:
     return table(["the time's 95% interval covers, nodes:", *map(str, NODES)], rows)
 
 
-def false_rates(trials: int) -> Sheet:
+def false_rates(trials: int) -> TextTable:
     """Equals that are called FASTER or SLOWER; in brackets if nodes were not told apart."""
     rows = []
     for name, world in WORLDS.items():
@@ -155,7 +155,7 @@ def false_rates(trials: int) -> Sheet:
     return table(["equals called different over nodes (processes pooled):", *map(str, NODES)], rows)
 
 
-def powers(trials: int) -> Sheet:
+def powers(trials: int) -> TextTable:
     """How often a true effect is found."""
     rows = []
     for name, world in WORLDS.items():
@@ -202,7 +202,7 @@ def report(
 EQUAL = {name: replace(WORLDS[name], bad=0.0) for name in WORLDS if "one in ten bad" not in name}
 
 
-def named(trials: int) -> Sheet:
+def named(trials: int) -> TextTable:
     """In how many reports of equal nodes one is named."""
     counts = (3, 5, 10)
     rows = []
@@ -216,7 +216,7 @@ def named(trials: int) -> Sheet:
     return table(["reports of equal nodes that name one, nodes:", *map(str, counts)], rows)
 
 
-def found(trials: int) -> Sheet:
+def found(trials: int) -> TextTable:
     """How often a node that is slower is named, as what it is; and in brackets any other."""
     counts = (3, 5, 10)
     rows = []
@@ -239,7 +239,7 @@ def found(trials: int) -> Sheet:
     return table(["slow node named (another), nodes:", *map(str, counts)], rows)
 
 
-def tables(trials: int) -> dict[str, Sheet]:
+def tables(trials: int) -> dict[str, TextTable]:
     """The tables of ``research/verdicts.md`` on nodes, by what they show."""
     reports = min(REPORTS, trials)
     return {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import FloatArray, process_means
 from research.noises import SEED
@@ -129,7 +129,7 @@ def _draw(stream: Stream, trials: int) -> list[FloatArray]:
     return [*few, *many]
 
 
-def tables(trials: int) -> dict[str, Sheet]:
+def tables(trials: int) -> dict[str, TextTable]:
     """The tables of ``research/verdicts.md`` on percentiles, by what they show."""
     count = max(1, trials // CALL_SHARE)
     drawn = {name: _draw(stream, count) for name, stream in STREAMS.items()}

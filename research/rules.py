@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from bench.render.table import Cell, Column, Sheet
+from bench.render.table import Cell, Column, TextTable
 from bench.stats import comparison, ratios
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.intervals import (
@@ -51,10 +51,10 @@ POWER = 0.9
 """In how many comparisons an effect is found by as many processes as it is said to need."""
 
 
-def table(headings: Sequence[str], rows: Iterable[Iterable[Cell | str]]) -> Sheet:
+def table(headings: Sequence[str], rows: Iterable[Iterable[Cell | str]]) -> TextTable:
     """Of our own words, which are Markdown; the numbers to the right."""
     columns = (Column(each, right=index > 0, ours=True) for index, each in enumerate(headings))
-    return Sheet.of(columns, rows)
+    return TextTable.of(columns, rows)
 
 
 def percent(value: float) -> str:

@@ -21,7 +21,7 @@ from bench.case.cases import Case
 from bench.cli import arguments, command_line
 from bench.cli.progress import Progress, read_results
 from bench.records.schema import Measurement, Results
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.comparison import Pairing, Verdict, verdicts
 from bench.stats.intervals import ENOUGH_PROCESSES, FloatArray, process_means
 from bench.stats.ratios import RunSamples, compare_all
@@ -94,7 +94,7 @@ def _batch(pair: Pair) -> int:
     return pair.case.workload.batch
 
 
-def spreads(pairs: Sequence[Pair]) -> Sheet:
+def spreads(pairs: Sequence[Pair]) -> TextTable:
     """The table of the spreads, by kind of case."""
     rows = []
     for name, belongs in KINDS.items():
@@ -135,7 +135,7 @@ def shape(pairs: Sequence[Pair]) -> str:
     )
 
 
-def coverage(pairs: Sequence[Pair]) -> Sheet:
+def coverage(pairs: Sequence[Pair]) -> TextTable:
     """Up to which spread effects are found how often, and how many pairs spread no further."""
     found = np.array([pair.spread for pair in pairs])
     rows = []
@@ -181,7 +181,7 @@ def main(words: Sequence[str] | None = None) -> int:
         command_line.tell_errors([text])
     if results.errors or not pairs:
         return command_line.BAD_INPUT
-    tables = (sheet.markdown(aligned=True) for sheet in (spreads(pairs), coverage(pairs)))
+    tables = (table.markdown(aligned=True) for table in (spreads(pairs), coverage(pairs)))
     print("\n\n".join((shape(pairs), *tables)))
     return 0
 

@@ -14,7 +14,7 @@ from bench.cli import arguments, command_line, output
 from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress
 from bench.render import plot
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from research import bridges, changes, nodes, percentiles, verdicts
 from research.pictures import pictures
 from research.rules import TRIALS
@@ -37,8 +37,8 @@ def _study(options: argparse.Namespace) -> int:
         plot.check()
     with Progress("simulating, for some minutes"):
         made = _tables(options)
-    for title, sheet in made.items():
-        print(f"{title}\n\n{sheet.markdown(aligned=True)}\n")
+    for title, table in made.items():
+        print(f"{title}\n\n{table.markdown(aligned=True)}\n")
     if folder is not None:
         for name, draw in pictures(options.trials or TRIALS).items():
             drawn = io.BytesIO()
@@ -47,7 +47,7 @@ def _study(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tables(options: argparse.Namespace) -> dict[str, Sheet]:
+def _tables(options: argparse.Namespace) -> dict[str, TextTable]:
     if options.changes:
         return changes.tables(options.trials or changes.TRIALS)
     if options.nodes:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats import comparison
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, process_means
@@ -46,7 +46,7 @@ from research.rules import (
 )
 
 
-def false_rates(trials: int) -> Sheet:
+def false_rates(trials: int) -> TextTable:
     """Paired equals that are called FASTER or SLOWER, by noise and number of processes."""
     counts = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50)
 
@@ -62,7 +62,7 @@ def false_rates(trials: int) -> Sheet:
     return table(["equals called different, processes:", *map(str, counts)], cells)
 
 
-def order_rates(trials: int) -> Sheet:
+def order_rates(trials: int) -> TextTable:
     """What the order of the processes is worth: with it, and without it in brackets."""
     counts = (6, 10, 20, 50)
     rows = []
@@ -86,7 +86,7 @@ def order_rates(trials: int) -> Sheet:
     return table(["called different with the order (without):", *headings], rows)
 
 
-def unpaired_false_rates(trials: int) -> Sheet:
+def unpaired_false_rates(trials: int) -> TextTable:
     """The same for separate processes; the last two with a noisy and a quiet side."""
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
     worlds: dict[str, tuple[float | Noise, float | Noise]] = {
@@ -102,7 +102,7 @@ def unpaired_false_rates(trials: int) -> Sheet:
     return table(["unpaired equals called different, a side:", *map(str, counts)], rows)
 
 
-def bridged_false_rates(trials: int) -> Sheet:
+def bridged_false_rates(trials: int) -> TextTable:
     """Equals in processes of two environments, compared over a case that is measured in both.
 
     That case is the same in both; where it is not, ``bridges`` has the rates.
@@ -119,7 +119,7 @@ def bridged_false_rates(trials: int) -> Sheet:
     return table(["bridged equals called different, a side:", *map(str, counts)], rows)
 
 
-def bridged_powers(trials: int) -> Sheet:
+def bridged_powers(trials: int) -> TextTable:
     """How often a true effect is found over a bridge, and from the same processes without it.
 
     A process's luck, by which its medians spread, is common to its cases; their ratio spreads less.
@@ -156,7 +156,7 @@ STATES: dict[str, Noise] = {
 """What the machine does while processes of two environments take turns."""
 
 
-def in_turn_false_rates(trials: int) -> Sheet:
+def in_turn_false_rates(trials: int) -> TextTable:
     """Equal environments that are called different: by pairs in turn, and by the same unpaired."""
     counts = (2, 3, 5, 6, 10, 20)
     rows = []
@@ -175,7 +175,7 @@ def in_turn_false_rates(trials: int) -> Sheet:
     return table(["equals called different, in turn (unpaired):", *headings], rows)
 
 
-def in_turn_powers(trials: int) -> Sheet:
+def in_turn_powers(trials: int) -> TextTable:
     """How often a true effect between two environments is found, and without the turns."""
     counts = (6, 10, 20)
     effects = (0.05, 0.10, 0.20)
@@ -195,7 +195,7 @@ def in_turn_powers(trials: int) -> Sheet:
     return table(["SLOWER said in turn (unpaired):", *headings], rows)
 
 
-def powers_by_noise(trials: int) -> Sheet:
+def powers_by_noise(trials: int) -> TextTable:
     """How often a true effect is found in each noise, and how often by a plain t-interval."""
     cells = ((1, 0.50), (3, 0.20), (6, 0.10), (20, 0.05), (50, 0.03))
     both = (6, 20)
@@ -213,7 +213,7 @@ def powers_by_noise(trials: int) -> Sheet:
     return table(["SLOWER said of a true:", *headings], rows)
 
 
-def powers(trials: int) -> Sheet:
+def powers(trials: int) -> TextTable:
     """How often a true effect gets the right verdict where spreads are normal and all alike."""
     counts = (1, 3, 6, 10, 20, 50)
     # One draw serves all effects.
@@ -237,7 +237,7 @@ def powers(trials: int) -> Sheet:
     return table(["SLOWER said, processes:", *map(str, counts)], rows)
 
 
-def gate_rates(trials: int) -> Sheet:
+def gate_rates(trials: int) -> TextTable:
     """Runs of twenty equal cases, each with noise of its own, that ``--fail-on slower`` fails."""
     counts = (1, 2, 3, 5, 6, 10, 20)
     cases = 20
@@ -255,7 +255,7 @@ def gate_rates(trials: int) -> Sheet:
     return table(["runs of 20 equals that fail, processes:", *map(str, counts)], rows)
 
 
-def same_rates(trials: int) -> Sheet:
+def same_rates(trials: int) -> TextTable:
     """How often SAME is said, of equals and of what is not the same."""
     counts = (6, 10, 20, 30, 50, 100)
     effects = (0.0, 0.01, 0.02, 0.03)
@@ -270,7 +270,7 @@ def same_rates(trials: int) -> Sheet:
     return table(["SAME said, processes:", *map(str, counts)], rows)
 
 
-def needed() -> Sheet:
+def needed() -> TextTable:
     """The processes that an effect needs to be found in 90% of comparisons."""
     effects = (0.03, 0.05, 0.10, 0.20, 0.50, 1.0)
     rows = []
@@ -287,7 +287,7 @@ def needed() -> Sheet:
     return table(["processes for 90%, slower by:", *(f"{e:.0%}" for e in effects)], rows)
 
 
-def stopping(trials: int) -> Sheet:
+def stopping(trials: int) -> TextTable:
     """The false rate by when one stops adding processes, from 6 to 50 of them."""
     most = 50
     counts = np.arange(ENOUGH_PROCESSES, most + 1)
@@ -327,7 +327,7 @@ def _first(flags: Flags) -> npt.NDArray[np.int64]:
     return np.asarray(first, dtype=np.int64)
 
 
-def rivals(trials: int) -> Sheet:
+def rivals(trials: int) -> TextTable:
     """What each rule says of the same data: of equals, and of a true 5% and 10%."""
     effects = (0.0, 0.05, 0.10)
     blocks: list[list[list[float]]] = []
@@ -350,7 +350,7 @@ def rivals(trials: int) -> Sheet:
     return table(["says different, % at 0 / 5 / 10%", *headings], rows)
 
 
-def tables(trials: int) -> dict[str, Sheet]:
+def tables(trials: int) -> dict[str, TextTable]:
     """Every table of ``research/verdicts.md`` on one machine's medians, by what it shows."""
     return {
         "False verdicts": false_rates(trials),

@@ -41,7 +41,7 @@ from bench.records import maps
 from bench.records.digest import with_digest
 from bench.records.maps import LearningMap, MapCell, nothing_to_learn
 from bench.render import escape
-from bench.render.table import Sheet, numbers
+from bench.render.table import TextTable, numbers
 from lstm_impl.tuning.machine import usable
 
 BATCH, HIDDEN, LEARNING_RATE = 16, 24, 0.02
@@ -229,7 +229,7 @@ def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
     return path
 
 
-def tables(found: LearningMap) -> list[tuple[str, Sheet]]:
+def tables(found: LearningMap) -> list[tuple[str, TextTable]]:
     """Return a titled table for each task and state of a map: distances by windows."""
     result = []
     for task, carried in itertools.product(found.tasks(), (True, False)):
@@ -240,7 +240,7 @@ def tables(found: LearningMap) -> list[tuple[str, Sheet]]:
             ]
             state = "state carried" if carried else "state reset at each window"
             title = f"{'Echo' if task == 'echo' else 'Copy memory'}, {state}"
-            result.append((title, Sheet.of(numbers("d \\ k", *map(str, windows)), lines)))
+            result.append((title, TextTable.of(numbers("d \\ k", *map(str, windows)), lines)))
     return result
 
 
@@ -258,7 +258,7 @@ def _place(found: LearningMap, task: str, distance: int, window: int, carried: b
 
 def markdown(found: LearningMap) -> str:
     """Return the tables of a map in Markdown, aligned to be read as they stand."""
-    blocks = [f"**{title}**\n\n{sheet.markdown(aligned=True)}" for title, sheet in tables(found)]
+    blocks = [f"**{title}**\n\n{table.markdown(aligned=True)}" for title, table in tables(found)]
     blocks.append(
         "Rows: distance d. Columns: window k. Cells: per cent of the way from the memoryless loss "
         "to the best possible one, mean over seeds.\n✓: every seed learned it "

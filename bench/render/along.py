@@ -29,7 +29,7 @@ from bench.render.table import (
     Column,
     Document,
     Finding,
-    Sheet,
+    TextTable,
     numbers,
 )
 from bench.stats.along import (
@@ -74,7 +74,7 @@ def title(found: AxisSeries) -> str:
     return f"{name(first.device)}, {work.mode}, {', '.join(shape)}; {found.axis}: {values}"
 
 
-def table(found: AxisSeries) -> Sheet:
+def table(found: AxisSeries) -> TextTable:
     """Lay out a line a backend: fixed cost, slope, where a unit is cheap, and the line's misfit."""
     unit = UNITS[found.axis]
     columns = [
@@ -84,7 +84,7 @@ def table(found: AxisSeries) -> Sheet:
         *numbers(f"vs {name(found.section.baseline)} at {found.values[0]}"),
         *(Column("verdict"), Column("trust")),
     ]
-    return Sheet.of(columns, [_line(found, each) for each in found.backends]).without_empty()
+    return TextTable.of(columns, [_line(found, each) for each in found.backends]).without_empty()
 
 
 def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
@@ -231,7 +231,7 @@ def document(found: Sequence[AxisSeries]) -> Document:
 def brief(found: Sequence[AxisSeries]) -> Document:
     """Return only the tables, for a page that has its own headings."""
     drawn = [each for each in found if each.values]
-    blocks = [Block(title(each), sheet=table(each), level=0) for each in drawn]
+    blocks = [Block(title(each), table=table(each), level=0) for each in drawn]
     sections = {id(each.section): each.section for each in drawn}.values()
     blocks += [Block(lines=[caption(each)], joined=True) for each in sections]
     return Document(blocks, _HEADING)

@@ -22,7 +22,7 @@ from bench.render.messages import (
     uneven,
 )
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
-from bench.render.table import Block, Cell, Column, Document, Sheet
+from bench.render.table import Block, Cell, Column, Document, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
 from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, Rule
@@ -205,7 +205,7 @@ def unmeasured_details(
     """What has no time: what went wrong with its cases, all else in one line if not requested."""
     found = []
     for group in groups:
-        if all_of_them or group.loud:
+        if all_of_them or group.failed:
             cases = [clean(case.id, 120) for case in group.cases]
             found.append((headline(group), cases if all_of_them else _listed_lines(cases)))
     line = "" if all_of_them else one_line(groups)
@@ -232,10 +232,10 @@ def _listed_lines(lines: Iterable[str]) -> list[str]:
 
 _COLUMNS = (
     Column("case", names=True, most=160),
-    *(Column(heading, right=True, whole=True, needed=1) for heading in ("base", "new")),
-    Column("speed", right=True, whole=True),
-    *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
-    Column("runs", right=True, whole=True, needed=1),
+    *(Column(heading, right=True, no_wrap=True, needed=1) for heading in ("base", "new")),
+    Column("speed", right=True, no_wrap=True),
+    *(Column(heading, no_wrap=True) for heading in (RATIO_INTERVAL, "verdict")),
+    Column("runs", right=True, no_wrap=True, needed=1),
 )
 
 
@@ -243,8 +243,8 @@ def document(report: ComparisonReport) -> Document:
     """The comparison for people."""
     blocks = [Block(report.title, report.opening, level=2)]
     for heading, rows in grouped(report.rows, lambda row: row.heading).items():
-        blocks.append(Block(heading, sheet=Sheet.of(_COLUMNS, map(_cells, rows))))
-    blocks += [Block(map_title(each), sheet=_map_table(each)) for each in report.maps[:_MOST_MAPS]]
+        blocks.append(Block(heading, table=TextTable.of(_COLUMNS, map(_cells, rows))))
+    blocks += [Block(map_title(each), table=_map_table(each)) for each in report.maps[:_MOST_MAPS]]
     for lines, style in (
         (map_lines(report), "dim"),
         (summary_lines(report), ""),
@@ -551,7 +551,7 @@ def _cell_text(found: Map, place: tuple[int, int]) -> str:
     return f"{line}{times_as_fast(cell.comparison.ratio.mid, 3)} {MARKS[cell.state]}"
 
 
-def _map_table(found: Map) -> Sheet:
+def _map_table(found: Map) -> TextTable:
     """Per batch: its cells, and from where on the new device wins."""
 
     def place(batch: int, hidden: int) -> Cell:
@@ -562,9 +562,9 @@ def _map_table(found: Map) -> Sheet:
         return Cell(_cell_text(found, (batch, hidden)), style=style, strong=cell.wins)
 
     columns = ["batch \\ hidden", *map(str, found.hidden_sizes)]
-    return Sheet.of(
+    return TextTable.of(
         [
-            *(Column(heading, right=True, whole=True) for heading in columns),
+            *(Column(heading, right=True, no_wrap=True) for heading in columns),
             Column("wins from hidden size"),
         ],
         [

@@ -20,7 +20,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Cell, Column, Document, Sheet
+from bench.render.table import Block, Cell, Column, Document, TextTable
 from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
 from bench.stats.history import (
@@ -205,15 +205,15 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
         counts = f"{count(len(machine.sessions), 'session')}, {count(len(machine.lines), 'case')}"
         blocks.append(Block(f"History on {host}: {counts}", level=2))
         if machine.moved:
-            blocks.append(Block(HEADING, sheet=changes_table(machine)))
-        blocks.append(Block(sheet=_sessions(machine)))
+            blocks.append(Block(HEADING, table=changes_table(machine)))
+        blocks.append(Block(table=_sessions(machine)))
         if sessions:
             for line in machine.lines:
                 bars = f"  {sparkline(line, machine)}" if len(machine.sessions) > 1 else ""
-                sheet = Sheet.of(_COLUMNS, map(_cells, line.points))
-                blocks.append(Block(clean(line.case.id, 160) + bars, sheet=sheet))
+                table = TextTable.of(_COLUMNS, map(_cells, line.points))
+                blocks.append(Block(clean(line.case.id, 160) + bars, table=table))
         else:
-            blocks.append(Block(sheet=_overview(machine)))
+            blocks.append(Block(table=_overview(machine)))
         blocks.append(Block(lines=method(machine), style="dim"))
         for title, of_time in (
             ("INVALID, and where", False),
@@ -233,7 +233,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
     return Document(blocks)
 
 
-def changes_table(machine: MachineHistory) -> Sheet:
+def changes_table(machine: MachineHistory) -> TextTable:
     """A line a change, in the order of time."""
     lines: list[list[Cell | str]] = []
     for moved in machine.moved or ():
@@ -251,25 +251,25 @@ def changes_table(machine: MachineHistory) -> Sheet:
                 _when(moved)[1],
             ]
         )
-    return Sheet.of(
+    return TextTable.of(
         [
-            Column("since", whole=True),
+            Column("since", no_wrap=True),
             Column("what"),
-            Column("speed", right=True, whole=True),
-            *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
+            Column("speed", right=True, no_wrap=True),
+            *(Column(heading, no_wrap=True) for heading in (RATIO_INTERVAL, "verdict")),
             Column("changed there"),
         ],
         lines,
     )
 
 
-def _sessions(machine: MachineHistory) -> Sheet:
+def _sessions(machine: MachineHistory) -> TextTable:
     """A line a session, and what changed in it."""
-    return Sheet.of(
+    return TextTable.of(
         [
-            Column("session", right=True, whole=True),
-            *(Column(heading, whole=True) for heading in ("start (UTC)", "suite")),
-            Column("processes", right=True, whole=True),
+            Column("session", right=True, no_wrap=True),
+            *(Column(heading, no_wrap=True) for heading in ("start (UTC)", "suite")),
+            Column("processes", right=True, no_wrap=True),
             Column("changed"),
         ],
         [
@@ -286,11 +286,11 @@ def _sessions(machine: MachineHistory) -> Sheet:
 
 
 _COLUMNS = (
-    Column("#", whole=True),
-    Column("step", right=True, whole=True),
-    Column(labels.TIME_INTERVAL, whole=True),
-    Column("speed", right=True, whole=True),
-    *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
+    Column("#", no_wrap=True),
+    Column("step", right=True, no_wrap=True),
+    Column(labels.TIME_INTERVAL, no_wrap=True),
+    Column("speed", right=True, no_wrap=True),
+    *(Column(heading, no_wrap=True) for heading in (RATIO_INTERVAL, "verdict")),
     Column("changed since", needed=1),
 )
 
@@ -318,7 +318,7 @@ def _cells(point: Point) -> list[Cell]:
     return [*map(Cell, cells), Cell(verdict, style=style), Cell(changed(point.changes, 2))]
 
 
-def _overview(machine: MachineHistory) -> Sheet:
+def _overview(machine: MachineHistory) -> TextTable:
     """A line a case: those that changed last come first, the largest change before the others."""
 
     def news(line: CaseHistory) -> float:
@@ -336,11 +336,11 @@ def _overview(machine: MachineHistory) -> Sheet:
     columns = [
         Column("case", names=True, most=160),  # gives way, and none of the others
         *(
-            Column(name, right=name in ("now", "speed"), whole=True)
+            Column(name, right=name in ("now", "speed"), no_wrap=True)
             for name in ("", "now", "speed", RATIO_INTERVAL, "verdict")
         ),
     ]
-    return Sheet.of(columns, lines)
+    return TextTable.of(columns, lines)
 
 
 def sparkline(line: CaseHistory, machine: MachineHistory) -> str:

@@ -119,12 +119,12 @@ def findings(section: Section) -> list[Finding]:
     rows, tables = section.rows, section.timed_tables
     found = [Finding(_answer(table), answer=True) for table in tables]
     if not found:
-        found.append(Finding("Nothing was measured.", loud=True))
+        found.append(Finding("Nothing was measured.", warning=True))
     found += [Finding(text) for table in tables for text in _fallbacks(table)]
-    found += [Finding(text, loud=True) for text in of_nodes(section)]
+    found += [Finding(text, warning=True) for text in of_nodes(section)]
     if not section.complete:
-        found.append(Finding("A run did not finish: cases may be missing.", loud=True))
-    found += [Finding(f"{text}.", loud=True) for text in uneven_bridges(rows)]
+        found.append(Finding("A run did not finish: cases may be missing.", warning=True))
+    found += [Finding(f"{text}.", warning=True) for text in uneven_bridges(rows)]
     found += [*unreliable(rows), *_remarks(rows), *_without_time(rows)]
     if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
@@ -133,9 +133,9 @@ def findings(section: Section) -> list[Finding]:
 
 def summary(found: Sequence[Finding]) -> list[Finding]:
     """Return the answers among findings, and how many warnings the others hold."""
-    answers, wrong = [each for each in found if each.answer], sum(each.loud for each in found)
+    answers, wrong = [each for each in found if each.answer], sum(each.warning for each in found)
     text = f"{count(wrong, 'warning')} below, under Findings: read before you rely on this."
-    return [*answers, *[Finding(text, loud=True)] * bool(wrong)]
+    return [*answers, *[Finding(text, warning=True)] * bool(wrong)]
 
 
 def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
@@ -223,7 +223,9 @@ def unreliable(rows: Sequence[Row]) -> list[Finding]:
         lambda row: [each for each in row.ratio_problems if each.code in trust.OF_RATIO],
         *("INVALID: {}", "ratio"),
     )
-    found += _by_reason(measured, lambda row: row.validity.of_time, unreliable, "time", loud=False)
+    found += _by_reason(
+        measured, lambda row: row.validity.of_time, unreliable, "time", warning=False
+    )
     return _not_too_many(found)
 
 
@@ -232,7 +234,7 @@ def _by_reason(
     problems_of: Callable[[Row], Iterable[Problem]],
     start: str,
     noun: str,
-    loud: bool = True,
+    warning: bool = True,
 ) -> list[Finding]:
     """One line a kind of reason, in the words of its first case.
 
@@ -252,7 +254,7 @@ def _by_reason(
         most = max(problem.runs for _, problem in problems)
         if most < first.of:
             text += f", in {'up to ' if len(problems) > 1 else ''}{most} of {first.of} processes"
-        found.append(Finding(_to_change(text, advice), loud=loud))
+        found.append(Finding(_to_change(text, advice), warning=warning))
     return found
 
 
@@ -262,10 +264,10 @@ def _to_change(text: str, advice: str) -> str:
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:
     """What went wrong: one line a backend, so that no backend hides."""
-    wrong = [row for row in rows if row.outcome in LOUD]
+    wrong = [row for row in rows if row.outcome in FAILURES]
     groups = grouped(wrong, lambda row: (row.outcome, row.case.backend, row.case.device))
     found = []
-    for outcome, backend, device in sorted(groups, key=lambda key: LOUD.index(key[0])):
+    for outcome, backend, device in sorted(groups, key=lambda key: FAILURES.index(key[0])):
         cases = groups[outcome, backend, device]
         reasons = list(dict.fromkeys(row.reason for row in cases))
         text = (
@@ -275,7 +277,7 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
         if len(reasons) > 1:
             text = f"{_ended(text)} And {count(len(reasons) - 1, 'other reason')}."
         advice = next((row.advice for row in cases if row.advice), "")
-        found.append(Finding(_to_change(text, advice), loud=True))
+        found.append(Finding(_to_change(text, advice), warning=True))
     return _not_too_many(found)
 
 
@@ -294,7 +296,7 @@ def _not_too_many(found: list[Finding]) -> list[Finding]:
     more = len(found) - _MOST_LINES
     if more > 0:
         text = f"And {count(more, 'more reason')}; --format csv has every case."
-        found = [*found[:_MOST_LINES], Finding(text, loud=any(f.loud for f in found))]
+        found = [*found[:_MOST_LINES], Finding(text, warning=any(f.warning for f in found))]
     return found
 
 
@@ -498,7 +500,7 @@ def of_nodes(section: Section) -> Iterable[str]:
         )
 
 
-LOUD = ("failed", "crashed", "timed_out")
+FAILURES = ("failed", "crashed", "timed_out")
 """Outcomes that are distinguished, each with its reason: something went wrong."""
 
 _OUTCOMES = {
@@ -518,9 +520,9 @@ class UnmeasuredCases:
     cases: tuple[Case, ...]
 
     @property
-    def loud(self) -> bool:
+    def failed(self) -> bool:
         """Whether something went wrong."""
-        return self.outcome in LOUD
+        return self.outcome in FAILURES
 
     @property
     def words(self) -> str:
@@ -550,7 +552,7 @@ def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") ->
     ``108 cases have no time: 98 not measured, 10 refused by the backend (--unmeasured lists
     them)``. option: what lists them here.
     """
-    quiet = [group for group in groups if not group.loud]
+    quiet = [group for group in groups if not group.failed]
     cases = [case for group in quiet for case in group.cases]
     if not quiet:
         return ""

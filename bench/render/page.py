@@ -26,7 +26,7 @@ from bench.records.hdr import decode
 from bench.render import labels, messages, plot, quantities
 from bench.render.data import COLUMNS
 from bench.render.escape import LONGEST_SENTENCE, clean
-from bench.render.report import sheet
+from bench.render.report import text_table
 from bench.render.table import Cell, Column
 from bench.stats.bound import NOT_KNOWN
 from bench.stats.rows import Report, Row, Section
@@ -119,7 +119,7 @@ def page(report: Report) -> str:
         "summary": messages.summary,
         "findings": messages.findings,
         "title": labels.title,
-        "sheet": sheet,
+        "text_table": text_table,
         "kind": _kind,
         "notes": lambda section: [*labels.notes(section.rows), labels.BARS],
         "count": quantities.count,

@@ -18,7 +18,7 @@ from bench.render.escape import clean
 from bench.render.labels import TIME_INTERVAL, UNRELIABLE, bounds_of_time, where
 from bench.render.messages import UnmeasuredCases, gathered, problem_lines, unreliable
 from bench.render.quantities import count, seconds, shape_words
-from bench.render.table import Block, Cell, Column, Document, Sheet
+from bench.render.table import Block, Cell, Column, Document, TextTable
 from bench.stats.pairs import hardware
 from bench.stats.rows import Report, Row
 
@@ -174,7 +174,7 @@ def document(report: PublishedReport, list_unmeasured: bool = False) -> Document
         case = each.ours[0][0].case
         shape = shape_words(case)[: -1 if case.workload.training else None]  # without its gradients
         title = f"{each.shape.mode}: {', '.join(shape)}"
-        blocks.append(Block(title, sheet=_table(each, report)))
+        blocks.append(Block(title, table=_table(each, report)))
     if report.shared:
         blocks.append(Block(lines=list(_notes(report)), style="dim"))
     rows = [row for each in report.shared for row, *_ in each.ours]
@@ -195,7 +195,7 @@ def _notes(report: PublishedReport) -> Iterator[str]:
         yield f"[{number}] published by {source.where}: {'; '.join((source.note, *hows))}."
 
 
-def _table(each: Shared, report: PublishedReport) -> Sheet:
+def _table(each: Shared, report: PublishedReport) -> TextTable:
     """Our times of a shape, in bold in a terminal, and those of others."""
     columns = [Column("whose"), Column("implementation", names=True, most=120), Column("device")]
     columns += [Column("dtype"), Column("step", right=True), Column(TIME_INTERVAL), Column("note")]
@@ -215,4 +215,4 @@ def _table(each: Shared, report: PublishedReport) -> Sheet:
         note = f"[{report.sources.index(step.source) + 1}]"
         what = (step.implementation, clean(step.device, 120), step.dtype)
         lines.append([*map(Cell, ("published", *what, seconds(step.seconds), "", note))])
-    return Sheet.of(columns, lines)
+    return TextTable.of(columns, lines)

@@ -48,7 +48,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Cell, Column, Document, Sheet
+from bench.render.table import Block, Cell, Column, Document, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison
 from bench.stats.latency import PARTS
 from bench.stats.rows import KINDS, Report, Row, Section, Table
@@ -199,7 +199,7 @@ def work_words(row: Row, table: Table) -> list[str]:
 # Tables
 
 
-def sheet(table: Table, of: Table, brief: bool = False) -> Sheet:
+def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
     """The rows of a table, the fastest of each group first, with the columns of all of it."""
     shown = [part for part in parts(of) if part.brief or not brief]
     columns = [
@@ -229,7 +229,7 @@ def sheet(table: Table, of: Table, brief: bool = False) -> Sheet:
             work = Cell()
     if not any(line[-1].share for line in lines):
         columns, lines = columns[:-1], [line[:-1] for line in lines]
-    return Sheet.of(columns, lines, grouped=True)
+    return TextTable.of(columns, lines, grouped=True)
 
 
 def _style(text: str) -> str:
@@ -241,7 +241,9 @@ def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]
     for table in section.timed_tables:
         shown, left = table.begin(rows)
         more = f"and {count(left, f'more {table.noun}')}; --format csv has every case"
-        yield Block(title(table), [more] if left else [], sheet(shown, table, brief), style="dim")
+        yield Block(
+            title(table), [more] if left else [], text_table(shown, table, brief), style="dim"
+        )
 
 
 # A section
@@ -267,8 +269,8 @@ def brief(section: Section, rows: int) -> Iterator[Block]:
     facts = [f"{label}: {text}" for label, text in machine(section) if label != "System"]
     yield Block(heading(section), facts, level=2, style="dim")
     yield from _tables(section, rows, brief=True)
-    if loud := [finding for finding in findings(section) if finding.loud]:
-        yield Block(lines=loud)
+    if warnings := [each for each in findings(section) if each.warning]:
+        yield Block(lines=warnings)
     ratios = [row.to_baseline for row in section.rows if row.to_baseline]
     lines = [*notes(section.rows), *[BARS] * any(ratios)]
     if ratios:
@@ -306,8 +308,8 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
             place = ""  # it stands only in the first line of its works
     if tables:
         messages = [f"{each}." for each in (*notes(first), *few(first), *uneven_bridges(first))]
-        found = Sheet.of(columns, lines).without_empty()
-        yield Block(sheet=found, lines=[*messages, caption(section)], joined=True)
+        found = TextTable.of(columns, lines).without_empty()
+        yield Block(table=found, lines=[*messages, caption(section)], joined=True)
 
 
 def whys(section: Section, rows: int) -> Iterator[Block]:
@@ -323,7 +325,7 @@ def whys(section: Section, rows: int) -> Iterator[Block]:
             if row.measured
         ]
         more = [f"and {left:,} more; --format csv has all"] if left else []
-        yield Block(title(table), more, Sheet.of(columns, lines), level=0)
+        yield Block(title(table), more, TextTable.of(columns, lines), level=0)
     if uneven := uneven_bridges(section.rows):
         yield Block(lines=[f"{each}." for each in uneven], joined=True)
 

@@ -22,7 +22,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Cell, Column, Sheet, numbers
+from bench.render.table import Block, Cell, Column, TextTable, numbers
 from bench.stats.intervals import case_interval
 from bench.stats.ratios import RunSamples, compare
 
@@ -64,7 +64,7 @@ def blocks(found: Study) -> list[Block]:
     kind = KINDS[found.kind]
     baseline = kind.baseline or _first(found)
     problems: dict[str, None] = {}
-    sheet = Sheet.of(
+    table = TextTable.of(
         [
             *(Column(each, names=each != "replicas") for each in (*kind.keys, kind.side)),
             *numbers("batch"),
@@ -85,7 +85,7 @@ def blocks(found: Study) -> list[Block]:
     )
     notes = (f"Not measured: {clean(each, LONGEST_SENTENCE)}." for each in problems)
     first, *rest = (Block(lines=(each,), joined=True) for each in (above, below, *notes))
-    return [first, Block(sheet=sheet), *rest]
+    return [first, Block(table=table), *rest]
 
 
 def _lines(

@@ -1,6 +1,6 @@
 """Lay out what a command shows once: for a terminal and as Markdown.
 
-What is shown is a ``Document``: blocks of a title, a table (``Sheet``) and lines.
+What is shown is a ``Document``: blocks of a title, a table (``TextTable``) and lines.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Column:
 
     right: aligned to the right, as numbers are. names: of backends or cases, which are code in
     Markdown and have at most ``most`` letters there and in a terminal. ours: its cells are Markdown
-    already. whole: a terminal cuts a cell short rather than break it into lines. least, widest: in
-    a terminal. needed: how soon a terminal may leave it out where space is short: 0 never, 1 last,
-    then 2, ... bars: of the share of each cell, in a terminal that is wide enough.
+    already. no_wrap: a terminal cuts a cell short rather than breaking it into lines. least,
+    widest: in a terminal. needed: how soon a terminal may leave it out where space is short: 0
+    never, 1 last, then 2, ... bars: of the share of each cell, in a terminal that is wide enough.
     """
 
     heading: str
@@ -59,7 +59,7 @@ class Column:
     names: bool = False
     most: int = escape.LONGEST_NAME
     ours: bool = False
-    whole: bool = False
+    no_wrap: bool = False
     least: int | None = None
     widest: int | None = None
     needed: int = 0
@@ -72,7 +72,7 @@ def numbers(*headings: str) -> list[Column]:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TextTable:
     """A table: columns, and lines of as many cells. The first column names the line.
 
     grouped: the first column names groups, in the first line of each; a terminal has it above them.
@@ -88,14 +88,14 @@ class Sheet:
         columns: Iterable[Column],
         lines: Iterable[Iterable[Cell | str]],
         grouped: bool = False,
-    ) -> Sheet:
+    ) -> TextTable:
         """With plain texts for cells that are nothing more."""
         cells = (
             tuple(Cell(each) if isinstance(each, str) else each for each in line) for line in lines
         )
         return cls(tuple(columns), tuple(cells), grouped)
 
-    def without_empty(self) -> Sheet:
+    def without_empty(self) -> TextTable:
         """Without the columns that say nothing in any line."""
         return self.only(
             [
@@ -105,7 +105,7 @@ class Sheet:
             ]
         )
 
-    def only(self, indices: Sequence[int]) -> Sheet:
+    def only(self, indices: Sequence[int]) -> TextTable:
         """With these columns alone."""
         return replace(
             self,
@@ -135,7 +135,7 @@ class Sheet:
         for start, end in itertools.pairwise([*starts, len(self.lines)]):
             yield self.lines[start][0], tuple(line[1:] for line in self.lines[start:end])
 
-    def _fitting(self, width: int) -> Sheet:
+    def _fitting(self, width: int) -> TextTable:
         """Without the columns that are needed least where space is short, and with its bars."""
         if not any(column.needed or column.bars for column in self.columns):
             return self
@@ -184,8 +184,8 @@ class Sheet:
             grid.add_column(
                 Text("\n".join(textwrap.wrap(column.heading, heading))),
                 justify="right" if column.right else "left",
-                no_wrap=column.whole,
-                overflow="ellipsis" if column.whole else "fold",
+                no_wrap=column.no_wrap,
+                overflow="ellipsis" if column.no_wrap else "fold",
                 min_width=column.least,
                 max_width=column.widest,
             )
@@ -195,11 +195,11 @@ class Sheet:
 
     def markdown(self, aligned: bool = False) -> str:
         """In GitHub's dialect, without bars. aligned: to be read as it stands, too."""
-        sheet = self.only([at for at, column in enumerate(self.columns) if not column.bars])
+        shown = self.only([at for at, column in enumerate(self.columns) if not column.bars])
         return markdown_table(
-            [escape.prose(column.heading) for column in sheet.columns],
-            [column.right for column in sheet.columns],
-            (map(_in_markdown, sheet.columns, line) for line in sheet.lines),
+            [escape.prose(column.heading) for column in shown.columns],
+            [column.right for column in shown.columns],
+            (map(_in_markdown, shown.columns, line) for line in shown.lines),
             aligned,
         )
 
@@ -259,7 +259,7 @@ class Finding:
 
     text: str
     answer: bool = False
-    loud: bool = False
+    warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ class Block:
 
     title: str = ""
     lines: Sequence[Finding | str] = ()
-    sheet: Sheet | None = None
+    table: TextTable | None = None
     level: int = 3
     style: str = ""
     indent: int = 0
@@ -283,7 +283,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Document:
-    """An answer as blocks, which every format makes harmless; heading: as of ``Sheet.grid``."""
+    """An answer as blocks, which every format makes harmless; heading: as of ``TextTable.grid``."""
 
     blocks: Iterable[Block]
     heading: int = escape.LONGEST_NAME
@@ -295,8 +295,8 @@ class Document:
                 console.print()
             if block.title:
                 console.print(Text(_sentence(block.title), style="bold"))
-            if block.sheet is not None:
-                for item in block.sheet.terminal(console.width, self.heading):
+            if block.table is not None:
+                for item in block.table.terminal(console.width, self.heading):
                     console.print(item)
             for line in block.lines:
                 if block.typed:
@@ -313,8 +313,8 @@ class Document:
             if block.title:
                 title = escape.prose(block.title)
                 parts.append(f"{'#' * block.level} {title}" if block.level else f"**{title}**")
-            if block.sheet is not None:
-                parts.append(block.sheet.markdown())
+            if block.table is not None:
+                parts.append(block.table.markdown())
             if block.joined:
                 parts.append(escape.prose(" ".join(map(str, block.lines))))
             elif block.typed:
@@ -331,14 +331,14 @@ def _sentence(text: str) -> str:
 def _in_line(finding: Finding) -> RenderableType:
     """A sentence, which stands out as far as it matters, its other lines set in."""
     subject, colon, rest = _sentence(finding.text).partition(": ")
-    style = "bold red" if finding.loud else "bold" if finding.answer else ""
+    style = "bold red" if finding.warning else "bold" if finding.answer else ""
     text = Text.assemble((subject + colon, style), rest)
-    return escape.hanging("!" if finding.loud else "-", text)
+    return escape.hanging("!" if finding.warning else "-", text)
 
 
 def _in_list(line: Finding | str) -> str:
     """What must not be overlooked is bold up to its colon."""
-    if isinstance(line, str) or not (line.loud or line.answer):
+    if isinstance(line, str) or not (line.warning or line.answer):
         return escape.prose(line if isinstance(line, str) else line.text)
     subject, colon, rest = line.text.partition(": ")
     return f"**{escape.prose(subject)}**{escape.prose(colon + rest)}"

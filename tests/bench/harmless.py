@@ -30,7 +30,7 @@ def assert_markdown(text: str) -> None:
     assert not re.search(r"https?://evil|(?<!\w)www\.evil", outside)
 
 
-def assert_sheet(text: str) -> None:
+def assert_csv(text: str) -> None:
     _assert_none(outputs.wrong_csv(text.encode("utf-8", "surrogatepass")))
 
 

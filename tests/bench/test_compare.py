@@ -27,7 +27,7 @@ from bench.render.messages import basis_text
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import ReasonedError
 from bench.stats.rows import NothingToReportError
-from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
+from tests.bench.harmless import assert_csv, assert_markdown, assert_plain
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import a_run, gather, measured, run, save
@@ -344,4 +344,4 @@ def test_environments_file_hostile_text_is_text() -> None:
         report = compare_environments(base, new, (OLD, hostile))
         assert_plain(plain_text(output.document(report).terminal))
         assert_markdown(output.document(report).markdown())
-        assert_sheet("".join(comma_separated(report)))
+        assert_csv("".join(comma_separated(report)))

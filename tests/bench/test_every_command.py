@@ -27,10 +27,10 @@ from bench.render.escape import text_console
 from bench.render.plot import KIND_OF
 from lstm_impl import Availability
 from tests.bench.harmless import (
+    assert_csv,
     assert_markdown,
     assert_page,
     assert_plain,
-    assert_sheet,
     assert_styled,
     assert_svg,
 )
@@ -178,7 +178,7 @@ def assert_harmless(
         if command.kind == "html":
             assert_page(text, shown(command, plain))
         else:
-            check = {"markdown": assert_markdown, "csv": assert_sheet, "svg": assert_svg}
+            check = {"markdown": assert_markdown, "csv": assert_csv, "svg": assert_svg}
             check[command.kind](text)
         return
     for width in widths:

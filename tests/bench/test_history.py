@@ -22,9 +22,8 @@ from bench.cli.output import plain_text
 from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
 from bench.render import history as history_words
 from bench.render.compare import beyond_words
-from bench.render.history import CSV_COLUMNS, changed, gate_line, what
+from bench.render.history import CSV_COLUMNS, changed, changes_table, gate_line, what
 from bench.render.history import as_csv as comma_separated
-from bench.render.history import changes_table as sheet
 from bench.render.messages import problem_line
 from bench.stats import change_points
 from bench.stats.change_points import Scope
@@ -270,7 +269,7 @@ def test_history_slower_backend_has_session_and_changes() -> None:
     assert moved.movement.scope is Scope.BACKENDS
     assert {each.backend for each in moved.cases} == {"scan"}
     assert moved.movement.ratio.mid == pytest.approx(1.2, rel=0.02)
-    ((since, *cells),) = sheet(machine).lines
+    ((since, *cells),) = changes_table(machine).lines
     assert since.text == "#18 2026-01-19"
     assert [cell.text for cell in cells if not cell.text.startswith("0.")] == [
         *("scan (2 cases)", "SLOWER", "tensorflow 2.20.0 → 2.21.0; 1 other")
@@ -308,7 +307,7 @@ def test_judge_reverted_slowdown_passes() -> None:
         *((10, 20), (20, None))
     ]
     assert not judge(parse_rule("slower"), found).failed
-    assert [line[4].text for line in sheet(machine).lines] == ["SLOWER until #20", "FASTER"]
+    assert [line[4].text for line in changes_table(machine).lines] == ["SLOWER until #20", "FASTER"]
 
 
 def test_judge_short_history_passes_and_says_so() -> None:
@@ -335,7 +334,7 @@ def test_judge_slow_drift_is_one_gradual_change() -> None:
     assert "scan (2 cases) gradually from #1 to #200" in gate_line(guard)
     assert "a little in each session" in history_words.error_lines(guard)[0]
     assert not judge(parse_rule("slower:12%"), found).failed
-    ((when, *_, why),) = sheet(machine).lines
+    ((when, *_, why),) = changes_table(machine).lines
     assert (when.text, why.text) == ("#1 to #200, gradually", "a little in each session")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from tests.places import ROOT
 
 DOCUMENT = ROOT / "research" / "verdicts.md"
@@ -20,9 +20,9 @@ def text() -> str:
     return DOCUMENT.read_text(encoding="utf-8")
 
 
-def shown(sheet: Sheet) -> list[str]:
+def shown(table: TextTable) -> list[str]:
     """The lines of the document's table whose first column has the same heading."""
-    heading = sheet.columns[0].heading
+    heading = table.columns[0].heading
     lines = text().splitlines()
     (start,) = (at for at, line in enumerate(lines) if line.startswith(f"| {heading} "))
     return lines[start : lines.index("", start)]
@@ -41,34 +41,34 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
-def beside(sheet: Sheet) -> Iterator[tuple[str, str]]:
+def beside(table: TextTable) -> Iterator[tuple[str, str]]:
     """A study's table has the lines and columns of the document's; its cells beside those there."""
-    made = [cells(line) for line in sheet.markdown(aligned=True).splitlines()]
-    lines = [cells(line) for line in shown(sheet)]
+    made = [cells(line) for line in table.markdown(aligned=True).splitlines()]
+    lines = [cells(line) for line in shown(table)]
     assert made[0] == lines[0]
     assert [name for name, *_ in made[2:]] == [name for name, *_ in lines[2:]]
     for one, other in zip(made[2:], lines[2:], strict=True):
         yield from zip(one[1:], other[1:], strict=True)
 
 
-def assert_same(sheet: Sheet, within: float = 0.0) -> None:
+def assert_same(table: TextTable, within: float = 0.0) -> None:
     """The table stands in the document; or each number in it is no further from the document's."""
-    printed = sheet.markdown(aligned=True)
+    printed = table.markdown(aligned=True)
     if not within:
         assert printed in text()
         return
-    lines = "\n".join(shown(sheet))
-    assert numbers(printed) == pytest.approx(numbers(lines), abs=within), sheet.columns[0].heading
+    lines = "\n".join(shown(table))
+    assert numbers(printed) == pytest.approx(numbers(lines), abs=within), table.columns[0].heading
     assert re.sub(r"[\d.]+", "", printed) == re.sub(r"[\d.]+", "", lines)
 
 
-def assert_near(sheet: Sheet, trials: int) -> None:
+def assert_near(table: TextTable, trials: int) -> None:
     """Each rate, in per cent, is the document's as far as so many trials can say.
 
     They are always the same, so this is no matter of chance: four standard errors, and what one
     trial makes of a rate that is next to nothing.
     """
-    for made, cell in beside(sheet):
+    for made, cell in beside(table):
         assert words(made) == words(cell)
         for ours, theirs in zip(numbers(made), numbers(cell), strict=True):
             rate = theirs / 100

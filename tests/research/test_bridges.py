@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import process_means
 from bench.stats.ratios import HeterogeneityTests, difference
@@ -70,12 +70,12 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
 
 
 @pytest.mark.parametrize("make", [bridges.accused_rates, bridges.false_rates, bridges.powers])
-def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], Sheet]) -> None:
+def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], TextTable]) -> None:
     assert_near(make(100), 100)
 
 
 @pytest.mark.slow
 def test_the_tables_are_those_of_the_documentation() -> None:
-    for sheet in bridges.tables(rules.TRIALS).values():
+    for table in bridges.tables(rules.TRIALS).values():
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
-        assert_same(sheet, within=0.15)
+        assert_same(table, within=0.15)

@@ -57,5 +57,5 @@ def test_the_tables_have_a_row_for_every_world_and_effect(monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_the_tables_are_those_of_the_documentation() -> None:
     # Another processor may turn a comparison at the edge: that of one history in fifty.
-    for sheet in changes.tables(changes.TRIALS).values():
-        assert_same(sheet, within=2.01)
+    for table in changes.tables(changes.TRIALS).values():
+        assert_same(table, within=2.01)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.comparison import Verdict
 from research import nodes as study
 from research.nodes import NODES, WORLDS, covered, draw, means, pooled
@@ -63,11 +63,13 @@ def test_processes_taken_as_if_of_one_machine_would_call_equals_different() -> N
         (study.found, 5),
     ],
 )
-def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], Sheet], trials: int) -> None:
+def test_a_table_is_nearly_the_documentation_s(
+    make: Callable[[int], TextTable], trials: int
+) -> None:
     assert_near(make(trials), trials)
 
 
 @pytest.mark.slow
 def test_the_tables_are_those_of_the_documentation() -> None:
-    for sheet in study.tables(study.TRIALS).values():
-        assert_same(sheet)
+    for table in study.tables(study.TRIALS).values():
+        assert_same(table)

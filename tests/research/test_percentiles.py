@@ -34,13 +34,13 @@ def test_a_clear_effect_is_found_and_equals_are_not_distinguished() -> None:
 
 
 def test_the_tables_are_nearly_the_documentation_s() -> None:
-    for sheet in percentiles.tables(5 * percentiles.CALL_SHARE).values():
+    for table in percentiles.tables(5 * percentiles.CALL_SHARE).values():
         # Of 20 processes, and ten times as many calls, five trials leave two.
-        assert_near(sheet, 2)
+        assert_near(table, 2)
 
 
 @pytest.mark.slow
 def test_the_tables_are_those_of_the_documentation() -> None:
-    for sheet in percentiles.tables(TRIALS).values():
+    for table in percentiles.tables(TRIALS).values():
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
-        assert_same(sheet, within=0.15)
+        assert_same(table, within=0.15)

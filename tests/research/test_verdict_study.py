@@ -12,7 +12,7 @@ import pytest
 
 from bench.render import plot
 from bench.render.plot import Figure, empty_figure
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from research import bridges, changes, nodes, percentiles, pictures, rules, verdict_study, verdicts
 from research.rules import table
 from tests.research.documented import text
@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What is asked of the studies and the pictures, which answer at once with their names."""
     found: list[tuple[str, int]] = []
 
-    def tables(name: str, trials: int) -> dict[str, Sheet]:
+    def tables(name: str, trials: int) -> dict[str, TextTable]:
         found.append((name, trials))
         return {f"Of {name}": table([name], [])}
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.render.table import Sheet
+from bench.render.table import TextTable
 from bench.stats.intervals import ENOUGH_PROCESSES
 from research import rules, verdicts
 from research.rules import TRIALS
 from tests.research.documented import assert_near, assert_same, beside, numbers
 
-MADE: dict[Callable[[int], Sheet], int] = {
+MADE: dict[Callable[[int], TextTable], int] = {
     verdicts.false_rates: 100,
     verdicts.unpaired_false_rates: 100,
     verdicts.bridged_false_rates: 100,
@@ -29,7 +29,7 @@ MADE: dict[Callable[[int], Sheet], int] = {
 
 
 @pytest.mark.parametrize("make", MADE)
-def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], Sheet]) -> None:
+def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], TextTable]) -> None:
     assert_near(make(MADE[make]), MADE[make])
 
 
@@ -52,6 +52,6 @@ def test_the_table_of_processes_needed_is_nearly_the_documentation_s(
 
 @pytest.mark.slow
 def test_the_tables_are_those_of_the_documentation() -> None:
-    for sheet in verdicts.tables(TRIALS).values():
+    for table in verdicts.tables(TRIALS).values():
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
-        assert_same(sheet, within=0.15)
+        assert_same(table, within=0.15)

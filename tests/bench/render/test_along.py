@@ -37,11 +37,11 @@ def rows(capsys: pytest.CaptureFixture[str], *words: str | Path) -> list[dict[st
 
 def cells(found: AxisSeries, backend: str) -> dict[str, tuple[str, str]]:
     """A line of the table, by heading."""
-    sheet = along.table(found)
-    line = next(line for line in sheet.lines if line[0].text == backend)
+    table = along.table(found)
+    line = next(line for line in table.lines if line[0].text == backend)
     return {
         column.heading: (cell.text, cell.bounds)
-        for column, cell in zip(sheet.columns, line, strict=True)
+        for column, cell in zip(table.columns, line, strict=True)
     }
 
 

@@ -53,10 +53,10 @@ def of(*items: Measurement | Outcome, baseline: str | None = None) -> Section:
 
 
 def said(section: Section) -> list[str]:
-    """All that a section says, loud lines with a mark before them."""
+    """All that a section says, warnings with a mark before them."""
     found = findings(section)
     rest = [each for each in found if not each.answer]
-    return ["!" * each.loud + each.text for each in (*summary(found), *rest)]
+    return ["!" * each.warning + each.text for each in (*summary(found), *rest)]
 
 
 def scenario(build: Callable[[], Iterable[str]]) -> None:

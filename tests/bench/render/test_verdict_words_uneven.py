@@ -13,10 +13,10 @@ import pytest
 
 from bench import ask, compare, load_frame, report
 from tests.bench.harmless import (
+    assert_csv,
     assert_markdown,
     assert_page,
     assert_plain,
-    assert_sheet,
     assert_svg,
 )
 from tests.bench.made_bridges import HOMES, a_case, results
@@ -152,7 +152,7 @@ def test_uneven_reference_hostile_names_are_text(
     elif "picture" in how:
         assert_svg(text)
     elif "CSV" in how:
-        assert_sheet(text)
+        assert_csv(text)
     else:
         (assert_markdown if "Markdown" in how else assert_plain)(text)
     assert "took itself 1." in in_words(text) or "picture" in how

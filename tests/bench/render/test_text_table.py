@@ -10,15 +10,15 @@ from rich.cells import cell_len
 
 from bench.cli.output import plain_text
 from bench.render.data import csv_lines, csv_records
-from bench.render.table import Cell, Column, Sheet
-from tests.bench.harmless import assert_sheet
+from bench.render.table import Cell, Column, TextTable
+from tests.bench.harmless import assert_csv
 from tests.bench.made_texts import PAYLOADS
 
-SHEET = Sheet.of(
+TABLE = TextTable.of(
     [
         Column("backend", names=True, most=20),
         Column("never said"),
-        Column("a long heading of it", right=True, whole=True),
+        Column("a long heading of it", right=True, no_wrap=True),
     ],
     [
         ["keras", "", Cell("1.0 s", "0.9–1.1", strong=True)],
@@ -27,13 +27,13 @@ SHEET = Sheet.of(
 )
 
 
-def shown(sheet: Sheet, width: int = 80, heading: int = 60) -> list[str]:
-    text = plain_text(lambda console: console.print(sheet.grid(heading)), width)
+def shown(table: TextTable, width: int = 80, heading: int = 60) -> list[str]:
+    text = plain_text(lambda console: console.print(table.grid(heading)), width)
     return text.splitlines()
 
 
 def test_sheet_terminal_has_bounds_below_and_numbers_right() -> None:
-    assert shown(SHEET.without_empty()) == [
+    assert shown(TABLE.without_empty()) == [
         "backend  a long heading of it",
         "─" * 29,
         "keras                   1.0 s",
@@ -44,12 +44,12 @@ def test_sheet_terminal_has_bounds_below_and_numbers_right() -> None:
 
 
 def test_sheet_long_heading_is_broken_into_lines() -> None:
-    lines = shown(SHEET.without_empty(), heading=12)
+    lines = shown(TABLE.without_empty(), heading=12)
     assert " ".join(" ".join(lines[:3]).split()).replace(" backend", "") == "a long heading of it"
 
 
 def test_sheet_markdown_has_code_brackets_and_bold() -> None:
-    assert SHEET.without_empty().markdown().splitlines() == [
+    assert TABLE.without_empty().markdown().splitlines() == [
         "| backend | a long heading of it |",
         "| --- | ---: |",
         "| `keras` | **1.0 s (0.9–1.1)** |",
@@ -59,8 +59,8 @@ def test_sheet_markdown_has_code_brackets_and_bold() -> None:
 
 def test_sheet_markdown_aligned_pads_columns() -> None:
     columns = [Column("of all", ours=True), Column("%", right=True, ours=True), Column("a name")]
-    sheet = Sheet.of(columns, [["**mean**", "5*", "a*b"], ["*one*", "100*", "c"]])
-    assert sheet.markdown(aligned=True).splitlines() == [
+    table = TextTable.of(columns, [["**mean**", "5*", "a*b"], ["*one*", "100*", "c"]])
+    assert table.markdown(aligned=True).splitlines() == [
         "| of all   |    % | a name |",
         "| -------- | ---: | ------ |",
         "| **mean** |   5* | a\\*b   |",
@@ -70,8 +70,8 @@ def test_sheet_markdown_aligned_pads_columns() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_sheet_lines_fit_the_terminal(width: int) -> None:
-    long = Sheet.of(
-        [Column("case", names=True, most=160), Column("k", whole=True)],
+    long = TextTable.of(
+        [Column("case", names=True, most=160), Column("k", no_wrap=True)],
         [["x" * 100, "y" * 8]],
     )
     lines = shown(long, width)
@@ -102,7 +102,7 @@ def test_csv_lines_are_lazy_and_hold_no_formula() -> None:
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
 def test_csv_lines_any_text_is_one_cell(payload: str) -> None:
     text = "".join(csv_lines(("words",), [[payload]]))
-    assert_sheet(text)
+    assert_csv(text)
     assert len(list(csv.reader(io.StringIO(text, newline="")))) == 2
 
 
