@@ -16,7 +16,7 @@ from bench.case.cases import Case
 from bench.cli import arguments, command_line, output
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
-from bench.records.schema import worded_for_ask
+from bench.records.schema import advice_for_ask
 from bench.render import report as shown
 from bench.render.messages import answer
 from bench.render.table import Document
@@ -101,7 +101,7 @@ def _answer(
     if not options.brief:
         Document(shown.brief(section, len(section.rows))).terminal(console)
         console.print()
-    for line in answer(section, worded_for_ask):
+    for line in answer(section, advice_for_ask):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)
     return ANSWERED
 
@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     budget = f"for the whole command (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
-    add(parser, ("processes", "N", arguments.whole(1, 10_000), "so many, whatever the intervals"))
+    add(parser, ("processes", "N", arguments.integer(1, 10_000), "so many, whatever the intervals"))
     arguments.add_flags(
         parser, brief="only the answer, without its table", again="measure, whatever is at hand"
     )

@@ -13,7 +13,7 @@ from bench.case import published
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
 from bench.cli.filters import parse_rule
-from bench.cli.progress import Progress, asked_for
+from bench.cli.progress import Progress, result_paths
 from bench.machine import packages
 from bench.machine.fields import ResultError, printable
 from bench.records.schema import Results
@@ -94,7 +94,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _published(options: argparse.Namespace, summary: str | None) -> int:
     made_by = "pytest --benchmark-only --lstm-suite braun"
-    (results,) = filters.read(options, asked_for(options.paths, made_by))
+    (results,) = filters.read(options, result_paths(options.paths, made_by))
     theirs = published.steps(published.read())
     report = published_shown.with_published(build(results), theirs)
     document = published_shown.document(report, options.unmeasured)
@@ -112,7 +112,7 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
         folder, sides = _environments(options)
         found = filters.read(options, *([folder / side] for side in packages.SIDES))
     else:
-        found = filters.read(options, asked_for(options.paths))
+        found = filters.read(options, result_paths(options.paths))
     complete, notes = not any(each.errors for each in found), []
     if options.percentile is not None:
         made = [at_percentile(each, options.percentile) for each in found]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.filters import parse_rule
-from bench.cli.progress import Progress, asked_for
+from bench.cli.progress import Progress, result_paths
 from bench.machine.reading import default_folder
 from bench.render import history as shown
 from bench.stats.history import build, judge, since
@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    asked_for(options.paths)  # some are there
+    result_paths(options.paths)  # some are there
     (results,) = filters.read(options, options.paths or [default_folder()])
     if options.since is not None:
         results = since(results, options.since)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line, filters
 from bench.cli.command_line import UsageError
-from bench.cli.progress import asked_for
+from bench.cli.progress import result_paths
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render import plot
@@ -49,7 +49,7 @@ def _plot(options: argparse.Namespace) -> int:
             f"--width {options.width:g}: expected inches from {NARROWEST:g} to {WIDEST:g}"
         )
     plot.check()
-    (results,) = filters.read(options, asked_for(options.paths))
+    (results,) = filters.read(options, result_paths(options.paths))
     kinds = "all" if options.along else options.kind
     sections = build(results, baseline=options.baseline, kind=kinds).sections
     if options.along is not None:

@@ -54,7 +54,7 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     (
         "seed",
         "N",
-        arguments.whole(0),
+        arguments.integer(0),
         "Seed of weights, inputs and backends' turns (default: 0).",
     ),
     (
@@ -67,7 +67,7 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "Stop once every median's 95%% interval is within this (default: 1%%).",
     ),
     (
-        *("threads", "N", arguments.whole(1, 4096)),
+        *("threads", "N", arguments.integer(1, 4096)),
         "Threads for every framework (default: its own choice, as a rule one for each processor).",
     ),
     (
@@ -85,7 +85,7 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "Count the calls of streams that are done later than this (default: the period).",
     ),
     (
-        *("load", "N", arguments.whole(0, 4096)),
+        *("load", "N", arguments.integer(0, 4096)),
         "Processes that keep a processor busy each while streams are timed (default: 0).",
     ),
     ("cases", "FILE", str, "Only the cases in this JSON list: ids of the suite, or whole cases."),
@@ -95,9 +95,9 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "both spoil each other (default: refuse).",
     ),
     ("judged", "DIR", str, "Folder that the processes of a session share (bench.run)."),
-    ("turn", "FD", arguments.whole(0), "Lock this open file before measuring (bench.run)."),
+    ("turn", "FD", arguments.integer(0), "Lock this open file before measuring (bench.run)."),
     ("session", "ID", str, "Name shared by runs that are replicates of one another."),
-    ("order-seed", "N", arguments.whole(0), "Measure in a random order with this seed."),
+    ("order-seed", "N", arguments.integer(0), "Measure in a random order with this seed."),
 )
 """Options ``--lstm-NAME`` of pytest: name, placeholder, type or choices of the value, and help."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli import arguments, command_line, filters, output, suite_text
-from bench.cli.command_line import UsageError, tell_errors
+from bench.cli.command_line import UsageError, print_errors
 from bench.cli.progress import read_results
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
@@ -18,11 +18,11 @@ from bench.machine.reading import (
     REFERENCE,
     RESULTS_VARIABLE,
     default_folder,
-    holds_no_cases,
+    has_no_cases,
     is_url,
 )
 from bench.machine.writing import ResultWriteError
-from bench.records.maps import TASKS, LearningMap, newest, parted, untold
+from bench.records.maps import TASKS, LearningMap, newest, split_paths, unreported
 from bench.records.schema import Results
 from bench.render import recommend as shown
 from bench.stats import recommend
@@ -179,7 +179,7 @@ def available(paths: Sequence[str]) -> Available:
     paths = paths or ([default_folder()] if is_url(default_folder()) else [])
     reference: list[str] = []
     if paths:
-        times, maps = parted(paths)
+        times, maps = split_paths(paths)
         results = read_results(times)
         learned, bad = newest(maps, TASKS)
     else:
@@ -193,8 +193,8 @@ def available(paths: Sequence[str]) -> Available:
         ]
         found = (newest([place], TASKS) for place in folders if place.is_dir())
         learned, bad = next((each for each in found if any(each)), (None, ()))
-    also = untold(bad, results.errors)
-    tell_errors(also)
+    also = unreported(bad, results.errors)
+    print_errors(also)
     return Available(results, reference, learned, [*results.errors, *also])
 
 
@@ -202,7 +202,7 @@ def _holds_results(folder: Path) -> bool:
     return any(
         each.name.endswith((".json", ".jsonl"))
         and not each.name.startswith(".")
-        and not holds_no_cases(each)
+        and not has_no_cases(each)
         for each in (folder.iterdir() if folder.is_dir() else ())
     )
 

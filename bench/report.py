@@ -14,11 +14,11 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
-from bench.cli.progress import Progress, asked_for
+from bench.cli.progress import Progress, result_paths
 from bench.machine.fields import printable
-from bench.machine.reading import default_folder, holds_study, is_url
+from bench.machine.reading import default_folder, is_study, is_url
 from bench.records import study as studies
-from bench.records.maps import newest, parted, untold
+from bench.records.maps import newest, split_paths, unreported
 from bench.render import along, data, page, study
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
@@ -53,7 +53,7 @@ def report(options: argparse.Namespace) -> int:
     _check(options)
     if options.along is not None:
         return _along(options)
-    (results,) = filters.read(options, asked_for(options.paths))
+    (results,) = filters.read(options, result_paths(options.paths))
     if not results.measurements and not results.outcomes:
         for note in results.notes:  # why there is nothing, as far as that is known
             print(f"note: {note}", file=sys.stderr)
@@ -71,7 +71,7 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _is_study(path: str) -> bool:
-    return not is_url(path) and Path(path).is_file() and holds_study(Path(path))
+    return not is_url(path) and Path(path).is_file() and is_study(Path(path))
 
 
 def _studies(options: argparse.Namespace) -> int:
@@ -116,10 +116,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _along(options: argparse.Namespace) -> int:
     """Write fixed cost and slope along an axis; the exit code of ``bench.report``."""
-    times, maps = parted(options.paths or [default_folder()])
-    (results,) = filters.read(options, asked_for(times if options.paths else ()))
+    times, maps = split_paths(options.paths or [default_folder()])
+    (results,) = filters.read(options, result_paths(times if options.paths else ()))
     learned, bad = newest(maps) if options.along == "window" else (None, ())
-    command_line.tell_errors(untold(bad, results.errors))
+    command_line.print_errors(unreported(bad, results.errors))
     with Progress("judging results"):
         sections = build(results, baseline=options.baseline).sections
     found = series(sections, options.along, learned)

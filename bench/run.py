@@ -112,7 +112,7 @@ def _parser() -> arguments.Parser:
             "which variants of them, such as none,int8 (none: the backend itself)",
         ),
         ("mode", "MODES", arguments.names, "only inference, training or streaming"),
-        ("threads", "N", arguments.whole(1, 4096), "threads for every framework"),
+        ("threads", "N", arguments.integer(1, 4096), "threads for every framework"),
         *_STREAMING,
     )
     parser.add_argument(
@@ -123,7 +123,7 @@ def _parser() -> arguments.Parser:
     )
     add(
         (
-            *("seed", "N", arguments.whole(0, 2**53)),
+            *("seed", "N", arguments.integer(0, 2**53)),
             "of weights, inputs and every random order (default: 0)",
         ),
         (
@@ -181,7 +181,7 @@ _STREAMING = (
         "period)",
     ),
     (
-        *("load", "N", arguments.whole(0, 4096)),
+        *("load", "N", arguments.integer(0, 4096)),
         "processes that keep a processor busy each while streams are timed (default: 0)",
     ),
 )
@@ -198,7 +198,7 @@ _TIMES = (
         f"(default: {PRECISION:.0%}%)",
     ),
     (
-        *("processes", "N", arguments.whole(1, 10_000)),
+        *("processes", "N", arguments.integer(1, 10_000)),
         "measure each case in so many processes, whatever its interval",
     ),
     (

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.cli import arguments, command_line
 from bench.machine.fields import ResultError, printable
 from bench.machine.reading import expanded, is_url
-from bench.machine.remote import shown
+from bench.machine.remote import safe_url
 from bench.machine.upload import check, upload
 from bench.machine.writing import ResultWriteError
 from bench.records.files import latest, read
@@ -92,14 +92,14 @@ def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
     if not agreed:
         if not (sys.stdin is not None and sys.stdin.isatty()):
             raise ResultError("nothing was sent: look through the files, then add --yes")
-        question = f"send {count(len(paths), 'file')}, exactly as above, to {shown(url)}? [y/N] "
+        question = f"send {count(len(paths), 'file')}, exactly as above, to {safe_url(url)}? [y/N] "
         print(question, end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise ResultError("nothing was sent")
     there, errors = upload(paths, url)
     for name in there:
         print(name)
-    command_line.tell_errors(errors)
+    command_line.print_errors(errors)
     return UNWRITABLE if errors else 0
 
 

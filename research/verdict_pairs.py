@@ -178,7 +178,7 @@ def main(words: Sequence[str] | None = None) -> int:
         pairs = pairs_of(results)
     if not pairs:
         text = f"no two backends did the same work in {ENOUGH_PROCESSES} processes or more"
-        command_line.tell_errors([text])
+        command_line.print_errors([text])
     if results.errors or not pairs:
         return command_line.BAD_INPUT
     tables = (table.markdown(aligned=True) for table in (spreads(pairs), coverage(pairs)))

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--trials",
-        type=arguments.whole(1),
+        type=arguments.integer(1),
         help=f"simulated comparisons for each number (default: {TRIALS}), or with --changes "
         f"histories ({changes.TRIALS}), with --nodes {nodes.TRIALS}",
     )

@@ -109,7 +109,7 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+def integer(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     """Return the type of integers from ``least`` to ``most``."""
 
     def number(text: str) -> int:
@@ -121,11 +121,11 @@ def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     return number
 
 
-SIZE = whole(1, 999_999_999)
+SIZE = integer(1, 999_999_999)
 """The type of the size of a batch, a layer or a sequence."""
 
 
-def wholes(text: str) -> tuple[int, ...]:
+def integers(text: str) -> tuple[int, ...]:
     """Parse integers, separated by commas or blanks, as in 3,5,10."""
     try:
         return tuple(int(part) for part in names(text))

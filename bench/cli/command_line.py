@@ -99,11 +99,11 @@ def run(
 
 def failed(error: object, code: int = BAD_INPUT) -> int:
     """Print an error and return its exit code."""
-    tell_errors([error])
+    print_errors([error])
     return code
 
 
-def tell_errors(errors: Iterable[object]) -> None:
+def print_errors(errors: Iterable[object]) -> None:
     """Print errors on standard error, one line each."""
     from bench.stats.intervals import ReasonedError  # imports NumPy, which takes time
 

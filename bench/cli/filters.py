@@ -11,8 +11,8 @@ from bench.cli import arguments
 from bench.cli.command_line import ReportedError, UsageError
 from bench.cli.progress import read_results
 from bench.machine.fields import printable
-from bench.records.only import FILTERS, only
 from bench.records.schema import Results
+from bench.records.selection import FILTERS, select
 from bench.stats.pairs import Rule
 
 
@@ -29,7 +29,7 @@ def chosen(
     results: Results, options: argparse.Namespace, names: Iterable[str] = FILTERS
 ) -> Results:
     """Return the results that the options of these names select. Raises NothingThereError."""
-    return only(results, {name: getattr(options, name) for name in names})
+    return select(results, {name: getattr(options, name) for name in names})
 
 
 def read(options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]]) -> list[Results]:

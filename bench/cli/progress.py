@@ -16,11 +16,11 @@ from typing import Any, TextIO
 from rich.live import Live
 from rich.text import Text
 
-from bench.cli.command_line import UsageError, tell_errors
+from bench.cli.command_line import UsageError, print_errors
 from bench.machine.fields import printable
 from bench.machine.reading import default_folder
 from bench.machine.writing import Closing
-from bench.records.files import by_default, collect
+from bench.records.files import collect, default_paths
 from bench.records.schema import Results
 from bench.render.escape import clean, text_console
 
@@ -69,17 +69,17 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
     for note in results.warnings:
         print(f"warning: {note}", file=sys.stderr)
     if tell:
-        tell_errors(results.errors)
+        print_errors(results.errors)
     return results
 
 
-def asked_for(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
-    """Return the paths of a command, or those of ``by_default``. Raises UsageError for none.
+def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
+    """Return the paths of a command, or those of ``default_paths``. Raises UsageError for none.
 
     made_by: the command that makes results, for the error.
     """
     folder = default_folder()
-    found = paths or by_default(folder)
+    found = paths or default_paths(folder)
     if not found:
         raise UsageError(
             f"there are no results in {printable(folder)}/; make some with `{made_by}`, or name "

@@ -18,7 +18,7 @@ import numpy as np
 
 import lstm_impl
 from bench.cli import arguments
-from bench.cli.command_line import INTERRUPTED, UsageError, tell_errors
+from bench.cli.command_line import INTERRUPTED, UsageError, print_errors
 from bench.echo import picture
 from bench.echo.task import EchoSettings, SettingsError, best_possible_loss, check_backend
 from bench.echo.training import DivergedError, Training, model_of
@@ -51,19 +51,19 @@ exit codes:
 def parser() -> arguments.Parser:
     """The options of ``bench.echo``."""
     made = arguments.parser("echo", DESCRIPTION, EPILOG, allow_abbrev=False)
-    usual, whole = EchoSettings(), arguments.whole(1)
+    usual, whole = EchoSettings(), arguments.integer(1)
     arguments.add_usual(
         made,
         ("epochs", "N", whole, 4, "epochs in all"),
         ("bits", "N", whole, usual.bits, "bits of an epoch"),
-        ("echo", "N", arguments.whole(0), usual.echo, "timesteps between a bit and its repetition"),
+        ("echo", "N", arguments.integer(0), usual.echo, "timesteps from a bit to its repetition"),
         ("batch", "N", whole, usual.batch, "parallel series"),
         ("window", "N", whole, usual.window, "timesteps a step back-propagates through"),
         ("units", "N", whole, usual.units, "units of each layer"),
         ("layers", "N", whole, usual.layers, "stacked layers"),
         ("dropout", "RATE", float, usual.dropout, "rate of dropout between layers"),
         ("learning-rate", "RATE", float, usual.learning_rate, "of Adagrad"),
-        ("seed", "N", arguments.whole(0), usual.seed, "of weights, bits and dropout"),
+        ("seed", "N", arguments.integer(0), usual.seed, "of weights, bits and dropout"),
         ("dtype", "NAME", str, usual.dtype, f"one of {', '.join(lstm_impl.PRECISIONS)}"),
         ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."),
     )
@@ -170,7 +170,7 @@ def train(options: argparse.Namespace) -> int:
                 training.step()
                 show_progress(training, options.epochs)
     except DivergedError as error:
-        tell_errors([error])
+        print_errors([error])
         return 1
     losses, done = np.array(training.losses), training.windows_done
     if training.last is None:

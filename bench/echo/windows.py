@@ -274,13 +274,13 @@ def parser() -> arguments.Parser:
     usual = MapPlan()
     arguments.add_usual(
         made,
-        ("distances", "LIST", arguments.wholes, usual.distances, "timesteps of the echo"),
-        ("windows", "LIST", arguments.wholes, usual.windows, "timesteps of a window"),
-        ("seeds", "N", arguments.whole(1), usual.seeds, "trainings of each cell"),
+        ("distances", "LIST", arguments.integers, usual.distances, "timesteps of the echo"),
+        ("windows", "LIST", arguments.integers, usual.windows, "timesteps of a window"),
+        ("seeds", "N", arguments.integer(1), usual.seeds, "trainings of each cell"),
         ("timesteps", "N", int, usual.timesteps, "of each series, none seen twice"),
         ("backend", "ID", str, usual.backend, "what computes the LSTMs"),
         ("device", "NAME", str, usual.device, "cpu, gpu:0, ..."),
-        ("jobs", "N", arguments.whole(1, 4096), usable(), "trainings at a time"),
+        ("jobs", "N", arguments.integer(1, 4096), usable(), "trainings at a time"),
     )
     arguments.add_values(made, ("results", "DIR", Path, "folder of the map (results)"))
     made.add_argument(
@@ -314,7 +314,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _show(paths: list[Path]) -> int:
     loaded = maps.collect(paths)
-    command_line.tell_errors(loaded.errors)
+    command_line.print_errors(loaded.errors)
     if loaded.maps:
         for note in loaded.maps[0].notes:
             print(f"note: {note}", file=sys.stderr)

@@ -122,17 +122,17 @@ def default_folder() -> str:
     return os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
 
 
-def holds_study(path: Path) -> bool:
+def is_study(path: Path) -> bool:
     """Whether a file is a study's (``records.study``), by its first key."""
     return _first_key(path) == "study"
 
 
-def holds_no_cases(path: Path) -> bool:
+def has_no_cases(path: Path) -> bool:
     """Return whether a file of the results folder has no cases."""
     return _first_key(path) in ("learning", "study")
 
 
-def meant_for_learning(path: Path) -> bool:
+def is_learning_map(path: Path) -> bool:
     """Return whether a file holds a learning map, or cannot be read and is named like one."""
     key = _first_key(path)
     return key == "learning" or (not key and path.name.startswith(LEARNING_PREFIX))

@@ -64,7 +64,7 @@ class PlaceError(ResultError):
     """A place cannot be used; one line that begins with its URL."""
 
 
-def shown(url: str) -> str:
+def safe_url(url: str) -> str:
     """Return a URL without a password or the signature of a link."""
     return printable(url, max(300, len(url)))
 
@@ -80,7 +80,7 @@ class RemotePath:
     @property
     def name(self) -> str:
         """Return the URL for messages, without a slash at its end."""
-        return shown(self.url).rstrip("/")
+        return safe_url(self.url).rstrip("/")
 
     @property
     def protocols(self) -> frozenset[str]:
@@ -106,7 +106,7 @@ def opened(url: str) -> RemotePath:
         core = importlib.import_module("fsspec.core")
     except ImportError:
         text = "cannot be reached without fsspec: pip install 'lstm-benchmark-suite[remote]'"
-        raise PlaceError(f"{shown(url)} {text}") from None
+        raise PlaceError(f"{safe_url(url)} {text}") from None
     try:
         files, root = core.url_to_fs(url)
         # Listings of an earlier command may be outdated.
@@ -115,7 +115,7 @@ def opened(url: str) -> RemotePath:
         # fsspec's ImportError says what to install.
         install = isinstance(error, ImportError)
         text = printable(_cleaned(str(error), url)) if install else reason(error, url)
-        raise PlaceError(f"{shown(url)} cannot be reached: {text}") from None
+        raise PlaceError(f"{safe_url(url)} cannot be reached: {text}") from None
     return RemotePath(url, files, str(root))
 
 

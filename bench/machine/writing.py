@@ -87,7 +87,7 @@ class Writer:
         return f"{self.pid}-{self.started}-{boot}-{re.sub('[^0-9]', '', self.namespace) or '0'}"
 
     @property
-    def lives(self) -> bool | None:
+    def is_running(self) -> bool | None:
         """Return whether the process runs; None if that is unknown here."""
         boot, namespace, host, machine = _here()
         if self.boot != boot:
@@ -103,7 +103,7 @@ class Writer:
         return f"process {self.pid}{where}"
 
 
-def token_lives(name: str) -> bool | None:
+def token_is_running(name: str) -> bool | None:
     """Return whether the process whose ``token`` is in a name runs; None if that is unknown."""
     found = re.search(r"(\d+)-(\d+)-([0-9a-f]{8}-\d+)", name)
     if found is None or found[3] != Writer.this_process().token.split("-", 2)[2]:
@@ -121,7 +121,7 @@ def writer_of(path: Path) -> Writer | None:
     return Writer.from_data(data.get("writer")) if isinstance(data, dict) else None
 
 
-def living(path: Path) -> str:
+def running_writer(path: Path) -> str:
     """Describe the process that still writes a journal; empty if none does."""
     writer = writer_of(path)
     held = _locked(path)
@@ -129,8 +129,8 @@ def living(path: Path) -> str:
         return str(writer or "a process that does not give its number")
     if held is False and (writer is None or (writer.locks and writer.boot == _here()[0])):
         return ""  # all containers of a machine see the same locks
-    if writer is not None and writer.lives is not None:
-        return str(writer) if writer.lives else ""
+    if writer is not None and writer.is_running is not None:
+        return str(writer) if writer.is_running else ""
     try:
         age = time.time() - path.stat().st_mtime
     except OSError:
@@ -246,7 +246,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         raise write_error(path, error) from None
 
 
-def clear_left_over(folder: str | os.PathLike[str]) -> None:
+def delete_partial_files(folder: str | os.PathLike[str]) -> None:
     """Delete the partial files in a results folder whose writer has ended.
 
     If that is unknown, a partial file is deleted after a day.
@@ -256,7 +256,7 @@ def clear_left_over(folder: str | os.PathLike[str]) -> None:
             for path in place.iterdir():
                 if not re.fullmatch(r"\..*[0-9a-f]{8}\.(tmp|part)", path.name, re.DOTALL):
                     continue
-                lives = token_lives(path.name)
+                lives = token_is_running(path.name)
                 if lives is None:
                     lives = time.time() - path.lstat().st_mtime < 86_400
                 if not lives:

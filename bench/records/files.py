@@ -27,13 +27,13 @@ from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.reading import (
     DEFAULT_FOLDER,
     REFERENCE,
-    holds_no_cases,
+    has_no_cases,
     is_url,
     journal_lines,
     parse_json,
     regular_bytes,
 )
-from bench.machine.writing import JOURNAL_SUFFIX, living, write, writer_of
+from bench.machine.writing import JOURNAL_SUFFIX, running_writer, write, writer_of
 from bench.records.digest import CHANGED, MARK, changed, is_as_written, with_digest
 from bench.records.schema import (
     SCHEMA,
@@ -83,7 +83,7 @@ def collect(
     for each in map(Path, local_paths(paths, errors)):
         # Unlike a Path's method, false for a name too long or with a NUL.
         folder = os.path.isdir(each)  # noqa: PTH112
-        found = in_folder(each) if folder else [each]
+        found = result_files(each) if folder else [each]
         if not found:
             errors.append(error_at(each, "holds no result files"))
         ordered += found
@@ -158,7 +158,7 @@ def latest(folder: AnyPath = DEFAULT_FOLDER) -> list[Path]:
     Files that cannot be read are included: the newest may be one of them, and its error is shown.
     """
     found: list[tuple[Path, Run | None]] = []
-    for path in in_folder(Path(folder)):
+    for path in result_files(Path(folder)):
         spare = _spare(path)
         found.append((path, _run_or_none(path) or (_run_or_none(spare) if spare else None)))
     runs = [run for _, run in found if run is not None]
@@ -182,7 +182,7 @@ def run_of(session: str) -> str:
     return found[1] if found else session
 
 
-def by_default(folder: str) -> list[Path] | list[str]:
+def default_paths(folder: str) -> list[Path] | list[str]:
     """Return ``latest`` of a folder or a URL, which a command reads by default.
 
     If not all files of a URL can be copied, return the URL: reading it reports the errors.
@@ -254,8 +254,8 @@ def _spare(path: Path) -> Path | None:
     return journal if not _is_journal(path) and os.path.isfile(journal) else None  # noqa: PTH113
 
 
-def in_folder(
-    folder: Path, wanted: Callable[[Path], bool] = lambda path: not holds_no_cases(path)
+def result_files(
+    folder: Path, wanted: Callable[[Path], bool] = lambda path: not has_no_cases(path)
 ) -> list[Path]:
     """Return the result files directly in a folder, or in its ``reference`` folder if it has none.
 
@@ -336,7 +336,7 @@ def _read_journal(path: Path) -> ResultFile:
         entries[kind].append(line[kind])
     if run.finished is None:
         text = "holds a run that did not come to its end; its finished cases are read"
-        if process := living(path):
+        if process := running_writer(path):
             text = f"is still being written by {process}; its finished cases are read"
         else:
             text += _last_words(entries)
@@ -363,7 +363,7 @@ def unfinished(folder: str | os.PathLike[str]) -> list[str]:
     for path in Path(folder).glob(f"*{JOURNAL_SUFFIX}"):
         with contextlib.suppress(ResultError, OSError):
             file = read(path)
-            if file.run.finished is None and not living(path):
+            if file.run.finished is None and not running_writer(path):
                 found.append((path.stat().st_mtime, list(file.notes)))
     return [note for _, notes in sorted(found, reverse=True) for note in notes]
 

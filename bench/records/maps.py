@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.machine.fields import Field, ResultError, error_at, printable
-from bench.machine.reading import meant_for_learning, parse_json, regular_bytes
+from bench.machine.reading import is_learning_map, parse_json, regular_bytes
 from bench.records.digest import CHANGED, MARK, changed
-from bench.records.files import in_folder, local_paths
+from bench.records.files import local_paths, result_files
 from bench.records.grouping import grouped
 
 SCHEMA = 1
@@ -180,7 +180,7 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
     for path in map(Path, paths):
         # Unlike a Path's method, false for a name too long or with a NUL: reading reports it.
         folder = os.path.isdir(path)  # noqa: PTH112
-        files.update(dict.fromkeys(in_folder(path, meant_for_learning) if folder else [path]))
+        files.update(dict.fromkeys(result_files(path, is_learning_map) if folder else [path]))
     for path in files:
         try:
             found = read(path)
@@ -286,7 +286,7 @@ def _parse_cell(field: Field) -> MapCell:
     )
 
 
-def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+def split_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
     """Return the paths that may hold times, and those that may hold maps: a folder may hold both.
 
     Raises ResultError for a URL of which not all files can be read.
@@ -297,7 +297,7 @@ def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Pa
         raise errors[0]
     times, maps = [], []
     for path in map(Path, here):
-        ours = meant_for_learning(path)
+        ours = is_learning_map(path)
         if not ours:
             times.append(path)
         if ours or path.is_dir():
@@ -315,7 +315,7 @@ def newest(
     return next(iter(maps), None), found.errors
 
 
-def untold(bad: Iterable[ResultError], shown: Iterable[ResultError]) -> list[ResultError]:
+def unreported(bad: Iterable[ResultError], shown: Iterable[ResultError]) -> list[ResultError]:
     """Return the errors that the reader of times did not report."""
     known = set(map(str, shown))
     return [each for each in bad if str(each) not in known]

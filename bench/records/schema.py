@@ -44,14 +44,14 @@ _RUN_OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--
 _ASK_OPTIONS = {"--seconds TIME": "--budget TIME --again", "--threads": "bench.run with --threads"}
 
 
-def worded_for_ask(advice: str) -> str:
+def advice_for_ask(advice: str) -> str:
     """Return advice for ``bench.run`` with the options of ``bench.ask``."""
     for before, after in _ASK_OPTIONS.items():
         advice = advice.replace(before, after)
     return advice
 
 
-def worded(advice: str, managed: bool) -> str:
+def advice_for(advice: str, managed: bool) -> str:
     """Return a file's advice with the options of ``bench.run`` (managed) or pytest."""
     for before, after in _RUN_OPTIONS.items() if managed else ():
         advice = advice.replace(before, after)
@@ -283,7 +283,9 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     valid = validity["valid"].boolean()
     reasons = tuple(
         RecordedReason(
-            each["code"].label(), each["text"].text(), worded(each["advice"].text(), run.managed)
+            each["code"].label(),
+            each["text"].text(),
+            advice_for(each["advice"].text(), run.managed),
         )
         for each in validity["reasons"].items()
     )
@@ -321,7 +323,7 @@ def parse_outcome(field: Field, run: Run) -> Outcome:
         run=run,
         outcome=outcome,
         reason=field["reason"].text(),
-        advice=worded(field["advice"].text(), run.managed) if field["advice"].given else "",
+        advice=advice_for(field["advice"].text(), run.managed) if field["advice"].given else "",
         path=field.path,
     )
 

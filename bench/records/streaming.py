@@ -25,7 +25,7 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Taken:
+class CallTimes:
     """The times of calls in seconds.
 
     percentiles: those with enough calls, by their number (99.9). most: the longest time.
@@ -55,8 +55,8 @@ class StreamCalls:
     """
 
     calls: int
-    latency: Taken
-    service: Taken
+    latency: CallTimes
+    service: CallTimes
     load: int = 0
     deadline: float | None = None
     missed: int = 0
@@ -92,7 +92,7 @@ def parse(field: Field) -> StreamCalls | None:
     )
 
 
-def _taken(field: Field) -> Taken:
+def _taken(field: Field) -> CallTimes:
     found: dict[float, Bounds] = {}
     percentiles = field["percentiles"]
     for key in percentiles.mapping():
@@ -113,4 +113,4 @@ def _taken(field: Field) -> Taken:
     histogram = field["histogram"].text()
     if len(histogram) > LONGEST_TEXT:
         raise field["histogram"].error(f"at most {LONGEST_TEXT} letters")
-    return Taken(found, field["most_s"].number(SHORTEST, LONGEST), histogram)
+    return CallTimes(found, field["most_s"].number(SHORTEST, LONGEST), histogram)

@@ -12,7 +12,7 @@ from typing import Any
 from bench.case.cases import Case
 from bench.machine.fields import printable
 from bench.records.grouping import grouped
-from bench.records.schema import MORE_TIME, worded
+from bench.records.schema import MORE_TIME, advice_for
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,
@@ -693,12 +693,12 @@ def problem_texts(problem: Problem) -> tuple[str, str]:
         )
     if problem.code == trust.UNSTEADY_RATIO:
         text = "the earlier and the later half of the rounds have different ratios"
-        return text, worded(MORE_TIME, bool(problem.values[0]))
+        return text, advice_for(MORE_TIME, bool(problem.values[0]))
     if problem.code == trust.FEW_ROUNDS:
         text = (
             f"fewer than {intervals.FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
         )
-        return text, worded(MORE_TIME, bool(problem.values[0]))
+        return text, advice_for(MORE_TIME, bool(problem.values[0]))
     width, processes, nodes = problem.values
     over = count(round(nodes), "node") if nodes else f"{processes:.0f} processes"
     text = f"the interval of the median over {over} is ±{width:.1%}"

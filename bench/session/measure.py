@@ -43,9 +43,9 @@ from bench.machine.packages import (
     labels,
 )
 from bench.machine.reading import DEFAULT_FOLDER, default_folder, expanded, is_url
-from bench.machine.remote import PlaceError, shown
+from bench.machine.remote import PlaceError, safe_url
 from bench.machine.upload import check, upload
-from bench.machine.writing import Writer, clear_left_over, token_lives
+from bench.machine.writing import Writer, delete_partial_files, token_is_running
 from bench.records.files import new_session_name, session_of_kind
 from bench.render.compare import differences_line
 from bench.render.escape import clean
@@ -274,7 +274,7 @@ def _measure(
     console: Console,
 ) -> int:
     session.save(folder)
-    clear_left_over(folder)
+    delete_partial_files(folder)
     with shared_folder() as judged, View(console) as view:
         together = side_by_side(session)
         executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
@@ -325,7 +325,7 @@ def shared_folder() -> Iterator[Path | None]:
     """
     try:
         for left in Path(tempfile.gettempdir()).glob(f"{_SHARED}*"):
-            if token_lives(left.name) is False:
+            if token_is_running(left.name) is False:
                 shutil.rmtree(left, ignore_errors=True)
         prefix = f"{_SHARED}{Writer.this_process().token}-"
         shared = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
@@ -517,7 +517,7 @@ def run_cluster(options: argparse.Namespace, console: Console) -> int:
     folder, place = folder_and_place(options.results)
     plan = NodePlan(options, folder)
     view = View(console, live=False)
-    clear_left_over(folder)
+    delete_partial_files(folder)
     with ClusterMachines(options.ray or HERE, plan.request, view.message) as cluster:
         fleet = _fleet(plan, cluster, console, view)
         view.message(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
@@ -602,7 +602,7 @@ def _conclude(
 
 def again(folder: Path, place: str | None) -> str:
     """The command that measures into the same place, without its other options."""
-    results = shown(place) if place else "" if folder == usual_folder() else str(folder)
+    results = safe_url(place) if place else "" if folder == usual_folder() else str(folder)
     return command_line.typed("run", *(("--results", results) if results else ()))
 
 
@@ -651,10 +651,14 @@ def copy(sessions: Sequence[Session], folder: Path, place: str, console: Console
     except PlaceError as error:
         errors = [error]
     if there:
-        console.print(f"copied: {count(len(there), 'file')} to {clean(shown(place))}", markup=False)
+        console.print(
+            f"copied: {count(len(there), 'file')} to {clean(safe_url(place))}", markup=False
+        )
     for each in errors:
         console.print(f"error: {clean(str(each), 1000)}", markup=False)
     if errors:
-        later = command_line.typed("submit", "--unchanged", *map(str, paths), "--to", shown(place))
+        later = command_line.typed(
+            "submit", "--unchanged", *map(str, paths), "--to", safe_url(place)
+        )
         console.print(f"the files are here, complete; copy them later: {later}")
     return not errors

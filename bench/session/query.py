@@ -27,8 +27,8 @@ from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import InputError, printable
 from bench.machine.reading import default_folder, expanded
 from bench.machine.writing import write_bytes
-from bench.records.only import of_cases
 from bench.records.schema import Results
+from bench.records.selection import of_cases
 from bench.render.escape import clean
 from bench.render.quantities import shape_words
 from bench.stats.rows import Section, build

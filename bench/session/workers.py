@@ -21,7 +21,7 @@ import psutil
 from bench import records
 from bench.case.cases import period_words
 from bench.machine.fields import ResultError
-from bench.machine.writing import Writer, living, write, write_bytes, writer_of
+from bench.machine.writing import Writer, running_writer, write, write_bytes, writer_of
 from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
 from bench.session.session import FOLDER, Environment, Session, Work, journals
@@ -353,7 +353,7 @@ def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
     for path in journals(folder, session.suite_name):
         found = _session_of(path)
         mine = found == session.id or (found is None and exclusive)
-        if mine and not living(path):
+        if mine and not running_writer(path):
             settle(path)
 
 

@@ -141,7 +141,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     names = _names(document, file)
     clean = _Cleaner(names, _own_words(file))
     ours, run = document["lstm"], file.run
-    machine = hidden(run.machine_id, secret)
+    machine = keyed_hash(run.machine_id, secret)
     host = f"{kind(file)}-{machine[:6]}"
     found = digest.with_digest(
         {
@@ -154,7 +154,8 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
                 "run": {
                     **run.to_dict(),
                     **{
-                        key: _formed(getattr(run, key), _NAME) or hidden(getattr(run, key), secret)
+                        key: _formed(getattr(run, key), _NAME)
+                        or keyed_hash(getattr(run, key), secret)
                         for key in ("id", "session", "suite")
                     },
                     "options": clean.chosen(run.options, _OPTIONS),
@@ -199,7 +200,7 @@ def texts(document: object) -> Mapping[str, Collection[str]]:
     return found
 
 
-def hidden(name: str, secret: bytes) -> str:
+def keyed_hash(name: str, secret: bytes) -> str:
     """Return digits for a name, which reveal it to nobody without the secret."""
     return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:12]
 
@@ -273,7 +274,7 @@ class _Cleaner:
                 "tf32": framework.get("tf32") is True,
             }
         if isinstance(boot, str):
-            found["boot"] = hidden(boot, secret)
+            found["boot"] = keyed_hash(boot, secret)
         return {key: value for key, value in found.items() if key == "cpu" or key in given}
 
     def chosen(self, given: Mapping[str, Any], keys: Collection[str]) -> dict[str, object]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bench.records.schema import Measurement
-from bench.records.streaming import Taken
+from bench.records.streaming import CallTimes
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import (
     CASE_CONFIDENCE,
@@ -206,5 +206,5 @@ def compared(
     ]
 
 
-def _intervals(taken: Taken) -> dict[float, Interval]:
+def _intervals(taken: CallTimes) -> dict[float, Interval]:
     return {part: Interval(*bounds) for part, bounds in taken.percentiles.items()}

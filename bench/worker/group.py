@@ -30,7 +30,7 @@ from bench.machine.guard import EscapedError, Guard, Interrupts
 from bench.machine.processes import busy
 from bench.records import hdr
 from bench.records.schema import SCHEMA, Figures, RecordedReason
-from bench.records.streaming import Bounds, StreamCalls, Taken
+from bench.records.streaming import Bounds, CallTimes, StreamCalls
 from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
 from bench.worker.disturbances import validity
@@ -170,10 +170,10 @@ def kept(streamed: Streamed, conditions: StreamConditions, period: float | None)
     )
 
 
-def _taken(seconds: FloatArray) -> Taken:
+def _taken(seconds: FloatArray) -> CallTimes:
     ordered = np.sort(seconds).astype(np.float64)
     found = {part: percentile(ordered, part) for part in PARTS}
-    return Taken(
+    return CallTimes(
         {
             part: Bounds(each.low, each.mid, each.high, each.confidence)
             for part, each in found.items()

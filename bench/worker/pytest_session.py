@@ -29,7 +29,7 @@ from bench.machine import devices, environment
 from bench.machine.fields import ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, expanded
-from bench.machine.writing import ResultWriteError, clear_left_over
+from bench.machine.writing import ResultWriteError, delete_partial_files
 from bench.records.grouping import grouped
 from bench.records.journal import STARTING, WAITING, Journal
 from bench.records.schema import Run
@@ -135,7 +135,7 @@ class Recorder:
     def start(self) -> None:
         """Begin the journal. Raises ResultWriteError if it cannot be written."""
         settings = self.settings
-        clear_left_over(settings.folder)
+        delete_partial_files(settings.folder)
         before = self._read()
         started = datetime.now(UTC)
         identity = uuid.uuid4().hex
@@ -321,7 +321,7 @@ def summary(recorder: Recorder) -> Iterator[str]:
     parts += [f"{len(unreliable) - invalid} with an unreliable time"] * (len(unreliable) > invalid)
     tail = f", {' and '.join(parts)}:" if parts else ""
     yield f"{_cases(len(measured))} measured{tail}"
-    # Each reason as it was first worded.
+    # Each reason as it was first advice_for.
     reasons = [reason for result in unreliable for reason in result.reasons]
     counts = Counter(reason.code for reason in reasons)
     for reason in {reason.code: reason for reason in reversed(reasons)}.values():

@@ -14,7 +14,7 @@ import pytest
 from bench import ask
 from bench.case.cases import Case
 from bench.machine.disturbance import Activity
-from bench.records.schema import Results, worded_for_ask
+from bench.records.schema import Results, advice_for_ask
 from bench.session import query
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
@@ -163,7 +163,7 @@ def test_ask_with_invalid_results_measures_again(
 
 
 def test_worded_for_ask_names_options_of_ask() -> None:
-    assert worded_for_ask("give it more time: --seconds TIME") == (
+    assert advice_for_ask("give it more time: --seconds TIME") == (
         "give it more time: --budget TIME --again"
     )
 

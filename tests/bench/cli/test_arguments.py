@@ -44,11 +44,11 @@ def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
         (arguments.short_time, "back-to-back", "is not a time; write 500us, 10ms or 1.5s"),
         (arguments.short_time, "soon", "soon"),
         (arguments.seconds, "100000000", "is not a time"),  # of more than three years
-        (arguments.whole(1), "0", "is not a whole number of at least 1"),
-        (arguments.whole(1, 9), "10", "is not a whole number from 1 to 9"),
-        (arguments.whole(0), "-1", "is not a whole number"),
-        (arguments.whole(0), "\u0663", "is not a whole number"),  # a digit, but no ASCII one
-        (arguments.wholes, "1,x", "expected integers, as in 3,5,10"),
+        (arguments.integer(1), "0", "is not a whole number of at least 1"),
+        (arguments.integer(1, 9), "10", "is not a whole number from 1 to 9"),
+        (arguments.integer(0), "-1", "is not a whole number"),
+        (arguments.integer(0), "\u0663", "is not a whole number"),  # a digit, but no ASCII one
+        (arguments.integers, "1,x", "expected integers, as in 3,5,10"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_line(
@@ -69,10 +69,10 @@ def test_what_makes_no_sense_is_refused_in_a_line(
         (arguments.short_time, "500us", 5e-4),
         (arguments.short_time, "1.5s", 1.5),
         (arguments.periods, "10ms, back-to-back,10ms", (0.01, None)),
-        (arguments.whole(0), "0", 0),
-        (arguments.whole(1, 9), "9", 9),
+        (arguments.integer(0), "0", 0),
+        (arguments.integer(1, 9), "9", 9),
         (arguments.SIZE, "999999999", 999_999_999),
-        (arguments.wholes, "3, 5", (3, 5)),
+        (arguments.integers, "3, 5", (3, 5)),
     ],
 )
 def test_what_is_at_the_bounds_is_read(
@@ -88,8 +88,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         arguments.seconds,
         arguments.percentage,
         arguments.share,
-        arguments.whole(0),
-        arguments.wholes,
+        arguments.integer(0),
+        arguments.integers,
     ):
         with contextlib.suppress(argparse.ArgumentTypeError):
             kind(text)
@@ -97,7 +97,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 def test_a_parser_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     parser = arguments.Parser(prog="python -m bench.x")
-    parser.add_argument("--n", type=arguments.whole(1))
+    parser.add_argument("--n", type=arguments.integer(1))
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(["--n", "\x1b[31m0"])
     assert ended.value.code == 2

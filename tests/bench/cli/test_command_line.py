@@ -130,7 +130,7 @@ def test_an_interruption_has_a_code_and_a_line_where_a_command_says_so(
 def test_an_error_is_one_plain_line_whatever_it_says(text: str) -> None:
     written = io.StringIO()
     with contextlib.redirect_stderr(written):
-        command_line.tell_errors([UsageError(text)])
+        command_line.print_errors([UsageError(text)])
     assert written.getvalue().startswith("error: ")
     assert written.getvalue().count("\n") == 1
     assert written.getvalue()[:-1].isprintable()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.cli import filters
 from bench.cli.command_line import ReportedError, UsageError
-from bench.cli.progress import Progress, asked_for
-from bench.records.only import NothingThereError, only
+from bench.cli.progress import Progress, result_paths
+from bench.records.selection import NothingThereError, select
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run, unmeasured
 from tests.places import GOLDEN
@@ -101,11 +101,11 @@ def test_what_is_named_is_read_and_else_the_newest_session(
 ) -> None:
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
     with pytest.raises(UsageError, match=r"there are no results in .*; make some with `this`, or"):
-        asked_for([], "this")
-    assert asked_for(["there"]) == ["there"]
+        result_paths([], "this")
+    assert result_paths(["there"]) == ["there"]
     place = tmp_path / "a.json"
     place.write_bytes((GOLDEN / "replicate-1.json").read_bytes())
-    assert asked_for([]) == [place]
+    assert result_paths([]) == [place]
 
 
 CASES = [
@@ -132,22 +132,22 @@ RESULTS = gather(*(measured(case, 1.0, run("a")) for case in CASES))
     )
 )
 def test_a_filter_never_adds_and_what_is_left_fits_each(wanted: dict[str, tuple[str, ...]]) -> None:
-    left = only(RESULTS, wanted).measurements
+    left = select(RESULTS, wanted).measurements
     assert left
     assert set(map(id, left)) <= set(map(id, RESULTS.measurements))
     for name, names in wanted.items():
-        alone = {id(each) for each in only(RESULTS, {name: names}).measurements}
+        alone = {id(each) for each in select(RESULTS, {name: names}).measurements}
         assert {id(each) for each in left} <= alone
 
 
 def test_a_name_that_nobody_has_is_reported_with_those_there_are() -> None:
     with pytest.raises(NothingThereError, match=r"--device tpu: .* there are of: cpu, gpu:0"):
-        only(RESULTS, {"device": ("tpu",)})
+        select(RESULTS, {"device": ("tpu",)})
 
 
 def test_what_has_no_time_is_filtered_too() -> None:
     found = gather(
         measured(CASES[0], 1.0, run("a")), unmeasured(CASES[1], run("a"), "failed", "it broke")
     )
-    left = only(found, {"device": ("gpu:*",)})
+    left = select(found, {"device": ("gpu:*",)})
     assert (left.measurements, [each.case for each in left.outcomes]) == ([], [CASES[1]])

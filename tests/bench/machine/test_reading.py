@@ -26,11 +26,11 @@ from bench.machine.fields import (
 from bench.machine.reading import (
     FolderError,
     expanded,
-    holds_no_cases,
-    holds_study,
+    has_no_cases,
+    is_learning_map,
+    is_study,
     is_url,
     journal_lines,
-    meant_for_learning,
     regular_bytes,
 )
 from bench.records import maps
@@ -130,15 +130,15 @@ def test_what_a_file_holds_is_reported_by_its_first_key(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    assert holds_study(path) is study
-    assert meant_for_learning(path) is learning
-    assert holds_no_cases(path) is (study or (learning and data != b"{"))
+    assert is_study(path) is study
+    assert is_learning_map(path) is learning
+    assert has_no_cases(path) is (study or (learning and data != b"{"))
 
 
 def test_what_is_no_file_is_not_waited_for_to_tell_what_it_holds(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "learning-a.json")
     for path in (tmp_path / "learning-a.json", tmp_path / "nothing.json", Path("a\0b")):
-        assert not holds_no_cases(path)
+        assert not has_no_cases(path)
 
 
 JSON = st.recursive(

@@ -18,7 +18,7 @@ from bench.machine.remote import (
     answer_within_limit,
     fetched,
     reason,
-    shown,
+    safe_url,
 )
 
 
@@ -232,7 +232,7 @@ def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
     ],
 )
 def test_what_is_reported_of_a_url_has_no_secret_and_no_escape(url: str, told: str) -> None:
-    assert shown(url) == told
+    assert safe_url(url) == told
 
 
 def test_a_denial_that_is_reported_as_a_loss_is_one() -> None:

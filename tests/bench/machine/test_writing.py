@@ -25,8 +25,8 @@ from bench.machine.writing import (
     FRESH,
     ResultWriteError,
     Writer,
-    clear_left_over,
-    living,
+    delete_partial_files,
+    running_writer,
     unfinished_name,
     write,
     write_bytes,
@@ -128,10 +128,10 @@ def test_only_what_is_certainly_left_over_is_cleared(tmp_path: Path) -> None:
             (place / name).touch()
         for name in (".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp", "a.tmp", ".mine.tmp"):
             os.utime(place / name, (old, old))
-    clear_left_over(tmp_path)
+    delete_partial_files(tmp_path)
     for place in (tmp_path, tmp_path / ".sessions"):
         assert {each.name for each in place.iterdir() if each.is_file()} == set(stays)
-    clear_left_over(tmp_path / "nowhere")
+    delete_partial_files(tmp_path / "nowhere")
 
 
 KILLED = """
@@ -154,7 +154,7 @@ def test_what_a_killed_writer_leaves_is_hidden_and_cleared_by_the_next(tmp_path:
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".a.json.")
     assert records.collect([GOLDEN / "replicate-1.json", tmp_path]).errors  # it holds no results
-    clear_left_over(tmp_path)
+    delete_partial_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,19 +241,21 @@ def rewritten(path: Path, writer: Writer | None, *, age: float = 0.0) -> Path:
 
 def test_a_file_of_lines_lives_as_long_as_its_writer(path: Path) -> None:
     with another_process(path) as process:
-        who = living(path)
+        who = running_writer(path)
         assert who.startswith(f"process {process.pid} on ")
         assert writer_of(path) is not None
         process.kill()
         process.wait()
-        assert living(path) == ""
+        assert running_writer(path) == ""
 
 
 def test_a_zombie_has_ended(path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     try:
-        assert living(rewritten(path, replace(Writer.this_process(), pid=process.pid))) == ""
+        assert (
+            running_writer(rewritten(path, replace(Writer.this_process(), pid=process.pid))) == ""
+        )
     finally:
         process.wait()
 
@@ -267,15 +269,17 @@ def test_a_file_system_without_locks_is_reported(
     monkeypatch.setattr(fcntl, "flock", none)
     with LineFile(path) as file:
         file.append({"a": 1})
-        assert living(path).startswith(f"process {os.getpid()}")
+        assert running_writer(path).startswith(f"process {os.getpid()}")
     assert writer_of(path) == Writer.this_process(locks=False)
-    assert living(path).startswith(f"process {os.getpid()}")  # it cannot be told: it still runs
+    assert running_writer(path).startswith(
+        f"process {os.getpid()}"
+    )  # it cannot be told: it still runs
 
 
 def test_another_machine_is_believed_while_its_file_is_fresh(path: Path) -> None:
     other = replace(Writer.this_process(), boot="another", host="far", machine="away")
-    assert living(rewritten(path, other)).endswith("on far, it seems")
-    assert living(rewritten(path, other, age=2 * FRESH)) == ""
+    assert running_writer(rewritten(path, other)).endswith("on far, it seems")
+    assert running_writer(rewritten(path, other, age=2 * FRESH)) == ""
 
 
 def test_a_machine_that_was_restarted_writes_no_more(
@@ -283,30 +287,30 @@ def test_a_machine_that_was_restarted_writes_no_more(
 ) -> None:
     monkeypatch.setattr(writing, "_here", lambda: ("now", "ns", "name", "id"))
     before = Writer(1, 1, "then", "ns", "name", "id")
-    assert before.lives is False
-    assert living(rewritten(path, before)) == ""
+    assert before.is_running is False
+    assert running_writer(rewritten(path, before)) == ""
     # Two machines may have one name, and containers often have no id.
-    assert replace(before, machine="").lives is None
+    assert replace(before, machine="").is_running is None
     monkeypatch.setattr(writing, "_here", lambda: ("now", "ns", "name", ""))
-    assert replace(before, machine="").lives is None
+    assert replace(before, machine="").is_running is None
 
 
 def test_another_container_of_this_machine_has_the_same_locks(path: Path) -> None:
     inside = replace(Writer.this_process(locks=True), namespace="pid:[1]", host="container")
-    assert inside.lives is None
-    assert living(rewritten(path, inside)) == ""
+    assert inside.is_running is None
+    assert running_writer(rewritten(path, inside)) == ""
     with LineFile(path.with_name("b.jsonl")) as file:
         file.append({})
         os.ftruncate(file._file, 0)
         os.pwrite(file._file, json.dumps({"writer": inside.to_dict()}).encode() + b"\n", 0)
-        assert living(file.path) == f"process {inside.pid} on container"
+        assert running_writer(file.path) == f"process {inside.pid} on container"
 
 
 @pytest.mark.parametrize("first", ["", "{", "[]", '{"writer": 3}', '{"writer": {"pid": "x"}}'])
 def test_a_journal_that_names_no_writer_is_left_by_it_unless_locked(path: Path, first: str) -> None:
     path.write_text(first + "\n")
     assert writer_of(path) is None
-    assert living(path) == ""
+    assert running_writer(path) == ""
 
 
 FORKING = """
@@ -344,4 +348,4 @@ def test_a_fork_neither_writes_the_file_nor_keeps_it_alive(path: Path) -> None:
         assert process.stdout.readline().startswith("waits ")
         assert process.wait(300) == 0
         assert len(path.read_text().splitlines()) == 1
-        assert living(path) == ""
+        assert running_writer(path) == ""

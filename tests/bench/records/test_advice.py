@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import records
-from bench.records.schema import MORE_TIME, worded
+from bench.records.schema import MORE_TIME, advice_for
 from tests.places import GOLDEN
 
 
@@ -23,9 +23,9 @@ from tests.places import GOLDEN
     ],
 )
 def test_options_are_those_of_the_command(advice: str, for_run: str) -> None:
-    assert worded(advice, managed=True) == for_run
-    assert worded(for_run, managed=True) == for_run
-    assert worded(advice, managed=False) == advice
+    assert advice_for(advice, managed=True) == for_run
+    assert advice_for(for_run, managed=True) == for_run
+    assert advice_for(advice, managed=False) == advice
 
 
 @pytest.mark.parametrize("managed", [False, True])

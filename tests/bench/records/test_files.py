@@ -300,7 +300,7 @@ def begun(folder: Path, golden: Json, *cases: list[str], done: int = 1, name: st
 def test_a_run_without_an_end_is_reported_with_what_it_was_busy_with(
     tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "living", lambda path: "")
+    monkeypatch.setattr(files, "running_writer", lambda path: "")
     first = golden["benchmarks"][0]["extra_info"]["lstm"]["case_id"]
     path = begun(tmp_path, golden, ["x"], [first, "y", "z"])
     (note,) = records.read(path).notes
@@ -325,7 +325,7 @@ def test_unfinished_runs_are_reported_the_newest_first_and_none_that_goes_on(
     with done.open("a") as file:
         file.write(json.dumps({"finished": "2025-01-31T12:05:00+00:00"}) + "\n")
     (tmp_path / "broken.journal.jsonl").write_text("{")
-    monkeypatch.setattr(files, "living", lambda path: "pid 1" if path == alive else "")
+    monkeypatch.setattr(files, "running_writer", lambda path: "pid 1" if path == alive else "")
     told = records.unfinished(tmp_path)
     assert [note.split()[0] for note in told] == [str(new), str(old)]
     (note,) = records.read(alive).notes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import records
-from bench.machine.writing import living
+from bench.machine.writing import running_writer
 from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker, WorkerNews
 from bench.session.session import Goal, Session, Work
 from bench.session.workers import LostError, settle_all
@@ -72,7 +72,7 @@ def test_remote_worker_writes_lines_to_disk_as_they_come(tmp_path: Path) -> None
     assert journal.name == JOURNAL
     written = [json.loads(line) for line in journal.read_text().splitlines()]
     assert written[1:] == lines[1:]
-    assert "process" in living(journal)  # this one, so that nobody takes it for left over
+    assert "process" in running_writer(journal)  # this one, so that nobody takes it for left over
 
 
 def test_remote_worker_of_a_dead_node_keeps_what_came(tmp_path: Path) -> None:

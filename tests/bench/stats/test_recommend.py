@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.cli.output import plain_text
 from bench.machine.fields import ResultError
 from bench.records import maps
-from bench.records.maps import TASKS, LearningMap, newest, untold
+from bench.records.maps import TASKS, LearningMap, newest, unreported
 from bench.render.recommend import as_json, document, in_one_line, map_source, needed
 from bench.render.table import Document
 from bench.stats.recommend import (
@@ -387,7 +387,7 @@ def test_the_newest_whole_map_of_the_task_is_taken(tmp_path: Path) -> None:
 
 def test_what_was_reported_already_is_not_reported_again() -> None:
     one, same, other = ResultError("a is cut off"), ResultError("a is cut off"), ResultError("b")
-    assert untold([one, other], [same]) == [other]
+    assert unreported([one, other], [same]) == [other]
 
 
 def test_a_map_is_reported_with_its_tasks_and_how_it_was_learned(tmp_path: Path) -> None:

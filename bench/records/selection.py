@@ -27,7 +27,7 @@ class NothingThereError(InputError):
     """No case matches; one line that says which values there are."""
 
 
-def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
+def select(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
     """Return the results whose cases match every filter. Files without a match stay, empty.
 
     wanted: by name of ``FILTERS`` the accepted values, which may be patterns (``b32-*``). None, or
