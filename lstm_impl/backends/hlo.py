@@ -1,4 +1,4 @@
-"""What XLA compiled, counted from the text of a compiled module (HLO)."""
+"""Count what XLA compiled, from the text of a compiled module (HLO)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FREE = frozenset(
         *("opt-barrier", "partition-id", "replica-id", "call", "while"),
     }
 )
-"""Instructions that start nothing of their own."""
+"""Instructions that start no kernel."""
 
 OF_XLA = "hlo_op"
-"""What a profiler says of an event that is an instruction of a module that XLA compiled."""
+"""The profiler's key for the instruction of a module that XLA compiled."""
 
 
 class ProfiledEvent(NamedTuple):
@@ -43,7 +43,7 @@ class ProfiledEvent(NamedTuple):
 
 
 def describe_hlo(text: str) -> dict[str, Any]:
-    """How many of each instruction there are; of loops, fusions and calls of libraries too."""
+    """Count each kind of instruction, with loops, fusions and calls of libraries."""
     instructions = Counter(_INSTRUCTION.findall(text))
     return {
         "fusions": instructions["fusion"],
@@ -55,12 +55,12 @@ def describe_hlo(text: str) -> dict[str, Any]:
 
 
 def kind_of(instruction: str) -> str:
-    """Of an instruction's name: ``dot.12`` and ``dot.13`` are two of one kind."""
+    """Return the kind of an instruction: ``dot`` for ``dot.12``."""
     return instruction.rstrip("0123456789.") or instruction
 
 
 def launches(text: str) -> int | None:
-    """How many kernels a call of the compiled module starts, those of its loops in each turn."""
+    """Return how many kernels a call of the module starts, with all iterations of its loops."""
     entry, computations = _computations(text)
 
     @functools.cache
@@ -79,7 +79,7 @@ def launches(text: str) -> int | None:
 
     try:
         return started(entry)
-    except (KeyError, RecursionError):  # of what the text does not say
+    except (KeyError, RecursionError):  # what the text does not show
         return None
 
 
@@ -97,7 +97,7 @@ def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def _trips(line: str, condition: str, computations: dict[str, list[str]]) -> int:
-    """As the compiler knew it, or else what the condition compares with: loops here begin at 0."""
+    """Return a loop's iterations, by the compiler or by its condition: loops here begin at 0."""
     if match := _TRIPS.search(line):
         return int(match[1])
     lines = computations[condition]

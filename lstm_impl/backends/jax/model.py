@@ -1,4 +1,4 @@
-"""What every JAX backend shares: placing arrays, compiled steps, waiting, evidence."""
+"""Share what all JAX backends have: placing arrays, compiled steps, waiting, evidence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INSTALL_GPU = "pip install 'jax[cuda12]'"
 
 
 def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
-    """JAX rounds 64 bits to 32 unless it is set not to, as in here, for float64 only."""
+    """Let JAX compute in 64 bits for float64; without this it rounds to 32."""
     if dtype != "float64":
         return contextlib.nullcontext()
     import jax
@@ -61,7 +61,8 @@ def _gpus() -> list[Any]:
 
 
 def _cuda_version() -> tuple[int, int] | None:
-    """The CUDA that JAX's plugin is built for: it is in the plugin's name, minor versions alike."""
+    """Return the CUDA version that JAX's plugin is built for, by its name, which has no minor
+    one."""
     for major in (13, 12):
         if importlib.util.find_spec(f"jax_cuda{major}_plugin") is not None:
             return major, 0
@@ -69,7 +70,7 @@ def _cuda_version() -> tuple[int, int] | None:
 
 
 class JaxModel(Model):
-    """Parameters on a device and the two compiled steps over them."""
+    """Parameters on a device and the compiled steps over them."""
 
     backend: JaxBackend
 
@@ -94,7 +95,7 @@ class JaxModel(Model):
         self._optimizers: dict[str, Any] = {}
         self._last: Tensor = None
 
-    # -- the array face
+    # -- for users of JAX
 
     def function(
         self,
@@ -105,7 +106,7 @@ class JaxModel(Model):
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> Outputs:
-        """Outputs ``[T, B, D*H]`` and the final h and c ``[L*D, B, H]``: pure, differentiable.
+        """Compute outputs ``[T, B, D*H]`` and final h and c ``[L*D, B, H]``, a pure function.
 
         x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``.
         """
@@ -140,7 +141,7 @@ class JaxModel(Model):
     def _updating(
         self, gradients: str, optimizer: Any, parameters: Tensors, *args: Any
     ) -> tuple[Any, Tensors, Any]:
-        """A training step and its update; Adam's is what ``optax.adam`` computes."""
+        """Train a step and update the parameters; Adam's update is that of ``optax.adam``."""
         results = self._training(gradients, parameters, *args)
         pairs = zip(parameters, results[-1], strict=True)
         if not optimizer:
@@ -157,7 +158,7 @@ class JaxModel(Model):
     def _wide(self) -> contextlib.AbstractContextManager[Any]:
         return wide(self.spec.dtype)
 
-    # -- what Model asks for
+    # -- what Model needs
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else self.compute_dtype
@@ -170,19 +171,16 @@ class JaxModel(Model):
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         array = np.asarray(tensor)
-        # NumPy's own types only: JAX's bfloat16 is a stranger to NumPy's casts.
+        # NumPy cannot cast JAX's bfloat16.
         return array.astype(np.float32) if self.compute_dtype.name == "bfloat16" else array
 
     def _infer(self, call: Call) -> Outputs:
-        with self._wide():
-            outputs: Outputs = self._inference_step(self.parameters, call)
+        outputs: Outputs = self._run(Request(None, call))
         self._last = outputs.c
         return outputs
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        with self._wide():
-            results = self._training_step(gradients, self.parameters, call, upstream)
-        raw = RawGradients.of(*results)
+        raw = RawGradients.of(*self._run(Request(gradients, call, upstream)))
         self._last = raw.c
         return raw
 
@@ -196,27 +194,34 @@ class JaxModel(Model):
     def _train_and_update(
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
-        with self._wide():
-            results, self.parameters, self._optimizers[optimizer] = self._updating_step(
-                gradients, self._optimizers[optimizer], self.parameters, call, upstream
-            )
+        updated = self._run(Request(gradients, call, upstream, optimizer))
+        results, self.parameters, self._optimizers[optimizer] = updated
         raw = RawGradients.of(*results)
         self._last = raw.c
         return raw
 
-    def _lowered(self, request: Request) -> Any:
+    def _step(self, request: Request) -> tuple[Any, tuple[Any, ...]]:
+        """Return the compiled function of a step, and its arguments."""
         gradients, call, upstream, optimizer = request
+        if gradients is None:
+            return self._inference_step, (self.parameters, call)
+        given = (self.parameters, call, upstream)
+        if optimizer is None:
+            return self._training_step, (gradients, *given)
+        return self._updating_step, (gradients, self._optimizers[optimizer], *given)
+
+    def _run(self, request: Request) -> Any:
+        step, arguments = self._step(request)
         with self._wide():
-            if gradients is None:
-                return self._inference_step.lower(self.parameters, call)
-            if optimizer is None:
-                return self._training_step.lower(gradients, self.parameters, call, upstream)
-            return self._updating_step.lower(
-                gradients, self._optimizers[optimizer], self.parameters, call, upstream
-            )
+            return step(*arguments)
+
+    def _lowered(self, request: Request) -> Any:
+        step, arguments = self._step(request)
+        with self._wide():
+            return step.lower(*arguments)
 
     def _trace_ahead(self, request: Request) -> None:
-        # JAX keeps what it traced and lowered; the first call has only to compile it.
+        # JAX keeps what it traced and lowered; the first call only compiles it.
         self._lowered(request)
 
     def get_weights(self) -> LSTMWeights:
@@ -229,14 +234,15 @@ class JaxModel(Model):
         ]
 
     def synchronize(self) -> None:
-        # A device runs what it is given in order, and one step's results are ready together, so
-        # the last step's smallest result stands for all. (On a CPU too: independent steps were
-        # seen to take no less time than dependent ones.)
+        # A device runs steps in order, and a step's results are ready together, so that the last
+        # step's smallest result stands for all. (On a CPU too: independent steps took no less time
+        # than dependent ones.)
         if self._last is not None:
             self._jax.block_until_ready(self._last)
 
     def evidence(self, workload: Workload) -> Evidence:
-        """What XLA compiled for the first window of ``workload``; on a GPU the kernels too."""
+        """Return what XLA compiled for the first window of ``workload``; on a GPU the kernels
+        too."""
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         one = workload.first_window()
@@ -272,7 +278,7 @@ class JaxBackend(Backend):
     model: ClassVar[type[Model]] = JaxModel
     batch_first: ClassVar[bool] = False
 
-    # -- what a strategy says
+    # -- what a strategy supplies
 
     def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
         """Compute one direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
@@ -284,7 +290,7 @@ class JaxBackend(Backend):
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
     def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
-        """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
+        """Compute the network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
         import jax.numpy as jnp
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
@@ -295,7 +301,7 @@ class JaxBackend(Backend):
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:
-    """What the profiler saw of one call of ``run``."""
+    """Return the profiler's events of one call of ``run``."""
     import jax
 
     with tempfile.TemporaryDirectory() as folder:
@@ -311,7 +317,7 @@ def profile(
     plane: str = "/device:GPU",
     line: str = "Stream",
 ) -> Counter[str]:
-    """Names and counts of what one call of ``run`` had on the profiler's planes so named."""
+    """Count the events of one call of ``run`` on planes and lines whose names begin so."""
     return Counter(
         each.name
         for each in record(run, synchronize)
@@ -320,7 +326,7 @@ def profile(
 
 
 def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
-    """The kernels of GPUs and the instructions that a CPU ran, each on its stream or thread."""
+    """Return GPU kernels and CPU instructions, each on its stream or thread."""
     found = []
     for plane, line, name, start, seconds, instruction in events:
         if plane.startswith("/device:"):
@@ -340,12 +346,12 @@ def _read(files: Iterable[Path]) -> Iterator[ProfiledEvent]:
                 # Threads of one name, such as those of a pool, differ in their number.
                 name = f"{line.name} {number}" if plane.name.startswith("/host:") else line.name
                 for event in line.events:
-                    said = dict(event.stats)
+                    stats = dict(event.stats)
                     yield ProfiledEvent(
                         plane.name,
                         name,
                         event.name,
                         event.start_ns * 1e-9,
                         event.duration_ns * 1e-9,
-                        str(said.get(OF_XLA, "")),
+                        str(stats.get(OF_XLA, "")),
                     )

@@ -1,4 +1,4 @@
-"""What TensorFlow really ran: the profiler's record of a step."""
+"""Record what TensorFlow really ran, by its profiler."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CUDNN_KERNEL = re.compile(r"cudnn|LSTM_elementWise|elemWiseRNN|persistRNN|RNN_bl
 EAGER = "EagerLocalExecute: "
 
 SURE = 80
-"""Times that an op of a graph may run and be recorded each time. TensorFlow leaves out of its
-profiles what it finds to be cheap: its estimate of a new op's cost begins at 1e8 cycles, moves by a
-tenth at each run, and is below the 8,000 that count as cheap after 90."""
+"""Runs of a graph's op that are all recorded. TensorFlow's profiler leaves out cheap ops: its
+estimate of a new op's cost begins at 1e8 cycles, moves by a tenth at each run, and falls below the
+limit of 8,000 after 90."""
 
 WAIT = "SyncDevice"
-"""The op by which a step is waited for, which is none of its own."""
+"""The op that waits for a step, which is not part of it."""
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:
-    """What the profiler saw of one call of ``run``, which must have been called before."""
+    """Return the profiler's events of one call of ``run``, which must have run before."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[P
 
 
 def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evidence:
-    """Ops and kernels of one call of ``run``, which must have been called before.
+    """Count ops and kernels of one call of ``run``, which must have run before.
 
     ``devices`` are the profiler's planes that ran something.
     """
@@ -56,7 +56,7 @@ def _read(path: Path) -> Iterator[ProfiledEvent]:
     space: Any = xplane_pb2.XSpace()
     space.ParseFromString(path.read_bytes())
     for plane in space.planes:
-        of_xla = {key for key, said in plane.stat_metadata.items() if said.name == OF_XLA}
+        of_xla = {key for key, stat in plane.stat_metadata.items() if stat.name == OF_XLA}
         for line in plane.lines:
             track = line.display_name or line.name
             # Threads of one name, such as those of a pool, differ in their number.
@@ -68,12 +68,13 @@ def _read(path: Path) -> Iterator[ProfiledEvent]:
                     plane.event_metadata[event.metadata_id].name,
                     line.timestamp_ns * 1e-9 + event.offset_ps * 1e-12,
                     event.duration_ps * 1e-12,
-                    _said(plane, event, of_xla),
+                    _stat(plane, event, of_xla),
                 )
 
 
-def _said(plane: Any, event: Any, keys: Collection[int]) -> str:
-    """The text of the first of these that the profiler says of an event; empty if there is none."""
+def _stat(plane: Any, event: Any, keys: Collection[int]) -> str:
+    """Return the text of the first of an event's stats with one of these keys, or an empty
+    string."""
     for stat in event.stats if keys else ():
         if stat.metadata_id in keys:
             return stat.str_value or str(plane.stat_metadata[stat.ref_value].name)
@@ -81,7 +82,7 @@ def _said(plane: Any, event: Any, keys: Collection[int]) -> str:
 
 
 def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
-    """Counts from ``(plane, line, event)`` names: op types on the host, kernels on each device."""
+    """Count ``(plane, line, event)`` names: op types on the host, kernels on each device."""
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     devices = set()
@@ -99,7 +100,7 @@ def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
 
 
 def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
-    """The ops, XLA's instructions and kernels among them, each on its thread or stream."""
+    """Return ops, XLA's instructions and kernels, each on its thread or stream."""
     found = []
     for plane, line, name, start, seconds, instruction in events:
         if _is_kernel(plane, line):
@@ -117,7 +118,7 @@ def _is_kernel(plane: str, line: str) -> bool:
 
 
 def _op(plane: str, name: str) -> str:
-    """The type of op that an event of the host is, empty if it is something else."""
+    """Return the type of op of a host event, empty if it is something else."""
     if plane.startswith("/device:"):
         return ""
     _, colon, kind = name.rpartition(":")

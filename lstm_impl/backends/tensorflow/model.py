@@ -1,4 +1,4 @@
-"""A TensorFlow backend's model: its variables on a device, as tensors' function and as NumPy's."""
+"""Run a TensorFlow backend's variables on a device, as a function of tensors or of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
 WARM = 5
-"""Timesteps before a profile: a new graph makes its kernels, and its memory, when it first runs."""
+"""Timesteps before a profile: a new graph makes its kernels and memory in its first run."""
 
 
 class TensorFlowModel(Model):
@@ -40,7 +40,7 @@ class TensorFlowModel(Model):
         self._tf = tf
         self.tf_device = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
         if tf.distribute.has_strategy():
-            # Each of its replicas has a device of its own, which an op must not be moved away from.
+            # Each replica has its own device, from which an op must not be moved.
             self.tf_device = ""
         self.compute_dtype = tf.as_dtype(spec.precision.compute)
         self.variable_dtype = tf.as_dtype(spec.precision.variable)
@@ -57,7 +57,7 @@ class TensorFlowModel(Model):
             for number, array in enumerate(self.backend.pack(self.spec, weights))
         ]
 
-    # -- the tensor face
+    # -- for users of TensorFlow
 
     def __call__(
         self,
@@ -67,13 +67,13 @@ class TensorFlowModel(Model):
         masks: Tensor | None = None,
         training: bool = True,
     ) -> tuple[Tensor, State]:
-        """Outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
+        """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built); state ``(h, c)``, each ``[L*D, B, H]``,
-        zeros if None; training only matters to a backend that has an inference mode of its own.
+        zeros if None; training only matters to a backend that has its own inference mode.
 
-        Under XLA, forward and backward are each compiled as a whole (a loop compiled alone cannot
-        be differentiated from outside); the backward pass computes the forward one again.
+        Under XLA, forward and backward are compiled separately, since a compiled loop cannot be
+        differentiated from outside; the backward pass computes the forward one again.
         """
         tf = self._tf
         x = tf.convert_to_tensor(x, self.compute_dtype)
@@ -111,7 +111,7 @@ class TensorFlowModel(Model):
         return Outputs(*compiled(call.x, call.h, call.c))
 
     def network(self, call: Call, training: bool) -> Outputs:
-        """The outputs, in the model's layout, and the final state, as ops, here."""
+        """Add the ops that compute the outputs, in the model's layout, and the final state."""
         tf = self._tf
         with tf.device(self.tf_device):
             parameters = self._values()  # read once, not in every turn of a loop
@@ -121,11 +121,11 @@ class TensorFlowModel(Model):
             return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, h, c)
 
     def _values(self) -> Tensors:
-        """The variables' values in the compute type."""
+        """Return the variables' values in the compute type."""
         tf = self._tf
         return [tf.cast(tf.convert_to_tensor(each), self.compute_dtype) for each in self.variables]
 
-    # -- what Model asks for
+    # -- what Model needs
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         tf = self._tf
@@ -156,7 +156,7 @@ class TensorFlowModel(Model):
         self._steps.trace(request)
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Ops and kernels of one step by the profiler; for XLA what was compiled, too."""
+        """Return ops and kernels of one step by the profiler; for XLA what was compiled, too."""
         one = workload.first_window()
         step = self._warmed(one)
         found = tensorflow_evidence.profile(step.run, step.synchronize)
@@ -174,11 +174,11 @@ class TensorFlowModel(Model):
         )
 
     def _started(self, one: Workload, found: Evidence) -> float:
-        """Ops of a step on one window; of a long loop as many more as it is longer."""
+        """Return how many ops a step on one window starts, extrapolated for a long loop."""
         if not self.backend.dynamic:  # each op of an unrolled graph has run a few times
             return (found.ops or Counter()).total()
         new = TracedSteps(self)
-        self._first(new, one, WARM)()  # sends what is sent once, which is no step's
+        self._first(new, one, WARM)()  # transfers what a step transfers only once
         long = min(one.timesteps, SURE // 2)
         short = max(1, long // 2)
         counts = {
@@ -189,7 +189,7 @@ class TensorFlowModel(Model):
         return counts[long] + (one.timesteps - long) * each
 
     def _first(self, steps: TracedSteps, one: Workload, timesteps: int) -> Callable[[], Tensor]:
-        """The first step on a shorter window, by graphs of their own that update no weights."""
+        """Return the first step on a shorter window, by these graphs and without an update."""
         length = None if one.min_length is None else min(one.min_length, timesteps)
         short = replace(one, timesteps=timesteps, min_length=length, optimizer=None)
         request = Stream(self, short).request()
@@ -203,7 +203,7 @@ class TensorFlowModel(Model):
         else:
             new = TracedSteps(self)
             timesteps = min(one.timesteps, SURE - WARM)
-            self._first(new, one, WARM)()  # makes what is made once
+            self._first(new, one, WARM)()
             run = self._first(new, one, timesteps)
         events = tensorflow_evidence.timeline(tensorflow_evidence.record(run, self.synchronize))
         part = timesteps / workload.timesteps
@@ -248,23 +248,23 @@ class TracedSteps:
             self._optimizers[optimizer].restart()
 
     def run(self, request: Request) -> Any:
-        """Outputs, or the arguments of ``RawGradients.of``."""
+        """Return outputs, or the arguments of ``RawGradients.of``."""
         with self._tf.device(self._model.tf_device):
             return self._function(request)(*_arguments(request))
 
     def trace(self, request: Request) -> Any:
-        """The concrete function of such a step, traced and not run."""
+        """Trace such a step without running it, and return its concrete function."""
         with self._tf.device(self._model.tf_device):
             return self._function(request).get_concrete_function(*_arguments(request))
 
     def optimized_hlo(self, request: Request) -> str:
-        """The text of what XLA compiles such a step to."""
+        """Return the text of what XLA compiles such a step to."""
         with self._tf.device(self._model.tf_device):
             ir = self._function(request).experimental_get_compiler_ir(*_arguments(request))
             return str(ir(stage="optimized_hlo"))
 
     def count(self) -> int:
-        """How many graphs have been traced so far."""
+        """Return how many graphs have been traced so far."""
         return sum(each.experimental_get_tracing_count() for each in self._functions.values())
 
     # -- what is traced
@@ -273,14 +273,14 @@ class TracedSteps:
         return self._model.network(call, training=call.masks is not None)
 
     def train(self, gradients: str, call: Call, *upstream: Tensor) -> tuple[Any, ...]:
-        """Outputs, and gradients of the inputs that are requested and of the weights, as ops."""
+        """Add ops for the outputs and for the gradients of the requested inputs and weights."""
         tf, model = self._tf, self._model
         inputs = differentiated(gradients, call.x, call.h, call.c)
         with tf.device(model.tf_device), tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = model.network(call, training=True)
-        # Gradients written by hand, and those of a loop, have ops for every input. Of an input that
-        # is not requested nothing reads them, and TensorFlow prunes them, in a loop too.
+        # Hand-written gradients and those of a loop have ops for every input. TensorFlow prunes
+        # those of an input that is not requested, in a loop too.
         of_inputs, of_weights = tape.gradient(
             list(outputs),
             [inputs, model.variables],
@@ -317,8 +317,8 @@ class TracedSteps:
             def step(call: dict[str, Tensor], *upstream: Tensor) -> Any:
                 return body(Call(**call), *upstream)
 
-            # A name of its own shows in profiles; and TensorFlow, which knows functions by
-            # their code, would else warn of retracing when many models are built.
+            # The name shows in profiles, and without new code TensorFlow would warn of retracing
+            # when many models are built.
             kind = optimizer or ("infer" if gradients is None else "train")
             name = f"{backend.name}_{kind}_{next(_numbers)}"
             step.__code__ = step.__code__.replace(co_name=re.sub(r"\W", "_", name))
@@ -332,7 +332,7 @@ class TracedSteps:
         return self._functions[key]
 
     def _signature(self, batch: int, lengths: bool, masks: bool, training: bool) -> list[Any]:
-        """Of ``_arguments``."""
+        """Return the signature of ``_arguments``."""
         tf, model, spec = self._tf, self._model, self._model.spec
         outer = [batch, None] if model.batch_major else [None, batch]
 
@@ -350,12 +350,13 @@ class TracedSteps:
 
 
 def _arguments(request: Request) -> tuple[Any, ...]:
-    """Of a step: the call by name, since a signature cannot say None, and what flows back."""
+    """Return the call by name, since a signature has no None, and the upstream gradients."""
     return request.call.given(), *(request.upstream or ())
 
 
 class Optimizer:
-    """TensorFlow's fused ops, ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``."""
+    """Update by TensorFlow's fused ops ``ResourceApplyGradientDescent`` and
+    ``ResourceApplyAdam``."""
 
     def __init__(self, name: str, variables: Sequence[Any]) -> None:
         import tensorflow as tf
@@ -373,14 +374,14 @@ class Optimizer:
             ]
 
     def restart(self) -> None:
-        """No moments, no steps taken."""
+        """Set moments and the number of steps to zero."""
         if self._moments:
             self._step.assign(0)
         for each in itertools.chain.from_iterable(self._moments):
             each.assign(self._tf.zeros_like(each))
 
     def apply(self, gradients: Tensors) -> None:
-        """Update the variables; to be called in a graph, once."""
+        """Update the variables; call it once in a graph."""
         tf = self._tf
         if self._name == "sgd":
             for variable, gradient in zip(self._variables, gradients, strict=True):
