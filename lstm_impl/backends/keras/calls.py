@@ -1,4 +1,4 @@
-"""The calls through which users run a Keras model, each as a function of its inputs."""
+"""Call a Keras model in each way that users do, as a function of its inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lstm_impl.backends.onnx.graph import build_graph
-from lstm_impl.backends.others.litert import input_name, open_interpreter
+from lstm_impl.backends.others import litert
 from lstm_impl.call import Tensor
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -18,20 +18,19 @@ INPUTS, OUTPUTS = ("x", "h", "c"), ("y", "h_n", "c_n")
 ``[B, T, H]`` and the final state."""
 
 Infer: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""From x, h and c to y and the final h and c."""
+"""Compute y and the final h and c from x, h and c."""
 
 Train: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
-"""One update of the weights, from the inputs and from what flows into each output, by name. Returns
-the loss."""
+"""Update the weights once, from the inputs and each output's gradient by name; return the loss."""
 
 
 @dataclass(frozen=True)
 class Path:
     """One of the calls.
 
-    words: as a user would write it. host: what goes in and comes out are NumPy arrays, else
-    TensorFlow's tensors. infers, trains: what it is for. exported: it runs a copy of the model,
-    made with the weights of then. cpu_only: the copy is run on the CPU.
+    words: as a user would write it. host: whether inputs and outputs are NumPy arrays, else
+    TensorFlow's tensors. infers, trains: what it is for. exported: whether it runs a copy of the
+    model with the weights at that time. cpu_only: whether that copy runs on the CPU.
     """
 
     words: str
@@ -53,11 +52,11 @@ PATHS: Mapping[str, Path] = {
     "fit": Path("model.fit on one batch", host=True, infers=False, trains=True),
     "train_on_batch": Path("model.train_on_batch", host=True, infers=False, trains=True),
 }
-"""By the option of the backend's name; without one it is the plain call."""
+"""By the option in the backend's name; without one it is the plain call."""
 
 
 def make_model(keras: Any, layer: Any, spec: LSTMSpec) -> Any:
-    """A functional model of one LSTM layer, its state an input and an output."""
+    """Make a functional model of one LSTM layer, with its state as input and output."""
     x = keras.Input((None, spec.input_size), name="x")
     h, c = (keras.Input((spec.hidden_size,), name=name) for name in INPUTS[1:])
     outputs = layer(x, initial_state=[h, c])
@@ -67,7 +66,7 @@ def make_model(keras: Any, layer: Any, spec: LSTMSpec) -> Any:
 
 
 def flow(keras: Any) -> Any:
-    """A loss whose gradient with respect to the output is the target: ``sum(output * target)``."""
+    """Return a loss whose gradient is the target: ``sum(output * target)``."""
 
     class Flow(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
         def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -85,7 +84,7 @@ def _in_order(found: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def infer_by(path: str, model: Any) -> Infer:
-    """The model in TensorFlow, through one of its own calls."""
+    """Infer by one of the model's own calls in TensorFlow."""
     import tensorflow as tf
 
     if path == "predict":
@@ -105,7 +104,7 @@ def infer_by(path: str, model: Any) -> Infer:
 
 
 def signature(model: Any) -> Infer:
-    """The signature that serves the model, after it was saved and loaded."""
+    """Infer by the serving signature of the model after saving and loading it."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -116,58 +115,45 @@ def signature(model: Any) -> Infer:
     def infer(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return _in_order(serve(x=x, h=h, c=c))
 
-    # What is loaded holds the variables: it must live as long as its signature.
+    # The loaded object has the variables and must live as long as its signature.
     infer.loaded = loaded  # type: ignore[attr-defined]
     return infer
 
 
 def convert(model: Any, shape: tuple[int, ...], hidden: int) -> bytes:
-    """The model as LiteRT has it, for an input of one shape ``[B, T, in]``."""
+    """Convert the model to LiteRT for an input of one shape ``[B, T, in]``."""
     import tensorflow as tf
 
-    shapes = (shape, (shape[0], hidden), (shape[0], hidden))
     # As constants: the converter would keep variables, which its loops cannot read.
     trained, other = (
         [tf.constant(each.numpy()) for each in variables]
         for variables in (model.trainable_variables, model.non_trainable_variables)
     )
 
-    def call(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        given = {"x": x, "h": h, "c": c}
+    def call(**given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         outputs, _ = model.stateless_call(trained, other, given, training=False)
         return _in_order(outputs)
 
-    function = tf.function(call, autograph=False)
-    concrete = function.get_concrete_function(
-        *(
-            tf.TensorSpec(shape, tf.float32, name)
-            for name, shape in zip(INPUTS, shapes, strict=True)
-        )
-    )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
-    return bytes(converter.convert())
+    state = (shape[0], hidden)
+    return litert.convert(call, dict(zip(INPUTS, (shape, state, state), strict=True)))
 
 
-def litert(converted: bytes, threads: int | None) -> Infer:
-    """What was converted, in LiteRT's interpreter."""
-    interpreter = open_interpreter(converted, threads)
-    interpreter.allocate_tensors()
-    places = {input_name(each["name"]): each["index"] for each in interpreter.get_input_details()}
-    y_place, h_place, c_place = (each["index"] for each in interpreter.get_output_details())
+def by_litert(converted: bytes, threads: int | None) -> Infer:
+    """Run what was converted in LiteRT's interpreter."""
+    run = litert.make_runner(converted, threads)
 
     def infer(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        for name, array in zip(INPUTS, (x, h, c), strict=True):
-            interpreter.set_tensor(places[name], array)
-        interpreter.invoke()
-        read = interpreter.get_tensor
-        return read(y_place), read(h_place), read(c_place)
+        y, h, c = run({"x": x, "h": h, "c": c})
+        return y, h, c
 
     return infer
 
 
 def onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
-    """The model's weights in an ONNX graph of one LSTM operator, run as users of it do: arrays in,
-    arrays out. threads: 0 leaves them to ONNX Runtime."""
+    """Infer by an ONNX graph of one LSTM operator with the model's weights, from arrays to arrays.
+
+    threads: 0 leaves them to ONNX Runtime.
+    """
     import onnxruntime
 
     graph = build_graph(spec, weights, batch_major=True, lengths=False, masks=False)
@@ -187,7 +173,7 @@ def onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
 
 
 def train_by(path: str, model: Any) -> Train:
-    """A step of training through one of the calls; the model is compiled with ``flow``."""
+    """Train by one of the calls; the model is compiled with ``flow``."""
     import tensorflow as tf
 
     if path == "fit":
@@ -214,7 +200,7 @@ def train_by(path: str, model: Any) -> Train:
 
 
 def observe(model: Any) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]:
-    """The model's outputs and the gradients of its weights, which no training call returns."""
+    """Return the model's outputs and weight gradients, which no training call returns."""
     import tensorflow as tf
 
     def look(inputs: Mapping[str, Tensor], upstream: Mapping[str, Tensor]) -> Any:

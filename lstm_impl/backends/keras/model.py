@@ -118,7 +118,7 @@ class CalledModelModel(Model):
         if key not in self._exported:
             threads = self.backend.threads
             if key:
-                made = keras_calls.litert(self._converted(key), threads)
+                made = keras_calls.by_litert(self._converted(key), threads)
             elif "onnx" in self.backend.options:
                 made = keras_calls.onnx(self.spec, self.get_weights(), threads or 0)
             else:

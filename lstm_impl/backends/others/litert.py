@@ -1,4 +1,4 @@
-"""``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite), in its interpreter."""
+"""Run ``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite), in its interpreter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib.metadata
 import importlib.util
 import warnings
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ from lstm_impl.workload import Workload
 
 INSTALL = "pip install tensorflow-cpu ai-edge-litert"
 
+Runner: TypeAlias = Callable[[Mapping[str, Tensor]], list[Tensor]]
+
 
 class LiteRTModel(InferenceModel):
     """An interpreter for each shape and combination of optional inputs, made when first needed."""
 
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
-        """The LiteRT model for inputs of these shapes: x, h, c and, if wanted, lengths, masks."""
+        """Return the LiteRT model for inputs of these shapes: x, h, c (lengths, masks)."""
         import tensorflow as tf
 
         loop = WhileLoop([each for each in self.backend.options if each in WhileLoop.flags])
@@ -41,45 +44,27 @@ class LiteRTModel(InferenceModel):
             y, h, c = loop.stack(spec, call, parameters, training=False)
             return (tf.transpose(y, [1, 0, 2]) if self.batch_major else y), h, c
 
-        function = tf.function(network, autograph=False)
-        concrete = function.get_concrete_function(
-            **{
-                name: tf.TensorSpec(shape, tf.int32 if name == "lengths" else tf.float32, name)
-                for name, shape in inputs.items()
-            }
-        )
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
-        return bytes(converter.convert())
+        return convert(network, inputs)
 
-    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> tuple[Any, dict[str, int], Any]:
-        """Return an interpreter, its inputs' indices by name and its outputs' indices."""
+    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Runner:
         key = shapes_of(inputs)
         if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
-            interpreter = open_interpreter(model, self.backend.threads)
-            interpreter.allocate_tensors()
-            # Kept, because to ask for them takes longer than a small network.
-            given, returned = interpreter.get_input_details(), interpreter.get_output_details()
-            places = {input_name(each["name"]): each["index"] for each in given}
-            self._ready[key] = interpreter, places, [each["index"] for each in returned]
-        ready: tuple[Any, dict[str, int], Any] = self._ready[key]
-        return ready
+            self._ready[key] = make_runner(model, self.backend.threads)
+        made: Runner = self._ready[key]
+        return made
 
-    # -- what Model asks for
+    # -- what Model needs
 
     def _infer(self, call: Call) -> Outputs:
         inputs = call.given()
-        interpreter, places, outputs = self._made(inputs)
-        for name, place in places.items():
-            interpreter.set_tensor(place, inputs[name])
-        interpreter.invoke()
-        return Outputs(*map(interpreter.get_tensor, outputs))
+        return Outputs(*self._made(inputs)(inputs))
 
     def _trace_ahead(self, request: Request) -> None:
         self._made(request.call.given())
 
     def evidence(self, workload: Workload) -> Evidence:
-        """The operators of the converted model, those inside its loops included."""
+        """Return the operators of the converted model, with those inside its loops."""
         spec, timesteps = self.spec, workload.windows()[0].stop
         state = (spec.state_layers, workload.batch, spec.hidden_size)
         shapes: dict[str, tuple[int, ...]] = {
@@ -124,13 +109,43 @@ class LiteRT(Backend):
         return ""
 
 
-def input_name(tensor: str) -> str:
-    """``x`` of ``x``, ``serving_default_x:0`` and whatever else converters make of it."""
-    return tensor.partition(":")[0].removeprefix("serving_default_")
+def convert(function: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """Convert a function of TensorFlow's tensors for inputs of these shapes, by name."""
+    import tensorflow as tf
+
+    specs = {
+        name: tf.TensorSpec(shape, tf.int32 if name == "lengths" else tf.float32, name)
+        for name, shape in shapes.items()
+    }
+    traced = tf.function(function, autograph=False)
+    concrete = traced.get_concrete_function(**specs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], traced)
+    return bytes(converter.convert())
+
+
+def make_runner(model: bytes, threads: int | None) -> Runner:
+    """Return a function that runs a converted model on inputs by name."""
+    interpreter = open_interpreter(model, threads)
+    interpreter.allocate_tensors()
+    # Looked up once, which takes longer than a small network. Converters write ``x`` as
+    # ``serving_default_x:0``, say.
+    places = {
+        each["name"].partition(":")[0].removeprefix("serving_default_"): each["index"]
+        for each in interpreter.get_input_details()
+    }
+    outputs = [each["index"] for each in interpreter.get_output_details()]
+
+    def run(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        for name, place in places.items():
+            interpreter.set_tensor(place, inputs[name])
+        interpreter.invoke()
+        return [interpreter.get_tensor(each) for each in outputs]
+
+    return run
 
 
 def interpreter_name() -> str:
-    """The package whose interpreter runs here, and its version."""
+    """Return the package whose interpreter runs here, and its version."""
     if importlib.util.find_spec("ai_edge_litert") is not None:
         return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
     import tensorflow as tf
@@ -139,7 +154,7 @@ def interpreter_name() -> str:
 
 
 def open_interpreter(model: bytes, threads: int | None) -> Any:
-    """An interpreter of a converted model. Raises UnavailableError if there is none."""
+    """Open an interpreter of a converted model. Raises UnavailableError if there is none."""
     if importlib.util.find_spec("ai_edge_litert") is not None:
         from ai_edge_litert.interpreter import Interpreter
 
@@ -158,7 +173,7 @@ def open_interpreter(model: bytes, threads: int | None) -> Any:
 
 
 def operators(model: bytes) -> Counter[str]:
-    """How often each operator stands in a converted model, in all its subgraphs."""
+    """Count the operators of a converted model, in all its subgraphs."""
     from tensorflow.lite.python import schema_py_generated as schema
 
     names = {
@@ -171,6 +186,6 @@ def operators(model: bytes) -> Counter[str]:
     for subgraph in (root.Subgraphs(k) for k in range(root.SubgraphsLength())):
         for each in (subgraph.Operators(k) for k in range(subgraph.OperatorsLength())):
             code = root.OperatorCodes(each.OpcodeIndex())
-            # Codes up to 127 stand in the old, one-byte field; the newer one is 0 in old models.
+            # Codes up to 127 are in the old, one-byte field; the newer one is 0 in old models.
             found[names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]] += 1
     return found
