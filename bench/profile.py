@@ -37,7 +37,7 @@ from bench.worker.group import (
     prepare,
 )
 from lstm_impl import Profile, UnavailableError, UnsupportedError
-from lstm_impl.profile import by_name
+from lstm_impl.evidence import by_name
 
 OPEN_WITH = "https://ui.perfetto.dev"
 

@@ -13,13 +13,11 @@ Importing this package imports no framework.
 
 from lstm_impl.availability import Availability, Package, UnavailableError
 from lstm_impl.backend import Backend
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Upstream
-from lstm_impl.evidence import Evidence
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Step, Upstream
+from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model
-from lstm_impl.profile import Event, Profile
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.step import Step
 from lstm_impl.tuning import tune
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, dropout_masks

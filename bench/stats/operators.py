@@ -22,7 +22,7 @@ from bench.stats.bound import (
     bound,
     starting,
 )
-from lstm_impl.profile import Profile, by_name, covered
+from lstm_impl.evidence import Profile, by_name, covered
 
 NOTHING = "nothing"
 """The part of a step in which no operator ran."""

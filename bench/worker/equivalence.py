@@ -24,6 +24,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
+from lstm_impl.proof.check import SEVERAL, gone_on
 from lstm_impl.proof.comparison import (
     CONSTANT,
     SMALLEST_SCALE,
@@ -35,12 +36,10 @@ from lstm_impl.proof.comparison import (
     keep,
     named,
 )
-from lstm_impl.proof.streamed import SEVERAL, gone_on
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.stream import InputSets
 from lstm_impl.weights import LSTMState, LSTMWeights
-from lstm_impl.workload import Inputs, Workload
+from lstm_impl.workload import Inputs, InputSets, Workload
 
 REFERENCE_OPERATIONS = 2e11
 """Most operations for the NumPy reference: with 45 Gflop/s on two cores more take over 5 s."""
@@ -79,7 +78,7 @@ def gate_last(
 
     seed: of ``Model.prepare``. For windows these are the results of the last one and the final
     state; for a stream, what it computes from the state that the timed calls left
-    (``proof.streamed.gone_on``). With an optimizer the calls are the first after ``Step.restart``,
+    (``proof.check.gone_on``). With an optimizer the calls are the first after ``Step.restart``,
     and the model has the weights that they left.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()

@@ -48,11 +48,11 @@ from bench.worker.timing import (
 )
 from lstm_impl import LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.backend import Backend
+from lstm_impl.call import Step
 from lstm_impl.model import Model
 from lstm_impl.proof import GateResult
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray
-from lstm_impl.step import Step
 
 # -- what comes of a case
 

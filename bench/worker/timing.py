@@ -31,9 +31,9 @@ from bench.stats.intervals import (
     relative_half_width,
 )
 from lstm_impl.at_rest import LONG_CALL, Rest
-from lstm_impl.proof.streamed import SEVERAL
+from lstm_impl.call import Results, Step
+from lstm_impl.proof.check import SEVERAL
 from lstm_impl.spec import FloatArray
-from lstm_impl.step import Results, Step
 
 
 class TimingError(RuntimeError):

@@ -19,18 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import reference
-from lstm_impl.arguments import batch_and_timesteps, checked_lengths, checked_state
 from lstm_impl.backend import Backend
 from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
 from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel
-from lstm_impl.model import Model, given_step
+from lstm_impl.call import Results, Step
+from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
 from lstm_impl.proof.comparison import named
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.step import Results, Step
-from lstm_impl.stream import InputSets
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
-from lstm_impl.workload import Inputs, Workload
+from lstm_impl.workload import Inputs, InputSets, Workload
 
 
 class VariantModel(Model):

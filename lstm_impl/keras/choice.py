@@ -16,9 +16,8 @@ from lstm_impl.backends.tensorflow.cudnn import Cudnn
 from lstm_impl.backends.tensorflow.loops import LoopBackend, StaticUnroll
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.tuning.decision import Decision, TuningRequest
+from lstm_impl.tuning.decision import Decision, TuningRequest, nearest
 from lstm_impl.tuning.machine import TunedMachine
-from lstm_impl.tuning.store import nearest
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS, Workload
 
 AUTO = "auto"

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 import lstm_impl.keras.choice as choice
+from lstm_impl.call import Step
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.proof import comparison
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError, require_positive_integer
-from lstm_impl.step import Step
 from lstm_impl.tuning.decision import Decision, TuningRequest
 from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
 from lstm_impl.workload import Workload

@@ -1,9 +1,17 @@
 """Choosing a backend by racing the candidates on a user's own sizes, and remembering who won."""
 
-from lstm_impl.tuning.decision import Decision, DecisionError, Raced, TuningRequest
+from lstm_impl.tuning.decision import (
+    FOLDER,
+    Decision,
+    DecisionError,
+    Raced,
+    TuningRequest,
+    folder,
+    load,
+    save,
+)
 from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.tuning.models import CANDIDATES, tune
-from lstm_impl.tuning.store import FOLDER, folder, load, save
 
 Machine = TunedMachine
 """The name until version 0.2."""

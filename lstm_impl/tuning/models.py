@@ -7,15 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import lstm_impl.tuning.machine as machine
-import lstm_impl.tuning.store as store
 from lstm_impl.at_rest import Rest
 from lstm_impl.backend import Backend
-from lstm_impl.call import Tensor
+from lstm_impl.call import Step, Tensor
 from lstm_impl.proof import gate
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
-from lstm_impl.step import Step
-from lstm_impl.tuning.decision import Decision, TuningRequest, of_race
+from lstm_impl.tuning.decision import Decision, TuningRequest, find, of_race, save
 from lstm_impl.tuning.race import race
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -95,7 +93,7 @@ def tune(
 
 def answered(question: TuningRequest, candidates: Sequence[str]) -> Decision | None:
     """Return the remembered decision if all of ``candidates`` raced with what is installed now."""
-    known = store.find(question)
+    known = find(question)
     if known is None or known.question.machine != question.machine:
         return None
     return known if set(candidates) <= {each.backend for each in known.raced} else None
@@ -117,7 +115,7 @@ def remember(
     ran = race(steps, seconds, seed, rest=Rest())
     made = datetime.now(UTC).isoformat(timespec="seconds")
     decision = of_race(question, ran, problems, rule, made, by)
-    store.save(decision)
+    save(decision)
     return decision
 
 

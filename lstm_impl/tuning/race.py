@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstm_impl.at_rest import LONG_CALL
-from lstm_impl.step import Step
+from lstm_impl.call import Step
 
 BLOCK = 0.02
 """Least seconds of a block: over a thousand times what reading the clock takes."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_impl import PRECISIONS, LSTMSpec, LSTMState
-from lstm_impl.arguments import (
+from lstm_impl.model import (
     batch_and_timesteps,
     checked_array,
     checked_lengths,

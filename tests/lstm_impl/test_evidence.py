@@ -6,8 +6,7 @@ from collections import Counter
 
 import pytest
 
-from lstm_impl.evidence import Evidence
-from lstm_impl.profile import Event, covered, own_seconds
+from lstm_impl.evidence import Event, Evidence, covered, own_seconds
 
 
 def test_it_has_what_was_counted_and_nothing_that_was_not_looked_at() -> None:

@@ -12,10 +12,9 @@ from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend, refer
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Request
 from lstm_impl.model import FIRST_CHUNKS, given_step
+from lstm_impl.proof.check import joined_inputs
 from lstm_impl.proof.comparison import named
-from lstm_impl.proof.streamed import joined_inputs
-from lstm_impl.stream import STATES_TOO, InputSets
-from lstm_impl.workload import OPTIMIZERS
+from lstm_impl.workload import OPTIMIZERS, STATES_TOO, InputSets
 
 SPEC = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)

@@ -20,10 +20,9 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Tensors, Upstream
-from lstm_impl.evidence import Evidence
+from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
-from lstm_impl.profile import Event, Profile
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated

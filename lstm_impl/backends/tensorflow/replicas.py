@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.availability import Availability
-from lstm_impl.backends.tensorflow import evidence
+from lstm_impl.backends.tensorflow import model
 from lstm_impl.backends.tensorflow.model import TensorFlowModel, TracedSteps
 from lstm_impl.backends.variants import VariantBackend, VariantModel, make_variant
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
-from lstm_impl.evidence import Evidence
-from lstm_impl.profile import Profile
+from lstm_impl.evidence import Evidence, Profile
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -132,13 +131,13 @@ class ReplicatedModel(VariantModel, TensorFlowModel):
 
     def evidence(self, workload: Workload) -> Evidence:
         step = self._warmed(workload)
-        found = evidence.profile(step.run, step.synchronize)
+        found = model.profile(step.run, step.synchronize)
         replicas = {"replicas": self._strategy.num_replicas_in_sync}
         return replace(found, details={**found.details, **replicas})
 
     def _profiled(self, workload: Workload) -> Profile:
         step = self._warmed(workload)
-        events = evidence.timeline(evidence.record(step.run, step.synchronize))
+        events = model.timeline(model.record(step.run, step.synchronize))
         return Profile("TensorFlow's profiler", tuple(events), 1.0)
 
 

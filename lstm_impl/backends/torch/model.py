@@ -17,10 +17,9 @@ import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, State, Tensor, Tensors, Upstream
-from lstm_impl.evidence import Evidence
+from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
-from lstm_impl.profile import Event, Profile
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 

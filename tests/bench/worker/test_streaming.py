@@ -23,7 +23,7 @@ from bench.worker.timing import (
     TimingPlan,
     timed_calls,
 )
-from lstm_impl.step import Step
+from lstm_impl.call import Step
 
 
 @dataclass

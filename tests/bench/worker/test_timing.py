@@ -18,7 +18,7 @@ from bench.worker.timing import (
     TimingPlan,
     first_use,
 )
-from lstm_impl.step import Step
+from lstm_impl.call import Step
 
 
 @dataclass

@@ -21,10 +21,9 @@ from bench.worker.group import Bench, Measured, Unmeasured, measure_group
 from bench.worker.timing import Clock, TimingPlan
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
-from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, Results, Tensor, Upstream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
-from lstm_impl.proof.streamed import SEVERAL
-from lstm_impl.step import Results
+from lstm_impl.proof.check import SEVERAL
 from tests.bench.worker.told_backends import TIMED as TIMED_WORKLOADS
 from tests.lstm_impl.rounded_model import RoundedModel
 

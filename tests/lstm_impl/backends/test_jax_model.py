@@ -22,7 +22,7 @@ from lstm_impl.backends.hlo import ProfiledEvent
 from lstm_impl.backends.jax import model as jax_model
 from lstm_impl.backends.jax.scan import JaxScan
 from lstm_impl.call import Call, Upstream
-from lstm_impl.profile import Event
+from lstm_impl.evidence import Event
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import SPEC, built, needs, shared

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
-from lstm_impl.backends.keras.calls import PATHS
-from lstm_impl.backends.keras.model import CalledModel
+from lstm_impl.backends.keras.model import PATHS, CalledModel
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import SPEC, built

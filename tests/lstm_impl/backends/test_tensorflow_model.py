@@ -11,8 +11,7 @@ import pytest
 
 from lstm_impl import LSTMSpec, Workload, get_backend
 from lstm_impl.backends.hlo import ProfiledEvent, describe_hlo
-from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
-from lstm_impl.backends.tensorflow.evidence import summarise, timeline
+from lstm_impl.backends.tensorflow.model import profile, summarise, timeline
 from lstm_impl.model import Stream
 from tests.lstm_impl.backends.built import built
 
@@ -203,7 +202,7 @@ def test_no_product_is_made_for_an_input_whose_gradient_is_not_requested(
             return int(found["matrix_products"])
         step = model.prepare(workload)
         step.run()
-        ops = tensorflow_evidence.profile(step.run, step.synchronize)["ops"]
+        ops = profile(step.run, step.synchronize)["ops"]
         return sum(count for op, count in ops.items() if "MatMul" in op)
 
     assert made("weights") == products

@@ -13,9 +13,8 @@ from lstm_impl.backends.variants import DenormalModel, batches
 from lstm_impl.model import Model
 from lstm_impl.proof import gate, numpy_judge
 from lstm_impl.proof.comparison import compare
-from lstm_impl.stream import InputSets
 from lstm_impl.weights import LSTMState
-from lstm_impl.workload import Workload
+from lstm_impl.workload import InputSets, Workload
 
 SPEC = LSTMSpec(3, 5)
 POLICIES = ("padded", "batches", "buckets")

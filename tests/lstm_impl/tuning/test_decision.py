@@ -23,10 +23,9 @@ from lstm_impl.tuning import (
     machine,
     save,
 )
-from lstm_impl.tuning.decision import NEAR, of_race
+from lstm_impl.tuning.decision import NEAR, find, nearest, of_race
 from lstm_impl.tuning.machine import cpu_words, model_name
 from lstm_impl.tuning.race import Ran
-from lstm_impl.tuning.store import find, nearest
 
 HERE = TunedMachine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
 ASKED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_impl.step import Step
+from lstm_impl.call import Step
 from lstm_impl.tuning.race import FIRST_LOOK, Ran, fastest, race, ratio
 
 
