@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.render.table import TextTable
 from bench.stats.comparison import Pairing, Verdict, verdicts
-from bench.stats.intervals import BRIDGE_APART, Estimates, Means, process_means
+from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates, Means, process_means
 from bench.stats.ratios import difference, with_difference
 from research.noises import (
     PAIRED_SPREADS,
@@ -72,7 +72,7 @@ def bridge_means(
 def uneven(found: Estimates) -> Flags:
     """Whether the interval of each bridge's log ratio to itself is beyond the allowance."""
     low, high = found.bounds()
-    edge = math.log1p(BRIDGE_APART)
+    edge = math.log1p(REFERENCE_ALLOWANCE)
     return np.asarray((low > edge) | (high < -edge))
 
 
@@ -97,7 +97,8 @@ def judge(
     rng = np.random.default_rng(SEED + 1)
     logs = (as_measured(rng, (trials, processes)) for _ in range(2))
     sides = [
-        process_means(each, Pairing.BRIDGED.allowance, in_order=True).over_bridge() for each in logs
+        process_means(each, Pairing.BRIDGED.allowance, in_order=True).over_reference()
+        for each in logs
     ]
     found = difference(*sides)
     found = replace(found, middles=found.middles + math.log1p(separate))

@@ -147,7 +147,7 @@ def bridged_verdicts(
     processes: of each side. What a process's luck does to both of its cases is no part of them.
     """
     sides = _sides(noises, (processes, processes), Pairing.BRIDGED, trials)
-    new, base = (side.over_bridge() for side in sides)
+    new, base = (side.over_reference() for side in sides)
     return [verdicts(new, base, effect) for effect in effects]
 
 

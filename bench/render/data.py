@@ -40,7 +40,15 @@ from bench.render.messages import (
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
 from bench.stats.latency import PARTS, StreamProcesses
-from bench.stats.rows import NothingToReportError, Report, Row, Section, break_even, build, pairs
+from bench.stats.rows import (
+    NothingToReportError,
+    Report,
+    Row,
+    Section,
+    break_even,
+    break_even_pairs,
+    build,
+)
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
 from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words
 
@@ -142,12 +150,12 @@ OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
 }
 
 OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
-    "ratio_bridge": lambda heterogeneity: heterogeneity.bridge,
+    "ratio_bridge": lambda heterogeneity: heterogeneity.reference,
     "bridge_ratio": lambda heterogeneity: heterogeneity.found.ratio.mid,
     "bridge_ratio_low": lambda heterogeneity: heterogeneity.found.ratio.low,
     "bridge_ratio_high": lambda heterogeneity: heterogeneity.found.ratio.high,
     "ratio_note": lambda heterogeneity: (
-        uneven_note(heterogeneity) if heterogeneity.uneven else None
+        uneven_note(heterogeneity) if heterogeneity.significant else None
     ),
 }
 """Of a bridge, over which backends of different environments are compared."""
@@ -387,7 +395,7 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
             "steps_high": finite(after.high),
         }
         for group in groups.values()
-        for row, other, after in pairs(group)
+        for row, other, after in break_even_pairs(group)
     ]
 
 

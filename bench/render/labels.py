@@ -177,7 +177,7 @@ def spread_words(found: Comparison, by: str = "") -> str:
     if (
         found.verdict is not Verdict.UNCLEAR
         or found.spread is None
-        or found.uneven
+        or found.heterogeneous
         or found.reasons
     ):
         return ""

@@ -30,7 +30,7 @@ from bench.stats import comparison, intervals, trust
 from bench.stats.comparison import SAME_WITHIN, Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, Reason
 from bench.stats.outliers import outliers
-from bench.stats.ratios import OF_CASES_TOGETHER, UNEVEN, all_slower, geometric_mean
+from bench.stats.ratios import HETEROGENEOUS, OF_CASES_TOGETHER, all_slower, geometric_mean
 from bench.stats.rows import (
     KINDS,
     MEASURED,
@@ -319,7 +319,7 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
 
     Without those over an uneven bridge (``uneven``), which more processes do not make even.
     """
-    judged = [ratio for ratio in ratios if ratio is not None and not ratio.uneven]
+    judged = [ratio for ratio in ratios if ratio is not None and not ratio.heterogeneous]
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
     counts = Counter(reason.code for ratio in open_ones for reason in ratio.reasons)
     why = [(number, UNCLEAR_REASONS[code]) for code, number in counts.items()]
@@ -357,10 +357,10 @@ def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
     """
     found: dict[object, Heterogeneity] = {}
     for each in (ratio.heterogeneity for ratio in ratios if ratio is not None):
-        if each is not None and each.uneven:
+        if each is not None and each.significant:
             # The same backends on another device are another difference.
             by = round(abs(each.found.log_ratio), 9)
-            found.setdefault((each.bridge, frozenset((each.new, each.base)), by), each)
+            found.setdefault((each.reference, frozenset((each.new, each.base)), by), each)
     return [
         f"Uneven bridge: {clean(uneven_note(each), LONGEST_SENTENCE)}" for each in found.values()
     ]
@@ -408,8 +408,8 @@ def over_bridges(rows: Sequence[Row]) -> list[str]:
     """Return which ratios stand on a third backend, measured in the processes of both sides."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
-        if row.bridge and row.to_baseline and row.to_baseline.pairing is Pairing.BRIDGED:
-            found.setdefault(name(row.bridge.case.backend), {})[name(row.case.backend)] = None
+        if row.reference and row.to_baseline and row.to_baseline.pairing is Pairing.BRIDGED:
+            found.setdefault(name(row.reference.case.backend), {})[name(row.case.backend)] = None
     return [
         f"Over {bridge}, which is in the processes of both sides: the ratios of "
         f"{listed(list(backends))}, measured in processes of another environment than the baseline"
@@ -753,14 +753,14 @@ def uneven_note(heterogeneity: Heterogeneity) -> str:
     found, backends = heterogeneity.found, (heterogeneity.new, heterogeneity.base)
     new, base = (printable(each, 60) for each in backends)
     return (
-        f"{printable(heterogeneity.bridge, 60)}, over which {new} and {base} are compared, took "
+        f"{printable(heterogeneity.reference, 60)}, over which {new} and {base} are compared, took "
         f"itself {found.ratio.mid:.2f} times as long in the processes of {new} as in those of "
         f"{base} ({found.ratio.low:.2f}–{found.ratio.high:.2f}, over "
-        f"{count(heterogeneity.cases, 'case')}), and {intervals.BRIDGE_APART:.0%} is allowed for: "
-        f"the interval is wider by {100 * math.expm1(abs(found.log_ratio)):.2g}% each way. To "
-        "change that: see in more processes (--processes) whether it stays so, or take another "
-        "bridge (of the backends that need no environment of their own, the first that --backends "
-        "names)"
+        f"{count(heterogeneity.cases, 'case')}), and {intervals.REFERENCE_ALLOWANCE:.0%} is "
+        f"allowed for: the interval is wider by {100 * math.expm1(abs(found.log_ratio)):.2g}% each "
+        "way. To change that: see in more processes (--processes) whether it stays so, or take "
+        "another bridge (of the backends that need no environment of their own, the first that "
+        "--backends names)"
     )
 
 
@@ -780,7 +780,7 @@ _ALSO = {
     intervals.OF_ITS_CALLS: "1 process, its own calls: how processes differ is not included",
     intervals.OF_ONE_NODE: "how nodes differ is not included",
     OF_CASES_TOGETHER: "taken to err together",
-    UNEVEN: "{by:.2g}% more each way, by which the third case differs from itself",
+    HETEROGENEOUS: "{by:.2g}% more each way, by which the third case differs from itself",
 }
 
 

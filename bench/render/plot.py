@@ -347,7 +347,9 @@ def _below(plot: Plot, rows: Sequence[Row]) -> str:
         words.append(f"whiskers: {interval}{' of one process alone' if alone else ''}")
         if any(row.fastest for row in rows):
             words.append(f"{FASTEST} FASTER than each of the others")
-    if plot.what == "speedup" and any(row.to_baseline and row.to_baseline.uneven for row in rows):
+    if plot.what == "speedup" and any(
+        row.to_baseline and row.to_baseline.heterogeneous for row in rows
+    ):
         words.append(
             "some over an uneven bridge, whose difference is in the whiskers: bench.report"
         )

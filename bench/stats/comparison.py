@@ -1,4 +1,4 @@
-"""What may be said of a ratio of times: its interval, its verdict, and what stands behind them.
+"""Define a ratio of times with its interval, its verdict and what these are based on.
 
 Ratios are ``time_new / time_base``: below 1, the new side is faster. ``ratios`` makes them. Spreads
 are standard deviations of log times, which for small values are relative spreads (0.035 is 3.5%).
@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from bench.stats.intervals import (
     ALONE,
-    BRIDGE_APART,
     ENOUGH_PROCESSES,
+    REFERENCE_ALLOWANCE,
     VERDICT_CONFIDENCE,
     Estimates,
     FloatArray,
@@ -26,19 +26,19 @@ from bench.stats.intervals import (
     Reason,
 )
 
-# The one-sided level of the same interval: a gate over one case fails just when the case's
-# interval lies beyond the gate's threshold.
+# The one-sided level of the same interval: ``--fail-on`` fails for one case exactly when the case's
+# interval lies beyond the threshold.
 GATE_LEVEL = (1 - VERDICT_CONFIDENCE) / 2
 
-# Two times count as the SAME where the whole interval of their ratio lies within this factor.
+# Two times are the SAME where the interval of their ratio lies within this factor.
 SAME_WITHIN = 0.02
 
-# Processes that a person may be advised to wait for: at a minute each, three hours.
+# The most processes that a user is advised to run: at a minute each, three hours.
 MOST_NEEDED = 200
 
 
 class Verdict(enum.StrEnum):
-    """What may be said of the new side. SAME comes before the others: detectable, but too small."""
+    """The verdict on the new side; SAME precedes the others: detectable, but too small."""
 
     FASTER = "FASTER"
     SLOWER = "SLOWER"
@@ -47,12 +47,11 @@ class Verdict(enum.StrEnum):
 
 
 def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | None:
-    """How many processes find a true ``effect`` (0.05 is 5%) with this probability.
+    """Return how many paired processes find a true ``effect`` (0.05 is 5%) with this probability.
 
     spread: of the processes' ratios (sd of logs), as in ``Comparison.spread``. By the noncentral
-    t-distribution, for paired processes; ``ENOUGH_PROCESSES`` at least, None past
-    ``MOST_NEEDED``. It is no plan for single verdicts, whose spread is known by the few processes
-    there were, but says whether more of them can help at all.
+    t-distribution; ``ENOUGH_PROCESSES`` at least, None above ``MOST_NEEDED``. The spread of few
+    processes is uncertain, so it only shows whether more of them can help at all.
     """
     from scipy import special
 
@@ -66,10 +65,10 @@ def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | 
 
 
 def verdicts(low: FloatArray, high: FloatArray) -> npt.NDArray[np.str_]:
-    """The verdict of each interval of *log* ratios, ``[cases]``.
+    """Return the verdict of each interval of *log* ratios, ``[cases]``.
 
-    SAME where it lies within ±2% (between 1/1.02 and 1.02, so that it does not matter which side
-    is called new), else FASTER below 0, SLOWER above 0, and UNCLEAR where it holds 0.
+    SAME where it lies within ±2% (between 1/1.02 and 1.02, so that the sides can be exchanged),
+    else FASTER below 0, SLOWER above 0, and UNCLEAR where it contains 0.
     """
     edge = math.log1p(SAME_WITHIN)
     return np.select(
@@ -80,7 +79,7 @@ def verdicts(low: FloatArray, high: FloatArray) -> npt.NDArray[np.str_]:
 
 
 def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.bool_]:
-    """Which hypotheses ``[n]`` are rejected at a family-wise ``level`` (Holm 1979).
+    """Return which hypotheses ``[n]`` are rejected at a family-wise ``level`` (Holm 1979).
 
     The chance that any true one is among them is at most ``level``, however they depend on one
     another.
@@ -98,26 +97,25 @@ def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.b
 
 
 class Pairing(enum.StrEnum):
-    """How the two sides of a comparison were measured, which decides how far noise cancels."""
+    """How two sides of a comparison were measured, which determines how far noise cancels."""
 
-    ALTERNATING = "alternating"  # blocks in turn, in the same processes
+    ALTERNATING = "alternating"  # interleaved blocks in the same processes
     SEQUENTIAL = "sequential"  # one after the other, in the same processes
     ADJACENT = "adjacent"  # in different processes, one right after the other
-    BRIDGED = "bridged"  # in different processes, each in turn with the same third case
+    BRIDGED = "bridged"  # in different processes, each interleaved with the same reference
     UNPAIRED = "unpaired"  # in different processes
 
     @property
     def allowance(self) -> float:
-        """The spread between processes (sd of logs) that is assumed next to what too few show.
+        """The spread between processes (sd of logs) that is assumed where they are too few.
 
-        The root mean square of the spreads of the reference results' pairs is 5.1%. Where the sides
-        were not measured in turn 4 to 15% were seen, where in separate processes 3 to 29%: the
-        geometric mean of the first, and more than that of the second, since there machines and
-        days may differ too. Each side of a bridge is a ratio from alternating blocks, and is given
-        more than one: the third case may differ between the two kinds of processes. Two processes
-        right after each other share the machine's hour and nothing of their own luck, which is in
-        their ratio twice: as much as is allowed for a side of separate ones. A single process is
-        given more (``process_means.ALONE``).
+        The root mean square of the spreads of the reference results' pairs is 5.1%. 4 to 15% were
+        seen of sides measured one after the other, 3 to 29% of separate processes: it is the
+        geometric mean of the first, and more than that of the second, since machines and days may
+        differ too. Each side over a reference is a ratio from alternating blocks and has more than
+        one, since the reference may differ between the two kinds of processes. The ratio of two
+        adjacent processes has the noise of both, as much as is assumed of a side of separate ones.
+        A single process has more (``intervals.ALONE``).
         """
         return {
             Pairing.ALTERNATING: 0.05,
@@ -129,21 +127,21 @@ class Pairing(enum.StrEnum):
 
 
 Basis = tuple[int, Pairing, float | None, Reason]
-"""What a comparison stands on: processes, pairing, allowance, and all of it for ``render``."""
+"""What a comparison is based on: processes, pairing, allowance, and the reason with all of them."""
 
 
 def loosest(pairings: Iterable[Pairing]) -> Pairing:
-    """The one by which the least noise cancels."""
+    """Return the pairing by which the least noise cancels."""
     return max(pairings, key=list(Pairing).index)
 
 
 OF_PROCESSES, OF_NODES, OF_NODES_APART = "of_processes", "of_nodes", "of_nodes_apart"
-"""Codes of what a comparison stands on."""
+"""Codes of what a comparison is based on."""
 
 
 @functools.cache
 def basis_of(pairing: Pairing, *counts: int) -> Basis:
-    """Of so many processes, or pairs of them; or of so many on either side, new and base."""
+    """Return the basis of so many processes or pairs of them, or of so many on either side."""
     fewest = min(counts)
     allowance = pairing.allowance if fewest < ENOUGH_PROCESSES else None
     if allowance is not None and fewest == 1:
@@ -158,28 +156,26 @@ PLAIN_MEAN_OPPOSED = "plain_mean_opposed"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The ratio ``time_new / time_base`` with its interval, and what may be said of it.
+    """The ratio ``time_new / time_base`` with its interval and its verdict.
 
-    processes: how many stand behind it; the smaller side's number where unpaired.
-    allowance: the spread between processes that was assumed next to what they show, None where
-        enough were measured.
-    basis: the same with its numbers, for ``render``.
-    log_ratio, standard_error, degrees: of the t distribution that interval, verdict and p-value
-        are of.
-    new_logs, base_logs: each process's log median, by run; bridged, its log ratio to the bridge.
+    processes: their number; the smaller side's where unpaired.
+    allowance: the spread between processes that was assumed, None where enough were measured.
+    basis: the reason with these numbers.
+    log_ratio, standard_error, degrees: of the t distribution of interval, verdict and p-value.
+    new_logs, base_logs: each process's log median by run; bridged, its log ratio to the reference.
     spread: the standard deviation between the good processes, of their log ratios or, unpaired, of
         the log medians of the side where it is larger; None where a side has one process, or for a
         mean over cases of different processes.
-    aside: how many processes were left out as bad, in parts of processes (both sides together).
-    nodes: on how many machines of one kind both sides were measured, or the smaller side's number
-        where no machine has both; 0 where machines are not distinguished, as where there is one.
-        Then ``spread`` is within a node, and between is how far the nodes' ratios spread beyond
-        what that explains (standard deviation of logs), None where it cannot be determined.
-    by_node: what each node that has both sides says by itself.
-    heterogeneity: over a bridge, how far that is from itself between the two sides' processes, None
-        where that is not known; interval and verdict allow for it where it is uneven.
-    in_order: whether the processes' logs stand in the order in which they started, so that a trend
-        or a step over them is part of the interval.
+    excluded: how many processes were excluded as outlying, in parts of processes (of both sides).
+    nodes: the number of machines of one kind with both sides, or the smaller side's number where no
+        machine has both; 0 where machines are not distinguished. Then ``spread`` is within a node,
+        and between is how far the nodes' ratios spread beyond what that explains (standard
+        deviation of logs), None where that is not known.
+    by_node: the comparison on each node that has both sides.
+    heterogeneity: how far the reference differs between the two sides' processes, None where that
+        is not known; interval and verdict allow for it.
+    in_order: whether the processes are in the order in which they started, so that the interval
+        allows for a trend or a step over them.
     reasons: why it is UNCLEAR though its processes agree: they shifted, or the arithmetic mean of
         all of them, outlying ones too, has the other sign.
     """
@@ -196,7 +192,7 @@ class Comparison:
     new_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
     base_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
     spread: float | None = None
-    aside: float = 0.0
+    excluded: float = 0.0
     in_order: bool = False
     reasons: tuple[Reason, ...] = ()
     nodes: int = 0
@@ -206,13 +202,13 @@ class Comparison:
 
     @property
     def paired(self) -> bool:
-        """Whether both sides were measured in the same processes, or process by process in turn."""
+        """Whether both sides were measured in the same processes, or in adjacent ones."""
         return self.pairing in (Pairing.ALTERNATING, Pairing.SEQUENTIAL, Pairing.ADJACENT)
 
     @property
-    def uneven(self) -> bool:
-        """Whether it is over a bridge that is not the same in the processes of both sides."""
-        return self.heterogeneity is not None and self.heterogeneity.uneven
+    def heterogeneous(self) -> bool:
+        """Whether its reference differs significantly between the processes of both sides."""
+        return self.heterogeneity is not None and self.heterogeneity.significant
 
     @property
     def inverse(self) -> Comparison:
@@ -234,36 +230,36 @@ class Comparison:
 
     @property
     def estimate(self) -> Estimates:
-        """The t distribution, of one case."""
+        """The t distribution of its log ratio."""
         return Estimates.of(self.log_ratio, self.standard_error, self.degrees)
 
     def p_slower(self, threshold: float = 0.0) -> float:
-        """The one-sided p-value of "slower by at most ``threshold``" (0.05 is 5%)."""
+        """Return the one-sided p-value of "slower by at most ``threshold``" (0.05 is 5%)."""
         return float(self.estimate.p_slower(threshold)[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Heterogeneity:
-    """A bridge next to itself.
+    """How far a reference backend differs between two environments.
 
-    bridge: the backend. new, base: a backend of each environment, in whose processes it was
-    measured. cases: over so many of its own. found: its time in the processes of new over that in
-    those of base.
+    new, base: a backend of each environment, in whose processes the reference was measured. cases:
+    how many of its cases were compared. found: its time in the processes of new over that in those
+    of base.
     """
 
-    bridge: str
+    reference: str
     new: str
     base: str
     cases: int
     found: Comparison
 
     @property
-    def uneven(self) -> bool:
-        """Whether all of its interval lies beyond what is allowed for in any case."""
+    def significant(self) -> bool:
+        """Whether its interval lies beyond what is always allowed for."""
         ratio = self.found.ratio
-        return ratio.low > 1 + BRIDGE_APART or ratio.high < 1 / (1 + BRIDGE_APART)
+        return ratio.low > 1 + REFERENCE_ALLOWANCE or ratio.high < 1 / (1 + REFERENCE_ALLOWANCE)
 
     @property
     def inverse(self) -> Heterogeneity:
         """The same with its sides exchanged."""
-        return Heterogeneity(self.bridge, self.base, self.new, self.cases, self.found.inverse)
+        return Heterogeneity(self.reference, self.base, self.new, self.cases, self.found.inverse)

@@ -217,7 +217,7 @@ def _line(
         point = Point(session, row)
         if row.measured and last is not None:
             # Of a session nothing but its own processes count: it is never paired with another's.
-            both = [[run.out_of_turn for run in each.runs] for each in (row, last.row)]
+            both = [[run.without_rounds for run in each.runs] for each in (row, last.row)]
             problems = row.validity.unpaired + last.row.validity.unpaired
             changes = _changes(last.session.runs, session.runs, commits)
             of_ratio = tuple(dict.fromkeys(problems))

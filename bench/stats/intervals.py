@@ -1,15 +1,14 @@
-"""Intervals of times and means: of a median, over processes, and where some of these are outlying.
+"""Compute intervals of medians and of means over processes, some of which may be outlying.
 
-All intervals are made over arrays, so that many cases cost little more than one; what is named in
-the singular is the face for one case of the same arithmetic.
+All functions work on arrays, so that many cases cost little more than one; functions named in the
+singular do the same for one case.
 
 The mean over processes takes each process to be good, normal around the true log, or outlying,
-normal too but wider; expectation and maximisation (Dempster, Laird & Rubin 1977) finds how likely
-each is to be good, and a process counts by that. The spread of the good ones is drawn towards the
-spread that was seen in many sessions, by so many degrees of freedom as that is worth (Smyth 2004,
-"moderated t"), and the less the further it lies above it. The constants were chosen by simulation
-(``python -m research.verdict_study``), so that equals are called different in at most 1% whatever
-the noise.
+normal but wider. Expectation and maximisation (Dempster, Laird & Rubin 1977) finds how likely each
+is to be good, and weights it by that. The spread of the good ones is drawn towards the spread seen
+in many sessions ("moderated t", Smyth 2004), the less the further it lies above it. The constants
+were chosen by simulation (``python -m research.verdict_study``), so that at most 1% of equals are
+called different whatever the noise.
 """
 
 from __future__ import annotations
@@ -29,54 +28,52 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 # From 6 values on, minimum to maximum is a 95% interval of the median (1 - 2/2**6 = 0.969), and
-# the t-quantile (4.77) is small enough for the interval to be of use: from here on the processes
-# speak for themselves, with fewer an allowance speaks for them.
+# the t-quantile (4.77) is small enough to be of use. With fewer, an allowance is added.
 ENOUGH_PROCESSES = 6
 
-# Two-sided, so that a false FASTER or SLOWER is expected in 0.5% of comparisons of equals: half of
-# the 1% that is promised, which allows for what real spreads do that normal ones do not.
+# Two-sided, so that 0.5% of equals are expected to be called FASTER or SLOWER: half of the 1% that
+# is promised, since real spreads are not normal.
 VERDICT_CONFIDENCE = 0.995
 
-# One process in a hundred is expected to be bad, though the noises that this must withstand have
-# one in ten: what expects more takes the ends of a wide but honest spread for bad ones.
-BAD_SHARE = 0.01
-# How far a bad process strays, in spreads of good ones (0.25 where those spread by 5%).
-BAD_REACH = 5.0
-
-# Beyond three times that any distance is likely alike: a process may also take ten times as long.
+# The expected share of outlying processes. The noises that this must withstand have one in ten, but
+# a larger share takes the ends of a wide normal spread for outliers.
+OUTLYING_SHARE = 0.01
+# The distance of an outlying process, in spreads of good ones (0.25 where those spread by 5%).
+OUTLYING_REACH = 5.0
+# Beyond three times that any distance is equally likely: a process may also take ten times as long.
 FAR = 3.0
 
-# What the spread that was seen before is worth, in degrees of freedom: the squared spreads of the
-# reference results' pairs vary as if each were known to 3.
+# The degrees of freedom of the spread that was seen before: the squared spreads of the reference
+# results' pairs vary as if each were known to 3.
 DEGREES = 3.0
-# The spread between good processes that is drawn towards from 6 processes on (of log ratios or log
-# medians): half of the pairs of the reference results spread by less than 4.3%, their root mean
-# square is 5.1%.
+# The spread between good processes that theirs is drawn towards from 6 processes on (of log ratios
+# or log medians): half of the pairs of the reference results spread by less than 4.3%, their root
+# mean square is 5.1%.
 ENOUGH_SPREAD = 0.05
-# Six or more that agree three times as well as that are on a quieter machine, and are believed:
-# what was seen before fades, by the fourth power, so that a spread of 0.5% has its own interval.
+# Six or more that agree three times as well as that are on a quieter machine: the weight of the
+# spread seen before fades by the fourth power, so that a spread of 0.5% has its own interval.
 QUIETER = 3.0
 
-# A single process may be the bad one and nothing shows it: its uncertainty is larger by this much.
+# A single process may be an outlying one and nothing shows it: its error is this much larger.
 ALONE = 1.4
 
-# However plausible the spread seen before, the interval is no narrower than the t-interval of the
-# good processes at this confidence: for few of them a lower one, since one or two show nothing.
+# The interval is no narrower than the t-interval of the good processes at this confidence, which is
+# lower for few of them, since one or two show nothing.
 FLOOR_CONFIDENCE = {2: 0.80, 3: 0.95, 4: 0.98, 5: 0.99}
-# A case that is measured in two kinds of processes, as a bridge between others, may be slower in
-# one kind whatever the luck, with other libraries loaded next to it. No number of processes shows
-# it: so much (standard deviation) is allowed for in every comparison over a bridge.
-BRIDGE_APART = 0.01
-# Counting by likelihood leaves a little of every process out, which makes the interval wider than
+# The standard deviation allowed for in every comparison over a reference backend: measured in two
+# kinds of processes, it may be slower in one kind because of the libraries loaded next to it, and
+# no number of processes shows that.
+REFERENCE_ALLOWANCE = 0.01
+# Weighting by likelihood leaves a little of every process out, which makes the interval wider than
 # its confidence by this share; it fades where processes are many.
 TOO_WIDE = 0.08
 TOO_WIDE_UNTIL = 20
 
-# Six processes or more that came one after the other may have moved during the session: the
-# interval is no narrower than half of what the later ones differ from the earlier ones by, times
-# this. Chosen by simulation: where two sides shift by 6% half-way through a session, it
-# leaves 3% false verdicts of 39% with 20 processes, and takes 6% of the power at most. A t
-# distribution of one degree of freedom, for the two halves, would ask for 127.
+# Six or more processes in order may have shifted during the session: the interval is no narrower
+# than half of the difference between the later and the earlier ones, times this. By simulation:
+# where two sides shift by 6% half-way through a session, it leaves 3% false verdicts of 39% with 20
+# processes, and takes 6% of the power at most. A t distribution of one degree of freedom, for the
+# two halves, would ask for 127.
 SHIFT_REACH = 2.5
 # Values further from the middle than so many spreads count in that as if at this distance.
 SHIFT_CLIP = 3.0
@@ -94,11 +91,11 @@ class Estimates:
 
     @classmethod
     def of(cls, *numbers: float) -> Self:
-        """What is known of one case."""
+        """Return the distribution of one case."""
         return cls(*(np.array([number]) for number in numbers))
 
     def minus(self, base: Estimates) -> Estimates:
-        """Of the differences, by Welch with Satterthwaite's degrees of freedom."""
+        """Return the differences, by Welch with Satterthwaite's degrees of freedom."""
         own, others = self.errors**2, base.errors**2
         variance = own + others
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -108,14 +105,14 @@ class Estimates:
         return Estimates(self.middles - base.middles, np.sqrt(variance), degrees)
 
     def bounds(self, confidence: float = VERDICT_CONFIDENCE) -> tuple[FloatArray, FloatArray]:
-        """Of the interval of each."""
+        """Return the bounds of each interval."""
         from scipy import special
 
         half = special.stdtrit(self.degrees, (1 + confidence) / 2) * self.errors
         return self.middles - half, self.middles + half
 
     def p_slower(self, threshold: float = 0.0) -> FloatArray:
-        """One-sided p-values of "slower by at most ``threshold``" (0.05 is 5%), of log ratios.
+        """Return one-sided p-values of "slower by at most ``threshold``" (0.05 is 5%).
 
         Raises ValueError for a threshold of -1 or less.
         """
@@ -131,55 +128,55 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Means(Estimates):
-    """Over the processes of each case, and what that stands on.
+    """Means over the processes of each case.
 
     spreads: the standard deviation between the good processes; not a number for one process.
-    aside: how many processes were left out as bad, in parts of processes. plain: the arithmetic
-    mean of all processes. steady_errors: the errors if the processes did not move during the
-    session, which ``errors`` allow for where the processes are in order. shifts: how far the later
-    processes are from the earlier ones, 0 where no order is known.
+    excluded: how many processes were excluded as outlying, in parts of processes. plain: the
+    arithmetic mean of all processes. steady_errors: the errors without allowing for a shift during
+    the session. shifts: how far the later processes are from the earlier ones, 0 where no order is
+    known.
     """
 
     spreads: FloatArray
-    aside: FloatArray
+    excluded: FloatArray
     plain: FloatArray
     steady_errors: FloatArray
     shifts: FloatArray
 
     @classmethod
-    def where(cls, found: Estimates, spreads: FloatArray, aside: FloatArray) -> Means:
-        """Add to estimates what they stand on, with no order of processes."""
+    def where(cls, found: Estimates, spreads: FloatArray, excluded: FloatArray) -> Means:
+        """Return estimates with their spreads, without an order of processes."""
         middles, errors = found.middles, found.errors
         none = np.zeros_like(middles)
-        return cls(middles, errors, found.degrees, spreads, aside, middles, errors, none)
+        return cls(middles, errors, found.degrees, spreads, excluded, middles, errors, none)
 
     def with_own(self, errors: float | FloatArray) -> Means:
         """Add another standard error in quadrature."""
         both = (np.hypot(each, errors) for each in (self.errors, self.steady_errors))
         return replace(self, **dict(zip(("errors", "steady_errors"), both, strict=True)))
 
-    def over_bridge(self) -> Means:
-        """The same as one side of a comparison over a bridge, which may itself differ."""
-        return self.with_own(BRIDGE_APART / math.sqrt(2))
+    def over_reference(self) -> Means:
+        """Return the same as one side of a comparison over a reference, which may itself differ."""
+        return self.with_own(REFERENCE_ALLOWANCE / math.sqrt(2))
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The spread seen before; few: whether processes are too few to belie it."""
+    """The spread seen before; few: whether processes are too few to contradict it."""
 
     spread: FloatArray
     few: bool
 
     def wide(self, variance: FloatArray, squares: FloatArray) -> FloatArray:
-        """The variance of a bad process at each squared distance ``[cases, processes]``."""
-        usual = variance + (BAD_REACH * self.spread) ** 2
+        """Return the variance of an outlying process at each squared distance."""
+        usual = variance + (OUTLYING_REACH * self.spread) ** 2
         return np.maximum(usual[:, None], squares / FAR**2)
 
     def share(self, variance: FloatArray) -> FloatArray:
-        """The degrees that it keeps next to this variance of the processes."""
+        """Return the degrees of freedom that it keeps next to this variance of the processes."""
         ratio = variance / self.spread**2
         share = DEGREES * np.minimum(1.0, 1 / ratio)
-        # Exact equals keep a trace of it, so that nothing is divided by 0.
+        # Not 0 of exact equals, since it is divided by.
         fade = np.clip((QUIETER**2 * ratio) ** 2, 1e-12, 1.0)
         return share if self.few else share * fade
 
@@ -202,13 +199,13 @@ def process_means(
     model = _Model(spread if few else np.full(cases, ENOUGH_SPREAD), few)
     separate, centre = _around_median(logs)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        some_bad, all_good = _some_bad(separate, model), _all_good(separate, model)
-        # Not a number where every process is beyond what even a bad one reaches: then none is bad.
-        first = some_bad.likelihood >= all_good.likelihood
+        some_outlying, all_good = _some_outlying(separate, model), _all_good(separate, model)
+        # Not a number where every process is beyond the reach of outlying ones: then none is one.
+        first = some_outlying.likelihood >= all_good.likelihood
         likelier = _Fit(
             *(
                 np.where(first[:, None] if one.ndim == 2 else first, one, other)
-                for one, other in zip(some_bad, all_good, strict=True)
+                for one, other in zip(some_outlying, all_good, strict=True)
             )
         )
         means = _with_errors(separate, centre, likelier, model)
@@ -221,8 +218,8 @@ def process_means(
 def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray) -> Means:
     """Widen the intervals of processes whose later half differs from the earlier half.
 
-    Half of that difference has the mean's own standard error where nothing moved. A step in the
-    middle shows in it fully, a trend to nine tenths.
+    Half of that difference has the mean's own standard error where nothing shifted. It shows a step
+    in the middle fully, a trend to nine tenths.
     """
     from scipy import special
 
@@ -243,8 +240,8 @@ def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray
 
 
 def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Each case's values less their median, and these medians."""
-    # In order, so that the order in which they came changes not even the last digit.
+    """Return each case's values less their median, and these medians."""
+    # Sorted, so that the result does not depend on their order, not even in the last digit.
     ordered = np.sort(values, axis=1)
     centre = _median(ordered)
     return ordered - centre[:, None], centre
@@ -259,8 +256,8 @@ class _Fit(NamedTuple):
     likelihood: FloatArray
 
 
-def _some_bad(separate: FloatArray, model: _Model) -> _Fit:
-    # From the median and the inner half's spread, so that a few bad ones cannot lead astray.
+def _some_outlying(separate: FloatArray, model: _Model) -> _Fit:
+    # It starts from the median and the spread of the inner half, which outliers hardly change.
     count = separate.shape[1]
     middle = np.zeros(len(separate))
     inner = 1.4826 * _median(np.sort(np.abs(separate), axis=1))  # the sd of a normal distribution
@@ -271,7 +268,7 @@ def _some_bad(separate: FloatArray, model: _Model) -> _Fit:
         wide = model.wide(variance, squares)
         # How likely each process is to be good, from its squared distance to the middle.
         narrow = variance[:, None]
-        odds = BAD_SHARE / (1 - BAD_SHARE) * np.sqrt(narrow / wide)
+        odds = OUTLYING_SHARE / (1 - OUTLYING_SHARE) * np.sqrt(narrow / wide)
         good = 1 / (1 + odds * np.exp(squares * (1 / narrow - 1 / wide) / 2))
         weights = good / variance[:, None] + (1 - good) / wide
         middle = np.sum(weights * separate, axis=1) / np.sum(weights, axis=1)
@@ -279,8 +276,9 @@ def _some_bad(separate: FloatArray, model: _Model) -> _Fit:
         variance = _drawn(np.sum(squares, axis=1), np.sum(good, axis=1), model)[0]
     squares = (separate - middle[:, None]) ** 2
     wide = model.wide(variance, squares)
-    near = (1 - BAD_SHARE) * np.exp(-squares / variance[:, None] / 2) / np.sqrt(variance)[:, None]
-    far = BAD_SHARE * np.exp(-squares / wide / 2) / np.sqrt(wide)
+    deviation = np.sqrt(variance)[:, None]
+    near = (1 - OUTLYING_SHARE) * np.exp(-squares / variance[:, None] / 2) / deviation
+    far = OUTLYING_SHARE * np.exp(-squares / wide / 2) / np.sqrt(wide)
     return _Fit(middle, variance, good, np.sum(np.log(near + far), axis=1))
 
 
@@ -313,7 +311,7 @@ def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _
     if count < ENOUGH_PROCESSES:
         errors = np.maximum(errors, least)
     else:
-        # It then is the plain t-interval, with its own tails, which stricter levels look into.
+        # Then it is the plain t-interval with its own tails, which stricter levels depend on.
         floored = least > errors
         errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
     means = Means.where(Estimates(centre + found.middle, errors, degrees), own, count - kept)
@@ -321,7 +319,7 @@ def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _
 
 
 def _drawn(squares: FloatArray, kept: FloatArray, model: _Model) -> tuple[FloatArray, FloatArray]:
-    """The variance, drawn towards the model's, and its degrees of freedom.
+    """Return the variance, drawn towards the model's, and its degrees of freedom.
 
     squares: the sum of squares of the good processes; kept: how many they are.
     """
@@ -342,10 +340,10 @@ CASE_CONFIDENCE = 0.95
 UNPAIRED_ALLOWANCE = 0.29
 
 # A case's time over 2 to 5 processes: their spread is taken to be at least the smallest that was
-# seen, since a few processes agree by chance far more often than a machine is that steady, and the
-# interval to be no wider than the largest that was seen asks for: Student's t of two processes
-# (12.7) would make it say nothing. Two limits may fail where one does: with 99% for the second,
-# both together cover in 94.5% at that largest spread, and in 95% below it.
+# seen, since few processes often agree by chance, and the interval to be no wider than the largest
+# spread that was seen requires, since Student's t of two processes (12.7) would make it useless.
+# With 99% for the second limit both together cover in 94.5% at that largest spread, and in 95%
+# below it.
 LEAST_SPREAD = 0.03
 MOST_SPREAD = UNPAIRED_ALLOWANCE
 CAP_CONFIDENCE = 0.99
@@ -353,9 +351,9 @@ CAP_CONFIDENCE = 0.99
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a number is not to be trusted, or a verdict not firmer, for ``render`` to say.
+    """Why a number is unreliable, or what it is based on; ``render`` makes a sentence of it.
 
-    code: what kind of reason. values: the numbers and names that a sentence about it needs.
+    values: the numbers and names that the sentence needs.
     """
 
     code: str
@@ -363,7 +361,7 @@ class Reason:
 
 
 class ReasonedError(InputError):
-    """What was requested cannot be; commands show what ``render`` says of the reason."""
+    """Raised with a reason where a request cannot be answered."""
 
     def __init__(self, code: str, **values: object) -> None:
         super().__init__(f"{code}: {values}")
@@ -372,10 +370,10 @@ class ReasonedError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value between its bounds, and the confidence that these have.
+    """A value between its bounds, and their confidence.
 
-    It is below what was requested where so few samples cannot give it: the whole range of n samples
-    covers the median with 1 - 2/2**n.
+    The confidence is below the requested one where too few samples cannot reach it: the range of n
+    samples covers the median with 1 - 2/2**n.
     """
 
     low: float
@@ -393,11 +391,10 @@ class Interval:
 class CaseInterval(Interval):
     """A value over processes.
 
-    basis: what the bounds stand on, for ``render``. allowance: the spread between processes (or
-    nodes) that was assumed in them, None where none was. nodes: on how many machines of one kind it
-    was measured, 0 where they are not distinguished, as where there is one; then between and within
-    are how far these and the processes of one of them spread (standard deviations of logs), as far
-    as that can be reported.
+    basis: what the bounds are based on. allowance: the spread between processes (or nodes) that was
+    assumed, None where none was. nodes: the number of machines of one kind, 0 where they are not
+    distinguished; between, within: how far nodes and the processes of a node spread (standard
+    deviations of logs), None where that is not known.
     """
 
     processes: int
@@ -412,12 +409,12 @@ class CaseInterval(Interval):
 
 
 def speed(time_ratio: float) -> float:
-    """How many times as fast: a ratio of times upside down, so that above 1 is faster."""
+    """Return the inverse of a ratio of times, so that above 1 is faster."""
     return 1 / time_ratio if time_ratio else math.inf
 
 
 def median_interval(samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE) -> Interval:
-    """The median of ``samples [n]`` with the nonparametric interval of order statistics.
+    """Return the median of ``samples [n]`` with the nonparametric interval of order statistics.
 
     The bounds are the k-th smallest and k-th largest sample, k as large as the exact binomial
     distribution allows, so the interval covers the median at least as often as requested whatever
@@ -434,7 +431,7 @@ def median_interval(samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE)
 def median_intervals(
     values: FloatArray, offsets: IntArray, confidence: float = CASE_CONFIDENCE
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """``median_interval`` of many cases at once: low, mid, high and confidence, each ``[cases]``.
+    """Return low, mid, high and confidence, ``[cases]`` each, of many cases at once.
 
     values ``[total]``: the samples of any sign, one case after the other; offsets ``[cases + 1]``:
     where each case begins, and the end.
@@ -447,7 +444,7 @@ def median_intervals(
     if not np.all(np.isfinite(values)):
         raise ValueError("sample not finite")
     if np.all(sizes == sizes[0]):
-        # Alike in size, as most are: sorted as rows of one table, which is many times as fast.
+        # Sorting the rows of one table is many times as fast.
         ordered = np.sort(values.reshape(sizes.size, -1), axis=1).ravel()
     else:
         segment = np.repeat(np.arange(sizes.size), sizes)
@@ -550,12 +547,12 @@ def time_bounds(
 
 
 OF_MEDIANS, OF_ITS_SAMPLES, OF_ITS_CALLS = "of_medians", "of_its_samples", "of_its_calls"
-"""Codes of what a time's interval stands on: several processes, or one."""
+"""Codes of what the interval of a time is based on: several processes, or one."""
 
 
 @functools.cache
 def _case_basis(count: int) -> tuple[int, float | None, Reason]:
-    """What a case's interval stands on: processes, allowance, and the same for ``render``."""
+    """Return the number of processes, the allowance, and the reason with both."""
     if count == 1:
         return count, None, Reason(OF_ITS_SAMPLES)
     allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
@@ -564,20 +561,17 @@ def _case_basis(count: int) -> tuple[int, float | None, Reason]:
 
 # Nodes, machines of one kind
 
-# The model: log(time) = case + node + process, each node and each process with an effect of its
-# own. A node's processes share its luck, so they say less than as many processes on as many
-# machines, and the unit is the node. Each node is one number, the mean over its processes; the
-# nodes count alike, however many processes each has, and the interval is a t-interval over them.
-# Where nodes are not known equally well, that covers at least as often as it claims (Ibragimov and
-# Müller, *t-Statistic Based Correlation and Heterogeneity Robust Inference*, 2010); no node is left
-# out of it. Two to five nodes hardly show how far they spread, so that is drawn towards an
-# allowance.
+# The model: log(time) = case + node + process, with an effect of each node and of each process. The
+# processes of a node are not independent, so the unit is the node: one number, the mean over its
+# processes. Nodes have equal weights, however many processes each has, and the interval is a
+# t-interval over them. Where nodes are not known equally well, it covers at least as often as it
+# claims (Ibragimov and Müller, *t-Statistic Based Correlation and Heterogeneity Robust Inference*,
+# 2010). No node is excluded. The spread of two to five nodes is drawn towards an allowance.
 
 RATIO_ALLOWANCE = 0.03
-"""The spread between nodes of a *ratio* of two backends that stands in for what fewer than 6 nodes
-cannot show. What makes a node slow slows both; how far their ratio moves has not been measured on
-many machines, so that is a choice: the simulated rates of ``docs/verdicts.md`` hold up to a spread
-of 10%."""
+"""The spread between nodes of a *ratio* of two backends that is assumed with fewer than 6 nodes. It
+has not been measured on many machines, so it is a choice: the simulated rates of
+``docs/verdicts.md`` hold up to a spread of 10%."""
 
 TIME_ALLOWANCE = 0.10
 """The same of *times*, where two backends share no node. GPUs of one model in one data centre were
@@ -585,21 +579,20 @@ seen to differ by 8% on average (Sinha et al., *Not All GPUs Are Created Equal*,
 
 
 def means_over_nodes(each: Estimates, allowance: float) -> Means:
-    """The mean over the nodes of each case, from what each node says, ``[cases, nodes]``.
+    """Return the mean over the nodes of each case, from the estimates of nodes ``[cases, nodes]``.
 
-    ``spreads`` of what comes back is the standard deviation of the nodes' means, not a number for
-    one node.
+    ``spreads`` is the standard deviation of the nodes' means, not a number for one node.
     """
     cases, count = each.middles.shape
     if count > 1:
         own = np.sqrt(np.mean(np.sort(each.errors, axis=1) ** 2, axis=1))
-        # Each counts alike, and none is taken for bad. However many they are, their spread is drawn
-        # towards the allowance; from 6 on that is never narrower than the plain t-interval.
+        # However many nodes there are, their spread is drawn towards the allowance; from 6 on the
+        # interval is never narrower than the plain t-interval.
         model = _Model(np.hypot(allowance, own), count < ENOUGH_PROCESSES)
         separate, centre = _around_median(each.middles)
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
             return _with_errors(separate, centre, _all_good(separate, model), model)
-    # What one node says of others: no more than one process does.
+    # One node says no more of other nodes than one process of other processes.
     nothing = np.zeros(cases)
     others = Estimates(nothing, np.full(cases, ALONE * allowance), np.full(cases, DEGREES))
     alone = Estimates(each.middles[:, 0], each.errors[:, 0], each.degrees[:, 0]).minus(others)
@@ -607,7 +600,7 @@ def means_over_nodes(each: Estimates, allowance: float) -> Means:
 
 
 def spread_between(means: FloatArray, own: float | None) -> float | None:
-    """How far nodes spread beyond what their processes explain; None where it cannot be determined.
+    """Return how far nodes spread beyond what their processes explain; None if that is not known.
 
     means ``[nodes]`` of logs. own: the mean variance of these that comes from the processes. The
     unweighted sum of squares of unbalanced groups (Thomas and Hultquist 1978); not below 0.
@@ -618,14 +611,14 @@ def spread_between(means: FloatArray, own: float | None) -> float | None:
 
 
 def pooled_spread(spreads: Sequence[float | None], counts: Sequence[int]) -> float | None:
-    """Of one node, from the spreads and numbers of the processes of each; None if none has two."""
+    """Return the spread within nodes, from those of their processes; None if none has two."""
     known = [(n - 1, s) for s, n in zip(spreads, counts, strict=True) if s is not None and n > 1]
     free = sum(degrees for degrees, _ in known)
     return math.sqrt(sum(degrees * s**2 for degrees, s in known) / free) if free else None
 
 
 OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
-"""Codes of what a time's interval over nodes stands on."""
+"""Codes of what the interval of a time over nodes is based on."""
 
 
 def _over_nodes(
@@ -644,7 +637,7 @@ def _over_nodes(
     medians = np.array([np.median(each) for each in nodes])
     share = float(np.mean([1 / size for size in sizes]))
     own = None if within is None else within**2 * share
-    # Where no node has two processes, none shows how far they spread: as far as any did.
+    # Where no node has two processes, their spread is taken to be the largest that was seen.
     widest = math.sqrt(TIME_ALLOWANCE**2 + (MOST_SPREAD**2 * share if own is None else own))
     low, middle, high, covered = time_bounds(medians[None], widest, confidence)
     allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
@@ -664,7 +657,7 @@ def _over_nodes(
 
 
 def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, FloatArray]:
-    """The rank k of the interval from the k-th smallest to the k-th largest, and its confidence.
+    """Return the rank k of the interval from k-th smallest to k-th largest, and its confidence.
 
     The largest k with ``1 - 2 P(Binomial(n, 1/2) <= k - 1)`` at least ``confidence``, found by
     bisection; 1 (the extremes) where even that is less.
@@ -687,12 +680,12 @@ def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, Flo
 
 
 def boundaries(sizes: IntArray) -> IntArray:
-    """Where each segment of these sizes begins, and the end."""
+    """Return where each segment of these sizes begins, and the end."""
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
-    """Times as an array; raises ValueError, naming them, unless all are above 0 and finite."""
+    """Return times as an array; raise ValueError unless all are above 0 and finite."""
     try:
         values = np.asarray(samples, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -701,7 +694,7 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
         raise ValueError(f"{name}: shape {values.shape}")
     if values.size == 0:
         raise ValueError(f"{name}: empty")
-    # Not a number is neither above 0 nor below infinity; what is wrong is looked for only then.
+    # The comparisons are false for not a number.
     if not (values.min() > 0 and values.max() < math.inf):
         good = np.isfinite(values) & (values > 0)
         index = int(np.argmin(good))
@@ -709,35 +702,33 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
     return values
 
 
-# Whether samples have come to rest
+# Steady states and percentiles of samples
 
 
 WARMUP_BLOCKS = 6
-"""Blocks that the steady state is looked for in, during warm-up: two halves of three, which differ
-by chance in one of ten cases, and one more round settles it."""
+"""Blocks in which a steady state is looked for during warm-up: two halves of three, which differ by
+chance in one of ten cases, and then one more round settles it."""
 
 DRIFT = 0.05
-"""Two halves of the samples that differ by less count as one: a drift that would not change an
-answer is not worth refusing one for."""
+"""Two halves of the samples that differ by less are equal: such a drift changes no answer."""
 
 FEWEST_SAMPLES = 6
-"""Under 6 the median has no 95% interval: all samples lie on one side of it in 2 * 0.5**5 = 6% of
-cases."""
+"""Fewer have no 95% interval of the median: all 5 lie on one side of it in 2 * 0.5**5 = 6%."""
 
 
 def relative_half_width(samples: Sequence[float]) -> float:
-    """How far the median's 95% interval reaches, relative to it; infinite if there is none."""
+    """Return the relative half width of the median's 95% interval; infinite if there is none."""
     if len(samples) < FEWEST_SAMPLES:
         return math.inf
     return median_interval(samples).half_width
 
 
 def halves_agree(samples: Sequence[float]) -> bool | None:
-    """Whether the earlier and the later half of ``samples`` are of one speed.
+    """Return whether the earlier and the later half of ``samples`` have the same speed.
 
-    They are if their medians differ by less than ``DRIFT``, or by no more than their noise: the
-    medians' 95% intervals overlap (of the whole ranges, where a half is too short for an interval).
-    None if there are fewer than ``WARMUP_BLOCKS`` samples.
+    They do if their medians differ by less than ``DRIFT`` or the medians' 95% intervals overlap (or
+    the ranges, where a half is too short for an interval). None with fewer than ``WARMUP_BLOCKS``
+    samples.
     """
     if len(samples) < WARMUP_BLOCKS:
         return None
@@ -748,20 +739,17 @@ def halves_agree(samples: Sequence[float]) -> bool | None:
     return first.low <= second.high and second.low <= first.high
 
 
-# How far single blocks of steps stray: what a service that answers within a limit reckons with
-
-
 PERCENTILES = (5, 25, 75, 95)
 
 FEWEST_BEYOND = 5
-"""Samples that are expected beyond a percentile for it to be said, so 100 of them for the 5th and
-the 95th and 20 for the 25th and the 75th: of fewer it is hardly more than the most extreme one."""
+"""Samples expected beyond a percentile that is reported: 100 samples are needed for the 5th and the
+95th, 20 for the 25th and the 75th. With fewer it is hardly more than the most extreme one."""
 
 
 def percentiles(samples: Sequence[FloatArray]) -> dict[int, float]:
-    """Those of ``PERCENTILES`` that these samples can say, of all processes' ``[n]`` together.
+    """Return those of ``PERCENTILES`` that all processes' samples ``[n]`` together can show.
 
-    Between two samples it is interpolated linearly (Hyndman and Fan 1996, definition 7, NumPy's).
+    They are interpolated linearly (Hyndman and Fan 1996, definition 7, NumPy's).
     """
     if not samples:
         return {}

@@ -422,7 +422,7 @@ def _samples(
         return one, other
     if new.case.group != base.case.group:
         # Rounds of different groups are numbered alike but were not taken in turn.
-        return [run.out_of_turn for run in new.runs], [run.out_of_turn for run in base.runs]
+        return [run.without_rounds for run in new.runs], [run.without_rounds for run in base.runs]
     return new.runs, base.runs
 
 

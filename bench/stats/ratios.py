@@ -1,14 +1,14 @@
-"""From the samples of processes to ratios of times with their verdicts.
+"""Compute ratios of times with their verdicts from the samples of processes.
 
-What each process says of a ratio, from samples of the same round; what is paired with what; and the
-t distribution of all processes, nodes or cases together. The unit of replication is the run (one
-process), because samples of one process agree with one another far better than the medians of fresh
-processes do; where runs name their nodes (machines of one kind), it is the node.
+Pairs the samples of each process, and combines processes, nodes or cases into one t distribution.
+The unit of replication is the run (one process), since samples of one process are far more alike
+than the medians of fresh processes; where runs name their nodes (machines of one kind), it is the
+node.
 
-A reference case ("bridge") is a third one in the processes of both sides of a comparison. It is
-taken to be as fast next to the one as next to the other, up to ``BRIDGE_APART``, and its own times
-over all of its cases can say that it is not. Then every ratio over it may be off by as much, to
-either side: the half width of its interval grows by that difference.
+A reference is a third case in the processes of both sides of a comparison. It is taken to be as
+fast next to either side, up to ``REFERENCE_ALLOWANCE``. Where its own times over all of its cases
+differ between the two kinds of processes, every ratio over it may be off by as much, and the half
+width of its interval grows by that difference.
 """
 
 from __future__ import annotations
@@ -60,14 +60,13 @@ from bench.stats.intervals import (
     spread_between,
 )
 
-UNEVEN, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
-    *("uneven", "of_processes_means", "of_cases", "of_cases_together"),
+HETEROGENEOUS, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
+    *("heterogeneous", "of_processes_means", "of_cases", "of_cases_together"),
 )
-"""Codes of what a mean over cases, or a comparison over an uneven bridge, stands on."""
+"""Codes of what a mean over cases, or a comparison over a heterogeneous reference, is based on."""
 
-# The largest spreads between processes that were seen on two shared CPU cores: of the ratio of two
-# sides that were measured one after the other, and of the medians of a case. They stand in for the
-# spread of *times* where processes are too few to show it.
+# The largest spread of a ratio of two sides measured one after the other that was seen on two
+# shared CPU cores. It is assumed of *times* where there are too few processes.
 SEQUENTIAL_ALLOWANCE = 0.15
 
 # Samples that are judged in one go: some 100 MB of arrays.
@@ -80,13 +79,12 @@ class RunSamples:
 
     run: the process's id; samples of both sides with the same id share that process.
     samples ``[n]`` in seconds per step.
-    rounds ``[n]``: the alternating round of each sample, or None where the case was not measured
-        in turn with the other one (numbers from different groups of cases mean nothing together).
-    adjacent: whether ``run`` names two processes, one right after the other, each of which measured
-        one side.
-    node: the machine, where several of one kind measured and are to be distinguished, else empty.
+    rounds ``[n]``: the alternating round of each sample, or None where the two cases were not
+        interleaved (rounds of different groups of cases are unrelated).
+    adjacent: whether ``run`` names two adjacent processes, each of which measured one side.
+    node: the machine, where several of one kind are distinguished, else empty.
     started: when the process started, in seconds since any moment; None if that is not known. The
-        order of processes is judged where it is known of all of them.
+        order of processes counts where it is known of all of them.
 
     Raises ValueError for samples that are not finite and positive, or rounds of another length.
     """
@@ -107,28 +105,28 @@ class RunSamples:
 
     @classmethod
     def of(cls, item: Measurement, node: str = "") -> RunSamples:
-        """The samples of a measurement."""
+        """Return the samples of a measurement."""
         started = item.run.started.timestamp()
         return cls(item.run.id, item.samples, item.rounds, node=node, started=started)
 
     @property
-    def out_of_turn(self) -> RunSamples:
-        """The same next to a case that was not measured in turn with it: rounds mean nothing."""
+    def without_rounds(self) -> RunSamples:
+        """The same samples, for a case that was not interleaved with the other one."""
         return RunSamples(self.run, self.samples, node=self.node, started=self.started)
 
 
 _Side: TypeAlias = Sequence[RunSamples]
 Sides: TypeAlias = tuple[_Side, _Side] | tuple[_Side, _Side, _Side]
-"""The runs of a new case, of a base and, perhaps, of a bridge."""
+"""The runs of a new case, of a base and, perhaps, of a reference."""
 
 
-# What processes say
+# Processes
 
 
 def paired_logs(
     new: Sequence[RunSamples], base: Sequence[RunSamples]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of each pair of runs: log medians over the shared rounds, and their difference's error.
+    """Return the log medians of pairs of runs over shared rounds, and their differences' errors.
 
     All three ``[pairs]`` are not a number where no round is shared.
     """
@@ -163,12 +161,11 @@ def paired_logs(
 
 
 def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> FloatArray:
-    """The standard error of the median of each process's logs, without a normal assumption.
+    """Return the standard error of the median of each process's logs, whatever their distribution.
 
-    low, high, coverage: of the order-statistics interval of the logs. It is the half width over
-    the normal quantile of the confidence that the interval really has: stragglers widen it only
-    where they reach the middle. A single sample shows nothing of its own spread (its coverage is
-    0); the widest allowance stands in.
+    low, high, coverage: of the order-statistics interval of the logs. The error is its half width
+    over the normal quantile of its confidence. A single sample has coverage 0 and the widest
+    allowance.
     """
     from scipy import special
 
@@ -178,7 +175,7 @@ def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> Float
 
 
 def _log_medians(runs: Sequence[RunSamples]) -> tuple[FloatArray, FloatArray]:
-    """The log of the median of each process's samples, and its standard error."""
+    """Return the log of the median of each process's samples, and its standard error."""
     arrays = [run.samples for run in runs]
     offsets = boundaries(np.array([values.size for values in arrays]))
     low, mid, high, coverage = median_intervals(np.concatenate(arrays), offsets)
@@ -190,8 +187,8 @@ class Units:
     """The log medians of the processes of many comparisons or sides, one after the other.
 
     runs: the processes' ids; logs ``[units]``; errors ``[units]``: each one's own standard error;
-    offsets ``[comparisons + 1]``; in_order ``[comparisons]``: whether the processes of each stand
-    in the order in which they started.
+    offsets ``[comparisons + 1]``; in_order ``[comparisons]``: whether the processes of each are in
+    the order in which they started.
     """
 
     runs: list[str]
@@ -202,7 +199,7 @@ class Units:
 
     @classmethod
     def of(cls, sides: Sequence[_Side], logs: FloatArray, errors: FloatArray) -> Units:
-        """The log medians, or log ratios, of the processes of these sides."""
+        """Return the log medians, or log ratios, of the processes of these sides."""
         in_order = [all(run.started is not None for run in side) for side in sides]
         offsets = boundaries(np.array([len(side) for side in sides]))
         runs = [run.run for side in sides for run in side]
@@ -210,11 +207,11 @@ class Units:
 
     @classmethod
     def medians(cls, sides: Sequence[_Side]) -> Units:
-        """The log medians of the processes of each side."""
+        """Return the log medians of the processes of each side."""
         return cls.of(sides, *_log_medians([run for side in sides for run in side]))
 
     def means(self, allowance: float | FloatArray) -> Means:
-        """Over the processes of each comparison or side; with their own uncertainty, if few."""
+        """Return the means over the processes of each; with these processes' own errors, if few."""
         counts = np.diff(self.offsets)
         allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
         found = np.empty((8, counts.size))
@@ -224,12 +221,11 @@ class Units:
             of = process_means(logs, allowances[here], self.in_order[here])
             found[:, here] = [getattr(of, each.name) for each in fields(Means)]
         few = counts < ENOUGH_PROCESSES
-        # The standard error of the mean of the processes of each, from their own.
         mean = np.sqrt(np.add.reduceat(self.errors**2, self.offsets[:-1])) / counts
         return Means(*found).with_own(np.where(few, mean, 0.0))
 
     def by_run(self) -> list[dict[str, float]]:
-        """The logs of each comparison or side by run."""
+        """Return the logs of each comparison or side by run."""
         values, ends = self.logs.tolist(), self.offsets.tolist()
         return [
             dict(zip(self.runs[start:end], values[start:end], strict=True))
@@ -240,15 +236,14 @@ class Units:
 def _ratios(
     new: Sequence[Sequence[RunSamples]], base: Sequence[Sequence[RunSamples]]
 ) -> tuple[Units, list[Units], BoolArray]:
-    """The processes' log ratios, the log medians they are made of, and which took turns.
+    """Return the processes' log ratios, their log medians, and which comparisons are interleaved.
 
-    Of sides that are of the same runs, in the same order, ``[comparisons][processes]``. A
-    comparison is of alternating blocks if all of its processes measured in turn.
+    new, base: of the same runs, in the same order, ``[comparisons][processes]``.
     """
     counts = np.array([len(each) for each in new])
     news, bases = ([run for each in side for run in each] for side in (new, base))
     log_new, log_base, errors = paired_logs(news, bases)
-    # One process without a shared round, and the comparison is not of alternating blocks.
+    # A comparison is interleaved if all of its processes have shared rounds.
     alternating = np.logical_and.reduceat(np.isfinite(log_new), boundaries(counts)[:-1])
     rest = np.flatnonzero(np.repeat(~alternating, counts))
     if rest.size:
@@ -264,18 +259,17 @@ def _ratios(
 
 @dataclass(frozen=True)
 class LogRatios(Estimates):
-    """Log ratios, and why each is not firmer: the reason of a verdict that was taken back."""
+    """Log ratios, and why each is UNCLEAR where it would have another verdict."""
 
     reasons: Sequence[tuple[Reason, ...]]
 
 
 def difference(new: Means, base: Means | None = None) -> LogRatios:
-    """Return the log ratios of paired means, or of two sides, as wide as their processes ask for.
+    """Return the log ratios of paired means, or of two sides.
 
-    Where processes moved during the session, their means allow for it. Where outlying processes are
-    left out and the arithmetic mean of all has the other sign, the interval reaches as far beyond 0
-    as that mean, or as the middle on its own side, whichever is nearer: no verdict rests on what
-    was left out alone.
+    Means allow for shifts during the session. Where the arithmetic mean of all processes, outlying
+    ones too, has the other sign, the interval reaches as far beyond 0 as that mean, or as the
+    middle on its own side, whichever is nearer: excluded processes alone make no verdict.
     """
     found: Estimates = new if base is None else new.minus(base)
     steady = replace(new, errors=new.steady_errors)
@@ -309,10 +303,10 @@ def judged(
     logs: Sequence[Units] = (),
     parts: Sequence[Means] = (),
 ) -> list[Comparison]:
-    """Of each log ratio the interval and the verdict, on its basis.
+    """Return the comparison of each log ratio, with its interval and verdict.
 
-    logs: of the processes of both sides. parts: what the sides' means stand on, if it is to be
-    reported: how far the good processes spread, and how many were left out.
+    logs: of the processes of both sides. parts: the sides' means, if spreads and excluded processes
+    are to be reported.
     """
     count, (lows, highs) = found.middles.size, found.bounds()
     with np.errstate(over="ignore", under="ignore"):
@@ -323,7 +317,9 @@ def judged(
     # A side of one process has no spread (not a number), and then neither has the comparison.
     none = np.full(count, math.nan)
     spreads = (np.max([each.spreads for each in parts], axis=0) if parts else none).tolist()
-    aside = (np.sum([each.aside for each in parts], axis=0) if parts else np.zeros(count)).tolist()
+    excluded = (
+        np.sum([each.excluded for each in parts], axis=0) if parts else np.zeros(count)
+    ).tolist()
     in_order = logs[0].in_order.tolist() if logs else [False] * count
     reasons = found.reasons if isinstance(found, LogRatios) else [()] * count
     return [
@@ -337,7 +333,7 @@ def judged(
             new[at],
             base[at],
             None if math.isnan(spreads[at]) else spreads[at],
-            aside[at],
+            excluded[at],
             in_order[at],
             reasons[at],
         )
@@ -351,20 +347,19 @@ def judged(
 
 
 def compare(*sides: Sequence[RunSamples]) -> Comparison:
-    """The ratio ``time_new / time_base`` of two cases, with its 99.5% interval and its verdict.
+    """Return the ratio ``time_new / time_base`` of two cases, with its 99.5% interval and verdict.
 
     If the sides share runs, only those count, and the unit is a run's log ratio of medians: over
     the shared alternating rounds (``ALTERNATING``), or of all samples where rounds are not given
-    or not shared (``SEQUENTIAL``). Else the units are each side's log medians (``UNPAIRED``); with
-    a third case, the bridge, that shares runs with each, they are each side's log ratios to it
-    (``BRIDGED``): what a process's luck does to both of its cases is no part of these.
+    or not shared (``SEQUENTIAL``). Else the units are each side's log medians (``UNPAIRED``), or,
+    with a third case, the reference, that shares runs with each, each side's log ratios to it
+    (``BRIDGED``), in which the noise of a process cancels.
 
-    The interval is a t-interval over the processes in which bad ones count for little (see
+    The interval is a t-interval over the processes in which outlying ones have little weight (see
     ``process_means``), or Welch's of two such sides (Welch 1947). With fewer than 6 processes (on a
-    side) an allowance for this pairing stands in for what they cannot show, and each process's own
-    uncertainty is added in quadrature; one process gets a verdict only beyond what one can be off
-    by. Where runs name their nodes all this is of each node that has both sides, and the interval
-    is over the nodes (``means_over_nodes``); without such a node it is of the sides' times.
+    side) an allowance for this pairing is assumed, and each process's own error is added in
+    quadrature. Where runs name their nodes, nodes that have both sides are compared, and the
+    interval is over them (``means_over_nodes``); without such a node it is of the sides' times.
 
     Raises ValueError where a side is empty or has one run twice.
     """
@@ -372,13 +367,13 @@ def compare(*sides: Sequence[RunSamples]) -> Comparison:
 
 
 def compare_all(pairs: Sequence[Sides]) -> list[Comparison]:
-    """``compare`` of many pairs of cases at once, each ``(new, base)`` or with a bridge after it.
+    """Compare many pairs of cases at once, each ``(new, base)`` or ``(new, base, reference)``.
 
-    Raises ValueError as it does.
+    Raises ValueError as ``compare`` does.
     """
     found: list[Comparison] = []
     start = size = 0
-    # A part at a time, so that the arrays of a large store do not stand in memory all at once.
+    # A part at a time, so that the arrays of a large store are not in memory all at once.
     for index, sides in enumerate(pairs, start=1):
         size += sum(run.samples.size for side in sides for run in side)
         if size > _MOST_AT_ONCE or index == len(pairs):
@@ -394,11 +389,11 @@ def compare_all(pairs: Sequence[Sides]) -> list[Comparison]:
 
 
 def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
-    """The comparisons of pairs of cases of one machine; all of a kind at once."""
+    """Compare pairs of cases of one machine; all of a kind at once."""
     kinds: dict[Pairing, dict[int, tuple[list[RunSamples], ...]]] = {}
-    for index, (new, base, *bridge) in enumerate(pairs):
+    for index, (new, base, *reference) in enumerate(pairs):
         sides = _by_run("new", new), _by_run("base", base)
-        thirds = [{run.run: run for run in third} for third in bridge]
+        thirds = [{run.run: run for run in third} for third in reference]
         over = [_shared(side, third) for third in thirds for side in sides]
         if both := _shared(*sides):
             kinds.setdefault(Pairing.ALTERNATING, {})[index] = both
@@ -429,7 +424,7 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
             ]
         parts = [side.means(np.array([each.allowance for each in pairings])) for side in units]
         if pairing is Pairing.BRIDGED:
-            parts = [each.over_bridge() for each in parts]
+            parts = [each.over_reference() for each in parts]
         counts = zip(*([len(runs) for runs in column] for column in counted), strict=True)
         bases = [basis_of(each, *of) for each, of in zip(pairings, counts, strict=True)]
         found.update(zip(cases, judged(difference(*parts), bases, logs, parts), strict=True))
@@ -439,7 +434,7 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
 def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
     """Return the runs of a side by their ids, in the order in which they started, if known.
 
-    Raises ValueError for none, and for one that is twice.
+    Raises ValueError without a run, and for one that is twice.
     """
     if len(runs) == 0:
         raise ValueError(f"{name}: no run")
@@ -454,7 +449,7 @@ def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
 def _shared(
     one: Mapping[str, RunSamples], other: Mapping[str, RunSamples]
 ) -> tuple[list[RunSamples], list[RunSamples]] | tuple[()]:
-    """The runs that two cases share, of each; nothing if there are none."""
+    """Return the runs that two cases share, of each; nothing if there are none."""
     runs = [run for run in one if run in other]
     return ([one[run] for run in runs], [other[run] for run in runs]) if runs else ()
 
@@ -463,12 +458,14 @@ def _shared(
 
 
 def _compare_nodes(pairs: Sequence[Sides]) -> list[Comparison]:
-    """The comparisons of pairs of cases whose runs all name their nodes."""
+    """Compare pairs of cases whose runs all name their nodes."""
     shared: list[dict[str, Sides]] = []
     for sides in pairs:
-        new, base, *bridge = [grouped(side, lambda run: run.node) for side in sides]
+        new, base, *reference = [grouped(side, lambda run: run.node) for side in sides]
         both = [node for node in new if node in base]
-        on_nodes = [[new[n], base[n], *(third[n] for third in bridge if n in third)] for n in both]
+        on_nodes = [
+            [new[n], base[n], *(third[n] for third in reference if n in third)] for n in both
+        ]
         shared.append({node: cast("Sides", on) for node, on in zip(both, on_nodes, strict=True)})
     found = iter(_compare_processes([sides for nodes in shared for sides in nodes.values()]))
     by_node = [{node: next(found) for node in nodes} for nodes in shared]
@@ -480,7 +477,7 @@ def _compare_nodes(pairs: Sequence[Sides]) -> list[Comparison]:
 
 
 def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
-    """The comparison over the nodes of each case, from that of each node; one node or more each."""
+    """Return the comparison over the nodes of each case, from that of each node."""
     found: dict[int, Comparison] = {}
     for count in {len(nodes) for nodes in cases}:
         here = [index for index, nodes in enumerate(cases) if len(nodes) == count]
@@ -489,7 +486,6 @@ def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             np.array([[getattr(each, name) for each in nodes] for nodes in parts])
             for name in ("log_ratio", "standard_error", "degrees")
         )
-        # What stands in for what too few nodes cannot show.
         used = None if count >= ENOUGH_PROCESSES else RATIO_ALLOWANCE
         bases: list[Basis] = []
         for nodes in parts:
@@ -497,13 +493,13 @@ def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             pairing = loosest(each.pairing for each in nodes)
             values = {"nodes": count, "processes": processes, "pairing": pairing, "allowance": used}
             bases.append((processes, pairing, used, Reason(OF_NODES, values)))
-        whole = judged(means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE), bases)
-        found.update(zip(here, map(_with_nodes, whole, (cases[i] for i in here)), strict=True))
+        together = judged(means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE), bases)
+        found.update(zip(here, map(_with_nodes, together, (cases[i] for i in here)), strict=True))
     return [found[index] for index in range(len(cases))]
 
 
-def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Comparison:
-    """With what each node says, and how far they and their processes spread."""
+def _with_nodes(found: Comparison, nodes: Mapping[str, Comparison]) -> Comparison:
+    """Add the comparison of each node, and how far nodes and their processes spread."""
     parts = list(nodes.values())
     within = pooled_spread([each.spread for each in parts], [each.processes for each in parts])
     own: float | None = None
@@ -512,11 +508,11 @@ def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Compariso
     elif within is not None:
         own = within**2 * float(np.mean([1 / each.processes for each in parts]))
     return replace(
-        whole,
+        found,
         new_logs={run: log for each in parts for run, log in each.new_logs.items()},
         base_logs={run: log for each in parts for run, log in each.base_logs.items()},
         spread=within,
-        aside=math.fsum(each.aside for each in parts),
+        excluded=math.fsum(each.excluded for each in parts),
         nodes=len(parts),
         between=spread_between(np.array([each.log_ratio for each in parts]), own),
         by_node=dict(nodes),
@@ -524,7 +520,7 @@ def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Compariso
 
 
 def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
-    """The comparison of two cases that share no node, by the times of their nodes."""
+    """Compare two cases that share no node, by the times of their nodes."""
     parts, logs, counts = [], [], []
     for name, side in zip(("new", "base"), sides, strict=True):
         of_side = grouped(_by_run(name, side).values(), lambda run: run.node)
@@ -538,7 +534,7 @@ def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
             replace(
                 means_over_nodes(of_nodes, TIME_ALLOWANCE),
                 spreads=np.array([math.nan if within is None else within]),
-                aside=np.array([each.aside.sum()]),
+                excluded=np.array([each.excluded.sum()]),
             )
         )
         logs.append(dict(zip(units.runs, units.logs.tolist(), strict=True)))
@@ -554,13 +550,13 @@ def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
 
 
 def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
-    """The geometric mean of the ratios of several cases, with its interval and its verdict.
+    """Return the geometric mean of the ratios of several cases, with its interval and verdict.
 
-    The cases of one process share its luck, so they are not independent. Where all cases were
-    measured in the same 6 processes or more, the unit is a process's own geometric mean, which
-    carries that luck; where they were on the same nodes it is a node's. Else the standard error is
-    the mean of the cases' errors: what it is if all of them err together, and no more than that
-    otherwise. What a bridge may differ by it may in all cases, so that no mean makes it less.
+    The cases of one process are not independent. Where all cases were measured in the same 6
+    processes or more, the unit is a process's own geometric mean; where they were on the same nodes
+    it is a node's. Else the standard error is the mean of the cases' errors: that of fully
+    dependent cases, an upper limit otherwise. A reference may differ by as much in all cases, so
+    that their mean does not reduce that.
 
     Raises ValueError without a comparison.
     """
@@ -572,11 +568,10 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     tests = [item.heterogeneity for item in comparisons]
     nodes, processes = first.by_node.keys(), min(item.processes for item in comparisons)
     if nodes and all(item.by_node.keys() == nodes for item in comparisons):
-        # A node's luck is common to its cases, so each has its own mean.
         means = {n: geometric_mean([each.by_node[n] for each in comparisons]) for n in nodes}
-        (whole,) = _over_nodes([means])
-        basis = Reason(OF_CASES, {"cases": cases, "of": whole.basis})
-        return allowing(replace(whole, basis=basis), tests)
+        (found,) = _over_nodes([means])
+        basis = Reason(OF_CASES, {"cases": cases, "of": found.basis})
+        return allow_for(replace(found, basis=basis), tests)
     if not all(
         item.allowance is None
         and not item.nodes
@@ -585,9 +580,9 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         and item.base_logs.keys() == first.base_logs.keys()
         for item in comparisons
     ):
-        # Their errors have the bridges' already.
-        whole = _erring_together(comparisons, processes)
-        return replace(whole, heterogeneity=most_heterogeneous(tests))
+        # Their errors include those of the references.
+        found = _dependent_mean(comparisons, processes)
+        return replace(found, heterogeneity=most_heterogeneous(tests))
     new, base = (
         {run: float(np.mean([logs[run] for logs in sides])) for run in sides[0]}
         for sides in zip(*((each.new_logs, each.base_logs) for each in comparisons), strict=True)
@@ -598,16 +593,18 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         units = [[log - base[run] for run, log in new.items()]]
     parts = [process_means(np.array([s]), first.pairing.allowance, ordered) for s in units]
     if first.pairing is Pairing.BRIDGED:
-        parts = [each.over_bridge() for each in parts]
+        parts = [each.over_reference() for each in parts]
     numbers = {"cases": cases, "pairing": first.pairing, "processes": processes}
-    stands_on = processes, first.pairing, None, Reason(OF_PROCESSES_MEANS, numbers)
-    (whole,) = judged(difference(*parts), [stands_on], parts=parts)
-    return allowing(replace(whole, new_logs=new, base_logs=base, in_order=ordered), tests)
+    of_means = processes, first.pairing, None, Reason(OF_PROCESSES_MEANS, numbers)
+    (found,) = judged(difference(*parts), [of_means], parts=parts)
+    return allow_for(replace(found, new_logs=new, base_logs=base, in_order=ordered), tests)
 
 
-def _erring_together(comparisons: Sequence[Comparison], processes: int) -> Comparison:
-    """The mean of cases whose errors are not known to be independent."""
-    # The widest allowance, the loosest pairing and the fewest processes stand for all of them.
+def _dependent_mean(comparisons: Sequence[Comparison], processes: int) -> Comparison:
+    """Return the mean of cases whose errors are not known to be independent.
+
+    It has the largest allowance, the loosest pairing and the fewest processes of all of them.
+    """
     pairing = loosest(item.pairing for item in comparisons)
     allowance = max((item.allowance for item in comparisons if item.allowance), default=None)
     nodes = min(item.nodes for item in comparisons)
@@ -623,13 +620,11 @@ def _erring_together(comparisons: Sequence[Comparison], processes: int) -> Compa
 
 
 def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
-    """Of each group of comparisons with one base, whether all are SLOWER: it is the fastest.
+    """Return of each group of comparisons with one base whether all are SLOWER, so it is fastest.
 
-    They are judged together: each p-value must stand at the level over their number (Bonferroni).
-    Holm's method is no help where all must stand: it would leave the weakest, which is the one that
-    errs, without any correction, and with the choice of the first by its median that errs in more
-    than 1% where an equal third is noisy. A single comparison is judged as by its verdict. False
-    where there is none.
+    Each p-value must be below the level over their number (Bonferroni). Holm's method does not
+    correct the weakest of them, which with the choice of the first by its median is false in more
+    than 1% where an equal third is noisy. False without a comparison.
     """
     numbers = [(f.log_ratio, f.standard_error, f.degrees) for group in groups for f in group]
     p_values = iter(Estimates(*np.array(numbers).reshape(-1, 3).T).p_slower().tolist())
@@ -640,25 +635,25 @@ def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
     ]
 
 
-# Reference cases
+# References
 
 
-def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Comparison:
-    """A comparison over bridges, with what is known of these and, where they are uneven, with that.
+def allow_for(found: Comparison, tests: Sequence[Heterogeneity | None]) -> Comparison:
+    """Return a comparison over references with an interval that allows for their differences.
 
-    aparts: of each case that it is over. The cases are taken to be off together, by the mean of
-    their bridges' differences; one without a bridge, or whose bridge is even, by nothing.
+    tests: of each of its cases, None without a reference. The cases are taken to be off together,
+    by the mean of their references' significant differences.
     """
-    heterogeneity = most_heterogeneous(aparts)
-    uneven = [each.found for each in aparts if each is not None and each.uneven]
-    if heterogeneity is None or not uneven:
+    heterogeneity = most_heterogeneous(tests)
+    differing = [each.found for each in tests if each is not None and each.significant]
+    if heterogeneity is None or not differing:
         return replace(found, heterogeneity=heterogeneity)
-    difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
-    error = math.fsum(each.standard_error for each in uneven) / len(aparts)
-    bridges = Estimates.of(difference, error, min(each.degrees for each in uneven))
-    basis = Reason(UNEVEN, {"of": found.basis, "by": math.expm1(difference)})
-    stands_on = found.processes, found.pairing, found.allowance, basis
-    (wide,) = judged(with_difference(found.estimate, bridges), [stands_on])
+    difference = math.fsum(abs(each.log_ratio) for each in differing) / len(tests)
+    error = math.fsum(each.standard_error for each in differing) / len(tests)
+    references = Estimates.of(difference, error, min(each.degrees for each in differing))
+    basis = Reason(HETEROGENEOUS, {"of": found.basis, "by": math.expm1(difference)})
+    widened = found.processes, found.pairing, found.allowance, basis
+    (wide,) = judged(with_difference(found.estimate, references), [widened])
     return replace(
         found,
         ratio=wide.ratio,
@@ -670,23 +665,22 @@ def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Compa
     )
 
 
-def most_heterogeneous(aparts: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
-    """The one to report: an uneven one before others, and of these the furthest."""
-    known = [each for each in aparts if each is not None]
-    return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
+def most_heterogeneous(tests: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
+    """Return the test to report: the largest difference, significant ones before others."""
+    known = [each for each in tests if each is not None]
+    return max(known, key=lambda each: (each.significant, abs(each.found.log_ratio)), default=None)
 
 
-def with_difference(found: Estimates, bridges: Estimates) -> Estimates:
-    """Log ratios over bridges that differ by so much (logs, not below 0), ``[cases]`` each.
+def with_difference(found: Estimates, references: Estimates) -> Estimates:
+    """Return log ratios over references that differ by so much (logs, not below 0), ``[cases]``.
 
-    The interval is as much wider as the difference, which is no matter of chance, and holds the
-    uncertainty of both, with the fewer degrees: by Welch's it could be narrower than before, where
-    the ratio is known to few. Interval, verdict and p-value are of the one t distribution left.
+    The interval is as much wider as the difference, which is systematic, and has the errors of both
+    with the fewer degrees: with Welch's it could become narrower where the ratio has few degrees.
     """
-    free = np.minimum(found.degrees, bridges.degrees)
+    free = np.minimum(found.degrees, references.degrees)
     unit = Estimates(np.zeros_like(found.errors), np.ones_like(found.errors), free)
-    wider = bridges.middles / unit.bounds()[1]
-    return Estimates(found.middles, np.hypot(found.errors, bridges.errors) + wider, free)
+    wider = references.middles / unit.bounds()[1]
+    return Estimates(found.middles, np.hypot(found.errors, references.errors) + wider, free)
 
 
 Case = tuple[str, Sequence[RunSamples], bool]
@@ -694,9 +688,9 @@ Case = tuple[str, Sequence[RunSamples], bool]
 
 
 class HeterogeneityTests:
-    """How far a backend is from itself in the processes of two others, over all of its cases.
+    """Tests of how far a reference differs between the processes of two backends, over its cases.
 
-    cases: of one place and device, all backends. Those that are INVALID say nothing of a bridge.
+    cases: of one place and device, all backends. A reference's INVALID ones are excluded.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:
@@ -708,30 +702,30 @@ class HeterogeneityTests:
             if not invalid:
                 self._cases.setdefault(backend, []).append(runs)
 
-    def between(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
-        """The bridge in the processes of new next to the bridge in those of base.
+    def between(self, reference: str, new: str, base: str) -> Heterogeneity | None:
+        """Return the reference in the processes of new compared with it in those of base.
 
-        None where no case of it is in processes of both that are not the same.
+        None where it has no case in processes of each that are not processes of both.
         """
-        key = bridge, new, base
+        key = reference, new, base
         if key not in self._found:
-            found = self._apart(bridge, new, base)
-            self._found[key], self._found[bridge, base, new] = found, found and found.inverse
+            found = self._test(reference, new, base)
+            self._found[key], self._found[reference, base, new] = found, found and found.inverse
         return self._found[key]
 
-    def _apart(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
+    def _test(self, reference: str, new: str, base: str) -> Heterogeneity | None:
         there, here = self._processes.get(new, set()), self._processes.get(base, set())
         sides = there - here, here - there
         cases = [
             [[run for run in runs if run.run in side] for side in sides]
-            for runs in self._cases.get(bridge, ())
+            for runs in self._cases.get(reference, ())
         ]
         cases = [case for case in cases if all(case)]
         if not cases:
             return None
         if many := [case for case in cases if min(map(len, case)) >= ENOUGH_PROCESSES]:
-            # A process's luck is common to its cases, so that only processes with the same cases
-            # can be held against one another by their means; unless too few would be left.
+            # The cases of a process are not independent, so only the means of processes with the
+            # same cases can be compared, unless too few are left.
             ids = [[{run.run for run in side} for side in case] for case in many]
             common = [set.intersection(*side) for side in zip(*ids, strict=True)]
             cases = many
@@ -739,4 +733,4 @@ class HeterogeneityTests:
                 kept = set.union(*common)
                 cases = [[[run for run in s if run.run in kept] for s in case] for case in many]
         found = geometric_mean(compare_all([(one, other) for one, other in cases]))
-        return Heterogeneity(bridge, new, base, len(cases), found)
+        return Heterogeneity(reference, new, base, len(cases), found)

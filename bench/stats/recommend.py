@@ -348,7 +348,7 @@ def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -
     least = min(timestep.mid for timestep, _ in found)
     timestep, row = next(each for each in found if each[0].mid <= least * (1 + CLOSE))
     # By the medians of two windows, which were not measured in turn: by the whole interval.
-    unpaired = [[run.out_of_turn for run in each.runs] for each in (row, best)]
+    unpaired = [[run.without_rounds for run in each.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps
     saves = 1 - timestep.mid / _known(unit_interval(best)).mid

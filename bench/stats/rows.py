@@ -1,8 +1,7 @@
-"""The report as data: what was measured where, pooled over replicates, ranked, and judged.
+"""Build the judged table of a report: a row for each case, with its interval, ratios and rank.
 
-A ``Report`` is what every format is made from: sections (one session on one machine), in each a
-row a case, with its interval, its ratio to the baseline and its place among the backends that did
-the same work. This module knows results and statistics, nothing of how a report looks.
+Every format is made from a ``Report``: sections (one session on one machine) with a row for each
+case, compared with the baseline and ranked among the backends that did the same work.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from bench.stats.ratios import (
     RunSamples,
     Sides,
     all_slower,
-    allowing,
+    allow_for,
     compare_all,
 )
 from bench.stats.trust import NO_PROBLEMS, OF_TIME, Problem, Side, Validity, of_ratio, pooled
@@ -41,7 +40,7 @@ KINDS = ("throughput", "truncation", "streaming")
 
 
 class NothingToReportError(ReasonedError):
-    """What was requested is not in the results."""
+    """Raised where the results do not have what was requested."""
 
 
 def check_known(option: str, what: str, name: str | None, names: Iterable[str]) -> None:
@@ -59,35 +58,32 @@ def check_known(option: str, what: str, name: str | None, names: Iterable[str]) 
 class Row:
     """One case of one section, over all runs that have it.
 
-    It is made once its group is known; other rows that it names (``bridge``, ``base``, ``helper``)
-    are as they were measured, without a place of their own.
+    The rows in ``reference``, ``base`` and ``helper`` have no rank and ratios of their own.
 
     outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
         and advice, and everything below empty.
-    interval: seconds per step. disturbed: ids of runs of which more was said than how their own
-        samples spread. setup: the runs' medians, seconds.
+    interval: seconds per step. disturbed: ids of runs with reasons other than their samples'
+        spread. setup: the runs' medians, seconds.
     memory, roofs, energy: the medians over the runs that have such figures, by name. roofs_by:
-        whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
-    validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
-        backend's code warned of and what it changed of its process, each once.
-    stream: of a stream, its calls.
-    fallback: what its evidence says that it ran in place of what its name suggests, in most of the
-        runs; empty if it ran that.
+        the owner of each roof in most of the runs, by the same names (``of_matmul`` and its like).
+    validity: whether its time and its ratios are reliable. remarks: the warnings of the backend's
+        code and its changes of the process, each once.
+    stream: the calls of a stream.
+    fallback: what most of the runs ran in place of what its name suggests; empty if they ran that.
     bound: what takes most of its step, as far as that is known.
     error: of an approximate backend, the largest relative error of its outputs (root mean squares)
         over the runs; None of an exact one.
     rank: 1 for the smallest time among the exact backends of the group; None of an approximate one.
-    bridge: the row of its group over which it is compared with those of other processes; None if
-        all are of the same, or it is this one. heterogeneity: whether such rows are the same in all
-        processes.
+    reference: the row of its group over which it is compared with those of other processes; None if
+        all have the same processes, or it is this one. heterogeneity: tests of such references.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
-    ratio_problems: why that ratio is not to be trusted, those of either side among them.
-    behind: only with rank 1: what each other exact one takes over it, by backend, the next first.
-    fastest: whether it is FASTER than each other of the group, INVALID ones too, judged together;
-        it is not if it is INVALID itself or a ratio is unreliable.
-    helper: of the group, the fastest of those that need less of what binds this one; helper_ratio:
-        its time over this one's. untried: backends that are not in the group and need less of it.
+    ratio_problems: why that ratio is unreliable, the reasons of either side among them.
+    behind: only with rank 1: the time of each other exact row over it, by backend, the next first.
+    fastest: whether it is FASTER than every other row of the group, INVALID ones too, judged
+        together; it is not if it is INVALID itself or a ratio is unreliable.
+    helper: the fastest row of the group that needs less of what binds this one; helper_ratio: its
+        time over this one's. untried: backends that are not in the group and need less of it.
     """
 
     case: Case
@@ -110,7 +106,7 @@ class Row:
     bound: Bound | None = None
     error: float | None = None
     rank: int | None = None
-    bridge: Row | None = field(default=None, repr=False)
+    reference: Row | None = field(default=None, repr=False)
     heterogeneity: HeterogeneityTests | None = field(default=None, repr=False, compare=False)
     base: Row | None = None
     to_baseline: Comparison | None = None
@@ -123,7 +119,7 @@ class Row:
 
     @cached_property
     def percentiles(self) -> Mapping[int, float]:
-        """Those of the samples of all undisturbed runs, seconds, as far as these can say them."""
+        """The percentiles of the samples of all undisturbed runs, seconds."""
         return percentiles([run.samples for run in self.runs if run.run not in self.disturbed])
 
     @property
@@ -133,7 +129,7 @@ class Row:
 
     @property
     def ahead(self) -> Comparison | None:
-        """Its time over the next one's; only with rank 1 and if there is a next one."""
+        """The ratio of its time to the next one's; only with rank 1 and if there is a next one."""
         return next((found.inverse for found in self.behind.values()), None)
 
     @property
@@ -149,17 +145,17 @@ class Row:
 
     @property
     def invalid(self) -> tuple[Problem, ...]:
-        """Why neither its time nor any ratio of it is to be trusted."""
+        """The reasons why its time and all of its ratios are unreliable."""
         return self.validity.invalid
 
     @property
     def side(self) -> Side:
-        """What the problems of a ratio are found in."""
+        """The side of a ratio, for ``trust.of_ratio``."""
         return self.validity, self.runs
 
     @property
     def trusted(self) -> bool:
-        """Whether neither what was measured nor the ratio to the baseline is INVALID."""
+        """Whether neither its time nor its ratio to the baseline is INVALID."""
         return not (self.validity.invalid or self.ratio_problems)
 
     @property
@@ -172,17 +168,17 @@ class Row:
 
     @property
     def sequences_per_s(self) -> float | None:
-        """Sequences of the batch, over the time of a step."""
+        """Sequences of the batch over the time of a step."""
         return self.case.workload.batch / self.time if self.measured else None
 
     @property
     def timesteps_per_s(self) -> float | None:
-        """Timesteps of all sequences together, padding not counted, over the time of a step."""
+        """Timesteps of all sequences without padding over the time of a step."""
         return self.case.workload.valid_timesteps() / self.time if self.measured else None
 
     @property
     def time_per_timestep(self) -> float | None:
-        """Seconds for one timestep of the whole batch."""
+        """Seconds for one timestep of the batch."""
         return self.time / self.case.workload.timesteps if self.measured else None
 
 
@@ -202,7 +198,7 @@ class Section:
 
     @property
     def run(self) -> Run:
-        """The first of its runs, for what all of them share."""
+        """The first of its runs, for facts that all of them share."""
         return self.runs[0]
 
     @cached_property
@@ -230,7 +226,7 @@ class Section:
 
     @property
     def timed_tables(self) -> list[Table]:
-        """Those in which something has a time."""
+        """The tables in which any row has a time."""
         return [table for table in self.tables if table.groups]
 
 
@@ -246,17 +242,17 @@ class Table:
 
     @property
     def noun(self) -> str:
-        """What its groups are of: each a shape, or of one stream a window."""
+        """What its groups differ in: the shape, or the window of one stream."""
         return "window" if self.kind == KINDS[1] else "shape"
 
     @cached_property
     def groups(self) -> tuple[tuple[Row, ...], ...]:
-        """Rows of the same work, in their order: the fastest first; only if any has a time."""
+        """Rows of the same work, the fastest first; groups without any time are left out."""
         groups = grouped(self.rows, lambda row: row.case.group).values()
         return tuple(tuple(rows) for rows in groups if any(row.measured for row in rows))
 
     def begin(self, most: int) -> tuple[Table, int]:
-        """Its first groups, up to this many rows but at least one group, and how many are left."""
+        """Return its first groups, up to this many rows but at least one, and how many are left."""
         ends = list(itertools.accumulate(len(group) for group in self.groups))
         shown = max(1, sum(end <= most for end in ends))
         if shown >= len(ends):
@@ -266,20 +262,20 @@ class Table:
 
     @cached_property
     def backends(self) -> tuple[str, ...]:
-        """Those measured here: the baseline, then by how well they rank."""
+        """The measured backends: the baseline, then by their ranks."""
         return tuple(ranked_backends(self.rows, self.baseline))
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was read, the newest session first, and notes on how it was read."""
+    """All sections, the newest session first, and notes on how the results were read."""
 
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
 
 
 def ranked_backends(rows: Iterable[Row], baseline: str) -> list[str]:
-    """Those with a time in these rows: the baseline, then by how well they rank."""
+    """Return the backends with a time in these rows: the baseline, then by their mean ranks."""
     ranks: dict[str, list[int]] = {}
     for row in rows:
         if row.rank is not None:
@@ -290,63 +286,60 @@ def ranked_backends(rows: Iterable[Row], baseline: str) -> list[str]:
 
 
 def stream(case: Case) -> str:
-    """Of truncation, what is cut into windows: cases that differ in their window only share it."""
+    """Return the group of a truncated case without its window, empty for other cases."""
     if case.workload.window is None:
         return ""
     return replace(case, workload=replace(case.workload, window=None)).group
 
 
-# What users start from comes first; then the plain loop, which runs everywhere.
+# Users start from Keras; the plain loop runs everywhere.
 USUAL_BASELINES = ("keras", "while_loop")
 
 
 def usual_baseline(counts: Mapping[str, int]) -> str:
-    """The first of the usual ones that was measured, or else the one that was measured most.
-
-    counts: how often, by backend; empty where nothing was.
-    """
+    """Return the first of the usual baselines in ``counts``, else the one measured most often."""
     usual = (name for name in USUAL_BASELINES if name in counts)
     return next(usual, max(counts, key=counts.__getitem__, default=""))
 
 
 def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
-    """The ratios of pairs of rows, new and base, each pair of one group; over bridges where needed.
+    """Return the ratios of pairs of rows of one group, new and base; over references where needed.
 
-    One over a bridge that is not the same in the processes of both allows for that.
+    A ratio over a heterogeneous reference allows for that.
     """
-    over = [_bridge(new, base) for new, base in pairs]
+    over = [_reference(new, base) for new, base in pairs]
     sides: list[Sides] = [
-        (new.runs, base.runs) if bridge is None else (new.runs, base.runs, bridge.runs)
-        for (new, base), bridge in zip(pairs, over, strict=True)
+        (new.runs, base.runs) if reference is None else (new.runs, base.runs, reference.runs)
+        for (new, base), reference in zip(pairs, over, strict=True)
     ]
     found = compare_all(sides)
-    for index, ((new, base), bridge) in enumerate(zip(pairs, over, strict=True)):
-        if bridge and new.heterogeneity and found[index].pairing is Pairing.BRIDGED:
-            names = bridge.case.backend, new.case.backend, base.case.backend
-            found[index] = allowing(found[index], [new.heterogeneity.between(*names)])
+    for index, ((new, base), reference) in enumerate(zip(pairs, over, strict=True)):
+        if reference and new.heterogeneity and found[index].pairing is Pairing.BRIDGED:
+            names = reference.case.backend, new.case.backend, base.case.backend
+            found[index] = allow_for(found[index], [new.heterogeneity.between(*names)])
     return found
 
 
 def problems(new: Row, base: Row) -> tuple[Problem, ...]:
-    """Why the ratio of two rows is not to be trusted, beyond what makes a side INVALID."""
-    if (bridge := _bridge(new, base)) is None:
+    """Return why the ratio of two rows is unreliable, without what makes a side INVALID."""
+    if (reference := _reference(new, base)) is None:
         return of_ratio(new.side, base.side)
-    over = (of_ratio(row.side, bridge.side) for row in (new, base))
-    return _once((*bridge.invalid, *itertools.chain.from_iterable(over)))
+    over = (of_ratio(row.side, reference.side) for row in (new, base))
+    return _once((*reference.invalid, *itertools.chain.from_iterable(over)))
 
 
 def all_problems(new: Row, base: Row) -> tuple[Problem, ...]:
-    """The same with those of either side."""
+    """Return the same with the reasons of either side."""
     return _once((*new.invalid, *base.invalid, *problems(new, base)))
 
 
-def _bridge(new: Row, base: Row) -> Row | None:
-    """Over which row two are compared: none, if they share processes or it does not reach both."""
-    if new.bridge is None:
+def _reference(new: Row, base: Row) -> Row | None:
+    """Return the reference of two rows; None if they share processes or either lacks it."""
+    if new.reference is None:
         return None
-    one, other, third = ({run.run for run in row.runs} for row in (new, base, new.bridge))
+    one, other, third = ({run.run for run in row.runs} for row in (new, base, new.reference))
     reached = not (one.isdisjoint(third) or other.isdisjoint(third))
-    return new.bridge if one.isdisjoint(other) and reached else None
+    return new.reference if one.isdisjoint(other) and reached else None
 
 
 def _once(found: Sequence[Problem]) -> tuple[Problem, ...]:
@@ -360,7 +353,7 @@ def build(
     device: str | None = None,
     kind: str = "all",
 ) -> Report:
-    """The report on these results.
+    """Return the report on these results.
 
     baseline: the backend that ratios refer to; by default, in each section, the first of the
     usual ones that was measured, or else the one that was measured most. device, kind: only these
@@ -396,23 +389,23 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
     ]
     measured = case_rows([(items, places[number].node_of) for number, items in cases])
     by_place = grouped(zip(cases, measured, strict=True), lambda each: each[0][0])
-    found: list[Section] = []
-    groups: list[_Group] = []
+    found: list[tuple[Section, list[_Group]]] = []
     for number, place in enumerate(places):
         own = [row for _, row in by_place[number]]
         counts = Counter(row.case.backend for row in own if row.measured)
         exact = Counter(row.case.backend for row in own if row.measured and row.case.ranked)
-        chosen = baseline if baseline in counts else usual_baseline(exact or counts)
+        usual = usual_baseline(exact or counts)
+        chosen = usual if baseline is None or baseline not in counts else baseline
         runs = {item.run.id: item.run for item in place.items}
         ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
-        found.append(Section(ordered, (), chosen or "", place.nodes, place.node_of))
-        groups += _groups(number, own, chosen or "")
-    judged = grouped(zip(groups, _placed(groups), strict=True), lambda each: each[0].section)
+        section = Section(ordered, (), chosen, place.nodes, place.node_of)
+        found.append((section, list(_groups(own, chosen))))
+    ranked = _ranked([group for _, groups in found for group in groups])
     return [
         replace(
-            section, rows=tuple(sorted((row for _, rows in judged[n] for row in rows), key=_order))
+            section, rows=tuple(sorted((row for _ in groups for row in next(ranked)), key=_order))
         )
-        for n, section in enumerate(found)
+        for section, groups in found
     ]
 
 
@@ -420,9 +413,9 @@ _GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_mea
 
 
 def case_rows(cases: Sequence[tuple[Sequence[Item], Mapping[str, str]]]) -> list[Row]:
-    """Return the row of each case from all of its items, without a place among other cases.
+    """Return the row of each case from all of its items, without a rank or ratios.
 
-    With the items is the node of each run, by its id, where nodes are distinguished.
+    cases: the items of each, and the node of each run by its id, where nodes are distinguished.
     """
     measured = [[each for each in items if isinstance(each, Measurement)] for items, _ in cases]
     times = iter(
@@ -440,8 +433,7 @@ def case_rows(cases: Sequence[tuple[Sequence[Item], Mapping[str, str]]]) -> list
         if own:
             found.append(_row(own, outcomes, next(times), nodes))
         else:
-            # What went wrong most gravely is what is reported: a failed gate before a missing
-            # device.
+            # A failed gate is reported before a missing device.
             worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
             found.append(Row(worst.case, worst.outcome, worst.reason, worst.advice))
     return found
@@ -491,11 +483,10 @@ def _row(
 
 
 OUTPUT_ERROR = "rms y"
-"""By what name the gate has it (``lstm_impl.proof.comparison.RMS``)."""
+"""The name of this error in the gate (``lstm_impl.proof.comparison.RMS``)."""
 
 
 def _error(items: Sequence[Measurement]) -> float | None:
-    """The largest error of an approximate backend's outputs."""
     found = (item.gate.get("errors") for item in items)
     values = [each.get(OUTPUT_ERROR) for each in found if isinstance(each, Mapping)]
     return max((each for each in values if isinstance(each, int | float)), default=None)
@@ -506,8 +497,8 @@ def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
     for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
         values = [value for item in items if (value := item.setup.get(key)) is not None]
         middle = statistics.median(values) if values else None
-        # Compiling is a difference of two times, which noise can turn under zero: then it is not
-        # known. Each process counts all the same, or the middle of those above would be too high.
+        # Compiling is a difference of two times, which noise can make negative: then it is not
+        # known. Negative ones count in the median, which would be too high without them.
         found[key] = None if middle is None or middle < 0 else middle
     return found
 
@@ -521,18 +512,17 @@ def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
     return {key: float(statistics.median(values)) for key, values in found.items()}
 
 
-# What rows of one group are to one another
+# Ranks and ratios within a group
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Rows of the same work in one section, given by its number.
+    """Rows of the same work in one section.
 
     rows: those with a time, exact ones first, each by its time. rest: those without. base: the
-    baseline's, if it has a time. helpers: the helper of a row by its id.
+    baseline's, if it has a time. helpers: the helper of a row by the row's id.
     """
 
-    section: int
     rows: list[Row]
     rest: list[Row]
     base: Row | None
@@ -540,7 +530,7 @@ class _Group:
 
     @property
     def pairs(self) -> Iterator[tuple[Row, Row]]:
-        """New and base of each ratio that is judged: to the baseline, to the first, of helpers."""
+        """New and base of each ratio: to the baseline, to the first row, and of helpers."""
         for row in self.rows:
             helper = self.helpers.get(id(row))
             for new, base in ((row, self.base), (row, self.rows[0]), (helper, row)):
@@ -548,12 +538,11 @@ class _Group:
                     yield new, base
 
 
-def _groups(section: int, every: Sequence[Row], baseline: str) -> Iterator[_Group]:
-    """Yield the groups of a section, each row with the bridge over which others are reached.
+def _groups(every: Sequence[Row], baseline: str) -> Iterator[_Group]:
+    """Yield the groups of a section, each row with its reference, if not all have the same runs.
 
-    That is the row in most processes, if not all are in the same; of those in as many, the first
-    that is not INVALID. Whether it is the same everywhere is known by device: what a library does
-    to a step on processors says nothing of a GPU.
+    The reference is the row with the most processes; of those with as many, the first that is not
+    INVALID. Its heterogeneity is tested for each device by itself.
     """
 
     @functools.cache
@@ -570,17 +559,17 @@ def _groups(section: int, every: Sequence[Row], baseline: str) -> Iterator[_Grou
             best = max(rows, key=lambda row: (len(row.runs), not row.invalid))
             tests = heterogeneity(best.case.device)
             rows = [
-                row if row is best else replace(row, bridge=best, heterogeneity=tests)
+                row if row is best else replace(row, reference=best, heterogeneity=tests)
                 for row in rows
             ]
         base = next((row for row in rows if row.case.backend == baseline), None)
         helped = ((row, _helper(row, rows)) for row in rows)
         helpers = {id(row): helper for row, helper in helped if helper is not None}
-        yield _Group(section, rows, [row for row in group if not row.measured], base, helpers)
+        yield _Group(rows, [row for row in group if not row.measured], base, helpers)
 
 
-def _placed(groups: Sequence[_Group]) -> Iterator[list[Row]]:
-    """Yield the rows of each group with their places in it; all ratios are made in one go."""
+def _ranked(groups: Sequence[_Group]) -> Iterator[list[Row]]:
+    """Yield the rows of each group with their ranks and ratios; all are compared in one go."""
     pairs = {(id(new), id(base)): (new, base) for group in groups for new, base in group.pairs}
     ratios = dict(zip(pairs, compare_rows(list(pairs.values())), strict=True))
     streams = {
@@ -594,12 +583,12 @@ def _placed(groups: Sequence[_Group]) -> Iterator[list[Row]]:
     for group in groups:
         exact = [row for row in group.rows if row.case.ranked]
         behind.append({row.case.backend: ratios[id(row), id(exact[0])] for row in exact[1:]})
-        # INVALID ones count too, and nothing is the fastest by a ratio that is unreliable.
+        # INVALID ones count too, and no unreliable ratio makes a row the fastest.
         firm = exact and not (exact[0].invalid or any(problems(row, exact[0]) for row in exact[1:]))
         relied_on.append(list(behind[-1].values()) if firm else [])
     for group, of_first, fastest in zip(groups, behind, all_slower(relied_on), strict=True):
         backends = {row.case.backend for row in (*group.rows, *group.rest)}
-        placed = list(group.rest)
+        ranked_rows = list(group.rest)
         for number, row in enumerate(group.rows):
             base = None if row is group.base else group.base
             to_base, ranked, stream = (id(row), id(base)), row.case.ranked, row.stream
@@ -607,7 +596,7 @@ def _placed(groups: Sequence[_Group]) -> Iterator[list[Row]]:
                 stream = replace(stream, to_baseline=of_streams[to_base])
             helper, device = group.helpers.get(id(row)), row.case.device.partition(":")[0]
             known = UNTRIED.get((row.bound.kind, device), ()) if row.bound and ranked else ()
-            placed.append(
+            ranked_rows.append(
                 replace(
                     row,
                     rank=number + 1 if ranked else None,
@@ -622,11 +611,11 @@ def _placed(groups: Sequence[_Group]) -> Iterator[list[Row]]:
                     stream=stream,
                 )
             )
-        yield placed
+        yield ranked_rows
 
 
 FEWER = 0.5
-"""Times the launches of a case: what starts no more than these goes another way through time."""
+"""A row with at most so many times the launches of another avoids starting most operators."""
 
 UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
     (LAUNCHES, "cpu"): ("partial_unroll@10", "fused_cpu"),
@@ -636,15 +625,14 @@ UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
     (CHAIN, "cpu"): ("fused_cpu",),
     (CHAIN, "gpu"): ("cudnn",),
 }
-"""What is made to need less of what binds a case on a kind of device: worth a try where nothing
-that was measured helps."""
+"""Backends that need less of what binds a case on a kind of device."""
 
 
 def _helper(row: Row, ranked: Sequence[Row]) -> Row | None:
-    """The fastest row of a group that may help, if it takes less time than this one.
+    """Return the fastest row of a group that needs less of what binds this one, if it is faster.
 
-    Against launches that is only what starts far fewer; against all else, whatever is faster.
-    ranked: by time.
+    Of a case that is bound by launches it is one with far fewer, else any faster one. ranked: rows
+    by time.
     """
     if not row.case.ranked or row.bound is None or row.bound.kind == NOT_KNOWN:
         return None
@@ -658,7 +646,7 @@ def _helper(row: Row, ranked: Sequence[Row]) -> Row | None:
 
 
 def _order(row: Row) -> tuple[object, ...]:
-    """CPU before GPUs, kinds in their order, inference before training, small first."""
+    """Order rows: CPU before GPUs, by kind, inference before training, small sizes first."""
     case, spec, work = row.case, row.case.spec, row.case.workload
     hidden, features = spec.hidden_size, spec.input_size
     size = work.batch * work.timesteps * hidden * (features + hidden) * spec.num_layers
@@ -680,9 +668,9 @@ def _order(row: Row) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """After so many steps the whole time, from nothing on, is the same for both backends.
+    """The steps after which two backends have taken the same time, from the start on.
 
-    steps: 0 if the faster one does not even start later. low, high: for the ends of the ratio's
+    steps: 0 if the faster one does not start later. low, high: for the ends of the ratio's
     interval; high is infinite where the ratio may be 1. later: seconds by which the first result
     comes later.
     """
@@ -694,10 +682,9 @@ class BreakEven:
 
 
 def break_even(row: Row, other: Row, ratio: Comparison) -> BreakEven | None:
-    """After how many steps ``row`` is ahead of ``other``; None if it never is, or is not known.
+    """Return after how many steps ``row`` is ahead of ``other``; None if never or not known.
 
-    ratio: its time over the other's. The first results' times are medians without an interval of
-    their own: the steps' interval comes from the ratio alone.
+    ratio: its time over the other's. The interval of the steps is that of the ratio alone.
     """
     first, others_first = row.first_result, other.first_result
     if first is None or others_first is None or ratio.ratio.mid >= 1:
@@ -705,24 +692,19 @@ def break_even(row: Row, other: Row, ratio: Comparison) -> BreakEven | None:
     later = first - others_first
 
     def steps(value: float) -> float:
-        # The first step is part of the first result, and is over by then.
         gain = other.time * (1 - value)
         return max(0.0, later) / gain if gain > 0 else (0.0 if later <= 0 else math.inf)
 
     return BreakEven(steps(ratio.ratio.mid), steps(ratio.ratio.low), steps(ratio.ratio.high), later)
 
 
-def pairs(group: Sequence[Row]) -> list[tuple[Row, Row, BreakEven]]:
-    """Of the rows of one group, each that is FASTER than another and starts later: it pays back."""
-    starts = {id(row): row.first_result for row in group if row.measured}
+def break_even_pairs(group: Sequence[Row]) -> list[tuple[Row, Row, BreakEven]]:
+    """Return the pairs of rows of one group of which the first is FASTER and starts later."""
+    starts = [(start, row) for row in group if (start := row.first_result) is not None]
     found = [
         (row, other)
-        for row in group
-        for other in group
-        if (late := starts.get(id(row))) is not None
-        and (soon := starts.get(id(other))) is not None
-        and row.time < other.time
-        and late > soon
+        for (late, row), (soon, other) in itertools.permutations(starts, 2)
+        if row.time < other.time and late > soon
     ]
     return [
         (*pair, after)

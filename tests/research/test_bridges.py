@@ -63,7 +63,7 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
         cases = [("a", runs("east", new), False), ("b", runs("west", base), False)]
         apart = HeterogeneityTests([*cases, ("bridge", both, False)]).between("bridge", "a", "b")
         assert apart is not None
-        found.append(apart.uneven)
+        found.append(apart.significant)
     assert found == said
     assert any(found)
     assert not all(found)

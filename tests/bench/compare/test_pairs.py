@@ -393,12 +393,12 @@ def test_compare_backends_over_a_bridge_equals_the_report() -> None:
     for row in rows:
         ratio = reported[row.case.id]
         assert ratio is not None
-        assert row.comparison.uneven
+        assert row.comparison.heterogeneous
         assert row.comparison.pairing is Pairing.BRIDGED
         assert row.comparison.verdict is ratio.verdict is Verdict.UNCLEAR
         assert row.comparison.ratio.high == pytest.approx(ratio.ratio.high)
     even = compare_backends(made_bridges.results(0.0, 1.5, cases=4), "b").rows
-    assert not any(row.comparison.uneven for row in even)
+    assert not any(row.comparison.heterogeneous for row in even)
     by_backend = {row.case.backend: row.comparison for row in even}
     assert by_backend["a"].ratio.mid == pytest.approx(1.5, rel=0.01)
     assert by_backend["a"].heterogeneity
@@ -410,5 +410,7 @@ def test_compare_backends_tests_the_bridge_of_each_device() -> None:
         *two_environments(FAR, 1.1),
         *two_environments(0.0, 1.1, device="gpu:0", seed=2),
     ]
-    found = {(row.case.device, row.comparison.uneven) for row in over_bridges(gather(*items))}
+    found = {
+        (row.case.device, row.comparison.heterogeneous) for row in over_bridges(gather(*items))
+    }
     assert found == {("cpu", True), ("gpu:0", False)}

@@ -17,9 +17,9 @@ from bench.case.cases import Case
 from bench.records.schema import RecordedReason, Results, Run
 from bench.render.messages import basis_text, uneven_bridges
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
-from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
+from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates, Reason
 from bench.stats.ratios import (
-    allowing,
+    allow_for,
     compare,
     geometric_mean,
     judged,
@@ -111,7 +111,7 @@ def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
         plain = compare(row.runs, base.runs, bridge.runs)
         ratio = row.to_baseline
         assert ratio is not None
-        assert not ratio.uneven
+        assert not ratio.heterogeneous
         assert ratio.pairing is Pairing.BRIDGED
         told = ratio.ratio, ratio.verdict, ratio.basis
         assert told == (plain.ratio, plain.verdict, plain.basis)
@@ -124,7 +124,7 @@ def test_each_device_is_judged_by_itself() -> None:
     items = [*two_environments(FAR, 1.1), *two_environments(0.0, 1.1, device="gpu:0", seed=2)]
     (section,) = build(gather(*items), baseline="b").sections
     said = {
-        (row.case.device, row.to_baseline.uneven)
+        (row.case.device, row.to_baseline.heterogeneous)
         for row in section.rows
         if row.case.backend == "a" and row.to_baseline is not None
     }
@@ -159,16 +159,18 @@ def test_bridge_is_in_most_processes_and_of_these_the_first_that_is_valid() -> N
         for n in range(6)
     ]
     (section,) = build(gather(*items)).sections
-    assert [row.bridge and row.bridge.case.backend for row in section.rows] == [
+    assert [row.reference and row.reference.case.backend for row in section.rows] == [
         *("good", "good", None, "good")
     ]
     (section,) = build(gather(*(each for each in items if each.case.backend != "few"))).sections
-    assert [(row.bridge, row.heterogeneity) for row in section.rows] == [(None, None)] * 3
+    assert [(row.reference, row.heterogeneity) for row in section.rows] == [(None, None)] * 3
 
 
 def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
     both = a_row("c", ["east", "west"])
-    east, west = (replace(a_row(*each), bridge=both) for each in (("a", ["east"]), ("b", ["west"])))
+    east, west = (
+        replace(a_row(*each), reference=both) for each in (("a", ["east"]), ("b", ["west"]))
+    )
     found, paired = compare_rows([(east, west), (east, both)])
     assert (found.pairing, found.heterogeneity) == (Pairing.BRIDGED, None)
     assert paired.paired
@@ -176,7 +178,7 @@ def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
 
 def test_a_ratio_over_a_bridge_is_unreliable_where_any_of_the_three_is() -> None:
     def suspect(east: Row, west: Row, both: Row) -> set[str]:
-        east, west = (replace(row, bridge=both) for row in (east, west))
+        east, west = (replace(row, reference=both) for row in (east, west))
         return {problem.code for problem in all_problems(east, west)}
 
     good = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
@@ -194,9 +196,9 @@ def test_rows_that_share_processes_have_no_problem_of_a_bridge() -> None:
         a_row("c", ["east", "west", "far"], invalid=[PROBLEM]),
     )
     east = a_row("a", ["east"])
-    east, both = (replace(row, bridge=third) for row in (east, both))
+    east, both = (replace(row, reference=third) for row in (east, both))
     assert problems(east, both) == ()
-    far = replace(a_row("d", ["north"]), bridge=third)
+    far = replace(a_row("d", ["north"]), reference=third)
     # It does not reach there.
     assert problems(far, east) == problems(east, far) == ()
 
@@ -204,8 +206,8 @@ def test_rows_that_share_processes_have_no_problem_of_a_bridge() -> None:
 @pytest.mark.parametrize("apart", [FAR, -FAR])
 def test_one_that_is_not_is_found_over_all_of_its_cases(apart: float) -> None:
     found = apart_of(results(apart))
-    assert (found.bridge, found.new, found.base) == ("bridge", "a", "b")
-    assert found.uneven
+    assert (found.reference, found.new, found.base) == ("bridge", "a", "b")
+    assert found.significant
     assert found.cases == 10
     assert found.found.processes == 6
     assert found.found.pairing is Pairing.UNPAIRED
@@ -218,7 +220,7 @@ def test_a_case_that_one_process_measured_by_the_way_does_not_count() -> None:
         results(FAR, has=lambda place, process, case: place == "west" or case < 5 or process == 0)
     )
     assert found.cases == 5
-    assert found.uneven
+    assert found.significant
 
 
 def test_processes_that_lack_a_case_are_left_out_if_enough_have_all() -> None:
@@ -234,7 +236,7 @@ def test_processes_that_lack_a_case_are_left_out_if_enough_have_all() -> None:
 def test_few_processes_accuse_nobody_of_what_they_cannot_show(processes: int) -> None:
     for seed in range(5):
         found = apart_of(results(0.1, processes=processes, seed=seed))
-        assert not found.uneven
+        assert not found.significant
         assert found.found.allowance is not None
 
 
@@ -257,7 +259,11 @@ def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
         ratio = row.to_baseline
         assert ratio is not None
         assert ratio.heterogeneity is not None
-        said[row.case.workload.batch - 2] = ratio.heterogeneity.bridge, ratio.uneven, ratio.verdict
+        said[row.case.workload.batch - 2] = (
+            ratio.heterogeneity.reference,
+            ratio.heterogeneous,
+            ratio.verdict,
+        )
     for case in range(5):
         assert said[case] == ("good", False, Verdict.SLOWER)
         assert said[5 + case] == ("bridge", True, Verdict.UNCLEAR)
@@ -271,10 +277,10 @@ def test_on_several_machines_of_one_kind_it_is_tested_inside_each() -> None:
     found = results(FAR, 1.1, processes=18, hosts=hosts)
     apart = apart_of(found)
     assert apart.found.nodes == 3
-    assert apart.uneven
+    assert apart.significant
     assert all(each.verdict is Verdict.UNCLEAR for each in ratios_of(found))
     even = results(0.0, 1.3, processes=18, hosts=hosts)
-    assert not apart_of(even).uneven
+    assert not apart_of(even).significant
     assert all(each.verdict is Verdict.SLOWER for each in ratios_of(even))
 
 
@@ -284,7 +290,7 @@ def test_no_ratio_nearer_to_1_than_its_bridge_is_to_itself_has_a_word(
     apart: float, ratio: float
 ) -> None:
     for each in ratios_of(results(apart, ratio)):
-        assert each.uneven
+        assert each.heterogeneous
         off = abs(each.heterogeneity.found.log_ratio) if each.heterogeneity else 0.0
         word = each.verdict in (Verdict.FASTER, Verdict.SLOWER)
         assert not word or abs(each.log_ratio) > off
@@ -313,9 +319,9 @@ def test_an_interval_is_wider_by_the_difference_and_no_word_is_within_it(
     log: float, error: float, degrees: float, off: float, own: float, free: float
 ) -> None:
     found, apart = comparison(log, error, degrees), a_bridge(off, own, free)
-    told = allowing(found, [apart])
+    told = allow_for(found, [apart])
     assert told.heterogeneity is apart
-    if not apart.uneven:
+    if not apart.significant:
         assert (told.ratio, told.verdict) == (found.ratio, found.verdict)
         return
     assert told.log_ratio == found.log_ratio
@@ -337,7 +343,7 @@ def test_an_interval_is_wider_by_the_difference_and_no_word_is_within_it(
 
 def test_what_is_known_of_no_bridge_changes_nothing() -> None:
     found = comparison(0.1, 0.01, 8.0)
-    assert allowing(found, [None]) == found
+    assert allow_for(found, [None]) == found
     assert most_heterogeneous([None, None]) is None
     even, far = a_bridge(0.2, 0.2), a_bridge(-0.1, 0.01)
     assert most_heterogeneous([None, even, far]) is far
@@ -347,11 +353,11 @@ def test_a_mean_over_cases_is_no_surer_of_the_bridge_than_each_of_them() -> None
     found = ratios_of(results(FAR, 1.1))
     mean = geometric_mean(found)
     assert mean.verdict is Verdict.UNCLEAR
-    assert mean.uneven
+    assert mean.heterogeneous
     assert math.log(mean.ratio.high) - mean.log_ratio >= abs(FAR) * 0.8
     even = geometric_mean(ratios_of(results(0.0, 1.1)))
     assert even.verdict is Verdict.SLOWER
-    assert even.standard_error >= BRIDGE_APART  # which no number of cases makes less
+    assert even.standard_error >= REFERENCE_ALLOWANCE  # which no number of cases makes less
 
 
 def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
@@ -359,13 +365,13 @@ def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
     found, sure = comparison(0.5, 0.01, 1e9), a_bridge(0.2, 1e-6, 1e9)
     plain = math.log(found.ratio.high) - 0.5
     for aparts, by, told in (([sure], 0.2, "22%"), ([sure, None], 0.1, "11%")):
-        wide = allowing(found, aparts)
+        wide = allow_for(found, aparts)
         assert math.log(wide.ratio.high) - 0.5 == pytest.approx(plain + by, abs=1e-4)
         assert basis_text(wide.basis).endswith(
             f", {told} more each way, by which the third case differs from itself"
         )
     # What is not known of the bridge is not known of the ratio.
-    unreliable = allowing(found, [a_bridge(0.2, 0.02, 1e9), None])
+    unreliable = allow_for(found, [a_bridge(0.2, 0.02, 1e9), None])
     assert unreliable.standard_error == pytest.approx(
         math.hypot(0.01, 0.01) + 0.1 / special.ndtri(0.9975), rel=1e-3
     )

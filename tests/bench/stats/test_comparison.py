@@ -82,10 +82,10 @@ def test_a_bridge_is_uneven_where_all_of_its_interval_is_beyond_what_is_allowed_
     low: float, high: float, uneven: bool
 ) -> None:
     apart = a_bridge(low, math.sqrt(low * high), high)
-    assert apart.uneven is uneven
-    assert a_bridge(1 / high, math.sqrt(1 / low / high), 1 / low).uneven is uneven
-    assert replace(paired([0.0]), heterogeneity=apart).uneven is uneven
-    assert not paired([0.0]).uneven
+    assert apart.significant is uneven
+    assert a_bridge(1 / high, math.sqrt(1 / low / high), 1 / low).significant is uneven
+    assert replace(paired([0.0]), heterogeneity=apart).heterogeneous is uneven
+    assert not paired([0.0]).heterogeneous
 
 
 @pytest.mark.parametrize(

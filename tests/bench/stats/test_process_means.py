@@ -35,7 +35,7 @@ def of(values: list[float] | FloatArray, allowance: float = ALLOWANCE) -> Means:
 
 
 def numbers(found: Means) -> list[float]:
-    return [float(each[0]) for each in (found.middles, found.errors, found.degrees, found.aside)]
+    return [float(each[0]) for each in (found.middles, found.errors, found.degrees, found.excluded)]
 
 
 @given(logs, st.floats(-100, 100))
@@ -65,7 +65,8 @@ def test_many_at_once_are_each_alone(table: list[list[float]]) -> None:
     for index, row in enumerate(table):
         alone = numbers(of(row))
         assert [
-            float(each[index]) for each in (found.middles, found.errors, found.degrees, found.aside)
+            float(each[index])
+            for each in (found.middles, found.errors, found.degrees, found.excluded)
         ] == pytest.approx(alone, rel=1e-9, abs=1e-12)
 
 
@@ -100,7 +101,7 @@ def test_processes_that_spread_as_seen_before_have_the_mean_and_the_drawn_spread
 def test_one_process_far_off_is_left_out_whole(count: int, stray: float) -> None:
     good = 0.02 * np.linspace(-1, 1, count)
     found = of([*good, stray])
-    assert found.aside[0] == pytest.approx(1, abs=0.03)
+    assert found.excluded[0] == pytest.approx(1, abs=0.03)
     assert found.middles[0] == pytest.approx(0, abs=0.01)
     assert found.errors[0] == pytest.approx(of(good).errors[0], rel=0.10)
 

@@ -16,7 +16,7 @@ from scipy import special
 from bench.render.messages import basis_text
 from bench.stats import ratios
 from bench.stats.comparison import Comparison, Pairing, Verdict
-from bench.stats.intervals import ALONE, BRIDGE_APART, VERDICT_CONFIDENCE
+from bench.stats.intervals import ALONE, REFERENCE_ALLOWANCE, VERDICT_CONFIDENCE
 from bench.stats.ratios import RunSamples, compare, geometric_mean, paired_logs
 from tests.bench.stats.made_processes import (
     BASE,
@@ -150,7 +150,7 @@ def test_of_nothing_that_was_compared_nobody_is_the_fastest() -> None:
 def test_a_bad_process_is_left_out_and_counted() -> None:
     good = [0.10, 0.12, 0.11, 0.09, 0.10, 0.08, 0.11]
     found = paired([*good, 1.5])
-    assert found.aside == pytest.approx(1, abs=0.05)
+    assert found.excluded == pytest.approx(1, abs=0.05)
     assert found.log_ratio == pytest.approx(np.mean(good), abs=0.01)
     assert found.spread == pytest.approx(np.std(good, ddof=1), rel=0.05)
     assert found.verdict is Verdict.SLOWER
@@ -227,12 +227,12 @@ def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
 def test_what_the_bridge_itself_may_differ_is_left_in_unreliability() -> None:
     found = compare(NEW, BASE, BRIDGE)
     # Processes that agree exactly have no problem of their own.
-    assert found.standard_error == pytest.approx(BRIDGE_APART, rel=1e-3)
+    assert found.standard_error == pytest.approx(REFERENCE_ALLOWANCE, rel=1e-3)
     equal = compare(runs("east", LUCK), BASE, BRIDGE)
     assert equal.verdict is Verdict.UNCLEAR  # SAME within 2% is more than a bridge can carry
     width = math.log(equal.ratio.high) - math.log(equal.ratio.low)
     normal = special.ndtri((1 + VERDICT_CONFIDENCE) / 2)
-    assert width > 2 * normal * BRIDGE_APART
+    assert width > 2 * normal * REFERENCE_ALLOWANCE
 
 
 def test_a_bridge_that_does_not_reach_both_sides_is_none() -> None:

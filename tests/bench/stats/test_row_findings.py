@@ -19,7 +19,7 @@ from bench.render.data import as_json
 from bench.render.messages import bound_sentence
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
-from bench.stats.rows import UNTRIED, Report, Row, break_even, build, pairs
+from bench.stats.rows import UNTRIED, Report, Row, break_even, break_even_pairs, build
 from lstm_impl import LSTMSpec, Workload, list_backends
 from tests.bench.made_results import gather, measured
 
@@ -143,7 +143,7 @@ def test_every_pair_of_a_slow_start_and_a_faster_step_is_reported_and_no_other()
     times = {"keras": (0.010, 1.0), "xla": (0.006, 9.0), "unrolled": (0.008, 4.0)}
     told = {
         (row.case.backend, other.case.backend): after
-        for row, other, after in pairs(list(timed(times).values()))
+        for row, other, after in break_even_pairs(list(timed(times).values()))
     }
     assert set(told) == {("xla", "keras"), ("xla", "unrolled"), ("unrolled", "keras")}
     assert told["xla", "unrolled"].steps == pytest.approx(5.0 / 0.002, rel=0.01)
