@@ -1,5 +1,5 @@
-"""Many processes: what is measured next, by which of them, and until when.
+"""Measure a suite in many worker processes.
 
-``manager`` runs a session's workers, ``schedule`` decides what each measures, and ``session`` is
-what stands on disk, to go on with.
+``manager`` runs the workers of a session, ``schedule`` decides what each of them measures, and
+``session`` is the file from which a session resumes.
 """

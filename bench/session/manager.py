@@ -1,10 +1,9 @@
-"""The manager: fresh worker processes until a session is done, one after the other or side by side.
+"""Run fresh worker processes until a session is done.
 
-Each worker is a ``pytest --benchmark-only`` of its own, so that there is one way of measuring. The
-manager reads its journal while it works, ends it from outside when a case takes too long (no signal
-is seen inside a compiler), notes what it died of, and goes on with the rest in another. What to
-measure next is decided in ``schedule``; what a worker is, is hidden behind ``Executor``: a process
-here today, and in the tests a fake.
+Each worker is a ``pytest --benchmark-only``, so that there is one way of measuring. The manager
+reads its journal while it runs, ends it from outside when a case takes too long (a compiler handles
+no signal), records what it died of, and continues with the rest in another. ``schedule`` decides
+what to measure next; an ``Executor`` starts the workers.
 """
 
 from __future__ import annotations
@@ -31,19 +30,18 @@ from bench.session.workers import Executor, LostError, Worker, settle_all
 
 IDLE_LIMIT = 120.0
 """Seconds that a worker may be busy with no case: it starts Python and pytest, reads the machine's
-state, writes its file. Seconds on a quiet machine; past this it hangs."""
+state, writes its file. That takes seconds on a quiet machine; after this time it hangs."""
 
 
 class Watch:
     """Follows one worker: what it is busy with, and whether it is over its limit.
 
     limit: seconds for each case, preparing (building, tracing, compiling, checking) and timing
-    together; cases that are timed in turn share what each has left. now: when the worker was
-    started, by the clock that ``see`` and ``overdue`` are given. seconds: for which each case is to
-    be timed, by its id.
+    together; interleaved cases share what each has left. now: when the worker was started, by the
+    clock of ``see`` and ``overdue``. seconds: for which each case is to be timed, by its id.
 
-    startup: seconds until it could begin with its first case. waited: seconds for its turn.
-    costs: of each case of the groups that are over, the seconds next to those.
+    startup: seconds until it could begin with its first case. waited: seconds for its turn. costs:
+    seconds outside timing of each case of the finished groups.
     """
 
     def __init__(
@@ -73,11 +71,11 @@ class Watch:
 
     @property
     def timed(self) -> float:
-        """Seconds for which cases were timed: no more than they were to be."""
+        """Seconds for which cases were timed, at most the planned ones."""
         return sum(self._timed.values())
 
     def see(self, line: Mapping[str, object], now: float) -> None:
-        """Take in a line of the journal; what is not understood is passed over."""
+        """Read a line of the journal; unknown lines are ignored."""
         begun, phase = line.get("begun"), line.get("phase")
         if phase == STARTING and isinstance(begun, list):
             self.busy, self._since = tuple(map(str, begun)), now
@@ -98,9 +96,9 @@ class Watch:
                 taken = _seconds(line, "setup", "timing_s")
                 self._timed[case] = planned if taken is None else min(planned, taken)
                 if case == self._first:
-                    # A framework is imported for the first: that is no cost of its own.
+                    # A framework is imported for the first case: that is not its own cost.
                     self._frameworks = _seconds(line, "setup", "start_s") or 0.0
-            # The group was timed together: the limit of those that are left begins again.
+            # The group was timed together: the limit of the remaining cases starts again.
             self.busy, self._since = tuple(each for each in self.busy if each != case), now
 
     def _begin(self, begun: tuple[str, ...], now: float) -> None:
@@ -109,13 +107,13 @@ class Watch:
             self._first = begun[0]
         if self.busy and not self.timing:
             self._prepared[self.busy[0]] = now - self._since
-        # The one case of a group is announced twice, too: it was prepared, now it is timed.
+        # The only case of a group is announced twice: when it is prepared and when it is timed.
         self.timing = len(begun) > 1 or begun[0] in self._prepared
         self.busy, self._since = begun, now
         self._enter_group(self._groups.get(begun[0]), now)
 
     def _enter_group(self, group: str | None, now: float) -> None:
-        """Share out what the group that has ended took: preparing each, and a part of the rest."""
+        """Divide the costs of the group that has ended: preparing each, and a part of the rest."""
         if self._group is not None and self._group[0] != group:
             name, since = self._group
             self._group = None
@@ -133,8 +131,7 @@ class Watch:
             self._group = (group, now)
 
     def overdue(self, now: float) -> bool:
-        """Whether what it is busy with takes longer than it may; waiting for its turn has no limit:
-        the process that it waits for has one."""
+        """Return whether it is over its limit; waiting has none, as what it waits for has one."""
         if self.waiting:
             return False
         if not self.busy:
@@ -149,47 +146,45 @@ _OURS = ("benchmark", "extra_info", "lstm")
 
 
 def _seconds(line: Mapping[str, object], *keys: str) -> float | None:
-    """What a line's case says under keys, if that is a time."""
+    """Return the time under nested keys of a line's case, or None."""
     seconds = _of(line, *_OURS, *keys)
     return seconds if isinstance(seconds, float) and 0 < seconds < math.inf else None
 
 
 def _of(value: object, *keys: str) -> object:
-    """What stands under keys within keys, or None."""
+    """Return the value under nested keys, or None."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
 LOOK_EVERY = 0.2
-"""Seconds between two looks at a worker: seldom enough to cost it nothing (a look is the size of a
-file), often enough for a limit of seconds."""
+"""Seconds between two looks at a worker, of which each reads what is new in a file."""
 
 END_LIMIT = 15.0
-"""Seconds that a worker may take to end after it has said that it has finished: it makes its file,
-of megabytes, prints a table, and frameworks tidy up. Past this, as a rule, Python waits for a
-thread that a backend has left."""
+"""Seconds that a worker may take to end after its last case: it writes a file of megabytes, prints
+a table, and frameworks shut down. After this, Python usually waits for a thread of a backend."""
 
 CANNOT_WRITE = re.compile(
     r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE
 )
-"""How pytest ends when the plugin cannot write."""
+"""What pytest prints when the plugin cannot write."""
 
 _OVER = object()
-"""What ``next`` gives for a process that has come to its end."""
+"""What ``next`` returns for a process that has ended."""
 
 
 class WorkerError(RuntimeError):
-    """Workers do not measure what they are to; one line that says what the last one said."""
+    """Workers measure nothing; one line with the last words of the last one."""
 
 
 @dataclass(frozen=True)
 class SessionProgress:
-    """How far a session is, to be shown.
+    """How far a session is.
 
-    number: of the process; busy: ids of its cases in work; place: the machine that it runs on,
-    where there are several. done, of: cases of this process; settled, cases: of the session. Times
-    in seconds.
+    number: of the process. busy: ids of its current cases. place: the machine that it runs on, if
+    there are several. done, of: cases of this process. settled, cases: of the session. Times are in
+    seconds.
     """
 
     number: int
@@ -206,18 +201,18 @@ class SessionProgress:
 
 
 class ProgressView(Protocol):
-    """What shows it."""
+    """Shows the progress of a session."""
 
     def update(self, progress: SessionProgress) -> None:
-        """The present state; called every few tenths of a second."""
+        """Show the present state; called every few tenths of a second."""
 
     def message(self, text: str) -> None:
-        """Something that happened, in one line."""
+        """Print an event, in one line."""
 
 
 @dataclass(frozen=True)
 class _Ending:
-    """How a worker ended: by itself with a code, over its limit, or over the budget."""
+    """How a worker ended: by itself with a code, at its limit, or at the end of the budget."""
 
     code: int = 0
     in_time: bool = True
@@ -230,7 +225,7 @@ class _Ending:
 
 
 class Manager:
-    """Runs one session to its end, its budget's, or the keyboard's."""
+    """Runs one session until it is done, its budget is spent, or it is interrupted."""
 
     def __init__(
         self,
@@ -245,12 +240,12 @@ class Manager:
         needs: Needs = needs_of,
         side_by_side: int = 1,
     ) -> None:
-        """executor: where ``step`` and ``run`` start workers, None where only ``process`` is used.
+        """Create a manager.
 
-        seconds: of measuring that the suite gives each case of a group, by ``Case.group``. Without
-        them, or where the user chose the time, every process measures for the whole. absent:
-        devices that are not here. needs: what each backend needs of its process.
-        side_by_side: how many processes ``step`` starts at the same time.
+        executor: starts the workers of ``step`` and ``run``; None where only ``process`` is used.
+        seconds: of measuring that the suite gives each case of a group, by ``Case.group``; they are
+        not shortened where the user chose them. absent, needs: as in ``Schedule``. side_by_side:
+        how many processes ``step`` starts at the same time.
         """
         self.session = session
         self.schedule = Schedule(
@@ -284,7 +279,7 @@ class Manager:
         return math.inf if budget is None else budget - self.spent
 
     def take_in(self, folder: Path, *, exclusive: bool) -> None:
-        """Count what earlier processes of the session have left in a folder.
+        """Add the results of earlier processes of the session in a folder.
 
         exclusive: as in ``settle_all``. Raises ResultWriteError.
         """
@@ -293,10 +288,10 @@ class Manager:
             self.schedule.add(file)
 
     def run(self) -> bool:
-        """Measure until there is nothing left to do, or no time to do it in: then False.
+        """Measure until nothing is left to do or no time is left; return whether all is done.
 
         Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
-        WorkerError where workers come to nothing; what was finished is kept in each case.
+        WorkerError where workers measure nothing; finished cases are kept in each case.
         """
         self.begin()
         while self.step():
@@ -304,21 +299,21 @@ class Manager:
         return self.end()
 
     def begin(self) -> None:
-        """Write the session down before its first process."""
+        """Save the session before its first process."""
         self._save(self.session)
         self._take_stock()
 
     def end(self) -> bool:
-        """Write down that the session has come to its end; whether nothing is left to do."""
+        """Save the session at its end; return whether nothing is left to do."""
         self.session = self.session.ended(self.spent)
         self._save(self.session)
         return self.schedule.finished
 
     def step(self) -> bool:
-        """Measure in processes that start at the same time, and then take turns in measuring.
+        """Run processes that start at the same time and take turns in measuring.
 
-        There is a second one only where the budget holds what both will take. Returns False where
-        nothing is left to do or no time to do it in. Raises as ``run`` does.
+        A second one starts only if the budget holds both. Returns False where nothing is left to do
+        or no time is left. Raises as ``run`` does.
         """
         assert self._executor is not None
         with contextlib.ExitStack() as stack:
@@ -343,10 +338,10 @@ class Manager:
     def process(
         self, executor: Executor, machines: int = 1, place: str = ""
     ) -> Generator[None, None, None] | None:
-        """One process of the session, to be followed; None where none can be begun now.
+        """Return a generator that runs one process of the session, or None if there is no work.
 
-        It begins with the generator's first turn, and each turn is one look at it: between two, the
-        processes of other machines have theirs. Closed early, it keeps what was finished.
+        The process starts with the generator's first step, and each step looks at it once. Closing
+        the generator early ends the process and keeps its finished cases.
 
         machines, place: as in ``Schedule.next``. The generator raises as ``run`` does, and
         LostError when the worker's machine is gone; the work in flight there is then open again.
@@ -366,7 +361,7 @@ class Manager:
         return work
 
     def _take_stock(self) -> None:
-        # Once a process, not once a look: it would take processor time from what is measured.
+        # Once per process: counting at each look would take processor time from the worker.
         self._settled = sum(map(self.schedule.done, self.schedule.cases))
 
     def _process(self, executor: Executor, work: Work, place: str) -> Generator[None, None, None]:
@@ -386,7 +381,7 @@ class Manager:
                 with contextlib.suppress(LostError):
                     worker.kill()
                 if isinstance(error, KeyboardInterrupt | GeneratorExit):
-                    # What it was busy with gets no outcome: --resume measures what is missing.
+                    # Its current cases get no outcome: --resume measures what is missing.
                     worker.settle(())
                 raise
             self._conclude(worker, watch, ending, work)
@@ -395,7 +390,7 @@ class Manager:
             self._watches.remove(watch)
         outside = self._now() - started - watch.timed - watch.waited
         if (startup := watch.startup) is not None:
-            # Those that start at the same time take it once.
+            # Processes that start at the same time share it.
             own = startup / self._side_by_side
             outside = max(0.0, outside - startup + own)
             self.schedule.costs.learn(work, own, watch.costs, outside)
@@ -404,7 +399,7 @@ class Manager:
         self._save(self.session)
 
     def _follow(self, worker: Worker, watch: Watch, work: Work) -> Generator[None, None, _Ending]:
-        """Look at a worker until it has ended, or end it."""
+        """Follow a worker until it has ended, or end it."""
         finished = math.inf
         while True:
             code = worker.poll()  # before its lines are read, so that none is missed
@@ -426,14 +421,14 @@ class Manager:
                 worker.kill()
                 self._see(worker, watch)
                 return _Ending(in_time=not overdue, in_budget=overdue)
-            if not watch.waiting:  # the one that measures is shown
+            if not watch.waiting:  # show the one that measures
                 self._view.update(self._progress(watch, work))
             yield
 
     def _all_wait(self) -> bool:
-        """Whether all processes have long waited for a turn that none of them has.
+        """Return whether all processes have long waited for a turn that none of them has.
 
-        What a process that has ended left behind may hold it.
+        A process that an ended one left behind may hold it.
         """
         if not all(watch.waiting for watch in self._watches):
             self._all_wait_since = None
@@ -447,10 +442,10 @@ class Manager:
             watch.see(line, self._now())
 
     def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
-        """Write down what became of a worker, and report what it did not."""
+        """Record how a worker ended, with outcomes that it could not record itself."""
         if found := CANNOT_WRITE.search(worker.last_words()):
             raise ResultWriteError(clean(found[1]))
-        # Of several that were timed in turn none can be blamed, and of a budget's end none.
+        # Of interleaved cases none can be blamed, and at the end of a budget none.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
         outcome, reason = "crashed", f"its process {ending}"
         advice = "its backend or framework is at fault; run it alone to see all that it prints"
@@ -475,18 +470,18 @@ class Manager:
         elif settled == 0 and ending.in_budget:
             lines = [line.strip() for line in worker.last_words().splitlines() if line.strip()]
             errors = [line for line in lines if line.startswith("ERROR")]  # pytest's own
-            said = clean((errors or lines or ["it said nothing"])[-1])
-            raise WorkerError(f"process {work.number} {ending} and measured nothing: {said}")
+            line = clean((errors or lines or ["it said nothing"])[-1])
+            raise WorkerError(f"process {work.number} {ending} and measured nothing: {line}")
         self._report(outcomes)
         for each in () if file is None else file.outcomes:
             if each.outcome == "failed":
                 self._view.message(f"{each.case.id} failed: {each.reason}")
 
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
-        """Keep what came of a worker whose machine is gone; what was in flight is open again."""
+        """Keep the results of a worker whose machine is lost; its current cases are open again."""
         busy = () if watch.ended else watch.busy
         guilty = self.schedule.faults.lose(busy) if error.blame else []
-        reason = f"machines were lost while it was measured, the last of them so: {error}"
+        reason = f"machines were lost while it was measured, the last one: {error}"
         advice = "its backend or framework is at fault, or it needs more memory than there is"
         outcomes = [self._outcome(case, "crashed", reason, advice) for case in guilty]
         file = worker.settle(outcomes)
@@ -523,6 +518,6 @@ class Manager:
 
 
 def cases_words(cases: Sequence[Case]) -> str:
-    """So many cases on so many devices."""
+    """Return the number of cases and their devices in words."""
     devices = list(dict.fromkeys(case.device for case in cases))
     return f"{len(cases)} cases on {listed(devices)}"

@@ -1,9 +1,8 @@
-"""Run a suite: on this machine, in two environments interleaved, or on a cluster.
+"""Run a suite on this machine, in two environments interleaved, or on a cluster.
 
-Results that are to lie elsewhere are measured into a folder here, and copied there at the end: not
-before the last process has ended, since a copy on its way takes processor time from what is
-measured. What was measured is never lost to a bad connection: the files here stay, and the command
-that copies them later is printed. The options are those of ``bench.run``, by their names.
+Results for a URL are measured into a folder here and copied after the last process has ended, since
+a copy takes processor time from what is measured. If copying fails, the files here stay, and the
+command that copies them later is printed. The options are those of ``bench.run``, by their names.
 """
 
 from __future__ import annotations
@@ -67,26 +66,26 @@ from lstm_impl.tuning.machine import usable
 SUITE = "quick"
 
 BUDGET = 900.0
-"""Seconds. Ten minutes held six processes of `quick` on two cores, but three quarters of them went
-into starting, tracing and checking; what is added is measured."""
+"""Seconds. Ten minutes held six processes of `quick` on two cores, but three quarters of that time
+went into starting, tracing and checking."""
 
 CASE_LIMIT = 120.0
 
 ENVIRONMENTS = "environments"
-"""In the results folder: next to a person's other results, which they must not be taken for."""
+"""The folder of results of two environments, in the results folder."""
 
 _FIXED = (
     *("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory"),
     *("period", "deadline", "load", "variant"),
 )
-"""What a session keeps when it is gone on with."""
+"""Options that a session keeps when it is resumed."""
 
 
-# -- sessions as the options have them
+# -- sessions from options
 
 
 def open_session(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
-    """The session to be measured here, new or gone on with, and its suite.
+    """Return the session to be measured here, new or resumed, and its suite.
 
     Raises UsageError, SuiteError, SessionError.
     """
@@ -96,14 +95,14 @@ def open_session(options: argparse.Namespace, folder: Path) -> tuple[Session, Su
     session = load(folder, options.resume)
     if session.fleet:
         raise SessionError(
-            f"session {session.id} is measured by the machines of a cluster; go on with it "
+            f"session {session.id} is measured by the machines of a cluster; resume it "
             f"there: --ray ADDRESS --resume {session.fleet}, or name another"
         )
-    return gone_on_with(options, session)
+    return resumed_session(options, session)
 
 
 def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
-    """A session of a suite as the options have it. Raises UsageError, SuiteError."""
+    """Return a new session, and its suite. Raises UsageError, SuiteError."""
     budget = options.budget
     if budget is None and options.processes is None:
         budget = BUDGET
@@ -130,7 +129,7 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
     suite = suites.load(session.suite, choice_of(session))
     session = replace(
         session,
-        # A path is kept complete: it may be gone on with from elsewhere.
+        # An absolute path, since it may be resumed from another folder.
         suite=suite.path.stem if _of_package(suite) else str(suite.path.absolute()),
         suite_name=suite.name,
         cases=suite.cases,
@@ -140,11 +139,11 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
     return session, suite
 
 
-def gone_on_with(options: argparse.Namespace, session: Session) -> tuple[Session, Suite]:
-    """A session as the options have it go on, and its suite. Raises UsageError, SuiteError."""
+def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Session, Suite]:
+    """Return a session changed by the options, and its suite. Raises UsageError, SuiteError."""
     changed = replace(session, finished=None)
     if options.budget is not None:
-        # Of this call: what was spent before is not taken from it.
+        # A budget is of this call.
         changed = replace(changed, budget=session.spent + options.budget)
     if options.case_limit is not None:
         changed = replace(changed, case_limit=options.case_limit)
@@ -156,7 +155,7 @@ def gone_on_with(options: argparse.Namespace, session: Session) -> tuple[Session
         raise UsageError(
             f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
             f"{clean(session.suite_name)} when session {session.id} began, and its results are "
-            "named after that: name it so again, or start again without --resume"
+            "named after that: restore the name, or start again without --resume"
         )
     _check_limit(changed, suite)
     return changed, suite.only(session.cases)
@@ -168,13 +167,13 @@ def _check_resume(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             what = "SUITE" if name == "suite" else f"--{name}"
             raise UsageError(
-                f"{what} does not go with --resume: a session goes on with what it has; "
+                f"{what} does not go with --resume: a session keeps its options; "
                 "start a new one without --resume"
             )
 
 
 def choice_of(session: Session) -> SuiteChoice:
-    """What of its suite a session measures."""
+    """Return what of its suite a session measures."""
     return SuiteChoice(
         session.backends, session.devices, session.modes, session.periods, session.variants
     )
@@ -197,7 +196,7 @@ def _check_limit(session: Session, suite: Suite) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Measure what the options ask for, and return the exit code.
+    """Measure on this machine, and return the exit code.
 
     Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
     ResultWriteError.
@@ -213,13 +212,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _end_undisturbed() -> None:
-    """Ignore further signals: what is left takes a moment, and is the answer."""
+    """Ignore further signals: what is left takes a moment."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
-    """Take the machine's lock, as the options have it. Raises HeldError, LockError."""
+    """Take the machine's lock, by --wait and --force. Raises HeldError, LockError."""
     try:
         if options.wait:
             lock.wait(name, lambda text: console.print(clean(text), markup=False))
@@ -239,7 +238,7 @@ def _manager(
     folder: Path,
     together: int = 1,
 ) -> Manager:
-    """The manager of a session on this machine, which writes it down in a folder."""
+    """Return the manager of a session on this machine, which saves it in a folder."""
     absent = devices.missing(case.device for case in session.cases)
     save = functools.partial(Session.save, folder=folder)
     return Manager(
@@ -254,9 +253,9 @@ def _manager(
 
 
 def side_by_side(session: Session) -> int:
-    """How many processes of a session start at the same time.
+    """Return how many processes of a session start at the same time.
 
-    A framework's start keeps one processor busy. On a GPU it takes most of the GPU's memory, which
+    Starting a framework keeps one processor busy. On a GPU it takes most of the GPU's memory, which
     two cannot have at once; and some systems have no locks by which they take turns.
     """
     absent = devices.missing(case.device for case in session.cases)
@@ -318,10 +317,9 @@ _SHARED = "lstm-judged-"
 
 @contextlib.contextmanager
 def shared_folder() -> Iterator[Path | None]:
-    """Where workers share what the gate's reference computed, or None where there is no such place.
+    """Yield a folder in which workers share the gate's reference results, or None.
 
-    It is of use to no other session, and may be large: it goes with this one, or if that was killed
-    with the next.
+    It may be large, and is deleted with this session, or with the next if this one is killed.
     """
     try:
         for left in Path(tempfile.gettempdir()).glob(f"{_SHARED}*"):
@@ -340,15 +338,15 @@ def shared_folder() -> Iterator[Path | None]:
 
 
 def holds_environments(results: str | None) -> bool:
-    """Whether a results folder is one of two environments."""
+    """Return whether a results folder is one of two environments."""
     return results is not None and not is_url(results) and (expanded(results) / FILE).is_file()
 
 
 def run_environments(options: argparse.Namespace, console: Console) -> int:
-    """Measure the two environments of ``options.python``, interleaved; the exit code.
+    """Measure the two environments of ``options.python`` interleaved, and return the exit code.
 
-    Each is a session of its own. With ``options.resume`` what is missing in the folder
-    ``options.results`` is measured.
+    Each is a session of its own. With ``options.resume`` the sessions in the folder
+    ``options.results`` are resumed.
 
     Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
     ResultWriteError.
@@ -380,7 +378,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
                 manager.take_in(here, exclusive=lock.fd is not None)
             managers.append(manager)
         there, of_new = (len(manager.schedule.runs) for manager in managers)
-        # In a turn that was cut off the one that is behind; else the second of the last.
+        # First the side that is behind, or else the side that was second in the last turn.
         behind = of_new < there or (of_new == there and there % 2 == 1)
         try:
             interleave(managers[::-1] if behind else managers)
@@ -394,10 +392,9 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
 
 
 def interleave(managers: Sequence[Manager]) -> None:
-    """A process of each, in this order and then the other, until none has anything left to do.
+    """Run a process of each session in turn until all are done, reversing the order each time.
 
-    The first of a turn is the last of the next, so that a machine that becomes slower slows both
-    equally.
+    So a machine that becomes slower slows both equally.
     """
     for manager in managers:
         manager.begin()
@@ -413,7 +410,7 @@ _Two: TypeAlias = tuple[Sequence[LabelledPython], Sequence[Session], Suite, Path
 
 
 def _two_new(options: argparse.Namespace) -> _Two:
-    """Two environments in a new folder: sessions of the same cases in the same order."""
+    """Return new sessions of two environments, with the same cases in the same order."""
     if len(options.python) != 2:
         raise UsageError("give --python twice: the environment to compare with, then the new one")
     for name in ("budget", "precision"):
@@ -432,12 +429,12 @@ def _two_new(options: argparse.Namespace) -> _Two:
 
 
 def _two_resumed(options: argparse.Namespace) -> _Two:
-    """What a folder of two environments has; each must be what it was when its results began."""
+    """Return the sessions of a folder of two environments, which must not have changed."""
     if options.python:
         raise UsageError("--python does not go with --resume: the folder has the environments")
     _check_resume(options)
     folder = expanded(options.results)
-    found = [gone_on_with(options, newest(folder / name)) for name in SIDES]
+    found = [resumed_session(options, newest(folder / name)) for name in SIDES]
     try:
         sides = packages.load(folder)
     except ResultError as wrong:
@@ -466,9 +463,9 @@ def _installed(path: Path) -> Python:
 
 
 class NodePlan:
-    """What the options ask for: the sessions there are, and those that a kind of machine begins.
+    """The sessions of a cluster: those that are resumed, and a new one for each other kind.
 
-    fleet: what its sessions have in common. Raises UsageError, SuiteError, SessionError.
+    fleet: the id that they share. Raises UsageError, SuiteError, SessionError.
     """
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
@@ -479,7 +476,7 @@ class NodePlan:
             self.fleet = self._model.id
         else:
             _check_resume(options)
-            found = [gone_on_with(options, each) for each in of_fleet(folder, options.resume)]
+            found = [resumed_session(options, each) for each in of_fleet(folder, options.resume)]
             self._model, self.suite = found[0]
             self.fleet = self._model.fleet
             self.resumed = {session.kind: session for session, _ in found}
@@ -487,14 +484,14 @@ class NodePlan:
 
     @property
     def request(self) -> NodeRequest:
-        """What each node is to be ready for."""
+        """What each node must be ready for."""
         path, options = self.suite.path, self._options
         named = _of_package(self.suite)
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())
         return NodeRequest(name, text, choice_of(self._model), options.wait, options.force)
 
     def session(self, member: ClusterMember) -> tuple[Session, Suite]:
-        """The session of a kind of machine, and its suite there."""
+        """Return the session of a member's kind of machine, and its suite there."""
         suite = replace(member.suite, path=self.suite.path)
         if (session := self.resumed.get(member.key)) is not None:
             return session, suite.only(session.cases)
@@ -510,7 +507,7 @@ class NodePlan:
 
 
 def run_cluster(options: argparse.Namespace, console: Console) -> int:
-    """Measure what the options ask for on a cluster, and return the exit code.
+    """Measure on a cluster, and return the exit code.
 
     Raises UsageError, SuiteError, SessionError, FolderError, WorkerError, and ResultWriteError.
     """
@@ -560,7 +557,7 @@ def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: Vie
 def _conclude(
     plan: NodePlan, fleet: Fleet, command: str, console: Console, *, interrupted: bool
 ) -> int:
-    """Write down how each session ended and say what came of it; the exit code."""
+    """Save and summarize each session at its end, and return the exit code."""
     if not fleet.kinds:
         if interrupted:
             raise KeyboardInterrupt
@@ -589,7 +586,7 @@ def _conclude(
             write(f"error: {clean(str(kind.error), 1000)}")
     for key in plan.resumed.keys() - fleet.kinds.keys():
         codes.append(INCOMPLETE)
-        write(f"no machine of the kind {clean(key)} came: its session is not gone on with")
+        write(f"no machine of the kind {clean(key)} came: its session is not resumed")
     write(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
     if open_:
         write(f"go on: {command} --budget {short(plan.budget)}")
@@ -601,26 +598,26 @@ def _conclude(
 
 
 def again(folder: Path, place: str | None) -> str:
-    """The command that measures into the same place, without its other options."""
+    """Return the command that measures into the same place, without its other options."""
     results = safe_url(place) if place else "" if folder == usual_folder() else str(folder)
     return command_line.typed("run", *(("--results", results) if results else ()))
 
 
 def reader(folder: Path) -> str:
-    """The command that reads what was measured."""
+    """Return the command that reports the results."""
     return command_line.typed("report", *(() if folder == usual_folder() else (str(folder),)))
 
 
 def short(seconds: float | None) -> str:
-    """A budget as it is typed."""
+    """Return a budget as an option's value."""
     return f"{math.ceil((seconds or BUDGET) / 60)}m"
 
 
 def folder_and_place(results: str | None) -> tuple[Path, str | None]:
-    """The folder here, and the URL of the place elsewhere if results are to go to one.
+    """Return the folder of the results here, and the URL to which they are copied, if any.
 
-    results: what was requested, a folder or a URL. Raises FolderError; UsageError for a place that
-    cannot be written to, as far as that is known before anything is measured.
+    results: a folder or a URL. Raises FolderError; UsageError for a URL that cannot be written to,
+    as far as that is known before measuring.
     """
     requested = results or default_folder()
     if not is_url(requested):
@@ -633,13 +630,13 @@ def folder_and_place(results: str | None) -> tuple[Path, str | None]:
 
 
 def usual_folder() -> Path:
-    """The folder here if nobody names one, also where ``$LSTM_RESULTS`` is a URL."""
+    """Return the default folder here, also where ``$LSTM_RESULTS`` is a URL."""
     here = default_folder()
     return expanded(DEFAULT_FOLDER if is_url(here) else here)
 
 
 def copy(sessions: Sequence[Session], folder: Path, place: str, console: Console) -> bool:
-    """Copy sessions' files to their place, and say what became of them; whether all are there."""
+    """Copy sessions' files to a URL, print how that went, and return whether all are there."""
     files = [file.path for session in sessions for file in session.files(folder)]
     paths = [path for path in files if path.suffix == ".json"]
     if not paths:

@@ -1,4 +1,4 @@
-"""How a session is shown while it goes on, and what came of it at its end; exit codes."""
+"""Show the progress of a session and its summary, and give the exit code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DRAW_EVERY = 1.0
 
 
 def duration(seconds: float) -> str:
-    """A length of time in words: 42 s, 3 min 05 s, 1 h 02 min."""
+    """Return seconds in words: 42 s, 3 min 05 s, 1 h 02 min."""
     rounded = math.floor(max(0.0, seconds))
     if rounded < 60:
         return f"{rounded} s"
@@ -42,10 +42,10 @@ def duration(seconds: float) -> str:
 
 
 class View(Closing):
-    """A line for what happens and, on a terminal, what runs now; elsewhere a line for each process.
+    """Prints events and, on a terminal, what runs now; elsewhere one line for each process.
 
-    label: of what it reports, before each line; empty if there is no other. live: whether a
-    terminal shows what runs; the machines of a fleet would not fit.
+    label: text before each line, where there are several sessions. live: whether a terminal shows
+    what runs; that of several machines would not fit.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class View(Closing):
             self._live.start()
 
     def update(self, progress: SessionProgress) -> None:
-        """The present state; drawn once a second at most."""
+        """Show the present state; on a terminal once a second at most."""
         if self._live is None:
-            if progress.number > self._number:  # of machines side by side the others go on
+            if progress.number > self._number:  # of several machines, another's comes later
                 self._number = progress.number
                 cases = f"{count(progress.of, 'case')} in it"
                 self.message(f"{_number(progress)}: {cases}; {state(progress)}")
@@ -82,23 +82,23 @@ class View(Closing):
             self._live.update(text, refresh=True)
 
     def message(self, text: str) -> None:
-        """One line, which stays."""
+        """Print one line that stays."""
         self._console.print(Text(clean(f"{self._label}{text}")), soft_wrap=True)
 
     def named(self, label: str) -> View:
-        """The same view with a label before its messages."""
+        """Return the same view with a label before its messages."""
         found = copy.copy(self)
         found._label = f"{label}: "
         return found
 
     def close(self) -> None:
-        """Take away what runs."""
+        """Remove the display of what runs."""
         if self._live is not None:
             self._live.stop()
 
 
 def state(progress: SessionProgress) -> str:
-    """How far the session is, in words."""
+    """Return how far the session is, in words."""
     kind = "precise" if progress.processes is None else "finished"
     message = f"{progress.settled} of {count(progress.cases, 'case')} {kind}"
     if progress.budget is None:
@@ -129,7 +129,7 @@ _MOST_REASONS = 6  # each case that is too large for the machine has its own est
 
 
 def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
-    """The exit code of a command that measures; what keeps it from its end is one line.
+    """Return the exit code of a command that measures, and print an error as one line.
 
     held: what to do about another run that measures here. stopped: the line for an interruption.
     """
@@ -149,10 +149,11 @@ def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a session has found. spent, timed: seconds of it all, and inside blocks that count.
+    """The summary of a session's results.
 
-    reasons: why times, ratios or memory are not to be trusted or not known, and of how many cases.
-    skipped: why cases were not even tried, and how many.
+    spent, timed: seconds of the session, and inside measured blocks. reasons: why times, ratios or
+    memory are unreliable or missing, with the number of cases. skipped: why cases were not tried,
+    with their number.
     """
 
     cases: int
@@ -169,7 +170,7 @@ class Summary:
 
     @property
     def measured(self) -> int:
-        """Cases that have a time."""
+        """The number of cases that have a time."""
         return self.valid + self.outcomes["INVALID"]
 
     @property
@@ -180,11 +181,11 @@ class Summary:
         return INCOMPLETE if self.unreached else MEASURED
 
     def lines(self, manager: Manager) -> list[str]:
-        """In words."""
+        """Return the summary in lines."""
         return [*self._of_cases(), *self._of_time(manager)]
 
     def without_time(self) -> list[str]:
-        """What has no time, and why as far as it was not even tried."""
+        """Return the cases without a time, and why they were not tried, in lines."""
         failed = {
             kind: n for kind, n in self.outcomes.items() if kind not in ("INVALID", *_UNTRIED)
         }
@@ -194,7 +195,7 @@ class Summary:
         return lines + [f"{why} ({count(n, 'case')})" for why, n in self.skipped.items()]
 
     def _of_cases(self) -> list[str]:
-        """What came of them, and what is to be said against it."""
+        """Return the numbers of cases by outcome, and the reasons."""
         words = {
             "not_measured": "not measured (not possible here)",
             "refused": "refused by their backend",
@@ -215,7 +216,7 @@ class Summary:
         return lines
 
     def _of_time(self, manager: Manager) -> Iterator[str]:
-        """How far the goal was reached, why it ended, and where the time went."""
+        """Yield how far the goal was reached, why the session ended, and its times."""
         goal, finished = manager.session.goal, manager.schedule.finished
         if goal.processes is None:
             few = f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
@@ -231,7 +232,7 @@ class Summary:
         why = "done" if finished else "the budget is spent"
         message = f"{count(self.processes, 'process')}, {duration(self.spent)}"
         if manager.session.fleet:
-            # Machines side by side: what they measured is more than went by, and says nothing.
+            # Several machines measure for longer than the session takes.
             yield f"{why}{'' if finished else ', or no machine is left'}: {message}"
             return
         outside = max(0.0, self.spent - self.timed)
@@ -241,42 +242,38 @@ class Summary:
 
 
 def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
-    """What a session's files hold; VALID and INVALID as the report has them."""
+    """Summarize a session's files; VALID and INVALID are as in the report."""
     schedule = manager.schedule
     rows: list[Row] = []
     with contextlib.suppress(NothingToReportError):
         rows = [row for each in build(Results(tuple(files), ())).sections for row in each.rows]
     wanted = [row for row in rows if row.case.id in schedule.cases]
     measured = [row for row in wanted if row.measured]
-    # A time alone is separate from the ratio that the report has of it.
+    # What makes a time unreliable alone need not affect its ratio, which the report shows.
     problems = [
         list({problem.code: problem for problem in (*row.ratio_problems, *row.invalid)}.values())
         for row in measured
     ]
     if schedule.goal.processes is None:
-        # Processes are what this command is there for: too few of them is no good end here.
         for row, found in zip(measured, problems, strict=True):
             found += [problem for problem in row.validity.noted if problem.code == FEW_PROCESSES]
-    spoilt = sum(map(bool, problems))
+    invalid = sum(map(bool, problems))
     wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
     kinds: Counter[str] = Counter()
-    kinds["INVALID"] = spoilt
+    kinds["INVALID"] = invalid
     kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
-    known = sum(kinds.values()) + len(measured) - spoilt
+    known = sum(kinds.values()) + len(measured) - invalid
     times = {row.case.id: row for row in measured}
     for case, outcome in schedule.outcomes.items():
-        # Measured by some processes, and then it ended one: the report has its time.
+        # A case that some processes measured before it ended one has a time.
         if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
             kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
     measurements = [each for file in files for each in file.measurements]
     reasons: Counter[str] = Counter()
-    texts: dict[tuple[str, str], str] = {}  # in the words of the first of each kind
+    texts: dict[tuple[str, str], str] = {}  # of the first problem of each code
     alone = "unreliable as a time, ratios are judged separately: "
-    of_time = [row.validity.of_time for row in measured]
-    for start, problem in [
-        *(("", problem) for found in problems for problem in found),
-        *((alone, problem) for found in of_time for problem in found),
-    ]:
+    of_time = [(alone, problem) for row in measured for problem in row.validity.of_time]
+    for start, problem in [*(("", each) for found in problems for each in found), *of_time]:
         text = f"{start}{clean('; '.join(filter(None, problem_texts(problem))))}"
         reasons[texts.setdefault((start, problem.code), text)] += 1
     memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
@@ -287,7 +284,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     )
     return Summary(
         cases=len(schedule.cases),
-        valid=len(measured) - spoilt,
+        valid=len(measured) - invalid,
         reasons=reasons,
         outcomes=+kinds,
         unreached=len(schedule.cases) - known,

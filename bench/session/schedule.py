@@ -1,8 +1,8 @@
-"""What is measured next, and when it is enough: the manager's decisions, as pure functions of time.
+"""Decide what the processes of a session measure next, and when the session is done.
 
-``Schedule`` has what was found of each case and hands out work, to one process or to many side by
-side; ``plan`` says what a budget holds, and ``Costs``, ``Faults`` and ``Flights`` keep what earlier
-processes took and did. Nothing here starts a process, opens a file or reads a clock.
+``Schedule`` keeps the results of each case and gives work to one process or to several side by
+side. ``plan`` chooses what fits into a budget; ``Costs``, ``Faults`` and ``Flights`` keep what
+processes took and how they ended. Nothing here starts a process, opens a file or reads a clock.
 """
 
 from __future__ import annotations
@@ -22,19 +22,16 @@ from bench.session.session import Environment, Goal, Lot, Needs, Work, lots, nee
 from bench.stats.intervals import ENOUGH_PROCESSES, case_interval, median_interval
 
 OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
-"""Seconds that preparing a case and starting a process take, by a guess that only the first process
-is planned with: building, tracing and checking small cases of TensorFlow on two cores, and its
-start."""
+"""Estimated seconds to prepare a case and to start a process, used until they are measured: for
+small cases of TensorFlow on two cores, with building, tracing and checking."""
 
 
 class Costs:
-    """What measuring takes next to the measuring, of each case and of a process by itself; both
-    differ between the environments of processes.
+    """Seconds outside measuring that each case and each process takes, by environment.
 
-    Seconds. startup: from the last process's beginning to its first case.
-
-    seconds: of measuring that the suite gives each case of a group, by ``Case.group``.
-    side_by_side: how many processes start at the same time and so share what starting takes.
+    startup: seconds from the start of the last process to its first case. seconds: of measuring
+    that the suite gives each case of a group, by ``Case.group``. side_by_side: how many processes
+    start at the same time, and so share the time of starting.
     """
 
     def __init__(self, seconds: Mapping[str, float], side_by_side: int = 1) -> None:
@@ -46,11 +43,10 @@ class Costs:
         self._processes: dict[Environment, float] = {}
 
     def learn(self, work: Work, startup: float, costs: Mapping[str, float], outside: float) -> None:
-        """What a process took: to start, for each case that it came to the end of, and in all
-        next to measuring.
+        """Learn from a process: seconds to start, of each finished case, and outside measuring.
 
-        A process imports a framework within its first cases, which are others each time: the least
-        that a case took is its own, and what is left over is every process's.
+        A process imports a framework within its first case, which differs from process to process:
+        the least that a case took is the case's own cost, and the rest is the process's.
         """
         environment = work.environment
         for case, seconds in costs.items():
@@ -63,37 +59,36 @@ class Costs:
             self._processes[environment] = max(startup, outside - known)
 
     def expected(self, work: Work) -> float:
-        """Seconds that a process of this work will take of the session's time."""
+        """Return the seconds of the session that a process with this work will take."""
         environment = work.environment
         own = self.process(environment)
         return own + self.outside(work.cases, environment) + work.share * self.measuring(work.cases)
 
     def measuring(self, cases: Iterable[Case]) -> float:
-        """That a process measures these for, each for its whole time."""
+        """Return the seconds of measuring these cases, each for its full time."""
         return sum(self._seconds.get(case.group, 0.0) for case in cases)
 
     def outside(self, cases: Iterable[Case], environment: Environment) -> float:
-        """That a process takes for these next to measuring, by a guess if it is not known."""
+        """Return the seconds of these cases outside measuring, estimated where unknown."""
         return sum(self._cases.get((case.id, environment), OUTSIDE_CASE) for case in cases)
 
     def looks(self, cases: Iterable[Case], environment: Environment) -> int:
-        """How many processes have shown what each of these takes; 0 if it is not known of all."""
+        """Return how many processes have shown the costs of each of these cases."""
         return min((self._looks[case.id, environment] for case in cases), default=0)
 
     def process(self, environment: Environment, guess: float | None = None) -> float:
-        """That any process takes next to its cases."""
+        """Return the seconds that any process takes outside its cases."""
         return self._processes.get(environment, self._process if guess is None else guess)
 
 
 class Flights:
-    """The processes in work.
+    """The running processes.
 
-    A process that has begun counts as if it had brought its results, so that no other repeats it;
-    what a place has been given is remembered, so that replicates are spread over places. One that
-    ends, in whichever way, counts no more: its results do, if it brought any.
+    A running process counts as if its results were there, so that no other repeats it. What each
+    machine was given is kept, so that replicates are spread over machines.
 
-    number: of the last that was begun. works: each with the place that it runs on, by its number.
-    cases: how many measure each now. given: how often a place has been given a group.
+    number: of the last process begun. works: work and place of each process, by its number. cases:
+    how many processes measure each case now. given: how often a place was given a group.
     """
 
     def __init__(self) -> None:
@@ -103,7 +98,7 @@ class Flights:
         self.given: Counter[tuple[str, str, Environment]] = Counter()
 
     def begin(self, work: Work, place: str = "") -> None:
-        """A process begins; place: the name of the machine that it runs on."""
+        """Add a process. place: the name of the machine that it runs on."""
         self.number = max(self.number, work.number)
         self.works[work.number] = work, place
         self.cases.update((work.environment, case.id) for case in work.cases)
@@ -111,25 +106,24 @@ class Flights:
         self.given.update((place, group, work.environment) for group in groups)
 
     def end(self, work: Work) -> None:
-        """It has ended."""
+        """Remove a process that has ended."""
         del self.works[work.number]
         self.cases.subtract((work.environment, case.id) for case in work.cases)
 
 
 MOST_CRASHES = 2
-"""A process may be ended by something outside (another's hunger for memory, a person); a case that
-its process dies of twice is at fault."""
+"""A process may be ended from outside (by the system for lack of memory, by a person); a case whose
+process dies twice is at fault."""
 
 MOST_LOSSES = 2
-"""The same of a machine that is gone with its process: the cause is outside more often still, and a
-machine is dearer than a process."""
+"""The same for a machine that is lost with its process."""
 
 FINAL = ("not_measured", "refused", "failed", "timed_out")
-"""Outcomes that another process would only repeat."""
+"""Outcomes that another process would repeat."""
 
 
 class Faults:
-    """What is held against the cases of a session. suspects: those to be measured alone."""
+    """Crashes and lost machines of cases. suspects: the cases to be measured alone."""
 
     def __init__(self) -> None:
         self._crashes: Counter[str] = Counter()
@@ -137,20 +131,20 @@ class Faults:
         self.suspects: set[str] = set()
 
     def measured(self, case: str) -> None:
-        """A case has a time: what its process or machine had died of before was not its doing."""
+        """Clear a case that was measured: it did not cause earlier losses."""
         self.suspects.discard(case)
         self._losses.pop(case, None)
 
     def crashed(self, case: str) -> None:
-        """A process died of it."""
+        """Count a process that died in a case."""
         self._crashes[case] += 1
         self.suspects.add(case)
 
     def lose(self, cases: Sequence[str]) -> list[str]:
-        """A machine was gone while these were in flight; returns those that are not tried again.
+        """Count a machine that was lost in these cases; return those that are given up.
 
-        Where several were timed in turn none can be blamed: those that lost a machine before, too,
-        are tried alone.
+        Where several cases were interleaved none can be blamed: those that had lost a machine
+        before are tried alone.
         """
         self._losses.update(cases)
         again = [case for case in cases if self._losses[case] >= MOST_LOSSES]
@@ -160,30 +154,28 @@ class Faults:
         return again
 
     def given_up(self, case: str, outcome: Outcome) -> bool:
-        """Whether another process could find nothing new about a case with this outcome."""
+        """Return whether another process would find nothing new about a case."""
         if outcome.outcome == "crashed":
             return self._crashes[case] >= MOST_CRASHES or self._losses[case] >= MOST_LOSSES
         return outcome.outcome in FINAL
 
 
 BUDGET_USED = 0.93
-"""Part of a budget that is planned with. One process takes some per cent longer than another, and
-the last would not be begun if it did not fit."""
+"""Part of a budget that plans use: processes differ by some per cent, and a last one that did not
+fit would not start."""
 
 LEAST_SHARE = 0.2
-"""Of the measuring time that a suite gives its cases: the slowest of the package's suites then have
-four blocks in a process, and with less would have warm-up and little else. A budget that holds not
-even that for every case is spent on fewer cases."""
+"""Least part of the suite's measuring time that a case gets: the slowest cases of the package's
+suites then have four blocks in a process. A budget too small for that is spent on fewer cases."""
 
 
 @dataclass(frozen=True)
 class Coming:
-    """What is to come of a lot.
+    """The processes that a lot still needs.
 
-    begun: processes that it has had or is in; missing: what it lacks to enough, when these have
-    ended; left: the same while those in work are still to come, one at the least. outside,
-    measuring: seconds of one process, measuring at its whole length. looks: processes that
-    have shown ``outside``; a guess where none has.
+    begun: processes that it has had or is in. missing: how many more it needs when these have
+    ended. left: the same counting running ones, at least one. outside, measuring: seconds of one
+    process, with the full time of measuring. looks: processes that have shown ``outside``.
     """
 
     lot: Lot
@@ -196,9 +188,9 @@ class Coming:
 
 
 class Needed:
-    """Seconds that processes to come take in all. process: one of an environment by itself.
+    """The total seconds of planned processes. process: seconds of one outside its cases.
 
-    Lots of one environment that have had equally many share processes.
+    Lots of one environment with equally many processes share processes.
     """
 
     def __init__(self, process: Callable[[Environment], float]) -> None:
@@ -207,20 +199,20 @@ class Needed:
         self._processes: dict[Environment, set[int]] = {}
 
     def fits(self, each: Coming, number: int, seconds: float) -> bool:
-        """Whether there is time for so many processes of a lot, too, at the least share."""
+        """Return whether so many processes of a lot fit in too, at the least share."""
         outside, measuring = self._with(each, number)
         return outside + LEAST_SHARE * measuring <= BUDGET_USED * seconds
 
     def add(self, each: Coming, number: int) -> None:
-        """There are so many of a lot."""
+        """Plan so many processes of a lot."""
         self._outside, self._measuring = self._with(each, number)
         there = self._processes.setdefault(each.lot.environment, set())
         there.update(range(each.begun, each.begun + number))
 
     def share(self, seconds: float) -> float:
-        """The part of its measuring time that each case gets in so many seconds.
+        """Return the part of its measuring time that each case gets in so many seconds.
 
-        More processes with fewer samples each say more than the other way round: the processes
+        More processes with fewer samples are better than fewer processes with more: processes
         differ by more than the samples of one.
         """
         if self._measuring <= 0:
@@ -237,22 +229,21 @@ class Needed:
 
 
 _Parts: TypeAlias = list[tuple[Coming, int]]
-"""Lots, and so many processes of each."""
+"""Lots, and the number of processes of each."""
 
 
 def plan(
     coming: Sequence[Coming], seconds: float, process: Callable[[Environment], float]
 ) -> tuple[_Parts, _Parts]:
-    """Which lots there is time for in so many seconds; the others are put off.
+    """Return the lots that fit into so many seconds, and those that are put off.
 
-    On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold say
-    more than all with none. Those that have come furthest are kept, and of equals those that the
-    suite names first. Until every lot's costs are known, all are tried.
+    On a slow machine fewer groups fit: some groups with reliable verdicts are better than all
+    without. Those with the most processes are kept, and of equals those that the suite names first.
+    All are tried until the costs of every lot are known.
 
-    The first process of a session compiles what others find compiled, and computes what they read,
-    so that what it shows is more than others take. A lot that one process has met is met by another
-    before it is put off: if it could come to enough had all of that been for once, and if those
-    that are kept come to enough next to it.
+    The first process of a session compiles and computes what others reuse, so that its costs are
+    too high. A lot that only one process has tried gets a second one before it is put off, if it
+    would fit without these costs, and if the kept lots fit beside it.
     """
     if seconds == math.inf or not all(each.looks for each in coming):
         return [(each, each.left) for each in coming], []
@@ -272,13 +263,13 @@ def plan(
 
 
 class Schedule:
-    """What has been found of each case of a session, and what is still to be done.
+    """The results of each case of a session, and what is left to measure.
 
     seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
-    whether that of each case is measured, by the first process that reaches it. absent: devices
-    that are not here, whose cases take no time. needs: what each backend needs of its process.
-    side_by_side: how many processes start at the same time.
-    put_off: groups that there is no time for, as of the last look at what is next.
+    whether the memory of each case is measured, by the first process that reaches it. absent:
+    devices that are not here, whose cases take no time. needs: what each backend needs of its
+    process. side_by_side: how many processes start at the same time. put_off: groups for which the
+    last call of ``next`` found no time.
     """
 
     def __init__(
@@ -302,8 +293,8 @@ class Schedule:
         self.put_off: tuple[str, ...] = ()
         self.costs = Costs(seconds or {}, side_by_side)
         self._seed = seed
-        self._enough = goal.processes or ENOUGH_PROCESSES  # processes of a case, at the least
-        # Asked once of each: for a name that is not ours all installed packages are looked through.
+        self._enough = goal.processes or ENOUGH_PROCESSES  # processes of a case, at least
+        # Cached, since a backend of another package is searched for in all installed packages.
         needs = functools.cache(needs)
         self._memory = memory
         self._absent = frozenset(absent)
@@ -317,10 +308,8 @@ class Schedule:
         self._unfit: set[tuple[Environment, str]] = set()
         self._seen: Counter[tuple[Environment, str]] = Counter()
 
-    # -- what is learned
-
     def add(self, file: ResultFile) -> int:
-        """Take in what one run found; returns how many of the session's cases it settled."""
+        """Add the results of a run; return how many of the session's cases it settled."""
         self.runs.add(file.run.id)
         environment = self._environment(file)
         self._processes[environment] += 1
@@ -338,7 +327,7 @@ class Schedule:
             if outcome.case.id not in self.cases:
                 continue
             if self._homes[outcome.case.id] != environment:
-                # As a bridge it is no use there; at home it may be fine.
+                # As a shared reference it is of no use there, but it may run at home.
                 self._unfit.add((environment, outcome.case.id))
                 continue
             if outcome.outcome == "crashed":
@@ -349,26 +338,24 @@ class Schedule:
         return settled
 
     def _environment(self, file: ResultFile) -> Environment:
-        """In which one a run's cases were measured: a bridge alone would be at home."""
+        """Return the environment of a run; a shared reference does not decide it."""
         ids = [each.case.id for each in file.measurements]
         ids += [each.case.id for each in file.outcomes]
         known = [name for name in ids if name in self.cases]
         bound = [name for name in known if name in self._bound]
         return next((self._homes[name] for name in (*bound, *known)), ())
 
-    # -- what follows
-
     def given_up(self, case: str) -> bool:
-        """Whether another process could find nothing new about a case."""
+        """Return whether another process would find nothing new about a case."""
         outcome = self.outcomes.get(case)
         return outcome is not None and self.faults.given_up(case, outcome)
 
     def precise(self, case: str) -> bool:
-        """Whether a case's interval over its processes is narrow enough."""
+        """Return whether a case's interval over its processes is narrow enough."""
         return self.half_width(case) <= self.goal.precision
 
     def half_width(self, case: str) -> float:
-        """How far it reaches, relative to its middle; infinite under ``ENOUGH_PROCESSES``."""
+        """Return its relative half-width; infinite for fewer than ``ENOUGH_PROCESSES``."""
         medians = self.medians[case]
         if len(medians) < ENOUGH_PROCESSES:
             return math.inf
@@ -378,7 +365,7 @@ class Schedule:
         return self._widths[case][1]
 
     def done(self, case: str) -> bool:
-        """Whether a case needs no more processes for its own sake."""
+        """Return whether a case needs no more processes."""
         if self.given_up(case):
             return True
         if self.goal.processes is not None:
@@ -391,17 +378,16 @@ class Schedule:
         return not self._open()
 
     def next(self, seconds: float = math.inf, machines: int = 1, place: str = "") -> Work | None:
-        """Work for one more process that ends within ``seconds``, or None if there is none now.
+        """Return work for one more process that ends within ``seconds``, or None if there is none.
 
         machines: how many run processes side by side; each gets a part of the groups. place: the
         name of this one; of groups that are equally far it gets those that it has had least often,
         so that replicates come from many machines.
 
         The groups with the fewest processes come first, so that no group gets a second process
-        before each had its first. A group is left out as a whole, and only when all of its cases
-        are precise: its backends are compared within a process. Groups that would not come to
-        enough processes in the time that is left are put off (see ``planning.plan``): they get what
-        the others leave over, which is not to be done again (``--resume``).
+        before each had its first. A group is left out only when all of its cases are precise, since
+        its backends are compared within a process. Groups that ``plan`` puts off get the time that
+        the others leave.
         """
         number = max(len(self.runs), self.flights.number) + 1
         order = Random(f"{self._seed}/{number}")
@@ -414,8 +400,8 @@ class Schedule:
         )
         self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in late if named))
         for waiting in (first, late):
-            # A hand takes its part of all that is still to come: large parts first, since each
-            # process starts a framework, and small ones at the end, so that all end together.
+            # Each machine takes its part of what is left: large parts first, since each process
+            # starts a framework, and small ones at the end, so that all end together.
             most = max(1, math.ceil(sum(max(1, each.missing) for each, _ in waiting) / machines))
             lots = [each for each, _ in waiting]
             order.shuffle(lots)
@@ -446,7 +432,7 @@ class Schedule:
         )
 
     def _share(self, parts: Iterable[tuple[Coming, int]], seconds: float) -> float:
-        """What part of its measuring time each case gets where so much is to come."""
+        """Return the part of its measuring time that each case gets with so many processes."""
         needed = Needed(self.costs.process)
         for each, number in parts:
             needed.add(each, number)
@@ -455,10 +441,10 @@ class Schedule:
     def _chosen(
         self, waiting: Sequence[Coming], seconds: float, most: int
     ) -> list[tuple[Coming, int]]:
-        """One process each of those that one process measures in that time, the furthest behind."""
+        """Return the lots with the fewest processes that one process measures in that time."""
         for level in sorted({each.begun for each in waiting}):
             there = [each for each in waiting if each.begun == level]
-            # The environment with the fewest processes first: so they alternate in time.
+            # The environment with the fewest processes comes first, so that they alternate.
             had = self._processes + Counter(
                 work.environment for work, _ in self.flights.works.values()
             )
@@ -470,13 +456,13 @@ class Schedule:
         return []
 
     def _that_fit(self, waiting: Sequence[Coming], seconds: float, most: int) -> list[Coming]:
-        """Of lots of one environment, those that one process measures in that time."""
+        """Return those of the lots of one environment that one process measures in that time."""
         chosen: list[Coming] = []
         environment = waiting[0].lot.environment
         left = seconds - self.costs.process(environment, self.costs.startup)
         for each in waiting:
             cases = self._behind(each.lot)
-            # What no process has had yet is tried: how long it takes is not known.
+            # A lot that no process has tried is tried: its costs are unknown.
             cost = 0.0
             if self.costs.looks(cases, environment):
                 cost = self.costs.outside(cases, environment)
@@ -487,7 +473,7 @@ class Schedule:
         return chosen
 
     def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
-        """Those whose memory is still to be measured: unlike the time, once is enough."""
+        """Return the cases whose memory is not measured yet: once is enough."""
         if not self._memory:
             return []
         now = [work for work, _ in self.flights.works.values() if work.memory]
@@ -495,19 +481,18 @@ class Schedule:
         return [case for case in cases if case.id not in weighed]
 
     def _open(self) -> list[Lot]:
-        """What is not done of each lot, without the cases that are given up."""
+        """Return what is left of each lot, without the cases that are given up."""
         found = []
         for lot in self._lots:
             living = [case for case in lot.cases if not self.given_up(case.id)]
             if (wanted := self.goal.processes) is not None:
-                # What a killed process took with it is all that is made up for.
                 seen = {case.id: self._begun(lot.environment, case) for case in living}
                 living = [case for case in living if seen[case.id] < wanted]
                 if living:
                     found.append(replace(lot, cases=tuple(living)))
             elif not all(self.done(case.id) for case in living):
-                # Up to the number that an interval takes, one more next to those in work; then so
-                # many at once that what turns out to be too much is half of what was needed.
+                # Up to the number that an interval needs, one after the other; then at most half as
+                # many side by side as there are, so that few turn out to be too many.
                 lot = replace(lot, cases=tuple(living))
                 begun = self._count(lot)
                 ended = min(self._seen[lot.environment, case.id] for case in living)
@@ -516,14 +501,14 @@ class Schedule:
         return found
 
     def _begun(self, environment: Environment, case: Case) -> int:
-        """How many processes have measured a case, or measure it now."""
+        """Return how many processes have measured a case or measure it now."""
         return self._seen[environment, case.id] + self.flights.cases[environment, case.id]
 
     def _count(self, lot: Lot) -> int:
         return min(self._begun(lot.environment, case) for case in lot.cases)
 
     def _with_reference(self, lot: Lot) -> list[Case]:
-        """Its cases, and the first that can be measured along with them of those it is given."""
+        """Return its cases, and the first of its references that can run with them."""
         fit = (
             case
             for case in lot.references
@@ -532,7 +517,7 @@ class Schedule:
         return [*lot.cases, *itertools.islice(fit, 1)]
 
     def _behind(self, lot: Lot) -> list[Case]:
-        """Of one lot, what one process measures."""
+        """Return the cases of a lot that one process measures."""
         fewest = self._count(lot)
         behind = [case for case in lot.cases if self._begun(lot.environment, case) == fewest]
         suspects = [case for case in behind if case.id in self.faults.suspects]

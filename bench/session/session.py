@@ -1,4 +1,4 @@
-"""A session: its goal, its cases and processes as plain data, and its file, by which it goes on."""
+"""Describe a session as plain data, and read and write the file from which it resumes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Environment: TypeAlias = tuple[tuple[str, str], ...]
 """Variables and their values, sorted by name."""
 
 PRECISION = 0.02
-"""How far a case's interval may reach, relative to its middle: what a verdict calls SAME."""
+"""Largest half-width of a case's interval relative to its middle: what a verdict calls SAME."""
 
 
 @dataclass(frozen=True)
 class Goal:
     """When a session is done.
 
-    precision: every case's interval reaches at most this far, relative to its middle; judged at
-    ``ENOUGH_PROCESSES`` and more, and never by who is ahead. processes: so many for each case
-    instead, whatever their intervals are.
+    precision: the largest half-width of every case's interval relative to its middle, judged at
+    ``ENOUGH_PROCESSES`` or more, and never by which case is faster. processes: number of processes
+    of each case instead, whatever their intervals are.
     """
 
     precision: float = PRECISION
@@ -43,12 +43,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Work:
-    """What one worker process is to measure: plain data, so that it could go to another machine.
+    """What one worker process measures, as plain data that can be sent to another machine.
 
-    number: how many processes the session had before, and one. order_seed: of the order of the
-    groups and of the backends within each. share: part of the suite's measuring time that each
-    case gets. memory: whether that of its cases is measured, too. environment: variables that the
-    process must have.
+    number: of the process, from 1. order_seed: of the order of groups, and of backends within each.
+    share: part of the suite's measuring time that each case gets. memory: whether the memory of its
+    cases is measured too. environment: variables that the process must have.
     """
 
     number: int
@@ -61,9 +60,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Need:
-    """What a backend needs of its process. framework: whose company it prefers.
+    """What a backend needs of its process.
 
-    apart: whether the environment changes how others of the framework compute.
+    framework: of the backends that it shares a process with, where it needs no environment.
+    apart: whether the environment changes how other backends of the framework compute.
     """
 
     framework: str = ""
@@ -75,7 +75,7 @@ Needs: TypeAlias = Callable[[str], Need]
 
 
 def needs_of(backend: str) -> Need:
-    """What a backend says that it needs; nothing, if there is none of this name."""
+    """Return what a backend needs; nothing if there is no backend with this name."""
     try:
         found = get_backend(backend)
     except UnsupportedError:
@@ -87,8 +87,8 @@ def needs_of(backend: str) -> Need:
 class Lot:
     """The cases of one group that are measured in processes of one environment.
 
-    references: cases of the group that are measured in another environment and could be in this one
-        too, the first choice first.
+    references: cases of the group that are measured in another environment and could be measured
+    in this one too, the first choice first: one of them is compared with both.
     """
 
     group: str
@@ -98,12 +98,12 @@ class Lot:
 
     @property
     def key(self) -> tuple[str, Environment]:
-        """Which lot it is, whatever is left of it."""
+        """The lot's identity, whichever of its cases are left."""
         return self.group, self.environment
 
 
 def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
-    """The lots of these cases, in their order."""
+    """Return the lots of these cases, in their order."""
     cases = list(cases)
     homes = environments((case.backend for case in cases), needs)
     unbound = (case for case in cases if not needs(case.backend).environment)
@@ -115,14 +115,14 @@ def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
         able = [
             each for each in free.get(group, ()) if needs(each.backend).framework not in changed
         ]
-        # Where the first choice is here at home there is nothing to add.
+        # Nothing is added where the first choice belongs here anyway.
         references = () if not able or able[0] in members else tuple(able)
         found.append(Lot(group, environment, tuple(members), references))
     return found
 
 
 def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, Environment]:
-    """The environment in which each of these backends runs."""
+    """Return the environment in which each of these backends runs."""
     known = {name: needs(name) for name in dict.fromkeys(backends)}
     of_framework: dict[str, Environment] = {}
     for need in known.values():
@@ -137,28 +137,27 @@ def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, 
 
 SCHEMA = 1
 FOLDER = ".sessions"
-"""In the results folder. Readers of results pass over names that begin with a dot."""
+"""In the results folder. Readers of results ignore names that begin with a dot."""
 
 _SUFFIX = ".session.json"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class SessionError(InputError):
-    """A session cannot be gone on with; one line that says which and why."""
+    """A session cannot be resumed; one line that says which and why."""
 
 
 @dataclass(frozen=True)
 class Session:
     """What one ``bench.run`` measures.
 
-    suite: a name, or the path of a file. devices, backends, modes: chosen, or None. seconds: of
-    measuring for each case in one process, None for the suite's own. periods, deadline, load: of
-    streams, the periods None for the suite's own and one of them None for back to back. memory:
-    whether that of cases on the CPU is measured, too. budget: seconds for all, None without a
-    limit. spent: seconds that the session has taken, until a process last ended. finished: when it
-    came to its end (UTC, ISO 8601), or None. fleet, kind: where the machines of a cluster measure
-    it, what its sessions have in common, one for each kind of machine, and of which kind those of
-    this one are; both empty on one machine.
+    suite: a name, or the path of a file. devices, backends, variants, modes: chosen, or None.
+    seconds: of measuring for each case in one process, None for the suite's own. periods, deadline,
+    load: of streams; periods are None for the suite's own, and one of them None for back to back.
+    memory: whether the memory of cases on the CPU is measured too. budget: seconds of the session,
+    None without a limit. spent: seconds that it had taken when a process last ended. finished: when
+    it ended (UTC, ISO 8601), or None. fleet, kind: on a cluster, the id shared by the sessions of
+    one run, and the kind of machine of this one; both empty on one machine.
     """
 
     id: str
@@ -186,19 +185,19 @@ class Session:
     variants: tuple[str, ...] | None = None
 
     def save(self, folder: Path) -> None:
-        """Write it into a results folder. Raises ResultWriteError, naming the path."""
+        """Write the session into a results folder. Raises ResultWriteError, naming the path."""
         data = asdict(replace(self, cases=()))
         data |= {"schema": SCHEMA, "cases": [case.to_dict() for case in self.cases]}
         write(_path(folder, self.id), data)
 
     def ended(self, spent: float) -> Session:
-        """The same, at its end."""
+        """Return the session at its end."""
         return replace(self, spent=spent, finished=datetime.now(UTC).isoformat())
 
     def files(self, folder: Path) -> Iterator[ResultFile]:
-        """What its runs have left in a results folder. Files of other sessions are passed over."""
+        """Yield the results of its runs in a results folder."""
         with contextlib.suppress(OSError):
-            # The others need not be read: a file is named after its suite.
+            # Files are named after their suite: others need not be read.
             found = [*folder.glob(f"{self.suite_name}-*.json"), *journals(folder, self.suite_name)]
             for file in records.collect(sorted(found)).files:
                 if file.run.session == self.id:
@@ -206,12 +205,12 @@ class Session:
 
 
 def journals(folder: Path, suite: str) -> list[Path]:
-    """The journals in a results folder that are named after a suite."""
+    """Return the journals in a results folder that are named after a suite."""
     return sorted(folder.glob(f"{suite}-*{JOURNAL_SUFFIX}"))
 
 
 def load(folder: Path, session: str = "") -> Session:
-    """The session with this id, or the newest that has not come to its end.
+    """Return the session with this id, or the newest unfinished one.
 
     Raises SessionError.
     """
@@ -227,14 +226,14 @@ def load(folder: Path, session: str = "") -> Session:
     found, unread = _read_all(folder)
     open_ = [each for each in found if each.finished is None]
     if not open_:
-        # One that cannot be read may be the one that is meant: better its reason than "none".
+        # One that cannot be read may be the one that is meant.
         message = f"; {unread[-1]}" if unread else "; name one: --resume SESSION"
         raise SessionError(f"there is no unfinished session in {where}{message}")
     return max(open_, key=lambda each: each.started)
 
 
 def newest(folder: Path) -> Session:
-    """The session that began last, whether or not it has come to its end. Raises SessionError."""
+    """Return the session that began last, finished or not. Raises SessionError."""
     found, unread = _read_all(folder)
     if not found:
         message = unread[-1] if unread else f"there is no session in {printable(str(folder))}"
@@ -243,8 +242,8 @@ def newest(folder: Path) -> Session:
 
 
 def of_fleet(folder: Path, name: str = "") -> list[Session]:
-    """The sessions of one fleet: of that with this name, that of a session with this name, or of
-    the newest that is not finished.
+    """Return the sessions of one fleet: by its name, by the id of one of its sessions, or of the
+    newest unfinished session.
 
     Raises SessionError.
     """
@@ -253,14 +252,14 @@ def of_fleet(folder: Path, name: str = "") -> list[Session]:
         session = load(folder, name)
         if not session.fleet:
             raise SessionError(
-                f"session {session.id} was begun on one machine: go on with it without --ray"
+                f"session {session.id} was begun on one machine: resume it without --ray"
             )
         name = session.fleet
     return [each for each in known if each.fleet == name]
 
 
 def _read_all(folder: Path) -> tuple[list[Session], list[str]]:
-    """The sessions of a results folder by their start, and why others cannot be read."""
+    """Return the sessions of a results folder by their start, and why others cannot be read."""
     found: list[Session] = []
     unread: list[str] = []
     for path in sorted((folder / FOLDER).glob(f"*{_SUFFIX}")):
@@ -283,9 +282,8 @@ def _read(path: Path) -> Session:
             raise data["schema"].error(f"at most {SCHEMA}: {message}")
         goal = data["goal"]
         if data["id"].value != path.name.removesuffix(_SUFFIX):
-            # Files are named after it: another would be written elsewhere.
             raise data["id"].error("what the file is named after")
-        # What files are named after, and looked for by: no folder, no pattern.
+        # Files are named after it and searched for by it: it may hold no folder and no pattern.
         if not _ID.fullmatch(name := data["suite_name"].label()):
             raise data["suite_name"].error("letters, digits, - and _")
         processes, budget = _integer(goal["processes"], 1), _number(data["budget"])

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: started, listened to, ended with all that they started."""
+"""Start worker processes on this machine, read their journals, and end them with their children."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bench.records.schema import ResultFile
 from bench.session.session import FOLDER, Environment, Session, Work, journals
 
 LAST_WORDS = 4000
-"""Bytes of a worker's output that are looked through for its last words."""
+"""Bytes of a worker's output that are searched for its last words."""
 
 BENCH = Path(__file__).resolve().parents[1]
 
@@ -40,18 +40,18 @@ if sys.platform == "linux":
     if os.getppid() != int(sys.argv[1]): sys.exit("the manager is gone")
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Started in front of a worker. On Linux the kernel then kills it if the manager is killed
-(PR_SET_PDEATHSIG is 1, SIGKILL 9), which cannot see to it itself. And no SIGINT is for a worker,
-which the manager ends: one comes from a backend, and would look like a Ctrl-C."""
+"""Runs before a worker. On Linux the kernel then kills the worker if the manager is killed
+(PR_SET_PDEATHSIG is 1, SIGKILL 9). A worker ignores SIGINT, since the manager ends it: one that a
+backend sends would look like Ctrl-C."""
 
 _SUBREAPER = 36
-"""PR_SET_CHILD_SUBREAPER: what loses its parent below this process becomes its child."""
+"""PR_SET_CHILD_SUBREAPER: descendants that lose their parent become children of this process."""
 
 
 class LostError(RuntimeError):
-    """The machine that a worker ran on is gone, or does not answer; one line that says why.
+    """The machine that a worker ran on is gone or does not answer; one line that says why.
 
-    blame: whether what it measured may be at fault, and not the machine's owner or its disk.
+    blame: whether the measured cases may be at fault, and not the machine's owner or its disk.
     """
 
     def __init__(self, why: str, *, blame: bool = True) -> None:
@@ -62,47 +62,44 @@ class LostError(RuntimeError):
 class Worker(Protocol):
     """A process that measures one ``Work``.
 
-    One that runs on another machine raises LostError from ``poll``, ``lines`` and ``kill`` when
-    that is gone; ``settle`` then makes a file of the lines that came.
+    On another machine, ``poll``, ``lines`` and ``kill`` raise LostError when that machine is gone;
+    ``settle`` then makes a file of the lines that came.
     """
 
     def poll(self) -> int | None:
-        """Its exit code (negative: a signal), or None while it runs."""
+        """Return its exit code (negative: a signal), or None while it runs."""
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """What has come to its journal since the last call."""
+        """Return the lines that are new in its journal."""
 
     def kill(self) -> None:
-        """End it and its children at once, and wait until it has ended."""
+        """End it and its children, and wait until it has ended."""
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
-        """What it has found, in its final file; None if it never began.
+        """Return its result file; None if it never began.
 
-        outcomes: what it could not write down itself. Raises ResultWriteError.
+        outcomes: those that it could not record itself. Raises ResultWriteError.
         """
 
     def last_words(self) -> str:
-        """The end of what it printed."""
+        """Return the end of what it printed."""
 
 
 class Executor(Protocol):
-    """Where workers run."""
+    """Starts workers."""
 
     def start(self, work: Work) -> Worker:
-        """A worker for ``work``. Raises ResultWriteError if its list of cases cannot be written."""
-
-
-# -- workers on this machine
+        """Start a worker. Raises ResultWriteError if its list of cases cannot be written."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """Worker processes on this machine, of which one measures at a time.
+    """Starts worker processes on this machine, of which one measures at a time.
 
-    folder: where results go. inherit: a file that each worker keeps open (the machine's lock).
-    judged: a folder in which workers share what the gate's reference computed. python: in which
-    they run, this one or that of another environment with a copy of this suite; bench: its folder.
-    side_by_side: how many start at the same time, to take turns in measuring. running: their ids.
+    folder: of the results. inherit: a file that each worker keeps open (the machine's lock).
+    judged: a folder in which workers share the gate's reference results. python: this one or that
+    of another environment with a copy of this suite. bench: the folder of that copy. side_by_side:
+    how many start at the same time and take turns in measuring. running: their process ids.
     """
 
     session: Session
@@ -116,12 +113,11 @@ class LocalExecutor:
 
     def __post_init__(self) -> None:
         if sys.platform == "linux":
-            # A daemon that a backend starts leaves its process group: it is found among our own
-            # children in the end.
+            # A daemon that a backend starts leaves its process group, and becomes our child.
             ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, work: Work) -> LocalWorker:
-        """A pytest of its own, in a process group of its own."""
+        """Start pytest in a process group of its own."""
         listing = self.folder / FOLDER / f"{self.session.id}.{work.number}.cases.json"
         cases = [case.to_dict() for case in work.cases]
         write_bytes(listing, json.dumps(cases).encode())
@@ -136,9 +132,9 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[int | None]:
-        """A descriptor by which a worker takes its turn, locked so that none measures until then.
+        """Yield a locked descriptor by which a worker takes its turn in measuring.
 
-        The lock is the worker's once it has inherited the descriptor, and ends with it.
+        A worker that inherits the descriptor holds the lock, until it ends.
         """
         if self.judged is None or self.side_by_side == 1:
             yield None
@@ -185,14 +181,14 @@ class LocalExecutor:
 
 
 _GENERATIONS = 100
-"""Times that children are looked for. Each time all are killed; who makes more as fast goes on."""
+"""Times that children are searched for and killed, since they may start others meanwhile."""
 
 _REAPED_WITHIN = 1.0
-"""Seconds in which a killed process is gone; one that waits for a disk takes longer: it is left."""
+"""Seconds to wait for killed processes; one that waits for a disk takes longer and is left."""
 
 
 class LocalWorker:
-    """One of them."""
+    """A worker process on this machine."""
 
     def __init__(
         self,
@@ -210,11 +206,11 @@ class LocalWorker:
         self._journal: Path | None = None
         self._lines: BinaryIO | None = None
         self._others = {child.pid for child in psutil.Process().children()}
-        # A file without a name: it is gone with the process, and takes no place among the results.
+        # A file without a name disappears with the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        weakref.finalize(self, self._output.close)  # its last words may be requested at any time
+        weakref.finalize(self, self._output.close)
         command = [sys.executable, "-I", "-S", "-c", _IN_FRONT, str(os.getpid()), *command]
-        # What a person sets for their own tests must not change what is measured.
+        # A user's options for their own tests must not change the measurement.
         environ = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
         environ |= environment
         self._process = subprocess.Popen(
@@ -223,32 +219,32 @@ class LocalWorker:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env=environ,
-            start_new_session=True,  # Ctrl-C reaches the manager alone, which ends the group
+            start_new_session=True,  # Ctrl-C reaches only the manager, which ends the group
             pass_fds=inherit,
         )
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def journal(self) -> str:
-        """The name of its journal; empty until there is one."""
+        """The name of the journal; empty until there is one."""
         return self._journal.name if self._journal else ""
 
     def poll(self) -> int | None:
-        """Its exit code, or None."""
+        """Return its exit code, or None."""
         return self._process.poll()
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """The complete lines that are new in its journal."""
+        """Return the complete lines that are new in its journal."""
         try:
             if self._lines is None:
                 path = self._find_journal()
                 if path is None:
                     return []
-                # Kept open: the last line is read also when the journal has become a file.
+                # Kept open, so that the last line can be read after the journal was converted.
                 self._lines = path.open("rb")
             before = self._lines.tell()
             data = self._lines.read()
@@ -259,12 +255,12 @@ class LocalWorker:
         return [line for line in map(_parsed, complete.splitlines()) if line is not None]
 
     def kill(self) -> None:
-        """SIGKILL to it and to all that it has started, daemons among them."""
+        """Send SIGKILL to it and to all its descendants, including daemons."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self.siblings.discard(self.pid)
-        # Whose parent is killed becomes ours: there may be new ones, but not for ever.
+        # Descendants whose parent is killed become our children.
         for _ in range(_GENERATIONS):
             others = self._others | self.siblings
             left = [each for each in psutil.Process().children() if each.pid not in others]
@@ -276,8 +272,8 @@ class LocalWorker:
             psutil.wait_procs(left, timeout=_REAPED_WITHIN)
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
-        """Make the result file that it could not make itself, and read it."""
-        self.kill()  # what outlives it
+        """Return its result file, made from its journal if it could not make it itself."""
+        self.kill()  # descendants that outlive it
         if self._lines is not None:
             self._lines.close()
         if self.listing is not None:
@@ -287,7 +283,7 @@ class LocalWorker:
         return None if path is None else settle(path, outcomes)
 
     def last_words(self) -> str:
-        """The end of what it printed."""
+        """Return the end of what it printed."""
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - LAST_WORDS))
         return self._output.read().decode("utf-8", "replace")
@@ -300,7 +296,7 @@ class LocalWorker:
         return self._journal
 
     def _find_result(self) -> Path | None:
-        """The file of a worker that was done before its journal was looked for."""
+        """Return the file of a worker that had finished before its journal was searched for."""
         for path in set(_files(self._folder, self._session.suite_name)) - self._known:
             with contextlib.suppress(ResultError):
                 session = records.read(path).run.session
@@ -310,7 +306,7 @@ class LocalWorker:
         return None
 
     def _may_be_ours(self, writer: Writer | None) -> bool:
-        """Another manager may work on the same session, if it was forced to."""
+        """Return whether a file is not of another manager's worker for the same session."""
         here = Writer.this_process()
         if writer is None or (writer.boot, writer.namespace) != (here.boot, here.namespace):
             return True
@@ -318,9 +314,9 @@ class LocalWorker:
 
 
 def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultFile | None:
-    """The result file of a run that has ended, made from its journal if it has left one.
+    """Return the result file of a run that has ended, made from its journal if there is one.
 
-    outcomes: to be added. None if it holds not even which run it was, and then the journal is gone.
+    outcomes: to be added. A journal that does not name its run is deleted, and None returned.
 
     Raises ResultWriteError if the file cannot be written; the journal then stays.
     """
@@ -345,9 +341,9 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
 
 
 def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
-    """``settle`` for every journal that killed workers of a session have left.
+    """Settle every journal that killed workers of a session have left.
 
-    Those whose writer lives are left alone. alone: whether no other run goes
+    Journals whose writer lives stay. alone: whether no other run goes
     on, so that a journal without a complete line is nobody's.
     """
     for path in journals(folder, session.suite_name):
@@ -370,7 +366,7 @@ def _readable(path: Path) -> bool:
 
 
 def _session_of(journal: Path) -> str | None:
-    """The session that its first line names, perhaps empty; None if that line is not complete."""
+    """Return the session in its first line, possibly empty; None if the line is incomplete."""
     try:
         with journal.open("rb") as file:
             first = file.readline()

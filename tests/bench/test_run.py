@@ -142,7 +142,7 @@ class Place:
         monkeypatch.setenv("LSTM_LOCK", str(self.lock))
 
     def resumed(self, capsys: pytest.CaptureFixture[str]) -> Done:
-        """The session there, gone on with by this process."""
+        """The session there, resumed by this process."""
         return called(capsys, "--results", str(self.results), "--resume")
 
     @property

@@ -1,4 +1,4 @@
-"""A session as the options of a command have it, new or gone on with."""
+"""A session as the options of a command have it, new or resumed."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def test_run_cluster_resumed_without_a_kind_reports_it(played: Played) -> None:
     played.labels, played.interrupted_at = ("",), -1
     code, printed = ran("--ray", "--resume")
     assert code == INCOMPLETE
-    message = f"no machine of the kind {KIND.id}-h100 came: its session is not gone on with"
+    message = f"no machine of the kind {KIND.id}-h100 came: its session is not resumed"
     assert message in printed.splitlines()
 
 
