@@ -110,7 +110,7 @@ def read(trial: Reading, folder: Path, attack: Attack) -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-def test_what_is_no_result_is_refused_in_a_line(attack: Attack, tmp_path: Path) -> None:
+def test_commands_no_result_file_is_refused_in_one_line(attack: Attack, tmp_path: Path) -> None:
     draw = attack.random(READING)
     reading = [each for each in COMMANDS if "FILES" in each.arguments]
     trials = [
@@ -241,7 +241,7 @@ def parts_of(out: Path) -> list[Path]:
     return [path for path in out.parent.glob(f"{out.stem}-*{out.suffix}") if path.is_file()]
 
 
-def test_an_output_is_written_whole_or_what_was_there_stays(attack: Attack, tmp_path: Path) -> None:
+def test_commands_failed_output_keeps_old_file(attack: Attack, tmp_path: Path) -> None:
     draw = attack.random(WRITING)
     made = tmp_path / "made"
     made_results.make(made)
@@ -334,7 +334,7 @@ def measure(folder: Path, wrong: Folder, attack: Attack) -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-def test_a_session_that_cannot_write_says_so(attack: Attack, tmp_path: Path) -> None:
+def test_run_unwritable_folder_is_reported(attack: Attack, tmp_path: Path) -> None:
     folders = list(FOLDERS)
     random.Random(attack.seed).shuffle(folders)
     attack.run(

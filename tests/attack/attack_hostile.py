@@ -99,7 +99,7 @@ def attempt(folder: Path, trial: Trial) -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-def test_the_innocent_keeps_its_time_whatever_another_does(attack: Attack, tmp_path: Path) -> None:
+def test_run_hostile_neighbour_leaves_honest_times(attack: Attack, tmp_path: Path) -> None:
     every = [
         Trial(deed, where, command)
         for deed in DEEDS

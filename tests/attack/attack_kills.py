@@ -207,9 +207,7 @@ def drawn(draw: random.Random, changes: dict[str, int], number: int) -> list[Str
     return strikes
 
 
-def test_no_strike_loses_a_finished_case_or_blocks_the_session(
-    attack: Attack, tmp_path: Path
-) -> None:
+def test_run_any_kill_loses_no_finished_case(attack: Attack, tmp_path: Path) -> None:
     whole = Session(tmp_path / "whole")
     code, out = whole.run(str(whole.suite), "--processes", str(PROCESSES))
     assert code == 0, out

@@ -187,7 +187,7 @@ def wrong_with(source: Source, folder: Path, data: bytes) -> Iterator[str]:
             yield f"its refusal does not name the file: {line[:200]!r}"
 
 
-def test_a_file_with_other_contents_is_read_or_refused_in_a_line(
+def test_commands_mutated_file_is_read_or_refused_in_one_line(
     attack: Attack, tmp_path: Path
 ) -> None:
     found = sources(tmp_path / "made")

@@ -114,7 +114,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Documents, Text
     )
 
 
-def test_no_text_of_a_file_acts_on_who_reads_the_output(
+def test_outputs_hostile_text_is_inert(
     attack: Attack, originals: tuple[Documents, Texts], tmp_path: Path
 ) -> None:
     documents, free = originals
@@ -142,7 +142,7 @@ def test_no_text_of_a_file_acts_on_who_reads_the_output(
     attack.run(KIND, range(attack.times(TRIALS)), attempt, side_by_side=1)
 
 
-def test_no_text_of_a_file_runs_or_asks_in_a_browser(
+def test_page_hostile_text_is_inert_in_browser(
     attack: Attack,
     originals: tuple[Documents, Texts],
     tmp_path: Path,

@@ -25,7 +25,7 @@ GOLDEN = attack_mutations.GOLDEN
 # Trials
 
 
-def test_only_its_own_environment_of_tox_finds_the_attack() -> None:
+def test_attack_is_collected_only_by_its_tox_environment() -> None:
     root = ROOT
     settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     files = [path.name for path in Path(__file__).parent.glob("attack_*.py")]
@@ -38,7 +38,7 @@ def test_only_its_own_environment_of_tox_finds_the_attack() -> None:
 # Kills
 
 
-def test_a_finished_case_that_no_reader_finds_is_reported(tmp_path: Path) -> None:
+def test_attack_lost_finished_case_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes((GOLDEN / "replicate-1.json").read_bytes())
     (case, *_) = (each.case.id for each in records.collect([tmp_path]).measurements)
     assert list(attack_kills.lost(Counter({case: 1}), tmp_path)) == []
@@ -47,7 +47,7 @@ def test_a_finished_case_that_no_reader_finds_is_reported(tmp_path: Path) -> Non
     assert "unreadable" in next(attack_kills.lost(Counter(), tmp_path))
 
 
-def test_what_is_missing_or_left_over_in_the_end_is_reported(tmp_path: Path) -> None:
+def test_attack_missing_or_left_over_file_is_reported(tmp_path: Path) -> None:
     folder, temporary = tmp_path / "results", tmp_path / "tmp"
     (temporary / "lstm-judged-x").mkdir(parents=True)
     (folder / ".sessions").mkdir(parents=True)
@@ -85,14 +85,14 @@ def _never_ends(folder: Path, path: Path) -> list[str]:
         (lambda folder, path: [f"{path} is \x1b[31mwrong"], "no plain line"),
     ],
 )
-def test_a_broken_reader_is_reported(
+def test_attack_broken_reader_is_reported(
     tmp_path: Path, read: Callable[[Path, Path], list[str]], told: str
 ) -> None:
     (wrong,) = wrong_with(Source("results", "a.json", b"", read), tmp_path, b"{}")
     assert told in wrong
 
 
-def test_every_kind_of_file_is_read_as_it_is(tmp_path: Path) -> None:
+def test_attack_unchanged_files_are_read(tmp_path: Path) -> None:
     for source in attack_mutations.sources(tmp_path / "made"):
         assert list(wrong_with(source, tmp_path, source.data)) == [], source.name
 
@@ -111,7 +111,7 @@ def test_every_kind_of_file_is_read_as_it_is(tmp_path: Path) -> None:
         (Ended(2, b"", b""), "without a word"),
     ],
 )
-def test_a_command_that_breaks_its_promise_is_reported(ended: Ended, told: str) -> None:
+def test_attack_undocumented_ending_is_reported(ended: Ended, told: str) -> None:
     assert told in next(wrong_end("bench.report", ended))
 
 
@@ -148,7 +148,7 @@ def test_a_command_that_breaks_its_promise_is_reported(ended: Ended, told: str) 
         ("parquet", b"PAR1", "no Parquet"),
     ],
 )
-def test_an_output_that_acts_on_its_reader_is_reported(kind: str, data: bytes, told: str) -> None:
+def test_attack_active_output_is_reported(kind: str, data: bytes, told: str) -> None:
     found = list(JUDGES[kind](data))
     assert any(told in wrong for wrong in found), found
 
@@ -164,5 +164,5 @@ def test_an_output_that_acts_on_its_reader_is_reported(kind: str, data: bytes, t
         ("html", b"<p title='&lt;a href=x'>pwned <a href='#a'>b</a></p><script>'<b>'</script>"),
     ],
 )
-def test_an_output_that_does_not_is_not(kind: str, data: bytes) -> None:
+def test_attack_inert_output_is_not_reported(kind: str, data: bytes) -> None:
     assert list(JUDGES[kind](data)) == []

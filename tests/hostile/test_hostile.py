@@ -53,7 +53,7 @@ def place(tmp_path: Path, warm: WarmPytest) -> Place:
 
 
 @pytest.mark.parametrize(("where", "command"), [("build", "run"), ("timing", "pytest")])
-def test_the_culprit_is_named_and_the_innocent_are_measured(
+def test_hostile_backend_is_named_and_others_measured(
     place: Place, where: str, command: str
 ) -> None:
     raised, changed = ([f"{deed}_in_{where}" for deed in deeds] for deeds in (RAISED, CHANGED))
@@ -81,7 +81,7 @@ def test_the_culprit_is_named_and_the_innocent_are_measured(
             session.load(place.results)
 
 
-def test_much_output_of_one_spoils_no_other(place: Place) -> None:
+def test_hostile_output_does_not_affect_others(place: Place) -> None:
     place.environ["HOSTILE_MEGABYTES"] = "100"
     place.measures(
         "prints_much_in_build", "prints_much_in_timing", "closes_files_in_build", "numpy"
@@ -93,7 +93,7 @@ def test_much_output_of_one_spoils_no_other(place: Place) -> None:
     assert len(place.remarks) == 4
 
 
-def test_what_a_failing_backend_printed_is_reported_with_its_failure(place: Place) -> None:
+def test_failing_backend_output_is_in_its_reason(place: Place) -> None:
     place.environ["HOSTILE_MEGABYTES"] = "1"
     place.measures("prints_and_exits_in_build", "numpy")
     done = place.pytest()
@@ -105,7 +105,7 @@ def test_what_a_failing_backend_printed_is_reported_with_its_failure(place: Plac
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="daemons are found on Linux alone")
-def test_a_worker_ends_whole_and_soon_whatever_a_backend_leaves_behind(place: Place) -> None:
+def test_worker_hostile_backend_leaves_no_processes(place: Place) -> None:
     leaves = ("leaves_a_child", "leaves_a_daemon", "leaves_a_pool", "threads", "forks", "signals")
     backends = [f"{deed}_in_{where}" for deed in leaves for where in ("build", "timing")]
     place.measures(*backends, "numpy")
@@ -127,7 +127,7 @@ def processes(place: Place) -> list[int]:
     return found
 
 
-def test_a_process_that_vanishes_under_pytest_is_named_by_the_next_start(
+def test_pytest_vanished_process_is_named_at_next_start(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place.measures("numpy", "vanishes_in_build")
@@ -144,7 +144,7 @@ def test_a_process_that_vanishes_under_pytest_is_named_by_the_next_start(
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["pytest", "run"])
 @pytest.mark.parametrize("where", PLACES)
-def test_whatever_is_done_anywhere_the_innocent_is_measured(
+def test_hostile_deed_anywhere_leaves_honest_measurement(
     tmp_path: Path, where: str, command: str
 ) -> None:
     place = Place(tmp_path)

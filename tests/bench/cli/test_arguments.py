@@ -17,12 +17,12 @@ from bench.cli import arguments
     ("text", "seconds"),
     [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("0.5m", 30), ("1h1m1s", 3661)],
 )
-def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
+def test_seconds_all_forms_are_parsed(text: str, seconds: float) -> None:
     assert arguments.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["a,b", "a b", " a, b ", "a,,b", "a\tb,"])
-def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
+def test_names_commas_and_blanks_separate(text: str) -> None:
     assert arguments.names(text) == ("a", "b")
 
 
@@ -51,7 +51,7 @@ def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
         (arguments.integers, "1,x", "expected integers, as in 3,5,10"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_line(
+def test_types_invalid_text_is_refused_in_one_line(
     kind: Callable[[str], object], text: str, told: str
 ) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=told):
@@ -75,14 +75,14 @@ def test_what_makes_no_sense_is_refused_in_a_line(
         (arguments.integers, "3, 5", (3, 5)),
     ],
 )
-def test_what_is_at_the_bounds_is_read(
+def test_types_values_at_bounds_are_accepted(
     kind: Callable[[str], object], text: str, value: object
 ) -> None:
     assert kind(text) == pytest.approx(value) if isinstance(value, float) else kind(text) == value
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_types_any_text_is_parsed_or_refused(text: str) -> None:
     for kind in (
         arguments.names,
         arguments.seconds,
@@ -95,7 +95,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             kind(text)
 
 
-def test_a_parser_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parser_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     parser = arguments.Parser(prog="python -m bench.x")
     parser.add_argument("--n", type=arguments.integer(1))
     with pytest.raises(SystemExit) as ended:

@@ -35,7 +35,7 @@ RICH = (
 
 
 @pytest.mark.parametrize("program", [LINES, RICH])
-def test_a_reader_that_has_left_ends_a_command_as_it_ends_other_tools(program: str) -> None:
+def test_end_closed_pipe_gives_code_of_sigpipe(program: str) -> None:
     """In silence, with the shell's code for SIGPIPE, and never with a code that is an answer."""
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -60,7 +60,7 @@ def ended(program: str, redirection: str, **environ: str) -> tuple[int, str, str
 
 
 @pytest.mark.parametrize("program", [LINES, RICH, LINES.replace("100_000", "1")])
-def test_a_full_disk_is_one_line_and_no_answer(program: str) -> None:
+def test_end_full_disk_gives_one_line(program: str) -> None:
     code, _, errors = ended(program, "> /dev/full")
     assert (code, errors) == (2, "error: standard output: No space left on device\n")
 
@@ -73,7 +73,7 @@ def test_end_interrupted_by_ctrl_c_exits_with_130_and_no_traceback() -> None:
     assert ended(program, "") == (130, "a line\n", "")
 
 
-def test_a_closed_output_is_reported_before_anything_is_done() -> None:
+def test_end_closed_output_is_reported_first() -> None:
     program = "from bench.cli.command_line import end\nend(lambda: 1 / 0)"
     code, _, errors = ended(program, ">&-")
     assert code == 2
@@ -82,7 +82,7 @@ def test_a_closed_output_is_reported_before_anything_is_done() -> None:
 
 
 @pytest.mark.parametrize("width", ["0", "-3", "", "wide", "5"])
-def test_a_terminal_without_a_width_is_one_of_the_usual_width(width: str) -> None:
+def test_end_invalid_columns_are_ignored(width: str) -> None:
     program = (
         "from bench.cli.command_line import end\nfrom rich.console import Console\n"
         "end(lambda: Console().print('some words') or 7)"
@@ -110,7 +110,7 @@ def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
     "error",
     [UsageError("no"), FolderError("no"), ResultError("no"), SuiteError("no"), OSError("no")],
 )
-def test_what_a_user_can_mend_is_one_line_and_the_code_of_bad_input(
+def test_run_input_error_gives_one_line_and_code(
     error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line.run(parser(), raising(error), [], OSError) == command_line.BAD_INPUT
@@ -118,7 +118,7 @@ def test_what_a_user_can_mend_is_one_line_and_the_code_of_bad_input(
 
 
 @pytest.mark.parametrize(("told", "line"), [("stopped", "stopped\n"), ("", "")])
-def test_an_interruption_has_a_code_and_a_line_where_a_command_says_so(
+def test_run_interruption_gives_code_and_line(
     told: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = raising(KeyboardInterrupt())
@@ -127,7 +127,7 @@ def test_an_interruption_has_a_code_and_a_line_where_a_command_says_so(
 
 
 @given(st.text(max_size=300))
-def test_an_error_is_one_plain_line_whatever_it_says(text: str) -> None:
+def test_print_errors_any_text_gives_one_safe_line(text: str) -> None:
     written = io.StringIO()
     with contextlib.redirect_stderr(written):
         command_line.print_errors([UsageError(text)])
@@ -167,7 +167,7 @@ EMPTY = Results((ResultFile(Path("a.json"), KERAS.run, (), (), ()),), (), ())
         ),
     ],
 )
-def test_what_the_results_do_not_hold_is_an_error_of_one_sentence(
+def test_commands_missing_results_give_one_sentence(
     items: list[Measurement | Outcome],
     command: str,
     sentence: str,

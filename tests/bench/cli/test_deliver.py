@@ -35,7 +35,7 @@ TEXTS: Mapping[str, Callable[[], output.Answer]] = {
 }
 
 
-def test_a_file_has_what_a_pipe_gets_and_its_name_is_reported(
+def test_deliver_file_equals_pipe_and_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind, expected in (
@@ -52,7 +52,7 @@ def test_a_file_has_what_a_pipe_gets_and_its_name_is_reported(
     assert capsys.readouterr() == ("**x**\n", "")
 
 
-def test_letters_that_a_terminal_has_not_are_others_and_the_layout_stays() -> None:
+def test_plain_letters_keep_layout() -> None:
     for encoding, expected in (("utf-8", "★ 1–2 µs  \n"), ("ascii", "* 1-2 us  \n")):
         raw = io.BytesIO()
         file = io.TextIOWrapper(raw, encoding=encoding, errors=PLAIN, newline="")
@@ -61,7 +61,7 @@ def test_letters_that_a_terminal_has_not_are_others_and_the_layout_stays() -> No
         assert raw.getvalue().decode(encoding) == expected
 
 
-def test_github_gets_the_markdown_behind_what_is_there(
+def test_deliver_summary_gets_markdown_appended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = tmp_path / "summary.md"
@@ -75,7 +75,7 @@ def test_github_gets_the_markdown_behind_what_is_there(
     assert capsys.readouterr().err == "::warning::w\n"
 
 
-def test_an_answer_goes_where_the_options_say_and_in_the_form_that_a_name_says(
+def test_deliver_without_format_follows_file_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for form, path in ((None, tmp_path / "a.csv"), ("csv", tmp_path / "a.md")):

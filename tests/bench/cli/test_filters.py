@@ -29,7 +29,7 @@ def asked(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_where_a_place_has_no_good_file_all_that_is_bad_is_reported_and_nothing_read(
+def test_read_place_without_good_file_reports_all_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("old.json", "new.json"):
@@ -72,7 +72,7 @@ def _a_terminal_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-def test_the_line_says_what_is_done_and_is_gone_in_the_end() -> None:
+def test_progress_terminal_shows_and_removes_line() -> None:
     terminal = Terminal("reading results: 2 of 3")
     with Progress("reading results", terminal, after=0) as progress:
         for path in progress.over([Path("a"), Path("b"), Path("c")]):
@@ -82,7 +82,7 @@ def test_the_line_says_what_is_done_and_is_gone_in_the_end() -> None:
     assert line(terminal) == ""
 
 
-def test_a_pipe_and_a_terminal_without_a_cursor_get_nothing(
+def test_progress_pipe_gets_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipe = io.StringIO()
@@ -96,7 +96,7 @@ def test_a_pipe_and_a_terminal_without_a_cursor_get_nothing(
     assert (pipe.getvalue(), dumb.getvalue()) == ("", "")
 
 
-def test_what_is_named_is_read_and_else_the_newest_session(
+def test_result_paths_default_is_newest_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
@@ -131,7 +131,7 @@ RESULTS = gather(*(measured(case, 1.0, run("a")) for case in CASES))
         },
     )
 )
-def test_a_filter_never_adds_and_what_is_left_fits_each(wanted: dict[str, tuple[str, ...]]) -> None:
+def test_select_any_filters_keep_only_matches(wanted: dict[str, tuple[str, ...]]) -> None:
     left = select(RESULTS, wanted).measurements
     assert left
     assert set(map(id, left)) <= set(map(id, RESULTS.measurements))
@@ -140,12 +140,12 @@ def test_a_filter_never_adds_and_what_is_left_fits_each(wanted: dict[str, tuple[
         assert {id(each) for each in left} <= alone
 
 
-def test_a_name_that_nobody_has_is_reported_with_those_there_are() -> None:
+def test_select_unknown_name_raises_with_known_ones() -> None:
     with pytest.raises(NothingThereError, match=r"--device tpu: .* there are of: cpu, gpu:0"):
         select(RESULTS, {"device": ("tpu",)})
 
 
-def test_what_has_no_time_is_filtered_too() -> None:
+def test_select_outcomes_are_filtered() -> None:
     found = gather(
         measured(CASES[0], 1.0, run("a")), unmeasured(CASES[1], run("a"), "failed", "it broke")
     )

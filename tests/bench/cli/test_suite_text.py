@@ -27,7 +27,7 @@ def suite_of(question: Query) -> Suite:
     return loading.parsed(Path("my.toml"), told.encode())
 
 
-def test_the_suite_asks_precisely_the_question() -> None:
+def test_text_training_query_gives_its_suite() -> None:
     question = Query(14, 8, 32, "cpu", 16, 2, "float64")
     suite = suite_of(question)
     assert (suite.name, suite.memory) == ("dependency-14", True)
@@ -40,7 +40,7 @@ def test_the_suite_asks_precisely_the_question() -> None:
     assert "cudnn" not in {case.backend for case in suite.cases}
 
 
-def test_the_suite_of_inference_has_no_windows() -> None:
+def test_text_inference_query_has_no_windows() -> None:
     suite = suite_of(INFERENCE)
     assert suite.name == "inference-58"
     works = {(case.workload.mode, case.workload.timesteps) for case in suite.cases}
@@ -50,7 +50,7 @@ def test_the_suite_of_inference_has_no_windows() -> None:
     }
 
 
-def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
+def test_write_results_of_suite_answer_query(tmp_path: Path) -> None:
     question = Query(7, 8, 32)
     suite = suite_of(question)
     work, spec = suite.cases[0].workload, suite.cases[0].spec
@@ -73,7 +73,7 @@ def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> Non
 NOTHING = answer(QUESTION, [])
 
 
-def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Path) -> None:
+def test_write_backends_are_tied_or_named_ones(tmp_path: Path) -> None:
     costs = {
         "keras": made.Cost(1e-3, 1.000e-4),
         "while_loop": made.Cost(1e-3, 1.005e-4),
@@ -97,7 +97,7 @@ def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Pa
     [QUESTION, INFERENCE, Query(14, 8, 32, "gpu:1", 16, 2, "float64", 100)],
     ids=["usual", "inference", "all options"],
 )
-def test_the_printed_command_repeats_the_query(question: Query) -> None:
+def test_commands_repeat_query(question: Query) -> None:
     first, second = suite_text.commands(question, ["my results"], None)
     options = recommend._parser().parse_args(shlex.split(first)[3:])
     assert recommend._query(options) == question

@@ -40,12 +40,12 @@ def failing_nvml(message: str) -> Callable[[], devices.Nvml]:
         (" gpu:12 ", "gpu:12"),
     ],
 )
-def test_a_device_has_one_spelling(text: str, name: str) -> None:
+def test_parse_any_spelling_gives_one_name(text: str, name: str) -> None:
     assert devices.parse(text) == name
 
 
 @pytest.mark.parametrize("text", ["", "tpu", "cuda:0", "gpu:", "gpu:-1", "gpu:01", "cpu:1", "gpu0"])
-def test_what_is_no_device_is_refused_with_what_would_be(text: str) -> None:
+def test_parse_invalid_name_raises_with_expected_form(text: str) -> None:
     with pytest.raises(DeviceError, match=r"expected cpu or gpu:N, such as gpu:0"):
         devices.parse(text)
 
@@ -57,7 +57,7 @@ def test_what_is_no_device_is_refused_with_what_would_be(text: str) -> None:
         ("proc/driver/nvidia/gpus/0000:01:00.0/x", "proc/driver/nvidia/gpus/0000:02:00.0/x"),
     ],
 )
-def test_without_nvml_the_drivers_files_are_counted(
+def test_gpu_facts_without_nvml_counts_driver_files(
     tmp_path: Path, places: tuple[str, ...]
 ) -> None:
     for place in places:
@@ -79,7 +79,7 @@ def test_without_nvml_the_drivers_files_are_counted(
         ("MIG-something", [None]),
     ],
 )
-def test_cuda_visible_devices_is_read_as_cuda_does(
+def test_visible_gpus_any_setting_matches_cuda(
     setting: str | None, numbers: list[int | None]
 ) -> None:
     uuids = [f"GPU-{index}aaa-bbb" for index in range(3)]
@@ -97,7 +97,7 @@ def test_cuda_visible_devices_is_read_as_cuda_does(
         ((), {"container": "systemd-nspawn"}, "systemd-nspawn"),
     ],
 )
-def test_containers_are_recognised(
+def test_container_any_marker_is_recognised(
     tmp_path: Path, places: tuple[str, ...], environ: dict[str, str], name: str | None
 ) -> None:
     for place in places:
@@ -147,7 +147,7 @@ NONE = "this machine has no NVIDIA GPU"
         ),
     ],
 )
-def test_a_missing_device_is_explained(
+def test_explain_missing_any_cause_gives_reason_and_advice(
     tmp_path: Path,
     device: str,
     setting: str | None,

@@ -27,7 +27,7 @@ from tests.bench.machine.made_machines import (
 )
 
 
-def test_cpu_load_memory_and_system_are_read(tmp_path: Path) -> None:
+def test_read_made_machine_gives_cpu_load_memory_and_system(tmp_path: Path) -> None:
     for core, khz in ((0, 1_000_000), (1, 3_000_000)):
         folder = f"sys/devices/system/cpu/cpu{core}/cpufreq"
         write(tmp_path, f"{folder}/scaling_governor", "performance")
@@ -63,7 +63,7 @@ def test_cpu_load_memory_and_system_are_read(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_the_cpu_quota_of_a_container(
+def test_read_container_with_limit_gives_cpu_quota(
     tmp_path: Path, files: dict[str, str], quota: float | None
 ) -> None:
     for place, text in files.items():
@@ -72,7 +72,7 @@ def test_the_cpu_quota_of_a_container(
     assert read.cpu.quota == quota
 
 
-def test_what_cannot_be_read_is_none_with_its_reason(tmp_path: Path) -> None:
+def test_read_missing_sources_gives_none_and_reason(tmp_path: Path) -> None:
     def fail(*args: object, **kwargs: object) -> object:
         raise RuntimeError("the sensor is broken")
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_none_with_its_reason(tmp_path: Path) -> None:
     assert disturbance.activity(Machine(empty, {}, no_nvml, broken, {}, no_version)).busy is None
 
 
-def test_gpus_are_read_through_the_driver(tmp_path: Path) -> None:
+def test_read_with_driver_gives_gpus(tmp_path: Path) -> None:
     nvml = FakeNvml()
     read = environment.read(machine(tmp_path, load_nvml=lambda: nvml))
     assert [gpu.name for gpu in read.gpus] == ["Imaginary A", "Imaginary B"]
@@ -109,7 +109,7 @@ def test_gpus_are_read_through_the_driver(tmp_path: Path) -> None:
     assert [gpu.name for gpu in read.gpus] == ["Imaginary B", "Imaginary A"]
 
 
-def test_a_device_name_distinguishes_machines(tmp_path: Path) -> None:
+def test_device_name_any_device_is_named(tmp_path: Path) -> None:
     asked = machine(tmp_path, load_nvml=FakeNvml)
     assert environment.device_name("cpu", asked) == "Imaginary CPU 9000, 1 processors"
     write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000")
@@ -137,7 +137,7 @@ def fake_tensorflow() -> ModuleType:
     return tf
 
 
-def test_build_and_threads_of_an_imported_tensorflow_are_read(tmp_path: Path) -> None:
+def test_read_imported_tensorflow_gives_build_and_threads(tmp_path: Path) -> None:
     read = environment.read(machine(tmp_path, modules={"tensorflow": fake_tensorflow()}), threads=3)
     assert read.tensorflow == {
         "version": "2.99",
@@ -147,7 +147,7 @@ def test_build_and_threads_of_an_imported_tensorflow_are_read(tmp_path: Path) ->
     assert read.threads == {"requested": 3, "tensorflow_intra": 4, "tensorflow_inter": 0}
 
 
-def test_the_start_of_the_kernel_has_a_name_that_does_not_tell_its_number(tmp_path: Path) -> None:
+def test_read_boot_id_is_only_hashed(tmp_path: Path) -> None:
     here = machine(tmp_path)
     assert environment.read(here).boot is None
     place = tmp_path / "proc/sys/kernel/random/boot_id"
@@ -162,7 +162,7 @@ def test_the_start_of_the_kernel_has_a_name_that_does_not_tell_its_number(tmp_pa
     assert environment.read(here).boot != first
 
 
-def test_this_machine_can_be_read() -> None:
+def test_read_this_machine_succeeds() -> None:
     read = environment.read()
     assert read.cpu.logical
     assert read.memory.total_bytes
@@ -181,14 +181,14 @@ def test_this_machine_can_be_read() -> None:
         ({"OMP_NUM_THREADS": "many"}, None, ()),
     ],
 )
-def test_more_threads_than_usable_processors_are_found(
+def test_too_many_threads_above_processors_are_listed(
     tmp_path: Path, environ: dict[str, str], requested: int | None, settings: tuple[str, ...]
 ) -> None:
     read = environment.read(machine(tmp_path, environ=environ), requested)
     assert environment.too_many_threads(read) == settings
 
 
-def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place() -> None:
+def test_variables_secrets_and_paths_are_left_out() -> None:
     environ = {
         "TF_ENABLE_ONEDNN_OPTS": "0",
         "XLA_FLAGS": "--x",
@@ -215,7 +215,7 @@ def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place()
     }
 
 
-def test_the_machines_id_stays_until_its_hardware_changes(tmp_path: Path) -> None:
+def test_machine_id_changed_hardware_changes_it(tmp_path: Path) -> None:
     first = environment.read(machine(tmp_path))
     busy = fake_psutil(getloadavg=lambda: (9.0, 9.0, 9.0))
     assert environment.read(machine(tmp_path, psutil=busy)).machine_id == first.machine_id
@@ -283,7 +283,7 @@ def kind(environment: object) -> MachineKind:
         (("libraries", "torch"), "2.9.0", False),
     ],
 )
-def test_what_can_change_a_time_makes_another_kind_and_nothing_else_does(
+def test_kind_of_only_relevant_changes_give_another_kind(
     path: Any, value: object, same: bool
 ) -> None:
     other = kind(changed(*path, to=value))
@@ -298,13 +298,13 @@ PLAIN = st.recursive(
 
 
 @given(st.sampled_from(sorted(ENVIRONMENT)), PLAIN)
-def test_any_plain_data_in_a_field_is_taken_or_passed_over(key: str, value: object) -> None:
+def test_kind_of_any_plain_data_never_raises(key: str, value: object) -> None:
     for state in (ENVIRONMENT | {key: value}, {"cpu": {"name": "x", key: value}, key: value}):
         found = kind_of(state)
         assert found is None or (hash(found) == hash(kind_of(state)) and len(found.id) == 8)
 
 
-def test_numbers_that_count_nothing_are_not_reported() -> None:
+def test_machine_kind_unknown_counts_are_not_shown() -> None:
     assert str(kind({"cpu": {"name": "x"}})) == "x, processors not counted"
     for nothing in (0, -2, True, 1.0):
         found = kind({"cpu": {"name": "x", "usable": nothing, "logical": 3}})
@@ -323,26 +323,26 @@ def later(**changes: Any) -> Activity:
     return replace(QUIET, time=110.0, **changes)
 
 
-def test_processors_that_others_kept_busy_are_those_that_we_did_not() -> None:
+def test_between_others_excludes_own_processor_time() -> None:
     found = disturbance.between(QUIET, later(busy=90.0, own=35.0))
     assert found.others == pytest.approx(1.5)
     assert (found.seconds, found.processors) == (10.0, 4)
 
 
-def test_the_busiest_others_are_named() -> None:
+def test_between_busiest_processes_are_named() -> None:
     before = replace(QUIET, others={1: ("init", 500.0), 2: ("trainer", 100.0), 3: ("mail", 1.0)})
     after = later(others={1: ("init", 500.0), 2: ("trainer", 109.5), 4: ("new", 2.0)})
     found = disturbance.between(before, after)
     assert found.culprits == ("trainer (pid 2) 95%", "new (pid 4) 20%")
 
 
-def test_what_was_not_counted_is_not_reported() -> None:
+def test_between_missing_counters_give_none() -> None:
     nothing = Activity(100.0, 4, None, None, {}, None, None, {}, None)
     found = disturbance.between(nothing, later())
     assert (found.others, found.swapped, found.cpu_throttled, found.clock_change) == (None,) * 4
 
 
-def test_activity_counts_work_and_not_waiting(tmp_path: Path) -> None:
+def test_activity_sleeping_process_is_not_counted(tmp_path: Path) -> None:
     def process(pid: int, name: str, user: float, system: float) -> SimpleNamespace:
         return SimpleNamespace(info={"pid": pid, "name": name, "cpu_times": (user, system, 99.0)})
 

@@ -31,7 +31,7 @@ def script(folder: Path, text: str) -> list[str]:
     return [str(path)]
 
 
-def test_it_answers_a_request_in_its_own_environment(tmp_path: Path) -> None:
+def test_ask_with_environment_answers_request(tmp_path: Path) -> None:
     question = {"a": [1, None, "é"]}
     found = fresh.ask(script(tmp_path, ANSWERING), question, environment={"WHO": "x"})
     assert found == {"got": question, "by": "x"}
@@ -49,18 +49,16 @@ def test_it_answers_a_request_in_its_own_environment(tmp_path: Path) -> None:
         ("print('{')", Died(0)),
     ],
 )
-def test_how_it_died_and_what_it_said_last_are_reported(
-    tmp_path: Path, text: str, died: Died
-) -> None:
+def test_ask_dying_process_gives_code_and_last_line(tmp_path: Path, text: str, died: Died) -> None:
     assert fresh.ask(script(tmp_path, text), {}) == died
 
 
-def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_ask_hanging_process_is_ended(tmp_path: Path) -> None:
     assert fresh.ask(script(tmp_path, "import time; time.sleep(600)"), {}, 0.5) == Died(None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_an_ending_is_reported_with_the_name_of_its_signal() -> None:
+def test_ending_signal_is_named() -> None:
     assert fresh.ending(0) == "ended with exit code 0"
     assert fresh.ending(3) == "ended with exit code 3"
     assert fresh.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
@@ -73,7 +71,7 @@ class Evil(Exception):  # noqa: N818
         raise KeyboardInterrupt
 
 
-def test_an_error_without_words_is_one_line() -> None:
+def test_one_line_error_without_text_gives_one_line() -> None:
     assert one_line(Evil()).startswith("it cannot be put into words")
     assert one_line(ValueError("\n\nfirst\nsecond")) == "first"
     assert one_line(ValueError("Graph execution error:\n\nwhat it was\nmore")) == (
@@ -83,7 +81,7 @@ def test_an_error_without_words_is_one_line() -> None:
 
 
 @given(st.text())
-def test_whatever_an_error_says_it_is_one_line_that_says_something(text: str) -> None:
+def test_one_line_any_error_gives_one_line_with_text(text: str) -> None:
     line = one_line(ValueError(text))
     assert len(line.splitlines()) == 1
     assert line.strip() == line

@@ -18,7 +18,7 @@ from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guar
 from tests.places import ROOT
 
 
-def test_a_signal_is_distinguished_from_an_exception_of_the_same_name() -> None:
+def test_interrupts_raised_exception_is_no_signal() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupts() as interrupts:
         with pytest.raises(EscapedError), Guard(interrupts):
@@ -55,7 +55,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_is_changed_is_put_back_and_noted(what: str) -> None:
+def test_guard_changed_setting_is_restored_and_noted(what: str) -> None:
     def state() -> object:
         return (
             *(Path.cwd(), sys.stdout, sys.stderr, np.geterr(), signal.getsignal(signal.SIGINT)),
@@ -72,7 +72,7 @@ def test_what_is_changed_is_put_back_and_noted(what: str) -> None:
     assert guard.remarks == [f"it changed {what}, which was put back"]
 
 
-def test_a_recursion_limit_too_low_for_the_guard_itself_is_lifted_first() -> None:
+def test_guard_too_low_recursion_limit_is_restored_first() -> None:
     """As a worker does it that has few calls on its stack."""
     code = """
 import sys
@@ -86,7 +86,7 @@ print(sys.getrecursionlimit() == before, guard.remarks)
     assert "True ['it changed the recursion limit, which was put back']" in done.stdout, done.stderr
 
 
-def test_a_limit_that_cannot_be_lifted_ends_the_process_by_name(
+def test_guard_permanent_limit_ends_process_and_names_it(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class EndedError(BaseException):
@@ -113,7 +113,7 @@ def test_a_limit_that_cannot_be_lifted_ends_the_process_by_name(
     assert "lowered a limit of the process for good" in ending(LIMIT_GONE)
 
 
-def test_no_file_is_left_open_by_the_guard_itself() -> None:
+def test_guard_many_calls_leave_no_file_open() -> None:
     def count() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -124,7 +124,7 @@ def test_no_file_is_left_open_by_the_guard_itself() -> None:
     assert count() == before
 
 
-def test_filters_are_put_back_and_warnings_are_heard_again() -> None:
+def test_guard_changed_warning_filters_are_restored() -> None:
     first, second = Guard(), Guard()
     with first:
         warnings.resetwarnings()
@@ -136,7 +136,7 @@ def test_filters_are_put_back_and_warnings_are_heard_again() -> None:
         warnings.warn("an error", UserWarning, stacklevel=1)
 
 
-def test_remarks_are_distinct_few_short_and_harmless_to_a_terminal() -> None:
+def test_note_any_text_gives_few_short_safe_remarks() -> None:
     guard = Guard()
     for number in range(50):
         with guard:
@@ -163,7 +163,7 @@ print("once")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_that_comes_back_in_the_child_ends_there() -> None:
+def test_guard_returning_child_of_fork_ends() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, timeout=300
     )

@@ -13,7 +13,7 @@ import pytest
 from bench.machine.lock import HeldError, LockError, MachineLock
 
 
-def test_the_second_waits_until_the_first_is_done(tmp_path: Path) -> None:
+def test_wait_held_lock_returns_after_release(tmp_path: Path) -> None:
     first, second = MachineLock(tmp_path / "lock"), MachineLock(tmp_path / "lock")
     first.acquire("quick")
     told: list[str] = []
@@ -23,7 +23,7 @@ def test_the_second_waits_until_the_first_is_done(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_child_that_outlives_the_holder_still_holds_the_lock(tmp_path: Path) -> None:
+def test_lock_surviving_child_still_holds_it(tmp_path: Path) -> None:
     lock = MachineLock(tmp_path / "lock")
     lock.acquire("quick")
     assert lock.fd is not None
@@ -37,7 +37,7 @@ def test_a_child_that_outlives_the_holder_still_holds_the_lock(tmp_path: Path) -
     MachineLock(lock.path).acquire("other")
 
 
-def test_a_lock_that_is_a_link_or_a_pipe_is_refused(tmp_path: Path) -> None:
+def test_acquire_link_or_pipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "precious")
     with pytest.raises(LockError, match="cannot be locked"):
         MachineLock(tmp_path / "lock").acquire("quick")
@@ -47,7 +47,7 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_refused(tmp_path: Path) -> None:
         MachineLock(tmp_path / "pipe").acquire("quick")
 
 
-def test_the_second_is_refused_and_learns_who_holds_the_lock(tmp_path: Path) -> None:
+def test_acquire_held_lock_raises_with_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.write_text("x" * 200)  # what another version wrote: nothing of it may stay
     with MachineLock(path) as first:

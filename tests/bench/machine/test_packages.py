@@ -13,7 +13,7 @@ from bench.machine.packages import NoPythonError, ask, here
 from tests.places import ROOT
 
 
-def test_this_python_answers_from_outside_as_it_does_from_within() -> None:
+def test_ask_this_python_equals_here() -> None:
     found = ask(Path(sys.executable))
     assert found.packages == here().packages
     assert found.packages["numpy"] == metadata.version("numpy")
@@ -22,7 +22,7 @@ def test_this_python_answers_from_outside_as_it_does_from_within() -> None:
     assert found.executable == sys.executable  # a virtual environment's link is not followed
 
 
-def test_what_an_imported_package_carries_for_itself_is_not_installed(
+def test_here_vendored_packages_are_not_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = here().packages
@@ -42,12 +42,12 @@ def test_what_an_imported_package_carries_for_itself_is_not_installed(
     assert here().packages == {**before, "other-name": "3"}
 
 
-def test_what_is_no_python_says_so(tmp_path: Path) -> None:
+def test_executable_no_python_raises(tmp_path: Path) -> None:
     with pytest.raises(NoPythonError, match=r"is no Python and no virtual environment"):
         ask(tmp_path)
 
 
-def test_an_environment_without_this_suite_says_how_to_install_it(tmp_path: Path) -> None:
+def test_ask_without_suite_raises_with_install_command(tmp_path: Path) -> None:
     """A program in the place of a Python that has it not."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho \"No module named 'bench'\" >&2\nexit 1\n")
@@ -58,7 +58,7 @@ def test_an_environment_without_this_suite_says_how_to_install_it(tmp_path: Path
     assert f"{python} -m pip install lstm-benchmark-suite" in str(caught.value)
 
 
-def test_an_environment_that_could_not_measure_says_what_is_missing(
+def test_ask_without_pytest_raises_with_missing_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without = {"version": "3.11.7", "packages": {"pytest": "9.0"}, "bench": "/bench"}

@@ -32,7 +32,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends it")
-def test_a_process_that_dies_with_its_parent_does_so_however_that_ended(tmp_path: Path) -> None:
+def test_die_with_killed_parent_ends_child(tmp_path: Path) -> None:
     child = tmp_path / "child"
     code = (
         f"{DIE_WITH}\nimport pathlib, sys, time\ndie_with(int(sys.argv[1]))\n"
@@ -60,7 +60,7 @@ def children() -> list[psutil.Process]:
     return psutil.Process().children()
 
 
-def test_so_many_processes_are_busy_while_it_lasts_and_gone_after() -> None:
+def test_busy_block_runs_and_ends_its_processes() -> None:
     before = {child.pid for child in children()}
     with busy(2):
         own = [child for child in children() if child.pid not in before]
@@ -72,7 +72,7 @@ def test_so_many_processes_are_busy_while_it_lasts_and_gone_after() -> None:
     assert not any(psutil.pid_exists(child.pid) for child in own)
 
 
-def test_busy_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+def test_busy_killed_parent_ends_its_processes(tmp_path: Path) -> None:
     code = """
 import psutil, time
 from bench.machine.processes import busy

@@ -44,7 +44,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
-def test_a_pipe_without_a_writer_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+def test_regular_bytes_pipe_is_refused_at_once(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(ValueError, match=r"pipe\.json is not a regular file"):
         READERS[name](tmp_path / "pipe.json")
@@ -52,7 +52,7 @@ def test_a_pipe_without_a_writer_is_refused_and_not_waited_for(tmp_path: Path, n
 
 @pytest.mark.parametrize("name", sorted(READERS))
 @pytest.mark.parametrize("place", ["/dev/zero", "/dev/null"])
-def test_a_device_is_refused(place: str, name: str) -> None:
+def test_regular_bytes_device_is_refused(place: str, name: str) -> None:
     with pytest.raises(ValueError, match=f"{place} is not a regular file"):
         READERS[name](Path(place))
 
@@ -61,12 +61,14 @@ def test_a_device_is_refused(place: str, name: str) -> None:
     ("name", "told"),
     [("nothing", "does not exist"), ("", "is a folder"), ("x" * 5000, "name too long")],
 )
-def test_what_cannot_be_read_is_reported(tmp_path: Path, name: str, told: str) -> None:
+def test_regular_bytes_unreadable_path_raises_with_reason(
+    tmp_path: Path, name: str, told: str
+) -> None:
     with pytest.raises(ResultError, match=told):
         regular_bytes(tmp_path / name)
 
 
-def test_a_journal_is_its_whole_lines_each_with_its_number() -> None:
+def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
     data = b'{"run": 1}\n\n{"a": {"b": 2}}\n{"cut'
     lines, notes = journal_lines(Path("a.jsonl"), data, "run", "anything")
     assert [line.value for line in lines] == [{"run": 1}, {"a": {"b": 2}}]
@@ -86,7 +88,7 @@ def test_a_journal_is_its_whole_lines_each_with_its_number() -> None:
         (b'{"run": 1}\n{"cut\n', "a.jsonl: line 2: is cut off or not JSON"),
     ],
 )
-def test_what_is_no_journal_is_reported(data: bytes, told: str) -> None:
+def test_journal_lines_other_content_raises(data: bytes, told: str) -> None:
     with pytest.raises(ResultError) as error:
         journal_lines(Path("a.jsonl"), data, "run", "maps")
     assert told in str(error.value)
@@ -99,12 +101,12 @@ def test_what_is_no_journal_is_reported(data: bytes, told: str) -> None:
         *(("results", False), ("a:b", False), ("/s3://x", False), ("C:\\results", False)),
     ],
 )
-def test_a_url_is_distinguished_from_a_path(text: str, wanted: bool) -> None:
+def test_is_url_path_is_not(text: str, wanted: bool) -> None:
     assert is_url(text) is wanted
     assert is_url(Path(text)) is False
 
 
-def test_where_a_folder_is_needed_a_url_is_refused_and_no_folder_of_its_name_made() -> None:
+def test_expanded_url_is_refused_and_creates_nothing() -> None:
     with pytest.raises(FolderError, match="s3://team/lstm: here a folder of this machine"):
         expanded("s3://team/lstm")
     assert expanded("results") == Path("results")
@@ -125,7 +127,7 @@ def test_where_a_folder_is_needed_a_url_is_refused_and_no_folder_of_its_name_mad
         ("a.json", b"", False, False),
     ],
 )
-def test_what_a_file_holds_is_reported_by_its_first_key(
+def test_kind_of_file_follows_first_key(
     tmp_path: Path, name: str, data: bytes, study: bool, learning: bool
 ) -> None:
     path = tmp_path / name
@@ -135,7 +137,7 @@ def test_what_a_file_holds_is_reported_by_its_first_key(
     assert has_no_cases(path) is (study or (learning and data != b"{"))
 
 
-def test_what_is_no_file_is_not_waited_for_to_tell_what_it_holds(tmp_path: Path) -> None:
+def test_kind_of_file_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "learning-a.json")
     for path in (tmp_path / "learning-a.json", tmp_path / "nothing.json", Path("a\0b")):
         assert not has_no_cases(path)
@@ -183,7 +185,7 @@ ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] =
 
 
 @pytest.mark.parametrize("expected", ASKED)
-def test_a_value_is_what_was_requested_or_the_error_says_what_it_is_and_should_be(
+def test_field_wrong_value_raises_with_expected_kind(
     expected: str,
 ) -> None:
     ask, right, wrong = ASKED[expected]
@@ -200,9 +202,7 @@ def test_a_value_is_what_was_requested_or_the_error_says_what_it_is_and_should_b
     "expected", [each for each in ASKED if each[:6] not in ("a list", "a time")]
 )
 @given(value=JSON)
-def test_any_value_is_answered_as_it_is_or_refused_in_one_line(
-    expected: str, value: object
-) -> None:
+def test_field_any_value_is_returned_or_refused_in_one_line(expected: str, value: object) -> None:
     told = ""
     try:
         assert ASKED[expected][0](field(value)) == value
@@ -212,13 +212,13 @@ def test_any_value_is_answered_as_it_is_or_refused_in_one_line(
     assert len(told) < 400
 
 
-def test_a_moment_is_reported_in_utc() -> None:
+def test_time_other_zone_is_converted_to_utc() -> None:
     moment = field("2025-01-31T12:00:00+01:00").time()
     assert moment == datetime(2025, 1, 31, 11, tzinfo=UTC)
     assert moment.tzinfo is UTC
 
 
-def test_an_error_names_the_way_to_the_field_from_the_file() -> None:
+def test_error_nested_field_has_its_path() -> None:
     whole = field({"runs": [{"host": 3}]}, "")
     host = whole["runs"].items()[0]["host"]
     assert host.name == "runs[0].host"
@@ -227,7 +227,7 @@ def test_an_error_names_the_way_to_the_field_from_the_file() -> None:
         host.text()
 
 
-def test_a_key_that_is_not_there_is_missing_and_not_null() -> None:
+def test_field_absent_key_is_missing_not_null() -> None:
     whole = field({"a": None, "b": 0}, "")
     assert [whole[key].given for key in ("a", "b", "c")] == [False, True, False]
     with pytest.raises(ResultError, match=r"f\.json: c is missing; expected text"):
@@ -246,7 +246,7 @@ def test_a_key_that_is_not_there_is_missing_and_not_null() -> None:
         (Field.times, [1.0], 1.1 * LONGEST, "a time in seconds between 1e-12 and 1e+09"),
     ],
 )
-def test_of_a_list_the_item_that_is_not_right_is_named(
+def test_lists_wrong_item_is_named(
     ask: Callable[[Field], list[float]], right: list[float], wrong: float, told: str
 ) -> None:
     assert ask(field(right)) == right
@@ -259,7 +259,7 @@ def test_of_a_list_the_item_that_is_not_right_is_named(
         ask(field({}))
 
 
-def test_an_object_of_numbers_may_hold_nulls_and_whole_numbers() -> None:
+def test_numbers_or_nulls_integers_and_nulls_are_accepted() -> None:
     values = {"a": 1.5, "b": None, "c": 2}
     assert field(values).numbers_or_nulls() == values
     assert all(type(each) is not int for each in field(values).numbers_or_nulls().values())
@@ -277,7 +277,7 @@ def nested(levels: int, of_lists: bool) -> object:
 
 
 @pytest.mark.parametrize("of_lists", [False, True])
-def test_what_is_free_has_an_end(of_lists: bool) -> None:
+def test_free_too_deep_data_is_refused(of_lists: bool) -> None:
     deep = {"a": nested(DEEPEST - 2, of_lists)}  # the number in it is the last level
     assert field(deep).free() is deep
     with pytest.raises(ResultError, match=f"a is nested too deeply; expected at most {DEEPEST}"):
@@ -291,14 +291,14 @@ def test_what_is_free_has_an_end(of_lists: bool) -> None:
     low=st.floats(-1e6, 1e6),
     high=st.floats(-1e6, 1e6),
 )
-def test_a_number_is_one_within_its_bounds(value: float, low: float, high: float) -> None:
+def test_is_number_any_value_respects_bounds(value: float, low: float, high: float) -> None:
     assert is_number(value, low, high) == (low <= value <= high)
     whole = isinstance(value, int)
     assert is_number(value) == (abs(value) <= 2**53 if whole else math.isfinite(value))
 
 
 @given(text=st.text(), limit=st.integers(1, 20))
-def test_what_is_printed_is_one_harmless_line_of_the_same_letters(text: str, limit: int) -> None:
+def test_printable_any_text_gives_one_safe_line(text: str, limit: int) -> None:
     told = printable(text, limit)
     assert told.isprintable()
     assert len(told) <= limit + 3

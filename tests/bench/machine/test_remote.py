@@ -71,7 +71,7 @@ def all_of(names: Any) -> Any:
     return names
 
 
-def test_a_file_that_is_cut_off_or_too_large_is_not_kept(
+def test_fetched_cut_off_or_large_file_is_not_kept(
     place: Callable[[Files], str],
 ) -> None:
     infos = {"a_json": {"size": 4}, "c_json": {"size": LARGEST_FILE + 1}}
@@ -94,7 +94,7 @@ def test_a_file_that_is_cut_off_or_too_large_is_not_kept(
         ({"ETag": '"1"', "size": None}, 0),
     ],
 )
-def test_a_copy_is_taken_again_where_its_place_says_that_nothing_changed(
+def test_fetched_unchanged_file_uses_copy(
     place: Callable[[Files], str], info: dict[str, Any], again: int
 ) -> None:
     files = Files({"a.json": b"{}"}, a_json=info)
@@ -111,7 +111,7 @@ def test_a_copy_is_taken_again_where_its_place_says_that_nothing_changed(
 @pytest.mark.parametrize(
     "name", ["..", ".copies.json", "a\\b.json", "../../a.json", "/etc/a.json", "a\0.json"]
 )
-def test_a_name_from_a_place_leads_nowhere_else(
+def test_fetched_hostile_name_stays_in_folder(
     place: Callable[[Files], str], tmp_path: Path, name: str
 ) -> None:
     class Hostile(Files):
@@ -130,7 +130,7 @@ def test_a_name_from_a_place_leads_nowhere_else(
     assert {path.name for path in made} <= {remote.INDEX, "a.json"}
 
 
-def test_a_file_is_fetched_by_its_own_url(place: Callable[[Files], str]) -> None:
+def test_fetched_url_of_file_copies_it(place: Callable[[Files], str]) -> None:
     files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
     url = place(files) + "/a.json"
     found = fetched(url, all_of)
@@ -160,7 +160,7 @@ class Written(Files):
         return super().cat_file(path)
 
 
-def test_a_file_is_written_once_and_whole_and_never_over_another(
+def test_upload_existing_name_is_never_replaced(
     place: Callable[[Files], str], tmp_path: Path
 ) -> None:
     files = Written({"b.json": b"another"})
@@ -185,7 +185,7 @@ def test_a_file_is_written_once_and_whole_and_never_over_another(
     assert "a.json cannot be written: access is denied" in str(error)
 
 
-def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_nothing(
+def test_upload_simultaneous_writer_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two writers who both saw the name free, one is told that its file is not there."""
@@ -209,7 +209,7 @@ def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_n
     assert (there / "a.json").read_bytes() == b"another's"
 
 
-def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
+def test_upload_store_without_conditions_compares_contents(
     place: Callable[[Files], str], tmp_path: Path
 ) -> None:
     class Overtaken(Written):
@@ -231,11 +231,11 @@ def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
         ("https://[secret?secret", "https://[secret"),
     ],
 )
-def test_what_is_reported_of_a_url_has_no_secret_and_no_escape(url: str, told: str) -> None:
+def test_safe_url_any_url_has_no_secret_or_escape(url: str, told: str) -> None:
     assert safe_url(url) == told
 
 
-def test_a_denial_that_is_reported_as_a_loss_is_one() -> None:
+def test_is_gone_denied_access_is_not_missing() -> None:
     class RefusedError(Exception):
         status = 403
 
@@ -255,7 +255,7 @@ def test_a_denial_that_is_reported_as_a_loss_is_one() -> None:
     assert reason(circle) == "OSError: a"
 
 
-def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_within_limit_slow_call_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "0.05")
     ended = threading.Event()
     with pytest.raises(TimeoutError):  # nor for the answer, which would come in the end

@@ -24,7 +24,7 @@ def request_for(*backends: str) -> SurveyRequest:
     return SurveyRequest("imaginary", backends, ("cpu", "gpu:0"))
 
 
-def test_a_framework_that_works_tells_its_version_and_what_its_backends_say(
+def test_ask_process_working_framework_gives_version_and_backends(
     framework: Path,
 ) -> None:
     framework.write_text("__version__ = '4.2'\nprint('greetings nobody asked for')\n")
@@ -48,20 +48,18 @@ def test_a_framework_that_works_tells_its_version_and_what_its_backends_say(
         ("import os, sys; print('out of luck', file=sys.stderr); os._exit(7)", "out of luck"),
     ],
 )
-def test_a_framework_that_ends_its_process_is_reported_and_ends_nothing_else(
-    framework: Path, code: str, words: str
-) -> None:
+def test_ask_process_crashing_framework_is_reported(framework: Path, code: str, words: str) -> None:
     framework.write_text(code + "\n")
     assert words in survey.ask_process(request_for("numpy"))["error"]
 
 
-def test_a_framework_that_hangs_is_ended(framework: Path) -> None:
+def test_ask_process_hanging_framework_is_ended(framework: Path) -> None:
     framework.write_text("import time; time.sleep(60)\n")
     error = survey.ask_process(request_for("numpy"), seconds=1.0)["error"]
     assert "did not start within 1 s" in error
 
 
-def test_a_framework_that_is_not_installed_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_survey_missing_framework_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "installed", lambda framework: framework == "numpy")
     asked: list[str] = []
 
@@ -73,7 +71,7 @@ def test_a_framework_that_is_not_installed_is_not_started(monkeypatch: pytest.Mo
     assert asked == ["numpy"]
 
 
-def test_what_needs_another_environment_is_answered_by_a_process_that_has_it() -> None:
+def test_survey_backend_with_variables_gets_own_process() -> None:
     asked: list[SurveyRequest] = []
 
     def ask(request: SurveyRequest) -> SurveyAnswer:
@@ -89,7 +87,7 @@ def test_what_needs_another_environment_is_answered_by_a_process_that_has_it() -
     assert found.frameworks == {"torch": "1"}
 
 
-def test_a_strategy_that_cannot_be_imported_is_a_problem_and_hides_no_other(
+def test_survey_broken_strategy_is_reported_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     point = SimpleNamespace(name="alien", value="no_such_module:Alien")

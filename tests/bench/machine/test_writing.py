@@ -37,19 +37,19 @@ from tests.bench.full_disk import full_disk
 from tests.places import GOLDEN, ROOT
 
 
-def test_a_device_is_written_to_and_stays_one() -> None:
+def test_write_bytes_device_stays() -> None:
     write_bytes("/dev/null", b"gone")
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_device_that_is_full_says_so_and_stays_one() -> None:
+def test_write_bytes_full_device_raises_and_stays() -> None:
     with pytest.raises(ResultWriteError, match="/dev/full cannot be written: No space left"):
         write_bytes("/dev/full", b"gone")
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
-def test_a_fifo_gives_the_data_to_its_reader_and_stays_one(tmp_path: Path) -> None:
+def test_write_bytes_fifo_delivers_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     found: list[bytes] = []
@@ -62,7 +62,7 @@ def test_a_fifo_gives_the_data_to_its_reader_and_stays_one(tmp_path: Path) -> No
     assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
 
 
-def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+def test_write_bytes_link_stays_and_target_is_written(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     target, link = tmp_path / "far" / "a.json", tmp_path / "b.json"
     target.write_text("old")
@@ -78,7 +78,7 @@ def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_a_stream_that_leads_to_a_file_keeps_what_others_write(tmp_path: Path, name: str) -> None:
+def test_write_bytes_redirected_stream_keeps_other_output(tmp_path: Path, name: str) -> None:
     if not Path(name).exists():
         pytest.skip(f"no {name} here")
     code = (
@@ -90,7 +90,7 @@ def test_a_stream_that_leads_to_a_file_keeps_what_others_write(tmp_path: Path, n
     assert (tmp_path / "a.txt").read_text() == "before\nwritten\n"
 
 
-def test_a_line_is_there_whole_or_not_at_all(
+def test_append_failed_write_leaves_no_partial_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
@@ -112,7 +112,7 @@ def test_a_line_is_there_whole_or_not_at_all(
     assert lines[1:] == [{"c": None, "d": 1.5, "e": ["x"]}]
 
 
-def test_only_what_is_certainly_left_over_is_cleared(tmp_path: Path) -> None:
+def test_delete_partial_files_keeps_those_of_running_writers(tmp_path: Path) -> None:
     me = Writer.this_process()
     _, started, boot, space = me.token.split("-")
     dead = f"{me.pid}-{int(started) + 1}-{boot}-{space}"
@@ -147,7 +147,7 @@ writing.write_bytes("a.json", b"x" * 1000)
 """
 
 
-def test_what_a_killed_writer_leaves_is_hidden_and_cleared_by_the_next(tmp_path: Path) -> None:
+def test_write_bytes_killed_writer_leaves_only_hidden_file(tmp_path: Path) -> None:
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environ)
     assert done.returncode == -9
@@ -159,7 +159,7 @@ def test_what_a_killed_writer_leaves_is_hidden_and_cleared_by_the_next(tmp_path:
 
 
 @pytest.mark.parametrize("space", [0, 10])
-def test_a_full_disk_leaves_the_file_that_was_there_and_none_next_to_it(
+def test_write_full_disk_keeps_old_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int
 ) -> None:
     path = tmp_path / "a.json"
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_file_that_was_there_and_none_next_to_it(
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_full_disk_keeps_the_old_file_of_every_command(
+def test_commands_full_disk_keep_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for main, name in ((report.main, "a.csv"), (plot.main, "a.svg")):
@@ -185,7 +185,7 @@ def test_a_full_disk_keeps_the_old_file_of_every_command(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "a.svg"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_write_unwritable_path_is_named(tmp_path: Path) -> None:
     # A file where a folder should be stops every user, root too.
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "a.json", tmp_path / "file" / "a.journal.jsonl"):
@@ -239,7 +239,7 @@ def rewritten(path: Path, writer: Writer | None, *, age: float = 0.0) -> Path:
     return path
 
 
-def test_a_file_of_lines_lives_as_long_as_its_writer(path: Path) -> None:
+def test_running_writer_ended_process_gives_nothing(path: Path) -> None:
     with another_process(path) as process:
         who = running_writer(path)
         assert who.startswith(f"process {process.pid} on ")
@@ -249,7 +249,7 @@ def test_a_file_of_lines_lives_as_long_as_its_writer(path: Path) -> None:
         assert running_writer(path) == ""
 
 
-def test_a_zombie_has_ended(path: Path) -> None:
+def test_running_writer_zombie_gives_nothing(path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     try:
@@ -260,7 +260,7 @@ def test_a_zombie_has_ended(path: Path) -> None:
         process.wait()
 
 
-def test_a_file_system_without_locks_is_reported(
+def test_running_writer_without_locks_uses_process(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: object) -> None:
@@ -276,13 +276,13 @@ def test_a_file_system_without_locks_is_reported(
     )  # it cannot be told: it still runs
 
 
-def test_another_machine_is_believed_while_its_file_is_fresh(path: Path) -> None:
+def test_running_writer_other_machine_counts_while_file_is_fresh(path: Path) -> None:
     other = replace(Writer.this_process(), boot="another", host="far", machine="away")
     assert running_writer(rewritten(path, other)).endswith("on far, it seems")
     assert running_writer(rewritten(path, other, age=2 * FRESH)) == ""
 
 
-def test_a_machine_that_was_restarted_writes_no_more(
+def test_running_writer_restarted_machine_gives_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "_here", lambda: ("now", "ns", "name", "id"))
@@ -295,7 +295,7 @@ def test_a_machine_that_was_restarted_writes_no_more(
     assert replace(before, machine="").is_running is None
 
 
-def test_another_container_of_this_machine_has_the_same_locks(path: Path) -> None:
+def test_running_writer_other_container_uses_lock(path: Path) -> None:
     inside = replace(Writer.this_process(locks=True), namespace="pid:[1]", host="container")
     assert inside.is_running is None
     assert running_writer(rewritten(path, inside)) == ""
@@ -307,7 +307,7 @@ def test_another_container_of_this_machine_has_the_same_locks(path: Path) -> Non
 
 
 @pytest.mark.parametrize("first", ["", "{", "[]", '{"writer": 3}', '{"writer": {"pid": "x"}}'])
-def test_a_journal_that_names_no_writer_is_left_by_it_unless_locked(path: Path, first: str) -> None:
+def test_running_writer_unnamed_without_lock_gives_nothing(path: Path, first: str) -> None:
     path.write_text(first + "\n")
     assert writer_of(path) is None
     assert running_writer(path) == ""
@@ -334,7 +334,7 @@ with LineFile(sys.argv[1]) as file:
 """
 
 
-def test_a_fork_neither_writes_the_file_nor_keeps_it_alive(path: Path) -> None:
+def test_line_file_fork_neither_writes_nor_holds_lock(path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FORKING, str(path)],
         cwd=ROOT,

@@ -22,14 +22,14 @@ from tests.places import GOLDEN
         ("", ""),
     ],
 )
-def test_options_are_those_of_the_command(advice: str, for_run: str) -> None:
+def test_advice_for_command_names_its_options(advice: str, for_run: str) -> None:
     assert advice_for(advice, managed=True) == for_run
     assert advice_for(for_run, managed=True) == for_run
     assert advice_for(advice, managed=False) == advice
 
 
 @pytest.mark.parametrize("managed", [False, True])
-def test_a_file_is_read_in_the_words_of_who_made_it(tmp_path: Path, managed: bool) -> None:
+def test_read_advice_names_options_of_its_command(tmp_path: Path, managed: bool) -> None:
     document = json.loads((GOLDEN / "replicate-1.json").read_text())
     options = document["lstm"]["run"]["options"]
     if managed:

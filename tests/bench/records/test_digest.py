@@ -39,7 +39,7 @@ def notes(path: Path) -> list[str]:
     return [note for note in records.read(path).notes if note.endswith(CHANGED)]
 
 
-def test_the_golden_file_has_the_digest_that_it_was_written_with(document: Json) -> None:
+def test_digest_golden_file_is_unchanged(document: Json) -> None:
     assert digest(document) == document["digest"] == GOLDEN_DIGEST
     assert notes(WITH_DIGEST) == []
 
@@ -54,7 +54,7 @@ def handed_in(document: Json) -> None:
 
 @pytest.mark.parametrize("mark", [marked, handed_in])
 @pytest.mark.parametrize("without", [lambda d: d.pop("digest"), lambda d: d.update(digest=None)])
-def test_read_of_a_file_whose_digest_was_removed_says_that_it_was_changed(
+def test_read_removed_digest_warns(
     tmp_path: Path, document: Json, mark: Callable[[Json], None], without: Callable[[Json], None]
 ) -> None:
     mark(document)
@@ -92,7 +92,7 @@ CHANGES = (faster, moved, shortened, forged)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_any_change_of_a_value_is_noticed_by_the_files_name(
+def test_read_any_changed_value_warns_with_file_name(
     tmp_path: Path, document: Json, change: Callable[[Json], None]
 ) -> None:
     change(document)
@@ -109,9 +109,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(), JSON, max_size=5), st.randoms(use_true_random=False))
 @settings(max_examples=100, deadline=None)
-def test_what_was_written_is_unchanged_when_it_is_read_in_any_order(
-    contents: Json, draw: random.Random
-) -> None:
+def test_changed_other_order_of_keys_is_false(contents: Json, draw: random.Random) -> None:
     written = with_digest(contents)
     keys = list(written)
     draw.shuffle(keys)
@@ -126,7 +124,7 @@ def test_what_was_written_is_unchanged_when_it_is_read_in_any_order(
     assert changed(read) or contents.get("one more") == 1
 
 
-def test_a_file_made_of_a_journal_has_its_digest(tmp_path: Path) -> None:
+def test_journal_to_json_file_has_digest(tmp_path: Path) -> None:
     journal = tmp_path / "cut.journal.jsonl"
     journal.write_bytes((GOLDEN / "cut.journal.jsonl").read_bytes())
     made = journal_to_json(journal)
@@ -143,7 +141,7 @@ def test_a_file_made_of_a_journal_has_its_digest(tmp_path: Path) -> None:
     assert is_as_written(made.read_bytes())
 
 
-def test_a_map_of_what_was_learned_that_was_changed_is_noticed(tmp_path: Path) -> None:
+def test_read_changed_map_warns(tmp_path: Path) -> None:
     document = json.loads((GOLDEN / "learning-1.json").read_text())
     document["learning"]["digested"] = True
     document = with_digest(document)
@@ -163,7 +161,7 @@ def test_a_map_of_what_was_learned_that_was_changed_is_noticed(tmp_path: Path) -
         lambda path: plot.main([path, "--output", f"{path}.svg"]),
     ],
 )
-def test_every_command_that_reads_it_warns_by_its_name(
+def test_commands_changed_file_is_named_in_warning(
     tmp_path: Path,
     document: Json,
     capsys: pytest.CaptureFixture[str],

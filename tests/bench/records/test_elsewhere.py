@@ -72,7 +72,7 @@ def here(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["terminal", "csv"])
-def test_a_report_of_results_elsewhere_is_that_of_the_same_results_here(
+def test_report_of_url_equals_report_of_files(
     faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     assert report.main([str(here(tmp_path)), "--format", kind]) == 0
@@ -81,7 +81,7 @@ def test_a_report_of_results_elsewhere_is_that_of_the_same_results_here(
     assert capsys.readouterr().out == wanted
 
 
-def test_every_command_takes_a_url(faults: Faults, tmp_path: Path) -> None:
+def test_commands_url_is_accepted(faults: Faults, tmp_path: Path) -> None:
     mine = str(here(tmp_path) / "replicate-2.json")
     assert compare.main(["runs", f"{TEAM}/replicate-1.json", mine]) == 0
     assert compare.main(["runs", TEAM, mine]) == 2  # one run is on both sides
@@ -90,12 +90,12 @@ def test_every_command_takes_a_url(faults: Faults, tmp_path: Path) -> None:
     assert plot.main([TEAM, "--output", str(tmp_path / "a.svg")]) == 0
 
 
-def test_the_variable_may_be_a_url(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_variable_url_is_accepted(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LSTM_RESULTS", TEAM)
     assert report.main([]) == 0
 
 
-def test_a_journal_is_read_only_where_its_file_is_not(files: Any, faults: Faults) -> None:
+def test_collect_url_journal_is_read_only_without_json(files: Any, faults: Faults) -> None:
     files.pipe_file("team/lstm/replicate-1.journal.jsonl", b"not read")
     files.pipe_file("team/lstm/cut.journal.jsonl", (GOLDEN / "cut.journal.jsonl").read_bytes())
     found = records.collect([TEAM])
@@ -115,7 +115,7 @@ def test_a_journal_is_read_only_where_its_file_is_not(files: Any, faults: Faults
         ("gone", "was listed and is not there"),
     ],
 )
-def test_a_file_that_cannot_be_had_is_reported_by_name_and_the_others_are_read(
+def test_collect_url_unreadable_file_is_named_and_others_read(
     faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
 ) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_had_is_reported_by_name_and_the_others_are_read(
 
 
 @pytest.mark.parametrize(("fault", "told"), [("denied", "access is denied"), ("slow", "no answer")])
-def test_a_list_that_cannot_be_had_is_reported_and_no_copy_taken_for_it(
+def test_collect_url_failed_listing_uses_no_copies(
     faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
 ) -> None:
     records.collect([TEAM])
@@ -144,9 +144,7 @@ def test_a_list_that_cannot_be_had_is_reported_and_no_copy_taken_for_it(
     assert str(error).startswith(f"{TEAM} cannot be read: {told}")
 
 
-def test_a_copy_from_before_is_not_taken_for_a_file_that_cannot_be_had_now(
-    files: Any, faults: Faults
-) -> None:
+def test_collect_url_unreadable_file_uses_no_old_copy(files: Any, faults: Faults) -> None:
     records.collect([TEAM])
     document = json.loads((GOLDEN / NAMES[0]).read_text())
     files.pipe_file(f"team/lstm/{NAMES[0]}", json.dumps(document, indent=3).encode())
@@ -165,7 +163,7 @@ def sent(path: Path, url: str) -> int:
     return submit.main([str(path), "--unchanged", "--to", url, "--yes"])
 
 
-def test_files_are_copied_whole_and_once(
+def test_submit_to_url_uploads_complete_files_once(
     files: Any, faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = here(tmp_path)
@@ -178,7 +176,7 @@ def test_files_are_copied_whole_and_once(
     assert not [name for method, name in faults.asked if method == "PUT"]
 
 
-def test_another_file_of_its_name_is_not_replaced(
+def test_submit_to_url_existing_file_is_not_replaced(
     files: Any, faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.pipe_file(f"team/lstm/{NAMES[0]}", b"somebody else's")
@@ -223,7 +221,7 @@ def web(tmp_path: Path) -> Iterator[str]:
     thread.join(10)
 
 
-def test_the_web_is_read_and_not_written_to(web: str, tmp_path: Path) -> None:
+def test_web_url_is_read_only(web: str, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     assert len(records.collect([f"{web}/"]).files) == 2
     assert len(records.collect([f"{web}/{NAMES[0]}"]).files) == 1

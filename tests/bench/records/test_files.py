@@ -33,7 +33,7 @@ def refusal(path: Path) -> str:
 # What is read
 
 
-def test_a_golden_file_gives_the_values_that_stand_in_it() -> None:
+def test_read_golden_file_gives_its_values() -> None:
     file = records.read(REPLICATE)
     assert file.path == REPLICATE
     assert file.notes == ()
@@ -68,7 +68,7 @@ def test_a_golden_file_gives_the_values_that_stand_in_it() -> None:
     assert outcome.advice == "pip install 'tensorflow[and-cuda]'"
 
 
-def test_a_journal_without_its_end_gives_the_finished_cases_and_says_so() -> None:
+def test_read_unfinished_journal_gives_finished_cases_and_note() -> None:
     file = records.read(CUT)
     assert [each.case.backend for each in file.measurements] == ["keras"]
     assert [each.case.backend for each in file.outcomes] == ["cudnn"]
@@ -78,9 +78,7 @@ def test_a_journal_without_its_end_gives_the_finished_cases_and_says_so() -> Non
     assert "did not come to its end" in file.notes[1]
 
 
-def test_a_case_that_was_measured_and_has_an_outcome_too_keeps_its_measurement(
-    tmp_path: Path, golden: Json
-) -> None:
+def test_read_case_with_outcome_keeps_measurement(tmp_path: Path, golden: Json) -> None:
     ours = golden["benchmarks"][0]["extra_info"]["lstm"]
     both = {"case": ours["case"], "case_id": ours["case_id"], "outcome": "crashed", "reason": "?"}
     golden["lstm"]["outcomes"].append(both)
@@ -109,9 +107,7 @@ def test_a_case_that_was_measured_and_has_an_outcome_too_keeps_its_measurement(
         (b'{"lstm": {"schema": 1}}', "lstm.run is missing"),
     ],
 )
-def test_bytes_that_are_no_result_file_are_refused(
-    tmp_path: Path, content: bytes, told: str
-) -> None:
+def test_read_other_bytes_are_refused(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
     assert told in refusal(path)
@@ -121,7 +117,7 @@ def test_bytes_that_are_no_result_file_are_refused(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data(), count=st.integers(1, 4))
-def test_a_golden_file_mutated_gives_a_result_or_a_clear_error(
+def test_read_mutated_golden_file_gives_result_or_clear_error(
     tmp_path: Path, data: st.DataObject, count: int
 ) -> None:
     document = json.loads(REPLICATE.read_text())
@@ -138,7 +134,7 @@ def test_a_golden_file_mutated_gives_a_result_or_a_clear_error(
     length=st.integers(0, 30),
     patch=st.binary(max_size=30),
 )
-def test_a_golden_file_with_other_bytes_gives_a_result_or_a_clear_error(
+def test_read_changed_bytes_give_result_or_clear_error(
     tmp_path: Path, source: Path, where: float, length: int, patch: bytes
 ) -> None:
     check_survives(patched(source, tmp_path, where, length, patch))
@@ -173,7 +169,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_stands_for_its_files_and_a_journal_next_to_its_json_is_not_read_twice(
+def test_collect_folder_skips_journal_next_to_json(
     folder: Path,
 ) -> None:
     found = records.collect([folder])
@@ -184,7 +180,7 @@ def test_a_folder_stands_for_its_files_and_a_journal_next_to_its_json_is_not_rea
     assert len(found.outcomes) == 6
 
 
-def test_a_run_named_in_several_ways_is_counted_once(folder: Path) -> None:
+def test_collect_run_named_twice_is_counted_once(folder: Path) -> None:
     journal = folder / "replicate-1.journal.jsonl"
     named: list[Path | str] = [
         journal,
@@ -197,7 +193,7 @@ def test_a_run_named_in_several_ways_is_counted_once(folder: Path) -> None:
     assert (found.errors, found.notes) == ((), ())
 
 
-def test_a_copy_of_a_run_is_no_replicate(folder: Path) -> None:
+def test_collect_copied_run_is_no_replicate(folder: Path) -> None:
     (folder / "copy.json").write_bytes(REPLICATE.read_bytes())
     found = records.collect([folder])
     assert [file.run.id for file in found.files] == ["run-1", "run-2"]
@@ -205,7 +201,7 @@ def test_a_copy_of_a_run_is_no_replicate(folder: Path) -> None:
     assert "counted once" in found.notes[0]
 
 
-def test_the_journal_is_read_where_its_json_cannot_be(folder: Path) -> None:
+def test_collect_unreadable_json_reads_journal(folder: Path) -> None:
     path = folder / "replicate-1.json"
     path.write_bytes(path.read_bytes()[:500])
     found = records.collect([folder])
@@ -218,7 +214,7 @@ def test_the_journal_is_read_where_its_json_cannot_be(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_hundred_thousand_cases_in_a_thousand_files_are_reported_in_bounded_memory(
+def test_report_100000_cases_fit_in_memory(
     shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The time is printed and not asserted: it is the machine's as much as ours."""
@@ -237,7 +233,7 @@ def test_a_hundred_thousand_cases_in_a_thousand_files_are_reported_in_bounded_me
         assert sys.platform != "linux" or used.ru_maxrss < 1.5 * 2**20
 
 
-def test_the_latest_results_are_the_session_that_began_last(folder: Path, golden: Json) -> None:
+def test_latest_gives_last_started_session(folder: Path, golden: Json) -> None:
     run = golden["lstm"]["run"]
     run.update(id="old", session="old", started="2024-01-01T00:00:00+00:00", finished=None)
     saved(folder / "zz-old.json", golden)
@@ -248,7 +244,7 @@ def test_the_latest_results_are_the_session_that_began_last(folder: Path, golden
     assert [path.name for path in records.latest(folder)] == ["aa-new.json"]
 
 
-def test_reference_results_are_the_latest_only_where_nothing_else_is(folder: Path) -> None:
+def test_latest_reference_results_are_last_resort(folder: Path) -> None:
     reference = folder / "reference" / "ours.json"
     reference.write_bytes(REPLICATE.read_bytes())
     assert reference not in records.latest(folder)
@@ -261,7 +257,7 @@ def test_reference_results_are_the_latest_only_where_nothing_else_is(folder: Pat
 # What is written
 
 
-def test_pytest_benchmark_itself_reads_the_file(tmp_path: Path, golden: Json) -> None:
+def test_json_is_read_by_pytest_benchmark(tmp_path: Path, golden: Json) -> None:
     with Journal(tmp_path / "a.journal.jsonl") as journal:
         journal.start(golden["lstm"]["run"])
         for entry in golden["benchmarks"]:
@@ -297,7 +293,7 @@ def begun(folder: Path, golden: Json, *cases: list[str], done: int = 1, name: st
     return path
 
 
-def test_a_run_without_an_end_is_reported_with_what_it_was_busy_with(
+def test_read_dead_run_names_its_last_case(
     tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "running_writer", lambda path: "")
@@ -315,7 +311,7 @@ def test_a_run_without_an_end_is_reported_with_what_it_was_busy_with(
     assert records.collect([path]).notes == (note,)
 
 
-def test_unfinished_runs_are_reported_the_newest_first_and_none_that_goes_on(
+def test_unfinished_lists_dead_runs_newest_first(
     tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = begun(tmp_path, golden, ["x"], name="alive")

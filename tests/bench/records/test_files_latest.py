@@ -59,13 +59,13 @@ def said(main: Main, words: list[str], capsys: pytest.CaptureFixture[str]) -> st
     return out
 
 
-def test_all_kinds_of_machines_of_a_fleet_are_the_newest_results(folder: Path) -> None:
+def test_latest_fleet_gives_all_kinds_of_machines(folder: Path) -> None:
     found = latest(folder)
     assert len(found) == 24
     assert all(path.name.startswith(RUN) for path in found)
 
 
-def test_a_kind_that_was_gone_on_with_brings_the_others_of_its_run(folder: Path) -> None:
+def test_latest_resumed_kind_includes_its_run(folder: Path) -> None:
     """By when its last process began a run is the newest, not by when it began."""
     later = [*of_a_kind("west", BEFORE, 48)]
     save(folder, gather(*later))
@@ -74,7 +74,7 @@ def test_a_kind_that_was_gone_on_with_brings_the_others_of_its_run(folder: Path)
     assert len(found) == 24  # with those of the other kind, which are older than all
 
 
-def test_sessions_of_single_machines_are_runs_of_their_own(folder: Path) -> None:
+def test_latest_single_machine_session_is_own_run(folder: Path) -> None:
     """Two commands on two machines, whose files came into one folder, were never one run."""
     for number, (kind, name) in enumerate((("east", "a"), ("west", "b"))):
         cpu = KINDS[kind][0]
@@ -83,7 +83,7 @@ def test_sessions_of_single_machines_are_runs_of_their_own(folder: Path) -> None
     assert len(latest(folder)) == 1
 
 
-def test_a_report_of_nothing_named_has_every_kind_separately(
+def test_report_without_paths_separates_kinds(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = said(report.main, ["--format", "markdown"], capsys)
@@ -107,14 +107,14 @@ def test_a_report_of_nothing_named_has_every_kind_separately(
 TEXTS = st.text(max_size=60)
 
 
-def test_a_session_s_name_begins_with_its_time() -> None:
+def test_new_session_name_begins_with_time() -> None:
     name = new_session_name(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert name.startswith("20260102T030405Z-")
     assert name != new_session_name(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 @given(TEXTS.filter(bool))
-def test_the_sessions_of_all_kinds_of_machines_are_of_their_fleet_s_run(kind: str) -> None:
+def test_run_of_session_of_kind_gives_run(kind: str) -> None:
     run = new_session_name()
     assert run_of(session_of_kind(run, kind)) == run
 
@@ -123,5 +123,5 @@ def test_the_sessions_of_all_kinds_of_machines_are_of_their_fleet_s_run(kind: st
     "name",
     [RUN, f"{RUN}-", f"x{RUN}-east", f"{RUN}east", RUN.upper() + "-east", "mine-east", "", "s"],
 )
-def test_what_a_user_calls_a_session_joins_nothing(name: str) -> None:
+def test_run_of_user_chosen_name_gives_itself(name: str) -> None:
     assert run_of(name) == name

@@ -29,9 +29,7 @@ REPLICATE = GOLDEN / "replicate-1.json"
 Json = dict[str, Any]
 
 
-def test_what_a_journal_is_given_is_read_back_from_it_and_from_its_json(
-    tmp_path: Path, golden: Json
-) -> None:
+def test_journal_entries_are_read_back_from_both_files(tmp_path: Path, golden: Json) -> None:
     path = tmp_path / "new" / "a.journal.jsonl"
     with Journal(path) as journal:
         journal.start(records.read(REPLICATE).run)
@@ -77,7 +75,7 @@ def comparable(each: Measurement) -> tuple[object, ...]:
     )
 
 
-def test_numpy_values_and_numbers_that_json_lacks_are_written_as_plain_data(
+def test_journal_numpy_values_and_nan_become_plain_data(
     tmp_path: Path, run: Json, entry: Json
 ) -> None:
     ours = entry["extra_info"]["lstm"]
@@ -93,7 +91,7 @@ def test_numpy_values_and_numbers_that_json_lacks_are_written_as_plain_data(
     assert read.evidence == {"nan": None, "inf": None, "path": "a", "n": 3}
 
 
-def test_an_entry_that_could_not_be_read_back_is_refused_before_it_is_written(
+def test_journal_unreadable_entry_is_refused_before_writing(
     tmp_path: Path, run: Json, entry: Json
 ) -> None:
     path = tmp_path / "a.journal.jsonl"
@@ -115,9 +113,7 @@ def test_an_entry_that_could_not_be_read_back_is_refused_before_it_is_written(
     assert path.read_bytes() == before
 
 
-def test_a_journal_begins_with_its_run_and_has_its_own_name(
-    tmp_path: Path, run: Json, entry: Json
-) -> None:
+def test_journal_without_start_or_suffix_is_refused(tmp_path: Path, run: Json, entry: Json) -> None:
     with Journal(tmp_path / "a.journal.jsonl") as journal:
         with pytest.raises(RuntimeError):
             journal.benchmark(entry)
@@ -138,7 +134,7 @@ def test_a_journal_begins_with_its_run_and_has_its_own_name(
         Journal(tmp_path / "a.json")
 
 
-def test_each_line_is_synced_before_the_call_returns(
+def test_append_line_is_synced_before_return(
     tmp_path: Path, run: Json, entry: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
@@ -160,7 +156,7 @@ def test_each_line_is_synced_before_the_call_returns(
 
 
 @pytest.mark.parametrize("space", [0, 1, 700])
-def test_a_full_disk_keeps_the_lines_before_and_nothing_of_the_one_that_failed(
+def test_append_full_disk_keeps_earlier_lines_only(
     tmp_path: Path, run: Json, golden: Json, monkeypatch: pytest.MonkeyPatch, space: int
 ) -> None:
     path = tmp_path / "a.journal.jsonl"
@@ -178,7 +174,7 @@ def test_a_full_disk_keeps_the_lines_before_and_nothing_of_the_one_that_failed(
     assert len(records.read(path).measurements) == 2
 
 
-def test_of_two_who_want_one_name_the_second_is_refused(
+def test_journal_existing_name_is_refused(
     tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.journal.jsonl"
@@ -215,7 +211,7 @@ with Journal(sys.argv[1]) as journal:
 """
 
 
-def test_what_was_acknowledged_before_a_sigkill_is_readable_after_it(tmp_path: Path) -> None:
+def test_journal_killed_process_keeps_acknowledged_lines(tmp_path: Path) -> None:
     source = random.Random(11)
     for attempt in range(3):
         path = tmp_path / f"{attempt}.journal.jsonl"

@@ -63,7 +63,7 @@ def refusal(path: Path) -> str:
 # -- what a file says
 
 
-def test_the_golden_file_is_read_as_it_was_written() -> None:
+def test_read_golden_map_gives_its_values() -> None:
     found = maps.read(WHOLE)
     assert (found.run.backend, found.run.complete) == ("numpy", True)
     assert found.run.started == datetime(2026, 11, 25, 9, 10, 38, tzinfo=UTC)
@@ -100,7 +100,7 @@ CELLS = st.builds(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.lists(CELLS, max_size=5, unique_by=lambda each: each.key))
-def test_what_is_written_is_read_again(tmp_path: Path, cells: list[MapCell]) -> None:
+def test_map_written_is_read_back(tmp_path: Path, cells: list[MapCell]) -> None:
     write(tmp_path / "learning-a.json", file_data(RUN, cells))
     found = maps.read(tmp_path / "learning-a.json")
     assert list(found.cells) == cells
@@ -124,7 +124,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, cells: list[MapCell]) -> 
         ("weights", [], "holds the unknown field weights"),
     ],
 )
-def test_a_cell_that_is_wrong_is_refused_by_its_place(
+def test_read_wrong_cell_is_refused_with_place(
     field: str, value: object, told: str, tmp_path: Path
 ) -> None:
     document = json.loads(json.dumps(file_data(RUN, [cell(seed=1), cell()])))
@@ -145,14 +145,14 @@ def test_a_cell_that_is_wrong_is_refused_by_its_place(
         ("[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_what_is_no_map_is_refused(text: str, told: str, tmp_path: Path) -> None:
+def test_read_other_file_is_refused(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "learning-a.json").write_text(text)
     assert told in refusal(tmp_path / "learning-a.json")
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), count=st.integers(1, 3))
-def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
+def test_read_mutated_map_gives_map_or_clear_error(
     tmp_path: Path, data: st.DataObject, count: int
 ) -> None:
     document = json.loads(WHOLE.read_text())
@@ -167,7 +167,7 @@ def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
     length=st.integers(0, 30),
     patch=st.binary(max_size=30),
 )
-def test_a_golden_file_with_other_bytes_gives_a_map_or_a_clear_error(
+def test_read_changed_map_bytes_give_map_or_clear_error(
     tmp_path: Path, where: float, length: int, patch: bytes
 ) -> None:
     check_survives(patched(WHOLE, tmp_path, where, length, patch))
@@ -188,7 +188,7 @@ def check_survives(path: Path) -> None:
 # -- which files
 
 
-def test_the_newest_comes_first_and_bad_files_are_reported_next_to_it(tmp_path: Path) -> None:
+def test_collect_maps_newest_first_with_errors(tmp_path: Path) -> None:
     for day in (1, 3, 2):
         run = {**RUN, "id": f"day-{day}", "started": f"2025-01-0{day}T12:00:00+00:00"}
         write(tmp_path / f"learning-{day}.json", file_data(run, [cell()]))
@@ -203,7 +203,7 @@ def test_the_newest_comes_first_and_bad_files_are_reported_next_to_it(tmp_path: 
 # -- what a map answers
 
 
-def test_closed_is_the_share_of_the_way_to_the_best_possible_loss() -> None:
+def test_closed_any_loss_gives_learned_share() -> None:
     assert cell(memoryless=0.7, best=0.2, loss=0.2).closed == pytest.approx(1.0)
     assert cell(memoryless=0.7, best=0.2, loss=0.7).closed == pytest.approx(0.0)
     assert cell(memoryless=0.7, best=0.2, loss=0.45).closed == pytest.approx(0.5)
@@ -213,7 +213,7 @@ def test_closed_is_the_share_of_the_way_to_the_best_possible_loss() -> None:
     assert not cell(memoryless=1.0, best=0.0, loss=0.1001).learned
 
 
-def test_a_place_is_learned_if_every_seed_learned_it() -> None:
+def test_learned_requires_every_seed() -> None:
     good, bad = cell(loss=0.0), cell(loss=0.6, seed=1)
     assert a_map(good).learned(3, 5) is True
     assert a_map(good, bad).learned(3, 5) is False
@@ -229,7 +229,7 @@ OUTCOMES = st.dictionaries(
 
 
 @given(outcomes=OUTCOMES, window=st.integers(1, 20))
-def test_the_longest_distance_is_that_of_the_definition(
+def test_learnable_distance_matches_definition(
     outcomes: dict[tuple[int, int, bool], list[bool]], window: int
 ) -> None:
     cells = [

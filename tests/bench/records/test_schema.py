@@ -115,14 +115,14 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         ("lstm.run.seed", 2**64, "lstm.run.seed is 18446744073709551616; expected an integer"),
     ],
 )
-def test_a_malformed_field_is_named_with_what_was_expected(
+def test_read_malformed_field_is_named_with_expected_value(
     golden: Json, field: str, value: object, told: str
 ) -> None:
     put(golden, field, value)
     assert told in refused(golden)
 
 
-def test_a_case_that_was_read_before_lends_its_place_to_no_other(golden: Json) -> None:
+def test_read_cached_case_keeps_place_of_errors(golden: Json) -> None:
     first, again = measured(golden), measured(golden)
     assert again[0].case is first[0].case
     batch = first[-1].case.workload.batch
@@ -131,7 +131,7 @@ def test_a_case_that_was_read_before_lends_its_place_to_no_other(golden: Json) -
         assert f"{WORK}.batch is" in refused(golden)
 
 
-def test_what_a_hostile_value_says_is_shown_short_and_without_control_characters(
+def test_read_hostile_value_gives_short_safe_error(
     golden: Json,
 ) -> None:
     put(golden, "lstm.run.started", "\x1b[31m\n\u202e\ud800" + "x" * 1_000_000)
@@ -141,7 +141,7 @@ def test_what_a_hostile_value_says_is_shown_short_and_without_control_characters
     assert len(refused(golden)) < 500
 
 
-def test_a_free_form_field_nested_without_end_is_refused(golden: Json) -> None:
+def test_read_deeply_nested_field_is_refused(golden: Json) -> None:
     nested: object = 1
     for _ in range(200):
         nested = [nested]
@@ -150,9 +150,7 @@ def test_a_free_form_field_nested_without_end_is_refused(golden: Json) -> None:
 
 
 @pytest.mark.parametrize("errors", [{"y": None}, {}, DELETE])
-def test_what_did_not_pass_its_gate_has_no_time_whatever_else_stands_there(
-    golden: Json, errors: object
-) -> None:
+def test_read_failed_gate_gives_no_time(golden: Json, errors: object) -> None:
     entry = golden["benchmarks"][3]
     ours = entry["extra_info"]["lstm"]
     ours["gate"] = {"passed": False} | ({} if errors is DELETE else {"errors": errors})
@@ -168,9 +166,7 @@ def test_what_did_not_pass_its_gate_has_no_time_whatever_else_stands_there(
 
 @pytest.mark.parametrize("kind", ["memory", "roofs", "energy"])
 @pytest.mark.parametrize("value", [0, 0.0, 5, 1e-30, 1e30, 1.5, None, "not known"])
-def test_a_figure_is_a_number_a_word_about_it_or_nothing(
-    golden: Json, kind: str, value: object
-) -> None:
+def test_figures_other_types_are_refused(golden: Json, kind: str, value: object) -> None:
     put(golden, f"{OURS}.{kind}", {"of_matmul": value})
     found = getattr(measured(golden)[3], kind)
     assert found == {"of_matmul": value}
@@ -179,14 +175,12 @@ def test_a_figure_is_a_number_a_word_about_it_or_nothing(
 
 
 @pytest.mark.parametrize("value", [-1, -1e-300, 1e-31, 1.1e30, math.nan, math.inf, True, []])
-def test_a_figure_of_which_sums_and_inverses_are_no_numbers_is_refused(
-    golden: Json, value: object
-) -> None:
+def test_figures_extreme_numbers_are_refused(golden: Json, value: object) -> None:
     put(golden, f"{OURS}.roofs", {"of_matmul": value})
     assert f"{OURS}.roofs.of_matmul is" in refused(golden)
 
 
-def test_what_was_timed_is_all_calls_of_its_blocks_or_until_the_last_was_due(golden: Json) -> None:
+def test_timed_s_covers_blocks_or_stream(golden: Json) -> None:
     first = measured(golden)[0]
     assert first.calls == 4
     assert first.timed_s == pytest.approx(4 * 0.054)
@@ -197,7 +191,7 @@ def test_what_was_timed_is_all_calls_of_its_blocks_or_until_the_last_was_due(gol
 # Runs
 
 
-def test_a_run_comes_back_as_it_went(golden: Json) -> None:
+def test_run_round_trip_is_equal(golden: Json) -> None:
     run = parse_run(Field(PATH, "run", golden["lstm"]["run"]))
     for each in (run, replace(run, finished=None, complete=False, options={"session": "s"})):
         assert parse_run(Field(PATH, "run", json.loads(json.dumps(each.to_dict())))) == each
@@ -212,7 +206,7 @@ def test_a_run_comes_back_as_it_went(golden: Json) -> None:
         ({"complete": True, "environment_after": {"load": 9}}, True, {"load": 9}),
     ],
 )
-def test_a_journal_s_last_line_says_when_and_how_the_run_ended(
+def test_parse_finish_gives_end_and_completeness(
     golden: Json, line: Json, complete: bool, after: Json
 ) -> None:
     run = parse_run(Field(PATH, "run", golden["lstm"]["run"]))
@@ -225,7 +219,7 @@ def test_a_journal_s_last_line_says_when_and_how_the_run_ended(
     assert (begun.complete, begun.finished) == (False, None)
 
 
-def test_file_of_schema_2_with_a_variant_is_read_like_one_of_schema_1(golden: Json) -> None:
+def test_read_schema_2_with_variant_equals_schema_1(golden: Json) -> None:
     old = measured(golden)
     assert {each.case.variant for each in old} == {""}
     put(golden, f"{OURS}.schema", 2)
@@ -248,7 +242,7 @@ def test_file_of_schema_2_with_a_variant_is_read_like_one_of_schema_1(golden: Js
         (["AMD"], "e08d2021fbdd", "vm"),
     ],
 )
-def test_a_machine_is_named_by_its_processor_and_digits_of_its_id(
+def test_machine_name_has_processor_and_digits_of_id(
     golden: Json, tmp_path: Path, processor: object, machine_id: str, name: str
 ) -> None:
     golden["lstm"]["run"] |= {"host": "vm", "machine_id": machine_id}

@@ -32,7 +32,7 @@ def parsed(data: object) -> StreamCalls | None:
     return streaming.parse(Field(Path("a.json"), "streaming", data))
 
 
-def test_it_comes_back_as_it_went() -> None:
+def test_stream_calls_round_trip_is_equal() -> None:
     assert parsed(CALLS.to_dict()) == CALLS
 
 
@@ -58,7 +58,7 @@ def test_it_comes_back_as_it_went() -> None:
         ({"latency": {"percentiles": {"50": [0, 2, 3, 0.9]}}}, "a time in seconds"),
     ],
 )
-def test_what_cannot_be_is_reported_with_its_place(change: dict[str, Any], told: str) -> None:
+def test_parse_impossible_stream_raises_with_place(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ResultError, match=r"^a\.json: streaming") as raised:
         parsed(CALLS.to_dict() | change)
     assert told in str(raised.value)
@@ -67,7 +67,7 @@ def test_what_cannot_be_is_reported_with_its_place(change: dict[str, Any], told:
 # -- whole files
 
 
-def test_a_file_of_this_format_is_read_as_it_was_written() -> None:
+def test_decode_foreign_histogram_gives_its_values() -> None:
     back_to_back, paced = records.read(GOLDEN / "streaming.json").measurements
     found = back_to_back.streaming
     assert found is not None
@@ -95,7 +95,7 @@ SECONDS = {
 
 
 @pytest.mark.parametrize("name", SECONDS)
-def test_every_value_is_in_its_bin_and_a_bin_is_a_thousandth_wide(name: str) -> None:
+def test_encode_any_value_is_in_a_narrow_bin(name: str) -> None:
     seconds = SECONDS[name]
     bins = decode(encode(seconds))
     assert sum(each.number for each in bins) == seconds.size
@@ -110,7 +110,7 @@ def test_every_value_is_in_its_bin_and_a_bin_is_a_thousandth_wide(name: str) -> 
 
 
 @pytest.mark.parametrize("name", SECONDS)
-def test_hdrhistogram_s_own_library_reads_the_same(name: str) -> None:
+def test_encode_is_read_by_hdrhistogram(name: str) -> None:
     histogram = importlib.import_module("hdrh.histogram").HdrHistogram
     seconds = SECONDS[name]
     theirs = histogram.decode(encode(seconds))
@@ -123,7 +123,7 @@ def test_hdrhistogram_s_own_library_reads_the_same(name: str) -> None:
             assert theirs.get_value_at_percentile(part) == pytest.approx(value, rel=1e-3, abs=1)
 
 
-def test_ours_reads_what_hdrhistogram_s_own_library_writes() -> None:
+def test_decode_reads_histograms_of_hdrhistogram() -> None:
     histogram = importlib.import_module("hdrh.histogram").HdrHistogram
     theirs = histogram(1, 3600 * 10**9, 3)
     seconds = SECONDS["log-normal"]
@@ -171,14 +171,14 @@ def packed(
     ],
     ids=lambda text: f"{text[:12]}-{len(text)}",
 )
-def test_what_is_no_such_histogram_is_refused_in_a_word(text: str) -> None:
+def test_decode_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^it"):
         decode(text)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
-def test_no_bytes_make_it_fail_otherwise(body: bytes) -> None:
+def test_decode_any_bytes_raise_only_value_error(body: bytes) -> None:
     for text in (base64.b64encode(body).decode(), packed(body)):
         with contextlib.suppress(ValueError):
             assert all(each.number > 0 for each in decode(text))

@@ -54,11 +54,11 @@ def wrong(folder: Path, document: Json, *, sealed: bool = True) -> list[str]:
 
 
 @pytest.mark.parametrize("path", HONEST, ids=lambda path: path.stem)
-def test_every_honest_file_passes(path: Path) -> None:
+def test_problems_honest_file_has_none(path: Path) -> None:
     assert problems(Field(path, "", json.loads(path.read_text())), read(path), NOW) == []
 
 
-def test_honest_files_have_no_samples_of_one_another() -> None:
+def test_copies_honest_files_have_none() -> None:
     assert copies([read(path) for path in HONEST]) == []
 
 
@@ -232,7 +232,7 @@ DOCTORED: dict[Callable[[Json], None], str] = {
 
 
 @pytest.mark.parametrize("change", DOCTORED, ids=lambda change: change.__name__)
-def test_a_doctored_file_is_refused_with_the_place(
+def test_problems_changed_file_is_refused_with_place(
     tmp_path: Path, document: Json, change: Callable[[Json], None]
 ) -> None:
     assert wrong(tmp_path, document) == []
@@ -241,9 +241,7 @@ def test_a_doctored_file_is_refused_with_the_place(
     assert any(DOCTORED[change] in told for told in found), found
 
 
-def test_an_edit_without_a_new_digest_is_stopped_whatever_it_is(
-    tmp_path: Path, document: Json
-) -> None:
+def test_problems_any_edit_without_digest_is_refused(tmp_path: Path, document: Json) -> None:
     sealed = dict(with_digest(document))
     assert wrong(tmp_path, sealed, sealed=False) == []
     sealed["lstm"]["run"]["suite"] = "mine"  # type: ignore[index]
@@ -252,7 +250,7 @@ def test_an_edit_without_a_new_digest_is_stopped_whatever_it_is(
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.97, 2.0])
-def test_samples_of_another_process_are_found_in_any_multiple(
+def test_copies_multiples_of_samples_are_found(
     tmp_path: Path, document: Json, factor: float
 ) -> None:
     first = read(saved(tmp_path / "a.json", document))
@@ -280,7 +278,7 @@ def streams() -> Json:
     return found
 
 
-def test_streams_that_were_measured_have_calls_that_fit(tmp_path: Path, streams: Json) -> None:
+def test_problems_honest_stream_has_none(tmp_path: Path, streams: Json) -> None:
     assert not [each for each in wrong(tmp_path, streams) if "streaming" in each]
 
 
@@ -302,7 +300,7 @@ def test_streams_that_were_measured_have_calls_that_fit(tmp_path: Path, streams:
         ),
     ],
 )
-def test_calls_that_were_made_better_are_reported(
+def test_problems_improved_stream_is_refused(
     change: Callable[[Json], object], told: str, tmp_path: Path, streams: Json
 ) -> None:
     change(ours(streams))

@@ -76,7 +76,7 @@ def made_of(path: Path) -> Path:
     return made
 
 
-def test_a_session_is_put_into_the_folder_of_its_machine() -> None:
+def test_submit_session_goes_to_folder_of_its_machine() -> None:
     session = SESSION[:2]
     found = submitted(*session)
     assert (found.problems, found.there) == ((), ())
@@ -90,9 +90,7 @@ def test_a_session_is_put_into_the_folder_of_its_machine() -> None:
     assert build(collect([folder])).sections
 
 
-def test_what_was_measured_is_the_same_and_the_original_is_named_by_its_digest(
-    tmp_path: Path, document: Json
-) -> None:
+def test_submit_keeps_measurements_and_digest_of_original(tmp_path: Path, document: Json) -> None:
     document["digest"] = digest(document)
     made = made_of(signed(tmp_path / "a.json", document))
     found = json.loads(made.read_text())
@@ -104,7 +102,9 @@ def test_what_was_measured_is_the_same_and_the_original_is_named_by_its_digest(
             assert before["extra_info"]["lstm"][key] == after["extra_info"]["lstm"][key]
 
 
-def test_no_name_of_a_machine_a_person_or_a_folder_is_left(tmp_path: Path, document: Json) -> None:
+def test_submit_removes_names_of_machines_people_and_folders(
+    tmp_path: Path, document: Json
+) -> None:
     made = made_of(signed(tmp_path / "a.json", document))
     text = made.read_text().lower()
     writer = document["lstm"]["writer"]
@@ -143,7 +143,7 @@ LEAKS = (
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_submit_of_a_file_with_an_address_in_any_field_publishes_it_in_none(
+def test_submit_address_in_any_field_is_not_published(
     tmp_path: Path, document: Json, leak: str
 ) -> None:
     ours = document["benchmarks"][0]["extra_info"]["lstm"]
@@ -180,7 +180,7 @@ def test_submit_of_a_file_with_an_address_in_any_field_publishes_it_in_none(
     assert before["variables"] == {"XLA_FLAGS": "--xla_cpu_use_thunk_runtime=false"}
 
 
-def test_submit_keeps_what_the_reference_results_say_of_how_they_were_measured() -> None:
+def test_submit_reference_results_keep_their_evidence() -> None:
     """The forms are wide enough for what the suite itself writes."""
     for path in (SESSION[0], *sorted(REFERENCE.glob("keras-backends-*.json"))[:3]):
         document = json.loads(path.read_text())
@@ -191,9 +191,7 @@ def test_submit_keeps_what_the_reference_results_say_of_how_they_were_measured()
             assert after["before"][key] == before["before"][key]
 
 
-def test_containers_of_one_machine_are_known_as_such_and_its_start_cannot_be_guessed(
-    tmp_path: Path, document: Json
-) -> None:
+def test_submit_boot_is_hashed_with_secret(tmp_path: Path, document: Json) -> None:
     document["lstm"]["run"]["environment"]["before"]["boot"] = "0123456789ab"
     file = read(signed(tmp_path / "a.json", document))
     made = [anonymous(copy.deepcopy(document), file, secret) for secret in (b"mine", b"mine", b"x")]
@@ -203,7 +201,7 @@ def test_containers_of_one_machine_are_known_as_such_and_its_start_cannot_be_gue
 
 
 @pytest.mark.parametrize("host", ["cpu", "keras", "max", "training", "fused"])
-def test_a_machine_with_the_name_of_what_every_file_has_can_hand_in(
+def test_submit_machine_with_common_name_is_accepted(
     tmp_path: Path, document: Json, host: str
 ) -> None:
     text = json.dumps(document).replace("annas-desktop.example.org", host)
@@ -211,9 +209,7 @@ def test_a_machine_with_the_name_of_what_every_file_has_can_hand_in(
     assert read(made).run.host.startswith(f"{MACHINE}-")
 
 
-def test_programs_that_kept_the_machine_busy_are_nobodys_business(
-    tmp_path: Path, document: Json
-) -> None:
+def test_submit_busy_programs_are_not_published(tmp_path: Path, document: Json) -> None:
     told = "others kept 1.5 of 2 processors busy (tax_software, python3)"
     validity = document["benchmarks"][0]["extra_info"]["lstm"]["validity"]
     validity["valid"] = False
@@ -223,7 +219,7 @@ def test_programs_that_kept_the_machine_busy_are_nobodys_business(
     assert "others kept 1.5 of 2 processors busy" in made.read_text()
 
 
-def test_the_names_of_this_machine_and_its_user_are_taken_out_too(
+def test_submit_removes_names_of_this_machine_and_user(
     tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "berthas-laptop")
@@ -234,9 +230,7 @@ def test_the_names_of_this_machine_and_its_user_are_taken_out_too(
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
-    tmp_path: Path, document: Json, seed: int
-) -> None:
+def test_submit_any_file_is_written_or_refused(tmp_path: Path, document: Json, seed: int) -> None:
     document["benchmarks"] = document["benchmarks"][:3]
     draw = random.Random(seed)
     mutate(document, draw, draw.choice([1, 2, 5]))
@@ -249,7 +243,7 @@ def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
         assert list(found.written) == handed_in()
 
 
-def test_samples_that_somebody_handed_in_before_are_refused(tmp_path: Path, document: Json) -> None:
+def test_submit_samples_of_earlier_file_are_refused(tmp_path: Path, document: Json) -> None:
     made = made_of(SESSION[0])
     document["lstm"]["run"]["id"] = "made-up"
     found = submitted(signed(tmp_path / "mine.json", document))
@@ -257,7 +251,7 @@ def test_samples_that_somebody_handed_in_before_are_refused(tmp_path: Path, docu
     assert handed_in() == [made]
 
 
-def test_a_name_that_is_still_there_stops_the_file(
+def test_submit_remaining_name_stops_file(
     tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = ["told by annas-desktop"]
@@ -268,7 +262,7 @@ def test_a_name_that_is_still_there_stops_the_file(
     assert handed_in() == []
 
 
-def test_a_machine_s_kind_is_its_gpu_where_it_measured_one_else_its_processor() -> None:
+def test_kind_of_file_is_measured_gpu_or_processor() -> None:
     state = {"cpu": {"name": "Some CPU (R)", "cores": 2}, "gpus": [{"name": "NVIDIA H100"}] * 2}
 
     def kind_of(device: str, before: object) -> str:
