@@ -70,7 +70,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Show what is requested; the exit code. Raises UsageError and what ``filters.read`` raises."""
+    """Show the comparison; return the exit code.
+
+    Raises UsageError and what ``filters.read`` raises.
+    """
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if options.what == "published":
         return _published(options, summary)
@@ -104,7 +107,7 @@ def _published(options: argparse.Namespace, summary: str | None) -> int:
 
 
 def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
-    """The report, and whether all files could be read."""
+    """Return the comparison, and whether all files could be read."""
     sides = None
     if options.what == "runs":
         found = filters.read(options, [options.base], [options.new])
@@ -143,7 +146,7 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
 def _environments(
     options: argparse.Namespace,
 ) -> tuple[Path, tuple[packages.LabelledPython, packages.LabelledPython]]:
-    """The folder that measuring two environments in turn has left, and what they were."""
+    """Return the folder of results of two environments, and the environments."""
     if len(options.paths) != 1:
         raise UsageError(
             "name the one folder of results; python -m bench.run SUITE --python BASE --python NEW "
@@ -159,7 +162,7 @@ def _environments(
 def compare_environments(
     base: Results, new: Results, sides: tuple[packages.LabelledPython, packages.LabelledPython]
 ) -> ComparisonReport:
-    """Compare each case in the new environment with the base's, paired by turns."""
+    """Compare each case in the new environment with the base's, paired by adjacent processes."""
     names = sides[0].label, sides[1].label
     report = compare_runs(base, new, names, adjacent=True)
     differ = packages.differences(sides[0].python, sides[1].python)

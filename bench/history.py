@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    result_paths(options.paths)  # some are there
+    result_paths(options.paths)  # raises an error if there are none
     (results,) = filters.read(options, options.paths or [default_folder()])
     if options.since is not None:
         results = since(results, options.since)
@@ -51,7 +51,7 @@ def _show(options: argparse.Namespace) -> int:
     if guard is not None and options.format not in ("terminal", "markdown"):
         print(shown.gate_line(guard), file=sys.stderr)
     if guard is not None and os.environ.get("GITHUB_ACTIONS"):
-        # The runner reads them there, and standard output may be data.
+        # The runner reads standard error, and standard output may be data.
         for line in shown.error_lines(guard):
             print(line, file=sys.stderr)
     if results.errors:

@@ -72,11 +72,11 @@ def _plot(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("plot", "A picture of results for a slide or a paper.", EPILOG)
     command_line.add_result_paths(parser)
-    arguments.add_choice(parser, "what", KIND_OF, "of what the picture is", "throughput")
+    arguments.add_choice(parser, "what", KIND_OF, "the figure to draw", "throughput")
     axis = "instead: time per timestep or sequence, and memory, against this"
     arguments.add_choice(parser, "along", AXES, axis)
     add = functools.partial(arguments.add_values, parser)
-    place = "where it goes; its name's end says how: .png, .svg or .pdf"
+    place = "the picture; its suffix is the format: .png, .svg or .pdf"
     add(("output", "FILE", Path, place), required=True)
     usual = "of a speed-up (default: keras or else while_loop, if measured)"
     add(("baseline", "BACKEND", str, usual))

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 FILTERS = ("backend", "shape")
-"""Of the results; the other filters are the question itself."""
+"""Filters of results; the other filters are options of the query."""
 
 CLONE = Path(__file__).resolve().parents[1]
 """Where the reference results are, if this is a clone and not an installed copy."""
@@ -172,9 +172,9 @@ class Available:
 
 
 def available(paths: Sequence[str]) -> Available:
-    """All results: of these files and folders, or of every session here and the reference.
+    """Return the results of these paths, or of every session here and the reference.
 
-    What cannot be read is reported on standard error, too.
+    Files that cannot be read are reported on standard error, too.
     """
     paths = paths or ([default_folder()] if is_url(default_folder()) else [])
     reference: list[str] = []
@@ -185,8 +185,7 @@ def available(paths: Sequence[str]) -> Available:
     else:
         own = Path(default_folder())
         folders = list(dict.fromkeys((own, own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
-        # A folder without files of its own stands for its reference folder, and one without any is
-        # an error where it was named: here it was not.
+        # Folders that were not named may be empty without an error.
         results = read_results([each for each in folders if _holds_results(each)])
         reference = [
             file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE

@@ -32,7 +32,7 @@ BRIEF = ("terminal", "markdown", "svg")
 LISTING = ("terminal", "markdown")
 
 ALONG = ("terminal", "markdown", "csv", "json")
-"""The formats of what goes along an axis."""
+"""The formats of ``--along``."""
 
 MEASURE = {
     "window": "python -m bench.run truncation",
@@ -140,7 +140,7 @@ def _along(options: argparse.Namespace) -> int:
 
 
 def _teach(report: Report, options: argparse.Namespace) -> None:
-    """Write what the report decides to where ``backend="auto"`` looks for it, and say so."""
+    """Write the report's decisions for ``backend="auto"`` and print them."""
     place, found = data.write(report)
     for each in found:
         print(printable(each.headline, 200))
@@ -148,7 +148,7 @@ def _teach(report: Report, options: argparse.Namespace) -> None:
 
 
 def _show(report: Report, options: argparse.Namespace) -> None:
-    """Write the report in its format, and of a brief one how to see all of it."""
+    """Write the report in its format, and after a brief one the command for all of it."""
     draw: shown.Draw = functools.partial(shown.full, listed=options.unmeasured)
     if options.brief:
         draw = shown.brief
@@ -182,8 +182,8 @@ bench.load_frame(paths) gives them as a pandas frame, bench.load_samples(paths) 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    # A report is millions of small objects that all live to its end: looking among them for cycles
-    # that could be freed takes a third of the time and finds none.
+    # A report is millions of small objects that live to its end: collecting cycles among them takes
+    # a third of the time and frees none.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -203,8 +203,8 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_values(parser, ("baseline", "BACKEND", str, baseline))
     arguments.add_flags(
         parser,
-        brief="a screenful: of each shape who is fastest, by how much; with --format markdown one "
-        "table, of each shape the fastest backend",
+        brief="a screenful: the fastest backend of each shape and by how much; with --format "
+        "markdown one table of the fastest backends",
     )
     kind = "only the plain shapes, or only those cut into windows"
     arguments.add_choice(parser, "kind", (*KINDS, "all"), kind, "all")
@@ -212,9 +212,9 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         teach="write no report, but for each shape which backend is fastest to where "
         "lstm_impl.keras.LSTM(backend='auto') looks for it (the folder LSTM_DECISIONS)",
-        why="of each case one sentence: what it is bound by, and what would help (docs/why.md)",
+        why="a sentence per case: what bounds it, and what would help (docs/why.md)",
     )
-    axis = "instead of the report: what a step costs whatever its length, and each unit more"
+    axis = "instead of the report: the fixed cost of a step, and the cost of each unit more"
     arguments.add_choice(parser, "along", AXES, axis)
     arguments.add_unmeasured(parser)
     filters.add(parser)

@@ -1,7 +1,7 @@
-"""Show what work costs along an axis: fixed cost and slope, and from where on a unit is cheap.
+"""Show fixed cost and slope along windows, timesteps or batch, and where a unit is inexpensive.
 
-One table a series, with a line a backend; the same for windows, timesteps and batch. As data a flat
-row for each series, backend and value, in seconds and bytes that are never scaled or rounded.
+A series is a table with a line per backend. As data it has a flat row for each backend and value,
+in seconds and bytes that are never scaled or rounded.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from bench.stats.rows import Row
 Value = str | float | int | bool | None
 
 UNITS = {"window": "timestep", "timesteps": "timestep", "batch": "sequence"}
-"""What a value of an axis consists of."""
+"""The unit of each axis."""
 
 _HEADING = 12
 """Letters in a line of a heading: with so many the tables fit a terminal of 80."""
@@ -75,7 +75,7 @@ def title(found: AxisSeries) -> str:
 
 
 def table(found: AxisSeries) -> TextTable:
-    """Lay out a line a backend: fixed cost, slope, where a unit is cheap, and the line's misfit."""
+    """Lay out a line per backend: fixed cost, slope, where a unit is inexpensive, misfit."""
     unit = UNITS[found.axis]
     columns = [
         Column("backend", names=True),
@@ -138,21 +138,21 @@ def _signed_range(interval: Interval) -> str:
 
 
 def _at_the_ends(near: Cheapest, k: int) -> str:
-    """``60``; at the ends nothing is said of values that were not measured: ``≤ 3``, ``≥ 960``."""
+    """Return ``60``, or at the ends of the measured values ``≤ 3`` and ``≥ 960``."""
     return f"≤ {k}" if k == near.values[0] else f"≥ {k}" if k == near.values[-1] else str(k)
 
 
-# What is said of a series
+# Notes on a series
 
 
 def _reason(row: Row) -> str:
-    """Why a case has no time, and what changes that."""
+    """Return why a case has no time, and what to do."""
     text = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
     return f"{text} (to change that: {clean(row.advice)})" if row.advice else text
 
 
 def notes(found: AxisSeries) -> list[str]:
-    """Say what is missing in a series and why, and where a line does not describe the times."""
+    """Return what is missing in a series and why, and where a line does not fit the times."""
     never = [row for of in found.backends if not of.measured for row in of.rows]
     groups = gathered((row.case, row.outcome, row.reason, row.advice) for row in never)
     lines = [f"{headline(each)} ({each.which})" for each in groups]
@@ -189,7 +189,7 @@ def notes(found: AxisSeries) -> list[str]:
 
 
 def method(found: Sequence[AxisSeries]) -> list[str]:
-    """Say how the tables along an axis are to be read."""
+    """Return how to read the tables."""
     axis = found[0].axis
     unit = "sequence" if axis == "batch" else "timestep"
     of = "one window" if axis == "window" else "one call or training step"
@@ -215,7 +215,7 @@ def method(found: Sequence[AxisSeries]) -> list[str]:
 
 
 def document(found: Sequence[AxisSeries]) -> Document:
-    """Return the tables with what must be known to read them."""
+    """Return the tables with their notes and how to read them."""
     blocks: list[Block] = []
     shown = None
     for each in found:
@@ -241,7 +241,7 @@ def brief(found: Sequence[AxisSeries]) -> Document:
 
 
 def records(found: Iterable[AxisSeries]) -> list[dict[str, Value]]:
-    """Return a flat row for each series, backend and value.
+    """Return a flat row for each series, backend and value of the axis.
 
     The line's numbers, which are those of a backend, stand in each of its rows.
     """
@@ -260,7 +260,7 @@ _SHARED = (
     *("steps", "outcome", "reason", "advice", "valid", "invalid_reasons", "time_valid"),
     *("time_reasons", "processes"),
 )
-"""Columns of the report's, and ``window`` and ``steps``, in the order of the rows."""
+"""Columns of the report, and ``window`` and ``steps``, in the order of the rows."""
 
 
 def _of_row(found: AxisSeries, row: Row) -> dict[str, Value]:
@@ -311,7 +311,7 @@ def _of_fit(of: BackendCost) -> dict[str, Value]:
     record |= _bounds("fit_fixed", "_s", fit.fixed if fit else None)
     record |= _bounds(f"fit_per_{unit}", "_s", fit.per_timestep if fit else None)
     record |= {
-        # Known even where no interval is.
+        # These are known even without an interval.
         "fit_fixed_s": fit.line.fixed if fit else None,
         f"fit_per_{unit}_s": fit.line.per_timestep if fit else None,
         "fit_allowance": fit.fixed.allowance if fit and fit.fixed else None,
@@ -331,13 +331,13 @@ def _bounds(key: str, unit: str, interval: Interval | None) -> dict[str, Value]:
 
 
 def as_csv(found: Sequence[AxisSeries]) -> Iterator[str]:
-    """Write ``records`` under a line of their names."""
+    """Return ``records`` as CSV under a line of their names."""
     rows = records(found)
     return csv_lines(rows[0], (row.values() for row in rows))
 
 
 def as_json(found: Sequence[AxisSeries]) -> str:
-    """Write the series in words, and ``records``."""
+    """Return notes of the series, and ``records``, as JSON."""
     document = {
         "along": found[0].axis,
         "series": [

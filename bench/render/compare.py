@@ -1,4 +1,4 @@
-"""Show a comparison: in a terminal, as Markdown, CSV, JSON or a picture, and to GitHub Actions."""
+"""Show a comparison in a terminal, as Markdown, CSV, JSON or SVG, and in GitHub Actions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Ma
 from bench.stats.trust import Problem
 
 LONGEST_LIST = 20
-"""A list of names longer than this says how many more there are; CSV and JSON have them all."""
+"""Of longer lists the rest is counted; CSV and JSON have all."""
 
 _MOST_PACKAGES = 12
 WIDTH = 100  # of a picture, in letters
@@ -56,7 +56,7 @@ _NOTES = {
 
 
 def note_text(note: Reason | str | None) -> str:
-    """Describe a finding or a note; what the files themselves said is text already."""
+    """Describe a finding or a note; notes of files are text already."""
     if note is None or isinstance(note, str):
         return note or ""
     values = {
@@ -84,7 +84,7 @@ def by_reason(found: Iterable[tuple[Problem, str]]) -> list[str]:
 
 
 def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]]) -> str:
-    """Say which packages differ between two environments: name, version there and here."""
+    """Return which packages differ between two environments, with both versions."""
     sides = f"from {clean(base, 60)} to {clean(new, 60)}"
     if not found:
         return f"No package differs {sides}: what differs in time is chance, or the machine's."
@@ -101,7 +101,7 @@ def beyond_words(rule: Rule) -> str:
 
 
 def summary_lines(report: ComparisonReport) -> list[str]:
-    """What was found: how many cases have which verdict, and what the rule says of them."""
+    """Return how many cases have which verdict, and the result of the rule."""
     lines = [note_text(report.finding)] if report.finding else []
     if report.rows:
         counts = Counter(row.comparison.verdict for row in report.rows)
@@ -139,7 +139,7 @@ def _gate_line(gate: Gate) -> str:
 
 
 def method_lines(report: ComparisonReport) -> list[str]:
-    """How the numbers came about."""
+    """Return how to read the numbers, and what their intervals are based on."""
     if not report.rows:
         return []
     found = [row.comparison for row in report.rows]
@@ -161,7 +161,7 @@ def method_lines(report: ComparisonReport) -> list[str]:
 
 
 def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
-    """Headings with their lines: what is not in the table, and what may be the cause."""
+    """Return headings with lines: cases that are not in the table, and possible causes."""
     found = []
     invalid = by_reason(
         (problem, f"{row.case.id} ({side})" if side else row.case.id)
@@ -202,7 +202,7 @@ def _unmeasured(report: ComparisonReport) -> tuple[UnmeasuredCases, ...]:
 def unmeasured_details(
     groups: Sequence[UnmeasuredCases], all_of_them: bool
 ) -> list[tuple[str, list[str]]]:
-    """What has no time: what went wrong with its cases, all else in one line if not requested."""
+    """Return cases without a time: errors with their cases, others in one line by default."""
     found = []
     for group in groups:
         if all_of_them or group.failed:
@@ -217,7 +217,7 @@ def _bounds(found: Comparison) -> str:
 
 
 def _verdict(row: ComparisonRow) -> str:
-    """The verdict of a row, and whether its times are to be trusted."""
+    """Return the verdict of a row, and whether it is INVALID."""
     return f"{compact_verdict(row.comparison)}{' (INVALID)' if row.reasons else ''}"
 
 
@@ -240,7 +240,7 @@ _COLUMNS = (
 
 
 def document(report: ComparisonReport) -> Document:
-    """The comparison for people."""
+    """Return the comparison for people."""
     blocks = [Block(report.title, report.opening, level=2)]
     for heading, rows in grouped(report.rows, lambda row: row.heading).items():
         blocks.append(Block(heading, table=TextTable.of(_COLUMNS, map(_cells, rows))))
@@ -288,11 +288,10 @@ def texts(report: ComparisonReport) -> dict[str, Callable[[], str | Iterable[str
 
 
 def warning_lines(report: ComparisonReport) -> list[str]:
-    """A line for each SLOWER case, in the form of GitHub's workflow commands.
+    """Return a line for each SLOWER case, in the form of GitHub's workflow commands.
 
-    An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``. Only of
-    new runs against older ones, or where there is a rule: that one backend or device is slower than
-    another is what was requested, and no reason for alarm.
+    An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``; none
+    where backends or devices are compared without a rule.
 
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
     """
@@ -317,7 +316,7 @@ def warning_lines(report: ComparisonReport) -> list[str]:
 
 
 def annotation(level: str, title: str, messages: str) -> str:
-    """A line that GitHub Actions shows next to the code; level: ``error`` or ``warning``."""
+    """Return a line that GitHub Actions shows as an ``error`` or a ``warning``."""
     title, messages = (clean(text, 3000).replace("%", "%25") for text in (title, messages))
     title = title.replace(":", "%3A").replace(",", "%2C")
     return f"::{level} title={title}::{messages}"
@@ -373,7 +372,7 @@ def _case(case: Case) -> dict[str, object]:
 
 
 def as_csv(report: ComparisonReport) -> Iterator[str]:
-    """One row a case, seconds and plain ratios; what has no time stands there with its reason.
+    """Return a row per case in seconds and plain ratios, with a reason if it has no time.
 
     The maps of each device's fastest backend follow; of one backend a cell is a case of its own.
     """
@@ -402,9 +401,9 @@ def _record(row: ComparisonRow) -> dict[str, object]:
 
 
 def as_json(report: ComparisonReport) -> str:
-    """The whole report, seconds and plain ratios; a bound beyond every number is null."""
+    """Return the report in seconds and plain ratios; infinite bounds are null."""
     gate = report.gate
-    whole: dict[str, object] = {
+    document: dict[str, object] = {
         "title": report.title,
         "finding": note_text(report.finding),
         "opening": list(report.opening),
@@ -448,7 +447,7 @@ def as_json(report: ComparisonReport) -> str:
             "failed": [row.case.id for row in gate.failed],
         },
     }
-    return json_text(whole)
+    return json_text(document)
 
 
 def _records(report: ComparisonReport) -> list[dict[str, object]]:
@@ -483,7 +482,7 @@ MARKS = {
     Verdict.UNCLEAR.value: "?",
     INVALID: "!",
 }
-"""Of a map's cells, next to their ratios."""
+"""Letters next to the ratios of a map."""
 
 _LINE = "┃"
 
@@ -501,7 +500,7 @@ def map_work(found: Map) -> str:
 
 
 def wins_from(found: Map, batch: int) -> str:
-    """Say from which hidden size on the new device wins with this batch, and what comes before."""
+    """Return from which hidden size on the new device wins with a batch, and what precedes it."""
     row = found.row(batch)
     sizes = list(row)
     won = [size for size in sizes if row[size].wins]
@@ -516,14 +515,14 @@ def wins_from(found: Map, batch: int) -> str:
 
 
 def map_title(found: Map) -> str:
-    """``gpu:0 over cpu, the fastest backend of each: training, float32, 50 steps, 128 in``."""
+    """Return ``gpu:0 over cpu, the fastest backend of each: training, float32, 50 steps``."""
     backend = clean(found.backend, 60) if found.backend else "the fastest backend of each"
     devices = f"{clean(found.new_label, 120)} over {clean(found.base_label, 120)}"
     return f"{devices}, {backend}: {map_work(found)}"
 
 
 def map_lines(report: ComparisonReport) -> list[str]:
-    """How to read the maps, and what is not shown of them."""
+    """Return how to read the maps, and what is not shown."""
     if not report.maps:
         return [NO_MAP] if report.no_map else []
     cells = [cell for found in report.maps for cell in found.cells.values()]
@@ -546,13 +545,13 @@ def map_lines(report: ComparisonReport) -> list[str]:
 
 
 def _cell_text(found: Map, place: tuple[int, int]) -> str:
-    """``┃3.205 F``: with a line where the new device begins, or ceases, to win."""
+    """Return ``┃3.205 F``, with a line where the new device begins or ceases to win."""
     cell, line = found.cells[place], _LINE if found.starts(*place) else ""
     return f"{line}{times_as_fast(cell.comparison.ratio.mid, 3)} {MARKS[cell.state]}"
 
 
 def _map_table(found: Map) -> TextTable:
-    """Per batch: its cells, and from where on the new device wins."""
+    """Lay out a line per batch: its cells, and from where on the new device wins."""
 
     def place(batch: int, hidden: int) -> Cell:
         cell = found.cells.get((batch, hidden))

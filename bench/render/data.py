@@ -65,7 +65,7 @@ KINDS: dict[str, type[str | int | float]] = {"text": str, "whole": int, "real": 
 
 @dataclass(frozen=True)
 class DataColumn(Generic[_Of]):
-    """A column; unit is empty for what has none. kind: of its values, all of which may be None."""
+    """A column. unit: empty if it has none. kind: type of its values, which may be None."""
 
     unit: str
     meaning: str
@@ -74,7 +74,7 @@ class DataColumn(Generic[_Of]):
 
 
 def described(file: str, values: Mapping[str, Callable[_Of, Value]]) -> dict[str, DataColumn[_Of]]:
-    """The columns that a file next to this one describes, in its order, with how each is got."""
+    """Return the columns that a file next to this one describes, each with its getter."""
     with Path(__file__).with_name(file).open(encoding="utf-8", newline="") as lines:
         return {
             row["column"]: DataColumn(
@@ -90,7 +90,7 @@ _Getter: TypeAlias = Callable[[Section, Row], Value]
 def _of(
     part: Callable[[Row], _T | None], values: Mapping[str, Callable[[_T], Value]]
 ) -> dict[str, _Getter]:
-    """Values of a part of a row; None where it has none."""
+    """Return getters of a part of a row, None where the row has no such part."""
 
     def of_part(get: Callable[[_T], Value], _: Section, row: Row) -> Value:
         found = part(row)
@@ -100,14 +100,14 @@ def _of(
 
 
 def _at(part: str, *names: str, **paths: str) -> dict[str, _Getter]:
-    """The same of attributes of an attribute of a row, of their own names or by other ones."""
+    """Return getters of attributes of a row's attribute, by their own names or other ones."""
     paths |= {name: name for name in names}
     values = {name: operator.attrgetter(path) for name, path in paths.items()}
     return _of(operator.attrgetter(part) if part else lambda row: row, values)
 
 
 def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
-    """The same of the keys of a mapping that is an attribute of a row."""
+    """Return getters of the keys of a mapping that is a row's attribute."""
     keys |= {name: name for name in names}
     values = {name: operator.methodcaller("get", key) for name, key in keys.items()}
     return _of(operator.attrgetter(part), values)
@@ -118,7 +118,7 @@ def _heterogeneity(row: Row) -> Heterogeneity | None:
 
 
 def _break_even_steps(row: Row) -> Value:
-    """After how many steps a backend that is FASTER than the baseline has paid back its start."""
+    """Return after how many steps a backend FASTER than the baseline pays back its start."""
     ratio = row.to_baseline
     if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
         return None
@@ -127,7 +127,7 @@ def _break_even_steps(row: Row) -> Value:
 
 
 def _machine_id(section: Section) -> str:
-    """The machine's id, or one for all nodes: the same for the same ones."""
+    """Return the machine's id, or one id for a set of nodes."""
     if not section.nodes:
         return section.run.machine_id
     text = "\0".join(sorted(section.nodes))
@@ -162,7 +162,7 @@ OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
 
 
 def _of_stream(stream: StreamProcesses, part: float, ratio: bool, path: str) -> Value:
-    """Of a percentile of a stream's calls, or of its ratio to the baseline's."""
+    """Return a number of a percentile of a stream's calls, or of its ratio to the baseline's."""
     found = (stream.to_baseline if ratio else stream.latency).get(part)
     if found is None:
         return None
@@ -240,7 +240,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
 def load_frame(
     paths: Iterable[str | os.PathLike[str]], baseline: str | None = None
 ) -> pd.DataFrame:
-    """The results in these files and folders as a tidy table: a row a case, ``COLUMNS`` as columns.
+    """Return the results in files and folders as a tidy table: a row per case, ``COLUMNS``.
 
     Replicates are pooled; what has no time is there with its outcome. Units and meanings of the
     columns stand in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``, and in
@@ -261,11 +261,11 @@ def load_frame(
 
 
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
-"""Of pandas: each knows what is not there, so that ``frame[frame.valid]`` works."""
+"""Of pandas: all are nullable, so that ``frame[frame.valid]`` works."""
 
 
 def framed(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
-    """Rows as a pandas frame with a nullable type for each column, its unit and meaning next to."""
+    """Return rows as a pandas frame with nullable columns, their units and meanings."""
     import pandas as pd
 
     values = list(rows)
@@ -281,17 +281,16 @@ def framed(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) 
 
 
 def records(report: Report) -> list[dict[str, Value]]:
-    """The report as flat rows, ``COLUMNS`` by name; what says nothing is None."""
+    """Return the report as flat rows, ``COLUMNS`` by name; empty values are None."""
     return [dict(zip(COLUMNS, values, strict=True)) for values in cells(report)]
 
 
 def cells(report: Report) -> Iterator[list[Value]]:
-    """The same row by row, each in the order of ``COLUMNS``: a large report is not held twice."""
+    """Yield the same row by row in the order of ``COLUMNS``, to keep one row in memory."""
     getters = [column.value for column in COLUMNS.values()]
     for section in report.sections:
         for row in section.rows:
             values = [get(section, row) for get in getters]
-            # A text without a letter says nothing, nor does a number beyond all numbers.
             yield [None if v == "" or (type(v) is float and not isfinite(v)) else v for v in values]
 
 
@@ -313,14 +312,14 @@ _VALUES: dict[str, Callable[[Measurement, int], Value]] = {
     "time_s": lambda measured, number: float(measured.samples[number]),
     "valid": lambda measured, _: measured.valid,
 }
-"""Of a measurement and a sample's number in it."""
+"""Getters of a measurement and a sample's number in it."""
 
 SAMPLE_COLUMNS = described("sample_columns.csv", _VALUES)
 """The columns, in their order."""
 
 
 def sample_rows(results: Results) -> Iterator[list[Value]]:
-    """A row a sample, each in the order of ``SAMPLE_COLUMNS``, process by process."""
+    """Yield a row per sample in the order of ``SAMPLE_COLUMNS``, process by process."""
     getters = [column.value for column in SAMPLE_COLUMNS.values()]
     for measurement in results.measurements:
         for number in range(measurement.samples.size):
@@ -328,7 +327,7 @@ def sample_rows(results: Results) -> Iterator[list[Value]]:
 
 
 def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
-    """The samples in these files and folders as a tidy table.
+    """Return the samples in files and folders as a tidy table.
 
     Units and meanings stand in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``.
 
@@ -341,20 +340,19 @@ def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
 
 
 EXTRA = "lstm-benchmark-suite[parquet]"
-"""What brings pyarrow."""
+"""The extra with pyarrow."""
 
-# Rows that are turned into columns in one go: enough for a good compression, and a tenth of the
-# memory that a hundred thousand at once would take.
+# Rows that are converted to columns at once: enough for good compression, in little memory.
 _BATCH = 10_000
 
 
 def as_csv(report: Report) -> Iterator[str]:
-    """Return the table as CSV: a line a case under a line of column names."""
+    """Return the table as CSV: a line per case under a line of column names."""
     return csv_lines(COLUMNS, cells(report))
 
 
 def as_json(report: Report) -> str:
-    """The columns with their units, the sections in words, and the cases; text as it was read."""
+    """Return columns with units, the sections' sentences, and the cases; text is not changed."""
     document = {
         "columns": {
             name: {"unit": column.unit, "meaning": column.meaning}
@@ -379,10 +377,10 @@ def as_json(report: Report) -> str:
 
 
 def break_evens(section: Section) -> list[dict[str, Value]]:
-    """For each case that is FASTER than another of the same work and starts later: when.
+    """Return when each case that is FASTER than another but starts later has caught up.
 
-    steps: after which both have taken the same time from nothing on; the bounds are for the ends of
-    the ratio's interval, the upper one None where there is none.
+    steps: after which both have taken the same time, the start included; its bounds are for those
+    of the ratio's interval, the upper one None where there is none.
     """
     groups = grouped(section.rows, lambda row: row.case.group)
     return [
@@ -426,7 +424,7 @@ def _in_csv(value: object) -> object:
 
 
 def csv_records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """Yield the same of rows by name; what a row does not name is empty."""
+    """Yield the same for rows by name; a name that a row lacks is empty."""
 
     def values(row: Mapping[str, object]) -> list[object]:
         assert row.keys() <= set(columns), f"no such columns: {row.keys() - set(columns)}"
@@ -454,7 +452,7 @@ def check_parquet() -> None:
 
 
 def parquet(report: Report) -> bytes:
-    """The table as a Parquet file: null where there is no value.
+    """Return the table as a Parquet file, null where there is no value.
 
     Raises InputError where pyarrow is missing.
     """
@@ -462,7 +460,7 @@ def parquet(report: Report) -> bytes:
 
 
 def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> bytes:
-    """Rows as a Parquet file, each column with its type, unit and meaning.
+    """Return rows as a Parquet file, each column with its type, unit and meaning.
 
     Raises InputError where pyarrow is missing.
     """
@@ -491,7 +489,7 @@ def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value
 
 
 def _encodable(value: Value) -> Value:
-    """Half of a surrogate pair, which JSON can hold and UTF-8 cannot, is a question mark."""
+    """Replace half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
@@ -499,7 +497,7 @@ BY = "bench.report --teach"
 
 
 def write(report: Report) -> tuple[Path, list[Decision]]:
-    """Write the decisions of a report to where ``backend="auto"`` looks for them; there, and which.
+    """Write the decisions of a report for ``backend="auto"``; return where, and which.
 
     Raises InputError where there are none, or the folder cannot be written to.
     """
@@ -519,7 +517,7 @@ def write(report: Report) -> tuple[Path, list[Decision]]:
 
 
 def decisions(report: Report) -> Iterator[Decision]:
-    """A decision for each group in which two backends or more have a time to be trusted.
+    """Yield a decision for each group in which two or more backends have a reliable time.
 
     The newest session's comes last, so that of two on the same question it stays. A run with a
     fixed number of threads says nothing of one without, and teaches nothing.
@@ -533,7 +531,7 @@ def decisions(report: Report) -> Iterator[Decision]:
             others = [row for row in group[1:] if row.case.backend in first.behind]
             if machine is None or first.invalid or not others:
                 continue
-            # The shortest median is not always the fastest in pairs, where the two are level.
+            # Of nearly equal backends the one with the shortest median may not lead in pairs.
             raced = sorted((_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio)
             requested = TuningRequest(first.case.spec, first.case.workload, "model", machine)
             yield Decision(requested, tuple(raced), "", made, BY)
@@ -547,7 +545,7 @@ def _raced(row: Row, first: Row) -> Raced:
 
 
 def _machine(run: Run, device: str) -> TunedMachine | None:
-    """Where a run measured; None where its file does not say enough."""
+    """Return where a run measured; None where its file does not say enough."""
     before = mapping(run.environment.get("before"))
     installed = mapping(before.get("libraries"))
     versions = {each: v for each in DISTRIBUTIONS if isinstance(v := installed.get(each), str)}

@@ -1,4 +1,4 @@
-"""Make text from result files harmless: for a terminal, Markdown, HTML and a spreadsheet."""
+"""Escape text from result files for a terminal, Markdown and a spreadsheet."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.machine.fields import printable
 
 LONGEST_NAME = 60
 LONGEST_REASON = 300
-LONGEST_SENTENCE = 3000  # of names and reasons that are not longer than the above
+LONGEST_SENTENCE = 3000  # its names and reasons have the limits above
 
 
 def clean(text: str, limit: int = LONGEST_REASON) -> str:
-    """Text on one line, not longer than ``limit`` by much, with nothing a terminal acts on."""
+    """Return text on one line of about ``limit`` letters, without control sequences."""
     # A run of blanks in a hostile name must not push what follows off the screen. Splitting before
     # the cut would read a megabyte; after it, what is cut is at most blanks.
     line = without_commands(" ".join(printable(text[: 4 * limit], 4 * limit).split()))
@@ -28,40 +28,40 @@ def clean(text: str, limit: int = LONGEST_REASON) -> str:
 
 
 def without_commands(text: str) -> str:
-    """Text in which a CI runner that reads the log finds no command of its own."""
+    """Return text without workflow commands, which a CI runner would find in its log."""
     return re.sub(":(?=:)", ": ", text).replace("##[", "# #[")
 
 
-# What Markdown acts on anywhere: escapes, code, emphasis, links, HTML, tables, strikes, formulas,
-# entities, references to issues. An underscore inside a word is none of it.
+# Markdown's special characters: escapes, code, emphasis, links, HTML, tables, strikes, formulas,
+# entities, references to issues. An underscore inside a word is not special.
 _MARKDOWN = re.compile(r"[\\`*{}\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def markdown(text: str, limit: int = LONGEST_REASON) -> str:
-    """Text with nothing left in it that Markdown, or HTML inside it, acts on."""
+    """Return text with all Markdown and HTML escaped."""
     escaped = _MARKDOWN.sub(r"\\\g<0>", clean(text, limit))
-    # At a line's beginning these would make a list or a heading of it.
+    # At the beginning of a line these make a list or a heading.
     escaped = re.sub(r"^[-+=]", r"\\\g<0>", escaped)
     escaped = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)
-    # A name must not become a link or an emoji, nor notify a person who happens to bear it.
+    # A name must not become a link or an emoji, nor notify a user of that name.
     escaped = re.sub(r":(?=//|[\w+-]+:)", r"\:", escaped)
     escaped = re.sub(r"(?<!\w)@|@(?=[\w-]+\.)", "@\u200b", escaped)
     return re.sub(r"(?i)\bwww\.", "www\u200b.", escaped)
 
 
 def prose(text: str) -> str:
-    """``markdown`` of whole sentences, which hold names and reasons that are cut already."""
+    """Return ``markdown`` of a sentence, whose names and reasons are short already."""
     return markdown(text, LONGEST_SENTENCE)
 
 
 def code(text: str, limit: int = LONGEST_NAME) -> str:
-    """A name as a code span, also in a table's cell; what would end either is escaped instead."""
+    """Return a name as a code span, or escaped where it would end the span or a cell."""
     inside = clean(text, limit)
     return f"`{inside}`" if inside and not re.search(r"[\\`|]", inside) else markdown(text, limit)
 
 
 def spreadsheet(text: str, limit: int = 2000) -> str:
-    """Text for a CSV file that a spreadsheet may open: on one line, and never a formula.
+    """Return text for a CSV file: on one line, and never a formula.
 
     What begins one is taken as such after blanks too, and some read the full-width signs of a
     Chinese or Japanese keyboard as the plain ones: before all of them stands an apostrophe.
@@ -72,7 +72,7 @@ def spreadsheet(text: str, limit: int = 2000) -> str:
 
 
 def text_console(**options: Any) -> Console:
-    """A console that reads no markup, no emoji codes, and colours no numbers on its own.
+    """Return a console that reads no markup or emoji codes and colours no numbers.
 
     options: those of Rich's own ``Console``.
     """
@@ -80,16 +80,16 @@ def text_console(**options: Any) -> Console:
 
 
 def terminal_picture(draw: Callable[[Console], object], title: str, width: int) -> str:
-    """What a terminal of that width shows, in SVG: the same answer gives the same picture."""
+    """Return as SVG what a terminal of that width shows; equal answers give equal pictures."""
     console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
     draw(console)
     svg = console.export_svg(title=title, unique_id="report")
-    # Rich's own asks a server for a typeface; a picture must not ask anybody.
+    # Rich's SVG loads a typeface from a server.
     return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def hanging(head: str, text: Text, style: str = "") -> Table:
-    """A line whose continuation stands below its text, not below its head."""
+    """Return a line whose continuation is indented below its text."""
     grid = Table.grid(padding=0)
     grid.add_column(no_wrap=True)
     grid.add_column()

@@ -40,11 +40,11 @@ _MOST_NAMES = 3
 _MOST_CHANGES = 4
 _BARS = "▁▂▃▄▅▆▇█"
 _LEAST_SPAN = 1.25
-"""A sparkline spans at least this factor, or else the noise of equal sessions would fill it."""
+"""The least factor that a sparkline spans, or the noise of equal sessions would fill it."""
 
 
 def what(machine: MachineHistory, moved: Moved) -> str:
-    """``all 12 cases``, ``scan (4 cases)``, ``scan/b32-...``; and the device, if there are more."""
+    """Return ``all 12 cases``, ``scan (4 cases)`` or a case, with the device if there are more."""
     devices = {line.case.device for line in machine.lines}
     on = f" on {clean(moved.cases[0].device, 20)}" if len(devices) > 1 else ""
     if moved.movement.scope is Scope.ALL:
@@ -60,7 +60,7 @@ def what(machine: MachineHistory, moved: Moved) -> str:
 
 
 def changed(changes: Sequence[Change], most: int = _MOST_CHANGES) -> str:
-    """What changed: versions by name, all else by number."""
+    """Return changed versions by name, and how many other things changed."""
     versions = [_change(each) for each in changes if each.version]
     others = len(changes) - len(versions)
     more = [f"{len(versions) - most} more"] if len(versions) > most else []
@@ -70,18 +70,18 @@ def changed(changes: Sequence[Change], most: int = _MOST_CHANGES) -> str:
 
 
 def _change(change: Change) -> str:
-    """``tensorflow 2.20.0 → 2.21.0``, safe to show."""
+    """Return ``tensorflow 2.20.0 → 2.21.0``."""
     name = clean(change.name.removeprefix("libraries."), 60)
     return f"{name} {clean(change.before, 60)} → {clean(change.after, 60)}"
 
 
 def _speed(ratio: Interval) -> tuple[str, str]:
-    """How many times as fast, and its interval."""
+    """Return how many times as fast, and its interval."""
     return times_as_fast(ratio.mid, 3), times_bounds(ratio.low, ratio.high, 3)
 
 
 def _when(moved: Moved) -> tuple[str, str]:
-    """Since when in a sentence, and what changed there."""
+    """Return since when, and what changed then."""
     if moved.movement.gradual:
         first, last = moved.before.number, moved.session.number
         return f"gradually from #{first} to #{last}", "a little in each session"
@@ -89,7 +89,7 @@ def _when(moved: Moved) -> tuple[str, str]:
 
 
 def gate_line(guard: RuleResult) -> str:
-    """What the rule found."""
+    """Return the result of the rule."""
     text = guard.rule.text
     if guard.judged == 0:
         return f"--fail-on {text}: not judged, the history is too short for it (passed)."
@@ -101,7 +101,7 @@ def gate_line(guard: RuleResult) -> str:
 
 
 def error_lines(guard: RuleResult) -> list[str]:
-    """An error for GitHub Actions for each change that broke the rule."""
+    """Return an error for GitHub Actions for each change that broke the rule."""
     found = []
     for machine, moved in guard.failed:
         speed, bounds = _speed(moved.movement.ratio)
@@ -126,14 +126,14 @@ CSV_COLUMNS = (
 
 
 def as_csv(history: History) -> Iterator[str]:
-    """One row a case and session, in seconds and plain ratios."""
+    """Return a row per case and session, in seconds and plain ratios."""
     rows = (_records(machine, line) for machine in history.machines for line in machine.lines)
     return csv_records(CSV_COLUMNS, itertools.chain.from_iterable(rows))
 
 
 def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, object]]:
-    # A lasting change stands at the first session after it that has a time; of two at once the
-    # second, which is that of fewer cases.
+    # A lasting change is in the row of the first session after it that has a time; of two changes
+    # at once the second, which has fewer cases.
     moves = {
         later[0].session.number: moved.movement
         for moved in machine.moved or ()
@@ -195,9 +195,9 @@ def texts(history: History, shown: Document) -> dict[str, Callable[[], str | Ite
 
 
 def document(history: History, sessions: bool = False, guard: RuleResult | None = None) -> Document:
-    """What changed first, then the sessions, then a line a case.
+    """Return what changed, then the sessions, then a line per case.
 
-    sessions: in place of these lines each case with all its sessions.
+    sessions: show all sessions of each case in place of these lines.
     """
     blocks = [] if guard is None else [Block(lines=[gate_line(guard)], style="bold")]
     for machine in history.machines:
@@ -234,7 +234,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
 
 
 def changes_table(machine: MachineHistory) -> TextTable:
-    """A line a change, in the order of time."""
+    """Lay out a line per change, in the order of time."""
     lines: list[list[Cell | str]] = []
     for moved in machine.moved or ():
         verdict = moved.movement.verdict
@@ -264,7 +264,7 @@ def changes_table(machine: MachineHistory) -> TextTable:
 
 
 def _sessions(machine: MachineHistory) -> TextTable:
-    """A line a session, and what changed in it."""
+    """Lay out a line per session, with what changed in it."""
     return TextTable.of(
         [
             Column("session", right=True, no_wrap=True),
@@ -300,7 +300,7 @@ def _outcome(row: Row) -> str:
 
 
 def _cells(point: Point) -> list[Cell]:
-    """The cells of a session; ``verdict`` also says INVALID."""
+    """Return the cells of a session; ``verdict`` includes INVALID."""
     number = f"#{point.session.number}"
     if point.row.interval is None:
         return list(map(Cell, (number, "—", "", "", "", clean(_outcome(point.row), 80), "")))
@@ -319,7 +319,7 @@ def _cells(point: Point) -> list[Cell]:
 
 
 def _overview(machine: MachineHistory) -> TextTable:
-    """A line a case: those that changed last come first, the largest change before the others."""
+    """Lay out a line per case: those that changed last first, by the size of the change."""
 
     def news(line: CaseHistory) -> float:
         last = line.points[-1].to_before
@@ -334,7 +334,7 @@ def _overview(machine: MachineHistory) -> TextTable:
             now = Cell(f"{now.text} ({number.text})")
         lines.append([line.case.id, sparkline(line, machine), now, *ratio])
     columns = [
-        Column("case", names=True, most=160),  # gives way, and none of the others
+        Column("case", names=True, most=160),
         *(
             Column(name, right=name in ("now", "speed"), no_wrap=True)
             for name in ("", "now", "speed", RATIO_INTERVAL, "verdict")
@@ -344,7 +344,7 @@ def _overview(machine: MachineHistory) -> TextTable:
 
 
 def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
-    """A bar for each session of the machine, higher for slower; a blank where there is no time."""
+    """Return a bar for each session, higher for slower; a blank where there is no time."""
     logs = {point.session.number: math.log(point.row.time) for point in line.measured}
     middle = (min(logs.values()) + max(logs.values())) / 2
     span = max(max(logs.values()) - min(logs.values()), math.log(_LEAST_SPAN))
@@ -357,7 +357,7 @@ def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
 
 
 def method(machine: MachineHistory) -> list[str]:
-    """How the tables are to be read, and how changes were looked for or why they were not."""
+    """Return how to read the tables, and how changes were sought."""
     if len(machine.sessions) == 1:
         return ["One session is no history yet: run the suite again to have a second."]
     if machine.moved is None:

@@ -37,7 +37,7 @@ _MOST_NODES = 4  # that are named on a line
 
 
 def heading(section: Section) -> str:
-    """What was run where and when, on one line."""
+    """Return on one line what was run, where and when."""
     run = section.run
     parts = [
         f"{name(run.suite) or 'unnamed suite'} on {where(section)}",
@@ -48,7 +48,7 @@ def heading(section: Section) -> str:
 
 
 def where(section: Section) -> str:
-    """The machine by its name, or the nodes by theirs: ``3 nodes (a, b and c)``."""
+    """Return the name of the machine, or those of the nodes: ``3 nodes (a, b and c)``."""
     if section.nodes:
         names = [name(each) or "an unnamed machine" for each in section.nodes.values()]
         return f"{count(len(names), 'node')} ({listed(names, _MOST_NODES)})"
@@ -56,7 +56,7 @@ def where(section: Section) -> str:
 
 
 def machine(section: Section) -> list[tuple[str, str]]:
-    """What the machine is, as far as its files say: label and text; of nodes how often each ran."""
+    """Return what is known of the machine: label and text; for nodes also how often each ran."""
     before = mapping(section.run.environment.get("before"))
     processes = Counter(section.node_of.values())
     nodes = [
@@ -79,7 +79,7 @@ def machine(section: Section) -> list[tuple[str, str]]:
 
 
 def _joined(*parts: object) -> str:
-    """The texts among these, each short and on one line."""
+    """Join the texts among these, each short and on one line."""
     return ", ".join(name(part) for part in parts if isinstance(part, str) and part)
 
 
@@ -88,17 +88,17 @@ MOST_FACTS = 24
 
 
 def caption(section: Section) -> str:
-    """What stands under a table that has no heading: what was run, and the machine."""
+    """Return what was run and the machine, for below a table without a heading."""
     return "; ".join([heading(section), *(text for _, text in machine(section))]) + "."
 
 
 def name(text: str) -> str:
-    """A name from a file, short and on one line."""
+    """Return a name from a file, short and on one line."""
     return clean(text, LONGEST_NAME)
 
 
 def title(table: Table) -> str:
-    """Device and mode, and of truncation what is cut into windows."""
+    """Return device and mode, and for truncation what is cut into windows."""
     words = f"{name(table.device)}, {table.mode}"
     if table.kind == KINDS[1]:
         words += f" in windows ({', '.join(shape_words(table.rows[0].case))})"
@@ -112,18 +112,17 @@ MARKS = (
     f"{FASTEST} significantly FASTER than each of the others, tested jointly; "
     f"{SHORTEST} only the shortest median"
 )
-"""What the marks mean, with any number of processes: FASTER is a verdict, and ``method`` says what
-stands behind it."""
+"""What the marks mean; ``method`` explains the verdict FASTER."""
 
 BARS = "Bars show speed: the longer the faster"
-"""In every table and picture that has them, whatever number is next to them."""
+"""Explains bars in every table and picture that has them."""
 
 UNRELIABLE = "~"
 UNRELIABLE_TIME = f"{UNRELIABLE} an unreliable time; ratios are judged separately"
 TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% CI"
 
 RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% CI"
-"""Headings: two intervals that are next to one another are not of one level."""
+"""Headings: intervals of times and of ratios have different levels."""
 
 
 APPROXIMATE = (
@@ -133,24 +132,24 @@ APPROXIMATE = (
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What the marks in the tables of these rows mean, as far as there are any."""
+    """Return what the marks in the tables of these rows mean, as far as there are any."""
     found = [MARKS] if any(mark(row) for row in rows) else []
     found += [UNRELIABLE_TIME] * any(row.validity.of_time for row in rows)
     return found + [APPROXIMATE] * any(row.case.approximate for row in rows)
 
 
 def mark(row: Row) -> str:
-    """Whether this row, the first of its group, is FASTER than the others; empty if not first."""
+    """Return the mark of the first row of a group; empty for any other row."""
     if row.rank != 1 or row.ahead is None:
         return ""
     return FASTEST if row.fastest else SHORTEST
 
 
 def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
-    """The bounds of a time, with their level where it is not that of the heading.
+    """Return the bounds of a time, with their level where it is not that of the heading.
 
-    So few samples were taken that they cannot give it; a single one has no interval at all. steps:
-    that ``time`` is a part of.
+    Few samples cannot give that level; a single one has no interval. steps: by which the interval
+    is divided.
     """
     if interval.confidence <= 0:
         return ""
@@ -165,11 +164,11 @@ STYLES = {
     Verdict.SAME: "cyan",
     Verdict.UNCLEAR: "yellow",
 }
-"""Rich's, for a verdict in a comparison."""
+"""Rich's style of a verdict."""
 
 
 def spread_words(found: Comparison, by: str = "") -> str:
-    """Where a verdict is UNCLEAR how far processes spread, and nodes: ``6%``, ``6%, nodes 3%``.
+    """Return how far processes and nodes of an UNCLEAR ratio spread: ``6%``, ``6%, nodes 3%``.
 
     Empty of another verdict, where neither is known, and over an uneven bridge, which is why then.
     by: stands before the nodes' number.
@@ -188,7 +187,7 @@ def spread_words(found: Comparison, by: str = "") -> str:
 def versus(found: Comparison, other: str, apposition: str = "") -> str:
     """Say how a backend compares: ``2.40× faster than keras, the next (99.5% CI 2.10–2.70)``.
 
-    other: whose time it is compared with. apposition: what is said of that one.
+    other: the backend it is compared with. apposition: text after its name.
     """
     ratio, than = found.ratio, f"{clean(other, LONGEST_NAME)}{apposition}"
     speedup = f"{RATIO_INTERVAL} {times_bounds(ratio.low, ratio.high)}"
@@ -209,14 +208,14 @@ _REASONS = {PROCESSES_SHIFTED: "shifted by {shift}", PLAIN_MEAN_OPPOSED: "outlie
 
 
 def _reason(found: Comparison) -> str:
-    """In two or three words why a verdict is UNCLEAR though its processes agree."""
+    """Return in a few words why a verdict is UNCLEAR though its processes agree."""
     shift = found.reasons[0].values.get("shift")
     shown = percent(shift) if isinstance(shift, float) else ""
     return _REASONS[found.reasons[0].code].format(shift=shown)
 
 
 def compact_verdict(found: Comparison) -> str:
-    """A verdict for a table's cell, and where it is UNCLEAR why: ``UNCLEAR, spread 6%``."""
+    """Return a verdict for a cell, with the reason for UNCLEAR: ``UNCLEAR, spread 6%``."""
     spread = spread_words(found)
     why = _reason(found) if found.reasons else f"spread {spread}" if spread else ""
     return f"{found.verdict.value}{why and f', {why}'}"

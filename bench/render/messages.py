@@ -46,14 +46,14 @@ from lstm_impl.names import framework
 _MOST_PROBLEMS = 2  # in an answer; the report has all
 
 FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
-"""As they write themselves."""
+"""Their names in sentences."""
 
 
 # The answer for one shape
 
 
 def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
-    """Say what to use, how much faster it is with its interval, and where it was measured.
+    """Return what to use, how much faster it is with its interval, and where it was measured.
 
     Where another framework's is the fastest, the best of the baseline's own is next to it.
 
@@ -109,7 +109,7 @@ def _cost(row: Row) -> str:
     return f"{seconds(row.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
 
 
-# More lines than this are a wall; CSV and JSON have every case.
+# CSV and JSON have every case.
 _MOST_LINES = 12
 _MOST_REMARKS = 4
 
@@ -148,7 +148,7 @@ def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
 
 
 def _answer(table: Table) -> str:
-    """Say which backend is the fastest over all the work of a table, if one is."""
+    """Return which backend is the fastest over all the work of a table, if one is."""
     start, places = f"{title(table)}: ", count(len(table.groups), table.noun)
     if not table.backends:
         return f"{start}only backends that approximate were measured."
@@ -201,15 +201,15 @@ def _answer(table: Table) -> str:
 
 
 def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
-    """The ratio over all groups, in which both sides stand in the same order."""
+    """Return the ratio over all groups, which both sides have in the same order."""
     found = [one.behind.get(other.case.backend) for one, other in zip(new, base, strict=True)]
     known = [each for each in found if each is not None]
-    if len(known) == len(found):  # what leads everywhere was held against all others already
+    if len(known) == len(found):  # the leader of every group is compared with all others already
         return geometric_mean(known).inverse
     return geometric_mean(compare_rows(list(zip(new, base, strict=True))))
 
 
-# What is unreliable, and what has no time
+# Unreliable numbers, and cases without a time
 
 
 def unreliable(rows: Sequence[Row]) -> list[Finding]:
@@ -236,7 +236,7 @@ def _by_reason(
     noun: str,
     warning: bool = True,
 ) -> list[Finding]:
-    """One line a kind of reason, in the words of its first case.
+    """Return a line for each kind of reason, in the words of its first case.
 
     start: with a place for how many of the rows there are.
     """
@@ -263,7 +263,7 @@ def _to_change(text: str, advice: str) -> str:
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:
-    """What went wrong: one line a backend, so that no backend hides."""
+    """Return what went wrong, a line for each backend."""
     wrong = [row for row in rows if row.outcome in FAILURES]
     groups = grouped(wrong, lambda row: (row.outcome, row.case.backend, row.case.device))
     found = []
@@ -282,7 +282,7 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
 
 
 def _remarks(rows: Iterable[Row]) -> list[Finding]:
-    """One line for what backends' code warned of, and for what it changed of its process."""
+    """Return a line on warnings of backends and on what they changed in their process."""
     by_text = grouped(((text, row) for row in rows for text in row.remarks), lambda each: each[0])
     messages = []
     for text, found in by_text.items():
@@ -301,7 +301,7 @@ def _not_too_many(found: list[Finding]) -> list[Finding]:
 
 
 def _ended(text: str) -> str:
-    """With a full stop, unless a command or another mark stands at its end."""
+    """Return a sentence with a full stop, unless it ends in a command or another mark."""
     return text if text.endswith((".", "!", "?", "'", '"', "`")) else f"{text}."
 
 
@@ -387,7 +387,7 @@ _METHOD = {
 
 
 def method(section: Section) -> list[str]:
-    """How to read the numbers, and what stands behind their intervals."""
+    """Return how to read the numbers, and what their intervals are based on."""
     rows = [row for row in section.rows if row.measured]
     if not rows:
         return []
@@ -454,7 +454,7 @@ def few(rows: Sequence[Row]) -> list[str]:
 
 
 def _fallbacks(table: Table) -> list[str]:
-    """Say what backends ran in place of what their names suggest: frameworks do so silently."""
+    """Return what backends ran in place of what their names suggest."""
     fallen = [row for row in table.rows if row.measured and row.fallback]
     found = grouped(fallen, lambda row: (row.case.backend, row.fallback))
     return [
@@ -471,7 +471,7 @@ LOOK = (
 
 
 def of_nodes(section: Section) -> Iterable[str]:
-    """Say which of several machines of one kind differs from the others, or was disturbed."""
+    """Yield which of several machines of one kind differs from the others or was disturbed."""
     if not section.nodes:
         return
     rows = [row for row in section.rows if row.measured]
@@ -501,7 +501,7 @@ def of_nodes(section: Section) -> Iterable[str]:
 
 
 FAILURES = ("failed", "crashed", "timed_out")
-"""Outcomes that are distinguished, each with its reason: something went wrong."""
+"""Outcomes that are errors, the most severe first."""
 
 _OUTCOMES = {
     "refused": "refused by the backend",
@@ -521,24 +521,24 @@ class UnmeasuredCases:
 
     @property
     def failed(self) -> bool:
-        """Whether something went wrong."""
+        """Whether the outcome is an error."""
         return self.outcome in FAILURES
 
     @property
     def words(self) -> str:
-        """``not measured: no gpu:0: this machine has no GPU``."""
+        """Return outcome and reason: ``not measured: no gpu:0: this machine has no GPU``."""
         parts = [clean(text, 300).rstrip(".") for text in (self.reason, self.advice) if text]
         return f"{_outcome(self.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
 
     @property
     def which(self) -> str:
-        """``cudnn and torch on gpu:0``."""
+        """Return backends and devices: ``cudnn and torch on gpu:0``."""
         backends = sorted({name(case.backend) for case in self.cases})
         return f"{listed(backends)} on {listed(sorted({name(case.device) for case in self.cases}))}"
 
 
 def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCases, ...]:
-    """Cases with outcome, reason and advice: those with the same ones together, each case once."""
+    """Group cases by outcome, reason and advice, each case once."""
     found = grouped(items, lambda item: item[1:])
     return tuple(
         UnmeasuredCases(*key, tuple({case.id: case for case, *_ in same}.values()))
@@ -547,7 +547,7 @@ def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCas
 
 
 def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") -> str:
-    """How many cases have no time, and why if that is one reason; empty if there are none.
+    """Return how many cases have no time, and why if there is one reason; empty if none.
 
     ``108 cases have no time: 98 not measured, 10 refused by the backend (--unmeasured lists
     them)``. option: what lists them here.
@@ -565,7 +565,7 @@ def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") ->
 
 
 def headline(group: UnmeasuredCases) -> str:
-    """``98 cases not measured: no gpu:0: this machine has no GPU``, over a list of them."""
+    """Return a heading: ``98 cases not measured: no gpu:0: this machine has no GPU``."""
     return f"{count(len(group.cases), 'case')} {group.words}"
 
 
@@ -573,11 +573,11 @@ def _outcome(outcome: str) -> str:
     return _OUTCOMES.get(outcome, name(outcome.replace("_", " ")))
 
 
-# What a case is bound by
+# What bounds a case
 
 
 _BOUND_KINDS = {step.CHAIN: "the chain of products", step.HOST: "the host"}
-"""As they are called after "bound by", where that is not their code."""
+"""Their names after "bound by", where these are not their codes."""
 
 _BOUND_PARTS = {
     step.LAUNCHES: "starting its operators",
@@ -587,7 +587,7 @@ _BOUND_PARTS = {
     step.MEMORY: "moving its data",
     step.WAITING: "waiting",
 }
-"""As they are called where none of them is most of a step."""
+"""Their names where none of them is most of a step."""
 
 _BOUND = {
     step.LAUNCHES: "starting as many operators ({launches}) that do nothing takes {part} of the "
@@ -618,7 +618,7 @@ _BOUND_BY_PROFILE = {
 
 
 def bound_sentence(row: Row) -> str:
-    """``bound by launches: ...``, ``not known: ...``; empty for what was not measured.
+    """Return ``bound by launches: ...`` or ``not known: ...``; empty if not measured.
 
     With what was faster on the same work, or else what is worth a try.
     """
@@ -640,7 +640,7 @@ def bound_sentence(row: Row) -> str:
 
 
 def bound_words(bound: step.Bound, figures: Mapping[str, float]) -> str:
-    """What binds a case, and how that is known. figures: of its roofs."""
+    """Return what bounds a case, and how that is known. figures: of its roofs."""
     kind, part, of = bound.kind, f"{bound.share:.0%}", _BOUND_PARTS.get(bound.of, "")
     if kind == step.NOT_KNOWN and not of:
         return "not known: no roofs are recorded"
@@ -677,7 +677,7 @@ def problem_line(problem: Problem) -> str:
 
 
 def problem_lines(problems: Iterable[Problem]) -> str:
-    """Return several in one line, as a cell of a table has them."""
+    """Return several problems in one line, for a cell of a table."""
     return "; ".join(map(problem_line, problems))
 
 
@@ -739,7 +739,7 @@ def error_text(reason: Reason) -> str:
 
 
 def _as_shown(value: object) -> object:
-    """Return names so that a terminal can show them, several in a row; times as they are."""
+    """Return names that are safe in a terminal, several in one line; times as they are."""
     if isinstance(value, list):
         return ", ".join(printable(each, 60) for each in value)
     return printable(value, 120) if isinstance(value, str) else value

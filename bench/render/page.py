@@ -1,4 +1,4 @@
-"""Make the report one HTML page: findings and tables, and a question and plots over its data.
+"""Write the report as one HTML page: findings, tables, and a form and plots over its data.
 
 The page needs no network, and no script to show its findings: ``page.html`` is a Jinja2 template
 that escapes every text, and the page's policy allows only ``page.js`` and Plotly's script, which is
@@ -36,14 +36,14 @@ from lstm_impl.workload import MODES, OPTIMIZERS
 EXTRA = "pip install 'lstm-benchmark-suite[html]'"
 
 MOST_CASES = 100_000
-"""So many a browser opens in a second or two; beyond it --device and --kind choose."""
+"""A browser opens so many in a second or two; --device and --kind select of more."""
 
 _MOST_SAMPLES = 200_000  # about a megabyte; of more only order statistics are kept
 _MOST_SKIPPED = 1000  # a page of more rows is slow on a phone; CSV has every case
 _MOST_ROWS = 1500
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 _MOST_OPEN = 4  # sessions that are not folded
-_MOST_LISTED = 1000  # shapes in the list under the question
+_MOST_LISTED = 1000  # shapes in the list of the form
 
 SIZES = {
     "batch": "Batch",
@@ -53,7 +53,7 @@ SIZES = {
     "num_layers": "Layers",
     "window": "Window",
 }
-"""What a question asks for in numbers, and how the page calls it."""
+"""The numbers of the form, with their labels."""
 
 CHOICES = {
     "dtype": "Precision",
@@ -62,10 +62,10 @@ CHOICES = {
     "mode": "Mode",
     "variant": "Variant",
 }
-"""What it asks for in words."""
+"""The selections of the form, with their labels."""
 
 FILTERS = {"session": "Session", **CHOICES, "kind": "Kind", **SIZES}
-"""What the cases below the question can be chosen by."""
+"""The filters of the cases below the form, with their labels."""
 
 NO_OPTIMIZER = "none"
 
@@ -77,7 +77,7 @@ def check() -> None:
 
 
 def page(report: Report) -> str:
-    """Return the whole page; where plotly is not installed it has no plots and says so.
+    """Return the page; without plotly it has no plots and says so.
 
     Raises InputError where jinja2 is missing.
     """
@@ -98,7 +98,7 @@ def page(report: Report) -> str:
     hosts, suites = dict.fromkeys(nodes), dict.fromkeys(each.run.suite for each in sections)
     tables = sum(len(section.tables) for section in sections)
     data = Data(report)
-    # No letter of JSON in an HTML element may end that.
+    # JSON inside an HTML element must not end that element.
     text = json.dumps(data.columns(), separators=(",", ":"), allow_nan=False)
     block = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     made = Environment(
@@ -107,7 +107,7 @@ def page(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # Whatever is written is made harmless first, but for what is HTML of our own.
+        # All text is cleaned first, except our own HTML.
         finalize=lambda value: clean(value, LONGEST_SENTENCE) if type(value) is str else value,
     )
     made.filters["name"] = labels.name
@@ -148,7 +148,7 @@ def page(report: Report) -> str:
 
 
 def _plotly() -> str:
-    """The script of the installed plotly, empty if there is none."""
+    """Return the script of the installed plotly, empty if there is none."""
     if find_spec("plotly") is None:
         return ""
     from plotly.offline import get_plotlyjs
@@ -163,13 +163,13 @@ _CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "unclear", "INVALID": 
 
 
 def _kind(cell: Cell, column: Column) -> str:
-    """The classes of a cell of a table."""
+    """Return the CSS classes of a cell."""
     kinds = ["right" if column.right else "words", "time" if cell.strong else ""]
     return " ".join(filter(None, [*kinds, _CLASSES.get(cell.text.rpartition(" ")[2], "")]))
 
 
 def _problems(section: Section) -> list[tuple[str, str, str]]:
-    """Each case without a time or not to be trusted, with what is wrong and why."""
+    """Return each case that has no time or is unreliable, with what is wrong and why."""
     found = []
     for row in section.rows:
         what, problems = "INVALID", row.invalid
@@ -190,9 +190,9 @@ _UNITS = {"_hz": (1e9, "GHz"), "_bytes": (2.0**30, "GiB")}
 
 
 def _details(section: Section) -> list[tuple[str, str]]:
-    """What else its first run recorded of the machine, by the names of its file."""
+    """Return what else the first run recorded of the machine, by the names in its file."""
     before = mapping(section.run.environment.get("before"))
-    # Frameworks are loaded while a run goes on: what they say of themselves is there at its end.
+    # Frameworks are loaded during a run, so their settings are known at its end.
     after = mapping(section.run.environment.get("after"))
     late = {key: after[key] for key in ("threads", "tensorflow") if key in after}
     recorded = {**before, **late}
@@ -204,7 +204,7 @@ def _details(section: Section) -> list[tuple[str, str]]:
 
 
 def _facts(value: object, label: str = "", depth: int = 3) -> Iterator[str]:
-    """Every known value with its name, also of what is nested."""
+    """Yield every known value with its name, nested ones too."""
     if isinstance(value, Mapping | list) and depth:
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, each in items:
@@ -216,7 +216,7 @@ def _facts(value: object, label: str = "", depth: int = 3) -> Iterator[str]:
         yield labels.name(f"{label} {value}".strip())
 
 
-# The data behind question and plots
+# The data of the form and the plots
 
 
 _FIGURES = {
@@ -235,11 +235,11 @@ _FIGURES = {
     "operations": "operations",
     "bytes": "bytes_moved",
 }
-"""What the script reads of a case, and which column of the report's data that is."""
+"""The script's names of the report's columns."""
 
 
 class Data:
-    """What the page's script reads: columns of cases and of works, each text once.
+    """The data of the page's script: columns of cases and of works, each text once.
 
     A work is what is computed where, in one session; its cases differ in their backend alone.
     """
@@ -294,11 +294,11 @@ class Data:
 
     @property
     def backends(self) -> list[str]:
-        """Those of ``columns``, which must have been called before."""
+        """Names of backends; ``columns`` must have been called before."""
         return list(map(labels.name, self._backends))
 
     def listed(self) -> list[tuple[int, str]]:
-        """Return the first works that have a time, each question once: number and words."""
+        """Return number and text of the first works that have a time, each shape once."""
         found: dict[str, tuple[int, str]] = {}
         for number, (requested, rows) in enumerate(
             zip(self._questions, self._works.values(), strict=True)
@@ -309,7 +309,7 @@ class Data:
         return list(found.values())[:_MOST_LISTED]
 
     def choices(self) -> dict[str, tuple[str, list[object]]]:
-        """Return label and choices of each select of the question, measured or not."""
+        """Return label and choices of each selection of the form, measured or not."""
         usual: dict[str, list[object]] = {
             "dtype": list(PRECISIONS),
             "optimizer": [NO_OPTIMIZER, *OPTIMIZERS],
@@ -346,7 +346,7 @@ class Data:
         found["speed"] = 1 if baseline else found["speed"]
         return found | {
             "backend": self._backends.setdefault(row.case.backend, len(self._backends)),
-            # A verdict of a ratio's, also where it is not to be trusted: ``trust`` says that.
+            # ``trust`` says whether the verdict is reliable.
             "verdict": "baseline" if baseline else ratio.verdict.value if ratio else "",
             "mark": labels.mark(row),
             "trust": trust if row.measured else 0,
@@ -354,7 +354,6 @@ class Data:
             "why": self._whys.setdefault(why, len(self._whys)),
             "peak": _short(row.roofs.get("matmul_per_s")),
             "bandwidth": _short(row.roofs.get("bandwidth_per_s")),
-            # As every other format writes them.
             "texts": [
                 quantities.seconds(row.time) if row.measured else row.outcome.replace("_", " "),
                 labels.bounds_of_time(interval, row.time) if interval else "",
@@ -384,7 +383,7 @@ class Data:
         return found
 
     def _samples(self) -> tuple[list[list[list[float]]], bool]:
-        """Each case's samples in seconds by process; of too many the order statistics."""
+        """Return each case's samples in seconds by process; order statistics of too many."""
         total = sum(row.samples for _, row in self._pairs)
         share = max(1, _MOST_SAMPLES // max(1, len(self._pairs)))
         found = []
@@ -402,7 +401,7 @@ class Data:
 
 
 def question(case: Case) -> dict[str, object]:
-    """Return the fields of the page's question that a case answers."""
+    """Return the fields of the form that select a case."""
     spec, work = case.spec, case.workload
     return {
         **{key: getattr(work, key) for key in ("batch", "timesteps", "window")},
@@ -417,7 +416,7 @@ def question(case: Case) -> dict[str, object]:
 
 
 def said(case: Case) -> str:
-    """Return a case's work in words: ``batch 32 × 100 steps, ...; training on cpu, float32``."""
+    """Return a case's work as text: ``batch 32 × 100 steps, ...; training on cpu, float32``."""
     window = case.workload.window
     words = [*quantities.shape_words(case), *([] if window is None else [f"windows of {window}"])]
     mode, device, dtype = map(labels.name, (case.workload.mode, case.device, case.spec.dtype))
@@ -425,9 +424,9 @@ def said(case: Case) -> str:
 
 
 def variant(case: Case) -> str:
-    """Return what the question's other fields leave open; empty where it is the usual.
+    """Return what the form's other fields leave open; empty for the usual.
 
-    A training step is taken to have the gradients of the weights: that is what trains a layer.
+    Usual is a training step with the gradients of the weights.
     """
     work = case.workload
     found = quantities.unusual(case)
@@ -439,18 +438,18 @@ def variant(case: Case) -> str:
 
 
 def _short(value: object) -> float | int | None:
-    """Six digits are more than a plot shows; None of what no JSON has."""
+    """Return a number with six digits, None for what JSON does not have."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
         return None
     return float(f"{float(value):.6g}")
 
 
 BINS_PER_DECADE = 20
-"""Of the histogram of a stream's latencies: each bin is 12% wide."""
+"""Of the histogram of latencies: each bin is 12% wide."""
 
 
 def _latency(row: Row) -> dict[str, object] | None:
-    """Of a stream its percentiles, and how many calls took how long; None of another case.
+    """Return percentiles and histogram of a stream's calls; None for any other case.
 
     parts: ``[percentile, seconds, its text]`` of each that can be reported. bins: ``[seconds,
     calls]``.

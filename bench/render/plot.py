@@ -1,8 +1,7 @@
 """Draw results as PNG, SVG or PDF: bars by shape, and times along an axis.
 
-Also what all pictures share: a backend has the same colour, marker and dashes in each of them, and
-nothing is said by colour alone, so that a grey print and colour-blind readers lose nothing.
-matplotlib is imported when something is drawn; no display is needed.
+A backend has the same colour, marker and dashes in every picture, and nothing is shown by colour
+alone. matplotlib is imported when something is drawn; no display is needed.
 """
 
 from __future__ import annotations
@@ -46,15 +45,14 @@ INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 Axes = Any
 
-# Okabe & Ito's colours, which colour-blind eyes distinguishes; their orange, sky and black are
-# moved until each of them stands out by 3:1 on white and on the page's dark ground, and their
-# yellow is left out, which cannot.
+# Okabe & Ito's colours, which colour-blind readers can distinguish. Orange, sky and black are
+# changed until their contrast is 3:1 on white and on the page's dark background; no yellow.
 COLOURS = (
     *("#757575", "#0072B2", "#009E73", "#D55E00"),
     *("#7E57C2", "#CC79A7", "#A87900", "#2A96D4"),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-# A line's dashes distinguish it where there is no colour, next to its marker and its name.
+# Dashes distinguish lines where there is no colour, as markers and names do.
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, ()),
     (0, (5, 1.5)),
@@ -63,18 +61,18 @@ DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
 )
 
 USUAL = (
-    # Those that are next to one another in most suites have a colour each.
+    # Backends that appear together in most suites have different colours.
     *("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
     *("cudnn", "torch", "jax_scan", "onnxruntime"),
-    # Below a name one of its kin.
+    # Related backends share a colour with those above.
     *("keras+xla", "while_loop+xla", "while_loop+preproject", "while_loop+preproject+xla"),
     *("jax_cudnn", "torch_compile", "flax", "litert"),
-    # Below what runs on GPUs alone, and in inference alone: what the truncation suite has instead.
+    # Backends of the truncation suite share colours with those of GPUs and of inference.
     *("block_lstm", "scan", "numpy", "flashrnn"),
     *("static_unroll", "static_rnn", "dynamic_rnn", "partial_unroll@10"),
 )
-"""Backends in the order of their looks. A name may be added at the end, but none moved: who has
-seen one picture reads the next by its colours."""
+"""Backends in the order of their looks. Names may be added at the end, but not moved: readers know
+backends by their colours from earlier pictures."""
 
 INK, SUBTLE, FAINT = "#222222", "#555555", "#CCCCCC"
 
@@ -88,7 +86,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def available() -> bool:
-    """Whether matplotlib is installed; it is not imported."""
+    """Return whether matplotlib is installed, without importing it."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -99,15 +97,15 @@ def check() -> None:
 
 
 def kind_of(path: Path) -> str | None:
-    """Which of ``FORMATS`` a file's name asks for, None if none of them."""
+    """Return which of ``FORMATS`` a file's name has, None if none."""
     suffix = path.suffix[1:].lower()
     return suffix if suffix in FORMATS else None
 
 
 def label(text: str, limit: int = 60) -> str:
-    """Text of a result file on one line, cut short; no formula in it is read (``text.parse_math``).
+    """Return text of a result file on one short line.
 
-    matplotlib leaves out of a legend what begins with an underscore.
+    matplotlib leaves names that begin with an underscore out of a legend.
     """
     found = clean(text, limit)
     return f" {found}" if found.startswith("_") else found
@@ -115,9 +113,9 @@ def label(text: str, limit: int = 60) -> str:
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Within it, figures are made, drawn and written with the look of this suite's pictures.
+    """Set the style of this suite's pictures for figures made, drawn and written inside.
 
-    Nothing is left changed. A letter that the font lacks is drawn as a box, without a word.
+    A letter that the font lacks is drawn as a box, without a warning.
     """
     named = os.environ.pop("MPLBACKEND", None)  # it may be wrong, and a file needs no window
     import matplotlib as mpl
@@ -131,7 +129,7 @@ def style() -> Iterator[None]:
 
 
 def empty_figure(width: float, height: float, dpi: float | None = None) -> Figure:
-    """An empty figure of so many inches, for a file; dpi: by default that of ``style``."""
+    """Return an empty figure of so many inches. dpi: by default that of ``style``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 
@@ -141,7 +139,7 @@ def empty_figure(width: float, height: float, dpi: float | None = None) -> Figur
 
 
 def encoded(drawn: Figure, kind: str) -> bytes:
-    """A figure as the bytes of a PNG, SVG or PDF file."""
+    """Return a figure as the bytes of a PNG, SVG or PDF file."""
     file = io.BytesIO()
     drawn.savefig(file, format=kind, dpi=_DPI, metadata=_METADATA[kind])
     return file.getvalue()
@@ -149,36 +147,36 @@ def encoded(drawn: Figure, kind: str) -> bytes:
 
 @dataclass(frozen=True)
 class Look:
-    """How a backend looks in every picture; number: its place among all looks."""
+    """The look of a backend in every picture. number: its place among all looks."""
 
     number: int
 
     @property
     def colour(self) -> str:
-        """``#RRGGBB``, with a contrast of at least 3:1 to a white and to a dark ground."""
+        """``#RRGGBB``, with a contrast of at least 3:1 on white and on a dark background."""
         return COLOURS[self.number % len(COLOURS)]
 
     @property
     def shape(self) -> int:
-        """Which marker and dashes go with the colour: the place in ``MARKERS`` and ``DASHES``."""
+        """The place of its marker and dashes in ``MARKERS`` and ``DASHES``."""
         return (self.number + self.number // len(COLOURS)) % len(MARKERS)
 
     @property
     def marker(self) -> str:
-        """Of a point, as matplotlib names it."""
+        """matplotlib's marker of a point."""
         return MARKERS[self.shape]
 
     @property
     def dashes(self) -> tuple[int, tuple[float, ...]]:
-        """Of a line, as matplotlib names it."""
+        """matplotlib's dashes of a line."""
         return DASHES[self.shape % len(DASHES)]
 
 
 def look_of(backend: str) -> Look:
-    """How this backend looks: by its name alone, never by its place in a result.
+    """Return the look of a backend, which depends on its name alone.
 
-    Those of ``USUAL`` have one of their own. Any other has one of those left over, the same on
-    every machine; two such names may share it, so a picture names what it draws.
+    Those of ``USUAL`` have a look of their own. Any other name has one of the rest, the same on
+    every machine; two such names may share it.
     """
     if backend in USUAL:
         return Look(USUAL.index(backend))
@@ -186,12 +184,12 @@ def look_of(backend: str) -> Look:
     return Look(len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left)
 
 
-# A picture that is wider than this is no picture of a page, and one narrower has no space for bars.
+# Inches. A wider picture does not fit a page, and a narrower one has no space for bars.
 NARROWEST, WIDEST = 3.0, 30.0
 
 
 class PlotKind(NamedTuple):
-    """What a picture can be of; lacking: shown where no row has it."""
+    """A figure that can be drawn. lacking: the error where no row has it."""
 
     title: str
     has: Callable[[Row], bool]
@@ -215,7 +213,7 @@ KIND_OF = {
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn: which figure of which rows of a session, on so many inches of width."""
+    """What to draw: a figure of some rows of a session, so many inches wide."""
 
     what: str
     section: Section
@@ -224,10 +222,10 @@ class Plot:
 
 
 def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
-    """The rows of a section that a picture is of, in the report's order.
+    """Return the rows of a section to draw, in the report's order.
 
-    pattern: of the ids of the cases, as a shell's. With a row come the rows of its group that were
-    measured: a picture of a figure that some of them lack leaves them blank.
+    pattern: of the cases' ids, as in a shell. Rows that lack the figure are left blank if another
+    row of their group has it.
 
     Raises InputError if there is none.
     """
@@ -246,7 +244,7 @@ def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
 
 
 MOST_PANELS = 24
-"""More are no picture of a page; --case, --mode and --device choose."""
+"""More do not fit a page; --case, --mode and --device select."""
 
 _COLUMN = 1.4  # inches that a panel needs next to the names
 _BAR, _HEAD = 0.19, 0.78  # inches
@@ -255,7 +253,7 @@ _EDGES = {"height": 0.72, "edgecolor": INK, "linewidth": 0.5}
 
 
 def picture(plot: Plot, kind: str) -> bytes:
-    """The plot as a PNG, SVG or PDF file."""
+    """Return the plot as a PNG, SVG or PDF file."""
     with style():
         return encoded(_bars(plot), kind)
 
@@ -274,8 +272,8 @@ class _Bar:
 
 
 def _bar(plot: Plot, row: Row) -> _Bar | None:
-    """What is drawn of a row, None where it lacks that."""
-    bad = " INVALID" * _spoilt(plot, row)
+    """Return the bar of a row, None if it lacks the figure."""
+    bad = " INVALID" * _invalid(plot, row)
     if plot.what == "throughput":
         assert row.interval is not None
         batch = row.case.workload.batch
@@ -298,8 +296,8 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
     return _Bar(mid, low, high, text + bad)
 
 
-def _spoilt(plot: Plot, row: Row) -> bool:
-    """Whether what this plot shows of a row is not to be trusted: its ratio, or all of it."""
+def _invalid(plot: Plot, row: Row) -> bool:
+    """Return whether the figure of a row is INVALID."""
     return bool(row.invalid) or (plot.what == "speedup" and not row.trusted)
 
 
@@ -312,7 +310,7 @@ def _bars(plot: Plot) -> Figure:
     names = ranked_backends(rows, plot.section.baseline)
     margin = 0.25 + 0.062 * max(len(label(name, _NAME)) for name in names)
     columns = max(1, min(len(shown), 4, int((plot.width - margin) / _COLUMN)))
-    # Rows of one length look best: 6 panels are 3 and 3, not 4 and 2.
+    # Lines of panels have about one length: 6 panels are 3 and 3, not 4 and 2.
     lines = math.ceil(len(shown) / columns)
     columns = math.ceil(len(shown) / lines)
     figure = empty_figure(plot.width, lines * (_HEAD + _BAR * len(names) + 0.2) + 1.1)
@@ -338,7 +336,7 @@ def _bars(plot: Plot) -> Figure:
 
 
 def _below(plot: Plot, rows: Sequence[Row]) -> str:
-    """How to read it."""
+    """Return how to read the picture."""
     words = []
     if plot.what in ("throughput", "speedup"):
         words.append("the longer the faster")
@@ -355,7 +353,7 @@ def _below(plot: Plot, rows: Sequence[Row]) -> str:
         )
     if plot.what == "throughput" and any(row.validity.of_time for row in rows):
         words.append(f"{UNRELIABLE} an unreliable time")
-    if any(_spoilt(plot, row) for row in rows):
+    if any(_invalid(plot, row) for row in rows):
         words.append("hatched: INVALID, not to be trusted")
     words.append("a colour for each backend, the same in every picture")
     return textwrap.fill(" · ".join(words), int(plot.width * 17), break_long_words=False)
@@ -374,16 +372,16 @@ def _panel(
     axes.set_title("\n".join([*words, last]), loc="left", fontsize=7)
     bars = {name: bar for name in panel if (bar := _bar(plot, panel[name])) is not None}
     longest = max((bar.value for bar in bars.values()), default=1.0)
-    # A whisker of one process reaches far: beyond twice the longest bar it leaves the panel.
+    # The whisker of one process is long: beyond twice the longest bar it is cut.
     most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
     for name, bar in bars.items():
         look = {**_EDGES, "facecolor": look_of(name).colour}
-        if _spoilt(plot, panel[name]):
+        if _invalid(plot, panel[name]):
             look |= {"facecolor": "#F2F2F2", "hatch": "/////"}
         place = names.index(name)
         axes.barh(place, bar.value, **look)
         if bar.high > bar.low:
-            # Black on white, so that it is seen on a dark bar too.
+            # Black on white, to be visible on a dark bar.
             for colour, width in (("white", 2.4), ("black", 0.9)):
                 axes.plot([bar.low, bar.high], [place, place], color=colour, linewidth=width)
                 for end in (bar.low, bar.high):
@@ -394,9 +392,9 @@ def _panel(
     if plot.what == "speedup":
         axes.axvline(1.0, color="black", linewidth=0.9, linestyle=(0, (3, 2)))
     axes.set_ylim(len(names) - 0.4, -0.6)
-    # Some letters fit into the part beyond the longest whisker.
+    # Space for the text beyond the longest whisker.
     axes.set_xlim(0, (2.1 if plot.what == "speedup" else 1.75) * most)
-    # Before a name stands a star where it won in this panel; on inner panels only the star.
+    # A star before a name marks the fastest of this panel; inner panels have only the star.
     stars = plot.what in ("throughput", "speedup")
     won = [stars and name in panel and panel[name].fastest for name in names]
     labels = [
@@ -494,7 +492,7 @@ def _memory(axes: Axes, found: AxisSeries) -> None:
 
 def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, float]) -> None:
     look = look_of(of.backend)
-    spoilt = {value(row, found.axis) for row in of.measured if row.invalid or row.validity.time}
+    invalid = {value(row, found.axis) for row in of.measured if row.invalid or row.validity.time}
     axes.plot(
         list(points),
         list(points.values()),
@@ -506,7 +504,7 @@ def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, f
         label=label(of.backend),
     )
     point = {"linestyle": "none", "markeredgecolor": look.colour, "zorder": 4}
-    for x in spoilt & set(points):
+    for x in invalid & set(points):
         marker = {"marker": look.marker, "markersize": 3.2, "markerfacecolor": "white"}
         axes.plot([x], [points[x]], **marker, **point)
     last = max(points, default=0)
@@ -515,7 +513,7 @@ def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, f
 
 
 def _plain(axes: Axes) -> None:
-    """A logarithmic axis with plain numbers, at 1, 2 and 5 of a decade or more densely."""
+    """Set a logarithmic axis with plain numbers, at 1, 2 and 5 of a decade or more."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")

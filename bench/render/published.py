@@ -31,9 +31,9 @@ CAUTION = (
 
 @dataclass(frozen=True)
 class Shared:
-    """One shape that was measured here and published elsewhere, each side the fastest step.
+    """A shape that was measured here and published elsewhere, each side the fastest first.
 
-    ours: rows with the device of each, its machine named where there are several, and what it is.
+    ours: rows with device, named with its machine if there are several, and processor or GPU.
     """
 
     shape: PublishedShape
@@ -43,7 +43,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class PublishedReport:
-    """Both sides, ready to be shown. finding: why there is nothing to show, and what to do."""
+    """Both sides. finding: why there is nothing to show, and what to do."""
 
     finding: str
     shared: tuple[Shared, ...]
@@ -52,15 +52,15 @@ class PublishedReport:
 
     @property
     def sources(self) -> tuple[PublishedSource, ...]:
-        """Those of the figures that are shown; note n of a table is the nth of them."""
+        """The sources of the times shown; note n of a table is the nth of them."""
         steps = (step for each in self.shared for step in each.theirs)
         return tuple({step.source.name: step.source for step in steps}.values())
 
 
 def with_published(report: Report, theirs: Iterable[PublishedStep]) -> PublishedReport:
-    """Return every shape and mode that both sides have, of each machine its newest session.
+    """Return the shapes that both sides have, with the newest time of each case and machine.
 
-    Of ours only what is the work that others published: no windows, padding or dropout.
+    Others published no windows, padding or dropout.
     """
     published_by = grouped(theirs, lambda step: step.shape)
     several = len({section.run.machine_id for section in report.sections}) > 1
@@ -107,7 +107,7 @@ CSV_COLUMNS = (
 
 
 def records(report: PublishedReport) -> Iterator[dict[str, object]]:
-    """Return a row a time, in seconds; ``kind`` says whose."""
+    """Yield a row per time in seconds; ``kind`` is ``ours`` or ``published``."""
     for each in report.shared:
         sizes = asdict(each.shape)
         for row, place, processor in each.ours:
@@ -188,7 +188,7 @@ def document(report: PublishedReport, list_unmeasured: bool = False) -> Document
 
 
 def _notes(report: PublishedReport) -> Iterator[str]:
-    """Note n of the tables: who published it, and what to know of what was measured."""
+    """Yield the notes of the tables: who published a time, and what was measured."""
     steps = [step for each in report.shared for step in each.theirs]
     for number, source in enumerate(report.sources, start=1):
         hows = dict.fromkeys(each.how for each in steps if each.how and each.source == source)
@@ -196,7 +196,7 @@ def _notes(report: PublishedReport) -> Iterator[str]:
 
 
 def _table(each: Shared, report: PublishedReport) -> TextTable:
-    """Our times of a shape, in bold in a terminal, and those of others."""
+    """Lay out our times of a shape, in bold in a terminal, and published ones."""
     columns = [Column("whose"), Column("implementation", names=True, most=120), Column("device")]
     columns += [Column("dtype"), Column("step", right=True), Column(TIME_INTERVAL), Column("note")]
     lines = []

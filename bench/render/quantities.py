@@ -1,4 +1,4 @@
-"""Write times, rates, ratios, sizes and shapes for people."""
+"""Format times, rates, ratios, sizes and shapes for people."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
 
 
 def scale(value: float, units: Sequence[tuple[str, float]] = _SECONDS) -> tuple[float, str]:
-    """The unit in which a value is plain to read: its size, and its name."""
-    # What rounds up to 1.00 of the larger unit is shown in it.
+    """Return the size and the name of the unit in which a value is easy to read."""
+    # A value that rounds up to 1.00 of the larger unit is shown in that one.
     found = (each for each in units if abs(value) >= 0.9995 * each[1])
     unit, size = next(found, units[-1])
     return size, unit
 
 
 def seconds(value: float) -> str:
-    """A time with three digits and its unit."""
+    """Return a time with three digits and its unit."""
     unit_size, unit = scale(value)
     return f"{_digits(value / unit_size)} {unit}"
 
 
 def seconds_range(low: float, high: float, like: float) -> str:
-    """Two times in the unit in which ``seconds`` shows ``like``, which is next to them."""
+    """Return two times in the unit in which ``seconds`` shows ``like``."""
     unit_size, _ = scale(like)
     return f"{_digits(low / unit_size)}–{_digits(high / unit_size)}"
 
 
 def rate(value: float) -> str:
-    """A number per second with three digits: 2,690 or 269k or 1.2M."""
+    """Return a number per second with three digits: 2,690 or 269k or 1.2M."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= 0.9995 * size:
             return f"{_digits(value / (1e3 if unit == 'k' else size))}{unit}"
@@ -41,39 +41,39 @@ def rate(value: float) -> str:
 
 
 def ratio(value: float, places: int = 2) -> str:
-    """A ratio, precise enough to tell 2% from nothing, and with 3 places from 2.5%.
+    """Return a ratio in which 2% can be seen, and with 3 places 0.2%.
 
-    A bound beyond a million says only that nobody knows it, and so does its reciprocal.
+    A bound beyond a million is not known, nor is its reciprocal.
     """
     if not 1e-6 < value < 1e6:
         return "∞" if value > 1 else "0"
     if value >= 999.5:
-        return _digits(value)  # in plain digits, as a time is reported: 1220, not 1.22e+03
+        return _digits(value)  # 1220, not 1.22e+03
     return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"
 
 
 def bounds(low: float, high: float, places: int = 2) -> str:
-    """The interval of a ratio."""
+    """Return the interval of a ratio."""
     return f"{ratio(low, places)}–{ratio(high, places)}"
 
 
 def times_as_fast(time_ratio: float, places: int = 2) -> str:
-    """The number alone, for a table: 2.40, 0.77. Written the same way everywhere."""
+    """Return the speedup of a ratio of times: 2.40, 0.77."""
     return ratio(speed(time_ratio), places)
 
 
 def times_bounds(low: float, high: float, places: int = 2) -> str:
-    """The bounds of a ratio of times as those of ``times_as_fast``."""
+    """Return the bounds of ``times_as_fast`` from those of a ratio of times."""
     return bounds(speed(high), speed(low), places)
 
 
 def percent(part: float) -> str:
-    """6%; what is under 1% with one digit."""
+    """Return a percentage: 6%; under 1% with one digit."""
     return f"{100 * part:.0f}%" if part >= 0.0095 else f"{100 * part:.1g}%"
 
 
 def count(number: int, noun: str) -> str:
-    """1 case, 2 cases; 1 process, 2 processes."""
+    """Return a number with its noun: 1 case, 2 cases; 1 process, 2 processes."""
     plural = "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
@@ -84,7 +84,7 @@ def part_of(part: int, total: int, noun: str) -> str:
 
 
 def listed(names: list[str], most: int = 6) -> str:
-    """a, b and c; of a long list the first few and how many more there are."""
+    """Return ``a, b and c``; of a long list the first few and how many more there are."""
     if len(names) > most:
         names = [*names[:most], f"{len(names) - most} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -98,7 +98,7 @@ GRADIENT_WORDS = {
 
 
 def shape_words(case: Case) -> list[str]:
-    """The shape of a case in words, without its window and dtype: a short line each.
+    """Return the shape of a case in short texts, without its window and dtype.
 
     ``batch 32 × 100 steps``, ``128 in, 256 hidden``, then what is not the default.
     """
@@ -120,7 +120,7 @@ def shape_words(case: Case) -> list[str]:
 
 
 def unusual(case: Case) -> list[str]:
-    """What is not usual of a case next to its sizes, its optimizer and what is differentiated."""
+    """Return the unusual properties of a case, apart from sizes, optimizer and gradients."""
     work = case.workload
     by_name = {
         "bidirectional": case.spec.bidirectional,
@@ -132,7 +132,7 @@ def unusual(case: Case) -> list[str]:
 
 
 def pace_words(period: float | None) -> str:
-    """How a stream is called: ``a call every 10 ms``, or ``calls back to back``."""
+    """Return how a stream is called: ``a call every 10 ms`` or ``calls back to back``."""
     if period is None:
         return "calls back to back"
     unit_size, unit = scale(period)
@@ -148,7 +148,7 @@ def _digits(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes with three digits: 12.3 KiB, −1.20 MiB."""
+    """Return bytes with three digits: 12.3 KiB, −1.20 MiB."""
     unit_size, unit = scale(value, _BYTES)
     return f"{_digits(value / unit_size)} {unit}".replace("-", "−")
 

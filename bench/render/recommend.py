@@ -40,7 +40,7 @@ _MOST_SHAPES = 5
 
 
 def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> str:
-    """This window, this backend, and what they cost; or what is not known."""
+    """Return the window, the backend and their cost, or what is not known."""
     known = ""
     if found.need.assumed:
         known = f"{_capital(_known(found.need))}. "
@@ -54,7 +54,7 @@ def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> st
     name = labels.name(found.best.case.backend)
     start = f"Take {name}"
     if question.training:
-        # What was measured may be longer than the sequences are: then it is only what they cost.
+        # The measured window may be longer than the sequences; it then only gives their cost.
         length = min(found.window, question.steps or found.window)
         start = f"Take windows of {length} and {name}"
         if known:
@@ -80,7 +80,7 @@ def _differ(found: Sequence[Difference]) -> str:
 
 
 def _known(found: NeededWindow) -> str:
-    """What is known of a dependency that no map gives a window for."""
+    """Return what is known of a dependency that no map gives a window for."""
     if found.furthest is None:
         return f"no map says which window learns a dependency of {found.dependency}"
     reached = f"distances up to {found.furthest} were" if found.furthest else "no distance was"
@@ -88,7 +88,7 @@ def _known(found: NeededWindow) -> str:
 
 
 def _in_short(found: NoRecommendation, question: Query) -> str:
-    """Say why there is no answer, within a sentence."""
+    """Return why there is no answer, as part of a sentence."""
     if found.lengths:
         what = "windows" if question.training else "sequences"
         there = listed([str(each) for each in found.lengths], most=12)
@@ -113,7 +113,7 @@ def _other_shapes(found: NoRecommendation) -> list[str]:
 
 
 def needed(found: NeededWindow) -> str:
-    """Say why a dependency needs a window, and what of it is an assumption."""
+    """Return why a dependency needs a window, and what is assumed."""
     if found.cut is not None:
         rest = needed(replace(found, window=found.cut, cut=None))
         return f"the whole sequence: a longer one would need {found.cut} ({rest})"
@@ -139,7 +139,7 @@ def document(
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> Document:
-    """The answer for people. commands: what to type to measure precisely that."""
+    """Return the answer for people. commands: measure exactly this."""
     layers = f", {question.num_layers} layers" if question.num_layers > 1 else ""
     inputs = f", {question.input_size} in" if question.input_size else ""
     what = "sequences"
@@ -301,7 +301,7 @@ def as_json(
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> str:
-    """The question and its answer; commands: what measures precisely that."""
+    """Return the query and its answer as JSON. commands: measure exactly this."""
     if isinstance(found, NoRecommendation):
         data: dict[str, object] = {
             "answered": False,
@@ -328,7 +328,7 @@ def _need_data(found: Recommendation | NoRecommendation) -> dict[str, object]:
 
 
 def _answer_data(found: Recommendation) -> dict[str, object]:
-    """The answer as plain values."""
+    """Return the answer as plain values."""
     case, setup = found.best.case, found.best.setup or {}
     section, interval, longer = found.place.section, found.best.interval, found.longer
     return {

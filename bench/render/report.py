@@ -1,4 +1,4 @@
-"""Show a report: in full, in brief, or with what binds each case; in a terminal and as Markdown."""
+"""Show a report in full, in brief or with what bounds each case, in a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from bench.stats.comparison import SAME_WITHIN, Comparison
 from bench.stats.latency import PARTS
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
-# Nobody reads more rows than these, and to lay them out takes longer than to judge them.
+# Laying out more rows than these takes longer than judging them, and nobody reads them.
 _MOST_ROWS = 1000
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 _PICTURE = 112  # cells of a picture's width: bars fit next to all columns of a brief report
@@ -63,7 +63,7 @@ _STYLES |= dict.fromkeys(("INVALID", "failed", "crashed", "timed out"), "bold re
 _STYLES["baseline"] = "dim"
 
 Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
-"""Returns what is shown of a section, of each of its tables so many rows at the most."""
+"""Returns the blocks of a section, with at most so many rows of each of its tables."""
 
 
 # What is shown of a case
@@ -133,7 +133,7 @@ def _interval(row: Row) -> str:
 
 
 def _steps(row: Row) -> int:
-    """Timesteps that a time is divided by: those of truncation."""
+    """Return by how many timesteps a time is divided: those of truncation."""
     return row.case.workload.timesteps if row.case.kind == KINDS[1] else 1
 
 
@@ -152,7 +152,7 @@ def _tail_interval(row: Row) -> str:
 
 
 def _missed(row: Row) -> str:
-    """How many calls missed their deadline, of all."""
+    """Return how many of all calls missed their deadline."""
     stream = row.stream
     missed = None if stream is None else stream.missed
     return "" if stream is None or missed is None else f"{missed:,} of {stream.calls:,}"
@@ -163,7 +163,7 @@ def _tail(row: Row) -> Comparison | None:
 
 
 def _ratio(found: Comparison | None) -> str:
-    """Ratio and verdict, each at its place in a fixed width."""
+    """Return ratio and verdict, aligned."""
     return f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value}" if found else ""
 
 
@@ -200,7 +200,7 @@ def work_words(row: Row, table: Table) -> list[str]:
 
 
 def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
-    """The rows of a table, the fastest of each group first, with the columns of all of it."""
+    """Lay out rows, the fastest of each group first. of: the complete table, for its columns."""
     shown = [part for part in parts(of) if part.brief or not brief]
     columns = [
         Column(table.noun),
@@ -216,7 +216,7 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
         compared = sum(row.measured for row in group) > 1
         for row in group:
             if brief and row.outcome in ("not_measured", "refused"):
-                continue  # what cannot run here is no news in a screenful
+                continue  # backends that cannot run here are left out of a brief report
             sign = mark(row)
             style = "bold green" if sign == FASTEST else "bold" if sign else ""
             first = Cell(row.case.backend, style=style, strong=bool(sign), mark=sign)
@@ -233,7 +233,7 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
 
 
 def _style(text: str) -> str:
-    """The colour of a verdict or an outcome, which is all of a cell or its last word."""
+    """Return the colour of the verdict or outcome that is a cell or its last word."""
     return _STYLES.get(text) or _STYLES.get(text.rpartition(" ")[2], "")
 
 
@@ -250,7 +250,7 @@ def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]
 
 
 def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
-    """All of a section; listed: what has no time, too."""
+    """Yield all of a section; listed: cases without a time, too."""
     found = findings(section)
     facts = [f"{label}: {text}" for label, text in machine(section)]
     yield Block(heading(section), facts, level=2, style="dim")
@@ -265,7 +265,7 @@ def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
 
 
 def brief(section: Section, rows: int) -> Iterator[Block]:
-    """A screenful: of each shape which backend is fastest, and by how much."""
+    """Yield a screenful: the fastest backend of each shape, and by how much."""
     facts = [f"{label}: {text}" for label, text in machine(section) if label != "System"]
     yield Block(heading(section), facts, level=2, style="dim")
     yield from _tables(section, rows, brief=True)
@@ -284,7 +284,7 @@ def brief(section: Section, rows: int) -> Iterator[Block]:
 
 
 def fastest(section: Section, rows: int) -> Iterator[Block]:
-    """One table of a section: of each work only its fastest backend."""
+    """Yield one table of a section: the fastest backend of each work."""
     tables = section.timed_tables
     first = [group[0] for table in tables for group in table.groups]
     columns = [Column(""), Column("work"), Column("shortest time", names=True)]
@@ -305,7 +305,7 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
             shown += [_versus(row, table.baseline).strip(), _versus_interval(row), _spread(row)]
             backend = Cell(row.case.backend, mark=mark(row))
             lines.append([place, ", ".join(work), backend, *shown, _trust(row)])
-            place = ""  # it stands only in the first line of its works
+            place = ""  # shown only in the first line
     if tables:
         messages = [f"{each}." for each in (*notes(first), *few(first), *uneven_bridges(first))]
         found = TextTable.of(columns, lines).without_empty()
@@ -313,7 +313,7 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
 
 
 def whys(section: Section, rows: int) -> Iterator[Block]:
-    """What binds each case."""
+    """Yield what bounds each case."""
     columns = [Column("shape", names=True), Column("backend", names=True)]
     columns += [Column("time", right=True), Column("why")]
     for table in section.timed_tables:
@@ -358,6 +358,6 @@ def _notes(report: Report) -> Block:
 
 
 def as_picture(report: Report, width: int = _PICTURE, draw: Draw = full) -> str:
-    """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
+    """Return the report as a terminal shows it, as SVG; equal reports give equal pictures."""
     command = f"python -m bench.report{' --brief' if draw is brief else ''}"
     return terminal_picture(lambda console: show(report, console, draw), command, width)

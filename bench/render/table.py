@@ -1,6 +1,6 @@
-"""Lay out what a command shows once: for a terminal and as Markdown.
+"""Lay out a command's answer for a terminal and as Markdown.
 
-What is shown is a ``Document``: blocks of a title, a table (``TextTable``) and lines.
+An answer is a ``Document``: blocks of a title, a table (``TextTable``) and lines.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from rich.text import Text
 from bench.machine.fields import printable
 from bench.render import escape
 
-_NARROWEST_NAME = 16  # letters of the first column, before columns are left out for it
+_NARROWEST_NAME = 16  # letters that the first column keeps before other columns are left out
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
-_LESS_THAN_A_BAR = 3  # what is needed as little as this makes space for bars
+_LESS_THAN_A_BAR = 3  # columns needed this little or less give way to bars
 _GAP = 2  # blanks between two columns in a terminal
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a place of a table.
+    """A cell of a table.
 
-    bounds: of the text, below it in a terminal and in brackets behind it in Markdown. style: that
-    of Rich, for a terminal. strong: stands out in Markdown. mark: behind a name. share: of a bar.
+    bounds: of the number, below it in a terminal and in brackets behind it in Markdown. style:
+    Rich's, for a terminal. strong: bold in Markdown. mark: behind a name. share: length of a bar.
     """
 
     text: str = ""
@@ -67,7 +67,7 @@ class Column:
 
 
 def numbers(*headings: str) -> list[Column]:
-    """Columns of numbers."""
+    """Return columns of numbers."""
     return [Column(each, right=True) for each in headings]
 
 
@@ -75,7 +75,7 @@ def numbers(*headings: str) -> list[Column]:
 class TextTable:
     """A table: columns, and lines of as many cells. The first column names the line.
 
-    grouped: the first column names groups, in the first line of each; a terminal has it above them.
+    grouped: the first column names groups, in the first line of each; a terminal shows it above.
     """
 
     columns: tuple[Column, ...]
@@ -89,14 +89,14 @@ class TextTable:
         lines: Iterable[Iterable[Cell | str]],
         grouped: bool = False,
     ) -> TextTable:
-        """With plain texts for cells that are nothing more."""
+        """Return a table whose cells may be plain texts."""
         cells = (
             tuple(Cell(each) if isinstance(each, str) else each for each in line) for line in lines
         )
         return cls(tuple(columns), tuple(cells), grouped)
 
     def without_empty(self) -> TextTable:
-        """Without the columns that say nothing in any line."""
+        """Return the table without columns that are empty in every line."""
         return self.only(
             [
                 index
@@ -106,7 +106,7 @@ class TextTable:
         )
 
     def only(self, indices: Sequence[int]) -> TextTable:
-        """With these columns alone."""
+        """Return the table with these columns alone."""
         return replace(
             self,
             columns=tuple(self.columns[index] for index in indices),
@@ -114,7 +114,7 @@ class TextTable:
         )
 
     def terminal(self, width: int, heading: int = escape.LONGEST_NAME) -> Iterator[RenderableType]:
-        """As much of it as a terminal is wide enough for; of groups each below its name."""
+        """Yield what fits the width of a terminal, each group below its name."""
         if not self.grouped:
             yield self._fitting(width).grid(heading)
             return
@@ -130,13 +130,13 @@ class TextTable:
             place += len(lines)
 
     def groups(self) -> Iterator[tuple[Cell, tuple[tuple[Cell, ...], ...]]]:
-        """Each group's cell of the first column, and the other cells of its lines."""
+        """Yield each group's cell of the first column, and the other cells of its lines."""
         starts = [place for place, line in enumerate(self.lines) if line[0].text]
         for start, end in itertools.pairwise([*starts, len(self.lines)]):
             yield self.lines[start][0], tuple(line[1:] for line in self.lines[start:end])
 
     def _fitting(self, width: int) -> TextTable:
-        """Without the columns that are needed least where space is short, and with its bars."""
+        """Return the table without the least needed columns, as far as space requires."""
         if not any(column.needed or column.bars for column in self.columns):
             return self
         sizes = [
@@ -169,9 +169,9 @@ class TextTable:
         return replace(self, columns=columns).only(kept)
 
     def grid(self, heading: int = escape.LONGEST_NAME, header: bool = True) -> Grid:
-        """For a terminal, two blanks between columns. heading: letters in a line of one.
+        """Return a Rich table. heading: letters in a line of a heading.
 
-        Long headings are broken before a name is, which has no blank to break at.
+        Long headings are broken before names, which have no blanks to break at.
         """
         grid = Grid(
             box=box.SIMPLE_HEAD,
@@ -194,7 +194,7 @@ class TextTable:
         return grid
 
     def markdown(self, aligned: bool = False) -> str:
-        """In GitHub's dialect, without bars. aligned: to be read as it stands, too."""
+        """Return GitHub's Markdown, without bars. aligned: columns are padded to one width."""
         shown = self.only([at for at, column in enumerate(self.columns) if not column.bars])
         return markdown_table(
             [escape.prose(column.heading) for column in shown.columns],
@@ -206,7 +206,7 @@ class TextTable:
 
 def _in_terminal(column: Column, cell: Cell) -> RenderableType:
     if column.bars:
-        # In whole eighths of a letter, one at least, which is what a terminal can show.
+        # In eighths of a letter, at least one: what a terminal can show.
         size = column.least or _SHORTEST_BAR
         end = max(1, round(8 * size * cell.share)) if cell.share else 0
         return Bar(8 * size, 0, end, width=size, color=cell.style or "cyan")
@@ -216,7 +216,7 @@ def _in_terminal(column: Column, cell: Cell) -> RenderableType:
 
 
 def _shown(text: str) -> str:
-    """As a terminal may show it; blanks at its beginning set it in."""
+    """Return text that is safe in a terminal; blanks at its beginning stay."""
     return escape.without_commands(printable(text, escape.LONGEST_SENTENCE))
 
 
@@ -237,9 +237,9 @@ def markdown_table(
     lines: Iterable[Iterable[str]],
     aligned: bool = False,
 ) -> str:
-    """A table of texts that are Markdown already; right: the columns of numbers.
+    """Return a table of texts that are Markdown already. right: the columns of numbers.
 
-    aligned: with blanks, so that its columns stand below one another.
+    aligned: columns are padded to one width.
     """
     right, rows = list(right), [list(headings), *map(list, lines)]
     # At least 2: the line below the headings needs a dash and a colon.
@@ -255,7 +255,7 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence, and whether it is an answer, or a warning that must not be overlooked."""
+    """A sentence, and whether it is an answer or a warning."""
 
     text: str
     answer: bool = False
@@ -267,8 +267,8 @@ class Block:
     """A part of a document: a title, a table and lines, all of which may hold text of a file.
 
     level: of the title in Markdown, 2 for that of a document, 0 for a page with its own headings.
-    style: of the lines, in a terminal. indent: cells before each line there. joined: in Markdown
-    the lines are a paragraph. typed: the lines are commands, which are not broken.
+    style: of the lines in a terminal. indent: of each line there. joined: the lines are one
+    paragraph in Markdown. typed: the lines are commands, which are not broken.
     """
 
     title: str = ""
@@ -283,13 +283,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Document:
-    """An answer as blocks, which every format makes harmless; heading: as of ``TextTable.grid``."""
+    """An answer as blocks, which every format escapes; heading: as in ``TextTable.grid``."""
 
     blocks: Iterable[Block]
     heading: int = escape.LONGEST_NAME
 
     def terminal(self, console: Console) -> None:
-        """Print it, an empty line between two blocks."""
+        """Print the blocks with an empty line between two."""
         for number, block in enumerate(self.blocks):
             if number:
                 console.print()
@@ -307,7 +307,7 @@ class Document:
                 console.print(Padding(shown, (0, 0, 0, block.indent), expand=False))
 
     def markdown(self) -> str:
-        """In GitHub's dialect."""
+        """Return GitHub's Markdown."""
         parts = []
         for block in self.blocks:
             if block.title:
@@ -329,7 +329,7 @@ def _sentence(text: str) -> str:
 
 
 def _in_line(finding: Finding) -> RenderableType:
-    """A sentence, which stands out as far as it matters, its other lines set in."""
+    """Return a sentence for a terminal: answers in bold, warnings in red, other lines indented."""
     subject, colon, rest = _sentence(finding.text).partition(": ")
     style = "bold red" if finding.warning else "bold" if finding.answer else ""
     text = Text.assemble((subject + colon, style), rest)
@@ -337,7 +337,7 @@ def _in_line(finding: Finding) -> RenderableType:
 
 
 def _in_list(line: Finding | str) -> str:
-    """What must not be overlooked is bold up to its colon."""
+    """Return Markdown; answers and warnings are bold up to their colon."""
     if isinstance(line, str) or not (line.warning or line.answer):
         return escape.prose(line if isinstance(line, str) else line.text)
     subject, colon, rest = line.text.partition(": ")
