@@ -1,4 +1,4 @@
-"""``python -m bench.echo``: the 2016 tutorial's task with any backend, and what a window learns."""
+"""``python -m bench.echo``: train the 2016 tutorial's task, or map what a window learns."""
 
 from __future__ import annotations
 

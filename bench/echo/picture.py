@@ -1,7 +1,4 @@
-"""Draw a training: the loss curve, and the inputs, targets and predictions of the last window.
-
-matplotlib is imported when something is drawn.
-"""
+"""Draw a training: the loss curve, and the inputs, targets and predictions of the last window."""
 
 from __future__ import annotations
 
@@ -32,10 +29,10 @@ _LANE = 1.35  # height of a lane: a bar of 1 and a gap
 
 @dataclass(frozen=True)
 class Scene:
-    """One moment of a training.
+    """The state of a training that is drawn.
 
     losses and best (the best possible loss) have an entry for each window so far; ``windows`` is
-    how many the whole training has.
+    the number of the complete training.
     """
 
     settings: EchoSettings
@@ -47,7 +44,7 @@ class Scene:
 
 
 def save(scene: Scene, path: Path) -> None:
-    """Draw into a file whose suffix is one of ``SUFFIXES``, atomically. Raises OSError."""
+    """Write a picture whose suffix is one of ``SUFFIXES``, atomically. Raises OSError."""
     figure = plot.empty_figure(12.0, 7.2, dpi=150)
     draw(figure, scene)
     write_bytes(path, plot.encoded(figure, path.suffix[1:].lower()))
@@ -116,7 +113,7 @@ def _draw_losses(axes: Figure, scene: Scene) -> None:
 
 
 def _draw_series(axes: Figure, window: Window, row: int, settings: EchoSettings) -> None:
-    """Draw a series' inputs, targets and predictions; a prediction is as high as its P(1)."""
+    """Draw the inputs, targets and predictions of a series; a prediction's height is P(1)."""
     part = slice(max(0, settings.window - _MOST_STEPS), settings.window)
     arrays = window.inputs, window.targets, window.ones
     inputs, targets, ones = (array[part, row] for array in arrays)

@@ -1,4 +1,4 @@
-"""Train the echo task as a user runs it: options, progress, Ctrl-C and the picture."""
+"""Train the echo task from the command line: options, progress, Ctrl-C and the picture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.echo.training import DivergedError, Training, model_of
 from bench.machine import devices
 from bench.render import plot
 
-USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn was
+DEFAULT_BACKEND = "while_loop"  # the loop of the tutorial's dynamic_rnn
 FALLBACK_BACKEND = "numpy"  # needs no framework
 PICTURE = Path("results/echo.png")
 RECENT = 50  # windows that a reported loss averages
@@ -49,26 +49,26 @@ exit codes:
 
 
 def parser() -> arguments.Parser:
-    """The options of ``bench.echo``."""
+    """Return the parser of ``bench.echo``."""
     made = arguments.parser("echo", DESCRIPTION, EPILOG, allow_abbrev=False)
-    usual, whole = EchoSettings(), arguments.integer(1)
+    default, positive = EchoSettings(), arguments.integer(1)
     arguments.add_usual(
         made,
-        ("epochs", "N", whole, 4, "epochs in all"),
-        ("bits", "N", whole, usual.bits, "bits of an epoch"),
-        ("echo", "N", arguments.integer(0), usual.echo, "timesteps from a bit to its repetition"),
-        ("batch", "N", whole, usual.batch, "parallel series"),
-        ("window", "N", whole, usual.window, "timesteps a step back-propagates through"),
-        ("units", "N", whole, usual.units, "units of each layer"),
-        ("layers", "N", whole, usual.layers, "stacked layers"),
-        ("dropout", "RATE", float, usual.dropout, "rate of dropout between layers"),
-        ("learning-rate", "RATE", float, usual.learning_rate, "of Adagrad"),
-        ("seed", "N", arguments.integer(0), usual.seed, "of weights, bits and dropout"),
-        ("dtype", "NAME", str, usual.dtype, f"one of {', '.join(lstm_impl.PRECISIONS)}"),
+        ("epochs", "N", positive, 4, "epochs in all"),
+        ("bits", "N", positive, default.bits, "bits of an epoch"),
+        ("echo", "N", arguments.integer(0), default.echo, "timesteps from bit to repetition"),
+        ("batch", "N", positive, default.batch, "parallel series"),
+        ("window", "N", positive, default.window, "timesteps a step back-propagates through"),
+        ("units", "N", positive, default.units, "units of each layer"),
+        ("layers", "N", positive, default.layers, "stacked layers"),
+        ("dropout", "RATE", float, default.dropout, "rate of dropout between layers"),
+        ("learning-rate", "RATE", float, default.learning_rate, "of Adagrad"),
+        ("seed", "N", arguments.integer(0), default.seed, "of weights, bits and dropout"),
+        ("dtype", "NAME", str, default.dtype, f"one of {', '.join(lstm_impl.PRECISIONS)}"),
         ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."),
     )
     arguments.add_flags(made, reset_state="start each window from the zero state")
-    backend = f"what computes the LSTM ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where it is missing)"
+    backend = f"of the LSTM ({DEFAULT_BACKEND}, or {FALLBACK_BACKEND} where it is missing)"
     arguments.add_values(
         made,
         ("backend", "ID", str, backend),
@@ -90,9 +90,9 @@ _SETTINGS = {each.name for each in fields(EchoSettings)}
 
 
 def picture_of(output: Path | None) -> Path | None:
-    """Return where the picture goes, None without matplotlib.
+    """Return the path of the picture, None without matplotlib.
 
-    Raises UsageError for what cannot be drawn or written: before the training, not after it.
+    Raises UsageError for a path that cannot be written, before the training.
     """
     if not plot.available():
         if output is not None:
@@ -111,12 +111,12 @@ def picture_of(output: Path | None) -> Path | None:
 
 
 def choose_backend(name: str | None, device: str, settings: EchoSettings) -> lstm_impl.Backend:
-    """Return the backend to train with; NumPy, with a note, where the usual one is missing.
+    """Return the backend to train with; NumPy, with a note, where the default is missing.
 
-    Raises UsageError if the backend is unknown, not available or refuses the settings.
+    Raises UsageError if the backend is unknown, unavailable or refuses the settings.
     """
     try:
-        backend = lstm_impl.get_backend(name or USUAL_BACKEND)
+        backend = lstm_impl.get_backend(name or DEFAULT_BACKEND)
         available = backend.availability(device)
         if not available and name is None and device == "cpu":
             print(f"note: {backend.name} is not available here ({available})")
@@ -150,7 +150,7 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train as the options ask and show the result; return the exit code of ``bench.echo``.
+    """Train with these options and show the result; return the exit code of ``bench.echo``.
 
     Raises UsageError, UnsupportedError.
     """

@@ -24,7 +24,7 @@ COIN_TOSS = float(np.log(2.0))
 
 
 class SettingsError(InputError):
-    """A setting has an impossible value; ``field`` names the setting."""
+    """A setting has an impossible value; ``field`` names it."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -38,7 +38,7 @@ class EchoSettings:
 
     Parameters
     ----------
-    bits : random bits drawn in each epoch, cut into ``batch`` consecutive series.
+    bits : random bits of each epoch, cut into ``batch`` consecutive series.
     echo : timesteps between a bit and its repetition.
     window : timesteps that one training step back-propagates through.
     dropout : rate of inverted dropout between layers.
@@ -46,8 +46,8 @@ class EchoSettings:
     dtype : precision of the LSTM; everything else is float64.
     reset_state : start each window from the zero state rather than from the previous window's.
     optimizer : ``adagrad`` as in the tutorial, or ``adam``.
-    memory : spread the units' time constants over up to so many timesteps through the initial
-        gate biases; 0 leaves the biases as ``LSTMWeights.random`` draws them.
+    memory : spread the units' initial time constants over up to ``memory`` timesteps by the gate
+        biases; 0 leaves the biases as ``LSTMWeights.random`` draws them.
 
     Raises
     ------
@@ -86,12 +86,12 @@ class EchoSettings:
 
     @property
     def spec(self) -> LSTMSpec:
-        """The network: one bit in, ``units`` out."""
+        """The network: one input bit, ``units`` outputs."""
         return LSTMSpec(1, self.units, num_layers=self.layers, dtype=self.dtype)
 
     @property
     def workload(self) -> Workload:
-        """What a backend computes in a training step."""
+        """The work of a backend in a training step."""
         return Workload(self.batch, self.window, "training", dropout=self.dropout)
 
     @property
@@ -116,9 +116,8 @@ def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None
 def draw_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:
     """Draw one epoch's inputs and targets, each ``[timesteps, batch]`` of 0 and 1.
 
-    As in the tutorial, the targets are the whole stream shifted by ``echo`` before it is cut into
-    series: the first targets of a series are the last bits of the previous series, and those of
-    the first series are 0.
+    As in the tutorial, the stream is shifted by ``echo`` before it is cut into series: the first
+    targets of a series are the last bits of the previous series, those of the first series are 0.
     """
     stream = rng.integers(0, 2, settings.bits, dtype=np.uint8)
     echoed = np.zeros_like(stream)
@@ -135,28 +134,28 @@ def best_possible_loss(settings: EchoSettings) -> Float64:
     """Return the least expected loss of each window of an epoch, ``[windows_per_epoch]``, in nats.
 
     A target costs nothing if the network has seen its bit since its state was last zero. The first
-    ``echo`` timesteps after that are unknown: the best prediction is then the frequency of zeros
-    among the targets that the network cannot distinguish. It cannot tell the series of a batch
-    apart, nor, with ``reset_state``, one window from another.
+    ``echo`` timesteps after that are unknown: the best prediction is the frequency of zeros among
+    the targets that the network cannot distinguish: those of all series of a batch and, with
+    ``reset_state``, of all windows.
     """
     position = np.arange(settings.window)
     start = np.arange(settings.windows_per_epoch)[:, None] * settings.window
     time = start + position  # within the epoch
-    # A series whose target comes from before the stream's first bit has a 0 there for certain;
-    # any other unseen bit is 0 half of the time.
+    # A target from before the stream's first bit is certainly 0; any other unseen bit is 0 half of
+    # the time.
     certain = np.ceil((settings.echo - time) / settings.timesteps).clip(0, settings.batch)
     zeros = guess = 0.5 + 0.5 * certain / settings.batch
     if settings.reset_state:
         guess = np.broadcast_to(zeros.mean(axis=0), zeros.shape)
     seen = position if settings.reset_state else time
-    paid = np.broadcast_to(seen < settings.echo, zeros.shape)
+    unknown = np.broadcast_to(seen < settings.echo, zeros.shape)
     cost = np.zeros(zeros.shape)
-    cost[paid] = _cross_entropy(zeros[paid], guess[paid])
+    cost[unknown] = _cross_entropy(zeros[unknown], guess[unknown])
     return np.asarray(cost.mean(axis=1), np.float64)
 
 
 def _cross_entropy(truth: Float64, guess: Float64) -> Float64:
-    """Return the nats that predicting ``guess`` costs where a zero has probability ``truth``."""
+    """Return the nats of predicting ``guess`` where a zero has probability ``truth``."""
     result = np.zeros_like(truth)
     for p, q in ((truth, guess), (1.0 - truth, 1.0 - guess)):
         result[p > 0] -= p[p > 0] * np.log(q[p > 0])

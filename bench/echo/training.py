@@ -23,9 +23,9 @@ INITIAL_ACCUMULATOR = 0.1
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is learned: the LSTM's weights, and the softmax layer's kernel ``[H, 2]``, bias ``[2]``.
+    """The LSTM's weights, and the softmax layer's kernel ``[H, 2]`` and bias ``[2]``, in float64.
 
-    They stay in float64; the model rounds its own copy.
+    The model rounds its own copy.
     """
 
     lstm: LSTMWeights
@@ -37,8 +37,8 @@ class Parameters:
         """Draw the LSTM as ``LSTMWeights.random`` does, and the kernel within ``1/sqrt(H)``.
 
         With ``settings.memory`` the biases of the forget and input gates are ln u and -ln u, u
-        uniform between 1 and ``memory`` for each unit: a unit then starts by forgetting in about u
-        timesteps (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?").
+        uniform between 1 and ``memory`` for each unit, which then forgets in about u timesteps
+        (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?").
         """
         spec = replace(settings.spec, dtype="float64")  # the same numbers for every dtype
         limit = 1.0 / np.sqrt(settings.units)
@@ -56,17 +56,16 @@ class Parameters:
 
     @classmethod
     def from_arrays(cls, spec: LSTMSpec, arrays: list[Float64]) -> Parameters:
-        """Restore what ``arrays`` returned."""
+        """Make parameters from what ``arrays`` returned."""
         *lstm, kernel, bias = arrays
         return cls(LSTMWeights.from_arrays(spec, lstm), kernel, bias)
 
 
 @dataclass(frozen=True)
 class HeadResult:
-    """What ``softmax_loss`` returns.
+    """The loss in nats, its gradients, and the predictions of ``softmax_loss``.
 
-    loss is in nats; dy, dkernel and dbias are its gradients; ones ``[T, B]`` is P(bit = 1);
-    accuracy is the share of targets that were the likelier bit.
+    accuracy is the share of targets that were the likelier bit; ones ``[T, B]`` is P(bit = 1).
     """
 
     loss: float
@@ -166,7 +165,7 @@ class Training:
 
     Parameters
     ----------
-    settings : what is trained.
+    settings : of the task and the network.
     model : an LSTM with ``settings.spec``, by any backend; the training sets its weights.
 
     Attributes
@@ -198,7 +197,7 @@ class Training:
 
     @property
     def windows_done(self) -> int:
-        """Training steps so far."""
+        """The number of training steps so far."""
         return len(self.losses)
 
     def step(self) -> Window:
@@ -242,7 +241,7 @@ class Training:
         return self.last
 
     def until(self, windows: int) -> Float64:
-        """Train until so many windows are done, and return all losses. Raises as ``step``."""
+        """Train until ``windows`` windows are done, and return all losses. Raises as ``step``."""
         while self.windows_done < windows:
             self.step()
         return np.array(self.losses)

@@ -1,4 +1,4 @@
-"""Train a map of what windows learn: which echo distances through which truncation windows.
+"""Train a map of which echo distances are learned through which truncation windows.
 
 ``bench.recommend --dependency`` reads the map. Each cell is one ``Training`` of a distance, a
 window and a seed, with the state carried from window to window or reset at each.
@@ -45,14 +45,14 @@ from bench.render.table import TextTable, numbers
 from lstm_impl.tuning.machine import usable
 
 BATCH, HIDDEN, LEARNING_RATE = 16, 24, 0.02
-"""Of every cell; the rate of Adam was chosen at distance 8, from 0.01 to 0.06."""
+"""Settings of each cell; Adam's rate was chosen at distance 8, from 0.01 to 0.06."""
 
 SPREAD = 2
-"""The units' time constants reach to twice the distance at the start: the network has its best
-chance, so what it does not learn is the window's doing."""
+"""The initial time constants reach twice the distance: the network has its best chance, so the
+window is the reason where it does not learn."""
 
 FINAL = 0.1
-"""Part of a training, at its end, that its loss is the mean over."""
+"""The last part of a training, over which its loss is averaged."""
 
 THREADS = {
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
@@ -81,7 +81,7 @@ exit codes:
 
 @dataclass(frozen=True)
 class MapPlan:
-    """Everything that decides a map, except rounding. Raises SettingsError."""
+    """The settings of a map. Raises SettingsError."""
 
     distances: tuple[int, ...] = (1, 3, 8, 20, 50)
     windows: tuple[int, ...] = (3, 5, 10, 15, 30, 60, 120)
@@ -99,7 +99,7 @@ class MapPlan:
             raise SettingsError("timesteps", f"is {self.timesteps}; expected at least {least}")
 
     def items(self) -> list[Item]:
-        """Return the trainings, one seed's whole map before the next."""
+        """Return the trainings, all of a seed before the next seed."""
         axes = range(self.seeds), (True, False), self.distances, self.windows
         return [
             (distance, window, carried, seed)
@@ -125,7 +125,7 @@ class MapPlan:
 
 
 def train_cell(plan: MapPlan, item: Item, model: lstm_impl.Model | None = None) -> MapCell:
-    """Train one cell to its end. Raises UnsupportedError if the backend cannot do it."""
+    """Train one cell. Raises UnsupportedError if the backend cannot train it."""
     settings = plan.settings(item)
     training = Training(settings, model or model_of(settings, plan.backend, plan.device))
     windows = settings.windows_per_epoch
@@ -184,13 +184,13 @@ def train_cells(
 
 
 def _leave_signals() -> None:
-    """Let the command end this process, which a terminal's Ctrl-C reaches too."""
+    """Ignore a terminal's Ctrl-C: the command ends this process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
-    """Train a map and return its file, which is written again after each cell."""
+    """Train a map and return its file, which is rewritten after each cell."""
     started, run_id = datetime.now(UTC), uuid.uuid4().hex
     libraries = {}
     for name in ("numpy", lstm_impl.get_backend(plan.backend).framework):
@@ -230,7 +230,7 @@ def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
 
 
 def tables(found: LearningMap) -> list[tuple[str, TextTable]]:
-    """Return a titled table for each task and state of a map: distances by windows."""
+    """Return a table with its title for each task and state: distances by windows."""
     result = []
     for task, carried in itertools.product(found.tasks(), (True, False)):
         if distances := found.distances(task, carried):
@@ -257,7 +257,7 @@ def _place(found: LearningMap, task: str, distance: int, window: int, carried: b
 
 
 def markdown(found: LearningMap) -> str:
-    """Return the tables of a map in Markdown, aligned to be read as they stand."""
+    """Return the tables of a map in Markdown, aligned for reading as text."""
     blocks = [f"**{title}**\n\n{table.markdown(aligned=True)}" for title, table in tables(found)]
     blocks.append(
         "Rows: distance d. Columns: window k. Cells: per cent of the way from the memoryless loss "
@@ -269,17 +269,17 @@ def markdown(found: LearningMap) -> str:
 
 
 def parser() -> arguments.Parser:
-    """The options of ``bench.echo windows``."""
+    """Return the parser of ``bench.echo windows``."""
     made = arguments.parser("echo windows", DESCRIPTION, EPILOG, allow_abbrev=False)
-    usual = MapPlan()
+    default = MapPlan()
     arguments.add_usual(
         made,
-        ("distances", "LIST", arguments.integers, usual.distances, "timesteps of the echo"),
-        ("windows", "LIST", arguments.integers, usual.windows, "timesteps of a window"),
-        ("seeds", "N", arguments.integer(1), usual.seeds, "trainings of each cell"),
-        ("timesteps", "N", int, usual.timesteps, "of each series, none seen twice"),
-        ("backend", "ID", str, usual.backend, "what computes the LSTMs"),
-        ("device", "NAME", str, usual.device, "cpu, gpu:0, ..."),
+        ("distances", "LIST", arguments.integers, default.distances, "timesteps of the echo"),
+        ("windows", "LIST", arguments.integers, default.windows, "timesteps of a window"),
+        ("seeds", "N", arguments.integer(1), default.seeds, "trainings of each cell"),
+        ("timesteps", "N", int, default.timesteps, "of each series, none seen twice"),
+        ("backend", "ID", str, default.backend, "what computes the LSTMs"),
+        ("device", "NAME", str, default.device, "cpu, gpu:0, ..."),
         ("jobs", "N", arguments.integer(1, 4096), usable(), "trainings at a time"),
     )
     arguments.add_values(made, ("results", "DIR", Path, "folder of the map (results)"))
@@ -294,7 +294,7 @@ def parser() -> arguments.Parser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Train a map or show one, as the options ask; return the exit code."""
+    """Train a map or show one; return the exit code."""
     if options.show is not None:
         return _show(options.show or [Path(expanded(default_folder()))])
     try:
