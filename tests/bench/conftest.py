@@ -1,4 +1,4 @@
-"""What several files of tests need, most of it made once for all of them."""
+"""Fixtures of several test files, most of them made once."""
 
 import functools
 import signal
@@ -19,7 +19,7 @@ from tests.bench.warm_pytest import WarmPytest
 
 @pytest.fixture(scope="session")
 def usual_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the usual windows."""
+    """A folder with the default windows."""
     path = tmp_path_factory.mktemp("windows")
     made.write_windows(path)
     return path
@@ -27,13 +27,13 @@ def usual_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def usual(usual_windows: Path) -> list[MeasuredWindows]:
-    """What the usual windows can answer."""
+    """The measured shapes of the default windows."""
     return made.read_places([usual_windows])
 
 
 @pytest.fixture(scope="session")
 def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The usual windows of one process."""
+    """The default windows of one process."""
     path = tmp_path_factory.mktemp("one")
     made.write_windows(path, processes=1)
     return path
@@ -41,7 +41,7 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """The command takes over signals, which this process wants back."""
+    """Restore the signal handlers that a command replaces."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -51,9 +51,9 @@ def signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPytest]:
-    """A pytest that has imported what measures; each run is a fork of it."""
+    """A pytest that has imported the suite; each run is a fork of it."""
     project = Project(tmp_path_factory.mktemp("warm"))
-    # Of no case that is measured in a fork is anything known there.
+    # It measures other cases than its forks.
     project.suite.write_text(SUITE.replace("hidden_size = 2", "hidden_size = 3"))
     with WarmPytest(project.folder, [*WITHOUT, *project.suited]) as warm:
         yield warm
@@ -61,20 +61,20 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPytest]:
 
 @pytest.fixture
 def project(tmp_path: Path, warm: WarmPytest) -> Project:
-    """This project, to be measured in forks."""
+    """This project, measured in forks."""
     return Project(tmp_path, warm)
 
 
 @pytest.fixture
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no results are yet."""
+    """An empty working folder without results."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
 
 
 @pytest.fixture
 def slower(tmp_path: Path) -> list[str]:
-    """The arguments that compare six runs with six that are slower in one of two cases."""
+    """Arguments that compare six runs with six that are slower in one of two cases."""
     times = {a_case("keras"): 1.3, a_case("scan"): 1.0}
     base = save(tmp_path / "old", replicates("b", dict.fromkeys(times, 1.0), jitter=0.005))
     new = save(tmp_path / "new", replicates("n", times, jitter=0.005))
@@ -83,14 +83,14 @@ def slower(tmp_path: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def stream(usual_windows: Path) -> AxisSeries:
-    """The usual stream."""
+    """The default stream."""
     (found,) = made.read_streams([usual_windows])
     return found
 
 
 @pytest.fixture(scope="session")
 def learning(stream: AxisSeries) -> Callable[..., AxisSeries]:
-    """The usual stream with what was learned at some windows; at the others nothing was."""
+    """Return the default stream with distances learned at some windows only."""
 
     @functools.cache
     def learn(*distances: tuple[int, int]) -> AxisSeries:

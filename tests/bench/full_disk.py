@@ -1,4 +1,4 @@
-"""A disk that is full."""
+"""Simulate a full disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def full_disk(after: int) -> Callable[[int, memoryview], int]:
-    """A disk that takes ``after`` bytes more."""
+    """Return an ``os.write`` of a disk that is full after ``after`` bytes."""
     real = os.write
     left = after
 

@@ -1,4 +1,4 @@
-"""Assert that a text of each kind that commands write is harmless, whatever the files held."""
+"""Assert that the texts that commands write are harmless, whatever the files held."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def _assert_none(wrong: Iterable[str]) -> None:
 
 
 def assert_plain(text: str) -> None:
-    """Nothing in it is acted upon by a terminal, or turns the order of its letters around."""
+    """Assert that no terminal acts on the text, and that no character reverses its order."""
     _assert_none(outputs.wrong_text(text.encode("utf-8", "surrogatepass")))
 
 
 def assert_styled(text: str) -> None:
-    """As ``assert_plain``, but for colours: no link, above all."""
+    """Assert ``assert_plain`` but for colours: above all there is no link."""
     assert_plain(re.sub(r"\x1b\[[0-9;]*m", "", text))
 
 
 def assert_markdown(text: str) -> None:
     _assert_none(outputs.wrong_markdown(text.encode("utf-8", "surrogatepass")))
-    # A backtick that is escaped begins no code; elsewhere an address would become a link.
+    # An escaped backtick begins no code; outside code an address would become a link.
     outside = re.sub(r"`[^`\n]*`", "", re.sub(r"\\.", "", text))
     assert not re.search(r"https?://evil|(?<!\w)www\.evil", outside)
 
@@ -35,7 +35,7 @@ def assert_csv(text: str) -> None:
 
 
 def assert_page(text: str, plain: str) -> None:
-    """plain: the same page of files that hold no such text."""
+    """Assert that a page acts as ``plain`` does: the page of files without hostile texts."""
     found, usual = outputs.Tags(text), outputs.Tags(plain)
     assert found.wrong == usual.wrong
     assert found.acting == usual.acting

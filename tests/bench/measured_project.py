@@ -1,4 +1,4 @@
-"""This project, measured by a pytest into a folder of the test's own."""
+"""Measure this project by pytest into a folder of the test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ shapes = [{ batch = 2, timesteps = 4, input_size = 1, hidden_size = 2 }]
 """
 
 
-# Backends that misbehave, installed as another package's would be.
+# Backends that misbehave, installed as those of another package.
 MISCHIEF = """\
 import os, signal
 from lstm_impl import Availability, Step, UnsupportedError
@@ -47,7 +47,7 @@ class _Told(NumPyLoop):
 class _Wrong(NumPyModel):
     def _train(self, *arguments):
         raw = super()._train(*arguments)
-        # None in the step that is timed: the gate finds it where it asks once for everything.
+        # None in the timed step: the gate finds it where it requests all gradients once.
         dx = None if raw.dx is None else raw.dx * 1.01
         return type(raw)(raw.y, raw.h, raw.c, dx, raw.dh, raw.dc, raw.weights)
 
@@ -58,7 +58,7 @@ class _Raising(NumPyModel):
         return super().prepare(workload, seed)
 
 class _Late(NumPyModel):
-    # Does something when it is called for the fortieth time: while it is timed.
+    # Sends a signal in its fortieth call, which is timed.
     def prepare(self, workload, seed=0):
         step, calls = super().prepare(workload, seed), []
         def run():
@@ -87,7 +87,7 @@ class Choosy(NumPyLoop):
 """
 
 
-# Hypothesis, whose plugin imports it whole, is in our tests' environment alone.
+# Only the environment of our tests has Hypothesis, whose plugin imports all of it.
 WITHOUT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 
 
@@ -96,7 +96,7 @@ Environ: TypeAlias = dict[str, str]
 
 @dataclass
 class Done:
-    """What one pytest did."""
+    """The result of one pytest."""
 
     code: int
     out: str
@@ -119,15 +119,12 @@ class Done:
 
 
 class Project:
-    """This project, measured into a folder of the test's own.
-
-    warm: whose forks measure it.
-    """
+    """This project, measured into a folder of the test by forks of ``warm``."""
 
     def __init__(self, folder: Path, warm: WarmPytest | None = None) -> None:
         self.folder = folder
         self._warm = warm
-        # A lock of its own: no run elsewhere on the machine is in the way.
+        # A lock of its own: no other run on the machine interferes.
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         self.suite = folder / "mine.toml"
@@ -142,23 +139,23 @@ class Project:
 
     @property
     def into(self) -> tuple[str, ...]:
-        """What has pytest take the suite and the folder."""
+        """The options that name the suite and the folder."""
         return (f"--lstm-suite={self.suite}", f"--lstm-results={self.folder / 'results'}")
 
     @property
     def suited(self) -> tuple[str, ...]:
-        """What has pytest measure the suite into the folder."""
+        """The options that measure the suite into the folder."""
         return ("--benchmark-only", *self.into)
 
     def run(self, *arguments: str, where: Path = ROOT, environ: Environ | None = None) -> Done:
-        """pytest in a fork."""
+        """Run pytest in a fork."""
         assert self._warm is not None
         own = self._environ(environ)
         code, out = self._warm.run([*WITHOUT, *arguments], where, own, self.packages)
         return Done(code, out, self.folder / "results")
 
     def start(self, *arguments: str, where: Path = ROOT, environ: Environ | None = None) -> Done:
-        """pytest in a process that is started for it."""
+        """Run pytest in a new process."""
         return self.python("-m", "pytest", *WITHOUT, *arguments, where=where, environ=environ)
 
     def python(self, *arguments: str, where: Path = ROOT, environ: Environ | None = None) -> Done:
@@ -174,7 +171,7 @@ class Project:
         return Done(done.returncode, done.stdout, self.folder / "results")
 
     def measure(self, *arguments: str) -> Done:
-        """pytest --benchmark-only on the suite, into the folder, in a fork."""
+        """Run pytest --benchmark-only on the suite, into the folder, in a fork."""
         return self.run(*self.suited, *arguments)
 
     def _environ(self, environ: Environ | None) -> Environ:
@@ -184,7 +181,7 @@ class Project:
 
 @dataclass
 class Usual:
-    """A project whose suite was measured once, as nearly everybody does it."""
+    """A project whose suite was measured once with the default options."""
 
     project: Project
     done: Done

@@ -1,6 +1,6 @@
-"""Files made wrong, for the tests and the attack that a reader survives any bytes.
+"""Make wrong files, for tests that a reader survives any bytes.
 
-Everything is drawn from a ``random.Random``: from a seed, or from Hypothesis's own.
+All randomness is from a ``random.Random``: of a seed, or of Hypothesis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DELETE = object()
 
 
 def put(document: Any, way: str, value: object) -> None:
-    """Set ``benchmarks[0].stats.data`` and the like; the value DELETE takes the field away."""
+    """Set a field such as ``benchmarks[0].stats.data``; the value DELETE removes it."""
     *parents, last = re.findall(r"\w+", way)
     for key in parents:
         document = document[int(key) if key.isdigit() else key]
@@ -42,7 +42,7 @@ def put(document: Any, way: str, value: object) -> None:
 
 
 def odd_value(draw: random.Random) -> Any:
-    """What no writer would have put there."""
+    """Return a value that no writer writes."""
     kind = draw.randrange(6)
     if kind == 0:
         return draw.randint(-(2**70), 2**70)
@@ -54,7 +54,7 @@ def odd_value(draw: random.Random) -> Any:
 
 
 def _places(document: object) -> Iterator[tuple[Any, Any]]:
-    """Every place of a document: its container and the key in it."""
+    """Yield each place of a document: its container and the key in it."""
     if isinstance(document, dict):
         for key, value in document.items():
             yield document, key
@@ -66,7 +66,7 @@ def _places(document: object) -> Iterator[tuple[Any, Any]]:
 
 
 def mutate(document: object, draw: random.Random, count: int) -> None:
-    """Replace, delete, double, rename or exchange what stands in ``count`` places of a document."""
+    """Replace, delete, double, rename or exchange values in ``count`` places of a document."""
     for _ in range(count):
         places = list(_places(document))
         if not places:
@@ -87,11 +87,11 @@ def mutate(document: object, draw: random.Random, count: int) -> None:
 
 
 def patched(source: Path, folder: Path, where: float, length: int, patch: bytes) -> Path:
-    """A copy in a folder, of which ``length`` bytes at a part ``where`` of the file are others."""
-    whole = source.read_bytes()
-    start = int(where * len(whole))
+    """Write a copy with ``length`` bytes replaced at the part ``where`` of the file."""
+    data = source.read_bytes()
+    start = int(where * len(data))
     path = folder / source.name
-    path.write_bytes(whole[:start] + patch + whole[start + length :])
+    path.write_bytes(data[:start] + patch + data[start + length :])
     return path
 
 
@@ -119,7 +119,7 @@ def _spliced(data: bytes, draw: random.Random) -> bytes:
 
 
 def _with_a_number(data: bytes, draw: random.Random) -> bytes:
-    """One digit becomes a number that no field has room for."""
+    """Replace one digit by a number that is too large for any field."""
     digits = [place for place, byte in enumerate(data) if 48 <= byte <= 57]
     if not digits:
         return data
@@ -138,7 +138,7 @@ def _with_a_number(data: bytes, draw: random.Random) -> bytes:
 
 
 def _nested(data: bytes, draw: random.Random) -> bytes:
-    """Somewhere there are more levels than Python's stack has."""
+    """Insert more levels than Python's stack has."""
     depth = draw.choice([10, 900, 1100, 100_000])
     opening, closing = draw.choice([(b"[", b"]"), (b'{"a":', b"}")])
     place = draw.randrange(len(data) + 1)
@@ -162,7 +162,7 @@ _BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "empty": lambda data, draw: draw.choice([b"", b" ", b"\n", b"null", b"0", b"[]", b"{}", b'""']),
 }
 BYTES = tuple(_BYTES)
-"""What can be done to bytes, whatever they mean."""
+"""Ways to change bytes."""
 
 
 def _strewn_with(data: bytes, what: bytes, draw: random.Random) -> bytes:
@@ -171,12 +171,12 @@ def _strewn_with(data: bytes, what: bytes, draw: random.Random) -> bytes:
 
 
 def changed_bytes(data: bytes, how: str, draw: random.Random) -> bytes:
-    """``data`` in one of the ways of ``BYTES``."""
+    """Change data in one of the ways of ``BYTES``."""
     return _BYTES[how](data, draw)
 
 
 def changed_json(data: bytes, draw: random.Random) -> bytes:
-    """A JSON document, or a document a line, with one to three places changed."""
+    """Change one to three places of a JSON document, or of one of a document a line."""
     lines = data.splitlines() if data.count(b"\n{") else [data]
     # The last line of a journal may be cut off.
     place = draw.randrange(max(1, len(lines) - 1))
@@ -187,21 +187,21 @@ def changed_json(data: bytes, draw: random.Random) -> bytes:
 
 
 def refusal_of(read: Callable[[Path], object], path: Path) -> str:
-    """The error of a file that cannot be used: one line that begins with the file's name."""
+    """Return the error of a file that cannot be used: one line that begins with its name."""
     with pytest.raises(ResultError) as caught:
         read(path)
-    told = str(caught.value)
-    assert told.startswith(str(path))
-    assert told.isprintable()
-    return told.removeprefix(str(path)).removeprefix(": ").strip()
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert message.isprintable()
+    return message.removeprefix(str(path)).removeprefix(": ").strip()
 
 
 def signed(path: Path, document: dict[str, Any]) -> Path:
-    """The path, under which the document now stands with a digest of its contents."""
+    """Write the document with a digest of its contents; return the path."""
     return saved(path, with_digest(document))
 
 
 def saved(path: Path, document: object) -> Path:
-    """The path, under which the document now stands as JSON."""
+    """Write the document as JSON; return the path."""
     path.write_text(json.dumps(document))
     return path

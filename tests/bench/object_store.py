@@ -1,7 +1,7 @@
-"""A real object store on this machine, by moto's server, and what can go wrong with one.
+"""Run a real object store on this machine by moto's server, with faults.
 
-It listens on 127.0.0.1 alone, on a port that the system chooses, and ends with its block. Between
-it and who asks stand the faults: real answers over a real connection, late, short, refused or lost.
+It listens on 127.0.0.1 only, on a free port, and ends with its block. Faults make its answers late,
+short, refused or missing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Start = Callable[..., Any]
 
 
 class Faults:
-    """A WSGI application before another.
+    """A WSGI application in front of another.
 
-    slow, cut, denied, gone: names of objects that are answered for late, by half, not at all.
-    asked: of each question the method and the object's name.
+    slow, cut, denied, gone: names of objects whose answers are late, half, refused or missing.
+    requests: the method and the object's name of each request.
     """
 
     def __init__(self, application: Any) -> None:
@@ -36,12 +36,12 @@ class Faults:
         self.cut: set[str] = set()
         self.denied: set[str] = set()
         self.gone: set[str] = set()
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
         name = environ["PATH_INFO"].rpartition("/")[2]
-        self.asked.append((method, name))
+        self.requests.append((method, name))
         if name in self.slow:
             self._ended.wait(30)
         if name in self.denied:
@@ -49,17 +49,17 @@ class Faults:
         if name in self.gone and method == "GET":
             return self._refused(start, method, "404 Not Found", MISSING)
         if name in self.cut and method == "GET":
-            # Its headers go out as they are, and promise all of it.
-            whole = b"".join(self._application(environ, start))
-            return [whole[: len(whole) // 2]]
+            # Its headers are unchanged and promise all of it.
+            body = b"".join(self._application(environ, start))
+            return [body[: len(body) // 2]]
         return list(self._application(environ, start))
 
     def end(self) -> None:
-        """Let go of whoever waits."""
+        """End all waiting."""
         self._ended.set()
 
     def none(self) -> None:
-        """From now on all is well."""
+        """Remove all faults."""
         for names in (self.slow, self.cut, self.denied, self.gone):
             names.clear()
 
@@ -71,7 +71,7 @@ class Faults:
 
 @contextmanager
 def object_store(bucket: str) -> Iterator[tuple[Faults, Any]]:
-    """The faults, and fsspec's file system of a store that has this bucket."""
+    """Yield the faults and fsspec's file system of a store with this bucket."""
     for name in ("s3fs", "moto", "flask"):
         pytest.importorskip(name)
     server = importlib.import_module("moto.server")
@@ -86,7 +86,7 @@ def object_store(bucket: str) -> Iterator[tuple[Faults, Any]]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        # What fails is asked for twice: five times, with waits that grow, take seconds.
+        # Two attempts: five with growing waits take seconds.
         patch.setattr(importlib.import_module("s3fs.core").S3FileSystem, "retries", 2)
         files = importlib.import_module("fsspec").filesystem("s3")
         if files.exists(bucket):  # moto keeps what a block before had in this process
@@ -97,11 +97,11 @@ def object_store(bucket: str) -> Iterator[tuple[Faults, Any]]:
         finally:
             faults.end()
             faults.none()
-            # Whoever was not waited for is answered now, and leaves no other test anything to do.
+            # Let unfinished requests end before the next test.
             for each in threading.enumerate():
                 if each.name == ASKING:
                     each.join(30)
-            # Of another store, by the same name: the next block must not meet this one.
+            # The next block must not find this store by the same name.
             files.clear_instance_cache()
             made.shutdown()
             made.server_close()

@@ -1,4 +1,4 @@
-"""A package of somebody else's that brings backends by entry points, there for one test only."""
+"""Install a package with backends in entry points, for one test."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def install(folder: Path, name: str, source: str, backends: Mapping[str, str]) -> None:
-    """Put the module ``name`` into a folder that is to stand in PYTHONPATH.
+    """Write the module ``name`` into a folder of PYTHONPATH.
 
-    backends: the class of each strategy, by the name it is registered under.
+    backends: the class of each strategy, by its registered name.
     """
     info = folder / f"{name}-1.dist-info"
     info.mkdir(parents=True)

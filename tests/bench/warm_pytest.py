@@ -1,7 +1,6 @@
-"""pytest in a process for each run, all of them forks of one that has imported what they need.
+"""Run pytest in forks of a process that has imported pytest, NumPy and the suite.
 
-Starting Python and importing pytest, NumPy and the suite takes longer than most of what is measured
-in these tests, and is the same each time. What depends on how a process starts is not for forks.
+Imports take longer than most tests. Tests of how a process starts do not use forks.
 """
 
 from __future__ import annotations
@@ -22,47 +21,46 @@ from tests.outside import outside
 from tests.places import ROOT
 
 LIMIT = 300.0
-"""Seconds that no run here needs."""
+"""Seconds that are more than any run needs."""
 
 _SERVER = """\
 import contextlib, importlib, io, json, os, sys, tempfile, types, warnings
 import pytest
-# pytest-benchmark asks what processor this is, which takes several processes and part of a second.
+# pytest-benchmark would start several processes to look up the processor.
 sys.modules["cpuinfo"] = types.SimpleNamespace(get_cpu_info=dict)
-# Under pytest itself, which rewrites the assertions of its plugins as it imports them.
+# By pytest itself, which rewrites the assertions of its plugins on import.
 with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
     code = pytest.main(sys.argv[1:])
 if code:
     sys.exit(said.getvalue())
 print("ready", flush=True)
 for line in sys.stdin:
-    asked = json.loads(line)
+    request = json.loads(line)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of threads of a BLAS, which sleep
+        warnings.simplefilter("ignore")  # about sleeping threads of a BLAS
         child = os.fork()
     if child:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         continue
-    out = os.open(asked["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), out, out)):
         os.dup2(file, number)
-    os.chdir(asked["where"])
+    os.chdir(request["where"])
     os.environ.clear()
-    os.environ.update(asked["environ"])
+    os.environ.update(request["environ"])
     tempfile.tempdir = None
-    # As `python -m pytest` has it.
-    sys.path[:1] = [asked["where"], *asked["path"]]
+    # As with `python -m pytest`.
+    sys.path[:1] = [request["where"], *request["path"]]
     importlib.invalidate_caches()
-    sys.argv = ["pytest", *asked["arguments"]]
-    sys.exit(pytest.main(asked["arguments"]))
+    sys.argv = ["pytest", *request["arguments"]]
+    sys.exit(pytest.main(request["arguments"]))
 """
 
 
 class WarmPytest(Closing):
-    """The process that they are forks of. Close it, or use it as a context.
+    """The process whose forks run pytest. Close it, or use it as a context.
 
-    warm: what pytest runs in it first, so that what this needs is there. folder: for what it and
-    the runs print.
+    warm: arguments of the first pytest, which imports modules. folder: for printed output.
     """
 
     def __init__(self, folder: Path, warm: Sequence[str]) -> None:
@@ -85,11 +83,11 @@ class WarmPytest(Closing):
     def run(
         self, arguments: Sequence[str], where: Path, environ: Mapping[str, str], *path: Path
     ) -> tuple[int, str]:
-        """The exit code of a pytest (negative: a signal), and all that it printed.
+        """Return the exit code of a pytest (negative: a signal) and its output.
 
-        path: where it finds modules before others.
+        path: folders of modules that come first.
         """
-        asked = {
+        request = {
             "arguments": list(arguments),
             "where": str(where),
             "environ": {**environ, **quick_pytest.FORKED},
@@ -97,13 +95,13 @@ class WarmPytest(Closing):
             "out": str(self._out),
         }
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code = int(self._line())
         return code, self._out.read_text(encoding="utf-8")
 
     def close(self) -> None:
-        """End it and whatever runs."""
+        """End the process and its forks."""
         with contextlib.suppress(ProcessLookupError), self._process:
             os.killpg(self._process.pid, signal.SIGKILL)
 

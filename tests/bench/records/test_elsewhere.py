@@ -171,9 +171,9 @@ def test_submit_to_url_uploads_complete_files_once(
     assert capsys.readouterr().out.split()[-2:] == [f"{TEAM}/mine/{name}" for name in NAMES]
     for name in NAMES:
         assert files.cat_file(f"team/lstm/mine/{name}") == (GOLDEN / name).read_bytes()
-    faults.asked.clear()
+    faults.requests.clear()
     assert sent(folder, "s3://team/lstm/mine") == 0
-    assert not [name for method, name in faults.asked if method == "PUT"]
+    assert not [name for method, name in faults.requests if method == "PUT"]
 
 
 def test_submit_to_url_existing_file_is_not_replaced(
