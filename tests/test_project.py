@@ -1,7 +1,4 @@
-"""What the project's papers promise: commands that exist, examples that run, installs that work.
-
-Whoever copies a line from the README must not be the first to try it.
-"""
+"""Test what the project's documents promise: commands exist, examples run, installs work."""
 
 from __future__ import annotations
 
@@ -26,7 +23,9 @@ from bench.cli.filters import parse_rule
 from bench.machine import packages as two_environments
 from bench.worker.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends
+from lstm_impl.names import ENTRY_POINT_GROUP
 from tests import quick_pytest
+from tests.bench import other_package
 from tests.loaded import FRAMEWORKS
 from tests.outside import outside
 
@@ -39,7 +38,7 @@ TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-PAPERS = {
+DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in (
         *sorted(ROOT.glob("*.md")),
@@ -52,10 +51,10 @@ WORKFLOWS = {
     for path in sorted((ROOT / ".github/workflows").glob("*.yml"))
 }
 HISTORY = "CHANGELOG.md"
-"""It may name commands and files that are gone."""
+"""It may name removed commands and files."""
 
 COMMANDS = {
-    **{name: text for name, text in PAPERS.items() if name != HISTORY},
+    **{name: text for name, text in DOCUMENTS.items() if name != HISTORY},
     **WORKFLOWS,
     "tox.ini": TOX,
     "Dockerfile": DOCKERFILE.replace('", "', " "),
@@ -66,17 +65,16 @@ SOURCES = {
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-# Written in one place and read in another, so each must be what it is taken for.
 FRESH = "python3 -m venv .venv && .venv/bin/pip install -q tox && "
 
 
 def named(pattern: str, texts: dict[str, str]) -> list[str]:
-    """What a pattern's group matches in any of these texts, each once."""
+    """Return what a pattern's group matches in any of these texts, each once."""
     return sorted({found for text in texts.values() for found in re.findall(pattern, text)})
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a Markdown text in one language."""
+    """Return the fenced blocks of a Markdown text in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
@@ -119,7 +117,7 @@ def test_ci_script_stops_at_the_first_failure() -> None:
 def test_ci_script_fails_with_the_tests_and_prints_their_last_line(
     tests: str, code: int, last: str, tmp_path: Path
 ) -> None:
-    """The script itself, with other commands in the place of what takes minutes."""
+    """Run the script with quick commands in place of those that take minutes."""
     lines = []
     for line in CI.splitlines():
         if line.startswith(("python3 -m venv", ".venv/bin/", ".ci/install_browser")):
@@ -168,12 +166,12 @@ def test_workflow_has_read_permission_and_a_time_limit(name: str) -> None:
     assert jobs
     assert len(re.findall(r"^    timeout-minutes: \d+$", text, re.MULTILINE)) == len(jobs)
     assert re.search(r"^  workflow_dispatch:$|^  pull_request:$", text, re.MULTILINE)
-    # Whoever may move a branch of an action must not run in ours.
+    # A branch of an action can be moved by others; a version is required.
     assert all(re.search(r"@v\d", each) for each in re.findall(r"uses: (.*)", text))
 
 
 def test_nightly_comparison_command_is_valid() -> None:
-    """In both environments the same suite, in as many turns as the rule needs."""
+    """It runs the same suite in both environments, with as many processes as the rule needs."""
     text = WORKFLOWS[".github/workflows/upstream.yml"]
     (line,) = re.findall(r"run: (\S+python -m bench\.run .*)", text)
     python, _, _, *words = shlex.split(line)
@@ -194,12 +192,12 @@ def test_nightly_comparison_command_is_valid() -> None:
     assert f"path: {options.results}\n" in text
 
 
-# -- the commands in the papers
+# -- the commands in the documents
 
 
 @pytest.mark.parametrize("module", named(r"python3? -m (bench\.\w+)", COMMANDS))
 def test_commands_named_in_documents_exist(module: str) -> None:
-    """tests/bench/test_starting.py has them explain themselves."""
+    """tests/bench/test_starting.py runs them with --help."""
     assert module.partition(".")[2] in {name for each in ANSWERS.values() for name in each}
 
 
@@ -236,25 +234,25 @@ def test_extras_named_in_documents_exist(extras: tuple[str, str]) -> None:
 def test_table_of_extras_is_complete() -> None:
     rows = re.findall(r"^\| (`[a-z]+`(?:, `[a-z]+`)*) \|", INSTALL, re.MULTILINE)
     table = {name for row in rows for name in re.findall(r"[a-z]+", row)}
-    # What serves the checks alone is no matter of who uses the suite.
+    # Users need no extras of the checks.
     assert set(PROJECT["optional-dependencies"]) - {"test", "types"} <= table
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_links_of_documents_exist(paper: str) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", PAPERS[paper]):
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_of_documents_exist(document: str) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", DOCUMENTS[document]):
         if not target.startswith(("http://", "https://", "mailto:")):
-            assert ((ROOT / paper).parent / target).exists(), target
+            assert ((ROOT / document).parent / target).exists(), target
 
 
-@pytest.mark.parametrize("paper", [name for name in PAPERS if name != HISTORY])
-def test_files_named_in_documents_exist(paper: str) -> None:
-    for name in re.findall(r"`((?:lstm_impl|bench|tests|docs)/[\w./-]+)`", PAPERS[paper]):
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != HISTORY])
+def test_files_named_in_documents_exist(document: str) -> None:
+    for name in re.findall(r"`((?:lstm_impl|bench|tests|docs)/[\w./-]+)`", DOCUMENTS[document]):
         assert (ROOT / name).exists() or "NAME" in name, name
 
 
 def test_changelog_has_an_unreleased_part_and_dated_releases() -> None:
-    headings = re.findall(r"^## (.*)$", PAPERS["CHANGELOG.md"], re.MULTILINE)
+    headings = re.findall(r"^## (.*)$", DOCUMENTS["CHANGELOG.md"], re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert re.fullmatch(rf"{re.escape(PROJECT['version'])} \(\d{{4}}-\d\d-\d\d\)", headings[1])
 
@@ -349,15 +347,13 @@ def first_block(text: str, language: str, word: str) -> str:
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that holds the example's package, installed as pip would install it."""
+    """A folder with the example's package, installed as by pip."""
     entry = tomllib.loads(first_block(CONTRIBUTING, "toml", "entry-points"))
     (group, points), *_ = entry["project"]["entry-points"].items()
-    (tmp_path / "numpy_single.py").write_text(first_block(CONTRIBUTING, "python", "NumPySingle"))
-    info = tmp_path / "numpy_single-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy-single\nVersion: 1.0\n")
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
+    assert group == ENTRY_POINT_GROUP
+    source = first_block(CONTRIBUTING, "python", "NumPySingle")
+    classes = {name: place.removeprefix("numpy_single:") for name, place in points.items()}
+    other_package.install(tmp_path, "numpy_single", source, classes)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "numpy_single", raising=False)
     importlib.invalidate_caches()
@@ -376,7 +372,7 @@ def test_example_backend_is_found_and_passes_the_gate(example: Path) -> None:
 
 
 def test_example_backend_is_measured_by_the_guides_command(example: Path) -> None:
-    """By the guide's own command; what the backend refuses is recorded with its reason."""
+    """It uses the guide's own command; a refusal is recorded with its reason."""
     line = next(line for line in shell_lines(CONTRIBUTING) if "numpy_single" in line)
     program, *arguments = shlex.split(line)
     assert program == "pytest"

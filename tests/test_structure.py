@@ -1,4 +1,4 @@
-"""The structure of the code: imports point one way, packages stay small, nothing is circular."""
+"""Test the structure of the code: imports go one way, packages stay small, no cycles."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def layer(name: str) -> int:
 
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
-    """What each module imports, inside functions too."""
+    """The modules that each module imports, inside functions too."""
     return {module: set(imported(path, MODULES)) for module, path in MODULES.items()}
 
 
@@ -58,7 +58,7 @@ def test_module_imports_only_its_own_package_and_lower_layers(
 
 
 def test_imports_have_no_cycle() -> None:
-    """The library's neither, imports that only types need included."""
+    """Imports for types only, and those of the library, are included."""
     every = {**MODULES, **modules(BENCH.parent / LIBRARY)}
     graph = {
         module: (set(imported(path, every, packages=True)) & set(every)) - {module}
@@ -107,8 +107,8 @@ MOST_WORDS = 3
 
 
 def strings(tree: ast.Module) -> Iterator[str]:
-    """The strings of a module, f-strings as one, but for those that stand alone: docstrings."""
-    apart = {
+    """Yield the strings of a module except docstrings; an f-string is one."""
+    skipped = {
         id(each)
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr | ast.JoinedStr)
@@ -119,7 +119,7 @@ def strings(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.JoinedStr):
             values = (each for each in node.values if isinstance(each, ast.Constant))
             yield " ".join(str(each.value) for each in values)
-        elif isinstance(node, ast.Constant) and id(node) not in apart:
+        elif isinstance(node, ast.Constant) and id(node) not in skipped:
             yield str(node.value) if isinstance(node.value, str) else ""
 
 
@@ -134,13 +134,13 @@ def test_stats_holds_no_sentences() -> None:
 
 
 def sources() -> Iterator[Path]:
-    """The files of ``bench`` and ``lstm_impl``."""
+    """Yield the files of ``bench`` and ``lstm_impl``."""
     for package in (BENCH, BENCH.parent / LIBRARY):
         yield from sorted(package.rglob("*.py"))
 
 
 SHARED_CLASS_NAMES = {"LSTM"}
-"""``lstm_impl.keras.LSTM`` is one name for users, and a class for each framework below Keras."""
+"""``lstm_impl.keras.LSTM`` has a class for each framework of Keras."""
 
 
 def test_public_classes_have_names_of_their_own() -> None:
@@ -160,7 +160,7 @@ OLD_WORDS = re.compile(
 """Words of the project's own, which standard terms replace."""
 
 MOST_OLD_WORDS = 30
-"""In ``bench`` and ``lstm_impl``: the number may only fall."""
+"""Most of them in ``bench`` and ``lstm_impl``; lower it where they become fewer."""
 
 
 def test_documents_and_output_have_no_old_words() -> None:
