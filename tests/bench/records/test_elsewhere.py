@@ -39,7 +39,7 @@ def faults(store: tuple[Faults, Any]) -> Iterator[Faults]:
         files.rm("team/lstm", recursive=True)
     for name in NAMES:
         files.pipe_file(f"team/lstm/{name}", (GOLDEN / name).read_bytes())
-    found.asked.clear()
+    found.requests.clear()
     yield found
     found.none()
 
