@@ -27,8 +27,8 @@ from bench.stats.pairs import (
 from bench.stats.rows import NothingToReportError, build
 from bench.stats.trust import NOT_STEADY
 from lstm_impl.workload import Workload
-from tests.bench import made_bridges
-from tests.bench.made_bridges import FAR, two_environments
+from tests.bench import made_environments
+from tests.bench.made_environments import FAR, two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results
 from tests.bench.made_results import (
     ENVIRONMENT,
@@ -385,7 +385,7 @@ def over_bridges(found: Results) -> list[ComparisonRow]:
 
 
 def test_compare_backends_over_a_bridge_equals_the_report() -> None:
-    found = made_bridges.results(FAR, 1.1, cases=4)
+    found = made_environments.results(FAR, 1.1, cases=4)
     (section,) = build(found, baseline="b").sections
     reported = {row.case.id: row.to_baseline for row in section.rows}
     rows = over_bridges(found)
@@ -397,7 +397,7 @@ def test_compare_backends_over_a_bridge_equals_the_report() -> None:
         assert row.comparison.pairing is Pairing.BRIDGED
         assert row.comparison.verdict is ratio.verdict is Verdict.UNCLEAR
         assert row.comparison.ratio.high == pytest.approx(ratio.ratio.high)
-    even = compare_backends(made_bridges.results(0.0, 1.5, cases=4), "b").rows
+    even = compare_backends(made_environments.results(0.0, 1.5, cases=4), "b").rows
     assert not any(row.comparison.heterogeneous for row in even)
     by_backend = {row.case.backend: row.comparison for row in even}
     assert by_backend["a"].ratio.mid == pytest.approx(1.5, rel=0.01)

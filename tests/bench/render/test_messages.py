@@ -26,8 +26,8 @@ from bench.render.messages import (
 from bench.stats.rows import Section, build
 from lstm_impl.workload import Workload
 from tests.bench import made_nodes
-from tests.bench.made_bridges import FAR
-from tests.bench.made_bridges import results as bridged
+from tests.bench.made_environments import FAR
+from tests.bench.made_environments import results as bridged
 from tests.bench.made_reports import (
     BUSY,
     INFERENCE,

@@ -19,7 +19,7 @@ from tests.bench.harmless import (
     assert_plain,
     assert_svg,
 )
-from tests.bench.made_bridges import HOMES, a_case, results
+from tests.bench.made_environments import HOMES, a_case, results
 from tests.bench.made_results import save
 
 FAR = math.log(1.3)
@@ -134,7 +134,7 @@ NAMES = {place: f"{HOSTILE}{name}" for place, name in HOMES.items()}
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results with an uneven bridge of hostile names."""
-    found = results(FAR, 1.1, names=NAMES, bridge=f"={HOSTILE}", cases=3)
+    found = results(FAR, 1.1, names=NAMES, reference=f"={HOSTILE}", cases=3)
     return save(tmp_path_factory.mktemp("hostile"), found)
 
 

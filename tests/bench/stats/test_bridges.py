@@ -34,10 +34,10 @@ from bench.stats.rows import (
 )
 from bench.stats.trust import UNSTEADY_RATIO, Problem, Validity
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_bridges import (
+from tests.bench.made_environments import (
     FAR,
     a_case,
-    apart_of,
+    heterogeneity_of,
     ratios_of,
     results,
     rows_of,
@@ -205,7 +205,7 @@ def test_rows_that_share_processes_have_no_problem_of_a_bridge() -> None:
 
 @pytest.mark.parametrize("apart", [FAR, -FAR])
 def test_one_that_is_not_is_found_over_all_of_its_cases(apart: float) -> None:
-    found = apart_of(results(apart))
+    found = heterogeneity_of(results(apart))
     assert (found.reference, found.new, found.base) == ("bridge", "a", "b")
     assert found.significant
     assert found.cases == 10
@@ -216,7 +216,7 @@ def test_one_that_is_not_is_found_over_all_of_its_cases(apart: float) -> None:
 
 def test_a_case_that_one_process_measured_by_the_way_does_not_count() -> None:
     """As where a backend's refusal is known from its second process on."""
-    found = apart_of(
+    found = heterogeneity_of(
         results(FAR, has=lambda place, process, case: place == "west" or case < 5 or process == 0)
     )
     assert found.cases == 5
@@ -227,7 +227,7 @@ def test_processes_that_lack_a_case_are_left_out_if_enough_have_all() -> None:
     def has(environment: str, process: int, case: int) -> bool:
         return process < 6 or case % 2 == process % 2
 
-    found = apart_of(results(FAR, processes=9, has=has))
+    found = heterogeneity_of(results(FAR, processes=9, has=has))
     assert found.cases == 10
     assert found.found.processes == 6
 
@@ -235,7 +235,7 @@ def test_processes_that_lack_a_case_are_left_out_if_enough_have_all() -> None:
 @pytest.mark.parametrize("processes", [1, 2, 5])
 def test_few_processes_accuse_nobody_of_what_they_cannot_show(processes: int) -> None:
     for seed in range(5):
-        found = apart_of(results(0.1, processes=processes, seed=seed))
+        found = heterogeneity_of(results(0.1, processes=processes, seed=seed))
         assert not found.significant
         assert found.found.allowance is not None
 
@@ -252,8 +252,8 @@ def test_cases_at_which_the_bridge_was_disturbed_say_nothing_of_it() -> None:
 
 
 def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
-    bridges = dict.fromkeys(range(5), "good")
-    found = results(FAR, 1.1, bridges=bridges, even=("good",))
+    references = dict.fromkeys(range(5), "good")
+    found = results(FAR, 1.1, references=references, equal=("good",))
     said = {}
     for row in rows_of(found):
         ratio = row.to_baseline
@@ -275,12 +275,12 @@ def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
 def test_on_several_machines_of_one_kind_it_is_tested_inside_each() -> None:
     hosts = ("one", "two", "three")
     found = results(FAR, 1.1, processes=18, hosts=hosts)
-    apart = apart_of(found)
+    apart = heterogeneity_of(found)
     assert apart.found.nodes == 3
     assert apart.significant
     assert all(each.verdict is Verdict.UNCLEAR for each in ratios_of(found))
     even = results(0.0, 1.3, processes=18, hosts=hosts)
-    assert not apart_of(even).significant
+    assert not heterogeneity_of(even).significant
     assert all(each.verdict is Verdict.SLOWER for each in ratios_of(even))
 
 

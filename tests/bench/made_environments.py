@@ -15,10 +15,10 @@ from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_results
 from tests.bench.made_results import gather, measured
 
-LUCK = 0.02
+PROCESS_SD = 0.02
 """Standard deviation between processes, shared by all cases of a process."""
 
-OWN = 0.002
+CASE_SD = 0.002
 """Standard deviation of each case in addition."""
 
 HOMES: Mapping[str, str] = {"east": "a", "west": "b"}
@@ -42,26 +42,26 @@ Has = Callable[[str, int, int], bool]
 
 
 def two_environments(
-    apart: float = 0.0,
+    difference: float = 0.0,
     ratio: float = 1.0,
     *,
     cases: int = 10,
     processes: int = 6,
-    bridges: Mapping[int, str] | None = None,
-    even: Sequence[str] = (),
+    references: Mapping[int, str] | None = None,
+    equal: Sequence[str] = (),
     has: Has = lambda environment, process, case: True,
     invalid: Sequence[int] = (),
     device: str = "cpu",
     hosts: Sequence[str] = ("host",),
     names: Mapping[str, str] = HOMES,
-    bridge: str = "bridge",
+    reference: str = "bridge",
     seed: int = 1,
 ) -> list[Measurement]:
     """Return measurements of east and west: a backend of each, and the reference backend in both.
 
-    apart: the log by which the reference takes longer in the east, unless it is one of ``even``.
-    ratio: time of a over that of b. bridges: another reference for some cases. invalid: cases whose
-    reference was disturbed in every process.
+    difference: the log by which the reference takes longer in the east, unless it is in ``equal``.
+    ratio: time of a over that of b. references: another reference for some cases. invalid: cases
+    whose reference was disturbed in every process.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -69,13 +69,13 @@ def two_environments(
         for number in range(processes):
             host = hosts[number % len(hosts)]
             run = a_run(f"{device}-{environment}-{number}", host)
-            luck = LUCK * rng.standard_normal()
+            process_log = PROCESS_SD * rng.standard_normal()
             for case in range(cases):
                 if not has(environment, number, case):
                     continue
-                third = (bridges or {}).get(case, bridge)
-                log = luck + OWN * rng.standard_normal()
-                slow = apart if environment == "east" and third not in even else 0.0
+                third = (references or {}).get(case, reference)
+                log = process_log + CASE_SD * rng.standard_normal()
+                slow = difference if environment == "east" and third not in equal else 0.0
                 busy = [RecordedReason("busy", "others kept processors busy", "close them")]
                 why = busy if case in invalid else []
                 own = ratio if environment == "east" else 1.0
@@ -88,16 +88,16 @@ def two_environments(
                         why,
                     )
                 )
-                log = luck + OWN * rng.standard_normal()
+                log = process_log + CASE_SD * rng.standard_normal()
                 found.append(
                     measured(a_case(backend, case, device), own * seconds * float(np.exp(log)), run)
                 )
     return found
 
 
-def results(apart: float = 0.0, ratio: float = 1.0, **more: object) -> Results:
+def results(difference: float = 0.0, ratio: float = 1.0, **more: object) -> Results:
     """Return ``two_environments`` as results."""
-    return gather(*two_environments(apart, ratio, **more))  # type: ignore[arg-type]
+    return gather(*two_environments(difference, ratio, **more))  # type: ignore[arg-type]
 
 
 FAR = math.log(1.3)
@@ -116,8 +116,10 @@ def ratios_of(found: Results, backend: str = "a") -> list[Comparison]:
     return [each for each in ratios if each is not None]
 
 
-def apart_of(found: Results) -> Heterogeneity:
+def heterogeneity_of(found: Results) -> Heterogeneity:
     """Return the heterogeneity that all its ratios share."""
-    (apart,) = {id(each.heterogeneity): each.heterogeneity for each in ratios_of(found)}.values()
-    assert apart is not None
-    return apart
+    (heterogeneity,) = {
+        id(each.heterogeneity): each.heterogeneity for each in ratios_of(found)
+    }.values()
+    assert heterogeneity is not None
+    return heterogeneity
