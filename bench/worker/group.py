@@ -29,6 +29,7 @@ from bench.machine.fresh import one_line
 from bench.machine.guard import EscapedError, Guard, Interrupts
 from bench.machine.processes import busy
 from bench.records import hdr
+from bench.records.journal import STARTING
 from bench.records.schema import SCHEMA, Figures, RecordedReason
 from bench.records.streaming import Bounds, CallTimes, StreamCalls
 from bench.stats.latency import PARTS, percentile
@@ -297,9 +298,9 @@ class Bench:
     """What measuring needs besides the cases; tests replace parts of it.
 
     announce: called with the cases that the process works on from now: one while it is prepared,
-    all of a group while they are timed. starting: called with a case whose framework is started
-    ahead. started: seconds of starting that no case has been given yet. shared: for what processes
-    of a session look up once. threads: of each backend; None is its own choice. roofs: None for no
+    all of a group while they are timed; with ``STARTING`` for one whose framework is started ahead.
+    started: seconds of starting that no case has been given yet. shared: for what processes of a
+    session look up once. threads: of each backend; None is its own choice. roofs: None for no
     roofs. gauge: of memory on a GPU. resident: memory of a case on the CPU, by seed and time limit;
     None measures none. energy: of a step with its device and seconds. case_limit: seconds after
     which ``bench.run`` ends a case. output: keeps what backends print, if it is not None.
@@ -313,8 +314,7 @@ class Bench:
     )
     started: dict[tuple[str, ...], float] = field(default_factory=dict)
     free: Callable[[str], estimate.Free] = estimate.free
-    announce: Callable[[Sequence[Case]], None] = lambda cases: None
-    starting: Callable[[Case], None] = lambda case: None
+    announce: Callable[..., None] = lambda cases, phase="": None
     shared: equivalence.SharedFolder | None = None
     threads: int | None = None
     roofs: Roofs | None = field(default_factory=Roofs.of_machine)
@@ -367,7 +367,7 @@ def start_ahead(case: Case, bench: Bench) -> None:
             if key in bench.started or devices.explain_missing(case.device):
                 return
             if _cannot(backend, case, bench) is None:
-                bench.starting(case)
+                bench.announce((case,), STARTING)
                 bench.start(backend, case)
     except Exception:
         if key is not None:

@@ -31,7 +31,7 @@ from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, expanded
 from bench.machine.writing import ResultWriteError, delete_partial_files
 from bench.records.grouping import grouped
-from bench.records.journal import STARTING, WAITING, Journal
+from bench.records.journal import WAITING, Journal
 from bench.records.schema import Run
 from bench.stats.trust import OF_TIME
 from bench.worker.equivalence import SharedFolder, share_answers
@@ -107,8 +107,10 @@ class Recorder:
         self.path: Path | None = None
         self._memory = ProcessMemory(settings.threads)
         wanted = suite.memory if settings.memory is None else settings.memory
-        self._bench = bench or Bench(
-            shared=None if settings.shared is None else SharedFolder(settings.shared),
+        shared = None if settings.shared is None else SharedFolder(settings.shared)
+        share_answers(shared)
+        bench = bench or Bench(
+            shared=shared,
             roofs=Roofs.of_machine(settings.shared),
             threads=settings.threads,
             resident=self._memory.measure if wanted else None,
@@ -116,6 +118,7 @@ class Recorder:
             output=Output() if settings.output else None,
             stream=StreamConditions(settings.load, settings.deadline),
         )
+        self._bench = replace(bench, announce=self._announce)
         self._read = read_environment or (lambda: environment.read(threads=settings.threads))
         self._wanted: dict[str, list[Case]] = {}
         self._ready: dict[str, Result] = {}
@@ -166,13 +169,12 @@ class Recorder:
         """
         if self.settings.turn is None:
             return
-        bench = self._announcing()
         for case in self.wanted:
-            start_ahead(case, bench)
+            start_ahead(case, self._bench)
         self._open_journal().begin((), WAITING)
         take_turn(self.settings.turn)
-        if bench.roofs is not None:
-            bench.roofs.read_again()
+        if self._bench.roofs is not None:
+            self._bench.roofs.read_again()
 
     def result(self, case: Case) -> Result:
         """Return the result of a case; the first request of a group measures all of it.
@@ -185,7 +187,7 @@ class Recorder:
             self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
             plan = self.plan(case.group)
             try:
-                self._ready = measure_group(group, plan, self.settings.seed, self._announcing())
+                self._ready = measure_group(group, plan, self.settings.seed, self._bench)
             except ResultWriteError:
                 raise
             except Exception as error:
@@ -250,16 +252,8 @@ class Recorder:
             judged = random.Random(f"{settings.session}/{group}").randrange(1, NUMBERS)
         return TimingPlan(seconds * settings.share, settings.precision, seed, judged=judged)
 
-    def _announcing(self) -> Bench:
-        """Return the bench, which writes what it works on into the journal."""
-
-        def announce(cases: Sequence[Case]) -> None:
-            self._open_journal().begin([case.id for case in cases])
-
-        def starting(case: Case) -> None:
-            self._open_journal().begin([case.id], STARTING)
-
-        return replace(self._bench, announce=announce, starting=starting)
+    def _announce(self, cases: Sequence[Case], phase: str = "") -> None:
+        self._open_journal().begin([case.id for case in cases], phase)
 
     def _open_journal(self) -> Journal:
         if self._journal is None:
@@ -288,12 +282,8 @@ _LONGEST_LINE = 10_000  # characters
 
 def header(suite: Suite, settings: Settings) -> list[str]:
     """Return what is measured, where, and for how long at most."""
-    missing = {
-        name: reason
-        for name in dict.fromkeys(case.device for case in suite.cases)
-        if (reason := devices.explain_missing(name))
-    }
     counts = Counter(case.device for case in suite.cases)
+    missing = {name: reason for name in counts if (reason := devices.explain_missing(name))}
     where = " and ".join(f"{_cases(count)} on {name}" for name, count in counts.items())
     backends = ", ".join(dict.fromkeys(case.backend for case in suite.cases))
     lines = [f"lstm: suite {suite.name}: {where} ({backends})"]
@@ -372,8 +362,6 @@ class Measuring:
             raise pytest.UsageError(str(error)) from None
         self.config = config
         self.recorder: Recorder = Recorder(suite, _settings(config))
-        if judged := config.getoption("lstm_judged"):
-            share_answers(SharedFolder(config.invocation_params.dir / judged))
         self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
         # What pytest-benchmark's timer returns for a case, each block from zero.
         self._readings: dict[str, list[float]] = {case: [] for case in self.cases}
@@ -566,6 +554,11 @@ class Measuring:
 
 # -- options
 
+_RECORDED = (
+    *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
+    *("cases", "session", "order_seed", "memory", "case_limit", "period", "load", "deadline"),
+    "variant",
+)
 _PASSED_ON = ("seed", "share", "precision", "load", "deadline", "threads", "session", "case_limit")
 
 
@@ -587,12 +580,7 @@ def _suite(config: pytest.Config) -> Suite:
 def _settings(config: pytest.Config) -> Settings:
     get = config.getoption
     shared = get("lstm_judged")
-    names = (
-        *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
-        *("cases", "session", "order_seed", "memory", "case_limit", "period", "load", "deadline"),
-        "variant",
-    )
-    given = {name: get(f"lstm_{name}") for name in names}
+    given = {name: get(f"lstm_{name}") for name in _RECORDED}
     chosen = {name: value for name, value in given.items() if value is not None}
     if "period" in chosen:
         chosen["period"] = [period_words(each) for each in chosen["period"]]

@@ -11,6 +11,7 @@ import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
+from bench.records.journal import STARTING
 from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
 from bench.worker.group import (
@@ -72,15 +73,15 @@ def test_framework_started_ahead_is_not_started_again_and_its_seconds_are_kept(
 ) -> None:
     world.costs["a start"] = 7.0
     case, bench = world.add("a"), world.bench()
-    told: list[Case] = []
-    bench = replace(bench, starting=told.append)
+    announced: list[object] = []
+    bench = replace(bench, announce=lambda *given: announced.append(given))
     for _ in range(2):
         start_ahead(case, bench)
     found = prepare(case, 0, bench)
     assert isinstance(found, Prepared)
     assert found.setup["start_s"] == pytest.approx(7.0)
     assert world.log.count("a start") == 1
-    assert told == [case]
+    assert announced == [((case,), STARTING)]
 
 
 def test_framework_that_cannot_start_ahead_is_the_result_of_its_case(world: World) -> None:
