@@ -18,7 +18,7 @@ from tests.bench.measured_project import IDS, WITHOUT, Project
 from tests.places import ROOT
 
 
-def test_benchmark_only_collects_benchmarks_and_no_test(project: Project) -> None:
+def test_benchmark_only_collects_no_tests(project: Project) -> None:
     done = project.measure("--collect-only", "-q")
     assert done.code == 0
     listed = [line for line in done.out.splitlines() if "::" in line]
@@ -70,7 +70,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_option_is_a_usage_error_in_one_line(
+def test_option_wrong_value_is_a_usage_error(
     wrong: str, refused: dict[str, tuple[int, str]]
 ) -> None:
     code, said = refused[wrong]
@@ -79,13 +79,13 @@ def test_a_wrong_option_is_a_usage_error_in_one_line(
     assert "Traceback" not in said
 
 
-def test_a_path_that_pytest_would_take_for_its_root_is_refused(project: Project) -> None:
+def test_option_path_after_a_space_is_refused(project: Project) -> None:
     done = project.run("--benchmark-only", "--lstm-suite", str(project.suite))
     assert done.code == 4
     assert f"write --lstm-suite={project.suite}, with =" in done.out
 
 
-def test_a_clone_does_not_run_with_the_suite_of_another_place(project: Project) -> None:
+def test_clone_with_another_installed_suite_is_refused(project: Project) -> None:
     clone = project.folder / "clone"
     clone.mkdir()
     (clone / "conftest.py").write_text((ROOT / "conftest.py").read_text())
@@ -95,7 +95,7 @@ def test_a_clone_does_not_run_with_the_suite_of_another_place(project: Project) 
     assert "pip install -e ." in done.out
 
 
-def test_xdist_is_refused_with_the_reason(project: Project) -> None:
+def test_xdist_with_benchmark_only_is_refused(project: Project) -> None:
     (project.packages / "fake_xdist.py").write_text(
         "def pytest_addoption(parser):\n"
         "    parser.addoption('--numprocesses', type=int)\n"
@@ -108,7 +108,7 @@ def test_xdist_is_refused_with_the_reason(project: Project) -> None:
     assert project.measure("-p", "no:xdist", "-p", "fake_xdist", "--collect-only").code == 0
 
 
-def test_threads_are_set_before_numpy_starts(project: Project) -> None:
+def test_threads_option_is_set_before_numpy_starts(project: Project) -> None:
     (project.packages / "watch.py").write_text(
         "import os, sys\n"
         "class Finder:\n"
@@ -133,7 +133,7 @@ shapes = [{ batch = 1, input_size = 1, hidden_size = 2 }]
 """
 
 
-def test_named_by_itself_it_measures_the_streams_of_a_suite_with_every_call(
+def test_file_named_without_benchmark_only_measures_streams(
     project: Project,
 ) -> None:
     project.suite.write_text(project.suite.read_text() + STREAM)
@@ -185,7 +185,7 @@ def elsewhere(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_installed_suite_is_measured_from_any_folder(
+def test_installed_suite_is_measured_from_any_folder(
     project: Project, installed: dict[str, str], elsewhere: Path
 ) -> None:
     words = (*project.suited, "--pyargs", "bench.bench_cases", "-kt3-i1")
@@ -194,7 +194,7 @@ def test_an_installed_suite_is_measured_from_any_folder(
     assert [each.case.id for each in done.file.measurements] == [IDS[0]]
 
 
-def test_another_project_is_left_alone(
+def test_other_project_is_not_changed(
     project: Project, installed: dict[str, str], elsewhere: Path
 ) -> None:
     """Its own benchmarks are measured, and nothing is added to what it is told."""
@@ -212,7 +212,7 @@ def test_another_project_is_left_alone(
     assert not (elsewhere / "results").exists()
 
 
-def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: Project) -> None:
+def test_plugin_without_measuring_imports_no_numpy(project: Project) -> None:
     other = project.folder / "other"
     other.mkdir()
     (other / "test_own.py").write_text(

@@ -62,16 +62,14 @@ def cases(draw: st.DrawFn) -> Case:
         (replace(FULL, optimizer="sgd", gradients="weights"), "b2-t10-i3-h4-sgd-dw"),
     ],
 )
-def test_an_id_spells_what_is_not_the_default_in_a_fixed_order(
-    workload: Workload, shape: str
-) -> None:
+def test_id_has_what_is_not_the_default_in_fixed_order(workload: Workload, shape: str) -> None:
     case = Case("keras", SPEC, workload)
     assert case.shape == shape
     assert case.id == f"keras/{shape}/float32/training/cpu"
 
 
 @given(cases())
-def test_case_comes_back_from_plain_data_and_from_its_id(case: Case) -> None:
+def test_case_is_restored_from_plain_data_and_id(case: Case) -> None:
     assert Case.from_dict(json.loads(json.dumps(case.to_dict()))) == case
     assert Case.from_id(case.id) == case
     assert case.shape.startswith(str(case.sizes))
@@ -79,11 +77,11 @@ def test_case_comes_back_from_plain_data_and_from_its_id(case: Case) -> None:
 
 
 @given(cases(), cases())
-def test_two_cases_have_two_ids(one: Case, other: Case) -> None:
+def test_id_different_cases_differs(one: Case, other: Case) -> None:
     assert (one.id == other.id) == (one == other)
 
 
-def test_variant_is_part_of_the_name_and_a_field_of_plain_data() -> None:
+def test_variant_is_in_the_name_and_a_field() -> None:
     case = Case("torch:int8", SPEC, Workload(2, 10))
     assert case.id == "torch:int8/b2-t10-i3-h4/float32/inference/cpu"
     assert (case.variant, case.approximate) == ("int8", True)
@@ -103,12 +101,12 @@ def test_variant_is_part_of_the_name_and_a_field_of_plain_data() -> None:
 
 
 @given(st.text(":ab", min_size=1))
-def test_backend_with_any_colons_comes_back_from_plain_data(name: str) -> None:
+def test_backend_with_colons_is_restored_from_plain_data(name: str) -> None:
     case = Case(name, SPEC, FULL)
     assert Case.from_dict(case.to_dict()) == case
 
 
-def test_a_case_written_before_it_could_be_chosen_has_all_gradients_and_its_old_id() -> None:
+def test_from_dict_without_gradients_has_all_and_the_old_id() -> None:
     case = Case("keras", SPEC, FULL)
     data = case.to_dict()
     del data["workload"]["gradients"], data["workload"]["optimizer"]
@@ -131,7 +129,7 @@ def test_a_case_written_before_it_could_be_chosen_has_all_gradients_and_its_old_
         "keras/b1-t2-i3-h4-drop0/float32/training/cpu",
     ],
 )
-def test_what_is_no_id_is_reported_in_words(text: str) -> None:
+def test_from_id_wrong_text_raises(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Case.from_id(text)
 
@@ -144,13 +142,13 @@ def test_what_is_no_id_is_reported_in_words(text: str) -> None:
         *("b1-t2-i3-h٣", f"b1-t2-i3-h{'9' * 5000}"),
     ],
 )
-def test_what_is_no_shape_is_reported_with_one_that_is(text: str) -> None:
+def test_shape_wrong_text_raises_with_an_example(text: str) -> None:
     with pytest.raises(InputError, match=f"is no shape; expected one such as {SPELLING}") as told:
         Shape.parse(text)
     assert len(str(told.value)) < 150
 
 
-def test_a_case_without_a_period_is_written_as_it_always_was() -> None:
+def test_to_dict_without_period_has_no_field() -> None:
     plain = Case("numpy", LSTMSpec(3, 4), Workload(1, 2))
     assert "period" not in plain.to_dict()["workload"]
     paced = Case("numpy", LSTMSpec(3, 4), Workload(1, 1, "streaming", period=0.01))
@@ -163,17 +161,17 @@ def test_a_case_without_a_period_is_written_as_it_always_was() -> None:
     ("text", "seconds"),
     [("10ms", 0.01), ("10 ms", 0.01), ("0.5s", 0.5), ("1s", 1.0), ("20us", 2e-5), ("20µs", 2e-5)],
 )
-def test_a_period_is_a_time_with_its_unit(text: str, seconds: float) -> None:
+def test_parse_period_time_with_unit_gives_seconds(text: str, seconds: float) -> None:
     assert parse_period(text) == seconds
     assert parse_period(period_words(seconds)) == seconds
 
 
-def test_back_to_back_is_no_period() -> None:
+def test_parse_period_back_to_back_is_none() -> None:
     assert parse_period("back-to-back") is None
     assert period_words(None) == "back-to-back"
 
 
 @pytest.mark.parametrize("text", ["", "10", "ms", "-1ms", "0s", "1h", "2e3s", "10msx", "7200s"])
-def test_what_is_no_period_says_what_is_one(text: str) -> None:
+def test_parse_period_wrong_text_raises_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match='"10ms"'):
         parse_period(text)

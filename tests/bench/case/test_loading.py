@@ -40,12 +40,12 @@ def ids(suite: Suite) -> list[str]:
     return [case.id for case in suite.cases]
 
 
-def test_every_gpu_that_is_here_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_several_gpus_has_cases_on_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "available", lambda: ["cpu", "gpu:0", "gpu:1"])
     assert {case.device for case in suites.load("quick").cases} == {"cpu", "gpu:0", "gpu:1"}
 
 
-def test_cases_come_in_a_stable_order_group_by_group(tmp_path: Path) -> None:
+def test_load_orders_cases_by_group(tmp_path: Path) -> None:
     text = GOOD.replace('["numpy"]', '["while_loop", "static_unroll"]').replace(
         "[[groups]]", '[[groups]]\ndtypes = ["float64", "float32"]\nwindows = [3, 2]'
     )
@@ -59,7 +59,7 @@ def test_cases_come_in_a_stable_order_group_by_group(tmp_path: Path) -> None:
     assert ids(load(tmp_path, text)) == expected
 
 
-def test_groups_that_share_a_shape_are_measured_together(tmp_path: Path) -> None:
+def test_load_groups_with_one_shape_are_joined(tmp_path: Path) -> None:
     text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]\nseconds = 9')
     text += GOOD.partition("[[groups]]")[2].replace("timesteps = 6", "timesteps = 7")
     text = text.replace(
@@ -87,7 +87,7 @@ def test_groups_that_share_a_shape_are_measured_together(tmp_path: Path) -> None
         ("", 'gradients = ["weights", "all", "weights"]', ["", "-dw", ""]),
     ],
 )
-def test_a_suite_or_a_group_says_what_training_differentiates(
+def test_load_gradients_of_suite_or_group_are_used(
     tmp_path: Path, of_suite: str, of_group: str, wanted: list[str]
 ) -> None:
     text = f"{of_suite}\n" + GOOD.replace("[[groups]]", f"[[groups]]\n{of_group}")
@@ -95,7 +95,7 @@ def test_a_suite_or_a_group_says_what_training_differentiates(
     assert shapes == [f"b2-t6-i1-h4{suffix}" for suffix in wanted]
 
 
-def test_the_user_may_choose_backends_devices_and_modes(tmp_path: Path) -> None:
+def test_load_choice_replaces_backends_devices_and_modes(tmp_path: Path) -> None:
     choice = SuiteChoice(
         backends=["while_loop", "numpy"], devices=["gpu", "cpu"], modes=["training"]
     )
@@ -121,7 +121,7 @@ VARIED = f'modes = ["inference"]\n{GOOD.replace("numpy", "torch")}'.replace(
         ("", ["int8"], ["torch:int8", "onnxruntime:int8"]),
     ],
 )
-def test_variants_of_a_suite_are_measured_next_to_each_backend(
+def test_load_variants_are_added_to_each_backend(
     tmp_path: Path, key: str, chosen: list[str] | None, backends: list[str]
 ) -> None:
     text = f"variants = {key}\n{VARIED}" if key else VARIED
@@ -138,14 +138,14 @@ def test_variants_of_a_suite_are_measured_next_to_each_backend(
         ("", ["int8"], "numpy has no variant int8"),
     ],
 )
-def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(
+def test_load_unknown_variant_raises(
     tmp_path: Path, line: str, variants: list[str] | None, told: str
 ) -> None:
     with pytest.raises(SuiteError, match=told):
         load(tmp_path, f"{line}\n{GOOD}", SuiteChoice(variants=variants))
 
 
-def test_what_was_requested_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
+def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None:
     choice = SuiteChoice(backends=["cudnn", "numpy"], devices=["cpu"], modes=["training"])
     assert [case.backend for case in load(tmp_path, GOOD, choice).cases] == ["cudnn", "numpy"]
 
@@ -180,7 +180,7 @@ def test_what_was_requested_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
         (("[[groups]]", "[groups]"), "groups is an object; expected a list of groups"),
     ],
 )
-def test_a_mistake_is_reported_with_its_file_and_key(
+def test_load_wrong_value_names_file_and_key(
     tmp_path: Path, change: tuple[str, str], told: str
 ) -> None:
     assert change[0] in GOOD
@@ -191,9 +191,7 @@ def test_a_mistake_is_reported_with_its_file_and_key(
     assert "\n" not in str(raised.value)
 
 
-def test_a_list_of_cases_of_a_hundred_thousand_is_put_in_order_in_one_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_many_cases_compares_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparing each case with each other takes a minute for 10,000 and two hours for 100,000."""
     grid = f"batch = {list(range(1, 21))}, timesteps = {list(range(1, 26))}"
     suite = load(tmp_path, GOOD.replace("batch = 2, timesteps = 6", grid))
@@ -211,7 +209,7 @@ def test_a_list_of_cases_of_a_hundred_thousand_is_put_in_order_in_one_pass(
     assert len(suite.cases) == 2 * 20 * 25
 
 
-def test_a_suite_that_is_nested_too_deeply_is_reported(tmp_path: Path) -> None:
+def test_load_deeply_nested_file_raises(tmp_path: Path) -> None:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(1000)  # some frameworks raise it for the whole process
     try:
@@ -222,7 +220,7 @@ def test_a_suite_that_is_nested_too_deeply_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("choice", [None, SuiteChoice(modes=("streaming",))])
-def test_suite_of_a_billion_cases_is_refused_before_any_is_made(
+def test_load_billion_cases_raises_before_making_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: SuiteChoice | None
 ) -> None:
     made: list[object] = []
@@ -241,7 +239,7 @@ STREAM = GOOD.replace(
 )
 
 
-def test_a_stream_has_a_case_for_each_of_its_periods_or_of_those_that_were_chosen(
+def test_load_stream_has_a_case_for_each_period(
     tmp_path: Path,
 ) -> None:
     assert ids(load(tmp_path, STREAM)) == [
@@ -252,7 +250,7 @@ def test_a_stream_has_a_case_for_each_of_its_periods_or_of_those_that_were_chose
     assert chosen == ["numpy/b2-t6-i1-h4-p2ms/float32/streaming/cpu"]
 
 
-def test_a_mistake_is_reported_even_where_a_choice_replaces_it(tmp_path: Path) -> None:
+def test_load_wrong_value_that_a_choice_replaces_raises(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="nunpy"):
         load(tmp_path, GOOD.replace('"numpy"', '"nunpy"'), SuiteChoice(backends=["numpy"]))
     inference = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["inference"]')
@@ -274,19 +272,19 @@ def test_a_mistake_is_reported_even_where_a_choice_replaces_it(tmp_path: Path) -
         ),
     ],
 )
-def test_an_unknown_choice_is_reported_with_what_is_close(choice: SuiteChoice, told: str) -> None:
+def test_load_unknown_choice_suggests_close_names(choice: SuiteChoice, told: str) -> None:
     with pytest.raises(SuiteError) as raised:
         suites.load("quick", choice)
     assert str(raised.value).startswith(told)
 
 
-def test_a_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
+def test_load_binary_file_raises(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SuiteError, match="is no UTF-8 text"):
         suites.load(str(tmp_path / "my.toml"))
 
 
-def test_a_list_of_cases_picks_from_a_suite_and_may_add(tmp_path: Path) -> None:
+def test_load_cases_selects_and_adds(tmp_path: Path) -> None:
     suite = load(tmp_path, GOOD.replace("[[groups]]", "[[groups]]\nseconds = 3"))
     other = Case("while_loop", LSTMSpec(1, 8), Workload(1, 2))
     path = tmp_path / "cases.json"
@@ -306,9 +304,7 @@ def test_a_list_of_cases_picks_from_a_suite_and_may_add(tmp_path: Path) -> None:
         ('[{"backend": "numpy"}]', "[0]: case.device is None; expected a name"),
     ],
 )
-def test_a_bad_list_of_cases_is_reported_with_its_place(
-    tmp_path: Path, text: str, told: str
-) -> None:
+def test_load_cases_wrong_list_names_its_place(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "cases.json"
     path.write_text(text)
     with pytest.raises(SuiteError) as raised:
@@ -317,6 +313,6 @@ def test_a_bad_list_of_cases_is_reported_with_its_place(
     assert told in str(raised.value)
 
 
-def test_only_names_that_are_like_it_are_suggested_and_no_more_than_three() -> None:
+def test_did_you_mean_gives_at_most_three_similar_names() -> None:
     assert loading.did_you_mean("xyz", ["batch"]) == ""
     assert loading.did_you_mean("mode1", ["mode2", "mode3", "mode4", "mode5"]).count(" or ") == 2

@@ -31,12 +31,12 @@ def table(heading: str) -> dict[str, list[str]]:
     return {name.strip("`"): rest for name, *rest in rows}
 
 
-def test_every_suite_of_the_package_is_in_the_table() -> None:
+def test_documented_table_has_every_suite() -> None:
     assert set(table("The suites of the package")) == set(suites.available())
 
 
 @pytest.mark.parametrize("name", suites.available())
-def test_the_table_says_what_a_suite_is(name: str) -> None:
+def test_documented_table_describes_each_suite(name: str) -> None:
     data = tomllib.loads(suites.available()[name].read_text(encoding="utf-8"))
     suite = suites.load(name, HERE if data["devices"] == loading.ALL else None)
     cases = "every backend" if data["backends"] == loading.ALL else f"{len(suite.cases):,}"
@@ -57,7 +57,7 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_example_loads_and_uses_what_it_shows(tmp_path: Path) -> None:
+def test_documented_example_loads(tmp_path: Path) -> None:
     suite = suites.load(write(tmp_path, EXAMPLE), HERE)
     assert suite.name == "translation"
     shapes = {case.shape for case in suite.cases}
@@ -78,11 +78,11 @@ def test_the_example_loads_and_uses_what_it_shows(tmp_path: Path) -> None:
         ("Keys of a shape", loading.SHAPE_KEYS),
     ],
 )
-def test_the_reference_has_every_key(heading: str, keys: tuple[str, ...]) -> None:
+def test_documented_reference_has_every_key(heading: str, keys: tuple[str, ...]) -> None:
     assert set(table(heading)) == set(keys)
 
 
-def test_the_reference_has_every_choice_and_the_default_time() -> None:
+def test_documented_reference_has_every_choice_and_default() -> None:
     keys = table("Keys of the file")
     quoted = re.compile('"([a-z0-9_+]+)"')
     assert set(quoted.findall(keys["dtypes"][0])) == set(PRECISIONS)

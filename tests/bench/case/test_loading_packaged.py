@@ -13,7 +13,7 @@ HERE = ("cpu", "gpu:0")
 
 
 @pytest.mark.parametrize("name", sorted(suites.available()))
-def test_every_suite_of_the_package_loads(name: str) -> None:
+def test_packaged_suite_loads(name: str) -> None:
     suite = suites.load(name)
     assert suite.name == name
     assert suite.summary
@@ -24,7 +24,7 @@ def test_every_suite_of_the_package_loads(name: str) -> None:
     assert suite.memory is (name in ("quick", "truncation", "keras-backends")) is bool(told)
 
 
-def test_truncation_cuts_one_stream_into_whole_windows_with_an_optimizer() -> None:
+def test_truncation_suite_has_equal_windows_and_an_optimizer() -> None:
     works = {case.workload for case in suites.load("truncation").cases}
     assert {(work.timesteps, work.optimizer, work.mode) for work in works} == {
         (480, "adam", "training")
@@ -33,7 +33,7 @@ def test_truncation_cuts_one_stream_into_whole_windows_with_an_optimizer() -> No
     assert {work.window for work in works} == {3, 5, 10, 15, 30, 60, 120, 240, 480}
 
 
-def test_first_measures_half_of_two_minutes_in_six_processes() -> None:
+def test_first_suite_measures_for_half_of_two_minutes() -> None:
     """The rest goes into starting, compiling ``fused_cpu``, tracing and checking."""
     suite = suites.load("first", SuiteChoice(devices=["cpu"]))
     here = [case for case in suite.cases if case.backend != "cudnn"]
@@ -50,7 +50,7 @@ def test_first_measures_half_of_two_minutes_in_six_processes() -> None:
 @pytest.mark.parametrize(
     "name", ["braun", "returnn", "deepbench-train", "fastrnns", "flashrnn", "haste", "benchdnn"]
 )
-def test_suite_of_peers_names_its_source_and_what_a_training_step_computes(name: str) -> None:
+def test_published_suite_names_source_and_gradients(name: str) -> None:
     suite = suites.load(name, SuiteChoice(backends=["while_loop"], devices=["cpu"]))
     assert "/" in suite.source
     more = {"deepbench-train": "weights+input", "flashrnn": "weights+input"}

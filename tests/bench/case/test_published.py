@@ -28,7 +28,7 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_package_brings_all_775_figures() -> None:
+def test_read_packaged_table_has_775_figures() -> None:
     figures = published.read()
     assert len(figures) == 775
     counts = Counter(figure.source.name for figure in figures)
@@ -43,7 +43,7 @@ def test_the_package_brings_all_775_figures() -> None:
     assert one.device == "NVIDIA GTX 1080"
 
 
-def test_every_published_shape_is_in_a_suite_that_its_source_names() -> None:
+def test_sources_name_suites_with_every_published_shape() -> None:
     for source in published.SOURCES.values():
         shapes = {
             PublishedShape.of(case)
@@ -55,7 +55,7 @@ def test_every_published_shape_is_in_a_suite_that_its_source_names() -> None:
         assert {each.shape for each in figures} <= shapes
 
 
-def test_what_was_published_in_parts_is_added_up(tmp_path: Path) -> None:
+def test_steps_published_in_parts_are_added_up(tmp_path: Path) -> None:
     text = HEADER + DEEP.format("forward", 1) + DEEP.format("backward_data", 2)
     assert published.steps(published.read(table(tmp_path, text))) == ()  # no whole step
     text += DEEP.format("backward_weights", 4)
@@ -65,7 +65,7 @@ def test_what_was_published_in_parts_is_added_up(tmp_path: Path) -> None:
     assert step.measured == "train:forward + train:backward_data + train:backward_weights"
 
 
-def test_an_epoch_is_divided_into_its_batches() -> None:
+def test_steps_epoch_is_divided_by_its_batches() -> None:
     steps = published.steps(published.read())
     (cpu,) = [
         step
@@ -76,13 +76,13 @@ def test_an_epoch_is_divided_into_its_batches() -> None:
     assert cpu.how == "an epoch of 500 sequences, times 40/500"
 
 
-def test_every_figure_is_part_of_one_step() -> None:
+def test_steps_use_every_figure_once() -> None:
     figures = published.read()
     parts = [len(step.measured.split(" + ")) for step in published.steps(figures)]
     assert sum(parts) == len(figures)
 
 
-def test_windows_padding_dropout_and_optimizers_were_published_by_nobody() -> None:
+def test_shape_windows_padding_dropout_or_optimizer_is_none() -> None:
     spec = LSTMSpec(123, 320, num_layers=4, bidirectional=True)
     whole = PublishedShape.of(Case("keras", spec, Workload(32, 1000, "training")))
     assert whole == PublishedShape(32, 1000, 123, 320, 4, True, "training")

@@ -32,7 +32,7 @@ def shapes(
 
 
 @given(st.tuples(FEW, FEW, FEW, FEW))
-def test_lists_of_sizes_stand_for_every_combination_once(lists: tuple[list[int], ...]) -> None:
+def test_grid_lists_of_sizes_give_every_combination_once(lists: tuple[list[int], ...]) -> None:
     found = shapes(dict(zip(SIZES, lists, strict=True)))
     sizes = [
         (work.batch, work.timesteps, spec.input_size, spec.hidden_size) for spec, work in found
@@ -40,19 +40,19 @@ def test_lists_of_sizes_stand_for_every_combination_once(lists: tuple[list[int],
     assert sizes == list(itertools.product(*map(dict.fromkeys, lists)))
 
 
-def test_an_input_may_be_as_wide_as_each_layer() -> None:
+def test_grid_input_of_hidden_size_is_square() -> None:
     found = shapes({**SIZES, "input_size": "hidden_size", "hidden_size": [4, 6]})
     assert [spec for spec, _ in found] == [LSTMSpec(4, 4), LSTMSpec(6, 6)]
 
 
-def test_a_shape_may_say_everything_that_a_workload_can() -> None:
+def test_grid_all_fields_reach_spec_and_workload() -> None:
     more = {"num_layers": 2, "bidirectional": True, "min_length": 3, "dropout": 0.5}
     ((spec, work),) = shapes({**SIZES, **more, "batch_major": True})
     assert spec == LSTMSpec(1, 4, num_layers=2, bidirectional=True)
     assert work == Workload(2, 6, min_length=3, dropout=0.5, batch_major=True)
 
 
-def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:
+def test_grid_stream_without_timesteps_has_one() -> None:
     ((_, work),) = shapes(WIDTHS, mode="streaming", period=0.01)
     assert work == Workload(1, 1, "streaming", period=0.01)
     ((_, work),) = shapes({**WIDTHS, "timesteps": 5}, mode="streaming")
@@ -95,13 +95,13 @@ def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:
         ),
     ],
 )
-def test_a_mistake_is_reported_with_its_place(table: object, told: str) -> None:
+def test_grid_wrong_value_names_its_place(table: object, told: str) -> None:
     with pytest.raises(InputError) as raised:
         shapes(table)
     assert str(raised.value).startswith(f"my.toml: groups[0].shapes[0]{told}")
 
 
-def test_a_window_is_no_longer_than_its_stream_which_has_no_padding() -> None:
+def test_grid_window_longer_than_the_sequence_raises() -> None:
     assert shapes(SIZES, 6)[0][1].window == shapes({**SIZES, "min_length": 6})[0][1].min_length == 6
     with pytest.raises(InputError, match="window is 7; expected at most the 6 timesteps"):
         shapes(SIZES, 7)
@@ -121,13 +121,13 @@ def test_a_window_is_no_longer_than_its_stream_which_has_no_padding() -> None:
         ({"bidirectional": True}, ".bidirectional is true; expected false"),
     ],
 )
-def test_what_no_stream_has_is_reported_with_its_place(more: dict[str, Any], told: str) -> None:
+def test_grid_stream_with_fields_of_sequences_raises(more: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError) as raised:
         shapes({**WIDTHS, **more}, mode="streaming")
     assert f"shapes[0]{told}" in str(raised.value)
 
 
-def test_a_stream_has_no_windows_and_may_say_that_it_has_one_direction() -> None:
+def test_grid_stream_with_windows_raises() -> None:
     assert shapes({**WIDTHS, "bidirectional": False}, mode="streaming")
     with pytest.raises(InputError, match="window is 1, but mode is 'streaming'"):
         shapes(WIDTHS, 1, "streaming")

@@ -90,18 +90,18 @@ def with_gpu(**changes: Any) -> Environment:
         (with_gpu(), []),
     ],
 )
-def test_each_thing_that_spoils_times_is_found_alone(here: Environment, found: list[str]) -> None:
+def test_findings_one_problem_gives_its_code(here: Environment, found: list[str]) -> None:
     assert codes(here) == found
 
 
-def test_processes_on_a_gpu_are_named_with_what_they_hold() -> None:
+def test_findings_gpu_processes_gives_names_and_memory() -> None:
     here = with_gpu(processes=(GpuProcess(7, "trainer", 2**30), GpuProcess(8, None, None)))
     (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1))
     assert "gpu:0: other processes use it" in found.text
     assert "trainer (pid 7, 1.0 GiB), a process (pid 8)" in found.text
 
 
-def test_a_gpu_whose_state_cannot_be_read_says_what_to_install() -> None:
+def test_findings_unreadable_gpu_says_what_to_install() -> None:
     here = replace(HERE, unread={"gpus": "nvidia-ml-py is not installed: pip install nvidia-ml-py"})
     (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1, driver=True))
     assert found.code == "nvml"
@@ -138,15 +138,13 @@ WIDE = (0.08, 0.1, 0.12) * 2
         ({"disturbance": replace(CALM, gpu_throttled={0: 9.0})}, []),
     ],
 )
-def test_each_disturbance_makes_a_measurement_invalid(
-    change: dict[str, Any], code: list[str]
-) -> None:
+def test_validity_each_disturbance_gives_its_code(change: dict[str, Any], code: list[str]) -> None:
     standing: dict[str, Any] = {"series": GOOD, "disturbance": CALM, "threads": (), "device": "cpu"}
     found = disturbances.validity(*(standing | change).values())
     assert [each.code for each in found] == code
 
 
-def test_every_reason_says_what_to_do() -> None:
+def test_reasons_all_have_advice() -> None:
     bad = Disturbance(10.0, 4, 3.0, ("mail (pid 3) 90%",), 1, 1, {}, 2.0)
     series = replace(GOOD, blocks=WIDE, steady=False)
     reasons = list(disturbances.validity(series, bad, ("x=9",), "cpu"))
@@ -159,7 +157,7 @@ def test_every_reason_says_what_to_do() -> None:
     ("service", "period", "code"),
     [(0.012, 0.01, ["behind"]), (0.01, 0.01, []), (0.012, None, []), (None, 0.01, [])],
 )
-def test_a_stream_whose_calls_take_longer_than_their_period_falls_behind_for_ever(
+def test_validity_calls_longer_than_the_period_gives_behind(
     service: float | None, period: float | None, code: list[str]
 ) -> None:
     """One that is slow now and then does not: the median call counts."""

@@ -96,7 +96,7 @@ def reason(figures: Figures | None) -> str:
 
 @pytest.mark.parametrize("seconds", [1e-4, 0.02, 0.35])
 @pytest.mark.parametrize("tick", [0.02, 0.1])
-def test_the_energy_of_a_step_is_its_power_times_its_time(seconds: float, tick: float) -> None:
+def test_joules_steady_power_is_power_times_time(seconds: float, tick: float) -> None:
     gpu = Gpu(tick=tick)
     figures = known(gpu.meter().measure(gpu.step(seconds), "gpu:0", seconds))
     assert figures["joules"] == pytest.approx(250.0 * seconds, rel=tick / resources.SPAN)
@@ -104,7 +104,7 @@ def test_the_energy_of_a_step_is_its_power_times_its_time(seconds: float, tick: 
     assert gpu.opened == 0
 
 
-def test_power_at_rest_is_read_once_for_each_gpu_after_a_pause() -> None:
+def test_idle_watts_two_cases_is_read_once_for_each_gpu() -> None:
     gpu = Gpu()
     meter = gpu.meter()
     for _ in range(2):
@@ -114,14 +114,14 @@ def test_power_at_rest_is_read_once_for_each_gpu_after_a_pause() -> None:
     assert gpu.slept == 2 * resources.IDLE
 
 
-def test_a_cpu_has_no_energy_and_nothing_is_requested() -> None:
+def test_energy_on_a_cpu_is_none_without_nvml() -> None:
     def load() -> Any:
         raise AssertionError
 
     assert EnergyMeter(load=load).measure(Gpu().step(0.1), "cpu", 0.1) is None
 
 
-def test_a_gpu_without_a_counter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_energy_without_a_counter_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu()
 
     def refuse(handle: int) -> int:
@@ -133,14 +133,16 @@ def test_a_gpu_without_a_counter_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert gpu.opened == 0
 
 
-def test_a_counter_that_stands_still_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_energy_counter_that_does_not_move_gives_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     gpu = Gpu()
     monkeypatch.setattr(gpu, "nvmlDeviceGetTotalEnergyConsumption", lambda handle: 5)
     found = gpu.meter().measure(gpu.step(0.01), "gpu:0", 0.01)
     assert "did not move" in reason(found)
 
 
-def test_a_step_that_fails_costs_the_figure_only() -> None:
+def test_energy_failing_step_gives_the_reason() -> None:
     def run() -> None:
         raise RuntimeError("out of memory\nand a page more")
 
@@ -148,7 +150,7 @@ def test_a_step_that_fails_costs_the_figure_only() -> None:
     assert reason(found) == "not known: out of memory"
 
 
-def test_a_part_of_a_gpu_has_no_counter_of_its_own() -> None:
+def test_energy_part_of_a_gpu_gives_the_reason() -> None:
     gpu = Gpu()
     meter = gpu.meter(environ={"CUDA_VISIBLE_DEVICES": "MIG-1234"})
     assert "part of a GPU" in reason(meter.measure(gpu.step(0.1), "gpu:0", 0.1))

@@ -17,7 +17,7 @@ from lstm_impl.proof import Judge, numpy_judge
 from tests.bench.worker.told_backends import TIMED
 
 
-def test_a_large_case_is_judged_by_a_proven_float64_backend(
+def test_judge_large_case_is_a_proven_float64_backend(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(equivalence, "REFERENCE_OPERATIONS", 1.0)
@@ -29,7 +29,7 @@ def test_a_large_case_is_judged_by_a_proven_float64_backend(
     assert result.judge == "float64 numpy (itself equal to the NumPy reference)"
 
 
-def test_a_judge_that_is_wrong_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prove_wrong_judge_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     equivalence.prove.cache_clear()
 
     def other(spec: LSTMSpec) -> Judge:
@@ -50,7 +50,7 @@ WORK = Workload(2, 5, "training")
 
 
 @pytest.mark.parametrize("where", [0, 31, 200, -1])
-def test_shared_folder_returns_what_was_kept_unless_it_was_changed(
+def test_shared_folder_changed_file_returns_none(
     tmp_path: Path, where: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = SharedFolder(tmp_path)
@@ -92,7 +92,7 @@ def judge_that_counts(spec: LSTMSpec, calls: list[int]) -> Judge:
 
 
 @pytest.mark.usefixtures("another_process")
-def test_a_second_process_reads_what_the_first_computed_and_judges_the_same() -> None:
+def test_gate_second_process_reads_the_answers_of_the_first() -> None:
     calls: list[int] = []
     found = []
     for seed in (0, 0, 1):
@@ -105,7 +105,7 @@ def test_a_second_process_reads_what_the_first_computed_and_judges_the_same() ->
 
 
 @pytest.mark.usefixtures("another_process")
-def test_a_wrong_model_is_stopped_by_an_answer_that_was_kept() -> None:
+def test_gate_wrong_model_with_shared_answer_fails() -> None:
     right = LSTMWeights.random(SPEC)
     assert gate(get_backend("numpy").build(SPEC, right, "cpu"), WORK).passed
     equivalence._remembered.clear()
@@ -115,7 +115,7 @@ def test_a_wrong_model_is_stopped_by_an_answer_that_was_kept() -> None:
 
 
 @pytest.mark.parametrize("workload", [TIMED[1], TIMED[3], TIMED[-1]], ids=str)
-def test_a_step_works_on_the_inputs_that_were_chosen(workload: Workload) -> None:
+def test_gate_last_chosen_inputs_passes(workload: Workload) -> None:
     model = NumPyLoop().build(
         SPEC, LSTMWeights.random(SPEC, seed=2), batch_major=workload.batch_major
     )

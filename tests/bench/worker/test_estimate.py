@@ -22,7 +22,7 @@ def case(device: str = "cpu", mode: str = "training", dtype: str = "float32") ->
     return Case("numpy", LSTMSpec(512, 512, dtype=dtype), Workload(512, 1000, mode), device)
 
 
-def test_a_training_step_counts_each_weight_six_times_a_timestep() -> None:
+def test_estimate_training_counts_six_operations_a_weight() -> None:
     found = estimate.estimate(LSTMSpec(3, 4), Workload(2, 5, "training"))
     parameters = 4 * 4 * (3 + 4 + 1)
     # of the kernels: a bias is in no product
@@ -34,14 +34,14 @@ def test_a_training_step_counts_each_weight_six_times_a_timestep() -> None:
     assert found.device_bytes == found.weights + found.activations
 
 
-def test_inference_keeps_what_goes_in_and_comes_out() -> None:
+def test_estimate_inference_holds_input_and_output() -> None:
     found = estimate.estimate(LSTMSpec(3, 4), Workload(2, 5))
     assert found.operations == 2 * 4 * 4 * 7 * 10
     assert found.weights == 4 * 4 * 4 * 8
     assert found.activations == 4 * 10 * (3 + 4)
 
 
-def test_what_is_not_differentiated_is_not_counted() -> None:
+def test_estimate_fewer_gradients_counts_less() -> None:
     spec = LSTMSpec(5, 4, num_layers=2)
     everything, no_state, no_input = (
         Workload(3, 8, "training", window=3, gradients=gradients)
@@ -59,14 +59,14 @@ def test_what_is_not_differentiated_is_not_counted() -> None:
     assert kept[0] - kept[2] == 4 * 3 * 8 * 5
 
 
-def test_operations_are_those_of_the_products_of_all_layers_and_directions() -> None:
+def test_operations_several_layers_and_directions_count_all_products() -> None:
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
     forward = 2 * 4 * 4 * (2 * (3 + 4) + 2 * (8 + 4)) * 10
     assert estimate.operations(spec, Workload(2, 5)) == forward
     assert estimate.operations(spec, Workload(2, 5, "training", window=2)) == 3 * forward
 
 
-def test_the_least_to_move_is_everything_given_and_everything_requested_once() -> None:
+def test_least_bytes_counts_each_input_and_output_once() -> None:
     spec = LSTMSpec(3, 4)
     weights, x, y, states = 4 * 4 * 8, 3 * 10, 4 * 10, 2 * 2 * 4
     forward = weights + x + y + 2 * states
@@ -77,7 +77,7 @@ def test_the_least_to_move_is_everything_given_and_everything_requested_once() -
     assert estimate.least_bytes(half, Workload(2, 5)) == 4 * weights + 2 * (forward - weights)
 
 
-def test_an_update_moves_what_the_optimizer_keeps() -> None:
+def test_least_bytes_adam_adds_four_arrays() -> None:
     spec = LSTMSpec(3, 4)
     plain, sgd, adam = (
         estimate.least_bytes(spec, Workload(2, 5, "training", optimizer=optimizer))
@@ -87,7 +87,7 @@ def test_an_update_moves_what_the_optimizer_keeps() -> None:
     assert adam == plain + 4 * 4 * spec.parameter_count
 
 
-def test_masks_are_moved_and_padding_is_not() -> None:
+def test_least_bytes_counts_masks_and_no_padding() -> None:
     spec = LSTMSpec(3, 4, num_layers=3)
     plain, dropped = (
         estimate.least_bytes(spec, Workload(2, 5, "training", dropout=rate)) for rate in (0.0, 0.5)
@@ -117,19 +117,19 @@ LONG = (
         ("gpu:0", ROOMY, ""),
     ],
 )
-def test_what_is_too_large_is_reported_with_what_is_there(
+def test_too_large_little_memory_says_what_is_needed_and_free(
     device: str, free: Free, told: str
 ) -> None:
     assert estimate.too_large(case(device), free) == told
 
 
-def test_what_is_suggested_to_a_newcomer_is_never_too_large() -> None:
+def test_too_large_quick_suite_on_a_small_machine_is_empty() -> None:
     small = Free(2 * GIB, 4 * GIB, 2)
     cases = suites.load("quick", SuiteChoice(devices=["cpu", "gpu:0"])).cases
     assert [case.id for case in cases if estimate.too_large(case, small)] == []
 
 
-def test_a_containers_limit_is_known(tmp_path: Path) -> None:
+def test_cgroup_bytes_limited_container_gives_what_is_left(tmp_path: Path) -> None:
     assert estimate.cgroup_bytes(tmp_path) is None
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")

@@ -27,7 +27,7 @@ def only(world: World, case: Case) -> group.Result:
     return group.measure_group([case], TimingPlan(5.0), bench=world.bench())[case.id]
 
 
-def test_a_backend_is_judged_before_it_is_timed(world: World) -> None:
+def test_measure_group_judges_before_timing(world: World) -> None:
     case = world.add("a")
     measured(only(world, case))
     log = [what for what in world.log if what != "a availability"]
@@ -39,7 +39,7 @@ def test_a_backend_is_judged_before_it_is_timed(world: World) -> None:
     assert set(after[2:]) == {"a run"}
 
 
-def test_a_backend_that_fails_the_gate_gets_no_time_and_the_others_do(world: World) -> None:
+def test_measure_group_failed_gate_gives_no_time(world: World) -> None:
     wrong, right = world.add("wrong"), world.add("right")
     world.verdicts["wrong"] = False
     results = group.measure_group([right, wrong], TimingPlan(5.0), bench=world.bench())
@@ -56,7 +56,7 @@ EVERYWHERE = ("availability", "start", "build", "trace", "run", "gate", "evidenc
 
 
 @pytest.mark.parametrize("what", EVERYWHERE)
-def test_a_real_interruption_is_let_through(world: World, what: str) -> None:
+def test_measure_group_ctrl_c_is_raised(world: World, what: str) -> None:
     case = world.add("a")
     world.deeds[f"a {what}"] = lambda: signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -78,7 +78,7 @@ class MuteError(Exception):
     [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), Panic("poisoned"), MuteError()],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_backend_raises_anywhere_is_its_own(
+def test_measure_group_any_error_fails_its_own_case(
     world: World, what: str, error: BaseException
 ) -> None:
     bad, good = world.add("bad"), world.add("good")
@@ -92,7 +92,7 @@ def test_whatever_a_backend_raises_anywhere_is_its_own(
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), Panic("poisoned")])
-def test_whatever_a_backend_raises_while_it_is_timed_is_its_own(
+def test_measure_group_error_while_timed_fails_its_own_case(
     world: World, error: BaseException
 ) -> None:
     bad, good = world.add("bad"), world.add("good")
@@ -107,7 +107,7 @@ def test_whatever_a_backend_raises_while_it_is_timed_is_its_own(
     measured(results[good.id])
 
 
-def test_a_warning_is_recorded_with_its_case_and_fails_none(world: World) -> None:
+def test_measure_group_warning_is_recorded_with_its_case(world: World) -> None:
     loud, quiet = world.add("loud"), world.add("quiet")
     world.deeds["loud run"] = lambda: warnings.warn("overflow", RuntimeWarning, stacklevel=1)
     world.deeds["quiet run"] = lambda: warnings.warn("later", DeprecationWarning, stacklevel=1)
@@ -128,7 +128,7 @@ DEEDS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 
 @pytest.mark.parametrize("when", ["build", "run"])
 @pytest.mark.parametrize("what", DEEDS)
-def test_what_one_backend_changes_does_not_reach_the_next(
+def test_measure_group_changed_setting_is_restored_for_the_next(
     what: str, when: str, world: World
 ) -> None:
     deed, look = DEEDS[what]
@@ -171,7 +171,7 @@ class Ceilings(Roofs):
         return {"of_matmul": self.part, "matmul_by": "an abacus", "chain_s": None}
 
 
-def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
+def test_measure_group_records_parts_of_roofs(world: World) -> None:
     case, roofs = world.add("a"), Ceilings()
     world.costs["roofs"] = 1.5
     roofs.take = lambda: world.happen("roofs")
@@ -190,7 +190,7 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     assert result.setup["roofs_s"] == pytest.approx(1.5 + 0.2)  # two calls say how busy it is
 
 
-def test_a_case_past_all_that_is_possible_is_a_failure_and_the_others_stay(world: World) -> None:
+def test_measure_group_case_above_any_roof_fails_alone(world: World) -> None:
     cases = [world.add("a"), world.add("b")]
     bench = replace(world.bench(), roofs=Ceilings(above=["a"]))
     results = group.measure_group(cases, TimingPlan(5.0), bench=bench)
@@ -200,7 +200,7 @@ def test_a_case_past_all_that_is_possible_is_a_failure_and_the_others_stay(world
     assert measured(results[cases[1].id])
 
 
-def test_it_is_announced_what_is_prepared_and_then_what_is_timed(world: World) -> None:
+def test_measure_group_announces_cases_prepared_and_timed(world: World) -> None:
     cases = [world.add("a"), world.add("b", refusal="too much"), world.add("c")]
     told: list[list[str]] = []
     bench = replace(
@@ -210,7 +210,7 @@ def test_it_is_announced_what_is_prepared_and_then_what_is_timed(world: World) -
     assert told == [["a"], ["b"], ["c"], ["a", "c"]]
 
 
-def test_a_case_is_given_its_part_of_its_group_s_time(world: World) -> None:
+def test_measure_group_timing_seconds_are_shared_by_cases(world: World) -> None:
     world.costs |= {"a build": 0.5, "b build": 0.25, "a gate": 2.0}
     cases = [world.add("a"), world.add("b")]
     results = group.measure_group(cases, TimingPlan(5.0), bench=world.bench())
@@ -259,9 +259,7 @@ def needs(world: World, monkeypatch: pytest.MonkeyPatch) -> Bench:
     )
 
 
-def test_memory_on_the_cpu_is_measured_after_timing_if_it_is_wanted(
-    world: World, needs: Bench
-) -> None:
+def test_measure_group_cpu_memory_comes_after_timing(world: World, needs: Bench) -> None:
     world.costs["a build"] = 10.0
     cases = [world.add("a"), world.add("b")]
     results = group.measure_group(cases, TimingPlan(2.0), bench=needs)
@@ -278,9 +276,7 @@ def test_memory_on_the_cpu_is_measured_after_timing_if_it_is_wanted(
     assert world.log[-1].endswith(" run")
 
 
-def test_on_a_gpu_memory_is_that_of_first_use_and_energy_comes_after_timing(
-    world: World, needs: Bench
-) -> None:
+def test_measure_group_gpu_energy_comes_after_timing(world: World, needs: Bench) -> None:
     cases = [world.add(name).on("gpu:0") for name in "ab"]
     results = group.measure_group(cases, TimingPlan(2.0), bench=replace(needs, resident=None))
     log = [what for what in world.log if what not in ("a trace", "a availability")]

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("modelled")
         ("copies", LARGE, "not known", ""),  # its profile knows
     ],
 )
-def test_what_binds_a_backend_is_read_from_its_file(
+def test_bound_measured_backend_is_read_from_its_file(
     tmp_path: Path, backend: str, shape: tuple[LSTMSpec, Workload], kind: str, told: str
 ) -> None:
     cases = [Case(name, *shape) for name in dict.fromkeys((backend, "modelled"))]

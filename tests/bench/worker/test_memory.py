@@ -82,7 +82,7 @@ def one_case(framework: str, modules: dict[str, Any], pool: Pool, *, first: int)
 
 
 @pytest.mark.parametrize("framework", ["tensorflow", "torch"])
-def test_a_gpus_peak_is_that_of_the_case_and_of_no_earlier_one(framework: str) -> None:
+def test_gauge_earlier_peak_is_not_counted(framework: str) -> None:
     pool = Pool(in_use=1000, peak=9000)
     found = one_case(framework, {framework: pool.framework(framework)}, pool, first=400)
     assert found["peak_bytes"] == 500
@@ -91,7 +91,7 @@ def test_a_gpus_peak_is_that_of_the_case_and_of_no_earlier_one(framework: str) -
 
 
 @pytest.mark.parametrize("framework", ["jax", "flax"])
-def test_jaxs_peak_counts_where_the_case_has_raised_it(framework: str) -> None:
+def test_gauge_jax_counts_only_a_raised_peak(framework: str) -> None:
     pool = Pool(in_use=1000, peak=1200)
     found = one_case(framework, {"jax": pool.framework("jax")}, pool, first=400)
     assert (found["peak_bytes"], found["steady_bytes"]) == (500, None)
@@ -102,13 +102,13 @@ def test_jaxs_peak_counts_where_the_case_has_raised_it(framework: str) -> None:
     assert "something before it in the process needed more" in str(found["how"])
 
 
-def test_a_framework_that_nobody_can_ask_says_so() -> None:
+def test_gauge_framework_without_allocator_gives_the_reason() -> None:
     found = one_case("onnxruntime", {"onnxruntime": object()}, Pool(), first=1)
     assert found["peak_bytes"] is None
     assert found["how"] == "not known: onnxruntime does not say what it holds on a GPU"
 
 
-def test_an_allocator_that_fails_costs_the_figure_only() -> None:
+def test_gauge_failing_allocator_gives_the_reason() -> None:
     def fail(*arguments: object) -> int:
         raise RuntimeError("no such device\nand a page more")
 
@@ -119,7 +119,7 @@ def test_an_allocator_that_fails_costs_the_figure_only() -> None:
     assert found["how"] == "not known: no such device"
 
 
-def test_the_time_limit_leaves_what_bench_run_needs_to_see_the_answer() -> None:
+def test_time_limit_leaves_time_for_the_answer() -> None:
     assert time_limit(10.0, None) == resources.START_LIMIT + resources.SLACK + 30.0
     assert time_limit(1e4, None) == resources.LONGEST
     for left in (10.0, 60.0, 120.0):
@@ -130,7 +130,7 @@ def test_the_time_limit_leaves_what_bench_run_needs_to_see_the_answer() -> None:
 
 
 @linux
-def test_a_framework_that_does_not_start_is_not_started_again(
+def test_memory_framework_that_failed_is_not_started_again(
     backends: Path, process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = "not known: broken cannot be imported: its library is not there"
@@ -144,7 +144,7 @@ def test_a_framework_that_does_not_start_is_not_started_again(
 
 
 @linux
-def test_a_server_that_was_killed_is_started_again(
+def test_memory_killed_server_is_started_again(
     backends: Path, process_memory: ProcessMemory
 ) -> None:
     known(process_memory.measure(case("grows"), 0, ENOUGH))
@@ -155,7 +155,7 @@ def test_a_server_that_was_killed_is_started_again(
 
 
 @linux
-def test_a_machine_without_space_for_another_process_costs_the_figure_only(
+def test_memory_process_that_cannot_start_gives_the_reason(
     process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object, **more: object) -> None:
@@ -167,13 +167,13 @@ def test_a_machine_without_space_for_another_process_costs_the_figure_only(
     assert reason(found) == told
 
 
-def test_without_time_it_is_not_begun(process_memory: ProcessMemory) -> None:
+def test_memory_without_time_is_not_begun(process_memory: ProcessMemory) -> None:
     found = process_memory.measure(case("numpy"), 0, 0.5)
     assert "no time was left" in reason(found)
     assert process_memory._servers == {}
 
 
-def test_a_case_that_would_not_fit_a_second_time_is_not_begun(
+def test_memory_case_that_does_not_fit_twice_is_not_begun(
     process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")

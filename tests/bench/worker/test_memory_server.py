@@ -27,7 +27,7 @@ def lasting(backends: Path) -> Iterator[ProcessMemory]:
 
 
 @linux
-def test_the_peak_is_that_of_the_first_calls_and_steady_that_of_a_later_one(
+def test_measure_growing_case_gives_peak_and_steady_bytes(
     lasting: ProcessMemory,
 ) -> None:
     peak, steady = known(lasting.measure(case("grows"), 0, ENOUGH))
@@ -36,7 +36,7 @@ def test_the_peak_is_that_of_the_first_calls_and_steady_that_of_a_later_one(
 
 
 @linux
-def test_pages_of_files_are_not_counted(backends: Path, lasting: ProcessMemory) -> None:
+def test_resident_pages_of_files_are_not_counted(backends: Path, lasting: ProcessMemory) -> None:
     (backends / "forked.py.large").write_bytes(bytes(64 * MIB))
     peak, steady = known(lasting.measure(case("reads"), 0, ENOUGH))
     assert max(peak, steady) < 4 * MIB
@@ -51,7 +51,7 @@ def test_pages_of_files_are_not_counted(backends: Path, lasting: ProcessMemory) 
         ("raises", "ValueError: not today"),
     ],
 )
-def test_a_child_that_comes_to_nothing_leaves_the_reason_and_the_next_case_its_turn(
+def test_server_failed_child_gives_the_reason_and_goes_on(
     lasting: ProcessMemory, name: str, why: str
 ) -> None:
     assert reason(lasting.measure(case(name), 0, ENOUGH)) == f"not known: {why}"
@@ -59,7 +59,7 @@ def test_a_child_that_comes_to_nothing_leaves_the_reason_and_the_next_case_its_t
 
 
 @linux
-def test_a_child_that_hangs_is_ended_at_its_limit_and_its_server_goes_on(
+def test_server_hanging_child_is_ended_at_its_limit(
     lasting: ProcessMemory,
 ) -> None:
     """And how long it took is told of what was found and of what was not."""
@@ -91,7 +91,7 @@ def children(process: int) -> list[int]:
 
 
 @linux
-def test_the_server_and_its_child_end_with_who_started_them(backends: Path) -> None:
+def test_server_killed_parent_ends_it_and_its_child(backends: Path) -> None:
     code = (
         "import sys\n"
         "from bench.worker.resources import Server\n"
@@ -116,7 +116,7 @@ def test_the_server_and_its_child_end_with_who_started_them(backends: Path) -> N
 
 @linux
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
-def test_memory_of_tensorflow_grows_with_the_window(process_memory: ProcessMemory) -> None:
+def test_memory_tensorflow_grows_with_the_window(process_memory: ProcessMemory) -> None:
     windows, spec = (30, 120), LSTMSpec(16, 64)
     works = [Workload(32, 120, "training", window=window) for window in windows]
     cases = [Case("while_loop", spec, work) for work in works]
@@ -129,7 +129,7 @@ def test_memory_of_tensorflow_grows_with_the_window(process_memory: ProcessMemor
     assert kept < slope.mid < 12 * kept
 
 
-def test_every_framework_of_ours_is_imported_before_the_fork() -> None:
+def test_modules_have_every_framework_of_the_package() -> None:
     from lstm_impl import get_backend
     from lstm_impl.names import BUILT_IN
 
@@ -142,7 +142,7 @@ def test_every_framework_of_ours_is_imported_before_the_fork() -> None:
     assert (frameworks - {"numpy"}) | keras == set(memory_server.MODULES)
 
 
-def test_what_is_not_installed_is_passed_over_and_what_lacks_something_is_not(
+def test_import_missing_module_is_skipped_and_broken_one_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)

@@ -76,7 +76,7 @@ def read_back(result: Measured, case: Case = CASE) -> Measurement:
     return read
 
 
-def test_what_is_recorded_is_what_the_reader_reads() -> None:
+def test_to_extra_is_read_back_by_the_reader() -> None:
     read = read_back(WHOLE)
     assert read.case == CASE
     assert read.samples == pytest.approx([0.2, 0.1, 0.3])
@@ -93,7 +93,7 @@ def test_what_is_recorded_is_what_the_reader_reads() -> None:
     assert (blocks["seed"], blocks["synchronize_s"]) == (77, 1e-5)
 
 
-def test_compiling_is_what_the_first_call_takes_beyond_an_ordinary_one() -> None:
+def test_compile_seconds_are_first_call_minus_median() -> None:
     expected = {**WHOLE.setup, "compile_s": 3.1 - 0.2, "untimed_s": 1.25}
     assert read_back(WHOLE).setup == pytest.approx(expected)
     assert read_back(LEAST).setup["compile_s"] is None  # noise leaves nothing of it
@@ -114,7 +114,7 @@ CALLS = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=300)
         (0.004, None, 0.004, 1),
     ],
 )
-def test_missed_deadlines_are_counted_exactly(
+def test_stream_missed_deadlines_are_counted_exactly(
     deadline: float | None, period: float | None, told: float | None, missed: int
 ) -> None:
     latency = np.array([0.002, 0.002, np.nextafter(0.002, 1), 0.0105])
@@ -123,7 +123,7 @@ def test_missed_deadlines_are_counted_exactly(
 
 
 @given(CALLS)
-def test_every_call_is_in_the_histogram_and_the_longest_as_it_was(calls: list[float]) -> None:
+def test_stream_histogram_has_every_call_and_the_exact_maximum(calls: list[float]) -> None:
     latency = np.array(calls)
     found = kept(Streamed(latency, latency), StreamConditions(), None)
     assert found.calls == sum(each.number for each in decode(found.latency.histogram)) == len(calls)
@@ -131,7 +131,7 @@ def test_every_call_is_in_the_histogram_and_the_longest_as_it_was(calls: list[fl
 
 
 @given(CALLS)
-def test_percentiles_rise_and_lie_between_the_calls(calls: list[float]) -> None:
+def test_stream_percentiles_rise_within_the_range_of_calls(calls: list[float]) -> None:
     latency = np.array(calls)
     told = kept(Streamed(latency, latency), StreamConditions(), None).latency.percentiles
     middles = [each.mid for _, each in sorted(told.items())]

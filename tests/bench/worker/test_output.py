@@ -18,7 +18,7 @@ def output() -> Iterator[Output]:
     found.close()
 
 
-def test_what_is_printed_is_kept_from_python_from_below_it_and_from_children(
+def test_output_python_native_and_child_processes_is_kept(
     output: Output,
 ) -> None:
     with output:
@@ -31,7 +31,7 @@ def test_what_is_printed_is_kept_from_python_from_below_it_and_from_children(
     assert output.take() == Printed()
 
 
-def test_nothing_of_it_is_seen_elsewhere(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_is_not_printed_elsewhere(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
     print("before")
     with output:
         print("hidden")
@@ -41,7 +41,7 @@ def test_nothing_of_it_is_seen_elsewhere(output: Output, capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("before\nafter\n", "after too\n")
 
 
-def test_of_much_the_beginning_and_the_end_are_kept(output: Output) -> None:
+def test_output_large_keeps_beginning_and_end(output: Output) -> None:
     with output:
         os.write(1, b"first")
         for _ in range(200):
@@ -55,7 +55,7 @@ def test_of_much_the_beginning_and_the_end_are_kept(output: Output) -> None:
     assert len(found.text) < 3 * KEPT
 
 
-def test_a_stream_that_is_closed_stays_open(output: Output) -> None:
+def test_output_stream_closed_by_a_backend_stays_open(output: Output) -> None:
     with output:
         sys.stdout.close()
         sys.stderr.close()
@@ -64,7 +64,7 @@ def test_a_stream_that_is_closed_stays_open(output: Output) -> None:
     assert output.take().text == "still\nthere\n"
 
 
-def test_a_closed_one_leaves_nothing_open() -> None:
+def test_output_closed_leaves_no_open_file() -> None:
     def count() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 

@@ -40,7 +40,7 @@ def refused(world: World, case: Case, **changes: Any) -> Unmeasured:
     return found
 
 
-def test_seconds_of_each_part_are_separate(world: World) -> None:
+def test_prepare_records_seconds_of_each_part(world: World) -> None:
     world.costs |= {"a start": 7.0, "a build": 0.5, "a trace": 0.25, "a run": 3.0}
     world.costs |= {"a gate": 2.0, "a evidence": 0.125}
     found = prepared(world, world.add("a"))
@@ -57,7 +57,7 @@ def test_seconds_of_each_part_are_separate(world: World) -> None:
     assert found.took == pytest.approx(sum(found.setup.values()))
 
 
-def test_framework_is_started_once_for_each_device_mode_and_optimizer(world: World) -> None:
+def test_start_same_device_mode_and_optimizer_happens_once(world: World) -> None:
     world.costs["a start"] = 7.0
     case, bench = world.add("a"), world.bench()
     wider = replace(case, spec=LSTMSpec(2, 4))
@@ -68,7 +68,7 @@ def test_framework_is_started_once_for_each_device_mode_and_optimizer(world: Wor
     assert world.log.count("a start") == 2
 
 
-def test_framework_started_ahead_is_not_started_again_and_its_seconds_are_kept(
+def test_start_ahead_keeps_seconds_and_starts_once(
     world: World,
 ) -> None:
     world.costs["a start"] = 7.0
@@ -84,7 +84,7 @@ def test_framework_started_ahead_is_not_started_again_and_its_seconds_are_kept(
     assert announced == [((case,), STARTING)]
 
 
-def test_framework_that_cannot_start_ahead_is_the_result_of_its_case(world: World) -> None:
+def test_start_ahead_failure_is_the_result_of_its_case(world: World) -> None:
     case, bench = world.add("a"), world.bench()
     world.errors["a start"] = SystemExit("no licence")
     start_ahead(case, bench)
@@ -94,7 +94,7 @@ def test_framework_that_cannot_start_ahead_is_the_result_of_its_case(world: Worl
     assert "while its framework was started" in found.reason
 
 
-def test_evidence_is_looked_up_by_one_process_of_a_session(
+def test_evidence_second_process_reads_that_of_the_first(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.costs["a evidence"] = 3.0
@@ -109,7 +109,7 @@ def test_evidence_is_looked_up_by_one_process_of_a_session(
 
 
 @pytest.mark.parametrize("threads", [None, 1])
-def test_a_backend_is_given_the_number_of_threads_before_it_is_built(
+def test_prepare_sets_threads_before_building(
     threads: int | None, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = world.add("a")
@@ -124,7 +124,7 @@ def test_a_backend_is_given_the_number_of_threads_before_it_is_built(
 # -- what cannot be measured here
 
 
-def test_what_does_not_fit_is_reported_before_anything_is_built(world: World) -> None:
+def test_prepare_case_too_large_is_not_built(world: World) -> None:
     found = refused(world, world.add("a"), free=lambda device: estimate.Free(1, None, 2))
     assert found.outcome == "not_measured"
     assert found.reason.startswith("needs about ")
@@ -132,13 +132,13 @@ def test_what_does_not_fit_is_reported_before_anything_is_built(world: World) ->
     assert "a start" not in world.log
 
 
-def test_a_backend_without_the_kernel_it_must_run_is_a_failure(world: World) -> None:
+def test_prepare_missing_evidence_fails(world: World) -> None:
     found = refused(world, world.add("a", kernel="cudnn"))
     assert (found.outcome, found.reason) == ("failed", "no cudnn ran on cpu")
     assert world.log[-1] == "a evidence"
 
 
-def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
+def test_prepare_broken_package_is_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = {"numpy": names.BUILT_IN["numpy"].place, "broken": "there_is_no_such_module:Broken"}
@@ -152,7 +152,7 @@ def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
     assert "there_is_no_such_module:Broken, which cannot be imported" in found.reason
 
 
-def test_backend_that_needs_another_process_is_not_measured_with_both_ways_to_do_so(
+def test_prepare_backend_with_environment_advises_both_ways(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LSTM_TEST_SIDE", raising=False)
@@ -186,7 +186,7 @@ def test_backend_that_needs_another_process_is_not_measured_with_both_ways_to_do
         ("a evidence", "while what it runs was looked up"),
     ],
 )
-def test_an_error_is_reported_with_when_it_came(world: World, what: str, during: str) -> None:
+def test_prepare_error_says_at_which_stage(world: World, what: str, during: str) -> None:
     world.errors[what] = ValueError("Graph execution error:\n\n  it is broken\nand more")
     found = refused(world, world.add("a"))
     assert found.reason == f"ValueError {during}: Graph execution error: it is broken"
@@ -205,7 +205,7 @@ def test_an_error_is_reported_with_when_it_came(world: World, what: str, during:
         ({"evidence": {"kernels": {1, 2}}}, "TypeError while what it runs was looked up"),
     ],
 )
-def test_an_answer_of_the_wrong_kind_is_a_failure_in_words(
+def test_prepare_answer_of_wrong_type_fails(
     world: World, answers: dict[str, Any], told: str
 ) -> None:
     found = refused(world, world.add("a", **answers))
@@ -218,7 +218,7 @@ def kept(*parts: Printed) -> Any:
     return SimpleNamespace(take=iter(parts).__next__)
 
 
-def test_what_a_case_that_failed_printed_is_reported_and_what_came_before_is_not(
+def test_prepare_failed_case_reports_its_own_output(
     world: World,
 ) -> None:
     output = kept(Printed(9, "of another"), Printed(8, "it burns"))
@@ -228,7 +228,7 @@ def test_what_a_case_that_failed_printed_is_reported_and_what_came_before_is_not
     assert "of another" not in found.details
 
 
-def test_only_much_that_was_printed_is_worth_a_remark(world: World) -> None:
+def test_prepare_much_output_adds_a_remark(world: World) -> None:
     case = world.add("a")
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
         found = prepared(world, case, output=kept(Printed(), Printed(size, "x")))

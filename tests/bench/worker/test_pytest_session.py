@@ -39,7 +39,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, warm: WarmPytest) -> Done:
     return project.measure("--lstm-budget=0.2", *chosen)
 
 
-def test_a_suite_is_measured_and_leaves_one_file_that_reads_back(usual: Usual) -> None:
+def test_session_suite_leaves_one_readable_file(usual: Usual) -> None:
     done = usual.done
     assert done.code == 0, done.out
     file = done.file
@@ -54,7 +54,7 @@ def test_a_suite_is_measured_and_leaves_one_file_that_reads_back(usual: Usual) -
     assert [path.name for path in done.folder.iterdir()] == [done.files[0].name]
 
 
-def test_pytest_benchmark_reads_the_file_and_agrees_on_the_samples(usual: Usual) -> None:
+def test_session_file_has_the_samples_of_pytest_benchmark(usual: Usual) -> None:
     ours, theirs = usual.done.data, json.loads(usual.theirs.read_text())
     for mine, other in zip(ours["benchmarks"], theirs["benchmarks"], strict=True):
         assert mine["stats"]["data"] == other["stats"]["data"]
@@ -75,7 +75,7 @@ def test_pytest_benchmark_reads_the_file_and_agrees_on_the_samples(usual: Usual)
     assert shown.stdout.count("test_case[numpy") == 3
 
 
-def test_only_what_is_selected_is_measured(project: Project) -> None:
+def test_session_selected_cases_alone_are_measured(project: Project) -> None:
     project.with_backends("numpy", "killed")
     done = project.measure("-k", "numpy and w2 and training")
     assert done.code == 0, done.out
@@ -87,7 +87,7 @@ def outcomes(done: Done, backend: str) -> list[Outcome]:
     return [each for each in done.file.outcomes if each.case.backend == backend]
 
 
-def test_a_backend_that_fails_the_gate_fails_loudly_and_has_no_time(mixed: Done) -> None:
+def test_session_failed_gate_fails_the_test_without_a_time(mixed: Done) -> None:
     assert mixed.code == 1
     assert "error" not in mixed.out.splitlines()[-1]
     assert "dx differs from the float64 NumPy reference by 1.00e-02" in mixed.out
@@ -100,7 +100,7 @@ def test_a_backend_that_fails_the_gate_fails_loudly_and_has_no_time(mixed: Done)
     ]
 
 
-def test_an_error_shows_its_traceback_and_the_rest_goes_on(mixed: Done) -> None:
+def test_session_error_shows_its_traceback_and_others_go_on(mixed: Done) -> None:
     assert "a million bytes too few" in mixed.out
     assert "mischief.py" in mixed.out
     assert [each.outcome for each in outcomes(mixed, "raising")] == ["failed"] * 3
@@ -111,14 +111,14 @@ def test_an_error_shows_its_traceback_and_the_rest_goes_on(mixed: Done) -> None:
     assert list(first.rounds) == list(second.rounds)  # they are paired
 
 
-def test_what_cannot_run_is_skipped_with_its_reason_and_recorded(mixed: Done) -> None:
+def test_session_unavailable_backend_is_skipped_and_recorded(mixed: Done) -> None:
     assert "3 cases not measured: it is not installed; pip install it" in mixed.out
     assert "2 cases refused by their backend: windows are beneath it" in mixed.out
     assert [each.outcome for each in outcomes(mixed, "absent")] == ["not_measured"] * 3
     assert [each.outcome for each in outcomes(mixed, "choosy")] == ["refused"] * 2
 
 
-def test_a_gpu_that_is_not_here_is_recorded_and_not_left_out(project: Project) -> None:
+def test_session_missing_gpu_is_recorded(project: Project) -> None:
     done = project.measure("--lstm-device=cpu,gpu:77", "--lstm-backends=while_loop", "-k", "gpu")
     assert done.code == 0
     assert {each.case.device for each in done.file.outcomes} == {"gpu:77"}
@@ -126,7 +126,7 @@ def test_a_gpu_that_is_not_here_is_recorded_and_not_left_out(project: Project) -
     assert re.search(r"^lstm: no gpu:77: ", done.out, re.MULTILINE)
 
 
-def test_ctrl_c_keeps_the_finished_and_not_the_interrupted(project: Project) -> None:
+def test_session_ctrl_c_keeps_finished_cases_alone(project: Project) -> None:
     project.with_backends("numpy", "interrupted")
     text = project.suite.read_text().replace('["numpy", "interrupted"]', '["numpy"]')
     head, last, tail = text.rpartition("[[groups]]")
@@ -142,7 +142,7 @@ def test_ctrl_c_keeps_the_finished_and_not_the_interrupted(project: Project) -> 
     assert "read them: python -m bench.report" in done.out
 
 
-def test_a_kill_leaves_the_finished_cases_in_the_journal(project: Project) -> None:
+def test_session_killed_leaves_finished_cases_in_the_journal(project: Project) -> None:
     project.with_backends("killed")
     text = project.suite.read_text().replace('["killed"]', '["numpy"]')
     head, last, tail = text.rpartition("[[groups]]")
@@ -160,7 +160,7 @@ def test_a_kill_leaves_the_finished_cases_in_the_journal(project: Project) -> No
     assert re.search(rf"lstm: .*{re.escape(journal.name)} holds a run .* {died}", again)
 
 
-def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_measured(
+def test_session_unwritable_folder_is_a_usage_error(
     project: Project,
 ) -> None:
     (project.folder / "results").write_text("a file, no folder")
@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_measured
     assert "passed" not in done.out
 
 
-def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
+def test_session_full_disk_keeps_finished_cases(
     project: Project,
 ) -> None:
     (project.packages / "full.py").write_text(
@@ -196,7 +196,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
     assert not done.file.run.complete
 
 
-def test_what_the_reader_would_refuse_is_a_failure_and_in_no_file(project: Project) -> None:
+def test_session_unreadable_result_fails_and_is_in_no_file(project: Project) -> None:
     (project.packages / "odd.py").write_text(
         textwrap.dedent(
             """
@@ -216,7 +216,7 @@ def test_what_the_reader_would_refuse_is_a_failure_and_in_no_file(project: Proje
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
-def test_a_backend_of_tensorflow_s_is_measured_and_cudnn_says_why_it_is_not(
+def test_session_tensorflow_on_cpu_measures_all_but_cudnn(
     project: Project,
 ) -> None:
     options = ("--lstm-backends=block_lstm,cudnn", "--lstm-device=cpu", "-kt3-i1")
@@ -234,7 +234,7 @@ def test_a_backend_of_tensorflow_s_is_measured_and_cudnn_says_why_it_is_not(
     )
 
 
-def test_the_header_and_the_end_tell_what_a_person_needs(usual: Usual) -> None:
+def test_session_terminal_names_suite_file_and_command(usual: Usual) -> None:
     done = usual.done
     assert "lstm: suite mine: 3 cases on cpu (numpy)" in done.out
     (path,) = done.files
@@ -245,7 +245,7 @@ def test_the_header_and_the_end_tell_what_a_person_needs(usual: Usual) -> None:
     assert re.search(told, done.out)
 
 
-def test_options_are_recorded(mixed: Done, project: Project) -> None:
+def test_session_options_are_recorded(mixed: Done, project: Project) -> None:
     run = mixed.file.run
     assert (run.seed, run.session) == (7, "abc")
     assert run.options["precision"] == 0.05
@@ -254,9 +254,7 @@ def test_options_are_recorded(mixed: Done, project: Project) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
-def test_memory_is_measured_where_the_suite_or_the_option_says_so(
-    project: Project, usual: Usual
-) -> None:
+def test_session_memory_follows_suite_and_option(project: Project, usual: Usual) -> None:
     alone = f"--lstm-cases={project.folder / 'cases.json'}"
     (project.folder / "cases.json").write_text(json.dumps(IDS[:1]))
 
@@ -278,7 +276,7 @@ def test_memory_is_measured_where_the_suite_or_the_option_says_so(
     assert figures("off", "--lstm-memory=off") is None
 
 
-def test_more_threads_than_processors_make_a_time_invalid(
+def test_session_too_many_threads_is_invalid(
     project: Project,
 ) -> None:
     wanted = (f"--lstm-threads={1 + (os.cpu_count() or 1)}", "-kt3-i1")
@@ -288,7 +286,7 @@ def test_more_threads_than_processors_make_a_time_invalid(
     assert "threads" in [reason.code for reason in each.reasons]
 
 
-def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project) -> None:
+def test_session_order_seed_shuffles_and_keeps_groups_together(project: Project) -> None:
     project.with_backends("numpy", "choosy")
 
     def order(seed: int) -> list[str]:
@@ -307,7 +305,7 @@ OSC_52 = "\x1b]52;c;cm0gLXJmIH4=\x07"
 """It would put a command into the clipboard of whoever looks at it."""
 
 
-def test_nothing_in_an_option_or_a_reason_reaches_the_terminal_as_an_escape_code(
+def test_session_escape_codes_do_not_reach_the_terminal(
     project: Project,
 ) -> None:
     done = project.run("--benchmark-only", f"--lstm-suite={OSC_52}\u202e", where=ROOT)
@@ -332,7 +330,7 @@ class Rude(NumPyLoop):
     assert not {"\x1b", "\x07"} & set(done.out)
 
 
-def test_a_run_next_to_another_on_the_machine_is_refused_unless_forced(project: Project) -> None:
+def test_session_busy_machine_is_refused_unless_forced(project: Project) -> None:
     with MachineLock(project.temporary / f"lstm-bench-{os.getuid()}.lock") as lock:
         lock.acquire("another")
         done = project.measure("-k", "w2 and inference")
@@ -353,7 +351,7 @@ def test_a_run_next_to_another_on_the_machine_is_refused_unless_forced(project: 
         assert str(project.folder) not in forced.files[0].read_text()
 
 
-def test_with_benchmarks_disabled_each_case_is_judged_and_nothing_is_kept(project: Project) -> None:
+def test_session_benchmarks_disabled_judges_and_records_nothing(project: Project) -> None:
     project.with_backends("numpy", "wrong", "absent")
     done = project.run("bench/bench_cases.py", "-kt3-i1", "--benchmark-disable", *project.into)
     assert done.code == 1

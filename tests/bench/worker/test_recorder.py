@@ -80,14 +80,14 @@ def keep(found: Recorder, case: Case) -> None:
     found.keep(case, result, entry)
 
 
-def test_wanted_cases_begin_with_replicas(tmp_path: Path, measurer: Measurer) -> None:
+def test_recorder_selected_cases_begin_with_replicas(tmp_path: Path, measurer: Measurer) -> None:
     plain = CASES[0]
     replicas = replace(plain, backend="keras:replicas")
     found = started(tmp_path, [plain, replicas])
     assert found.wanted == [replicas, plain]
 
 
-def test_the_first_of_a_group_has_all_of_it_measured_together(
+def test_recorder_first_request_measures_the_complete_group(
     tmp_path: Path, measurer: Measurer
 ) -> None:
     found = started(tmp_path, [*CASES[:3], CASES[1]])
@@ -104,7 +104,7 @@ def test_the_first_of_a_group_has_all_of_it_measured_together(
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_the_settings_reach_the_clock(tmp_path: Path, measurer: Measurer) -> None:
+def test_recorder_plan_has_the_settings(tmp_path: Path, measurer: Measurer) -> None:
     assert Recorder(SUITE, Settings(tmp_path)).plan(CASES[0].group).seconds == 3.0
     found = started(tmp_path, seconds=9.0, precision=0.02, seed=4)
     keep(found, CASES[0])
@@ -117,7 +117,7 @@ def test_the_settings_reach_the_clock(tmp_path: Path, measurer: Measurer) -> Non
     assert Recorder(SUITE, Settings(tmp_path, seed=5)).plan(CASES[0].group).seed != plans[0].seed
 
 
-def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(
+def test_recorder_start_removes_unfinished_files_of_killed_runs(
     tmp_path: Path, measurer: Measurer
 ) -> None:
     mine = unfinished_name("b.json")
@@ -130,7 +130,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(
     assert [each.name for each in tmp_path.rglob("*.tmp")] == [mine]
 
 
-def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(
+def test_recorder_error_of_the_suite_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -145,7 +145,7 @@ def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(
         assert result.reason == "ZeroDivisionError in the suite itself: in the suite"
 
 
-def test_where_the_file_cannot_be_made_the_journal_stays(
+def test_recorder_unwritable_file_keeps_the_journal(
     tmp_path: Path, measurer: Measurer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object) -> Path:
@@ -179,7 +179,7 @@ def locked(path: Path, how: int) -> int:
     return descriptor
 
 
-def test_process_measures_when_the_others_have_started_or_ended(tmp_path: Path) -> None:
+def test_take_turn_waits_until_others_have_started_or_ended(tmp_path: Path) -> None:
     path, started = tmp_path / "turn", tmp_path / "started"
     other, own = (locked(path, fcntl.LOCK_SH) for _ in range(2))
     command = [sys.executable, "-c", TAKES, str(own), str(started)]

@@ -17,7 +17,7 @@ from bench.worker.roof_libraries import ARRAY, Library, NumPyLibrary
 from bench.worker.roofs import fastest
 
 
-def test_array_takes_no_more_than_its_share_of_free_memory(
+def test_array_bytes_little_memory_is_its_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for free, size in ((None, ARRAY), (2**40, ARRAY), (2**27, 2**23)):
@@ -27,7 +27,7 @@ def test_array_takes_no_more_than_its_share_of_free_memory(
 
 
 @pytest.mark.parametrize("sizes", [(2, 4, 16), (1, 256, 1024), (8, 512, 128)])
-def test_product_that_is_fed_back_neither_grows_nor_becomes_denormal(
+def test_factors_repeated_product_stays_in_range(
     sizes: roof_libraries.Sizes,
 ) -> None:
     left, right = roof_libraries.factors(sizes)
@@ -38,7 +38,7 @@ def test_product_that_is_fed_back_neither_grows_nor_becomes_denormal(
     assert np.abs(out).max() <= 1.0
 
 
-def test_libraries_are_those_that_the_process_computes_with(
+def test_libraries_are_those_of_the_frameworks_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[tuple[str, str]] = []
@@ -60,7 +60,7 @@ def test_libraries_are_those_that_the_process_computes_with(
     assert started == [("torch", "gpu:0"), ("jax", "gpu:0")]
 
 
-def test_numpy_multiplies_with_its_own_threads_on_one_and_on_several(
+def test_numpy_products_use_blas_threads_one_and_several(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     works = NumPyLibrary("cpu", 2).products((32, 128, 512), "float32")
@@ -89,7 +89,7 @@ def multiplied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return made
 
 
-def test_threads_with_their_own_columns_make_the_whole_product(
+def test_numpy_threads_with_own_columns_make_the_complete_product(
     multiplied: list[tuple[int, ...]],
 ) -> None:
     *_, shared = NumPyLibrary("cpu", 3).products((1, 64, 256), "float32")
@@ -98,7 +98,7 @@ def test_threads_with_their_own_columns_make_the_whole_product(
     assert sorted(multiplied) == [(16, 64, 85)] * 4 + [(16, 64, 86)] * 2
 
 
-def test_numpy_makes_small_products_in_one_call_and_counts_each(
+def test_numpy_small_products_are_stacked_and_counted(
     multiplied: list[tuple[int, ...]],
 ) -> None:
     for sizes, stack in (((1, 8, 32), 64), ((32, 64, 64), 2), ((512, 64, 64), 1)):
@@ -109,7 +109,7 @@ def test_numpy_makes_small_products_in_one_call_and_counts_each(
         assert work.amount == stack
 
 
-def test_numpy_s_blas_has_one_thread_within_ours_and_its_own_after(
+def test_numpy_own_threads_limit_the_blas_to_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def threads() -> set[int]:
@@ -133,7 +133,7 @@ def test_numpy_s_blas_has_one_thread_within_ours_and_its_own_after(
         assert given == [1, 1]  # of the works on one thread and on two
 
 
-def test_numpy_copies_on_one_thread_and_on_all_but_not_small_shares() -> None:
+def test_numpy_traffic_uses_several_threads_for_large_arrays() -> None:
     works = NumPyLibrary("cpu").traffic(2**20, 3)
     assert [work.by for work in works] == [
         "copy of an array by NumPy on 1 thread",
@@ -148,7 +148,7 @@ def test_numpy_copies_on_one_thread_and_on_all_but_not_small_shares() -> None:
 
 
 @pytest.mark.parametrize("framework", ["numpy", "tensorflow", "torch", "jax", "onnxruntime"])
-def test_each_library_computes_products_and_starts_operators(framework: str) -> None:
+def test_library_installed_has_products_and_operators(framework: str) -> None:
     pytest.importorskip(framework)
     library = roof_libraries.libraries("cpu", [framework])[-1]
     half = "float32" if framework == "numpy" else "float16"
@@ -173,7 +173,7 @@ def test_each_library_computes_products_and_starts_operators(framework: str) -> 
         assert 0 < fastest(work, 0.001, time.perf_counter) < math.inf
 
 
-def test_onnx_runtime_computes_the_product() -> None:
+def test_onnx_runtime_product_is_right() -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     library = roof_libraries.OnnxRuntimeLibrary("cpu", 1)
@@ -186,7 +186,7 @@ def test_onnx_runtime_computes_the_product() -> None:
     assert library.products((3, 5, 7), "bfloat16") == ()
 
 
-def test_compiled_loop_makes_each_of_its_products() -> None:
+def test_compiled_loop_makes_each_product() -> None:
     """A compiler that finds equal products makes them once; the roof would be so much higher."""
     tensorflow = pytest.importorskip("tensorflow")
     work = roof_libraries.TensorFlowLibrary("cpu").compiled((2, 3, 4), "float32")

@@ -108,7 +108,7 @@ def case(mode: str = "inference", dtype: str = "float32", device: str = "cpu") -
 # -- what is counted of a case
 
 
-def test_chain_is_one_product_a_timestep_and_one_more_backward() -> None:
+def test_chain_counts_products_that_wait_for_one_another() -> None:
     assert chain(SPEC, WORK) == {FORWARD: 10}
     assert chain(SPEC, Workload(2, 10, "training")) == {FORWARD: 10, BACKWARD: 10}
     # Layers follow one another a timestep behind, and directions run side by side;
@@ -133,7 +133,7 @@ def test_chain_is_one_product_a_timestep_and_one_more_backward() -> None:
         ("tf32", "gpu:0", ("tf32", "float32")),
     ],
 )
-def test_precisions_are_those_a_case_may_be_computed_in(
+def test_precisions_on_a_device_are_those_of_products(
     dtype: str, device: str, expected: tuple[str, ...]
 ) -> None:
     assert precisions(LSTMSpec(8, 16, dtype=dtype), device) == expected
@@ -142,7 +142,7 @@ def test_precisions_are_those_a_case_may_be_computed_in(
 # -- the clock
 
 
-def test_the_fastest_block_counts_and_the_first_call_does_not(world: World) -> None:
+def test_fastest_first_call_does_not_count(world: World) -> None:
     seconds = iter([9.0, 0.3, 0.1, 0.4])
 
     def run(count: int) -> None:
@@ -151,7 +151,7 @@ def test_the_fastest_block_counts_and_the_first_call_does_not(world: World) -> N
     assert fastest(RoofWork(run, 4, "it"), 0.7, world.now) == pytest.approx(0.1 / 4)
 
 
-def test_a_block_is_long_enough_for_the_clock(world: World) -> None:
+def test_fastest_coarse_clock_gets_longer_blocks(world: World) -> None:
     counts = []
 
     def run(count: int) -> None:
@@ -166,7 +166,7 @@ def test_a_block_is_long_enough_for_the_clock(world: World) -> None:
 # -- figures
 
 
-def test_figures_say_how_near_a_case_comes_to_each_roof(world: World) -> None:
+def test_figures_have_roofs_and_parts(world: World) -> None:
     training = case("training")
     found = roofs(world, Machine(world)).figures(training, 0.01)
     operations = estimate.operations(training.spec, training.workload)
@@ -182,7 +182,7 @@ def test_figures_say_how_near_a_case_comes_to_each_roof(world: World) -> None:
     assert found["chain_by"] == "a library, float32"
 
 
-def test_the_fastest_library_makes_the_roof(world: World) -> None:
+def test_figures_fastest_library_is_the_roof(world: World) -> None:
     slow = Machine(world, "slow", RATE / 2, BANDWIDTH * 2, product=PRODUCT * 2)
     fast = Machine(world, "fast")
     for order in ((slow, fast), (fast, slow)):
@@ -192,7 +192,7 @@ def test_the_fastest_library_makes_the_roof(world: World) -> None:
         assert (found["bandwidth_by"], found["chain_by"]) == ("slow", "fast, float32")
 
 
-def test_a_roof_is_measured_once_and_that_of_each_precision_separately(world: World) -> None:
+def test_figures_second_case_measures_only_new_precisions(world: World) -> None:
     found = roofs(world, Machine(world, half=3.0))
     first = found.figures(case(), 1.0)
     asked = len(world.log)
@@ -204,7 +204,7 @@ def test_a_roof_is_measured_once_and_that_of_each_precision_separately(world: Wo
     assert first["matmul_per_s"] == pytest.approx(RATE)
 
 
-def test_what_a_library_cannot_do_is_left_to_the_others(world: World) -> None:
+def test_figures_library_that_raises_is_skipped(world: World) -> None:
     unable = Machine(world, "unable", 10 * RATE, refuses="float32", product=0.1 * PRODUCT)
     found = roofs(world, unable, Machine(world, "able")).figures(case(), 1.0)
     assert found["chain_by"] == "able, float32"
@@ -239,9 +239,7 @@ def below(world: World, name: str, **kinds: str) -> tuple[Machine, float]:
 
 @pytest.mark.parametrize("name", SLOW)
 @pytest.mark.parametrize("times", [1.06, 1.4, 2.4])
-def test_a_case_above_a_roof_has_its_time_and_its_part(
-    world: World, name: str, times: float
-) -> None:
+def test_figures_case_above_a_roof_has_its_part(world: World, name: str, times: float) -> None:
     machine, least = below(world, name)
     figures = roofs(world, machine).figures(case(), least / times)
     assert figures[f"of_{name}"] == pytest.approx(times)
@@ -249,7 +247,7 @@ def test_a_case_above_a_roof_has_its_time_and_its_part(
     assert codes == (["above_roof"] if name == "matmul" and times == 2.4 else [])
 
 
-def test_three_times_what_every_library_does_best_is_impossible(world: World) -> None:
+def test_figures_three_times_the_roof_raises(world: World) -> None:
     machine, least = below(world, "matmul")
     with pytest.raises(AccountingError) as error:
         roofs(world, machine).figures(case(), least / 3.2)
@@ -261,9 +259,7 @@ def test_three_times_what_every_library_does_best_is_impossible(world: World) ->
 
 
 @pytest.mark.parametrize("times", [2.0, 3.2, 100.0])
-def test_without_a_framework_s_own_products_nothing_is_unreliable(
-    world: World, times: float
-) -> None:
+def test_above_roofs_missing_framework_is_empty(world: World, times: float) -> None:
     machine, least = below(world, "matmul")
     machine.frameworks = ("a",)
     found = roofs(world, machine)
@@ -275,7 +271,7 @@ def test_without_a_framework_s_own_products_nothing_is_unreliable(
         assert above_roofs(found.figures(case(), least / times, None, {"a"}))
 
 
-def test_a_busy_moment_of_each_measurement_but_the_last_is_no_unreliability(world: World) -> None:
+def test_figures_busy_first_measurements_are_repeated(world: World) -> None:
     """The rate is a hundredth while others compute, which they do for a while."""
     seconds = below(world, "matmul")[1] / 2
 
@@ -293,7 +289,7 @@ def test_a_busy_moment_of_each_measurement_but_the_last_is_no_unreliability(worl
     assert part < 1
 
 
-def test_a_roof_that_cases_are_above_is_measured_again_so_often_and_no_more(world: World) -> None:
+def test_figures_exceeded_roof_is_measured_again_a_few_times(world: World) -> None:
     for name in SLOW:
         machine, least = below(world, name)
         found = roofs(world, machine)
@@ -306,7 +302,7 @@ def test_a_roof_that_cases_are_above_is_measured_again_so_often_and_no_more(worl
         world.log.clear()
 
 
-def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World) -> None:
+def test_figures_cached_data_has_the_bandwidth_of_caches(world: World) -> None:
     machine = Machine(world, rate=1e13, bandwidth=1e6, cached=1e9, product=1e-9)
     found = roofs(world, machine)
     size = estimate.least_bytes(SPEC, WORK)
@@ -317,7 +313,7 @@ def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World
     assert found.figures(longer, 2 * size / 1e6)["of_bandwidth"] == pytest.approx(0.5)
 
 
-def test_problems_name_the_roof_its_library_and_what_to_do() -> None:
+def test_above_roofs_name_roof_and_library() -> None:
     figures: Figures = {
         "of_matmul": WELL_ABOVE,
         "of_bandwidth": 1.0,
@@ -341,7 +337,7 @@ def test_problems_name_the_roof_its_library_and_what_to_do() -> None:
 # -- the launch roof
 
 
-def test_empty_loop_of_as_many_operators_is_the_launch_roof(world: World) -> None:
+def test_of_launches_is_a_loop_of_as_many_operators(world: World) -> None:
     made = roofs(world, Machine(world, frameworks=("tensorflow",)))
     for count in (100, 300):  # one loop serves all cases of a framework
         evidence = {"launches": count, "launched_by": "tensorflow"}
@@ -366,7 +362,7 @@ def test_empty_loop_of_as_many_operators_is_the_launch_roof(world: World) -> Non
         {"launches": 3, "launched_by": "broken"},
     ],
 )
-def test_launch_figures_are_missing_without_a_number_or_a_loop(
+def test_of_launches_without_number_or_loop_is_empty(
     world: World, evidence: dict[str, object]
 ) -> None:
     made = roofs(world, Machine(world, frameworks=("litert",)))
@@ -384,7 +380,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "roofs.json"
 
 
-def test_the_part_is_that_of_the_best_that_any_process_saw(world: World, file: Path) -> None:
+def test_figures_best_of_another_process_is_the_roof(world: World, file: Path) -> None:
     fast, slow = Machine(world, "fast"), Machine(world, "slow", RATE / 2, product=2 * PRODUCT)
     first = roofs(world, fast, slow, seen=RoofsSeen(file, lambda: 0.0)).figures(case(), 1.0)
     assert first["matmul_from"] == "this process"
@@ -398,7 +394,7 @@ def test_the_part_is_that_of_the_best_that_any_process_saw(world: World, file: P
     assert later["chain_from"] == "this machine, 1970-01-01"
 
 
-def test_what_three_processes_have_measured_a_fourth_does_not(world: World, file: Path) -> None:
+def test_figures_fourth_process_does_not_measure_again(world: World, file: Path) -> None:
     machine = Machine(world, frameworks=("a",))
     for _ in range(3):
         world.log.clear()
@@ -434,7 +430,7 @@ def test_what_three_processes_have_measured_a_fourth_does_not(world: World, file
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_the_fastest_correct_backends_keep_their_times(
+def test_above_roofs_fastest_correct_backends_is_empty(
     backend: str,
     threads: int | None,
     sizes: tuple[int, int],

@@ -30,7 +30,7 @@ def best(file: Path, when: float = 0.0, machine: str = "here") -> float | None:
     return None if found.by == "" else found.seconds
 
 
-def test_the_best_of_all_libraries_and_processes_counts(file: Path) -> None:
+def test_best_several_processes_is_the_fastest(file: Path) -> None:
     for seconds, library in ((3.0, "a 1"), (2.0, "a 1"), (4.0, "a 1"), (2.5, "b 1")):
         saw(file, seconds, library)
     assert best(file) == 2.0
@@ -38,7 +38,7 @@ def test_the_best_of_all_libraries_and_processes_counts(file: Path) -> None:
     assert RoofsSeen(file, lambda: 0.0).best("here", ("chain",)) is roofs.NO_ROOF
 
 
-def test_a_month_later_it_no_longer_counts_and_does_not_hide_what_is_new(file: Path) -> None:
+def test_best_roof_older_than_a_month_does_not_count(file: Path) -> None:
     saw(file, 1.0)
     assert best(file, 29 * DAY) == 1.0
     assert best(file, 31 * DAY) is None
@@ -48,7 +48,7 @@ def test_a_month_later_it_no_longer_counts_and_does_not_hide_what_is_new(file: P
     assert best(file, 30 * DAY) is None
 
 
-def test_a_roof_is_settled_once_three_processes_have_measured_it(file: Path) -> None:
+def test_settled_three_processes_is_true(file: Path) -> None:
     for number in range(3):
         assert not RoofsSeen(file, lambda: 0.0).settled("here", ROOF, "a 1")
         seen = RoofsSeen(file, lambda: 0.0)
@@ -87,7 +87,7 @@ VALID = {
         ),
     ],
 )
-def test_a_damaged_file_is_as_good_as_none_and_is_replaced(
+def test_file_damaged_is_replaced(
     file: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.parent.mkdir()
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_as_good_as_none_and_is_replaced(
     assert best(file) is None
 
 
-def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+def test_save_unwritable_path_is_no_error(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("no folder")
     saw(in_the_way / "roofs.json", 1.0)
@@ -113,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "roofs.json"]
 
 
-def test_it_is_in_the_user_s_cache_folder_or_nowhere(
+def test_default_path_is_in_the_cache_folder_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def somewhere(name: str) -> Path:

@@ -50,7 +50,7 @@ def told(folder: Path, *results: Result) -> list[str]:
 # -- before
 
 
-def test_the_header_says_what_is_measured_where_and_how_long_at_most(
+def test_header_names_cases_devices_and_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -64,7 +64,7 @@ def test_the_header_says_what_is_measured_where_and_how_long_at_most(
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(44.2, "89 s"), (45.0, "1.5 minutes")])
-def test_a_budget_takes_the_place_of_the_suite_s_seconds(
+def test_header_budget_replaces_the_seconds_of_the_suite(
     seconds: float, words: str, tmp_path: Path
 ) -> None:
     *_, last = header(SUITE, Settings(tmp_path, seconds=seconds))
@@ -75,7 +75,7 @@ def test_a_budget_takes_the_place_of_the_suite_s_seconds(
 # -- when it is done
 
 
-def test_what_was_measured_is_counted_with_what_is_not_to_be_trusted(tmp_path: Path) -> None:
+def test_summary_counts_measured_invalid_and_unreliable(tmp_path: Path) -> None:
     assert told(tmp_path) == ["0 cases measured"]
     assert told(tmp_path, GOOD) == ["1 case measured"]
     spoilt, unreliable = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))

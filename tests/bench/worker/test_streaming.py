@@ -57,14 +57,14 @@ class Machine:
         return Step(run, synchronize, lambda: None)
 
 
-def test_back_to_back_each_call_is_timed_with_its_wait() -> None:
+def test_timed_calls_back_to_back_include_the_wait() -> None:
     machine = Machine()
     calls = timed_calls(machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, None, machine.clock)
     assert calls.service == pytest.approx([1.5, 2.5, 3.5])
     np.testing.assert_array_equal(calls.latency, calls.service)
 
 
-def test_latency_counts_from_when_a_call_was_due_and_service_from_when_it_began() -> None:
+def test_timed_calls_with_period_count_latency_from_due_time() -> None:
     for late in (0.0, 0.0005):
         machine = Machine(late=late)
         calls = timed_calls(machine.step(0.002), 4, 0.01, machine.clock)
@@ -74,7 +74,7 @@ def test_latency_counts_from_when_a_call_was_due_and_service_from_when_it_began(
         assert machine.naps == pytest.approx([0.01, *[0.008 - late] * 3])
 
 
-def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
+def test_timed_calls_stall_delays_every_waiting_call() -> None:
     """No coordinated omission: one stall of 45 ms is felt by the four calls that fell due."""
     machine = Machine()
     step = machine.step(iter([0.001, 0.045, *[0.001] * 6]))
@@ -91,7 +91,7 @@ def series(found: StepSeries | Broken) -> StepSeries:
     return found
 
 
-def test_all_of_the_time_is_taken_and_every_call_kept() -> None:
+def test_measure_streams_uses_all_time_and_keeps_every_call() -> None:
     machine = Machine()
     steps = {"a": machine.step(0.0002), "b": machine.step(0.0004)}
     found = timing.measure_streams(steps, TimingPlan(2.0, precision=0.5), machine.clock)
@@ -105,7 +105,7 @@ def test_all_of_the_time_is_taken_and_every_call_kept() -> None:
     assert machine.time - 100.0 == pytest.approx(4.0, rel=0.05)
 
 
-def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more() -> None:
+def test_streaming_suite_has_time_for_a_99th_percentile() -> None:
     suite = suites.load("streaming", SuiteChoice(devices=["cpu"]))
     (paced,) = {case.group for case in suite.cases if case.workload.period is not None}
     backends = [case.backend for case in suite.cases if case.group == paced]
@@ -119,7 +119,7 @@ def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more()
         assert streamed.latency.size >= fewest_calls(99.0) + 50
 
 
-def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() -> None:
+def test_measure_streams_sample_is_the_median_of_its_block() -> None:
     machine = Machine()
     costs = itertools.cycle([0.001] * 9 + [0.1])
     result = series(
@@ -130,7 +130,7 @@ def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() ->
     assert result.streamed.latency.max() == pytest.approx(0.1)
 
 
-def test_what_is_not_waited_for_is_found() -> None:
+def test_measure_streams_step_not_waited_for_is_broken() -> None:
     """Calls that return at once, and whose results are there only when somebody asks for them."""
     machine = Machine()
     due = 0.0
@@ -159,7 +159,7 @@ def test_what_is_not_waited_for_is_found() -> None:
 
 
 @pytest.mark.parametrize("period", [None, 0.01])
-def test_one_that_turns_slow_takes_no_calls_from_the_others(period: float | None) -> None:
+def test_measure_streams_slow_member_takes_no_time_of_others(period: float | None) -> None:
     """As threads that wait for one another do once something else runs: each has its own time."""
     machine = Machine()
     turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))

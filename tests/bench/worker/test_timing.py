@@ -66,7 +66,7 @@ def noisy(center: float, spread: float) -> Iterator[float]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
+def test_measure_spinning_threads_do_not_slow_the_next_member(seed: int) -> None:
     """One whose threads loop for 0.2 s after each block, beside one that needs all processors."""
     machine = Machine()
     until = 0.0
@@ -97,7 +97,7 @@ def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
     assert rested.samples == pytest.approx([0.02] * len(rested.samples))
 
 
-def test_a_call_by_itself_has_one_before_it_that_wakes_its_threads() -> None:
+def test_measure_single_call_has_an_untimed_call_before() -> None:
     machine = Machine()
     # Every first call after another member's takes longer.
     costs = {"a": itertools.cycle([0.03, 0.02]), "b": itertools.cycle([0.05, 0.04])}
@@ -109,7 +109,7 @@ def test_a_call_by_itself_has_one_before_it_that_wakes_its_threads() -> None:
         assert samples == pytest.approx([cost] * len(samples))
 
 
-def test_the_device_has_finished_before_the_clock_is_read() -> None:
+def test_measure_queued_work_is_waited_for() -> None:
     machine = Machine()
     queued = 0.0
 
@@ -129,7 +129,7 @@ def test_the_device_has_finished_before_the_clock_is_read() -> None:
 
 
 @pytest.mark.parametrize("cost", [1e-6, 0.002, 2.0])
-def test_the_wait_costs_at_most_a_hundredth_of_a_block(cost: float) -> None:
+def test_measure_long_wait_gets_longer_blocks(cost: float) -> None:
     machine = Machine()
     wait = 0.001
     step = machine.step("a", cost, wait=wait)
@@ -138,7 +138,7 @@ def test_the_wait_costs_at_most_a_hundredth_of_a_block(cost: float) -> None:
     assert min(result.blocks) >= 100 * wait * 0.999
 
 
-def test_a_long_step_is_a_block_by_itself_and_a_short_one_is_repeated() -> None:
+def test_measure_short_step_has_several_calls_a_block() -> None:
     machine = Machine()
     steps = {"long": machine.step("long", 0.2), "short": machine.step("short", 1e-4)}
     results = timing.measure(steps, TimingPlan(10.0), machine.clock())
@@ -147,7 +147,7 @@ def test_a_long_step_is_a_block_by_itself_and_a_short_one_is_repeated() -> None:
 
 
 @pytest.mark.parametrize("cost", [0.0021, 0.004, 0.009])
-def test_the_call_that_is_not_timed_is_a_twentieth_of_a_block_while_time_holds_samples(
+def test_measure_untimed_call_is_a_twentieth_if_time_allows(
     cost: float,
 ) -> None:
     def calls(seconds: float) -> int:
@@ -161,9 +161,7 @@ def test_the_call_that_is_not_timed_is_a_twentieth_of_a_block_while_time_holds_s
 
 
 @pytest.mark.parametrize(("seconds", "untimed"), [(10.0, True), (0.5, False)])
-def test_short_of_time_a_call_of_thirty_milliseconds_has_none_before_it_that_is_not_timed(
-    seconds: float, untimed: bool
-) -> None:
+def test_measure_short_of_time_leaves_out_untimed_calls(seconds: float, untimed: bool) -> None:
     machine = Machine()
     clock = replace(machine.clock(), rest=lambda: None)
     steps = {name: machine.step(name, noisy(0.03, 0.1)) for name in "ab"}
@@ -174,7 +172,7 @@ def test_short_of_time_a_call_of_thirty_milliseconds_has_none_before_it_that_is_
     assert untimed or all(len(each.blocks) >= 8 for each in found)
 
 
-def test_a_block_that_warming_up_made_too_short_gets_more_calls() -> None:
+def test_measure_faster_after_warm_up_adds_calls() -> None:
     machine = Machine()
     costs = itertools.chain([0.02] * 4, itertools.repeat(0.001))
     result = alone(machine, machine.step("a", costs), 5.0)
@@ -182,7 +180,7 @@ def test_a_block_that_warming_up_made_too_short_gets_more_calls() -> None:
     assert result.samples == pytest.approx([0.001] * len(result.samples))
 
 
-def test_every_round_measures_each_member_once_in_a_seeded_random_order() -> None:
+def test_measure_rounds_have_each_member_in_seeded_order() -> None:
     def order(seed: int) -> list[str]:
         machine = Machine()
         steps = {name: machine.step(name, noisy(0.1, 0.2)) for name in "abc"}
@@ -199,7 +197,7 @@ def test_every_round_measures_each_member_once_in_a_seeded_random_order() -> Non
     assert order(seed=2) != seen
 
 
-def test_a_precise_member_goes_on_as_long_as_another_is_not() -> None:
+def test_measure_precise_member_continues_for_others() -> None:
     machine = Machine()
     steps = {"quiet": machine.step("quiet", 0.1), "noisy": machine.step("noisy", noisy(0.1, 0.3))}
     results = timing.measure(steps, TimingPlan(20.0), machine.clock())
@@ -210,7 +208,7 @@ def test_a_precise_member_goes_on_as_long_as_another_is_not() -> None:
     assert len(quiet.rounds) > 50
 
 
-def test_it_ends_within_the_time_of_all_members_together() -> None:
+def test_measure_ends_within_the_time_of_all_members() -> None:
     machine = Machine()
     steps = {name: machine.step(name, noisy(0.3, 0.3)) for name in "ab"}
     results = timing.measure(steps, TimingPlan(6.025), machine.clock())
@@ -218,7 +216,7 @@ def test_it_ends_within_the_time_of_all_members_together() -> None:
     assert series(results["a"]).stopped is Stopped.TIME
 
 
-def test_a_slow_start_is_kept_as_warm_up_and_not_among_the_samples() -> None:
+def test_measure_slow_start_is_warm_up() -> None:
     machine = Machine()
     slow = [0.3 * 0.7**k + 0.1 for k in range(30)]
     step = machine.step("a", itertools.chain(slow, itertools.repeat(0.1)))
@@ -228,7 +226,7 @@ def test_a_slow_start_is_kept_as_warm_up_and_not_among_the_samples() -> None:
     assert result.steady is True
 
 
-def test_a_step_that_never_settles_is_measured_and_marked_unsteady() -> None:
+def test_measure_drifting_step_is_not_steady() -> None:
     machine = Machine()
     step = machine.step("a", (0.1 * 1.05**k for k in itertools.count()))
     result = alone(machine, step, 20.0)
@@ -245,7 +243,7 @@ def raising(after: int, error: BaseException) -> Iterator[float]:
 @pytest.mark.parametrize(
     ("after", "during"), [(0, "number of calls"), (3, "warmed up"), (14, "in round")]
 )
-def test_a_step_that_raises_is_broken_and_the_others_go_on(after: int, during: str) -> None:
+def test_measure_raising_step_is_broken_alone(after: int, during: str) -> None:
     machine = Machine()
     error = RuntimeError("out of memory")
     steps = {
@@ -265,7 +263,7 @@ def test_a_step_that_raises_is_broken_and_the_others_go_on(after: int, during: s
 @pytest.mark.parametrize(
     ("timed", "told"), [(0, "too short to be timed"), (7, "took 0 s by the clock")]
 )
-def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast(timed: int, told: str) -> None:
+def test_measure_step_without_time_is_broken(timed: int, told: str) -> None:
     machine = Machine()
     costs = itertools.chain([0.1] * timed, itertools.repeat(0.0))
     steps = {"nothing": machine.step("nothing", costs), "good": machine.step("good", 0.1)}
@@ -335,7 +333,7 @@ class Device:
         (Device(late=0.0205), False),
     ],
 )
-def test_a_step_at_work_after_the_wait_has_no_time(machine: Device, waited_for: bool) -> None:
+def test_measure_work_after_the_wait_is_broken(machine: Device, waited_for: bool) -> None:
     result = timing.measure({"a": machine.step()}, TimingPlan(1.0), machine.clock)["a"]
     if waited_for:
         assert not isinstance(result, Broken)
@@ -344,7 +342,7 @@ def test_a_step_at_work_after_the_wait_has_no_time(machine: Device, waited_for: 
         assert "it is not waited for" in str(result.error)
 
 
-def test_no_two_timed_calls_work_on_the_same_inputs() -> None:
+def test_measure_calls_have_distinct_inputs() -> None:
     machine = Device()
     result = timing.measure({"a": machine.step()}, TimingPlan(3.0, -1.0, judged=5), machine.clock)[
         "a"
@@ -357,7 +355,7 @@ def test_no_two_timed_calls_work_on_the_same_inputs() -> None:
     assert machine.used[-2] == 5  # its result is kept over one call more
 
 
-def test_inputs_beyond_the_space_for_them_come_again_and_the_last_call_gets_the_last() -> None:
+def test_place_little_room_repeats_inputs_but_the_last() -> None:
     used: list[list[int]] = []
     machine = Machine()
     step = replace(machine.step("a", 0.001), use=lambda numbers: used.append([*numbers]), room=4)
@@ -369,7 +367,7 @@ def test_inputs_beyond_the_space_for_them_come_again_and_the_last_call_gets_the_
         assert numbers[(count - 1) % len(numbers)] == 5
 
 
-def test_time_outside_the_clock_is_part_of_a_member_s() -> None:
+def test_measure_placing_inputs_counts_for_the_budget() -> None:
     """Placing inputs takes ten times as long as the calls, and rounds end in time all the same."""
     machine = Machine()
 
@@ -382,7 +380,7 @@ def test_time_outside_the_clock_is_part_of_a_member_s() -> None:
     assert max(result.samples) <= 0.026 + 1e-9
 
 
-def test_a_step_that_changes_its_weights_begins_again_and_three_calls_are_judged() -> None:
+def test_measure_training_step_restarts_for_three_judged_calls() -> None:
     machine, restarted = Device(), []
     step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
     result = timing.measure({"a": step}, TimingPlan(0.5, judged=5), machine.clock)["a"]
@@ -427,7 +425,7 @@ class Clocks:
 
 
 @pytest.mark.parametrize("processors", [0.0, 0.25, 1.0, 1.9])
-def test_it_is_the_processors_time_for_each_second(processors: float) -> None:
+def test_processors_busy_is_processor_time_a_second(processors: float) -> None:
     assert Clocks().busy(1e-3, processors * 1e-3) == pytest.approx(processors)
 
 
@@ -435,7 +433,7 @@ def test_it_is_the_processors_time_for_each_second(processors: float) -> None:
     ("others", "processors", "told"),
     [(1.6, 0.4, False), (2.0, 0.1, False), (1.6, 1.0, True), (1.0, 0.1, True), (0.5, 0.6, True)],
 )
-def test_a_step_whose_processor_others_have_is_not_said_to_wait(
+def test_processors_busy_with_other_processes_is_none(
     others: float, processors: float, told: bool
 ) -> None:
     found = Clocks(others).busy(1e-2, processors * 1e-2)

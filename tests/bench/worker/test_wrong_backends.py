@@ -752,7 +752,7 @@ def measured(
         for number, workload in enumerate(wrong.workloads)
     ],
 )
-def test_a_wrong_backend_gets_no_time_or_an_honest_one(
+def test_wrong_backend_gets_no_time_or_an_honest_one(
     name: str, workload: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = WRONG[name]
@@ -765,9 +765,7 @@ def test_a_wrong_backend_gets_no_time_or_an_honest_one(
 
 
 @pytest.mark.parametrize("workload", [*TIMED_WORKLOADS, *STREAMS], ids=str)
-def test_an_honest_backend_gets_its_time(
-    workload: Workload, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_honest_backend_gets_its_time(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     result = measured(monkeypatch, Honest, workload)
     assert isinstance(result, Measured), result
     np.testing.assert_allclose(result.series.samples, seconds(workload))
@@ -778,7 +776,7 @@ def test_an_honest_backend_gets_its_time(
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_a_gain_of_a_twentieth_is_found_in_half_precision_too(
+def test_gate_gain_of_a_twentieth_in_half_precision_fails(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls_before = 6  # its first, those of the gate, and one that counts
