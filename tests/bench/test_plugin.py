@@ -1,6 +1,6 @@
-"""Each test runs pytest on this project in a process of its own, as a person would.
+"""Pytest with this project's plugin, each time in a process of its own.
 
-Where it does not matter how a process begins, it is a fork of one that has imported what they need.
+Where the start does not matter the process is a fork of one that has imported what tests need.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def test_benchmark_only_collects_no_tests(project: Project) -> None:
     listed = [line for line in done.out.splitlines() if "::" in line]
     assert listed == [f"bench/bench_cases.py::test_case[{each}]" for each in IDS]
     assert not done.folder.exists()
-    # Of all tests one folder: to collect the others a minute of imports.
+    # One folder of tests: collecting all takes a minute of imports.
     done = project.run("--collect-only", "-q", "-o", "testpaths=tests/bench/cli bench")
     assert "tests/bench/cli/test_command_line.py::" in done.out
     assert "bench_" not in done.out
@@ -45,28 +45,28 @@ WRONG = {
     "--lstm-case-limit=0": "'0' is not a time",
 }
 
-# One process for all: what starting pytest takes is paid once.
+# One process for all wrong options: starting pytest takes long.
 EACH = """\
 import contextlib, io, json, sys
 import pytest
-given, told = sys.argv[2:], {}
+given, messages = sys.argv[2:], {}
 for wrong in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
         code = int(pytest.main([*given, wrong]))
-    told[wrong] = code, out.getvalue()
-print(json.dumps(told))
+    messages[wrong] = code, out.getvalue()
+print(json.dumps(messages))
 """
 
 
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
-    """What pytest says to each wrong option, and its exit code."""
+    """Return the output and exit code for each wrong option."""
     project = Project(tmp_path_factory.mktemp("refused"))
     done = project.python("-c", EACH, json.dumps(list(WRONG)), *WITHOUT, *project.suited)
     assert done.code == 0, done.out
     assert not done.folder.exists()
-    told: dict[str, tuple[int, str]] = json.loads(done.out)
-    return told
+    messages: dict[str, tuple[int, str]] = json.loads(done.out)
+    return messages
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -147,19 +147,19 @@ def test_file_named_without_benchmark_only_measures_streams(
     for each in done.file.measurements:
         assert each.streaming is not None
         assert each.streaming.calls == each.calls * len(each.samples)
-        # No call of NumPy's loop is done in a microsecond.
+        # No call of NumPy's loop takes less than a microsecond.
         assert each.streaming.missed == each.streaming.calls
 
 
-# Outside a clone
+# -- outside a clone
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a person who has installed the package, and no clone."""
+    """Return the environment of an installation without a clone."""
     site = tmp_path_factory.mktemp("site")
     for package in ("bench", "lstm_impl"):
-        shutil.copytree(ROOT / package, site / package)  # with what Python has compiled of it
+        shutil.copytree(ROOT / package, site / package)  # with compiled Python files
     shutil.copy(ROOT / "tests" / "quick_pytest.py", site)
     info = site / "lstm_benchmark_suite-1.dist-info"
     info.mkdir()
@@ -173,13 +173,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             for group, each in points.items()
         )
     )
-    # The plugin of the suite is found by itself: that others are not is no part of this.
+    # The entry point loads the suite's plugin.
     return {"PYTHONPATH": str(site), "PYTEST_PLUGINS": "quick_pytest"}
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """Where such a person works."""
+    """Return a folder outside the project."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     return folder
@@ -197,7 +197,7 @@ def test_installed_suite_is_measured_from_any_folder(
 def test_other_project_is_not_changed(
     project: Project, installed: dict[str, str], elsewhere: Path
 ) -> None:
-    """Its own benchmarks are measured, and nothing is added to what it is told."""
+    """Its benchmarks run as usual, and nothing is added to its output."""
     (elsewhere / "tests").mkdir()
     (elsewhere / "tests" / "test_own.py").write_text(
         "def test_own(benchmark):\n    benchmark(lambda: None)\n"

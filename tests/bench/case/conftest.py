@@ -1,4 +1,4 @@
-"""What all tests of suites are told of the machine."""
+"""Fixtures of the tests of cases and suites."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from bench.machine import devices
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no GPU its cases are listed all the same."""
+    """Show a machine without a GPU."""
     monkeypatch.setattr(devices, "available", lambda: ["cpu"])

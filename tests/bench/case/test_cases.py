@@ -1,4 +1,4 @@
-"""Cases: their ids, which are the key of all results, and their way through plain data."""
+"""Cases: ids, and conversion to plain data and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FULL = Workload(2, 10, "training")
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Cases of every kind, but for the periods of streams, which are in no id that is read."""
+    """Draw cases of every kind, without periods, which ``from_id`` does not read."""
     mode = draw(st.sampled_from(MODES))
     streaming = mode == "streaming"
     timesteps = draw(SIZES)
@@ -143,9 +143,9 @@ def test_from_id_wrong_text_raises(text: str) -> None:
     ],
 )
 def test_shape_wrong_text_raises_with_an_example(text: str) -> None:
-    with pytest.raises(InputError, match=f"is no shape; expected one such as {SPELLING}") as told:
+    with pytest.raises(InputError, match=f"is no shape; expected one such as {SPELLING}") as raised:
         Shape.parse(text)
-    assert len(str(told.value)) < 150
+    assert len(str(raised.value)) < 150
 
 
 def test_to_dict_without_period_has_no_field() -> None:

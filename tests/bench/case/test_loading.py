@@ -1,4 +1,4 @@
-"""Suites from files: which cases they name, and how a mistake in one is told."""
+"""Suites in files: their cases, and errors."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_load_variants_are_added_to_each_backend(
 
 
 @pytest.mark.parametrize(
-    ("line", "variants", "told"),
+    ("line", "variants", "message"),
     [
         ('variants = ["int9"]', None, r'variants\[0\] is "int9"; expected one of none, i'),
         ('variants = ["int8"]', None, r"groups\[0\]: numpy has no variant int8; torch"),
@@ -139,9 +139,9 @@ def test_load_variants_are_added_to_each_backend(
     ],
 )
 def test_load_unknown_variant_raises(
-    tmp_path: Path, line: str, variants: list[str] | None, told: str
+    tmp_path: Path, line: str, variants: list[str] | None, message: str
 ) -> None:
-    with pytest.raises(SuiteError, match=told):
+    with pytest.raises(SuiteError, match=message):
         load(tmp_path, f"{line}\n{GOOD}", SuiteChoice(variants=variants))
 
 
@@ -151,7 +151,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
         (("batch = 2", f"batch = 1{'0' * 5000}"), "is no TOML: "),
@@ -181,18 +181,18 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
     ],
 )
 def test_load_wrong_value_names_file_and_key(
-    tmp_path: Path, change: tuple[str, str], told: str
+    tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
     assert change[0] in GOOD
     with pytest.raises(SuiteError) as raised:
         load(tmp_path, GOOD.replace(*change))
     assert str(raised.value).startswith(f"{tmp_path / 'my.toml'}: ")
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_only_many_cases_compares_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comparing each case with each other takes a minute for 10,000 and two hours for 100,000."""
+    """Comparing all pairs would take two hours for 100,000 cases."""
     grid = f"batch = {list(range(1, 21))}, timesteps = {list(range(1, 26))}"
     suite = load(tmp_path, GOOD.replace("batch = 2, timesteps = 6", grid))
     compared = 0
@@ -211,7 +211,7 @@ def test_only_many_cases_compares_few(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_load_deeply_nested_file_raises(tmp_path: Path) -> None:
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(1000)  # some frameworks raise it for the whole process
+    sys.setrecursionlimit(1000)  # some frameworks raise it for the process
     try:
         with pytest.raises(SuiteError, match=r"my\.toml: is nested too deeply to be read"):
             load(tmp_path, GOOD.replace("batch = 2", f"batch = {'[' * 900}2{']' * 900}"))
@@ -259,7 +259,7 @@ def test_load_wrong_value_that_a_choice_replaces_raises(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "told"),
+    ("choice", "message"),
     [
         (
             SuiteChoice(backends=["while_lop"]),
@@ -272,10 +272,10 @@ def test_load_wrong_value_that_a_choice_replaces_raises(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_load_unknown_choice_suggests_close_names(choice: SuiteChoice, told: str) -> None:
+def test_load_unknown_choice_suggests_close_names(choice: SuiteChoice, message: str) -> None:
     with pytest.raises(SuiteError) as raised:
         suites.load("quick", choice)
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(message)
 
 
 def test_load_binary_file_raises(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_load_cases_selects_and_adds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[", "is cut off or not JSON"),
         ("{}", " is an object; expected a list of case ids or cases"),
@@ -304,13 +304,13 @@ def test_load_cases_selects_and_adds(tmp_path: Path) -> None:
         ('[{"backend": "numpy"}]', "[0]: case.device is None; expected a name"),
     ],
 )
-def test_load_cases_wrong_list_names_its_place(tmp_path: Path, text: str, told: str) -> None:
+def test_load_cases_wrong_list_names_its_place(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "cases.json"
     path.write_text(text)
     with pytest.raises(SuiteError) as raised:
         suites.load_cases(path, load(tmp_path, GOOD))
     assert str(raised.value).startswith(str(path))
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_did_you_mean_gives_at_most_three_similar_names() -> None:

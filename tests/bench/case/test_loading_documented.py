@@ -1,4 +1,4 @@
-"""docs/suites.md says what the suites are, and how to write one: held against the suites."""
+"""docs/suites.md compared with the suites."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = SuiteChoice(devices=["cpu", "gpu:0"])
 
 
 def table(heading: str) -> dict[str, list[str]]:
-    """The rows of the table under a heading: by their first cell, without its code marks."""
+    """Return the rows of the table under a heading by their first cell, without code marks."""
     part = PAGE.split(f"# {heading}\n")[1].split("\n#")[0]
     rows = [
         [cell.strip() for cell in line.strip("|").split(" | ")]

@@ -1,4 +1,4 @@
-"""The suites of the package: what each promises, and peers' shapes as their authors have them."""
+"""The suites of the package."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def test_packaged_suite_loads(name: str) -> None:
     assert suite.summary
     assert len({case.id for case in suite.cases}) == len(suite.cases)
     assert suite.only(suite.cases[:1]).memory is suite.memory
-    # Those that ask for memory say what it costs.
-    told = re.search(r"memory of each case on the CPU", suite.path.read_text(encoding="utf-8"))
-    assert suite.memory is (name in ("quick", "truncation", "keras-backends")) is bool(told)
+    # Suites that measure memory say what that takes.
+    described = re.search(r"memory of each case on the CPU", suite.path.read_text(encoding="utf-8"))
+    assert suite.memory is (name in ("quick", "truncation", "keras-backends")) is bool(described)
 
 
 def test_truncation_suite_has_equal_windows_and_an_optimizer() -> None:
@@ -29,12 +29,12 @@ def test_truncation_suite_has_equal_windows_and_an_optimizer() -> None:
     assert {(work.timesteps, work.optimizer, work.mode) for work in works} == {
         (480, "adam", "training")
     }
-    # A shorter last window would be another graph, and another step.
+    # A shorter last window would need another graph.
     assert {work.window for work in works} == {3, 5, 10, 15, 30, 60, 120, 240, 480}
 
 
 def test_first_suite_measures_for_half_of_two_minutes() -> None:
-    """The rest goes into starting, compiling ``fused_cpu``, tracing and checking."""
+    """The rest is for starting, compiling ``fused_cpu``, tracing and the gate."""
     suite = suites.load("first", SuiteChoice(devices=["cpu"]))
     here = [case for case in suite.cases if case.backend != "cudnn"]
     measuring = 6 * sum(suite.seconds[case.group] for case in here)
@@ -42,7 +42,7 @@ def test_first_suite_measures_for_half_of_two_minutes() -> None:
     groups = {case.group for case in here}
     for group in groups:
         backends = [case.backend for case in here if case.group == group]
-        assert backends[0] == "keras"  # whom everybody asks for is in each
+        assert backends[0] == "keras"  # Keras is in each
         assert len(backends) in (2, 3)
     assert {case.workload.mode for case in here} == {"inference", "training"}
 

@@ -1,4 +1,4 @@
-"""The published figures: that the table says what its sources say, and what becomes of parts."""
+"""Published times: the table, and steps made of its figures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_sources_name_suites_with_every_published_shape() -> None:
 
 def test_steps_published_in_parts_are_added_up(tmp_path: Path) -> None:
     text = HEADER + DEEP.format("forward", 1) + DEEP.format("backward_data", 2)
-    assert published.steps(published.read(table(tmp_path, text))) == ()  # no whole step
+    assert published.steps(published.read(table(tmp_path, text))) == ()  # no complete step
     text += DEEP.format("backward_weights", 4)
     (step,) = published.steps(published.read(table(tmp_path, text)))
     assert step.seconds == pytest.approx(0.007)

@@ -1,4 +1,4 @@
-"""The shapes of a group: an entry as a grid of sizes, and each of them as a spec and a workload."""
+"""Grids of shapes, and their specs and workloads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shapes(
     gradients: str = "all",
     period: float | None = None,
 ) -> list[tuple[LSTMSpec, Workload]]:
-    """What one entry of ``shapes`` stands for, at one of the group's windows if it has any."""
+    """Return the shapes of one entry, with this window."""
     grid = Grid.of(Field(Path("my.toml"), "groups[0].shapes[0]", table))
     return [grid.shape(each, window, "float32", mode, gradients, period) for each in grid]
 
@@ -60,7 +60,7 @@ def test_grid_stream_without_timesteps_has_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ({**SIZES, "bacth": 1}, ".bacth is not known (did you mean batch?); expected one of"),
         (WIDTHS, ".timesteps is missing"),
@@ -95,10 +95,10 @@ def test_grid_stream_without_timesteps_has_one() -> None:
         ),
     ],
 )
-def test_grid_wrong_value_names_its_place(table: object, told: str) -> None:
+def test_grid_wrong_value_names_its_place(table: object, message: str) -> None:
     with pytest.raises(InputError) as raised:
         shapes(table)
-    assert str(raised.value).startswith(f"my.toml: groups[0].shapes[0]{told}")
+    assert str(raised.value).startswith(f"my.toml: groups[0].shapes[0]{message}")
 
 
 def test_grid_window_longer_than_the_sequence_raises() -> None:
@@ -110,7 +110,7 @@ def test_grid_window_longer_than_the_sequence_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ({"dropout": 0.1}, ": Workload.dropout is 0.1, but mode is 'streaming'; expected 0.0"),
         ({"min_length": 1}, ": Workload.min_length is 1, but mode is 'streaming'; expected None"),
@@ -121,10 +121,10 @@ def test_grid_window_longer_than_the_sequence_raises() -> None:
         ({"bidirectional": True}, ".bidirectional is true; expected false"),
     ],
 )
-def test_grid_stream_with_fields_of_sequences_raises(more: dict[str, Any], told: str) -> None:
+def test_grid_stream_with_fields_of_sequences_raises(more: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as raised:
         shapes({**WIDTHS, **more}, mode="streaming")
-    assert f"shapes[0]{told}" in str(raised.value)
+    assert f"shapes[0]{message}" in str(raised.value)
 
 
 def test_grid_stream_with_windows_raises() -> None:

@@ -1,4 +1,4 @@
-"""What several files of this room's tests look at."""
+"""Fixtures of the tests of the worker."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,12 @@ from bench.worker import group, resources
 from bench.worker.disturbances import LIMITING
 from bench.worker.resources import ProcessMemory
 from tests.bench.worker import forked_backends, modelled_backends
-from tests.bench.worker.told_backends import World
+from tests.bench.worker.scripted_backends import World
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """Backends that do as they are told, found by their names."""
+    """Make the scripted backends known by their names."""
     world = World()
     monkeypatch.setattr(group, "get_backend", world.backends.__getitem__)
     return world
@@ -22,20 +22,20 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No library is told to leave instructions unused, whatever this machine's user has set."""
+    """Remove variables that keep libraries from using instructions."""
     for name in LIMITING:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def modelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The modelled backends are found by their names."""
+    """Make the modelled backends known by their names."""
     modelled_backends.register(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Backends of another package, found by entry points as any."""
+    """Install backends of another package."""
     folder = tmp_path_factory.mktemp("told")
     forked_backends.install(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -46,10 +46,7 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def process_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessMemory]:
-    """One without a server yet, which has none left when the test is over.
-
-    A framework may take its time to be imported: how busy the machine is decides no test.
-    """
+    """Return one without servers, and end its servers after the test, on a busy machine too."""
     monkeypatch.setattr(resources, "START_LIMIT", 600.0)
     with ProcessMemory() as found:
         yield found

@@ -1,4 +1,4 @@
-"""Backends of another package whose processes grow, die and hang as they are called."""
+"""Backends of another package whose processes grow, die and hang."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.records.schema import Figures
 from lstm_impl import LSTMSpec, Workload
 
 MIB = 2**20
-ENOUGH = 120.0  # seconds for what takes one: the machine may be busy with something else
+ENOUGH = 120.0  # seconds for work of one second on a busy machine
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
 
@@ -75,7 +75,7 @@ NAMES = ("grows", "reads", "dies", "leaves", "raises", "hangs", "broken")
 
 
 def install(folder: Path) -> None:
-    """Their package, with a framework that is there and one that is broken."""
+    """Install their package, with a framework that imports and one that is broken."""
     (folder / "forked.py").write_text(BACKENDS)
     (folder / "told.py").write_text("")
     (folder / "broken.py").write_text("raise RuntimeError('its library is not there')")
@@ -104,7 +104,7 @@ def reason(figures: Figures) -> str:
 
 
 def gone(process: int) -> bool:
-    """Whether a process has ended (what nobody has waited for yet counts as ended)."""
+    """Whether a process has ended; a zombie has."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:

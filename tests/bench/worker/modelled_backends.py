@@ -1,8 +1,8 @@
-"""Backends whose step takes what it is told to, on a clock of the test's own.
+"""Backends with a known time for each part of their step, on a simulated clock.
 
-Each computes what the reference computes, so that the gate passes it, and then lets the time pass
-that its products, its other operators, its copies and its pauses take on a machine of so much
-speed. What binds each is therefore known. They are found by the registry like any other.
+Each computes what the reference computes, so that it passes the gate, and moves the clock by what
+its products, operators, copies and pauses take on a machine of known speed. So it is known what
+limits each. The registry finds them like any other.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from lstm_impl import (
     names,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
-from tests.bench.worker.told_backends import QUIET
+from tests.bench.worker.scripted_backends import QUIET
 
 RATE, BANDWIDTH, LAUNCH = 1e9, 1e10, 1e-5
 """Operations and bytes a second, and seconds to start an operator from Python."""
 
 PEAK = 4 * RATE
-"""Of products that wait for none: a step's own, one after the other, are slower everywhere."""
+"""Rate of independent products; those of a step wait for one another and are slower."""
 
 OPERATORS = 16
-"""Beside the products, in a timestep."""
+"""Operators of a timestep besides the products."""
 
 
 @dataclass
 class Machine:
-    """The clock, that of the processor, and what ran since somebody began to watch."""
+    """The clock, processor time, and what ran since profiling began."""
 
     time: float = 0.0
     worked: float = 0.0
     events: list[Event] = field(default_factory=list)
 
     def run(self, name: str, seconds: float) -> None:
-        """An operator that is started, and then takes its time."""
+        """Start an operator and let its time pass."""
         self.time += LAUNCH
         self.events.append(Event(name, self.time, seconds, "main"))
         self.time += seconds
         self.worked += LAUNCH + seconds
 
     def pause(self, seconds: float) -> None:
-        """No processor works."""
+        """Let time pass without work."""
         self.time += seconds
 
     def now(self) -> float:
@@ -72,11 +72,11 @@ class Machine:
 
 
 MACHINE = Machine()
-"""The one of all models: each test puts it back to its beginning."""
+"""The machine of all models, reset by each test."""
 
 
 class Plain(NumPyLoop):
-    """One product of the input, one of the state and some small operators a timestep."""
+    """A model with two products and some small operators a timestep."""
 
     strategy = "modelled"
     products: ClassVar[int] = 1
@@ -88,28 +88,28 @@ class Plain(NumPyLoop):
 
 
 class Sleeps(Plain):
-    """A backend that sleeps between timesteps, ten times as long as it computes."""
+    """A model that sleeps between timesteps, ten times as long as it computes."""
 
     strategy = "sleeps"
     paused = 0.1
 
 
 class Twice(Plain):
-    """One that makes each product twice."""
+    """A model that makes each product twice."""
 
     strategy = "twice"
     products = 2
 
 
 class Copies(Plain):
-    """One that copies a hundred megabytes at each timestep."""
+    """A model that copies a hundred megabytes at each timestep."""
 
     strategy = "copies"
     copied = 10**8
 
 
 class ModelledModel(NumPyModel):
-    """The model of each."""
+    """The model of each backend."""
 
     backend: Plain
 
@@ -118,7 +118,7 @@ class ModelledModel(NumPyModel):
         self._known: dict[tuple[int, ...], tuple[Call, Outputs]] = {}
 
     def _infer(self, call: Call) -> Outputs:
-        # Once for the same arrays: what it takes is told, and not how long this computer works.
+        # Computed once for the same arrays: the time is simulated.
         same = tuple(map(id, call))
         if same not in self._known:
             self._known[same] = call, super()._infer(call)
@@ -185,14 +185,14 @@ SMALL = LSTMSpec(4, 4), Workload(2, 6)
 """Products of a quarter of a microsecond, where starting one takes ten."""
 
 LARGE = LSTMSpec(4, 64), Workload(32, 6)
-"""Products of a millisecond, hardly any of them of the input: the state's wait for one another."""
+"""Products of a millisecond, most of them of the state, which wait for one another."""
 
 WIDE = LSTMSpec(1024, 64), Workload(32, 6)
 """The input's products take four times as long as the state's."""
 
 
 def register(patch: pytest.MonkeyPatch) -> None:
-    """Have the registry find them, on a machine at its beginning."""
+    """Register the backends and reset the machine."""
     MACHINE.time = MACHINE.worked = 0.0
     MACHINE.events.clear()
     for name, kind in BACKENDS.items():
@@ -202,7 +202,7 @@ def register(patch: pytest.MonkeyPatch) -> None:
 
 
 def bench() -> Bench:
-    """What measures them on that machine."""
+    """Return a bench for that machine."""
     roofs = Roofs(
         lambda device, frameworks, threads: [Speeds(device)], MACHINE.now, lambda device: 2**20
     )

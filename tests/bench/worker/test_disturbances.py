@@ -1,4 +1,4 @@
-"""What about a machine makes times unreliable: before they are taken, and when they were."""
+"""Reasons why a machine makes times unreliable, before and after measuring."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def with_gpu(**changes: Any) -> Environment:
         (with_gpu(throttle_reasons=("gpu_idle", "hw_thermal_slowdown")), ["gpu_slowed"]),
         (with_gpu(mig=True), ["mig"]),
         (with_gpu(persistence=False), ["persistence"]),
-        # What is not known, or in order, is no finding.
+        # What is unknown or normal is no finding.
         (with_cpu(governor=None, turbo=None, virtual=None, usable=None, quota=None), []),
         (with_cpu(quota=4.0), []),
         (replace(HERE, variables={"OMP_NUM_THREADS": "4", "CUDA_LAUNCH_BLOCKING": "0"}), []),
@@ -108,7 +108,7 @@ def test_findings_unreadable_gpu_says_what_to_install() -> None:
     assert found.advice == "nvidia-ml-py is not installed: pip install nvidia-ml-py"
 
 
-# -- when they were taken
+# -- after measuring
 
 GOOD = StepSeries(1, (0.1,) * 20, tuple(range(20)), (), Stopped.TIME, True, 1e-5)
 
@@ -129,7 +129,7 @@ WIDE = (0.08, 0.1, 0.12) * 2
         ({"disturbance": replace(CALM, clock_change=1.3)}, ["clock"]),
         ({"threads": ("OMP_NUM_THREADS=64",)}, ["threads"]),
         ({"disturbance": replace(CALM, gpu_throttled={1: 0.2}), "device": "gpu:1"}, ["throttled"]),
-        # What does not matter to a CPU, or is not known, does not spoil a measurement.
+        # What is unknown, or irrelevant on a CPU, is no reason.
         ({}, []),
         ({"series": replace(GOOD, steady=None)}, []),
         ({"disturbance": Disturbance(10.0, 4, None, (), None, None, {}, None)}, []),
@@ -160,7 +160,7 @@ def test_reasons_all_have_advice() -> None:
 def test_validity_calls_longer_than_the_period_gives_behind(
     service: float | None, period: float | None, code: list[str]
 ) -> None:
-    """One that is slow now and then does not: the median call counts."""
+    """A rare slow call is no reason: the median counts."""
     streamed = None
     if service is not None:
         calls = np.array([service] * 11 + [1.0] * 10)

@@ -1,4 +1,4 @@
-"""Energy by a counter that a GPU of the test's own moves in ticks."""
+"""Energy, with a simulated GPU whose counter moves in ticks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FakeError(Exception):
 
 @dataclass
 class Gpu:
-    """A GPU whose counter moves in ticks; the clock is moved by steps and by sleeping."""
+    """A GPU whose counter moves in ticks; steps and sleeping move the clock."""
 
     watts: float = 250.0
     idle: float = 40.0
@@ -74,7 +74,7 @@ class Gpu:
         return int(1e3 * self.idle)
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: N802
-        """Where the counter stood at the last tick."""
+        """Return the counter at the last tick."""
         since = self.time % self.tick
         return int(self.used - self.watts * since * 1e3)
 

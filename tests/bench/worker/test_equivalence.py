@@ -1,4 +1,4 @@
-"""Who judges a case that is too large for the reference, and on which inputs."""
+"""The judge of a case too large for the reference, and shared answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.worker.timing import Last
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.proof import Judge, numpy_judge
-from tests.bench.worker.told_backends import TIMED
+from tests.bench.worker.scripted_backends import TIMED
 
 
 def test_judge_large_case_is_a_proven_float64_backend(
@@ -58,7 +58,7 @@ def test_shared_folder_changed_file_returns_none(
     assert folder.find("a") == bytes(500)
     assert folder.find("b") is None
     monkeypatch.setattr(equivalence, "LARGEST_FOLDER", 600)
-    folder.keep("b", bytes(500))  # there is no room
+    folder.keep("b", bytes(500))  # there is no space
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     data = bytearray((tmp_path / "a").read_bytes())
     (tmp_path / "a").write_bytes(data[: where % len(data)])
@@ -73,7 +73,7 @@ def test_shared_folder_changed_file_returns_none(
 
 @pytest.fixture
 def another_process(tmp_path: Path) -> Iterator[None]:
-    """A gate that shares answers, and remembers none of its own."""
+    """Share answers through a folder, and forget those of this process."""
     equivalence.share_answers(SharedFolder(tmp_path))
     equivalence._remembered.clear()
     yield
@@ -101,7 +101,7 @@ def test_gate_second_process_reads_the_answers_of_the_first() -> None:
         equivalence._remembered.clear()
     assert found[0] == found[1]
     first, others = len(calls) // 2, len(calls)
-    assert others == 2 * first > 0  # seed 1 is another question
+    assert others == 2 * first > 0  # seed 1 needs another answer
 
 
 @pytest.mark.usefixtures("another_process")
@@ -127,7 +127,7 @@ def test_gate_last_chosen_inputs_passes(workload: Workload) -> None:
         numbers = tuple(range(number, number + calls))
         step.use([*numbers, 9])
         if step.restart is not None:
-            step.run()  # moves the weights, and turns the sign of what flows back
+            step.run()  # updates the weights, and negates dy
             step.restart()
             step.use(numbers)
         results = tuple(step.results(step.run()) for _ in numbers)

@@ -1,4 +1,4 @@
-"""What a case needs: figures worked out by hand, and the words of what is too large."""
+"""What a case needs, compared with figures computed by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def case(device: str = "cpu", mode: str = "training", dtype: str = "float32") ->
 def test_estimate_training_counts_six_operations_a_weight() -> None:
     found = estimate.estimate(LSTMSpec(3, 4), Workload(2, 5, "training"))
     parameters = 4 * 4 * (3 + 4 + 1)
-    # of the kernels: a bias is in no product
+    # biases are in no product
     assert found.operations == 6 * (parameters - 4 * 4) * 10
     assert found.weights == 4 * 2 * parameters
     # x, y, dx and dy; four gates and the cell
@@ -71,7 +71,7 @@ def test_least_bytes_counts_each_input_and_output_once() -> None:
     weights, x, y, states = 4 * 4 * 8, 3 * 10, 4 * 10, 2 * 2 * 4
     forward = weights + x + y + 2 * states
     assert estimate.least_bytes(spec, Workload(2, 5)) == 4 * forward
-    # and as much again for the gradients
+    # and as much for the gradients
     assert estimate.least_bytes(spec, Workload(2, 5, "training")) == 8 * forward
     half = LSTMSpec(3, 4, dtype="mixed_bfloat16")
     assert estimate.least_bytes(half, Workload(2, 5)) == 4 * weights + 2 * (forward - weights)
@@ -106,7 +106,7 @@ LONG = (
 
 
 @pytest.mark.parametrize(
-    ("device", "free", "told"),
+    ("device", "free", "message"),
     [
         ("cpu", Free(17 * GIB, None, 64), JUDGE),
         ("gpu:0", Free(17 * GIB, 80 * GIB, 64), JUDGE),
@@ -118,9 +118,9 @@ LONG = (
     ],
 )
 def test_too_large_little_memory_says_what_is_needed_and_free(
-    device: str, free: Free, told: str
+    device: str, free: Free, message: str
 ) -> None:
-    assert estimate.too_large(case(device), free) == told
+    assert estimate.too_large(case(device), free) == message
 
 
 def test_too_large_quick_suite_on_a_small_machine_is_empty() -> None:

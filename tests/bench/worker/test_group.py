@@ -1,4 +1,4 @@
-"""Cases of a group: judged before any is timed, and what becomes of each, whatever one does."""
+"""Groups: cases are judged before any is timed, and errors stay with their case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.worker.group import Bench
 from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
 from lstm_impl import Backend, Step
-from tests.bench.worker.told_backends import World, measured, unmeasured
+from tests.bench.worker.scripted_backends import World, measured, unmeasured
 
 
 def only(world: World, case: Case) -> group.Result:
@@ -32,7 +32,7 @@ def test_measure_group_judges_before_timing(world: World) -> None:
     measured(only(world, case))
     log = [what for what in world.log if what != "a availability"]
     before, after = log[: log.index("a gate")], log[log.index("a gate") :]
-    # One call before, the first, whose tracing and compiling could not be timed later.
+    # The first call, which traces and compiles, comes before the gate.
     assert before == ["a start", "a build", "a trace", "a run"]
     assert after[1] == "a evidence"
     assert len(after) > 6
@@ -118,7 +118,7 @@ def test_measure_group_warning_is_recorded_with_its_case(world: World) -> None:
 
 DEEDS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "the recursion limit": (
-        # As low as Python allows at this depth: too low for the guard around it.
+        # As low as Python allows here: too low for the guard.
         lambda: sys.setrecursionlimit(len(inspect.stack(0)) + 8),
         sys.getrecursionlimit,
     ),
@@ -141,14 +141,14 @@ def test_measure_group_changed_setting_is_restored_for_the_next(
     assert set(map(str, seen)) == {str(before)}
     assert measured(results[good.id]).remarks == ()
     if isinstance(results[bad.id], group.Measured):
-        told = f"it changed {what}, which was put back"
-        assert measured(results[bad.id]).remarks == (told,)
-    else:  # what was called after its deed failed
+        remark = f"it changed {what}, which was put back"
+        assert measured(results[bad.id]).remarks == (remark,)
+    else:  # what was called after the change failed
         assert unmeasured(results[bad.id]).reason.startswith("RecursionError ")
 
 
 class Ceilings(Roofs):
-    """Roofs that answer, and remember what they were asked."""
+    """Roofs that return given figures and log the calls."""
 
     def __init__(self, above: Sequence[str] = (), part: float = 0.25) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ def test_measure_group_records_parts_of_roofs(world: World) -> None:
         "chain_s": None,
         "processors_busy": pytest.approx(0.5),
     }
-    assert result.setup["roofs_s"] == pytest.approx(1.5 + 0.2)  # two calls say how busy it is
+    assert result.setup["roofs_s"] == pytest.approx(1.5 + 0.2)  # two calls of processors_busy
 
 
 def test_measure_group_case_above_any_roof_fails_alone(world: World) -> None:
@@ -202,12 +202,12 @@ def test_measure_group_case_above_any_roof_fails_alone(world: World) -> None:
 
 def test_measure_group_announces_cases_prepared_and_timed(world: World) -> None:
     cases = [world.add("a"), world.add("b", refusal="too much"), world.add("c")]
-    told: list[list[str]] = []
+    announced: list[list[str]] = []
     bench = replace(
-        world.bench(), announce=lambda busy: told.append([case.backend for case in busy])
+        world.bench(), announce=lambda busy: announced.append([case.backend for case in busy])
     )
     group.measure_group(cases, TimingPlan(1.0), bench=bench)
-    assert told == [["a"], ["b"], ["c"], ["a", "c"]]
+    assert announced == [["a"], ["b"], ["c"], ["a", "c"]]
 
 
 def test_measure_group_timing_seconds_are_shared_by_cases(world: World) -> None:
@@ -222,7 +222,7 @@ def test_measure_group_timing_seconds_are_shared_by_cases(world: World) -> None:
     assert [each.setup["gate_s"] for each in both] == pytest.approx([2.0, 0.0])
 
 
-# -- memory and energy, when all timing is over
+# -- memory and energy after timing
 
 HELD: Figures = {"peak_bytes": 300, "steady_bytes": 200, "how": "measured"}
 USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "measured"}
@@ -230,7 +230,7 @@ USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "measured"}
 
 @pytest.fixture
 def needs(world: World, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A bench with a GPU, and with memory and energy that are logged."""
+    """Return a bench with a GPU that logs memory and energy."""
 
     def gauge(backend: Backend, device: str) -> Callable[[Step], Figures] | None:
         world.log.append("gauge")
@@ -263,7 +263,7 @@ def test_measure_group_cpu_memory_comes_after_timing(world: World, needs: Bench)
     world.costs["a build"] = 10.0
     cases = [world.add("a"), world.add("b")]
     results = group.measure_group(cases, TimingPlan(2.0), bench=needs)
-    # First use takes 0.1 s: the time limit follows it, and what ends the case from outside.
+    # The time limit depends on first use (0.1 s) and on the case limit.
     limits = [resources.time_limit(first, None) for first in (10.1, 0.1)]
     expected = [part for limit in limits for part in ("announced", f"memory within {limit:.0f} s")]
     assert world.log[-4:] == expected

@@ -1,7 +1,6 @@
-"""What binds a backend, from its code to the sentence: backends whose bound is known.
+"""What limits a backend, from its code to the sentence, for backends whose limit is known.
 
-They are found by the registry, proven by the gate, measured and recorded as every other is, written
-to a file, read and judged; the clock alone is the test's own.
+They pass the gate and are measured, written, read and judged like any other, on a simulated clock.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ pytestmark = pytest.mark.usefixtures("modelled")
 
 
 @pytest.mark.parametrize(
-    ("backend", "shape", "kind", "told"),
+    ("backend", "shape", "kind", "sentence"),
     [
         ("modelled", SMALL, "host", "bound by the host: calling as many operators (108)"),
         ("modelled", LARGE, "chain", ""),
         ("modelled", WIDE, "products", ""),
         ("sleeps", LARGE, "waiting", "no processor computes"),
         ("twice", LARGE, "chain", "2.0 times the multiplications that the step needs"),
-        ("copies", LARGE, "not known", ""),  # its profile knows
+        ("copies", LARGE, "not known", ""),  # only a profile shows it
     ],
 )
 def test_bound_measured_backend_is_read_from_its_file(
-    tmp_path: Path, backend: str, shape: tuple[LSTMSpec, Workload], kind: str, told: str
+    tmp_path: Path, backend: str, shape: tuple[LSTMSpec, Workload], kind: str, sentence: str
 ) -> None:
     cases = [Case(name, *shape) for name in dict.fromkeys((backend, "modelled"))]
     suite = Suite("known", "", Path("known.toml"), tuple(cases), {cases[0].group: 100.0})
@@ -60,4 +59,4 @@ def test_bound_measured_backend_is_read_from_its_file(
     assert found is not None
     assert found.kind == kind
     assert found.times == pytest.approx(2.0 if backend == "twice" else 1.0)
-    assert told in bound_sentence(rows[backend])
+    assert sentence in bound_sentence(rows[backend])

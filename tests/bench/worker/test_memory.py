@@ -1,4 +1,4 @@
-"""Memory: allocators that say what a test tells them, and real processes that grow, die, hang."""
+"""Memory, with simulated allocators and real processes that grow, die and hang."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.bench.worker.forked_backends import ENOUGH, case, known, linux, reaso
 
 @dataclass
 class Pool:
-    """A GPU's memory as an allocator counts it."""
+    """The memory of a GPU as an allocator counts it."""
 
     in_use: int = 0
     peak: int = 0
@@ -47,7 +47,7 @@ class Pool:
         return self.in_use
 
     def framework(self, name: str) -> Any:
-        """The module of a framework, as far as it is asked."""
+        """Return the parts of a framework's module that are used."""
         if name == "tensorflow":
             experimental = SimpleNamespace(
                 get_memory_info=lambda of: {"current": self.asked(of), "peak": self.peak},
@@ -67,14 +67,15 @@ class Pool:
         return SimpleNamespace(devices=lambda kind: [gpu, gpu] if self.asked(kind) >= 0 else [])
 
 
-def told(framework: str) -> Any:
+def backend_of(framework: str) -> Any:
     return SimpleNamespace(framework=framework)
 
 
 def one_case(framework: str, modules: dict[str, Any], pool: Pool, *, first: int) -> Figures:
-    """A case that holds 100 bytes, and needs so many more in its first call, 50 in a later one."""
-    assert gauge(told(framework), "cpu", modules) is None
-    found = gauge(told(framework), "gpu:1", modules)
+    """Run a case that holds 100 bytes and needs ``first`` more in its first call, 50 in later
+    ones."""
+    assert gauge(backend_of(framework), "cpu", modules) is None
+    found = gauge(backend_of(framework), "gpu:1", modules)
     assert found is not None
     pool.hold(100)
     pool.use(first)
@@ -133,14 +134,14 @@ def test_time_limit_leaves_time_for_the_answer() -> None:
 def test_memory_framework_that_failed_is_not_started_again(
     backends: Path, process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = "not known: broken cannot be imported: its library is not there"
-    assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == told
+    expected = "not known: broken cannot be imported: its library is not there"
+    assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == expected
 
     def start(*arguments: object) -> None:
         raise AssertionError("it was started again")
 
     monkeypatch.setattr(resources, "Server", start)
-    assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == told
+    assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == expected
 
 
 @linux
@@ -163,8 +164,8 @@ def test_memory_process_that_cannot_start_gives_the_reason(
 
     monkeypatch.setattr(subprocess, "Popen", full)
     found = process_memory.measure(case("numpy"), 0, ENOUGH)
-    told = "not known: the process for memory cannot be started: too many processes"
-    assert reason(found) == told
+    expected = "not known: the process for memory cannot be started: too many processes"
+    assert reason(found) == expected
 
 
 def test_memory_without_time_is_not_begun(process_memory: ProcessMemory) -> None:

@@ -1,4 +1,4 @@
-"""The process that measures memory: forks that grow, die and hang, each a case of its own."""
+"""The process that measures memory, with forks that grow, die and hang."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.bench.worker.forked_backends import ENOUGH, MIB, case, gone, known, l
 
 @pytest.fixture(scope="module")
 def lasting(backends: Path) -> Iterator[ProcessMemory]:
-    """One whose server outlives what its children do, each in a fork of its own."""
+    """Share one server, which its children cannot end."""
     with ProcessMemory() as found:
         yield found
 
@@ -62,7 +62,7 @@ def test_server_failed_child_gives_the_reason_and_goes_on(
 def test_server_hanging_child_is_ended_at_its_limit(
     lasting: ProcessMemory,
 ) -> None:
-    """And how long it took is told of what was found and of what was not."""
+    """The seconds are recorded with figures and without."""
     known(lasting.measure(case("grows"), 0, ENOUGH))
     begun = time.monotonic()
     hung = lasting.measure(case("hangs"), 0, 2.0)
@@ -124,7 +124,7 @@ def test_memory_tensorflow_grows_with_the_window(process_memory: ProcessMemory) 
     assert list(process_memory._servers) == ["tensorflow"]
     slope = bytes_per_unit(dict(zip(windows, peaks, strict=True)))
     assert slope is not None
-    # It keeps gates, cells and outputs in float32 for the backward pass, and makes gradients.
+    # Gates, cells and outputs in float32 for the backward pass, and gradients.
     kept = 4 * 6 * 32 * 64
     assert kept < slope.mid < 12 * kept
 
@@ -135,7 +135,7 @@ def test_modules_have_every_framework_of_the_package() -> None:
 
     numbers = {"partial_unroll": "partial_unroll@10"}
     backends = [get_backend(numbers.get(name, name)) for name in BUILT_IN]
-    # Keras's other backends need Keras besides, and TensorFlow's must not be there with them.
+    # Keras's other backends need Keras, but not TensorFlow.
     usual = {"KERAS_BACKEND": "tensorflow"}
     keras = {each.strategy for each in backends if {**usual, **each.environment} != usual}
     frameworks = {each.framework for each in backends if each.strategy not in keras}

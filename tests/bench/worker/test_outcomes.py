@@ -1,4 +1,4 @@
-"""What came of a case: how it is recorded and read back, and what an error becomes."""
+"""Results of a case, recorded and read back."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SERIES = StepSeries(
     2, (0.4, 0.2, 0.6), (0, 1, 3), (0.5, 0.25), Stopped.PRECISE, True, 1e-5, untimed=1.25
 )
 GATE = GateResult(True, "judge", {"y": 1e-7}, {"y": 1e-6})
-HELD: Figures = {"peak_bytes": 300, "steady_bytes": 200, "how": "told"}
-USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "told"}
+HELD: Figures = {"peak_bytes": 300, "steady_bytes": 200, "how": "made up"}
+USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "made up"}
 ROOFS: Figures = {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
 WHOLE = Measured(
     SERIES,
@@ -96,7 +96,7 @@ def test_to_extra_is_read_back_by_the_reader() -> None:
 def test_compile_seconds_are_first_call_minus_median() -> None:
     expected = {**WHOLE.setup, "compile_s": 3.1 - 0.2, "untimed_s": 1.25}
     assert read_back(WHOLE).setup == pytest.approx(expected)
-    assert read_back(LEAST).setup["compile_s"] is None  # noise leaves nothing of it
+    assert read_back(LEAST).setup["compile_s"] is None  # negative by noise
     assert read_back(replace(LEAST, setup={"first_call_s": 0.2})).setup["compile_s"] == 0.0
 
 
@@ -106,7 +106,7 @@ CALLS = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=300)
 
 
 @pytest.mark.parametrize(
-    ("deadline", "period", "told", "missed"),
+    ("deadline", "period", "expected", "missed"),
     [
         (None, None, None, 0),
         (None, 0.01, 0.01, 1),
@@ -115,11 +115,11 @@ CALLS = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=300)
     ],
 )
 def test_stream_missed_deadlines_are_counted_exactly(
-    deadline: float | None, period: float | None, told: float | None, missed: int
+    deadline: float | None, period: float | None, expected: float | None, missed: int
 ) -> None:
     latency = np.array([0.002, 0.002, np.nextafter(0.002, 1), 0.0105])
     found = kept(Streamed(latency, latency), StreamConditions(3, deadline), period)
-    assert (found.deadline, found.missed, found.load) == (told, missed, 3)
+    assert (found.deadline, found.missed, found.load) == (expected, missed, 3)
 
 
 @given(CALLS)
@@ -133,8 +133,8 @@ def test_stream_histogram_has_every_call_and_the_exact_maximum(calls: list[float
 @given(CALLS)
 def test_stream_percentiles_rise_within_the_range_of_calls(calls: list[float]) -> None:
     latency = np.array(calls)
-    told = kept(Streamed(latency, latency), StreamConditions(), None).latency.percentiles
-    middles = [each.mid for _, each in sorted(told.items())]
+    percentiles = kept(Streamed(latency, latency), StreamConditions(), None).latency.percentiles
+    middles = [each.mid for _, each in sorted(percentiles.items())]
     assert middles == sorted(middles)
-    for each in told.values():
+    for each in percentiles.values():
         assert min(calls) <= each.low <= each.mid <= each.high <= max(calls) < math.inf

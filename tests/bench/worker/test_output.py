@@ -26,8 +26,8 @@ def test_output_python_native_and_child_processes_is_kept(
         print("to stderr", file=sys.stderr)
         os.write(2, b"by a library in C\n")
         subprocess.run([sys.executable, "-c", "print('by a child')"], check=True)
-    told = "by print\nto stderr\nby a library in C\nby a child\n"
-    assert output.take() == Printed(len(told), told)
+    text = "by print\nto stderr\nby a library in C\nby a child\n"
+    assert output.take() == Printed(len(text), text)
     assert output.take() == Printed()
 
 

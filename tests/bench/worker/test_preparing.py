@@ -1,4 +1,4 @@
-"""A case made ready: what must be there, in which order, and how all that goes wrong is told."""
+"""Preparing a case: the order of its stages, and what is reported of each error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.worker.group import (
 )
 from lstm_impl import Availability, LSTMSpec, names
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
-from tests.bench.worker.told_backends import WORK, World
+from tests.bench.worker.scripted_backends import WORK, World
 
 
 def prepared(world: World, case: Case, **changes: Any) -> Prepared:
@@ -103,7 +103,7 @@ def test_evidence_second_process_reads_that_of_the_first(
     assert (first.setup["evidence_s"], second.setup["evidence_s"]) == pytest.approx((3.0, 0.0))
     assert second.evidence == {**first.evidence, FROM_ANOTHER: True}
     prepared(world, world.add("b"), shared=shared)
-    monkeypatch.setenv("KERAS_BACKEND", "a_different_one")  # another process's kernels may differ
+    monkeypatch.setenv("KERAS_BACKEND", "a_different_one")  # its kernels may differ
     assert FROM_ANOTHER not in prepared(world, case, shared=shared).evidence
     assert world.log.count("a evidence") == 2
 
@@ -195,7 +195,7 @@ def test_prepare_error_says_at_which_stage(world: World, what: str, during: str)
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "message"),
     [
         ({"refusal": ["no"]}, "its refusal is a list; expected text"),
         ({"refusal": 3.5}, "its refusal is a float; expected text"),
@@ -206,15 +206,15 @@ def test_prepare_error_says_at_which_stage(world: World, what: str, during: str)
     ],
 )
 def test_prepare_answer_of_wrong_type_fails(
-    world: World, answers: dict[str, Any], told: str
+    world: World, answers: dict[str, Any], message: str
 ) -> None:
     found = refused(world, world.add("a", **answers))
     assert found.outcome == "failed"
-    assert told in found.reason
+    assert message in found.reason
 
 
 def kept(*parts: Printed) -> Any:
-    """What was printed, a part each time that it is taken."""
+    """Output that returns the next part each time."""
     return SimpleNamespace(take=iter(parts).__next__)
 
 

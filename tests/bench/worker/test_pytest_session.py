@@ -1,4 +1,4 @@
-"""A pytest that measures: its items, what it keeps on disk, how it ends and what it tells."""
+"""Pytest sessions that measure: items, files, endings and terminal output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Usual:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory, warm: WarmPytest) -> Done:
-    """Five backends, each measured where it is right and can be; else it has a reason."""
+    """Measure five backends; cases without a time have a reason."""
     project = Project(tmp_path_factory.mktemp("mixed"), warm)
     project.with_backends("numpy", "choosy", "wrong", "raising", "absent")
     chosen = ("--lstm-seed=7", "--lstm-session=abc", "--lstm-precision=5%")
@@ -96,7 +96,7 @@ def test_session_failed_gate_fails_the_test_without_a_time(mixed: Done) -> None:
     assert {each.case.workload.mode for each in found} == {"training"}
     assert all(each.outcome == "failed" and "allowed" in each.reason for each in found)
     assert [each.case.id for each in mixed.file.measurements if each.case.backend == "wrong"] == [
-        IDS[1].replace("numpy", "wrong")  # whose step computes no gradients
+        IDS[1].replace("numpy", "wrong")  # inference computes no gradients
     ]
 
 
@@ -153,7 +153,7 @@ def test_session_killed_leaves_finished_cases_in_the_journal(project: Project) -
     file = records.read(journal)
     assert [each.case.id for each in file.measurements] == [IDS[0]]
     assert not file.run.complete
-    # The next run and the report say so, and what it died of.
+    # The next run and the report say what it died of.
     died = r"its finished cases are read \(its process ended while it was busy with killed/b2-t4"
     assert re.search(rf"{re.escape(journal.name)} holds a run .* {died}", str(file.notes))
     again = project.measure("--collect-only").out.replace("\n", " ")
@@ -176,8 +176,7 @@ def test_session_full_disk_keeps_finished_cases(
 ) -> None:
     (project.packages / "full.py").write_text(
         textwrap.dedent(
-            """
-            from bench.machine.writing import ResultWriteError
+            """from bench.machine.writing import ResultWriteError
             from bench.records.journal import Journal
             append = Journal.append
             def full(self, line):
@@ -199,10 +198,8 @@ def test_session_full_disk_keeps_finished_cases(
 def test_session_unreadable_result_fails_and_is_in_no_file(project: Project) -> None:
     (project.packages / "odd.py").write_text(
         textwrap.dedent(
-            """
-            from bench.worker.group import Measured
-            whole = Measured.to_extra
-            Measured.to_extra = lambda *all: whole(*all) | {"steady": "perhaps"}
+            """from bench.worker.group import Measured whole = Measured.to_extra Measured.to_extra =
+            lambda *all: whole(*all) | {"steady": "perhaps"}
             """
         )
     )
@@ -240,9 +237,9 @@ def test_session_terminal_names_suite_file_and_command(usual: Usual) -> None:
     (path,) = done.files
     assert f"results: {path}" in done.out
     assert f"read them: python -m bench.report {path}" in done.out
-    # So few samples leave a time unreliable; a busy machine may make it INVALID besides.
-    told = r"3 cases measured, .*(unreliable time|INVALID).*:\n(  .+\n)*  .+; .+--lstm-budget"
-    assert re.search(told, done.out)
+    # So few samples make a time unreliable; a busy machine may make it INVALID.
+    pattern = r"3 cases measured, .*(unreliable time|INVALID).*:\n(  .+\n)*  .+; .+--lstm-budget"
+    assert re.search(pattern, done.out)
 
 
 def test_session_options_are_recorded(mixed: Done, project: Project) -> None:
@@ -271,7 +268,7 @@ def test_session_memory_follows_suite_and_option(project: Project, usual: Usual)
     assert 0 <= found["steady_bytes"] <= found["peak_bytes"] < 2**30
     assert found["seconds"] > 0
     project.suite.write_text(f"memory = true\n{SUITE}")
-    # What one limit leaves is too short for it, which costs the figure and not the time.
+    # The limit leaves too little time for memory: the figure is missing, the time is not.
     assert "no time was left" in figures("suite", "--lstm-case-limit=6")["how"]
     assert figures("off", "--lstm-memory=off") is None
 
@@ -302,7 +299,7 @@ def test_session_order_seed_shuffles_and_keeps_groups_together(project: Project)
 
 
 OSC_52 = "\x1b]52;c;cm0gLXJmIH4=\x07"
-"""It would put a command into the clipboard of whoever looks at it."""
+"""An escape code that would write a command into the clipboard."""
 
 
 def test_session_escape_codes_do_not_reach_the_terminal(

@@ -34,7 +34,7 @@ MISSING = Unmeasured("not_measured", "it is not here", "buy one")
 
 
 class Measurer:
-    """Stands where groups are measured: answers, and remembers what it was asked."""
+    """Replaces ``measure_group``: returns given results and logs the requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], TimingPlan, int]] = []
@@ -195,8 +195,8 @@ def test_take_turn_waits_until_others_have_started_or_ended(tmp_path: Path) -> N
             fcntl.flock(other, fcntl.LOCK_UN)
             assert process.stdout.readline() == "measures True\n"
             with pytest.raises(BlockingIOError):
-                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)  # none starts meanwhile
+                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)  # no other starts meanwhile
         finally:
             process.kill()
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with the process
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock ends with the process
     os.close(other)

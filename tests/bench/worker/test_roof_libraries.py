@@ -1,4 +1,4 @@
-"""What roofs are measured with: products, moved bytes and empty loops of each library."""
+"""Products, moved bytes and empty loops of each library."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_factors_repeated_product_stays_in_range(
     sizes: roof_libraries.Sizes,
 ) -> None:
     left, right = roof_libraries.factors(sizes)
-    for _ in range(100):  # a number of it, as a loop does that is compiled
+    for _ in range(100):  # one number of it, like the compiled loop
         out = left @ right
         left[0, 0] = out[0, 0]
         assert 1e-6 < abs(left[0, 0]) <= 1.0
@@ -69,7 +69,7 @@ def test_numpy_products_use_blas_threads_one_and_several(
         "NumPy on one thread",
         "NumPy on 2 threads, each with its own columns",
     ]
-    # With one thread there is nothing to share, nor with so few columns.
+    # One thread, and few columns, are not divided.
     assert len(NumPyLibrary("cpu", 1).products((32, 128, 512), "float32")) == 1
     assert len(NumPyLibrary("cpu", 4).products((32, 128, 8), "float32")) == 2
     assert not NumPyLibrary("cpu").products((2, 3, 4), "float16")
@@ -77,7 +77,7 @@ def test_numpy_products_use_blas_threads_one_and_several(
 
 @pytest.fixture
 def multiplied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes of the factors of each product that NumPy makes."""
+    """Log the shapes of the factors of each product that NumPy makes."""
     made: list[tuple[int, ...]] = []
     matmul = np.matmul
 
@@ -130,7 +130,7 @@ def test_numpy_own_threads_limit_the_blas_to_one(
         for work in library.products((32, 64, 64), "float32"):
             work.run(3)
         assert threads() == {2}
-        assert given == [1, 1]  # of the works on one thread and on two
+        assert given == [1, 1]  # for one thread and for two
 
 
 def test_numpy_traffic_uses_several_threads_for_large_arrays() -> None:
@@ -156,7 +156,7 @@ def test_library_installed_has_products_and_operators(framework: str) -> None:
         work for kind in ("float32", "float64", half) for work in library.products((2, 3, 4), kind)
     ]
     assert works
-    assert framework == "numpy" or not library.traffic(2**20, 1)  # NumPy's memory is all of ours
+    assert framework == "numpy" or not library.traffic(2**20, 1)  # NumPy measures the memory
     loops = {by: library.operators(by) for by in ("tensorflow", "xla", "python", "nobody")}
     assert {by for by, made in loops.items() if made} == {
         "numpy": {"python"},
@@ -187,7 +187,7 @@ def test_onnx_runtime_product_is_right() -> None:
 
 
 def test_compiled_loop_makes_each_product() -> None:
-    """A compiler that finds equal products makes them once; the roof would be so much higher."""
+    """If a compiler made equal products once, the roof would be too high."""
     tensorflow = pytest.importorskip("tensorflow")
     work = roof_libraries.TensorFlowLibrary("cpu").compiled((2, 3, 4), "float32")
     inside = inspect.getclosurevars(work.run).nonlocals

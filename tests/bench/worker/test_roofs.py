@@ -1,4 +1,4 @@
-"""Roofs: what is measured and how near a case comes to it, on a simulated clock."""
+"""Roofs on a simulated clock: what is measured, and the parts of a case."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RATE, BANDWIDTH, PRODUCT = 1e9, 1e8, 1e-5
 
 @dataclass
 class World:
-    """A machine of so much speed, and its clock. log: what it was asked to do."""
+    """A machine of known speed and its clock. log: the requests."""
 
     time: float = 0.0
     log: list[tuple[object, ...]] = field(default_factory=list)
@@ -52,10 +52,7 @@ class World:
 
 @dataclass
 class Machine(Library):
-    """A library whose products and copies take as long as it is told.
-
-    refuses: a precision that it raises for.
-    """
+    """A library of known speed. refuses: a precision that it raises for."""
 
     world: World
     name: str = "a library"
@@ -111,7 +108,7 @@ def case(mode: str = "inference", dtype: str = "float32", device: str = "cpu") -
 def test_chain_counts_products_that_wait_for_one_another() -> None:
     assert chain(SPEC, WORK) == {FORWARD: 10}
     assert chain(SPEC, Workload(2, 10, "training")) == {FORWARD: 10, BACKWARD: 10}
-    # Layers follow one another a timestep behind, and directions run side by side;
+    # Layers run a timestep behind one another, and directions in parallel;
     assert chain(LSTMSpec(8, 16, num_layers=3), WORK) == {FORWARD: 12}
     assert chain(LSTMSpec(8, 16, bidirectional=True), WORK) == {FORWARD: 10}
     # a layer over two directions waits for both ends of the one below.
@@ -119,7 +116,7 @@ def test_chain_counts_products_that_wait_for_one_another() -> None:
     windows = Workload(2, 10, "training", window=4)
     assert chain(SPEC, windows) == {FORWARD: 10, BACKWARD: 10}
     assert chain(LSTMSpec(8, 16, num_layers=2), windows)[FORWARD] == 5 + 5 + 3
-    # Sequences that have ended take no part.
+    # Padding does not count.
     assert chain(SPEC, Workload(2, 10, min_length=2)) == {FORWARD: 10 * 12 / 20}
 
 
@@ -156,7 +153,7 @@ def test_fastest_coarse_clock_gets_longer_blocks(world: World) -> None:
 
     def run(count: int) -> None:
         counts.append(count)
-        # A clock that ticks so coarsely shows nothing of a short block.
+        # The clock shows nothing of a short block.
         world.time += 0.001 if count >= 100 else 0.0
 
     assert fastest(RoofWork(run, 1, "it"), 0.002, world.now) == pytest.approx(0.001 / 128)
@@ -225,7 +222,7 @@ SLOW = {
 
 
 def below(world: World, name: str, **kinds: str) -> tuple[Machine, float]:
-    """A machine whose one roof is low, and the least time of ``case()`` under that."""
+    """Return a machine with one low roof, and the least time of ``case()`` under it."""
     machine = Machine(world, rate=1e13, bandwidth=1e13, cached=1e13, product=1e-9)
     for attribute, value in SLOW[name].items():
         setattr(machine, attribute, value)
@@ -251,11 +248,11 @@ def test_figures_three_times_the_roof_raises(world: World) -> None:
     machine, least = below(world, "matmul")
     with pytest.raises(AccountingError) as error:
         roofs(world, machine).figures(case(), least / 3.2)
-    told = str(error.value)
-    assert told.startswith("accounting error: ")
-    assert "320% of the matrix-product rate" in told
-    assert f"{least / 3.2:.3g} s" in told
-    assert "a library" in told
+    message = str(error.value)
+    assert message.startswith("accounting error: ")
+    assert "320% of the matrix-product rate" in message
+    assert f"{least / 3.2:.3g} s" in message
+    assert "a library" in message
 
 
 @pytest.mark.parametrize("times", [2.0, 3.2, 100.0])
@@ -272,7 +269,7 @@ def test_above_roofs_missing_framework_is_empty(world: World, times: float) -> N
 
 
 def test_figures_busy_first_measurements_are_repeated(world: World) -> None:
-    """The rate is a hundredth while others compute, which they do for a while."""
+    """The first measurements have a hundredth of the rate."""
     seconds = below(world, "matmul")[1] / 2
 
     class Busy(Machine):
@@ -307,7 +304,7 @@ def test_figures_cached_data_has_the_bandwidth_of_caches(world: World) -> None:
     found = roofs(world, machine)
     size = estimate.least_bytes(SPEC, WORK)
     assert found.figures(case(), size / 1e8)["of_bandwidth"] == pytest.approx(0.1)
-    # and raises the roof of no other case
+    # the roof of other cases stays
     longer = Case("a", SPEC, Workload(2, 11))
     size = estimate.least_bytes(SPEC, longer.workload)
     assert found.figures(longer, 2 * size / 1e6)["of_bandwidth"] == pytest.approx(0.5)
@@ -330,7 +327,7 @@ def test_above_roofs_name_roof_and_library() -> None:
     assert "a library, float32, 64 x 64" in problem.text
     (problem,) = above_roofs({**figures, "of_bandwidth": 2.0})
     assert "200% of the memory bandwidth" in problem.text
-    # The caches may move what they hold.
+    # Caches may hold this data.
     assert above_roofs({**figures, "of_bandwidth": 50.0, "bytes": 1.0 * 2**20}) == []
 
 
@@ -339,7 +336,7 @@ def test_above_roofs_name_roof_and_library() -> None:
 
 def test_of_launches_is_a_loop_of_as_many_operators(world: World) -> None:
     made = roofs(world, Machine(world, frameworks=("tensorflow",)))
-    for count in (100, 300):  # one loop serves all cases of a framework
+    for count in (100, 300):  # one loop for all cases of a framework
         evidence = {"launches": count, "launched_by": "tensorflow"}
         found = made.of_launches(case(), "tensorflow", evidence, 1e-3)
     assert world.log == [("a library", "operators", "tensorflow")]
@@ -367,12 +364,12 @@ def test_of_launches_without_number_or_loop_is_empty(
 ) -> None:
     made = roofs(world, Machine(world, frameworks=("litert",)))
     assert made.of_launches(case(), "litert", evidence, 1.0) == {}
-    # nor is another framework's loop used
+    # another framework's loop is not used
     evidence = {"launches": 3, "launched_by": "xla"}
     assert made.of_launches(case(), "jax", evidence, 1.0) == {}
 
 
-# -- with what other processes saw
+# -- roofs of other processes
 
 
 @pytest.fixture
@@ -405,7 +402,7 @@ def test_figures_fourth_process_does_not_measure_again(world: World, file: Path)
     assert not world.log
     assert "matmul_without" not in fourth  # its products are in the roof
     assert fourth["of_matmul"]
-    # Another version of the library is another library.
+    # Another version is another library.
     roofs(world, replace(machine, version="2"), seen=RoofsSeen(file)).figures(case(), 1.0)
     assert world.log
 
@@ -438,7 +435,7 @@ def test_above_roofs_fastest_correct_backends_is_empty(
     dtype: str,
     request: pytest.FixtureRequest,
 ) -> None:
-    """With their library alone in the process, as far as roofs can tell."""
+    """Their library alone gives the roofs."""
     pytest.importorskip(backend)
     made = get_backend(backend)
     spec = LSTMSpec(*sizes, dtype=dtype)
@@ -446,7 +443,7 @@ def test_above_roofs_fastest_correct_backends_is_empty(
         pytest.skip(made.refusal(spec, work))
     used = threads or usable()
     made.use_threads(used)
-    if backend == "torch":  # it takes the number from the environment when it is imported
+    if backend == "torch":  # it reads the environment when it is imported
         torch = pytest.importorskip("torch")
         before = torch.get_num_threads()
         request.addfinalizer(lambda: torch.set_num_threads(before))

@@ -1,4 +1,4 @@
-"""The file of the best roofs: what is kept and for how long, and that nothing in it can do harm."""
+"""The file of the best roofs: what it keeps, how long, and damaged contents."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_best_roof_older_than_a_month_does_not_count(file: Path) -> None:
     assert best(file, 31 * DAY) is None
     saw(file, 2.0, when=31 * DAY)
     assert best(file, 31 * DAY) == 2.0
-    # nor what a clock that went wrong says is to come
+    # a time in the future does not count
     assert best(file, 30 * DAY) is None
 
 
@@ -109,7 +109,7 @@ def test_save_unwritable_path_is_no_error(tmp_path: Path) -> None:
     saw(folder, 1.0)
     assert best(folder) is None
     assert not list(folder.iterdir())
-    # and nothing half-written is left behind
+    # no unfinished file is left
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "roofs.json"]
 
 
@@ -125,7 +125,7 @@ def test_default_path_is_in_the_cache_folder_or_none(
     assert default_path({"LSTM_CACHE": "off", "LSTM_ROOFS": str(named)}) is None
     monkeypatch.setattr(roofs, "user_cache_path", somewhere)
     assert default_path({}) == tmp_path / "lstm-benchmark-suite" / "roofs.json"
-    # What platformdirs says where there is no home.
+    # What platformdirs returns without a home.
     monkeypatch.setattr(roofs, "user_cache_path", lambda name: Path("~/.cache") / name)
     assert default_path({}) is None
 

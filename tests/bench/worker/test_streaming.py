@@ -1,4 +1,4 @@
-"""Calls of a stream on a clock that passes only when something works, waits or sleeps."""
+"""Calls of a stream on a simulated clock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lstm_impl.call import Step
 
 @dataclass
 class Machine:
-    """A computer whose steps take the next of their costs, and whose sleep ends as late as told."""
+    """A computer whose steps take given times, and whose sleep is ``late`` or ``early``."""
 
     time: float = 100.0
     late: float = 0.0
@@ -42,7 +42,7 @@ class Machine:
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
         self.naps.append(seconds)
-        # A sleep may also be cut short; the rest is then slept.
+        # A sleep may end early; the caller then sleeps again.
         self.time += max(1e-6, seconds - self.early if len(self.naps) % 2 else seconds) + self.late
 
     def step(self, costs: Iterator[float] | float, wait: float = 0.0) -> Step:
@@ -70,12 +70,12 @@ def test_timed_calls_with_period_count_latency_from_due_time() -> None:
         calls = timed_calls(machine.step(0.002), 4, 0.01, machine.clock)
         assert calls.latency == pytest.approx([0.002 + late] * 4)
         assert calls.service == pytest.approx([0.002] * 4)
-        # It is idle until the next is due.
+        # It sleeps until the next is due.
         assert machine.naps == pytest.approx([0.01, *[0.008 - late] * 3])
 
 
 def test_timed_calls_stall_delays_every_waiting_call() -> None:
-    """No coordinated omission: one stall of 45 ms is felt by the four calls that fell due."""
+    """No coordinated omission: a stall of 45 ms delays the four calls that are due in it."""
     machine = Machine()
     step = machine.step(iter([0.001, 0.045, *[0.001] * 6]))
     calls = timed_calls(step, 8, 0.01, machine.clock)
@@ -115,7 +115,7 @@ def test_streaming_suite_has_time_for_a_99th_percentile() -> None:
     for result in timing.measure_streams(steps, plan, machine.clock, period=0.01).values():
         streamed = series(result).streamed
         assert streamed is not None
-        # A stall of half a second in which none is timed leaves enough.
+        # Half a second without calls leaves enough.
         assert streamed.latency.size >= fewest_calls(99.0) + 50
 
 
@@ -131,7 +131,7 @@ def test_measure_streams_sample_is_the_median_of_its_block() -> None:
 
 
 def test_measure_streams_step_not_waited_for_is_broken() -> None:
-    """Calls that return at once, and whose results are there only when somebody asks for them."""
+    """Calls return at once, and results are computed when they are copied."""
     machine = Machine()
     due = 0.0
 
@@ -160,7 +160,7 @@ def test_measure_streams_step_not_waited_for_is_broken() -> None:
 
 @pytest.mark.parametrize("period", [None, 0.01])
 def test_measure_streams_slow_member_takes_no_time_of_others(period: float | None) -> None:
-    """As threads that wait for one another do once something else runs: each has its own time."""
+    """Each member has its own share of the time."""
     machine = Machine()
     turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))
     steps = {"a": machine.step(0.0002), "slow": machine.step(turning), "b": machine.step(0.0002)}

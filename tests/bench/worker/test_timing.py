@@ -23,7 +23,7 @@ from lstm_impl.call import Step
 
 @dataclass
 class Machine:
-    """A computer whose time passes only when one of its steps works or waits."""
+    """A computer whose clock moves only when a step works or waits."""
 
     time: float = 0.0
     log: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Machine:
     def step(
         self, name: str, cost: float | Iterator[float], wait: float = 0.0, trace: float = 0.0
     ) -> Step:
-        """A step that takes ``cost`` seconds (or the next of them), and its wait."""
+        """Return a step that takes ``cost`` seconds, or the next of them, and its wait."""
         costs = itertools.repeat(cost) if isinstance(cost, int | float) else cost
 
         def run() -> None:
@@ -56,18 +56,18 @@ def series(result: StepSeries | Broken) -> StepSeries:
 
 
 def alone(machine: Machine, step: Step, seconds: float = 20.0) -> StepSeries:
-    """What is measured of a step by itself."""
+    """Measure a single step."""
     return series(timing.measure({"a": step}, TimingPlan(seconds), machine.clock())["a"])
 
 
 def noisy(center: float, spread: float) -> Iterator[float]:
-    """Costs around ``center`` that no number of samples makes precise: a slow and a fast state."""
+    """Yield a slow and a fast time by turns, which no number of samples makes precise."""
     return itertools.cycle([center * (1 - spread), center * (1 + spread)])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_measure_spinning_threads_do_not_slow_the_next_member(seed: int) -> None:
-    """One whose threads loop for 0.2 s after each block, beside one that needs all processors."""
+    """One member spins for 0.2 s after each block; the other needs all processors."""
     machine = Machine()
     until = 0.0
 
@@ -80,7 +80,7 @@ def test_measure_spinning_threads_do_not_slow_the_next_member(seed: int) -> None
         return run
 
     def plain() -> None:
-        # Half the machine is taken for as long as the other spins.
+        # The other takes half of the machine while it spins.
         shared = max(0.0, until - machine.time)
         machine.time += 0.02 if shared == 0 else min(0.04, 0.02 + shared / 2)
 
@@ -99,7 +99,7 @@ def test_measure_spinning_threads_do_not_slow_the_next_member(seed: int) -> None
 
 def test_measure_single_call_has_an_untimed_call_before() -> None:
     machine = Machine()
-    # Every first call after another member's takes longer.
+    # The first call after another member's takes longer.
     costs = {"a": itertools.cycle([0.03, 0.02]), "b": itertools.cycle([0.05, 0.04])}
     steps = {name: machine.step(name, cost) for name, cost in costs.items()}
     clock = Clock(lambda: machine.time, 1e-9, lambda: None)
@@ -156,7 +156,7 @@ def test_measure_untimed_call_is_a_twentieth_if_time_allows(
         return series(timing.measure(steps, TimingPlan(seconds), machine.clock())["a"]).calls
 
     assert calls(20.0) == timing.CALLS_FOR_ONE
-    assert (calls(0.1) - 1) * cost * 0.9 <= 1.2 * timing.SHORTEST_BLOCK  # as a block needs
+    assert (calls(0.1) - 1) * cost * 0.9 <= 1.2 * timing.SHORTEST_BLOCK  # the shortest block
     assert calls(20.0) >= calls(2.0) >= calls(0.1)
 
 
@@ -167,7 +167,7 @@ def test_measure_short_of_time_leaves_out_untimed_calls(seconds: float, untimed:
     steps = {name: machine.step(name, noisy(0.03, 0.1)) for name in "ab"}
     found = [series(each) for each in timing.measure(steps, TimingPlan(seconds), clock).values()]
     per_block = [each.untimed / (len(each.blocks) + len(each.warmup)) for each in found]  # type: ignore[operator]
-    # Those of calibration come before it is known how many rounds there is time for.
+    # Calibration comes before it is known how many rounds fit.
     assert all((each > 0.02) is untimed for each in per_block)
     assert untimed or all(len(each.blocks) >= 8 for each in found)
 
@@ -261,9 +261,9 @@ def test_measure_raising_step_is_broken_alone(after: int, during: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timed", "told"), [(0, "too short to be timed"), (7, "took 0 s by the clock")]
+    ("timed", "message"), [(0, "too short to be timed"), (7, "took 0 s by the clock")]
 )
-def test_measure_step_without_time_is_broken(timed: int, told: str) -> None:
+def test_measure_step_without_time_is_broken(timed: int, message: str) -> None:
     machine = Machine()
     costs = itertools.chain([0.1] * timed, itertools.repeat(0.0))
     steps = {"nothing": machine.step("nothing", costs), "good": machine.step("good", 0.1)}
@@ -271,16 +271,16 @@ def test_measure_step_without_time_is_broken(timed: int, told: str) -> None:
     broken = results["nothing"]
     assert isinstance(broken, Broken)
     assert isinstance(broken.error, TimingError)
-    assert told in str(broken.error)
+    assert message in str(broken.error)
     samples = series(results["good"]).samples
     assert samples == pytest.approx([0.1] * len(samples))
 
 
-# -- the last call
+# -- judged calls
 
 
 class Device:
-    """A clock that steps move, and a device that goes on when nobody waits for it.
+    """A clock that steps move, and a device that works on unless it is waited for.
 
     late: seconds that each copy of a result computes.
     """
@@ -329,7 +329,7 @@ class Device:
     [
         (Device(), True),
         (Device(waits=False), False),
-        (Device(late=0.01), True),  # what copies may take
+        (Device(late=0.01), True),  # allowed for copies
         (Device(late=0.0205), False),
     ],
 )
@@ -352,7 +352,7 @@ def test_measure_calls_have_distinct_inputs() -> None:
     assert len(set(machine.used)) == len(machine.used)
     assert result.last is not None
     assert result.last.inputs == (5,)
-    assert machine.used[-2] == 5  # its result is kept over one call more
+    assert machine.used[-2] == 5  # its result is compared after one more call
 
 
 def test_place_little_room_repeats_inputs_but_the_last() -> None:
@@ -368,7 +368,7 @@ def test_place_little_room_repeats_inputs_but_the_last() -> None:
 
 
 def test_measure_placing_inputs_counts_for_the_budget() -> None:
-    """Placing inputs takes ten times as long as the calls, and rounds end in time all the same."""
+    """Placing inputs takes ten times as long as the calls; rounds still end in time."""
     machine = Machine()
 
     def use(numbers: Sequence[int]) -> None:
@@ -395,12 +395,12 @@ def test_measure_training_step_restarts_for_three_judged_calls() -> None:
     ]
 
 
-# -- the clock of processors
+# -- processor time
 
 
 @dataclass
 class Clocks:
-    """others: processors of two that other processes keep busy."""
+    """A simulated machine of two processors. others: those that other processes keep busy."""
 
     others: float = 0.0
     time: float = 0.0
@@ -430,11 +430,11 @@ def test_processors_busy_is_processor_time_a_second(processors: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "processors", "told"),
+    ("others", "processors", "known"),
     [(1.6, 0.4, False), (2.0, 0.1, False), (1.6, 1.0, True), (1.0, 0.1, True), (0.5, 0.6, True)],
 )
 def test_processors_busy_with_other_processes_is_none(
-    others: float, processors: float, told: bool
+    others: float, processors: float, known: bool
 ) -> None:
     found = Clocks(others).busy(1e-2, processors * 1e-2)
-    assert found == (pytest.approx(processors) if told else None)
+    assert found == (pytest.approx(processors) if known else None)

@@ -1,8 +1,8 @@
-"""Wrong backends: each must get no time, or the time of an honest one.
+"""Wrong backends, each of which must get no time, or the time of an honest one.
 
-All compute with NumPy on a clock that their work moves: the products of the input, the recurrence,
-the backward pass, an update and a copy to the host take the seconds given here, and nothing else
-takes any. So an honest backend's time is known, and no outcome depends on how fast the machine is.
+All compute with NumPy on a simulated clock: the products of the input, the recurrence, the backward
+pass, an update and a copy to the host take the seconds given here, and nothing else takes any. So
+the time of an honest backend is known, and the speed of this machine does not matter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Results, Tensor, Upstream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof.check import SEVERAL
-from tests.bench.worker.told_backends import TIMED as TIMED_WORKLOADS
+from tests.bench.worker.scripted_backends import TIMED as TIMED_WORKLOADS
 from tests.lstm_impl.rounded_model import RoundedModel
 
 PRODUCT, RECURRENCE, BACKWARD, UPDATE, COPY = 2e-4, 1e-4, 6e-4, 1e-4, 2e-6
@@ -43,7 +43,7 @@ STREAMS = (
 
 
 class Honest(NumPyModel):
-    """The NumPy loop, whose work moves the clock ``now``."""
+    """A model of NumPy whose work moves the clock ``now``."""
 
     now = 0.0
 
@@ -70,7 +70,7 @@ class Honest(NumPyModel):
 
 
 def seconds(workload: Workload) -> float:
-    """Of an honest step."""
+    """Return the seconds of an honest step."""
     work = PRODUCT + RECURRENCE
     if workload.training:
         work += BACKWARD
@@ -83,7 +83,7 @@ def seconds(workload: Workload) -> float:
 
 
 class StaleWeights(Honest):
-    """Computes with the weights that it was given, and updates others."""
+    """Computes with the given weights, and updates others."""
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
@@ -98,7 +98,7 @@ class StaleWeights(Honest):
 
 
 class StaleRecurrentKernel(StaleWeights):
-    """The same with the recurrent kernel alone."""
+    """The same for the recurrent kernel alone."""
 
     def _train(self, *arguments: Any) -> RawGradients:
         fresh = self._weights
@@ -115,7 +115,7 @@ class StaleRecurrentKernel(StaleWeights):
 
 
 class Optimizer(NumPyOptimizer):
-    """Adam with something else in its formula."""
+    """Adam with another formula."""
 
     beta1, beta2, rate, decay, corrected, forgetful = BETA1, BETA2, LEARNING_RATE, 0.0, True, False
 
@@ -149,7 +149,7 @@ def optimizing(**changed: Any) -> type[Honest]:
 
 
 class ForgetsMoments(Honest):
-    """Its optimizer begins anew in each call."""
+    """Its optimizer starts again in each call."""
 
     def _train_and_update(self, optimizer: str, *arguments: Any) -> RawGradients:
         self._start_optimizer(optimizer)
@@ -157,7 +157,7 @@ class ForgetsMoments(Honest):
 
 
 class EverySecond(Honest):
-    """Updates in its first call after a start, and then in each second one."""
+    """Updates in its first call after a start, and then in every second call."""
 
     calls = 0
 
@@ -230,7 +230,7 @@ class Clips(Honest):
         return raw
 
 
-# -- work that is done later
+# -- work done later
 
 
 class LateGradients(Honest):
@@ -263,13 +263,13 @@ class LateGradients(Honest):
 
 
 class LateWeights(LateGradients):
-    """The same with the gradients of the weights alone."""
+    """The same for the gradients of the weights alone."""
 
     weights_only = True
 
 
 class LateEachTime(LateGradients):
-    """The same, anew for each copy."""
+    """The same, again for each copy."""
 
     keeps = False
 
@@ -294,7 +294,7 @@ class RemembersProduct(Honest):
         key = self.key(call)
         if key in self.known:
             self.spend(-self.saved(call))
-        self.known[key] = call  # kept alive: no other has its identity
+        self.known[key] = call  # kept alive, so that no other array has its identity
         return super()._infer(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
@@ -306,7 +306,7 @@ class RemembersProduct(Honest):
 
 
 class RemembersProductByValue(RemembersProduct):
-    """Keeps it by the input's numbers."""
+    """Keeps the input's product by the input's numbers."""
 
     def key(self, call: Call) -> Any:
         return np.asarray(call.x).tobytes()
@@ -323,7 +323,7 @@ class RemembersResults(RemembersProduct):
 
 
 class RemembersTheLast(RemembersResults):
-    """Keeps only the last result, which serves the calls of one block."""
+    """Keeps only the last result, for the calls of one block."""
 
     def _infer(self, call: Call) -> Outputs:
         self.known = {key: self.known[key] for key in list(self.known)[-1:]}
@@ -368,7 +368,7 @@ def zeros_for_zero_sequences(call: Call, outputs: Outputs) -> Outputs:
 
 
 def repeats(call: Call, outputs: Outputs) -> Outputs:
-    """Where the first two inputs are the same, the first output stands twice."""
+    """Repeats the first output if the first two inputs are equal."""
     if len(call.x) < 2 or not np.array_equal(call.x[0], call.x[1]):
         return outputs
     y = outputs.y.copy()
@@ -385,7 +385,7 @@ def repeats_later(call: Call, outputs: Outputs) -> Outputs:
 
 
 class Overwrites(Honest):
-    """Each call writes its outputs over those of the call before."""
+    """Overwrites the outputs of the call before."""
 
     def _infer(self, call: Call) -> Outputs:
         outputs = super()._infer(call)
@@ -402,7 +402,7 @@ class Overwrites(Honest):
 
 
 class LateInputGradient(Honest):
-    """Returns the input's gradient of the call before, once it is timed."""
+    """Returns the input's gradient of the call before while it is timed."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         step, before = super().prepare(workload, seed), []
@@ -444,7 +444,7 @@ class NotFiniteLater(Honest):
 
 
 class RightWhereItIsJudged(Honest):
-    """Right for the few timesteps on which all gradients are judged, and nowhere else."""
+    """Right only for the few timesteps on which all gradients are judged."""
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         raw = super()._train(gradients, call, upstream)
@@ -466,7 +466,7 @@ def without_last(raw: RawGradients) -> RawGradients:
 
 
 class OnlyOnce(Honest):
-    """Does what it should in its step's first call, and something else later."""
+    """Right in its step's first call, and wrong later."""
 
     def later(self, call: Call, first: Call) -> Call:
         raise NotImplementedError
@@ -483,14 +483,15 @@ class OnlyOnce(Honest):
 
 
 class KeepsFirstState(OnlyOnce):
-    """Takes the initial state of its first call in each call."""
+    """Uses the initial state of its first call in each call."""
 
     def later(self, call: Call, first: Call) -> Call:
         return call._replace(h=first.h, c=first.c)
 
 
 class KeepsFirstRows(Honest):
-    """From its third call on computes half of the sequences, and shows old results for the rest."""
+    """From its third call on computes half of the sequences, and repeats old results for the
+    rest."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         step, seen = super().prepare(workload, seed), []
@@ -508,7 +509,7 @@ class KeepsFirstRows(Honest):
 
 
 class GoesOn(Honest):
-    """Takes the state that its last call left in place of the one that it is given."""
+    """Uses the state that its last call left in place of the given one."""
 
     left: Outputs | None = None
 
@@ -531,10 +532,10 @@ class GoesOn(Honest):
         return found
 
 
-# -- what is right until it is timed
+# -- right until timed
 
 CALLS_BEFORE = 2
-"""Of a step before it is timed: its first call, and one more that a slow machine may make."""
+"""Calls of a step before it is timed: the first, and one that a slow machine may add."""
 
 
 def later(change: Callable[[Any], Any]) -> type[Honest]:
@@ -554,7 +555,7 @@ def later(change: Callable[[Any], Any]) -> type[Honest]:
 
 
 class LateOutputs(Honest):
-    """Its outputs are there when the next call has run, as of a device that nobody waits for."""
+    """Its outputs are ready only after the next call, as on a device that is not waited for."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         step = super().prepare(workload, seed)
@@ -572,7 +573,7 @@ class LateOutputs(Honest):
 
 
 class UpdatesNothing(Honest):
-    """Its weights stay as they were from its step's third call on."""
+    """Stops updating at its step's third call."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         step, before, calls = super().prepare(workload, seed), self._weights, itertools.count()
@@ -587,7 +588,7 @@ class UpdatesNothing(Honest):
 
 
 class ShowsNothing(Honest):
-    """From its step's third call on it returns no results, as if its weights said enough."""
+    """Returns no results from its step's third call on."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         step, calls = super().prepare(workload, seed), itertools.count()
@@ -615,7 +616,7 @@ def without_kernel(raw: RawGradients) -> RawGradients:
 
 
 def later_in_a_stream(change: Callable[[Any], Any]) -> type[Honest]:
-    """A model whose stream is right in its first call and in those of the gate."""
+    """Return a model whose stream is right only in its first call and in those of the gate."""
 
     class Later(Honest):
         calls = 0
@@ -665,12 +666,13 @@ GATE, TIMED, LATE, CHANGED = (
     "it is not waited for",
     "of a call changed while the next call ran",
 )
-"""How the reasons begin, or what stands in them."""
+"""Beginnings or parts of the reasons."""
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """workloads, model, and what the reason says; None if an honest time is no harm either."""
+    """A wrong model, its workloads, and part of the reason; None if an honest time is right,
+    too."""
 
     model: type[Honest]
     workloads: tuple[Workload, ...]
@@ -726,7 +728,7 @@ WRONG = {
 def measured(
     monkeypatch: pytest.MonkeyPatch, model: type[Honest], workload: Workload
 ) -> group.Result:
-    """What comes of a case of this model on its own clock."""
+    """Measure a case of this model on its own clock."""
 
     class Backend(NumPyLoop):
         def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
@@ -770,7 +772,7 @@ def test_honest_backend_gets_its_time(workload: Workload, monkeypatch: pytest.Mo
     assert isinstance(result, Measured), result
     np.testing.assert_allclose(result.series.samples, seconds(workload))
     assert result.series.last is not None
-    if workload.optimizer is not None:  # the first call came before the gate, and moved them
+    if workload.optimizer is not None:  # the first call came before the gate and updated them
         assert result.gate.errors["weights"] == 0.0
         assert result.gate.errors["update"] > 0.0
 
@@ -779,7 +781,7 @@ def test_honest_backend_gets_its_time(workload: Workload, monkeypatch: pytest.Mo
 def test_gate_gain_of_a_twentieth_in_half_precision_fails(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls_before = 6  # its first, those of the gate, and one that counts
+    calls_before = 6  # the first, those of the gate, and a timed one
 
     def result(gain: float) -> group.Result:
         class Louder(RoundedModel):

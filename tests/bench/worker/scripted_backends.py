@@ -1,4 +1,4 @@
-"""Backends that do as they are told, on a clock that they move, and a bench that measures them."""
+"""Backends whose times and errors a test sets, and a bench on their clock."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ TIMED = (
     ),
     Workload(2, 40, "training", window=2, optimizer="adam"),
 )
-"""Of every kind whose last timed call is judged, but streams."""
+"""Workloads of every kind whose last timed call is judged, except streams."""
 
 QUIET = Activity(0.0, 2, 0.0, 0.0, {}, 0, 0, {}, None)
 
 
 @dataclass
 class World:
-    """Backends that do as they are told, on a clock that they move."""
+    """Backends whose times and errors a test sets, on a clock that they move."""
 
     time: float = 0.0
     log: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class World:
     verdicts: dict[str, bool] = field(default_factory=dict)
 
     def happen(self, what: str) -> None:
-        """Something takes place: it is noted, takes its time, and may fail."""
+        """Log an event, let its time pass, and raise its error if it has one."""
         self.log.append(what)
         self.time += self.costs.get(what, 0.0)
         self.deeds.get(what, lambda: None)()

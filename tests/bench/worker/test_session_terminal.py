@@ -1,4 +1,4 @@
-"""What pytest says of a session that measures: its first lines, and its last."""
+"""The first and the last lines of a pytest session that measures."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "explain_missing", lambda name: missing.get(name, ""))
 
 
-def came_of(folder: Path, *results: Result) -> Recorder:
-    """A recorder that is done with a case of each of these results."""
+def recorder_with(folder: Path, *results: Result) -> Recorder:
+    """Return a recorder with these results."""
     found = Recorder(SUITE, Settings(folder))
     found.done = {f"case {number}": result for number, result in enumerate(results)}
     return found
 
 
-def told(folder: Path, *results: Result) -> list[str]:
-    return list(summary(came_of(folder, *results)))
+def lines_of(folder: Path, *results: Result) -> list[str]:
+    return list(summary(recorder_with(folder, *results)))
 
 
-# -- before
+# -- first lines
 
 
 def test_header_names_cases_devices_and_time(
@@ -57,7 +57,7 @@ def test_header_names_cases_devices_and_time(
     assert header(SUITE, Settings(tmp_path / "results")) == [
         "lstm: suite mine: 2 cases on cpu and 2 cases on gpu:7 (numpy, keras)",
         "lstm: no gpu:7: it was sold",
-        # Two cases of 20.5 s: those of a device that is missing take no time.
+        # Two cases of 20.5 s; those of a missing device take no time.
         "lstm: at most 41 s of measuring, and what building and checking takes; "
         "results go to results",
     ]
@@ -72,17 +72,17 @@ def test_header_budget_replaces_the_seconds_of_the_suite(
     assert last.endswith(f"results go to {tmp_path}")
 
 
-# -- when it is done
+# -- last lines
 
 
 def test_summary_counts_measured_invalid_and_unreliable(tmp_path: Path) -> None:
-    assert told(tmp_path) == ["0 cases measured"]
-    assert told(tmp_path, GOOD) == ["1 case measured"]
-    spoilt, unreliable = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
-    assert told(tmp_path, GOOD, spoilt, unreliable) == [
+    assert lines_of(tmp_path) == ["0 cases measured"]
+    assert lines_of(tmp_path, GOOD) == ["1 case measured"]
+    invalid, unreliable = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
+    assert lines_of(tmp_path, GOOD, invalid, unreliable) == [
         "3 cases measured, 1 of them INVALID and 1 with an unreliable time:",
         "  few samples (and 1 more like it); more time",
         "  others took a core; close them",
     ]
-    assert told(tmp_path, spoilt)[0] == "1 case measured, 1 of them INVALID:"
-    assert told(tmp_path, unreliable)[0] == "1 case measured, 1 with an unreliable time:"
+    assert lines_of(tmp_path, invalid)[0] == "1 case measured, 1 of them INVALID:"
+    assert lines_of(tmp_path, unreliable)[0] == "1 case measured, 1 with an unreliable time:"
