@@ -55,7 +55,7 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "seed",
         "N",
         arguments.integer(0),
-        "Seed of weights, inputs and backends' turns (default: 0).",
+        "Seed of weights, inputs and the order of backends (default: 0).",
     ),
     (
         *("budget", "SECONDS", arguments.seconds),
@@ -88,7 +88,7 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         *("load", "N", arguments.integer(0, 4096)),
         "Processes that keep a processor busy each while streams are timed (default: 0).",
     ),
-    ("cases", "FILE", str, "Only the cases in this JSON list: ids of the suite, or whole cases."),
+    ("cases", "FILE", str, "Only the cases in this JSON list: ids of the suite, or new cases."),
     (
         *("busy", "refuse|wait|force", ("refuse", "wait", "force")),
         "While another run measures on this machine: refuse to start, wait for it, or go on though "

@@ -145,14 +145,14 @@ def _worked_through(
 ) -> dict[str, FloatArray]:
     """Return what consecutive calls compute on these sets of inputs, named by call, as ``0 y``.
 
-    With an optimizer, ``3 kernel`` is a weight after three calls, and ``3 unsure kernel`` how far
+    With an optimizer, ``3 kernel`` is a weight after three calls, and ``3 error kernel`` how far
     rounding may have moved it.
     """
     sets = InputSets(spec, workload, seed)
     optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
     parts, zero = workload.windows(), LSTMState.zeros(spec, workload.batch)
     names = weights.names()
-    unsure = [np.zeros(array.shape) for array in weights.arrays()]
+    squares = [np.zeros(array.shape) for array in weights.arrays()]
     answer: dict[str, FloatArray] = {}
     for call, number in enumerate(numbers):
         inputs = sets(number)
@@ -173,21 +173,21 @@ def _worked_through(
             changes = optimizer.changes(gradients)
             # Largest error of each, relative to its largest value.
             off = bounds(spec, workload.batch, parts[0].stop, [f"d{name}" for name in names])
-            for square, gradient, most in zip(unsure, gradients, off.values(), strict=True):
-                square += _unsure(optimizer.name, gradient, most) ** 2
+            for square, gradient, most in zip(squares, gradients, off.values(), strict=True):
+                square += _update_error(optimizer.name, gradient, most) ** 2
             pairs = zip(weights.arrays(), changes, strict=True)
             weights = LSTMWeights.from_arrays(spec, [old + change for old, change in pairs])
         answer |= {f"{call} {name}": array for name, array in found.items()}
     if optimizer is not None:
         answer |= weights.named(f"{len(numbers)} ")
         answer |= {
-            f"{len(numbers)} unsure {name}": np.sqrt(square)
-            for name, square in zip(names, unsure, strict=True)
+            f"{len(numbers)} error {name}": np.sqrt(square)
+            for name, square in zip(names, squares, strict=True)
         }
     return answer
 
 
-def _unsure(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
+def _update_error(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
     """Return the error of an update if the gradient is off by ``off`` of its largest value.
 
     Adam may step the other way where the gradient is smaller than its error.
@@ -204,7 +204,7 @@ def _moved(
 ) -> tuple[float, float]:
     """Return the relative error of the weights' change, and the largest allowed: root mean squares.
 
-    left: the expected weights by name, and the error of each by rounding of gradients, as ``unsure
+    left: the expected weights by name, and the error of each by rounding of gradients, as ``error
     NAME``. Rounding of the weights is added to that.
     """
 
@@ -218,9 +218,9 @@ def _moved(
     start, expected = flat(before.arrays()), flat(left[name] for name in names)
     way, off = size(expected - start), flat(after.arrays()) - expected
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
-    unsure = size(flat(left[f"unsure {name}"] for name in names)) + CONSTANT * u * size(start)
+    error = size(flat(left[f"error {name}"] for name in names)) + CONSTANT * u * size(start)
     found = size(off) / way if np.all(np.isfinite(off)) else math.inf
-    return found, min(MOVED, unsure / way)
+    return found, min(MOVED, error / way)
 
 
 # -- the judge

@@ -1,7 +1,7 @@
 """Measure a suite in pytest, with one item for each case.
 
-For the first item of a group the recorder measures the whole group in alternating blocks. Each item
-then replays its samples to pytest-benchmark, whose table, files and comparisons use them as usual.
+For the first item of a group the recorder measures the complete group in blocks. Each item then
+replays its samples to pytest-benchmark, whose table, files and comparisons use them as usual.
 """
 
 from __future__ import annotations

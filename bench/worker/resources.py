@@ -5,8 +5,8 @@ does, and a process keeps the pages of what it computed before; so each case run
 fresh process (``memory_server``) while nothing is timed. An error here costs the figure and never
 the case. ``docs/memory.md`` explains the figures.
 
-Energy is read from the counter of the whole board that NVIDIA's driver keeps (NVML, on Volta and
-later) in ticks of 20 to 100 ms. So each case runs for two seconds more by itself, after the timing.
+Energy is read from the counter of the board that NVIDIA's driver keeps (NVML, on Volta and later)
+in ticks of 20 to 100 ms. So each case runs for two seconds more by itself, after the timing.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def time_limit(first_use: float, left: float | None) -> float:
     """Return the seconds that measuring the memory of a case may take.
 
     first_use: seconds of building, tracing and the first call, which are repeated here with two
-    more calls. left: seconds until ``bench.run`` ends the whole process, None without a limit.
+    more calls. left: seconds until ``bench.run`` ends the process, None without a limit.
     """
     wanted = min(LONGEST, START_LIMIT + SLACK + 3 * first_use)
     # The answer must come before then, or the finished cases of the group are lost.
@@ -239,7 +239,7 @@ def _of_jax(jax: Any, index: int) -> Allocator:
 
     def read() -> tuple[int, int]:
         stats: Mapping[str, int] | None = device.memory_stats()
-        if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nobody counts
+        if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nothing counts
             raise NotKnownError("the allocator that JAX was set to use does not count")
         return int(stats["bytes_in_use"]), int(stats["peak_bytes_in_use"])
 
@@ -348,7 +348,7 @@ class EnergyMeter:
             with devices.opened_nvml(self.load) as nvml:
                 gpu = devices.gpu_handle(nvml, self.environ, device)
                 if gpu is None:
-                    text = "it is a part of a GPU, and the counter is the whole GPU's"
+                    text = "it is a part of a GPU, and the counter is the complete GPU's"
                     raise NotKnownError(text)
                 if device not in self._idle:
                     self.sleep(IDLE)

@@ -331,7 +331,7 @@ class GroupMember:
         numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
         self.next_inputs += len(numbers)
         if last is not None:
-            # If there is room for fewer they repeat: this one is for the last call.
+            # With little space they repeat: this one is for the last call.
             numbers[(count - 1) % len(numbers)] = last
         self.step.use(numbers)
 
@@ -353,7 +353,7 @@ class GroupMember:
             self.step.run()
             self.step.synchronize()
         collecting = gc.isenabled()
-        gc.disable()  # a collection inside a block would time the garbage of the whole process
+        gc.disable()  # a collection inside a block would time the garbage of the process
         try:
             start = clock.now()
             returned = self.run_block(clock)

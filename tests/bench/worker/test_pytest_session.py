@@ -176,7 +176,8 @@ def test_session_full_disk_keeps_finished_cases(
 ) -> None:
     (project.packages / "full.py").write_text(
         textwrap.dedent(
-            """from bench.machine.writing import ResultWriteError
+            """
+            from bench.machine.writing import ResultWriteError
             from bench.records.journal import Journal
             append = Journal.append
             def full(self, line):
@@ -198,8 +199,10 @@ def test_session_full_disk_keeps_finished_cases(
 def test_session_unreadable_result_fails_and_is_in_no_file(project: Project) -> None:
     (project.packages / "odd.py").write_text(
         textwrap.dedent(
-            """from bench.worker.group import Measured whole = Measured.to_extra Measured.to_extra =
-            lambda *all: whole(*all) | {"steady": "perhaps"}
+            """
+            from bench.worker.group import Measured
+            complete = Measured.to_extra
+            Measured.to_extra = lambda *all: complete(*all) | {"steady": "perhaps"}
             """
         )
     )
