@@ -1,4 +1,4 @@
-"""``python -m bench`` and ``lstm-bench``: the commands by question, and each of them by its name.
+"""``python -m bench`` and ``lstm-bench``: list the commands by question, or run one.
 
 ``lstm-bench ask ...`` does what ``python -m bench.ask ...`` does.
 """
@@ -42,7 +42,7 @@ COMMANDS = {
         "submit": "check result files, make them anonymous, for a pull request or to a URL",
     },
 }
-"""Question, command, what it answers; each is ``python -m bench.NAME``."""
+"""By question, the names of commands and what they answer."""
 
 
 NAMES = tuple(name for answers in COMMANDS.values() for name in answers)

@@ -31,20 +31,20 @@ BUDGET = 120.0
 """Seconds of the whole command."""
 
 ANSWERING = 4.0
-"""Seconds of it that starting to measure and answering take."""
+"""Seconds of it for starting to measure and for answering."""
 
 EPILOG = f"""\
 exit codes:
   0    answered
-  1    no answer: fewer than two backends could be measured, and it is said why
+  1    no answer: fewer than two backends could be measured; the lines say why
   2    bad input
   130  stopped by Ctrl-C
 
-Results of this machine that have the shape answer at once, and it is said when they were made,
-unless they lack one of the backends or something in them is INVALID; --again measures it again.
-Else the usual backends are measured at it, in fresh processes and
-alternating blocks, as python -m bench.run does; what is measured lies in ${RESULTS_VARIABLE} or
-{DEFAULT_FOLDER}/, with the suite in its folder asked/, so that more processes can be added:
+Results of this machine that have the shape answer at once, with their date, unless they lack one
+of the backends or one is INVALID; --again measures it again. Else the usual backends are measured,
+in fresh processes and alternating blocks, as python -m bench.run does. The results are in
+${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, with the suite in its folder asked/, so that more
+processes can be added:
 python -m bench.run {DEFAULT_FOLDER}/asked/NAME.toml --processes 10.
 
 A training step is the forward pass and the gradients of the weights; with --optimizer their update
@@ -55,7 +55,7 @@ of its code is run.
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    # What an LSTM cannot be is a plain ValueError of the library's.
+    # The library raises a plain ValueError for what no LSTM can be.
     bad = ResultWriteError, UnsupportedError, ValueError
     return command_line.run(_parser(), _answered, words, *bad, interrupted="")
 
@@ -82,7 +82,7 @@ def _answered(options: argparse.Namespace) -> int:
             sections[case] = query.look(case, options)
         codes.append(_answer(case, sections[case], options, console))
         if case not in missing and not options.paths:
-            console.print("These results were at hand; --again measures it again.")
+            console.print("These results were available; --again measures it again.")
     return max(codes)
 
 
@@ -144,13 +144,15 @@ def _parser() -> argparse.ArgumentParser:
             *("variant", "NAMES", arguments.names),
             "also these variants of the backends that have them, such as int8",
         ),
-        ("baseline", "NAME", str, "whom to compare with (default: keras)"),
+        ("baseline", "NAME", str, "what to compare with (default: keras)"),
     )
     budget = f"for the whole command (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
     add(parser, ("processes", "N", arguments.integer(1, 10_000), "so many, whatever the intervals"))
     arguments.add_flags(
-        parser, brief="only the answer, without its table", again="measure, whatever is at hand"
+        parser,
+        brief="only the answer, without its table",
+        again="measure in any case",
     )
     return parser
 

@@ -1,6 +1,6 @@
-"""``python -m bench.doctor``: which backends run on which devices here, and is this a good moment.
+"""``python -m bench.doctor``: say which backends run on which devices here.
 
-It works with no framework installed.
+It works without any framework.
 """
 
 from __future__ import annotations
@@ -34,23 +34,22 @@ EPILOG = """\
 exit codes:
   0  on every requested device (by default: on one at least) some backend can run,
      the NumPy reference not counted
-  1  none can; what to install is said
+  1  none can; it prints what to install
   2  bad input: an option, or a backend or device that does not exist
 
-Asking every framework takes as long as starting each: about 10 seconds for TensorFlow. Nothing is
-measured and nothing is changed.
+Each framework is started: that takes about 10 seconds for TensorFlow. Nothing is measured and
+nothing is changed.
 """
 
 INSTALL_RAY = "pip install 'lstm-benchmark-suite[ray]' to measure on many machines"
 
 LISTEN = 1.0
-"""Seconds for which the machine is watched while this process sleeps: enough for counters that
-tick every hundredth of a second."""
+"""Seconds for which the machine is watched: enough for counters that tick every 10 ms."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that was found. ray: its version, with which many machines measure; None without it."""
+    """What was found. ray: the version of Ray, None without it."""
 
     survey: Survey
     environment: Environment
@@ -58,7 +57,7 @@ class Diagnosis:
     ray: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, as ``--format json`` shows it."""
+        """Return plain data, as ``--format json`` prints it."""
         return {
             "schema": SCHEMA,
             "devices": {name: devices.explain_missing(name) for name in self.survey.devices},
@@ -85,12 +84,12 @@ class Diagnosis:
 def diagnose(
     names: Sequence[str], backends: Sequence[str] | None = None, ask: Ask | None = None
 ) -> Diagnosis:
-    """Look at this machine; ``names`` are devices.
+    """Look at this machine. names: of devices.
 
     Raises UnsupportedError for a backend that does not exist.
     """
     facts = devices.gpu_facts()
-    # Before the frameworks start: they are no disturbance.
+    # Before the frameworks start, which would look like a disturbance.
     before = activity()
     time.sleep(LISTEN)
     meanwhile = disturbance.between(before, activity())
@@ -100,9 +99,6 @@ def diagnose(
         ray = metadata.version("ray")
     found = survey(tuple(dict.fromkeys(names)), backends, ask)
     return Diagnosis(found, here, tuple(findings(here, meanwhile, facts)), ray)
-
-
-# -- for people
 
 
 def show(found: Diagnosis, console: Console) -> None:
@@ -129,7 +125,7 @@ def show(found: Diagnosis, console: Console) -> None:
 
 
 def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
-    """The backends by framework; notes: takes each reason once, with a number cells refer to."""
+    """Return the backends by framework. notes: takes each reason once; cells have its number."""
 
     def cell(on: Availability) -> Cell:
         number, note = "", (on.reason, on.install)
@@ -147,7 +143,7 @@ def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
         shown = ""
         for entry in (each for each in found.entries if each.framework == framework):
             cells = [cell(entry.on[device]) for device in found.devices]
-            # The options of one strategy share its summary.
+            # The options of a strategy share its summary.
             summary = "" if entry.summary == shown else clean(entry.summary)
             shown = entry.summary
             lines.append([Cell(f"  {clean(entry.name)}"), *cells, Cell(summary, style="dim")])
@@ -157,7 +153,7 @@ def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
 
 
 def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
-    """The machine in words: what is looked at first when a time surprises."""
+    """Return facts of the machine that may explain a time, each with its label."""
     here, cpu = found.environment, found.environment.cpu
     lines = [("system", _joined(here.system, here.container and f"in {here.container}"))]
     count = f"{cpu.usable} of {cpu.logical} processors usable" if cpu.usable else None
@@ -207,7 +203,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         print("starting every framework that is installed ...", file=sys.stderr)
     here = devices.available()
-    # Where there is no GPU, why there is none is part of the answer.
+    # Without a GPU, the reason is part of the answer.
     usual = here if len(here) > 1 else [*here, "gpu:0"]
     found = diagnose(requested or usual, options.backends)
     output.deliver(

@@ -87,9 +87,9 @@ exit codes:
   0    every backend that is available here passed, and the suite was measured
   1    something failed: a backend computes something else, `cudnn` ran without a cuDNN
        kernel, or a process crashed; the lines and the archive say what
-  2    bad input, or another run measures on this machine; it is said who
+  2    bad input, or another run measures on this machine
   3    no GPU: this machine has none that CUDA programs may use
-  4    there is a GPU, but no backend that is installed can use it; what to install is said
+  4    there is a GPU, but no installed backend can use it; it prints what to install
   5    nothing failed, but the time was up before everything was checked and measured
   130  stopped from the keyboard; the archive holds what was found
 

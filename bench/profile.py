@@ -1,8 +1,8 @@
-"""``python -m bench.profile``: where the time of one case goes.
+"""``python -m bench.profile``: show where the time of one case goes.
 
-The case is prepared and judged as for a measurement, called without the profiler to know what a
-step takes, held against the roofs, and then called once more with it. Prints what the case is bound
-by and its operators by time, and writes a timeline that Perfetto opens.
+The case is prepared and checked as for a measurement, profiled once, timed without the profiler and
+compared with the roofs. The command prints what binds the case and its operators by time, and
+writes a timeline for Perfetto.
 """
 
 from __future__ import annotations
@@ -48,29 +48,31 @@ FORMATS = ("terminal", "markdown", "csv")
 EPILOG = f"""\
 exit codes:
   0  profiled
-  1  not profiled, and why: the backend cannot run here, fails the gate, or its framework has no
-     profiler that is known here
+  1  not profiled, with the reason: the backend cannot run here, fails the gate, or its framework
+     has no known profiler
   2  bad input
 
-A case's id is written as in reports: {ID_SPELLING}. The case is
-judged like one that is measured. The file opens in {OPEN_WITH} (nothing is sent: it is
-read in the browser) and in chrome://tracing. A profiler slows what it watches: the times are its
-own, and the time of a step above them was taken without it.
+A case's id is written as in reports: {ID_SPELLING}. The case passes
+the same gate as one that is measured. The file opens in {OPEN_WITH} (which reads it in the
+browser and sends nothing) and in chrome://tracing. A profiler slows a step down: the times of
+operators are with it, and the time of a step is without it.
 """
 
 FEWEST_CALLS, SECONDS = 5, 0.5
-"""Calls without the profiler: so many, and more while this has not passed."""
+"""Least calls and seconds of timing without the profiler."""
 
 MOST = 20
-"""Operators in a table; csv has all."""
+"""Operators in a table; CSV has all."""
 
 COLUMNS = ("operator", "kind", "count", "seconds", "share")
 
 
 @dataclass(frozen=True)
 class Profiled:
-    """What was seen of a case. seconds: of a step that nobody watched, the median of some calls.
-    figures: of its roofs, as far as they are numbers."""
+    """The profile of a case.
+
+    seconds: of a step without the profiler, the median of some calls. figures: of its roofs.
+    """
 
     case: Case
     profile: Profile
@@ -80,7 +82,7 @@ class Profiled:
 
 
 def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled | Unmeasured:
-    """Where the time of one step of a case goes, or why that cannot be determined."""
+    """Return the profile of one step of a case, or why there is none."""
     bench = bench or Bench()
     with bench.interrupts, ignored_deprecations():
         prepared = prepare(case, seed, bench)
@@ -127,14 +129,11 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     return Profiled(case, profile, taken, found, numbers)
 
 
-# -- what was seen
-
-
 def write(found: Profiled, timeline: Path, form: str) -> None:
-    """Write the timeline's file, and tell the rest in this form. Raises UsageError."""
+    """Write the timeline's file, and print the rest in this form. Raises UsageError."""
     about = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
     output.write_file(timeline, trace(found.profile, about))
-    # By operator, the most time first: of one step under the profiler, own time alone.
+    # Own time of each operator in one step with the profiler, the longest first.
     spent = by_name(found.profile.events)
     whole = sum(each.seconds for each in spent.values()) or 1.0
     every = [
@@ -170,7 +169,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
 
 
 def trace(profile: Profile, about: Mapping[str, object]) -> str:
-    """The timeline in JSON. about: what it is a profile of, plain data."""
+    """Return the timeline in JSON. about: what it is a profile of, as plain data."""
     tracks = {track: n for n, track in enumerate(dict.fromkeys(e.track for e in profile.events))}
     begin = min((event.start for event in profile.events), default=0.0)
     events: list[dict[str, object]] = [

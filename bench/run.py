@@ -1,7 +1,4 @@
-"""``python -m bench.run SUITE``: measure a suite in fresh processes until its intervals are narrow.
-
-The command line: its options, what of them goes together, and the exit codes.
-"""
+"""``python -m bench.run SUITE``: measure a suite in fresh processes until intervals are narrow."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ or more), or when the budget is spent. Times are numbers with s, m or h: 90s, 10
 
 exit codes:
   0    every case was measured, or cannot be measured here (no such device, not installed,
-       refused by its backend); a result that is not to be trusted says so, and is no error
+       refused by its backend); an unreliable result is marked, and is no error
   1    a case failed, crashed or took longer than its limit, or a worker process could not
        measure at all; the others were measured
   2    bad input
@@ -48,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     return code_of(
         functools.partial(_run, options),
-        held="--wait waits for it, --force goes on all the same",
+        held="--wait waits for it, --force measures all the same",
         stopped="stopped; nothing was being measured",
     )
 
@@ -137,13 +134,13 @@ def _parser() -> arguments.Parser:
 
 
 def _add_ways(parser: arguments.Parser) -> None:
-    """Again or going on, here or on a cluster, next to others or not."""
+    """Add the options on how a session runs."""
     parser.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="SESSION",
-        help="go on with this session, or with the newest that is unfinished",
+        help="resume this session, or the newest that is unfinished",
     )
     parser.add_argument(
         "--ray",
@@ -185,7 +182,7 @@ _STREAMING = (
         "processes that keep a processor busy each while streams are timed (default: 0)",
     ),
 )
-"""How the calls of streams come, and what runs next to them."""
+"""Options of streams."""
 
 _TIMES = (
     (
@@ -211,7 +208,7 @@ _TIMES = (
         "of measuring for each case in each process (default: what the suite says)",
     ),
 )
-"""When it ends, and what a case and a process may take."""
+"""Options of time."""
 
 
 if __name__ == "__main__":

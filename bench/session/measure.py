@@ -57,10 +57,10 @@ from bench.session.cluster import (
     NodeRequest,
     RemoteExecutor,
 )
-from bench.session.manager import Manager, ProgressView, WorkerError, cases_words
+from bench.session.manager import Manager, WorkerError, cases_words
 from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, View, summarize
 from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
-from bench.session.workers import Executor, LocalExecutor
+from bench.session.workers import LocalExecutor
 from lstm_impl.tuning.machine import usable
 
 SUITE = "quick"
@@ -230,26 +230,21 @@ def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Con
         console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
 
 
-def _manager(
-    session: Session,
-    suite: Suite,
-    executor: Executor,
-    view: ProgressView,
-    folder: Path,
-    together: int = 1,
-) -> Manager:
-    """Return the manager of a session on this machine, which saves it in a folder."""
-    absent = devices.missing(case.device for case in session.cases)
-    save = functools.partial(Session.save, folder=folder)
-    return Manager(
+def _manager(suite: Suite, executor: LocalExecutor, view: View, *, resumed: bool) -> Manager:
+    """Return the manager of an executor's session, with the results of earlier processes."""
+    session, folder = executor.session, executor.folder
+    manager = Manager(
         session,
         executor,
         view,
-        save,
+        functools.partial(Session.save, folder=folder),
         seconds=suite.seconds,
-        absent=absent,
-        side_by_side=together,
+        absent=devices.missing(case.device for case in session.cases),
+        side_by_side=executor.side_by_side,
     )
+    if resumed:
+        manager.take_in(folder, exclusive=executor.inherit is not None)
+    return manager
 
 
 def side_by_side(session: Session) -> int:
@@ -277,9 +272,7 @@ def _measure(
     with shared_folder() as judged, View(console) as view:
         together = side_by_side(session)
         executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
-        manager = _manager(session, suite, executor, view, folder, together)
-        if options.resume is not None:
-            manager.take_in(folder, exclusive=lock.fd is not None)
+        manager = _manager(suite, executor, view, resumed=options.resume is not None)
         there = count(len(manager.schedule.runs), "process")
         found = f"; {there} of it are there" if options.resume is not None else ""
         view.message(
@@ -373,10 +366,8 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
             executor = LocalExecutor(
                 session, here, lock.fd, judged, python.executable, Path(python.bench)
             )
-            manager = _manager(session, suite, executor, view.named(side.label), here)
-            if options.resume is not None:
-                manager.take_in(here, exclusive=lock.fd is not None)
-            managers.append(manager)
+            named, resumed = view.named(side.label), options.resume is not None
+            managers.append(_manager(suite, executor, named, resumed=resumed))
         there, of_new = (len(manager.schedule.runs) for manager in managers)
         # First the side that is behind, or else the side that was second in the last turn.
         behind = of_new < there or (of_new == there and there % 2 == 1)

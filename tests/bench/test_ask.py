@@ -1,4 +1,4 @@
-"""``python -m bench.ask``: an answer from what is at hand, or measured for it."""
+"""``python -m bench.ask``: an answer from available results, or measured for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two environments in turn: whose process comes when, and what is left of it on disk."""
+"""Two environments interleaved: the order of their processes, and their files."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def test_interleave_with_a_crash_on_one_side_leaves_the_other_complete() -> None
 
 
 class Executor:
-    """In the place of ``LocalExecutor``: remembers for which Python it is."""
+    """In the place of ``LocalExecutor``: keeps the Python that it is for."""
 
     made: list[tuple[Session, Path, str, Path]]
     started: list[str]
     interrupt_at: float
+    side_by_side = 1
 
     def __init__(
         self, of: Session, folder: Path, lock: object, judged: object, python: str, bench: Path
@@ -49,15 +50,15 @@ class Executor:
         self.made.append((of, folder, python, bench))
         self._world = World(interrupt_at=self.interrupt_at)
         WORLDS.setdefault(of.id, []).append(self._world)
-        self._folder = folder
+        self.session, self.folder, self.inherit = of, folder, lock
 
     def start(self, work: Work) -> Worker:
-        self.started.append(self._folder.name)
+        self.started.append(self.folder.name)
         return self._world.start(work)
 
 
 WORLDS: dict[str, list[World]] = {}
-"""By session: who has measured in it."""
+"""The worlds of each session."""
 
 
 Measure = Callable[..., Path]
