@@ -91,29 +91,28 @@ class RawGradients:
 
 
 Results: TypeAlias = Mapping[str, FloatArray]
-"""Host arrays by name, time-major: y, h, c and, of a training step, dx, dh, dc (where there are
-any) and dlayer0.forward.kernel and its like."""
+"""Host arrays by name, time-major: y, h, c; in training also dx, dh, dc, if there are any, and
+dlayer0.forward.kernel and so on."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One unit of work, ready to be timed: nothing in it crosses between host and device.
+    """One unit of work, ready to be timed: nothing in it moves between host and device.
 
-    run: does the work once and returns what it computed (not waited for), of the last window where
-        there are several: ``Outputs`` in inference, ``RawGradients`` in training. Of a stream it
-        takes the next chunk.
-    synchronize: returns when all work handed to the device is done.
-    trace: what can be done before the first call that is not compiling, such as tracing a graph.
-    use: place sets of inputs on the device, by their numbers in ``InputSets``: the next calls work
-        on one after the other, and then on the first again.
-    results: what a call returned, on the host.
-    restart: begin again, with the weights that the model was given and a new optimizer, or with a
-        stream's first state; None where calls leave nothing behind.
+    run: does the work once and returns the results of the last window, without waiting for them:
+        ``Outputs`` in inference, ``RawGradients`` in training. Of a stream it takes the next chunk.
+    synchronize: waits until all work handed to the device is done.
+    trace: does what can be done before the first call besides compiling, such as tracing a graph.
+    use: places sets of inputs on the device, by their numbers in ``InputSets``; the next calls take
+        them in turn.
+    results: returns a call's results on the host.
+    restart: begins again with the model's given weights and a new optimizer, or with a stream's
+        first state; None if calls leave nothing behind.
     room: how many sets of inputs may be placed at once.
-    place_results: places such arrays on the device, waits for them, and returns what copies them to
-        the host: as ``results`` does with what a finished call has left.
+    place_results: places such arrays on the device, waits for them, and returns a function that
+        copies them to the host, as ``results`` does after a call.
 
-    Without ``use`` or ``results`` what is timed is not judged.
+    Without ``use`` or ``results`` the timed calls are not judged.
     """
 
     run: Callable[[], Tensor]

@@ -60,11 +60,11 @@ class Evidence(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class Event:
-    """One operator or kernel, once.
+    """One run of an operator or kernel.
 
-    name: its kind, such as ``MatMul``. start: seconds, of a clock that all events share. seconds:
-    how long it took, what it called in between included. track: the thread or stream that ran it.
-    detail: what else the profiler says of it, such as its place in the graph.
+    name: its kind, such as ``MatMul``. start: seconds of a clock that all events share. seconds:
+    its duration, with what it called. track: the thread or stream that ran it. detail: what else
+    the profiler records, such as its place in the graph.
     """
 
     name: str
@@ -75,13 +75,13 @@ class Event:
 
     @property
     def end(self) -> float:
-        """Seconds of the same clock."""
+        """When it ended, in seconds of the same clock."""
         return self.start + self.seconds
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The events of so many steps, one after the other; less than one is a part of its timesteps.
+    """The events of some consecutive steps; less than one step is a part of its timesteps.
 
     source: whose record it is, such as ``torch profiler``.
     """
@@ -93,7 +93,7 @@ class Profile:
 
 @dataclass
 class Spent:
-    """By operators of one name: how often they ran, and their own seconds, in all steps."""
+    """Runs and own seconds of the operators of one name, in all steps."""
 
     count: int = 0
     seconds: float = 0.0
@@ -101,7 +101,7 @@ class Spent:
 
 
 def by_name(events: Iterable[Event]) -> dict[str, Spent]:
-    """Of each name, the most seconds first; without what an operator called while it ran."""
+    """Return the time of each name, the most seconds first, without what an operator called."""
     found: defaultdict[str, Spent] = defaultdict(Spent)
     for event, seconds in own_seconds(events):
         spent = found[event.name]
@@ -112,7 +112,7 @@ def by_name(events: Iterable[Event]) -> dict[str, Spent]:
 
 
 def own_seconds(events: Iterable[Event]) -> Iterator[tuple[Event, float]]:
-    """Each event with its seconds less those of the events of its track that lie within it."""
+    """Yield each event with its seconds less those of the events within it on its track."""
     tracks: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
         tracks[event.track].append(event)
@@ -122,7 +122,7 @@ def own_seconds(events: Iterable[Event]) -> Iterator[tuple[Event, float]]:
             while open_ and open_[-1][0].end <= event.start:
                 yield _closed(*open_.pop())
             if open_:
-                # No more than is left of it: clocks of a profiler may be off by their last digit.
+                # At most until its end: a profiler's clocks may be wrong in their last digit.
                 open_[-1][1].append(min(event.end, open_[-1][0].end) - event.start)
             open_.append((event, []))
         while open_:
@@ -134,7 +134,7 @@ def _closed(event: Event, within: Sequence[float]) -> tuple[Event, float]:
 
 
 def covered(events: Iterable[Event]) -> float:
-    """Seconds in which at least one of them ran."""
+    """Return the seconds in which at least one of them ran."""
     total, end = 0.0, float("-inf")
     for event in sorted(events, key=lambda each: each.start):
         total += max(0.0, event.end - max(event.start, end))

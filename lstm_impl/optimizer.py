@@ -1,7 +1,7 @@
-"""The optimizers of a training step: their constants, and their formulas in NumPy.
+"""Define the optimizers of a training step: their constants, and their formulas in NumPy.
 
-Every framework computes the update that stands here, in its own way; this is what the NumPy backend
-runs and what the gate holds the others to. It knows arrays, and nothing of an LSTM.
+Each framework computes this update in its own way; the NumPy backend runs these formulas, and the
+gate compares the others with them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy.typing as npt
 Float64 = npt.NDArray[np.float64]
 
 LEARNING_RATE = 1e-5
-"""Of both optimizers: so small that weights stay near their start for long (a step of
-Adam moves one by about this), and 80 times the rounding of a float32 weight near 1, so that a wrong
-update shows."""
+"""Of both optimizers: so small that weights stay near their start for long (Adam moves one by about
+this in a step), and 80 times the rounding of a float32 weight near 1, so that a wrong update
+shows."""
 
 BETA1, BETA2 = 0.9, 0.999
-"""Adam's decay rates, which all libraries have as their default."""
+"""Adam's decay rates, the default of all libraries."""
 
 _NEW1, _NEW2 = 0.1, 0.001  # 1 - BETA1 and 1 - BETA2, without the rounding of these differences
 
@@ -29,7 +29,7 @@ EPSILON = 1e-7
 
 
 def adam_corrections(step: Any) -> tuple[Any, Any]:
-    """What Adam's moments are divided by in update number ``step``, from 1: they start at zero."""
+    """Return the divisors of Adam's moments, which start at zero, in update ``step`` (from 1)."""
     return 1.0 - BETA1**step, 1.0 - BETA2**step
 
 
@@ -43,11 +43,11 @@ def adam(
     learning_rate: float = LEARNING_RATE,
     epsilon: float = EPSILON,
 ) -> tuple[Any, Any, Any]:
-    """What an update adds to a variable, and the variable's moments m and v after it.
+    """Return what an update adds to a variable, and the variable's moments m and v after it.
 
-    Algorithm 1 of Kingma & Ba (2015), the epsilon added to the corrected root, as PyTorch and Optax
-    have it. (Keras and TensorFlow's fused op add it to the uncorrected one.) Over the arrays of any
-    library that has a ``sqrt``.
+    Algorithm 1 of Kingma & Ba (2015), with epsilon added to the corrected root, as in PyTorch and
+    Optax. (Keras and TensorFlow's fused op add it to the uncorrected one.) It takes the arrays of
+    any library that has a ``sqrt``.
     """
     first, second = corrections
     m = BETA1 * m + _NEW1 * gradient
@@ -64,7 +64,7 @@ class NumPyOptimizer:
         self._moments: list[tuple[Float64, Float64]] = []
 
     def changes(self, gradients: Sequence[npt.ArrayLike]) -> list[Float64]:
-        """What the next update adds to each variable, from the gradient of each."""
+        """Return what the next update adds to each variable, from the gradient of each."""
         wide = [np.asarray(gradient, np.float64) for gradient in gradients]
         if self.name == "sgd":
             return [-LEARNING_RATE * gradient for gradient in wide]

@@ -1,4 +1,4 @@
-"""Whether files that decide what this process runs can be written by somebody else."""
+"""Check whether another user can write files that decide what this process runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _problem(found: os.stat_result, own: bool) -> str:
         return "belongs to another user"
     if own and stat.S_ISLNK(found.st_mode):
         return "is a link"
-    # A folder around may be its group's own. In a sticky one, as /tmp, names stay their owners'.
+    # A parent folder may be its group's. In a sticky one, such as /tmp, only owners rename files.
     others = stat.S_IWOTH | (stat.S_IWGRP if own else 0)
     if found.st_mode & others and (own or not found.st_mode & stat.S_ISVTX):
         return "can be written by others: chmod go-w"

@@ -1,12 +1,12 @@
-"""The judge: an LSTM's forward and backward pass in float64 NumPy, written to be read.
+"""Compute an LSTM's forward and backward pass in float64 NumPy, as the reference.
 
     z_t = x_t W + h_{t-1} R + b         split into the gates i, f, g, o
     c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
     h_t = sigmoid(o) tanh(c_t)
 
-as in Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000). Past a sequence's
-length the output is zero and the state stays that of the last valid step, as in cuDNN. It shares
-no line with any backend, and is itself checked by finite differences.
+as in Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000). Beyond a
+sequence's length the output is zero and the state is that of the last valid step, as in cuDNN. It
+shares no code with any backend; tests check it by finite differences.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Lengths = npt.ArrayLike | None
 
 
 def sigmoid(z: Float64) -> Float64:
-    """The logistic function, through tanh so that no exponential can overflow."""
+    """Return the logistic function, through tanh so that no exponential can overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * z))
 
 
 @dataclass
 class _LayerTrace:
-    """What one direction of one layer must remember for its backward pass."""
+    """What one direction of one layer keeps for its backward pass."""
 
     weights: LayerWeights
     x: Float64  # [T, B, in]
@@ -49,7 +49,7 @@ def forward(
     lengths: Lengths = None,
     masks: FloatArray | None = None,
 ) -> tuple[Float64, LSTMState]:
-    """Outputs ``[T, B, D*H]`` and the final state, in float64.
+    """Compute outputs ``[T, B, D*H]`` and the final state, in float64.
 
     x ``[T, B, in]``; state, zeros if None; lengths ``[B]``; masks as ``dropout_masks`` makes them.
     """
@@ -69,7 +69,7 @@ def forward_and_gradients(
     *,
     of: str = "all",
 ) -> tuple[Float64, LSTMState, LSTMGradients]:
-    """What ``forward`` returns, and the gradients of ``sum(y*dy) + sum(h_T*dstate.h) +
+    """Compute what ``forward`` returns, and the gradients of ``sum(y*dy) + sum(h_T*dstate.h) +
     sum(c_T*dstate.c)``, in float64.
 
     dy ``[T, B, D*H]``; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``;
@@ -94,7 +94,7 @@ def _backward(
     dh_last, dc_last = _state64(spec, dstate, batch)
     dh_first, dc_first = np.zeros_like(dh_last), np.zeros_like(dc_last)
     lengths_ = None if lengths is None else np.asarray(lengths)
-    if lengths_ is not None:  # NaN times zero is NaN, so what flows into padding is taken out
+    if lengths_ is not None:  # NaN times zero is NaN, so gradients of padding are removed
         d_out = np.where(traces[0][0].valid > 0, d_out, 0.0)
     layer_gradients: list[tuple[LayerWeights, ...]] = []
     for layer in reversed(range(spec.num_layers)):
@@ -186,9 +186,9 @@ def _layer_forward(
 def _layer_backward(
     trace: _LayerTrace, dy: Float64, dh: Float64, dc: Float64
 ) -> tuple[Float64, LayerWeights, Float64, Float64]:
-    """dz ``[T, B, 4H]`` of the sums before the gates, the weights' gradients, dh0 and dc0.
+    """Return dz ``[T, B, 4H]`` of the sums before the gates, weight gradients, dh0 and dc0.
 
-    Of one direction; dh and dc flow into the last state.
+    dh and dc are the gradients of the last state.
     """
     dz = np.empty_like(trace.gates)
     for t in reversed(range(len(dz))):
@@ -222,7 +222,7 @@ def _layer_backward(
 
 
 def _reverse(array: Float64, lengths: npt.NDArray[np.integer] | None) -> Float64:
-    """``array [T, B, F]`` with each sequence's valid steps in reverse, padding left in place."""
+    """Reverse each sequence's valid steps of ``array [T, B, F]``; padding stays in place."""
     if lengths is None:
         return array[::-1]
     reversed_ = array.copy()

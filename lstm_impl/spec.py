@@ -1,7 +1,4 @@
-"""The network: what an LSTM is, before anybody says how it is computed.
-
-This module knows shapes and precisions and nothing else: no framework, no weights, no timing.
-"""
+"""Define an LSTM network: its shape and its precision, without weights or a framework."""
 
 from __future__ import annotations
 
@@ -23,8 +20,8 @@ class UnsupportedError(RuntimeError):
 class Precision:
     """How numbers are kept and computed under one dtype name.
 
-    storage: NumPy's name of the type in which weights, inputs and outputs cross the library's face
-        (NumPy has no bfloat16: such values travel as float32 that are exactly representable).
+    storage: NumPy's name of the type of weights, inputs and outputs for users (NumPy has no
+        bfloat16: such values are float32 numbers that bfloat16 can represent).
     compute: the framework's name of the type in which products and gates are computed.
     variable: the framework's name of the type in which weights are kept.
     roundoff: unit roundoff of one product or sum in the compute type.
@@ -49,10 +46,10 @@ PRECISIONS: dict[str, Precision] = {
 }
 
 MOST_SIZE = 2**31 - 1
-"""Of any one axis: every framework here counts what lies along an axis in 32 bits somewhere."""
+"""Largest size of an axis: every framework here counts an axis in 32 bits somewhere."""
 
 MOST_LAYERS = 1_000
-"""Far deeper than any LSTM that is trained; each is built, and counted, one by one."""
+"""Far more layers than any LSTM that is trained; they are built and counted one by one."""
 
 GATES = ("i", "f", "g", "o")
 """Gate order of every canonical array: input, forget, cell candidate, output (Keras, PyTorch)."""
@@ -68,7 +65,7 @@ class LSTMSpec:
     bidirectional: two directions per layer, their outputs concatenated on the feature axis.
     dtype: one of ``PRECISIONS``.
 
-    Raises ValueError where a field is not what it should be.
+    Raises ValueError for a wrong field.
     """
 
     input_size: int
@@ -96,7 +93,7 @@ class LSTMSpec:
 
     @property
     def state_layers(self) -> int:
-        """Leading axis of the state, L*D: layer-major, forward before backward, as in cuDNN."""
+        """Leading axis of the state, L*D: by layer, forward before backward, as in cuDNN."""
         return self.num_layers * self.num_directions
 
     @property
@@ -105,12 +102,13 @@ class LSTMSpec:
         return PRECISIONS[self.dtype]
 
     def layer_input_size(self, layer: int) -> int:
-        """Features that layer ``layer`` reads: the input's, then the layer below's outputs."""
+        """Return the features that a layer reads: the input's, or the outputs of the layer
+        below."""
         return self.input_size if layer == 0 else self.output_size
 
     @property
     def parameter_count(self) -> int:
-        """Trainable numbers, with the one effective bias a gate."""
+        """Number of trainable parameters, with one bias for each gate."""
         return sum(
             self.num_directions
             * 4
@@ -120,16 +118,16 @@ class LSTMSpec:
         )
 
     def quantize(self, values: npt.ArrayLike) -> FloatArray:
-        """``values`` rounded to what this dtype's storage can hold, in its NumPy storage type."""
+        """Round ``values`` to this dtype, in its NumPy storage type."""
         array = np.asarray(values)
         if self.precision.variable == "bfloat16":
             return round_to_bfloat16(array)
-        with np.errstate(over="ignore"):  # what is too large is infinite: callers look for that
+        with np.errstate(over="ignore"):  # too large values become infinite; callers look for that
             return array.astype(self.precision.storage)
 
 
 def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """float32 values rounded to the nearest bfloat16 (ties to even), still held as float32."""
+    """Round float32 values to the nearest bfloat16 (ties to even), still as float32."""
     with np.errstate(over="ignore"):
         single = np.asarray(values, dtype=np.float32)
         bits = single.view(np.uint32)
@@ -138,7 +136,7 @@ def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 
 def require_one_of(name: str, value: str, known: Collection[str]) -> None:
-    """Raise ValueError, naming the field, unless ``value`` is one of those that are known."""
+    """Raise ValueError, naming the field, unless ``value`` is a known one."""
     if value not in known:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
 

@@ -1,8 +1,8 @@
-"""What an LSTM keeps: its parameters in one canonical form, its state, and the gradients of both.
+"""Define an LSTM's parameters in canonical form, its state, and the gradients of both.
 
-Canonical, the form from which every other layout is made: one kernel ``[in, 4H]``, one recurrent
-kernel ``[H, 4H]`` and one bias ``[4H]`` for each layer and direction, gates in the order i, f, g,
-o. Conversions to and from the layouts of other libraries are in ``layouts.py``.
+The canonical form is one kernel ``[in, 4H]``, one recurrent kernel ``[H, 4H]`` and one bias
+``[4H]`` for each layer and direction, with gates in the order i, f, g, o. ``layouts.py`` converts
+it to and from the layouts of other libraries.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from lstm_impl.spec import FloatArray, LSTMSpec
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """A layer's direction: kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]``, bias ``[4H]``."""
+    """One direction of a layer: kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]``, bias
+    ``[4H]``."""
 
     kernel: FloatArray
     recurrent_kernel: FloatArray
@@ -40,10 +41,10 @@ class LSTMWeights:
 
     @classmethod
     def random(cls, spec: LSTMSpec, seed: int = 0) -> LSTMWeights:
-        """Weights drawn uniformly within ``1/sqrt(H)``, the forget bias raised by 1.
+        """Draw weights uniformly within ``1/sqrt(H)``, with the forget bias raised by 1.
 
-        No bias is zero and no two gates are alike, so that a backend that mixes up gates, drops a
-        bias or transposes a kernel cannot pass a check by luck.
+        No bias is zero and no two gates are equal, so that a backend that mixes up gates, drops a
+        bias or transposes a kernel cannot pass a check by chance.
         """
         rng = np.random.default_rng(seed)
         limit = 1.0 / np.sqrt(spec.hidden_size)
@@ -69,10 +70,10 @@ class LSTMWeights:
 
     @classmethod
     def from_arrays(cls, spec: LSTMSpec, arrays: Sequence[npt.ArrayLike]) -> LSTMWeights:
-        """Weights from the flat list that ``arrays()`` gives.
+        """Make weights from the flat list that ``arrays()`` returns.
 
-        Raises ValueError if the number of arrays or a shape is wrong. NaN and infinity are kept:
-        gradients may hold them.
+        Raises ValueError if the number of arrays or a shape is wrong. NaN and infinity are kept,
+        since gradients may have them.
         """
         if len(arrays) != 3 * spec.state_layers:
             raise ValueError(
@@ -87,20 +88,20 @@ class LSTMWeights:
 
     @classmethod
     def from_cells(cls, spec: LSTMSpec, cells: Sequence[LayerWeights]) -> LSTMWeights:
-        """Weights from the cells of layer 0 forward, (backward,) layer 1 ..., flat, unchecked."""
+        """Make weights from the cells of layer 0 forward, (backward,) layer 1 ..., unchecked."""
         rows = range(0, spec.state_layers, spec.num_directions)
         return cls(tuple(tuple(cells[row : row + spec.num_directions]) for row in rows))
 
     def cells(self) -> list[LayerWeights]:
-        """The inverse of ``from_cells``."""
+        """Return the cells that ``from_cells`` takes."""
         return [cell for layer in self.layers for cell in layer]
 
     def arrays(self) -> list[FloatArray]:
-        """kernel, recurrent_kernel, bias of layer 0 forward, (backward,) layer 1 ..., flat."""
+        """Return kernel, recurrent_kernel and bias of layer 0 forward, (backward,) layer 1 ..."""
         return [array for cell in self.cells() for array in cell]
 
     def names(self) -> list[str]:
-        """A readable name for each of ``arrays()``, such as ``layer0.forward.kernel``."""
+        """Return a name for each of ``arrays()``, such as ``layer0.forward.kernel``."""
         return [
             f"layer{number}.{('forward', 'backward')[direction]}.{name}"
             for number, layer in enumerate(self.layers)
@@ -109,12 +110,12 @@ class LSTMWeights:
         ]
 
     def named(self, before: str = "") -> dict[str, FloatArray]:
-        """``arrays()`` by ``names()``, with such a text before each name."""
+        """Return ``arrays()`` by ``names()``, each with this prefix."""
         pairs = zip(self.names(), self.arrays(), strict=True)
         return {before + name: array for name, array in pairs}
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> LSTMWeights:
-        """The same structure with ``function`` applied to each array."""
+        """Apply ``function`` to each array."""
         return LSTMWeights(
             tuple(
                 tuple(LayerWeights(*map(function, cell)) for cell in layer) for layer in self.layers
@@ -151,8 +152,8 @@ class LSTMWeights:
 class LSTMState:
     """Hidden and cell state, each ``[num_layers * num_directions, batch, hidden_size]``.
 
-    It is what ``forward`` returns and what it takes to go on, so that a caller can carry it from
-    one window of a long stream to the next.
+    ``forward`` returns it and takes it, so that a caller can carry it from one window of a long
+    stream to the next.
     """
 
     h: FloatArray
@@ -160,7 +161,7 @@ class LSTMState:
 
     @classmethod
     def zeros(cls, spec: LSTMSpec, batch: int) -> LSTMState:
-        """The state of a network that has seen nothing."""
+        """Return the state before any input."""
         shape = (spec.state_layers, batch, spec.hidden_size)
         return cls(
             h=np.zeros(shape, spec.precision.storage), c=np.zeros(shape, spec.precision.storage)
@@ -171,12 +172,12 @@ class LSTMState:
 class LSTMGradients:
     """Gradients of ``sum(y * dy) + sum(h_T * dstate.h) + sum(c_T * dstate.c)``.
 
-    x: as the input, ``[time, batch, input_size]``; None where it was not requested.
-    weights: arrays shaped as the weights they belong to.
-    state: with respect to the initial state; None where it was not requested.
+    x: as the input, ``[time, batch, input_size]``; None if not requested.
+    weights: arrays shaped as the weights.
+    state: with respect to the initial state; None if not requested.
     """
 
-    # None, too, which only who did not ask for it meets: as ``re.Match.group`` is typed.
+    # None only for those who did not request it; ``re.Match.group`` is typed in the same way.
     x: FloatArray | Any
     weights: LSTMWeights
     state: LSTMState | Any

@@ -1,4 +1,4 @@
-"""The data that an LSTM is given: how much of it, in which mode, and the arrays themselves."""
+"""Define the data that an LSTM is given: its sizes, its mode, and the arrays."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _T = TypeVar("_T")
 MODES = ("inference", "training", "streaming")
 
 SEQUENCE_MODES = MODES[:2]
-"""Those whose step takes whole sequences. A stream has no end: a step takes a chunk of it."""
+"""Modes whose step takes complete sequences. A stream has no end: a step takes a chunk of it."""
 
 OPTIMIZERS = ("sgd", "adam")
 
 MOST_LISTED = 1_000_000
-"""Sequences of a batch whose lengths are added up one by one; of more, their mean is as good: it is
-off by less than one timestep in each million."""
+"""Sequences up to which lengths are added one by one; for more the mean is used, with an error
+below one timestep in a million."""
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 1e-6, 3600.0
-"""Seconds between two calls: no clock and no sleep is finer, and nobody measures for hours."""
+"""Seconds between two calls: clocks are no finer, and nobody measures for hours."""
 
 GRADIENTS = ("weights", "weights+input", "all")
-"""What a training step may differentiate. ``weights``: what a first layer's step computes, and each
-window's of truncated back-propagation; ``weights+input``: what a layer above another's does; and
-``all``: the weights, the input and the initial state."""
+"""What a training step may differentiate. ``weights``: as a first layer's step does, and each
+window of truncated back-propagation; ``weights+input``: as a layer above another does; ``all``: the
+weights, the input and the initial state."""
 
 _INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, 3), strict=True))
 
 
 def differentiated(gradients: str, x: _T, h: _T, c: _T) -> tuple[_T, ...]:
-    """Those of a step's inputs that are differentiated next to the weights: the first 0, 1 or 3.
+    """Return the inputs that are differentiated besides the weights: the first 0, 1 or 3.
 
     gradients: one of ``GRADIENTS``.
     """
@@ -54,9 +54,9 @@ def differentiated(gradients: str, x: _T, h: _T, c: _T) -> tuple[_T, ...]:
 class Inputs:
     """Host arrays for one workload, time-major.
 
-    x ``[T, B, in]``; dy ``[T, B, D*H]``, the gradient that flows into the output; state, the
-    initial state; lengths ``[B]`` or None; masks ``[L-1, T, B, D*H]`` or None, the dropout masks
-    between layers, already divided by the probability of keeping.
+    x ``[T, B, in]``; dy ``[T, B, D*H]``, the gradient of the output; state, the initial state;
+    lengths ``[B]`` or None; masks ``[L-1, T, B, D*H]`` or None, the dropout masks between layers,
+    divided by the probability of keeping.
     """
 
     x: FloatArray
@@ -66,7 +66,7 @@ class Inputs:
     masks: FloatArray | None
 
     def window(self, part: slice) -> Inputs:
-        """The same in these timesteps alone."""
+        """Return the inputs of these timesteps."""
         masks = None if self.masks is None else self.masks[:, part]
         return replace(self, x=self.x[part], dy=self.dy[part], masks=masks)
 
@@ -76,23 +76,23 @@ class Workload:
     """How much data one step processes, and what is done with it.
 
     batch, timesteps: the sizes B and T.
-    mode: ``inference`` (the forward pass), ``training`` (forward, and gradients), or ``streaming``
-        (the forward pass of a chunk of T timesteps of a stream without end, the state carried from
-        each call to the next).
-    min_length: None if every sequence is T long; else lengths spread evenly from it to T,
-        right-padded.
-    window: None if the step takes the whole sequence at once; else it is cut into windows of this
-        many timesteps, the state carried from one to the next and the gradient stopped between.
+    mode: ``inference`` (the forward pass), ``training`` (forward and gradients), or ``streaming``
+        (the forward pass of a chunk of T timesteps of an endless stream, with the state carried
+        from each call to the next).
+    min_length: None if every sequence is T long; else lengths are spread evenly from it to T, and
+        sequences are right-padded.
+    window: None if the step takes the sequence at once; else it is cut into windows of this many
+        timesteps, with the state carried over and the gradient stopped between them.
     dropout: rate of inverted dropout between layers, in training.
-    batch_major: the arrays on the device are ``[batch, time, feature]``.
+    batch_major: whether the arrays on the device are ``[batch, time, feature]``.
     optimizer: None if the gradients are only computed; else one of ``OPTIMIZERS``, with which each
-        training step, or each window of one, updates the weights.
-    gradients: what a training step, or each window of one, differentiates, one of ``GRADIENTS``.
+        training step, or each of its windows, updates the weights.
+    gradients: what a training step, or each of its windows, differentiates, one of ``GRADIENTS``.
         Between layers the input's gradient is always computed. Inference has the default.
-    period: in streaming, seconds from when one call is due to when the next is, as a sensor or a
-        sound card has them; None if each comes as soon as the one before is done.
+    period: in streaming, seconds between the times at which calls are due, as with a sensor or a
+        sound card; None if each call begins when the one before is done.
 
-    Raises ValueError where a field is not what it should be.
+    Raises ValueError for a wrong field.
     """
 
     batch: int
@@ -116,7 +116,7 @@ class Workload:
             raise ValueError(f"Workload.{field} is {getattr(self, field)!r}{problem}")
 
     def _problems(self) -> Iterator[tuple[str, str]]:
-        """What is wrong with which field."""
+        """Yield each wrong field and what is wrong with it."""
         for field in ("min_length", "window"):
             if (value := getattr(self, field)) is not None:
                 require_positive_integer(f"Workload.{field}", value)
@@ -147,7 +147,7 @@ class Workload:
 
     @property
     def training(self) -> bool:
-        """Whether gradients are part of the work."""
+        """Whether gradients are computed."""
         return self.mode == "training"
 
     @property
@@ -156,13 +156,13 @@ class Workload:
         return self.mode == "streaming"
 
     def lengths(self) -> npt.NDArray[np.int32] | None:
-        """Valid timesteps of each sequence, ``[batch]``, or None if all are T."""
+        """Return the valid timesteps of each sequence, ``[batch]``, or None if all are T."""
         if self.min_length is None:
             return None
         return np.linspace(self.timesteps, self.min_length, self.batch).round().astype(np.int32)
 
     def windows(self) -> list[slice]:
-        """The slices of time that one step works through, one after the other."""
+        """Return the slices of time that one step takes, one after the other."""
         size = self.window or self.timesteps
         return [
             slice(start, min(start + size, self.timesteps))
@@ -170,11 +170,11 @@ class Workload:
         ]
 
     def first_window(self) -> Workload:
-        """The first of ``windows`` as a workload of its own."""
+        """Return a workload of the first window only."""
         return replace(self, timesteps=self.windows()[0].stop, window=None)
 
     def valid_timesteps(self) -> int:
-        """Timesteps of all sequences together that are not padding."""
+        """Return the timesteps of all sequences that are not padding."""
         if self.min_length is None:
             return self.batch * self.timesteps
         if self.batch > MOST_LISTED:
@@ -183,7 +183,7 @@ class Workload:
         return 0 if lengths is None else int(lengths.sum(dtype=np.int64))
 
     def inputs(self, spec: LSTMSpec, seed: int = 0) -> Inputs:
-        """Random inputs, gradients, initial state and dropout masks from one seeded source."""
+        """Draw inputs, output gradients, initial state and dropout masks from one seed."""
         rng = np.random.default_rng(seed)
         shape = (self.timesteps, self.batch)
         state_shape = (spec.state_layers, self.batch, spec.hidden_size)
@@ -202,9 +202,9 @@ class Workload:
 def dropout_masks(
     spec: LSTMSpec, timesteps: int, batch: int, rate: float, seed: int | np.random.Generator
 ) -> FloatArray:
-    """Inverted dropout masks between layers, ``[L-1, T, B, D*H]``: 0, or 1/(1-rate).
+    """Draw inverted dropout masks between layers, ``[L-1, T, B, D*H]``: 0, or 1/(1-rate).
 
-    They are an input, so that every backend, and the reference, drops the same units.
+    They are an input, so that every backend and the reference drop the same units.
     """
     rng = np.random.default_rng(seed)
     shape = (spec.num_layers - 1, timesteps, batch, spec.output_size)
@@ -212,22 +212,22 @@ def dropout_masks(
 
 
 PLACED_BYTES = 2**27
-"""Of the sets of inputs that are placed at once, but for one, which may be larger."""
+"""Bytes of the sets of inputs that are placed at once; a single set may be larger."""
 
 MOST_PLACED = 1024
-"""Sets of inputs at once. Of a block of 10 ms, only steps of less than 10 us work on some twice."""
+"""Sets of inputs at once: in a block of 10 ms only steps below 10 us use some of them twice."""
 
 STATES_TOO = 16
-"""Timesteps under which each set has an initial state of its own. In longer sequences it enters
-less than a sixteenth of the recurrence, and placing it would take as long as placing the input."""
+"""Timesteps below which each set has its own initial state. In longer sequences that is less than a
+sixteenth of the recurrence's input, and placing it would take as long as placing the input."""
 
 SPREAD = 65_521
-"""Places in the drawn numbers at which a set of inputs may begin: a prime, so that sets of
-neighbouring numbers begin at different ones."""
+"""Offsets in the drawn numbers at which a set of inputs may begin: a prime, so that neighbouring
+sets begin at different ones."""
 
 
 class InputSets:
-    """The sets of inputs that a workload's steps work on while they are timed, by number."""
+    """The sets of inputs, by number, on which a workload's steps work while they are timed."""
 
     def __init__(
         self, spec: LSTMSpec, workload: Workload, seed: int = 0, given: Inputs | None = None
@@ -239,7 +239,7 @@ class InputSets:
         self._drawn: tuple[FloatArray, FloatArray] | None = None
 
     def __call__(self, number: int) -> Inputs:
-        """The set of this number, 0 or more."""
+        """Return the set of this number, 0 or more."""
         first = self.first
         if number == 0:
             return first
@@ -258,6 +258,6 @@ class InputSets:
         return replace(first, x=x[: first.x.size].reshape(first.x.shape), state=state)
 
     def room(self) -> int:
-        """How many of them may be placed at once."""
+        """Return how many of them may be placed at once."""
         state = 2 * self.first.state.h.nbytes if self.states_too else 0
         return max(1, min(MOST_PLACED, PLACED_BYTES // (self.first.x.nbytes + state)))
