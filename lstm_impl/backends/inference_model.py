@@ -1,4 +1,4 @@
-"""A model whose weights are constants of what was compiled: it infers and has no gradients."""
+"""Share what models have whose weights are compiled in as constants: they only infer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lstm_impl.weights import LSTMWeights
 
 
 class InferenceModel(Model):
-    """What such models share; arrays are NumPy's, and a call returns when it is done."""
+    """A model of NumPy arrays whose calls return when they are done."""
 
     def _open(self, weights: LSTMWeights) -> None:
         self._ready: dict[Any, Any] = {}
         self._set_weights(weights)
 
     def _forget(self) -> None:
-        """Drop all that was compiled with the weights before."""
+        """Drop what was compiled with the previous weights."""
         self._ready.clear()
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
@@ -40,5 +40,5 @@ class InferenceModel(Model):
 
 
 def shapes_of(inputs: Mapping[str, npt.NDArray[np.generic]]) -> tuple[tuple[int, ...] | None, ...]:
-    """Of a call's inputs by name, None for what is not given: what a compiled model is made for."""
+    """Return the shapes for which a model is compiled, None for each input that is not given."""
     return tuple(inputs[name].shape if name in inputs else None for name in Call._fields)

@@ -1,4 +1,4 @@
-"""The loop over layers and directions, for every framework whose tensors index and multiply."""
+"""Loop over layers and directions, for all frameworks whose tensors index and multiply."""
 
 from __future__ import annotations
 

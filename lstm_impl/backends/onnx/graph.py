@@ -1,4 +1,4 @@
-"""An LSTM network as an ONNX graph: one LSTM operator a layer, weights as constants."""
+"""Build an LSTM network as an ONNX graph: one LSTM operator a layer, weights as constants."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build_graph(
     for name in states:
         add("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
     if spec.num_layers > 1:
-        # No axis of directions: the last two in one, or one of length 1 left out. 0 keeps an axis.
+        # Without the axis of directions: joined with the last one, or dropped. 0 keeps an axis.
         shape = [0, 0, -1] if spec.bidirectional else [0, -1, spec.hidden_size]
         joined = constant("joined", np.array(shape, np.int64))
     perm = PERMUTATIONS[spec.bidirectional, batch_major]

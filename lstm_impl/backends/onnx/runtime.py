@@ -1,4 +1,4 @@
-"""``onnxruntime``: one LSTM operator a layer in an ONNX graph, for inference."""
+"""Run ``onnxruntime``: one LSTM operator a layer in an ONNX graph, for inference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _look() -> cuda.FrameworkBuild:
 
 
 def _gpus_of_the_driver() -> int:
-    """How many GPUs the CUDA driver shows; ONNX Runtime has no question of its own for that."""
+    """Count the GPUs that the CUDA driver shows, since ONNX Runtime does not."""
     count = ctypes.c_int()
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -71,7 +71,7 @@ class OnnxRuntimeModel(InferenceModel):
     # -- sessions
 
     def graph(self, lengths: bool = False, masks: bool = False) -> bytes:
-        """The serialised ONNX model of this network, with or without the optional inputs."""
+        """Serialise this network as ONNX, with or without the optional inputs."""
         return build_graph(self.spec, self._weights, self.batch_major, lengths, masks)
 
     def _options(self) -> Any:
@@ -97,7 +97,7 @@ class OnnxRuntimeModel(InferenceModel):
         )
         used = session.get_providers()
         if self.device != "cpu" and "CUDAExecutionProvider" not in used:
-            # ONNX Runtime would go on with the CPU and only say so in its log.
+            # ONNX Runtime would use the CPU and only say so in its log.
             raise UnavailableError(
                 f"{self.backend.name} on {self.device}: ONNX Runtime could not start its CUDA "
                 f"provider and would use {', '.join(used)}; its log says which library is missing"
@@ -110,11 +110,11 @@ class OnnxRuntimeModel(InferenceModel):
             self._ready[key] = self._new_session(self._options(), *key)
         return self._ready[key]
 
-    # -- what Model asks for
+    # -- what Model needs
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         if np.issubdtype(array.dtype, np.integer):
-            # The CUDA provider, too, reads lengths on the host.
+            # The CUDA provider reads lengths on the host, too.
             return self._ort.OrtValue.ortvalue_from_numpy(array.astype(np.int32), "cpu", 0)
         values = np.ascontiguousarray(array, dtype=self.spec.precision.storage)
         return self._ort.OrtValue.ortvalue_from_numpy(values, *self._place)
@@ -137,8 +137,8 @@ class OnnxRuntimeModel(InferenceModel):
     def _stream(self, call: Call) -> Outputs:
         if self.device != "cpu":
             return self._infer(call)
-        # Of a stream no input comes twice, and binding them takes longer than a small LSTM; memory
-        # of the host need not be bound to stay where it is.
+        # In a stream no input comes twice, and binding takes longer than a small LSTM; host memory
+        # need not be bound to stay on the host.
         session = self._session(call)
         if self._fed is None or self._fed[0] is not session:
             self._fed = (session, [each.name for each in session.get_inputs()])
@@ -146,7 +146,7 @@ class OnnxRuntimeModel(InferenceModel):
         return Outputs(*session.run_with_ort_values(None, feeds))
 
     def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
-        """Inputs bound to a session, and outputs to memory that no other inputs' outputs are in."""
+        """Bind inputs to a session, and outputs to memory that other inputs' outputs do not use."""
         if self._bound is None or self._bound[0] is not session:
             self._bound = (session, [None] * len(inputs), session.io_binding())
         _, bound, binding = self._bound
@@ -174,7 +174,7 @@ class OnnxRuntimeModel(InferenceModel):
             self._bound[2].synchronize_outputs()
 
     def evidence(self, workload: Workload) -> Evidence:
-        """The operators of the optimised graph that ran, each with the provider that ran it."""
+        """Return the operators of the optimised graph, each with the provider that ran it."""
         call = Stream(self, workload.first_window()).request().call
         with tempfile.TemporaryDirectory() as folder:
             options = self._options()
@@ -199,7 +199,7 @@ class OnnxRuntime(Backend):
         Package("onnxruntime", "ONNX Runtime", INSTALL_CPU, INSTALL_GPU),
         Package("onnx", "the package onnx", INSTALL_CPU, INSTALL_GPU),
     )
-    # The package for GPUs takes the other's place.
+    # The package for GPUs replaces the other.
     gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
     summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
     model = OnnxRuntimeModel
@@ -223,13 +223,13 @@ class OnnxRuntime(Backend):
 
 
 def summarise(events: list[dict[str, Any]]) -> tuple[Counter[str], Counter[str]]:
-    """Counts of operators as ``LSTM (CPUExecutionProvider)``, and of kernels, from a profile."""
+    """Count a profile's operators, as ``LSTM (CPUExecutionProvider)``, and kernels."""
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     for event in events:
         arguments = event.get("args", {})
         if event.get("cat") == "Node" and "op_name" in arguments:
-            # A node has events for what goes before and after it, too; its own names the provider.
+            # A node also has events before and after it; its own names the provider.
             if arguments.get("provider"):
                 ops[f"{arguments['op_name']} ({arguments['provider']})"] += 1
         elif event.get("cat") == "Kernel":

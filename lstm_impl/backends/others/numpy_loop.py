@@ -1,4 +1,4 @@
-"""``numpy``: the float64 reference offered as a backend, for machines that have no framework."""
+"""Run ``numpy``: the float64 reference as a backend, for machines without a framework."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lstm_impl.workload import OPTIMIZERS, Workload
 
 
 class NumPyModel(Model):
-    """The reference, holding its weights."""
+    """The reference with its weights."""
 
     def _open(self, weights: LSTMWeights) -> None:
         self._weights = weights

@@ -1,4 +1,4 @@
-"""``openvino``: OpenVINO's ``LSTMSequence``, one operation a layer, for inference on a CPU."""
+"""Run ``openvino``: OpenVINO's ``LSTMSequence``, one operation a layer, for inference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
 
 
 def without_telemetry() -> None:
-    """Let OpenVINO be imported without its telemetry, if neither is there yet."""
+    """Let OpenVINO be imported without its telemetry, if neither is imported yet."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
@@ -56,10 +56,10 @@ class OpenVINOModel(InferenceModel):
 
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
-        """OpenVINO's outputs of nodes, from its parameters: float32, lengths int32."""
+        """Return node outputs from parameters: float32, lengths int32."""
 
     def _model(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
-        """The compiled model for inputs of these shapes."""
+        """Return the compiled model for inputs of these shapes."""
         key = shapes_of(inputs)
         if key not in self._ready:
             import openvino
@@ -74,7 +74,7 @@ class OpenVINOModel(InferenceModel):
         return self._ready[key]
 
     def _graph(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
-        """The network, of parameters by these names."""
+        """Return the network of parameters by these names."""
         import openvino
         from openvino import opset16 as opset
 
@@ -87,11 +87,11 @@ class OpenVINOModel(InferenceModel):
         results = [opset.result(each) for each in self.network(call)]
         return openvino.Model(results, list(parameters.values()))
 
-    # -- what Model asks for
+    # -- what Model needs
 
     def _infer(self, call: Call) -> Outputs:
         inputs = call.given()
-        # In the order of the parameters, which is the call's.
+        # The parameters have the order of the call's fields.
         found = self._model(inputs)(list(inputs.values()))
         return Outputs(*(found[number] for number in range(3)))
 
@@ -99,13 +99,13 @@ class OpenVINOModel(InferenceModel):
         self._graph(request.call.given())
 
     def evidence(self, workload: Workload) -> Evidence:
-        """The operations of the model as OpenVINO compiled it for this processor."""
+        """Return the operations of the model as compiled for this processor."""
         inputs = workload.first_window().inputs(self.spec)
         x = self._swapped(inputs.x)
         call = Call(x, inputs.state.h, inputs.state.c, inputs.lengths, inputs.masks)
         given = {name: self._to_device(array) for name, array in call.given().items()}
         compiled = self._model(given)
-        # At run time every node is an ExecutionNode; what it is stands in its information.
+        # At run time each node is an ExecutionNode, whose information names its type.
         nodes = compiled.get_runtime_model().get_ops()
         ops = Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in nodes)
         sequences = ops["LSTMSequence"] + ops["RNNSeq"]
@@ -123,7 +123,7 @@ class OpenVINOModel(InferenceModel):
 
 
 def _hint(backend: Backend) -> str:
-    """What the model is compiled for: one call at a time, unless its option says otherwise."""
+    """Return what the model is compiled for: one call at a time, or throughput by option."""
     return "THROUGHPUT" if "throughput" in backend.options else "LATENCY"
 
 
@@ -179,8 +179,8 @@ class OpenVINOLSTMModel(OpenVINOModel):
 class OpenVINO(OpenVINOBackend):
     """One ``LSTMSequence`` a layer.
 
-    Option ``+throughput`` compiles for many calls at once: the cores are shared out among them, and
-    one call at a time, which is what is measured, gets its share.
+    Option ``+throughput`` compiles for many calls at once, which share the cores; a single call, as
+    it is measured, gets its share.
     """
 
     strategy = "openvino"
@@ -191,6 +191,7 @@ class OpenVINO(OpenVINOBackend):
 
 
 def _gates(array: FloatArray) -> FloatArray:
-    """``[n, 4H]`` or ``[4H]`` in the order i, f, g, o as ``[4H, n]`` or ``[4H]`` in f, i, g, o."""
+    """Turn ``[n, 4H]`` or ``[4H]`` with gates i, f, g, o into ``[4H, n]`` or ``[4H]`` with f, i, g,
+    o."""
     i, f, g, o = np.split(array.T.astype(np.float32), 4)
     return np.ascontiguousarray(np.concatenate([f, i, g, o]))

@@ -1,4 +1,4 @@
-"""What every TensorFlow backend shares: its layout, and the stacking of layers and directions."""
+"""Share what all TensorFlow backends have: layout, and the stacking of layers and directions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PaddingMask:
 
     @classmethod
     def of(cls, x: Tensor, lengths: Tensor) -> PaddingMask:
-        """The padding of ``x [T, B, in]``."""
+        """Return the padding of ``x [T, B, in]``."""
         import tensorflow as tf
 
         steps = tf.range(tf.shape(x)[0], dtype=lengths.dtype)
@@ -56,7 +56,7 @@ class PaddingMask:
 
 
 def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:
-    """``sequence [T, B, F]`` with each sequence's valid steps in reverse, padding left in place."""
+    """Reverse each sequence's valid steps of ``[T, B, F]``; padding stays in place."""
     import tensorflow as tf
 
     if padding is None:
@@ -86,7 +86,7 @@ class TensorFlowBackend(Backend):
     def each_length_anew(self) -> bool:  # type: ignore[override]  # the options decide
         return self.xla or not self.dynamic
 
-    # -- what a strategy says
+    # -- what a strategy supplies
 
     def layer(
         self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
@@ -100,11 +100,11 @@ class TensorFlowBackend(Backend):
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
     def to_layout(self, cell: LayerWeights) -> Arrays:
-        """A cell's canonical weights as the arrays this backend keeps and trains."""
+        """Return a cell's canonical weights as the arrays that this backend keeps and trains."""
         return tuple(cell)
 
     def from_layout(self, arrays: Arrays, gradient: bool) -> LayerWeights:
-        """Canonical weights, or their gradients, from arrays in this backend's layout."""
+        """Return canonical weights, or their gradients, from arrays in this backend's layout."""
         return LayerWeights(*arrays)
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
@@ -118,7 +118,8 @@ class TensorFlowBackend(Backend):
         return LSTMWeights.from_cells(spec, cells)
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        """The whole network, time-major: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
+        """Compute the network, time-major: outputs ``[T, B, D*H]``, final h and c ``[L*D, B,
+        H]``."""
         import tensorflow as tf
 
         padding = None if call.lengths is None else PaddingMask.of(call.x, call.lengths)

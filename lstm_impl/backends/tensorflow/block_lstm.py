@@ -1,4 +1,4 @@
-"""``block_lstm``: TensorFlow's fused ``BlockLSTMV2`` op, a whole layer over time in one kernel."""
+"""Run ``block_lstm``: TensorFlow's fused ``BlockLSTMV2`` op, a layer over time in one kernel."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class BlockLSTM(TensorFlowBackend):
 def _block(
     x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
 ) -> tuple[dict[str, Any], Any]:
-    """The op's arguments, which its gradient takes too, and its outputs."""
+    """Return the op's arguments, which its gradient takes too, and its outputs."""
     import tensorflow as tf
 
     peephole = tf.zeros([c0.shape[-1]], x.dtype)  # taken, though use_peephole is off
@@ -79,7 +79,7 @@ def _block(
         "wco": peephole,
         "b": bias,
     }
-    # The cell is not clipped; 0 would be taken for "clip at zero" by the second version.
+    # The cell is not clipped; in the second version 0 would mean to clip at zero.
     return arguments, tf.raw_ops.BlockLSTMV2(**arguments, cell_clip=-1.0, use_peephole=False)
 
 
@@ -93,7 +93,7 @@ def _forward(
 def _with_gradient(
     x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Hidden and cell states ``[T, B, H]``, differentiated by ``BlockLSTMGradV2``."""
+    """Compute hidden and cell states ``[T, B, H]``, differentiated by ``BlockLSTMGradV2``."""
     import tensorflow as tf
 
     @tf.custom_gradient
@@ -114,7 +114,7 @@ def _with_gradient(
 
 @contextlib.contextmanager
 def _own_gradient() -> Iterator[None]:
-    """Give the ops that are made the right gradient too, where custom ones are dropped."""
+    """Give new ops the right gradient in ``tf.vectorized_map``, which drops custom ones."""
     import tensorflow as tf
 
     if not in_vectorized_map():
@@ -126,7 +126,7 @@ def _own_gradient() -> Iterator[None]:
 
 @functools.cache
 def _registered() -> str:
-    """The name that the gradient is registered by."""
+    """Register the gradient and return its name."""
     import tensorflow as tf
 
     name = "LstmImplBlockLSTM"
@@ -147,7 +147,7 @@ def _registered() -> str:
 def _gradients(
     arguments: dict[str, Any], kept: dict[str, Tensor], d_hidden: Tensor, d_cells: Tensor
 ) -> tuple[Tensor, ...]:
-    """Of x, h0, c0, both kernels and bias, from the op's arguments and its outputs by name."""
+    """Return gradients of x, h0, c0, both kernels and bias, from the op's inputs and outputs."""
     import tensorflow as tf
 
     found = tf.raw_ops.BlockLSTMGradV2(

@@ -1,12 +1,12 @@
-"""``cudnn``: TensorFlow's fused cuDNN op, the whole network in one call, on an NVIDIA GPU.
+"""Run ``cudnn``: TensorFlow's fused cuDNN op, the network in one call, on an NVIDIA GPU.
 
-The parameters are one flat buffer in cuDNN's layout, packed once and trained as it is. Of the two
-biases a gate, which are added, the input one stays zero and gets no gradient.
+The parameters are one flat buffer in cuDNN's layout, packed once and trained in this form. Each
+gate has two biases, which are added; the input one stays zero and gets no gradient.
 
-Options name costs that Keras's layer always pays: ``+lengths`` passes sequence lengths even where
-every sequence is full; ``+repack`` keeps canonical weights and packs them in every step;
-``+training`` takes the training mode in inference too. Without lengths the op tries cuDNN's
-algorithms with its first call at a shape; with them, or ``+untuned``, it takes the standard one.
+Options name costs that Keras's layer always has: ``+lengths`` passes sequence lengths even if all
+sequences are full; ``+repack`` keeps canonical weights and packs them in every step; ``+training``
+uses the training mode in inference too. Without lengths the op tries cuDNN's algorithms in its
+first call at a shape; with them, or with ``+untuned``, it uses the standard one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 TUNING = "TF_CUDNN_RNN_USE_AUTOTUNE"
-"""TensorFlow's variable, which it reads once: whether its op tries more than one algorithm."""
+"""TensorFlow's variable, read once: whether its op tries more than one algorithm."""
 
 
 class Cudnn(TensorFlowBackend):
@@ -43,7 +43,7 @@ class Cudnn(TensorFlowBackend):
 
     @property
     def each_length_anew(self) -> bool:  # type: ignore[override]  # by option
-        """Whether the op tries its algorithms at each number of timesteps that it has not seen."""
+        """Whether the op tries its algorithms at each new number of timesteps."""
         return not {"lengths", "untuned"} & set(self.options)
 
     def conflict(self) -> str:
@@ -105,7 +105,7 @@ class Cudnn(TensorFlowBackend):
 
 
 def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:
-    """``buffer``, with no gradient for the input biases, which are to stay zero."""
+    """Return ``buffer``, without a gradient for the input biases, which stay zero."""
     import tensorflow as tf
 
     matrices, biases = cudnn_sizes(spec)
@@ -124,15 +124,15 @@ def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:
 
 
 def pack_tensors(spec: LSTMSpec, parameters: Tensors) -> Tensor:
-    """Canonical tensors as one cuDNN buffer, in the graph: what ``cudnn_pack`` does in NumPy."""
+    """Pack canonical tensors into cuDNN's buffer in the graph, as ``cudnn_pack`` does in NumPy."""
     import tensorflow as tf
 
     matrices, biases = [], []
     for k in range(0, len(parameters), 3):
         kernel, recurrent_kernel, bias = parameters[k : k + 3]
         for matrix in (kernel, recurrent_kernel):
-            # [n, 4H] holds the four gates side by side; cuDNN wants each as [H, n], one by one:
-            # the rows of the transpose are exactly that.
+            # [n, 4H] has the four gates side by side; cuDNN takes each as [H, n], one by one,
+            # which are the rows of the transpose.
             matrices.append(tf.reshape(tf.transpose(matrix), [-1]))
         biases += [tf.zeros_like(bias), bias]
     return tf.concat([*matrices, *biases], axis=0)

@@ -1,4 +1,4 @@
-"""``dynamic_rnn`` and ``static_rnn``: the API of 2016, with its ``BasicLSTMCell``."""
+"""Run ``dynamic_rnn`` and ``static_rnn``: the API of 2016, with its ``BasicLSTMCell``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DynamicRNN(TensorFlowBackend):
         x, h, c, *_ = call
         with legacy_keras() as rnn_cell:
             cell = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
-            # The cell would make variables of its own; it is given ours.
+            # Use our parameters in place of variables that the cell would make.
             cell.built = True
             cell._kernel, cell._bias = parameters
             y, last = self.run(
@@ -62,7 +62,7 @@ class DynamicRNN(TensorFlowBackend):
         return Outputs(reverse_time(y, padding) if reverse else y, last.h, last.c)
 
     def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
-        """The outputs ``[T, B, H]`` and the last ``LSTMStateTuple``."""
+        """Compute the outputs ``[T, B, H]`` and the last ``LSTMStateTuple``."""
         import tensorflow as tf
 
         y, last = tf.compat.v1.nn.dynamic_rnn(
@@ -89,7 +89,7 @@ class StaticRNN(DynamicRNN):
 
 @contextmanager
 def legacy_keras() -> Iterator[Any]:
-    """``tf.compat.v1.nn.rnn_cell``, whose first access reads an environment variable."""
+    """Yield ``tf.compat.v1.nn.rnn_cell``, whose first access reads an environment variable."""
     import tensorflow as tf
 
     before = os.environ.get("TF_USE_LEGACY_KERAS")
@@ -97,7 +97,7 @@ def legacy_keras() -> Iterator[Any]:
     logger = tf.get_logger()
     level = logger.level
     try:
-        # Anyone who asks for the 2016 API by name knows that it is deprecated.
+        # A user who names the 2016 API knows that it is deprecated.
         logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=UserWarning)

@@ -1,4 +1,4 @@
-"""Ways to loop over time: in the graph, some timesteps an iteration, ready-made, or unrolled."""
+"""Loop over time in the graph, by some timesteps an iteration, by ``tf.scan``, or unrolled."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ StepFunction = Callable[[Carry, Slices], tuple[Carry, Slices]]
 
 
 class LayerInputs(NamedTuple):
-    """All of a layer that has a gradient: x ``[T, B, in]``, h and c ``[B, H]``, kernel
-    ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias ``[4H]``; or these gradients."""
+    """A layer's inputs that have gradients, or these gradients: x ``[T, B, in]``, h and c
+    ``[B, H]``, kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias ``[4H]``."""
 
     x: Tensor
     h: Tensor
@@ -49,15 +49,16 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     ) -> tuple[Carry, Slices]:
         """Run ``step(carry, slices) -> carry, outputs`` over time.
 
-        sequences: tensors ``[T, ...]``, one slice of each a step. outputs: for each output of a
-        step, a tensor of its shape and type. Returns the last carry and the outputs stacked on
-        time. With ``reverse`` it goes from the last step to the first; outputs keep their place.
+        sequences: tensors ``[T, ...]``, of which each step gets a slice. outputs: for each output
+        of a step, a tensor of its shape and type. Returns the last carry and the outputs stacked
+        over time. With ``reverse`` it goes from the last step to the first; outputs keep their
+        place.
         """
 
     def layer(
         self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
     ) -> Outputs:
-        # Backwards, the state simply does not move before the first valid step: no copy of x.
+        # In reverse the state does not change before the first valid step: x is not copied.
         mask = None if padding is None else padding.mask
         if "hoisted" in self.options:
             return self._hoisted_layer(LayerInputs(*call[:3], *parameters), mask, reverse)
@@ -85,7 +86,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         (h, c), (y,) = self.scan(step, state, sequences, (state[0],), reverse)
         return Outputs(y, h, c)
 
-    # -- the gradient by hand
+    # -- the hand-written gradient
 
     def _hoisted_layer(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         import tensorflow as tf
@@ -109,9 +110,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     def forward_with_residuals(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
     ) -> tuple[Outputs, Slices]:
-        """The outputs, and what the backward pass needs, by step: the gates i, f, g and o, the
-        hidden and the cell state. The gates stay separate, for joined ones would be split again.
-        """
+        """Compute the outputs, and what the backward pass needs of each step: the gates i, f, g and
+        o, separate as they are used, and the hidden and the cell state."""
         import tensorflow as tf
 
         x, h0, c0, kernel, recurrent_kernel, bias = inputs
@@ -139,7 +139,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         reverse: bool,
         upstream: Upstream,
     ) -> LayerInputs:
-        """The gradient of each input."""
+        """Compute the gradient of each input."""
         import tensorflow as tf
 
         x, h0, c0, kernel, recurrent_kernel, _ = inputs
@@ -147,7 +147,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         *gates, hidden, cells = residuals
         hidden_before = shift(hidden, h0, reverse)
         cells_before = shift(cells, c0, reverse)
-        # one op each for y * (1 - y) * dy and (1 - y * y) * dy, which would be three
+        # one op each for y * (1 - y) * dy and (1 - y * y) * dy, in place of three
         sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
@@ -174,7 +174,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
         sequences: Slices = (dy, *gates, cells, cells_before)
         if mask is not None:
-            # The output on padding is zero whatever flows into it.
+            # The output on padding is zero, whatever its gradient.
             sequences = (*sequences, mask)
         like = tf.concat([h0, h0, h0, h0], axis=-1)
         (dh0, dc0), (dz,) = self.scan(step, (dh, dc), sequences, (like,), not reverse)
@@ -192,14 +192,14 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 def by_loop(
     backend: LoopBackend, inputs: LayerInputs, mask: Tensor | None, reverse: bool
 ) -> Outputs:
-    """The outputs of one layer by a loop, which takes any mask ``[T, B, 1]`` as it is."""
+    """Compute one layer by a loop, which takes any mask ``[T, B, 1]``."""
     x, h, c, *parameters = inputs
     padding = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
     return backend.layer(Call(x, h, c), parameters, padding, reverse)
 
 
 def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
-    """The state before each step: ``states [T, B, H]`` moved one step on, the initial one first."""
+    """Return the state before each step: ``states [T, B, H]`` shifted, the initial one first."""
     import tensorflow as tf
 
     if reverse:
@@ -208,7 +208,7 @@ def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
 
 
 def project(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """``x [T, B, in]`` times the kernel, plus the bias, in one matrix product: ``[T, B, 4H]``."""
+    """Multiply ``x [T, B, in]`` by the kernel and add the bias, in one product: ``[T, B, 4H]``."""
     import tensorflow as tf
 
     shape = tf.shape(x)
@@ -217,7 +217,7 @@ def project(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 
 
 def split_gates(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pre-activations ``[B, 4H]`` as the gates i, f, g, o after their nonlinearities."""
+    """Return the gates i, f, g, o of pre-activations ``[B, 4H]``."""
     import tensorflow as tf
 
     i, f, g, o = tf.split(z, 4, axis=-1)
@@ -225,7 +225,7 @@ def split_gates(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def cell(gates: tuple[Tensor, Tensor, Tensor, Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
-    """The new h and c from the gates and the cell state before."""
+    """Return the new h and c from the gates and the previous cell state."""
     import tensorflow as tf
 
     i, f, g, o = gates
@@ -251,7 +251,7 @@ class WhileLoop(LoopBackend):
 
 
 class TimeLoop:
-    """``tf.while_loop`` over the time axis of some sequences, in pieces if need be."""
+    """``tf.while_loop`` over the time axis of sequences, in one or more parts."""
 
     def __init__(self, sequences: Slices, outputs: Slices, reverse: bool) -> None:
         import tensorflow as tf
@@ -260,7 +260,7 @@ class TimeLoop:
         self._outputs = outputs
         self._reverse = reverse
         first = sequences[0]
-        # A static number lets XLA bound the loop, which the loop's gradient needs there.
+        # A static number lets XLA bound the loop, which its gradient needs.
         self.timesteps = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
         self._inputs = [
             tf.TensorArray(
@@ -270,7 +270,7 @@ class TimeLoop:
         ]
 
     def empty(self) -> Slices:
-        """Tensor arrays for what the steps put out."""
+        """Return tensor arrays for the outputs of the steps."""
         return tuple(
             self._tf.TensorArray(
                 like.dtype, self.timesteps, element_shape=like.shape, clear_after_read=False
@@ -287,7 +287,7 @@ class TimeLoop:
         iterations: Tensor | int,
         steps_per_iteration: int = 1,
     ) -> tuple[Carry, Slices]:
-        """``iterations`` turns of the loop from step ``start``, each doing some timesteps."""
+        """Run ``iterations`` of the loop from step ``start``, each of some timesteps."""
         tf = self._tf
         width = len(carry)
 
@@ -307,14 +307,14 @@ class TimeLoop:
             lambda turn, *_: turn < iterations,
             body,
             (tf.constant(0), *carry, *arrays),
-            # XLA bounds the gradient's stacks by this, and takes none that is empty, which it
-            # would be where no full turn fits or nothing remains after the last.
+            # XLA bounds the gradient's stacks by this, and takes no empty one, as it would be
+            # without a full iteration or without a remainder.
             maximum_iterations=tf.maximum(iterations, 1),
         )
         return tuple(state[:width]), tuple(state[width:])
 
     def stack(self, carry: Carry, arrays: Slices) -> tuple[Carry, Slices]:
-        """The carry, and each tensor array as one tensor ``[T, ...]``."""
+        """Return the carry, and each tensor array as one tensor ``[T, ...]``."""
         return carry, tuple(array.stack() for array in arrays)
 
 
@@ -331,10 +331,10 @@ class PartialUnroll(LoopBackend):
     ) -> tuple[Carry, Slices]:
         assert self.number is not None
         loop = TimeLoop(sequences, outputs, reverse)
-        turns = loop.timesteps // self.number
-        done = turns * self.number
-        carry, arrays = loop.run(step, carry, loop.empty(), 0, turns, self.number)
-        # Both loops write into the same arrays: none is ever empty, which XLA would not take.
+        iterations = loop.timesteps // self.number
+        done = iterations * self.number
+        carry, arrays = loop.run(step, carry, loop.empty(), 0, iterations, self.number)
+        # Both loops write into the same arrays, so that none is empty, which XLA does not take.
         return loop.stack(*loop.run(step, carry, arrays, done, loop.timesteps - done))
 
 
@@ -372,8 +372,8 @@ class StaticUnroll(LoopBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if self.xla and spec.bidirectional and spec.dtype == "float64":
-            # Seen with TensorFlow 2.21 on a CPU: outputs off by 119% at hidden size 5; a test
-            # asks again, and fails once this is mended.
+            # With TensorFlow 2.21 on a CPU outputs are wrong by 119% at hidden size 5. A test
+            # fails once this is repaired.
             return (
                 "XLA compiles unrolled bidirectional float64 wrongly at some sizes; "
                 "use while_loop+xla, or drop +xla"
@@ -391,7 +391,7 @@ class StaticUnroll(LoopBackend):
                 f"{self.name} needs to know the number of timesteps when it is traced; "
                 "give the input a static first axis, or use while_loop"
             )
-        # unstack once: slicing T times would add T strided slices and their gradients
+        # Unstacked once: slicing T times would add T strided slices and their gradients.
         slices = list(zip(*(tf.unstack(sequence) for sequence in sequences), strict=True))
         results = []
         for now in reversed(slices) if reverse else slices:

@@ -1,4 +1,4 @@
-"""Gradients that have a gradient, and forward mode, where TensorFlow has neither."""
+"""Give custom gradients a second gradient and forward mode, which TensorFlow does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from lstm_impl.call import Tensor, Tensors
 
 Plain = Callable[..., Sequence[Tensor]]
-"""Outputs from inputs, by ops that TensorFlow differentiates any number of times."""
+"""Compute outputs from inputs by ops that TensorFlow can differentiate any number of times."""
 
 
 def twice_differentiable(
@@ -20,8 +20,8 @@ def twice_differentiable(
 ) -> Sequence[Tensor]:
     """Compute ``forward`` with ``backward`` as its gradient, whose own is that of ``plain``.
 
-    forward(inputs, constants) returns the outputs and whatever backward(that, inputs, constants,
-    upstream) needs. constants: what plain(*inputs, *constants) reads that has no gradient.
+    forward(inputs, constants) returns the outputs and what backward(that, inputs, constants,
+    upstream) needs. constants: inputs of plain(*inputs, *constants) that have no gradient.
     """
     import tensorflow as tf
 
@@ -46,7 +46,7 @@ def with_gradient(
     first: int = 0,
     constants: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    """Return ``found``, gradients of ``inputs`` from number ``first`` on, as differentiable."""
+    """Make ``found``, gradients of ``inputs`` from number ``first`` on, differentiable."""
     import tensorflow as tf
 
     # TensorFlow has no public way to do this; its own gradients in forward mode do it.
@@ -57,7 +57,7 @@ def with_gradient(
     def gradients(*everything: Tensor) -> tuple[list[Tensor], Callable[..., Any]]:
         def second(*flowing: Tensor) -> Any:
             given, sources = everything[:count], list(everything[:end])
-            # In forward mode tapes do not record unless its state is put aside.
+            # Tapes record in forward mode only if its state is put aside.
             with push_forwardprop_state():
                 with tf.GradientTape() as outer:
                     outer.watch(sources)
@@ -71,7 +71,7 @@ def with_gradient(
         return list(found), second
 
     everything = [*inputs, *upstream, *constants]
-    # Of this graph, and still recorded.
+    # Tensors of this graph, and still recorded.
     made = tf.custom_gradient(gradients)(
         *(everything if tf.executing_eagerly() else map(tf.identity, everything))
     )
@@ -79,7 +79,7 @@ def with_gradient(
 
 
 def own(tensors: Sequence[Tensor]) -> Tensors:
-    """Return the tensors for a custom gradient to compute with."""
+    """Return tensors with which a custom gradient can compute."""
     import tensorflow as tf
 
     return tuple(map(tf.identity if in_vectorized_map() else tf.stop_gradient, tensors))
@@ -96,7 +96,7 @@ def guarded(outputs: Sequence[Tensor]) -> Tensors:
 
 
 def in_vectorized_map() -> bool:
-    """Whether the graph that is being traced is the body of ``tf.vectorized_map``, or in it."""
+    """Return whether the graph being traced is in the body of ``tf.vectorized_map``."""
     import tensorflow as tf
 
     if tf.executing_eagerly():
@@ -124,7 +124,7 @@ def _gradient(
 
 
 def in_forward_mode(tensors: Sequence[Tensor]) -> bool:
-    """Whether a ``tf.autodiff.ForwardAccumulator`` follows one of the tensors."""
+    """Return whether a ``tf.autodiff.ForwardAccumulator`` watches one of the tensors."""
     # TensorFlow has no public way to ask; its own functions ask this before they are called.
     from tensorflow.python.eager import forwardprop_util
 
@@ -132,7 +132,7 @@ def in_forward_mode(tensors: Sequence[Tensor]) -> bool:
 
 
 def recorded() -> bool:
-    """Whether a gradient tape is open here."""
+    """Return whether a gradient tape is open here."""
     # TensorFlow has no public way to ask; its own custom gradients ask this.
     from tensorflow.python.eager import record
 
