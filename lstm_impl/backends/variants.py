@@ -32,10 +32,10 @@ from lstm_impl.workload import Inputs, InputSets, Workload
 
 
 class VariantModel(Model):
-    """What a variant changes of the backend's own model, which is the other base of its class."""
+    """What a variant changes in the backend's own model, the other base of its class."""
 
     def _warmed(self, workload: Workload) -> Step:
-        """The backend's own step, which its evidence is of."""
+        """Return the backend's own step, as evidence is about it."""
         step = super().prepare(workload)
         step.run()
         step.synchronize()
@@ -62,7 +62,7 @@ class VariantBackend(Backend):
 
 
 _kinds: dict[tuple[type[Backend], type[Model], str], type[VariantBackend]] = {}
-"""Each class once: ``use_threads`` is remembered by it."""
+"""Each class once, since it remembers ``use_threads``."""
 
 
 def make_variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
@@ -85,14 +85,15 @@ FORGET_BIAS = 4.0
 """A forget gate of 0.982: over 100 timesteps a state falls to a sixth, and stays denormal."""
 
 RECURRENT = 0.05
-"""Of a random recurrent kernel: so small a one lets no state grow."""
+"""Factor of a random recurrent kernel, so small that no state grows."""
 
 LOOSE = 0.01
-"""Denormal numbers near 1e-40 have five digits and lose them to rounding in each step."""
+"""Relative error allowed: denormal numbers near 1e-40 have five digits, less rounding in each
+step."""
 
 
 def decaying(weights: LSTMWeights) -> LSTMWeights:
-    """The same input kernels in a network whose state decays slowly without an input."""
+    """Return weights with the same input kernels whose state decays slowly without an input."""
 
     def cell(of: LayerWeights) -> LayerWeights:
         bias = np.zeros_like(of.bias)
@@ -104,16 +105,16 @@ def decaying(weights: LSTMWeights) -> LSTMWeights:
 
 
 class DenormalModel(VariantModel):
-    """Its step has no input, and a state and gradients that are denormal."""
+    """A model whose step has a zero input, and a denormal state and gradients."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         inputs = self.inputs(workload, seed)
         step = given_step(self, inputs, workload.mode, workload.gradients)
-        # The gate judges the model; what is denormal has too few digits for its bounds.
+        # The gate judges the model: denormal numbers have too few digits for its bounds.
         return replace(step, results=None, place_results=None)
 
     def inputs(self, workload: Workload, seed: int = 0) -> Inputs:
-        """A silent input; what flows back is as small as the state, so that gradients decay too."""
+        """Make a zero input, and output gradients as small as the state, so that both decay."""
         rng = np.random.default_rng(seed)
         silent = workload.inputs(self.spec, seed)
 
@@ -124,7 +125,7 @@ class DenormalModel(VariantModel):
         return replace(silent, x=np.zeros_like(silent.x), dy=small(silent.dy), state=state)
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        """With what the backend makes of denormal outputs: it keeps them, or flushes them to zero.
+        """Add whether the backend keeps denormal outputs or flushes them to zero.
 
         Raises ArithmeticError if they are neither the reference's nor zero.
         """
@@ -142,7 +143,7 @@ class DenormalModel(VariantModel):
 
 
 class DenormalBackend(VariantBackend):
-    """The backend with weights of which a state without an input decays, and such a state."""
+    """The backend with a denormal state and weights with which it decays slowly."""
 
     variant_model = DenormalModel
 
@@ -173,13 +174,13 @@ BUCKETS = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """The places of some of a workload's sequences, and the timesteps that they are padded to."""
+    """The indices of some sequences of a workload, and the timesteps to which they are padded."""
 
     timesteps: int
     rows: npt.NDArray[np.intp]
 
     def of(self, inputs: Inputs) -> Inputs:
-        """These sequences' inputs."""
+        """Return these sequences' inputs."""
         part, rows = slice(0, self.timesteps), self.rows
         return Inputs(
             inputs.x[part, rows],
@@ -191,9 +192,9 @@ class Batch:
 
 
 def batches(policy: str, lengths: npt.NDArray[np.integer]) -> list[Batch]:
-    """Sequences in batches: padded to the longest of all, of the ``batches``, or of ``buckets``.
+    """Put sequences into batches, padded to the longest of all, of each batch, or of a bucket.
 
-    They arrive in a random order, the same for each policy; buckets are of near lengths.
+    They arrive in a random order, the same for each policy; buckets have similar lengths.
     """
     arrived = np.random.default_rng(0).permutation(len(lengths))
     groups = [arrived]
@@ -209,23 +210,23 @@ def batches(policy: str, lengths: npt.NDArray[np.integer]) -> list[Batch]:
 
 
 def merged(parts: Sequence[Batch], results: Sequence[Results], timesteps: int) -> Results:
-    """Batches' results as those of all sequences; gradients of weights are added up."""
-    whole: dict[str, FloatArray] = {}
+    """Merge the results of batches; gradients of weights are summed."""
+    complete: dict[str, FloatArray] = {}
     total = sum(len(part.rows) for part in parts)
     for name, first in results[0].items():
         arrays = [each[name] for each in results]
         if name not in ("y", "dx", "h", "c", "dh", "dc"):
-            whole[name] = np.sum(arrays, axis=0)
+            complete[name] = np.sum(arrays, axis=0)
             continue
         steps = timesteps if name in ("y", "dx") else len(first)
-        whole[name] = np.zeros((steps, total, first.shape[2]), first.dtype)
+        complete[name] = np.zeros((steps, total, first.shape[2]), first.dtype)
         for part, array in zip(parts, arrays, strict=True):
-            whole[name][: len(array), part.rows] = array
-    return whole
+            complete[name][: len(array), part.rows] = array
+    return complete
 
 
 class BatchedModel(VariantModel):
-    """Its step works through all batches of a workload, one after the other."""
+    """A model whose step works on all batches of a workload, one after the other."""
 
     backend: VariantBackend
 
@@ -302,7 +303,7 @@ class BatchedModel(VariantModel):
         lengths: npt.ArrayLike | None,
         more: Mapping[str, Any],
     ) -> Results:
-        """The results by name; dy: None in inference."""
+        """Return the results by name; dy: None in inference."""
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         swap = self._swapped
         inputs = Inputs(
@@ -331,7 +332,7 @@ class BatchedModel(VariantModel):
 
 
 class BatchedBackend(VariantBackend):
-    """The backend on a workload's sequences in batches; the variant names how they are padded."""
+    """The backend on a workload's sequences in batches; the variant says how they are padded."""
 
     variant_model = BatchedModel
 
@@ -346,7 +347,7 @@ buckets = functools.partial(make_variant, BatchedBackend, "buckets")
 
 
 class _Int8(Backend):
-    """What quantised backends have in common."""
+    """Share what quantised backends have in common."""
 
     devices = ("cpu",)
     approximate = True
@@ -365,7 +366,7 @@ class _Int8(Backend):
 
 
 class TorchInt8Model(TorchLSTMModel):
-    """The module quantised, with the weights that it was built with."""
+    """The quantised module, with the weights at the time of quantisation."""
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
@@ -386,8 +387,8 @@ class TorchInt8Model(TorchLSTMModel):
             # PyTorch announces that these functions move to a package of their own.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="torch.ao")
-            whole = torch.nn.Sequential(module)
-            made = torch.ao.quantization.quantize_dynamic(whole, {torch.nn.LSTM}, torch.qint8)
+            model = torch.nn.Sequential(module)
+            made = torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM}, torch.qint8)
         return made[0]
 
 
@@ -403,7 +404,7 @@ class OnnxRuntimeInt8Model(OnnxRuntimeModel):
     """Sessions of quantised graphs."""
 
     def graph(self, lengths: bool = False, masks: bool = False) -> bytes:
-        """The serialised ONNX model with its LSTM operators quantised."""
+        """Serialise the ONNX model with its LSTM operators quantised."""
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -1,4 +1,4 @@
-"""``lstm_impl.keras.LSTM``: ``keras.layers.LSTM`` with one more argument, ``backend``.
+"""Offer ``lstm_impl.keras.LSTM``: ``keras.layers.LSTM`` with the argument ``backend``.
 
 >>> import lstm_impl.keras
 >>> layer = lstm_impl.keras.LSTM(64, return_sequences=True)  # or backend="while_loop+hoisted"

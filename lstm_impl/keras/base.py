@@ -1,4 +1,4 @@
-"""What the Keras layers of this package have in common, on whichever backend Keras runs."""
+"""Share what the Keras layers of this package have in common on any backend of Keras."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, cell: Any) -> Weights:
-        """The weights of Keras's cell, as they are now."""
+        """Return the current weights of Keras's cell."""
 
         def tensor(variable: Any) -> Tensor:
             return keras.ops.cast(keras.ops.convert_to_tensor(variable), cell.compute_dtype)
@@ -38,15 +38,15 @@ class Weights(NamedTuple):
 
 
 class CallMemory:
-    """What a layer keeps of its calls; an object of its own, so that Keras does not track it."""
+    """What a layer keeps of its calls, in an object that Keras does not track."""
 
     def __init__(self) -> None:
-        # one call for each way of calling, not one for each size: batches differ without end
+        # One call for each way of calling, not for each size, of which there are many.
         self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
 
 
 class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
-    """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning."""
+    """Keras's layer with the argument ``backend``, which a subclass interprets."""
 
     _tanh: ClassVar[tuple[Any, ...]] = TANH
     _sigmoid: ClassVar[tuple[Any, ...]] = SIGMOID
@@ -59,7 +59,7 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
 
     @property
     def backend(self) -> str:
-        """The argument ``backend``, which can be changed: compile the model again afterwards."""
+        """The argument ``backend``. After changing it, compile the model again."""
         return self._backend
 
     @backend.setter
@@ -67,7 +67,7 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
         self._backend = self._begin(name)
 
     def get_config(self) -> dict[str, Any]:
-        """Keras's configuration, ``backend``, and ``use_cudnn``, which Keras's leaves out."""
+        """Return Keras's configuration with ``backend`` and what Keras leaves out."""
         return {
             **super().get_config(),
             "use_cudnn": self.use_cudnn,
@@ -76,10 +76,10 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
         }
 
     def explain(self) -> Explanation:
-        """What computes this layer, and why: ``print(layer.explain())``.
+        """Return what computes this layer, and why: ``print(layer.explain())``.
 
-        Of the calls that were made (one inside a ``tf.function`` counts when it is traced), or if
-        there were none, of what calls would do.
+        It is about the calls that were made (one inside a ``tf.function`` counts when it is
+        traced), or before the first call about those to come.
         """
         made = list(self._memory.choices.values())
         for training in () if made else (True, False):
@@ -91,7 +91,7 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
         return Explanation(self.backend, tuple(made), bool(self._memory.choices), (self._note(),))
 
     def _arguments(self) -> Arguments:
-        """What the layer was built with, as far as it decides who can compute it."""
+        """Return the layer's arguments that decide which backends can compute it."""
         return Arguments(
             units=self.units,
             activation=_function_name(self.activation, "tanh", self._tanh),
@@ -107,7 +107,7 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
         )
 
     def _remember(self, call: LayerCall, choice: Choice) -> None:
-        """Keep what computes such a call, and log it once: as a warning, if nothing else can."""
+        """Keep what computes such a call, and log it once, as a warning if nothing else can."""
         key = (call.device, call.training, call.masked, choice.backend)
         if key not in self._memory.choices:
             level = logging.WARNING if choice.fallback else logging.INFO
@@ -115,14 +115,14 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
         self._memory.choices[key] = (call, choice)
 
     def _dropped(self, sequences: Tensor, training: bool) -> Tensor:
-        """The input that a backend gets: with Keras's own dropout mask on it, in training."""
+        """Return a backend's input: in training with Keras's dropout mask applied."""
         if not (training and 0.0 < self.dropout < 1.0):
             return sequences
         return sequences * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
 
 
 def one_mask(mask: Any) -> Any:
-    """The mask of a layer's one input: Keras passes a list of them."""
+    """Return the mask of a layer's only input; Keras passes a list of them."""
     return mask[0] if isinstance(mask, list | tuple) else mask
 
 

@@ -1,4 +1,4 @@
-"""The Keras layer where Keras runs on JAX or PyTorch."""
+"""Define the Keras layer for Keras on JAX or PyTorch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LSTM(BackendLSTM):
     _sigmoid = (*SIGMOID, *_computing.SIGMOID)
 
     def _begin(self, name: str) -> str:
-        """With the backend of this name, as it is written."""
+        """Use the backend of this name, and return its canonical id."""
         if name not in (AUTO, KERAS):
             name = get_backend(name).name
             _refuse(name, self._arguments())
@@ -64,12 +64,12 @@ class LSTM(BackendLSTM):
         return LayerCall(device, bool(training), program, compiled, *sizes, masked)
 
     def _choose(self, call: LayerCall) -> Choice:
-        """Raises UnsupportedError where what is named may not compute the call."""
+        """Choose a backend. Raises UnsupportedError if the named one cannot compute the call."""
         arguments = self._arguments()
         if self.backend == KERAS:
             return Choice(KERAS, "it was requested by name")
         if self.backend != AUTO:
-            # attributes such as unroll may have been set since the backend was named
+            # Attributes such as unroll may have been set since the backend was named.
             _refuse(self.backend, arguments)
             return Choice(self.backend, "it was requested by name")
         return choose(arguments, call)
@@ -79,8 +79,8 @@ class LSTM(BackendLSTM):
     def inner_loop(
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without return_sequences)
-        and final state, as Keras's own method.
+        """Compute the last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without
+        return_sequences) and final state, as Keras's method does.
         """
         mask = one_mask(mask)
         call = self._call_of(sequences, training, mask is not None)
@@ -117,7 +117,7 @@ def _refuse(name: str, arguments: Arguments) -> None:
 
 
 def obstacle(name: str, arguments: Arguments) -> str:
-    """Why this backend cannot compute a layer with these arguments, or an empty string."""
+    """Return why this backend cannot compute a layer with these arguments, or an empty string."""
     if name not in _computing.NAMES:
         able = " or ".join(repr(each) for each in (AUTO, KERAS, *_computing.NAMES))
         return f"Keras runs on {_THEIRS} in this process, where backend is {able}"
@@ -134,7 +134,7 @@ def obstacle(name: str, arguments: Arguments) -> str:
 
 
 def choose(arguments: Arguments, call: LayerCall) -> Choice:
-    """What ``backend="auto"`` picks: theirs where it can compute the layer, else Keras's code."""
+    """Return what ``backend="auto"`` picks: ours if it can compute the layer, else Keras's code."""
     if reason := needs_keras(arguments):
         return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
     if reason := obstacle(_computing.BACKEND, arguments):
@@ -153,7 +153,7 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
 
 
 def tune(*given: Any, **more: Any) -> list[Decision]:
-    """Raises UnsupportedError: where Keras does not run on TensorFlow there is nothing to race."""
+    """Raise UnsupportedError: there is nothing to race unless Keras runs on TensorFlow."""
     raise UnsupportedError(
         f"lstm_impl.keras.tune races TensorFlow's backends, and Keras runs on {_THEIRS} here, "
         "where auto has one to take: layer.explain() says which"

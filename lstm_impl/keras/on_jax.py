@@ -1,4 +1,4 @@
-"""The layer's computation where Keras runs on JAX: ``lax.scan``, with any mask."""
+"""Compute the layer for Keras on JAX: by ``lax.scan``, with any mask."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SIGMOID = (jax.nn.sigmoid,)
 
 
 def on_gpu() -> bool:
-    """Whether JAX computes on a GPU."""
+    """Return whether JAX computes on a GPU."""
     return bool(jax.default_backend() == "gpu")
 
 
 def becomes_program(sequences: Tensor) -> bool:
-    """Whether JAX is tracing a program from this call, and not computing it."""
+    """Return whether JAX is tracing a program from this call instead of computing it."""
     return isinstance(sequences, jax.core.Tracer)
 
 
@@ -36,7 +36,7 @@ def compute(
     zero_masked: bool,
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
-    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
+    """Compute last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
     x = jnp.swapaxes(sequences, 0, 1)
     valid = None if mask is None else jnp.swapaxes(mask, 0, 1)[:, :, None]
     how = {"zero_masked": zero_masked, "every_step": every_step}

@@ -1,4 +1,4 @@
-"""The layer's computation where Keras runs on PyTorch: PyTorch's own LSTM, with any mask."""
+"""Compute the layer for Keras on PyTorch: by PyTorch's own LSTM, with any mask."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SIGMOID = (torch.sigmoid,)
 
 
 def on_gpu() -> bool:
-    """Whether Keras puts what it makes on a GPU."""
+    """Return whether Keras makes its tensors on a GPU."""
     return bool(keras.ops.zeros(()).device.type == "cuda")
 
 
 def becomes_program(sequences: Tensor) -> bool:
-    """Whether PyTorch is recording a program from this call, and not computing it."""
+    """Return whether PyTorch is recording a program from this call instead of computing it."""
     return bool(torch.jit.is_tracing() or torch.compiler.is_compiling())
 
 
@@ -36,8 +36,8 @@ def compute(
     zero_masked: bool,
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
-    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
-    # A kept state is Keras's variable, which is assigned to before the gradient is computed.
+    """Compute last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
+    # A stateful layer's state is a variable, assigned to before the gradient is computed.
     h, c = (part.clone() for part in state)
     if mask is not None:
         return _masked(sequences, (h, c), weights, mask, zero_masked, every_step)
@@ -54,15 +54,15 @@ def _masked(
     zero_masked: bool,
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
-    """Masked steps do not move the state: each sequence's valid steps go to its front, in the order
-    in which they are read, and their outputs back to where they came from.
+    """Keep the state in masked steps: each sequence's valid steps are moved to its front, in the
+    order in which they are read, and their outputs back to their places.
     """
     h, c = state
     lengths = mask.sum(dim=1)
     front = torch.argsort(~mask, dim=1, stable=True)
     packed = rnn.pack_padded_sequence(
         sequences.gather(1, front[:, :, None].expand_as(sequences)),
-        lengths.clamp(min=1).cpu(),  # no sequence may be empty: one step is computed for nothing
+        lengths.clamp(min=1).cpu(),  # no sequence may be empty: one step is computed and unused
         batch_first=True,
         enforce_sorted=False,
     )
@@ -87,7 +87,7 @@ def _masked(
 
 
 def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:
-    """What PyTorch's LSTM takes after its input and state: one layer, one direction."""
+    """Return PyTorch's arguments after input and state, for one layer in one direction."""
     *matrices, bias = weights
     # The gates are in the same order.
     parameters = [matrix.t().contiguous() for matrix in matrices]

@@ -1,4 +1,4 @@
-"""``lstm_impl.keras.tune``: race the backends for the layers of a model, and remember who won."""
+"""Race the backends for the layers of a Keras model, and remember the fastest."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
 from lstm_impl.workload import Workload
 
 SEED = 0
-"""Of the dropout of all layers that are compared, which then drop the same."""
+"""Seed of dropout in all layers that are compared, so that they drop the same units."""
 
 WRAPPED = ("layer", "forward_layer", "backward_layer")
-"""Where Keras's wrappers have what they wrap."""
+"""Attributes in which Keras's wrappers keep a layer."""
 
 
 def tune(
@@ -41,22 +41,21 @@ def tune(
 ) -> list[Decision]:
     """Race backends for each ``lstm_impl.keras.LSTM`` of ``model`` with ``backend="auto"``.
 
-    Each candidate computes a clone of the layer, first to be compared with Keras's own loop in
-    outputs and gradients (one that differs does not race), then in alternating blocks with the
-    others. From then on ``auto`` takes the fastest that can serve a call: at once in this model,
-    which forgets the graphs that it has traced, and in every layer made later, on this machine with
-    these versions, at these sizes or within ``NEAR`` of them. A decision that is known is returned
-    without a race, unless ``again``.
+    Each candidate computes a clone of the layer. Its outputs and gradients are compared with those
+    of Keras's loop (one that differs does not race); then it is timed in alternating blocks with
+    the others. From then on ``auto`` takes the fastest that can serve a call: at once in this
+    model, which forgets its traced graphs, and in layers made later on this machine with these
+    versions, at sizes within ``NEAR`` of these. A known decision is returned without a race, unless
+    ``again``.
 
-    model: a Keras model whose layers are built, or a layer. batch_size, steps: of the batches that
-    will come; where a call's own sizes are not known, as in ``fit``, these hold in this model.
-    min_length: valid steps of the shortest sequence, where the layers get a mask: they race with
-    one, and what is found is for calls with a mask, of any lengths; else for calls without. A
-    training step with dropout is a race of its own too. candidates: backends' ids, None for those
-    that were fastest somewhere. seconds: for each layer and mode, comparing not counted.
+    model: a Keras model whose layers are built, or a layer. batch_size, steps: the sizes of later
+    batches, which count in this model if a call's sizes are unknown, as in ``fit``. min_length:
+    valid steps of the shortest sequence, if the layers get a mask; the decision is then for calls
+    with a mask, of any lengths, else for calls without. candidates: backends' ids, None for those
+    that were fastest for some shape. seconds: for each layer and mode, without the comparisons.
 
-    Raises ValueError if the model has no such layer, or one that is not built, or for sizes that
-    are none; UnsupportedError if there is no such candidate.
+    Raises ValueError if the model has no such layer, or one that is not built, or for wrong sizes;
+    UnsupportedError if there is no such candidate.
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
@@ -80,7 +79,7 @@ def tune(
             found.append(known)
         layer._expect(sizes)
     if isinstance(model, keras.Model):
-        # what was traced has the old choice in it
+        # Traced functions contain the old choice.
         model.train_function = model.test_function = model.predict_function = None
     return found
 
@@ -99,7 +98,7 @@ def _to_choose(model: Any) -> list[LSTM]:
 
 
 def _lstms(model: Any) -> list[LSTM]:
-    """The layers of this library in a model, in wrappers and in models inside it, each once."""
+    """Return this library's layers in a model, its wrappers and inner models, each once."""
     found: list[LSTM] = []
     seen: set[int] = set()
     left = [model]
@@ -120,7 +119,7 @@ def _lstms(model: Any) -> list[LSTM]:
 def request(
     layer: LSTM, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
 ) -> tuple[TuningRequest, str, list[str]]:
-    """What is to be decided of a layer in one mode, what the rule picks, and who is to race."""
+    """Return the request for a layer in one mode, the rule's pick, and the backends to race."""
     arguments = layer._arguments()
     shape = sizes.batch, sizes.timesteps, features(layer)
     masked = sizes.min_length is not None
@@ -134,23 +133,23 @@ def request(
     rule = choice.choose(arguments, call, layer._fused()).backend
     names = list(candidates or CANDIDATES[question.workload.mode])
     if call.device == "gpu" and candidates is None:
-        names.remove(KERAS)  # from auto it is Keras's loop, which is no candidate next to cuDNN
+        names.remove(KERAS)  # from auto it is Keras's loop, which cannot compete with cuDNN
     return question, rule, names if rule in names else [*names, rule]
 
 
 def enter(
     layer: LSTM, question: TuningRequest, names: Sequence[str]
 ) -> tuple[dict[str, Step], dict[str, str]]:
-    """Steps of clones of a layer that compute what Keras's does; and why others do not race."""
+    """Return steps of clones that compute what Keras's layer does, and why others do not race."""
     arguments, work = layer._arguments(), question.workload
     sizes = work.batch, work.timesteps
     x = sample(*sizes, question.spec.input_size, arguments.compute_dtype)
     mask = padding(work)
-    # Who ignores a mask is right on sequences padded on the right, and on no others.
+    # A backend that ignores the mask is right for right-padded sequences only.
     around = padding(work, around=True)
 
     def results(backend: str) -> Mapping[str, FloatArray]:
-        # In inference nothing is dropped, but the gradients are compared there, too.
+        # In inference nothing is dropped, but gradients are compared too.
         made = clone(layer, backend, dropout=work.dropout, seed=SEED)
         return layer_results(made, x, around)
 
@@ -190,12 +189,12 @@ def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
 
 
 def features(layer: LSTM) -> int:
-    """Features that a built layer reads."""
+    """Return the features that a built layer reads."""
     return int(layer.cell.kernel.shape[0])
 
 
 def layer_results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]:
-    """Outputs and gradients of a loss of them, by name, in float64, from a traced call."""
+    """Return outputs and gradients of a loss of them by name, in float64, from a traced call."""
 
     def run() -> Any:
         with tf.GradientTape() as tape:
@@ -210,13 +209,13 @@ def layer_results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]
 
 
 def _target(y: Any) -> Any:
-    """A gradient for an output: any numbers of both signs, the same for the same shape."""
+    """Return a gradient for an output, the same for the same shape."""
     shape = [size if size is not None else 1 for size in y.shape]
     return tf.constant(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
 
 
 def layer_step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
-    """What is timed: a traced call of the layer on ``x`` ``[B, T, in]``, all sizes known."""
+    """Return the step to time: a traced call of the layer on ``x [B, T, in]``, sizes known."""
     given = (x,) if mask is None else (x, mask)
 
     def forward(x: Any, mask: Any = None) -> Any:
@@ -234,7 +233,7 @@ def layer_step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
 
 
 def _traced(function: Any, *arguments: Any) -> Any:
-    """A graph for these arguments alone: one for each clone is meant, and not worth a warning."""
+    """Trace a graph for these arguments only, without a warning of retracing."""
     return tf.function(function, autograph=False).get_concrete_function(*arguments)
 
 
@@ -245,10 +244,10 @@ def difference(
     batch: int,
     timesteps: int,
 ) -> str:
-    """Where results are not those of Keras's layer, in words, or an empty string."""
+    """Return where results differ from those of Keras's layer, or an empty string."""
     allowed = comparison.bounds(spec, batch, timesteps, list(ours))
     for name, error in comparison.compare(ours, theirs).items():
-        # both sides are rounded, each by as much as the bound allows
+        # Both sides are rounded, each by as much as the bound allows.
         if not error <= 2 * allowed[name]:
             return (
                 f"{name} differs from Keras's by {error:.1e} of its largest value, "
@@ -258,7 +257,7 @@ def difference(
 
 
 def padding(workload: Workload, *, around: bool = False) -> Any:
-    """The mask ``[B, T]`` of sequences of the workload's lengths, or None."""
+    """Return the mask ``[B, T]`` of sequences of the workload's lengths, or None."""
     lengths = workload.lengths()
     if lengths is None:
         return None
@@ -268,6 +267,6 @@ def padding(workload: Workload, *, around: bool = False) -> Any:
 
 
 def sample(batch: int, timesteps: int, width: int, dtype: str, seed: int = 0) -> Any:
-    """Input ``[batch, timesteps, width]`` for a layer that computes in ``dtype``."""
+    """Draw an input ``[batch, timesteps, width]`` for a layer that computes in ``dtype``."""
     x = np.random.default_rng(seed).standard_normal((batch, timesteps, width))
     return tf.constant(x.astype(np.float32), dtype=dtype)

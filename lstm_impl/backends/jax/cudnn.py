@@ -1,4 +1,4 @@
-"""``jax_cudnn``: ``jax.experimental.rnn``, cuDNN's LSTM called from JAX, on an NVIDIA GPU."""
+"""Run ``jax_cudnn``: ``jax.experimental.rnn``, cuDNN's LSTM from JAX, on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class JaxCudnn(JaxBackend):
         (weights,) = parameters
         if lengths is None:
             lengths = jnp.full(x.shape[0], x.shape[1], jnp.int32)
-        # Of lax's precisions the layer takes HIGH for TF32 and HIGHEST for none.
+        # The layer takes lax's precision HIGH as TF32, and HIGHEST as float32.
         wanted: Any = lax.Precision.HIGH if spec.dtype == "tf32" else lax.Precision.HIGHEST
         y, h, c = rnn.lstm(
             x,

@@ -1,4 +1,4 @@
-"""``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell``, the LSTM that Flax users start from."""
+"""Run ``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell``, as Flax users do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Flax(JaxBackend):
                 rngs=False,
             )
 
-        # Of the module's own random weights only the shapes are made.
+        # Only the shapes of the module's random weights are made.
         rnn = nnx.eval_shape(make)
         rnn.cell.dense_i.kernel = nnx.Param(kernel)
         rnn.cell.dense_h.kernel = nnx.Param(recurrent_kernel)

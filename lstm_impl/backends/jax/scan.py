@@ -1,4 +1,4 @@
-"""``jax_scan``: ``jax.lax.scan`` over the cell's equations, compiled by XLA as one program."""
+"""Run ``jax_scan``: ``jax.lax.scan`` over the cell's equations, compiled by XLA as one program."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def scanned(
     zero_masked: bool = True,
     every_step: bool = True,
 ) -> Outputs:
-    """Outputs ``[T, B, H]``, or None without every_step, and the final state.
+    """Compute outputs ``[T, B, H]``, or None without every_step, and the final state.
 
-    x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False leaves the state, and its output is
+    x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
     that of the step before, or zero.
     """
     import jax
@@ -65,7 +65,7 @@ def scanned(
         c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         y = h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
         if valid is not None:
-            # Backwards, the state simply does not move before the first valid step.
+            # In reverse the state does not change before the first valid step.
             h_new, c_new = jnp.where(valid, h_new, h), jnp.where(valid, c_new, c)
             y = jnp.where(valid, h_new, jnp.zeros_like(h_new)) if zero_masked else h_new
         return (h_new, c_new), y if every_step else None

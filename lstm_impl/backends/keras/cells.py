@@ -1,4 +1,4 @@
-"""Keras's LSTM layers, of Keras 2 and of Keras 3 on any of its backends."""
+"""Make and run Keras's LSTM layers, of Keras 2 and of Keras 3 on any of its backends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lstm_impl.weights import LSTMWeights
 
 
 def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -> list[Any]:
-    """Built layers with these weights, in the order of the state's rows."""
+    """Make built layers with these weights, in the order of the state's rows."""
     policy = {"tf32": "float32"}.get(spec.dtype, spec.dtype)
     layers = [
         keras.layers.LSTM(
@@ -27,7 +27,7 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
             return_sequences=True,
             return_state=True,
             go_backwards=direction == 1,
-            # all are overwritten; Keras's own, an orthogonal one, has no bfloat16
+            # Overwritten next; Keras's orthogonal initializer has no bfloat16.
             kernel_initializer="zeros",
             recurrent_initializer="zeros",
             dtype=policy,
@@ -44,13 +44,14 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
 
 
 Run = Callable[[int, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
-"""The layer of a row: from what it reads ``[B, T, F]``, its first h and c, and what is no padding
-``[B, T]``, to what it returns."""
+"""Run the layer of a row on its input ``[B, T, F]``, initial h and c, and valid steps ``[B,
+T]``."""
 
 
 def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Outputs:
-    """The network of such layers, which are batch-major: outputs in the layout of ``call.x``, h and
-    c ``[L*D, B, H]``; masks are ``[L-1, T, B, D*H]`` in any case.
+    """Compute a network of such layers, which are batch-major.
+
+    Outputs have the layout of ``call.x``, h and c are ``[L*D, B, H]``, masks ``[L-1, T, B, D*H]``.
     """
     from keras import ops
 
@@ -67,7 +68,7 @@ def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Ou
 
     def layer(row: int, own: Call, reverse: bool) -> Outputs:
         y, h, c = run(row, own.x, own.h, own.c, valid)
-        if reverse:  # Keras leaves the outputs in the order they were computed
+        if reverse:  # Keras leaves the outputs in the order of computation
             y = ops.flip(y, axis=1)
         if valid is not None:  # Keras repeats the last valid output on padding
             y = ops.where(valid[:, :, None], y, ops.zeros_like(y))
@@ -87,14 +88,14 @@ PACKAGE = Package("keras", "Keras", "pip install keras")
 
 
 def keras_backend() -> str:
-    """The backend that Keras has in this process, or will have when it is imported."""
+    """Return the backend that Keras has in this process, or will have once imported."""
     if (loaded := sys.modules.get("keras")) is not None and hasattr(loaded, "config"):
         return str(loaded.config.backend())
     return os.environ.get(VARIABLE) or _configured() or DEFAULT
 
 
 def _configured() -> str:
-    """What the user's configuration file says, or an empty string."""
+    """Return the backend in the user's configuration file, or an empty string."""
     home = Path(os.environ.get("KERAS_HOME") or Path("~").expanduser() / ".keras")
     try:
         found = json.loads((home / "keras.json").read_text(encoding="utf-8"))

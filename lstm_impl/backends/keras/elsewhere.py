@@ -1,4 +1,4 @@
-"""``keras.layers.LSTM`` on Keras's JAX, PyTorch and OpenVINO backends."""
+"""Run ``keras.layers.LSTM`` on Keras's JAX, PyTorch and OpenVINO backends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CUDNN, SCAN, UNROLLED = "cuDNN", "lax.scan", "unrolled steps"
 
 
 class KerasJaxModel(JaxModel):
-    """Keras's layers, which lend their arithmetic; the parameters are the model's own."""
+    """Keras's layers as functions of the model's parameters."""
 
     backend: KerasJax
 
@@ -36,7 +36,7 @@ class KerasJaxModel(JaxModel):
             more["use_cudnn"] = False
         with self._wide(), self._jax.default_device(self._device):
             self._layers = make_layers(keras, spec, weights, **more)
-            # Seeds of dropout that none of them has.
+            # Seeds of dropout, which none of them has.
             self._constants = [
                 [variable.value for variable in layer.non_trainable_variables]
                 for layer in self._layers
@@ -78,8 +78,8 @@ class KerasJax(KerasThree, JaxBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype == "float64":
-            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
-            # alone. The layer's outputs are called float64, and are not.
+            # keras.src.backend.common.dtypes: two float64 give float64 on TensorFlow only. The
+            # layer's outputs are called float64, but are not.
             return "Keras computes float64 in float32 on its JAX backend"
         return super().refusal(spec, workload)
 
@@ -95,7 +95,7 @@ PYTHON_LOOP = "a Python loop"
 
 
 class KerasTorchModel(TorchModel):
-    """Keras's layers, whose variables are PyTorch's parameters; mixed precision is Keras's own."""
+    """Keras's layers, whose variables are PyTorch's parameters; Keras handles mixed precision."""
 
     backend: KerasTorch
     autocast = False
@@ -110,7 +110,7 @@ class KerasTorchModel(TorchModel):
         return [each.value for layer in self._layers for each in layer.trainable_variables]
 
     def _on_device(self) -> contextlib.AbstractContextManager[Any]:
-        """Keras computes on the device that it prefers, unless another is named."""
+        """Make Keras compute on this device in place of the one that it prefers."""
         return self._keras.device(str(self.torch_device))  # type: ignore[no-any-return]
 
     def network(self, call: Call) -> Outputs:
@@ -131,7 +131,7 @@ class KerasTorchModel(TorchModel):
     def evidence(self, workload: Workload) -> Evidence:
         found = super().evidence(workload)
         ops = found.ops or Counter()
-        # Dispatched by Python, each once a step: in the forward pass the loop has made so many.
+        # Python calls each of them once a step: the loop of the forward pass makes so many.
         details = {**found.details, "products": ops["aten::matmul"], "steps": workload.timesteps}
         if not self.backend.options and details["implementation"] == PYTHON_LOOP:
             details["fallback"] = f"{PYTHON_LOOP} over time"
@@ -150,8 +150,8 @@ class KerasTorch(KerasThree, TorchBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype == "float64" and workload is not None and workload.min_length is not None:
-            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
-            # alone. Without a mask PyTorch's own operators decide.
+            # keras.src.backend.common.dtypes: two float64 give float64 on TensorFlow only. Without
+            # a mask PyTorch's operators decide.
             return (
                 "Keras computes float64 in float32 on its PyTorch backend where there is a mask; "
                 "sequences of one length it computes in float64"

@@ -1,4 +1,4 @@
-"""``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, in TensorFlow."""
+"""Run ``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lstm_impl.workload import Workload
 
 
 class LayerModel(TensorFlowModel):
-    """Keras's layers, their variables shown as the model's."""
+    """Keras's layers, whose variables are the model's."""
 
     backend: KerasBackend
 
@@ -54,11 +54,11 @@ class KerasBackend(TensorFlowBackend):
 
     @property
     def dynamic(self) -> bool:  # type: ignore[override]
-        """An unrolled layer needs the number of timesteps when it is traced."""
+        """Whether the number of timesteps may be unknown in tracing, as it may not if unrolled."""
         return "unroll" not in self.options
 
     def arguments(self) -> dict[str, Any]:
-        """What the layers are made with, next to what all are."""
+        """Return the arguments of the layers besides those that all have."""
         return {"unroll": "unroll" in self.options}
 
 
@@ -79,7 +79,7 @@ class Keras(KerasThree, KerasBackend):
 
     @property
     def loops(self) -> bool:
-        """Whether cuDNN is ruled out by the name."""
+        """Whether the name excludes cuDNN."""
         return bool({"unroll", "loop", "xla"} & set(self.options))
 
     def arguments(self) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""``keras_model`` and ``lstm_impl_model``: a Keras model of one LSTM, by the call a user makes.
+"""Run ``keras_model`` and ``lstm_impl_model``: a Keras model of one LSTM, by a user's call.
 
 ``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict(x)``, and so on
 (``PATHS``); ``lstm_impl_model`` is the same model with this library's layer. Arrays are
-batch-major, as Keras has them; what lies time-major is turned when it is first met.
+batch-major, as in Keras; time-major ones are transposed once, before they are first used.
 
-A training call returns its loss alone. The outputs and gradients that the gate sees are computed by
-a call of their own; of the call itself it sees the weights that it left.
+A training call returns its loss alone. The gate gets outputs and gradients from a separate call,
+and from the call itself the weights that it left.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload
 
 MOST_PLACED = 1_000
-"""Arrays that are kept as Keras has them: two sets of inputs of some hundred windows."""
+"""Arrays that are kept in Keras's layout: two sets of inputs of some hundred windows."""
 
 
 INPUTS, OUTPUTS = ("x", "h", "c"), ("y", "h_n", "c_n")
@@ -246,7 +246,7 @@ def observe(model: Any) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
 class CalledModelModel(Model):
-    """The model, and what its calls need next to it."""
+    """The Keras model, and what its calls need."""
 
     backend: CalledModel
     steps_return_loss = True
@@ -258,7 +258,7 @@ class CalledModelModel(Model):
         spec, backend, device = self.spec, self.backend, self.device
         self._tf = tf
         name = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
-        # Where there is nothing to choose from, a call should not pay for choosing.
+        # Without a GPU calls need no placing, which takes time.
         gpus = bool(tf.config.list_physical_devices("GPU"))
         self._placing: Callable[[], contextlib.AbstractContextManager[object]] = (
             functools.partial(tf.device, name) if gpus else contextlib.nullcontext
@@ -289,7 +289,7 @@ class CalledModelModel(Model):
             return self._tf.identity(self._tf.constant(array, self._tf.float32))
 
     def _turned(self, sequence: Tensor) -> Tensor:
-        """``[B, T, F]`` of a sequence in the model's layout."""
+        """Return ``[B, T, F]`` of a sequence in the model's layout."""
         if self.batch_major:
             return sequence
         if self.backend.path.host:
@@ -299,12 +299,12 @@ class CalledModelModel(Model):
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         array = np.asarray(tensor)
-        if array.ndim == 2:  # a state, which Keras has without an axis of layers
+        if array.ndim == 2:  # a state, which has no axis of layers in Keras
             return array[None]
         return array if self.batch_major else np.swapaxes(array, 0, 1)
 
     def _given(self, call: Call) -> tuple[Tensor, Tensor, Tensor]:
-        # A state that another call has left is as Keras has it.
+        # The state of a previous call has Keras's layout already.
         h, c = (each if each.ndim == 2 else self._state(each) for each in (call.h, call.c))
         return self._sequence(call.x), h, c
 
@@ -317,7 +317,7 @@ class CalledModelModel(Model):
             return Outputs(*run(*given))
 
     def _export(self, shape: tuple[int, ...]) -> Infer:
-        """The exported model for an input ``[B, T, in]``."""
+        """Return the exported model for an input ``[B, T, in]``."""
         key = tuple(shape) if "litert" in self.backend.options else ()
         if key not in self._exported:
             threads = self.backend.threads
@@ -339,7 +339,7 @@ class CalledModelModel(Model):
         if self.backend.path.exported:
             self._export(given[0].shape)
         elif "function" not in self.backend.options:
-            return  # Keras's own loops trace, and compile, in their first call
+            return  # Keras's own loops trace and compile in their first call
         elif request.gradients is None:
             with self._placing():
                 self._infer_call.get_concrete_function(*given)  # type: ignore[attr-defined]
@@ -355,7 +355,7 @@ class CalledModelModel(Model):
         raise UnsupportedError(f"{self.backend.name}: {self.backend.path.words} updates weights")
 
     def _start_optimizer(self, name: str) -> None:
-        """SGD keeps nothing from step to step."""
+        """Do nothing: SGD keeps nothing between steps."""
 
     def _step_of(
         self, call: Call, upstream: Upstream
@@ -374,7 +374,7 @@ class CalledModelModel(Model):
             loss = self._train_call(inputs, flowing)
         if self._before is None:
             return RawGradients(loss, *[None] * 6)  # all that a timed call returns
-        # What the step computed can only be looked at with the weights that it began with.
+        # Its results are computed again with the weights that it began with.
         (y, h, c), weights = self._seen(self._before, inputs, flowing)
         return RawGradients(y, h, c, None, None, None, weights)
 
@@ -395,7 +395,7 @@ class CalledModelModel(Model):
     def _seen(
         self, before: LSTMWeights, inputs: Mapping[str, Tensor], flowing: Mapping[str, Tensor]
     ) -> tuple[Any, Any]:
-        """Outputs and gradients of a step that began with these weights."""
+        """Return outputs and gradients of a step that began with these weights."""
         after = self.get_weights()
         self._assign(before)
         with self._placing():
@@ -425,7 +425,7 @@ class CalledModelModel(Model):
     # -- evidence
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Ops of one call by TensorFlow's profiler, or the operators of what was exported."""
+        """Return the ops of one call by TensorFlow's profiler, or the exported operators."""
         one = workload.first_window()
         by_name = {"call": self.backend.path.words, "device": self.device}
         if "onnx" in self.backend.options:
@@ -440,7 +440,7 @@ class CalledModelModel(Model):
         found = profile(step.run, step.synchronize)
         details = {**found.details, **by_name, **self.backend.explain(self._layer)}
         if self.backend.path.host:
-            # Keras decides by itself whether its loops are compiled by XLA ("auto").
+            # Keras decides whether XLA compiles its loops ("auto").
             details["jit_compile"] = bool(self._model.jit_compile)
         return Evidence(found.source, found.ops, found.kernels, details)
 
@@ -463,7 +463,7 @@ class CalledModel(KerasThree, abc.ABC):
 
     @property
     def path(self) -> Path:
-        """How the model is called."""
+        """The call of the model."""
         return PATHS["".join(self.options)]
 
     @property
@@ -472,10 +472,10 @@ class CalledModel(KerasThree, abc.ABC):
 
     @abc.abstractmethod
     def layer(self, units: int) -> Any:
-        """A layer that returns its sequences and its state."""
+        """Make a layer that returns its sequences and its state."""
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
-        """What is known of who computed the layer's calls."""
+        """Return what computed the layer's calls, as far as it is known."""
         return {}
 
     def availability(self, device: str = "cpu") -> Availability:
@@ -524,7 +524,7 @@ class KerasModel(CalledModel):
 
 
 class LstmImplModel(CalledModel):
-    """A model of ``lstm_impl.keras.LSTM``, which picks who computes it (``backend="auto"``)."""
+    """A model of ``lstm_impl.keras.LSTM`` with ``backend="auto"``."""
 
     strategy = "lstm_impl_model"
     summary = "the same Keras model with lstm_impl.keras.LSTM as its layer"
@@ -540,7 +540,7 @@ class LstmImplModel(CalledModel):
 
 
 class _Placed:
-    """Arrays as Keras has them, each made from the model's own once and not in every call."""
+    """Arrays in Keras's layout, each made once from the model's and not in every call."""
 
     def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
         self._make = make
@@ -548,7 +548,7 @@ class _Placed:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         known = self._kept.get(id(tensor))
-        # The original is kept next to it, so that no other array can get its id.
+        # The original is kept too, so that no other array can get its id.
         if known is None:
             while len(self._kept) >= MOST_PLACED:
                 del self._kept[next(iter(self._kept))]

@@ -1,4 +1,4 @@
-"""``torch_compile``: a loop over the cell in PyTorch, compiled by ``torch.compile`` (Inductor)."""
+"""Run ``torch_compile``: a loop over the cell, compiled by ``torch.compile`` (Inductor)."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class TorchCompileModel(TorchModel):
 
     def _compile(self, key: Hashable, function: Callable[..., Any]) -> Any:
         if key not in self._compiled:
-            # The compiler keeps what it made with a function's code and gives up on a code after a
-            # few versions: each model and shape gets a code of its own.
+            # The compiler keeps its results with a function's code object and gives up after a few
+            # versions, so that each model and shape gets its own code object.
             function = getattr(function, "__func__", function)
             own = types.FunctionType(
                 function.__code__.replace(),
@@ -104,7 +104,7 @@ class TorchCompileModel(TorchModel):
 
     @staticmethod
     def _step(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tensor) -> State:
-        """The state after one timestep of one cell; ``z [B, 4H]`` is the input's part."""
+        """Return the state after a timestep of a cell; ``z [B, 4H]`` is the input's product."""
         import torch
 
         i, f, g, o = (z + h @ recurrent_kernel).chunk(4, dim=-1)
@@ -134,7 +134,7 @@ class TorchCompile(TorchBackend):
 
 
 def compiler_availability(device: str) -> Availability:
-    """Whether what Inductor needs to compile for ``device`` is here."""
+    """Return whether this machine has what Inductor needs to compile for ``device``."""
     triton = Package("triton", "torch.compile needs Triton on a GPU, which", "pip install triton")
     if device != "cpu" and not (installed := triton.availability(device)):
         return installed
@@ -152,10 +152,10 @@ def compiler_availability(device: str) -> Availability:
 
 @contextlib.contextmanager
 def quiet_compiler() -> Iterator[None]:
-    """Without the warnings that PyTorch's compiler gives about itself."""
+    """Hide the warnings that PyTorch's compiler gives about itself."""
     with warnings.catch_warnings():
-        # When it is imported it uses what PyTorch has deprecated (torch.jit).
+        # Its import uses what PyTorch has deprecated (torch.jit).
         warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
-        # It looks at .grad of every input of a function that it compiles, leaf or not.
+        # It reads .grad of every input of a function that it compiles, leaf or not.
         warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
         yield

@@ -1,4 +1,4 @@
-"""``torch``: ``torch.nn.LSTM``, which is oneDNN's LSTM on a CPU and cuDNN's on an NVIDIA GPU."""
+"""Run ``torch``: ``torch.nn.LSTM``, oneDNN's LSTM on a CPU and cuDNN's on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lstm_impl.weights import LSTMWeights
 
 
 class TorchLSTMModel(TorchModel):
-    """An ``nn.LSTM`` of all layers, ``model.module``; it is what holds the weights."""
+    """An ``nn.LSTM`` of all layers, ``model.module``, which has the weights."""
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
         self.module = self._lstm(self.spec.input_size, self.spec.num_layers)
@@ -76,9 +76,9 @@ class TorchLSTMModel(TorchModel):
         return Outputs(x, self._torch.cat(h_last), self._torch.cat(c_last))
 
     def _copy_to_layers(self) -> None:
-        """Give the modules of one layer the weights of ``module``, if those have changed."""
+        """Copy the weights of ``module`` to the modules of one layer, if they have changed."""
         if not self._layers:
-            # A parameter made while inferring could never be trained.
+            # A parameter made in inference mode could never be trained.
             with self._torch.inference_mode(False):
                 self._layers = [
                     self._lstm(self.spec.layer_input_size(layer), 1)
@@ -113,5 +113,5 @@ class Torch(TorchBackend):
 
 
 def trained_parameters(module: Tensor) -> list[Tensor]:
-    """weight_ih, weight_hh and bias_hh of each layer and direction of an ``nn.LSTM``."""
+    """Return weight_ih, weight_hh and bias_hh of each layer and direction of an ``nn.LSTM``."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]

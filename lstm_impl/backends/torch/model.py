@@ -1,4 +1,4 @@
-"""What every PyTorch backend shares: availability, placing arrays, gradients, waiting, evidence."""
+"""Share what all PyTorch backends have: placing arrays, gradients, waiting, evidence."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ INSTALL_GPU = "pip install torch"
 STEP_BY_STEP = "PyTorch's operators, step by step"
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
-"""Operators whose multiplications and additions are those of matrix products. Those of oneDNN's and
-cuDNN's LSTMs are not known."""
+"""Operators of matrix products, whose operations are counted. Those of oneDNN's and cuDNN's LSTMs
+are not known."""
 
 FRAMES = "ProfilerStep"
 """The profiler's own events."""
@@ -76,14 +76,14 @@ class TorchModel(Model):
         self.parameters = self._made(weights)
         self._set_weights(weights)
 
-    # -- what a strategy says
+    # -- what a strategy supplies
 
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
-        """Outputs (in the model's own layout) and final h and c ``[L*D, B, H]``."""
+        """Compute outputs (in the model's layout) and final h and c ``[L*D, B, H]``."""
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
-        """The parameters, of any values: the weights are set next."""
+        """Make the parameters with any values: the weights are set next."""
         return [
             self._torch.empty(
                 array.shape, dtype=self.variable_dtype, device=self.torch_device
@@ -92,10 +92,10 @@ class TorchModel(Model):
         ]
 
     def trained(self, masks: Tensor | None) -> Tensors:
-        """The parameters that ``network`` uses: a strategy may keep others for when masks come."""
+        """Return the parameters that ``network`` uses, which may be others with masks."""
         return self.parameters
 
-    # -- the tensor face
+    # -- for users of PyTorch
 
     def __call__(
         self,
@@ -104,7 +104,7 @@ class TorchModel(Model):
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
+        """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built) in the compute type, on the model's device;
         state ``(h, c)``, each ``[L*D, B, H]``, zeros if None; lengths ``[B]`` on the host.
@@ -118,9 +118,9 @@ class TorchModel(Model):
         return y, (h, c)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """The precision that the spec asks for, made PyTorch's for the time of one call."""
+        """Set the spec's precision in PyTorch during one call."""
         if self.device != "cpu" and self.spec.dtype in ("float32", "tf32"):
-            # A setting of the whole process: models of both kinds may take turns.
+            # A setting of the process: models of both kinds may alternate.
             allow_tf32(self.spec.dtype == "tf32")
         if self.autocast and "mixed" in self.spec.dtype:
             return self._torch.autocast(  # type: ignore[no-any-return]
@@ -128,12 +128,12 @@ class TorchModel(Model):
             )
         return contextlib.nullcontext()
 
-    # -- what Model asks for
+    # -- what Model needs
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         torch = self._torch
         if np.issubdtype(array.dtype, np.integer):
-            # Lengths stay on the host: packing a padded batch reads them there.
+            # Lengths stay on the host, where packing a padded batch reads them.
             return torch.tensor(array, dtype=torch.int64)
         return torch.tensor(array).to(self.torch_device, self.compute_dtype)
 
@@ -148,7 +148,7 @@ class TorchModel(Model):
             return self.network(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        # Detached: the state of the window before must bring no gradient along.
+        # Detached: the previous window's state must carry no gradient.
         x, h, c = (tensor.detach() for tensor in call[:3])
         inputs = differentiated(gradients, x, h, c)
         for tensor in inputs:
@@ -163,7 +163,7 @@ class TorchModel(Model):
 
     def _start_optimizer(self, name: str) -> None:
         optim = self._torch.optim
-        # As users make them: fused or in a loop is PyTorch's own choice.
+        # As users make them: PyTorch chooses between fused and a loop.
         if name == "sgd":
             self._optimizers[name] = optim.SGD(self.parameters, lr=LEARNING_RATE)
         else:
@@ -175,7 +175,7 @@ class TorchModel(Model):
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
         raw = self._train(gradients, call, upstream)
-        # What ``backward`` leaves in .grad where there was nothing before.
+        # What ``backward`` would leave in .grad.
         for parameter, gradient in zip(self.parameters, raw.weights, strict=True):
             parameter.grad = gradient
         self._optimizers[optimizer].step()
@@ -197,7 +197,7 @@ class TorchModel(Model):
             self._torch.cuda.synchronize(self.torch_device)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
-        """Whose LSTM ran, by the operators that were seen."""
+        """Return which LSTM ran, by the operators that were recorded."""
         if any("cudnn_rnn" in op for op in ops):
             return "cuDNN"
         if any("mkldnn_rnn_layer" in op for op in ops):
@@ -205,7 +205,7 @@ class TorchModel(Model):
         return STEP_BY_STEP
 
     def evidence(self, workload: Workload) -> Evidence:
-        """The operators of one step and how often each ran; on a GPU the kernels too."""
+        """Return the operators of one step and how often each ran; on a GPU the kernels too."""
         found = counted(self._recorded(workload))
         ran = self.implementation(found.ops or {})
         details = {"device": self.device, "implementation": ran}
@@ -223,7 +223,7 @@ class TorchModel(Model):
 
 
 def allow_tf32(allow: bool) -> None:
-    """Let float32 products, cuDNN's recurrent ones included, use TF32 on the GPU or not."""
+    """Set whether float32 products, also cuDNN's recurrent ones, use TF32 on the GPU."""
     import torch
 
     if hasattr(torch.backends.cudnn, "rnn"):  # from PyTorch 2.9 on
@@ -235,12 +235,12 @@ def allow_tf32(allow: bool) -> None:
         torch.backends.cuda.matmul.allow_tf32 = allow
 
 
-# -- what really ran, by the profiler
+# -- what the profiler records
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool) -> list[Any]:
-    """The profiler's events (``FunctionEvent``) of one call of ``run``."""
-    # The profiler's library would print a line on stderr at its start and end.
+    """Return the profiler's events (``FunctionEvent``) of one call of ``run``."""
+    # Else the profiler's library prints lines on stderr.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from torch.profiler import ProfilerActivity, profile
 
@@ -252,9 +252,8 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool
 
 
 def counted(events: Iterable[Any]) -> Evidence:
-    """What ran how often; launches are the operators that no other one called, operations those of
-    ``PRODUCTS``.
-    """
+    """Count what ran; launches are operators that no other one called, operations are those of
+    ``PRODUCTS``."""
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     launches, operations = 0, 0.0
@@ -277,7 +276,7 @@ def counted(events: Iterable[Any]) -> Evidence:
 
 
 def timeline(events: Iterable[Any]) -> list[Event]:
-    """Each on its thread, or on the GPU that ran it."""
+    """Return the events, each on its thread or on the GPU that ran it."""
     found = []
     for event in events:
         track = f"GPU {event.device_index}" if _on_gpu(event) else f"thread {event.thread}"
