@@ -38,7 +38,7 @@ FORMATS = ("terminal", "markdown", "json")
 EPILOG = f"""\
 exit codes:
   0  answered
-  1  there are no results near the question; how to get them is reported
+  1  there are no results near the requested shape; the answer is how to get them
   2  bad input: an option, a file that cannot be read, a suite that cannot be written
 
 The window is the shortest measured one of at least what the dependency needs, by the newest map of
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         ("dependency", "N", size, "how many timesteps back what matters lies (of training)"),
         ("input", "N", size, "features of a timestep (default: whatever was measured)"),
-        ("steps", "N", size, "timesteps of a whole sequence (default: a stream without end)"),
+        ("steps", "N", size, "timesteps of a complete sequence (default: an endless stream)"),
         ("write-suite", "FILE", Path, write),
         ("backends", "NAMES", arguments.names, those),
     )

@@ -87,7 +87,7 @@ def _studies(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     """Raise UsageError where options do not go together, before anything is read."""
     form, brief, axis = options.format, options.brief, options.along
-    listed, whole = ", ".join(LISTING), brief or form not in LISTING
+    listed, other = ", ".join(LISTING), brief or form not in LISTING
     refused = {
         f"--format {form} is no text; name a file for it: --output report.parquet": (
             form.endswith("parquet") and options.output is None
@@ -101,9 +101,9 @@ def _check(options: argparse.Namespace) -> None:
         },
         f"--brief goes with --format {', '.join(BRIEF)}": brief and form not in BRIEF,
         f"--why goes with --format {listed} and without --brief; csv and json have it of every "
-        "case": options.why and whole,
+        "case": options.why and other,
         f"--unmeasured goes with --format {listed} and without --brief; csv and json have every "
-        "case": options.unmeasured and whole,
+        "case": options.unmeasured and other,
     }
     for message, wrong in refused.items():
         if wrong:

@@ -16,10 +16,10 @@ from bench.render.messages import (
     basis_text,
     gathered,
     headline,
+    heterogeneous,
     one_line,
     problem_line,
     unclear,
-    uneven,
 )
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, TextTable
@@ -115,7 +115,7 @@ def summary_lines(report: ComparisonReport) -> list[str]:
             f"{clean(mean.base_label, 120)} ({_bounds(found)}, {found.verdict}), geometric mean "
             f"over {count(mean.cases, 'shared case')}{invalid}."
         )
-    lines.extend(f"{text}." for text in uneven(row.comparison for row in report.rows))
+    lines.extend(f"{text}." for text in heterogeneous(row.comparison for row in report.rows))
     if invalid_rows := sum(bool(row.reasons) for row in report.rows):
         lines.append(
             f"INVALID: {count(invalid_rows, 'case')}, marked in the table; the reasons are below. "
@@ -325,7 +325,7 @@ def annotation(level: str, title: str, messages: str) -> str:
 # Data
 
 _BRIDGE = {name.removeprefix("ratio_"): get for name, get in OF_BRIDGE.items()}
-"""The report's columns on bridges; here every row is of a ratio."""
+"""The report's columns on reference backends; here every row is a ratio."""
 
 RATIO = {
     name: OF_RATIO[name]

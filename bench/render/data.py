@@ -33,9 +33,9 @@ from bench.render.messages import (
     bound_sentence,
     error_text,
     findings,
+    heterogeneity_note,
     method,
     problem_lines,
-    uneven_note,
 )
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
@@ -60,7 +60,12 @@ _Of = ParamSpec("_Of")
 
 Value: TypeAlias = str | float | int | bool | None
 
-KINDS: dict[str, type[str | int | float]] = {"text": str, "whole": int, "real": float, "flag": bool}
+KINDS: dict[str, type[str | int | float]] = {
+    "text": str,
+    "integer": int,
+    "real": float,
+    "flag": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,10 @@ OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
     "bridge_ratio_low": lambda heterogeneity: heterogeneity.found.ratio.low,
     "bridge_ratio_high": lambda heterogeneity: heterogeneity.found.ratio.high,
     "ratio_note": lambda heterogeneity: (
-        uneven_note(heterogeneity) if heterogeneity.significant else None
+        heterogeneity_note(heterogeneity) if heterogeneity.significant else None
     ),
 }
-"""Of a bridge, over which backends of different environments are compared."""
+"""Of a reference backend, over which backends of different environments are compared."""
 
 
 def _of_stream(stream: StreamProcesses, part: float, ratio: bool, path: str) -> Value:
@@ -519,7 +524,7 @@ def write(report: Report) -> tuple[Path, list[Decision]]:
 def decisions(report: Report) -> Iterator[Decision]:
     """Yield a decision for each group in which two or more backends have a reliable time.
 
-    The newest session's comes last, so that of two on the same question it stays. A run with a
+    The newest session's comes last, so that of two for the same case it is kept. A run with a
     fixed number of threads says nothing of one without, and teaches nothing.
     """
     for section in reversed(report.sections):

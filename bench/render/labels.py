@@ -170,7 +170,7 @@ STYLES = {
 def spread_words(found: Comparison, by: str = "") -> str:
     """Return how far processes and nodes of an UNCLEAR ratio spread: ``6%``, ``6%, nodes 3%``.
 
-    Empty of another verdict, where neither is known, and over an uneven bridge, which is why then.
+    Empty for other verdicts, where neither is known, and where the reference is heterogeneous.
     by: stands before the nodes' number.
     """
     if (

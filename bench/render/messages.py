@@ -85,7 +85,7 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     if problems:
         text = "; ".join(clean(advice(each)) for each in list(problems)[:_MOST_PROBLEMS])
         lines.append(f"Do not rely on it yet: {text}.")
-    lines += [f"{text}." for text in uneven_bridges(ranked)]
+    lines += [f"{text}." for text in heterogeneous_references(ranked)]
     runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
     return [*lines, f"From {runs} on {where(section)}, {started} UTC."]
 
@@ -124,7 +124,7 @@ def findings(section: Section) -> list[Finding]:
     found += [Finding(text, warning=True) for text in of_nodes(section)]
     if not section.complete:
         found.append(Finding("A run did not finish: cases may be missing.", warning=True))
-    found += [Finding(f"{text}.", warning=True) for text in uneven_bridges(rows)]
+    found += [Finding(f"{text}.", warning=True) for text in heterogeneous_references(rows)]
     found += [*unreliable(rows), *_remarks(rows), *_without_time(rows)]
     if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
@@ -317,7 +317,7 @@ UNCLEAR_REASONS = {
 def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     """Return why ratios are UNCLEAR, and whether more processes would decide.
 
-    Without those over an uneven bridge (``uneven``), which more processes do not make even.
+    Ratios over a heterogeneous reference are left out: more processes do not help them.
     """
     judged = [ratio for ratio in ratios if ratio is not None and not ratio.heterogeneous]
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
@@ -349,20 +349,17 @@ def _why_unclear(ratios: Sequence[Comparison]) -> str:
     return f"{text}, so a difference of 5% needs {small} processes and one of 10% {large}"
 
 
-def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
-    """Each bridge of these ratios that is not the same on both sides, in a line without its stop.
-
-    ``Uneven bridge: torch, over which keras_jax and keras are compared, took itself 0.88 times as
-    long in the processes of keras_jax as in those of keras (0.80–0.97, over 10 cases), and ...``
-    """
+def heterogeneous(ratios: Iterable[Comparison | None]) -> list[str]:
+    """Return the references that differ between the two sides of a ratio, without full stops."""
     found: dict[object, Heterogeneity] = {}
     for each in (ratio.heterogeneity for ratio in ratios if ratio is not None):
         if each is not None and each.significant:
-            # The same backends on another device are another difference.
+            # On another device the difference is another.
             by = round(abs(each.found.log_ratio), 9)
             found.setdefault((each.reference, frozenset((each.new, each.base)), by), each)
     return [
-        f"Uneven bridge: {clean(uneven_note(each), LONGEST_SENTENCE)}" for each in found.values()
+        f"Heterogeneous reference: {clean(heterogeneity_note(each), LONGEST_SENTENCE)}"
+        for each in found.values()
     ]
 
 
@@ -401,25 +398,25 @@ def method(section: Section) -> list[str]:
         lines.append(_METHOD["load"].format(processors=count(load, "processor")))
     lines += [_METHOD["memory"]] * any("peak_bytes" in row.memory for row in rows)
     lines += [_METHOD["nodes"]] * bool(section.nodes)
-    return lines + [f"{each}." for each in (*over_bridges(rows), *few(rows))]
+    return lines + [f"{each}." for each in (*over_references(rows), *few(rows))]
 
 
-def over_bridges(rows: Sequence[Row]) -> list[str]:
-    """Return which ratios stand on a third backend, measured in the processes of both sides."""
+def over_references(rows: Sequence[Row]) -> list[str]:
+    """Return which ratios are over a third backend, measured in the processes of both sides."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.reference and row.to_baseline and row.to_baseline.pairing is Pairing.BRIDGED:
             found.setdefault(name(row.reference.case.backend), {})[name(row.case.backend)] = None
     return [
-        f"Over {bridge}, which is in the processes of both sides: the ratios of "
+        f"Over {reference}, which is in the processes of both sides: the ratios of "
         f"{listed(list(backends))}, measured in processes of another environment than the baseline"
-        for bridge, backends in found.items()
+        for reference, backends in found.items()
     ]
 
 
-def uneven_bridges(rows: Sequence[Row]) -> list[str]:
-    """Each bridge that is not the same in the processes of both sides of a ratio of these rows."""
-    return uneven(
+def heterogeneous_references(rows: Sequence[Row]) -> list[str]:
+    """Return the references that differ between the two sides of a ratio of these rows."""
+    return heterogeneous(
         [
             *(row.to_baseline for row in rows),
             *(ratio for row in rows for ratio in row.behind.values()),
@@ -748,19 +745,18 @@ def _as_shown(value: object) -> object:
 # Reference cases that differ between the two sides
 
 
-def uneven_note(heterogeneity: Heterogeneity) -> str:
-    """Return by how much a bridge differs from itself, what that does to ratios, and what to do."""
+def heterogeneity_note(heterogeneity: Heterogeneity) -> str:
+    """Return by how much a reference differs between the sides, its effect, and what to do."""
     found, backends = heterogeneity.found, (heterogeneity.new, heterogeneity.base)
     new, base = (printable(each, 60) for each in backends)
+    reference, wider = printable(heterogeneity.reference, 60), math.expm1(abs(found.log_ratio))
     return (
-        f"{printable(heterogeneity.reference, 60)}, over which {new} and {base} are compared, took "
-        f"itself {found.ratio.mid:.2f} times as long in the processes of {new} as in those of "
-        f"{base} ({found.ratio.low:.2f}–{found.ratio.high:.2f}, over "
-        f"{count(heterogeneity.cases, 'case')}), and {intervals.REFERENCE_ALLOWANCE:.0%} is "
-        f"allowed for: the interval is wider by {100 * math.expm1(abs(found.log_ratio)):.2g}% each "
-        "way. To change that: see in more processes (--processes) whether it stays so, or take "
-        "another bridge (of the backends that need no environment of their own, the first that "
-        "--backends names)"
+        f"{reference}, over which {new} and {base} are compared, took {found.ratio.mid:.2f} times "
+        f"as long in the processes of {new} as in those of {base} ({found.ratio.low:.2f}–"
+        f"{found.ratio.high:.2f}, over {count(heterogeneity.cases, 'case')}; "
+        f"{intervals.REFERENCE_ALLOWANCE:.0%} is allowed for), so the interval is wider by "
+        f"{100 * wider:.2g}% each way. To change that: measure more processes (--processes), or "
+        "use another reference (the first of --backends that needs no environment of its own)"
     )
 
 

@@ -255,8 +255,8 @@ class Data:
         for place, (section, row) in enumerate(self._pairs):
             groups.setdefault((section, row.case.group), []).append((place, row))
         self._works = groups
-        self._questions = [
-            {"session": section, **question(rows[0][1].case)}
+        self._requests = [
+            {"session": section, **form_fields(rows[0][1].case)}
             for (section, _), rows in groups.items()
         ]
 
@@ -301,11 +301,11 @@ class Data:
         """Return number and text of the first works that have a time, each shape once."""
         found: dict[str, tuple[int, str]] = {}
         for number, (requested, rows) in enumerate(
-            zip(self._questions, self._works.values(), strict=True)
+            zip(self._requests, self._works.values(), strict=True)
         ):
             if any(row.measured for _, row in rows):
                 key = str([requested[each] for each in (*SIZES, *CHOICES)])
-                found.setdefault(key, (number, said(rows[0][1].case)))
+                found.setdefault(key, (number, work_text(rows[0][1].case)))
         return list(found.values())[:_MOST_LISTED]
 
     def choices(self) -> dict[str, tuple[str, list[object]]]:
@@ -330,7 +330,7 @@ class Data:
         return {key: each for key, each in found.items() if len(each[1]) > 1}
 
     def _values(self, key: str) -> list[object]:
-        values = dict.fromkeys(each[key] for each in self._questions)
+        values = dict.fromkeys(each[key] for each in self._requests)
         return sorted(values, key=lambda each: (isinstance(each, str), 0 if each is None else each))
 
     def _case(self, section: Section, row: Row) -> dict[str, object]:
@@ -369,13 +369,13 @@ class Data:
         found: dict[str, list[object]] = {key: [] for key in FILTERS}
         found |= {key: [] for key in ("text", "group", "answer", "why")}
         for requested, ((section, group), pairs) in zip(
-            self._questions, self._works.items(), strict=True
+            self._requests, self._works.items(), strict=True
         ):
             rows = sorted((row for _, row in pairs), key=lambda row: row.rank or math.inf)
             for key in FILTERS:
                 found[key].append(requested[key])
             of = replace(self._report.sections[section], rows=tuple(rows))
-            found["text"].append(said(rows[0].case))
+            found["text"].append(work_text(rows[0].case))
             found["group"].append(clean(group, 150))
             found["answer"].append(messages.answer(of) if rows[0].measured else [])
             known = rows[0].bound is not None and rows[0].bound.kind != NOT_KNOWN
@@ -400,7 +400,7 @@ class Data:
         return found, total <= _MOST_SAMPLES
 
 
-def question(case: Case) -> dict[str, object]:
+def form_fields(case: Case) -> dict[str, object]:
     """Return the fields of the form that select a case."""
     spec, work = case.spec, case.workload
     return {
@@ -415,7 +415,7 @@ def question(case: Case) -> dict[str, object]:
     }
 
 
-def said(case: Case) -> str:
+def work_text(case: Case) -> str:
     """Return a case's work as text: ``batch 32 × 100 steps, ...; training on cpu, float32``."""
     window = case.workload.window
     words = [*quantities.shape_words(case), *([] if window is None else [f"windows of {window}"])]

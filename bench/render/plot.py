@@ -349,7 +349,7 @@ def _below(plot: Plot, rows: Sequence[Row]) -> str:
         row.to_baseline and row.to_baseline.heterogeneous for row in rows
     ):
         words.append(
-            "some over an uneven bridge, whose difference is in the whiskers: bench.report"
+            "some over a heterogeneous reference, whose difference is in the whiskers: bench.report"
         )
     if plot.what == "throughput" and any(row.validity.of_time for row in rows):
         words.append(f"{UNRELIABLE} an unreliable time")

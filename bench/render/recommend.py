@@ -39,7 +39,7 @@ from bench.stats.recommend import (
 _MOST_SHAPES = 5
 
 
-def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> str:
+def in_one_line(query: Query, found: Recommendation | NoRecommendation) -> str:
     """Return the window, the backend and their cost, or what is not known."""
     known = ""
     if found.need.assumed:
@@ -48,14 +48,14 @@ def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> st
         start = "which backend is fastest was not measured"
         if known:
             start = f"{known}Windows of at least {found.need.window} are assumed; {start}"
-        elif question.training:
+        elif query.training:
             start = f"Take windows of {found.need.window}; {start}"
-        return f"{_capital(start)}: {_in_short(found, question)}."
+        return f"{_capital(start)}: {_in_short(found, query)}."
     name = labels.name(found.best.case.backend)
     start = f"Take {name}"
-    if question.training:
+    if query.training:
         # The measured window may be longer than the sequences; it then only gives their cost.
-        length = min(found.window, question.steps or found.window)
+        length = min(found.window, query.steps or found.window)
         start = f"Take windows of {length} and {name}"
         if known:
             start = f"{known}Assuming at least {found.need.window}, take {length} and {name}"
@@ -87,15 +87,15 @@ def _known(found: NeededWindow) -> str:
     return f"no window is known to learn a dependency of {found.dependency}: {reached} learned"
 
 
-def _in_short(found: NoRecommendation, question: Query) -> str:
+def _in_short(found: NoRecommendation, query: Query) -> str:
     """Return why there is no answer, as part of a sentence."""
     if found.lengths:
-        what = "windows" if question.training else "sequences"
+        what = "windows" if query.training else "sequences"
         there = listed([str(each) for each in found.lengths], most=12)
         return (
             f"{what} of about {found.need.window} were not measured near this shape, only {there}"
         )
-    here = f"{question.mode} on {question.device}"
+    here = f"{query.mode} on {query.device}"
     if not found.cases:
         there = f", only of {listed(list(map(clean, found.places)))}" if found.places else ""
         return f"there are no results of {here}{there}"
@@ -134,48 +134,48 @@ def needed(found: NeededWindow) -> str:
 
 
 def document(
-    question: Query,
+    query: Query,
     found: Recommendation | NoRecommendation,
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> Document:
     """Return the answer for people. commands: measure exactly this."""
-    layers = f", {question.num_layers} layers" if question.num_layers > 1 else ""
-    inputs = f", {question.input_size} in" if question.input_size else ""
+    layers = f", {query.num_layers} layers" if query.num_layers > 1 else ""
+    inputs = f", {query.input_size} in" if query.input_size else ""
     what = "sequences"
-    if question.training:
-        what = f"a dependency of {count(question.dependency, 'timestep')}"
-        what += "" if question.steps is None else " in sequences"
-    if question.steps is not None:
-        what += f" of {count(question.steps, 'timestep')}"
+    if query.training:
+        what = f"a dependency of {count(query.dependency, 'timestep')}"
+        what += "" if query.steps is None else " in sequences"
+    if query.steps is not None:
+        what += f" of {count(query.steps, 'timestep')}"
     about = (
-        f"For {what}, batch {question.batch}{inputs}, {question.hidden_size} hidden{layers}, "
-        f"{question.dtype}, {question.mode} on {question.device}"
+        f"For {what}, batch {query.batch}{inputs}, {query.hidden_size} hidden{layers}, "
+        f"{query.dtype}, {query.mode} on {query.device}"
     )
     if isinstance(found, NoRecommendation):
-        lines = _no_answer(question, found)
+        lines = _no_answer(query, found)
     else:
-        lines = _full_answer(question, found)
-    if learned is not None and question.training:
+        lines = _full_answer(query, found)
+    if learned is not None and query.training:
         lines.append(f"learned from: {map_source(learned)}")
     return Document(
         [
-            Block(in_one_line(question, found), level=2),
+            Block(in_one_line(query, found), level=2),
             Block(about, lines, indent=2),
             Block("To measure precisely this", commands, typed=True),
         ]
     )
 
 
-def _no_answer(question: Query, found: NoRecommendation) -> list[str]:
+def _no_answer(query: Query, found: NoRecommendation) -> list[str]:
     lines = []
-    if question.training:
+    if query.training:
         lines.append(f"window: at least {found.need.window}: {needed(found.need)}")
     shapes = "; ".join(_other_shapes(found))
-    lines.append(f"no results: {_in_short(found, question)}" + (f", but {shapes}" * bool(shapes)))
+    lines.append(f"no results: {_in_short(found, query)}" + (f", but {shapes}" * bool(shapes)))
     if (near := found.nearest) is not None:
         case = near.best.case
-        what = f"windows of {near.window}" if question.training else f"{near.window} timesteps"
+        what = f"windows of {near.window}" if query.training else f"{near.window} timesteps"
         lines.append(
             f"the nearest: batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
             f"{case.spec.input_size} in: there, at {what}, {_backend_words(near)}; "
@@ -184,10 +184,10 @@ def _no_answer(question: Query, found: NoRecommendation) -> list[str]:
     return lines
 
 
-def _full_answer(question: Query, found: Recommendation) -> list[str]:
+def _full_answer(query: Query, found: Recommendation) -> list[str]:
     best, place = found.best, found.place
     lines = []
-    if question.training:
+    if query.training:
         text = count(found.window, "timestep")
         if found.window != found.need.window:
             text += f", the shortest measured one of at least {found.need.window}"
@@ -296,7 +296,7 @@ def map_source(learned: LearningMap) -> str:
 
 
 def as_json(
-    question: Query,
+    query: Query,
     found: Recommendation | NoRecommendation,
     learned: LearningMap | None,
     commands: Sequence[str],
@@ -305,7 +305,7 @@ def as_json(
     if isinstance(found, NoRecommendation):
         data: dict[str, object] = {
             "answered": False,
-            "why": [_in_short(found, question), *_other_shapes(found)],
+            "why": [_in_short(found, query), *_other_shapes(found)],
             "needed_window": _need_data(found),
             "nearest": None if found.nearest is None else _answer_data(found.nearest),
         }
@@ -314,8 +314,8 @@ def as_json(
     return json_text(
         data
         | {
-            "question": asdict(question),
-            "answer": in_one_line(question, found),
+            "question": asdict(query),
+            "answer": in_one_line(query, found),
             "learned_from": None if learned is None else map_source(learned),
             "measure": list(commands),
         }

@@ -32,10 +32,10 @@ from bench.render.messages import (
     few,
     findings,
     headline,
+    heterogeneous_references,
     method,
     summary,
     unclear,
-    uneven_bridges,
     unmeasured,
 )
 from bench.render.quantities import (
@@ -307,7 +307,9 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
             lines.append([place, ", ".join(work), backend, *shown, _trust(row)])
             place = ""  # shown only in the first line
     if tables:
-        messages = [f"{each}." for each in (*notes(first), *few(first), *uneven_bridges(first))]
+        messages = [
+            f"{each}." for each in (*notes(first), *few(first), *heterogeneous_references(first))
+        ]
         found = TextTable.of(columns, lines).without_empty()
         yield Block(table=found, lines=[*messages, caption(section)], joined=True)
 
@@ -326,8 +328,8 @@ def whys(section: Section, rows: int) -> Iterator[Block]:
         ]
         more = [f"and {left:,} more; --format csv has all"] if left else []
         yield Block(title(table), more, TextTable.of(columns, lines), level=0)
-    if uneven := uneven_bridges(section.rows):
-        yield Block(lines=[f"{each}." for each in uneven], joined=True)
+    if found := heterogeneous_references(section.rows):
+        yield Block(lines=[f"{each}." for each in found], joined=True)
 
 
 # A report

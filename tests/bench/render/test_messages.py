@@ -18,10 +18,10 @@ from bench.render.messages import (
     answer,
     few,
     findings,
+    heterogeneous_references,
     method,
-    over_bridges,
+    over_references,
     summary,
-    uneven_bridges,
 )
 from bench.stats.rows import Section, build
 from lstm_impl.workload import Workload
@@ -259,7 +259,7 @@ def bridges() -> list[str]:
         line
         for far in (FAR, 0.0)
         for (section,) in [build(bridged(far, 1.1), baseline="b").sections]
-        for line in (*uneven_bridges(section.rows), *over_bridges(section.rows))
+        for line in (*heterogeneous_references(section.rows), *over_references(section.rows))
     ]
 
 

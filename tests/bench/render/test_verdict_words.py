@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from bench.render.labels import compact_verdict, spread_words, versus
-from bench.render.messages import unclear, uneven
+from bench.render.messages import heterogeneous, unclear
 from bench.stats.comparison import (
     MOST_NEEDED,
     Comparison,
@@ -117,9 +117,11 @@ def test_uneven_reference_in_both_directions_gives_one_line() -> None:
     there = bridge()
     even, other = bridge(1.0), bridge(0.7)
     ratios = [ratio(heterogeneity=each) for each in (there, there, there.inverse, even, other)]
-    found = uneven([None, ratio(), *ratios])
+    found = heterogeneous([None, ratio(), *ratios])
     assert len(found) == 2
-    assert found[0].startswith("Uneven bridge: third, over which a and b are compared, took itself")
+    assert found[0].startswith(
+        "Heterogeneous reference: third, over which a and b are compared, took"
+    )
     assert "0.70 times as long" in found[1]
-    (told,) = uneven([ratio(heterogeneity=bridge(new="\x1b[31m"))])
+    (told,) = heterogeneous([ratio(heterogeneity=bridge(new="\x1b[31m"))])
     assert told.isprintable()

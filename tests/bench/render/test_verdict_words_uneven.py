@@ -23,7 +23,7 @@ from tests.bench.made_environments import HOMES, a_case, results
 from tests.bench.made_results import save
 
 FAR = math.log(1.3)
-NOTE = "over which a and b are compared, took itself 1."
+NOTE = "over which a and b are compared, took 1."
 
 SHOWN: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "report": (report, ()),
@@ -51,7 +51,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results with an uneven bridge, written once; nobody changes anything there."""
+    """Results with a heterogeneous reference, written once; nobody changes anything there."""
     return save(tmp_path_factory.mktemp("uneven"), results(FAR, 0.97))
 
 
@@ -92,7 +92,7 @@ def test_even_reference_has_no_note(
 ) -> None:
     text = in_words(said(how, even, capsys))
     assert NOTE not in text
-    assert "Uneven" not in text
+    assert "Heterogeneous" not in text
     assert "FASTER" in text
 
 
@@ -133,7 +133,7 @@ NAMES = {place: f"{HOSTILE}{name}" for place, name in HOMES.items()}
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results with an uneven bridge of hostile names."""
+    """Results with a heterogeneous reference of hostile names."""
     found = results(FAR, 1.1, names=NAMES, reference=f"={HOSTILE}", cases=3)
     return save(tmp_path_factory.mktemp("hostile"), found)
 
@@ -155,4 +155,4 @@ def test_uneven_reference_hostile_names_are_text(
         assert_csv(text)
     else:
         (assert_markdown if "Markdown" in how else assert_plain)(text)
-    assert "took itself 1." in in_words(text) or "picture" in how
+    assert "took 1." in in_words(text) or "picture" in how

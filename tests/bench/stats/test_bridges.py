@@ -15,7 +15,7 @@ from scipy import special
 
 from bench.case.cases import Case
 from bench.records.schema import RecordedReason, Results, Run
-from bench.render.messages import basis_text, uneven_bridges
+from bench.render.messages import basis_text, heterogeneous_references
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates, Reason
 from bench.stats.ratios import (
@@ -117,7 +117,7 @@ def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
         assert told == (plain.ratio, plain.verdict, plain.basis)
         assert ratio.heterogeneity is not None
         assert ratio.heterogeneity.cases == 10
-    assert uneven_bridges(section.rows) == []
+    assert heterogeneous_references(section.rows) == []
 
 
 def test_each_device_is_judged_by_itself() -> None:
@@ -268,8 +268,8 @@ def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
         assert said[case] == ("good", False, Verdict.SLOWER)
         assert said[5 + case] == ("bridge", True, Verdict.UNCLEAR)
     (section,) = build(found, baseline="b").sections
-    (line,) = uneven_bridges(section.rows)
-    assert line.startswith("Uneven bridge: bridge, over which a and b")
+    (line,) = heterogeneous_references(section.rows)
+    assert line.startswith("Heterogeneous reference: bridge, over which a and b")
 
 
 def test_on_several_machines_of_one_kind_it_is_tested_inside_each() -> None:
@@ -361,7 +361,7 @@ def test_a_mean_over_cases_is_no_surer_of_the_bridge_than_each_of_them() -> None
 
 
 def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
-    """One without an uneven bridge is off by nothing: of two cases it is half."""
+    """One without a heterogeneous reference is off by nothing: of two cases it is half."""
     found, sure = comparison(0.5, 0.01, 1e9), a_bridge(0.2, 1e-6, 1e9)
     plain = math.log(found.ratio.high) - 0.5
     for aparts, by, told in (([sure], 0.2, "22%"), ([sure, None], 0.1, "11%")):
