@@ -1,6 +1,6 @@
-"""Attacks on all that reads, writes, waits or runs: what SECURITY.md promises, tried at length.
+"""Attack all that reads, writes, waits or runs, to test what SECURITY.md promises.
 
-Each kind of attack is a file ``attack_*.py``, which pytest finds when it is told to look for such
-names: ``tox -e attack``. Beside them, ``test_attack.py`` shows in seconds, with the other tests,
-that each can fail: it is given something broken, and reports it.
+Each kind of attack is a file ``attack_*.py``, which pytest collects only with such a pattern:
+``tox -e attack``. With the other tests, ``test_attack.py`` shows in seconds that each attack can
+fail: it reports something broken.
 """

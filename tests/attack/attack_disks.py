@@ -1,8 +1,8 @@
-"""Folders that are files, links that go round, pipes, full disks: a line, and nothing half done.
+"""Attack with folders that are files, cyclic links, pipes and full disks.
 
-What is read, what is written by ``--output``, and where a session's results go. A full disk is a
-file system of some kilobytes where root may mount one; a limit on the size of files, which fails in
-the same call, is tried everywhere.
+They replace results, the file of ``--output`` and the results folder of a session. Each ends in one
+line and no partial file. A full disk is a small file system if root may mount one, or else a limit
+on the size of files, which fails in the same call.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ READ_TRIALS, WRITE_TRIALS = 80, 80
 
 
 def environ(folder: Path) -> dict[str, str]:
-    """Of a command: its lock is its own."""
+    """Return the environment of a command, with a lock of its own."""
     own = {"PYTHONPATH": str(ROOT), "LSTM_LOCK": str(folder / "lock"), "LSTM_ROOFS": "off"}
     return dict(os.environ) | own
 
 
-# What is read
+# Results
 
 
 def _socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as made, contextlib.suppress(OSError):
-        made.bind(str(path))  # if its path is not too long for one
+        made.bind(str(path))  # unless its path is too long
 
 
 def _sparse(path: Path) -> None:
@@ -54,7 +54,7 @@ def _sparse(path: Path) -> None:
 
 
 def within(deed: Callable[[Path], object], name: str = "a.json") -> Callable[[Path], None]:
-    """Makes a folder, and that in it."""
+    """Create a folder with this content."""
 
     def made(path: Path) -> None:
         path.mkdir()
@@ -86,7 +86,7 @@ NAMES = ("files", "files.json", "files.journal.jsonl", "learning-x.json", "a b.j
 
 @dataclass(frozen=True)
 class Reading:
-    """command: what reads; what: stands in the place of results; name: how it is called."""
+    """command: the reader; what: the replacement of the results; name: of that."""
 
     number: int
     command: Command
@@ -95,7 +95,7 @@ class Reading:
 
 
 def read(trial: Reading, folder: Path, attack: Attack) -> Iterator[str]:
-    """One command, given what is no result."""
+    """Run one command with something that is no result."""
     folder.mkdir()
     path, out = folder / trial.name, folder / f"out{trial.command.suffix}"
     PLACES[trial.what](path)
@@ -120,15 +120,15 @@ def test_commands_no_result_file_is_refused_in_one_line(attack: Attack, tmp_path
     attack.run(READING, trials, lambda each: read(each, tmp_path / str(each.number), attack))
 
 
-# What is written
+# Output files
 
 OLD = b"what stood there before"
 
 
 @dataclass(frozen=True)
 class Disk:
-    """name: of what is broken. options: of a file system that is mounted there. most: bytes that a
-    file may have. path: where the output goes, if not to a file of that folder."""
+    """name: of the fault. options: of a mounted file system. most: bytes of a file. path: of the
+    output, if not a file of that folder."""
 
     name: str
     options: str = ""
@@ -157,7 +157,7 @@ DISKS = (
 
 @contextlib.contextmanager
 def mounted(folder: Path, options: str) -> Iterator[bool]:
-    """Whether a file system of these options is there, within."""
+    """Mount a file system with these options, and yield whether that worked."""
     if not options:
         yield False
         return
@@ -174,13 +174,13 @@ def mounted(folder: Path, options: str) -> Iterator[bool]:
 
 
 def limit(most: int | None) -> dict[str, object]:
-    """What a command does first, so that its files have at most so many bytes."""
+    """Return what a command does first, so that its files have at most so many bytes."""
     return {} if most is None else {"limits": {"RLIMIT_FSIZE": most}}
 
 
 @dataclass(frozen=True)
 class Writing:
-    """command: what writes; disk: where."""
+    """command: the writer; disk: its target."""
 
     number: int
     command: Command
@@ -188,9 +188,9 @@ class Writing:
 
 
 def wrong_on(out: Path, ended: Ended) -> Iterator[str]:
-    """What stands where a command wrote: what was there before, or all of the new."""
+    """Check that the old file or the complete new one is there."""
     found = None
-    with contextlib.suppress(OSError):  # a name may be too long to be asked for
+    with contextlib.suppress(OSError):  # a name may be too long
         found = out.read_bytes() if out.is_file() and not out.is_symlink() else None
     if ended.code != 0 and found not in (OLD, None):
         yield f"it failed, and what stood there is gone: {found[:60]!r}"
@@ -202,7 +202,7 @@ def wrong_on(out: Path, ended: Ended) -> Iterator[str]:
 
 
 def write(trial: Writing, made: Path, folder: Path, attack: Attack) -> Iterator[str]:
-    """One command, with an output that cannot be written."""
+    """Run one command with an output that cannot be written."""
     place = folder / "place"
     place.mkdir(parents=True)
     disk, suffix = trial.disk, trial.command.suffix
@@ -237,7 +237,7 @@ def write(trial: Writing, made: Path, folder: Path, attack: Attack) -> Iterator[
 
 
 def parts_of(out: Path) -> list[Path]:
-    """Of several pictures each has a name of its own, which begins like the one that was asked."""
+    """Each of several pictures has a name that begins like the requested one."""
     return [path for path in out.parent.glob(f"{out.stem}-*{out.suffix}") if path.is_file()]
 
 
@@ -255,12 +255,12 @@ def test_commands_failed_output_keeps_old_file(attack: Attack, tmp_path: Path) -
     attack.run(WRITING, trials, lambda each: write(each, made, tmp_path / str(each.number), attack))
 
 
-# Where results go
+# Results folders
 
 
 @dataclass(frozen=True)
 class Folder:
-    """name: of what is wrong with the results folder; lay: makes it so; most: bytes of a file."""
+    """name: of the folder's fault; lay: makes the fault; most: bytes of a file."""
 
     name: str
     lay: Callable[[Path], object] = lambda path: None
@@ -299,7 +299,7 @@ def _remove_once_begun(folder: Path, ended: threading.Event) -> None:
 
 
 def measure(folder: Path, wrong: Folder, attack: Attack) -> Iterator[str]:
-    """A session whose results cannot be written, or not all of them."""
+    """Run a session whose results cannot be written, or not all of them."""
     session = attack_kills.Session(folder)
     (folder / "place").mkdir()
     place = folder / "place" / "results"

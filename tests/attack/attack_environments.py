@@ -1,4 +1,4 @@
-"""Every command in environments that nobody tests: the documented code and a line, no traceback."""
+"""Attack every command with rare environments: it must end as documented, without a traceback."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class World:
 
 def _variables(name: str, *values: str | None) -> Iterator[World]:
     for value in values:
-        told = "unset" if value is None else repr(value[:30])
-        yield World(f"{name} {told}", {name: value})
+        message = "unset" if value is None else repr(value[:30])
+        yield World(f"{name} {message}", {name: value})
 
 
 def _worlds() -> Iterator[World]:
@@ -80,7 +80,7 @@ WORLDS = tuple(_worlds())
 
 
 def _before(world: World, folder: Path) -> dict[str, object]:
-    """What the command's process does first, as ``start`` takes it."""
+    """Return what the command's process does first, for ``start``."""
     streams = enumerate(("stdin", "stdout", "stderr"))
     found: dict[str, object] = {
         "closed": [number for number, name in streams if world.streams.get(name) == "closed"]
@@ -98,7 +98,7 @@ def _before(world: World, folder: Path) -> dict[str, object]:
 def attempt(
     command: Command, world: World, made: Path, folder: Path, attack: Attack
 ) -> Iterator[str]:
-    """One command in one environment. made: the results that it reads."""
+    """Run one command in one environment. made: the results that it reads."""
     folder.mkdir()
     files, out = folder / "files", folder / f"out{command.suffix}"
     shutil.copytree(made, files)
@@ -129,7 +129,7 @@ def attempt(
             os.close(file)
     attack.count(KIND, f"ended with {ended.code}")
     yield from wrong_end(command.module, ended, err_is_seen="stderr" not in world.streams)
-    # Of several streams each is a picture of its own, its shape in its name.
+    # Each of several streams has its own picture, named by its shape.
     written = list(out.parent.glob(f"{out.stem}*{out.suffix}"))
     if ended.code == 0 and command.writes_a_file and not written:
         yield "it ended with 0, and its file is not there"
@@ -146,7 +146,7 @@ def test_commands_any_environment_end_as_documented(attack: Attack, tmp_path: Pa
     draw.shuffle(worlds)
     trials = []
     for number in range(attack.times(TRIALS)):
-        # Every environment in turn: there are more of them than a small attack has trials.
+        # Every environment in turn, since a small attack has fewer trials than there are.
         trials.append((number, draw.choice(COMMANDS), worlds[number % len(worlds)]))
     attack.count(KIND, "environments", len({str(world) for _, _, world in trials}))
     attack.count(KIND, "commands", len({command for _, command, _ in trials}))

@@ -1,6 +1,6 @@
-"""Backends that misbehave, each alone with an innocent one: that one keeps its time and its name.
+"""Attack with one misbehaving backend at a time: ``numpy`` must keep its time and not be blamed.
 
-The package of them is ``tests/hostile``, whose own tests measure many at once.
+Their package is ``tests/hostile``, whose own tests measure many at once.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ KIND = "hostile backends"
 TRIALS = 32
 
 FATAL = ("vanishes", "signals", "threads")
-"""What ends plain pytest, or keeps it from ending: it is its user's own process."""
+"""Deeds that end plain pytest or keep it from ending, since it is the user's process."""
 
 DURING = {
     "build": "while it was built",
     "prepare": "while it was built",
     "call": "in its first call",
     "gate": "while the gate compared it with the reference",
-    "timing": "while ",  # it was warmed up or measured, the calls of a block were counted
+    "timing": "while ",  # during warm-up, measurement or the count of a block's calls
 }
-"""Where what is raised is a failure of the case, and how the failure says so."""
+"""Where an exception is a failure of the case, and how its reason begins."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """deed: what is done; where: in a case's life; command: ``pytest`` or ``run``."""
+    """deed: the misbehaviour; where: its phase; command: ``pytest`` or ``run``."""
 
     deed: str
     where: str
@@ -55,19 +55,19 @@ class Trial:
 
 
 def wrong_with(trial: Trial, place: Place) -> Iterator[str]:
-    """What the results say of the culprit and of the innocent, and should not."""
+    """Return errors of the results about the hostile backend and ``numpy``."""
     remarks, reasons = place.remarks, place.reasons
     if "numpy" not in remarks:
-        yield f"the innocent has no time: {reasons.get('numpy', 'it is not named')}"
+        yield f"numpy has no time: {reasons.get('numpy', 'it is not named')}"
     elif remarks["numpy"]:
-        yield f"the innocent is blamed: {remarks['numpy']}"
-    told = reasons.get(trial.backend)
-    if told is None and trial.backend not in remarks:
-        yield "the culprit is not named"
+        yield f"numpy is blamed: {remarks['numpy']}"
+    message = reasons.get(trial.backend)
+    if message is None and trial.backend not in remarks:
+        yield "the hostile backend is not named"
     if trial.deed in RAISED and trial.where in DURING:
         expected = f"failed: {RAISED[trial.deed]} {DURING[trial.where]}"
-        if told is None or not told.startswith(expected):
-            yield f"of the culprit it is said: {told}; expected: {expected}..."
+        if message is None or not message.startswith(expected):
+            yield f"the reason of the hostile backend is {message}; expected: {expected}..."
     if len(place.found.measurements) != len(remarks):
         yield "a case stands there twice"
     for error in place.found.errors:
@@ -75,11 +75,11 @@ def wrong_with(trial: Trial, place: Place) -> Iterator[str]:
 
 
 def attempt(folder: Path, trial: Trial) -> Iterator[str]:
-    """One backend beside ``numpy``."""
+    """Measure one backend and ``numpy``."""
     folder.mkdir()
     place = Place(folder)
     place.environ |= {"LSTM_ROOFS": "off", "HOSTILE_MEGABYTES": "16"}
-    # The culprit first, so that there is somebody left to be harmed.
+    # The hostile backend first, so that it can harm the other.
     place.measures(trial.backend, "numpy")
     try:
         done = place.pytest() if trial.command == "pytest" else place.run()
@@ -109,7 +109,7 @@ def test_run_hostile_neighbour_leaves_honest_times(attack: Attack, tmp_path: Pat
     ]
     trials = attack.random(KIND).sample(every, min(attack.times(TRIALS), len(every)))
     attack.count(KIND, "that there are", len(every))
-    # Processes are found by their folder: none may begin like another.
+    # Processes are found by their folder, so no name may be a prefix of another.
     attack.run(
         KIND, list(enumerate(trials)), lambda each: attempt(tmp_path / f"{each[0]:04}", each[1])
     )

@@ -1,9 +1,9 @@
-"""A session is struck at a change of its files: nothing finished is lost, and ``--resume`` ends it.
+"""Attack a session with signals: no finished case may be lost, and ``--resume`` must complete it.
 
-Before or after any call that makes, writes, syncs, renames or removes a file, the manager or a
-worker gets a signal, alone or with its process group. What was promised is written down by the
-process itself, past the code that is under attack (``interposed``): a case is finished when the
-line of the journal that holds it is on the disk.
+Before or after a call that creates, writes, syncs, renames or removes a file, the manager or a
+worker gets a signal, alone or with its process group. The process itself records finished cases
+outside of the attacked code (``interposed``): a case is finished when its line of the journal is on
+disk.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Strike:
-    """role: who is struck; at: at which of the changes that all of this role make; when: before or
-    after it; group: whether its whole process group is."""
+    """role: of the process; at: number of the change among those of the role; when: before or after
+    it; group: whether its process group gets the signal."""
 
     role: str
     at: int
@@ -57,7 +57,7 @@ class Strike:
 
 
 class Session:
-    """A folder in which a session is measured, and its results are looked at."""
+    """A folder with a session and its results."""
 
     def __init__(self, folder: Path) -> None:
         self.results, self.notes = folder / "results", folder / "notes"
@@ -76,7 +76,7 @@ class Session:
         }
 
     def run(self, *arguments: str, strike: Strike | None = None) -> tuple[int, str]:
-        """``bench.run``, in a process group of its own: its code and what it printed."""
+        """Run ``bench.run`` in its own process group; return its code and output."""
         plan = None
         if strike is not None:
             plan = {"role": strike.role, "at": strike.at, "when": strike.when}
@@ -101,7 +101,7 @@ class Session:
         return process.returncode, out
 
     def _all_ended(self) -> None:
-        """A worker ends with its manager, but not in the same instant; it holds the lock."""
+        """Wait for the workers, which end shortly after their manager and hold the lock."""
         end = time.monotonic() + PATIENCE
         while True:
             try:
@@ -114,7 +114,7 @@ class Session:
             time.sleep(0.05)
 
     def changes(self, role: str) -> int:
-        """How many changes were made in this role."""
+        """Return the number of changes of this role."""
         return self._noted(f"changes-{role}").count(".")
 
     @property
@@ -123,7 +123,7 @@ class Session:
 
     @property
     def promised(self) -> Counter[str]:
-        """How often each case was finished."""
+        """Return how often each case was finished."""
         of_journals = dict(map(json.loads, self._noted("promised").splitlines()))
         return Counter(case for cases in of_journals.values() for case in cases)
 
@@ -133,12 +133,12 @@ class Session:
 
 
 def results_in(folder: Path) -> list[Path]:
-    """Its files; a folder that has none is no mistake of a session that had none yet."""
+    """Return the readable results; a session may have none yet."""
     return [path for path in folder.glob("*.json*") if not path.name.startswith(".")]
 
 
 def lost(promised: Counter[str], folder: Path) -> Iterator[str]:
-    """Which finished cases the readers do not find in a results folder."""
+    """Return finished cases that readers do not find in a results folder."""
     found = records.collect(results_in(folder))
     for error in found.errors:
         yield f"unreadable: {error}"
@@ -148,14 +148,14 @@ def lost(promised: Counter[str], folder: Path) -> Iterator[str]:
 
 
 def unfinished(folder: Path) -> Iterator[str]:
-    """What of the suite has not been measured as often as was asked for."""
+    """Return cases of the suite with too few measurements."""
     there = Counter(each.case.id for each in records.collect([folder]).measurements)
     if len(there) != CASES or min(there.values()) < PROCESSES:
         yield f"measured in the end: {sorted(there.values())}; wanted: {[PROCESSES] * CASES}"
 
 
 def left_over(folder: Path, temporary: Path) -> Iterator[str]:
-    """Files and folders that only a running process has."""
+    """Return files and folders that only a running process has."""
     for path in folder.rglob("*"):
         if path.suffix in (".tmp", ".part", ".sum") or path.name.endswith(".journal.jsonl"):
             yield f"left over: {path.relative_to(folder)}"
@@ -165,10 +165,10 @@ def left_over(folder: Path, temporary: Path) -> Iterator[str]:
 
 
 def attempt(folder: Path, strike: Strike, attack: Attack) -> Iterator[str]:
-    """One session, struck once and gone on with; what is wrong."""
+    """Strike one session once, resume it and return errors."""
     session = Session(folder)
-    asked = (str(session.suite), "--processes", str(PROCESSES))
-    code, out = session.run(*asked, strike=strike)
+    arguments = (str(session.suite), "--processes", str(PROCESSES))
+    code, out = session.run(*arguments, strike=strike)
     attack.count(KIND, "struck" if session.struck else "not reached")
     killed = strike.number == signal.SIGKILL and strike.role == "manager"
     if code not in ((-signal.SIGKILL,) if killed and session.struck else (0, 1, 130)):
@@ -182,9 +182,9 @@ def attempt(folder: Path, strike: Strike, attack: Attack) -> Iterator[str]:
         yield from unfinished(session.results)
     code, out = session.run("--resume")
     if code == 2 and "there is no unfinished session" in out:
-        # It was struck before it had begun, or had come to its end all the same.
-        attack.count(KIND, "begun anew")
-        code, out = session.run(*asked)
+        # It was struck before it began, or completed nevertheless.
+        attack.count(KIND, "started again")
+        code, out = session.run(*arguments)
     else:
         attack.count(KIND, "gone on with")
     if code != 0:
@@ -196,7 +196,7 @@ def attempt(folder: Path, strike: Strike, attack: Attack) -> Iterator[str]:
 
 
 def drawn(draw: random.Random, changes: dict[str, int], number: int) -> list[Strike]:
-    """Strikes all over the session: half of them kills, of both roles alike."""
+    """Draw strikes over the session: half of them kills, equally of both roles."""
     strikes = []
     for index in range(number):
         role = ("manager", "worker")[index % 2]
@@ -208,11 +208,11 @@ def drawn(draw: random.Random, changes: dict[str, int], number: int) -> list[Str
 
 
 def test_run_any_kill_loses_no_finished_case(attack: Attack, tmp_path: Path) -> None:
-    whole = Session(tmp_path / "whole")
-    code, out = whole.run(str(whole.suite), "--processes", str(PROCESSES))
+    complete = Session(tmp_path / "complete")
+    code, out = complete.run(str(complete.suite), "--processes", str(PROCESSES))
     assert code == 0, out
-    assert whole.promised.total() == CASES * PROCESSES
-    changes = {role: whole.changes(role) for role in ("manager", "worker")}
+    assert complete.promised.total() == CASES * PROCESSES
+    changes = {role: complete.changes(role) for role in ("manager", "worker")}
     attack.count(KIND, "changes of an undisturbed session", sum(changes.values()))
     strikes = drawn(attack.random(KIND), changes, attack.times(STRIKES))
     attack.run(

@@ -1,7 +1,7 @@
-"""Every kind of file that is read, with other contents: it is read, or refused in one line.
+"""Attack with mutated files of every kind: each is read, or refused in one line.
 
-No other exception, no warning, no hang; the line names the file. What was read is then reported,
-since a value that a reader lets through must not fail later.
+There may be no other exception, no warning and no hang; the line names the file. Read files are
+then reported, since accepted values must not fail later.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ GOLDEN = Path(__file__).resolve().parents[1] / "bench" / "golden"
 
 @dataclass(frozen=True)
 class Source:
-    """what: for the counts. name: of the file, below the folder. data: what is changed. read: reads
-    the changed file, given the folder and its path; the lines of what it refused."""
+    """what: for the counts. name: of the file, below the folder. data: its contents. read: reads
+    the changed file, given the folder and its path; returns the errors."""
 
     what: str
     name: str
@@ -87,7 +87,7 @@ def read_cases(folder: Path, path: Path) -> list[str]:
 
 
 def sources(folder: Path) -> list[Source]:
-    """A file of every kind, as it is written today and as it was."""
+    """Return a file of every kind, in today's and in older forms."""
     smoke = suites.load("smoke")
     of_session = session.Session(
         id="s-1",
@@ -143,7 +143,7 @@ _WORDS = [
 
 
 def changed_toml(data: bytes, draw: random.Random) -> bytes:
-    """What stands behind an equals sign becomes another value, or a line is moved or doubled."""
+    """Replace a value after an equals sign, or move or double a line."""
     lines = data.split(b"\n")
     at = draw.randrange(len(lines))
     key, equals, _ = lines[at].partition(b"=")
@@ -157,7 +157,7 @@ def changed_toml(data: bytes, draw: random.Random) -> bytes:
 
 
 def changed(source: Source, draw: random.Random) -> tuple[str, bytes]:
-    """How it was changed, and what it is now."""
+    """Return how it was changed, and the new contents."""
     if draw.random() < 0.5:
         how = draw.choice(BYTES)
         return how, changed_bytes(source.data, how, draw)
@@ -167,20 +167,20 @@ def changed(source: Source, draw: random.Random) -> tuple[str, bytes]:
 
 
 def wrong_with(source: Source, folder: Path, data: bytes) -> Iterator[str]:
-    """Read it; what should not have happened."""
+    """Read it and return errors."""
     path = folder / source.name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     try:
         with limited(), warnings.catch_warnings():
             warnings.simplefilter("error")
-            told = source.read(folder, path)
+            message = source.read(folder, path)
     except (Exception, Hang) as error:
         yield f"{type(error).__name__}: {str(error)[:200]!r}"
         return
     finally:
         path.unlink(missing_ok=True)
-    for line in told:
+    for line in message:
         if not line.isprintable():
             yield f"its refusal is no plain line: {line[:200]!r}"
         if path.name not in line:

@@ -1,7 +1,7 @@
-"""Every command in every format over files whose texts act on whoever shows them unguarded.
+"""Attack every command and format with files of hostile texts.
 
-Its output, at any width, holds no control byte and no live link, and is well-formed to a reader of
-its format. A few pages are opened in a browser: nothing runs there, and nobody is asked anything.
+The output, at any width, has no control byte and no active link, and is well-formed for a reader of
+its format. A few pages are opened in a browser, where nothing may run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.attack.trials import Attack, Hang, limited
 from tests.bench.render.test_page_in_browser import PLOTS, Opened, browser
 from tests.payloads import MARK, PAYLOADS, Documents, Texts, free_texts, poisoned
 
-__all__ = ["browser"]  # pytest takes a fixture from where it stands
+__all__ = ["browser"]  # pytest finds a fixture in the module that has its name
 
 KIND = "payloads"
 TRIALS = 800
@@ -42,9 +42,9 @@ READING = tuple(each for each in COMMANDS if each.module not in ("bench.run", "b
 
 
 def call(arguments: Sequence[str], width: int) -> Ended:
-    """A command within this process, which has its libraries already: code, output and errors.
+    """Run a command in this process, whose libraries are loaded; return code, output and errors.
 
-    A warning counts as printed there, and so does a traceback.
+    Warnings and tracebacks count as output.
     """
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     environ = mock.patch.dict(os.environ, {"COLUMNS": str(width)})
@@ -67,7 +67,7 @@ def call(arguments: Sequence[str], width: int) -> Ended:
 
 
 def wrong_with(command: Command, files: Path, out: Path, width: int) -> Iterator[str]:
-    """Run it; what of its output acts on anybody."""
+    """Run it and return what is active in its output."""
     with limited():
         ended = call(command.with_paths(files, out), width)
     yield from wrong_end(command.module, ended)
@@ -87,7 +87,7 @@ def wrong_with(command: Command, files: Path, out: Path, width: int) -> Iterator
 
 
 def hostile_name(draw: random.Random) -> str | None:
-    """A file's name, or None where this payload cannot be one."""
+    """Return a file's name, or None if this payload cannot be one."""
     name = f"a{draw.choice(PAYLOADS)[:60].replace('/', '_')}.json"
     try:
         return name if b"\0" not in os.fsencode(name) else None
@@ -96,7 +96,7 @@ def hostile_name(draw: random.Random) -> str | None:
 
 
 def poison(documents: Documents, free: Texts, folder: Path, draw: random.Random) -> None:
-    """Write the files, most of their free texts hostile, and in part their names too."""
+    """Write files with mostly hostile texts, and some hostile names."""
     made_results.save(folder, poisoned(documents, free, draw))
     for path in sorted(folder.glob("*.json")):
         name = hostile_name(draw)
@@ -159,7 +159,7 @@ def test_page_hostile_text_is_inert_in_browser(
         context = browser.new_context()
         try:
             opened = Opened(context, path)
-            # Some plots have nothing to show in some files.
+            # Some plots show nothing for some files.
             for view in PLOTS:
                 if opened.page.locator(f"#{view} :is(h2, h3)").is_visible():
                     opened.draw(view)

@@ -1,4 +1,4 @@
-"""The commands that read, with every format they write, and what each promises at its end."""
+"""The commands that read, with their formats, and the endings that each documents."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.attack.trials import PATIENCE
 from tests.places import ROOT
 
 READER_LEFT = 141
-"""Of every command, as docs/running.md says."""
+"""The exit code of every command, by docs/running.md."""
 
 
 OLDER = "older"
-"""The folder, in that of the results, with those of an older session."""
+"""The folder of an older session inside that of the results."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """arguments: of ``python -m``. FILES in them stands for the results that are read, OLDER for
-    those they are compared with, OUT for a file that is written, whose name ends in ``suffix``."""
+    """arguments: of ``python -m``. FILES in them means the results that are read, OLDER those
+    they are compared with, OUT a written file, whose name ends in ``suffix``."""
 
     arguments: tuple[str, ...]
     suffix: str = ""
@@ -41,7 +41,7 @@ class Command:
 
     @property
     def format(self) -> str:
-        """The name of the format that is written."""
+        """Return the name of the written format."""
         if "--format" in self.arguments:
             return self.arguments[self.arguments.index("--format") + 1]
         return self.suffix.removeprefix(".") or "text"
@@ -51,7 +51,7 @@ class Command:
         return "OUT" in self.arguments
 
     def with_paths(self, files: Path, out: Path) -> list[str]:
-        """The arguments for these results and this output file."""
+        """Return the arguments for these results and this output file."""
         paths = {"FILES": str(files), "OLDER": str(files / OLDER), "OUT": str(out)}
         return [paths.get(each, each) for each in self.arguments]
 
@@ -95,8 +95,8 @@ COMMANDS = tuple(_all())
 
 @functools.cache
 def documented(module: str) -> frozenset[int]:
-    """The exit codes that a command's own help names, and 141, which all have."""
-    told = subprocess.run(
+    """Return the exit codes in a command's help, and 141, which all have."""
+    message = subprocess.run(
         [sys.executable, "-m", module, "--help"],
         cwd=ROOT,
         capture_output=True,
@@ -104,7 +104,7 @@ def documented(module: str) -> frozenset[int]:
         timeout=PATIENCE,
         env=os.environ | {"COLUMNS": "100"},
     ).stdout
-    _, found, rest = told.partition("exit codes:")
+    _, found, rest = message.partition("exit codes:")
     if not found:
         raise AssertionError(f"{module} --help names no exit codes")
     return frozenset(map(int, re.findall(r"^  (\d+)\s{2,}\S", rest, re.MULTILINE))) | {READER_LEFT}
@@ -112,7 +112,7 @@ def documented(module: str) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; what it printed, where that could be read."""
+    """The exit code and output of a command."""
 
     code: int
     out: bytes
@@ -121,15 +121,15 @@ class Ended:
 
 _LAUNCH = """\
 import json, os, resource, sys
-asked = json.loads(sys.argv[1])
-if "folder" in asked:
-    os.chdir(asked["folder"])
-    if asked.get("gone"):
-        os.rmdir(asked["folder"])
-for name, most in asked.get("limits", {}).items():
+given = json.loads(sys.argv[1])
+if "folder" in given:
+    os.chdir(given["folder"])
+    if given.get("gone"):
+        os.rmdir(given["folder"])
+for name, most in given.get("limits", {}).items():
     # Python ignores SIGXFSZ: a write that goes too far fails as on a full disk.
     resource.setrlimit(getattr(resource, name), (most, most))
-for number in asked.get("closed", []):
+for number in given.get("closed", []):
     os.close(number)
 os.execv(sys.executable, [sys.executable, "-m", *sys.argv[2:]])
 """
@@ -141,7 +141,7 @@ def start(
     before: Mapping[str, object] | None = None,
     **more: Any,
 ) -> Ended:
-    """A command run to its end, from the clone.
+    """Run a command to its end, from the clone.
 
     before: what its process does first: ``folder``, where it starts, and whether that is then
     ``gone``; ``limits`` by their names in ``resource``; numbers of files that are ``closed``. more:
@@ -163,7 +163,7 @@ def start(
 
 
 def wrong_end(module: str, ended: Ended, *, err_is_seen: bool = True) -> Iterator[str]:
-    """What of a command's end it has not promised: its code, a line for what went wrong."""
+    """Return what is undocumented in a command's end: its code, or a missing error line."""
     if ended.code not in documented(module):
         yield f"exit code {ended.code}, which its help does not name: {ended.err[-300:]!r}"
     for stream in (ended.out, ended.err):

@@ -1,4 +1,4 @@
-"""The attack's options, and its counts at the end."""
+"""Add the attack's options, and print its counts at the end."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def attack(pytestconfig: pytest.Config) -> Attack:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    told = config.stash[_KEY]
-    if not told.counts:
+    attack = config.stash[_KEY]
+    if not attack.counts:
         return
-    terminalreporter.section(f"attack, seed {told.seed}")
-    for kind, counts in told.counts.items():
+    terminalreporter.section(f"attack, seed {attack.seed}")
+    for kind, counts in attack.counts.items():
         words = ", ".join(f"{number:,} {what}" for what, number in counts.items())
         terminalreporter.write_line(f"{kind}: {words}")

@@ -1,9 +1,9 @@
-"""Put before a command's own code as ``sitecustomize``: it sends a signal at the n-th file change.
+"""Send a signal at the n-th change of files, loaded before a command as ``sitecustomize``.
 
-A change is a call that makes, writes, syncs, cuts, renames or removes a file in the results folder.
-Changes are counted over all processes of one role: the manager, or the workers. Beside that it
-writes down what was promised: the cases whose line in a journal was on the disk (``fsync`` had
-returned), before anything else happens. It imports little and knows nothing of the suite.
+A change is a call that creates, writes, syncs, cuts, renames or removes a file of the results.
+Changes are counted over all processes of one role: the manager, or the workers. It also records the
+finished cases, whose line of a journal is on disk (``fsync`` has returned), before anything else
+happens. It imports little and nothing of the suite.
 """
 
 import json
@@ -21,7 +21,7 @@ _write, _open, _close, _fstat = os.write, os.open, os.close, os.fstat
 
 
 def note(name: str, text: str) -> int:
-    """Append a line to a file of notes; its size is returned."""
+    """Append a line to a file of notes and return its size."""
     file = _open(f"{NOTES}/{name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         _write(file, text.encode())
@@ -31,11 +31,11 @@ def note(name: str, text: str) -> int:
 
 
 NAMES: dict[str, str] = {}
-"""Of files that were linked to: the path then, and the one that was asked for."""
+"""The path and the requested path of files that were linked."""
 
 
 def place(what: Any) -> str:
-    """The path of a file or of an open one, or "" where it cannot be told."""
+    """Return the path of a file or of an open one, or "" if unknown."""
     try:
         if isinstance(what, int):
             opened = os.readlink(f"/proc/self/fd/{what}").removesuffix(" (deleted)")
@@ -56,7 +56,7 @@ def strike(count: int, when: str) -> None:
 
 
 def promise(path: str) -> None:
-    """Write down every case of which the journal holds a whole line."""
+    """Record every case with a complete line in the journal."""
     if not path.endswith(".journal.jsonl"):
         return
     with open(path, "rb") as file:
@@ -86,7 +86,7 @@ def wrap(name: str, changes: Callable[[Sequence[Any], Mapping[str, Any]], bool] 
         path = place(arguments[0]) if arguments else ""
         if not path.startswith(FOLDER) or not changes(arguments, named):
             return plain(*arguments, **named)
-        # One byte a change: the size counts them over processes.
+        # One byte for each change: the size counts them over processes.
         count = note(f"changes-{ROLE}", ".")
         note("told", f"{ROLE} {count} {name} {os.path.basename(path)}\n")
         strike(count, "before")

@@ -1,4 +1,4 @@
-"""A folder that has something for every command: two sessions, two devices, windows and a map."""
+"""Make a folder for every command: two sessions, two devices, windows and a map."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _save(path: Path, document: Any) -> None:
 
 
 def load(folder: Path) -> Documents:
-    """All of its files by their names, relative to it."""
+    """Return its files by their relative names."""
     return {
         str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*.json"))
@@ -44,7 +44,7 @@ def save(folder: Path, documents: Documents) -> None:
 
 
 def accepts(folder: Path, name: str, document: Any) -> bool:
-    """Whether the file with this content is read. folder: where it is written for that."""
+    """Return whether a file with this content can be read. folder: where it is written."""
     path = folder / Path(name).name
     _save(path, document)
     try:

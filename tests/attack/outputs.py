@@ -1,6 +1,6 @@
-"""What an output may hold, by its format: no control byte, no live link, and well-formed.
+"""Check outputs by their format: no control byte, no active link, and well-formed.
 
-Judged by readers that are not ours: the parsers of the standard library, one of Markdown, PyArrow.
+The readers are foreign: the parsers of the standard library, one of Markdown, PyArrow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ACTIVE = ("script", "a", "iframe", "object", "embed", "foreignObject", "form", 
 
 
 def wrong_text(data: bytes, also: str = "\n") -> Iterator[str]:
-    """Bytes that a terminal acts on. also: letters that may stand there."""
+    """Find bytes on which a terminal acts. also: further allowed letters."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -36,8 +36,8 @@ def wrong_text(data: bytes, also: str = "\n") -> Iterator[str]:
 
 
 def wrong_markdown(data: bytes) -> Iterator[str]:
-    """Links, pictures and HTML that no document of ours has, and tables that fall apart."""
-    # A blank of no width is put where a mention or an address would begin.
+    """Find links, pictures and HTML that no document of ours has, and broken tables."""
+    # A zero-width blank is put before a mention or an address.
     yield from wrong_text(data, "\n\u200b")
     text = data.decode(errors="replace")
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
@@ -56,7 +56,7 @@ def wrong_markdown(data: bytes) -> Iterator[str]:
 
 
 def wrong_csv(data: bytes) -> Iterator[str]:
-    """Rows of unequal length, and cells that a spreadsheet computes."""
+    """Find rows of unequal length, and cells that a spreadsheet computes."""
     yield from wrong_text(data, "\r\n")
     text = data.decode(errors="replace")
     rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -77,7 +77,7 @@ def _is_number(cell: str) -> bool:
 
 
 def wrong_json(data: bytes) -> Iterator[str]:
-    """What is no JSON to a strict reader."""
+    """Find what is no JSON to a strict reader."""
     yield from wrong_text(data)
     try:
         json.loads(data, parse_constant=lambda name: _raise(ValueError(f"it holds {name}")))
@@ -90,7 +90,7 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def wrong_svg(data: bytes) -> Iterator[str]:
-    """What is not well-formed, runs, or asks anybody for anything."""
+    """Find what is not well-formed, or can run or send a request."""
     yield from wrong_text(data, "\n\t")
     try:
         root = ElementTree.fromstring(data)
@@ -113,7 +113,7 @@ def wrong_svg(data: bytes) -> Iterator[str]:
 
 
 class Tags(html.parser.HTMLParser):
-    """What of a page is wrong, and how many of its elements can act."""
+    """Return errors of a page, and how many of its elements can act."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -140,18 +140,18 @@ class Tags(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._raw:
             self.wrong.extend(wrong_text(data.encode("utf-8", "surrogatepass"), "\n\t"))
-        # A browser takes a comment or an end that stands in a script's text for its own.
+        # For a browser, a comment or an end tag inside a script's text ends the script.
         if self._raw and re.search(r"<!--|</|<script", data, re.IGNORECASE) and MARK in data:
             self.wrong.append(f"an end in a <{self._raw}>")
 
 
 def wrong_html(data: bytes) -> Iterator[str]:
-    """Elements and attributes that run or ask; a browser has the last word."""
+    """Find elements and attributes that run or send requests; browser tests decide."""
     yield from Tags(data.decode(errors="replace")).wrong
 
 
 def wrong_pdf(data: bytes) -> Iterator[str]:
-    """Links and actions."""
+    """Find links and actions."""
     if not data.startswith(b"%PDF-") or not data.rstrip().endswith(b"%%EOF"):
         yield "no whole PDF"
     for word in (b"/URI", b"/JavaScript", b"/Launch", b"/OpenAction"):
@@ -160,13 +160,13 @@ def wrong_pdf(data: bytes) -> Iterator[str]:
 
 
 def wrong_png(data: bytes) -> Iterator[str]:
-    """A picture that is cut off."""
+    """Find a picture that is cut off."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or not data.endswith(b"IEND\xaeB`\x82"):
         yield "no whole PNG"
 
 
 def wrong_parquet(data: bytes) -> Iterator[str]:
-    """What PyArrow cannot read."""
+    """Find what PyArrow cannot read."""
     import pyarrow.parquet
 
     try:
@@ -187,4 +187,4 @@ JUDGES: dict[str, Callable[[bytes], Iterator[str]]] = {
     "png": wrong_png,
     "parquet": wrong_parquet,
 }
-"""By the name of the format, as commands spell it."""
+"""The checks by the name of the format."""

@@ -1,4 +1,4 @@
-"""Each kind of attack can fail: given something broken, it reports it."""
+"""Test that each kind of attack can fail, by giving it something broken."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def _warns(folder: Path, path: Path) -> list[str]:
 
 
 def _never_ends(folder: Path, path: Path) -> list[str]:
-    signal.raise_signal(signal.SIGALRM)  # as the clock would, after minutes
+    signal.raise_signal(signal.SIGALRM)  # like a timeout
     return []
 
 
 @pytest.mark.parametrize(
-    ("read", "told"),
+    ("read", "message"),
     [
         (_raises, "KeyError"),
         (_warns, "RuntimeWarning"),
@@ -86,10 +86,10 @@ def _never_ends(folder: Path, path: Path) -> list[str]:
     ],
 )
 def test_attack_broken_reader_is_reported(
-    tmp_path: Path, read: Callable[[Path, Path], list[str]], told: str
+    tmp_path: Path, read: Callable[[Path, Path], list[str]], message: str
 ) -> None:
     (wrong,) = wrong_with(Source("results", "a.json", b"", read), tmp_path, b"{}")
-    assert told in wrong
+    assert message in wrong
 
 
 def test_attack_unchanged_files_are_read(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_attack_unchanged_files_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "told"),
+    ("ended", "message"),
     [
         (Ended(1, b"", b"error: a\n"), "exit code 1"),
         (Ended(-11, b"", b""), "exit code -11"),
@@ -111,15 +111,15 @@ def test_attack_unchanged_files_are_read(tmp_path: Path) -> None:
         (Ended(2, b"", b""), "without a word"),
     ],
 )
-def test_attack_undocumented_ending_is_reported(ended: Ended, told: str) -> None:
-    assert told in next(wrong_end("bench.report", ended))
+def test_attack_undocumented_ending_is_reported(ended: Ended, message: str) -> None:
+    assert message in next(wrong_end("bench.report", ended))
 
 
 # Payloads
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "told"),
+    ("kind", "data", "message"),
     [
         ("terminal", b"a\x1b[31mb", "it holds"),
         ("terminal", "a\u202eb".encode(), "it holds"),
@@ -148,9 +148,9 @@ def test_attack_undocumented_ending_is_reported(ended: Ended, told: str) -> None
         ("parquet", b"PAR1", "no Parquet"),
     ],
 )
-def test_attack_active_output_is_reported(kind: str, data: bytes, told: str) -> None:
+def test_attack_active_output_is_reported(kind: str, data: bytes, message: str) -> None:
     found = list(JUDGES[kind](data))
-    assert any(told in wrong for wrong in found), found
+    assert any(message in wrong for wrong in found), found
 
 
 @pytest.mark.parametrize(

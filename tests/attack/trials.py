@@ -1,4 +1,4 @@
-"""Many trials of one kind: drawn from a seed, counted, run side by side, told when they fail."""
+"""Run many trials of one kind in parallel, drawn from a seed, and report failures."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SIDE_BY_SIDE = 2
-"""Trials that wait for processes of their own: as many as the cores of a small machine."""
+"""Parallel trials, which wait for their processes."""
 
 MOST_SHOWN = 20
-"""Failures that are printed of a kind; the others are counted."""
+"""The number of printed failures of a kind; the others are counted."""
 
 PATIENCE = 300.0
-"""Seconds after which a process counts as stuck. None of them works for more than a few, but the
-machine may be busy."""
+"""Seconds after which a process counts as stuck. None works for more than a few, but the machine
+may be busy."""
 
 
 @dataclass
@@ -36,15 +36,15 @@ class Attack:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def random(self, kind: str) -> random.Random:
-        """Of one kind: what it draws does not depend on which others are run."""
+        """Return the generator of one kind, independent of other kinds."""
         return random.Random(f"{self.seed} {kind}")
 
     def times(self, number: int) -> int:
-        """How many trials, where a release makes ``number``."""
+        """Return the number of trials, for ``number`` trials of a release."""
         return max(1, round(number * self.size))
 
     def count(self, kind: str, what: str, number: int = 1) -> None:
-        """So many more of these."""
+        """Count more of these."""
         self.counts.setdefault(kind, Counter())[what] += number
 
     def run(
@@ -54,9 +54,9 @@ class Attack:
         attempt: Callable[[T], Iterable[str]],
         side_by_side: int = SIDE_BY_SIDE,
     ) -> None:
-        """All trials; ``attempt`` gives what it found wrong, a line each.
+        """Run all trials; ``attempt`` yields errors, a line each.
 
-        Raises AssertionError that names what was tried and what went wrong.
+        Raises AssertionError with the trials and their errors.
         """
 
         def one(trial: T) -> list[str]:
@@ -80,12 +80,12 @@ class Attack:
 
 
 class Hang(BaseException):
-    """A reader that takes longer than any machine could need."""
+    """A reader takes longer than any machine could need."""
 
 
 @contextlib.contextmanager
 def limited(seconds: float = PATIENCE) -> Iterator[None]:
-    """Raises Hang within. Only in the main thread: elsewhere nothing could be interrupted."""
+    """Raise Hang in the block, which must run in the main thread to be interrupted."""
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("only in the main thread")
 

@@ -1,7 +1,7 @@
-"""A package of backends that misbehave, each in one way, and how to install it for a test.
+"""Install a package of backends that each misbehave in one way.
 
-What they do is done by classes made from one table: where in a case's life, and what. Beside them
-the tests measure ``numpy``, which is innocent.
+Their classes are made from one table of phases and deeds. The tests also measure ``numpy``, which
+behaves.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ NAME = "hostile_lstm"
 
 
 def backends() -> list[str]:
-    """The ids of all of them: ``exits_in_build`` and so on."""
+    """Return the ids of all backends: ``exits_in_build`` and so on."""
     return [f"{deed}_in_{place}" for place in PLACES for deed in DEEDS]
 
 
 def install(folder: Path) -> None:
-    """Put the package into a folder that is to stand in PYTHONPATH."""
+    """Put the package into a folder for PYTHONPATH."""
     source = Path(__file__).with_name("deeds.py").read_text(encoding="utf-8")
     classes = {name: name for name in backends()}
     other_package.install(folder, NAME, source, classes)

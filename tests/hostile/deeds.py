@@ -1,4 +1,4 @@
-"""What they do, and where. This file is copied into the package that is installed for a test."""
+"""Define what backends do, and in which phase. The installed package has a copy of this file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from lstm_impl import Availability, LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 
 PLACES = ("availability", "refusal", "build", "prepare", "call", "gate", "timing", "evidence")
-"""Where in a case's life."""
+"""The phases of a case."""
 
 
 class Panic(BaseException):
-    """What a Rust extension raises when it panics."""
+    """The exception of a Rust extension that panics."""
 
 
 class Mute(Exception):  # noqa: N818
-    """An error that cannot be put into words."""
+    """An error whose text raises another error."""
 
     def __str__(self) -> str:
         raise SystemExit("not even that")
@@ -92,19 +92,19 @@ def thread() -> None:
 
 
 def fork() -> None:
-    """One that comes back in the child."""
+    """Fork, and return in the child too."""
     os.fork()
 
 
 def leave_a_child() -> None:
-    """A child that outlives its parent, in its process group."""
+    """Leave a child that outlives its parent, in its process group."""
     if not hasattr(leave_a_child, "done"):
         leave_a_child.done = True  # type: ignore[attr-defined]
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(611)"])
 
 
 def leave_a_daemon() -> None:
-    """As daemons do: in a session of its own, its parent gone."""
+    """Leave a daemon: a process in a session of its own, whose parent has ended."""
     if hasattr(leave_a_daemon, "done"):
         return
     leave_a_daemon.done = True  # type: ignore[attr-defined]
@@ -123,7 +123,7 @@ def leave_a_pool() -> None:
 
 
 def print_much() -> None:
-    """To Python's stream and past it, once."""
+    """Print through Python's stream and past it, once."""
     if not hasattr(print_much, "done"):
         print_much.done = True  # type: ignore[attr-defined]
         line = b"x" * 1023 + b"\n"
@@ -168,7 +168,7 @@ DEEDS: dict[str, Callable[[], object]] = {
 def _backend(name: str, place: str, deed: Callable[[], object]) -> type[NumPyLoop]:
     class HostileModel(NumPyModel):
         def act(self, here: str) -> None:
-            # The smallest network is there to start frameworks: it is left in peace.
+            # The smallest network only starts frameworks: nothing is done there.
             if here == place and self.spec.hidden_size > 1:
                 deed()
 

@@ -1,4 +1,4 @@
-"""A folder with the hostile package installed, a suite of one shape, and a lock of its own."""
+"""Make a folder with the hostile package, a suite of one shape, and a lock of its own."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ PYTEST = (
     *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
     *("--benchmark-only", "bench/bench_cases.py"),
 )
-"""What pytest is given, besides the suite and a folder."""
+"""Arguments of pytest, without the suite and the folder."""
 
 
 class Place:
-    """Where commands are run.
+    """A folder in which commands are run.
 
-    warm: whose forks are its pytests; without it each is a process that is started for it.
+    warm: the process whose forks run pytest; without it each is a new process.
     """
 
     def __init__(self, folder: Path, warm: WarmPytest | None = None) -> None:
@@ -53,11 +53,11 @@ class Place:
         self.environ = outside(self._packages, **own)
 
     def measures(self, *backends: str) -> None:
-        """What the suite names."""
+        """Set the backends of the suite."""
         self.suite.write_text(SUITE.format(backends=json.dumps(backends)), encoding="utf-8")
 
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Plain pytest, in the clone: our tests' own settings apply."""
+        """Run plain pytest in the clone, with our tests' settings."""
         given = (*PYTEST, f"--lstm-suite={self.suite}", f"--lstm-results={self.results}")
         if self._warm is None:
             return self.start(["pytest", *given, *arguments])
@@ -66,12 +66,12 @@ class Place:
         return subprocess.CompletedProcess(words, code, out, "")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """``bench.run``, each case in one process."""
+        """Run ``bench.run``, each case in one process."""
         given = ("--results", str(self.results), "--processes", "1", *arguments)
         return self.start(["bench.run", str(self.suite), *given])
 
     def run_that_waits(self, seconds: float) -> subprocess.CompletedProcess[str]:
-        """``run``, which gives no worker longer than this to end when it has finished."""
+        """Run ``run`` with a limit for the end of a worker that has finished."""
         program = (
             "import sys; from bench.session import manager; "
             f"manager.END_LIMIT = {seconds!r}; from bench import run; sys.exit(run.main())"
@@ -80,7 +80,7 @@ class Place:
         return self._python("-c", program, *given)
 
     def start(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """A module with its arguments, run to its end."""
+        """Run a module with its arguments to its end."""
         return self._python("-m", *command)
 
     def _python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -96,15 +96,15 @@ class Place:
 
     @property
     def found(self) -> Results:
-        """What was left in the results folder."""
+        """Return the results in the folder."""
         return records.collect([self.results])
 
     @property
     def remarks(self) -> dict[str, tuple[str, ...]]:
-        """What is said of each backend that has a time."""
+        """Return the remarks on each backend that has a time."""
         return {each.case.backend: each.remarks for each in self.found.measurements}
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why the others have none: outcome and reason."""
+        """Return outcome and reason of backends without a time."""
         return {each.case.backend: f"{each.outcome}: {each.reason}" for each in self.found.outcomes}

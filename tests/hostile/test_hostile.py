@@ -1,4 +1,4 @@
-"""Commands as a person runs them, with backends that misbehave beside one that is innocent."""
+"""Test commands with backends that misbehave and one that behaves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHANGED = {
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPytest]:
     folder = tmp_path_factory.mktemp("warm")
     suite = folder / "mine.toml"
-    # Another case than those of the tests: of theirs nothing is known there.
+    # Another case than those of the tests, which it must not know.
     text = SUITE.format(backends='["numpy"]').replace("hidden_size = 2", "hidden_size = 3")
     suite.write_text(text, encoding="utf-8")
     given = (*PYTEST, f"--lstm-suite={suite}", f"--lstm-results={folder / 'results'}")
@@ -66,7 +66,7 @@ def test_hostile_backend_is_named_and_others_measured(
     assert reasons == {}
     remarks = place.remarks
     assert remarks.pop("numpy") == ()
-    # A worker of bench.run ignores SIGINT from the start: ignoring it once more changes nothing.
+    # A worker of bench.run ignores SIGINT from the start, so ignoring it changes nothing.
     ours = {"changes_handlers": "the handler of SIGTERM"} if command == "run" else {}
     for name, what in zip(changed, (CHANGED | ours).values(), strict=True):
         assert remarks.pop(name) == (f"it changed {what}, which was put back",)
@@ -112,13 +112,13 @@ def test_worker_hostile_backend_leaves_no_processes(place: Place) -> None:
     done = place.run_that_waits(0.5)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(place.remarks) == {*backends, "numpy"}
-    assert len(place.found.measurements) == len(backends) + 1  # no fork has written a second
+    assert len(place.found.measurements) == len(backends) + 1  # no fork has written another
     assert "process 1 had finished and did not end: it was ended" in done.stdout
     assert processes(place) == []
 
 
 def processes(place: Place) -> list[int]:
-    """Those that were started there: their environment names the folder."""
+    """Return the processes that were started there: their environment names the folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
@@ -132,13 +132,13 @@ def test_pytest_vanished_process_is_named_at_next_start(
 ) -> None:
     place.measures("numpy", "vanishes_in_build")
     done = place.pytest()
-    assert done.returncode == 0  # nobody was left to say anything else
+    assert done.returncode == 0  # no process was left to report
     place.measures("numpy")
     again = place.pytest("--collect-only").stdout.replace("\n", " ")
     assert "(its process ended while it was busy with vanishes_in_build/" in again
     report.main([*map(str, place.results.glob("*.journal.jsonl"))])
-    told = "".join(capsys.readouterr())
-    assert "busy with vanishes_in_build/" in told.replace("\n", " ")
+    message = "".join(capsys.readouterr())
+    assert "busy with vanishes_in_build/" in message.replace("\n", " ")
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_hostile_deed_anywhere_leaves_honest_measurement(
     tmp_path: Path, where: str, command: str
 ) -> None:
     place = Place(tmp_path)
-    # Plain pytest is its user's own process: nobody is there to end it, or to go on after it.
+    # Plain pytest is the user's process, which nothing ends or resumes.
     fatal = ["vanishes", "signals", "threads"] if command == "pytest" else []
     deeds = [name for name in DEEDS if name not in fatal]
     place.measures(*(f"{name}_in_{where}" for name in deeds), "numpy")

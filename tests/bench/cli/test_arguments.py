@@ -1,4 +1,4 @@
-"""What stands on a command line: one way to write names, numbers, times and shares."""
+"""Test the types of values of command lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_names_commas_and_blanks_separate(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "told"),
+    ("kind", "text", "message"),
     [
         (arguments.names, " , ", "expected at least one name"),
         (arguments.seconds, "soon", "is not a time; write 90s, 10m or 1h30m"),
@@ -52,9 +52,9 @@ def test_names_commas_and_blanks_separate(text: str) -> None:
     ],
 )
 def test_types_invalid_text_is_refused_in_one_line(
-    kind: Callable[[str], object], text: str, told: str
+    kind: Callable[[str], object], text: str, message: str
 ) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=told):
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
         kind(text)
 
 
@@ -101,8 +101,8 @@ def test_parser_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(["--n", "\x1b[31m0"])
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: argument --n: ")
-    assert told.endswith("; see --help\n")
-    assert told.count("\n") == 1
-    assert "\x1b" not in told
+    message = capsys.readouterr().err
+    assert message.startswith("error: argument --n: ")
+    assert message.endswith("; see --help\n")
+    assert message.count("\n") == 1
+    assert "\x1b" not in message

@@ -36,7 +36,7 @@ RICH = (
 
 @pytest.mark.parametrize("program", [LINES, RICH])
 def test_end_closed_pipe_gives_code_of_sigpipe(program: str) -> None:
-    """In silence, with the shell's code for SIGPIPE, and never with a code that is an answer."""
+    """It ends silently, with the shell's code for SIGPIPE."""
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -49,7 +49,7 @@ def test_end_closed_pipe_gives_code_of_sigpipe(program: str) -> None:
 
 
 def ended(program: str, redirection: str, **environ: str) -> tuple[int, str, str]:
-    """Code, output and errors of a command whose output a shell redirects."""
+    """Return code, output and errors of a command whose output a shell redirects."""
     done = subprocess.run(
         ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, program],
         capture_output=True,
@@ -90,7 +90,7 @@ def test_end_invalid_columns_are_ignored(width: str) -> None:
     assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
 
 
-# What a command does with its words
+# Arguments and errors
 
 
 def parser() -> arguments.Parser:
@@ -117,12 +117,12 @@ def test_run_input_error_gives_one_line_and_code(
     assert capsys.readouterr() == ("", "error: no\n")
 
 
-@pytest.mark.parametrize(("told", "line"), [("stopped", "stopped\n"), ("", "")])
+@pytest.mark.parametrize(("message", "line"), [("stopped", "stopped\n"), ("", "")])
 def test_run_interruption_gives_code_and_line(
-    told: str, line: str, capsys: pytest.CaptureFixture[str]
+    message: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = raising(KeyboardInterrupt())
-    assert command_line.run(parser(), work, [], interrupted=told) == command_line.INTERRUPTED
+    assert command_line.run(parser(), work, [], interrupted=message) == command_line.INTERRUPTED
     assert capsys.readouterr() == ("", line)
 
 

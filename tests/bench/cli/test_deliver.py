@@ -1,4 +1,4 @@
-"""How an answer reaches a file, a pipe, a terminal without the letters, and GitHub's summary."""
+"""Test output to a file, a pipe, a terminal without the letters, and GitHub's summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results as a command asks for them: read, what is bad told, and of them what is chosen."""
+"""Test reading and selecting results for a command, with errors and progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.places import GOLDEN
 GOOD = GOLDEN / "replicate-1.json"
 
 
-def asked(*words: str) -> argparse.Namespace:
+def options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     filters.add(parser)
     return parser.parse_args(words)
@@ -35,21 +35,21 @@ def test_read_place_without_good_file_reports_all_errors(
     for name in ("old.json", "new.json"):
         (tmp_path / name).write_text("{")
     with pytest.raises(ReportedError):
-        filters.read(asked(), [tmp_path / "old.json"], [GOOD], [tmp_path / "new.json"])
-    told = capsys.readouterr().err
-    assert "old.json" in told
-    assert "new.json" in told
+        filters.read(options(), [tmp_path / "old.json"], [GOOD], [tmp_path / "new.json"])
+    message = capsys.readouterr().err
+    assert "old.json" in message
+    assert "new.json" in message
 
 
 PATIENCE = 60.0  # seconds for a thread that waits for a processor
 
 
 class Terminal(io.StringIO):
-    """Of a person; ``told`` is set when what is waited for was written."""
+    """A terminal; ``written`` is set when the expected text was written."""
 
     def __init__(self, wanted: str) -> None:
         super().__init__()
-        self.wanted, self.told = wanted, threading.Event()
+        self.wanted, self.written = wanted, threading.Event()
 
     def isatty(self) -> bool:
         return True
@@ -57,12 +57,12 @@ class Terminal(io.StringIO):
     def write(self, text: str) -> int:
         written = super().write(text)
         if self.wanted in text:
-            self.told.set()
+            self.written.set()
         return written
 
 
 def line(terminal: Terminal) -> str:
-    """What stands on the screen's line in the end."""
+    """Return the final content of the line on the screen."""
     return terminal.getvalue().rpartition("\x1b[2K")[2]
 
 
@@ -77,7 +77,7 @@ def test_progress_terminal_shows_and_removes_line() -> None:
     with Progress("reading results", terminal, after=0) as progress:
         for path in progress.over([Path("a"), Path("b"), Path("c")]):
             if path == Path("b"):
-                assert terminal.told.wait(PATIENCE)
+                assert terminal.written.wait(PATIENCE)
                 assert "reading results: 2" in line(terminal)
     assert line(terminal) == ""
 

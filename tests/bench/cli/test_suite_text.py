@@ -1,4 +1,4 @@
-"""The suite that measures what was asked, and the commands that make and run it."""
+"""Test the suite that measures a query, and the commands that write and run it."""
 
 import shlex
 from pathlib import Path
@@ -23,8 +23,8 @@ INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 
 
 def suite_of(question: Query) -> Suite:
-    told = suite_text.text(question, answer(question, []).need)
-    return loading.parsed(Path("my.toml"), told.encode())
+    message = suite_text.text(question, answer(question, []).need)
+    return loading.parsed(Path("my.toml"), message.encode())
 
 
 def test_text_training_query_gives_its_suite() -> None:
@@ -89,7 +89,7 @@ def test_write_backends_are_tied_or_named_ones(tmp_path: Path) -> None:
         assert {case.backend for case in suites.load(str(path)).cases} == expected
 
 
-# -- what to type
+# -- commands
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Machines that are made up: their files, their table of processes, their driver."""
+"""Made-up machines: their files, their table of processes, their driver."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write(root: Path, place: str, text: str) -> None:
 
 
 class FakeNvml(SimpleNamespace):
-    """A driver with two unlike GPUs."""
+    """A driver with two different GPUs."""
 
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU, NVML_PERF_POLICY_THERMAL = 1, 2, 0, 1
     names = ("Imaginary A", "Imaginary B")

@@ -73,7 +73,7 @@ def test_gpu_facts_without_nvml_counts_driver_files(
         ("-1", []),
         ("2,0", [2, 0]),
         ("0, 1", [0, 1]),
-        ("1,-1,0", [1]),  # CUDA stops at what is no device
+        ("1,-1,0", [1]),  # CUDA stops at an invalid entry
         ("7", []),
         ("GPU-1aaa", [1]),
         ("MIG-something", [None]),
@@ -134,7 +134,7 @@ NONE = "this machine has no NVIDIA GPU"
         ),
         (
             *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x1002", f"{PCI}/class": "0x030000"}),
-            NONE,  # another maker's
+            NONE,  # another manufacturer's
         ),
         (
             *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x10de", f"{PCI}/class": "0x040300"}),

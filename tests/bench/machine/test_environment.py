@@ -1,4 +1,4 @@
-"""What a machine is and what state it is in, read from machines that are made up."""
+"""Test reading a machine and its state, on made-up machines."""
 
 from __future__ import annotations
 
@@ -101,22 +101,22 @@ def test_read_with_driver_gives_gpus(tmp_path: Path) -> None:
     assert (gpu.memory_total_bytes, gpu.memory_used_bytes) == (80_000, 500)
     assert gpu.utilization_percent == 12.0
     assert gpu.persistence is True
-    assert gpu.mig is None  # this driver does not support the question
+    assert gpu.mig is None  # this driver does not support it
     assert nvml.shut
-    # They are in the order in which CUDA shows them.
+    # They are in CUDA's order.
     environ = {"CUDA_VISIBLE_DEVICES": "1,0"}
     read = environment.read(machine(tmp_path, load_nvml=FakeNvml, environ=environ))
     assert [gpu.name for gpu in read.gpus] == ["Imaginary B", "Imaginary A"]
 
 
 def test_device_name_any_device_is_named(tmp_path: Path) -> None:
-    asked = machine(tmp_path, load_nvml=FakeNvml)
-    assert environment.device_name("cpu", asked) == "Imaginary CPU 9000, 1 processors"
+    made = machine(tmp_path, load_nvml=FakeNvml)
+    assert environment.device_name("cpu", made) == "Imaginary CPU 9000, 1 processors"
     write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000")
-    assert environment.device_name("cpu", asked).endswith("processors, the time of 1.5")
-    assert environment.device_name("gpu:1", asked) == "Imaginary B"
-    assert environment.device_name("gpu:7", asked) == "gpu:7"
-    # Where nothing can be read there is a name all the same.
+    assert environment.device_name("cpu", made).endswith("processors, the time of 1.5")
+    assert environment.device_name("gpu:1", made) == "Imaginary B"
+    assert environment.device_name("gpu:7", made) == "gpu:7"
+    # There is a name even if nothing can be read.
     nowhere = environment.Machine(tmp_path / "none", psutil=SimpleNamespace())
     assert environment.device_name("cpu", nowhere)
 

@@ -1,4 +1,4 @@
-"""A fresh process is asked in JSON and answers in JSON, or how it died is told."""
+"""Test requests to a new process, and the report of how it died."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ fresh.answer(answer)
 
 
 def script(folder: Path, text: str) -> list[str]:
-    path = folder / "asked.py"
+    path = folder / "answering.py"
     path.write_text(text)
     return [str(path)]
 
@@ -43,9 +43,9 @@ def test_ask_with_environment_answers_request(tmp_path: Path) -> None:
         ("import sys; sys.exit(3)", Died(3)),
         ("import sys; print('a', file=sys.stderr); sys.exit(' last ')", Died(1, "last")),
         ("import os; os.kill(os.getpid(), 9)", Died(-9)),
-        # It ends well and has answered nothing.
+        # It succeeds without an answer.
         ("", Died(0)),
-        # An answer that was not whole is none.
+        # An incomplete answer counts as none.
         ("print('{')", Died(0)),
     ],
 )

@@ -27,7 +27,7 @@ def test_interrupts_raised_exception_is_no_signal() -> None:
         with interrupts, pytest.raises(KeyboardInterrupt), Guard(interrupts):
             signal.raise_signal(signal.SIGINT)
         assert interrupts.received
-        assert signal.getsignal(signal.SIGINT) is not before  # it was entered within itself
+        assert signal.getsignal(signal.SIGINT) is not before  # it was nested
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -73,7 +73,7 @@ def test_guard_changed_setting_is_restored_and_noted(what: str) -> None:
 
 
 def test_guard_too_low_recursion_limit_is_restored_first() -> None:
-    """As a worker does it that has few calls on its stack."""
+    """Lower the limit like a worker with few calls on its stack."""
     code = """
 import sys
 from bench.machine.guard import Guard
@@ -132,7 +132,7 @@ def test_guard_changed_warning_filters_are_restored() -> None:
     with second:
         warnings.warn("heard", UserWarning, stacklevel=1)
     assert second.remarks == ["UserWarning: heard"]
-    with pytest.raises(UserWarning):  # the rule of these tests is there again
+    with pytest.raises(UserWarning):  # the filter of these tests is restored
         warnings.warn("an error", UserWarning, stacklevel=1)
 
 

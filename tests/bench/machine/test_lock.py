@@ -1,4 +1,4 @@
-"""The lock of a machine: one measures at a time, and who it is is told."""
+"""Test the lock of a machine, which names its holder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bench.machine.lock import HeldError, LockError, MachineLock
 def test_wait_held_lock_returns_after_release(tmp_path: Path) -> None:
     first, second = MachineLock(tmp_path / "lock"), MachineLock(tmp_path / "lock")
     first.acquire("quick")
-    told: list[str] = []
-    second.wait("other", told.append, lambda seconds: first.close())
-    assert len(told) == 1
+    message: list[str] = []
+    second.wait("other", message.append, lambda seconds: first.close())
+    assert len(message) == 1
     assert second.fd is not None
     second.close()
 
@@ -49,7 +49,7 @@ def test_acquire_link_or_pipe_is_refused(tmp_path: Path) -> None:
 
 def test_acquire_held_lock_raises_with_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    path.write_text("x" * 200)  # what another version wrote: nothing of it may stay
+    path.write_text("x" * 200)  # from another version: it must be replaced
     with MachineLock(path) as first:
         first.acquire("quick")
         assert json.loads(path.read_text())["what"] == "quick"
@@ -60,6 +60,6 @@ def test_acquire_held_lock_raises_with_holder(tmp_path: Path) -> None:
         dead = subprocess.Popen([sys.executable, "-c", ""])
         dead.wait()
         path.write_text(json.dumps({"pid": dead.pid, "since": "then", "what": "quick"}))
-        told = f"machine: a worker that outlives process {dead.pid}, since then, quick"
-        with pytest.raises(HeldError, match=told):
+        message = f"machine: a worker that outlives process {dead.pid}, since then, quick"
+        with pytest.raises(HeldError, match=message):
             MachineLock(path).acquire("other")

@@ -1,4 +1,4 @@
-"""What is installed in a Python: this one asked from outside, and what is none."""
+"""Test the list of what is installed in a Python, and paths that are none."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def test_here_vendored_packages_are_not_listed(
 ) -> None:
     before = here().packages
     carried = tmp_path / "site-packages" / "ray" / "thirdparty_files"
-    beside = tmp_path / "site-packages"
+    neighbour = tmp_path / "site-packages"
     for place, name, version in (
         (carried, "colour", "1"),
         (carried, "numpy", "0.1"),
-        (beside, "numpy", "0.2"),
-        (beside, "Other_Name", "3"),
+        (neighbour, "numpy", "0.2"),
+        (neighbour, "Other_Name", "3"),
     ):
         (place / f"{name}-{version}.dist-info").mkdir(parents=True)
         text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         (place / f"{name}-{version}.dist-info" / "METADATA").write_text(text)
-    monkeypatch.setattr(sys, "path", [str(carried), *sys.path, str(beside)])
-    # Not the second numpy either: the first is the one that is imported.
+    monkeypatch.setattr(sys, "path", [str(carried), *sys.path, str(neighbour)])
+    # Not the second numpy either: an import finds the first.
     assert here().packages == {**before, "other-name": "3"}
 
 
@@ -48,7 +48,7 @@ def test_executable_no_python_raises(tmp_path: Path) -> None:
 
 
 def test_ask_without_suite_raises_with_install_command(tmp_path: Path) -> None:
-    """A program in the place of a Python that has it not."""
+    """A program in place of a Python without the suite."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho \"No module named 'bench'\" >&2\nexit 1\n")
     python.chmod(0o755)

@@ -22,7 +22,7 @@ def python(code: str) -> list[str]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and does anything: one that waits to be reaped does not."""
+    """Return whether a process exists and is no zombie."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -48,9 +48,9 @@ def test_die_with_killed_parent_ends_child(tmp_path: Path) -> None:
     )
     assert subprocess.run(python(parent), check=False).returncode == -9
     pid = int(child.read_text())
-    while alive(pid):  # the kernel ends it, in its own time
+    while alive(pid):  # the kernel needs some time
         time.sleep(0.01)
-    # One whose parent has gone before it asked ends by itself.
+    # A process whose parent ended before the call ends by itself.
     orphan = f"{DIE_WITH}\ndie_with(1 << 30)\nprint('lives')\n"
     done = subprocess.run(python(orphan), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
@@ -65,7 +65,7 @@ def test_busy_block_runs_and_ends_its_processes() -> None:
     with busy(2):
         own = [child for child in children() if child.pid not in before]
         assert len(own) == 2
-        # However busy the machine is, they get a tenth of a second between them sooner or later.
+        # Even on a busy machine they together get a tenth of a second in the end.
         while sum(sum(child.cpu_times()[:2]) for child in own) < 0.1:
             time.sleep(0.01)
         assert all(child.is_running() for child in own)
@@ -84,7 +84,7 @@ with busy(1):
         assert parent.stdout is not None
         (pid,) = map(int, parent.stdout.readline().split())
         parent.kill()
-    end = time.monotonic() + 120  # seconds that no machine needs
+    end = time.monotonic() + 120  # more than any machine needs
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.05)
     assert not alive(pid), "it outlived its parent"

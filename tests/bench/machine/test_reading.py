@@ -58,13 +58,13 @@ def test_regular_bytes_device_is_refused(place: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("nothing", "does not exist"), ("", "is a folder"), ("x" * 5000, "name too long")],
 )
 def test_regular_bytes_unreadable_path_raises_with_reason(
-    tmp_path: Path, name: str, told: str
+    tmp_path: Path, name: str, message: str
 ) -> None:
-    with pytest.raises(ResultError, match=told):
+    with pytest.raises(ResultError, match=message):
         regular_bytes(tmp_path / name)
 
 
@@ -78,7 +78,7 @@ def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "a.jsonl holds no whole line"),
         (b'{"run": 1}', "a.jsonl holds no whole line"),
@@ -88,10 +88,10 @@ def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
         (b'{"run": 1}\n{"cut\n', "a.jsonl: line 2: is cut off or not JSON"),
     ],
 )
-def test_journal_lines_other_content_raises(data: bytes, told: str) -> None:
+def test_journal_lines_other_content_raises(data: bytes, message: str) -> None:
     with pytest.raises(ResultError) as error:
         journal_lines(Path("a.jsonl"), data, "run", "maps")
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_expanded_url_is_refused_and_creates_nothing() -> None:
         ("a.json", b'\xef\xbb\xbf\n{ "study" : {}}', True, False),
         ("a.json", b'{"learning": {}}', False, True),
         ("learning-a.json", b'{"study": {}}', True, False),
-        # A suite may be called so; only of what cannot be told does the name decide.
+        # A suite may have such a name, which decides only about unreadable files.
         ("learning-a.json", b'{"machine_info": {}}', False, False),
         ("learning-a.json", b"{", False, True),
         ("a.json", b'{"machine_info": {"study": {}}}', False, False),
@@ -155,7 +155,7 @@ def field(value: object, name: str = "a") -> Field:
 
 
 ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] = {
-    # What is asked for; what is it, at the bounds; what is not.
+    # The method, valid values at the bounds, and invalid ones.
     "an object": (Field.mapping, [{}, {"a": None}], [[], None, "x"]),
     "a list": (Field.items, [[]], [{}, "ab", None]),
     "text": (Field.text, ["", " ", "é"], [1, None, ["a"]]),
@@ -193,9 +193,9 @@ def test_field_wrong_value_raises_with_expected_kind(
         answer = ask(field(value))
         assert answer == value or isinstance(answer, datetime)
     for value in wrong:
-        with pytest.raises(ResultError) as told:
+        with pytest.raises(ResultError) as message:
             ask(field(value))
-        assert str(told.value) == f"f.json: a is {shown(value)}; expected {expected}"
+        assert str(message.value) == f"f.json: a is {shown(value)}; expected {expected}"
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,13 @@ def test_field_wrong_value_raises_with_expected_kind(
 )
 @given(value=JSON)
 def test_field_any_value_is_returned_or_refused_in_one_line(expected: str, value: object) -> None:
-    told = ""
+    message = ""
     try:
         assert ASKED[expected][0](field(value)) == value
     except ResultError as error:
-        told = str(error)
-    assert told.isprintable()
-    assert len(told) < 400
+        message = str(error)
+    assert message.isprintable()
+    assert len(message) < 400
 
 
 def test_time_other_zone_is_converted_to_utc() -> None:
@@ -219,8 +219,8 @@ def test_time_other_zone_is_converted_to_utc() -> None:
 
 
 def test_error_nested_field_has_its_path() -> None:
-    whole = field({"runs": [{"host": 3}]}, "")
-    host = whole["runs"].items()[0]["host"]
+    document = field({"runs": [{"host": 3}]}, "")
+    host = document["runs"].items()[0]["host"]
     assert host.name == "runs[0].host"
     assert field({"a": {"b": 1}}, "line 3:")["a"]["b"].name == "line 3: a.b"
     with pytest.raises(ResultError, match=r"^f\.json: runs\[0\]\.host is 3; expected text$"):
@@ -228,18 +228,18 @@ def test_error_nested_field_has_its_path() -> None:
 
 
 def test_field_absent_key_is_missing_not_null() -> None:
-    whole = field({"a": None, "b": 0}, "")
-    assert [whole[key].given for key in ("a", "b", "c")] == [False, True, False]
+    document = field({"a": None, "b": 0}, "")
+    assert [document[key].given for key in ("a", "b", "c")] == [False, True, False]
     with pytest.raises(ResultError, match=r"f\.json: c is missing; expected text"):
-        whole["c"].text()
+        document["c"].text()
     with pytest.raises(ResultError, match="a is null; expected text"):
-        whole["a"].text()
+        document["a"].text()
     with pytest.raises(ResultError, match="c is missing; expected an object"):
-        whole["c"]["d"]
+        document["c"]["d"]
 
 
 @pytest.mark.parametrize(
-    ("ask", "right", "wrong", "told"),
+    ("ask", "right", "wrong", "message"),
     [
         (lambda it: it.integers(1), [1, 2], 0, "a[1] is 0; expected a positive integer"),
         (Field.times, [SHORTEST, 1, LONGEST], 0.9 * SHORTEST, "a time in seconds between"),
@@ -247,14 +247,14 @@ def test_field_absent_key_is_missing_not_null() -> None:
     ],
 )
 def test_lists_wrong_item_is_named(
-    ask: Callable[[Field], list[float]], right: list[float], wrong: float, told: str
+    ask: Callable[[Field], list[float]], right: list[float], wrong: float, message: str
 ) -> None:
     assert ask(field(right)) == right
     assert ask(field([])) == []
     with pytest.raises(ResultError) as error:
         ask(field([1, wrong]))
     assert "a[1] is" in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
     with pytest.raises(ResultError, match="a is an object; expected a list"):
         ask(field({}))
 
@@ -278,7 +278,7 @@ def nested(levels: int, of_lists: bool) -> object:
 
 @pytest.mark.parametrize("of_lists", [False, True])
 def test_free_too_deep_data_is_refused(of_lists: bool) -> None:
-    deep = {"a": nested(DEEPEST - 2, of_lists)}  # the number in it is the last level
+    deep = {"a": nested(DEEPEST - 2, of_lists)}  # its number is the last level
     assert field(deep).free() is deep
     with pytest.raises(ResultError, match=f"a is nested too deeply; expected at most {DEEPEST}"):
         field({"a": nested(DEEPEST - 1, of_lists)}).free()
@@ -293,15 +293,15 @@ def test_free_too_deep_data_is_refused(of_lists: bool) -> None:
 )
 def test_is_number_any_value_respects_bounds(value: float, low: float, high: float) -> None:
     assert is_number(value, low, high) == (low <= value <= high)
-    whole = isinstance(value, int)
-    assert is_number(value) == (abs(value) <= 2**53 if whole else math.isfinite(value))
+    document = isinstance(value, int)
+    assert is_number(value) == (abs(value) <= 2**53 if document else math.isfinite(value))
 
 
 @given(text=st.text(), limit=st.integers(1, 20))
 def test_printable_any_text_gives_one_safe_line(text: str, limit: int) -> None:
-    told = printable(text, limit)
-    assert told.isprintable()
-    assert len(told) <= limit + 3
-    assert told.removesuffix("..." if len(text) > limit else "") == "".join(
+    message = printable(text, limit)
+    assert message.isprintable()
+    assert len(message) <= limit + 3
+    assert message.removesuffix("..." if len(text) > limit else "") == "".join(
         letter if letter.isprintable() else "?" for letter in text[:limit]
     )

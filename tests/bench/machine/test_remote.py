@@ -1,4 +1,4 @@
-"""Copies of files elsewhere: whole or not there, whatever their place says of them."""
+"""Test copies of files elsewhere, which are complete or missing, and uploads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Files:
-    """A file system of a few files that says of them what it is told to."""
+    """A file system of a few files with the given information on them."""
 
     protocol = "fake"
 
@@ -144,7 +144,7 @@ def test_fetched_url_of_file_copies_it(place: Callable[[Files], str]) -> None:
 
 
 class Written(Files):
-    """One that is written to. most: bytes of a file that it keeps."""
+    """A writable file system. most: bytes of a file that it keeps."""
 
     most = 100
     denied = False
@@ -188,7 +188,7 @@ def test_upload_existing_name_is_never_replaced(
 def test_upload_simultaneous_writer_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two writers who both saw the name free, one is told that its file is not there."""
+    """If two writers see a free name, one learns that its file is not there."""
     pytest.importorskip("fsspec")
     there = tmp_path / "there"
     there.mkdir()
@@ -223,7 +223,7 @@ def test_upload_store_without_conditions_compares_contents(
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("https://me:secret@a.b/c.json?X-Amz-Signature=secret", "https://a.b/c.json"),
         ("s3://key:secret@team/lstm", "s3://team/lstm"),
@@ -231,8 +231,8 @@ def test_upload_store_without_conditions_compares_contents(
         ("https://[secret?secret", "https://[secret"),
     ],
 )
-def test_safe_url_any_url_has_no_secret_or_escape(url: str, told: str) -> None:
-    assert safe_url(url) == told
+def test_safe_url_any_url_has_no_secret_or_escape(url: str, message: str) -> None:
+    assert safe_url(url) == message
 
 
 def test_is_gone_denied_access_is_not_missing() -> None:
@@ -258,7 +258,7 @@ def test_is_gone_denied_access_is_not_missing() -> None:
 def test_answer_within_limit_slow_call_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "0.05")
     ended = threading.Event()
-    with pytest.raises(TimeoutError):  # nor for the answer, which would come in the end
+    with pytest.raises(TimeoutError):  # although the answer would come
         answer_within_limit(ended.wait, 300)
     ended.set()
     for odd in ("", "nan", "-1", "inf", "soon"):

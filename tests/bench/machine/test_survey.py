@@ -15,7 +15,7 @@ NOTHING: SurveyAnswer = {"version": None, "error": "", "available": {}}
 
 @pytest.fixture
 def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A module that the processes asked can import; write into it what importing it does."""
+    """A module that the processes can import, to be filled by a test."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path / "imaginary.py"
 
@@ -61,28 +61,28 @@ def test_ask_process_hanging_framework_is_ended(framework: Path) -> None:
 
 def test_survey_missing_framework_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "installed", lambda framework: framework == "numpy")
-    asked: list[str] = []
+    requests: list[str] = []
 
     def ask(request: SurveyRequest) -> SurveyAnswer:
-        asked.append(request.framework)
+        requests.append(request.framework)
         return survey.answer_here(request)
 
     survey.survey(["gpu:0"], ask=ask)
-    assert asked == ["numpy"]
+    assert requests == ["numpy"]
 
 
 def test_survey_backend_with_variables_gets_own_process() -> None:
-    asked: list[SurveyRequest] = []
+    requests: list[SurveyRequest] = []
 
     def ask(request: SurveyRequest) -> SurveyAnswer:
-        asked.append(request)
+        requests.append(request)
         yes = {name: {"cpu": {"ok": True}} for name in request.backends}
         return {"version": "1", "error": "", "available": yes}
 
     if not survey.installed("torch"):
         pytest.skip("torch is not installed")
     found = survey.survey(["cpu"], ["torch", "keras_torch"], ask=ask)
-    assert [each.environment for each in asked] == [{}, {"KERAS_BACKEND": "torch"}]
+    assert [each.environment for each in requests] == [{}, {"KERAS_BACKEND": "torch"}]
     assert found.choices("cpu") == ["torch", "keras_torch"]
     assert found.frameworks == {"torch": "1"}
 

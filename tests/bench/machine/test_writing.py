@@ -1,4 +1,4 @@
-"""Where a file may be written, and what becomes of what stood there."""
+"""Test atomic writing of files, and whether the writer of a file still runs."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_write_bytes_killed_writer_leaves_only_hidden_file(tmp_path: Path) -> No
     assert done.returncode == -9
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".a.json.")
-    assert records.collect([GOLDEN / "replicate-1.json", tmp_path]).errors  # it holds no results
+    assert records.collect([GOLDEN / "replicate-1.json", tmp_path]).errors  # without results
     delete_partial_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -186,7 +186,7 @@ def test_commands_full_disk_keep_old_file(
 
 
 def test_write_unwritable_path_is_named(tmp_path: Path) -> None:
-    # A file where a folder should be stops every user, root too.
+    # A file in place of a folder stops every user, root too.
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "a.json", tmp_path / "file" / "a.journal.jsonl"):
         with pytest.raises(ResultWriteError) as caught:
@@ -212,7 +212,7 @@ sys.stdin.read()
 
 @contextmanager
 def another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """One that writes a file of lines until it is ended."""
+    """A process that writes a file of lines until it is ended."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITING, str(path)],
         cwd=ROOT,
@@ -232,7 +232,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def rewritten(path: Path, writer: Writer | None, *, age: float = 0.0) -> Path:
-    """A journal that nobody has locked, as it would be found on a file system without locks."""
+    """A journal without a lock, as on a file system without locks."""
     path.write_text(json.dumps({"a": 1, "writer": writer and writer.to_dict()}) + "\n")
     then = time.time() - age
     os.utime(path, (then, then))
@@ -273,7 +273,7 @@ def test_running_writer_without_locks_uses_process(
     assert writer_of(path) == Writer.this_process(locks=False)
     assert running_writer(path).startswith(
         f"process {os.getpid()}"
-    )  # it cannot be told: it still runs
+    )  # it cannot be message: it still runs
 
 
 def test_running_writer_other_machine_counts_while_file_is_fresh(path: Path) -> None:
@@ -289,7 +289,7 @@ def test_running_writer_restarted_machine_gives_nothing(
     before = Writer(1, 1, "then", "ns", "name", "id")
     assert before.is_running is False
     assert running_writer(rewritten(path, before)) == ""
-    # Two machines may have one name, and containers often have no id.
+    # Two machines may share a name, and containers often have no id.
     assert replace(before, machine="").is_running is None
     monkeypatch.setattr(writing, "_here", lambda: ("now", "ns", "name", ""))
     assert replace(before, machine="").is_running is None

@@ -1,4 +1,4 @@
-"""What several files of tests start from."""
+"""Fixtures that several test files share."""
 
 from __future__ import annotations
 

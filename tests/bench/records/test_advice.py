@@ -1,4 +1,4 @@
-"""Advice names the options of the command that somebody ran."""
+"""Test that advice names the options of the user's command."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_read_advice_names_options_of_its_command(tmp_path: Path, managed: bool)
     path.write_text(json.dumps(document))
     file = records.read(path)
     assert file.run.managed == managed
-    told = [file.measurements[0].reasons[0].advice, file.outcomes[0].advice]
-    assert told == (
+    message = [file.measurements[0].reasons[0].advice, file.outcomes[0].advice]
+    assert message == (
         ["give it more time: --seconds TIME", "measure with --threads 2"]
         if managed
         else [MORE_TIME, "measure with --lstm-threads 2"]

@@ -1,4 +1,4 @@
-"""A result file that was changed after it was written is noticed, whatever it looks like."""
+"""Test that any change of a result file is detected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.places import GOLDEN
 Json = dict[str, Any]
 
 GOLDEN_DIGEST = "sha256:742b2ea60a4d0b9884fd6ed7ddf756ff65a88c56974be1314bd02c47675c1135"
-"""As it was written into the golden file: another way to make it would call old files changed."""
+"""The digest in the golden file: with another algorithm, old files would count as changed."""
 WITH_DIGEST = GOLDEN / "digest-1.json"
 
 
@@ -66,7 +66,7 @@ def test_read_removed_digest_warns(
 
 
 def turned(value: Any) -> Any:
-    """The same with every object's fields in another order."""
+    """Return the value with the fields of each object in another order."""
     if isinstance(value, dict):
         return {key: turned(value[key]) for key in reversed(value)}
     return [turned(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Results elsewhere are read as those here are, and whatever the place does, no half of one is."""
+"""Test reading and writing of results elsewhere, and places that fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.records.schema import Results
 from tests.bench.object_store import Faults, object_store
 from tests.places import GOLDEN
 
-# aiobotocore and moto are loud; what this project does is not what they warn of.
+# Warnings of aiobotocore and moto are not about this project.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 NAMES = ("replicate-1.json", "replicate-2.json")
@@ -33,7 +33,7 @@ def store() -> Iterator[tuple[Faults, Any]]:
 
 @pytest.fixture
 def faults(store: tuple[Faults, Any]) -> Iterator[Faults]:
-    """Of a store that holds the golden results and nothing else."""
+    """Faults of a store that holds only the golden results."""
     found, files = store
     if files.exists("team/lstm"):
         files.rm("team/lstm", recursive=True)
@@ -107,7 +107,7 @@ def test_collect_url_journal_is_read_only_without_json(files: Any, faults: Fault
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ("slow", f"cannot be read: no answer within 1 s ({LIMIT_VARIABLE}=SECONDS allows more)"),
         ("cut", ""),
@@ -116,24 +116,26 @@ def test_collect_url_journal_is_read_only_without_json(files: Any, faults: Fault
     ],
 )
 def test_collect_url_unreadable_file_is_named_and_others_read(
-    faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, message: str
 ) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
     getattr(faults, fault).add(NAMES[0])
     found = records.collect([TEAM])
     assert len(found.files) == 1
     (error,) = found.errors
-    assert str(error).startswith(f"{TEAM}/{NAMES[0]} {told}")
+    assert str(error).startswith(f"{TEAM}/{NAMES[0]} {message}")
     assert str(error).isprintable()
-    if fault != "slow":  # which would only be waited for once more
+    if fault != "slow":  # which would only wait again
         assert report.main([TEAM]) == 2
     faults.none()
     assert len(records.collect([TEAM]).files) == 2
 
 
-@pytest.mark.parametrize(("fault", "told"), [("denied", "access is denied"), ("slow", "no answer")])
+@pytest.mark.parametrize(
+    ("fault", "message"), [("denied", "access is denied"), ("slow", "no answer")]
+)
 def test_collect_url_failed_listing_uses_no_copies(
-    faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, message: str
 ) -> None:
     records.collect([TEAM])
     monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
@@ -141,7 +143,7 @@ def test_collect_url_failed_listing_uses_no_copies(
     found = records.collect([TEAM])
     assert found.files == ()
     (error,) = found.errors
-    assert str(error).startswith(f"{TEAM} cannot be read: {told}")
+    assert str(error).startswith(f"{TEAM} cannot be read: {message}")
 
 
 def test_collect_url_unreadable_file_uses_no_old_copy(files: Any, faults: Faults) -> None:
@@ -212,7 +214,7 @@ def web(tmp_path: Path) -> Iterator[str]:
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder.parent))
     )
-    # It looks fifty times a second whether it is to end.
+    # It checks fifty times a second whether to end.
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/here"

@@ -1,4 +1,4 @@
-"""What result files may contain, and what is left of them when something goes wrong."""
+"""Test reading result files, also damaged, copied and unfinished ones."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def refusal(path: Path) -> str:
     return refusal_of(records.read, path)
 
 
-# What is read
+# Contents
 
 
 def test_read_golden_file_gives_its_values() -> None:
@@ -88,11 +88,11 @@ def test_read_case_with_outcome_keeps_measurement(tmp_path: Path, golden: Json) 
     assert "outcomes[3] (crashed) is left out; its case stands at benchmarks[0]" in file.notes[0]
 
 
-# What is refused, and in which words
+# Refused files and their errors
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b" \n\t", "is empty"),
@@ -107,10 +107,10 @@ def test_read_case_with_outcome_keeps_measurement(tmp_path: Path, golden: Json) 
         (b'{"lstm": {"schema": 1}}', "lstm.run is missing"),
     ],
 )
-def test_read_other_bytes_are_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_read_other_bytes_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    assert told in refusal(path)
+    assert message in refusal(path)
 
 
 @settings(
@@ -157,7 +157,7 @@ def check_survives(path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two replicates of one session, and the JSON of the first has its journal beside it."""
+    """Two replicates of one session, of which the first has its JSON and its journal."""
     (tmp_path / "reference").mkdir()
     for number in (1, 2):
         name = f"replicate-{number}.json"
@@ -217,7 +217,7 @@ def test_collect_unreadable_json_reads_journal(folder: Path) -> None:
 def test_report_100000_cases_fit_in_memory(
     shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The time is printed and not asserted: it is the machine's as much as ours."""
+    """The time is printed and not asserted, since it depends on the machine."""
     make_store(tmp_path / "store", shape)
     for kind in ("csv", "terminal"):
         command = [sys.executable, "-m", "bench.report", str(tmp_path / "store"), "--format", kind]
@@ -254,7 +254,7 @@ def test_latest_reference_results_are_last_resort(folder: Path) -> None:
     assert records.latest(folder / "nowhere") == []
 
 
-# What is written
+# Written files
 
 
 def test_json_is_read_by_pytest_benchmark(tmp_path: Path, golden: Json) -> None:
@@ -278,11 +278,11 @@ def test_json_is_read_by_pytest_benchmark(tmp_path: Path, golden: Json) -> None:
         assert entry["name"] in done.stdout
 
 
-# What a run that did not end was busy with
+# Unfinished runs
 
 
 def begun(folder: Path, golden: Json, *cases: list[str], done: int = 1, name: str = "a") -> Path:
-    """A journal of a run that begins these cases, one list after the other, and finishes some."""
+    """Return a journal that begins these lists of cases and finishes some of them."""
     path = folder / f"{name}.journal.jsonl"
     with Journal(path) as journal:
         journal.start({**golden["lstm"]["run"], "id": name})
@@ -307,7 +307,7 @@ def test_read_dead_run_names_its_last_case(
     path.unlink()
     (note,) = records.read(begun(tmp_path, golden, [first])).notes
     assert note.endswith("its finished cases are read")
-    # Whoever reads several files reads their notes too.
+    # Notes of several files are collected.
     assert records.collect([path]).notes == (note,)
 
 
@@ -322,7 +322,7 @@ def test_unfinished_lists_dead_runs_newest_first(
         file.write(json.dumps({"finished": "2025-01-31T12:05:00+00:00"}) + "\n")
     (tmp_path / "broken.journal.jsonl").write_text("{")
     monkeypatch.setattr(files, "running_writer", lambda path: "pid 1" if path == alive else "")
-    told = records.unfinished(tmp_path)
-    assert [note.split()[0] for note in told] == [str(new), str(old)]
+    message = records.unfinished(tmp_path)
+    assert [note.split()[0] for note in message] == [str(new), str(old)]
     (note,) = records.read(alive).notes
     assert "is still being written by pid 1" in note

@@ -1,4 +1,4 @@
-"""The newest run, which is shown where nothing is named, and names of sessions."""
+"""Test the newest run, which commands show by default, and names of sessions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.bench.made_results import gather, measured, save
 RUN = "20260102T030405Z-0a1b2c"
 BEFORE = "20260101T030405Z-3d4e5f"
 
-# Of each kind of machine its processor, and seconds of keras and of while_loop there.
+# The processor of each kind of machine, and the seconds of keras and while_loop there.
 KINDS = {"east": ("East CPU", 1e-3, 2e-3), "west": ("West CPU", 3e-3, 1e-3)}
 
 
 def of_a_kind(kind: str, run: str = RUN, hours: float = 0.0) -> list[Measurement]:
-    """What two machines of a kind measured in a fleet's run; the kinds began an hour apart."""
+    """Return measurements of two machines of a kind in a fleet's run; kinds start an hour apart."""
     cpu, *seconds = KINDS[kind]
     hours += list(KINDS).index(kind)
     session = session_of_kind(run, kind)
@@ -39,7 +39,7 @@ def of_a_kind(kind: str, run: str = RUN, hours: float = 0.0) -> list[Measurement
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where results are by default: a fleet's run, and an older one that has one of its kinds."""
+    """The default folder with a fleet's run, and an older one with one of its kinds."""
     monkeypatch.chdir(tmp_path)
     for name in ("LSTM_RESULTS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
@@ -66,16 +66,16 @@ def test_latest_fleet_gives_all_kinds_of_machines(folder: Path) -> None:
 
 
 def test_latest_resumed_kind_includes_its_run(folder: Path) -> None:
-    """By when its last process began a run is the newest, not by when it began."""
+    """The last start of a process decides which run is the newest."""
     later = [*of_a_kind("west", BEFORE, 48)]
     save(folder, gather(*later))
     found = [path.name for path in latest(folder)]
     assert {name[: len(BEFORE)] for name in found} == {BEFORE}
-    assert len(found) == 24  # with those of the other kind, which are older than all
+    assert len(found) == 24  # including the other kind's, which are the oldest
 
 
 def test_latest_single_machine_session_is_own_run(folder: Path) -> None:
-    """Two commands on two machines, whose files came into one folder, were never one run."""
+    """Two commands on two machines are two runs, even with their files in one folder."""
     for number, (kind, name) in enumerate((("east", "a"), ("west", "b"))):
         cpu = KINDS[kind][0]
         during = on(kind, 0, session=f"2026010{3 + number}T000000Z-00000{name}", cpu=cpu, hours=99)
@@ -99,7 +99,7 @@ def test_report_without_paths_separates_kinds(
         decision = next(line for line in section.splitlines() if line.startswith("- **cpu"))
         assert f": {winner.replace(chr(92), '')} is" in decision.replace("\\", "")
         assert times in decision
-    # The two machines of a kind are nodes of its table.
+    # Two machines of a kind are nodes in its table.
     assert "2 nodes (east-1 and east-2)" in both[1]
     assert "24 processes" not in out
 

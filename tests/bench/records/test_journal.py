@@ -1,4 +1,4 @@
-"""A run's journal: each line is on the disk before the call returns, and is read back."""
+"""Test that each line of a journal is on disk before the call returns, and is read back."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_journal_without_start_or_suffix_is_refused(tmp_path: Path, run: Json, e
     with Journal(tmp_path / "a.journal.jsonl") as journal:
         with pytest.raises(RuntimeError):
             journal.benchmark(entry)
-        # Without a run it is no journal: nobody finds one.
+        # Without a run there is no journal.
         (error,) = records.collect([tmp_path]).errors
         assert str(error) == f"{tmp_path} holds no result files"
         with pytest.raises(ResultError):
@@ -149,7 +149,7 @@ def test_append_line_is_synced_before_return(
         monkeypatch.setattr(os, "fsync", sync)
         journal.start(run)
         assert synced[0] == path.stat().st_size > 0
-        assert len(synced) == 2  # the folder too, which then has its name
+        assert len(synced) == 2  # of the file and of its folder
         journal.benchmark(entry)
         assert len(synced) == 3
         assert synced[-1] == path.stat().st_size
@@ -170,7 +170,7 @@ def test_append_full_disk_keeps_earlier_lines_only(
                 journal.benchmark(golden["benchmarks"][1])
         assert str(caught.value) == f"{path} cannot be written: No space left on device"
         assert path.read_bytes() == before
-        journal.benchmark(golden["benchmarks"][1])  # there is room again
+        journal.benchmark(golden["benchmarks"][1])  # after space was freed
     assert len(records.read(path).measurements) == 2
 
 
@@ -222,7 +222,7 @@ def test_journal_killed_process_keeps_acknowledged_lines(tmp_path: Path) -> None
             cwd=ROOT,
         ) as process:
             assert process.stdout is not None
-            # It runs on while it is read, so that the kill meets it anywhere.
+            # It goes on meanwhile, so that the kill strikes anywhere.
             read = source.randrange(1, 200)
             acknowledged = [process.stdout.readline().strip() for _ in range(read)]
             process.kill()
@@ -232,6 +232,6 @@ def test_journal_killed_process_keeps_acknowledged_lines(tmp_path: Path) -> None
         assert found[: len(acknowledged)] == acknowledged
         assert len(found) <= len(acknowledged) + 1
         assert not file.run.complete
-        # The JSON can be made from what is left, and holds the same.
+        # The JSON made from the rest has the same cases.
         made = records.read(records.journal_to_json(path))
         assert [each.case.id for each in made.measurements] == found

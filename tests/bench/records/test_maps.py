@@ -1,4 +1,4 @@
-"""Maps of what was learned: what a file may contain, and what a map answers."""
+"""Test reading and querying learning maps."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def refusal(path: Path) -> str:
     return refusal_of(maps.read, path)
 
 
-# -- what a file says
+# -- contents
 
 
 def test_read_golden_map_gives_its_values() -> None:
@@ -75,7 +75,7 @@ def test_read_golden_map_gives_its_values() -> None:
     (there,) = found.seeds("echo", 1, 3, True)
     assert there.loss == pytest.approx(0.1915, abs=5e-5)
     assert (there.best, there.updates, there.timesteps) == (0.0, 40, 120)
-    # The first timestep of each window of three cannot be known.
+    # The first timestep of each window of three cannot be predicted.
     (there,) = found.seeds("echo", 1, 3, False)
     assert there.best == pytest.approx(math.log(2) / 3, rel=1e-5)
 
@@ -108,7 +108,7 @@ def test_map_written_is_read_back(tmp_path: Path, cells: list[MapCell]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("task", "adding", 'task is "adding"; expected one of echo, copy'),
         ("distance", -1, "distance is -1; expected an integer of at least 0"),
@@ -125,17 +125,17 @@ def test_map_written_is_read_back(tmp_path: Path, cells: list[MapCell]) -> None:
     ],
 )
 def test_read_wrong_cell_is_refused_with_place(
-    field: str, value: object, told: str, tmp_path: Path
+    field: str, value: object, message: str, tmp_path: Path
 ) -> None:
     document = json.loads(json.dumps(file_data(RUN, [cell(seed=1), cell()])))
     document["learning"]["cells"][1][field] = value
     error = refusal(saved(tmp_path / "learning-a.json", document))
     assert error.startswith("learning.cells[1]")
-    assert told in error
+    assert message in error
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "is cut off or not JSON"),
         ("[]", "holds no map of what was learned"),
@@ -145,9 +145,9 @@ def test_read_wrong_cell_is_refused_with_place(
         ("[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_read_other_file_is_refused(text: str, told: str, tmp_path: Path) -> None:
+def test_read_other_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "learning-a.json").write_text(text)
-    assert told in refusal(tmp_path / "learning-a.json")
+    assert message in refusal(tmp_path / "learning-a.json")
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -185,7 +185,7 @@ def check_survives(path: Path) -> None:
             assert one.closed is None or math.isfinite(one.closed)
 
 
-# -- which files
+# -- collecting files
 
 
 def test_collect_maps_newest_first_with_errors(tmp_path: Path) -> None:
@@ -193,14 +193,14 @@ def test_collect_maps_newest_first_with_errors(tmp_path: Path) -> None:
         run = {**RUN, "id": f"day-{day}", "started": f"2025-01-0{day}T12:00:00+00:00"}
         write(tmp_path / f"learning-{day}.json", file_data(run, [cell()]))
     (tmp_path / "learning-bad.json").write_text("{")
-    (tmp_path / "smoke-1.json").write_text("{")  # another command's: not looked at
+    (tmp_path / "smoke-1.json").write_text("{")  # another command's, not read
     found = maps.collect([tmp_path])
     assert [each.run.id for each in found.maps] == ["day-3", "day-2", "day-1"]
     (error,) = found.errors
     assert "learning-bad.json" in str(error)
 
 
-# -- what a map answers
+# -- queries
 
 
 def test_closed_any_loss_gives_learned_share() -> None:

@@ -1,4 +1,4 @@
-"""What a result file holds: each field is checked, and what is wrong is named with its place."""
+"""Test that each field of a result file is checked, and errors name its place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATH = Path("a.json")
 
 
 def parsed(document: Json) -> list[Measurement | Outcome]:
-    """The entries of a document of results, each checked in its place."""
+    """Parse the entries of a document of results."""
     root = Field(PATH, "", document)
     run = parse_run(root["lstm"]["run"])
     return [
@@ -45,7 +45,7 @@ def measured(document: Json) -> list[Measurement]:
 
 
 def refused(document: Json) -> str:
-    """Why the document is refused: in one line, with the file's name and the place in it."""
+    """Return the error of a document: one line with the file's name and the place in it."""
     with pytest.raises(ResultError, match=r"^a\.json: ") as caught:
         parsed(document)
     assert str(caught.value).isprintable()
@@ -59,7 +59,7 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         (f"{WORK}.batch", "many", f"{WORK}.batch is 'many'; expected a positive integer"),
         (f"{WORK}.batch", True, f"{WORK}.batch is True; expected a positive integer"),
@@ -116,17 +116,17 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
     ],
 )
 def test_read_malformed_field_is_named_with_expected_value(
-    golden: Json, field: str, value: object, told: str
+    golden: Json, field: str, value: object, message: str
 ) -> None:
     put(golden, field, value)
-    assert told in refused(golden)
+    assert message in refused(golden)
 
 
 def test_read_cached_case_keeps_place_of_errors(golden: Json) -> None:
     first, again = measured(golden), measured(golden)
     assert again[0].case is first[0].case
     batch = first[-1].case.workload.batch
-    for equal in (float(batch), True):  # each the same number to Python, and no integer
+    for equal in (float(batch), True):  # equal in Python, but no integers
         put(golden, f"{WORK}.batch", equal)
         assert f"{WORK}.batch is" in refused(golden)
 

@@ -1,4 +1,4 @@
-"""What a result file says of a stream's calls, read back and refused where it cannot be."""
+"""Test the statistics and histograms of a stream's calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_stream_calls_round_trip_is_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"calls": 0}, "streaming.calls"),
         ({"missed": 7001}, "streaming.missed is 7001; expected at most the 7000 calls"),
@@ -58,13 +58,13 @@ def test_stream_calls_round_trip_is_equal() -> None:
         ({"latency": {"percentiles": {"50": [0, 2, 3, 0.9]}}}, "a time in seconds"),
     ],
 )
-def test_parse_impossible_stream_raises_with_place(change: dict[str, Any], told: str) -> None:
+def test_parse_impossible_stream_raises_with_place(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ResultError, match=r"^a\.json: streaming") as raised:
         parsed(CALLS.to_dict() | change)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
-# -- whole files
+# -- complete files
 
 
 def test_decode_foreign_histogram_gives_its_values() -> None:
@@ -117,7 +117,7 @@ def test_encode_is_read_by_hdrhistogram(name: str) -> None:
     assert theirs.get_total_count() == seconds.size
     if seconds.size:
         for part in (0, 50, 90, 99, 99.9, 100):
-            # Theirs is the largest value of the bin in which that of the rank is.
+            # HdrHistogram gives the largest value of the bin of the rank.
             rank = max(1, int(np.ceil(round(part / 100 * seconds.size, 6))))
             value = min(np.sort(seconds)[rank - 1], 3600.0) * 1e9
             assert theirs.get_value_at_percentile(part) == pytest.approx(value, rel=1e-3, abs=1)

@@ -1,4 +1,4 @@
-"""A result file that was made better than it was is stopped, and every honest one passes."""
+"""Test that improved result files are refused, and honest ones pass."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOW = datetime(2100, 1, 1, tzinfo=UTC)
 
 @cache
 def original() -> Json:
-    """A file of the reference with three of its groups: inference, training, one with a problem."""
+    """A reference file with three of its groups: inference, training, one with a problem."""
     found: Json = json.loads(next(path for path in HONEST if path.name[:5] == "fused").read_text())
     entries = found["benchmarks"]
     modes = {each["extra_info"]["lstm"]["case"]["workload"]["mode"]: each for each in entries}
@@ -47,10 +47,10 @@ def document() -> Json:
 
 
 def wrong(folder: Path, document: Json, *, sealed: bool = True) -> list[str]:
-    """What is found in a document; sealed: whoever changed it has put its digest right, too."""
+    """Return the problems of a document; sealed: its digest was recomputed after the change."""
     path = saved(folder / "a.json", dict(with_digest(document)) if sealed else document)
-    whole = Field(path, "", json.loads(path.read_text()))
-    return problems(whole, read(path), NOW)
+    root = Field(path, "", json.loads(path.read_text()))
+    return problems(root, read(path), NOW)
 
 
 @pytest.mark.parametrize("path", HONEST, ids=lambda path: path.stem)
@@ -62,7 +62,7 @@ def test_copies_honest_files_have_none() -> None:
     assert copies([read(path) for path in HONEST]) == []
 
 
-# -- doctored
+# -- changed files
 
 
 def entry(document: Json, number: int = 0) -> Json:
@@ -76,7 +76,7 @@ def ours(document: Json, number: int = 0) -> Json:
 
 
 def sampled(document: Json, samples: list[float], number: int = 0) -> None:
-    """Other samples, and every statistic that is made of them."""
+    """Replace the samples and all their statistics."""
     stats, values = entry(document, number)["stats"], np.array(samples)
     stats |= {
         "data": samples,
@@ -115,7 +115,7 @@ def old_part_of_roof(document: Json) -> None:
 
 
 def beyond_the_roof(document: Json) -> None:
-    """So fast that the device cannot, with everything else made to fit."""
+    """Make it faster than the device can be, with consistent figures."""
     for number, item in enumerate(document["benchmarks"]):
         scaled(document, 0.5 * item["extra_info"]["lstm"]["roofs"]["of_matmul"], number)
         item["extra_info"]["lstm"]["setup"]["timing_s"] = None
@@ -134,7 +134,7 @@ def below_the_clock(document: Json) -> None:
 
 
 def whole_group_faster(document: Json) -> None:
-    """All of a group by one factor, so that the ratios stay: it no longer fills its time."""
+    """Scale a group by one factor, which keeps ratios but no longer fills its time."""
     group = entry(document)["group"]
     for number, item in enumerate(document["benchmarks"]):
         if item["group"] == group:
@@ -149,7 +149,7 @@ def longer_than_the_run(document: Json) -> None:
 
 
 def constant(document: Json) -> None:
-    """Each sample the same: with no spread, everything is certain."""
+    """Make all samples equal, without any spread."""
     data = entry(document)["stats"]["data"]
     sampled(document, [sorted(data)[len(data) // 2]] * len(data))
     ours(document)["steady"] = True
@@ -180,7 +180,7 @@ def without_evidence(document: Json) -> None:
 
 
 def said_to_be_valid(document: Json) -> None:
-    """What is INVALID by its samples says that it is not."""
+    """Declare a case valid that its samples show to be INVALID."""
     for item in document["benchmarks"]:
         validity = item["extra_info"]["lstm"]["validity"]
         if not validity["valid"]:
@@ -195,7 +195,7 @@ def said_to_be_steady(document: Json) -> None:
 
 
 def exchanged(document: Json) -> None:
-    """Two backends of one shape have each other's case, and so each other's times."""
+    """Exchange the cases, and so the times, of two backends of one shape."""
     one, other = ours(document, 0), ours(document, 1)
     for key in ("case", "case_id"):
         one[key], other[key] = other[key], one[key]
@@ -238,15 +238,15 @@ def test_problems_changed_file_is_refused_with_place(
     assert wrong(tmp_path, document) == []
     change(document)
     found = wrong(tmp_path, document)
-    assert any(DOCTORED[change] in told for told in found), found
+    assert any(DOCTORED[change] in message for message in found), found
 
 
 def test_problems_any_edit_without_digest_is_refused(tmp_path: Path, document: Json) -> None:
     sealed = dict(with_digest(document))
     assert wrong(tmp_path, sealed, sealed=False) == []
     sealed["lstm"]["run"]["suite"] = "mine"  # type: ignore[index]
-    (told,) = wrong(tmp_path, sealed, sealed=False)
-    assert told.startswith("digest is not that of the contents")
+    (message,) = wrong(tmp_path, sealed, sealed=False)
+    assert message.startswith("digest is not that of the contents")
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.97, 2.0])
@@ -261,9 +261,9 @@ def test_copies_multiples_of_samples_are_found(
         sampled(other, [each * (1 + 1e-3 * (number + at)) for at, each in enumerate(data)], number)
     scaled(other, factor)
     second = read(saved(tmp_path / "b.json", other))
-    (told,) = copies([first, second])
-    assert told.startswith("b.json: ")
-    assert "has the samples of a.json: " in told
+    (message,) = copies([first, second])
+    assert message.startswith("b.json: ")
+    assert "has the samples of a.json: " in message
 
 
 # -- streams
@@ -271,7 +271,7 @@ def test_copies_multiples_of_samples_are_found(
 
 @pytest.fixture
 def streams() -> Json:
-    """Two streams, of which one is paced."""
+    """Two streams, one of them paced."""
     found: Json = json.loads((GOLDEN / "streaming.json").read_text())
     for number, item in enumerate(found["benchmarks"]):
         ours(found, number)["blocks"]["calls"] = 700 // len(item["stats"]["data"])
@@ -283,7 +283,7 @@ def test_problems_honest_stream_has_none(tmp_path: Path, streams: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda it: it.pop("streaming"), "streaming is missing"),
         (lambda it: it["streaming"].update(calls=1), "streaming.calls is 1"),
@@ -301,7 +301,7 @@ def test_problems_honest_stream_has_none(tmp_path: Path, streams: Json) -> None:
     ],
 )
 def test_problems_improved_stream_is_refused(
-    change: Callable[[Json], object], told: str, tmp_path: Path, streams: Json
+    change: Callable[[Json], object], message: str, tmp_path: Path, streams: Json
 ) -> None:
     change(ours(streams))
-    assert told in "\n".join(wrong(tmp_path, streams))
+    assert message in "\n".join(wrong(tmp_path, streams))

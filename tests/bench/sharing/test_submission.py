@@ -1,4 +1,4 @@
-"""What is handed in is whole, anonymous and where a pull request has it; or nothing is."""
+"""Test that submitted files are complete, anonymous and in their folder, or none is written."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def document() -> Json:
-    """An honest file of somebody who is easily known; without a digest, as older ones are, so that
-    what a test changes is found out by what it is."""
+    """An honest file with many names, and without a digest, as in older files, so that the change
+    of a test is found by its effect."""
     found: Json = json.loads(SESSION[0].read_text())
     del found["digest"]
     text = json.dumps(found).replace('"vm"', '"annas-desktop.example.org"')
@@ -69,7 +69,7 @@ def handed_in() -> list[Path]:
 
 
 def made_of(path: Path) -> Path:
-    """What a file became that is good."""
+    """Return the anonymous document of a good file."""
     found = submitted(path)
     assert found.problems == ()
     (made,) = found.written
@@ -181,7 +181,7 @@ def test_submit_address_in_any_field_is_not_published(
 
 
 def test_submit_reference_results_keep_their_evidence() -> None:
-    """The forms are wide enough for what the suite itself writes."""
+    """The forms allow what the suite itself writes."""
     for path in (SESSION[0], *sorted(REFERENCE.glob("keras-backends-*.json"))[:3]):
         document = json.loads(path.read_text())
         made = anonymous(document, read(path), b"secret")
@@ -210,10 +210,10 @@ def test_submit_machine_with_common_name_is_accepted(
 
 
 def test_submit_busy_programs_are_not_published(tmp_path: Path, document: Json) -> None:
-    told = "others kept 1.5 of 2 processors busy (tax_software, python3)"
+    message = "others kept 1.5 of 2 processors busy (tax_software, python3)"
     validity = document["benchmarks"][0]["extra_info"]["lstm"]["validity"]
     validity["valid"] = False
-    validity["reasons"].append({"code": "busy", "text": told, "advice": ""})
+    validity["reasons"].append({"code": "busy", "text": message, "advice": ""})
     made = made_of(signed(tmp_path / "a.json", document))
     assert "tax_software" not in made.read_text()
     assert "others kept 1.5 of 2 processors busy" in made.read_text()
