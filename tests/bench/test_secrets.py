@@ -1,4 +1,4 @@
-"""Passwords and signatures in URLs reach no result file, no page and no error."""
+"""Test that passwords and signatures in URLs reach no result file, page or error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.records.journal import Journal
 from tests.bench.mutations import saved
 from tests.places import GOLDEN
 
-# aiobotocore is loud; what this project does is not what it warns of.
+# Warnings of aiobotocore are about its own code.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SECRETS = ("hunter2", "al1ce", "T0ken")
@@ -41,7 +41,7 @@ def assert_clean(text: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LSTM_REMOTE_LIMIT", "3")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -49,7 +49,7 @@ def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.chdir(tmp_path)
     yield
-    # No other test may meet a file system that was made for this endpoint.
+    # Other tests must not get a file system of this endpoint.
     pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()
 
 
@@ -72,7 +72,7 @@ def test_without_secrets_leaves_scheme_host_and_path(text: str, clean: str) -> N
 
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("command", READERS, ids=range(len(READERS)))
-def test_a_command_that_cannot_read_a_url_says_nothing_of_its_credentials(
+def test_commands_unreadable_url_prints_no_credentials(
     url: str, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("fsspec")
@@ -83,16 +83,16 @@ def test_a_command_that_cannot_read_a_url_says_nothing_of_its_credentials(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "message",
     ["Invalid bucket name 'al1ce:hunter2@team'", "401 for al1ce", "password hunter2 is wrong"],
 )
-def test_the_error_of_another_library_is_reported_without_the_credentials(
-    told: str, monkeypatch: pytest.MonkeyPatch
+def test_opened_foreign_error_is_reported_without_credentials(
+    message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = pytest.importorskip("fsspec.core")
 
     def refuse(url: str) -> NoReturn:
-        raise ValueError(told)
+        raise ValueError(message)
 
     monkeypatch.setattr(core, "url_to_fs", refuse)
     with pytest.raises(PlaceError) as caught:
@@ -101,7 +101,7 @@ def test_the_error_of_another_library_is_reported_without_the_credentials(
     assert "ValueError: " in str(caught.value)
 
 
-def test_variables_leave_out_where_results_are_and_clean_other_urls() -> None:
+def test_variables_leave_out_results_and_clean_other_urls() -> None:
     environ = {
         "LSTM_RESULTS": URLS[0],
         "LSTM_REMOTE": URLS[0],
@@ -115,7 +115,7 @@ def test_variables_leave_out_where_results_are_and_clean_other_urls() -> None:
     }
 
 
-def test_credentials_in_an_older_file_are_not_read_from_it(
+def test_read_older_file_skips_its_credentials(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = json.loads((GOLDEN / "replicate-1.json").read_text())

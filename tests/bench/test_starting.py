@@ -1,6 +1,6 @@
-"""Commands and modules start at once: what is asked for is loaded, and nothing before.
+"""Test that commands and modules load no framework before it is needed.
 
-TensorFlow alone takes six seconds to import, and may not be installed where results are read.
+TensorFlow takes six seconds to import, and may not be installed where results are read.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tests.places import ROOT
 NAMES = ["bench", *(f"bench.{name}" for answers in COMMANDS.values() for name in answers)]
 PARTS = [f"bench.compare {part}" for part in ("runs", "devices", "backends", "published")]
 NO_VERDICT = ("bench",)
-"""What they print is no answer: their codes say only whether it was printed."""
+"""Commands whose exit codes have no meaning of their own."""
 
 _HELP = """\
 import contextlib, io, json, runpy, sys
-told = {}
+found = {}
 for words in json.loads(sys.argv[1]):
     sys.argv[:] = [*words.split(), "--help"]
     out, err, code = io.StringIO(), io.StringIO(), "went on"
@@ -35,14 +35,14 @@ for words in json.loads(sys.argv[1]):
             runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         except SystemExit as end:
             code = end.code
-    told[words] = [code, out.getvalue(), err.getvalue()]
-print(json.dumps([told, sorted(sys.modules)]))
+    found[words] = [code, out.getvalue(), err.getvalue()]
+print(json.dumps([found, sorted(sys.modules)]))
 """
 
 
 @pytest.fixture(scope="module")
 def help_and_loaded() -> tuple[dict[str, tuple[int, str, str]], set[str]]:
-    """Code, output and errors of each command's ``--help``; what one process loaded for all."""
+    """Code, output and errors of each command's ``--help``, and the modules loaded for all."""
     done = subprocess.run(
         [sys.executable, "-c", _HELP, json.dumps([*NAMES, *PARTS])],
         capture_output=True,
@@ -50,12 +50,12 @@ def help_and_loaded() -> tuple[dict[str, tuple[int, str, str]], set[str]]:
         cwd=ROOT,
         check=True,
     )
-    told, modules = json.loads(done.stdout)
-    return told, set(modules)
+    found, modules = json.loads(done.stdout)
+    return found, set(modules)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *PARTS])
-def test_every_command_explains_itself_and_its_exit_codes(
+def test_help_of_each_command_has_usage_and_exit_codes(
     name: str, help_and_loaded: tuple[dict[str, tuple[int, str, str]], set[str]]
 ) -> None:
     code, out, err = help_and_loaded[0][name]
@@ -64,7 +64,7 @@ def test_every_command_explains_itself_and_its_exit_codes(
     assert ("exit codes:" in out) is (name not in NO_VERDICT)
 
 
-def test_no_command_loads_a_framework_or_what_is_slow_to_explain_itself(
+def test_help_loads_no_framework_or_slow_module(
     help_and_loaded: tuple[dict[str, tuple[int, str, str]], set[str]],
 ) -> None:
     assert {"bench.echo.task", "numpy"} <= help_and_loaded[1]
@@ -75,7 +75,7 @@ def test_no_command_loads_a_framework_or_what_is_slow_to_explain_itself(
 
 
 def _modules() -> Iterator[str]:
-    """All but the Keras layer, which is one of Keras's own."""
+    """Yield all modules but the Keras layer, which imports Keras."""
     for folder in ("lstm_impl", "bench"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
@@ -83,7 +83,7 @@ def _modules() -> Iterator[str]:
                 yield ".".join(parts)
 
 
-def test_importing_no_module_loads_a_framework_or_what_is_slow() -> None:
+def test_importing_modules_loads_no_framework_or_slow_module() -> None:
     names = list(_modules())
     assert len(names) > 150
     loaded = loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
@@ -99,7 +99,7 @@ def test_importing_no_module_loads_a_framework_or_what_is_slow() -> None:
         ("from bench.machine import environment; environment.read()", ["pytest", "rich"]),
     ],
 )
-def test_what_measures_and_what_reads_loads_no_framework(program: str, more: list[str]) -> None:
+def test_reading_results_or_the_machine_loads_no_framework(program: str, more: list[str]) -> None:
     loaded = loaded_by(program)
     assert "bench" in loaded
     assert sorted(loaded & {*FRAMEWORKS, *SLOW, *more}) == []
@@ -119,19 +119,19 @@ def _answers(store: Store) -> Iterator[tuple[str, list[object]]]:
     for form in ("terminal", "markdown", "csv"):
         yield "history", [store.old, store.new, "--format", form]
     yield "echo.__main__", ["windows", "--show", store.learning]
-    asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
-    yield "recommend", [*asked, store.windows, store.learning]
+    request = ["--dependency", 3, "--batch", 64, "--hidden", 256]
+    yield "recommend", [*request, store.windows, store.learning]
 
 
-def test_no_answer_in_text_loads_a_framework_or_what_is_slow(store: Store) -> None:
-    asked = [(name, [str(each) for each in words]) for name, words in _answers(store)]
+def test_answers_as_text_load_no_framework_or_slow_module(store: Store) -> None:
+    commands = [(name, [str(each) for each in words]) for name, words in _answers(store)]
     program = (
         "import contextlib, importlib, io\n"
-        f"for name, words in {asked!r}:\n"
+        f"for name, words in {commands!r}:\n"
         "    with contextlib.redirect_stdout(io.StringIO()) as out:\n"
         "        code = importlib.import_module('bench.' + name).main(words)\n"
         "    assert code == 0 and out.getvalue(), (name, words)"
     )
     loaded = loaded_by(program)
-    assert {f"bench.{name}" for name, _ in asked} <= loaded
+    assert {f"bench.{name}" for name, _ in commands} <= loaded
     assert sorted(loaded & {*FRAMEWORKS, *SLOW, "pytest"}) == []

@@ -1,4 +1,4 @@
-"""The command that makes again what commands made in the documents."""
+"""Test the command that remakes parts of the documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHANGED = "README.md: not as `python -m bench.report` makes it\n-old\n+new"
 
 @pytest.fixture
 def remade(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, bool], list[str]]:
-    """What making a document again, or looking whether it would change, finds; else nothing."""
+    """Return what remaking or checking a document finds."""
     found: dict[tuple[str, bool], list[str]] = {}
 
     def remake(document: str, write: bool) -> list[str]:
@@ -24,7 +24,7 @@ def remade(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, bool], list[str]]
     return found
 
 
-def test_an_unknown_document_is_named_with_those_there_are(
+def test_documents_unknown_name_lists_the_known(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert documents.main(["docs/none.md"]) == BAD_INPUT
@@ -33,18 +33,18 @@ def test_an_unknown_document_is_named_with_those_there_are(
     assert "README.md" in wrong
 
 
-def test_what_does_not_match_is_shown_and_what_to_do(
+def test_documents_check_shows_the_difference_and_what_to_do(
     remade: dict[tuple[str, bool], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     remade["README.md", False] = [CHANGED]
     assert documents.main(["--check"]) == documents.DIFFERENT
     assert capsys.readouterr().out == f"{CHANGED}\nto make it again: python -m tools.documents\n"
-    # Of another document nothing is asked.
+    # Other documents are not read.
     assert documents.main(["--check", "docs/a.md"]) == documents.SAME
     assert capsys.readouterr().out == "all is as its commands make it\n"
 
 
-def test_what_is_made_again_is_named_and_is_then_the_same(
+def test_documents_remade_is_named_and_then_unchanged(
     remade: dict[tuple[str, bool], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     remade["README.md", True] = [CHANGED]
@@ -52,7 +52,7 @@ def test_what_is_made_again_is_named_and_is_then_the_same(
     assert capsys.readouterr().out == f"made again: {CHANGED.splitlines()[0]}\n"
 
 
-def test_a_comment_that_cannot_be_followed_is_one_line(
+def test_documents_wrong_comment_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(document: str, write: bool) -> list[str]:
@@ -63,7 +63,7 @@ def test_a_comment_that_cannot_be_followed_is_one_line(
     assert capsys.readouterr().err == "error: README.md: `rm x` is no command\n"
 
 
-def test_the_projects_own_documents_are_as_their_commands_make_them(
+def test_documents_of_the_project_equal_their_commands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert documents.main(["--check"]) == documents.SAME, capsys.readouterr().out

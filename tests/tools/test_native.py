@@ -1,4 +1,4 @@
-"""The command that compiles fused_cpu ahead, and a machine without a compiler that uses it."""
+"""Test the command that compiles fused_cpu ahead, and its use without a compiler."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_what_cannot_be_made_is_a_line_and_exit_code_2(
+def test_native_impossible_target_prints_one_line_and_exits_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, nowhere = str(tmp_path / "made"), str(tmp_path / "nowhere")
-    for words, told in (
+    for words, message in (
         (["--cpu", "i386"], "no kind of CPU is called 'i386'; expected one of x86-64-v4"),
         (["--cpu", "aarch64"], "aarch64 is compiled on a machine of its kind, and this is x86_64"),
         (["--tensorflow", nowhere], f"{nowhere}: there is no TensorFlow for Linux unpacked"),
     ):
         assert native.main([made, *words]) == 2
         line = capsys.readouterr().err
-        assert line.startswith(f"error: {told}")
+        assert line.startswith(f"error: {message}")
         assert line.count("\n") == 1
         assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
 def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What of a wheel is looked at, on a machine with x86."""
+    """The parts of a wheel that are used, on an x86 machine."""
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     folder = tmp_path / "unpacked"
     header = folder / "tensorflow" / library.HEADER
@@ -55,7 +55,7 @@ def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_for_another_machine_it_is_compiled_against_a_wheel(
+def test_native_for_another_machine_compiles_against_a_wheel(
     make_compiler: MakeCompiler, unpacked: Path, tmp_path: Path
 ) -> None:
     make_compiler(f'echo "$words" >> {tmp_path}/words; touch "$out"', __aarch64__="1")
@@ -72,7 +72,7 @@ def test_for_another_machine_it_is_compiled_against_a_wheel(
 
 
 def installed() -> Path:
-    """The folder with TensorFlow and what pip knows of it, as its wheel would be unpacked."""
+    """Return the folder with TensorFlow and its metadata, as an unpacked wheel."""
     found = importlib.util.find_spec("tensorflow")
     assert found is not None
     assert found.origin is not None
@@ -97,7 +97,9 @@ assert not library._unloadable, library._unloadable
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++: apt-get install g++")
 @pytest.mark.parametrize("unpacked", [False, True], ids=["installed", "unpacked"])
-def test_a_machine_without_a_compiler_computes_with_each(tmp_path: Path, unpacked: bool) -> None:
+def test_native_prebuilt_libraries_compute_without_a_compiler(
+    tmp_path: Path, unpacked: bool
+) -> None:
     kinds = [name for name, kind in prebuilt.KINDS.items() if kind.machine == platform.machine()]
     where = ["--tensorflow", str(installed())] if unpacked else []
     assert native.main([str(tmp_path / "all"), *where]) == 0

@@ -1,4 +1,4 @@
-"""What commands made in the documents is what they make, and a difference is told."""
+"""Test that parts of documents equal what their commands make, and differences are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLOT = "python -m bench.plot a.json --output pictures/a.svg"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with results and a document of them, its parts not made yet."""
+    """A folder with results and a document whose parts are not made yet."""
     shutil.copy(ROOT / "docs/examples/quick.json", tmp_path / "a.json")
     (tmp_path / "a.md").write_text(
         f"# Ours\n\n<!-- made by: {REPORT} -->\nold\n<!-- end -->\n\nbetween\n\n"
@@ -27,7 +27,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_printed_and_what_is_drawn_is_made_once_and_is_then_the_same(
+def test_remake_text_and_picture_twice_changes_nothing(
     project: Path,
 ) -> None:
     assert len(remake("a.md", project, write=True)) == 2
@@ -41,7 +41,7 @@ def test_what_is_printed_and_what_is_drawn_is_made_once_and_is_then_the_same(
     assert remake("a.md", project, write=False) == []
 
 
-def test_a_number_that_somebody_changed_is_found_and_nothing_is_written(project: Path) -> None:
+def test_check_changed_number_is_found_and_not_written(project: Path) -> None:
     remake("a.md", project, write=True)
     path, picture = project / "a.md", project / "pictures/a.svg"
     path.write_text(path.read_text().replace("437 µs", "337 µs"))
@@ -55,7 +55,7 @@ def test_a_number_that_somebody_changed_is_found_and_nothing_is_written(project:
     assert (path.read_bytes(), picture.read_bytes()) == before
 
 
-def test_what_is_no_markdown_is_set_as_it_is_and_the_same_on_every_desk(
+def test_remake_terminal_text_is_a_block_of_fixed_width(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "b.md").write_text(
@@ -74,7 +74,7 @@ def test_what_is_no_markdown_is_set_as_it_is_and_the_same_on_every_desk(
     assert os.environ["COLUMNS"] == "50"
 
 
-def test_a_star_stands_for_the_files_of_that_name(project: Path) -> None:
+def test_remake_star_in_a_command_matches_files(project: Path) -> None:
     text = (project / "a.md").read_text()
     (project / "b.md").write_text(text.replace("bench.report a.json", "bench.report a*.json"))
     remake("a.md", project, write=True)
@@ -95,7 +95,7 @@ def test_picture_that_a_command_writes_is_compared(project: Path) -> None:
     assert again.startswith("p/w.svg, in b.md")
 
 
-def test_another_drawing_program_may_move_lines_but_no_letters() -> None:
+def test_check_picture_ignores_lines_but_not_texts() -> None:
     old = b"<svg>Matplotlib v3.9.0, <path d='1'/><text x='1'>5 ms</text></svg>"
     assert same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"d='1'", b"d='2'"), ".svg")
     assert not same_file(old, old.replace(b"d='1'", b"d='2'"), ".svg")
@@ -108,7 +108,7 @@ def test_another_drawing_program_may_move_lines_but_no_letters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("<!-- made by: python -m bench.report -->\n", "without its `<!-- end -->`"),
         (
@@ -127,15 +127,15 @@ def test_another_drawing_program_may_move_lines_but_no_letters() -> None:
         ),
     ],
 )
-def test_a_comment_that_cannot_be_followed_is_named(text: str, told: str, project: Path) -> None:
+def test_remake_wrong_comment_is_named(text: str, message: str, project: Path) -> None:
     (project / "b.md").write_text(text)
     with pytest.raises(DocumentError, match=r"^b\.md: ") as error:
         remake("b.md", project, write=True)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert (project / "b.md").read_text() == text
 
 
-def test_a_document_without_such_parts_has_nothing_to_make(project: Path) -> None:
+def test_remake_document_without_parts_makes_nothing(project: Path) -> None:
     assert blocks("b.md", "made by: hand <!-- end -->") == []
     assert blocks("a.md", (project / "a.md").read_text())[1] == Block(
         "a.md", PLOT, "![times](pictures/a.svg)\n"
