@@ -4,6 +4,7 @@
 >>> layer = lstm_impl.keras.LSTM(64, return_sequences=True)  # or backend="while_loop+hoisted"
 >>> print(layer.explain())  # what computes it, and why
 
+``accelerate(model)`` replaces the LSTMs of an existing model by this layer;
 ``tune(model, batch_size=32, steps=100)`` races the backends on these sizes, and ``auto`` remembers.
 
 The layer has Keras's arguments, weights, names, masks, states and files; ``docs/keras_layer.md``
@@ -15,6 +16,8 @@ it runs on; ``lstm_impl`` does not.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from typing import Any
 
 INSTALL = "pip install 'lstm-benchmark-suite[cpu]', or 'tensorflow[and-cuda]' for a GPU"
 
@@ -35,7 +38,8 @@ if int(_keras.__version__.partition(".")[0]) < 3:
         "pip install 'keras>=3', and leave TF_USE_LEGACY_KERAS unset"
     )
 
-from lstm_impl.keras.choice import Choice, Explanation  # noqa: E402
+from lstm_impl.keras.choice import AUTO, Choice, Explanation  # noqa: E402
+from lstm_impl.keras.conversion import convert  # noqa: E402
 
 if (_theirs := _keras.config.backend()) == "tensorflow":
     from lstm_impl.keras.layer import LSTM
@@ -48,4 +52,38 @@ else:
         "here: set the environment variable KERAS_BACKEND before the first import of keras"
     )
 
-__all__ = ["LSTM", "Choice", "Explanation", "tune"]
+__all__ = ["LSTM", "Choice", "Explanation", "accelerate", "tune"]
+
+
+def accelerate(
+    model: Any, backend: str = AUTO, print_fn: Callable[[str], object] | None = print
+) -> Any:
+    """Replace every LSTM of a Keras model by the layer of this package, in place.
+
+    ``LSTM`` and ``RNN`` of an ``LSTMCell`` are replaced wherever they are: in ``Bidirectional``,
+    ``TimeDistributed`` and other wrappers, and in models inside the model. Weights, names, the
+    optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are traced again.
+
+    Parameters
+    ----------
+    model : keras.Model or keras.Layer
+        Built or not, compiled or not.
+    backend : str
+        As the argument of ``LSTM``. A layer that it cannot serve stays as it is.
+    print_fn : callable or None
+        Gets one line for each LSTM: what it is now, or why it was kept. None prints nothing.
+
+    Returns
+    -------
+    keras.Model or keras.Layer
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a layer of Keras 3.
+    UnsupportedError
+        If no layer can have this backend.
+    """
+    convert(model, LSTM, backend, print_fn)
+    return model

@@ -1,0 +1,154 @@
+"""Models whose LSTMs ``lstm_impl.keras.accelerate`` has replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras", reason="Keras is not installed: pip install '.[cpu]'")
+
+import keras
+
+import lstm_impl.keras
+from lstm_impl import UnsupportedError
+
+# Keras's own, when it saves weights with NumPy 2.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+X = np.random.default_rng(0).standard_normal((6, 4, 5, 3)).astype(np.float32)
+Y = X[:, 0, 0, :2]
+
+
+class OwnLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
+    """A subclass, which could compute anything."""
+
+
+class Block(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that holds an LSTM as an attribute."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inside = keras.layers.LSTM(3, return_sequences=True, name="inside")
+
+    def build(self, shape: Any) -> None:
+        self.inside.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.inside(x)
+
+
+def made() -> Any:
+    """A model with LSTMs in every place where a model can have one."""
+    keras.utils.set_random_seed(0)
+    encoder = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            Block(),
+            keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True, name="two")),
+            keras.layers.RNN(keras.layers.LSTMCell(3), name="of_cell"),
+        ],
+        name="encoder",
+    )
+    model = keras.Sequential(
+        [
+            keras.Input((4, 5, 3)),
+            keras.layers.TimeDistributed(encoder),
+            keras.layers.LSTM(4, dropout=0.0, name="last"),
+            keras.layers.Dense(2),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def lstms(model: Any) -> list[Any]:
+    return [each for each in model._flatten_layers() if hasattr(each, "cell")]
+
+
+def test_accelerate_model_with_wrappers_replaces_every_lstm() -> None:
+    model, lines = made(), list[str]()
+    before = model.weights
+    assert lstm_impl.keras.accelerate(model, print_fn=lines.append) is model
+    layers = lstms(model)
+    assert len(layers) == 5
+    assert {type(each) for each in layers} == {lstm_impl.keras.LSTM}
+    assert all(new is old for new, old in zip(model.weights, before, strict=True))
+    assert len(lines) == 5
+    assert all('is now lstm_impl.keras.LSTM, backend="auto"' in each for each in lines)
+    assert sum("keras.RNN is now" in each for each in lines) == 1
+
+
+def test_accelerate_trained_model_continues_as_keras_does() -> None:
+    models, x = [], X[:, 0]
+    for accelerated in (True, False):
+        keras.utils.set_random_seed(0)
+        twice = keras.layers.Bidirectional(keras.layers.LSTM(2, return_sequences=True))
+        model = keras.Sequential([keras.Input((5, 3)), twice, keras.layers.LSTM(2)])
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+        model.train_on_batch(x, Y)
+        if accelerated:
+            lstm_impl.keras.accelerate(model, print_fn=None)
+        models.append(model)
+    ours, theirs = models
+    np.testing.assert_allclose(
+        ours.predict_on_batch(x), theirs.predict_on_batch(x), rtol=1e-4, atol=1e-5
+    )
+    losses = [[model.train_on_batch(x, Y) for _ in range(3)] for model in models]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_accelerate_saved_model_loads_with_the_layer(tmp_path: Path) -> None:
+    model = lstm_impl.keras.accelerate(made(), print_fn=None)
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(
+        tmp_path / "model.keras", custom_objects={"Block": Block}, safe_mode=True
+    )
+    assert {type(each) for each in lstms(loaded.layers[-2])} == {lstm_impl.keras.LSTM}
+    np.testing.assert_allclose(
+        loaded.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda: OwnLSTM(3), "its class may compute something else"),
+        (
+            lambda: keras.layers.RNN([keras.layers.LSTMCell(3), keras.layers.LSTMCell(3)]),
+            "its cell is a StackedRNNCells",
+        ),
+        (lambda: keras.layers.LSTM(3, activation="relu"), "activation='relu'"),
+    ],
+)
+def test_accelerate_unservable_layer_keeps_it_and_says_why(layer: Any, reason: str) -> None:
+    model = keras.Sequential([keras.Input((5, 3)), layer()])
+    kept, lines = type(model.layers[0]), list[str]()
+    named = {"tensorflow": "while_loop", "jax": "jax_scan", "torch": "torch"}
+    lstm_impl.keras.accelerate(model, named[keras.config.backend()], lines.append)
+    assert type(model.layers[0]) is kept
+    assert len(lines) == 1
+    assert "is kept: " in lines[0]
+    assert reason in lines[0]
+    model(X[:, 0])
+
+
+def test_accelerate_model_without_lstm_says_so() -> None:
+    lines: list[str] = []
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.GRU(3)], name="gru_only")
+    lstm_impl.keras.accelerate(model, print_fn=lines.append)
+    assert lines == ["gru_only: it has no LSTM"]
+
+
+def test_accelerate_bad_argument_raises_and_changes_nothing() -> None:
+    model = made()
+    with pytest.raises(UnsupportedError, match="fused_cpuu"):
+        lstm_impl.keras.accelerate(model, backend="fused_cpuu")
+    assert lstm_impl.keras.LSTM not in {type(each) for each in lstms(model)}
+    with pytest.raises(TypeError, match="expected a Keras 3 model or layer, and got str"):
+        lstm_impl.keras.accelerate("model.keras")
