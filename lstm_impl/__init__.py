@@ -13,6 +13,7 @@ Importing this package imports no framework.
 
 from lstm_impl.availability import Availability, Package, UnavailableError
 from lstm_impl.backend import Backend
+from lstm_impl.build import build
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Step, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model
@@ -47,6 +48,7 @@ __all__ = [
     "UnsupportedError",
     "Upstream",
     "Workload",
+    "build",
     "dropout_masks",
     "get_backend",
     "list_backends",

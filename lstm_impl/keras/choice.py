@@ -57,7 +57,8 @@ class LayerCall:
     device: ``cpu`` or ``gpu``. training: Keras's argument, by default False. traced: whether it
     becomes part of a graph; else its ops run one by one. compiled: whether XLA compiles that graph.
     batch, timesteps, features: the input's sizes, None if known at run time only. masked: whether
-    some of its steps may be padding. recorded: whether a gradient tape records it.
+    some of its steps may be padding. recorded: whether a gradient tape records it. keras_step:
+    whether the graph is Keras's own train, test or predict function, which no export holds.
     """
 
     device: str
@@ -69,6 +70,7 @@ class LayerCall:
     features: int | None
     masked: bool = False
     recorded: bool = True
+    keras_step: bool = False
 
     @property
     def static(self) -> bool:
@@ -80,6 +82,8 @@ class LayerCall:
         """What the call becomes part of."""
         if self.compiled:
             return "in a graph compiled by XLA"
+        if self.keras_step:
+            return f"in Keras's {'fit' if self.training else 'evaluate or predict'}"
         return "in a graph" if self.traced else "outside a graph"
 
     def __str__(self) -> str:
@@ -317,14 +321,12 @@ def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> st
     """Return why a call on a CPU is not computed by the fused op, or an empty string."""
     if reason := obstacle(get_backend(FUSED_CPU), arguments):
         return reason
-    if arguments.compute_dtype != "float32":
-        return f"it was not timed against the others in {arguments.compute_dtype}"
     return may_be_saved(call) or ("" if fused else str(fused))
 
 
 def may_be_saved(call: LayerCall) -> str:
     """Return why a call is not computed by an op of this library, or an empty string."""
-    if not call.traced or (call.training and call.recorded):
+    if not call.traced or call.keras_step or (call.training and call.recorded):
         return ""
     what = "inference" if not call.training else "training=True without a gradient tape"
     return (

@@ -12,10 +12,17 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
-from lstm_impl.backends.fused_cpu.backend import FusedCpu, FusedLayer, compiled_by_xla, loaded
+from lstm_impl.backends.fused_cpu.backend import (
+    BEING_COMPILED,
+    FusedCpu,
+    FusedLayer,
+    compiled_by_xla,
+    loaded,
+)
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.loops import (
@@ -58,6 +65,10 @@ from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
 from lstm_impl.tuning.models import gpu_name
+
+KERAS_STEPS = ("one_step_on_data", "multi_step_on_data", "multi_step_on_iterator")
+"""Beginnings of the names of the graphs that Keras traces for ``fit``, ``evaluate``, ``predict``
+and what they do with one batch."""
 
 MOST_PICKED = 1_000
 """Calls of which is kept what computes them: outside a graph sizes can differ without end."""
@@ -126,7 +137,9 @@ class LSTM(BackendLSTM):
         sizes = self._memory.sizes
         masked = sizes is not None and sizes.min_length is not None
         features = int(self.cell.kernel.shape[0]) if self.built else None
-        return LayerCall(self._device(), training, True, False, None, None, features, masked)
+        return LayerCall(
+            self._device(), training, True, False, None, None, features, masked, keras_step=True
+        )
 
     def _choose(self, call: LayerCall) -> Choice:
         """Raises UnsupportedError or UnavailableError where nothing may compute the call."""
@@ -139,8 +152,12 @@ class LSTM(BackendLSTM):
                     picked.clear()
                 found = self._by_race(arguments, call)
                 if found.backend == FUSED_CPU and not (ready := loaded()):
-                    self._memory.availability[FUSED_CPU, "cpu"] = ready
+                    known = self._memory.availability
+                    before, known[FUSED_CPU, "cpu"] = self._fused(), ready
                     found = self._by_race(arguments, call)
+                    if ready is BEING_COMPILED:
+                        known[FUSED_CPU, "cpu"] = before
+                        return found
                 picked[arguments, call] = found
             return picked[arguments, call]
         # attributes such as unroll may have been set since the backend was named
@@ -205,7 +222,7 @@ class LSTM(BackendLSTM):
         given = sequences, initial_state, mask, training
         how = self._device(), bool(training), not tf.executing_eagerly(), compiled_by_xla()
         sizes: Shape = sequences.shape
-        call = LayerCall(*how, *sizes, mask is not None, recorded())
+        call = LayerCall(*how, *sizes, mask is not None, recorded(), _in_keras_step())
         choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:
@@ -234,7 +251,10 @@ class LSTM(BackendLSTM):
         sequences = self._dropped(sequences, training)
         # A kept state comes as its variable, which has moved on when the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
-        x = tf.transpose(sequences, [1, 0, 2])
+        core = self._core(backend)
+        # The fused op reads and writes either layout; a mask's outputs are filled time-major.
+        batch_major = core.takes_batch_major and mask is None
+        x = sequences if batch_major else tf.transpose(sequences, [1, 0, 2])
         valid = steps = None
         if mask is not None:  # [B, T] or [B, T, 1] of any type
             mask = tf.cast(mask, tf.bool)
@@ -244,7 +264,7 @@ class LSTM(BackendLSTM):
         if bias is None:
             bias = tf.zeros([4 * self.units], self.cell.compute_dtype)
         inputs = LayerInputs(x, h, c, kernel, recurrent_kernel, bias)
-        y, h, c = self._core(backend)(inputs, steps, self.go_backwards, training)
+        y, h, c = core(inputs, steps, self.go_backwards, training, batch_major)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
         last = h
@@ -255,10 +275,10 @@ class LSTM(BackendLSTM):
         if not self.return_sequences:
             return last, last[:, None, :], h, c
         if self.go_backwards:
-            y = tf.reverse(y, [0])
+            y = tf.reverse(y, [1 if batch_major else 0])
         if valid is not None and not self.zero_output_for_mask:
             y = repeat_last(y, valid)
-        return last, tf.transpose(y, [1, 0, 2]), h, c
+        return last, y if batch_major else tf.transpose(y, [1, 0, 2]), h, c
 
     def _core(self, name: str) -> LayerCore:
         if name not in self._memory.cores:
@@ -266,6 +286,20 @@ class LSTM(BackendLSTM):
             assert isinstance(backend, TensorFlowBackend)
             self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
         return self._memory.cores[name]
+
+
+def _in_keras_step() -> bool:
+    """Return whether the graph being traced is part of Keras's train, test or predict function.
+
+    Keras traces what it exports apart from these. Neither has a public mark, but Keras 3 names the
+    functions (``keras/src/backend/tensorflow/trainer.py``).
+    """
+    graph = tf.compat.v1.get_default_graph()
+    while isinstance(graph, FuncGraph):
+        if graph.name.startswith(KERAS_STEPS):
+            return True
+        graph = graph.outer_graph
+    return False
 
 
 FORWARD_MODE = (
@@ -283,22 +317,37 @@ class LayerCore:
         self._dtype = compute_dtype
         self._functions: dict[tuple[str, bool, bool], Any] = {}
 
+    @property
+    def takes_batch_major(self) -> bool:
+        """Whether input and outputs may be batch-major where there is no mask."""
+        return isinstance(self.backend, FusedCpu)
+
     def __call__(
-        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool = True
+        self,
+        inputs: LayerInputs,
+        mask: Tensor | None,
+        reverse: bool,
+        training: bool = True,
+        batch_major: bool = False,
     ) -> Outputs:
         """The outputs for ``inputs``.
 
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
         output. With ``reverse`` the steps are read from the last to the first; outputs stand at
         the step they belong to. training: whether to be prepared for a gradient, which may be
-        requested in any case.
+        requested in any case. batch_major: x and y are ``[B, T, ...]``, for a backend that
+        ``takes_batch_major``.
         """
+        if batch_major and in_forward_mode(inputs):
+            time_major = inputs._replace(x=tf.transpose(inputs.x, [1, 0, 2]))
+            y, h, c = self(time_major, mask, reverse, training)
+            return Outputs(tf.transpose(y, [1, 0, 2]), h, c)
         if in_forward_mode(inputs):
             if inputs.x.shape[0] is None:
                 raise UnsupportedError(FORWARD_MODE)
             return by_loop(StaticUnroll(), inputs, mask, reverse)
         if isinstance(self.backend, FusedCpu):
-            return by_fused_op(inputs, mask, reverse, training)
+            return by_fused_op(inputs, mask, reverse, training or recorded(), batch_major)
         if self.backend.xla:
             return self._compiled(inputs, mask, reverse)
         # A fused op is a handful of ops in any case; a loop is hundreds.
@@ -467,12 +516,21 @@ def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) 
     return gradients
 
 
-def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool) -> Outputs:
-    """The outputs by the fused op, which takes any mask as it is."""
+def by_fused_op(
+    inputs: LayerInputs,
+    mask: Tensor | None,
+    reverse: bool,
+    keep: bool,
+    batch_major: bool = False,
+) -> Outputs:
+    """Return the outputs by the fused op, which takes any mask as it is.
+
+    keep: whether to keep what a gradient needs; without, it computes the forward pass again.
+    """
     x, h, c, *parameters = inputs
-    layer = FusedLayer(reverse=reverse)
+    layer = FusedLayer(reverse=reverse, batch_major=batch_major)
     call = Call(x, h[None], c[None], None if mask is None else mask[:, :, 0])
-    y, h, c = layer.train(call, parameters)[0] if training else layer.infer(call, parameters)
+    y, h, c = layer.train(call, parameters)[0] if keep else layer.infer(call, parameters)
     return Outputs(y, h[0], c[0])
 
 

@@ -339,9 +339,17 @@ def compiled_by_xla() -> bool:
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
-@functools.cache
+BEING_COMPILED = Availability(False, "it is being compiled; what is traced when it is ready has it")
+
+
 def loaded() -> Availability:
-    """Return whether the library can be made and loaded, trying it once; warn where it cannot."""
+    """Return whether the library is loaded; where there is none, compile it in the background."""
+    return BEING_COMPILED if fused_cpu_library.being_compiled() else _loaded()
+
+
+@functools.cache
+def _loaded() -> Availability:
+    """Whether the library can be made and loaded, tried once; warn where it cannot."""
     try:
         ops()
     except UnavailableError as error:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
 import importlib.util
+import io
 import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -171,6 +174,64 @@ def _gist(words: str) -> str:
 # -- the library
 
 
+def build(announce: bool = True) -> Path:
+    """Return the library for this TensorFlow and CPU; compile it if there is none.
+
+    Raises UnavailableError where it can be neither found nor compiled.
+    """
+    if not (available := availability()):
+        raise UnavailableError(f"fused_cpu: {available}")
+    if fitting := fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting:
+        return fitting[0]
+    return _built(_compiler(), *tensorflow_flags(), announce)
+
+
+_background: threading.Thread | None = None
+_compiling: set[subprocess.Popen[str]] = set()
+
+
+def being_compiled() -> bool:
+    """Return whether a thread is compiling the library; start it where there is none to load."""
+    global _background
+    if _background is None and not load.cache_info().currsize and _to_be_compiled():
+        logger.warning(
+            "fused_cpu is being compiled in the background; until it is ready TensorFlow's own ops "
+            "compute, also in graphs that are traced before. python -m lstm_impl.build compiles it "
+            "ahead of time"
+        )
+        _background = threading.Thread(target=_try_to_build, name="fused_cpu", daemon=True)
+        atexit.register(_stop, _background)
+        _background.start()
+    return _background is not None and _background.is_alive()
+
+
+def _to_be_compiled() -> bool:
+    if not availability() or fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting:
+        return False
+    return not _place(_compiler(), *tensorflow_flags()).exists()
+
+
+def _try_to_build() -> None:
+    with contextlib.suppress(OSError, UnavailableError):  # the first use will raise it again
+        build(announce=False)
+
+
+def _stop(thread: threading.Thread) -> None:
+    """End a compilation with the process, so that the thread removes what is not finished."""
+    for _ in range(100):
+        for process in tuple(_compiling):
+            process.kill()
+        thread.join(0.1)
+        if not thread.is_alive():
+            return
+
+
+def _compiler() -> Compiler:
+    found = find_compiler(os.environ.get(COMPILER) or "g++")
+    assert isinstance(found, Compiler)  # as availability has said
+    return found
+
+
 @functools.cache
 def load() -> Any:
     """The ops, as a module; compiled first, where they have not been."""
@@ -186,8 +247,7 @@ def load() -> Any:
             _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
     if not (available := availability()):
         raise UnavailableError(f"fused_cpu: {available}")
-    compiler = find_compiler(os.environ.get(COMPILER) or "g++")
-    assert isinstance(compiler, Compiler)
+    compiler = _compiler()
     try:
         library = _built(compiler, *tensorflow_flags())
         try:
@@ -218,7 +278,12 @@ def _folder() -> Path:
         return Path(named).absolute()
     path = user_cache_path("lstm-benchmark-suite") / "native"
     # Without a home "~" stays as it is, and would become a folder of that name.
-    return path if path.is_absolute() else Path(tempfile.mkdtemp(prefix="lstm-native-"))
+    return path if path.is_absolute() else _temporary_folder()
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="lstm-native-"))
 
 
 def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
@@ -230,12 +295,19 @@ def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
     return f"tensorflow-{version}-{digest.hexdigest()[:16]}"
 
 
-def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Path:
-    """Where the library is; compiled now, if it is not there, by one process at a time."""
+def _place(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Path:
+    """Where the library that this compiler makes is kept."""
     import tensorflow as tf
 
-    folder = _folder() / key(compiler, [*flags, *links], tf.__version__)
-    library = folder / NAME
+    return _folder() / key(compiler, [*flags, *links], tf.__version__) / NAME
+
+
+def _built(
+    compiler: Compiler, flags: Sequence[str], links: Sequence[str], announce: bool = True
+) -> Path:
+    """Where the library is; compiled now, if it is not there, by one process at a time."""
+    library = _place(compiler, flags, links)
+    folder = library.parent
     for each in (folder.parent, folder):
         each.parent.mkdir(parents=True, exist_ok=True)
         each.mkdir(mode=0o700, exist_ok=True)
@@ -249,14 +321,15 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
             logger.warning("%s is deleted and compiled again: %s", library, problem)
             _remove(library)
         line = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow"
-        print(f"{line} and CPU ...", end="", file=sys.stderr, flush=True)
+        progress = sys.stderr if announce else io.StringIO()
+        print(f"{line} and CPU ...", end="", file=progress, flush=True)
         started = time.monotonic()
         try:
             compile_library(compiler, KERNEL_FLAGS, flags, links, library)
         except UnavailableError:
-            print(" failed", file=sys.stderr)
+            print(" failed", file=progress)
             raise
-        print(f" {time.monotonic() - started:.0f} s", file=sys.stderr)
+        print(f" {time.monotonic() - started:.0f} s", file=progress)
     return library
 
 
@@ -322,7 +395,9 @@ def _run(*commands: Sequence[str]) -> None:
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for command in commands
     ]
+    _compiling.update(running)
     said = [process.communicate()[1] for process in running]
+    _compiling.difference_update(running)
     for process, words in zip(running, said, strict=True):
         if process.returncode != 0:
             raise UnavailableError(_gist(words))

@@ -12,7 +12,8 @@ import pytest
 
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
-from lstm_impl.availability import UnavailableError
+from lstm_impl.availability import AVAILABLE, UnavailableError
+from lstm_impl.build.__main__ import main as build_command
 from tests.lstm_impl.fake_compiler import MakeCompiler
 
 
@@ -145,6 +146,54 @@ def test_of_many_at_once_one_compiles(make_compiler: MakeCompiler, tmp_path: Pat
     assert len(set(found)) == 1
     assert len(found) == 4
     assert (tmp_path / "calls").read_text() == "once\n" * 3
+
+
+@pytest_tensorflow
+def test_being_compiled_without_library_compiles_once_in_the_background(
+    make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = compiler(make_compiler(f'until [ -e {tmp_path}/go ]; do sleep 0.01; done; touch "$out"'))
+    monkeypatch.setattr(library, "_background", None)
+    library.load.cache_clear()
+    assert library.being_compiled()
+    assert library.being_compiled()
+    (tmp_path / "go").touch()
+    assert isinstance(library._background, threading.Thread)
+    library._background.join(30)
+    assert not library.being_compiled()
+    assert library.build() == library._place(made, *library.tensorflow_flags())
+    assert (tmp_path / "calls").read_text() == "once\n" * 3
+    monkeypatch.setattr(library, "_background", None)
+    assert not library.being_compiled()  # it is there
+    assert library._background is None
+
+
+@pytest_tensorflow
+def test_stop_while_compiling_kills_the_compiler_and_leaves_nothing(
+    make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_compiler("exec sleep 600")
+    monkeypatch.setattr(library, "_background", None)
+    library.load.cache_clear()
+    assert library.being_compiled()
+    thread = library._background
+    assert thread is not None
+    library._stop(thread)
+    assert not thread.is_alive()
+    assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["lock"]
+
+
+def test_build_command_prints_the_library_or_the_reason(
+    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(library.COMPILER, "no-such-compiler")
+    assert build_command() == 1
+    assert "no compiler no-such-compiler" in capsys.readouterr().err
+    monkeypatch.setattr(library, "availability", lambda: AVAILABLE)
+    monkeypatch.setattr(library, "_compiler", lambda: compiler(make_compiler()))
+    monkeypatch.setattr(library, "tensorflow_flags", lambda: ([], []))
+    assert build_command() == 0
+    assert Path(capsys.readouterr().out.strip()).name == library.NAME
 
 
 @pytest_tensorflow

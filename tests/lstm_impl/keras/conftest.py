@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+
+import lstm_impl
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _library() -> None:
+    """The op of fused_cpu is ready, so that ``auto`` need not compile it in the background."""
+    with contextlib.suppress(lstm_impl.UnavailableError):
+        lstm_impl.build()
 
 
 @pytest.fixture(autouse=True)

@@ -144,7 +144,8 @@ def test_on_a_cpu_without_a_compiler_auto_takes_what_was_measured_to_be_fastest(
         (replace(ON_CPU, training=False), "float32", False),
         (replace(ON_CPU, compiled=True), "float32", False),
         (ON_CPU, "float16", False),
-        (ON_CPU, "bfloat16", False),  # it can, and was not timed there
+        (ON_CPU, "bfloat16", True),
+        (replace(ON_CPU, training=False, keras_step=True), "float32", True),
         (ON_GPU, "float32", False),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import subprocess
@@ -21,6 +22,7 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 import lstm_impl.backends.fused_cpu.backend as fused_cpu_layer  # noqa: E402
+import lstm_impl.backends.fused_cpu.library as fused_cpu_library  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras import layer as keras_layer  # noqa: E402
 from tests.lstm_impl.backends.built import needs  # noqa: E402
@@ -46,9 +48,9 @@ def _broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(fused_cpu_layer, "ops", load)
     monkeypatch.setattr(keras_layer.LSTM, "_fused", _asked)
-    fused_cpu_layer.loaded.cache_clear()
+    fused_cpu_layer._loaded.cache_clear()
     yield
-    fused_cpu_layer.loaded.cache_clear()
+    fused_cpu_layer._loaded.cache_clear()
 
 
 def _asked(self: Any) -> Availability:
@@ -69,6 +71,36 @@ def test_auto_falls_back_to_tensorflow_where_the_library_cannot_be_made(
     assert "not fused_cpu: its library cannot be made" in str(made.layers[0].explain())
     with pytest.raises(UnavailableError, match="disk full"):
         lstm_impl.keras.LSTM(6, backend="fused_cpu")(X)
+
+
+@needs("fused_cpu")
+def test_auto_while_the_library_is_compiled_takes_another_and_then_the_op(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, states = model(), [True, False]
+    monkeypatch.setattr(fused_cpu_library, "being_compiled", lambda: states[0])
+    made.predict_on_batch(X)
+    (_, before), *_ = made.layers[0].explain().choices
+    assert before.backend != "fused_cpu"
+    assert before.passed_over[0].startswith("fused_cpu: it is being compiled")
+    del states[0]
+    made.predict_on_batch(X[:2])  # traced again, for another batch
+    assert "fused_cpu" in {choice.backend for _, choice in made.layers[0].explain().choices}
+
+
+@needs("fused_cpu")
+@pytest.mark.parametrize(("taped", "op"), [(True, "LstmImplFusedLstmTraining"), (False, "")])
+def test_graph_with_a_tape_inside_keeps_what_the_gradient_needs(taped: bool, op: str) -> None:
+    layer = lstm_impl.keras.LSTM(6, backend="fused_cpu")
+    layer.build(X.shape)
+
+    @tf.function(autograph=False)
+    def step(x: Any) -> Any:
+        with tf.GradientTape() if taped else contextlib.nullcontext():
+            return layer(x)
+
+    ops = {each.type for each in step.get_concrete_function(X).graph.get_operations()}
+    assert [each for each in ops if each.startswith("LstmImpl")] == [op or "LstmImplFusedLstm"]
 
 
 # -- exports
@@ -113,6 +145,8 @@ Path("found.json").write_text(json.dumps(found))
 def trained() -> Any:
     made = model()
     made.fit(X, X[:, 0, :1], verbose=0)
+    made.evaluate(X, X[:, 0, :1], verbose=0)
+    made.predict(X, verbose=0)  # by the fused op, and no export below holds it
     return made
 
 

@@ -1,0 +1,22 @@
+"""Run ``python -m lstm_impl.build``: compile the op and print where its library is."""
+
+from __future__ import annotations
+
+import sys
+
+from lstm_impl.availability import UnavailableError
+from lstm_impl.build import build
+
+
+def main() -> int:
+    """Return 0, or 1 where the library cannot be made, with the reason on stderr."""
+    try:
+        print(build())
+    except UnavailableError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
