@@ -1,1 +1,1 @@
-"""What all commands share: their parser, filters, output and progress."""
+"""Provide the parser, filters, output and progress of all commands."""

@@ -248,7 +248,7 @@ def _place(found: LearningMap, task: str, distance: int, window: int, carried: b
     if nothing_to_learn(distance, window, carried):
         return "–"
     cells = found.seeds(task, distance, window, carried)
-    shares = [cell.closed for cell in cells if cell.closed is not None]
+    shares = [cell.learned_share for cell in cells if cell.learned_share is not None]
     if not shares:
         return "diverged" if cells else ""
     learned = sum(cell.learned for cell in cells)

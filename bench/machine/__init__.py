@@ -1,1 +1,1 @@
-"""This computer: its devices and state, its lock, files and processes."""
+"""Handle this computer's devices, state, lock, files and processes."""

@@ -243,10 +243,10 @@ class Machine:
         return (self.root / place).read_text(errors="replace").strip()
 
 
-def attempt(question: Callable[[], Answer]) -> Answer | None:
-    """Return what ``question`` returns, or None if it raises: no driver may end a measurement."""
+def attempt(read: Callable[[], Answer]) -> Answer | None:
+    """Return what ``read`` returns, or None if it raises: no driver may end a measurement."""
     try:
-        return question()
+        return read()
     except Exception:
         return None
 

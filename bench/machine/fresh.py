@@ -25,10 +25,10 @@ _LONGEST, LONGEST_ERROR = 200, 300
 
 @dataclass(frozen=True)
 class Died:
-    """A process that did not answer. code: None after a timeout. said: its last line of stderr."""
+    """A process that did not answer. code: None after a timeout. last_line: of its stderr."""
 
     code: int | None
-    said: str = ""
+    last_line: str = ""
 
 
 def ask(

@@ -78,8 +78,8 @@ class MachineLock(Closing):
             OSError
         ):  # on a full disk the lock holds without its holder's name
             os.ftruncate(file, 0)
-            said = {"pid": os.getpid(), "since": since, "what": what}
-            os.pwrite(file, json.dumps(said).encode(), 0)
+            holder = {"pid": os.getpid(), "since": since, "what": what}
+            os.pwrite(file, json.dumps(holder).encode(), 0)
 
     def wait(
         self,
@@ -106,8 +106,12 @@ class MachineLock(Closing):
 
     def _holder(self) -> str:
         try:
-            said = Field(self.path, "", parse_json(self.path, regular_bytes(self.path, LARGEST)))
-            pid, since, what = said["pid"].integer(1), said["since"].text(), said["what"].text()
+            holder = Field(self.path, "", parse_json(self.path, regular_bytes(self.path, LARGEST)))
+            pid, since, what = (
+                holder["pid"].integer(1),
+                holder["since"].text(),
+                holder["what"].text(),
+            )
             alive = psutil.pid_exists(pid)
         except (ValueError, RecursionError, OverflowError):  # ResultError is a ValueError
             return "it has not said who it is"

@@ -54,7 +54,7 @@ def ask(environment: Path) -> Python:
     found = fresh.ask(["-m", "bench.machine.packages"], None, _LIMIT, python=str(python))
     if isinstance(found, fresh.Died):
         ended = "did not answer" if found.code is None else fresh.ending(found.code)
-        raise NoPythonError(f"{python} {ended} ({found.said}); {install}")
+        raise NoPythonError(f"{python} {ended} ({found.last_line}); {install}")
     for name in ("pytest", "pytest-benchmark"):  # it has imported the others
         if name not in found["packages"]:
             raise NoPythonError(f"{python} has no {name}; {install}")

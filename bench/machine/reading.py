@@ -123,7 +123,7 @@ def default_folder() -> str:
 
 
 def is_study(path: Path) -> bool:
-    """Whether a file is a study's (``records.study``), by its first key."""
+    """Return whether a file is that of a study (``records.study``)."""
     return _first_key(path) == "study"
 
 

@@ -178,7 +178,7 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
             "newer processor than this one; install a build for this processor"
         )
     else:
-        last = f", saying: {found.said}" if found.said else ""
+        last = f", saying: {found.last_line}" if found.last_line else ""
         error = f"importing {name} {fresh.ending(found.code)}{last}; reinstall it"
     return {"version": None, "error": error, "available": {}}
 
@@ -190,8 +190,8 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
     try:
         loaded = importlib.import_module(module(request.framework))
     except Exception as raised:  # an extension module may raise anything
-        said = f"{type(raised).__name__}: {one_line(raised)}"
-        error = f"{request.framework} is installed but cannot be imported ({said}); reinstall it"
+        message = f"{type(raised).__name__}: {one_line(raised)}"
+        error = f"{request.framework} is installed but cannot be imported ({message}); reinstall it"
     else:
         for name in request.backends:
             backend = get_backend(name)

@@ -256,10 +256,10 @@ def delete_partial_files(folder: str | os.PathLike[str]) -> None:
             for path in place.iterdir():
                 if not re.fullmatch(r"\..*[0-9a-f]{8}\.(tmp|part)", path.name, re.DOTALL):
                     continue
-                lives = token_is_running(path.name)
-                if lives is None:
-                    lives = time.time() - path.lstat().st_mtime < 86_400
-                if not lives:
+                running = token_is_running(path.name)
+                if running is None:
+                    running = time.time() - path.lstat().st_mtime < 86_400
+                if not running:
                     path.unlink(missing_ok=True)
 
 

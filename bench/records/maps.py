@@ -74,7 +74,7 @@ class MapCell:
         return self.task, self.distance, self.window, self.carried, self.seed
 
     @property
-    def closed(self) -> float | None:
+    def learned_share(self) -> float | None:
         """Return the share of what can be learned that was learned: 1 is all, 0 nothing.
 
         None if there is nothing to learn (a reset state and k <= d) or the training diverged.
@@ -85,7 +85,7 @@ class MapCell:
     @property
     def learned(self) -> bool:
         """Return whether at least ``LEARNED`` was learned."""
-        return self.closed is not None and self.closed >= LEARNED
+        return self.learned_share is not None and self.learned_share >= LEARNED
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data, as in a file."""

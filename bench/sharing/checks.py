@@ -120,7 +120,7 @@ def _looked(state: object) -> datetime | None:
 
 
 def _names(entry: Field, item: Measurement) -> Iterator[str]:
-    """Two cases that were exchanged have each other's names."""
+    """Compare the names with those of the case, which exchanged cases do not have."""
     for key, value in (("group", item.case.group), ("param", item.case.id)):
         if entry[key].given and entry[key].value != value:
             yield f"{key} is not that of the case {printable(item.case.id)}"

@@ -80,8 +80,8 @@ def test_train_cell_learns_only_with_a_window_over_the_distance() -> None:
     assert long.accuracy == 1.0
     assert (long.updates, long.timesteps) == (500, 2500)
     assert (long.best, long.memoryless) == (0.0, COIN_TOSS)
-    assert short.closed is not None
-    assert short.closed < 0.3
+    assert short.learned_share is not None
+    assert short.learned_share < 0.3
     assert len(long.curve) == 20
     assert long.curve[0] > 0.3
     assert long.loss == pytest.approx(np.mean(long.curve[-2:]), rel=0.05)

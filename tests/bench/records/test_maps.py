@@ -182,7 +182,7 @@ def check_survives(path: Path) -> None:
     for each in found.maps:
         for one in each.cells:
             assert one.loss is None or math.isfinite(one.loss)
-            assert one.closed is None or math.isfinite(one.closed)
+            assert one.learned_share is None or math.isfinite(one.learned_share)
 
 
 # -- collecting files
@@ -203,12 +203,12 @@ def test_collect_maps_newest_first_with_errors(tmp_path: Path) -> None:
 # -- queries
 
 
-def test_closed_any_loss_gives_learned_share() -> None:
-    assert cell(memoryless=0.7, best=0.2, loss=0.2).closed == pytest.approx(1.0)
-    assert cell(memoryless=0.7, best=0.2, loss=0.7).closed == pytest.approx(0.0)
-    assert cell(memoryless=0.7, best=0.2, loss=0.45).closed == pytest.approx(0.5)
-    assert cell(memoryless=0.7, best=0.2, loss=1.2).closed == pytest.approx(-1.0)
-    assert cell(memoryless=0.7, best=0.7, loss=0.7).closed is None
+def test_learned_share_any_loss_matches_definition() -> None:
+    assert cell(memoryless=0.7, best=0.2, loss=0.2).learned_share == pytest.approx(1.0)
+    assert cell(memoryless=0.7, best=0.2, loss=0.7).learned_share == pytest.approx(0.0)
+    assert cell(memoryless=0.7, best=0.2, loss=0.45).learned_share == pytest.approx(0.5)
+    assert cell(memoryless=0.7, best=0.2, loss=1.2).learned_share == pytest.approx(-1.0)
+    assert cell(memoryless=0.7, best=0.7, loss=0.7).learned_share is None
     assert cell(memoryless=1.0, best=0.0, loss=0.1).learned
     assert not cell(memoryless=1.0, best=0.0, loss=0.1001).learned
 
