@@ -112,7 +112,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With --benchmark-only ignore this project's tests, without it its benchmarks."""
-    if _only(config):
+    if _benchmark_only(config):
         return True if collection_path.is_relative_to(TESTS) else None
     is_benchmark = collection_path.parent == BENCH and collection_path.name.startswith("bench_")
     return True if is_benchmark else None
@@ -121,7 +121,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads the options changed here
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare to measure, if that was requested."""
-    _refuse_lone_paths(config)
+    _refuse_separate_paths(config)
     if not _measures(config):
         return
     if threads := config.getoption("lstm_threads"):
@@ -148,7 +148,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Measuring(config), "lstm-measuring")
 
 
-def _only(config: pytest.Config) -> bool:
+def _benchmark_only(config: pytest.Config) -> bool:
     return bool(config.getoption("benchmark_only", False))
 
 
@@ -156,14 +156,14 @@ def _measures(config: pytest.Config) -> bool:
     """Whether this pytest runs our benchmarks: by --benchmark-only, or by name."""
     if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off
         return False
-    places = [_place(argument.partition("::")[0], config) for argument in config.args]
-    if _only(config):
+    places = [_path_of(argument.partition("::")[0], config) for argument in config.args]
+    if _benchmark_only(config):
         return any(BENCH.is_relative_to(place) or place.parent == BENCH for place in places)
     named = any(place.parent == BENCH and place.name.startswith("bench_") for place in places)
     return named and not config.getoption("benchmark_skip")
 
 
-def _place(argument: str, config: pytest.Config) -> Path:
+def _path_of(argument: str, config: pytest.Config) -> Path:
     """Return the path that an argument of pytest names, with --pyargs by a module of ours."""
     if config.getoption("pyargs", False) and argument.partition(".")[0] == BENCH.name:
         names = argument.split(".")[1:]
@@ -171,7 +171,7 @@ def _place(argument: str, config: pytest.Config) -> Path:
     return (config.invocation_params.dir / argument).resolve()
 
 
-def _refuse_lone_paths(config: pytest.Config) -> None:
+def _refuse_separate_paths(config: pytest.Config) -> None:
     """Refuse a path after a space: pytest looks for its root before it knows our options, takes the
     path for one of tests (see its documentation of rootdir), and would find no benchmark.
     """

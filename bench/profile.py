@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.case.cases import ID_SPELLING, Case
+from bench.case.cases import ID_EXAMPLE, Case
 from bench.cli import arguments, command_line, output
 from bench.machine.fresh import one_line
 from bench.render.data import csv_lines
@@ -33,8 +33,8 @@ from bench.worker.group import (
     Unmeasured,
     failed,
     ignored_deprecations,
-    of_step,
     prepare,
+    step_figures,
 )
 from lstm_impl import Profile, UnavailableError, UnsupportedError
 from lstm_impl.evidence import by_name
@@ -52,7 +52,7 @@ exit codes:
      has no known profiler
   2  bad input
 
-A case's id is written as in reports: {ID_SPELLING}. The case passes
+A case's id is written as in reports: {ID_EXAMPLE}. The case passes
 the same gate as one that is measured. The file opens in {OPEN_WITH} (which reads it in the
 browser and sends nothing) and in chrome://tracing. A profiler slows a step down: the times of
 operators are with it, and the time of a step is without it.
@@ -116,7 +116,7 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     figures: dict[str, float | str | None] = {}
     if bench.roofs is not None:
         figures |= bench.roofs.figures(case, taken, bench.threads, bench.frameworks(case.device))
-    figures |= of_step(case, prepared, taken, bench)
+    figures |= step_figures(case, prepared, taken, bench)
     numbers = {key: each for key, each in figures.items() if isinstance(each, int | float)}
     owners = {
         f"of_{key.removesuffix('_by')}": str(each)
@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "profile", "Where does the time of a case go? By operator, and as a timeline.", EPILOG
     )
-    parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {ID_SPELLING}")
+    parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {ID_EXAMPLE}")
     timeline = "the timeline, in JSON (Chrome's trace events)"
     arguments.add_values(parser, ("output", "FILE", Path, timeline), required=True)
     arguments.add_choice(parser, "format", FORMATS, "of the table", FORMATS[0])

@@ -17,7 +17,7 @@ from bench.machine.fields import InputError
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import LONGEST_PERIOD, OPTIMIZERS, SHORTEST_PERIOD, Workload
 
-ID_SPELLING = "backend/b32-t100-i128-h256/float32/inference/cpu"
+ID_EXAMPLE = "backend/b32-t100-i128-h256/float32/inference/cpu"
 
 NO_VARIANT = "none"
 """Stands among variants for the backend itself."""
@@ -39,7 +39,7 @@ installed is recorded as not measured, which takes no time."""
 SIZES = ("batch", "timesteps", "inputs", "hidden")
 """The sizes of a ``Shape``."""
 
-SPELLING = "b64-t25-i512-h512"
+SHAPE_EXAMPLE = "b64-t25-i512-h512"
 """An example of how a user writes a shape, as in the id of a case."""
 
 _T = TypeVar("_T", LSTMSpec, Workload)
@@ -81,7 +81,7 @@ def parse_period(text: str) -> float | None:
     return seconds
 
 
-def period_words(period: float | None) -> str:
+def format_period(period: float | None) -> str:
     """Format a period as ``parse_period`` reads it."""
     return BACK_TO_BACK if period is None else f"{1000 * period:.10g}ms"
 
@@ -100,7 +100,7 @@ class Shape:
         """Parse ``b64-t25-i512-h512``. Raises InputError for anything else."""
         match = _SIZES.fullmatch(text)
         if match is None:
-            raise InputError(f"{text[:60]!r} is no shape; expected one such as {SPELLING}")
+            raise InputError(f"{text[:60]!r} is no shape; expected one such as {SHAPE_EXAMPLE}")
         return cls(*map(int, match.groups()))
 
     def __str__(self) -> str:
@@ -226,7 +226,7 @@ class Case:
         parts = text.split("/")
         match = _SHAPE.fullmatch(parts[1]) if len(parts) == 5 else None
         if match is None:
-            raise ValueError(f"{text[:200]!r} is no case's id; one is written {ID_SPELLING}")
+            raise ValueError(f"{text[:200]!r} is no case's id; one is written {ID_EXAMPLE}")
         backend, _, dtype, mode, device = parts
         sizes: dict[str, Any] = {
             key: int(value)

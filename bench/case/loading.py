@@ -83,7 +83,7 @@ def _items(field: Field, expected: str) -> list[Field]:
 def _sizes(field: Field, expected: str = "a positive integer or a list of them") -> tuple[int, ...]:
     """Return one size, or each of a list once."""
     if isinstance(field.value, list):
-        return _once(item.integer(1, MOST_SIZE) for item in _items(field, expected))
+        return _unique(item.integer(1, MOST_SIZE) for item in _items(field, expected))
     if type(field.value) is not int:
         raise field.error(expected)
     return (field.integer(1, MOST_SIZE),)
@@ -143,7 +143,7 @@ class Suite:
     source: str = ""
     memory: bool = False
 
-    def only(self, wanted: Sequence[Case]) -> Suite:
+    def with_cases(self, wanted: Sequence[Case]) -> Suite:
         """Return the suite with these cases, which may be new."""
         groups: dict[str, list[Case]] = {}
         for case in dict.fromkeys(wanted):
@@ -167,10 +167,10 @@ def load(name: str, choice: SuiteChoice | None = None, folder: Path | None = Non
     """
     path = _find(name, folder or Path())
     with _suite_errors(path):
-        return parsed(path, regular_bytes(path, LARGEST_SUITE), choice)
+        return parse(path, regular_bytes(path, LARGEST_SUITE), choice)
 
 
-def parsed(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
+def parse(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
     """Return the suite in ``text``, the contents of the file with this path. Raises SuiteError."""
     with _suite_errors(path):
         try:
@@ -209,7 +209,7 @@ def load_cases(path: Path, suite: Suite) -> Suite:
             else:
                 close = did_you_mean(item.value, by_id)
                 raise item.error(f"the id of a case of {suite.name}{close}")
-    return suite.only(found)
+    return suite.with_cases(found)
 
 
 def _case(item: Field) -> Case:
@@ -340,7 +340,7 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
             chosen[key] = _resolved(resolve, (("", name) for name in names))
     for key in ("periods", "variants"):
         if (values := getattr(choice, key)) is not None:
-            chosen[key] = _once(values)
+            chosen[key] = _unique(values)
     for what, known in (("variant", (NO_VARIANT, *VARIANTS)), ("mode", MODES)):
         for each in getattr(choice, f"{what}s") or ():
             if each not in known:
@@ -369,7 +369,7 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
         if "windows" in entries:
             lengths = _items(entries["windows"], "a list of window lengths")
             windows = [length.integer(1, MOST_SIZE) for length in lengths]
-        places = {name: _places(name, own.devices) for name in own.backends}
+        places = {name: _devices_of(name, own.devices) for name in own.backends}
         each = len(windows) * len(own.dtypes) * len(list(_modes(own)))
         count += sum(map(len, grids)) * each * sum(map(len, places.values()))
         if count > MOST_CASES:
@@ -426,7 +426,7 @@ def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
                 yield mode, gradients, period
 
 
-def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
+def _devices_of(backend: str, wanted: Sequence[str]) -> Sequence[str]:
     """Return the devices that a backend has cases on.
 
     It has none on a device of a kind that it never uses (cuDNN on a CPU), unless it would then have
@@ -439,12 +439,12 @@ def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
     return [device for device in wanted if devices.kind(device) in kinds] or wanted
 
 
-def _once(items: Iterable[_T]) -> tuple[_T, ...]:
+def _unique(items: Iterable[_T]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _words(field: Field, known: Sequence[str]) -> tuple[str, ...]:
-    return _once(_one_of(item, known) for item in _items(field, "a list with at least one name"))
+def _choices(field: Field, known: Sequence[str]) -> tuple[str, ...]:
+    return _unique(_one_of(item, known) for item in _items(field, "a list with at least one name"))
 
 
 def _period(field: Field) -> float | None:
@@ -493,15 +493,15 @@ def _devices(name: str) -> Sequence[str]:
 
 
 _READ: Mapping[str, Callable[[Field], Any]] = {
-    "modes": lambda field: _words(field, MODES),
+    "modes": lambda field: _choices(field, MODES),
     "gradients": lambda field: (
-        _words(field, GRADIENTS) if isinstance(field.value, list) else (_one_of(field, GRADIENTS),)
+        (_one_of(field, GRADIENTS),) if isinstance(field.value, str) else _choices(field, GRADIENTS)
     ),
-    "dtypes": lambda field: _words(field, tuple(PRECISIONS)),
-    "periods": lambda field: _once(map(_period, _items(field, "a list of periods"))),
+    "dtypes": lambda field: _choices(field, tuple(PRECISIONS)),
+    "periods": lambda field: _unique(map(_period, _items(field, "a list of periods"))),
     "seconds": _seconds,
     "backends": lambda field: _names(field, _backends),
-    "variants": lambda field: _words(field, (NO_VARIANT, *VARIANTS)),
+    "variants": lambda field: _choices(field, (NO_VARIANT, *VARIANTS)),
     "devices": lambda field: _names(field, _devices),
 }
 """Readers of the fields of ``_Axes``, in the order of their errors."""

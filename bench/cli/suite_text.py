@@ -91,7 +91,7 @@ def write(
     if path.exists():
         raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
     described = text(question, found.need, backends).encode()
-    loading.parsed(path, described)
+    loading.parse(path, described)
     write_bytes(path, described)
 
 

@@ -158,7 +158,7 @@ def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Sess
             "named after that: restore the name, or start again without --resume"
         )
     _check_limit(changed, suite)
-    return changed, suite.only(session.cases)
+    return changed, suite.with_cases(session.cases)
 
 
 def _check_resume(options: argparse.Namespace) -> None:
@@ -485,7 +485,7 @@ class NodePlan:
         """Return the session of a member's kind of machine, and its suite there."""
         suite = replace(member.suite, path=self.suite.path)
         if (session := self.resumed.get(member.key)) is not None:
-            return session, suite.only(session.cases)
+            return session, suite.with_cases(session.cases)
         session = replace(
             self._model,
             id=session_of_kind(self.fleet, member.key),

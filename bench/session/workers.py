@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 import psutil
 
 from bench import records
-from bench.case.cases import period_words
+from bench.case.cases import format_period
 from bench.machine.fields import ResultError
 from bench.machine.writing import Writer, running_writer, write, write_bytes, writer_of
 from bench.records.digest import with_digest
@@ -165,8 +165,8 @@ class LocalExecutor:
             "backends": session.backends and ",".join(session.backends),
             "variant": session.variants and ",".join(session.variants),
             "mode": session.modes and ",".join(session.modes),
-            "period": session.periods and ",".join(map(period_words, session.periods)),
-            "deadline": session.deadline and period_words(session.deadline),
+            "period": session.periods and ",".join(map(format_period, session.periods)),
+            "deadline": session.deadline and format_period(session.deadline),
             "load": session.load or None,
             "threads": session.threads,
             "budget": session.seconds,

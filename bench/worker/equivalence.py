@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.machine.writing import ResultWriteError, write_bytes
-from bench.worker.timing import Last
+from bench.worker.timing import JudgedCalls
 from lstm_impl import proof
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
@@ -51,11 +51,11 @@ cases."""
 JUDGES = ("while_loop+hoisted", "torch", "jax_scan")
 """Float64 backends that may judge large cases; the first that is available on the CPU does."""
 
-FOLLOWED = 20 * LEARNING_RATE
+UPDATE_ALLOWANCE = 20 * LEARNING_RATE
 """Error that updates of the weights may add: for a gradient near zero, Adam moves a weight by the
 learning rate in the direction of a sign that rounding decides."""
 
-MOVED = 0.25
+MOST_UPDATE_ERROR = 0.25
 """Largest relative error (root mean square) of the updates of timed steps, if rounding explains it.
 For an update that is not made it is 1."""
 
@@ -64,22 +64,22 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     """Call ``lstm_impl.proof.gate`` with the judge for this size, unless one is given."""
     at_once = _judged_at_once(workload) if workload.streaming else workload
     judge = judge or choose_judge(model.spec, at_once)
-    return proof.gate(model, workload, seed, _remembering(judge, model.spec))
+    return proof.gate(model, workload, seed, _with_cache(judge, model.spec))
 
 
-def gate_last(
+def gate_timed(
     model: Model,
     workload: Workload,
     seed: int,
-    last: Last,
+    last: JudgedCalls,
     judge: Judge | None = None,
 ) -> GateResult:
     """Compare the results of timed calls with the reference.
 
     seed: of ``Model.prepare``. For windows these are the results of the last one and the final
     state; for a stream, what it computes from the state that the timed calls left
-    (``proof.check.gone_on``). With an optimizer the calls are the first after ``Step.restart``,
-    and the model has the weights that they left.
+    (``proof.check.gone_on``). With an optimizer the calls are the first after ``Step.restart``, and
+    the model has the weights that they left.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     found: dict[str, float] = {}
@@ -92,12 +92,12 @@ def gate_last(
     digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {last.inputs}".encode())
     for array in weights.arrays():
         digest.update(np.ascontiguousarray(array).tobytes())
-    answer = _recalled(
+    answer = _cached(
         digest.hexdigest(),
-        lambda: _worked_through(judge, spec, weights, workload, seed, last.inputs),
+        lambda: _expected_results(judge, spec, weights, workload, seed, last.inputs),
     )
     for number, ours in enumerate(last.results):
-        theirs = asked_for(_of_call(answer, number), workload)
+        theirs = asked_for(_results_of_call(answer, number), workload)
         if model.backend.approximate:
             keep(found, allowed, *approximate_errors(ours, theirs))
             continue
@@ -108,16 +108,16 @@ def gate_last(
         off = dict.fromkeys(missing, math.inf) | compare(ours, theirs)
         most = bounds(spec, workload.batch, workload.timesteps, list(off))
         if workload.optimizer is not None:
-            most = {name: bound + FOLLOWED for name, bound in most.items()}
+            most = {name: bound + UPDATE_ALLOWANCE for name, bound in most.items()}
         for pair in ((off, most), gains(spec, ours, theirs, workload.batch)):
             keep(found, allowed, *pair)
     if workload.optimizer is not None:
-        left = _of_call(answer, len(last.results))
-        found["update"], allowed["update"] = _moved(spec, weights, model.get_weights(), left)
+        left = _results_of_call(answer, len(last.results))
+        found["update"], allowed["update"] = _weight_error(spec, weights, model.get_weights(), left)
     return GateResult(_within(found, allowed), judge.name, found, allowed)
 
 
-def _of_call(answer: Mapping[str, FloatArray], number: int) -> dict[str, FloatArray]:
+def _results_of_call(answer: Mapping[str, FloatArray], number: int) -> dict[str, FloatArray]:
     before = f"{number} "
     return {
         name.removeprefix(before): array
@@ -135,7 +135,7 @@ def _judged_at_once(workload: Workload) -> Workload:
     return replace(workload, timesteps=SEVERAL * workload.timesteps)
 
 
-def _worked_through(
+def _expected_results(
     judge: Judge,
     spec: LSTMSpec,
     weights: LSTMWeights,
@@ -199,7 +199,7 @@ def _update_error(optimizer: str, gradient: FloatArray, off: float) -> FloatArra
     return np.asarray(LEARNING_RATE * 2.0 * most / size)
 
 
-def _moved(
+def _weight_error(
     spec: LSTMSpec, before: LSTMWeights, after: LSTMWeights, left: Mapping[str, FloatArray]
 ) -> tuple[float, float]:
     """Return the relative error of the weights' change, and the largest allowed: root mean squares.
@@ -220,7 +220,7 @@ def _moved(
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
     error = size(flat(left[f"error {name}"] for name in names)) + CONSTANT * u * size(start)
     found = size(off) / way if np.all(np.isfinite(off)) else math.inf
-    return found, min(MOVED, error / way)
+    return found, min(MOST_UPDATE_ERROR, error / way)
 
 
 # -- the judge
@@ -272,16 +272,16 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
     return Judge(f"float64 {backend.name} (itself equal to the NumPy reference)", run)
 
 
-_remembered: dict[str, dict[str, FloatArray]] = {}
+_answers: dict[str, dict[str, FloatArray]] = {}
 """Recent answers of judges by everything that they depend on: all backends of a group are judged on
 the same numbers."""
 
-REMEMBERED_BYTES = 2**29
+CACHE_BYTES = 2**29
 """Most bytes of kept answers. A case needs three to eight, of some megabytes together; the largest
 of any suite have 100 MB each, and are computed again for each backend."""
 
 
-def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:
+def _with_cache(judge: Judge, spec: LSTMSpec) -> Judge:
     """Return the judge with a cache of its answers."""
 
     def run(
@@ -292,28 +292,28 @@ def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:
         flowing = (None, None) if dstate is None else (dstate.h, dstate.c)
         for array in (*weights.arrays(), *given, *flowing):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
-        return _recalled(digest.hexdigest(), lambda: judge.run(weights, inputs, dstate))
+        return _cached(digest.hexdigest(), lambda: judge.run(weights, inputs, dstate))
 
     return Judge(judge.name, run)
 
 
-def _recalled(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:
+def _cached(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:
     """Return the judge's answer from this process, from the session, or computed now."""
-    if key not in _remembered:
+    if key not in _answers:
         answer = None
-        if _session and (data := _session.find(key)) is not None:
+        if _shared and (data := _shared.find(key)) is not None:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 answer = dict(arrays)
         if answer is None:
             answer = ask()
-            if _session:
+            if _shared:
                 np.savez(body := io.BytesIO(), **answer)  # type: ignore[arg-type]
-                _session.keep(key, body.getvalue())
-        _remembered[key] = answer
-        while len(_remembered) > 1 and _size(_remembered) > REMEMBERED_BYTES:
-            del _remembered[next(iter(_remembered))]
+                _shared.keep(key, body.getvalue())
+        _answers[key] = answer
+        while len(_answers) > 1 and _size(_answers) > CACHE_BYTES:
+            del _answers[next(iter(_answers))]
         return answer
-    return _remembered[key]
+    return _answers[key]
 
 
 def _size(answers: Mapping[str, Mapping[str, FloatArray]]) -> int:
@@ -349,10 +349,10 @@ class SharedFolder:
                 write_bytes(self.folder / key, hashlib.sha256(data).digest() + data)
 
 
-_session: SharedFolder | None = None
+_shared: SharedFolder | None = None
 
 
 def share_answers(folder: SharedFolder | None) -> None:
     """Share judges' answers with other processes through a folder of the session."""
-    global _session
-    _session = folder
+    global _shared
+    _shared = folder

@@ -39,11 +39,11 @@ from bench.worker.roofs import Roofs
 from bench.worker.timing import (
     Broken,
     Clock,
-    Last,
+    JudgedCalls,
     Processors,
     StepSeries,
     StreamConditions,
-    Streamed,
+    StreamTimes,
     TimingPlan,
     processors_busy,
 )
@@ -154,7 +154,9 @@ def failed(error: BaseException, during: str) -> Unmeasured:
     )
 
 
-def kept(streamed: Streamed, conditions: StreamConditions, period: float | None) -> StreamCalls:
+def stream_calls(
+    streamed: StreamTimes, conditions: StreamConditions, period: float | None
+) -> StreamCalls:
     """Return what a result file holds of the calls of a stream.
 
     Without a deadline it is the period: a later call delays the next one.
@@ -325,7 +327,7 @@ class Bench:
     )
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
-    gate_last: Callable[[Model, Workload, int, Last], GateResult] = equivalence.gate_last
+    gate_timed: Callable[[Model, Workload, int, JudgedCalls], GateResult] = equivalence.gate_timed
     output: Output | None = None
     stream: StreamConditions = field(default_factory=StreamConditions)
     processors: Processors = field(default_factory=Processors)
@@ -550,7 +552,7 @@ def measure_group(
                 results[case.id] = failed(series.error, series.during)
                 continue
             begun = bench.clock.now()
-            if (wrong := judge_last(case, prepared, series, seed, bench)) is not None:
+            if (wrong := judge_timed_calls(case, prepared, series, seed, bench)) is not None:
                 results[case.id] = wrong
                 continue
             gate_s = prepared.setup["gate_s"] + bench.clock.now() - begun
@@ -563,13 +565,13 @@ def measure_group(
                 tuple(validity(series, disturbance, threads, case.device, period)),
                 stream=None
                 if series.streamed is None
-                else kept(series.streamed, bench.stream, period),
+                else stream_calls(series.streamed, bench.stream, period),
             )
-            results[case.id] = under_roofs(case, prepared, measured, bench)
+            results[case.id] = add_roofs(case, prepared, measured, bench)
         # Whatever needs no comparison of times comes when all have been taken.
         for case in cases:
             if isinstance(found := results[case.id], Measured):
-                found = with_needs(case, found, ready[case.id], seed, bench)
+                found = add_memory_and_energy(case, found, ready[case.id], seed, bench)
                 results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
     return {case.id: results[case.id] for case in cases}
 
@@ -586,7 +588,7 @@ def _timed(
         return timing.measure_streams(steps, plan, bench.clock, guards, workload.period)
 
 
-def judge_last(
+def judge_timed_calls(
     case: Case, prepared: Prepared, series: StepSeries, seed: int, bench: Bench
 ) -> Unmeasured | None:
     """Return what is wrong with the results of the timed calls, None if they are right.
@@ -597,7 +599,7 @@ def judge_last(
         return None
     try:
         with prepared.guard:
-            result = bench.gate_last(prepared.model, case.workload, seed, series.last)
+            result = bench.gate_timed(prepared.model, case.workload, seed, series.last)
     except Exception as error:
         return failed(error, "while what it computed in the last timed call was judged")
     if result.passed:
@@ -609,7 +611,7 @@ def judge_last(
     )
 
 
-def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
+def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
     """Add how near a case came to its roofs; it fails if it is faster than is possible.
 
     Roofs are of exact arithmetic on one device, which other cases may exceed.
@@ -622,7 +624,7 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
         frameworks = bench.frameworks(case.device)
         figures = {
             **bench.roofs.figures(case, seconds, bench.threads, frameworks),
-            **of_step(case, prepared, seconds, bench),
+            **step_figures(case, prepared, seconds, bench),
         }
     except roofs.AccountingError as error:
         return Unmeasured(
@@ -636,12 +638,12 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
     return replace(measured, roofs=figures, setup=setup, reasons=reasons)
 
 
-def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
+def step_figures(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
     """Return what a step does: operators that it starts, multiplications, busy processors."""
     found: dict[str, float | str | None] = {}
     if bench.roofs is not None:
         framework = prepared.model.backend.framework
-        found |= bench.roofs.of_launches(case, framework, prepared.evidence, seconds)
+        found |= bench.roofs.launch_figures(case, framework, prepared.evidence, seconds)
     operations = prepared.evidence.get("operations")
     if isinstance(operations, int | float):
         found["operations_ran"] = float(operations)
@@ -654,7 +656,7 @@ def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Fig
     return found
 
 
-def with_needs(
+def add_memory_and_energy(
     case: Case, measured: Measured, prepared: Prepared, seed: int, bench: Bench
 ) -> Measured:
     """Add the memory and the energy that a case needs."""

@@ -148,7 +148,7 @@ def serve(framework: str, connection: Connection) -> None:
     connection.send({})
     with contextlib.suppress(EOFError):
         while True:
-            connection.send(_in_a_fork(connection.recv(), connection))
+            connection.send(_measure_in_fork(connection.recv(), connection))
 
 
 def _import(name: str) -> None:
@@ -162,12 +162,12 @@ def _import(name: str) -> None:
 _FORK = multiprocessing.get_context("fork")
 
 
-def _in_a_fork(request: Mapping[str, object], requests: Connection) -> dict[str, object]:
+def _measure_in_fork(request: Mapping[str, object], requests: Connection) -> dict[str, object]:
     """Return what a forked child measures, or the error."""
     limit = request["limit"]
     assert isinstance(limit, int | float)
     ours, theirs = _FORK.Pipe(duplex=False)
-    child = _FORK.Process(target=_be_the_child, args=(request, theirs, requests, os.getpid()))
+    child = _FORK.Process(target=_run_child, args=(request, theirs, requests, os.getpid()))
     child.start()
     theirs.close()
     try:
@@ -184,7 +184,7 @@ def _in_a_fork(request: Mapping[str, object], requests: Connection) -> dict[str,
         ours.close()
 
 
-def _be_the_child(
+def _run_child(
     request: Mapping[str, object], answers: Connection, requests: Connection, server: int
 ) -> None:
     requests.close()

@@ -23,7 +23,7 @@ import pytest
 
 from bench import case as suites
 from bench import records
-from bench.case.cases import REPLICAS, Case, period_words
+from bench.case.cases import REPLICAS, Case, format_period
 from bench.case.loading import Suite, SuiteError
 from bench.machine import devices, environment
 from bench.machine.fields import ResultError, printable
@@ -120,20 +120,20 @@ class Recorder:
         )
         self._bench = replace(bench, announce=self._announce)
         self._read = read_environment or (lambda: environment.read(threads=settings.threads))
-        self._wanted: dict[str, list[Case]] = {}
+        self._selected: dict[str, list[Case]] = {}
         self._ready: dict[str, Result] = {}
         self._journal: Journal | None = None
 
-    def want(self, cases: Sequence[Case]) -> None:
+    def select(self, cases: Sequence[Case]) -> None:
         """Select the cases; those of one group are measured together."""
         # Replicas first: TensorFlow must start with two logical CPUs.
         order = sorted(dict.fromkeys(cases), key=lambda case: case.variant != REPLICAS)
-        self._wanted = grouped(order, lambda case: case.group)
+        self._selected = grouped(order, lambda case: case.group)
 
     @property
-    def wanted(self) -> list[Case]:
+    def selected(self) -> list[Case]:
         """The selected cases."""
-        return [case for group in self._wanted.values() for case in group]
+        return [case for group in self._selected.values() for case in group]
 
     def start(self) -> None:
         """Begin the journal. Raises ResultWriteError if it cannot be written."""
@@ -169,12 +169,12 @@ class Recorder:
         """
         if self.settings.turn is None:
             return
-        for case in self.wanted:
+        for case in self.selected:
             start_ahead(case, self._bench)
         self._open_journal().begin((), WAITING)
         take_turn(self.settings.turn)
         if self._bench.roofs is not None:
-            self._bench.roofs.read_again()
+            self._bench.roofs.reload()
 
     def result(self, case: Case) -> Result:
         """Return the result of a case; the first request of a group measures all of it.
@@ -182,7 +182,7 @@ class Recorder:
         Raises ResultWriteError if the journal cannot be written.
         """
         if case.id not in self._ready:
-            group = [each for each in self._wanted[case.group] if each.id not in self.done]
+            group = [each for each in self._selected[case.group] if each.id not in self.done]
             # Only one group is measured ahead: a crash loses what is not on disk.
             self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
             plan = self.plan(case.group)
@@ -197,7 +197,7 @@ class Recorder:
                 self._ready = dict.fromkeys(self._ready, broken)
         return self._ready[case.id]
 
-    def keep(self, case: Case, result: Result, entry: Information | None = None) -> None:
+    def record(self, case: Case, result: Result, entry: Information | None = None) -> None:
         """Write the result of a case. entry: of pytest-benchmark, for a measured case.
 
         Raises ResultWriteError if it cannot be written.
@@ -231,9 +231,9 @@ class Recorder:
         with self._journal as journal:
             if interrupted:
                 # The times of an interrupted group are not valid.
-                for case in [case for case in self.wanted if case.id in self._ready]:
-                    self.keep(case, INTERRUPTED)
-            complete = not interrupted and all(case.id in self.done for case in self.wanted)
+                for case in [case for case in self.selected if case.id in self._ready]:
+                    self.record(case, INTERRUPTED)
+            complete = not interrupted and all(case.id in self.done for case in self.selected)
             journal.finish(environment_after=self._read().to_dict(), complete=complete)
         self._journal = None
         self.path = records.journal_to_json(journal.path, machine_info, commit_info)
@@ -296,7 +296,7 @@ def header(suite: Suite, settings: Settings) -> list[str]:
     most = f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
     lines.append(
         f"lstm: at most {most} of measuring, and what building and checking takes; "
-        f"results go to {from_here(settings.folder)}"
+        f"results go to {relative_to_here(settings.folder)}"
     )
     return lines
 
@@ -338,7 +338,7 @@ def _cases(count: int) -> str:
     return "1 case" if count == 1 else f"{count} cases"
 
 
-def from_here(path: Path) -> str:
+def relative_to_here(path: Path) -> str:
     """Return a path as a user would type it here."""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -404,7 +404,7 @@ class Measuring:
     @pytest.hookimpl
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Select what is left after -k and --deselect."""
-        self.recorder.want([case for item in session.items if (case := self._case(item))])
+        self.recorder.select([case for item in session.items if (case := self._case(item))])
 
     def _case(self, item: pytest.Item) -> Case | None:
         if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
@@ -416,7 +416,7 @@ class Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Begin the journal if there is a case."""
-        if session.config.option.collectonly or not self.recorder.wanted:
+        if session.config.option.collectonly or not self.recorder.selected:
             return
         if session.config._benchmarksession.disabled:  # type: ignore[attr-defined]
             return  # --benchmark-disable: everything runs once and nothing is recorded
@@ -452,13 +452,13 @@ class Measuring:
             if isinstance(result, Measured):
                 try:
                     self._replay(case, result, benchmark)
-                    self.recorder.keep(case, result, benchmark.stats.as_dict(include_data=True))
+                    self.recorder.record(case, result, benchmark.stats.as_dict(include_data=True))
                     return
                 except ResultError as error:
                     # What our reader would refuse is no result.
                     benchmark.has_error = True
                     result = Unmeasured(FAILED, f"it cannot be recorded: {error}")
-            self.recorder.keep(case, result)
+            self.recorder.record(case, result)
         except ResultWriteError as error:
             benchmark.has_error = True
             self._problem = str(error)
@@ -546,7 +546,7 @@ class Measuring:
         if self._problem:
             write(self._problem, red=True)
         if self.recorder.path is not None:
-            path = from_here(self.recorder.path)
+            path = relative_to_here(self.recorder.path)
             usual = self.recorder.settings.folder == Path.cwd() / DEFAULT_FOLDER
             write(f"results: {path}")
             write(f"read them: python -m bench.report{'' if usual else f' {path}'}", bold=True)
@@ -559,7 +559,7 @@ _RECORDED = (
     *("cases", "session", "order_seed", "memory", "case_limit", "period", "load", "deadline"),
     "variant",
 )
-_PASSED_ON = ("seed", "share", "precision", "load", "deadline", "threads", "session", "case_limit")
+_SETTINGS = ("seed", "share", "precision", "load", "deadline", "threads", "session", "case_limit")
 
 
 def _suite(config: pytest.Config) -> Suite:
@@ -583,7 +583,7 @@ def _settings(config: pytest.Config) -> Settings:
     given = {name: get(f"lstm_{name}") for name in _RECORDED}
     chosen = {name: value for name, value in given.items() if value is not None}
     if "period" in chosen:
-        chosen["period"] = [period_words(each) for each in chosen["period"]]
+        chosen["period"] = [format_period(each) for each in chosen["period"]]
     # Results are shared: they do not name private folders.
     chosen |= {name: Path(chosen[name]).name for name in ("suite", "cases") if name in chosen}
     try:
@@ -599,7 +599,7 @@ def _settings(config: pytest.Config) -> Settings:
         shared=shared and config.invocation_params.dir / shared,
         turn=get("lstm_turn"),
         options=chosen,
-        **{name: chosen[name] for name in _PASSED_ON if name in chosen},
+        **{name: chosen[name] for name in _SETTINGS if name in chosen},
     )
 
 

@@ -166,7 +166,7 @@ class LibraryRoof:
     when: float
 
 
-class RoofsSeen:
+class RoofFile:
     """The file, and what this process adds to it.
 
     path: None keeps nothing. today: seconds since 1970.
@@ -177,9 +177,9 @@ class RoofsSeen:
         self._today = today
         self._here: dict[Place, LibraryRoof] = {}  # what this process measured
         self._saved: dict[Place, LibraryRoof] = {}
-        self.read_again()
+        self.reload()
 
-    def read_again(self) -> None:
+    def reload(self) -> None:
         """Read what other processes have written since this one began."""
         self._seen = {
             place: each
@@ -199,12 +199,12 @@ class RoofsSeen:
             return Roof(seen.seconds, seen.by, f"this machine, {day}")
         return NO_ROOF if here is None else Roof(here.seconds, here.by)
 
-    def served(self, machine: str, roof: Key, library: str) -> bool:
+    def includes(self, machine: str, roof: Key, library: str) -> bool:
         """Whether a roof includes what a library reaches."""
         here = (machine, json.dumps(roof), library) in self._here
-        return here or self.settled(machine, roof, library)
+        return here or self.is_settled(machine, roof, library)
 
-    def settled(self, machine: str, roof: Key, library: str) -> bool:
+    def is_settled(self, machine: str, roof: Key, library: str) -> bool:
         """Whether enough processes have measured a roof with this library."""
         found = self._seen.get((machine, json.dumps(roof), library))
         return found is not None and found.processes >= ENOUGH
@@ -225,7 +225,7 @@ class RoofsSeen:
         new = {place: e for place, e in self._here.items() if self._saved.get(place) is not e}
         if not new or self._path is None:
             return
-        self.read_again()
+        self.reload()
         for place, mine in new.items():
             best = mine
             if (old := self._seen.get(place)) is not None:
@@ -337,12 +337,12 @@ class Roofs:
         ),
         now: Callable[[], float] = time.perf_counter,
         array_bytes: Callable[[str], int] | None = None,
-        seen: RoofsSeen | None = None,
+        seen: RoofFile | None = None,
     ) -> None:
         self._libraries = libraries
         self._now = now
         self._array_bytes = array_bytes or roof_libraries.array_bytes
-        self._seen = seen or RoofsSeen(None)
+        self._seen = seen or RoofFile(None)
         self._machine = functools.cache(environment.device_name)
         self._tried: set[tuple[Key, str]] = set()
         self._rounds: Counter[Key] = Counter()
@@ -353,11 +353,11 @@ class Roofs:
 
         shared: a folder of the session, which is used if there is no file for the user.
         """
-        return cls(seen=RoofsSeen(default_path() or (None if shared is None else shared / NAME)))
+        return cls(seen=RoofFile(default_path() or (None if shared is None else shared / NAME)))
 
-    def read_again(self) -> None:
+    def reload(self) -> None:
         """Read what other processes have measured since this one began."""
-        self._seen.read_again()
+        self._seen.reload()
 
     def figures(
         self,
@@ -404,13 +404,13 @@ class Roofs:
         for parts in ([(operations, products)], [(float(size), moved)], chained):
             found |= self._of_roof(parts, libraries, seconds)
         self._seen.save()
-        served = {
+        includes = {
             framework
             for library in libraries
-            if any(self._seen.served(*self._place(key, library)) for key in products)
+            if any(self._seen.includes(*self._place(key, library)) for key in products)
             for framework in library.frameworks
         }
-        if missing := sorted(set(frameworks) - served):
+        if missing := sorted(set(frameworks) - includes):
             found["matmul_without"] = ", ".join(missing)
         elif isinstance(part := found.get("of_matmul"), float) and part > IMPOSSIBLE:
             raise AccountingError(
@@ -420,7 +420,7 @@ class Roofs:
             )
         return found
 
-    def of_launches(
+    def launch_figures(
         self, case: Case, framework: str, evidence: Mapping[str, object], seconds: float
     ) -> Figures:
         """Return the figures of an empty loop of as many operators as a step starts.
@@ -486,7 +486,7 @@ class Roofs:
                 continue  # of data that caches may hold
             for library in libraries:
                 place = self._place(key, library)
-                if again or not ((key, place[-1]) in self._tried or self._seen.settled(*place)):
+                if again or not ((key, place[-1]) in self._tried or self._seen.is_settled(*place)):
                     self._tried.add((key, place[-1]))
                     with contextlib.suppress(Exception):
                         self._take(key, library, AGAIN if again else 1)

@@ -137,7 +137,7 @@ class Stopped(StrEnum):
 
 
 @dataclass(frozen=True)
-class Last:
+class JudgedCalls:
     """Results of consecutive calls that are judged, and the numbers of their inputs."""
 
     inputs: tuple[int, ...]
@@ -145,7 +145,7 @@ class Last:
 
 
 @dataclass(frozen=True, eq=False)
-class Streamed:
+class StreamTimes:
     """Seconds of every call of a stream, in order.
 
     latency: from when a call was due until it was done. service: from when it began; the same for
@@ -186,8 +186,8 @@ class StepSeries:
     stopped: Stopped
     steady: bool | None
     synchronize: float
-    last: Last | None = None
-    streamed: Streamed | None = None
+    last: JudgedCalls | None = None
+    streamed: StreamTimes | None = None
     untimed: float | None = None
 
     @property
@@ -295,7 +295,7 @@ def measure(
     group.calibrate()
     group.warm_up()
     reason = group.take_samples()
-    group.look_at_last()
+    group.keep_last_results()
     return {name: member.result(plan, reason) for name, member in group.members.items()}
 
 
@@ -318,7 +318,7 @@ class GroupMember:
     blocks: list[float] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     broken: Broken | None = None
-    last: Last | None = None
+    last: JudgedCalls | None = None
     next_inputs: int = field(default_factory=lambda: 1 + _UNPREDICTABLE.randrange(NUMBERS))
 
     def place(self, count: int, last: int | None = None) -> None:
@@ -374,7 +374,7 @@ class GroupMember:
         self.step.synchronize()
         return returned
 
-    def look_at_last(self, clock: Clock, judged: int) -> None:
+    def keep_last_results(self, clock: Clock, judged: int) -> None:
         """Time one more block and keep what its last call computed, on the inputs ``judged``.
 
         A step that updates weights starts again after the block and makes ``UPDATES`` calls.
@@ -387,8 +387,8 @@ class GroupMember:
         self.place(1)
         step.run()
         step.synchronize()
-        check_kept(results, step.results(returned))
-        self.last = Last((judged,), (results,))
+        check_unchanged(results, step.results(returned))
+        self.last = JudgedCalls((judged,), (results,))
         if step.restart is not None:
             step.restart()
             numbers = tuple(judged + each for each in range(UPDATES))
@@ -399,7 +399,7 @@ class GroupMember:
                 returned = step.run()
                 step.synchronize()
                 found.append(step.results(returned))
-            self.last = Last(numbers, tuple(found))
+            self.last = JudgedCalls(numbers, tuple(found))
 
     def check_wait(self, clock: Clock) -> None:
         """Raise NotWaitedForError if work continues after the wait that should end it.
@@ -538,7 +538,7 @@ class GroupMember:
         )
 
 
-def check_kept(first: Results, again: Results) -> None:
+def check_unchanged(first: Results, again: Results) -> None:
     """Raise TimingError if the next call changed a result."""
     for name, array in first.items():
         if not np.array_equal(array, again[name], equal_nan=True):
@@ -570,7 +570,7 @@ class _Group:
         self._start = clock.now()
 
     @property
-    def _living(self) -> list[GroupMember]:
+    def _remaining(self) -> list[GroupMember]:
         return [member for member in self.members.values() if member.broken is None]
 
     def _each(
@@ -580,7 +580,7 @@ class _Group:
         chosen: Callable[[GroupMember], bool] = lambda member: True,
     ) -> None:
         """Do ``work`` with each chosen member in a new random order; one that raises is out."""
-        members = self._living
+        members = self._remaining
         self._order.shuffle(members)
         for member in filter(chosen, members):
             if self._clock.rest is not None:
@@ -595,7 +595,7 @@ class _Group:
 
     def _round_fits(self, share: float) -> bool:
         """Whether one more round ends within ``share`` of the time."""
-        next_round = sum(member.took for member in self._living if self._takes_part(member))
+        next_round = sum(member.took for member in self._remaining if self._takes_part(member))
         return self._clock.now() - self._start + next_round <= share * self._seconds
 
     def _takes_part(self, member: GroupMember) -> bool:
@@ -613,18 +613,18 @@ class _Group:
             "while the number of calls in a block was chosen",
             lambda member: member.calibrate(self._clock, self._plan.seconds),
         )
-        one_round = sum(member.latest * (1 + 1 / member.calls) for member in self._living)
+        one_round = sum(member.latest * (1 + 1 / member.calls) for member in self._remaining)
         if FEW_ROUNDS * one_round > self._seconds:
-            for member in self._living:
+            for member in self._remaining:
                 member.long_call = SHORT_OF_TIME
 
     def warm_up(self) -> None:
         """Make rounds until every member is steady, or time is short."""
-        while not all(member.settled() for member in self._living):
+        while not all(member.settled() for member in self._remaining):
             if not self._round_fits(WARMUP_SHARE):
                 break
             self._each("while it was warmed up", lambda member: member.warm_up(self._clock))
-        for member in self._living:
+        for member in self._remaining:
             member.lengthen()
 
     def take_samples(self) -> Stopped:
@@ -632,18 +632,18 @@ class _Group:
         for number in range(MOST_ROUNDS):
             sample = methodcaller("sample", self._clock, number)
             self._each(f"in round {number}", sample, self._takes_part)
-            if all(member.precise(self._plan) for member in self._living):
+            if all(member.precise(self._plan) for member in self._remaining):
                 return Stopped.PRECISE
-            if not (any(map(self._takes_part, self._living)) and self._round_fits(1.0)):
+            if not (any(map(self._takes_part, self._remaining)) and self._round_fits(1.0)):
                 return Stopped.TIME
         return Stopped.ROUNDS
 
-    def look_at_last(self) -> None:
+    def keep_last_results(self) -> None:
         during = "when its results were copied"
         self._each(during, lambda member: member.check_wait(self._clock))
         judged = self._plan.judged or 1 + _UNPREDICTABLE.randrange(NUMBERS)
         during = "when its last result was looked at"
-        self._each(during, lambda member: member.look_at_last(self._clock, judged))
+        self._each(during, lambda member: member.keep_last_results(self._clock, judged))
 
 
 # -- streams: every call timed by itself
@@ -653,7 +653,7 @@ class _Group:
 # start would omit that ("coordinated omission": Tene, "How NOT to Measure Latency").
 
 
-def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> Streamed:
+def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> StreamTimes:
     """Time each of ``count`` calls by itself.
 
     Without a period a call begins when the one before is done. Otherwise one is due every period;
@@ -675,7 +675,7 @@ def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> S
         done = now()
         latency.append(done - (began if due is None else due))
         service.append(done - began)
-    return Streamed(np.array(latency), np.array(service))
+    return StreamTimes(np.array(latency), np.array(service))
 
 
 @dataclass
@@ -683,8 +683,8 @@ class StreamMember(GroupMember):
     """A stream while it is measured: a sample is the median latency of a block."""
 
     period: float | None = None
-    taken: list[Streamed] = field(default_factory=list)
-    _latest: Streamed | None = None
+    taken: list[StreamTimes] = field(default_factory=list)
+    _latest: StreamTimes | None = None
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
         """With a period, choose the calls so that ``BLOCKS`` blocks fit."""
@@ -723,7 +723,7 @@ class StreamMember(GroupMember):
             raise TimingError(f"a call took {shortest:g} s by the clock")
         self.taken.append(self._latest)
 
-    def look_at_last(self, clock: Clock, judged: int) -> None:
+    def keep_last_results(self, clock: Clock, judged: int) -> None:
         """Go on from the state that the timed calls left, with new inputs, and keep the results."""
         step = self.step
         if step.results is None or step.use is None:
@@ -736,9 +736,9 @@ class StreamMember(GroupMember):
             returned.append(step.run())
             step.synchronize()
             if results:
-                check_kept(results[-1], step.results(returned[-2]))
+                check_unchanged(results[-1], step.results(returned[-2]))
             results.append(step.results(returned[-1]))
-        self.last = Last(tuple(numbers), tuple(results))
+        self.last = JudgedCalls(tuple(numbers), tuple(results))
 
     def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
         """Return the times, with those of every call."""
@@ -749,7 +749,7 @@ class StreamMember(GroupMember):
             np.concatenate([getattr(calls, name) for calls in self.taken])
             for name in ("latency", "service")
         )
-        return replace(found, streamed=Streamed(latency, service))
+        return replace(found, streamed=StreamTimes(latency, service))
 
 
 def measure_streams(

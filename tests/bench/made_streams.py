@@ -9,8 +9,8 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Results, Run
-from bench.worker.group import kept
-from bench.worker.timing import StreamConditions, Streamed
+from bench.worker.group import stream_calls
+from bench.worker.timing import StreamConditions, StreamTimes
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_results
 from tests.bench.made_results import gather, measured
@@ -51,7 +51,9 @@ def streamed(
     latency = median * rng.lognormal(0, 0.05, calls)
     slow = rng.random(calls) < 0.02
     latency[slow] *= tail * rng.lognormal(0, 0.1, int(slow.sum()))
-    found = kept(Streamed(latency, latency), conditions or StreamConditions(), case.workload.period)
+    found = stream_calls(
+        StreamTimes(latency, latency), conditions or StreamConditions(), case.workload.period
+    )
     return measured(case, median, run, streaming=found)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.cases import SPELLING, Case, Shape, parse_period, period_words
+from bench.case.cases import SHAPE_EXAMPLE, Case, Shape, format_period, parse_period
 from bench.machine.fields import InputError
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
@@ -143,7 +143,9 @@ def test_from_id_wrong_text_raises(text: str) -> None:
     ],
 )
 def test_shape_wrong_text_raises_with_an_example(text: str) -> None:
-    with pytest.raises(InputError, match=f"is no shape; expected one such as {SPELLING}") as raised:
+    with pytest.raises(
+        InputError, match=f"is no shape; expected one such as {SHAPE_EXAMPLE}"
+    ) as raised:
         Shape.parse(text)
     assert len(str(raised.value)) < 150
 
@@ -163,12 +165,12 @@ def test_to_dict_without_period_has_no_field() -> None:
 )
 def test_parse_period_time_with_unit_gives_seconds(text: str, seconds: float) -> None:
     assert parse_period(text) == seconds
-    assert parse_period(period_words(seconds)) == seconds
+    assert parse_period(format_period(seconds)) == seconds
 
 
 def test_parse_period_back_to_back_is_none() -> None:
     assert parse_period("back-to-back") is None
-    assert period_words(None) == "back-to-back"
+    assert format_period(None) == "back-to-back"
 
 
 @pytest.mark.parametrize("text", ["", "10", "ms", "-1ms", "0s", "1h", "2e3s", "10msx", "7200s"])

@@ -18,7 +18,7 @@ def test_packaged_suite_loads(name: str) -> None:
     assert suite.name == name
     assert suite.summary
     assert len({case.id for case in suite.cases}) == len(suite.cases)
-    assert suite.only(suite.cases[:1]).memory is suite.memory
+    assert suite.with_cases(suite.cases[:1]).memory is suite.memory
     # Suites that measure memory say what that takes.
     described = re.search(r"memory of each case on the CPU", suite.path.read_text(encoding="utf-8"))
     assert suite.memory is (name in ("quick", "truncation", "keras-backends")) is bool(described)

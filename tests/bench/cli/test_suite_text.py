@@ -24,7 +24,7 @@ INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 
 def suite_of(question: Query) -> Suite:
     message = suite_text.text(question, answer(question, []).need)
-    return loading.parsed(Path("my.toml"), message.encode())
+    return loading.parse(Path("my.toml"), message.encode())
 
 
 def test_text_training_query_gives_its_suite() -> None:

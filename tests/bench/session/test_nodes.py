@@ -66,7 +66,7 @@ def member(name: str, kind: MachineKind, suite: Suite, label: str = "") -> Clust
 
 def test_node_plan_gives_each_kind_a_session_with_its_own_cases(tmp_path: Path) -> None:
     plan = NodePlan(options("smoke", "--ray", "--processes", "3"), tmp_path)
-    fewer = plan.suite.only(plan.suite.cases[:2])
+    fewer = plan.suite.with_cases(plan.suite.cases[:2])
     there, _ = plan.session(member("a", KIND, fewer))
     other, _ = plan.session(member("b", KIND, plan.suite, "H100"))
     assert (there.fleet, other.fleet) == (plan.fleet, plan.fleet)

@@ -13,7 +13,7 @@ from bench.machine.disturbance import Disturbance
 from bench.machine.environment import Cpu, Environment, Gpu, GpuProcess, MemorySize
 from bench.worker import disturbances
 from bench.worker.disturbances import findings
-from bench.worker.timing import StepSeries, Stopped, Streamed
+from bench.worker.timing import StepSeries, Stopped, StreamTimes
 
 CALM = Disturbance(10.0, 4, 0.1, (), 0, 0, {}, 1.0)
 
@@ -164,7 +164,7 @@ def test_validity_calls_longer_than_the_period_gives_behind(
     streamed = None
     if service is not None:
         calls = np.array([service] * 11 + [1.0] * 10)
-        streamed = Streamed(calls, calls)
+        streamed = StreamTimes(calls, calls)
     found = list(disturbances.validity(replace(GOOD, streamed=streamed), CALM, (), "cpu", period))
     assert [each.code for each in found] == code
     assert all("a call takes 12 ms and one is due every 10 ms" in each.text for each in found)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bench.worker import equivalence
-from bench.worker.equivalence import SharedFolder, gate, gate_last
-from bench.worker.timing import Last
+from bench.worker.equivalence import SharedFolder, gate, gate_timed
+from bench.worker.timing import JudgedCalls
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.proof import Judge, numpy_judge
@@ -75,10 +75,10 @@ def test_shared_folder_changed_file_returns_none(
 def another_process(tmp_path: Path) -> Iterator[None]:
     """Share answers through a folder, and forget those of this process."""
     equivalence.share_answers(SharedFolder(tmp_path))
-    equivalence._remembered.clear()
+    equivalence._answers.clear()
     yield
     equivalence.share_answers(None)
-    equivalence._remembered.clear()
+    equivalence._answers.clear()
 
 
 def judge_that_counts(spec: LSTMSpec, calls: list[int]) -> Judge:
@@ -98,7 +98,7 @@ def test_gate_second_process_reads_the_answers_of_the_first() -> None:
     for seed in (0, 0, 1):
         model = get_backend("numpy").build(SPEC, LSTMWeights.random(SPEC, seed), "cpu")
         found.append(gate(model, WORK, seed, judge_that_counts(SPEC, calls)))
-        equivalence._remembered.clear()
+        equivalence._answers.clear()
     assert found[0] == found[1]
     first, others = len(calls) // 2, len(calls)
     assert others == 2 * first > 0  # seed 1 needs another answer
@@ -108,7 +108,7 @@ def test_gate_second_process_reads_the_answers_of_the_first() -> None:
 def test_gate_wrong_model_with_shared_answer_fails() -> None:
     right = LSTMWeights.random(SPEC)
     assert gate(get_backend("numpy").build(SPEC, right, "cpu"), WORK).passed
-    equivalence._remembered.clear()
+    equivalence._answers.clear()
     wrong = get_backend("numpy").build(SPEC, right, "cpu")
     wrong._weights = LSTMWeights.random(SPEC, 5)  # type: ignore[attr-defined]
     assert not gate(wrong, WORK).passed
@@ -131,7 +131,7 @@ def test_gate_last_chosen_inputs_passes(workload: Workload) -> None:
             step.restart()
             step.use(numbers)
         results = tuple(step.results(step.run()) for _ in numbers)
-        found = gate_last(model, workload, 5, Last(numbers, results))
+        found = gate_timed(model, workload, 5, JudgedCalls(numbers, results))
         assert found.passed, found.describe()
         others = tuple(each + 1 for each in numbers)
-        assert not gate_last(model, workload, 5, Last(others, results)).passed
+        assert not gate_timed(model, workload, 5, JudgedCalls(others, results)).passed

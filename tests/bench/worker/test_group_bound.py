@@ -40,7 +40,7 @@ def test_bound_measured_backend_is_read_from_its_file(
     cases = [Case(name, *shape) for name in dict.fromkeys((backend, "modelled"))]
     suite = Suite("known", "", Path("known.toml"), tuple(cases), {cases[0].group: 100.0})
     recorder = Recorder(suite, Settings(tmp_path), bench())
-    recorder.want(cases)
+    recorder.select(cases)
     recorder.start()
     for case in cases:
         result = recorder.result(case)
@@ -50,7 +50,7 @@ def test_bound_measured_backend_is_read_from_its_file(
             "stats": {"data": list(result.series.samples)},
             "extra_info": {"lstm": result.to_extra(case, 0)},
         }
-        recorder.keep(case, result, json.loads(json.dumps(entry)))
+        recorder.record(case, result, json.loads(json.dumps(entry)))
     path = recorder.finish()
     assert path is not None
     (section,) = build(records.collect([path])).sections

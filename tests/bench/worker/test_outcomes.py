@@ -16,8 +16,8 @@ from bench.case.cases import Case
 from bench.machine.fields import Field
 from bench.records.hdr import decode
 from bench.records.schema import Figures, Measurement, parse_benchmark, parse_run
-from bench.worker.group import Measured, kept
-from bench.worker.timing import StepSeries, Stopped, StreamConditions, Streamed
+from bench.worker.group import Measured, stream_calls
+from bench.worker.timing import StepSeries, Stopped, StreamConditions, StreamTimes
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
@@ -118,14 +118,14 @@ def test_stream_missed_deadlines_are_counted_exactly(
     deadline: float | None, period: float | None, expected: float | None, missed: int
 ) -> None:
     latency = np.array([0.002, 0.002, np.nextafter(0.002, 1), 0.0105])
-    found = kept(Streamed(latency, latency), StreamConditions(3, deadline), period)
+    found = stream_calls(StreamTimes(latency, latency), StreamConditions(3, deadline), period)
     assert (found.deadline, found.missed, found.load) == (expected, missed, 3)
 
 
 @given(CALLS)
 def test_stream_histogram_has_every_call_and_the_exact_maximum(calls: list[float]) -> None:
     latency = np.array(calls)
-    found = kept(Streamed(latency, latency), StreamConditions(), None)
+    found = stream_calls(StreamTimes(latency, latency), StreamConditions(), None)
     assert found.calls == sum(each.number for each in decode(found.latency.histogram)) == len(calls)
     assert found.latency.most == max(calls)
 
@@ -133,7 +133,9 @@ def test_stream_histogram_has_every_call_and_the_exact_maximum(calls: list[float
 @given(CALLS)
 def test_stream_percentiles_rise_within_the_range_of_calls(calls: list[float]) -> None:
     latency = np.array(calls)
-    percentiles = kept(Streamed(latency, latency), StreamConditions(), None).latency.percentiles
+    percentiles = stream_calls(
+        StreamTimes(latency, latency), StreamConditions(), None
+    ).latency.percentiles
     middles = [each.mid for _, each in sorted(percentiles.items())]
     assert middles == sorted(middles)
     for each in percentiles.values():

@@ -213,7 +213,7 @@ def test_prepare_answer_of_wrong_type_fails(
     assert message in found.reason
 
 
-def kept(*parts: Printed) -> Any:
+def output_of(*parts: Printed) -> Any:
     """Output that returns the next part each time."""
     return SimpleNamespace(take=iter(parts).__next__)
 
@@ -221,7 +221,7 @@ def kept(*parts: Printed) -> Any:
 def test_prepare_failed_case_reports_its_own_output(
     world: World,
 ) -> None:
-    output = kept(Printed(9, "of another"), Printed(8, "it burns"))
+    output = output_of(Printed(9, "of another"), Printed(8, "it burns"))
     world.errors["a build"] = ValueError("broken")
     found = refused(world, world.add("a"), output=output)
     assert found.details.endswith("\nIt printed:\nit burns")
@@ -231,5 +231,5 @@ def test_prepare_failed_case_reports_its_own_output(
 def test_prepare_much_output_adds_a_remark(world: World) -> None:
     case = world.add("a")
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
-        found = prepared(world, case, output=kept(Printed(), Printed(size, "x")))
+        found = prepared(world, case, output=output_of(Printed(), Printed(size, "x")))
         assert list(found.guard.remarks) == remarks

@@ -62,7 +62,7 @@ def measurer(monkeypatch: pytest.MonkeyPatch) -> Measurer:
 
 def started(folder: Path, cases: Sequence[Case] = CASES, **settings: Any) -> Recorder:
     found = Recorder(SUITE, Settings(folder / "results", **settings))
-    found.want(cases)
+    found.select(cases)
     found.start()
     return found
 
@@ -70,28 +70,28 @@ def started(folder: Path, cases: Sequence[Case] = CASES, **settings: Any) -> Rec
 def keep(found: Recorder, case: Case) -> None:
     result = found.result(case)
     if isinstance(result, Unmeasured):
-        found.keep(case, result)
+        found.record(case, result)
         return
     entry = {
         "name": case.id,
         "stats": {"data": list(result.series.samples)},
         "extra_info": {"lstm": result.to_extra(case, 0)},
     }
-    found.keep(case, result, entry)
+    found.record(case, result, entry)
 
 
 def test_recorder_selected_cases_begin_with_replicas(tmp_path: Path, measurer: Measurer) -> None:
     plain = CASES[0]
     replicas = replace(plain, backend="keras:replicas")
     found = started(tmp_path, [plain, replicas])
-    assert found.wanted == [replicas, plain]
+    assert found.selected == [replicas, plain]
 
 
 def test_recorder_first_request_measures_the_complete_group(
     tmp_path: Path, measurer: Measurer
 ) -> None:
     found = started(tmp_path, [*CASES[:3], CASES[1]])
-    assert found.wanted == CASES[:3]
+    assert found.selected == CASES[:3]
     for case in CASES[:3]:
         keep(found, case)
     asked = [ids for ids, _, _ in measurer.asked]

@@ -16,8 +16,8 @@ from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from bench.worker.roofs import (
     WELL_ABOVE,
     AccountingError,
+    RoofFile,
     Roofs,
-    RoofsSeen,
     above_roofs,
     chain,
     fastest,
@@ -92,7 +92,7 @@ def world() -> World:
     return World()
 
 
-def roofs(world: World, *machines: Library, seen: RoofsSeen | None = None) -> Roofs:
+def roofs(world: World, *machines: Library, seen: RoofFile | None = None) -> Roofs:
     return Roofs(
         lambda device, frameworks, threads: machines, world.now, lambda device: 2**20, seen
     )
@@ -338,13 +338,13 @@ def test_of_launches_is_a_loop_of_as_many_operators(world: World) -> None:
     made = roofs(world, Machine(world, frameworks=("tensorflow",)))
     for count in (100, 300):  # one loop for all cases of a framework
         evidence = {"launches": count, "launched_by": "tensorflow"}
-        found = made.of_launches(case(), "tensorflow", evidence, 1e-3)
+        found = made.launch_figures(case(), "tensorflow", evidence, 1e-3)
     assert world.log == [("a library", "operators", "tensorflow")]
     assert found["launches"] == 300
     assert found["launch_s"] == pytest.approx(300 * 2e-6)
     assert found["of_launch"] == pytest.approx(0.6)
     assert (found["launch_by"], found["launch_from"]) == ("its loop", "this process")
-    made.of_launches(case(), "tensorflow", {"launches": 1, "launched_by": "xla"}, 1.0)
+    made.launch_figures(case(), "tensorflow", {"launches": 1, "launched_by": "xla"}, 1.0)
     assert len(world.log) == 2
 
 
@@ -363,10 +363,10 @@ def test_of_launches_without_number_or_loop_is_empty(
     world: World, evidence: dict[str, object]
 ) -> None:
     made = roofs(world, Machine(world, frameworks=("litert",)))
-    assert made.of_launches(case(), "litert", evidence, 1.0) == {}
+    assert made.launch_figures(case(), "litert", evidence, 1.0) == {}
     # another framework's loop is not used
     evidence = {"launches": 3, "launched_by": "xla"}
-    assert made.of_launches(case(), "jax", evidence, 1.0) == {}
+    assert made.launch_figures(case(), "jax", evidence, 1.0) == {}
 
 
 # -- roofs of other processes
@@ -379,10 +379,10 @@ def file(tmp_path: Path) -> Path:
 
 def test_figures_best_of_another_process_is_the_roof(world: World, file: Path) -> None:
     fast, slow = Machine(world, "fast"), Machine(world, "slow", RATE / 2, product=2 * PRODUCT)
-    first = roofs(world, fast, slow, seen=RoofsSeen(file, lambda: 0.0)).figures(case(), 1.0)
+    first = roofs(world, fast, slow, seen=RoofFile(file, lambda: 0.0)).figures(case(), 1.0)
     assert first["matmul_from"] == "this process"
     assert first["matmul_per_s"] == pytest.approx(RATE)
-    later = roofs(world, slow, seen=RoofsSeen(file, lambda: 86400.0)).figures(case(), 1.0)
+    later = roofs(world, slow, seen=RoofFile(file, lambda: 86400.0)).figures(case(), 1.0)
     assert later["of_matmul"] == first["of_matmul"]
     assert later["matmul_per_s"] == pytest.approx(RATE)
     assert str(later["matmul_by"]).startswith("fast")
@@ -395,15 +395,15 @@ def test_figures_fourth_process_does_not_measure_again(world: World, file: Path)
     machine = Machine(world, frameworks=("a",))
     for _ in range(3):
         world.log.clear()
-        roofs(world, machine, seen=RoofsSeen(file)).figures(case(), 1.0)
+        roofs(world, machine, seen=RoofFile(file)).figures(case(), 1.0)
         assert world.log
     world.log.clear()
-    fourth = roofs(world, machine, seen=RoofsSeen(file)).figures(case(), 1.0, None, {"a"})
+    fourth = roofs(world, machine, seen=RoofFile(file)).figures(case(), 1.0, None, {"a"})
     assert not world.log
     assert "matmul_without" not in fourth  # its products are in the roof
     assert fourth["of_matmul"]
     # Another version is another library.
-    roofs(world, replace(machine, version="2"), seen=RoofsSeen(file)).figures(case(), 1.0)
+    roofs(world, replace(machine, version="2"), seen=RoofFile(file)).figures(case(), 1.0)
     assert world.log
 
 

@@ -13,7 +13,7 @@ from bench import case as suites
 from bench.case import SuiteChoice
 from bench.stats.latency import fewest_calls
 from bench.worker import timing
-from bench.worker.group import kept
+from bench.worker.group import stream_calls
 from bench.worker.timing import (
     Broken,
     Clock,
@@ -82,7 +82,7 @@ def test_timed_calls_stall_delays_every_waiting_call() -> None:
     assert calls.service == pytest.approx([0.001, 0.045, *[0.001] * 6])
     expected = [0.001, 0.045, 0.036, 0.027, 0.018, 0.009, 0.001, 0.001]
     assert calls.latency == pytest.approx(expected)
-    found = kept(calls, StreamConditions(), 0.01)
+    found = stream_calls(calls, StreamConditions(), 0.01)
     assert (found.deadline, found.missed, found.calls) == (0.01, 4, 8)
 
 

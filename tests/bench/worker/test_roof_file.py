@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.worker import roofs
-from bench.worker.roofs import RoofsSeen, default_path
+from bench.worker.roofs import RoofFile, default_path
 
 ROOF = ("matmul", "cpu", "float32", 2)
 DAY = 86400.0
@@ -20,13 +20,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def saw(file: Path, seconds: float, library: str = "a 1", when: float = 0.0) -> None:
-    seen = RoofsSeen(file, lambda: when)
+    seen = RoofFile(file, lambda: when)
     seen.add("here", ROOF, library, seconds, library)
     seen.save()
 
 
 def best(file: Path, when: float = 0.0, machine: str = "here") -> float | None:
-    found = RoofsSeen(file, lambda: when).best(machine, ROOF)
+    found = RoofFile(file, lambda: when).best(machine, ROOF)
     return None if found.by == "" else found.seconds
 
 
@@ -35,7 +35,7 @@ def test_best_several_processes_is_the_fastest(file: Path) -> None:
         saw(file, seconds, library)
     assert best(file) == 2.0
     assert best(file, machine="elsewhere") is None
-    assert RoofsSeen(file, lambda: 0.0).best("here", ("chain",)) is roofs.NO_ROOF
+    assert RoofFile(file, lambda: 0.0).best("here", ("chain",)) is roofs.NO_ROOF
 
 
 def test_best_roof_older_than_a_month_does_not_count(file: Path) -> None:
@@ -50,15 +50,15 @@ def test_best_roof_older_than_a_month_does_not_count(file: Path) -> None:
 
 def test_settled_three_processes_is_true(file: Path) -> None:
     for number in range(3):
-        assert not RoofsSeen(file, lambda: 0.0).settled("here", ROOF, "a 1")
-        seen = RoofsSeen(file, lambda: 0.0)
+        assert not RoofFile(file, lambda: 0.0).is_settled("here", ROOF, "a 1")
+        seen = RoofFile(file, lambda: 0.0)
         for _ in range(5):  # however often in one process
             seen.add("here", ROOF, "a 1", 2.0 + number, "a")
             seen.save()
-    seen = RoofsSeen(file, lambda: 0.0)
-    assert seen.settled("here", ROOF, "a 1")
-    assert not seen.settled("here", ROOF, "a 2")
-    assert not RoofsSeen(file, lambda: 31 * DAY).settled("here", ROOF, "a 1")
+    seen = RoofFile(file, lambda: 0.0)
+    assert seen.is_settled("here", ROOF, "a 1")
+    assert not seen.is_settled("here", ROOF, "a 2")
+    assert not RoofFile(file, lambda: 31 * DAY).is_settled("here", ROOF, "a 1")
 
 
 VALID = {
