@@ -1,10 +1,9 @@
-"""Percentiles of the calls of a stream: of one process, over several, and of one against another.
+"""Compute percentiles of the calls of streams, over processes and as ratios of two streams.
 
 A percentile of one process is the call of its rank among all of its calls (nearest rank; Hyndman
-and Fan 1996, definition 1), and its interval reaches from one call to another, as the binomial
-distribution allows whatever the calls' own distribution is (David and Nagaraja, *Order Statistics*,
-7.1). That takes calls as independent, which those in a row are not quite; so over processes the
-percentiles themselves are what varies, as medians are everywhere else here.
+and Fan 1996, definition 1), with a nonparametric interval from the binomial distribution (David and
+Nagaraja, *Order Statistics*, 7.1). It takes calls as independent, which successive ones are not
+quite; so over processes each process's percentile is one value, as medians are elsewhere.
 """
 
 from __future__ import annotations
@@ -33,32 +32,30 @@ from bench.stats.ratios import RunSamples, compare_all
 from bench.stats.trust import MINORITY
 
 PARTS = (50.0, 90.0, 99.0, 99.9)
-"""Percentiles that are reported, of what calls take."""
+"""The reported percentiles of the latency."""
 
-BEYOND, SURELY = 2, 0.99
-"""A percentile is reported where so many calls or more lie beyond the true one, so surely: of fewer
-it is hardly more than the slowest call, which says little of the next day's slowest. That is 64
-calls for the 90th percentile, 662 for the 99th (as MLPerf's early stopping has them, its tolerance
-at 0) and 6,636 for the 99.9th."""
+BEYOND, PROBABILITY = 2, 0.99
+"""A percentile is reported where so many calls lie beyond the true one with this probability: with
+fewer it is hardly more than the slowest call. That is 64 calls for the 90th percentile, 662 for the
+99th (as in MLPerf's early stopping with tolerance 0) and 6,636 for the 99.9th."""
 
 
 @functools.cache
 def fewest_calls(part: float) -> int:
-    """How many calls a percentile needs: ``P(Binomial(n, 1 - part) < BEYOND) <= 1%``."""
+    """Return how many calls a percentile needs: ``P(Binomial(n, 1 - part) < BEYOND) <= 1%``."""
     from scipy import special
 
     counts = np.arange(1, 10_000)
-    few = special.bdtr(BEYOND - 1.0, counts, 1 - part / 100) > 1 - SURELY
+    few = special.bdtr(BEYOND - 1.0, counts, 1 - part / 100) > 1 - PROBABILITY
     return int(counts[few.argmin()])
 
 
 def percentile(
     ordered: FloatArray, part: float, confidence: float = CASE_CONFIDENCE
 ) -> Interval | None:
-    """A percentile of one process's calls ``[n]``, in order; None of too few to tell it.
+    """Return a percentile of one process's calls ``[n]``, in order; None with too few calls.
 
-    ``confidence`` of what comes back is that of the ranks that its bounds have: at least what was
-    requested.
+    Its confidence is that of the ranks of its bounds: at least the requested one.
     """
     count, p = ordered.size, part / 100
     if count < fewest_calls(part):
@@ -72,19 +69,15 @@ def percentile(
 
 @functools.lru_cache(maxsize=4096)
 def _ranks(count: int, p: float, confidence: float) -> tuple[int, int, float]:
-    """Ranks between whose calls the percentile lies, and how surely: equal tails at the most."""
+    """Return the ranks of the bounds of a percentile, with at most equal tails, and their coverage.
+
+    The number of calls below the percentile is Binomial(count, p).
+    """
     from scipy import special
 
     tail = (1 - confidence) / 2
-    # Calls below the percentile are Binomial(count, p); ranks further out than this are not meant.
-    spread = 10 * math.sqrt(count * p * (1 - p)) + 10
-    first = max(0, math.floor(count * p - spread))
-    below = np.arange(first, min(count, math.ceil(count * p + spread)) + 1, dtype=np.float64)
-    covered = special.bdtr(below, count, p)  # P(at most so many are below)
-    # The largest rank l with P(l or more are not below it) small: P(X <= l - 1) <= tail.
-    low = max(1, first + int(np.searchsorted(covered, tail, side="right")))
-    # The smallest rank u with P(X <= u - 1) >= 1 - tail.
-    high = min(count, first + int(np.searchsorted(covered, 1 - tail)) + 1)
+    low, high = (math.ceil(special.bdtrik(each, count, p)) for each in (tail, 1 - tail))
+    low, high = max(1, low), min(count, high + 1)
     inside = special.bdtr(high - 1.0, count, p) - special.bdtr(low - 1.0, count, p)
     return low, high, float(inside)
 
@@ -92,12 +85,12 @@ def _ranks(count: int, p: float, confidence: float) -> tuple[int, int, float]:
 def over_processes(
     processes: Sequence[Mapping[float, Interval]], nodes: Sequence[str] = ()
 ) -> dict[float, CaseInterval]:
-    """The percentiles of a case, from those of its processes that had the calls to tell them.
+    """Return the percentiles of a case from those of its processes with enough calls.
 
-    It is the median of the processes' percentiles, between bounds as of medians
-    (``intervals.case_interval``); of one process they are its own. None where more than a
-    ``MINORITY`` could not tell: those that could are the quicker ones. nodes: of each process its
-    node, where nodes are distinguished.
+    Each is the median of the processes' percentiles, with bounds as of medians
+    (``intervals.case_interval``); of one process it is its own. A percentile is left out where more
+    than a ``MINORITY`` of the processes have too few calls, since those are the slower ones. nodes:
+    the node of each process, where nodes are distinguished.
     """
     on = nodes or [""] * len(processes)
     found: dict[float, CaseInterval] = {}
@@ -121,12 +114,11 @@ class StreamProcesses:
     """The calls of a streaming case in all of its processes.
 
     latency: percentiles, by their number (99.9), in seconds from when a call was due; service: from
-    when it began. most: the longest latency. load: processes that kept a processor busy each
-    meanwhile. deadline, missed: seconds, and how many calls took longer; both None where there was
-    none, or not one for all. by_process: each process's own percentiles of latency, as samples of
-    one round, which each has. histograms: of latency, one a process, as ``results.hdr`` has them.
-    to_baseline: the ratio of each percentile of latency to the baseline's, where there are
-    processes enough to judge it.
+    when it began. most: the longest latency. load: how many processes kept a processor busy
+    meanwhile. deadline, missed: seconds, and how many calls took longer; both None without a common
+    deadline. by_process: each process's own percentiles of latency, as samples of one common round.
+    histograms: of latency, one for each process. to_baseline: the ratio of each percentile of
+    latency to the baseline's, where there are enough processes.
     """
 
     calls: int
@@ -142,7 +134,7 @@ class StreamProcesses:
 
 
 def stream_of(measured: Sequence[Measurement], nodes: Mapping[str, str]) -> StreamProcesses | None:
-    """What these processes' calls are together; None of a case that is no stream.
+    """Return the calls of these processes together; None of a case that is no stream.
 
     nodes: the node of each run, empty where nodes are not distinguished.
     """
@@ -181,12 +173,10 @@ def stream_of(measured: Sequence[Measurement], nodes: Mapping[str, str]) -> Stre
 def compared(
     pairs: Sequence[tuple[StreamProcesses, StreamProcesses]],
 ) -> list[dict[float, Comparison]]:
-    """Of each pair, a new stream and a base, the ratios of the percentiles that can be judged.
+    """Return the ratios of the percentiles of each pair, a new stream and a base.
 
-    Where both sides took turns in the same processes the unit is a process's own ratio. None with
-    fewer than six processes (on a side, if they share none), or nodes where these are
-    distinguished: of a median an allowance can stand in for what so few do not show, of rare calls
-    nobody knows one (``docs/verdicts.md``).
+    None with fewer than six processes (on a side, if they share none), or nodes where these are
+    distinguished: unlike for medians, no allowance is known for percentiles (``docs/verdicts.md``).
     """
     enough: dict[tuple[int, float], tuple[Sequence[RunSamples], Sequence[RunSamples]]] = {}
     for number, (new, base) in enumerate(pairs):

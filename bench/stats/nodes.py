@@ -1,10 +1,9 @@
-"""Which results are of nodes: machines of one kind whose numbers belong into one table.
+"""Group results by session and machine, and machines of one kind as nodes of one section.
 
-A node is a machine, by the id that its files give it; two host names on which one kernel was
-started once (containers of one machine) are one node. Nodes are of one kind where all that should
-make their times equal is (``machine.kinds``). What several of one kind measured of one suite
-stands together, whether one command sent its processes to all of them or each measured by itself
-and the files were brought together. This module knows results; ``intervals`` has the statistics.
+A node is a machine, by the id in its files; host names with the same start of a kernel (containers
+of one machine) are one node. Nodes are of one kind where the facts that determine their times are
+equal (``machine.kinds``). Their results of one suite are in one section, whether one command used
+all of them or each measured by itself. ``intervals`` has the statistics.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ Item = Measurement | Outcome
 
 @dataclass
 class SectionItems:
-    """What stands in one section.
+    """The items of one section.
 
     items: in the order of their files. nodes: the names of its machines by their ids, and node_of
-    the id of each run's, both empty where it is one machine, whose results then are what they were
-    before there were nodes.
+    the machine's id of each run, both empty where it is one machine.
     """
 
     items: Sequence[Item]
@@ -36,7 +34,7 @@ class SectionItems:
 
     @classmethod
     def of(cls, items: Sequence[Item], machine: Mapping[str, str]) -> SectionItems:
-        """With their nodes where they are of several; machine: as ``machines`` returns them."""
+        """Return a section of these items; machine: as ``machines`` returns it."""
         runs = {item.run.id: item.run for item in items}
         node_of = {run.id: machine[run.machine_id] for run in runs.values()}
         if len(set(node_of.values())) == 1:
@@ -53,9 +51,9 @@ def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
 
 
 def node_names(machines: Mapping[str, Run]) -> dict[str, str]:
-    """Return the host name of each node of a fleet by its machine's id; it tells which node it is.
+    """Return the host name of each node by its machine's id, with the id where two have the same.
 
-    Nodes of one kind have the same processor. Where two have the same host name the id is with it.
+    Nodes of one kind have the same processor, so the machine's name does not distinguish them.
     """
     return _distinct({machine: run.host for machine, run in machines.items()})
 
@@ -70,8 +68,9 @@ def _distinct(names: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one machine measured in one session."""
+    """The items of one machine in one session; number: its place in the order of files."""
 
+    number: int
     machine: str
     items: list[Item]
 
@@ -85,10 +84,10 @@ class _Part:
         return set().union(*_kinds(runs.values()).values())
 
     def fits(self, other: _Part) -> bool:
-        """Whether they are of two machines of one kind and of one suite.
+        """Return whether they are of two machines of one kind and of one suite.
 
-        Backends that need other libraries are measured in processes of their own, so that a machine
-        may show several kinds; one in common is enough.
+        Backends with other libraries have processes of their own, so that a machine may be of
+        several kinds; one in common is enough.
         """
         return (
             self.machine != other.machine
@@ -98,39 +97,37 @@ class _Part:
 
 
 def places(items: Sequence[Item]) -> list[SectionItems]:
-    """The results by session and machine, those of nodes of one kind and suite together.
+    """Return the items by session and machine, nodes of one kind and suite together.
 
-    Of machines that measured in several sessions the newest of each stand together, then those
-    before; one machine's sessions never do. A machine that does not say what it is stands alone.
+    The newest sessions of several machines are together, then those before; sessions of one machine
+    are never together. A machine of an unknown kind is alone.
     """
     machine = machines(item.run for item in items)
     of_parts = grouped(items, lambda item: (item.run.session, machine[item.run.machine_id]))
     if len({own for _, own in of_parts}) == 1:
         return [SectionItems(part) for part in of_parts.values()]
     sessions: dict[str, list[list[_Part]]] = {}
-    for (session, own), part in of_parts.items():
-        _join([_Part(own, part)], sessions.setdefault(session, []))
-    clusters = [cluster for found in sessions.values() for cluster in found]
-    # By the clocks of their machines, which may differ: the newest of each machine come first.
-    clusters.sort(
+    for number, ((session, own), items_of) in enumerate(of_parts.items()):
+        _join([_Part(number, own, items_of)], sessions.setdefault(session, []))
+    # The newest of each machine first, by the clocks of their machines, which may differ.
+    clusters = sorted(
+        (cluster for found in sessions.values() for cluster in found),
         key=lambda parts: max(min(item.run.started for item in part.items) for part in parts),
         reverse=True,
     )
     groups: list[list[_Part]] = []
     for cluster in clusters:
         _join(cluster, groups)
-    order = {id(part): number for number, part in enumerate(of_parts.values())}
-    for group in groups:
-        group.sort(key=lambda part: order[id(part.items)])
-    groups.sort(key=lambda group: order[id(group[0].items)])
+    ordered = [sorted(group, key=lambda part: part.number) for group in groups]
+    ordered.sort(key=lambda group: group[0].number)
     return [
         SectionItems.of([item for part in group for item in part.items], machine)
-        for group in groups
+        for group in ordered
     ]
 
 
 def _join(cluster: list[_Part], groups: list[list[_Part]]) -> None:
-    """Into the first group where all of it fits, or else as a group of its own."""
+    """Add a cluster to the first group where all of it fits, or else as a group of its own."""
     fitting = (g for g in groups if all(part.fits(each) for part in cluster for each in g))
     if (group := next(fitting, None)) is not None:
         group.extend(cluster)
@@ -139,10 +136,7 @@ def _join(cluster: list[_Part], groups: list[list[_Part]]) -> None:
 
 
 def machines(runs: Iterable[Run]) -> dict[str, str]:
-    """Of each machine's id that of the first with which it shares the start of a kernel.
-
-    Its own, if it shares none; files that do not say when theirs started have a machine's id.
-    """
+    """Return of each machine's id that of the first with the same start of a kernel, or its own."""
     found: dict[str, str] = {}
     booted: dict[str, str] = {}
     for run in runs:
@@ -165,7 +159,7 @@ def node_of(*sides: Sequence[Item]) -> dict[str, str]:
 
 
 def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
-    """The kinds that the runs of each machine, by its id, say that it is of."""
+    """Return the kinds of each machine by its id, as its runs say."""
     kinds: dict[str, set[MachineKind]] = {}
     for run in runs:
         kind = kind_of(run.environment.get("before"))
@@ -174,7 +168,7 @@ def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
 
 
 def in_one_kind(runs: Iterable[Run]) -> dict[str, str]:
-    """Of each machine's id the id of the first machine of its kind, its own if it is alone."""
+    """Return of each machine's id that of the first machine of its kind, or its own."""
     kinds = _kinds(runs)
     found: dict[str, str] = {}
     for machine, own in kinds.items():

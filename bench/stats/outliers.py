@@ -1,11 +1,10 @@
-"""A node that is not like the others of its kind: slower or faster in all, or in one backend.
+"""Find outlying nodes: machines that differ from the others of their kind, in all or one backend.
 
-Each node is held against the others, whose spread is drawn towards what nodes may differ by: the
-externally studentized residual (Grubbs, *Sample Criteria for Testing Outlying Observations*, 1950),
-with a moderated variance (Smyth 2004) and at a level over the number of tests (Bonferroni), so that
-of a hundred reports of equal nodes hardly one names a node. The cases of a node share its luck, so
-they are one number and no independent tests. Two outlying nodes among few hide one another: the
-rule is for one. What is named stays in every interval.
+Each node is compared with the others by its externally studentized residual (Grubbs, *Sample
+Criteria for Testing Outlying Observations*, 1950), with a moderated variance (Smyth 2004) and at a
+level over the number of tests (Bonferroni), so that at most one report of equal nodes in a hundred
+names one. The cases of a node are not independent, so they are one value. The test is for one
+outlying node: two among few hide each other. Outlying nodes stay in every interval.
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ from bench.stats.intervals import DEGREES, RATIO_ALLOWANCE, FloatArray
 from bench.stats.rows import Row
 
 FEWEST_NODES = 3
-"""Of two that differ nobody can say which is the odd one."""
+"""Of two that differ, either may be the outlying one."""
 
 LEVEL = 0.005
 """Half of the 1% that is promised for a report of equal nodes, as for verdicts."""
 
 LEAST = 0.05
-"""A smaller difference need not be looked at, however significant it is."""
+"""Smaller differences are not reported, however significant they are."""
 
-LUCK = 0.10
-"""The spread of a process that is assumed where no node has two: the middle of what was seen."""
+PROCESS_SPREAD = 0.10
+"""The spread of processes that is assumed where no node has two: the middle of what was seen."""
 
 
 @dataclass(frozen=True)
 class Outlier:
     """A node that differs from the others.
 
-    node: its id. backend: the one that differs, empty if all do together. factor: its time over
-    that of the others. others: how many these are. beyond, cases: in how many, of how many that all
-    of these nodes measured, it is on that side of every other node. device: where.
+    node: its id. backend: the one that differs, empty if all do. factor: its time over that of the
+    others. others: how many these are. beyond, cases: in how many of the common cases it is beyond
+    every other node.
     """
 
     node: str
@@ -56,8 +55,8 @@ class NodeTimes:
     """Times of cases that all of some nodes measured.
 
     nodes: their ids. logs ``[cases, nodes]``: of each node's median. backends: of each case.
-    squares: over all processes, of the mean of a process's distances from its node over all cases,
-    and of one backend's next to that. counts ``[nodes]``: the processes of each node.
+    squares: over all processes, of a process's mean distance from its node over all cases, and of
+    one backend's distance from that mean. counts ``[nodes]``: the processes of each node.
     """
 
     nodes: Sequence[str]
@@ -67,16 +66,16 @@ class NodeTimes:
     counts: FloatArray
 
     @property
-    def luck(self) -> tuple[float, float]:
-        """The variance of a process's mean over all cases, and of one backend's next to it."""
+    def variances(self) -> tuple[float, float]:
+        """The variance of a process's mean over all cases, and of one backend's distance to it."""
         free = float(np.sum(self.counts - 1))
         if not free:
-            return LUCK**2, RATIO_ALLOWANCE**2
+            return PROCESS_SPREAD**2, RATIO_ALLOWANCE**2
         return self.squares[0] / free, self.squares[1] / free
 
 
 def outliers(rows: Sequence[Row]) -> list[Outlier]:
-    """The nodes that differ, on each device; rows: of one section."""
+    """Return the outlying nodes on each device; rows: of one section."""
     devices = grouped((row for row in rows if row.measured), lambda row: row.case.device)
     return [
         replace(each, device=device)
@@ -87,9 +86,9 @@ def outliers(rows: Sequence[Row]) -> list[Outlier]:
 
 
 def _node_times(rows: Sequence[Row]) -> NodeTimes | None:
-    """The times of the cases that all nodes measured; None of fewer than three nodes.
+    """Return the times of the cases that all nodes measured; None with fewer than three nodes.
 
-    The node with the fewest cases is left out until there are some.
+    The node with the fewest cases is left out until the others have a common case.
     """
     medians: dict[str, dict[str, dict[str, float]]] = {}  # logs by case, node and process
     for row in rows:
@@ -107,54 +106,54 @@ def _node_times(rows: Sequence[Row]) -> NodeTimes | None:
     of_all = of_one = 0.0
     counts = []
     for place, node in enumerate(nodes):
-        # Of each process how far it is from its node in each case, by backend.
-        strays: dict[str, dict[str, list[float]]] = {}
+        # The distances of each process from its node in each case, by backend.
+        distances: dict[str, dict[str, list[float]]] = {}
         for row, log in zip(cases, logs[:, place].tolist(), strict=True):
             for process, own in medians[row.case.id][node].items():
-                strays.setdefault(process, {}).setdefault(row.case.backend, []).append(own - log)
-        for by_backend in strays.values():
-            whole = float(np.mean(np.concatenate([*by_backend.values()])))
-            of_all += whole**2
+                by_backend = distances.setdefault(process, {})
+                by_backend.setdefault(row.case.backend, []).append(own - log)
+        for by_backend in distances.values():
+            mean = float(np.mean(np.concatenate([*by_backend.values()])))
+            of_all += mean**2
             means = np.array([np.mean(each) for each in by_backend.values()])
-            of_one += float(np.mean((means - whole) ** 2))
-        counts.append(float(len(strays)))
+            of_one += float(np.mean((means - mean) ** 2))
+        counts.append(float(len(distances)))
     backends = [row.case.backend for row in cases]
     return NodeTimes(nodes, logs, backends, (of_all, of_one), np.array(counts))
 
 
 def outlying_times(table: NodeTimes, level: float = LEVEL) -> list[Outlier]:
-    """Which nodes of a table differ, at this level for all of it; those in all cases first."""
+    """Return the outlying nodes of a table at this level; those in all cases first."""
     logs, count = table.logs, len(table.nodes)
     names = list(dict.fromkeys(table.backends))
     owners = np.array([names.index(backend) for backend in table.backends])
     centred = logs - logs.mean(axis=1, keepdims=True)
     by_backend = np.array([centred[owners == owner].mean(axis=0) for owner in range(len(names))])
-    # Where one backend of three or more differs, the middle one does not.
+    # The median of three or more backends is not changed by one that differs.
     machine = np.median(by_backend, axis=0)
-    significant = p_apart(machine, table.luck[0] / table.counts) <= level / 2 / count
+    significant = p_outlying(machine, table.variances[0] / table.counts) <= level / 2 / count
     found = {
         place: _outlier(table.nodes[place], "", machine, logs, place)
         for place in np.flatnonzero(significant).tolist()
         if abs(_effect(machine, place)) >= math.log1p(LEAST)
     }
     if len(names) > 1:
-        own = table.luck[1] / table.counts
-        p_values = np.array([p_apart(each, own) for each in by_backend - machine])
+        own = table.variances[1] / table.counts
+        p_values = np.array([p_outlying(each, own) for each in by_backend - machine])
         for place in [each for each in range(count) if each not in found]:
-            # Of two backends both are as far from their middle: it is that which itself moved
-            # further.
+            # Two backends are equally far from their median: it is the one with the larger effect.
             least = np.round(np.log(np.maximum(p_values[:, place], 1e-300)), 6)
-            whole = [abs(_effect(each, place)) for each in by_backend]
-            owner = min(range(len(names)), key=lambda each: (least[each], -whole[each]))
-            certain = p_values[owner, place] <= level / 2 / p_values.size
-            if certain and whole[owner] >= math.log1p(LEAST):
+            effects = [abs(_effect(each, place)) for each in by_backend]
+            owner = min(range(len(names)), key=lambda each: (least[each], -effects[each]))
+            significant_here = p_values[owner, place] <= level / 2 / p_values.size
+            if significant_here and effects[owner] >= math.log1p(LEAST):
                 part, values = logs[owners == owner], by_backend[owner]
                 found[place] = _outlier(table.nodes[place], names[owner], values, part, place)
     return list(found.values())
 
 
 def _effect(values: FloatArray, place: int) -> float:
-    """How far one is from the mean of the others."""
+    """Return how far one node is from the mean of the others."""
     return float(values[place] - np.mean(np.delete(values, place)))
 
 
@@ -165,29 +164,27 @@ def _outlier(node: str, backend: str, values: FloatArray, logs: FloatArray, plac
     return Outlier(node, backend, math.exp(effect), others.shape[1], int(beyond.sum()), len(logs))
 
 
-def p_apart(values: FloatArray, own: FloatArray, allowance: float = RATIO_ALLOWANCE) -> FloatArray:
-    """Two-sided p-values ``[..., nodes]`` of "this node is of the same distribution as the others".
+def p_outlying(values: FloatArray, own: FloatArray) -> FloatArray:
+    """Return two-sided p-values ``[nodes]`` of "this node has the distribution of the others".
 
-    values ``[..., nodes]``: logs, three nodes or more. own ``[nodes]``: the variance of each that
-    comes from its processes. allowance: the spread between nodes that theirs is drawn towards.
+    values ``[nodes]``: logs, three nodes or more. own ``[nodes]``: the variance of each that comes
+    from its processes.
     """
     from scipy import special
 
-    count = values.shape[-1]
-    found = np.empty(values.shape)
+    count = values.size
+    found = np.empty(count)
     for place in range(count):
-        others, theirs = np.delete(values, place, axis=-1), np.delete(own, place)
+        others, theirs = np.delete(values, place), np.delete(own, place)
         free = count - 2
-        variance = np.var(others, axis=-1, ddof=1)
-        prior = allowance**2 + float(np.mean(theirs))
+        variance = np.var(others, ddof=1)
+        prior = RATIO_ALLOWANCE**2 + float(np.mean(theirs))
         with np.errstate(divide="ignore"):
             share = DEGREES * np.minimum(1.0, prior / variance)
         degrees = share + free
         drawn = (share * prior + free * variance) / degrees
-        # A node of fewer processes than the others strays further.
+        # A node with fewer processes than the others has a larger variance.
         more = max(0.0, float(own[place] - np.mean(theirs)))
-        t = (values[..., place] - np.mean(others, axis=-1)) / np.sqrt(
-            drawn * (1 + 1 / (count - 1)) + more
-        )
-        found[..., place] = 2 * special.stdtr(degrees, -np.abs(t))
+        t = (values[place] - np.mean(others)) / np.sqrt(drawn * (1 + 1 / (count - 1)) + more)
+        found[place] = 2 * special.stdtr(degrees, -np.abs(t))
     return found

@@ -1,10 +1,9 @@
-"""Whether a case's numbers are to be trusted, over all the processes that measured it.
+"""Find whether the numbers of a case are reliable, over all processes that measured it.
 
-Each process says for itself whether its measurement is valid. This module pools what they say, and
-judges times and ratios separately: a machine whose speed moves makes a time unreliable, and leaves
-the ratio of two backends that took turns in the same processes as good as it was. With enough
-processes their medians show by themselves how far they agree, and what disturbed a few of them is
-noted and spoils nothing.
+Each process records whether its measurement is valid. Times and ratios are judged separately: a
+machine whose speed changes makes a time unreliable, but not the ratio of two backends that were
+interleaved in the same processes. With enough processes their medians show how far they agree, and
+a disturbance of a few of them is only noted.
 """
 
 from __future__ import annotations
@@ -16,60 +15,51 @@ import numpy as np
 
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, RecordedReason
-from bench.stats.intervals import (
-    ENOUGH_PROCESSES,
-    CaseInterval,
-    halves_agree,
-)
+from bench.stats.intervals import ENOUGH_PROCESSES, CaseInterval, halves_agree
 from bench.stats.ratios import RunSamples
 
 WIDE = 0.05
-"""A median whose 95% interval reaches further than this from it says too little: the backends of a
-shape often differ by less."""
+"""The largest relative half width of a median's 95% interval: backends often differ by less."""
 
 WIDE_OVER_PROCESSES = 0.25
-"""The same of a median over processes: a machine's own speed moves from process to process, on
-shared ones by a tenth and more. Past a quarter not even a time's first digit is known."""
+"""The same over processes, between which a machine's own speed changes, by a tenth and more on
+shared ones. Beyond a quarter not even a time's first digit is known."""
 
 MINORITY = 0.25
-"""Part of the processes that may have been disturbed: the median over them does not follow so few,
-and its interval shows what they do."""
+"""The part of the processes that may have been disturbed: so few hardly change the median."""
 
 FEW_PROCESSES = "few_processes"
-"""The code of a note that a session ended before a case had the processes for an interval of its
-own; ``bench.run`` counts such cases as INVALID."""
+"""Noted where a session ended before a case had enough processes for an interval without an
+allowance; ``bench.run`` counts such cases as INVALID."""
 
 WIDE_INTERVAL = "wide_interval"
-"""The code of a median that is known too little, of one process or over several."""
+"""The interval of a median is too wide, of one process or over several."""
 
 FEW_SAMPLES, NOT_STEADY = "few_samples", "not_steady"
-"""Codes of what a process says of its own samples (``measuring.group``): there are few, or their
-earlier and later half differ."""
+"""Recorded by a process: it has few samples, or their earlier and later halves differ."""
 
 OF_RATIO = UNSTEADY_RATIO, FEW_ROUNDS = "unsteady_ratio", "few_rounds"
-"""Codes of what is unreliable in a ratio of two sides of which neither is INVALID: it was not the
-same in the earlier and later rounds of a process, or has so few that they have no interval."""
+"""Problems of a ratio of two valid sides: it differs between the earlier and later rounds of a
+process, or has too few rounds for an interval."""
 
 _OF_ONE_PROCESS = (FEW_SAMPLES, WIDE_INTERVAL)
-"""Reasons that say how little one process's own median is known. Over enough processes that shows
-in how their medians differ."""
+"""Reasons that do not matter with enough processes, since their medians show how far they agree."""
 
 OF_TIME = (*_OF_ONE_PROCESS, NOT_STEADY)
-"""Reasons that are about a time alone. A ratio has an interval of its own, which is wide where one
-of its times is, and is looked at by itself where one did not reach a steady state."""
+"""Reasons that concern times alone: a ratio has an interval of its own, and its steadiness is
+tested by itself."""
 
 _GRAVE = ("failed", "timed_out")
-"""Outcomes of a process that are about the case itself, however many others have a time."""
+"""Outcomes that make a case INVALID, however many other processes have a time."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a row's numbers are not to be trusted: in how many runs, of how many in the session.
+    """Why a row's numbers are unreliable: in how many runs, of how many in the session.
 
-    code: what kind of reason. text, advice: as the first process that gave it recorded them, empty
-    of what is found here. values: the numbers of what is found here, as ``render`` has them:
-    of ``WIDE_INTERVAL`` the half width, processes and nodes; of ``FEW_PROCESSES`` how many; of
-    ratios whether ``bench.run`` measured.
+    text, advice: as the first process recorded them, empty of a problem found here. values: the
+    numbers of a problem found here: of ``WIDE_INTERVAL`` the half width, processes and nodes; of
+    ``FEW_PROCESSES`` how many; of ratios whether ``bench.run`` measured.
     """
 
     code: str
@@ -82,12 +72,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Validity:
-    """Why the numbers of a case are not to be trusted.
+    """The problems of a case.
 
-    invalid: neither its time nor its ratios are. of_time: its time is not, which says nothing of
-    its ratios. noted: what happened and spoils nothing. unsteady, few_samples: the ids of the
-    processes in which it reached no steady state, or had few samples, which a ratio may stand on.
-    managed: whether ``bench.run`` measured it, whose options advice then names.
+    invalid: of its time and its ratios. of_time: of its time alone. noted: without consequences.
+    unsteady, few_samples: the ids of the processes in which it reached no steady state, or had few
+    samples. managed: whether ``bench.run`` measured it, whose options advice then names.
     """
 
     invalid: tuple[Problem, ...] = ()
@@ -99,15 +88,15 @@ class Validity:
 
     @property
     def time(self) -> tuple[Problem, ...]:
-        """Why its time is not to be trusted."""
+        """The problems of its time."""
         return self.invalid + self.of_time
 
     @property
     def unpaired(self) -> tuple[Problem, ...]:
-        """Why a ratio to a case of other processes is not to be trusted, as far as it is at fault.
+        """The problems of its ratio to a case of other processes.
 
-        Nothing cancels there, so that a time without a steady state makes a ratio without one; how
-        far the time is known stands in the ratio's own interval.
+        No noise cancels there, so that an unsteady time makes an unsteady ratio. The ratio's own
+        interval contains that of the time.
         """
         return self.invalid + tuple(each for each in self.of_time if each.code != WIDE_INTERVAL)
 
@@ -115,15 +104,15 @@ class Validity:
 def pooled(
     measured: Sequence[Measurement], outcomes: Sequence[Outcome], interval: CaseInterval
 ) -> Validity:
-    """What the processes of one case say together.
+    """Return the problems of a case over its processes.
 
-    measured: at least one. outcomes: of processes in which the same case got no time. interval: of
-    the case's median over the processes.
+    measured: at least one. outcomes: of processes in which the case got no time. interval: of the
+    case's median over the processes.
     """
     runs = len({item.run.id for item in measured} | {item.run.id for item in outcomes})
     reasons = [reason for item in measured if not item.valid for reason in item.reasons]
     for outcome in outcomes:
-        if outcome.outcome != "interrupted":  # from the keyboard: nobody's fault
+        if outcome.outcome != "interrupted":  # from the keyboard
             text = f"{outcome.outcome.replace('_', ' ')}: {outcome.reason}"
             reasons.append(RecordedReason(outcome.outcome, text, outcome.advice))
     processes = len(measured)
@@ -159,24 +148,23 @@ def pooled(
 
 
 def _many(disturbed: int, processes: int) -> bool:
-    """Whether so many processes were disturbed that what they say together is not to be trusted."""
+    """Return whether so many processes were disturbed that the numbers over them are unreliable."""
     return disturbed > MINORITY * processes if processes >= ENOUGH_PROCESSES else disturbed > 0
 
 
 NO_PROBLEMS = Validity()
-"""Of what nothing was said against."""
 
 Side = tuple[Validity, Sequence[RunSamples]]
-"""One side of a ratio: what its processes say together, and their samples."""
+"""One side of a ratio: its problems, and the samples of its processes."""
 
 
 def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
-    """Why the ratio of two cases is not to be trusted, beyond what makes both sides INVALID.
+    """Return the problems of a ratio without those that make a side INVALID.
 
-    Where both were measured in the same processes: too many of these in which their ratio was not
-    the same in the earlier and the later rounds (``halves_agree`` on the rounds' ratios; a drift
-    that both followed is none), and with fewer than 6 processes one of few rounds. Where they were
-    not, what is unreliable in the time of a side.
+    Of sides in the same processes: too many processes in which their ratio differs between the
+    earlier and the later rounds (``halves_agree`` on the rounds' ratios, in which a common drift
+    cancels), and with fewer than 6 processes one with few rounds. Of other sides: the problems of
+    their times.
     """
     (judged, runs), (judged_base, base_runs) = new, base
     unsteady = judged.unsteady | judged_base.unsteady
@@ -200,9 +188,8 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
 
 
 def _drifted(new: RunSamples, base: RunSamples) -> bool:
-    """Whether the two sides' ratio was another in a process's later rounds than in its earlier."""
+    """Return whether the ratio of two sides differs between earlier and later rounds."""
     if new.rounds is None or base.rounds is None:
-        return True  # not in turn: the drift of one is a drift of the ratio
+        return True  # not interleaved: the drift of one side is a drift of the ratio
     _, here, there = np.intersect1d(new.rounds, base.rounds, return_indices=True)
-    # Too few rounds are a reason of their own.
     return halves_agree((new.samples[here] / base.samples[there]).tolist()) is False

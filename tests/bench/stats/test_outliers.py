@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from bench.stats.outliers import FEWEST_NODES, outliers, outlying_times, p_apart
+from bench.stats.outliers import FEWEST_NODES, outliers, outlying_times, p_outlying
 from bench.stats.rows import Row, build
 from research.nodes import WORLDS, World, report
 from tests.bench.made_nodes import a_case, fleet, results
@@ -75,10 +75,10 @@ LOGS = st.floats(-1, 1).map(lambda value: round(value, 9))  # of times as they a
 @given(st.lists(LOGS, min_size=FEWEST_NODES, max_size=12), st.floats(min_value=-5, max_value=5))
 def test_p_values_are_of_differences_alone(values: list[float], moved: float) -> None:
     own = np.full(len(values), 0.001)
-    p = p_apart(np.array(values), own)
+    p = p_outlying(np.array(values), own)
     assert np.all((p >= 0) & (p <= 1))
-    assert p_apart(np.array(values) + moved, own) == pytest.approx(p, rel=1e-6, abs=1e-12)
-    assert p_apart(-np.array(values), own) == pytest.approx(p, rel=1e-9, abs=1e-15)
+    assert p_outlying(np.array(values) + moved, own) == pytest.approx(p, rel=1e-6, abs=1e-12)
+    assert p_outlying(-np.array(values), own) == pytest.approx(p, rel=1e-9, abs=1e-15)
 
 
 @pytest.mark.parametrize("nodes", [3, 10])
@@ -97,9 +97,12 @@ def test_a_slow_node_of_five_is_found() -> None:
     assert sum(("0", "") in each for each in named) >= 90
 
 
-def test_without_an_allowance_it_is_student_s_test_of_a_new_observation() -> None:
+def test_p_outlying_without_an_allowance_is_students_test_of_a_new_observation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.stats.outliers.RATIO_ALLOWANCE", 0.0)
     values, nothing = np.random.default_rng(9).normal(0, 0.1, 6), np.zeros(6)
-    found = p_apart(values, nothing, allowance=0.0)
+    found = p_outlying(values, nothing)
     for place, value in enumerate(values):
         others = np.delete(values, place)
         assert found[place] == pytest.approx(ttest_ind([value], others).pvalue, rel=1e-9)
