@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.render.table import TextTable
-from bench.stats.change_points import LEAST, NEAR, FloatArray, Movement, Scope, movements
+from bench.stats.change_points import LEAST, NEAR, ChangeEvent, FloatArray, Scope, change_events
 from bench.stats.comparison import Verdict
 from research.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
 from research.rules import percent, table
@@ -124,7 +124,7 @@ def false_changes(trials: int) -> TextTable:
             rates = []
             for sessions in LENGTHS:
                 rng = np.random.default_rng(SEED)
-                found = [movements(world.draw(rng, sessions), NAMES) for _ in range(trials)]
+                found = [change_events(world.draw(rng, sessions), NAMES) for _ in range(trials)]
                 if world.change is exchanged:
                     found = [[each for each in one if each.scope is not Scope.ALL] for one in found]
                 rates.append(percent(float(np.mean([bool(each) for each in found]))))
@@ -149,8 +149,8 @@ def nightly_alarms(trials: int) -> TextTable:
 
 def _first_alarm(logs: FloatArray) -> float:
     for night in range(LEAST, logs.shape[1] + 1):
-        found = movements(logs[:, :night], NAMES)
-        if any(each.verdict is Verdict.SLOWER and each.taken_back is None for each in found):
+        found = change_events(logs[:, :night], NAMES)
+        if any(each.verdict is Verdict.SLOWER and each.reverted is None for each in found):
             return night
     return math.inf
 
@@ -188,7 +188,7 @@ def _found(effect: Effect, size: float, after: int, trials: int) -> float:
     for _ in range(trials):
         logs = World().draw(rng, BEFORE + max(AFTER))[:, : BEFORE + after]
         logs[list(effect.rows), BEFORE:] += math.log1p(size)
-        right += any(_is(each, effect) for each in movements(logs, NAMES))
+        right += any(_is(each, effect) for each in change_events(logs, NAMES))
     return right / trials
 
 
@@ -206,7 +206,7 @@ def found_drifts(trials: int) -> TextTable:
             for _ in range(trials):
                 logs = World().draw(rng, sessions)
                 logs[:CASES] += np.linspace(0, math.log1p(size), sessions)
-                found = movements(logs, NAMES)
+                found = change_events(logs, NAMES)
                 right += [each.rows for each in found if each.gradual] == [tuple(range(CASES))]
             rates.append(percent(right / trials))
         rows.append([f"one backend, {size:.0%} slower in the end", *rates])
@@ -214,7 +214,7 @@ def found_drifts(trials: int) -> TextTable:
     return table(["drifts found and named:", *headings], rows)
 
 
-def _is(found: Movement, effect: Effect) -> bool:
+def _is(found: ChangeEvent, effect: Effect) -> bool:
     return (
         found.scope is effect.scope
         and found.verdict is Verdict.SLOWER

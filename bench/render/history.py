@@ -27,8 +27,8 @@ from bench.stats.history import (
     CaseHistory,
     Change,
     History,
+    LastingChange,
     MachineHistory,
-    Moved,
     Point,
     RuleResult,
 )
@@ -43,20 +43,20 @@ _LEAST_SPAN = 1.25
 """The least factor that a sparkline spans, or the noise of equal sessions would fill it."""
 
 
-def what(machine: MachineHistory, moved: Moved) -> str:
+def what(machine: MachineHistory, lasting: LastingChange) -> str:
     """Return ``all 12 cases``, ``scan (4 cases)`` or a case, with the device if there are more."""
     devices = {line.case.device for line in machine.lines}
-    on = f" on {clean(moved.cases[0].device, 20)}" if len(devices) > 1 else ""
-    if moved.movement.scope is Scope.ALL:
-        number = len(moved.cases)
+    on = f" on {clean(lasting.cases[0].device, 20)}" if len(devices) > 1 else ""
+    if lasting.event.scope is Scope.ALL:
+        number = len(lasting.cases)
         return (f"all {number:,} cases" if number > 1 else "the only case") + on
-    if moved.movement.scope is Scope.BACKENDS:
+    if lasting.event.scope is Scope.BACKENDS:
         names = [
             clean(name, LONGEST_NAME)
-            for name in dict.fromkeys(case.backend for case in moved.cases)
+            for name in dict.fromkeys(case.backend for case in lasting.cases)
         ]
-        return f"{listed(names, _MOST_NAMES)} ({count(len(moved.cases), 'case')}){on}"
-    return listed([clean(case.id, 120) for case in moved.cases], _MOST_NAMES)
+        return f"{listed(names, _MOST_NAMES)} ({count(len(lasting.cases), 'case')}){on}"
+    return listed([clean(case.id, 120) for case in lasting.cases], _MOST_NAMES)
 
 
 def changed(changes: Sequence[Change], most: int = _MOST_CHANGES) -> str:
@@ -80,12 +80,12 @@ def _speed(ratio: Interval) -> tuple[str, str]:
     return times_as_fast(ratio.mid, 3), times_bounds(ratio.low, ratio.high, 3)
 
 
-def _when(moved: Moved) -> tuple[str, str]:
+def _when(lasting: LastingChange) -> tuple[str, str]:
     """Return since when, and what changed then."""
-    if moved.movement.gradual:
-        first, last = moved.before.number, moved.session.number
+    if lasting.event.gradual:
+        first, last = lasting.before.number, lasting.session.number
         return f"gradually from #{first} to #{last}", "a little in each session"
-    return f"since #{moved.session.number}", changed(moved.changes)
+    return f"since #{lasting.session.number}", changed(lasting.changes)
 
 
 def gate_line(guard: RuleResult) -> str:
@@ -96,20 +96,20 @@ def gate_line(guard: RuleResult) -> str:
     beyond = beyond_words(guard.rule)
     if not guard.failed:
         return f"--fail-on {text}: passed, nothing has become SLOWER{beyond} and stayed so."
-    found = [f"{what(machine, moved)} {_when(moved)[0]}" for machine, moved in guard.failed]
+    found = [f"{what(machine, lasting)} {_when(lasting)[0]}" for machine, lasting in guard.failed]
     return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(found)}."
 
 
 def error_lines(guard: RuleResult) -> list[str]:
     """Return an error for GitHub Actions for each change that broke the rule."""
     found = []
-    for machine, moved in guard.failed:
-        speed, bounds = _speed(moved.movement.ratio)
+    for machine, lasting in guard.failed:
+        speed, bounds = _speed(lasting.event.ratio)
         text = (
-            f"{what(machine, moved)}: {speed} times as fast as before ({bounds}); changed there: "
-            f"{_when(moved)[1]}"
+            f"{what(machine, lasting)}: {speed} times as fast as before ({bounds}); changed there: "
+            f"{_when(lasting)[1]}"
         )
-        first = moved.before if moved.movement.gradual else moved.session
+        first = lasting.before if lasting.event.gradual else lasting.session
         found.append(annotation("error", f"SLOWER since {first.started:%Y-%m-%d}", text))
     return found
 
@@ -135,10 +135,10 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
     # A lasting change is in the row of the first session after it that has a time; of two changes
     # at once the second, which has fewer cases.
     moves = {
-        later[0].session.number: moved.movement
-        for moved in machine.moved or ()
-        if line.case in moved.cases
-        and (later := [p for p in line.measured if p.session.number >= moved.session.number])
+        later[0].session.number: lasting.event
+        for lasting in machine.lasting or ()
+        if line.case in lasting.cases
+        and (later := [p for p in line.measured if p.session.number >= lasting.session.number])
     }
     for point in line.points:
         session = point.session
@@ -204,7 +204,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
         host = clean(machine.name, 60) or "an unnamed machine"
         counts = f"{count(len(machine.sessions), 'session')}, {count(len(machine.lines), 'case')}"
         blocks.append(Block(f"History on {host}: {counts}", level=2))
-        if machine.moved:
+        if machine.lasting:
             blocks.append(Block(HEADING, table=changes_table(machine)))
         blocks.append(Block(table=_sessions(machine)))
         if sessions:
@@ -236,19 +236,19 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
 def changes_table(machine: MachineHistory) -> TextTable:
     """Lay out a line per change, in the order of time."""
     lines: list[list[Cell | str]] = []
-    for moved in machine.moved or ():
-        verdict = moved.movement.verdict
-        until = "" if moved.back is None else f" until #{moved.back.number}"
-        since = f"#{moved.session.number} {moved.session.started:%Y-%m-%d}"
-        if moved.movement.gradual:
-            since = f"#{moved.before.number} to #{moved.session.number}, gradually"
+    for lasting in machine.lasting or ():
+        verdict = lasting.event.verdict
+        until = "" if lasting.reverted is None else f" until #{lasting.reverted.number}"
+        since = f"#{lasting.session.number} {lasting.session.started:%Y-%m-%d}"
+        if lasting.event.gradual:
+            since = f"#{lasting.before.number} to #{lasting.session.number}, gradually"
         lines.append(
             [
                 since,
-                what(machine, moved),
-                *_speed(moved.movement.ratio),
+                what(machine, lasting),
+                *_speed(lasting.event.ratio),
                 Cell(f"{verdict}{until}", style=STYLES[verdict]),
-                _when(moved)[1],
+                _when(lasting)[1],
             ]
         )
     return TextTable.of(
@@ -360,7 +360,7 @@ def method(machine: MachineHistory) -> list[str]:
     """Return how to read the tables, and how changes were sought."""
     if len(machine.sessions) == 1:
         return ["One session is no history yet: run the suite again to have a second."]
-    if machine.moved is None:
+    if machine.lasting is None:
         most = max(len(line.measured) for line in machine.lines)
         looked = (
             f"Finding when a change began takes {LEAST} sessions with the same case; here are at "
@@ -375,7 +375,7 @@ def method(machine: MachineHistory) -> list[str]:
             "histories; of a backend or a case, relative to the cases that did not change."
         )
     lines = [
-        looked + (" None was found." if machine.moved == () else ""),
+        looked + (" None was found." if machine.lasting == () else ""),
         "speed: how many times as fast as in the session before with the case, with its "
         f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster.",
     ]

@@ -1,19 +1,19 @@
-"""Change points: where the times of a machine, a backend or a case moved, and how significantly.
+"""Find change points: where the times of a machine, a backend or a case changed significantly.
 
-In each series one change of level is looked for, by the largest t statistic over the places where
-it may be, and a change that was taken back, by the largest over the arcs between two places
-(circular binary segmentation: Olshen, Venkatraman, Lucito & Wigler 2004). From ``LEAST_GRADUAL``
-values on it is a trend in their place where a line explains the series better than steps do.
-Permutations of the series say how large these statistics are where nothing changed, so that no
-distribution is assumed. All series are judged together: the expected share of false ones among what
-is found is a hundredth at most (Benjamini & Hochberg 1995).
+In each series one change of level is tested, by the largest t statistic over all places, and one
+that was reverted, by the largest over the arcs between two places (circular binary segmentation:
+Olshen, Venkatraman, Lucito & Wigler 2004). From ``LEAST_GRADUAL`` values on a trend is tested in
+their place where a line explains the series better than steps do. The distribution of these
+statistics without a change comes from permutations of the series. All series are tested together:
+the expected share of false changes among all that are found is at most 1% (Benjamini & Hochberg
+1995).
 
-A table has log times of cases (rows) over sessions (columns), some missing. Each case's own level
-and what all cases of a session share are taken out of it (median polish: Tukey 1977), so that there
-are a series of the machine, one of each backend and one of each case. Of what is found the most
-significant is one event, and what moved in it is read from the plain times: a backend whose times
-stayed is a sign that the machine did not change. What moved is then taken out of the table, and
-the rest is searched again, until nothing is found.
+A table has log times of cases (rows) over sessions (columns), some missing. The level of each case
+and the effect of each session are subtracted (median polish: Tukey 1977), which leaves a series of
+the machine, one of each backend and one of each case. The most significant change is one event, and
+the cases that changed in it are found from the plain times: the machine did not change where a
+backend's times stayed. Its shifts are subtracted from the table, and the rest is searched again
+until nothing is found.
 """
 
 from __future__ import annotations
@@ -37,40 +37,39 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 LEVEL = 0.01
-"""The share of false ones among what is found that is accepted."""
+"""The accepted share of false changes among those that are found."""
 
 LEAST = 11
-"""Values that a series must have. Of eleven, six before and five after a change, there are 462
-orders, and the clearest change has p = 2 × 2/462 by chance (two ends, two questions); with ten it
-would be 2 × 2/252, more than ``LEVEL``."""
+"""The fewest values of a series. Eleven, six before and five after a change, have 462 orders, and
+the clearest change has p = 2 × 2/462 by chance (two ends, two tests); ten would have 2 × 2/252,
+more than ``LEVEL``."""
 
 LEAST_GRADUAL = 20
-"""Values that a series must have to be requested a trend: in fewer it looks like a step."""
+"""The fewest values that are tested for a trend: with fewer it looks like a step."""
 
 MOST_STEPS = 4
-"""Steps that a line is held against, at most."""
+"""The most steps that a line is compared with."""
 
 EDGE = 2
-"""Values on either side of a change at the least: one alone is an outlier."""
+"""The fewest values on either side of a change: one alone is an outlier."""
 
 REACH = 6.0
-"""Values further from the median than so many robust standard deviations count as if at that
-distance, so that one wild session hides no change. In the permutations, too."""
+"""Values further from the median than so many robust standard deviations are clipped, so that one
+outlying session hides no change."""
 
 KEPT = 0.8
-"""Of the differences between neighbours the smaller ones, which show how much these resemble each
-other."""
+"""The share of the differences between neighbours, the smaller ones, that show autocorrelation."""
 
 CAUTION = 0.8
-"""Of a resemblance so much over the root of the number of values is not believed: of independent
-values it has a standard deviation of 2 over that root, and half of the time would hide changes."""
+"""So much over the root of the number of values is subtracted from an autocorrelation: of
+independent values its standard deviation is 2 over that root, which would often hide changes."""
 
-_MOST_ALIKE = 0.6
+_MOST_CORRELATED = 0.6
 _EQUAL = 1e-9  # values that differ by no more are equal but for rounding
 
 SEED = 20261126
 _STAGES = (99, 999, 9_999, 99_999)
-_ENOUGH = 10  # permutations that reach the statistic, and more of them would not change the answer
+_ENOUGH = 10  # permutations that reach the statistic, after which more change nothing
 _MOST_FOR_ARCS = 9_999  # there are hundreds of arcs where there are tens of places
 _AT_ONCE = 200_000  # numbers in an array, which stays in a processor's cache
 
@@ -80,8 +79,8 @@ class ChangePoint:
     """A change in a series.
 
     series: its row. at: the column of the first value after it; until: of the first after it was
-    taken back, None if it was not. p: by permutation. score: the statistic, a squared t. gradual:
-    whether it is a trend over the whole series; then ``at`` is its last column.
+    reverted, None if it was not. p: by permutation. score: the statistic, a squared t. gradual:
+    whether it is a trend over the series; then ``at`` is its last column.
     """
 
     series: int
@@ -94,7 +93,7 @@ class ChangePoint:
 
 @dataclass(frozen=True)
 class _Series:
-    """What there is of a series: its row, the columns where it has values, and those values."""
+    """The row of a series, the columns where it has values, and those values."""
 
     row: int
     columns: IntArray
@@ -107,13 +106,12 @@ def changes(
     level: float = LEVEL,
     arcs: bool = True,
 ) -> list[ChangePoint]:
-    """A change of level of each of the series ``[series, times]`` that has one, the most
-    significant first.
+    """Return the changes of the series ``[series, times]``, the most significant first.
 
-    A value that is not a number is one that is missing: the others close up. Rows with fewer than
-    ``LEAST`` values, or whose values are all equal, have none. families: of each series; those of
-    one resemble their neighbours equally. By default each is its own. arcs: whether changes
-    that were taken back are looked for too, which takes time with the square of their number.
+    Values that are not a number are missing. Rows with fewer than ``LEAST`` values, or with equal
+    values, have no change. families: of each series; those of one family have one autocorrelation.
+    By default each is its own. arcs: whether reverted changes are tested too, which takes time with
+    the square of the number of values.
     """
     series_list = []
     kinds = range(len(series)) if families is None else families
@@ -126,7 +124,7 @@ def changes(
     shares = _shares(series_list, kinds)
     answers = [_ask(each, shares[kinds[each.row]], _STAGES[1], arcs) for each in series_list]
     significant = _discoveries(answers, level)
-    # More permutations only where nothing is significant without them: they take ten times as long.
+    # More permutations, which take ten times as long, only where nothing is significant yet.
     for most in _STAGES[2:]:
         if any(significant) or not any(answer.open for answer in answers):
             break
@@ -157,9 +155,9 @@ def _discoveries(answers: Sequence[_Answer], level: float) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The p-value of a series, and between which places its level is another, if it is.
+    """The p-value of a series, and the places between which its level differs.
 
-    open: whether no permutation came as far, so that more of them could make it smaller.
+    open: whether no permutation reached the statistic, so that more of them could reduce p.
     """
 
     p: float
@@ -171,36 +169,34 @@ class _Answer:
 
 
 def _ask(series: _Series, share: float, most: int, arcs: bool) -> _Answer:
-    """Whether and where a series has another level, by so many permutations at the most.
+    """Test whether and where the level of a series changes, by at most so many permutations.
 
-    share: what counts of its statistics, of which resemblance makes large ones (``_shares``).
+    share: the part of its statistics that autocorrelation does not explain (``_shares``).
     """
-    clipped = _clipped(series.values)
-    # Each p-value counts as often as there are questions (Bonferroni).
-    questions = 1 + arcs
+    middle = np.median(series.values)
+    reach = REACH * 1.4826 * np.median(np.abs(series.values - middle))  # in normal sds
+    clipped = np.clip(series.values, middle - reach, middle + reach) if reach else series.values
+    # Bonferroni: p times the number of tests.
+    tests = 1 + arcs
     if series.values.size >= LEAST_GRADUAL:
-        questions += 1
-        line = _line(series.columns)
+        tests += 1
+        line = series.columns - series.columns.mean()
+        line = line / np.linalg.norm(line)
         if _is_line(clipped, line):
-            trend = _judged(clipped, "trend", share, most, line)
-            return replace(trend, p=min(1.0, questions * trend.p), gradual=True)
-    answer = _judged(clipped, "steps", share, most)
+            trend = _tested(clipped, "trend", share, most, line)
+            return replace(trend, p=min(1.0, tests * trend.p), gradual=True)
+    answer = _tested(clipped, "steps", share, most)
     if not answer.open and arcs:
-        arc = _judged(clipped, "arcs", share, min(most, _MOST_FOR_ARCS))
+        arc = _tested(clipped, "arcs", share, min(most, _MOST_FOR_ARCS))
         answer = arc if arc.p < answer.p else answer
-    return replace(answer, p=min(1.0, questions * answer.p))
-
-
-def _line(columns: IntArray) -> FloatArray:
-    """A line over these columns, around 0 and of length 1."""
-    centred = columns - columns.mean()
-    return np.asarray(centred / np.linalg.norm(centred))
+    return replace(answer, p=min(1.0, tests * answer.p))
 
 
 def _is_line(values: FloatArray, line: FloatArray) -> bool:
-    """Whether a line explains values better than steps do, by the Bayesian information criterion.
+    """Return whether a line explains values better than steps (Bayesian information criterion).
 
     A line has one parameter more than a level alone, and each step two: its place and its size.
+    line: around 0 and of length 1.
     """
     n = values.size
     centred = values - values.mean()
@@ -216,8 +212,10 @@ def _is_line(values: FloatArray, line: FloatArray) -> bool:
 
 
 def _by_steps(values: FloatArray) -> list[float]:
-    """The least sum of squares that is left by no step, by one, and so on: exact, by dynamic
-    programming over the places of the last step."""
+    """Return the least sums of squares that no step, one step and so on leave.
+
+    Exact, by dynamic programming over the place of the last step.
+    """
     n = values.size
     sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))
     starts, ends = np.arange(n + 1)[:, None], np.arange(n + 1)[None, :]
@@ -235,21 +233,13 @@ def _by_steps(values: FloatArray) -> list[float]:
     return found
 
 
-def _clipped(values: FloatArray) -> FloatArray:
-    middle = np.median(values)
-    spread = 1.4826 * np.median(np.abs(values - middle))  # the sd of a normal distribution
-    if spread == 0:
-        return values
-    return np.asarray(np.clip(values, middle - REACH * spread, middle + REACH * spread))
-
-
-def _judged(
+def _tested(
     values: FloatArray, kind: str, share: float, most: int, line: FloatArray | None = None
 ) -> _Answer:
-    """The p-value of the largest statistic, and between which places it is.
+    """Return the p-value of the largest statistic, and its places.
 
-    As many permutations as it takes (Besag & Clifford 1991): most series show with the first
-    hundred that there is nothing. line: what is requested in place of levels.
+    Permutations stop once enough of them reach it (Besag & Clifford 1991), which for most series is
+    within the first hundred. line: tested in place of levels.
     """
     n = values.size
     starts, ends = _places(n, kind)
@@ -266,7 +256,7 @@ def _judged(
     between = explained(centred[:, None])[:, 0]
     best = int(between.argmax())
     (own,) = _squared_t(between[[best]], squares, n).tolist()
-    # What only rounding distinguishes has been reached.
+    # A difference within rounding counts as reached.
     reached = share * own * (1 - 1e-9)
     most_at_once = max(1, _AT_ONCE // starts.size)
     beyond = done = 0
@@ -287,7 +277,7 @@ def _judged(
 
 @functools.lru_cache(maxsize=64)
 def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
-    """From where to where a level may be another: to the end, or over an arc within."""
+    """Return from where to where a level may differ: to the end, or over an arc within."""
     if kind == "trend":
         return np.array([0]), np.array([n])
     if kind == "steps":
@@ -300,7 +290,7 @@ def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
 
 @functools.lru_cache(maxsize=16)
 def _orders(n: int, count: int) -> npt.NDArray[np.int16]:
-    """Orders ``[n, count]``, the same for every series of that length; the first ones stay."""
+    """Return permutations ``[n, count]``, the same for every series of that length."""
     number = _STAGES.index(count)
     before = _STAGES[number - 1] if number else 0
     rng = np.random.default_rng([SEED, n, count])
@@ -310,10 +300,7 @@ def _orders(n: int, count: int) -> npt.NDArray[np.int16]:
 
 
 def _between(centred: FloatArray, starts: IntArray, ends: IntArray) -> FloatArray:
-    """Sums of squares between two levels ``[places, columns]``, a column of numbers around 0 each.
-
-    Place by place over all columns: whole rows are what NumPy is fast with.
-    """
+    """Return the sums of squares between two levels ``[places, columns]`` of centred columns."""
     n = len(centred)
     sums = np.zeros((n + 1, centred.shape[1]))
     np.cumsum(centred, axis=0, out=sums[1:])
@@ -326,37 +313,36 @@ def _between(centred: FloatArray, starts: IntArray, ends: IntArray) -> FloatArra
 
 
 def _squared_t(between: FloatArray, squares: float, n: int) -> FloatArray:
-    """The squared t statistics of sums of squares between two levels. squares: of all ``n``."""
-    # Levels without any noise stay finite.
+    """Return the squared t statistics of sums of squares between levels. squares: of all ``n``."""
+    # Finite without any noise.
     found: FloatArray = (n - 2) * between / np.maximum(squares - between, 1e-12)
     return found
 
 
-# Neighbours that resemble each other
+# Autocorrelation
 
 
 def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int, float]:
-    """What counts of the squared statistics of each family: (1 - r) / (1 + r).
+    """Return the part of each family's squared statistics that counts: (1 - r) / (1 + r).
 
-    r: the correlation of a value with the one before, from 0 up, which is what that adds to the
-    variance of a mean (of a first-order autoregression). It is seen from how much more values
-    differ two places on than one: a change of level stands in one or two of these differences,
-    and hardly shows in the smaller of them. Permutations have none of it: what is taken off makes
-    them say less, never more.
+    r: the correlation of successive values, not below 0, which increases the variance of a mean by
+    the inverse (first-order autoregression). It is estimated from how much more values differ two
+    places apart than one: a change of level is in one or two of these differences, and hardly
+    changes the smaller ones.
     """
     sums: dict[int, list[float]] = {family: [0.0, 0.0, 0.0] for family in families}
     for each in series_list:
         values = each.values
         near, far = (_small(values[lag:] - values[:-lag]) for lag in (1, 2))
         if near + far > 0:
-            line_weights = (near / (near + far), far / (near + far), float(values.size))
+            own = (near / (near + far), far / (near + far), float(values.size))
             kept = sums[families[each.row]]
-            sums[families[each.row]] = [a + b for a, b in zip(kept, line_weights, strict=True)]
+            sums[families[each.row]] = [a + b for a, b in zip(kept, own, strict=True)]
     shares = {}
     for family, (near, far, count) in sums.items():
-        resemblance = far / near - 1 - CAUTION / math.sqrt(count) if near else 0.0
-        resemblance = min(max(resemblance, 0.0), _MOST_ALIKE)
-        shares[family] = (1 - resemblance) / (1 + resemblance)
+        correlation = far / near - 1 - CAUTION / math.sqrt(count) if near else 0.0
+        correlation = min(max(correlation, 0.0), _MOST_CORRELATED)
+        shares[family] = (1 - correlation) / (1 + correlation)
     return shares
 
 
@@ -366,41 +352,41 @@ def _small(differences: FloatArray) -> float:
 
 
 NEAR = 2
-"""Sessions between two changes that are taken for one: a place is found no more exactly."""
+"""Changes at most so many sessions apart are one, since places are not found more exactly."""
 
 STAYED = 1 / 4
-"""A backend that moved by no more than this part of what the others did has stayed."""
+"""A backend that changed by at most this part of what the others did has not changed."""
 
 TOGETHER = 3 / 4
-"""Of the cases so many must have gone along, by half as much at the least, if all are to have."""
+"""The part of all cases that must have changed, by half as much at least, for a change of all."""
 
 MOST = 20
-"""Events that are looked for: no history has more."""
+"""The most events of a history."""
 
 LONGEST = 100
-"""Sessions in which steps are looked for, the last: the work grows with their square, and
-nobody will act on a step of a hundred nights ago. Trends are looked for in all sessions."""
+"""The last sessions, in which steps are looked for, since the work grows with their square. Trends
+are looked for in all sessions."""
 
-_POLISHING = 20  # sweeps; most tables are settled after three
+_POLISHING = 20  # sweeps; most tables need three
 
 
 class Scope(enum.StrEnum):
-    """Of what there is one change."""
+    """What changed."""
 
-    ALL = "all"  # every backend: the machine, or what they share
+    ALL = "all"  # every backend: the machine, or a library of all
     BACKENDS = "backends"
     CASES = "cases"
 
 
 @dataclass(frozen=True)
-class Movement:
+class ChangeEvent:
     """One change.
 
-    before, at: columns, the last before it and the first after it. rows: the cases that moved.
-    ratio: time after it over time before it, with its interval; next to the cases that stayed, if
-    there are any. taken_back: the column from which on most of it was gone again, None if it lasts.
-    gradual: whether it is a trend, a little in each session; then ``before`` and ``at`` are the
-    first and the last column, and ratio is that of the times at these.
+    before, at: the last column before it and the first after it. rows: the cases that changed.
+    ratio: time after it over time before it, with its interval; relative to the cases that did not
+    change, if there are any. reverted: the column from which on most of it is gone, None if it
+    lasts. gradual: whether it is a trend; then ``before`` and ``at`` are the first and the last
+    column, and ratio is that of the times at these.
     """
 
     scope: Scope
@@ -408,17 +394,17 @@ class Movement:
     at: int
     rows: tuple[int, ...]
     ratio: Interval
-    taken_back: int | None = None
+    reverted: int | None = None
     gradual: bool = False
 
     @property
     def unreliable(self) -> bool:
-        """Whether it is a trend that, seen over all that moved, may be none."""
+        """Whether it is a trend that is not significant over all cases that changed."""
         return self.gradual and self.ratio.low <= 1 <= self.ratio.high
 
     @property
     def verdict(self) -> Verdict:
-        """FASTER or SLOWER, as found; SAME where it is within 2% for certain."""
+        """FASTER or SLOWER; SAME where its interval is within 2%."""
         edge = 1 + SAME_WITHIN
         if 1 / edge <= self.ratio.low and self.ratio.high <= edge:
             return Verdict.SAME
@@ -426,12 +412,12 @@ class Movement:
 
 
 def enough(logs: FloatArray) -> bool:
-    """Whether any case ``[cases, sessions]`` has been measured often enough to be judged."""
+    """Return whether any case ``[cases, sessions]`` has enough times for a test."""
     return logs.size > 0 and int(np.isfinite(logs).sum(axis=1).max()) >= LEAST
 
 
-def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -> list[Movement]:
-    """What changed in ``logs [cases, sessions]``, in the order of time.
+def change_events(logs: FloatArray, backends: Sequence[str]) -> list[ChangeEvent]:
+    """Return the changes in ``logs [cases, sessions]``, in the order of time.
 
     logs: of the time of each case in each session, not a number where it was not measured.
     backends: of each case.
@@ -440,12 +426,12 @@ def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -
     found: list[_Part] = []
     start = max(0, rest.shape[1] - LONGEST) if rest.ndim == 2 else 0
     if start and enough(rest):
-        # What moved in steps is found below, by its last sessions alone.
-        found = [part for part in _parts(rest, backends, level, arcs=False) if part.gradual]
+        # Steps are found below, in the last sessions alone.
+        found = [part for part in _parts(rest, backends, arcs=False) if part.gradual]
         for part in found:
             part.take_out(rest)
     recent = rest[:, start:]
-    steps = _parts(recent, backends, level) if enough(recent) else []
+    steps = _parts(recent, backends) if enough(recent) else []
     for part in steps:
         part.take_out(recent)
     found = [
@@ -454,22 +440,20 @@ def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -
     ]
     found = _joined(found)
     found.sort(key=lambda part: (part.first, part.at, list(Scope).index(part.scope)))
-    moved = [_movement(part, found, rest) for part in found]
-    ended = [
-        replace(each, taken_back=_taken_back(each, moved[number + 1 :]))
-        for number, each in enumerate(moved)
+    events = [_event(part, found, rest) for part in found]
+    events = [
+        replace(each, reverted=_reverted_at(each, events[number + 1 :]))
+        for number, each in enumerate(events)
     ]
-    return [each for each in ended if each.verdict is not Verdict.SAME and not each.unreliable]
+    return [each for each in events if each.verdict is not Verdict.SAME and not each.unreliable]
 
 
-def _parts(
-    logs: FloatArray, backends: Sequence[str], level: float, arcs: bool = True
-) -> list[_Part]:
-    """What moved in a table, the most significant first; each is taken out before the next."""
+def _parts(logs: FloatArray, backends: Sequence[str], arcs: bool = True) -> list[_Part]:
+    """Return the shifts in a table, the most significant first."""
     rest = np.array(logs)
     found: list[_Part] = []
     for _ in range(MOST):
-        part = _next_part(rest, backends, found, level, arcs)
+        part = _next_part(rest, backends, found, arcs)
         if part is None:
             break
         found.append(part)
@@ -479,9 +463,9 @@ def _parts(
 
 @dataclass(frozen=True)
 class _Part:
-    """Cases that moved together. at: from which column on; shifts: by how much each.
+    """A common shift of cases. at: the column from which on; shifts: the size of each case's.
 
-    gradual: whether from ``first`` to ``at`` a little in each column; else both are the same.
+    gradual: whether it is a line from ``first`` to ``at``; else both are the same.
     """
 
     scope: Scope
@@ -492,7 +476,7 @@ class _Part:
     gradual: bool = False
 
     def path(self, columns: int) -> FloatArray:
-        """Return how far each of its rows has moved in each column, ``[rows, columns]``."""
+        """Return the shift of each of its rows in each column, ``[rows, columns]``."""
         if self.gradual:
             way = np.clip((np.arange(columns) - self.first) / (self.at - self.first), 0.0, 1.0)
         else:
@@ -500,12 +484,12 @@ class _Part:
         return np.asarray(np.array(self.shifts)[:, None] * way)
 
     def take_out(self, logs: FloatArray) -> None:
-        """Take it out of a table, in place."""
+        """Subtract it from a table, in place."""
         logs[list(self.rows)] -= self.path(logs.shape[1])
 
 
 def _joined(parts: Iterable[_Part]) -> list[_Part]:
-    """Each event once, also where it was found in several goes, a part of it at a time."""
+    """Return each event once, also where it was found in several parts."""
     found: list[_Part] = []
     for part in parts:
         for number, known in enumerate(found):
@@ -523,44 +507,39 @@ def _joined(parts: Iterable[_Part]) -> list[_Part]:
 
 
 def _next_part(
-    logs: FloatArray,
-    backends: Sequence[str],
-    known: Sequence[_Part],
-    level: float,
-    arcs: bool,
+    logs: FloatArray, backends: Sequence[str], known: Sequence[_Part], arcs: bool
 ) -> _Part | None:
-    """What moved in the most significant event that a table holds; None if it holds none.
+    """Return the most significant shift in a table; None without a significant one.
 
-    known: what was found before and is taken out.
+    known: the shifts that were found before and are subtracted.
     """
     series_list = _series(logs, backends)
-    # What the machine does from night to night is its own; the others resemble each other.
+    # The machine's series has an autocorrelation of its own.
     families = [int(scope is not Scope.ALL) for scope, _, _ in series_list]
-    found = changes(np.array([values for _, _, values in series_list]), families, level, arcs)
+    found = changes(np.array([values for _, _, values in series_list]), families, arcs=arcs)
     if not found:
         return None
-    if found[0].gradual:
-        evidence = [series_list[each.series][:2] for each in found if each.gradual]
-        lines = np.array([_rise(values) for values in logs])
-        scope, shifts = _who_moved(lines, backends, evidence)
-        last = logs.shape[1] - 1
-        moved = tuple(shifts), tuple(shifts.values())
-        return _Part(scope, 0, last, *moved, gradual=True) if shifts else None
-    found = [each for each in found if not each.gradual]
-    near = [each for each in found if abs(each.at - found[0].at) <= NEAR]
-    # Of places that as many name, the most significant, which comes first.
-    ((at, _),) = Counter(each.at for each in near).most_common(1)
-    until = next(each.until for each in near if each.at == at)
-    evidence = [series_list[each.series][:2] for each in near]
-    shifted = np.array([_shift(values, row, at, until, known) for row, values in enumerate(logs)])
-    scope, shifts = _who_moved(shifted, backends, evidence)
-    # Of a change of two kinds at one place, the second is found when the first is taken out.
-    moved = tuple(shifts), tuple(shifts.values())
-    return _Part(scope, at, at, *moved) if shifts else None
+    gradual = found[0].gradual
+    found = [each for each in found if each.gradual is gradual]
+    if gradual:
+        first, at = 0, logs.shape[1] - 1
+        shifted = [_rise(values) for values in logs]
+    else:
+        found = [each for each in found if abs(each.at - found[0].at) <= NEAR]
+        # The most common place; of equally common ones the most significant, which is first.
+        ((first, _),) = Counter(each.at for each in found).most_common(1)
+        at, until = first, next(each.until for each in found if each.at == first)
+        shifted = [_shift(values, row, at, until, known) for row, values in enumerate(logs)]
+    evidence = [series_list[each.series][:2] for each in found]
+    # Of two kinds of change at one place, the second is found once the first is subtracted.
+    scope, shifts = _changed_cases(np.array(shifted), backends, evidence)
+    if not shifts:
+        return None
+    return _Part(scope, first, at, tuple(shifts), tuple(shifts.values()), gradual)
 
 
 def _rise(values: FloatArray) -> float:
-    """How far a line through the values rises from the first column to the last."""
+    """Return how far a line through the values rises from the first column to the last."""
     columns = np.flatnonzero(np.isfinite(values))
     if columns.size < LEAST:
         return math.nan
@@ -568,7 +547,7 @@ def _rise(values: FloatArray) -> float:
 
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
-    """What is requested changes, and of which backend, by its first case, or case it is."""
+    """Return the series that are tested, with their scope and the first of their cases."""
     levels, shared = _polished(logs)
     found: list[tuple[Scope, int, FloatArray]] = [(Scope.ALL, 0, shared)]
     rest = logs - levels[:, None] - shared
@@ -590,11 +569,9 @@ def _rows_by(backends: Sequence[str]) -> dict[str, list[int]]:
 def _shift(
     values: FloatArray, row: int, at: int, until: int | None, known: Sequence[_Part]
 ) -> float:
-    """The log time of a case after a place over that before it; not a number if one is missing.
+    """Return the log time of a case after a place over that before it; NaN if one is missing.
 
-    Between the places where the case itself has moved: what was taken out of it there may have been
-    too much or too little. Of others it is from all there is, since a level that was taken from few
-    sessions and given to many would be a change.
+    Only between places where this case was shifted before, since these shifts are not exact.
     """
     own = [part.at for part in known if row in part.rows and not part.gradual]
     start = max((place for place in own if place < at - NEAR), default=0)
@@ -605,16 +582,16 @@ def _shift(
     return float(np.median(after) - np.median(before)) if before.size and after.size else math.nan
 
 
-# What moved
+# The cases that changed
 
 
-def _who_moved(
+def _changed_cases(
     shifted: FloatArray, backends: Sequence[str], evidence: Sequence[tuple[Scope, int]]
 ) -> tuple[Scope, dict[int, float]]:
-    """The cases that moved for one reason, and by how much each.
+    """Return the scope of a change, and the shifts of the cases that changed.
 
     shifted ``[cases]``: log time after the place over that before, NaN where one is missing.
-    evidence: which series changed there.
+    evidence: the series that changed there.
     """
     by_backend = {
         name: there
@@ -625,40 +602,39 @@ def _who_moved(
     scopes = {scope for scope, _ in evidence}
     if not scopes & {Scope.ALL, Scope.BACKENDS}:
         single = [row for _, row in evidence if math.isfinite(shifted[row])]
-        moved = {row: float(shifted[row]) - shifts[backends[row]] for row in single}
-        return Scope.CASES, _farthest(moved)
+        return Scope.CASES, _largest({r: float(shifted[r]) - shifts[backends[r]] for r in single})
     near = STAYED * max(map(abs, shifts.values()), default=0.0)
     shared = _shared_shift(list(shifts.values()), near)
     if shared and Scope.ALL in scopes:
-        return _all(shifted, by_backend, shared, near)
-    stayed = [each for each in shifts.values() if abs(each - shared) <= near]
-    base = _least_median(np.array(stayed)) if stayed else 0.0
-    moved = _farthest({rows[0]: shifts[name] - base for name, rows in by_backend.items()})
-    every = [row for rows in by_backend.values() if rows[0] in moved for row in rows]
+        return _all_changed(shifted, by_backend, shared, near)
+    unchanged = [each for each in shifts.values() if abs(each - shared) <= near]
+    base = _least_median(np.array(unchanged)) if unchanged else 0.0
+    changed = _largest({rows[0]: shifts[name] - base for name, rows in by_backend.items()})
+    every = [row for rows in by_backend.values() if rows[0] in changed for row in rows]
     return Scope.BACKENDS, {row: float(shifted[row]) - base for row in every}
 
 
-def _all(
+def _all_changed(
     shifted: FloatArray, by_backend: Mapping[str, Sequence[int]], shared: float, near: float
 ) -> tuple[Scope, dict[int, float]]:
-    """All cases, each by its own shift, but those of a backend that moved otherwise by the others'.
+    """Return the shifts of all cases, the shared one for backends that changed otherwise.
 
-    Of an only backend, of which most cases stayed, those that did not.
+    Of an only backend, of which most cases did not change, those that did.
     """
     found = {
         row: float(shifted[row]) if abs(_least_median(shifted[rows]) - shared) <= near else shared
         for rows in by_backend.values()
         for row in rows
     }
-    along = [row for row in found if shifted[row] * math.copysign(1, shared) >= abs(shared) / 2]
-    if len(by_backend) > 1 or len(along) >= TOGETHER * len(found):
+    changed = [row for row in found if shifted[row] * math.copysign(1, shared) >= abs(shared) / 2]
+    if len(by_backend) > 1 or len(changed) >= TOGETHER * len(found):
         return Scope.ALL, found
-    stayed = _least_median(shifted[[row for row in found if row not in along]])
-    return Scope.CASES, {row: float(shifted[row]) - stayed for row in along}
+    base = _least_median(shifted[[row for row in found if row not in changed]])
+    return Scope.CASES, {row: float(shifted[row]) - base for row in changed}
 
 
-def _farthest(shifts: Mapping[int, float]) -> dict[int, float]:
-    """Those that went farthest, and those that went the same way, if not nearly as far."""
+def _largest(shifts: Mapping[int, float]) -> dict[int, float]:
+    """Return the largest shift and those in its direction that are not much smaller."""
     most = max(shifts.values(), key=abs, default=0.0)
     return {
         row: each
@@ -668,26 +644,26 @@ def _farthest(shifts: Mapping[int, float]) -> dict[int, float]:
 
 
 def _shared_shift(shifts: Sequence[float], near: float) -> float:
-    """By how much all moved: not at all where any stayed, else where most of them are."""
+    """Return the shift of all: 0 where any did not change, else the most common one."""
     if any(abs(shift) <= near for shift in shifts):
         return 0.0
-    company = [sum(abs(other - shift) <= near for other in shifts) for shift in shifts]
-    most = max(company)
-    return min((s for s, others in zip(shifts, company, strict=True) if others == most), key=abs)
+    counts = [sum(abs(other - shift) <= near for other in shifts) for shift in shifts]
+    most = max(counts)
+    return min((s for s, others in zip(shifts, counts, strict=True) if others == most), key=abs)
 
 
-# How far
+# The size of a change
 
 
-def _movement(part: _Part, every: Sequence[_Part], rest: FloatArray) -> Movement:
-    """A part, and how far it went: in what is left of the times, with its shift put back."""
+def _event(part: _Part, every: Sequence[_Part], rest: FloatArray) -> ChangeEvent:
+    """Return a shift with its size: in the rest of the times, to which it is added again."""
     rows, at = list(part.rows), part.at
     level = rest - _medians(rest, axis=1)[:, None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # not a number where there is none
         path = np.nanmean(level[rows] + part.path(rest.shape[1]), axis=0)
-    moved = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
-    others = [row for row in range(len(rest)) if row not in moved]
+    changed = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
+    others = [row for row in range(len(rest)) if row not in changed]
     if part.scope is not Scope.ALL and others:
         others_level = _medians(level[others], axis=0)
         path = np.where(np.isfinite(others_level), path - others_level, path)
@@ -695,26 +671,22 @@ def _movement(part: _Part, every: Sequence[_Part], rest: FloatArray) -> Movement
     if part.gradual:
         seen = seen[(seen >= part.first) & (seen <= at)]
         ends = int(seen[0]), int(seen[-1])
-        found = slope(seen, path[seen])
-        span = float(seen[-1] - seen[0])
-        size = _as_ratio(replace(found, middles=span * found.middles, errors=span * found.errors))
+        way = (seen - seen[0]) / (seen[-1] - seen[0])
     else:
+        way = (seen >= at).astype(np.float64)
         ends = (
             int(max((each for each in seen if each < at), default=at)),
             int(min((each for each in seen if each >= at), default=at)),
         )
-        size = _size(path[:at], path[at:])
-    return Movement(
-        part.scope,
-        *ends,
-        tuple(sorted(rows)),
-        size,
-        gradual=part.gradual,
-    )
+    size = _ratio(way, path[seen])
+    return ChangeEvent(part.scope, *ends, tuple(sorted(rows)), size, gradual=part.gradual)
 
 
 def slope(x: npt.NDArray[np.float64 | np.int64], y: FloatArray) -> Estimates:
-    """Return the slope of the least-squares line through these points, of one case."""
+    """Return the slope of the least-squares line through these points, as one case.
+
+    Of an ``x`` of zeros and ones it is the difference of two means of one variance.
+    """
     x, y = x - x.mean(), y - y.mean()  # so that large numbers do not cancel
     squares = float(np.sum(x**2))
     found = float(x @ y) / squares
@@ -723,32 +695,22 @@ def slope(x: npt.NDArray[np.float64 | np.int64], y: FloatArray) -> Estimates:
     return Estimates.of(found, error, float(free))
 
 
-def _size(before: FloatArray, after: FloatArray) -> Interval:
-    """The ratio of two stretches of logs with a t-interval over sessions, of one spread in both.
+def _ratio(way: FloatArray, logs: FloatArray) -> Interval:
+    """Return the ratio by which logs change on a way from 0 to 1, with its t-interval.
 
-    Of sessions on either side of a place that was chosen since they differ there, it is a little
-    narrow.
+    The interval is a little narrow, since the place of the change was chosen.
     """
-    sides = [values[np.isfinite(values)] for values in (before, after)]
-    counts = [values.size for values in sides]
-    if min(counts) == 0:
+    if np.unique(way).size < 2:
         return Interval(0.0, 1.0, math.inf, VERDICT_CONFIDENCE)
-    middle = float(np.mean(sides[1]) - np.mean(sides[0]))
-    free = max(sum(counts) - 2, 1)
-    squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in sides)
-    error = math.sqrt(squares / free * sum(1 / count for count in counts))
-    return _as_ratio(Estimates.of(middle, error, float(free)))
-
-
-def _as_ratio(found: Estimates) -> Interval:
+    found = slope(way, logs)
     low, high = found.bounds()
     with np.errstate(over="ignore", under="ignore"):
         bounds = [float(np.exp(each[0])) for each in (low, found.middles, high)]
     return Interval(bounds[0], bounds[1], bounds[2], VERDICT_CONFIDENCE)
 
 
-def _taken_back(each: Movement, later: Iterable[Movement]) -> int | None:
-    """The place from which on later ones had taken more than half of it back."""
+def _reverted_at(each: ChangeEvent, later: Iterable[ChangeEvent]) -> int | None:
+    """Return the place from which on later events have reverted more than half of it."""
     size = math.log(each.ratio.mid)
     left = size
     for other in later:
@@ -760,11 +722,11 @@ def _taken_back(each: Movement, later: Iterable[Movement]) -> int | None:
     return None
 
 
-# Medians of what is there
+# Medians without missing values
 
 
 def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The level of each case and what the cases of each session share, in the median."""
+    """Return the level of each case and the effect of each session by median polish."""
     levels, shared = _medians(logs, axis=1), np.zeros(logs.shape[1])
     for _ in range(_POLISHING):
         before = shared
@@ -776,14 +738,14 @@ def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _medians(values: FloatArray, axis: int) -> FloatArray:
-    """Of numbers; not a number where there is none."""
+    """Return medians of the numbers; not a number where there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmedian(values, axis=axis))
 
 
 def _least_median(values: FloatArray) -> float:
-    """A median; of an even number, what lies nearest to 0 between the middle two."""
+    """Return a median; of an even number the value nearest to 0 between the middle two."""
     ordered = np.sort(values)
     low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
     return 0.0 if low < 0 < high else min(low, high, key=abs)

@@ -1,7 +1,7 @@
-"""Follow every case over the sessions of a machine, and find what changed for good.
+"""Follow every case over the sessions of a machine, and find lasting changes.
 
 A case's time in each session has its interval and its ratio to the session before, with a verdict;
-changes that last come from ``change_points``, with the versions that changed there.
+lasting changes come from ``change_points``, with the versions that changed there.
 """
 
 from __future__ import annotations
@@ -18,11 +18,7 @@ import numpy as np
 from bench.case.cases import Case
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
-from bench.stats.change_points import (
-    Movement,
-    enough,
-    movements,
-)
+from bench.stats.change_points import ChangeEvent, change_events, enough
 from bench.stats.comparison import Comparison, Verdict
 from bench.stats.nodes import Item, machine_names
 from bench.stats.pairs import Rule, environment_differences
@@ -33,7 +29,7 @@ from bench.stats.trust import Problem
 
 @dataclass(frozen=True)
 class Change:
-    """What differs from the session before. version: whether it is one, or decides as much."""
+    """A difference from the session before. version: whether it matters like a version."""
 
     name: str
     before: str
@@ -61,7 +57,7 @@ class SessionReplicates:
 
     @property
     def suites(self) -> str:
-        """What was run."""
+        """The suites that were run."""
         return ", ".join(dict.fromkeys(run.suite for run in self.runs))
 
 
@@ -69,9 +65,8 @@ class SessionReplicates:
 class Point:
     """A case in one session.
 
-    row: what was measured of it, or why nothing was. to_before: over the last session before this
-    that has a time, None for the first. changes: since then, so those of sessions without this case
-    too. of_ratio: why that ratio is not to be trusted.
+    to_before: its ratio to the last session before with a time, None for the first. changes: since
+    that session. of_ratio: the problems of that ratio.
     """
 
     session: SessionReplicates
@@ -90,51 +85,49 @@ class CaseHistory:
 
     @property
     def measured(self) -> tuple[Point, ...]:
-        """Those with a time."""
+        """The points with a time."""
         return tuple(point for point in self.points if point.row.measured)
 
 
 @dataclass(frozen=True)
-class Moved:
-    """A change that lasts longer than one session, and what else changed there.
+class LastingChange:
+    """A change of times that lasts longer than one session.
 
-    before, session: the last before it and the first after it. changes: of versions and settings,
-    between these two. back: from when on most of it was gone again, None if it lasts.
+    before, session: the last session before it and the first after it. changes: of versions and
+    settings between these two. reverted: the session from which on most of it is gone, if any.
     """
 
-    movement: Movement
+    event: ChangeEvent
     before: SessionReplicates
     session: SessionReplicates
     cases: tuple[Case, ...]
     changes: tuple[Change, ...]
-    back: SessionReplicates | None = None
+    reverted: SessionReplicates | None = None
 
 
 @dataclass(frozen=True)
 class MachineHistory:
     """The history of one machine. name: its host, and its id where another has the same.
 
-    moved: what changed for longer than a session, None where no case has been measured often enough
-    to tell.
+    lasting: its lasting changes, None where no case has been measured often enough.
     """
 
     name: str
     id: str
     sessions: tuple[SessionReplicates, ...]
     lines: tuple[CaseHistory, ...]
-    moved: tuple[Moved, ...] | None
+    lasting: tuple[LastingChange, ...] | None
 
 
 @dataclass(frozen=True)
 class History:
-    """All that was found, machine by machine, and notes on how it was read."""
+    """The history of each machine, and notes on how the results were read."""
 
     machines: tuple[MachineHistory, ...]
     notes: tuple[str, ...] = ()
 
 
-# Of what an environment holds, that which is a version, or decides how the work is done. It comes
-# first, since that is what a person looks for; whatever else differs follows.
+# The values of an environment that are versions, or determine how the work is done, come first.
 _VERSIONS = re.compile(
     r"commit$|libraries\.|python$|tensorflow\.|gpus\[\d+\]\.(driver|cuda|name)|kernel$|system$"
     r"|container$|threads\.|cpu\.name$|cpu\.governor$|variables\."
@@ -142,9 +135,9 @@ _VERSIONS = re.compile(
 
 
 def build(results: Results, *, pattern: str = "*") -> History:
-    """The history that these results hold.
+    """Return the history in these results.
 
-    pattern: of the ids of the cases that are wanted, as a shell's (``keras/*training*``).
+    pattern: a shell pattern of the ids of cases (``keras/*training*``).
 
     Raises NothingToReportError where no measured case is left.
     """
@@ -169,9 +162,9 @@ def build(results: Results, *, pattern: str = "*") -> History:
 
 
 def since(results: Results, moment: datetime) -> Results:
-    """Those of the sessions that began then or later.
+    """Return the results of the sessions that began then or later.
 
-    Raises NothingToReportError where none did.
+    Raises NothingToReportError if there are none.
     """
     begun: dict[str, datetime] = {}
     for file in results.files:
@@ -201,7 +194,9 @@ def _machine(
     by_case = grouped(items, lambda item: item.case.id).values()
     lines = [_line(found, sessions, commits) for found in by_case]
     measured = tuple(line for line in lines if line.measured)
-    return MachineHistory(name, machine, tuple(sessions), measured, _moved(measured, sessions))
+    return MachineHistory(
+        name, machine, tuple(sessions), measured, _lasting_changes(measured, sessions)
+    )
 
 
 def _line(
@@ -216,7 +211,7 @@ def _line(
     ):
         point = Point(session, row)
         if row.measured and last is not None:
-            # Of a session nothing but its own processes count: it is never paired with another's.
+            # Sessions are never paired by rounds.
             both = [[run.without_rounds for run in each.runs] for each in (row, last.row)]
             problems = row.validity.unpaired + last.row.validity.unpaired
             changes = _changes(last.session.runs, session.runs, commits)
@@ -230,14 +225,14 @@ def _line(
 def _changes(
     before: Sequence[Run], after: Sequence[Run], commits: Mapping[str, str]
 ) -> tuple[Change, ...]:
-    """What the runs of two sessions do not share, versions first."""
+    """Return the differences between the runs of two sessions, versions first."""
     found = [
         Change(name, there, here, _VERSIONS.match(name) is not None)
         for name, there, here in environment_differences(before, after)
     ]
     sides = [dict.fromkeys(commits.get(run.id, "") for run in runs) for runs in (before, after)]
     if set(sides[0]) != set(sides[1]):
-        # As people write a commit: its first letters, and whether there were changes.
+        # A commit's first letters, and whether there were changes.
         parts = [[commit.partition(" ") for commit in side] for side in sides]
         there, here = (
             " or ".join(f"{name[:10]}{blank}{rest}" or "not recorded" for name, blank, rest in side)
@@ -249,36 +244,36 @@ def _changes(
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What a rule found: the lasting changes for the worse that broke it, with their machines.
+    """The lasting changes for the worse that broke a rule, with their machines.
 
-    judged: on how many machines the history was long enough to tell.
+    judged: the number of machines with enough sessions.
     """
 
     rule: Rule
-    failed: tuple[tuple[MachineHistory, Moved], ...]
+    failed: tuple[tuple[MachineHistory, LastingChange], ...]
     judged: int
 
 
 def judge(rule: Rule, history: History) -> RuleResult:
-    """Which changes for the worse last until now and are significantly beyond a threshold."""
+    """Find the changes for the worse that last until now and are significantly beyond a rule's."""
     failed = [
-        (machine, moved)
+        (machine, lasting)
         for machine in history.machines
-        for moved in machine.moved or ()
-        if moved.movement.verdict is Verdict.SLOWER
-        and moved.back is None
-        and (rule.threshold is None or moved.movement.ratio.low > 1 + rule.threshold)
+        for lasting in machine.lasting or ()
+        if lasting.event.verdict is Verdict.SLOWER
+        and lasting.reverted is None
+        and (rule.threshold is None or lasting.event.ratio.low > 1 + rule.threshold)
     ]
-    judged = sum(machine.moved is not None for machine in history.machines)
+    judged = sum(machine.lasting is not None for machine in history.machines)
     return RuleResult(rule, tuple(failed), judged)
 
 
-def _moved(
+def _lasting_changes(
     every: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]
-) -> tuple[Moved, ...] | None:
-    """What moved, device by device: a new driver of a GPU is nothing to the CPU."""
+) -> tuple[LastingChange, ...] | None:
+    """Return the lasting changes of each device; None if no case has enough times."""
     columns = {session.number: column for column, session in enumerate(sessions)}
-    found: list[Moved] = []
+    found: list[LastingChange] = []
     judged = False
     for lines in grouped(every, lambda line: line.case.device).values():
         logs = np.full((len(lines), len(sessions)), np.nan)
@@ -288,22 +283,22 @@ def _moved(
                     logs[row, columns[point.session.number]] = math.log(point.row.time)
         judged = judged or enough(logs)
         found += [
-            Moved(
+            LastingChange(
                 each,
                 sessions[each.before],
                 sessions[each.at],
                 tuple(lines[row].case for row in each.rows),
                 () if each.gradual else _between(sessions[each.before + 1 : each.at + 1]),
-                None if each.taken_back is None else sessions[each.taken_back],
+                None if each.reverted is None else sessions[each.reverted],
             )
-            for each in movements(logs, [line.case.backend for line in lines])
+            for each in change_events(logs, [line.case.backend for line in lines])
         ]
     found.sort(key=lambda each: each.session.number)
     return tuple(found) if judged else None
 
 
 def _between(sessions: Sequence[SessionReplicates]) -> tuple[Change, ...]:
-    """What changed in any of these, from what it was before the first to what it is in the last."""
+    """Return the changes of these sessions together, from before the first to the last."""
     found: dict[str, Change] = {}
     for session in sessions:
         for change in session.changes:

@@ -29,8 +29,8 @@ from bench.stats import change_points
 from bench.stats.change_points import Scope
 from bench.stats.history import (
     History,
+    LastingChange,
     MachineHistory,
-    Moved,
     _between,
     build,
     judge,
@@ -256,19 +256,19 @@ def test_history_two_disturbed_processes_of_six_are_invalid(number: int, invalid
     assert tuple(map(problem_line, point.row.invalid)) == ((told,) if invalid else ())
 
 
-def moved_on(history: History) -> tuple[MachineHistory, tuple[Moved, ...]]:
+def moved_on(history: History) -> tuple[MachineHistory, tuple[LastingChange, ...]]:
     """The only machine of a history, and what moved there."""
     (machine,) = history.machines
-    assert machine.moved is not None
-    return machine, machine.moved
+    assert machine.lasting is not None
+    return machine, machine.lasting
 
 
 def test_history_slower_backend_has_session_and_changes() -> None:
     machine, (moved,) = moved_on(slow_scan())
     assert (moved.before.number, moved.session.number) == (17, 18)
-    assert moved.movement.scope is Scope.BACKENDS
+    assert moved.event.scope is Scope.BACKENDS
     assert {each.backend for each in moved.cases} == {"scan"}
-    assert moved.movement.ratio.mid == pytest.approx(1.2, rel=0.02)
+    assert moved.event.ratio.mid == pytest.approx(1.2, rel=0.02)
     ((since, *cells),) = changes_table(machine).lines
     assert since.text == "#18 2026-01-19"
     assert [cell.text for cell in cells if not cell.text.startswith("0.")] == [
@@ -281,7 +281,7 @@ def test_history_change_on_one_device_leaves_the_other() -> None:
     gpu = [replace(each, device="gpu:0") for each in here]
     found = build(nights(slower=dict.fromkeys(gpu, 1.2), cases=[*here, *gpu]))
     machine, (moved,) = moved_on(found)
-    assert moved.movement.scope is Scope.ALL
+    assert moved.event.scope is Scope.ALL
     assert set(moved.cases) == set(gpu)
     assert what(machine, moved) == "all 2 cases on gpu:0"
 
@@ -303,7 +303,7 @@ def test_judge_lasting_slowdown_breaks_the_rule(rule: str, fails: bool) -> None:
 def test_judge_reverted_slowdown_passes() -> None:
     found = build(nights(slower=SLOW_SCAN, since=10, until=20))
     machine, moved = moved_on(found)
-    assert [(each.session.number, each.back and each.back.number) for each in moved] == [
+    assert [(each.session.number, each.reverted and each.reverted.number) for each in moved] == [
         *((10, 20), (20, None))
     ]
     assert not judge(parse_rule("slower"), found).failed
@@ -313,7 +313,7 @@ def test_judge_reverted_slowdown_passes() -> None:
 def test_judge_short_history_passes_and_says_so() -> None:
     found = build(nights(10, SLOW_SCAN, since=5))
     (machine,) = found.machines
-    assert machine.moved is None
+    assert machine.lasting is None
     guard = judge(parse_rule("slower"), found)
     assert (guard.failed, guard.judged) == ((), 0)
     assert "not judged, the history is too short" in gate_line(guard)
@@ -325,10 +325,10 @@ def test_judge_slow_drift_is_one_gradual_change() -> None:
     creeping = {a_case("scan"): 1.1, a_case("scan", 16): 1.1}
     found = build(nights(200, creeping, gradually=True))
     (machine,) = found.machines
-    assert machine.moved is not None
-    (moved,) = machine.moved
+    assert machine.lasting is not None
+    (moved,) = machine.lasting
     assert (moved.before.number, moved.session.number) == (1, 200)
-    assert moved.movement.ratio.mid == pytest.approx(1.1, rel=0.01)
+    assert moved.event.ratio.mid == pytest.approx(1.1, rel=0.01)
     guard = judge(parse_rule("slower:5%"), found)
     assert guard.failed == ((machine, moved),)
     assert "scan (2 cases) gradually from #1 to #200" in gate_line(guard)

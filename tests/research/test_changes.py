@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.stats.change_points import Scope, movements
+from bench.stats.change_points import Scope, change_events
 from research import changes
 from research.changes import (
     BEFORE,
@@ -25,14 +25,14 @@ def rng(seed: int = 1) -> np.random.Generator:
 def test_in_a_history_without_a_change_hardly_any_is_found(name: str) -> None:
     """One in a hundred is promised; of 20 histories at most one."""
     draws = rng(5)
-    found = [movements(WORLDS[name].draw(draws, 20), NAMES) for _ in range(20)]
+    found = [change_events(WORLDS[name].draw(draws, 20), NAMES) for _ in range(20)]
     assert sum(map(bool, found)) <= 1
 
 
 def test_another_machine_is_not_taken_for_changes_of_backends() -> None:
     draws = rng(6)
     world = WORLDS["another machine from the middle on"]
-    found = [movements(world.draw(draws, 30), NAMES) for _ in range(4)]
+    found = [change_events(world.draw(draws, 30), NAMES) for _ in range(4)]
     assert all(each[0].scope is Scope.ALL for each in found)
 
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from bench.stats import change_points
 from bench.stats.change_points import (
     LEAST,
+    ChangeEvent,
     ChangePoint,
     FloatArray,
-    Movement,
     Scope,
+    change_events,
     changes,
     enough,
-    movements,
 )
 from bench.stats.comparison import Verdict
 
@@ -46,23 +46,23 @@ def rows(names: Sequence[str], *wanted: str) -> list[int]:
     return [row for row, name in enumerate(names) if name in wanted]
 
 
-def moved(found: Movement, names: Sequence[str]) -> list[str]:
+def moved(found: ChangeEvent, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names[row] for row in found.rows))
 
 
-def only(found: Sequence[Movement]) -> Movement:
+def only(found: Sequence[ChangeEvent]) -> ChangeEvent:
     assert len(found) == 1, found
     return found[0]
 
 
 def test_nothing_moved() -> None:
-    assert movements(*history()) == []
+    assert change_events(*history()) == []
 
 
 def test_the_machine_moved() -> None:
     logs, names = history()
     logs[:, 18:] += math.log(1.2)
-    found = only(movements(logs, names))
+    found = only(change_events(logs, names))
     assert (found.scope, found.before, found.at) == (Scope.ALL, 17, 18)
     assert found.rows == tuple(range(12))
     assert found.ratio.low < 1.2 < found.ratio.high
@@ -72,8 +72,8 @@ def test_the_machine_moved() -> None:
 def test_a_machine_moves_not_every_case_by_as_much() -> None:
     logs, names = history()
     logs[:, 18:] += np.linspace(0.10, 0.25, 12)[:, None]
-    assert movements(logs, names)[0].scope is Scope.ALL
-    assert {each.at for each in movements(logs, names)} == {18}
+    assert change_events(logs, names)[0].scope is Scope.ALL
+    assert {each.at for each in change_events(logs, names)} == {18}
 
 
 @pytest.mark.parametrize("backends", [("keras", "scan"), BACKENDS, (*BACKENDS, "jax")])
@@ -82,7 +82,7 @@ def test_a_backend_moved(backends: Sequence[str], cases: int) -> None:
     logs, names = history(backends, cases)
     here = rows(names, "scan")
     logs[here, 18:] += math.log(1.25)
-    found = only(movements(logs, names))
+    found = only(change_events(logs, names))
     assert (found.scope, moved(found, names), found.at) == (Scope.BACKENDS, ["scan"], 18)
     assert found.rows == tuple(here)
     assert found.ratio.mid == pytest.approx(1.25, rel=0.03)
@@ -91,7 +91,7 @@ def test_a_backend_moved(backends: Sequence[str], cases: int) -> None:
 def test_most_backends_moved_and_one_stayed_so_it_was_not_the_machine() -> None:
     logs, names = history(luck=0.01)
     logs[rows(names, "keras", "scan"), 18:] += math.log(1.25)
-    found = only(movements(logs, names))
+    found = only(change_events(logs, names))
     assert (found.scope, moved(found, names)) == (Scope.BACKENDS, ["keras", "scan"])
     assert found.ratio.mid == pytest.approx(1.25, rel=0.03)
 
@@ -99,7 +99,7 @@ def test_most_backends_moved_and_one_stayed_so_it_was_not_the_machine() -> None:
 def test_a_case_moved() -> None:
     logs, names = history()
     logs[5, 18:] -= math.log(1.3)
-    found = only(movements(logs, names))
+    found = only(change_events(logs, names))
     assert (found.scope, found.rows) == (Scope.CASES, (5,))
     assert found.verdict is Verdict.FASTER
     assert found.ratio.mid == pytest.approx(1 / 1.3, rel=0.03)
@@ -109,7 +109,7 @@ def test_the_machine_and_a_backend_moved_at_once() -> None:
     logs, names = history()
     logs[:, 18:] += math.log(1.2)
     logs[rows(names, "torch"), 18:] += math.log(1.5)
-    machine, backend = movements(logs, names)
+    machine, backend = change_events(logs, names)
     assert (machine.scope, machine.at) == (Scope.ALL, 18)
     assert (backend.scope, moved(backend, names), backend.at) == (Scope.BACKENDS, ["torch"], 18)
     assert backend.ratio.mid == pytest.approx(1.5, rel=0.03)  # beside the others
@@ -118,9 +118,9 @@ def test_the_machine_and_a_backend_moved_at_once() -> None:
 def test_what_was_taken_back_says_so() -> None:
     logs, names = history(sessions=40)
     logs[rows(names, "scan"), 12:24] += math.log(1.3)
-    first, second = movements(logs, names)
-    assert (first.at, first.taken_back, first.verdict) == (12, 24, Verdict.SLOWER)
-    assert (second.at, second.taken_back, second.verdict) == (24, None, Verdict.FASTER)
+    first, second = change_events(logs, names)
+    assert (first.at, first.reverted, first.verdict) == (12, 24, Verdict.SLOWER)
+    assert (second.at, second.reverted, second.verdict) == (24, None, Verdict.FASTER)
 
 
 def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
@@ -129,7 +129,7 @@ def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
     logs[0, :15] = np.nan  # measured only later
     logs[9, 20:] = np.nan  # and one no more
     logs[5, ::3] = np.nan
-    found = only(movements(logs, names))
+    found = only(change_events(logs, names))
     assert (found.scope, moved(found, names), found.at) == (Scope.BACKENDS, ["scan"], 18)
     assert found.ratio.mid == pytest.approx(1.25, rel=0.04)
 
@@ -137,14 +137,14 @@ def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
 def test_what_nobody_should_act_on_is_not_reported() -> None:
     logs, names = history(spread=0.001, luck=0.0)
     logs[rows(names, "scan"), 18:] += 0.01
-    assert movements(logs, names) == []
+    assert change_events(logs, names) == []
 
 
 def test_too_short_a_history_says_so() -> None:
     logs, names = history(sessions=LEAST - 1)
     logs[:, 5:] += 1.0
     assert not enough(logs)
-    assert movements(logs, names) == []
+    assert change_events(logs, names) == []
     assert enough(history(sessions=LEAST)[0])
 
 
@@ -152,8 +152,8 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
     logs, names = history()
     logs[rows(names, "scan"), 18:] += math.log(1.25)
     order = np.random.default_rng(2).permutation(len(names))
-    turned = movements(logs[order], [names[row] for row in order])
-    here, there = only(movements(logs, names)), only(turned)
+    turned = change_events(logs[order], [names[row] for row in order])
+    here, there = only(change_events(logs, names)), only(turned)
     assert here.ratio.mid == pytest.approx(there.ratio.mid)
     assert here.at == there.at
     assert sorted(order[list(there.rows)].tolist()) == list(here.rows)
@@ -166,7 +166,7 @@ def test_what_is_taken_out_next_to_an_earlier_change_makes_none_of_its_own() -> 
         logs[rows(names, "scan"), 20:] += math.log(1.2)
         logs[7, 35:] += 0.3
         logs[:, 42:] += 0.3
-        found = movements(logs, names)
+        found = change_events(logs, names)
         assert [each.scope for each in found] == [Scope.BACKENDS, Scope.CASES, Scope.ALL]
         assert [each.at for each in found] == pytest.approx([20, 35, 42], abs=1)
 
@@ -176,8 +176,8 @@ def test_a_change_is_not_taken_back_by_the_lesser_part_of_its_cases() -> None:
     scan = rows(names, "scan")
     logs[scan, 12:] += math.log(1.4)
     logs[scan[0], 26:] -= math.log(1.4)
-    first, *_, last = movements(logs, names)
-    assert (first.rows, first.taken_back) == (tuple(scan), None)
+    first, *_, last = change_events(logs, names)
+    assert (first.rows, first.reverted) == (tuple(scan), None)
     assert (last.rows, last.verdict) == ((scan[0],), Verdict.FASTER)
 
 
@@ -243,7 +243,7 @@ def test_neighbours_that_resemble_each_other_raise_fewer_alarms(
         return sum(bool(changes(each[None, :])) for each in fresh)
 
     seen = alarms()
-    monkeypatch.setattr(change_points, "_MOST_ALIKE", 0.0)
+    monkeypatch.setattr(change_points, "_MOST_CORRELATED", 0.0)
     assert seen < alarms() / 2
 
 
@@ -279,7 +279,7 @@ def test_the_statistic_is_the_square_of_students_t() -> None:
     # Alternating, so that no value resembles its neighbour and nothing is taken off.
     values[0] += 0.1 * (-1.0) ** np.arange(15)
     starts, _ = change_points._places(15, "steps")
-    found = change_points._judged(values[0], "steps", share=1.0, most=change_points._STAGES[0])
+    found = change_points._tested(values[0], "steps", share=1.0, most=change_points._STAGES[0])
     wanted = [ttest_ind(values[0, :at], values[0, at:]).statistic ** 2 for at in starts]
     assert found.score == pytest.approx(max(wanted))
     assert found.start == starts[int(np.argmax(wanted))]
@@ -293,7 +293,7 @@ def test_slow_drift_is_one_gradual_movement_and_no_step(
     logs, names = history(sessions=sessions)
     here = rows(names, *moving)
     logs[here] += np.linspace(0, math.log(1.2), sessions)
-    found = only(movements(logs, names))
+    found = only(change_events(logs, names))
     assert found.gradual
     assert (found.before, found.at, found.rows) == (0, sessions - 1, tuple(here))
     assert found.ratio.mid == pytest.approx(1.2, rel=0.06)
@@ -305,7 +305,7 @@ def test_staircase_is_no_drift(steps: int) -> None:
     logs, names = history(sessions=60)
     for step in range(1, steps + 1):
         logs[rows(names, "scan"), 60 * step // (steps + 1) :] += math.log(1.15)
-    found = movements(logs, names)
+    found = change_events(logs, names)
     assert not any(each.gradual for each in found)
     assert len(found) == steps
 
