@@ -29,7 +29,7 @@ WORDS = (Verdict.FASTER, Verdict.SLOWER)
     "luck", [0.03, 0.10, 0.29, bad_processes], ids=["3%", "10%", "29%", "a bad process in ten"]
 )
 @pytest.mark.parametrize("processes", [1, 2, 3, 6, 10, 20])
-def test_a_bridge_that_is_the_same_in_both_is_accused_in_at_most_one_percent(
+def test_false_rate_of_an_equal_reference_is_at_most_one_percent(
     luck: float, processes: int
 ) -> None:
     # Two and three that spread by 29% agree by chance more often, as everywhere.
@@ -39,7 +39,7 @@ def test_a_bridge_that_is_the_same_in_both_is_accused_in_at_most_one_percent(
 
 @pytest.mark.parametrize("apart", [0.10, 0.20])
 @pytest.mark.parametrize("luck", [0.03, 0.10])
-def test_over_a_bridge_that_is_called_uneven_equals_get_no_word(apart: float, luck: float) -> None:
+def test_equals_over_a_differing_reference_are_unclear(apart: float, luck: float) -> None:
     (found,) = judge([0.0], apart, luck, 20, trials=TRIALS)
     assert found.uneven.any()
     called = rate(found.checked[found.uneven], *WORDS)
@@ -49,7 +49,7 @@ def test_over_a_bridge_that_is_called_uneven_equals_get_no_word(apart: float, lu
     assert rate(found.checked, *WORDS) < rate(found.unchecked, *WORDS) or luck == 0.10
 
 
-def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
+def test_study_finds_a_differing_reference_as_the_report_does() -> None:
     """The same draws, of one case without noise of its own, through ``HeterogeneityTests``."""
     trials, processes, luck = 60, 6, 0.05
     rng = np.random.default_rng(3)
@@ -70,12 +70,12 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
 
 
 @pytest.mark.parametrize("make", [bridges.accused_rates, bridges.false_rates, bridges.powers])
-def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], TextTable]) -> None:
+def test_quick_table_is_near_the_documented_one(make: Callable[[int], TextTable]) -> None:
     assert_near(make(100), 100)
 
 
 @pytest.mark.slow
-def test_the_tables_are_those_of_the_documentation() -> None:
+def test_tables_equal_the_documentation() -> None:
     for table in bridges.tables(rules.TRIALS).values():
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
         assert_same(table, within=0.15)

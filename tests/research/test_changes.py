@@ -22,14 +22,14 @@ def rng(seed: int = 1) -> np.random.Generator:
 
 
 @pytest.mark.parametrize("name", ["as measured", "a third is missing", "restless machine, 10%"])
-def test_in_a_history_without_a_change_hardly_any_is_found(name: str) -> None:
+def test_false_rate_of_a_history_without_a_change_is_low(name: str) -> None:
     """One in a hundred is promised; of 20 histories at most one."""
     draws = rng(5)
     found = [change_events(WORLDS[name].draw(draws, 20), NAMES) for _ in range(20)]
     assert sum(map(bool, found)) <= 1
 
 
-def test_another_machine_is_not_taken_for_changes_of_backends() -> None:
+def test_change_of_machine_is_no_change_of_backends() -> None:
     draws = rng(6)
     world = WORLDS["another machine from the middle on"]
     found = [change_events(world.draw(draws, 30), NAMES) for _ in range(4)]
@@ -37,13 +37,13 @@ def test_another_machine_is_not_taken_for_changes_of_backends() -> None:
 
 
 @pytest.mark.parametrize("name", EFFECTS)
-def test_a_true_change_is_found_and_called_what_it_is(name: str) -> None:
+def test_true_change_is_found_and_named(name: str) -> None:
     effect = EFFECTS[name]
     assert changes._found(effect, 0.20, 7, trials=5) >= 0.8
     assert BEFORE == 30
 
 
-def test_the_tables_have_a_row_for_every_world_and_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_have_a_row_for_each_world_and_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "LENGTHS", (12,))
     monkeypatch.setattr(changes, "NIGHTS", (12,))
     monkeypatch.setattr(changes, "AFTER", (3,))
@@ -55,7 +55,7 @@ def test_the_tables_have_a_row_for_every_world_and_effect(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_the_tables_are_those_of_the_documentation() -> None:
+def test_tables_equal_the_documentation() -> None:
     # Another processor may turn a comparison at the edge: that of one history in fifty.
     for table in changes.tables(changes.TRIALS).values():
         assert_same(table, within=2.01)

@@ -19,7 +19,7 @@ DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_a_world_spreads_as_it_says(name: str) -> None:
+def test_world_has_the_stated_spread(name: str) -> None:
     world = WORLDS[name]
     logs = draw(world, 5, 4000)
     assert [node.shape for node in logs] == [(4000, world.size(each)) for each in range(5)]
@@ -34,20 +34,20 @@ def test_a_world_spreads_as_it_says(name: str) -> None:
 
 @pytest.mark.parametrize("nodes", NODES)
 @pytest.mark.parametrize("name", WORLDS)
-def test_an_interval_of_a_time_covers_as_often_as_it_claims(name: str, nodes: int) -> None:
+def test_interval_of_a_time_has_its_coverage(name: str, nodes: int) -> None:
     """95% are asked for, with a standard error of 0.5% over so many trials."""
     assert covered(draw(WORLDS[name], nodes, TRIALS)) >= 0.925
 
 
 @pytest.mark.parametrize("nodes", NODES)
 @pytest.mark.parametrize("name", WORLDS)
-def test_equals_are_hardly_called_different_on_any_number_of_nodes(name: str, nodes: int) -> None:
+def test_false_rates_of_equals_are_low_on_any_number_of_nodes(name: str, nodes: int) -> None:
     found = means(draw(WORLDS[name], nodes, TRIALS))
     # 1% is promised; 2.5% of 2,000 is seven standard errors above that.
     assert rate(verdicts(found), *DIFFERENT) <= 0.025
 
 
-def test_processes_taken_as_if_of_one_machine_would_call_equals_different() -> None:
+def test_pooled_nodes_would_call_equals_different() -> None:
     logs = draw(WORLDS["nodes 5%, processes 5%"], 5, TRIALS)
     assert rate(verdicts(pooled(logs)), *DIFFERENT) > 0.1
     assert rate(verdicts(means(logs)), *DIFFERENT) < 0.02
@@ -63,13 +63,13 @@ def test_processes_taken_as_if_of_one_machine_would_call_equals_different() -> N
         (study.found, 5),
     ],
 )
-def test_a_table_is_nearly_the_documentation_s(
+def test_quick_table_is_near_the_documented_one(
     make: Callable[[int], TextTable], trials: int
 ) -> None:
     assert_near(make(trials), trials)
 
 
 @pytest.mark.slow
-def test_the_tables_are_those_of_the_documentation() -> None:
+def test_tables_equal_the_documentation() -> None:
     for table in study.tables(study.TRIALS).values():
         assert_same(table)

@@ -19,7 +19,7 @@ from tests.places import REFERENCE
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_every_noise_is_of_equals(noise: str) -> None:
+def test_noise_of_both_sides_has_equal_medians(noise: str) -> None:
     logs = NOISES[noise](np.random.default_rng(1), (4000, 6))
     assert logs.shape == (4000, 6)
     # A standard error of the median of 24,000 is under 1% of the spread of the middle half.
@@ -48,12 +48,12 @@ SPREADS = {
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_every_noise_spreads_as_it_says(noise: str) -> None:
+def test_noise_has_the_stated_spread(noise: str) -> None:
     logs = NOISES[noise](np.random.default_rng(2), (20_000, 6))
     assert np.sqrt(np.mean(logs**2)) == pytest.approx(SPREADS[noise], rel=0.05)
 
 
-def test_the_noise_as_in_the_reference_is_that_of_its_pairs() -> None:
+def test_reference_noise_equals_that_of_its_pairs() -> None:
     from bench.records.files import collect
 
     # Those that the study's row was made from.

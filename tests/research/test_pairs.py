@@ -38,7 +38,7 @@ def found(items: Sequence[tuple[Measurement, Measurement]]) -> list[Pair]:
     return verdict_pairs.pairs_of(gather(*(each for both in items for each in both)))
 
 
-def test_a_pair_is_two_backends_of_one_work_in_the_same_six_processes() -> None:
+def test_pairs_are_two_backends_in_the_same_six_processes() -> None:
     (pair,) = found(measurements())
     assert pair.case == KERAS
     assert -pair.logs == pytest.approx(math.log(2) + 0.01 * np.arange(6))
@@ -48,7 +48,7 @@ def test_a_pair_is_two_backends_of_one_work_in_the_same_six_processes() -> None:
     assert turned.seconds == pytest.approx(math.exp(np.mean(LUCK) - math.log(2) + 0.025))
 
 
-def test_fewer_processes_other_sessions_or_blocks_not_in_turn_make_none() -> None:
+def test_pairs_need_six_processes_of_interleaved_blocks() -> None:
     assert found(measurements(5)) == []
     keras, torch = (list(each) for each in zip(*measurements(), strict=True))
     for elsewhere in ({"session": "another"}, {"machine_id": "another"}):
@@ -63,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
     return save(tmp_path, gather(*(each for both in measurements() for each in both)))
 
 
-def test_pairs_are_reported_with_what_the_promises_cover(
+def test_pairs_are_reported_with_the_promised_coverage(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verdict_pairs, "RIVAL_TRIALS", 20)
@@ -74,7 +74,7 @@ def test_pairs_are_reported_with_what_the_promises_cover(
     assert "| 5% with 20 processes, in 90% |" in covered
 
 
-def test_results_without_a_pair_are_one_line_and_code_2(
+def test_pairs_none_found_prints_one_line_and_exits_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()

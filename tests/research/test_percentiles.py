@@ -22,25 +22,25 @@ def slow_calls(stream: Stream, processes: int = 40, calls: int = 2000) -> npt.ND
 
 @pytest.mark.parametrize("run", [1, 10])
 @pytest.mark.parametrize("slow", [0.05, 0.4])
-def test_the_part_that_is_slow_is_as_requested_however_long_the_runs(slow: float, run: int) -> None:
+def test_slow_part_is_as_requested_for_any_length_of_runs(slow: float, run: int) -> None:
     found = slow_calls(Stream(slow, run=run))
     assert found.mean() == pytest.approx(slow, rel=0.15)
 
 
-def test_a_clear_effect_is_found_and_equals_are_not_distinguished() -> None:
+def test_clear_effect_is_found_and_equals_are_not() -> None:
     (found,) = logs(Stream(0.001), [90.0], 700, 600)
     assert percentiles._cells(found, 6, 0.0, Verdict.FASTER, Verdict.SLOWER) <= 0.02
     assert percentiles._cells(found, 6, 0.5, Verdict.SLOWER) > 0.95
 
 
-def test_the_tables_are_nearly_the_documentation_s() -> None:
+def test_quick_tables_are_near_the_documented_ones() -> None:
     for table in percentiles.tables(5 * percentiles.CALL_SHARE).values():
         # Of 20 processes, and ten times as many calls, five trials leave two.
         assert_near(table, 2)
 
 
 @pytest.mark.slow
-def test_the_tables_are_those_of_the_documentation() -> None:
+def test_tables_equal_the_documentation() -> None:
     for table in percentiles.tables(TRIALS).values():
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
         assert_same(table, within=0.15)

@@ -22,7 +22,7 @@ def few(trials: int = 40) -> list[Samples]:
     return [world.slowed(effect) for world in worlds for effect in (0.0, 0.03)]
 
 
-def test_the_plain_t_rule_is_student_s_test_of_log_ratios_and_welch_s_of_log_medians() -> None:
+def test_plain_t_rule_is_student_on_ratios_and_welch_on_medians() -> None:
     from scipy.stats import ttest_1samp, ttest_ind
 
     paired = paired_samples(0.035, 6, 60).slowed(0.05)
@@ -40,7 +40,7 @@ def test_the_plain_t_rule_is_student_s_test_of_log_ratios_and_welch_s_of_log_med
         assert 0 < sum(expected) < len(expected)
 
 
-def test_the_mann_whitney_rule_is_scipy_s_test() -> None:
+def test_mann_whitney_rule_equals_scipy() -> None:
     from scipy.stats import mannwhitneyu
 
     for world in few():
@@ -55,7 +55,7 @@ def test_the_mann_whitney_rule_is_scipy_s_test() -> None:
         assert 0 < sum(expected) < len(expected)
 
 
-def test_the_pyperf_rule_is_student_s_test_at_95_percent() -> None:
+def test_pyperf_rule_is_student_at_95_percent() -> None:
     from scipy.stats import ttest_ind
 
     for world in few():
@@ -67,7 +67,7 @@ def test_the_pyperf_rule_is_student_s_test_at_95_percent() -> None:
         assert 0 < sum(expected) < len(expected)
 
 
-def test_the_pytest_benchmark_rule_is_its_own_regression_check() -> None:
+def test_pytest_benchmark_rule_is_its_regression_check() -> None:
     from pytest_benchmark.utils import PercentageRegressionCheck
 
     check = PercentageRegressionCheck("mean", 5)
@@ -82,7 +82,7 @@ def test_the_pytest_benchmark_rule_is_its_own_regression_check() -> None:
     assert 0 < sum(said) < len(said)
 
 
-def test_the_bootstrap_rule_agrees_with_scipy_s_percentile_bootstrap() -> None:
+def test_bootstrap_rule_agrees_with_scipy() -> None:
     from scipy.stats import bootstrap
 
     world = paired_samples(0.035, 6, 60).slowed(0.03)
@@ -102,7 +102,7 @@ def test_the_bootstrap_rule_agrees_with_scipy_s_percentile_bootstrap() -> None:
 
 @pytest.mark.parametrize("processes", [2, 6])
 @pytest.mark.parametrize("paired", [True, False])
-def test_the_verdict_rule_says_what_compare_says(processes: int, paired: bool) -> None:
+def test_verdict_rule_equals_compare(processes: int, paired: bool) -> None:
     world = (
         paired_samples(0.035, processes, 40) if paired else unpaired_samples(0.03, processes, 40)
     )
@@ -125,9 +125,7 @@ TRIALS = 2000
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("spread", [0.03, 0.10])
-def test_equal_environments_are_called_different_in_about_one_percent(
-    state: str, spread: float
-) -> None:
+def test_false_rate_of_equal_environments_is_about_one_percent(state: str, spread: float) -> None:
     machine = STATES[state]
     (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
     assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015

@@ -54,7 +54,7 @@ USUAL = ("verdicts", "bridges", "percentiles")
         (["--nodes", "--trials", "7"], ("nodes",), 7),
     ],
 )
-def test_it_prints_the_tables_that_were_requested(
+def test_main_prints_the_requested_tables(
     words: list[str],
     studies: Sequence[str],
     trials: int,
@@ -68,7 +68,7 @@ def test_it_prints_the_tables_that_were_requested(
 
 
 @pytest.mark.parametrize("trials", [rules.TRIALS, 7])
-def test_with_a_folder_it_draws_the_pictures_there(
+def test_main_with_output_draws_the_pictures(
     trials: int, tmp_path: Path, asked: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new" / "pictures"
@@ -88,7 +88,7 @@ def test_with_a_folder_it_draws_the_pictures_there(
         (["--nodes", "--changes"], "are two studies: give one"),
     ],
 )
-def test_what_does_not_go_together_is_refused_before_anything_is_simulated(
+def test_main_conflicting_options_are_refused_first(
     words: list[str], told: str, asked: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verdict_study.main(words) == 2
@@ -99,7 +99,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_simulated(
 
 
 @pytest.mark.skipif(not plot.available(), reason="there is no matplotlib")
-def test_pictures_of_the_documentation_are_those_that_the_study_draws(soon: None) -> None:
+def test_pictures_equal_the_documentation(soon: None) -> None:
     shown = re.findall(r"\(\.\./docs/pictures/(verdicts-[\w-]+\.png)\)", text())
     assert set(shown) == set(pictures.pictures(1))
     power = pictures.draw_power(300)

@@ -29,15 +29,15 @@ MADE: dict[Callable[[int], TextTable], int] = {
 
 
 @pytest.mark.parametrize("make", MADE)
-def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], TextTable]) -> None:
+def test_quick_table_is_near_the_documented_one(make: Callable[[int], TextTable]) -> None:
     assert_near(make(MADE[make]), MADE[make])
 
 
-def test_a_trial_of_the_gate_is_a_run_of_twenty_cases() -> None:
+def test_gate_trial_is_a_run_of_twenty_cases() -> None:
     assert_near(verdicts.gate_rates(20 * 25), 25)
 
 
-def test_the_table_of_processes_needed_is_nearly_the_documentation_s(
+def test_table_of_processes_needed_is_near_the_documented_one(
     soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "RIVAL_TRIALS", 200)
@@ -51,7 +51,7 @@ def test_the_table_of_processes_needed_is_nearly_the_documentation_s(
 
 
 @pytest.mark.slow
-def test_the_tables_are_those_of_the_documentation() -> None:
+def test_tables_equal_the_documentation() -> None:
     for table in verdicts.tables(TRIALS).values():
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
         assert_same(table, within=0.15)

@@ -46,9 +46,7 @@ ON_CPU = LayerCall("cpu", True, True, False, 8, 5, 3)
         ({"recurrent_dropout": 0.5}, "keras"),
     ],
 )
-def test_on_a_gpu_auto_takes_cudnn_for_what_cudnn_can_do(
-    arguments: dict[str, Any], picked: str
-) -> None:
+def test_auto_on_a_gpu_takes_cudnn_if_able(arguments: dict[str, Any], picked: str) -> None:
     choice = choose(Arguments(4, **arguments), ON_GPU, AVAILABLE)
     assert choice.backend == picked
     if picked not in ("cudnn", "keras"):
@@ -58,7 +56,7 @@ def test_on_a_gpu_auto_takes_cudnn_for_what_cudnn_can_do(
     assert supports_jit(None, Arguments(4, **arguments), has_gpu=False)
 
 
-def test_cudnn_that_was_requested_and_cannot_be_had_is_refused() -> None:
+def test_cudnn_requested_but_unable_is_refused() -> None:
     asked = Arguments(4, use_cudnn=True)
     check_auto(asked)
     for call, reason in (
@@ -90,7 +88,7 @@ def test_auto_takes_xla_only_for_static_shapes_in_a_graph(
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("call", [ON_GPU, ON_CPU], ids=["gpu", "cpu"])
-def test_whatever_auto_picks_can_serve_the_layer(call: LayerCall, training: bool) -> None:
+def test_auto_choice_can_serve_the_layer(call: LayerCall, training: bool) -> None:
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         for units in (1, 64, 1024):
             for unroll in (False, True):
@@ -125,7 +123,7 @@ def test_whatever_auto_picks_can_serve_the_layer(call: LayerCall, training: bool
         (False, None, 5000, "keras"),
     ],
 )
-def test_on_a_cpu_without_a_compiler_auto_takes_what_was_measured_to_be_fastest(
+def test_auto_on_a_cpu_without_compiler_takes_the_measured_fastest(
     training: bool, batch: int | None, hidden: int, picked: str
 ) -> None:
     call = LayerCall("cpu", training, True, False, batch, 50, hidden)
@@ -149,7 +147,7 @@ def test_on_a_cpu_without_a_compiler_auto_takes_what_was_measured_to_be_fastest(
         (ON_GPU, "float32", False),
     ],
 )
-def test_on_a_cpu_with_a_compiler_auto_takes_the_fused_op(
+def test_auto_on_a_cpu_with_compiler_takes_fused_cpu(
     call: LayerCall, dtype: str, picked: bool
 ) -> None:
     arguments = Arguments(64, compute_dtype=dtype)
@@ -163,9 +161,7 @@ def test_on_a_cpu_with_a_compiler_auto_takes_the_fused_op(
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("hidden", [16, 64, 256, 512])
-def test_a_batch_that_is_known_late_takes_what_it_would_take_if_it_were_known(
-    training: bool, hidden: int
-) -> None:
+def test_auto_late_known_batch_takes_the_same_choice(training: bool, hidden: int) -> None:
     def chosen(batch: int | None, timesteps: int | None = None) -> Choice:
         call = LayerCall("cpu", training, True, False, batch, timesteps, hidden)
         return choose(Arguments(hidden), call, NO_COMPILER)
@@ -206,7 +202,7 @@ CALL = LayerCall("cpu", True, True, False, 8, 5, 3)
         ("cudnn", {"unroll": True}, "unroll=True"),
     ],
 )
-def test_a_backend_that_cannot_serve_the_arguments_raises_with_the_reason(
+def test_backend_unable_to_serve_arguments_raises_the_reason(
     backend: str, arguments: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UnsupportedError) as caught:
@@ -225,9 +221,7 @@ def test_a_backend_that_cannot_serve_the_arguments_raises_with_the_reason(
         ("cudnn", False),
     ],
 )
-def test_a_model_may_be_compiled_where_xla_knows_the_layer_s_ops(
-    backend: str, compiled: bool
-) -> None:
+def test_jit_compile_is_allowed_if_xla_has_the_ops(backend: str, compiled: bool) -> None:
     found = get_backend(backend)
     assert can_be_compiled(found) == compiled
     assert supports_jit(found, PLAIN, has_gpu=False) == compiled
@@ -241,7 +235,7 @@ def test_a_model_may_be_compiled_where_xla_knows_the_layer_s_ops(
                 assert supports_jit(keras_or_auto, Arguments(4, **other), has_gpu=True)
 
 
-def test_an_explanation_has_each_call_its_choice_and_what_was_passed_over() -> None:
+def test_explain_has_calls_choices_and_skipped_backends() -> None:
     late = Choice("block_lstm", "it is best", ("fused_cpu: no compiler",), most_sequences=4000)
     found = Explanation("auto", ((CALL, late),), called=False, notes=("a note",))
     assert str(found).splitlines() == [
@@ -283,7 +277,7 @@ def _choice(found: Decision, call: LayerCall, rule: str = "keras") -> Choice | N
     return decided.raced_choice(found, Arguments(UNITS), call, Choice(rule, "a rule"))
 
 
-def test_unknown_sizes_are_those_that_tune_was_given() -> None:
+def test_explain_unknown_sizes_are_those_of_tune() -> None:
     arguments, machine = Arguments(UNITS), TunedMachine("here", {})
     call = replace(SMALL_CALL, batch=None, timesteps=None)
     assert decided.request(arguments, call, machine, None) is None
@@ -298,7 +292,7 @@ def test_unknown_sizes_are_those_that_tune_was_given() -> None:
 
 @pytest.mark.parametrize(("masked", "rate"), WORKS)
 @pytest.mark.parametrize("through", ["keras", "model"])
-def test_a_decision_is_for_calls_with_such_a_mask_and_dropout_only(
+def test_decision_applies_to_equal_mask_and_dropout_only(
     masked: bool, rate: float, through: str
 ) -> None:
     question = replace(asked_for(masked, rate), through=through)
@@ -320,9 +314,7 @@ def test_a_decision_is_for_calls_with_such_a_mask_and_dropout_only(
         (("theirs", "scan", "keras"), "keras", ", 1.00 times as fast as the rule's keras"),
     ],
 )
-def test_the_choice_says_what_was_raced_and_what_it_gains_over_the_rule(
-    names: tuple[str, ...], rule: str, words: str
-) -> None:
+def test_choice_names_the_race_and_its_gain(names: tuple[str, ...], rule: str, words: str) -> None:
     found = _choice(raced(*names), SMALL_CALL, rule)
     assert found is not None
     assert (
@@ -331,7 +323,7 @@ def test_the_choice_says_what_was_raced_and_what_it_gains_over_the_rule(
     )
 
 
-def test_a_call_asks_for_the_type_and_the_gradients_that_a_layer_computes() -> None:
+def test_call_has_the_dtype_and_gradients_of_the_layer() -> None:
     found = asked_for(True, 0.0)
     assert (found.through, found.workload.gradients) == ("keras", "weights+input")
     assert found.workload.min_length == 1  # of any lengths

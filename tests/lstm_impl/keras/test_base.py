@@ -35,9 +35,7 @@ def lstm(**arguments: Any) -> Any:
         ("recurrent_activation", lambda x: x, "<lambda>"),
     ],
 )
-def test_a_function_is_known_by_whatever_name_a_user_has_for_it(
-    argument: str, given: Any, name: str
-) -> None:
+def test_activation_is_recognised_by_any_of_its_names(argument: str, given: Any, name: str) -> None:
     assert getattr(lstm(**{argument: given})._arguments(), argument) == name
 
 
@@ -70,7 +68,7 @@ FULL = {
     [FULL, {"units": 2, "backend": "while_loop+hoisted", "implementation": 1}],
     ids=["many arguments", "a backend"],
 )
-def test_a_configuration_makes_the_same_layer_again(arguments: dict[str, Any]) -> None:
+def test_get_config_makes_an_equal_layer(arguments: dict[str, Any]) -> None:
     layer = lstm_impl.keras.LSTM(**arguments)
     config = layer.get_config()
     again = lstm_impl.keras.LSTM.from_config(config)
@@ -83,7 +81,7 @@ def test_a_configuration_makes_the_same_layer_again(arguments: dict[str, Any]) -
     assert config.keys() - plain.keys() == {"backend", "use_cudnn", "implementation"}
 
 
-def test_a_configuration_of_keras_makes_our_layer() -> None:
+def test_from_config_accepts_that_of_keras() -> None:
     layer = lstm_impl.keras.LSTM.from_config(keras.layers.LSTM(3, go_backwards=True).get_config())
     assert layer.go_backwards
     assert layer.backend == "auto"
@@ -92,7 +90,7 @@ def test_a_configuration_of_keras_makes_our_layer() -> None:
 # -- the words
 
 
-def test_it_explains_what_it_would_pick_before_it_is_called() -> None:
+def test_explain_before_a_call_names_the_choice() -> None:
     explanation = lstm().explain()
     assert not explanation.called
     assert {call.training for call, _ in explanation.choices} == {True, False}
@@ -100,7 +98,7 @@ def test_it_explains_what_it_would_pick_before_it_is_called() -> None:
     assert "because" in repr(explanation)
 
 
-def test_it_explains_what_it_picked_for_each_way_of_calling() -> None:
+def test_explain_after_calls_names_each_choice() -> None:
     layer = lstm(backend="scan")
     for timesteps in (3, 5):
         layer(np.zeros((2, timesteps, 3), np.float32))
@@ -114,7 +112,7 @@ def test_it_explains_what_it_picked_for_each_way_of_calling() -> None:
     assert "requested by name" in str(explanation)
 
 
-def test_auto_says_that_it_falls_back_to_keras(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_falling_back_to_keras_warns(caplog: pytest.LogCaptureFixture) -> None:
     layer = lstm(activation="relu", name="mine")
     with caplog.at_level(logging.WARNING, "lstm_impl.keras"):
         layer(X)

@@ -19,7 +19,7 @@ X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 # -- how it is traced
 
 
-def test_an_xla_backend_is_compiled_forward_and_backward() -> None:
+def test_xla_backend_is_compiled_forward_and_backward() -> None:
     layer = lstm_impl.keras.LSTM(4, backend="while_loop+hoisted+xla")
     layer.build(X.shape)
 
@@ -35,7 +35,7 @@ def test_an_xla_backend_is_compiled_forward_and_backward() -> None:
     assert sum("backward" in name for name in compiled) == 1
 
 
-def test_outside_a_graph_other_shapes_are_not_traced_again() -> None:
+def test_eager_calls_of_other_shapes_do_not_retrace() -> None:
     layer = lstm_impl.keras.LSTM(4, backend="while_loop+hoisted")
     for batch, timesteps in ((2, 3), (1, 4), (3, 2)):
         layer(np.zeros((batch, timesteps, 3), np.float32))
@@ -54,7 +54,7 @@ def layer(**arguments: Any) -> Any:
     return made
 
 
-def test_a_clone_has_the_weights_and_stands_alone() -> None:
+def test_clone_has_its_own_copy_of_the_weights() -> None:
     mine = layer(stateful=True, return_state=True, go_backwards=True, name="mine", dropout=0.5)
     made = tuning.clone(mine, "block_lstm", dropout=0.0)
     for ours, theirs in zip(made.get_weights(), mine.get_weights(), strict=True):
@@ -71,7 +71,7 @@ def test_a_clone_has_the_weights_and_stands_alone() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_what_is_timed_is_the_layer_in_inference_and_its_gradients_in_training(
+def test_timed_call_is_inference_or_gradients(
     masked: bool,
 ) -> None:
     made = layer(backend="block_lstm")
@@ -90,7 +90,7 @@ def test_what_is_timed_is_the_layer_in_inference_and_its_gradients_in_training(
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_the_mask_is_that_of_sequences_padded_on_the_right_or_on_both_sides() -> None:
+def test_mask_is_of_right_padding_or_of_both_sides() -> None:
     assert tuning.padding(Workload(BATCH, STEPS)) is None
     assert tuning.padding(Workload(BATCH, STEPS), around=True) is None
     work = Workload(BATCH, STEPS, min_length=2)

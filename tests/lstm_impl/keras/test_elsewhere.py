@@ -54,17 +54,17 @@ def in_a_process_of(backend: str, *words: str, more: dict[str, str] | None = Non
     # Each row of the matrix is compiled by XLA: a third of them is enough to see that it works.
     [("torch", ""), pytest.param("jax", "not (computes_what and jax_scan)", marks=JAX.marks)],
 )
-def test_it_does_there_what_keras_does_there(backend: str, few: str) -> None:
+def test_layer_on_other_frameworks_equals_keras(backend: str, few: str) -> None:
     assert in_a_process_of(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20
 
 
 @pytest.mark.slow
-def test_the_same_of_all_that_jax_compiles() -> None:
+def test_layer_compiled_by_jax_equals_keras() -> None:
     assert in_a_process_of("jax", str(HERE / "layer_elsewhere.py")) >= 30
 
 
 @pytest.mark.parametrize("backend", [JAX, "torch"])
-def test_it_passes_keras_own_tests_of_its_layer(backend: str, tmp_path: Path) -> None:
+def test_layer_passes_the_tests_of_keras(backend: str, tmp_path: Path) -> None:
     spec = importlib.util.find_spec("keras")
     if spec is None or spec.origin is None:
         pytest.skip("keras is not installed")
@@ -77,7 +77,7 @@ def test_it_passes_keras_own_tests_of_its_layer(backend: str, tmp_path: Path) ->
     assert in_a_process_of(backend, *words, more={"PYTHONPATH": path}) >= 5
 
 
-def test_keras_on_another_backend_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_on_unsupported_keras_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorflow", reason="Keras runs on TensorFlow here: pip install '.[cpu]'")
     import keras
 

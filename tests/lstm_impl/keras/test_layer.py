@@ -205,22 +205,22 @@ def compare(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
-def test_it_computes_what_keras_computes(row: Row) -> None:
+def test_layer_equals_keras(row: Row) -> None:
     compare(row)
 
 
 @pytest.mark.slow
-def test_the_same_of_every_variant_compiled_ones_too(any_row: Row) -> None:
+def test_layer_of_each_backend_equals_keras(any_row: Row) -> None:
     compare(any_row)
 
 
 @pytest.mark.parametrize("row", covering(backend=["cudnn", "cudnn+lengths"]), ids=name_of)
-def test_through_cudnn_it_computes_what_keras_computes_without(row: Row) -> None:
+def test_layer_through_cudnn_equals_keras_without(row: Row) -> None:
     with emulated_cudnn():
         check(row)
 
 
-def test_on_a_gpu_auto_uses_cudnn() -> None:
+def test_auto_on_a_gpu_uses_cudnn() -> None:
     layer = build("auto")
     x = np.zeros((BATCH, TIMESTEPS, FEATURES), np.float32)
     with emulated_cudnn(), mock.patch.object(layer, "_device", return_value="gpu"):
@@ -256,7 +256,7 @@ TYPED = [
 
 
 @pytest.mark.parametrize(("backend", "dtype"), TYPED)
-def test_every_precision_is_kept_and_computed_as_keras_does(backend: str, dtype: str) -> None:
+def test_layer_in_each_precision_equals_keras(backend: str, dtype: str) -> None:
     row: Row = {
         **dict.fromkeys(AXES, False),
         "mask": "every mask",
@@ -288,9 +288,7 @@ def test_every_precision_is_kept_and_computed_as_keras_does(backend: str, dtype:
 @pytest.mark.parametrize("backend", ["auto", "static_unroll+hoisted"])
 @pytest.mark.parametrize("mask", list(MASKS))
 @pytest.mark.parametrize("training", [True, False])
-def test_an_unrolled_layer_computes_what_keras_computes(
-    backend: str, mask: str, training: bool
-) -> None:
+def test_unrolled_layer_equals_keras(backend: str, mask: str, training: bool) -> None:
     theirs = keras.layers.LSTM(UNITS, unroll=True, return_sequences=True)
     theirs.build((BATCH, TIMESTEPS, FEATURES))
     theirs.set_weights(initial_weights())

@@ -37,7 +37,7 @@ def picked(layer: Any, training: bool = True) -> str:
 # -- a backend by name
 
 
-def test_a_backend_that_is_not_on_this_machine_raises_when_called_and_can_be_changed() -> None:
+def test_call_with_missing_backend_raises_until_changed() -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("needs a machine without a GPU")
     layer = lstm(backend="cudnn")
@@ -50,14 +50,14 @@ def test_a_backend_that_is_not_on_this_machine_raises_when_called_and_can_be_cha
         lstm(use_cudnn=True)(X)
 
 
-def test_setting_a_backend_that_cannot_serve_raises_and_changes_nothing() -> None:
+def test_setting_an_unable_backend_raises_and_changes_nothing() -> None:
     layer = lstm(activation="relu")
     with pytest.raises(UnsupportedError, match="relu"):
         layer.backend = "while_loop"
     assert layer.backend == "auto"
 
 
-def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> None:
+def test_layer_on_the_cpu_of_a_gpu_machine_knows_its_device() -> None:
     layer = lstm()
     with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):
         assert layer._device() == "cpu"  # where an op was really placed just now
@@ -80,7 +80,7 @@ def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> No
     ],
     ids=str,
 )
-def test_what_only_keras_computes_is_what_keras_computes(arguments: dict[str, Any]) -> None:
+def test_fallback_to_keras_equals_keras(arguments: dict[str, Any]) -> None:
     theirs = keras.layers.LSTM(4, seed=1, use_cudnn=False, **arguments)
     ours = lstm(seed=1, **arguments)
     for layer in (theirs, ours):
@@ -101,7 +101,7 @@ def tuned(backend: str, training: bool = True, batch: int = BATCH) -> Decision:
     return Decision(question, raced, rule, "2026-11-26T07:00:00+00:00", "a test")
 
 
-def test_a_layer_made_later_knows_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_later_layer_uses_and_names_the_decision(caplog: pytest.LogCaptureFixture) -> None:
     save(tuned("scan"))
     layer = lstm_impl.keras.LSTM(UNITS)
     with caplog.at_level(logging.INFO, "lstm_impl.keras"):
@@ -120,7 +120,7 @@ def test_a_layer_made_later_knows_and_says_so(caplog: pytest.LogCaptureFixture) 
     assert picked(layer, training=False) != "scan"
 
 
-def test_a_decision_of_the_suite_is_taken_where_no_layer_was_raced() -> None:
+def test_decision_of_the_suite_is_used_without_a_race() -> None:
     found = tuned("scan")
     work = Workload(BATCH, STEPS, "training", gradients="all", optimizer="adam")
     taught = replace(found, question=replace(found.question, workload=work, through="model"))
@@ -134,7 +134,7 @@ def test_a_decision_of_the_suite_is_taken_where_no_layer_was_raced() -> None:
     assert picked(layer) == "while_loop"
 
 
-def test_a_layer_at_work_does_not_change_when_another_process_tunes() -> None:
+def test_called_layer_ignores_decisions_of_other_processes() -> None:
     layer = lstm_impl.keras.LSTM(UNITS)
     layer(X, training=True)
     before = picked(layer)
@@ -143,7 +143,7 @@ def test_a_layer_at_work_does_not_change_when_another_process_tunes() -> None:
     assert picked(layer) == before != "scan"
 
 
-def test_what_the_layer_s_arguments_rule_out_is_passed_over() -> None:
+def test_choice_skips_what_the_arguments_exclude() -> None:
     save(tuned("scan"))
     for arguments in ({"activation": "relu"}, {"unroll": True}, {"recurrent_dropout": 0.5}):
         layer = lstm_impl.keras.LSTM(UNITS, **arguments)

@@ -99,7 +99,7 @@ def check(found: list[Any], wanted: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("name", backends("fused_cpu", "block_lstm"))
-def test_values_and_gradients_in_control_flow_are_those_of_keras(name: str) -> None:
+def test_control_flow_values_and_gradients_equal_keras(name: str) -> None:
     layer = build(name, return_sequences=True)
     # ``auto`` takes another backend without training; gradients are asked for all the same.
     for training in (True, False) if name in ("auto", "fused_cpu") else (True,):
@@ -119,13 +119,13 @@ def vectorized(layer: Any, training: bool) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", backends("fused_cpu", "block_lstm"))
-def test_gradients_of_a_vectorized_map_are_those_of_keras(name: str) -> None:
+def test_vectorized_map_gradients_equal_keras(name: str) -> None:
     layer = build(name, return_sequences=True)
     for training in (True, False) if name == "auto" else (True,):
         check(vectorized(layer, training), _vectorized_by_keras())
 
 
-def test_gradient_of_a_function_traced_before_its_vectorized_map_raises() -> None:
+def test_vectorized_map_of_a_traced_function_raises() -> None:
     layer = build("block_lstm", return_sequences=True)
     traced = tf.function(lambda each: layer(each), autograph=False)
     traced(X[:1])
@@ -195,7 +195,7 @@ def _followed_by_keras() -> list[Any]:
 
 # All take the same plain loop there.
 @pytest.mark.parametrize("name", backends("block_lstm"))
-def test_forward_mode_gives_what_it_gives_with_keras(name: str) -> None:
+def test_forward_mode_equals_keras(name: str) -> None:
     layer = build(name, return_sequences=True)
     wanted = dict(zip(MODES, _followed_by_keras(), strict=True))
     check([mode(layer).numpy() for mode in MODES], list(wanted.values()))

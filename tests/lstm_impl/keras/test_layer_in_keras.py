@@ -79,7 +79,7 @@ def both(make: Callable[[MakeLSTM], Any], lstm: MakeLSTM = ours) -> tuple[Any, A
 # -- how it is built
 
 
-def test_names_shapes_and_summary_are_keras_own() -> None:
+def test_names_shapes_and_summary_equal_keras() -> None:
     summaries = []
     for lstm in (theirs, ours):
         keras.utils.clear_session(free_memory=False)
@@ -104,7 +104,7 @@ WRAPPED: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("row", pairwise(WRAPPED), ids=spelled)
-def test_bidirectional_is_what_it_is_with_keras(row: Row) -> None:
+def test_bidirectional_equals_keras(row: Row) -> None:
     def make(lstm: MakeLSTM) -> Any:
         wrapped = lstm(4, return_sequences=row["return_sequences"], return_state=True)
         layer = keras.layers.Bidirectional(wrapped, merge_mode=row["merge_mode"])
@@ -136,7 +136,7 @@ def test_masks_come_from_an_embedding_through_a_stack() -> None:
     same(model(TOKENS), reference(TOKENS))
 
 
-def test_the_state_of_one_is_the_initial_state_of_another() -> None:
+def test_state_of_one_layer_initialises_another() -> None:
     def make(lstm: MakeLSTM) -> Any:
         x = keras.Input((None, 3))
         _, *state = lstm(return_state=True)(x)
@@ -146,7 +146,7 @@ def test_the_state_of_one_is_the_initial_state_of_another() -> None:
     same(model(X), reference(X))
 
 
-def test_a_state_is_kept_from_batch_to_batch_and_reset() -> None:
+def test_stateful_layer_keeps_and_resets_its_state() -> None:
     def make(lstm: MakeLSTM) -> Any:
         return keras.Sequential([keras.Input(batch_shape=(8, STEPS, 3)), lstm(stateful=True)])
 
@@ -206,7 +206,7 @@ FITTED = [("auto", "auto"), ("while_loop+hoisted", False)]
         for jit in ("auto", False, True)
     ],
 )
-def test_fit_does_what_it_does_with_keras(backend: str, jit_compile: bool | str) -> None:
+def test_fit_equals_keras(backend: str, jit_compile: bool | str) -> None:
     model = sequential(by(backend))
     # Batches of one size where XLA compiles: it compiles each anew.
     fits_as_keras(model, 4 if jit_compile is True else 3, jit_compile=jit_compile)
@@ -232,7 +232,7 @@ BRANCHED: dict[str, list[Any]] = {
 
 @pytest.mark.usefixtures("without_a_compiler")
 @pytest.mark.parametrize("row", pairwise(BRANCHED), ids=spelled)
-def test_one_graph_serves_batches_on_both_sides_of_the_limit(
+def test_graph_serves_batches_on_both_sides_of_the_limit(
     row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments, masked, limit = row.values()
@@ -263,7 +263,7 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_in_a_graph_compiled_by_xla_auto_picks_what_can_be_compiled(training: bool) -> None:
+def test_auto_in_an_xla_graph_picks_a_compilable_backend(training: bool) -> None:
     def make(lstm: MakeLSTM) -> Any:
         layer = lstm()
         layer.build(X.shape)
@@ -322,7 +322,7 @@ def second_gradients_of_keras() -> tuple[list[Array], list[Array]]:
         pytest.param("while_loop+hoisted", True, marks=pytest.mark.slow),
     ],
 )
-def test_second_gradients_are_those_of_keras(backend: str, in_function: bool) -> None:
+def test_second_gradients_equal_keras(backend: str, in_function: bool) -> None:
     weights, wanted = second_gradients_of_keras()
     layer = twice_differentiated(by(backend))
     layer.set_weights(weights)
@@ -334,7 +334,7 @@ def test_second_gradients_are_those_of_keras(backend: str, in_function: bool) ->
 # -- weights and files
 
 
-def test_weights_go_both_ways(tmp_path: Path) -> None:
+def test_weights_move_to_and_from_keras(tmp_path: Path) -> None:
     model, reference = sequential(ours), sequential(theirs)
     for source, target in itertools.permutations((model, reference)):
         source.set_weights([RNG.standard_normal(w.shape) for w in source.get_weights()])
@@ -347,7 +347,7 @@ def test_weights_go_both_ways(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "cudnn", "while_loop+hoisted+xla"])
-def test_a_model_is_saved_and_loaded_with_its_backend(tmp_path: Path, backend: str) -> None:
+def test_saved_model_is_loaded_with_its_backend(tmp_path: Path, backend: str) -> None:
     model = sequential(ours, backend=backend)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -59,7 +59,7 @@ def _asked(self: Any) -> Availability:
 
 
 @pytest.mark.usefixtures("_broken")
-def test_auto_falls_back_to_tensorflow_where_the_library_cannot_be_made(
+def test_auto_without_the_library_falls_back_to_tensorflow(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = model()
@@ -228,7 +228,7 @@ SAVED = [*("module serve", "module draw", "by_keras serving_default", "serve.tfl
 
 
 @pytest.mark.parametrize("saved", SAVED)
-def test_an_export_computes_the_same_without_the_library(
+def test_export_without_the_library_computes_the_same(
     saved: str, trained: Any, exports: Path, found: dict[str, Any]
 ) -> None:
     path = exports / saved.split()[0]
@@ -238,11 +238,11 @@ def test_an_export_computes_the_same_without_the_library(
 
 
 @needs("fused_cpu")
-def test_a_saved_train_step_of_auto_names_the_missing_op(found: dict[str, Any]) -> None:
+def test_saved_train_step_of_auto_names_the_missing_op(found: dict[str, Any]) -> None:
     assert "Op type not registered 'LstmImplFusedLstmTraining'" in found["step auto"]
 
 
-def test_a_saved_train_step_of_a_loop_needs_no_library(found: dict[str, Any]) -> None:
+def test_saved_train_step_of_a_loop_needs_no_library(found: dict[str, Any]) -> None:
     _, _, signatures = train_step("auto", "")
     wanted = signatures["step"](tf.constant(X))
     np.testing.assert_allclose(found["step while_loop+hoisted step"], wanted, 1e-4, 1e-5)

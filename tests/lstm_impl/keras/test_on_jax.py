@@ -32,7 +32,7 @@ from lstm_impl.keras.base import Weights  # noqa: E402
         ("jax_scan+preproject", False, False, False),
     ],
 )
-def test_a_masked_step_keeps_the_state_and_repeats_the_last_output_or_is_zero(
+def test_masked_step_keeps_state_and_repeats_output_or_zero(
     name: str, masked: bool, every_step: bool, zero_masked: bool
 ) -> None:
     given = problem(MASKS if masked else np.ones_like(MASKS))
@@ -57,7 +57,7 @@ def test_a_masked_step_keeps_the_state_and_repeats_the_last_output_or_is_zero(
     np.testing.assert_allclose(state[1], c, atol=1e-6)
 
 
-def test_a_traced_program_is_distinguished_from_a_call() -> None:
+def test_traced_program_is_distinguished_from_a_call() -> None:
     found = []
 
     def seen(x: object) -> object:

@@ -37,7 +37,7 @@ def picked(layer: Any, training: bool = True) -> str:
     )
 
 
-def test_a_model_is_raced_once_and_its_layers_take_the_fastest() -> None:
+def test_tune_races_once_and_layers_take_the_fastest() -> None:
     made = model()
     made.train_function = made.test_function = made.predict_function = "traced"
     found = lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK, seconds=0.3)
@@ -61,7 +61,7 @@ def test_a_model_is_raced_once_and_its_layers_take_the_fastest() -> None:
     assert lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK) == found
 
 
-def test_layers_in_wrappers_and_models_are_found_each_once() -> None:
+def test_tune_finds_layers_in_wrappers_and_models_once() -> None:
     shared = lstm_impl.keras.LSTM(UNITS, return_sequences=True, name="shared")
     inner = keras.Sequential([keras.Input((None, WIDTH)), shared])
     made = keras.Sequential(
@@ -88,7 +88,7 @@ def test_layers_in_wrappers_and_models_are_found_each_once() -> None:
         (lambda: 3, "nothing to choose"),
     ],
 )
-def test_what_cannot_be_tuned_is_reported(made: Any, words: str) -> None:
+def test_tune_untunable_model_is_refused(made: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         lstm_impl.keras.tune(made(), BATCH, STEPS)
 
@@ -100,7 +100,7 @@ RATE = 0.5
 WORKS = [(masked, rate) for masked in (False, True) for rate in (0.0, RATE)]
 
 
-def test_a_model_with_masks_is_raced_with_them_and_says_so() -> None:
+def test_tune_model_with_masks_races_with_masks() -> None:
     made = keras.Sequential(
         [
             keras.Input((None, WIDTH)),
@@ -138,9 +138,7 @@ def entered(
 
 
 @pytest.mark.parametrize(("masked", "rate"), WORKS)
-def test_under_masks_and_dropout_candidates_compute_what_keras_does(
-    masked: bool, rate: float
-) -> None:
+def test_candidates_under_masks_and_dropout_equal_keras(masked: bool, rate: float) -> None:
     # What takes long to make meets masks with dropout, and neither: a loop here, and one that XLA
     # compiles, without either, in the first of the races above.
     loops = {(False, 0.0): ("scan",), (True, RATE): ("scan",)}
@@ -153,7 +151,7 @@ def test_under_masks_and_dropout_candidates_compute_what_keras_does(
 
 
 @pytest.mark.parametrize("other", [{"dropout": 0.0}, {"seed": 7}])
-def test_one_that_drops_nothing_or_something_else_does_not_race_with_dropout(
+def test_tune_with_dropout_excludes_backends_without_it(
     monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
 

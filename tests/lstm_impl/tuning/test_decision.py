@@ -36,7 +36,7 @@ def decided(question: TuningRequest = ASKED, rule: str = "keras", **blocks: floa
     return of_race(question, ran, {"cudnn": "no GPU"}, rule, "2026-11-26T07:00:00+00:00", "a test")
 
 
-def test_the_fastest_is_picked_and_the_others_are_in_order() -> None:
+def test_decide_picks_the_fastest_and_orders_the_others() -> None:
     found = decided(keras=0.03, fused_cpu=0.01, scan=0.02)
     assert found.backend == "fused_cpu"
     assert [each.backend for each in found.raced] == ["fused_cpu", "scan", "keras", "cudnn"]
@@ -47,13 +47,13 @@ def test_the_fastest_is_picked_and_the_others_are_in_order() -> None:
     assert "scan: 20 ms; the fastest is 2.00 times as fast (2.00 to 2.00, 20 rounds)" in str(found)
 
 
-def test_the_rule_s_pick_stays_where_it_is_equal() -> None:
+def test_decide_equal_times_keep_the_rule() -> None:
     assert decided(keras=0.01, scan=0.02).backend == "keras"
     assert decided(keras=0.0101, scan=0.01).backend == "keras"
     assert decided(keras=0.0103, scan=0.01).backend == "scan"
 
 
-def test_the_best_that_is_allowed_is_measured_against_the_fastest_that_is() -> None:
+def test_best_takes_the_fastest_allowed_or_none() -> None:
     found = decided(a=0.01, keras=0.0202, b=0.02)
     assert found.best(lambda name: name != "a") == "keras"
     assert found.best(lambda name: False) == ""
@@ -77,7 +77,7 @@ def test_the_best_that_is_allowed_is_measured_against_the_fastest_that_is() -> N
         (replace(ASKED, machine=TunedMachine(HERE.device, {"tensorflow": "2.21.0"})), True),
     ],
 )
-def test_a_decision_is_lent_to_near_sizes_of_the_same_work_only(
+def test_far_only_near_sizes_of_the_same_work_share_a_decision(
     other: TuningRequest, lent: bool
 ) -> None:
     for one, another in ((ASKED, other), (other, ASKED)):
@@ -88,11 +88,11 @@ def test_a_decision_is_lent_to_near_sizes_of_the_same_work_only(
 # -- files
 
 
-def test_files_of_before_keep_their_names() -> None:
+def test_digest_of_earlier_versions_is_kept() -> None:
     assert ASKED.digest == "9b716d08bf5fbdd2"
 
 
-def test_a_decision_is_its_own_text_again() -> None:
+def test_decision_round_trip_through_json_is_equal() -> None:
     found = decided(keras=0.03, fused_cpu=0.01)
     assert Decision.from_json(found.to_json()) == found
     assert Decision.from_json(found.to_json()).to_json() == found.to_json()
@@ -128,9 +128,7 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
         (("question", "machine", "device"), None, "device is no text"),
     ],
 )
-def test_a_field_that_is_not_what_it_should_be_is_named(
-    path: tuple[Any, ...], value: object, words: str
-) -> None:
+def test_from_json_wrong_field_is_named(path: tuple[Any, ...], value: object, words: str) -> None:
     with pytest.raises(DecisionError, match=words):
         Decision.from_json(_changed(path, value))
 
@@ -142,7 +140,7 @@ def test_from_json_with_a_repeated_key_raises() -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=20))
-def test_any_json_is_a_decision_or_an_error_in_words(value: object) -> None:
+def test_from_json_any_json_is_a_decision_or_an_error(value: object) -> None:
     with pytest.raises(DecisionError):
         Decision.from_json(json.dumps(value))
 
@@ -161,7 +159,7 @@ def sized(batch: int) -> TuningRequest:
 # -- the nearest
 
 
-def test_the_nearest_is_lent_and_of_the_same_the_newer() -> None:
+def test_nearest_is_the_nearest_then_the_newest() -> None:
     found = [stored("a", sized(30)), stored("b", sized(24)), stored("c", sized(30))]
     for order in (found, [found[1], found[0], found[2]], [found[0], found[2], found[1]]):
         taken = nearest(STORED, order)
@@ -172,7 +170,7 @@ def test_the_nearest_is_lent_and_of_the_same_the_newer() -> None:
 # -- files
 
 
-def test_a_decision_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_load_returns_the_saved_decision(tmp_path: Path) -> None:
     found = stored("scan")
     path = save(found, tmp_path / "new")
     assert load(tmp_path / "new") == [found]
@@ -184,9 +182,7 @@ def test_a_decision_comes_back_from_its_file(tmp_path: Path) -> None:
     assert not list((tmp_path / "new").glob("*.partial"))
 
 
-def test_a_decision_that_cannot_be_written_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_save_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(stored("scan"), tmp_path)
 
     def full(self: Path, target: Path) -> Path:
@@ -199,9 +195,7 @@ def test_a_decision_that_cannot_be_written_leaves_nothing_behind(
     assert load(tmp_path) == [stored("scan")]
 
 
-def test_the_folder_is_the_user_s_unless_it_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_default_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "named"))
     assert folder() == tmp_path / "named"
     save(stored("scan"))
@@ -212,7 +206,7 @@ def test_the_folder_is_the_user_s_unless_it_is_named(
     assert tmp_path not in folder().parents
 
 
-def test_a_file_that_is_none_is_passed_over_with_its_name(
+def test_load_wrong_file_is_skipped_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(stored("keras"), tmp_path)
@@ -239,7 +233,7 @@ def test_load_of_a_file_with_escape_codes_in_its_name_logs_none(
 
 
 @pytest.mark.parametrize("which", ["folder", "file"])
-def test_decisions_that_others_can_write_are_not_read(
+def test_load_file_writable_by_others_is_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str
 ) -> None:
     place = tmp_path / "shared"
@@ -252,13 +246,13 @@ def test_decisions_that_others_can_write_are_not_read(
             save(stored("scan"), place)
 
 
-def test_the_processor_is_named_as_linux_names_it() -> None:
+def test_processor_name_is_that_of_linux() -> None:
     assert model_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
     assert model_name("")
     assert cpu_words("AMD EPYC", 2) == "AMD EPYC, 2 usable"
 
 
-def test_this_machine_is_its_processor_or_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_name_is_the_processor_or_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_cpuinfo", lambda: "model name : A\n")
     monkeypatch.setattr(machine, "usable", lambda: 3)
     assert machine.this("cpu").device == "A, 3 usable"

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "decisions"
 
 
-def test_what_can_run_races_and_the_rest_has_its_reason() -> None:
+def test_tune_excludes_unable_backends_with_reasons() -> None:
     found = lstm_impl.tune(SPEC, WORK, candidates=["numpy", "cudnn"], seconds=0.2)
     assert found.backend == "numpy"
     cudnn = found.result_of("cudnn")
@@ -34,7 +34,7 @@ def test_what_can_run_races_and_the_rest_has_its_reason() -> None:
     assert load() == [found]
 
 
-def test_what_is_known_does_not_race_again() -> None:
+def test_tune_known_decision_is_returned() -> None:
     first = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1)
     assert lstm_impl.tune(SPEC, WORK, candidates=["numpy"]) == first
     again = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1, again=True)
@@ -44,7 +44,7 @@ def test_what_is_known_does_not_race_again() -> None:
     assert {each.backend for each in more.raced} == {"numpy", "cudnn"}
 
 
-def test_what_was_raced_with_other_versions_of_what_computes_races_again() -> None:
+def test_tune_with_other_versions_races_again() -> None:
     found = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1)
     asked = found.question
     assert models.answered(asked, ["numpy"]) == found
@@ -54,7 +54,7 @@ def test_what_was_raced_with_other_versions_of_what_computes_races_again() -> No
     assert models.answered(replace(asked, machine=newer), ["numpy"]) is None
 
 
-def test_bad_input_is_reported_before_anything_runs(folder: Path) -> None:
+def test_tune_bad_input_is_refused_first(folder: Path) -> None:
     with pytest.raises(ValueError, match="seconds is 0"):
         lstm_impl.tune(SPEC, WORK, seconds=0)
     with pytest.raises(UnsupportedError, match="did you mean numpy"):
@@ -105,7 +105,7 @@ DEEP = replace(SPEC, num_layers=2)
         ("masks", Workload(2, 4, "training", dropout=0.5)),
     ],
 )
-def test_one_that_does_not_look_at_lengths_or_masks_does_not_race_on_them(
+def test_tune_excludes_backends_that_ignore_lengths_or_masks(
     monkeypatch: pytest.MonkeyPatch, forgotten: str, work: Workload
 ) -> None:
     wrong = Forgetful()
@@ -128,7 +128,7 @@ def test_one_that_does_not_look_at_lengths_or_masks_does_not_race_on_them(
 
 
 @pytest.mark.parametrize(("mode", "each"), [("streaming", True), ("inference", False)])
-def test_each_call_of_a_stream_is_waited_for(
+def test_tune_stream_waits_for_each_call(
     mode: str, each: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"run": 0, "wait": 0}
@@ -152,7 +152,7 @@ def test_each_call_of_a_stream_is_waited_for(
 # -- the GPU's name
 
 
-def test_a_gpu_is_named_by_tensorflow_where_that_is_and_knows_it(
+def test_gpu_name_comes_from_tensorflow_if_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     details = [{"device_name": "An accelerator"}, {}]

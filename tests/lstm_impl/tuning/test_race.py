@@ -36,7 +36,7 @@ class World:
         return self.step(lambda: seconds, first)
 
 
-def test_the_faster_wins_and_one_that_is_far_behind_leaves_after_the_first_look() -> None:
+def test_race_fastest_wins_and_far_slower_leave_early() -> None:
     world = World()
     steps = {"slow": world.always(0.1), "fast": world.always(0.01), "near": world.always(0.0101)}
     ran = race(steps, 20.0, now=world.now)
@@ -46,7 +46,7 @@ def test_the_faster_wins_and_one_that_is_far_behind_leaves_after_the_first_look(
     assert ratio(ran["slow"].blocks, ran["fast"].blocks).mid == pytest.approx(10.0)
 
 
-def test_after_a_rest_a_call_that_is_not_timed_wakes_threads() -> None:
+def test_race_after_a_pause_makes_an_untimed_call() -> None:
     world = World()
     asleep = False
 
@@ -67,7 +67,7 @@ def test_after_a_rest_a_call_that_is_not_timed_wakes_threads() -> None:
     assert world.time == 2 + FIRST_LOOK
 
 
-def test_first_calls_are_in_the_budget_and_late_entrants_are_reported() -> None:
+def test_race_budget_has_first_calls_and_late_entrants_are_named() -> None:
     world = World()
     steps = {"a": world.always(0.01, first=30.0), "b": world.always(0.001)}
     ran = race(steps, 20.0, now=world.now)
@@ -76,7 +76,7 @@ def test_first_calls_are_in_the_budget_and_late_entrants_are_reported() -> None:
     assert "no time was left" in ran["b"].problem
 
 
-def test_one_that_raises_leaves_with_its_words_whenever_it_does() -> None:
+def test_race_raising_entrant_leaves_with_its_message() -> None:
     world = World()
     calls = iter(range(10_000))
 
@@ -107,9 +107,7 @@ def _busy(rng: random.Random, level: float) -> Iterator[float]:
 
 @pytest.mark.parametrize("level", [0.3, 1.0])
 @pytest.mark.parametrize("races", [60, pytest.param(400, marks=pytest.mark.slow)])
-def test_on_a_busy_machine_the_choice_is_seldom_over_three_percent_slower(
-    level: float, races: int
-) -> None:
+def test_race_on_a_busy_machine_is_seldom_over_3_percent_off(level: float, races: int) -> None:
     lost = 0
     for seed in range(races):
         rng = random.Random(seed)
@@ -126,14 +124,14 @@ def test_on_a_busy_machine_the_choice_is_seldom_over_three_percent_slower(
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=300), st.floats(1e-6, 1e3))
-def test_a_ratio_lies_in_its_interval_and_knows_no_units(blocks: list[float], unit: float) -> None:
+def test_ratio_is_inside_its_interval_in_any_unit(blocks: list[float], unit: float) -> None:
     found = ratio([each * unit for each in blocks], [unit] * len(blocks))
     assert found.low <= found.mid <= found.high
     assert found.mid == pytest.approx(float(np.median(blocks)))
 
 
 @pytest.mark.parametrize("rounds", [1, FIRST_LOOK, 7])
-def test_who_breaks_has_its_reason_whichever_round_it_is_and_who_else_runs(rounds: int) -> None:
+def test_race_failing_entrant_has_its_reason_in_any_round(rounds: int) -> None:
     world = World()
     calls = iter(range(100))
 
@@ -151,7 +149,7 @@ def test_who_breaks_has_its_reason_whichever_round_it_is_and_who_else_runs(round
     assert len(ran["b"].blocks) >= FIRST_LOOK
 
 
-def test_entrants_take_turns_in_another_order_each_round_and_begin_each_block_again() -> None:
+def test_race_rounds_are_interleaved_in_random_order() -> None:
     world, turns, anew = World(), list[str](), list[str]()
 
     def entrant(name: str) -> Step:
