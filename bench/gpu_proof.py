@@ -1,4 +1,4 @@
-"""``python -m bench.gpu_proof``: are the backends right on this GPU, and how fast; one archive.
+"""``python -m bench.gpu_proof``: prove and measure the backends on a GPU, into one archive.
 
 It runs ``bench.doctor``, ``bench.run`` of the suite ``matrix`` (small cases that together use all
 of an LSTM, past the equivalence gate and with the kernels that ran), the tests that need a GPU,
@@ -46,28 +46,27 @@ DOCTOR_SHARE, MATRIX_SHARE, TESTS_SHARE = 0.2, 0.45, 0.25
 """Parts of the time that is left for a stage; the suite has all of the rest."""
 
 COMPARED = ("keras", "torch", "jax_cudnn", "jax_scan")
-"""Measured next to what the suite names: what users have today, and what compiles in seconds."""
+"""Measured next to the suite's backends: what users have today and what compiles in seconds."""
 
 MOST_PROCESSES = 8
 CASE_LIMIT = 150.0
 """Seconds for one small case, its framework's start and its compiling included: the slowest seen,
 on two processors that five processes shared, took 45, and kernels that nvcc compiles may take
-longer; what takes more than this hangs."""
+longer."""
 
 GRACE = 20.0
 """Seconds in which a process whose time is up may write what it has found."""
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
-"""A clone has them, an installed copy has not."""
+"""In a clone only."""
 
 GPU_TEST = "test_on_a_gpu_"
-"""How the names of tests begin that need a GPU."""
+"""Prefix of the names of tests that need a GPU."""
 
 TESTS_FAILED = 1  # pytest's exit code
 
 ENVIRON = {
-    # Several frameworks, and several processes of one, share the GPU here; each would else take
-    # most of its memory at the first touch.
+    # Several processes share the GPU; by default each framework takes most of its memory.
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -166,9 +165,9 @@ class Proof:
         self.judge(suite, backends, self.run(commands, seconds + GRACE))
 
     def judge(self, suite: str, backends: Sequence[str], codes: Mapping[str, int | None]) -> None:
-        """Decide what of a suite's results is a failure, and what only unfinished."""
+        """Find the failures in a suite's results, and what is unfinished."""
         found = records.collect([path for name in codes if (path := self.folder / name).is_dir()])
-        # What cannot run here after all is a failure: the diagnosis said that it can.
+        # A case that cannot run here is a failure, since bench.doctor found that it can.
         failed = [each for each in found.outcomes if each.outcome not in ("refused", "interrupted")]
         failures = [*map(str, found.errors), *(f"{each.case.id}: {each.reason}" for each in failed)]
         failures += [
@@ -195,7 +194,7 @@ class Proof:
         )
 
     def run_tests(self, folder: Path) -> None:
-        """Run the project's own tests that need a GPU, where they are there."""
+        """Run the project's own tests that need a GPU, if there are any."""
         files = [
             str(path)
             for path in sorted(folder.rglob("test_*.py"))
@@ -266,7 +265,7 @@ def _prove(options: argparse.Namespace) -> int:
             lines.append("  on the CPU: this proves nothing about a GPU")
         (proof.folder / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         for path in (proof.folder / "measured").glob("*.json"):
-            # The user's own folder gets them too: that is where the report looks.
+            # Also into the user's folder, which bench.report reads.
             write_bytes(options.output / path.name, path.read_bytes())
         made = shutil.make_archive(str(proof.folder), "gztar", scratch, title)
         archive = options.output / f"{title}.tar.gz"
@@ -319,7 +318,7 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, ("output", "DIR", Path, place), default=Path("results"))
     add(parser, ("backends", "NAMES", arguments.names, "only these, separated by commas"))
     add(parser, ("suite", "NAME|FILE", str, "what to measure (default: quick)"), default="quick")
-    # Not for users: lets the tests run all of it where there is no GPU.
+    # For the tests, which run everything without a GPU.
     parser.add_argument("--device", default="gpu:0", help=argparse.SUPPRESS)
     return parser
 

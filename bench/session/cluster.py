@@ -97,7 +97,7 @@ class Kind:
 
 @dataclass
 class _Seat:
-    """A machine at its session. process: the one that it measures in now."""
+    """A machine and its kind's session. process: the running one."""
 
     member: ClusterMember
     kind: Kind
@@ -106,7 +106,7 @@ class _Seat:
 
 
 class Fleet:
-    """Runs sessions on machines until nothing is left to do, or no machine or time to do it.
+    """Runs sessions on machines until nothing is left to do, or no machine or no time is left.
 
     open_manager: makes the manager of a kind of machine for its first member; it has begun.
     executor: makes the executor of a machine for its kind's session. message: takes what happens.
@@ -131,7 +131,7 @@ class Fleet:
         """Measure until the end.
 
         Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written;
-        what was finished is kept in each case.
+        finished cases are kept in each case.
         """
         try:
             while self._turn():
@@ -269,13 +269,13 @@ class RemoteWorker:
         return None if self._end is None else self._end.code
 
     def _take(self, seconds: float) -> None:
-        """Take in what the node answers within so many seconds."""
+        """Wait so many seconds for the node's answer, and record it."""
         assert self._answer is not None
         answer, self._answer = self._answer, None
         seen: WorkerNews = answer.get(seconds)
         self._new += seen.lines
         self._early += seen.lines
-        # The first line says which run it is, so that none is written before it.
+        # The first line names the run, so no other line is written before it.
         if self._journal is None and seen.journal and any("run" in line for line in self._early):
             self._journal = LineFile(self._folder / self._checked(seen.journal, JOURNAL_SUFFIX))
         if self._journal is not None:
@@ -298,7 +298,7 @@ class RemoteWorker:
         return name
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """Return what has come to its journal since the last call."""
+        """Return the lines that are new in its journal."""
         found, self._new = self._new, []
         return found
 
@@ -311,7 +311,7 @@ class RemoteWorker:
             self._take(END_WITHIN)
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
-        """Return its result file, which the node has made, or else one of the lines that came."""
+        """Return its result file from the node, or one made of the lines that came."""
         if self._journal is not None:
             self._journal.close()
         if self._end is not None and self._end.data is not None:
@@ -330,7 +330,7 @@ class RemoteWorker:
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """What a node is to be ready for.
+    """What a node must be ready for.
 
     suite: the name of one of the package, or of a file whose content is ``text``. wait, force:
     while another run measures on the node, wait for it or go on next to it.
@@ -345,7 +345,7 @@ class NodeRequest:
 
 @dataclass(frozen=True)
 class WorkerNews:
-    """What came of a worker since the last look.
+    """What is new of a worker since the last look.
 
     journal: its journal's name, empty until there is one. code: its exit code, None while it runs.
     When it has ended, words: the last that it printed; name, data: its result file, if it has one.
@@ -407,7 +407,7 @@ class NodeAgent(Closing):
         return WorkerNews()
 
     def look(self) -> WorkerNews:
-        """Return what came of it since the last look."""
+        """Return what is new of it since the last look."""
         if self._worker is None:
             return WorkerNews()
         code = self._worker.poll()  # before its lines are read, so that none is missed
@@ -425,13 +425,13 @@ class NodeAgent(Closing):
         return seen
 
     def kill(self) -> WorkerNews:
-        """End it, and return what came of it."""
+        """End it, and return what is new of it."""
         if self._worker is not None:
             self._worker.kill()
         return self.look()
 
     def close(self) -> None:
-        """End what runs, and leave nothing behind."""
+        """End the worker, release the lock and delete the scratch folder."""
         self.kill()
         self._lock.close()
         self._scratch.cleanup()
@@ -453,31 +453,29 @@ def _forget_what_ray_set(start: Path = Path("/proc/self/environ")) -> None:
 
 EXTRA = "lstm-benchmark-suite[ray]"
 HERE = "here"
-"""In place of an address: Ray is started on this machine, and ended with the run."""
+"""In place of an address: start Ray on this machine, and end it with the run."""
 
 ANSWER_WITHIN = 10.0
-"""Seconds that an address has to take a connection: one that nobody listens at is reported at once,
-one behind a firewall after this."""
+"""Seconds to wait for a connection to an address; without a firewall, an error comes at once."""
 
 NODES_EVERY = 5.0
 """Seconds between two looks at which nodes there are."""
 
 PATIENCE = 120.0
-"""Seconds for which a run waits for a node that does not get ready. Longer and it is in use by
-others: it is taken when it is free, if the run still goes on then."""
+"""Seconds for which a run waits for a node to get ready. After that others use it: it is taken when
+it is free, if the run still goes on."""
 
 FIRST = 60.0
 """Seconds for which a run waits for the first node that lends processors: a cluster that has just
 been started has its head before the others."""
 
 LIVES = 2
-"""Times that a node whose actor dies is tried: what died may have been a backend's doing."""
+"""Times that a node whose actor dies is tried: a backend may have killed it."""
 
 CLOSE_WITHIN = 10.0
 
 _STORE = 100 * 2**20
-"""Bytes of shared memory for Ray on this machine: it would take a third of all, and what a fleet
-sends is small."""
+"""Bytes of shared memory for Ray on this machine, by default a third of all: messages are small."""
 
 Ray: TypeAlias = Any
 """The module ``ray``."""
@@ -486,8 +484,8 @@ Ray: TypeAlias = Any
 class ClusterMachines(Closing):
     """The nodes of a cluster, as ``Machines``.
 
-    address: as Ray takes it, or ``HERE``. requested: what each node is to be ready for. message:
-    takes which nodes are left out, and why.
+    address: as Ray takes it, or ``HERE``. requested: what each node must be ready for. message:
+    receives which nodes are left out, and why.
 
     Raises UsageError where there is no Ray, or no cluster at the address.
     """
@@ -500,8 +498,8 @@ class ClusterMachines(Closing):
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         if address == HERE or address.startswith("127.0.0.1:"):
-            # Ray would put another address of this machine in its place, where nobody listens, but
-            # for this variable, whose name is of the systems on which that is so by default.
+            # Without this variable, Ray replaces it by another address of this machine, at which
+            # nobody listens.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         self._ray = _ray()
         self._requested, self._message, self._now = requested, message, now
@@ -558,7 +556,7 @@ class ClusterMachines(Closing):
             num_cpus=resources["CPU"],
             num_gpus=resources.get("GPU", 0),
             max_restarts=0,
-            # Ray has its processes stand back behind all others: not what is measured.
+            # Ray lowers the priority of its processes, which would change the measurement.
             runtime_env={"env_vars": {"RAY_worker_niceness": "0"}},
             scheduling_strategy=affinity(facts["NodeID"], soft=False),
         )
@@ -576,7 +574,7 @@ class ClusterMachines(Closing):
             problem, found = node.answer.get(0.0)
             if isinstance(found, ClusterMember):
                 return replace(found, name=node.name, label=node.label)
-            self._lives[node.name] = LIVES  # it would answer the same again
+            self._lives[node.name] = LIVES  # it would give the same answer again
         except LostError as error:
             problem = str(error)
         self._end(node)
@@ -584,18 +582,18 @@ class ClusterMachines(Closing):
         return None
 
     def retire(self, member: ClusterMember, *, for_good: bool) -> None:
-        """Give a node up; one that is still there afterwards is tried once more."""
+        """Give a node up; unless for good, it is tried once more if it is still there."""
         if member.name in self._nodes:
             self._end(self._nodes.pop(member.name))
         if for_good:
             self._lives[member.name] = LIVES
 
     def _end(self, node: Node) -> None:
-        with contextlib.suppress(Exception):  # it is gone, as it should be
+        with contextlib.suppress(Exception):  # it may be gone already
             self._ray.kill(node.actor)
 
     def close(self) -> None:
-        """Give all nodes back, and leave the cluster; one that was started here is ended."""
+        """Release all nodes and leave the cluster, or end one that was started here."""
         answers = []
         for node in self._nodes.values():
             with contextlib.suppress(LostError):
@@ -632,7 +630,7 @@ class _Answer:
             raise LostError("it cannot be reached any more") from None
         except errors.RayActorError as error:
             preempted = bool(getattr(error, "preempted", False))
-            # Of an actor's death the last line says the reason; before it stand names and numbers.
+            # The last line of an actor's death is the reason.
             why = "it was preempted" if preempted else _line(error, -1)
             raise LostError(why, blame=not preempted) from None
         except errors.RayTaskError as error:
@@ -666,7 +664,7 @@ class Node:
 
 
 def _ray() -> Ray:
-    # Before it is imported: Ray would otherwise tell its makers that it is used.
+    # Before the import, or Ray would report its use to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -690,12 +688,12 @@ def _connect(ray: Ray, address: str) -> None:
     else:
         _check(address)
         options["address"] = address
-    # That a node died it would print between our lines, with the last hundred of its own log. No
-    # option turns that off; where this version has another name for it, nothing is changed.
+    # Ray would print a node's death between our lines, with a hundred lines of its log. No option
+    # turns that off.
     ray._private.worker.print_to_stdstream = lambda *words, **named: None
-    # The stub's code travels: the node may have none, or another.
+    # Send the stub's code: the node may have none, or another.
     ray.cloudpickle.register_pickle_by_value(stub)
-    # Ray puts handlers of its own in place of ours, which keep what was measured.
+    # Ray replaces our signal handlers, which keep what was measured.
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**options)

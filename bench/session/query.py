@@ -137,8 +137,8 @@ FOLDER = "asked"
 """Next to the results: the suites of queries."""
 
 SECONDS = 1.5
-"""Of measuring for each backend in a process: with what starting, tracing and checking takes, three
-or four processes fit into two minutes on two cores."""
+"""Seconds of measuring for each backend in a process: with starting, tracing and checking, three or
+four processes fit into two minutes on two cores."""
 
 
 def suite_name(case: Case) -> str:
@@ -264,7 +264,7 @@ WAIT_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Surroundings:
-    """How busy the machine is, and the clock; a test puts in its own."""
+    """How busy the machine is, and the clock; tests replace them."""
 
     activity: Callable[[], Activity] = activity
     now: Callable[[], float] = time.monotonic
@@ -305,7 +305,7 @@ def measure(case: Case, options: argparse.Namespace, console: Console, seconds: 
         f"measuring {described(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
     )
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
-    command.append("--brief")  # its advice would name options that this command does not have
+    command.append("--brief")  # its advice names options that bench.ask does not have
     if options.processes is not None:
         command += ["--processes", str(options.processes)]
     done = subprocess.run(command, check=False)

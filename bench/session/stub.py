@@ -1,8 +1,8 @@
-"""What is sent to a node before it is known whether the suite is there: it finds that out.
+"""Check on a node whether its copy of the suite is the manager's.
 
-Its code travels to the node with the request, so that a node without the suite, or with another
-version of it, can say so. It imports the standard library alone until the two copies are known to
-be the same; from then on it hands calls on to ``cluster.NodeAgent``.
+This code is sent to the node with the request, so that a node without the suite, or with another
+version, can say so. It imports only the standard library until the two copies are known to be the
+same; then it passes calls on to ``cluster.NodeAgent``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 PACKAGES = ("bench", "lstm_impl")
 CODE = (".py", ".toml", ".cc", ".h")
-"""Endings of the files that make a copy of the suite what it is."""
+"""Suffixes of the files that are compared."""
 
 
 def fingerprint() -> dict[str, str]:
-    """Twelve hexadecimal digits of each package's files, empty for one that is not installed."""
+    """Return a digest of each package's files, empty for one that is not installed."""
     found = {}
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
@@ -35,13 +35,13 @@ def fingerprint() -> dict[str, str]:
 
 
 class Stub:
-    """A node, as far as its copy of the suite is the manager's."""
+    """Ray's actor on a node."""
 
     def __init__(self) -> None:
         self._agent: Any = None
 
     def ready(self, code: dict[str, str], requested: bytes) -> tuple[str, Any]:
-        """Why the node cannot measure, else empty, and what ``NodeAgent.ready`` said.
+        """Return why the node cannot measure or an empty string, and ``NodeAgent.ready``'s answer.
 
         code: the manager's ``fingerprint``. requested: what measures here, and the request,
         pickled, as they are of types of the suite's own.
@@ -57,5 +57,5 @@ class Stub:
         return self._agent.ready(request)  # type: ignore[no-any-return]
 
     def call(self, method: str, *words: Any) -> Any:
-        """A method of the ``NodeAgent``."""
+        """Call a method of the ``NodeAgent``."""
         return getattr(self._agent, method)(*words)

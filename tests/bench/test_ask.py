@@ -1,4 +1,4 @@
-"""``python -m bench.ask``: an answer from available results, or measured for it."""
+"""Test ``python -m bench.ask``: answers from available or new results."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> BusyMachine:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine is the one that the made-up results are of."""
+    """Make this machine the one of the made-up results."""
     this = SimpleNamespace(machine_id="id-of-laptop")
     monkeypatch.setattr(query, "environment", SimpleNamespace(read=lambda: this))
 
@@ -104,11 +104,11 @@ def test_ask_without_results_measures_and_then_answers(
     (command,) = commands
     assert command[1:3] == ["-m", "bench.run"]
     assert Path(command[3]).read_text().count("hidden_size = 16") == 1
-    assert command[4:] == ["--budget", "54s", "--brief"]  # of all that the command takes
+    assert command[4:] == ["--budget", "54s", "--brief"]  # of the whole command's time
     printed = capsys.readouterr().out
     assert "Use while_loop" in printed
     assert "at agent" not in printed
-    # And what was measured answers the next who asks, but for who wants it anew.
+    # The new results answer the next time, but not with --again.
     assert ask.main(SHAPE) == 0
     assert len(commands) == 1
     assert ask.main([*SHAPE, "--again"]) == 0
@@ -117,7 +117,7 @@ def test_ask_without_results_measures_and_then_answers(
 
 @dataclass
 class Measuring:
-    """Stands for ``bench.run``: it takes its budget, and leaves what it is to find."""
+    """In the place of ``bench.run``: takes its budget, and writes its results."""
 
     folder: Path
     machine: BusyMachine
@@ -176,7 +176,7 @@ def test_ask_on_a_busy_machine_names_what_runs_and_waits(
     out = " ".join(capsys.readouterr().out.split())
     assert "others keep 1.5 of 2 processors busy (chromium (pid 7) 150%); waiting up to 25 s" in out
     assert "measuring all the same" not in out
-    # Ten seconds passed until a look saw nothing; the command's time is for all of it.
+    # Waiting took ten seconds of the command's time.
     assert measuring.budgets == [100 - 10 - ask.ANSWERING]
 
 
@@ -270,11 +270,11 @@ def test_ask_with_bad_input_prints_one_line(
 
 
 def test_ask_measures_two_backends_and_prints_the_answer(tmp_path: Path) -> None:
-    """The whole way, with two backends that are there without a framework."""
+    """The complete command, with two backends that need no framework."""
     twin = "from lstm_impl.backends.others.numpy_loop import NumPyLoop\n"
     twin += "class Twin(NumPyLoop):\n    strategy = 'twin'\n"
     other_package.install(tmp_path / "packages", "twins", twin, {"twin": "Twin"})
-    # How busy the machine is with other tests is no matter here: it is not waited for.
+    # Other tests may keep the machine busy: do not wait.
     code = "import sys; from bench import ask; ask.query.WAIT_SHARE = 0.0; sys.exit(ask.main())"
     done = subprocess.run(
         [

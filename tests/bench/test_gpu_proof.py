@@ -1,4 +1,4 @@
-"""The command that proves the backends of a GPU, all of it run on the CPU with the reference."""
+"""Test ``bench.gpu_proof``, run on the CPU with the reference."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_run_tests_counts_failures_of_tests_for_a_gpu(
 
 
 def members(archive: Path) -> dict[str, str]:
-    """The files of an archive, by their path in its one folder."""
+    """Return the files of an archive, by their path in its folder."""
     with tarfile.open(archive) as tar:
         files = {each.name: tar.extractfile(each) for each in tar.getmembers() if each.isfile()}
         return {
@@ -129,7 +129,7 @@ def members(archive: Path) -> dict[str, str]:
 
 
 def test_gpu_proof_writes_one_archive_of_results_and_logs(tmp_path: Path) -> None:
-    """Everything run once, as a user would run it where there is a GPU."""
+    """Run everything once, as a user does with a GPU."""
     output = tmp_path / "results"
     code = (
         "import sys; from pathlib import Path; from bench import gpu_proof\n"

@@ -1,4 +1,4 @@
-"""``python -m bench``: no command is left out of the list."""
+"""Test ``python -m bench`` and ``lstm-bench``."""
 
 from __future__ import annotations
 

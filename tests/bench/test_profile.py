@@ -1,4 +1,4 @@
-"""``python -m bench.profile``: what binds a case, its operators, and one file for Perfetto."""
+"""Test ``python -m bench.profile``: what binds a case, its operators, and its timeline."""
 
 from __future__ import annotations
 

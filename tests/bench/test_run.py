@@ -1,4 +1,4 @@
-"""The command as a person runs it, on backends that need no framework."""
+"""Test ``bench.run`` as a user runs it, on backends that need no framework."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Absent(NumPyLoop):
 """
 
 
-# Python runs it as it starts. However slow the machine is, nothing but what hangs is over its
-# limit; the hour has passed once whoever watches has looked a few times, asking six times in each.
+# Python runs it as it starts. However slow the machine is, only what hangs is over its limit: an
+# hour passes after a few looks, of which each reads the clock six times.
 CLOCK = """\
 import itertools, os, sys, time
 true, hung, calls = time.monotonic, os.environ.get("HUNG", ""), itertools.count()
@@ -108,12 +108,12 @@ class Place:
         self.suite.write_text(SUITE.replace('name = "mine"', f'name = "{name}"'))
 
     def an_hour_passes_when_one_hangs(self) -> None:
-        """For what is started from now on."""
+        """Set variables for what is started from now on."""
         self.environ["HUNG"] = str(self.folder / "hung")
 
     @property
     def given(self) -> list[str]:
-        """What has the command measure the suite in one process."""
+        """Return the command's words to measure the suite in one process."""
         return [str(self.suite), "--results", str(self.results), "--processes", "1"]
 
     def start(self, *arguments: str, suite: bool = True) -> subprocess.Popen[str]:
@@ -133,7 +133,7 @@ class Place:
         return Done(process.returncode, out, err)
 
     def is_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """From now on this process has the environment of those that are started there."""
+        """Give this process the environment of those that are started there."""
         for name in os.environ:
             if name not in self.environ and not name.startswith("PYTEST_"):
                 monkeypatch.delenv(name)
@@ -142,7 +142,7 @@ class Place:
         monkeypatch.setenv("LSTM_LOCK", str(self.lock))
 
     def resumed(self, capsys: pytest.CaptureFixture[str]) -> Done:
-        """The session there, resumed by this process."""
+        """Resume the session there in this process."""
         return called(capsys, "--results", str(self.results), "--resume")
 
     @property
@@ -169,7 +169,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
-    """The command in this process, for what asks nothing of how it is started or ended."""
+    """Run the command in this process."""
     try:
         code = run.main([*arguments])
     except SystemExit as stopped:
@@ -179,7 +179,7 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
 
 @dataclass
 class Ran:
-    """What a command that ran once has left and printed; nobody changes anything there."""
+    """The results and output of a command that ran once; tests only read them."""
 
     place: Place
     done: Done
@@ -187,7 +187,7 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """One that was measured in two, after it had waited for another run."""
+    """Results of two processes, measured after waiting for another run."""
     place = Place(tmp_path_factory.mktemp("twice"))
     place.name("learning-rate")
     chosen = ("--seed", "5", "--threads", "1", "--seconds", "0.2s", "--memory", "on")
@@ -223,12 +223,12 @@ def test_run_measures_a_suite_in_fresh_processes_of_one_session(twice: Ran) -> N
     assert re.search(outside, done.out)
     assert f"python -m bench.report {place.results}" in done.out
     assert not list(place.results.glob("*.jsonl"))
-    assert not list(place.lock.parent.glob("lstm-judged-*"))  # what workers shared is gone
+    assert not list(place.lock.parent.glob("lstm-judged-*"))  # the shared folder is deleted
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
 def test_run_measures_memory_in_one_process(twice: Ran) -> None:
-    """Two start at the same time: which of them has begun its run first says nothing."""
+    """Sort by process: of two that start at the same time either may begin first."""
     runs = {each.run.id: each.run.options["memory"] for each in twice.place.measurements}
     assert sorted(map(str, runs.values())) == ["off", "on"]
     for each in twice.place.measurements:
@@ -356,7 +356,7 @@ def test_run_on_a_full_disk_prints_one_line_and_keeps_results(
 ) -> None:
     path = next(twice.place.results.glob("*.json"))
     data = json.loads(path.read_text())
-    # The limit of a file's size stands for the disk's: the journal's second entry exceeds it.
+    # A limit of file sizes stands for a full disk: the journal's second entry exceeds it.
     first_line = data["lstm"]["run"] | {"environment": {"before": None}}
     size = len(compact(first_line))
     size += len(compact(data["lstm"]["run"]["environment"]["before"]))

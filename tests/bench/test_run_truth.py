@@ -1,4 +1,4 @@
-"""The whole way through on this machine, with backends whose true ratio is known.
+"""Test ``bench.run`` and its verdicts on this machine with backends of known ratio.
 
 Two names of one backend must not differ, and one that waits for a tenth of each step's own time
 must be found slower. What the simulation of ``verdict_study`` shows of made-up samples is tested
@@ -74,8 +74,8 @@ MOST_PROCESSES = 48
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "module", "base", "waiting"),
-    # TensorFlow's late step also waits for its result in each call, where the others wait once a
-    # block: that adds to the tenth, by a few per cent of so short a step.
+    # TensorFlow's slower step also waits for its result in each call, not once per block: that adds
+    # a few per cent of so short a step.
     [("numpy", "numpy_loop", "NumPyLoop", 0.0), ("while_loop", "while_loop", "WhileLoop", 0.05)],
 )
 def test_run_judges_a_twin_equal_and_a_tenth_more_slower(
@@ -85,7 +85,7 @@ def test_run_judges_a_twin_equal_and_a_tenth_more_slower(
     source = SOURCE.format(module=module, base=base)
     other_package.install(packages, "twins", source, {"twin": "Twin", "late": "Late"})
     (tmp_path / "truth.toml").write_text(SUITE.format(strategy=strategy))
-    # A lock of its own: this is no measurement that another run on the machine would spoil.
+    # A lock of its own: other runs on the machine do not matter here.
     (tmp_path / "tmp").mkdir()
     environ = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(packages), str(ROOT)]),
@@ -104,7 +104,7 @@ def test_run_judges_a_twin_equal_and_a_tenth_more_slower(
 
     run("bench.run", "truth.toml", f"--processes={PROCESSES}", "--results=results")
     rows = read()
-    # Of the twin it is tested once: to go on until there is a verdict makes false ones.
+    # The twin is tested once: repeating until there is a verdict makes false ones.
     assert rows["twin"]["processes"] == PROCESSES
     assert rows["twin"]["verdict"] in ("SAME", "UNCLEAR"), rows["twin"]
     processes = PROCESSES

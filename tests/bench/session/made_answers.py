@@ -17,7 +17,7 @@ class Clock:
 
 
 class Given:
-    """An answer that is there, is still to come (None), or is an error."""
+    """An answer: a value, an error, or None while there is none."""
 
     def __init__(self, value: Any) -> None:
         self.value = value

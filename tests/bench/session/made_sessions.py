@@ -1,4 +1,4 @@
-"""Cases, what runs found of them, sessions, and workers that follow a script."""
+"""Build cases, results, sessions, and workers that follow a script."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def file_of(
 
 
 def even(costs: Mapping[str, float]) -> dict[str, float]:
-    """Of each case, where a group's two take these seconds."""
+    """Return the costs of each case, where a group's two cases take these seconds."""
     return {case.id: costs[case.group] / 2 for case in CASES}
 
 
@@ -84,12 +84,12 @@ HANG, DIE, SEGFAULT = "hang", "die", "segfault"
 
 @dataclass
 class World:
-    """behaviour: of a case, what happens while it is prepared, or timed ("timed die").
+    """A clock, an executor and a view for a manager, whose workers follow a script.
 
-    seconds: of measuring for each case, by its group. side_by_side: processes that start at the
-    same time; turn: the one that measures; measuring_at_start: the same as each process started.
-    weighing: seconds for a case's memory. step:
-    seconds from one line of a journal to the next.
+    behaviour: of a case, what happens while it is prepared, or timed ("timed die"). seconds: of
+    measuring for each case, by its group. side_by_side: processes that start at the same time.
+    turn: the worker that measures; measuring_at_start: the same when each process started.
+    weighing: seconds for a case's memory. step: seconds between two lines of a journal.
     """
 
     time: float = 0.0
@@ -151,7 +151,7 @@ class World:
 
 
 class ScriptedWorker:
-    """Prepares a case in a step, and times a group in one or for as long as the world says."""
+    """Prepares a case in one step, and times a group in one or in the world's seconds."""
 
     def __init__(self, world: World, work: Work) -> None:
         self.world, self.work = world, work
@@ -186,7 +186,7 @@ class ScriptedWorker:
                 yield from self.happen(behaviour.removeprefix("timed "), "timed" in behaviour)
             for each in cases if self.work.memory else ():
                 yield {"begun": [each.id]}
-                self.due += self.world.weighing - self.world.step  # the next line comes after that
+                self.due += self.world.weighing - self.world.step
             for each in cases:
                 self.measured.append(each)
                 ours = {"case_id": each.id, "memory": self.figures()}

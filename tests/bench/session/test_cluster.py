@@ -1,7 +1,7 @@
-"""A real Ray cluster of several nodes on this machine, with accelerators that are made up.
+"""Test a real Ray cluster of several nodes on this machine, with made-up accelerators.
 
-All of it listens on 127.0.0.1 and ends with the tests. The nodes share this machine's processors,
-so that no time measured here means anything.
+It listens on 127.0.0.1 and ends with the tests. The nodes share this machine's processors, so that
+measured times mean nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.session.session import of_fleet
 from tests.bench.made_suites import small_suite
 from tests.places import ROOT
 
-# Ray itself takes seconds to import, and not every process that collects these tests runs them.
+# Ray takes seconds to import, and not every process that collects these tests runs them.
 pytestmark = pytest.mark.skipif(
     find_spec("ray") is None, reason="the extra `ray` is not installed (it is in `test`)"
 )
@@ -39,23 +39,22 @@ SUITE = small_suite()
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A death is noticed at once, and not after a quarter of a minute. How long a node may take to
-    # answer stays as it is: a busy machine is no death.
+    # Notice a dead node at once, not after 15 s. The time that a node may take to answer stays.
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "300",
     "RAY_health_check_failure_threshold": "2",
-    # Nobody looks at what Ray measures of itself, and no task is waiting for a process.
+    # Ray's own metrics and prestarted workers are not needed.
     "RAY_enable_metrics_collection": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
 }
 
 PATIENCE = 120.0
-"""Seconds after which a command that does not end is ended; it takes some twenty."""
+"""Seconds after which a command is ended; it takes some twenty."""
 
 
 class Nodes:
-    """A cluster, and what is started against it."""
+    """A cluster, and commands that use it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -74,7 +73,7 @@ class Nodes:
         )
 
     def lend(self, label: str = "", path: Path | None = None) -> str:
-        """A node of one processor, with a machine's lock of its own; its number."""
+        """Add a node of one processor with a machine's lock of its own; return its number."""
         number = len(self.by_id)
         variables = {"LSTM_LOCK": str(self.folder / f"lock{number}"), "LSTM_ROOFS": "off"}
         if path is not None:
@@ -85,7 +84,7 @@ class Nodes:
         return str(node.node_id[:6])
 
     def kill(self, number: str) -> None:
-        """As when its power goes."""
+        """Kill a node as a power failure does."""
         self.cluster.remove_node(self.by_id[number], allow_graceful=False)
 
     def start(self, *words: str, results: Path, suite: bool = True) -> subprocess.Popen[str]:
@@ -93,7 +92,7 @@ class Nodes:
         where = ["--ray", self.cluster.address, "--results", str(results)]
         return subprocess.Popen(
             [sys.executable, "-m", "bench.run", *given, *words, *where],
-            # Ray machines the folder on to the nodes, as a place to import from.
+            # Ray passes the folder on to the nodes, which import from it.
             cwd=self.folder,
             env=plain_environment(),
             stdout=subprocess.PIPE,
@@ -108,7 +107,7 @@ def plain_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def lines_of(process: subprocess.Popen[str]) -> Iterator[Iterator[str]]:
-    """The lines of a command as they come; it is ended if it takes too long."""
+    """Yield the lines of a command as they come; it is ended if it takes too long."""
     timer = threading.Timer(PATIENCE, process.kill)
     timer.start()
     assert process.stdout is not None
@@ -132,7 +131,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 
 def counts(folder: Path) -> dict[str, Counter[str]]:
-    """How often each case was measured, by the kind of machine."""
+    """Return how often each case was measured, by kind of machine."""
     fleet = next(iter((folder / ".sessions").glob("*.session.json"))).name.split(".")[0]
     kinds = {each.id: each.kind for each in of_fleet(folder, fleet)}
     found: dict[str, Counter[str]] = {}
@@ -142,8 +141,8 @@ def counts(folder: Path) -> dict[str, Counter[str]]:
     return found
 
 
-def beside_a_death(nodes: Nodes, mortal: list[str], folder: Path) -> str:
-    """Measure in two processes each; the first of these nodes that begins one is killed in it."""
+def measure_with_a_dead_node(nodes: Nodes, mortal: list[str], folder: Path) -> str:
+    """Measure each case twice, and kill the first of these nodes that begins; return it."""
     dead, lines = "", []
     process = nodes.start("--processes", "2", results=folder)
     with lines_of(process) as printed:
@@ -182,11 +181,11 @@ with ClusterMachines(HERE, NodeRequest("smoke", None, SuiteChoice()), print) as 
 left = psutil.wait_procs(started, 60)[1]
 print(json.dumps([found, len(started), [each.name() for each in left]]))
 """
-"""Ray is started, its one node made ready, and ended. Who hears on which addresses; who is left."""
+"""Starts Ray, gets its one node ready, and ends it; prints listening addresses and what is left."""
 
 
 def is_of_this_machine(text: str) -> bool:
-    """Whether only this machine reaches an address, also as IPv6 spells IPv4's."""
+    """Return whether only this machine reaches an address, IPv4 or IPv6."""
     address = ipaddress.ip_address(text)
     return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
 
@@ -214,7 +213,7 @@ def test_run_on_cluster_with_a_node_that_dies_repeats_its_work_only(
 ) -> None:
     first = [nodes.lend("A100"), nodes.lend("A100")]
     nodes.lend("H100")
-    beside_a_death(nodes, first, tmp_path / "results")
+    measure_with_a_dead_node(nodes, first, tmp_path / "results")
     found = counts(tmp_path / "results")
     assert {kind.rpartition("-")[2] for kind in found} == {"a100", "h100"}
     for measured in found.values():

@@ -33,9 +33,6 @@ def test_interleave_with_a_crash_on_one_side_leaves_the_other_complete() -> None
     assert {name for name, number in b.counts.items() if number == 0} == {B5.id}
 
 
-# With workers that follow a script
-
-
 class Executor:
     """In the place of ``LocalExecutor``: keeps the Python that it is for."""
 
@@ -69,7 +66,7 @@ HERE = (*TWICE, "--results", "here")
 
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
-    """``interleaved.run`` of two environments that are not really there."""
+    """Run two environments that do not exist."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
@@ -93,7 +90,6 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
     def call(*words: str, **changes: object) -> Path:
         options = bench_run._parser().parse_args(words or TWICE)
         options = argparse.Namespace(**{**vars(options), **changes})
-        # Its managers look at a worker's journal five times a second: here that costs no time.
         monkeypatch.setattr(measuring, "Manager", quick)
         output = io.StringIO()
         if measuring.run_environments(options, Console(file=output, width=300)) == INTERRUPTED:

@@ -1,4 +1,4 @@
-"""The manager, with workers that follow a script on a clock of the test's own."""
+"""Test the manager with scripted workers on a simulated clock."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_run_with_a_crash_among_interleaved_cases_finds_the_guilty_one(
 ) -> None:
     world = World(behaviour={B5.id: f"timed {how}"})
     assert world.manager(session()).run()
-    assert world.outcomes == {B5.id: outcome}  # A5, timed beside it, has nothing held against it
+    assert world.outcomes == {B5.id: outcome}  # A5, interleaved with it, is not blamed
     assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
 
 
@@ -218,7 +218,7 @@ from bench.records.journal import Journal
 from entries import entry_of, run_of
 
 def step():
-    # One more thing done: what is killed is killed between any two, or within one.
+    # Count a step: a process is killed between any two, or within one.
     with open(Path(sys.argv[0]).with_name("steps"), "a") as file:
         file.write(".")
 
@@ -277,7 +277,7 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
     kills = 0
 
     def comes_to(more: int) -> bool:
-        """Whether it does so many steps more before its end; however long that takes it here."""
+        """Return whether it does so many more steps before its end."""
         wanted = steps.stat().st_size + more
         while steps.stat().st_size < wanted:
             if driver.poll() is not None:
@@ -299,7 +299,7 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
         assert kept <= now
         kept = now
         if load(folder, "s").finished is not None:
-            break  # killed between its end and its exit: nothing is left to go on with
+            break  # killed between its end and its exit: nothing is left to resume
     assert driver.returncode in (0, -signal.SIGKILL)
     assert kills >= 3, "what was to be killed did not come so far"
     counts = {each.id: 0 for each in cases}
@@ -310,7 +310,7 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
         counts[each.case.id] += 1
     crashed = {each.case.id for each in found.outcomes if each.outcome == "crashed"}
     assert kept <= {(each.run.id, each.case.id) for each in found.measurements}
-    # A case whose process was killed twice is given up; nothing else is missing or too much.
+    # A case whose process was killed twice is given up; nothing else is missing or repeated.
     assert len(crashed) < len(cases)
     assert all(counts[each.id] == 2 for each in cases if each.id not in crashed)
     assert all(counts[each.id] <= 2 for each in cases)
@@ -329,7 +329,7 @@ def child_of(pid: int) -> int | None:
 
 
 def wait_for_no(script: str) -> None:
-    """Until no worker is left: the kernel kills it when its manager is killed."""
+    """Wait until no worker is left: the kernel kills it with its manager."""
     import psutil
 
     end = time.monotonic() + 120

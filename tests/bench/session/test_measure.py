@@ -1,4 +1,4 @@
-"""Results that go elsewhere: measured here first, copied at the end, never lost to a connection."""
+"""Test results for a URL: measured here, copied at the end, and kept if copying fails."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_folder_and_place_with_an_unwritable_url_raises_usage_error(url: str) ->
 def test_run_with_a_url_copies_its_files_or_prints_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, well: bool
 ) -> None:
-    """With what measures replaced by what it leaves: files of its session, and of another."""
+    """Replace measuring by files of its session and of another."""
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
     text = (GOLDEN / "replicate-1.json").read_text()
     place = f"file://{tmp_path}/team" if well else "s4://team"

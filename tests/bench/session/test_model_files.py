@@ -1,4 +1,4 @@
-"""The LSTM layers of a model's file, and errors of files without one."""
+"""Test reading the LSTM layers of a model's file."""
 
 from __future__ import annotations
 

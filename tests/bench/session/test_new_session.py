@@ -1,4 +1,4 @@
-"""A session as the options of a command have it, new or resumed."""
+"""Test sessions from the options of a command, new or resumed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_new_session_measures_memory_unless_it_is_switched_off(
 
 
 def kept(folder: Path, **changes: object) -> Session:
-    """A session of the whole of a suite, which has come to its end, on the disk."""
+    """Save a finished session of a complete suite."""
     suite = suites.load(str(written(folder)))
     found = session(
         **{

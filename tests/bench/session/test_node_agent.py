@@ -1,4 +1,4 @@
-"""A hand, with workers of this machine."""
+"""Test a node's agent with workers of this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUITE = small_suite().encode()
 
 
 class Here:
-    """A ``AgentHandle`` whose agent is in this process."""
+    """An ``AgentHandle`` whose agent is in this process."""
 
     def __init__(self, agent: NodeAgent) -> None:
         self.agent = agent
@@ -70,7 +70,7 @@ def test_node_agent_returns_the_files_of_a_session(tmp_path: Path, agent: NodeAg
     assert {len(each.measurements) for each in files} == {len(facts.suite.cases)}
     assert all(path.suffix == ".json" for path in folder.iterdir())
     scratch = agent._folder
-    assert not list(scratch.glob("s/mine-*"))  # the node keeps none
+    assert not list(scratch.glob("s/mine-*"))  # the node keeps no files
     agent.close()
     assert not scratch.exists()
 

@@ -1,4 +1,4 @@
-"""What a budget comes to: whole sessions on machines with a clock of their own."""
+"""Test planning with a budget in complete sessions on simulated clocks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def needs(backend: str) -> Need:
 
 @dataclass
 class Machine:
-    """What processes take on it, and what they did.
+    """The costs of processes, and what they did.
 
     own: seconds of each case in each process, beside being timed; once: in the first that has it;
     both by id. early: part of its time that a case is timed for. measuring: seconds of each case,
@@ -65,7 +65,7 @@ class Machine:
         )
 
     def sleep(self, seconds: float) -> None:
-        """To where something happens next: looks between would see nothing new."""
+        """Advance to the next event."""
         self.time = max(self.time, min(self.process.due, self.budget))
 
     @property
@@ -80,7 +80,7 @@ class Machine:
         return self.process
 
     def check(self, work: Work) -> None:
-        """That it can be done in the time, and that nothing is overtaken."""
+        """Check that work fits into the time, and that no group is overtaken."""
         assert self.least(work.cases, work.environment) <= self.left + ROUNDING
         here = {case.id for case in work.cases}
         chosen = [
@@ -100,7 +100,7 @@ class Machine:
         return self.least([*lot.cases, *lot.references[:1]], lot.environment)
 
     def least(self, cases: Sequence[Case], environment: Environment) -> float:
-        """Seconds that a process takes for these, as far as others have shown it."""
+        """Return the seconds that a process takes for these, where known."""
         found = START + IMPORT + END
         for case in cases:
             found += self.own[case.id] + LEAST_SHARE * self.measuring[case.group]
@@ -109,14 +109,14 @@ class Machine:
         return found
 
     def update(self, progress: SessionProgress) -> None:
-        """Nobody looks."""
+        """Ignore progress."""
 
     def message(self, text: str) -> None:
         self.messages.append(text)
 
 
 class Process:
-    """One of them, which writes its lines when it comes to them."""
+    """A worker that writes its lines as it reaches them."""
 
     def __init__(self, machine: Machine, work: Work) -> None:
         self.machine, self.work = machine, work
@@ -219,7 +219,7 @@ def test_next_with_any_costs_keeps_spends_and_shares_the_budget(machine: Machine
     finished = machine.manager.run()
     counts = {lot.key: machine.count(lot) for lot in machine.lots}
     assert machine.time <= machine.budget
-    # What is ended with the budget has something in it that no process had come to the end of.
+    # A process ended by the budget holds a case that no process had finished.
     for work in machine.killed:
         assert any(not machine.had[work.environment, case.id] for case in work.cases)
     assert max(counts.values()) <= WANTED

@@ -1,4 +1,4 @@
-"""How a session is shown while it goes on, and its summary."""
+"""Test the display of a session, and its summary."""
 
 from __future__ import annotations
 

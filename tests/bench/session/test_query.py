@@ -1,4 +1,4 @@
-"""What a question finds in results, and the suite that measures it."""
+"""Test what a query finds in results, and the suite that measures it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_found_session_has_only_the_cases_of_the_query() -> None:
         measured(case("while_loop"), 1.0, during),
         measured(case("keras", batch=5), 2.0, during),
     )
-    # A baseline that was not measured is no reason to say nothing.
+    # A baseline that was not measured is replaced.
     for baseline, shown in (("keras", "keras"), ("while_loop", "while_loop"), ("torch", "keras")):
         section = found(
             QUERY, results, during.machine_id, Namespace(baseline=baseline, variant=None)

@@ -1,4 +1,4 @@
-"""What is measured next, in one process after the other."""
+"""Test the schedule of one process after the other."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_next_measures_memory_that_a_killed_process_did_not() -> None:
 
 
 def test_costs_ignore_a_case_that_failed() -> None:
-    """It was compiled for a minute, and is not tried again."""
+    """A failed case was compiled for a minute, and is not tried again."""
     schedule = Schedule(CASES, Goal(processes=6), 0)
     costs = {A5.id: 5.0, B5.id: 60.0, A6.id: 5.0, B6.id: 5.0}
     schedule.costs.learn(Work(1, CASES, 0), 2.0, costs, 80.0)

@@ -1,4 +1,4 @@
-"""Backends that need different environments: shared processes, their order, and references."""
+"""Test the schedule of backends that need different environments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_shared_reference_neither_extends_nor_ends_a_session() -> None:
     numbers = Counter[Environment]()
     while work := plan.next():
         numbers[work.environment] += 1
-        # Of the bridge no two medians agree; at home it asks for more, and elsewhere it does not.
+        # The reference's medians differ; at home it needs more processes, elsewhere it does not.
         slow = 1.0 + 0.5 * (work.number % 3)
         times = {each: slow if each.backend == "moonlight" else 1.0 for each in work.cases}
         plan.add(file_of(work.number, times))
@@ -85,7 +85,7 @@ def test_environments_place_free_backends_with_their_framework() -> None:
 
 
 def test_environments_that_change_results_keep_other_backends_out() -> None:
-    """Neither at home there nor as a bridge: they would be measured under a name not their own."""
+    """Neither at home nor as a reference: they would be measured under a wrong name."""
     cases = [case(name) for name in ("moonlight", "eclipse", "plain")]
     others, apart = lots(cases, needs)
     assert names(others) == ((), ["moonlight", "plain"], [])

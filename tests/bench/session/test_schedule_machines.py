@@ -1,4 +1,4 @@
-"""What is begun by several machines side by side."""
+"""Test the schedule of several machines side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions on disk: read as they were written, or refused."""
+"""Test reading and writing sessions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_load_of_streams_keeps_period_deadline_and_load(tmp_path: Path) -> None:
     for key in ("periods", "deadline", "load"):
         del data[key]
     path.write_text(json.dumps(data))
-    # As it was written before there were any.
+    # An older file has none of these fields.
     assert load(tmp_path) == session(started=written.started)
 
 
@@ -73,12 +73,12 @@ def test_load_of_a_damaged_session_names_the_field(
     session().save(tmp_path)
     (path,) = (tmp_path / ".sessions").iterdir()
     data = json.loads(path.read_text())
-    if "precision" in change:  # which no measurement ever reaches, and no budget ends
+    if "precision" in change:  # unreachable without a budget
         change = {"goal": change | {"processes": None}, "budget": None}
     path.write_text(json.dumps(data | change))
     with pytest.raises(SessionError, match=next(iter(change)).removesuffix("s")):
         load(tmp_path, "s")
-    # Where no session is named, the reason of an unreadable one is given.
+    # Without a name, the reason why one cannot be read is given.
     with pytest.raises(SessionError, match=rf"no unfinished session in .*; .*{path.name}"):
         load(tmp_path)
     path.write_text("{")

@@ -1,4 +1,4 @@
-"""Whether a node has this copy of the suite, by code that needs none."""
+"""Test the code that checks a node's copy of the suite."""
 
 from __future__ import annotations
 

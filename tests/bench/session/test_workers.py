@@ -1,4 +1,4 @@
-"""Workers on this machine: what they are given, and what they leave."""
+"""Test workers on this machine."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_settle_all_leaves_a_journal_whose_writer_lives(tmp_path: Path) -> None:
         journal.benchmark(entry_of(A5))
         workers.settle_all(session(), tmp_path, exclusive=True)
         assert [each.name for each in tmp_path.iterdir()] == [path.name]
-        journal.benchmark(entry_of(A6))  # it goes on, and nothing of it is lost
+        journal.benchmark(entry_of(A6))  # it continues, and nothing of it is lost
     workers.settle_all(session(), tmp_path, exclusive=True)
     (made,) = tmp_path.iterdir()
     assert [each.case for each in records.read(made).measurements] == [A5, A6]
@@ -182,7 +182,7 @@ def test_lines_returns_new_complete_lines(tmp_path: Path, waiting: LocalWorker) 
     assert (waiting.journal, waiting.lines()) == ("", [])
     (tmp_path / "mine-0.journal.jsonl").write_text('{"run": {"session": "another"}}\n{"a": 0}\n')
     path = tmp_path / "mine-1.journal.jsonl"
-    path.write_text('{"run": {"sess')  # which run it is, is not known yet
+    path.write_text('{"run": {"sess')  # incomplete: the run is unknown
     assert (waiting.journal, waiting.lines()) == ("", [])
     path.write_text('{"run": {"session": "s"}}\n{"a": 1}\nno JSON\n[2]\n{"a": ')
     assert waiting.lines() == [{"run": {"session": "s"}}, {"a": 1}]
@@ -193,7 +193,7 @@ def test_lines_returns_new_complete_lines(tmp_path: Path, waiting: LocalWorker) 
     assert waiting.lines() == [{"a": 3}]
     with path.open("a") as file:
         file.write('{"a": 4}\n')
-    path.unlink()  # it has become a file: its last line is read all the same
+    path.unlink()  # converted to a file: its last line is still read
     assert waiting.lines() == [{"a": 4}]
 
 
@@ -204,7 +204,7 @@ def test_settle_finds_the_file_of_a_journal_never_seen(
     file = workers.settle(journal, [crash(B5)])
     assert file is not None
     data = json.loads(file.path.read_text())
-    data["lstm"]["writer"]["pid"] = waiting._process.pid  # before, it is another process's
+    data["lstm"]["writer"]["pid"] = waiting._process.pid  # another process's
     file.path.write_text(json.dumps(with_digest(data)))
     assert waiting.lines() == []
     made = waiting.settle([])
@@ -219,7 +219,7 @@ def test_kill_ends_a_daemon_of_the_worker(tmp_path: Path) -> None:
         f"one = subprocess.Popen({WAITING!r}, start_new_session=True)\n"
         "print(one.pid, flush=True); time.sleep(600)"
     )
-    LocalExecutor(session(), tmp_path)  # from now on such children are ours
+    LocalExecutor(session(), tmp_path)  # such children become ours
     worker = LocalWorker([sys.executable, "-I", "-S", "-c", leaving], session(), tmp_path)
     try:
         while "\n" not in worker.last_words():

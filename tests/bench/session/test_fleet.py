@@ -1,6 +1,6 @@
-"""The loop over the machines of a cluster: the real managers and schedule, machines that are drawn.
+"""Test the loop over the machines of a cluster with real managers and simulated machines.
 
-Machines fail, are preempted and come to nothing, and some cases take their machine down.
+Machines fail, are preempted or measure nothing, and some cases kill their machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUITE = Suite("mine", "", Path("mine.toml"), (), {})
 
 
 class Node(ScriptedWorker):
-    """A worker on a machine that goes, by itself or by what it measures."""
+    """A worker on a machine that is lost, by itself or in a case."""
 
     def __init__(self, world: Cluster, work: Work, member: ClusterMember) -> None:
         super().__init__(world, work)
@@ -70,8 +70,11 @@ class Post:
 
 @dataclass
 class Cluster(World):
-    """Where machines come from. failures: of a machine, an hour; replaced: whether another comes
-    for each that is gone. mute_nodes: those whose workers come to nothing."""
+    """Where machines come from.
+
+    failures: of a machine per hour. replaced: whether another comes for each that is lost.
+    mute_nodes: those whose workers measure nothing.
+    """
 
     machines: int = 4
     kinds: int = 1
@@ -153,7 +156,7 @@ def cases(groups: int = 3, backends: int = 2) -> tuple[Case, ...]:
 
 
 def check(world: Cluster, fleet: Fleet) -> None:
-    """What came is kept and counted, and each case got its processes or is given up."""
+    """Check that results are kept and counted, and that each case is measured or given up."""
     kept = sum(len(file.measurements) for file in world.files)
     counted = Counter[str]()
     for manager in (kind.manager for kind in fleet.kinds.values()):
@@ -196,7 +199,7 @@ def test_fleet_with_failing_machines_measures_all_and_loses_nothing(
 
 @pytest.mark.parametrize(("how", "lost"), [(DIE, 2), (f"timed {DIE}", 3)])
 def test_fleet_with_a_case_that_kills_machines_gives_it_up(how: str, lost: int) -> None:
-    """Of cases timed in turn the one is found alone: together, together again, and alone."""
+    """An interleaved case is found by measuring together, together again, and alone."""
     world = Cluster(cases=CASES, machines=1, processes=2, behaviour={B5.id: how})
     world.run()
     assert sum(" is lost: its node died" in text for text in world.messages) == lost

@@ -1,4 +1,4 @@
-"""A node as the manager sees it: what came of its workers is written down here, line by line."""
+"""Test workers on a node, whose journals are written here line by line."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_remote_worker_writes_lines_to_disk_as_they_come(tmp_path: Path) -> None
     assert journal.name == JOURNAL
     written = [json.loads(line) for line in journal.read_text().splitlines()]
     assert written[1:] == lines[1:]
-    assert "process" in running_writer(journal)  # this one, so that nobody takes it for left over
+    assert "process" in running_writer(journal)  # this one, so that no other deletes it
 
 
 def test_remote_worker_of_a_dead_node_keeps_what_came(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is made of the nodes of a cluster, by a Ray that is played: none is started."""
+"""Test the nodes of a cluster with a fake of Ray."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REQUEST = NodeRequest("mine", None, SuiteChoice())
 
 
 class RayError(Exception):
-    """The errors of Ray, as far as they are distinguished."""
+    """The errors of Ray that are distinguished."""
 
 
 class GetTimeoutError(RayError):
@@ -52,13 +52,13 @@ class RayTaskError(RayError):
 
 
 def facts() -> tuple[str, ClusterMember]:
-    """What a node answers that can measure."""
+    """Return the answer of a node that can measure."""
     kind = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
     return "", ClusterMember("", kind, "", SUITE, ("gpu:0",))
 
 
 class Actor:
-    """On a node: what it was asked, and what it answers: an error is raised, None waited for."""
+    """An actor: its requests and answers; an error is raised, None is pending."""
 
     def __init__(self, ray: Ray, options: Mapping[str, Any]) -> None:
         self.options = options
@@ -191,7 +191,7 @@ def test_arrived_reserves_complete_nodes_and_sends_the_request(
     assert pickle.loads(request) == (cluster.NodeAgent, REQUEST)
     nodes.handle(second).ask("look", 3)
     assert ray.actors[1].requests[1:] == [("look", 3)]
-    assert looked(nodes, clock) == []  # who is here does not come again
+    assert looked(nodes, clock) == []  # a member arrives once
 
 
 def test_arrived_with_an_unsuitable_node_leaves_it_out_for_good(

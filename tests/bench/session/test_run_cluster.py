@@ -1,4 +1,4 @@
-"""A run on a cluster: what it refuses, what it asks nodes for, what it says in the end."""
+"""Test ``bench.run --ray``: refusals, requests to nodes, and summaries."""
 
 from __future__ import annotations
 
@@ -96,29 +96,29 @@ def test_node_plan_of_a_suite_file_sends_its_text(tmp_path: Path) -> None:
     assert (named.suite, named.text) == ("smoke", None)
 
 
-# -- the whole of it, on a cluster that is played
+# -- the whole of it, on a cluster that is cluster
 
 
 class Node:
-    """A ``AgentHandle`` whose workers have measured all when they are first looked at."""
+    """An ``AgentHandle`` whose workers have finished at the first look."""
 
-    def __init__(self, played: Played) -> None:
-        self._played = played
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
         self._seen = WorkerNews()
 
     def ask(self, method: str, *words: Any) -> Given:
         if method == "start":
             session, work = words
-            self._played.works.append(work)
-            self._seen = self._played.seen(session, work)
+            self._cluster.works.append(work)
+            self._seen = self._cluster.seen(session, work)
             return Given(WorkerNews())
-        if method == "look" and self._played.interrupted_at == len(self._played.works):
+        if method == "look" and self._cluster.interrupted_at == len(self._cluster.works):
             raise KeyboardInterrupt
         return Given(self._seen)
 
 
-class Played:
-    """In the place of ``Cluster``: members that are there at once, and measure at once.
+class FakeCluster:
+    """In the place of ``ClusterMachines``: members that are there and measure at once.
 
     mute: whether their workers come to nothing. interrupted_at: while which process Ctrl-C comes.
     """
@@ -134,7 +134,7 @@ class Played:
 
     def __call__(
         self, address: str, request: NodeRequest, message: Callable[[str], None]
-    ) -> Played:
+    ) -> FakeCluster:
         suite = suites.load(request.suite, request.choice)
         self._coming = [
             ClusterMember(f"node{number}", KIND, label, suite)
@@ -177,9 +177,9 @@ class Played:
 
 
 @pytest.fixture
-def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Played:
-    """From now on a fleet is measured on this cluster, and minutes pass between two looks."""
-    made = Played()
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> FakeCluster:
+    """Measure on this cluster, with minutes between two looks."""
+    made = FakeCluster()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
     monkeypatch.setattr(nodes, "ClusterMachines", made)
@@ -190,19 +190,19 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Pl
 
 
 def ran(*words: str) -> tuple[int, str]:
-    """The exit code of a run, and what it printed."""
+    """Run; return the exit code and the output."""
     shown = io.StringIO()
     code = nodes.run_cluster(options(*words), Console(file=shown, width=1000))
     return code, shown.getvalue()
 
 
 def kept(folder: str = "results") -> dict[str, Session]:
-    """The sessions in a folder, by kind."""
+    """Return the sessions in a folder, by kind."""
     return {each.kind: each for each in of_fleet(Path(folder))} if Path(folder).is_dir() else {}
 
 
-def test_run_cluster_measures_every_kind_and_summarizes_each(played: Played) -> None:
-    played.labels = ("", "H100", "H100")
+def test_run_cluster_measures_every_kind_and_summarizes_each(cluster: FakeCluster) -> None:
+    cluster.labels = ("", "H100", "H100")
     code, printed = ran("smoke", "--ray", "a:1", "--processes", "2")
     assert code == MEASURED
     lines = printed.splitlines()
@@ -219,8 +219,10 @@ def test_run_cluster_measures_every_kind_and_summarizes_each(played: Played) -> 
         assert Counter(found) == dict.fromkeys((case.id for case in session.cases), 2)
 
 
-def test_run_cluster_interrupted_keeps_results_and_prints_how_to_resume(played: Played) -> None:
-    played.interrupted_at = 2
+def test_run_cluster_interrupted_keeps_results_to_resume(
+    cluster: FakeCluster,
+) -> None:
+    cluster.interrupted_at = 2
     code, printed = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
     assert code == INTERRUPTED
     stopped = re.search(
@@ -232,17 +234,17 @@ def test_run_cluster_interrupted_keeps_results_and_prints_how_to_resume(played: 
     (before,) = kept("here").values()
     assert before.finished is None
     assert before.spent > 0
-    played.interrupted_at = -1
+    cluster.interrupted_at = -1
     code, printed = ran("--ray", "a:1", "--resume", stopped[2], "--results", "here")
     assert code == MEASURED
-    assert "; 2 processes of it are there" in printed  # what the second had finished is kept
-    assert len(played.works) == 3
+    assert "; 2 processes of it are there" in printed  # the second one's finished cases are kept
+    assert len(cluster.works) == 3
 
 
-def test_run_cluster_resumed_without_a_kind_reports_it(played: Played) -> None:
-    played.labels, played.interrupted_at = ("", "H100"), 2
+def test_run_cluster_resumed_without_a_kind_reports_it(cluster: FakeCluster) -> None:
+    cluster.labels, cluster.interrupted_at = ("", "H100"), 2
     ran("smoke", "--ray", "--processes", "2")
-    played.labels, played.interrupted_at = ("",), -1
+    cluster.labels, cluster.interrupted_at = ("",), -1
     code, printed = ran("--ray", "--resume")
     assert code == INCOMPLETE
     message = f"no machine of the kind {KIND.id}-h100 came: its session is not resumed"
@@ -250,9 +252,9 @@ def test_run_cluster_resumed_without_a_kind_reports_it(played: Played) -> None:
 
 
 def test_run_cluster_with_a_spent_budget_prints_how_to_resume(
-    played: Played, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Manager, "left", property(lambda manager: 1.0 - len(played.works)))
+    monkeypatch.setattr(Manager, "left", property(lambda manager: 1.0 - len(cluster.works)))
     code, printed = ran("smoke", "--ray", "a:1", "--budget", "3m")
     assert code == MEASURED  # each case was measured once
     assert re.search(
@@ -261,8 +263,8 @@ def test_run_cluster_with_a_spent_budget_prints_how_to_resume(
     assert "the budget is spent, or no machine is left: 1 process" in printed
 
 
-def test_run_cluster_with_machines_that_measure_nothing_fails(played: Played) -> None:
-    played.mute = True
+def test_run_cluster_with_machines_that_measure_nothing_fails(cluster: FakeCluster) -> None:
+    cluster.mute = True
     code, printed = ran("smoke", "--ray", "--processes", "1")
     assert code == FAILED
     assert re.search(
@@ -270,10 +272,10 @@ def test_run_cluster_with_machines_that_measure_nothing_fails(played: Played) ->
     )
 
 
-def test_run_cluster_without_machines_raises_worker_error(played: Played) -> None:
-    played.labels = ()
+def test_run_cluster_without_machines_raises_worker_error(cluster: FakeCluster) -> None:
+    cluster.labels = ()
     with pytest.raises(WorkerError, match="no machine of the cluster could measure"):
         ran("smoke", "--ray")
-    played.interrupted_at = 0
+    cluster.interrupted_at = 0
     with pytest.raises(KeyboardInterrupt):
         ran("smoke", "--ray")
