@@ -95,14 +95,13 @@ def _lines(
     for number, answer in enumerate(found.answers):
         for record in answer:
             key = tuple(_text(record[each]) for each in kind.keys)
-            side = record[kind.side].label().replace("-apart", "-unreduced")  # as it was named
+            side = record[kind.side].label().replace("-apart", "-unreduced")  # its earlier name
             groups.setdefault(key, {}).setdefault(side, []).append((number, record))
     for key, sides in groups.items():
         measured = {}
         for side, records in sides.items():
-            failures = {f"{', '.join((*key, side))}: {each['failed'].text()}": None
-                        for _, each in records if each["failed"].text()}  # fmt: skip
-            problems |= failures
+            failures = [text for _, each in records if (text := each["failed"].text())]
+            problems |= {f"{', '.join((*key, side))}: {text}": None for text in failures}
             if not failures:
                 measured[side] = _runs(records, kind)
         base = measured.get(baseline)
@@ -126,7 +125,7 @@ def _lines(
 
 
 def _first(found: Study) -> str:
-    """The side of the first way that was requested with the first policy."""
+    """Return the side of the question's first way and policy."""
     question = found.question
     policies = list(question["batches"].mapping())
     if question["policies"].given:  # in order: a file's keys are sorted
@@ -146,7 +145,7 @@ def _batch(record: Field) -> int:
 
 
 def _runs(records: _Records, kind: _Kind) -> list[RunSamples]:
-    """What each process measured. Raises ResultError for wrong samples or rounds."""
+    """Return the samples of each process. Raises ResultError for wrong samples or rounds."""
     runs = []
     for number, record in records:
         samples, rounds = record["samples"].times(), record["rounds"].integers(0)
