@@ -34,7 +34,7 @@ DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
         ((0, 2, 3), True, "no sequences"),
     ],
 )
-def test_an_input_without_timesteps_or_sequences_is_refused(
+def test_input_without_timesteps_or_sequences_raises(
     shape: tuple[int, ...], batch_major: bool, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
@@ -54,7 +54,7 @@ def test_an_input_without_timesteps_or_sequences_is_refused(
         ),
     ],
 )
-def test_an_array_that_does_not_fit_or_is_not_finite_is_named(
+def test_array_of_a_wrong_shape_or_not_finite_raises_with_its_name(
     dtype: str, value: Any, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
@@ -62,7 +62,7 @@ def test_an_array_that_does_not_fit_or_is_not_finite_is_named(
 
 
 @given(st.sampled_from(sorted(PRECISIONS)), st.lists(st.floats(-1e3, 1e3), min_size=1))
-def test_an_array_comes_out_as_its_precision_holds_it(dtype: str, values: list[float]) -> None:
+def test_checked_array_is_rounded_to_its_precision(dtype: str, values: list[float]) -> None:
     spec = LSTMSpec(3, 4, dtype=dtype)
     found = checked_array(spec, "x", values, (len(values),))
     assert found.dtype == spec.precision.storage
@@ -80,13 +80,13 @@ def test_an_array_comes_out_as_its_precision_holds_it(dtype: str, values: list[f
         ([1, 4], "lengths holds 1 to 4; expected 1 to the 3"),
     ],
 )
-def test_lengths_that_make_no_sense_are_refused(lengths: Any, says: str) -> None:
+def test_wrong_lengths_raise(lengths: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         checked_lengths(lengths, batch=2, timesteps=3)
 
 
 @pytest.mark.parametrize("name", ["h", "c"])
-def test_a_state_that_does_not_fit_is_named(name: str) -> None:
+def test_state_of_a_wrong_shape_raises_with_its_name(name: str) -> None:
     good = np.zeros((4, 5, 4))
     for bad, says in (
         (np.zeros((1, 5, 4)), rf"dstate.{name} has shape \(1, 5, 4\); expected \(4, 5, 4\)"),
@@ -96,7 +96,7 @@ def test_a_state_that_does_not_fit_is_named(name: str) -> None:
             checked_state(DEEP, "dstate", LSTMState(**{"h": good, "c": good, name: bad}), batch=5)
 
 
-def test_masks_need_two_layers_and_their_shape() -> None:
+def test_masks_for_one_layer_or_of_a_wrong_shape_raise() -> None:
     assert checked_masks(SPEC, None, batch=5, timesteps=2) is None
     with pytest.raises(ValueError, match="dropout acts between layers and there is one"):
         checked_masks(SPEC, np.ones((0, 2, 5, 4)), batch=5, timesteps=2)

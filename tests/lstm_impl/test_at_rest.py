@@ -32,7 +32,7 @@ class Process:
         return Rest(lambda: self.time, self.others, self.sleep)
 
 
-def test_where_nothing_is_at_work_one_look_is_enough() -> None:
+def test_rest_without_other_threads_takes_one_look() -> None:
     process = Process(0.0)
     process.rest()()
     assert process.looks == 1
@@ -41,13 +41,13 @@ def test_where_nothing_is_at_work_one_look_is_enough() -> None:
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 2 * AT_WORK])
 @pytest.mark.parametrize("late", [0.0, 0.004])
-def test_it_waits_until_the_others_rest_and_little_longer(share: float, late: float) -> None:
+def test_rest_with_other_threads_waits_until_they_rest(share: float, late: float) -> None:
     process = Process(0.03, share, late)
     process.rest()()
     assert 0.03 <= process.time <= 0.03 + 2 * (LOOK + late)
 
 
-def test_a_thread_that_never_rests_is_waited_for_a_few_times() -> None:
+def test_rest_with_an_endless_thread_stops_waiting_after_some_tries() -> None:
     process = Process(1e9)
     rest = process.rest()
     for _ in range(100):
@@ -59,7 +59,7 @@ def test_a_thread_that_never_rests_is_waited_for_a_few_times() -> None:
 # With threads
 
 
-def test_a_thread_that_waits_in_a_loop_is_seen() -> None:
+def test_rest_sees_a_thread_that_waits_in_a_loop() -> None:
     looks: list[float] = []
     stop = threading.Event()
 

@@ -39,7 +39,7 @@ SPEC = LSTMSpec(3, 4)
         ("while_loop+preproject+hoisted", r"hoisted computes the input product.*drop \+preproject"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(name: str, says: str) -> None:
+def test_wrong_options_raise_with_the_reason(name: str, says: str) -> None:
     with pytest.raises(UnsupportedError, match=says):
         get_backend(name)
 
@@ -56,7 +56,7 @@ class Numbered(NumPyLoop):
         return ("numbered@2",)
 
 
-def test_a_number_is_part_of_the_name() -> None:
+def test_name_includes_the_number() -> None:
     assert Numbered(["a", "b"], 7).name == "numbered@7+b+a"
     with pytest.raises(UnsupportedError, match="numbered needs a number, as in numbered@10"):
         Numbered()
@@ -94,7 +94,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
 
 
-def test_the_first_thing_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_availability_names_the_first_missing_requirement(monkeypatch: pytest.MonkeyPatch) -> None:
     loaf = Loaf()
     installed(monkeypatch)
     assert str(loaf.availability("tpu:0")) == "loaf runs on cpu and gpu only"
@@ -108,7 +108,7 @@ def test_the_first_thing_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatc
     assert str(loaf.availability("gpu:0")) == "no baker for the gpu:0: hire one"
 
 
-def test_on_a_cpu_a_backend_for_gpus_says_whether_a_gpu_would_do(
+def test_availability_of_a_gpu_backend_on_a_cpu_names_the_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installed(monkeypatch)
@@ -121,7 +121,7 @@ def test_on_a_cpu_a_backend_for_gpus_says_whether_a_gpu_would_do(
     assert str(Oven().availability("cpu")) == "ovens are hot; use --device gpu:0"
 
 
-def test_where_no_framework_is_installed_each_backend_says_what_to_install(
+def test_availability_without_frameworks_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = importlib.util.find_spec
@@ -143,7 +143,9 @@ def test_where_no_framework_is_installed_each_backend_says_what_to_install(
             backend.build(SPEC, LSTMWeights.random(SPEC), device=device)
 
 
-def test_any_backend_may_need_variables_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_availability_without_a_needed_variable_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Particular(NumPyLoop):
         strategy = "particular"
         environment: ClassVar[Mapping[str, str]] = {"LSTM_TEST_TUNING": "0"}
@@ -160,7 +162,7 @@ def test_any_backend_may_need_variables_of_its_process(monkeypatch: pytest.Monke
 # -- what it refuses to build
 
 
-def test_a_spec_that_a_backend_refuses_is_not_built() -> None:
+def test_build_of_a_refused_spec_raises() -> None:
     class Picky(NumPyLoop):
         def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
             return "only on Sundays" if workload is None or workload.training else ""
@@ -171,7 +173,7 @@ def test_a_spec_that_a_backend_refuses_is_not_built() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_an_update_is_refused_by_who_has_none_and_where_weights_would_lose_it(
+def test_refusal_of_an_optimizer_gives_the_reason(
     dtype: str, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend, spec = NumPyLoop(), replace(SPEC, dtype=dtype)

@@ -36,7 +36,7 @@ def explain(
         (2, 7, "gpu:7 does not exist: Framework 2.5 sees 2 GPUs, gpu:0 to gpu:1"),
     ],
 )
-def test_a_number_past_the_last_gpu_is_answered_with_those_there_are(
+def test_explain_of_a_number_past_the_last_gpu_names_the_gpus(
     visible: int, index: int, says: str
 ) -> None:
     assert str(explain(visible=visible, index=index)) == says
@@ -55,7 +55,7 @@ def test_a_number_past_the_last_gpu_is_answered_with_those_there_are(
         ({}, r"CUDA libraries \(cuDNN, cuBLAS, ...\) are not found", INSTALL),
     ],
 )
-def test_gpu_that_cannot_be_used_has_the_reason_and_what_to_install(
+def test_explain_of_an_unusable_gpu_has_the_reason_and_what_to_install(
     facts: dict[str, Any], reason: str, install: str
 ) -> None:
     found = explain(**facts)
@@ -72,7 +72,7 @@ def test_gpu_that_cannot_be_used_has_the_reason_and_what_to_install(
         ((12, 9), (13, 0), True),
     ],
 )
-def test_a_driver_is_too_old_if_its_major_version_is_behind(
+def test_explain_of_a_driver_with_an_older_major_version_is_too_old(
     driver: tuple[int, int], built_with: tuple[int, int], old: bool
 ) -> None:
     found = explain(driver=driver, built_with=built_with)
@@ -91,7 +91,7 @@ def test_a_driver_is_too_old_if_its_major_version_is_behind(
 @pytest.mark.parametrize(
     "place", ["dev/nvidia0", "dev/nvidiactl", "proc/driver/nvidia/version", "dev/dxg"]
 )
-def test_hardware_is_seen_by_what_the_driver_or_the_container_shows(
+def test_machine_facts_find_hardware_by_driver_or_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", missing_library)
@@ -126,7 +126,7 @@ class Driver:
         (object(), None),  # a library that is no driver
     ],
 )
-def test_the_cuda_version_that_the_driver_supports_is_read(
+def test_machine_facts_read_the_cuda_version_of_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: object, version: tuple[int, int] | None
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
@@ -139,12 +139,12 @@ def test_the_cuda_version_that_the_driver_supports_is_read(
 
 
 @pytest.mark.parametrize(("device", "index"), [("gpu", 0), ("gpu:0", 0), ("gpu:12", 12)])
-def test_a_gpu_is_named_by_its_number(device: str, index: int) -> None:
+def test_gpu_index_is_the_number(device: str, index: int) -> None:
     assert cuda.gpu_index(device) == index
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu:-1", "gpu:one", "gpu:1:2", "GPU:0", "", "gpu:²"])
-def test_another_name_is_refused_with_those_that_are_known(device: str) -> None:
+def test_gpu_index_of_another_name_raises(device: str) -> None:
     with pytest.raises(ValueError, match="expected cpu, gpu or gpu:N") as caught:
         cuda.gpu_index(device)
     assert repr(device) in str(caught.value)

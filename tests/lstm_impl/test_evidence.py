@@ -9,7 +9,7 @@ import pytest
 from lstm_impl.evidence import Event, Evidence, covered, own_seconds
 
 
-def test_it_has_what_was_counted_and_nothing_that_was_not_looked_at() -> None:
+def test_evidence_has_only_what_was_recorded() -> None:
     found = Evidence("a profiler", Counter(dot=2, add=5), details={"device": "cpu"})
     assert dict(found) == {
         "source": "a profiler",
@@ -23,7 +23,7 @@ def test_it_has_what_was_counted_and_nothing_that_was_not_looked_at() -> None:
         found["kernels"]
 
 
-def test_what_a_step_starts_and_multiplies_is_reported_where_it_is_known() -> None:
+def test_evidence_has_known_launches_and_operations() -> None:
     found = Evidence("a profiler", launches=7, launched_by="xla", operations=12.0)
     assert dict(found) == {
         "source": "a profiler",
@@ -38,7 +38,7 @@ INNER = [Event("product", 1.0, 3.0, "a"), Event("product", 5.0, 4.0, "a")]
 DEEP = Event("pack", 5.5, 1.0, "a")
 
 
-def test_an_operator_has_no_share_in_what_it_called() -> None:
+def test_by_name_excludes_the_time_of_nested_operators() -> None:
     own = {(event.name, event.start): seconds for event, seconds in own_seconds([*INNER, LOOP])}
     assert own == {("loop", 0.0): 3.0, ("product", 1.0): 3.0, ("product", 5.0): 4.0}
     own = {(event.name, event.start): s for event, s in own_seconds([LOOP, DEEP, *INNER])}
@@ -46,7 +46,7 @@ def test_an_operator_has_no_share_in_what_it_called() -> None:
     assert own["loop", 0.0] == 3.0
 
 
-def test_time_in_which_several_ran_is_covered_once() -> None:
+def test_covered_counts_overlapping_time_once() -> None:
     events = [Event("x", 0.0, 2.0, "a"), Event("y", 1.0, 2.0, "b"), Event("z", 5.0, 1.0, "a")]
     assert covered(events) == 4.0
     assert covered([LOOP, *INNER]) == 10.0

@@ -40,7 +40,7 @@ def modules(source: str) -> set[str]:
     return {name if name in MODULES else name.rpartition(".")[0] for name in names} & MODULES
 
 
-def test_no_file_of_the_library_or_its_tests_imports_the_suite() -> None:
+def test_library_and_its_tests_do_not_import_the_suite() -> None:
     trees = {file: ast.parse((ROOT / file).read_text("utf-8")) for file in (*LIBRARY, *TESTS)}
     found = {file: {name.partition(".")[0] for name in imported(trees[file])} for file in trees}
     assert [file for file, names in found.items() if "bench" in names] == []
@@ -63,19 +63,19 @@ def test_imports_go_one_way() -> None:
         circle.prepare()
 
 
-def test_no_function_is_too_long_to_be_seen_as_a_whole() -> None:
+def test_functions_have_at_most_the_longest_length() -> None:
     texts = {file: (ROOT / file).read_text("utf-8") for file in LIBRARY}
     assert {file: found for file, text in texts.items() if (found := long_functions(text))} == {}
 
 
 @pytest.mark.parametrize("word", ["def", "async def"])
-def test_a_function_of_one_line_too_many_is_found_wherever_it_stands(word: str) -> None:
+def test_long_functions_finds_one_line_too_many(word: str) -> None:
     for lines, found in ((LONGEST_FUNCTION, []), (LONGEST_FUNCTION + 1, ["f"])):
         body = "\n".join(["        pass"] * (lines - 1))
         assert long_functions(f"class A:\n    {word} f(self):\n{body}\n") == found
 
 
-def test_the_first_example_in_the_documentation_works() -> None:
+def test_example_of_the_package_works() -> None:
     failed, tried = doctest.testmod(lstm_impl)
     assert tried > 0
     assert failed == 0

@@ -12,7 +12,7 @@ SPEC = LSTMSpec(6, 16, num_layers=2, bidirectional=True)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
-def test_it_is_the_same_network_but_for_its_rounding(runtime: str) -> None:
+def test_int8_equals_the_network_up_to_its_rounding(runtime: str) -> None:
     backend = get_backend(f"{runtime}:int8")
     if not (available := backend.availability("cpu")):
         pytest.skip(f"{runtime}: {available}")
@@ -35,7 +35,7 @@ def test_it_is_the_same_network_but_for_its_rounding(runtime: str) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
-def test_what_it_cannot_do_is_refused(runtime: str) -> None:
+def test_int8_refusal_gives_the_reason(runtime: str) -> None:
     backend = get_backend(f"{runtime}:int8")
     assert "only infers" in backend.refusal(SPEC, Workload(2, 3, "training"))
     assert "float32 weights" in backend.refusal(LSTMSpec(2, 3, dtype="float64"))
@@ -44,7 +44,7 @@ def test_what_it_cannot_do_is_refused(runtime: str) -> None:
     assert "CPU" in str(backend.availability("gpu:0")) or not backend.availability("gpu:0")
 
 
-def test_it_is_approximate_and_in_no_list_of_backends() -> None:
+def test_int8_is_approximate_and_not_listed() -> None:
     for name in ("torch:int8", "onnxruntime:int8"):
         assert get_backend(name).name == name
         assert get_backend(name).approximate

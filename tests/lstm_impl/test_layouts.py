@@ -30,14 +30,14 @@ def assert_equal(ours: LSTMWeights, theirs: LSTMWeights) -> None:
 
 
 @given(specs)
-def test_weights_come_back_from_cudnns_buffer(spec: LSTMSpec) -> None:
+def test_cudnn_unpack_inverts_cudnn_pack(spec: LSTMSpec) -> None:
     weights = LSTMWeights.random(spec)
     buffer = layouts.cudnn_pack(spec, weights)
     assert buffer.dtype == spec.precision.storage
     assert_equal(layouts.cudnn_unpack(spec, buffer), weights)
 
 
-def test_one_layers_buffer_by_hand() -> None:
+def test_cudnn_pack_of_one_layer_equals_a_manual_buffer() -> None:
     """Input matrices, recurrent ones, input biases, recurrent ones; gates i, f, g, o in each."""
     kernel = np.array([[1.0, 2, 3, 4], [5, 6, 7, 8]])
     recurrent_kernel = np.array([[10.0, 20, 30, 40]])
@@ -48,7 +48,7 @@ def test_one_layers_buffer_by_hand() -> None:
     assert buffer.tolist() == [*matrices, 0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4]
 
 
-def test_two_biases_come_back_as_their_sum_or_as_the_second_for_gradients() -> None:
+def test_cudnn_unpack_returns_the_sum_or_second_of_two_biases() -> None:
     spec = LSTMSpec(2, 3)
     matrices, _ = layouts.cudnn_sizes(spec)
     buffer = layouts.cudnn_pack(spec, LSTMWeights.random(spec))
@@ -63,7 +63,7 @@ def test_two_biases_come_back_as_their_sum_or_as_the_second_for_gradients() -> N
 
 
 @given(specs, st.sampled_from([0.0, 1.0, 0.5]))
-def test_weights_come_back_from_a_basic_lstm_cell(spec: LSTMSpec, forget_bias: float) -> None:
+def test_from_basic_cell_inverts_basic_cell(spec: LSTMSpec, forget_bias: float) -> None:
     cell = LSTMWeights.random(spec).layers[0][0]
     given_cell = LayerWeights(*(array.copy() for array in cell))
     back = layouts.from_basic_cell(*layouts.basic_cell(cell, forget_bias), forget_bias)
@@ -76,7 +76,7 @@ def test_weights_come_back_from_a_basic_lstm_cell(spec: LSTMSpec, forget_bias: f
 # -- ONNX
 
 
-def test_onnx_wants_the_gates_i_o_f_c_and_two_biases() -> None:
+def test_onnx_layer_has_gates_i_o_f_c_and_two_biases() -> None:
     layer = LSTMWeights.random(DEEP).layers[1]
     w, r, b = layouts.onnx_layer(layer)
     assert w.shape == (2, 20, 10)

@@ -31,12 +31,12 @@ def build(spec: LSTMSpec = SPEC, **options: Any) -> Model:
 # -- weights
 
 
-def test_weights_that_do_not_fit_are_refused() -> None:
+def test_build_with_wrong_weights_raises() -> None:
     with pytest.raises(ValueError, match=r"kernel has shape \(3, 20\); expected \(3, 16\)"):
         build().set_weights(LSTMWeights.random(LSTMSpec(3, 5)))
 
 
-def test_weights_are_rounded_to_what_the_precision_can_hold() -> None:
+def test_build_rounds_weights_to_the_precision() -> None:
     spec = LSTMSpec(3, 4, dtype="float16")
     fine = LSTMWeights.random(LSTMSpec(3, 4, dtype="float64"), seed=3)
     model = get_backend("numpy").build(spec, fine)
@@ -60,9 +60,7 @@ WRONG = {
 
 @pytest.mark.parametrize("batch_major", [False, True])
 @pytest.mark.parametrize("name", [*WRONG, "dy", "dstate"])
-def test_every_argument_is_checked_in_inference_and_in_training(
-    name: str, batch_major: bool
-) -> None:
+def test_wrong_arguments_raise_in_inference_and_training(name: str, batch_major: bool) -> None:
     wrong = {**WRONG, "dy": np.zeros((2, 5, 4)), "dstate": WRONG["state"]}[name]
     shape = (5, 2) if batch_major else (2, 5)
     if isinstance(wrong, np.ndarray) and name != "masks" and batch_major:
@@ -76,7 +74,7 @@ def test_every_argument_is_checked_in_inference_and_in_training(
         model.gradients(**{"dy": np.zeros((*shape, 8)), **given})
 
 
-def test_masks_act_in_inference_too_where_they_are_given() -> None:
+def test_masks_given_in_inference_act() -> None:
     masks = dropout_masks(DEEP, 2, 5, 0.5, seed=0)
     x = np.random.default_rng(0).standard_normal((2, 5, 3))
     masked, _ = build(DEEP).forward(x, masks=masks)
@@ -88,7 +86,7 @@ def test_masks_act_in_inference_too_where_they_are_given() -> None:
 # -- what comes out
 
 
-def test_results_come_in_the_storage_type_and_go_in_again() -> None:
+def test_results_have_the_storage_type_and_are_valid_inputs() -> None:
     for dtype in ("float16", "float32", "float64", "bfloat16"):
         spec = LSTMSpec(3, 4, num_layers=2, dtype=dtype)
         model = build(spec)
@@ -100,7 +98,7 @@ def test_results_come_in_the_storage_type_and_go_in_again() -> None:
         model.forward(np.ones((2, 1, 3)), state)
 
 
-def test_a_batch_major_model_computes_the_same_with_its_axes_exchanged() -> None:
+def test_batch_major_model_equals_time_major_with_swapped_axes() -> None:
     inputs = Workload(2, 5, "training", min_length=2).inputs(DEEP)
     y, state = build(DEEP).forward(inputs.x, inputs.state, inputs.lengths)
     gradients = build(DEEP).gradients(inputs.x, inputs.dy, inputs.state, None, inputs.lengths)
@@ -117,7 +115,7 @@ def test_a_batch_major_model_computes_the_same_with_its_axes_exchanged() -> None
 # -- what is refused
 
 
-def test_a_workload_that_a_backend_refuses_is_not_computed() -> None:
+def test_prepare_of_a_refused_workload_raises() -> None:
     class Lazy(NumPyLoop):
         def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
             return "no training" if workload is not None and workload.training else ""
@@ -131,16 +129,16 @@ def test_a_workload_that_a_backend_refuses_is_not_computed() -> None:
     model.prepare(Workload(1, 1))
 
 
-def test_a_workload_of_the_other_layout_is_refused() -> None:
+def test_prepare_of_the_other_layout_raises() -> None:
     with pytest.raises(ValueError, match=r"workload\.batch_major is True; the model was"):
         build().prepare(Workload(2, 3, batch_major=True))
 
 
-def test_a_stream_is_fed_in_one_direction() -> None:
+def test_prepare_of_a_bidirectional_stream_raises() -> None:
     with pytest.raises(UnsupportedError, match="one direction"):
         build(DEEP).prepare(Workload(2, 1, "streaming"))
 
 
-def test_a_framework_without_a_profiler_says_so() -> None:
+def test_profile_without_a_profiler_raises() -> None:
     with pytest.raises(UnsupportedError, match="numpy: no profiler of numpy is known here"):
         build().profile(Workload(1, 2))

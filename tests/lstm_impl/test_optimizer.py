@@ -92,7 +92,7 @@ def moved(model: Model, start: LSTMWeights) -> float:
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
-def test_adam_is_the_algorithm_as_it_was_published(gradients: list[float]) -> None:
+def test_adam_equals_the_published_algorithm(gradients: list[float]) -> None:
     optimizer = NumPyOptimizer("adam")
     m = v = 0.0
     for t, g in enumerate(gradients, start=1):
@@ -115,9 +115,7 @@ def test_adam_is_the_algorithm_as_it_was_published(gradients: list[float]) -> No
         for optimizer in OPTIMIZERS
     ],
 )
-def test_a_backend_updates_its_weights_by_the_formula_for_its_own_gradients(
-    name: str, optimizer: str
-) -> None:
+def test_update_by_a_backend_equals_the_formula(name: str, optimizer: str) -> None:
     """Three updates, in float64 where there is one: an epsilon in another place would show.
 
     Of three timesteps: a loop that is unrolled in part takes two, and one is left over.
@@ -151,7 +149,7 @@ def test_a_backend_updates_its_weights_by_the_formula_for_its_own_gradients(
 
 @pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_step_updates_the_weights_after_each_of_its_windows(name: str, optimizer: str) -> None:
+def test_step_with_windows_updates_after_each(name: str, optimizer: str) -> None:
     workload = Workload(2, 7, "training", window=3, optimizer=optimizer)
     model = anew(name)
     step = model.prepare(workload, seed=4)
@@ -179,7 +177,7 @@ def test_a_step_updates_the_weights_after_each_of_its_windows(name: str, optimiz
 
 
 @pytest.mark.parametrize("name", USUAL)
-def test_an_optimizer_works_with_all_that_training_has(name: str) -> None:
+def test_optimizer_with_lengths_masks_and_windows_equals_the_formula(name: str) -> None:
     """It sees gradients only: layers, directions, lengths, dropout, batch-major, mixed precision.
 
     What the weights become is the gate's to judge; here, that it is the very update of a step.

@@ -130,7 +130,7 @@ def problems(draw_: st.DrawFn, directions: tuple[bool, ...] = (False, True)) -> 
 # -- by hand
 
 
-def test_one_step_of_one_unit_by_hand() -> None:
+def test_one_step_of_one_unit_equals_a_manual_result() -> None:
     """Gates i, f, g, o of one unit that sees 2 and remembers h = 0.5, c = -1."""
     spec = LSTMSpec(1, 1, dtype="float64")
     cell = LayerWeights(
@@ -148,14 +148,14 @@ def test_one_step_of_one_unit_by_hand() -> None:
     assert last.h.item() == y.item() == pytest.approx(o * np.tanh(c), abs=1e-15)
 
 
-def test_the_logistic_function_never_overflows() -> None:
+def test_sigmoid_of_large_numbers_does_not_overflow() -> None:
     z = np.array([-1e308, -800.0, 0.0, 800.0, 1e308])
     assert reference.sigmoid(z).tolist() == [0, 0, 0.5, 1, 1]
     z = np.linspace(-30, 30, 101)
     np.testing.assert_allclose(reference.sigmoid(z), 1 / (1 + np.exp(-z)), rtol=1e-3, atol=1e-15)
 
 
-def test_a_second_layer_reads_the_first_and_directions_stand_side_by_side() -> None:
+def test_layers_are_stacked_and_directions_concatenated() -> None:
     problem = draw(LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype="float64"))
     y, last = problem.forward()
     one = replace(problem.spec, num_layers=1)
@@ -174,7 +174,7 @@ def test_a_second_layer_reads_the_first_and_directions_stand_side_by_side() -> N
     np.testing.assert_array_equal(y[0, :, 4:], last.h[3])
 
 
-def test_the_reference_changes_none_of_its_arguments() -> None:
+def test_reference_leaves_its_arguments_unchanged() -> None:
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype="float64")
     problem, untouched = (draw(spec, lengths=[2, 3], dropout=0.5) for _ in range(2))
     problem.gradients()
@@ -240,7 +240,7 @@ def numerical_gradient(value: Any, put: Callable[[Any], Problem], step: float = 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_gradient_is_the_slope_of_the_objective(kind: str) -> None:
+def test_gradients_equal_finite_differences(kind: str) -> None:
     problem = KINDS[kind]
     gradients = named(problem.gradients())
     places = arguments(problem)
@@ -273,7 +273,7 @@ def reordered(problem: Problem, order: list[int]) -> Problem:
 
 @settings(deadline=None)
 @given(problems(), st.sampled_from([np.nan, np.inf, 1e300, -7.0]))
-def test_padding_reaches_nothing(problem: Problem, rubbish: float) -> None:
+def test_padding_changes_nothing(problem: Problem, rubbish: float) -> None:
     """Whatever stands on padding, in the input or in the gradient of the output."""
     padding = ~problem.valid()
     x, dy = problem.x.copy(), problem.dy.copy()
@@ -288,7 +288,7 @@ def test_padding_reaches_nothing(problem: Problem, rubbish: float) -> None:
 
 @settings(deadline=None)
 @given(problems())
-def test_a_padded_sequence_is_the_short_one_by_itself(problem: Problem) -> None:
+def test_padded_sequence_equals_the_short_one(problem: Problem) -> None:
     timesteps, batch, _ = problem.x.shape
     y, last = problem.forward()
     gradients = problem.gradients()
@@ -315,7 +315,7 @@ def test_a_padded_sequence_is_the_short_one_by_itself(problem: Problem) -> None:
 
 @settings(deadline=None)
 @given(problems(directions=(False,)), st.data())
-def test_two_windows_with_carried_state_are_one_long_sequence(
+def test_two_windows_with_carried_state_equal_one_sequence(
     problem: Problem, data: st.DataObject
 ) -> None:
     """The state flows forward over the cut, and its gradient flows back over it."""
@@ -348,7 +348,7 @@ def test_two_windows_with_carried_state_are_one_long_sequence(
         np.testing.assert_allclose(a + b, both, rtol=1e-9, atol=1e-11)
 
 
-def test_masks_of_one_change_nothing_and_masks_of_zero_cut_the_layers_separately() -> None:
+def test_masks_of_one_change_nothing_and_of_zero_disconnect_layers() -> None:
     problem = draw(LSTMSpec(2, 3, num_layers=2, dtype="float64"))
     ones = np.ones((1, 3, 2, 3))
     assert_close(replace(problem, masks=ones).gradients(), problem.gradients())

@@ -25,7 +25,7 @@ from lstm_impl.names import BUILT_IN, canonical, strategies
 from tests.loaded import FRAMEWORKS, SLOW, loaded_by
 
 
-def test_every_listed_backend_is_found_by_its_name_and_spells_it_so() -> None:
+def test_get_backend_of_each_listed_name_has_that_name() -> None:
     names = list_backends()
     assert len(names) == len(set(names))
     assert {"numpy", "while_loop", "static_unroll", "cudnn"} <= set(names)
@@ -55,7 +55,7 @@ def test_table_of_strategies_agrees_with_their_classes() -> None:
         ("openvino+throughput+throughput:padded", "openvino+throughput:padded"),
     ],
 )
-def test_canonical_is_the_name_of_the_backend(written: str, id_: str) -> None:
+def test_canonical_equals_the_name_of_the_backend(written: str, id_: str) -> None:
     assert canonical(written) == get_backend(written).name == id_
 
 
@@ -70,7 +70,7 @@ def test_canonical_is_the_name_of_the_backend(written: str, id_: str) -> None:
         ("keras:int4", "there is no variant 'int4' of keras; the variants are int8, denormal"),
     ],
 )
-def test_canonical_refuses_what_get_backend_refuses(name: str, says: str) -> None:
+def test_canonical_raises_as_get_backend_does(name: str, says: str) -> None:
     for read in (canonical, get_backend):
         with pytest.raises(UnsupportedError, match=says):
             read(name)
@@ -87,7 +87,7 @@ def test_canonical_refuses_what_get_backend_refuses(name: str, says: str) -> Non
         ("while_loop + xla", "while_loop\\+xla"),
     ],
 )
-def test_an_unknown_name_is_answered_with_close_ones(name: str, close: str) -> None:
+def test_unknown_name_raises_with_similar_ones(name: str, close: str) -> None:
     for read in (canonical, get_backend):
         with pytest.raises(UnsupportedError, match=f"there is no backend .*did you mean .*{close}"):
             read(name)
@@ -149,7 +149,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     return install
 
 
-def test_a_backend_of_another_package_is_listed_and_computes(install: Callable[..., None]) -> None:
+def test_backend_of_another_package_is_listed_and_computes(install: Callable[..., None]) -> None:
     assert "abacus" not in list_backends()
     install(abacus="abacus_lstm:Abacus")
     assert "abacus" in list_backends()
@@ -163,7 +163,7 @@ def test_a_backend_of_another_package_is_listed_and_computes(install: Callable[.
         get_backend("abakus")
 
 
-def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
+def test_backend_that_cannot_be_made_raises_and_hides_no_other(
     install: Callable[..., None],
 ) -> None:
     before = list_backends()
@@ -175,7 +175,7 @@ def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
     assert list_backends() == [*before, "leaving", "exiting"]
 
 
-def test_another_package_cannot_take_the_name_of_a_built_in_backend(
+def test_entry_point_with_a_built_in_name_is_ignored(
     install: Callable[..., None],
 ) -> None:
     install(numpy="abacus_lstm:Abacus")
@@ -194,7 +194,7 @@ def test_another_package_cannot_take_the_name_of_a_built_in_backend(
         ("abacus_lstm:not_a_class", "abacus_lstm:not_a_class, which is no Backend"),
     ],
 )
-def test_an_entry_point_that_leads_nowhere_says_so_and_hides_no_other_backend(
+def test_broken_entry_point_raises_and_hides_no_other(
     install: Callable[..., None], target: str, says: str
 ) -> None:
     before = list_backends()
@@ -209,7 +209,7 @@ def test_an_entry_point_that_leads_nowhere_says_so_and_hides_no_other_backend(
 # -- what is not imported
 
 
-def test_asking_for_every_backend_loads_no_framework() -> None:
+def test_get_backend_of_all_loads_no_framework() -> None:
     loaded = loaded_by(
         """
 import lstm_impl
@@ -227,6 +227,6 @@ lstm_impl.get_backend("numpy").build(LSTMSpec(2, 3), weights).forward([[[0.0, 1.
     assert sorted(loaded & {*FRAMEWORKS, *SLOW, "scipy", "rich", "pytest"}) == []
 
 
-def test_importing_the_library_imports_no_backend() -> None:
+def test_import_of_the_library_imports_no_backend() -> None:
     loaded = loaded_by("import lstm_impl")
     assert not [name for name in loaded if name.startswith("lstm_impl.backends.")]

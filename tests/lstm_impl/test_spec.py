@@ -18,7 +18,7 @@ sizes = st.integers(1, 40)
 
 @pytest.mark.parametrize("field", ["input_size", "hidden_size", "num_layers"])
 @pytest.mark.parametrize("value", [0, -3, 2.0, "4", None, True])
-def test_a_size_that_is_no_positive_integer_is_named(field: str, value: Any) -> None:
+def test_size_that_is_no_positive_integer_raises_with_its_name(field: str, value: Any) -> None:
     fields: dict[str, Any] = {"input_size": 2, "hidden_size": 3, field: value}
     with pytest.raises(ValueError, match=f"LSTMSpec.{field} is .*; expected a positive integer"):
         LSTMSpec(**fields)
@@ -27,7 +27,7 @@ def test_a_size_that_is_no_positive_integer_is_named(field: str, value: Any) -> 
 @pytest.mark.parametrize(
     ("field", "most"), [("input_size", 2**31 - 1), ("hidden_size", 2**31 - 1), ("num_layers", 1000)]
 )
-def test_a_size_beyond_what_frameworks_can_count_is_named(field: str, most: int) -> None:
+def test_size_beyond_32_bits_raises_with_its_name(field: str, most: int) -> None:
     sizes: dict[str, Any] = {"input_size": 3, "hidden_size": 4}
     assert getattr(LSTMSpec(**{**sizes, field: most}), field) == most
     with pytest.raises(
@@ -37,17 +37,17 @@ def test_a_size_beyond_what_frameworks_can_count_is_named(field: str, most: int)
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])
-def test_bidirectional_is_true_or_false(value: Any) -> None:
+def test_bidirectional_that_is_no_bool_raises(value: Any) -> None:
     with pytest.raises(ValueError, match=r"LSTMSpec.bidirectional is .*; expected True or False"):
         LSTMSpec(2, 3, bidirectional=value)
 
 
-def test_an_unknown_dtype_is_answered_with_the_known_ones() -> None:
+def test_unknown_dtype_raises_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'float8'.*float64, float32, tf32, float16, bfloat16"):
         LSTMSpec(2, 3, dtype="float8")
 
 
-def test_sizes_of_two_layers_in_both_directions() -> None:
+def test_sizes_of_two_bidirectional_layers_are_these() -> None:
     spec = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
     assert (spec.num_directions, spec.output_size, spec.state_layers) == (2, 10, 4)
     assert [spec.layer_input_size(layer) for layer in range(2)] == [3, 10]
@@ -58,7 +58,7 @@ def test_sizes_of_two_layers_in_both_directions() -> None:
 # -- precision
 
 
-def test_roundoff_is_half_the_distance_from_one_to_the_next_number() -> None:
+def test_roundoff_is_half_the_spacing_at_one() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with TensorFlow and JAX")
     for dtype, precision in PRECISIONS.items():
         if dtype == "tf32":  # ten bits of mantissa, as float16
@@ -69,7 +69,7 @@ def test_roundoff_is_half_the_distance_from_one_to_the_next_number() -> None:
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_rounding_twice_changes_nothing_more(dtype: str) -> None:
+def test_quantize_twice_equals_once(dtype: str) -> None:
     spec = LSTMSpec(1, 1, dtype=dtype)
     values = np.random.default_rng(0).standard_normal(1000) * 100
     once = spec.quantize(values)
@@ -83,7 +83,7 @@ single = st.floats(width=32, allow_subnormal=True)
 
 
 @given(arrays(np.float32, array_shapes(max_dims=3, min_side=0), elements=single))
-def test_bfloat16_rounds_as_ml_dtypes_does(values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+def test_round_to_bfloat16_equals_ml_dtypes(values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with TensorFlow and JAX")
     with np.errstate(invalid="ignore"):  # NaN to NaN
         expected = values.astype(ml_dtypes.bfloat16).astype(np.float32)

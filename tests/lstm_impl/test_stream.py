@@ -28,7 +28,7 @@ def build(spec: LSTMSpec = SPEC, **options: Any) -> Model:
 # -- window by window
 
 
-def test_a_step_works_through_the_windows_with_the_state_carried() -> None:
+def test_step_with_windows_carries_the_state() -> None:
     workload = Workload(2, 8, window=3)
     inputs = workload.inputs(SPEC, seed=4)
     model = build()
@@ -42,7 +42,7 @@ def test_a_step_works_through_the_windows_with_the_state_carried() -> None:
     np.testing.assert_array_equal(step.run().y, last.y)  # and begins again at the next call
 
 
-def test_a_training_step_stops_the_gradient_between_windows() -> None:
+def test_training_step_with_windows_stops_the_gradient_between() -> None:
     workload = Workload(2, 4, "training", window=2)
     inputs = workload.inputs(SPEC, seed=4)
     model = build()
@@ -54,7 +54,7 @@ def test_a_training_step_stops_the_gradient_between_windows() -> None:
     np.testing.assert_allclose(raw.weights.arrays()[0], alone.weights.arrays()[0], atol=1e-5)
 
 
-def test_a_step_gives_the_model_its_lengths_and_masks() -> None:
+def test_step_uses_lengths_and_masks() -> None:
     workload = Workload(3, 5, "training", min_length=2, dropout=0.5)
     inputs = workload.inputs(DEEP, seed=1)
     assert inputs.masks is not None
@@ -70,9 +70,7 @@ def test_a_step_gives_the_model_its_lengths_and_masks() -> None:
 
 @pytest.mark.parametrize("batch_major", [False, True])
 @pytest.mark.parametrize("timesteps", [1, 3, STATES_TOO])
-def test_calls_work_on_the_sets_of_inputs_that_were_placed_one_after_another(
-    timesteps: int, batch_major: bool
-) -> None:
+def test_calls_use_the_placed_sets_of_inputs_in_turn(timesteps: int, batch_major: bool) -> None:
     workload = Workload(2, timesteps, batch_major=batch_major)
     step = build(batch_major=batch_major).prepare(workload, seed=4)
     assert step.use is not None
@@ -91,7 +89,7 @@ def test_calls_work_on_the_sets_of_inputs_that_were_placed_one_after_another(
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_results_are_named_and_time_major_on_the_host(batch_major: bool) -> None:
+def test_results_are_named_time_major_host_arrays(batch_major: bool) -> None:
     workload = Workload(2, 3, "training", batch_major=batch_major)
     inputs = workload.inputs(DEEP, seed=4)
     step = build(DEEP, batch_major=batch_major).prepare(workload, seed=4)
@@ -106,7 +104,7 @@ def test_results_are_named_and_time_major_on_the_host(batch_major: bool) -> None
         np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
 
 
-def test_the_first_and_a_shorter_last_window_are_traced_ahead() -> None:
+def test_trace_covers_the_first_and_a_shorter_last_window() -> None:
     asked: list[Request] = []
 
     class Traced(NumPyModel):
@@ -124,7 +122,7 @@ def test_the_first_and_a_shorter_last_window_are_traced_ahead() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_a_step_adds_to_the_weights_the_next_takes_off_and_it_can_begin_again(
+def test_updates_alternate_in_sign_and_restart_resets_them(
     optimizer: str,
 ) -> None:
     model = build()
@@ -152,7 +150,7 @@ def test_what_a_step_adds_to_the_weights_the_next_takes_off_and_it_can_begin_aga
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_a_step_on_inputs_of_the_caller_s_own_computes_what_the_reference_does(
+def test_given_step_equals_the_reference(
     batch_major: bool,
 ) -> None:
     inputs = Workload(2, 5, "training", min_length=2).inputs(SPEC, seed=9)
@@ -175,9 +173,7 @@ def test_a_step_on_inputs_of_the_caller_s_own_computes_what_the_reference_does(
 
 @pytest.mark.parametrize("batch_major", [False, True])
 @pytest.mark.parametrize("timesteps", [1, 3])
-def test_chunks_come_one_after_another_with_the_state_kept(
-    timesteps: int, batch_major: bool
-) -> None:
+def test_stream_takes_chunks_in_turn_and_keeps_the_state(timesteps: int, batch_major: bool) -> None:
     work = replace(STREAM, timesteps=timesteps, batch_major=batch_major)
     step = build(batch_major=batch_major).prepare(work, seed=7)
     sets, calls = InputSets(SPEC, work, 7), FIRST_CHUNKS + 5
@@ -189,7 +185,7 @@ def test_chunks_come_one_after_another_with_the_state_kept(
     np.testing.assert_allclose(found[-1]["c"], state.c, atol=1e-6)
 
 
-def test_other_chunks_keep_the_state_and_a_new_start_does_not() -> None:
+def test_use_keeps_the_state_and_restart_does_not() -> None:
     step = build().prepare(STREAM, seed=7)
     assert step.use is not None
     assert step.restart is not None

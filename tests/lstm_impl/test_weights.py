@@ -12,7 +12,7 @@ from lstm_impl import LSTMSpec, LSTMWeights
 SPEC = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
 
 
-def test_a_seed_always_gives_the_same_weights_and_another_seed_others() -> None:
+def test_random_weights_depend_on_the_seed_only() -> None:
     first, again, other = (LSTMWeights.random(SPEC, seed).arrays() for seed in (1, 1, 2))
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -34,7 +34,7 @@ def test_random_weights_distinguish_gates_biases_and_transposes() -> None:
         assert not np.any(cell.kernel == cell.recurrent_kernel)
 
 
-def test_only_the_forget_bias_is_raised_by_one() -> None:
+def test_random_raises_only_the_forget_bias_by_one() -> None:
     spec = LSTMSpec(3, 16)
     limit = 1 / 4
     cell = LSTMWeights.random(spec, seed=3).layers[0][0]
@@ -45,7 +45,7 @@ def test_only_the_forget_bias_is_raised_by_one() -> None:
         assert np.abs(array).max() > limit / 2
 
 
-def test_every_array_has_a_name_that_says_where_it_belongs() -> None:
+def test_names_have_layer_direction_and_array() -> None:
     weights = LSTMWeights.random(SPEC)
     names = weights.names()
     assert len(names) == len(weights.arrays()) == len(set(names)) == 12
@@ -72,7 +72,7 @@ def test_every_array_has_a_name_that_says_where_it_belongs() -> None:
         (11, r"weights.layers\[1\]\[1\].bias", r"\(20,\)"),
     ],
 )
-def test_an_array_of_a_wrong_shape_is_named(index: int, where: str, expected: str) -> None:
+def test_check_of_a_wrong_shape_raises_with_the_name(index: int, where: str, expected: str) -> None:
     arrays = LSTMWeights.random(SPEC).arrays()
     arrays[index] = np.zeros((7, 7), np.float32)
     with pytest.raises(ValueError, match=rf"{where} has shape \(7, 7\); expected {expected}"):
@@ -80,14 +80,14 @@ def test_an_array_of_a_wrong_shape_is_named(index: int, where: str, expected: st
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_an_array_that_is_not_finite_is_named(bad: float) -> None:
+def test_check_of_an_array_not_finite_raises_with_the_name(bad: float) -> None:
     arrays = [array.copy() for array in LSTMWeights.random(SPEC).arrays()]
     arrays[5][3] = bad
     with pytest.raises(ValueError, match=r"weights.layers\[0\]\[1\].bias holds NaN or infinity"):
         LSTMWeights.from_arrays(SPEC, arrays).check(SPEC)
 
 
-def test_weights_of_another_depth_or_other_directions_are_refused() -> None:
+def test_check_of_other_layers_or_directions_raises() -> None:
     weights = LSTMWeights.random(SPEC)
     with pytest.raises(ValueError, match="weights have 2 layers; the spec has 3"):
         weights.check(replace(SPEC, num_layers=3))

@@ -51,7 +51,7 @@ times = st.integers(1, 60)
         ({"gradients": "weights"}, "Workload.gradients is 'weights', but mode is 'inference'"),
     ],
 )
-def test_a_field_that_makes_no_sense_is_named(fields: dict[str, Any], says: str) -> None:
+def test_wrong_field_raises_with_its_name(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Workload(**{"batch": 4, "timesteps": 8, **fields})
 
@@ -71,7 +71,7 @@ def test_a_field_that_makes_no_sense_is_named(fields: dict[str, Any], says: str)
         ({"mode": "streaming", "period": 1e9}, "period"),
     ],
 )
-def test_what_no_stream_has_is_refused(given: dict[str, object], told: str) -> None:
+def test_stream_with_lengths_windows_or_dropout_raises(given: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Workload(1, 4, **given)  # type: ignore[arg-type]
 
@@ -80,9 +80,7 @@ def test_what_no_stream_has_is_refused(given: dict[str, object], told: str) -> N
 
 
 @given(batches, times, st.data())
-def test_lengths_spread_evenly_from_the_longest_to_the_shortest(
-    batch: int, timesteps: int, data: st.DataObject
-) -> None:
+def test_lengths_are_evenly_spaced(batch: int, timesteps: int, data: st.DataObject) -> None:
     shortest = data.draw(st.integers(1, timesteps))
     workload = Workload(batch, timesteps, min_length=shortest)
     lengths = workload.lengths()
@@ -102,7 +100,7 @@ def test_lengths_spread_evenly_from_the_longest_to_the_shortest(
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_arrays_have_their_shapes_and_what_the_precision_can_hold(dtype: str) -> None:
+def test_inputs_have_their_shapes_and_precision(dtype: str) -> None:
     spec = LSTMSpec(3, 5, num_layers=3, bidirectional=True, dtype=dtype)
     inputs = Workload(4, 7, "training", min_length=2, dropout=0.25).inputs(spec)
     assert inputs.lengths is not None
@@ -126,13 +124,13 @@ def test_arrays_have_their_shapes_and_what_the_precision_can_hold(dtype: str) ->
         (Workload(2, 3, "training", dropout=0.5), 1),  # and acts between layers
     ],
 )
-def test_there_are_no_masks_where_there_is_no_dropout(workload: Workload, layers: int) -> None:
+def test_inputs_without_dropout_have_no_masks(workload: Workload, layers: int) -> None:
     assert workload.inputs(LSTMSpec(3, 5, num_layers=layers)).masks is None
 
 
 @given(st.floats(0, 0.95), st.integers(0, 1000))
 @example(1e-5, 364)
-def test_a_mask_drops_a_unit_or_scales_it_up(rate: float, seed: int) -> None:
+def test_dropout_masks_are_zero_or_scaled(rate: float, seed: int) -> None:
     masks = dropout_masks(SPEC, timesteps=11, batch=13, rate=rate, seed=seed)
     kept = np.float32(1 / (1 - rate))
     assert set(np.unique(masks)) <= {np.float32(0), kept}
@@ -145,7 +143,7 @@ def test_a_mask_drops_a_unit_or_scales_it_up(rate: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("timesteps", "shortest"), [(100, 1), (7, 2), (5, 5)])
-def test_the_valid_timesteps_of_a_batch_too_large_to_list_are_its_mean_times_it(
+def test_valid_timesteps_of_a_very_large_batch_use_the_mean(
     timesteps: int, shortest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = Workload(50_000, timesteps, min_length=shortest).valid_timesteps()

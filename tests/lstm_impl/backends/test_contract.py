@@ -201,7 +201,7 @@ def check_row(row: Row) -> None:
 
 @pytest.mark.usefixtures("only_what_a_step_computes")
 @pytest.mark.parametrize("row", usual(MAIN))
-def test_backend_computes_the_reference_and_so_does_the_step_that_is_timed(row: Row) -> None:
+def test_backend_and_its_timed_step_equal_the_reference(row: Row) -> None:
     check_row(row)
 
 
@@ -213,7 +213,7 @@ def test_backend_computes_the_reference_and_so_does_the_step_that_is_timed(row: 
         if name not in MAIN and name != "while_loop+preproject+xla"
     ],
 )
-def test_variant_computes_the_reference(name: str) -> None:
+def test_variant_of_few_shapes_equals_the_reference(name: str) -> None:
     check_row(PLAIN | {"name": name, "called": "in a graph", "gradients": "all"})
 
 
@@ -226,11 +226,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("only_what_a_step_computes")
-def test_every_variant_computes_the_reference(any_row: Row) -> None:
+def test_variant_of_all_shapes_equals_the_reference(any_row: Row) -> None:
     check_row(any_row)
 
 
-def test_gate_judges_all_gradients_of_a_backend_whose_step_leaves_some_out() -> None:
+def test_gate_of_a_step_with_few_gradients_judges_all_of_them() -> None:
     model = built("static_unroll+hoisted")
     for gradients in ("weights", "weights+input"):
         result = gate(model, Workload(2, 3, "training", gradients=gradients))
@@ -244,15 +244,13 @@ def test_gate_judges_all_gradients_of_a_backend_whose_step_leaves_some_out() -> 
 @pytest.mark.parametrize(
     ("name", "dtype"), [(name, dtype) for name in REFUSED for dtype in REFUSED[name][0]]
 )
-def test_type_that_a_backend_does_not_compute_is_refused_with_the_reason(
-    name: str, dtype: str
-) -> None:
+def test_refusal_of_an_unsupported_dtype_gives_the_reason(name: str, dtype: str) -> None:
     backend, spec = ready(name), LSTMSpec(3, 5, dtype=dtype)
     with pytest.raises(UnsupportedError, match=REFUSED[name][1]):
         backend.build(spec, LSTMWeights.random(spec))
 
 
-def test_backends_refuse_no_type_but_those_listed() -> None:
+def test_refusal_of_a_supported_dtype_is_empty() -> None:
     for name, dtype in itertools.product(MAIN, DTYPES):
         spec = LSTMSpec(3, 16, dtype=dtype)
         if "cpu" in get_backend(name).devices and dtype not in refused_types(name):
@@ -260,7 +258,7 @@ def test_backends_refuse_no_type_but_those_listed() -> None:
 
 
 @pytest.mark.parametrize("name", INFERENCE_ONLY)
-def test_backend_that_only_infers_refuses_training(name: str) -> None:
+def test_refusal_of_training_by_an_inference_backend_gives_the_reason(name: str) -> None:
     model = built(name)
     words = f"{name}: .*only infers.*no gradients"
     with pytest.raises(UnsupportedError, match=words):
@@ -270,7 +268,7 @@ def test_backend_that_only_infers_refuses_training(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_missing_device_is_explained(name: str) -> None:
+def test_availability_of_a_missing_device_gives_the_reason(name: str) -> None:
     backend = get_backend(name)
     assert backend.availability("tpu:0").reason
     if available := backend.availability("gpu:0"):
@@ -287,7 +285,7 @@ def test_missing_device_is_explained(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MAIN]
 )
-def test_weights_go_in_and_come_back(name: str) -> None:
+def test_get_weights_after_set_weights_returns_them(name: str) -> None:
     spec = LSTMSpec(3, 5)
     model, second = built(name, spec), LSTMWeights.random(spec, seed=2)
     x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
@@ -302,9 +300,7 @@ def test_weights_go_in_and_come_back(name: str) -> None:
 
 @pytest.mark.parametrize("batch_major", [False, True])
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "litert"])
-def test_masks_and_lengths_of_unsorted_sequences_work_together(
-    name: str, batch_major: bool
-) -> None:
+def test_masks_with_unsorted_lengths_equal_the_reference(name: str, batch_major: bool) -> None:
     spec = LSTMSpec(3, 5, 2, True)
     model = built(name, spec, batch_major=batch_major)
     lengths, masks = np.array([2, 5, 1, 4]), dropout_masks(spec, 5, 4, 0.3, seed=0)
@@ -326,7 +322,7 @@ TAPED = [
 
 
 @pytest.mark.parametrize(("name", "traced"), TAPED)
-def test_tensorflow_model_is_differentiable_by_the_users_tape(name: str, traced: bool) -> None:
+def test_tensorflow_model_under_a_user_tape_gives_the_gradients(name: str, traced: bool) -> None:
     spec = LSTMSpec(3, 4)
     model = built(name, spec)
     import tensorflow as tf

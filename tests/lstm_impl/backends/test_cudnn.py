@@ -66,7 +66,7 @@ OF_AN_OPTION = (
     ("name", "case"),
     [(name, case) for name in OPTIONS for case in (OF_AN_OPTION if "+" in name else CASES)],
 )
-def test_it_computes_outputs_state_and_gradients_of_the_reference(name: str, case: str) -> None:
+def test_cudnn_emulated_on_a_cpu_equals_the_reference(name: str, case: str) -> None:
     spec, workload = CASES[case]
     found = gate(build(name, spec, batch_major=workload.batch_major), workload, seed=2)
     assert found.passed, found.describe()
@@ -122,7 +122,7 @@ BUFFER_SPECS = [SMALL, LSTMSpec(7, 9, num_layers=3), LSTMSpec(5, 3, bidirectiona
 
 
 @pytest.mark.usefixtures("emulation", "eagerly")
-def test_repacking_gives_the_very_buffer_that_is_kept(tf: Any) -> None:
+def test_repack_gives_the_same_buffer_as_packing_once(tf: Any) -> None:
     buffers = []
     for name in ("cudnn", "cudnn+repack"):
         with mock.patch.object(tf.raw_ops, "CudnnRNNV2", wraps=tf.raw_ops.CudnnRNNV2) as op:
@@ -132,7 +132,7 @@ def test_repacking_gives_the_very_buffer_that_is_kept(tf: Any) -> None:
 
 
 @pytest.mark.usefixtures("emulation")
-def test_the_input_bias_stays_zero_and_the_other_moves_by_one_step(tf: Any) -> None:
+def test_gradient_step_moves_only_the_recurrent_bias(tf: Any) -> None:
     """A step of plain gradient descent moves the effective bias once, not twice."""
     model: Any = build("cudnn", DEEP)
     (buffer,) = model.variables
@@ -161,7 +161,7 @@ def test_the_input_bias_stays_zero_and_the_other_moves_by_one_step(tf: Any) -> N
         ("cudnn", DEEP, training(2, 3, dropout=0.5), "its own dropout masks"),
     ],
 )
-def test_it_refuses_in_words(
+def test_cudnn_refusal_gives_the_reason(
     name: str, spec: LSTMSpec, workload: Workload | None, says: str
 ) -> None:
     assert says.replace("\\", "") in lstm_impl.get_backend(name).refusal(spec, workload)
@@ -171,7 +171,7 @@ def test_it_refuses_in_words(
 
 
 @pytest.mark.usefixtures("emulation")
-def test_masks_in_inference_are_refused_and_not_dropped_without_a_word(tf: Any) -> None:
+def test_masks_in_inference_are_refused(tf: Any) -> None:
     model: Any = build("cudnn", DEEP)
     x = np.zeros((3, 2, 3), np.float32)
     masks = lstm_impl.dropout_masks(DEEP, 3, 2, 0.5, seed=0)
@@ -181,7 +181,7 @@ def test_masks_in_inference_are_refused_and_not_dropped_without_a_word(tf: Any) 
         model(tf.constant(x), masks=tf.constant(masks))
 
 
-def test_a_step_in_which_no_cudnn_kernel_ran_is_no_evidence() -> None:
+def test_missing_evidence_without_a_cudnn_kernel_names_what_ran() -> None:
     backend = lstm_impl.get_backend("cudnn")
     assert not backend.missing_evidence({"cudnn": True, "kernels": {"RNN_elemWise": 1}}, "gpu:0")
     missing = backend.missing_evidence({"cudnn": False, "kernels": {"sgemm": 12}}, "gpu:0")
@@ -201,16 +201,14 @@ def gpu(tf: Any) -> str:
 
 
 @pytest.mark.parametrize("spec", BUFFER_SPECS, ids=str)
-def test_on_a_gpu_tensorflow_cuts_the_buffer_as_it_was_packed(
-    tf: Any, gpu: str, spec: LSTMSpec
-) -> None:
+def test_packed_buffer_on_a_gpu_is_split_as_packed(tf: Any, gpu: str, spec: LSTMSpec) -> None:
     model: Any = build("cudnn", spec, device=gpu)
     with tf.device("/GPU:0"):
         assert_buffer_is_as_tensorflow_cuts_it(tf, spec, model.variables[0])
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_on_a_gpu_the_op_computes_the_reference(gpu: str, name: str) -> None:
+def test_cudnn_on_a_gpu_equals_the_reference(gpu: str, name: str) -> None:
     wrong = {}
     for case, (spec, workload) in CASES.items():
         model = build(name, spec, device=gpu, batch_major=workload.batch_major)
@@ -220,7 +218,7 @@ def test_on_a_gpu_the_op_computes_the_reference(gpu: str, name: str) -> None:
     assert not wrong
 
 
-def test_on_a_gpu_full_lengths_first_do_not_spoil_short_ones_after(gpu: str) -> None:
+def test_lengths_on_a_gpu_full_then_short_equal_the_reference(gpu: str) -> None:
     """TensorFlow caches the op's descriptor; whether it pads is not part of the cache's key."""
     weights = LSTMWeights.random(SMALL, seed=1)
     model = build("cudnn+lengths", SMALL, device=gpu)

@@ -25,7 +25,7 @@ def op_arguments(tf: Any, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mask", [None, [[True, True, True], [True, False, False]]])
-def test_keras_gets_from_the_emulation_what_it_computes_without_cudnn(
+def test_emulated_op_in_a_keras_layer_equals_its_loop(
     tf: Any, mask: list[list[bool]] | None
 ) -> None:
     """Keras packs its weights itself, batch-major, so that the emulated layout is Keras's too."""
@@ -55,7 +55,7 @@ def test_keras_gets_from_the_emulation_what_it_computes_without_cudnn(
     assert np.all(np.asarray(fused[0])[valid[:, :, 0] == 0] == 0)
 
 
-def test_the_emulated_op_adds_its_two_biases(tf: Any) -> None:
+def test_emulated_op_adds_its_two_biases(tf: Any) -> None:
     params = op_arguments(tf)["params"].numpy()
     biases = params_size(1, 4, 2, 1) - 8 * 4
     in_first, in_second = params.copy(), params.copy()

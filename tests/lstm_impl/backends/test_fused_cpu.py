@@ -37,7 +37,7 @@ ODD: dict[str, Sequence[Any]] = {"units": [1, 4, 7, 33], "batch": [1, 3, 5], "dt
 
 
 @pytest.mark.parametrize("row", pairwise(ODD), ids=spelled)
-def test_odd_sizes_pass_the_gate(row: Row) -> None:
+def test_gate_of_odd_sizes_passes(row: Row) -> None:
     batch = row["batch"]
     for bidirectional, batch_major in ((False, False), (True, True)):
         spec = LSTMSpec(3, row["units"], bidirectional=bidirectional, dtype=row["dtype"])
@@ -51,7 +51,7 @@ def test_odd_sizes_pass_the_gate(row: Row) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool, dtype: str) -> None:
+def test_results_of_repeated_calls_are_bitwise_equal(batch_major: bool, dtype: str) -> None:
     spec = LSTMSpec(70, 130, num_layers=2, dtype=dtype)
     model = built("fused_cpu", spec, batch_major=batch_major)
     for batch in (1, 3, 40):
@@ -64,7 +64,7 @@ def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool, dtyp
             assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
-def test_many_calls_at_once_do_not_disturb_one_another() -> None:
+def test_concurrent_calls_give_their_own_results() -> None:
     spec = LSTMSpec(33, 100)
     model = built("fused_cpu", spec)
     inputs = [Workload(4 + 9 * k, 10).inputs(spec, seed=k) for k in range(6)]
@@ -78,7 +78,7 @@ def test_many_calls_at_once_do_not_disturb_one_another() -> None:
             np.testing.assert_array_equal(y, alone[k % 6])
 
 
-def test_nan_is_kept_where_it_is_read_and_only_there() -> None:
+def test_nan_input_reaches_only_its_own_sequence() -> None:
     spec = LSTMSpec(3, 20)
     x, h, c = tensors(spec, 4, 6)
     spoilt = x.numpy()
@@ -91,7 +91,7 @@ def test_nan_is_kept_where_it_is_read_and_only_there() -> None:
     np.testing.assert_array_equal(np.isnan(h_last.numpy()[0]).all(axis=1), expected[-1])
 
 
-def test_what_stands_in_the_padding_reaches_nothing() -> None:
+def test_values_in_the_padding_change_nothing() -> None:
     spec = LSTMSpec(3, 20, bidirectional=True)
     x, h, c = tensors(spec, 3, 5)
     lengths = tf.constant([5, 2, 3])
@@ -119,7 +119,7 @@ def counts(model: Any, workload: Workload) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("optimizer", [None, "sgd"], ids=["by_hand", "in_a_graph"])
-def test_the_inputs_gradient_is_left_out_where_nobody_asks_for_it(optimizer: str | None) -> None:
+def test_input_gradient_not_requested_is_not_computed(optimizer: str | None) -> None:
     model = built("fused_cpu", LSTMSpec(3, 4, num_layers=2))
     workload = Workload(2, 5, "training", optimizer=optimizer)
     forward = {"LstmImplFusedLstmTraining": 2, "LstmImplFusedLstmGrad": 2}
@@ -128,13 +128,13 @@ def test_the_inputs_gradient_is_left_out_where_nobody_asks_for_it(optimizer: str
         assert found == forward | {"LstmImplFusedLstmInputGrad": of_inputs}
 
 
-def test_inference_is_one_op_a_layer_and_direction() -> None:
+def test_inference_runs_one_op_per_layer_and_direction() -> None:
     model = built("fused_cpu", LSTMSpec(3, 4, num_layers=2, bidirectional=True))
     assert counts(model, Workload(2, 5)) == {"LstmImplFusedLstm": 4}
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_gradient_is_right_whether_it_was_announced_or_not(training: bool) -> None:
+def test_gradient_with_or_without_training_equals_the_reference(training: bool) -> None:
     spec = LSTMSpec(3, 9)
     model = built("fused_cpu", spec)
     x, h, c = tensors(spec, 3, 6)
@@ -152,7 +152,7 @@ def test_a_gradient_is_right_whether_it_was_announced_or_not(training: bool) -> 
 # -- in bfloat16
 
 
-def test_sums_are_in_float32_whatever_is_stored() -> None:
+def test_sums_of_bfloat16_are_in_float32() -> None:
     """1 + 1/256 + 1/256 + ... stays 1 where the sum is kept in bfloat16, and 1 + 1 + ... 256."""
     spec = LSTMSpec(512, 1, dtype="bfloat16")
     kernel, recurrent_kernel, bias = LSTMWeights.random(spec).map(np.zeros_like).layers[0][0]
@@ -171,7 +171,7 @@ def test_sums_are_in_float32_whatever_is_stored() -> None:
 # -- what it refuses
 
 
-def test_a_model_waits_for_its_ops_where_they_are_put_into_a_queue() -> None:
+def test_synchronize_with_asynchronous_ops_waits_for_them() -> None:
     """By default an op that is called by itself has returned when it is done."""
     model = built("fused_cpu", LSTMSpec(64, 256))
     step = model.prepare(Workload(8, 40))

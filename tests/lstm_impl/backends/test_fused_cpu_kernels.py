@@ -84,7 +84,7 @@ def test_kernels_equal_sums_in_double_and_survive_failed_allocations(
 
 @pytest.mark.slow
 @needs_aarch64
-def test_so_do_those_for_aarch64_under_an_emulator(tmp_path: Path) -> None:
+def test_kernels_for_aarch64_in_an_emulator_equal_sums_in_double(tmp_path: Path) -> None:
     march = f"-march={prebuilt.KINDS['aarch64'].march}"
     program = compiled(tmp_path, TO_AARCH64, "-static", march=march)
     check(str(EMULATOR), "-cpu", "cortex-a57", program)

@@ -20,7 +20,7 @@ tf = pytest.importorskip("tensorflow", reason="the ops are TensorFlow's: pip ins
 pytestmark = needs("fused_cpu")
 
 
-def test_inference_computes_what_training_does_and_keeps_nothing() -> None:
+def test_inference_equals_training_and_keeps_nothing() -> None:
     module = ops()
     x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
     weights = [variable.value() for variable in built("fused_cpu", LSTMSpec(3, 4)).variables]
@@ -33,7 +33,7 @@ def test_inference_computes_what_training_does_and_keeps_nothing() -> None:
     assert hidden.shape[0] == 0  # y is that
 
 
-def test_what_is_kept_in_bfloat16_is_half_as_large() -> None:
+def test_kept_tensors_in_bfloat16_are_half_as_large() -> None:
     module = ops()
     spec = LSTMSpec(3, 20)
     made = {}
@@ -46,7 +46,7 @@ def test_what_is_kept_in_bfloat16_is_half_as_large() -> None:
     assert sizes[tf.float32] == 2 * sizes[tf.bfloat16]
 
 
-def test_weights_of_another_type_than_the_input_are_refused_by_the_op() -> None:
+def test_op_with_weights_of_another_type_raises() -> None:
     module = ops()
     x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(LSTMSpec(3, 4), 2, 5))
     variables = built("fused_cpu", LSTMSpec(3, 4)).variables
@@ -56,7 +56,7 @@ def test_weights_of_another_type_than_the_input_are_refused_by_the_op() -> None:
         module.lstm_impl_fused_lstm(x, h, c, *(each.handle for each in variables), [])
 
 
-def test_arrays_that_do_not_fit_are_refused_by_the_op() -> None:
+def test_op_with_wrong_shapes_raises() -> None:
     module = ops()
     x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
     kernel, recurrent, bias = tf.zeros([3, 16]), tf.zeros([4, 16]), tf.zeros([16])
@@ -83,7 +83,7 @@ def test_arrays_that_do_not_fit_are_refused_by_the_op() -> None:
         module.lstm_impl_fused_lstm_grad(x, h, c, recurrent, [], *kept, y, h, c)
 
 
-def test_a_graph_for_xla_is_refused_in_words() -> None:
+def test_op_in_a_graph_for_xla_raises_with_what_to_do() -> None:
     model = built("fused_cpu", LSTMSpec(3, 4))
     run = tf.function(lambda x: model(x)[0], jit_compile=True, autograph=False)
     with pytest.raises(UnsupportedError, match="leave jit_compile=True out"):
@@ -102,7 +102,7 @@ print(module.run(tf.ones([4, 2, 3])).numpy().sum())
 
 
 @pytest.mark.slow
-def test_a_saved_model_runs_where_the_ops_are_loaded_and_names_them_where_not(
+def test_saved_model_without_the_ops_names_them_and_with_them_runs(
     tmp_path: Path,
 ) -> None:
     model = built("fused_cpu", LSTMSpec(3, 4))

@@ -35,7 +35,9 @@ def compiler(path: Path) -> library.Compiler:
 # -- where it cannot be compiled
 
 
-def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_availability_without_a_compiler_names_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(library.COMPILER, "no-such-compiler")
     found = library.availability()
     assert not found
@@ -43,7 +45,7 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     assert found.install == "apt-get install g++"
 
 
-def test_another_abi_is_refused(make_compiler: MakeCompiler) -> None:
+def test_compiler_with_another_abi_is_refused(make_compiler: MakeCompiler) -> None:
     make_compiler(_GLIBCXX_USE_CXX11_ABI="0")
     found = library.availability()
     assert not found
@@ -60,7 +62,7 @@ pytest_tensorflow = pytest.mark.skipif(
 
 
 @pytest_tensorflow
-def test_what_is_compiled_is_kept(
+def test_compiled_library_is_kept(
     make_compiler: MakeCompiler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = compiler(make_compiler())
@@ -78,7 +80,7 @@ def test_what_is_compiled_is_kept(
 
 @pytest_tensorflow
 @pytest.mark.parametrize("damage", ["cut short", "empty", "garbage", "no digest", "a link"])
-def test_a_damaged_library_is_compiled_again_with_a_warning(
+def test_damaged_library_is_compiled_again_with_a_warning(
     make_compiler: MakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     made = compiler(make_compiler('echo "a library" > "$out"'))
@@ -100,7 +102,7 @@ def test_a_damaged_library_is_compiled_again_with_a_warning(
 @pytest_tensorflow
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 @pytest.mark.parametrize("inner", [False, True])
-def test_a_cache_that_others_can_write_is_refused(
+def test_cache_writable_by_others_is_refused(
     make_compiler: MakeCompiler, tmp_path: Path, mode: int, inner: bool
 ) -> None:
     made = compiler(make_compiler())
@@ -114,7 +116,7 @@ def test_a_cache_that_others_can_write_is_refused(
 
 
 @pytest_tensorflow
-def test_the_lock_is_neither_followed_nor_emptied(
+def test_lock_that_is_a_link_is_not_followed_or_emptied(
     make_compiler: MakeCompiler, tmp_path: Path
 ) -> None:
     made = compiler(make_compiler())
@@ -132,7 +134,7 @@ def test_the_lock_is_neither_followed_nor_emptied(
 
 
 @pytest_tensorflow
-def test_of_many_at_once_one_compiles(make_compiler: MakeCompiler, tmp_path: Path) -> None:
+def test_concurrent_processes_compile_once(make_compiler: MakeCompiler, tmp_path: Path) -> None:
     made = compiler(make_compiler('sleep 0.2; touch "$out"'))
     found: list[Path] = []
     threads = [
@@ -197,7 +199,7 @@ def test_build_command_prints_the_library_or_the_reason(
 
 
 @pytest_tensorflow
-def test_what_fails_says_the_first_error_and_leaves_nothing(
+def test_failed_compilation_reports_the_first_error_and_leaves_no_file(
     make_compiler: MakeCompiler, tmp_path: Path
 ) -> None:
     made = compiler(
@@ -209,7 +211,7 @@ def test_what_fails_says_the_first_error_and_leaves_nothing(
 
 
 @pytest_tensorflow
-def test_a_library_that_cannot_be_made_is_unavailable_from_then_on(
+def test_availability_after_a_failed_compilation_is_false(
     make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_compiler("echo 'error: no' >&2; exit 1")
@@ -219,7 +221,7 @@ def test_a_library_that_cannot_be_made_is_unavailable_from_then_on(
     assert "error: no" in library.availability().reason
 
 
-def test_the_key_is_of_all_that_the_library_depends_on(
+def test_key_changes_with_all_that_the_library_depends_on(
     make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = compiler(make_compiler())

@@ -49,7 +49,7 @@ def put(
 # -- which one is taken
 
 
-def test_the_fastest_that_this_cpu_can_run_is_taken(folder: Path) -> None:
+def test_look_prefers_the_fastest_library_for_this_cpu(folder: Path) -> None:
     v3, v4, _ = (put(folder, cpu=cpu) for cpu in ("x86-64-v3", "x86-64-v4", "aarch64"))
     assert prebuilt.look(library.SOURCES, {}).fitting == (v4, v3)
     assert prebuilt.look(library.SOURCES, {v4: "broken"}).fitting == (v3,)
@@ -70,7 +70,7 @@ def test_the_fastest_that_this_cpu_can_run_is_taken(folder: Path) -> None:
         ({"cpu": "x86-64-v5"}, "its name is not one that tools.native gives"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_reason(
+def test_look_refuses_unfit_libraries_with_the_reason(
     folder: Path, how: dict[str, str], words: str
 ) -> None:
     of_cpu(folder.parent, V3)
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("left", [9, 0, None], ids=["cut short", "empty", "no digest"])
-def test_a_damaged_library_is_not_loaded(folder: Path, left: int | None) -> None:
+def test_damaged_library_is_not_loaded(folder: Path, left: int | None) -> None:
     path = put(folder)
     if left is None:
         prebuilt.digest_file(path).unlink()
@@ -95,20 +95,18 @@ def test_a_damaged_library_is_not_loaded(folder: Path, left: int | None) -> None
 
 
 @pytest.mark.parametrize("which", ["folder", "library"])
-def test_libraries_that_others_can_write_are_refused(folder: Path, which: str) -> None:
+def test_library_writable_by_others_is_refused(folder: Path, which: str) -> None:
     path = put(folder)
     (folder if which == "folder" else path).chmod(0o777)
     assert "can be written by others" in library.availability().reason
 
 
-def test_a_folder_that_is_not_there_is_reported(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_folder_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(prebuilt.FOLDER, str(folder / "nowhere"))
     assert f"{folder / 'nowhere'}: there is no such folder" in library.availability().reason
 
 
-def test_one_that_cannot_be_loaded_gives_way_to_the_next(folder: Path) -> None:
+def test_library_that_cannot_be_loaded_is_replaced_by_the_next(folder: Path) -> None:
     pytest.importorskip("tensorflow", reason="TensorFlow loads it: pip install '.[cpu]'")
     put(folder, cpu="x86-64-v3")
     put(folder, cpu="x86-64-v4")

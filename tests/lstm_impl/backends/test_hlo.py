@@ -50,17 +50,17 @@ ENTRY %main.9 (x.1: f32[2]) -> f32[2] {
 @pytest.mark.parametrize(
     ("said", "turns"), [(', backend_config={"known_trip_count":{"n":"7"}}', 7), ("", 15)]
 )
-def test_a_loop_starts_its_kernels_in_each_turn(said: str, turns: int) -> None:
+def test_launches_of_a_loop_count_each_iteration(said: str, turns: int) -> None:
     # Three in the body and the comparison; then the outlined fusion, and the copy.
     assert launches(LOOP.replace("TRIPS", said)) == 4 * turns + 2
 
 
-def test_without_a_loop_each_kernel_counts_once_and_what_a_fusion_holds_does_not() -> None:
+def test_launches_without_a_loop_count_each_kernel_and_fusion_once() -> None:
     text = LOOP.replace("while(%start), condition=%cond.1, body=%body.1TRIPS", "copy(%start)")
     assert launches(text) == 3
 
 
-def test_a_loop_of_unknown_turns_leaves_it_unknown() -> None:
+def test_launches_of_a_loop_with_unknown_iterations_are_unknown() -> None:
     data = LOOP.replace("TRIPS", "").replace("constant(15)", "parameter(1)")
     assert launches(data) is None
     two = LOOP.replace("TRIPS", "").replace(
@@ -70,7 +70,7 @@ def test_a_loop_of_unknown_turns_leaves_it_unknown() -> None:
     assert launches("no module") is None
 
 
-def test_hlo_instructions_are_counted_whatever_their_type() -> None:
+def test_describe_hlo_counts_instructions_of_any_type() -> None:
     text = """
 HloModule jit_f, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
 body {
@@ -93,6 +93,6 @@ ENTRY main {
     assert found["instructions"]["parameter"] == 2
 
 
-def test_instructions_are_of_one_kind_whatever_their_number() -> None:
+def test_kind_of_ignores_the_number_of_an_instruction() -> None:
     assert {kind_of(name) for name in ("dot", "dot.12", "dot.3", "dot.1.2")} == {"dot"}
     assert kind_of("12") == "12"  # of nothing else there is a name

@@ -30,7 +30,7 @@ from tests.lstm_impl.backends.built import SPEC, built, needs, shared
 pytestmark = needs("jax_scan")
 
 
-def test_tracing_is_done_once_and_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trace_happens_once_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("jax_scan")
     traced: list[str] = []
     function = model.function
@@ -48,7 +48,7 @@ def test_tracing_is_done_once_and_before_the_first_call(monkeypatch: pytest.Monk
     assert len(traced) == 1
 
 
-def test_float64_does_not_leak_into_what_others_compute() -> None:
+def test_float64_model_leaves_other_models_in_float32() -> None:
     import jax.numpy as jnp
 
     model = built("jax_scan", LSTMSpec(3, 5, dtype="float64"))
@@ -57,7 +57,7 @@ def test_float64_does_not_leak_into_what_others_compute() -> None:
     assert jnp.ones(1).dtype == jnp.float32
 
 
-def test_the_function_can_be_differentiated_by_the_user() -> None:
+def test_function_under_jax_grad_gives_the_gradients() -> None:
     import jax
 
     model = shared("jax_scan")
@@ -74,14 +74,14 @@ def test_the_function_can_be_differentiated_by_the_user() -> None:
     assert error(np.asarray(kernel), expected.weights.layers[0][0].kernel) < 1e-5
 
 
-def test_evidence_counts_loops_and_products_of_what_was_compiled() -> None:
+def test_evidence_counts_compiled_loops_and_products() -> None:
     forward = shared("jax_scan").evidence(Workload(2, 4))
     assert forward["platform"] == "cpu"
     assert forward["loops"] == 1
     assert forward["matrix_products"] == 2
 
 
-def test_evidence_counts_what_a_step_starts() -> None:
+def test_evidence_counts_the_launches_of_a_step() -> None:
     model = shared("jax_scan")
     short, long = (model.evidence(Workload(2, steps))["launches"] for steps in (4, 8))
     assert long > short
@@ -89,7 +89,7 @@ def test_evidence_counts_what_a_step_starts() -> None:
     assert model.evidence(Workload(2, 8, window=4))["launches"] == 2 * short
 
 
-def test_a_profile_has_the_instructions_that_ran() -> None:
+def test_profile_has_the_instructions_that_ran() -> None:
     found = shared("jax_scan").profile(Workload(2, 4))
     assert any("dot" in each.name or "fusion" in each.name for each in found.events)
     assert all(each.seconds >= 0 for each in found.events)
@@ -99,7 +99,7 @@ def test_a_profile_has_the_instructions_that_ran() -> None:
     ("dtype", "precision"),
     [("float32", "highest"), ("tf32", "tensorfloat32"), ("float16", None), ("float64", None)],
 )
-def test_on_a_gpu_products_have_the_precision_that_the_spec_asks_for(
+def test_products_on_a_gpu_have_the_precision_of_the_spec(
     monkeypatch: pytest.MonkeyPatch, dtype: str, precision: str | None
 ) -> None:
     import jax
@@ -117,7 +117,7 @@ def test_on_a_gpu_products_have_the_precision_that_the_spec_asks_for(
     assert asked == [precision]
 
 
-def test_a_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:
+def test_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:
     events = jax_model.timeline(
         [
             ProfiledEvent("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5, "custom-call.3"),
@@ -166,7 +166,7 @@ def cudnn_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Build:
     ],
     ids=["two layers, both directions", "lengths and gradients"],
 )
-def test_the_cudnn_buffer_is_what_jax_unpacks(
+def test_cudnn_buffer_is_unpacked_by_jax_to_the_weights(
     cudnn_on_a_cpu: Build, spec: LSTMSpec, workload: Workload
 ) -> None:
     model = cudnn_on_a_cpu(spec)
@@ -178,7 +178,7 @@ def test_the_cudnn_buffer_is_what_jax_unpacks(
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_cudnn_layer_refuses_masks_even_in_a_forward_pass(cudnn_on_a_cpu: Build) -> None:
+def test_cudnn_layer_with_masks_in_a_forward_pass_raises(cudnn_on_a_cpu: Build) -> None:
     spec = LSTMSpec(3, 5, 2)
     model = cudnn_on_a_cpu(spec)
     with pytest.raises(UnsupportedError, match="draws its own dropout masks"):
@@ -188,7 +188,7 @@ def test_the_cudnn_layer_refuses_masks_even_in_a_forward_pass(cudnn_on_a_cpu: Bu
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), [("float32", False), ("tf32", True)])
-def test_the_cudnn_call_takes_these_arguments(
+def test_cudnn_layer_calls_jax_with_these_arguments(
     monkeypatch: pytest.MonkeyPatch, dtype: str, allowed: bool
 ) -> None:
     import jax
@@ -219,7 +219,7 @@ def test_the_cudnn_call_takes_these_arguments(
     assert asked == [(3, 5, 2, 4, 7, 0.0, True, allowed)]
 
 
-def test_the_cudnn_layer_says_what_it_needs() -> None:
+def test_cudnn_layer_availability_says_what_it_needs() -> None:
     backend = get_backend("jax_cudnn")
     assert str(backend.availability("cpu")).startswith("cuDNN runs on NVIDIA GPUs only; ")
     assert "takes float32 only" in backend.refusal(LSTMSpec(3, 5, dtype="float16"))

@@ -35,7 +35,7 @@ COMPILED = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not N
         pytest.param("keras_jax", "keras_jax", 11, marks=pytest.mark.slow, id="keras_jax-all"),
     ],
 )
-def test_layer_in_its_own_process_equals_the_reference(
+def test_keras_backend_in_its_own_process_equals_the_reference(
     name: str, selected: str, least: int
 ) -> None:
     passed, said = run_peers(name, selected)
@@ -57,14 +57,14 @@ def test_layer_in_its_own_process_equals_the_reference(
         ("keras_torch+loop", "cuDNN", "keras_torch+loop is Keras's loop, and what ran is cuDNN"),
     ],
 )
-def test_missing_evidence_names_what_ran_in_place_of_what_the_name_promises(
+def test_missing_evidence_of_another_implementation_names_it(
     name: str, ran: str, missing: str
 ) -> None:
     found = get_backend(name).missing_evidence({"implementation": ran}, "gpu:0")
     assert (missing in found) if missing else found == ""
 
 
-def test_float64_on_torch_is_refused_where_there_is_a_mask() -> None:
+def test_refusal_of_float64_on_torch_is_for_masks_only() -> None:
     backend, spec = get_backend("keras_torch"), LSTMSpec(3, 5, dtype="float64")
     assert "where there is a mask" in backend.refusal(spec, Workload(2, 3, min_length=1))
     assert backend.refusal(spec, Workload(2, 3)) == ""
@@ -78,7 +78,7 @@ def test_float64_on_torch_is_refused_where_there_is_a_mask() -> None:
         ("keras_torch+loop", "aten::mm", False),
     ],
 )
-def test_evidence_of_a_python_loop_is_a_fallback_unless_it_was_requested(
+def test_evidence_of_a_python_loop_is_a_fallback_unless_requested(
     name: str, op: str, fallback: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ops = Counter({op: 1, "aten::matmul": 8})

@@ -20,14 +20,14 @@ from tests.lstm_impl.backends.built import built
 @pytest.mark.parametrize(
     ("name", "module"), [("keras", "keras"), ("tf_keras", "tf_keras"), ("keras+loop", "keras")]
 )
-def test_each_keras_is_given_its_own_layer(name: str, module: str) -> None:
+def test_keras_and_tf_keras_make_their_own_layers(name: str, module: str) -> None:
     (layer,) = built(name)._layers
     assert type(layer).__module__.partition(".")[0] == module
     assert type(layer).__name__ == "LSTM"
 
 
 @pytest.mark.parametrize("name", ["keras+loop", "keras+unroll", "keras+xla", "keras+loop+xla"])
-def test_where_the_name_says_loop_the_layer_gets_use_cudnn_false(
+def test_option_loop_sets_use_cudnn_to_false(
     name: str,
 ) -> None:
     backend = get_backend(name)
@@ -47,7 +47,7 @@ def test_where_the_name_says_loop_the_layer_gets_use_cudnn_false(
         ("keras+loop", "gpu:0", False, False),
     ],
 )
-def test_on_a_gpu_keras_without_cudnn_is_reported_as_a_fallback(
+def test_evidence_on_a_gpu_without_cudnn_is_a_fallback(
     name: str, device: str, cudnn: bool, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Evidence("made up", details={"cudnn": cudnn})
@@ -66,7 +66,7 @@ def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_keras_takes_the_variable_before_its_file_before_tensorflow(
+def test_keras_backend_prefers_variable_then_file_then_tensorflow(
     at_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert keras_environment.keras_backend() == "tensorflow"
@@ -77,12 +77,12 @@ def test_keras_takes_the_variable_before_its_file_before_tensorflow(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"backend": 3}', "\udcff"])
-def test_a_broken_configuration_of_keras_is_none(at_home: Path, text: str) -> None:
+def test_keras_backend_with_a_broken_file_is_tensorflow(at_home: Path, text: str) -> None:
     (at_home / "keras.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert keras_environment.keras_backend() == "tensorflow"
 
 
-def test_once_imported_it_is_keras_that_says_what_it_has(
+def test_keras_backend_after_import_is_that_of_keras(
     at_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = types.SimpleNamespace(backend=lambda: "openvino")
@@ -92,7 +92,7 @@ def test_once_imported_it_is_keras_that_says_what_it_has(
 
 
 @pytest.mark.parametrize("name", ["keras", "keras_jax", "keras_torch", "keras_openvino"])
-def test_a_process_whose_keras_has_another_backend_is_reported_in_one_line_how_to_get_one(
+def test_availability_with_another_keras_backend_says_how_to_get_it(
     name: str, at_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = get_backend(name)

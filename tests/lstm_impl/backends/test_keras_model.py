@@ -32,7 +32,7 @@ def called(path: str) -> CalledModel:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_each_call_is_for_inference_or_for_training_and_says_what_it_is_not_for(path: str) -> None:
+def test_refusal_of_the_other_mode_gives_the_reason(path: str) -> None:
     backend = called(path)
     assert bool(backend.refusal(SPEC, INFER)) == (not PATHS[path].infers)
     assert bool(backend.refusal(SPEC, TRAIN)) == (not PATHS[path].trains)
@@ -54,19 +54,19 @@ def test_each_call_is_for_inference_or_for_training_and_says_what_it_is_not_for(
         (SPEC, replace(TRAIN, window=2), "no state to go on from"),
     ],
 )
-def test_what_no_call_of_such_a_model_does_is_refused(
+def test_refusal_of_unsupported_workloads_gives_the_reason(
     spec: LSTMSpec, workload: Workload, words: str
 ) -> None:
     assert words in called("").refusal(spec, workload)
 
 
 @pytest.mark.parametrize("path", ["litert", "onnx"])
-def test_an_exported_model_that_runs_on_the_cpu_says_so_of_a_gpu(path: str) -> None:
+def test_availability_of_an_exported_model_on_a_gpu_gives_the_reason(path: str) -> None:
     assert "on the CPU" in str(called(path).availability("gpu:0"))
 
 
 @pytest.mark.parametrize("path", ["", pytest.param("fit", marks=pytest.mark.slow)])
-def test_a_model_with_our_layer_computes_what_the_reference_does(path: str) -> None:
+def test_lstm_impl_model_equals_the_reference(path: str) -> None:
     model = built(named(path, "lstm_impl_model"), batch_major=True)
     workload = replace(INFER if PATHS[path].infers else TRAIN, batch_major=True)
     result = gate(model, workload, seed=3)
@@ -74,7 +74,7 @@ def test_a_model_with_our_layer_computes_what_the_reference_does(path: str) -> N
     assert model.evidence(workload)["computed_by"]
 
 
-def test_the_state_is_carried_from_window_to_window() -> None:
+def test_state_is_carried_from_window_to_window() -> None:
     result = gate(built("keras_model+predict_on_batch"), Workload(2, 7, window=3), seed=3)
     assert result.passed, result.describe()
 
@@ -82,7 +82,7 @@ def test_the_state_is_carried_from_window_to_window() -> None:
 # -- the gate stops what is wrong
 
 
-def test_a_call_that_updates_nothing_is_stopped() -> None:
+def test_gate_of_a_call_without_an_update_fails() -> None:
     model = built("keras_model")
     model._train_call = lambda inputs, upstream: None
     result = gate(model, TRAIN, seed=3)
@@ -90,7 +90,7 @@ def test_a_call_that_updates_nothing_is_stopped() -> None:
     assert result.errors["update"] > result.bounds["update"]
 
 
-def test_a_call_that_updates_by_another_gradient_is_stopped() -> None:
+def test_gate_of_a_call_with_another_update_fails() -> None:
     model = built("keras_model")
     step = model._train_call
     model._train_call = lambda inputs, upstream: step(
@@ -99,7 +99,7 @@ def test_a_call_that_updates_by_another_gradient_is_stopped() -> None:
     assert not gate(model, TRAIN, seed=3).passed
 
 
-def test_an_export_is_made_again_when_the_weights_change() -> None:
+def test_set_weights_makes_the_export_again() -> None:
     model = built("keras_model+litert")
     x = np.ones((4, 2, 3), np.float32)
     before, _ = model.forward(x)
@@ -107,7 +107,7 @@ def test_an_export_is_made_again_when_the_weights_change() -> None:
     assert np.max(np.abs(model.forward(x)[0] - before)) > 0.05
 
 
-def test_a_second_step_shows_its_own_outputs_and_gradients() -> None:
+def test_second_training_step_returns_its_own_results() -> None:
     model = built("keras_model")
     inputs = TRAIN.inputs(SPEC, seed=3)
     for _ in range(2):
@@ -134,13 +134,13 @@ def few(purpose: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("path", few("infers"))
-def test_each_call_infers_what_the_reference_does(path: str) -> None:
+def test_inference_by_each_call_equals_the_reference(path: str) -> None:
     result = gate(built(f"keras_model+{path}" if path else "keras_model"), INFER, seed=3)
     assert result.passed, result.describe()
 
 
 @pytest.mark.parametrize("path", few("trains"))
-def test_each_call_leaves_the_weights_that_the_reference_leaves(path: str) -> None:
+def test_training_by_each_call_leaves_the_weights_of_the_reference(path: str) -> None:
     result = gate(built(f"keras_model+{path}" if path else "keras_model"), TRAIN, seed=3)
     assert result.passed, result.describe()
     assert "update" in result.errors

@@ -22,7 +22,7 @@ VARIABLE = "TF_USE_LEGACY_KERAS"
 
 @pytest.mark.parametrize("before", [None, "0", "1"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_process_is_left_as_it_was_for_keras_3(
+def test_legacy_cells_leave_the_environment_unchanged(
     monkeypatch: pytest.MonkeyPatch, before: str | None, fails: bool
 ) -> None:
     if before is None:
@@ -44,7 +44,7 @@ def test_the_process_is_left_as_it_was_for_keras_3(
     assert warnings.filters == filters
 
 
-def test_a_gradient_has_no_constant_that_the_cell_would_add() -> None:
+def test_gradient_of_the_bias_has_no_forget_bias() -> None:
     backend = get_backend("dynamic_rnn")
     assert isinstance(backend, DynamicRNN)
     arrays = np.ones((3, 4)), np.zeros(4)

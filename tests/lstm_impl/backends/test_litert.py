@@ -12,7 +12,7 @@ from tests.lstm_impl.backends.built import built, needs
 pytestmark = needs("litert")
 
 
-def test_a_model_is_converted_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_is_converted_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("litert")
     converted: list[tuple[int, ...]] = []
     convert = model.convert
@@ -38,7 +38,7 @@ def test_evidence_counts_the_operators_inside_the_loop_too() -> None:
     assert found["ops"]["FULLY_CONNECTED"] == 2
 
 
-def test_threads_are_those_of_the_interpreters_made_afterwards(
+def test_use_threads_applies_to_later_interpreters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int | None] = []

@@ -78,7 +78,7 @@ def test_hand_written_gradient_can_be_differentiated_again(name: str) -> None:
 
 # XLA takes no stacks of length zero, which the loops of a gradient would have there.
 @pytest.mark.parametrize("timesteps", [3, pytest.param(4, marks=pytest.mark.slow)])
-def test_partial_unroll_compiled_without_a_full_turn_or_a_rest_passes_the_gate(
+def test_partial_unroll_with_xla_without_a_full_iteration_or_rest_passes(
     timesteps: int,
 ) -> None:
     result = gate(built("partial_unroll@4+xla"), Workload(2, timesteps, "training"))
@@ -94,7 +94,7 @@ def test_static_unroll_of_unknown_timesteps_raises() -> None:
         function.get_concrete_function()
 
 
-def test_static_unroll_bidirectional_float64_is_refused_because_xla_compiles_it_wrongly(
+def test_static_unroll_with_xla_of_bidirectional_float64_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = LSTMSpec(3, 5, bidirectional=True, dtype="float64")
@@ -109,7 +109,7 @@ def test_static_unroll_bidirectional_float64_is_refused_because_xla_compiles_it_
 pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
 
 
-def test_the_gate_rejects_the_gradient_that_tensorflow_registers_for_blocklstmv2() -> None:
+def test_gate_of_the_gradient_registered_for_blocklstmv2_fails() -> None:
     result = gate(built("block_lstm+registered"), Workload(2, 6, "training"))
     assert not result.passed
     assert "dx" in result.describe()

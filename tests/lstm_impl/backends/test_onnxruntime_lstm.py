@@ -17,7 +17,7 @@ from tests.lstm_impl.backends.built import SPEC, built, needs
 pytestmark = needs("onnxruntime")
 
 
-def test_an_output_is_not_overwritten_by_the_next_call() -> None:
+def test_output_is_not_overwritten_by_the_next_call() -> None:
     model = built("onnxruntime")
     x = np.random.default_rng(0).standard_normal((4, 2, 3))
     first, state = model.forward(x)
@@ -29,14 +29,14 @@ def test_an_output_is_not_overwritten_by_the_next_call() -> None:
     np.testing.assert_array_equal(state.c, kept_c)
 
 
-def test_evidence_names_operators_and_who_ran_them() -> None:
+def test_evidence_names_operators_and_their_providers() -> None:
     found = built("onnxruntime", LSTMSpec(3, 5, 2)).evidence(Workload(2, 4, min_length=2))
     assert found["ops"]["LSTM (CPUExecutionProvider)"] == 2
     assert found["providers"] == ["CPUExecutionProvider"]
     assert found["kernels"] == {}
 
 
-def test_a_profile_of_a_gpu_is_read() -> None:
+def test_summarise_reads_the_profile_of_a_gpu() -> None:
     node = {"cat": "Node", "args": {"op_name": "LSTM", "provider": "CUDAExecutionProvider"}}
     before = {"cat": "Node", "name": "lstm_fence_before", "args": {"op_name": "LSTM"}}
     kernel = {"cat": "Kernel", "name": "RNN_blockPersist_fp_LSTM", "args": {}}
@@ -47,7 +47,7 @@ def test_a_profile_of_a_gpu_is_read() -> None:
     )
 
 
-def test_threads_are_those_of_the_sessions_made_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_use_threads_applies_to_later_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime_lstm.OnnxRuntime, "threads", None)
     get_backend("onnxruntime").use_threads(1)
     options = built("onnxruntime")._session(Call(None, None, None)).get_session_options()
@@ -55,7 +55,7 @@ def test_threads_are_those_of_the_sessions_made_afterwards(monkeypatch: pytest.M
     assert options.inter_op_num_threads == 1
 
 
-def test_a_cuda_provider_that_does_not_start_is_no_silent_cpu() -> None:
+def test_cuda_provider_that_does_not_start_raises() -> None:
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -80,7 +80,7 @@ def test_a_cuda_provider_that_does_not_start_is_no_silent_cpu() -> None:
         (LSTMSpec(3, 5, 2), False, {"Split": 2, "Reshape": 1, "Concat": 2}),
     ],
 )
-def test_nothing_is_copied_that_the_operator_does_not_ask_for(
+def test_graph_has_no_unnecessary_operators(
     spec: LSTMSpec, batch_major: bool, moved: dict[str, int]
 ) -> None:
     model = built("onnxruntime", spec, batch_major=batch_major)
@@ -93,7 +93,7 @@ def test_nothing_is_copied_that_the_operator_does_not_ask_for(
 @pytest.mark.parametrize("batch_major", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(("lengths", "masks"), [(False, False), (True, True)])
-def test_its_inputs_and_outputs_are_those_that_it_is_said_to_have(
+def test_graph_inputs_and_outputs_have_the_declared_shapes(
     batch_major: bool, bidirectional: bool, lengths: bool, masks: bool
 ) -> None:
     import onnx

@@ -31,7 +31,7 @@ print(len(forks), sys.modules["openvino_telemetry"])
 
 
 @pytest.mark.parametrize("name", ["openvino", "keras_openvino"])
-def test_it_is_imported_without_a_fork_and_without_a_message(name: str) -> None:
+def test_import_starts_no_process_and_prints_nothing(name: str) -> None:
     for package in ("openvino", *(["keras"] if "keras" in name else [])):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install {package}")
@@ -47,7 +47,7 @@ def test_it_is_imported_without_a_fork_and_without_a_message(name: str) -> None:
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_the_operation_computes_what_the_reference_does(batch_major: bool) -> None:
+def test_lstm_sequence_equals_the_reference(batch_major: bool) -> None:
     spec = LSTMSpec(3, 5, 2, True)
     model = built("openvino", spec, batch_major=batch_major)
     result = gate(model, Workload(4, 6, min_length=2, batch_major=batch_major))
@@ -58,7 +58,7 @@ def test_the_operation_computes_what_the_reference_does(batch_major: bool) -> No
 
 
 @pytest.mark.parametrize("name", ["openvino", "openvino+throughput"])
-def test_it_is_compiled_as_it_is_requested_to_be(
+def test_compiled_model_has_the_requested_configuration(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OpenVINO, "threads", None)

@@ -27,7 +27,7 @@ def test_evidence_names_the_ops_that_ran_and_how_often() -> None:
 
 
 @pytest.mark.parametrize("name", ["while_loop", "while_loop+xla"])
-def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: str) -> None:
+def test_evidence_counts_launches_however_often_the_step_ran(name: str) -> None:
     model = built(name)
 
     def started(workload: Workload) -> int:
@@ -57,14 +57,14 @@ def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: st
     ("name", "anew"),
     [("while_loop", False), ("while_loop+xla", True), ("static_unroll", True), ("keras", False)],
 )
-def test_who_compiles_or_unrolls_makes_each_length_again(name: str, anew: bool) -> None:
+def test_each_length_anew_is_true_for_xla_and_unrolled_loops(name: str, anew: bool) -> None:
     assert get_backend(name).each_length_anew == anew
 
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"
 
 
-def test_ops_are_distinguished_from_all_else_that_the_host_did() -> None:
+def test_summarise_counts_only_ops_of_the_host() -> None:
     found = summarise(
         [
             (HOST, "pool 1", "model/lstm/MatMul_1:_MklMatMul"),
@@ -84,7 +84,7 @@ def test_ops_are_distinguished_from_all_else_that_the_host_did() -> None:
     assert (found["kernels"], found["cudnn"]) == ({}, False)
 
 
-def test_kernels_are_those_of_a_device_s_streams_and_counted_once() -> None:
+def test_summarise_counts_kernels_of_streams_once() -> None:
     found = summarise(
         [
             (GPU, "Stream #13(Compute)", "sgemm_32x32"),
@@ -101,7 +101,7 @@ def test_kernels_are_those_of_a_device_s_streams_and_counted_once() -> None:
     assert found["cudnn"]
 
 
-def test_a_timeline_has_ops_instructions_and_kernels_each_on_its_line() -> None:
+def test_timeline_has_ops_instructions_and_kernels_on_their_lines() -> None:
     events = timeline(
         [
             ProfiledEvent(HOST, "pool 1", "a/MatMul:MatMul", 1.0, 0.5),
@@ -140,7 +140,7 @@ def compilations(run: Any) -> int:
     )
 
 
-def test_xla_traces_once_and_compiles_once_for_each_shape() -> None:
+def test_xla_traces_and_compiles_once_for_each_shape() -> None:
     model = built("while_loop+xla")
     counts = [
         compilations(lambda timesteps=timesteps: model.forward(np.zeros((timesteps, 2, 3))))
@@ -162,9 +162,7 @@ def test_xla_traces_once_and_compiles_once_for_each_shape() -> None:
         ("keras", True),
     ],
 )
-def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
-    name: str, batch_major: bool
-) -> None:
+def test_trace_happens_again_for_another_batch_but_not_length(name: str, batch_major: bool) -> None:
     model: Any = built(name, batch_major=batch_major)
     traces = []
     for batch, timesteps in ((2, 3), (2, 8), (2, 1), (5, 3), (2, 4), (5, 9)):
@@ -187,9 +185,7 @@ def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
         ("while_loop+hoisted+xla", 5, 1),
     ],
 )
-def test_no_product_is_made_for_an_input_whose_gradient_is_not_requested(
-    name: str, products: int, more: int
-) -> None:
+def test_input_gradient_not_requested_runs_no_product(name: str, products: int, more: int) -> None:
     model = built(name)
     steps = model._steps
 

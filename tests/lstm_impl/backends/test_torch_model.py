@@ -21,7 +21,7 @@ from tests.lstm_impl.backends.built import built, needs
 pytestmark = needs("torch")
 
 
-def test_the_tensor_face_is_differentiable_and_agrees_with_forward() -> None:
+def test_call_with_tensors_is_differentiable_and_equals_forward() -> None:
     import torch
 
     model = built("torch")
@@ -53,7 +53,7 @@ def _precision_restored() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_precision_restored")
 @pytest.mark.parametrize(("dtype", "word"), [("tf32", "tf32"), ("float32", "ieee")])
-def test_each_call_sets_the_precision_of_its_own_model(dtype: str, word: str) -> None:
+def test_call_sets_the_precision_of_its_own_model(dtype: str, word: str) -> None:
     import torch
 
     model = built("torch", LSTMSpec(3, 5, dtype=dtype))
@@ -63,7 +63,7 @@ def test_each_call_sets_the_precision_of_its_own_model(dtype: str, word: str) ->
         assert torch.backends.cuda.matmul.fp32_precision == word
 
 
-def test_evidence_counts_what_python_starts_and_what_it_multiplies() -> None:
+def test_evidence_counts_launches_and_operations() -> None:
     fused = built("torch").evidence(Workload(2, 4))
     assert fused["launched_by"] == "python"
     assert 0 < fused["launches"] < fused["ops_total"]
@@ -91,7 +91,7 @@ class Seen:
         return self
 
 
-def test_what_an_operator_calls_is_no_launch_and_only_products_are_operations() -> None:
+def test_counted_ignores_nested_launches_and_other_operations() -> None:
     outer = Seen("aten::lstm")
     gpu = "DeviceType.CUDA"
     found = torch_model.counted(
@@ -110,7 +110,7 @@ def test_what_an_operator_calls_is_no_launch_and_only_products_are_operations() 
     assert found["launched_by"] == "python"
 
 
-def test_the_input_bias_is_zero_and_not_trained() -> None:
+def test_input_bias_is_zero_and_not_trained() -> None:
     import torch
 
     model = built("torch")
@@ -124,7 +124,7 @@ def test_the_input_bias_is_zero_and_not_trained() -> None:
     assert not biases[0].any()
 
 
-def test_masks_see_weights_that_were_trained_in_place() -> None:
+def test_masks_after_training_use_the_new_weights() -> None:
     import torch
 
     spec = LSTMSpec(3, 5, 2)
@@ -140,7 +140,7 @@ def test_masks_see_weights_that_were_trained_in_place() -> None:
     assert error(ours, expected) < 1e-5
 
 
-def test_evidence_says_whose_lstm_ran() -> None:
+def test_evidence_names_the_implementation() -> None:
     import torch
 
     found = built("torch").evidence(Workload(2, 4, mode="training"))
@@ -177,13 +177,13 @@ COMPILED = {
 @pytest.mark.usefixtures("_uncompiled")
 @pytest.mark.parametrize("case", COMPILED)
 @pytest.mark.parametrize("name", ["torch_compile", "torch_compile+cell"])
-def test_the_loop_to_compile_equals_the_reference(name: str, case: str) -> None:
+def test_loop_before_compiling_equals_the_reference(name: str, case: str) -> None:
     spec, workload = COMPILED[case]
     result = gate(built(name, spec, batch_major=workload.batch_major), workload, seed=2)
     assert result.passed, result.describe()
 
 
-def test_each_shape_and_kind_of_call_is_compiled_separately(
+def test_compile_is_done_for_each_shape_and_kind_of_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
@@ -208,7 +208,7 @@ def test_each_shape_and_kind_of_call_is_compiled_separately(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch_compile", "torch_compile+cell"])
-def test_the_compiled_loop_equals_the_reference_and_was_compiled(name: str) -> None:
+def test_compiled_loop_equals_the_reference(name: str) -> None:
     model = built(name)
     workload = Workload(2, 3, "training", min_length=2)
     result = gate(model, workload, seed=2)
@@ -216,14 +216,14 @@ def test_the_compiled_loop_equals_the_reference_and_was_compiled(name: str) -> N
     assert model.evidence(workload)["implementation"] == "compiled by Inductor"
 
 
-def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_availability_without_a_compiler_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     words = str(get_backend("torch_compile").availability("cpu"))
     assert words.startswith("torch.compile needs a C++ compiler, and no-such-compiler is not found")
     assert words.endswith("apt-get install g++")
 
 
-def test_missing_headers_of_python_are_named(
+def test_availability_without_python_headers_names_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CXX", sys.executable)  # anything that can be run

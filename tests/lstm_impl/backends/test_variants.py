@@ -25,7 +25,7 @@ def built(name: str, *, batch_major: bool = False) -> Model:
     return get_backend(name).build(SPEC, LSTMWeights.random(SPEC), batch_major=batch_major)
 
 
-def test_variants_have_names_of_their_own_and_are_in_no_list() -> None:
+def test_variant_has_its_own_name_and_is_not_listed() -> None:
     for variant in ("denormal", *POLICIES):
         assert get_backend(f"numpy:{variant}").name == f"numpy:{variant}"
         assert f"numpy:{variant}" not in list_backends()
@@ -43,13 +43,11 @@ def test_variants_have_names_of_their_own_and_are_in_no_list() -> None:
         ("onnxruntime:buckets", TRAIN, "only infers"),
     ],
 )
-def test_what_a_variant_cannot_compute_is_refused(
-    name: str, workload: Workload, words: str
-) -> None:
+def test_refusal_by_a_variant_gives_the_reason(name: str, workload: Workload, words: str) -> None:
     assert words in get_backend(name).refusal(SPEC, workload)
 
 
-def test_denormal_numbers_of_other_types_or_layers_are_refused() -> None:
+def test_denormal_refuses_other_dtypes_and_several_layers() -> None:
     backend = get_backend("numpy:denormal")
     for spec in (LSTMSpec(2, 3, dtype="float64"), LSTMSpec(2, 3, num_layers=2)):
         assert "one layer in one direction" in backend.refusal(spec)
@@ -62,7 +60,7 @@ def test_denormal_numbers_of_other_types_or_layers_are_refused() -> None:
 
 
 @given(some.sampled_from(POLICIES), some.lists(some.integers(1, 30), min_size=1, max_size=70))
-def test_every_sequence_is_in_one_batch_that_is_long_enough(
+def test_batches_hold_each_sequence_once_with_enough_timesteps(
     policy: str, lengths: list[int]
 ) -> None:
     array = np.array(lengths)
@@ -80,14 +78,14 @@ def test_every_sequence_is_in_one_batch_that_is_long_enough(
 
 @pytest.mark.parametrize("batch_major", [False, True])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_batches_pass_the_gate(policy: str, batch_major: bool) -> None:
+def test_gate_of_batches_passes(policy: str, batch_major: bool) -> None:
     model = built(f"numpy:{policy}", batch_major=batch_major)
     for workload in (TRAIN, Workload(37, 9, min_length=2)):
         result = gate(model, workload)
         assert result.passed, result.describe()
 
 
-def test_sequences_in_the_wrong_order_are_stopped_by_the_gate(
+def test_gate_of_sequences_in_the_wrong_order_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     merged = variants.merged
@@ -96,7 +94,7 @@ def test_sequences_in_the_wrong_order_are_stopped_by_the_gate(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_what_is_timed_in_batches_is_what_the_reference_computes(policy: str) -> None:
+def test_timed_step_in_batches_equals_the_reference(policy: str) -> None:
     model = built(f"numpy:{policy}")
     step = model.prepare(TRAIN, seed=4)
     assert step.use is not None
@@ -114,7 +112,7 @@ def test_what_is_timed_in_batches_is_what_the_reference_computes(policy: str) ->
 # -- denormal numbers
 
 
-def test_outputs_after_a_hundred_denormal_steps_are_all_denormal() -> None:
+def test_outputs_after_a_hundred_denormal_steps_are_denormal() -> None:
     model = built("numpy:denormal")
     assert isinstance(model, DenormalModel)
     inputs = model.inputs(Workload(4, 100))
@@ -124,7 +122,7 @@ def test_outputs_after_a_hundred_denormal_steps_are_all_denormal() -> None:
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
-def test_a_denormal_step_passes_the_gate_and_says_what_it_makes_of_them(mode: str) -> None:
+def test_denormal_step_passes_the_gate_and_records_how_it_treats_them(mode: str) -> None:
     model = built("numpy:denormal")
     workload = Workload(4, 6, mode)
     assert gate(model, workload).passed
@@ -134,7 +132,7 @@ def test_a_denormal_step_passes_the_gate_and_says_what_it_makes_of_them(mode: st
     assert model.evidence(workload)["denormals"] == "kept"
 
 
-def test_denormal_outputs_that_are_wrong_are_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_of_wrong_denormal_outputs_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("numpy:denormal")
     assert isinstance(model, DenormalModel)
     plain = type(model)

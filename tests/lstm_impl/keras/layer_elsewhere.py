@@ -119,7 +119,7 @@ def by_jax(layer: Any, state: list[Array] | None, keywords: dict[str, Any]) -> l
 
 
 @pytest.mark.parametrize("row", ROWS, ids=spelled)
-def test_it_computes_what_keras_computes_here(row: dict[str, Any]) -> None:
+def test_layer_equals_keras_on_this_backend(row: dict[str, Any]) -> None:
     own = ("mask", "initial_state", "backend", "zero_output_for_mask")
     ours, theirs = pair(
         row["backend"], units=UNITS, seed=3, **{k: v for k, v in row.items() if k not in own}
@@ -134,7 +134,7 @@ def test_it_computes_what_keras_computes_here(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_fit_and_predict_do_what_they_do_with_keras(dropout: float, tmp_path: Path) -> None:
+def test_fit_and_predict_equal_keras(dropout: float, tmp_path: Path) -> None:
     x, target = random(16, TIMESTEPS, FEATURES), random(16, UNITS, seed=1)
     x[:, 4:] = 0.0
     found = []
@@ -178,7 +178,7 @@ def test_fit_and_predict_do_what_they_do_with_keras(dropout: float, tmp_path: Pa
         ("tork", {}, "tork"),
     ],
 )
-def test_what_a_named_backend_cannot_compute_is_refused(
+def test_named_backend_that_cannot_compute_raises(
     backend: str, arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UnsupportedError, match=words):
@@ -194,7 +194,7 @@ def test_what_a_named_backend_cannot_compute_is_refused(
         ({"use_cudnn": True}, False),
     ],
 )
-def test_auto_leaves_to_keras_what_only_keras_does(
+def test_auto_takes_keras_for_what_only_keras_computes(
     arguments: dict[str, Any], fallback: bool
 ) -> None:
     call = LayerCall("gpu", True, False, False, 1, 2, 3)
@@ -206,7 +206,7 @@ def test_auto_leaves_to_keras_what_only_keras_does(
 USES: tuple[bool | str, ...] = ("auto", False)
 
 
-def test_on_a_gpu_auto_takes_what_has_cudnn() -> None:
+def test_auto_on_a_gpu_takes_what_has_cudnn() -> None:
     traced = THEIRS == "jax"
     calls = [LayerCall("gpu", True, traced, traced, 1, 2, 3, masked) for masked in (False, True)]
     picked = {
@@ -226,7 +226,7 @@ def test_on_a_gpu_auto_takes_what_has_cudnn() -> None:
 
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_program_that_is_recorded_fixes_no_lengths(masked: bool, traced: bool) -> None:
+def test_recorded_program_has_no_fixed_lengths(masked: bool, traced: bool) -> None:
     """PyTorch's packing by a mask would be recorded with the lengths of this call."""
     call = LayerCall("cpu", False, traced, False, 1, 2, 3, masked)
     choice = elsewhere.choose(Arguments(UNITS), call)
@@ -234,7 +234,7 @@ def test_a_program_that_is_recorded_fixes_no_lengths(masked: bool, traced: bool)
     assert not choice.fallback
 
 
-def test_a_fallback_is_a_warning_once_and_explained(caplog: pytest.LogCaptureFixture) -> None:
+def test_fallback_is_logged_once_and_explained(caplog: pytest.LogCaptureFixture) -> None:
     layer = lstm_impl.keras.LSTM(UNITS, activation="relu")
     assert "not called yet" in str(layer.explain())
     with caplog.at_level(logging.INFO, logger="lstm_impl"):
@@ -246,6 +246,6 @@ def test_a_fallback_is_a_warning_once_and_explained(caplog: pytest.LogCaptureFix
     assert f"Keras runs on {THEIRS} in this process" in said
 
 
-def test_there_is_nothing_to_race() -> None:
+def test_tune_raises() -> None:
     with pytest.raises(UnsupportedError, match=f"Keras runs on {THEIRS} here"):
         lstm_impl.keras.tune(None, 1, 1)

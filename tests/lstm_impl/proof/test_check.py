@@ -176,7 +176,7 @@ UPDATE_MUTATIONS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("mutation", UPDATE_MUTATIONS)
-def test_a_wrong_update_of_the_weights_fails(mutation: str, optimizer: str) -> None:
+def test_gate_of_a_wrong_update_fails(mutation: str, optimizer: str) -> None:
     workload = Workload(5, 15, "training", optimizer=optimizer)
     result = gate(UpdateMutant(SPEC, UPDATE_MUTATIONS[mutation]), workload)
     assert not result.passed
@@ -186,7 +186,7 @@ def test_a_wrong_update_of_the_weights_fails(mutation: str, optimizer: str) -> N
 
 
 @pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
-def test_a_wrong_gradient_fails_though_the_update_is_the_formulas_for_it(mutation: str) -> None:
+def test_gate_of_a_wrong_gradient_with_its_right_update_fails(mutation: str) -> None:
     model = GradientMutant(SPEC, GRADIENT_MUTATIONS[mutation])
     result = gate(model, Workload(5, 15, "training", optimizer="sgd"))
     assert not result.passed
@@ -194,9 +194,7 @@ def test_a_wrong_gradient_fails_though_the_update_is_the_formulas_for_it(mutatio
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "tf32", "mixed_float16"])
-def test_the_gate_judges_an_update_from_the_weights_given_and_gives_them_back(
-    dtype: str, optimizer: str
-) -> None:
+def test_gate_updates_from_the_given_weights_and_restores_them(dtype: str, optimizer: str) -> None:
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
     model = get_backend("numpy").build(spec, LSTMWeights.random(spec, seed=3))
     for workload in (
@@ -222,7 +220,7 @@ ROUNDED: dict[str, Sequence[Any]] = {
 
 
 @pytest.mark.parametrize("row", pairwise(ROUNDED), ids=spelled)
-def test_a_computation_that_rounds_as_its_type_does_passes(row: Row) -> None:
+def test_gate_of_a_computation_rounded_to_its_dtype_passes(row: Row) -> None:
     spec = replace(row["spec"], dtype=row["dtype"])
     model = RoundedModel(spec, LSTMWeights.random(spec, seed=3))
     batch, timesteps = row["load"]
@@ -231,7 +229,7 @@ def test_a_computation_that_rounds_as_its_type_does_passes(row: Row) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "mixed_float16", "bfloat16"])
-def test_rounding_in_one_timestep_of_one_unit_passes(dtype: str) -> None:
+def test_gate_of_one_rounded_timestep_of_one_unit_passes(dtype: str) -> None:
     """Elementwise operations are most of the error there, and a mean is one of a few numbers."""
     spec = LSTMSpec(1, 1, dtype=dtype)
     for seed in range(60):
@@ -248,7 +246,7 @@ CHANGED: dict[str, Sequence[Any]] = {
 
 
 @pytest.mark.parametrize("row", pairwise(CHANGED), ids=spelled)
-def test_a_changed_cell_fails_in_every_precision(row: Row) -> None:
+def test_gate_of_a_changed_cell_fails_in_each_precision(row: Row) -> None:
     model = mutant(replace(row["spec"], dtype=row["dtype"]), WEIGHT_MUTATIONS[row["mutation"]])
     result = gate(model, Workload(5, 15, "inference"))
     assert not result.passed, f"{row} was not noticed: {result.errors}"
@@ -256,7 +254,7 @@ def test_a_changed_cell_fails_in_every_precision(row: Row) -> None:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
-def test_a_changed_gradient_fails_in_every_precision(mutation: str, dtype: str) -> None:
+def test_gate_of_a_changed_gradient_fails_in_each_precision(mutation: str, dtype: str) -> None:
     model = GradientMutant(LSTMSpec(6, 8, dtype=dtype), GRADIENT_MUTATIONS[mutation])
     result = gate(model, Workload(5, 15, "training"))
     assert not result.passed, f"{mutation} was not noticed: {result.errors}"
@@ -272,7 +270,7 @@ def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("gradients", ["weights", "weights+input"])
 @pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
-def test_what_a_step_leaves_out_is_judged_all_the_same(
+def test_gate_judges_gradients_that_the_step_leaves_out(
     mutation: str, gradients: str, window: int | None
 ) -> None:
     def changed(raw: RawGradients) -> RawGradients:
@@ -299,7 +297,7 @@ class OnlyThere(NumPyModel):
 
 
 @pytest.mark.usefixtures("nothing_judged")
-def test_the_very_step_that_is_timed_is_judged() -> None:
+def test_gate_judges_the_step_that_is_timed() -> None:
     spec = LSTMSpec(3, 4)
     for wrong in GRADIENTS:
         result = gate(OnlyThere(spec, wrong), Workload(2, 9, "training", gradients=wrong))
@@ -308,7 +306,7 @@ def test_the_very_step_that_is_timed_is_judged() -> None:
 
 
 @pytest.mark.usefixtures("nothing_judged")
-def test_what_is_no_number_in_the_step_that_is_timed_is_not_forgotten_for_all_gradients() -> None:
+def test_gate_keeps_nan_of_the_timed_step_next_to_all_gradients() -> None:
     class BrokenThere(NumPyModel):
         def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
             raw = super()._train(gradients, call, upstream)
@@ -322,7 +320,7 @@ def test_what_is_no_number_in_the_step_that_is_timed_is_not_forgotten_for_all_gr
 
 
 @pytest.mark.usefixtures("nothing_judged")
-def test_everything_is_judged_once_for_each_spec_and_on_little() -> None:
+def test_gate_judges_all_gradients_once_for_each_spec_on_few_steps() -> None:
     spec, workload = LSTMSpec(3, 4), Workload(64, 9, "training", gradients="weights")
     first, second = (OnlyThere(spec, "nothing") for _ in range(2))
     assert gate(first, workload).passed
@@ -335,7 +333,7 @@ def test_everything_is_judged_once_for_each_spec_and_on_little() -> None:
     assert other.asked == first.asked
 
 
-def test_a_state_that_is_not_carried_between_windows_fails() -> None:
+def test_gate_of_windows_without_the_carried_state_fails() -> None:
     class Forgetful(NumPyModel):
         def _infer(self, call: Call) -> Outputs:
             zeros = np.zeros_like(call.h)
@@ -348,7 +346,7 @@ def test_a_state_that_is_not_carried_between_windows_fails() -> None:
     assert not result.passed
 
 
-def test_each_window_goes_on_from_where_the_one_before_ended_and_a_shorter_last_one_too() -> None:
+def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
     seen: list[Call] = []
 
     class Watching(NumPyModel):
@@ -377,7 +375,7 @@ class Converting(NumPyModel):
         return super().get_weights().map(lambda array: array * 0.5)
 
 
-def test_a_wrong_conversion_of_the_weights_cannot_judge_itself() -> None:
+def test_gate_of_a_wrong_weight_conversion_fails() -> None:
     spec = LSTMSpec(3, 4)
     given = LSTMWeights.random(spec)
     doubled = given.map(lambda array: array * 2)
@@ -401,14 +399,14 @@ def test_a_wrong_conversion_of_the_weights_cannot_judge_itself() -> None:
         (14, 4, [(0, 4), (4, 8), (12, 14)]),
     ],
 )
-def test_the_first_two_windows_are_judged_and_a_shorter_last_one(
+def test_judged_parts_are_two_windows_and_a_shorter_last_one(
     timesteps: int, window: int | None, parts: list[tuple[int, int]]
 ) -> None:
     found = judged_parts(Workload(2, timesteps, window=window))
     assert [(part.start, part.stop) for part in found] == parts
 
 
-def test_the_worst_is_reported_first_and_what_is_no_number_before_all() -> None:
+def test_describe_puts_nan_first_and_then_the_worst() -> None:
     bounds = {"y": 1.0, "dx": 1e-3, "whole y": 0.5, "unit y": 0.5, "saturated c": 0.1}
     errors = {"y": 0.5, "dx": 2e-3, "whole y": math.nan, "unit y": 5.0, "saturated c": 0.05}
     told = GateResult(False, "judge", errors, bounds).describe().split("; ")
@@ -421,7 +419,7 @@ def test_the_worst_is_reported_first_and_what_is_no_number_before_all() -> None:
     assert right == "equal to the judge: largest error 1.0e-01 of 1.0e-01 allowed (h)"
 
 
-def test_of_several_errors_of_one_name_the_one_that_uses_up_most_is_kept() -> None:
+def test_keep_of_one_name_keeps_the_largest_share_of_its_bound() -> None:
     """A later window is judged by other bounds than the first."""
     errors: dict[str, float] = {}
     bounds: dict[str, float] = {}

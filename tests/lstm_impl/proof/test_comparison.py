@@ -21,14 +21,14 @@ def test_error_is_relative_to_the_largest_value(ours: list[float], expected: flo
     assert error(ours, [1.0, 2.0]) == expected
 
 
-def test_a_few_elements_that_cancel_are_not_measured_against_themselves() -> None:
+def test_compare_of_cancelling_elements_uses_the_smallest_scale() -> None:
     assert error([1.2e-6], [1e-6]) == pytest.approx(0.2)
     assert compare({"dx": np.array([1.2e-6])}, {"dx": np.array([1e-6])})["dx"] == pytest.approx(
         2e-6
     )
 
 
-def test_bounds_grow_with_time_and_roundoff_and_stop_at_the_ceiling() -> None:
+def test_bounds_grow_with_time_and_roundoff_up_to_the_ceiling() -> None:
     def bound(dtype: str, timesteps: int) -> float:
         return bounds(LSTMSpec(8, 8, dtype=dtype), 4, timesteps, ["y"])["y"]
 
@@ -39,7 +39,7 @@ def test_bounds_grow_with_time_and_roundoff_and_stop_at_the_ceiling() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("wrong", range(3))
-def test_an_update_is_judged_by_the_array_that_is_furthest_off(wrong: int, optimizer: str) -> None:
+def test_update_error_is_that_of_the_worst_array(wrong: int, optimizer: str) -> None:
     spec = LSTMSpec(3, 4)
     before = LSTMWeights.random(spec)
     gradients = [np.ones_like(array) for array in before.arrays()]
@@ -60,7 +60,7 @@ def test_an_update_is_judged_by_the_array_that_is_furthest_off(wrong: int, optim
     assert off(0.0) > 1.0
 
 
-def test_an_update_of_biases_rounds_as_what_a_backend_keeps_of_them() -> None:
+def test_update_error_of_biases_allows_for_the_offset() -> None:
     spec = LSTMSpec(3, 4)
     before = LSTMWeights.random(spec).map(lambda array: array * np.float32(1e-4))
     changes = [np.full(array.shape, 1e-5) for array in before.arrays()]

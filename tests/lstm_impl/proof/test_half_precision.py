@@ -46,14 +46,14 @@ FINER: dict[str, Sequence[Any]] = {
 
 
 @pytest.mark.parametrize("row", pairwise(FINER), ids=spelled)
-def test_bfloat16_does_not_pass_for_a_finer_type(row: Row) -> None:
+def test_gate_of_bfloat16_for_a_finer_dtype_fails(row: Row) -> None:
     spec = replace(row["spec"], dtype=row["dtype"])
     model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER[row["what"]])
     batch, timesteps = row["load"]
     assert not judged(model, batch, timesteps, row["mode"]).passed
 
 
-def test_a_coarser_type_is_named() -> None:
+def test_gate_of_a_coarser_dtype_names_it() -> None:
     spec = LSTMSpec(40, 32, dtype="mixed_float16")
     model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER["weights_and_inputs"])
     text = judged(model, 32, 20).describe()
@@ -93,7 +93,7 @@ GAINS: dict[str, Sequence[Any]] = {
 
 
 @pytest.mark.parametrize("row", pairwise(GAINS), ids=spelled)
-def test_a_gain_of_a_twentieth_or_a_unit_off_by_a_tenth_is_stopped(row: Row) -> None:
+def test_gate_of_a_small_gain_of_an_array_or_unit_fails(row: Row) -> None:
     spec = replace(row["spec"], dtype=row["dtype"])
     weights = LSTMWeights.random(spec, seed=3)
     batch, timesteps = row["load"]
@@ -104,7 +104,7 @@ def test_a_gain_of_a_twentieth_or_a_unit_off_by_a_tenth_is_stopped(row: Row) -> 
     assert not judged(LargerGradients(spec, weights), batch, timesteps, "training").passed
 
 
-def test_what_only_the_signs_of_errors_show_is_reported_in_words() -> None:
+def test_describe_of_one_sided_errors_names_the_gain() -> None:
     spec = LSTMSpec(40, 32, dtype="bfloat16")
     weights = LSTMWeights.random(spec, seed=3)
     result = judged(OneUnitLarger(spec, weights), 32, 20)
@@ -121,7 +121,7 @@ HALF = LSTMSpec(3, 6, dtype="float16")
 
 
 @given(st.floats(-0.5, 0.5))
-def test_a_gain_is_that_of_the_best_fit_and_noise_has_none(gain: float) -> None:
+def test_gains_are_of_the_best_fit_and_zero_for_noise(gain: float) -> None:
     found, allowed = gains(HALF, {n: (1 + gain) * a for n, a in ARRAYS.items()}, ARRAYS, 4)
     assert found == pytest.approx(dict.fromkeys(found, abs(gain)), abs=1e-12)
     assert set(found) == {f"{of} {name}" for of in ("whole", "unit") for name in ARRAYS}

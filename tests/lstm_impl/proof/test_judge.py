@@ -18,7 +18,7 @@ from lstm_impl.spec import FloatArray
 
 
 @pytest.mark.parametrize(("batch", "threads"), [(2, {1}), (400, {2})])
-def test_small_products_of_the_reference_are_not_shared_between_threads(
+def test_numpy_judge_of_small_products_uses_one_thread(
     batch: int, threads: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else threads wait for one another in a busy loop; and what was set before is set again."""
@@ -92,7 +92,7 @@ def judged(change: Change) -> proof.GateResult:
     return proof.gate(model, WORKLOAD, seed=1)
 
 
-def test_approximation_passes_with_the_error_of_each_array() -> None:
+def test_gate_of_an_approximation_passes_with_its_errors() -> None:
     result = judged(rounded)
     assert result.passed
     assert set(result.errors) == {"rms y", "rms h", "rms c"}
@@ -100,7 +100,7 @@ def test_approximation_passes_with_the_error_of_each_array() -> None:
 
 
 @pytest.mark.parametrize("change", [gates_exchanged, no_bias, no_recurrence])
-def test_another_network_fails(change: Change) -> None:
+def test_gate_of_an_approximation_of_another_network_fails(change: Change) -> None:
     result = judged(change)
     assert not result.passed
     assert "the root mean square of y's difference from the" in result.describe()

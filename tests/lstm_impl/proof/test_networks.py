@@ -90,7 +90,7 @@ LARGE: dict[str, Sequence[Any]] = {
 
 
 @pytest.mark.parametrize("row", pairwise(LARGE), ids=spelled)
-def test_what_is_wrong_for_large_numbers_only_is_stopped(row: Row) -> None:
+def test_gate_of_errors_in_large_numbers_only_fails(row: Row) -> None:
     size, batch, timesteps = row["size and load"]
     spec = LSTMSpec(3, size, dtype=row["dtype"])
     weights = LSTMWeights.random(spec, seed=3)
@@ -105,13 +105,13 @@ def test_what_is_wrong_for_large_numbers_only_is_stopped(row: Row) -> None:
     assert "with kernels and inputs 8 times as large" in result.describe()
 
 
-def test_a_sigmoid_that_overflows_is_stopped() -> None:
+def test_gate_of_an_overflowing_sigmoid_fails() -> None:
     spec = LSTMSpec(16, 8)
     result = gate(OverflowingSigmoid(spec, LSTMWeights.random(spec, seed=3)), Workload(5, 15))
     assert not result.passed
 
 
-def test_a_backward_pass_that_overflows_is_stopped_in_every_precision() -> None:
+def test_gate_of_an_overflowing_backward_pass_fails() -> None:
     class Overflowing(NumPyModel):
         def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
             raw = super()._train(gradients, call, upstream)
@@ -133,9 +133,7 @@ def test_a_backward_pass_that_overflows_is_stopped_in_every_precision() -> None:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("timesteps", [1, 15, HELD, HELD + 1, 3 * HELD])
-def test_kernels_and_inputs_are_eight_times_as_large_and_cells_full(
-    dtype: str, timesteps: int
-) -> None:
+def test_saturated_has_large_kernels_inputs_and_cells(dtype: str, timesteps: int) -> None:
     spec = LSTMSpec(3, 4, num_layers=2, dtype=dtype)
     weights, inputs = LSTMWeights.random(spec), Workload(2, timesteps).inputs(spec)
     enlarged, given = saturated(spec, weights, inputs)
@@ -157,7 +155,7 @@ def test_kernels_and_inputs_are_eight_times_as_large_and_cells_full(
     assert changes.tolist() == [k for k in range(1, timesteps) if (timesteps - k) % HELD == 0]
 
 
-def test_in_half_precision_gradients_must_be_finite_and_no_more() -> None:
+def test_saturated_errors_of_half_precision_need_finite_gradients_only() -> None:
     right = {name: np.ones((2, 2)) for name in ("y", "c", "dx")}
     wrong = {name: 0.5 * array for name, array in right.items()}
     for dtype, names in (("float32", ["y", "c", "dx"]), ("float16", ["y", "c"])):

@@ -24,7 +24,7 @@ def model(kind: type[NumPyModel]) -> Model:
 
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "bfloat16"])
 @pytest.mark.parametrize("timesteps", [1, 4])
-def test_a_stream_that_rounds_as_its_type_does_passes(dtype: str, timesteps: int) -> None:
+def test_gate_of_a_rounded_stream_passes(dtype: str, timesteps: int) -> None:
     spec = LSTMSpec(5, 8, num_layers=2, dtype=dtype)
     right = RoundedModel(spec, LSTMWeights.random(spec, seed=3))
     result = gate(right, replace(STREAM, timesteps=timesteps))
@@ -84,7 +84,7 @@ WRONG = (
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_right_for_one_call_and_not_for_a_stream_is_found(wrong: type[NumPyModel]) -> None:
+def test_gate_of_a_stream_that_is_right_for_one_call_only_fails(wrong: type[NumPyModel]) -> None:
     assert gate(model(wrong), replace(STREAM, mode="inference")).passed
     result = gate(model(wrong), STREAM)
     assert not result.passed
