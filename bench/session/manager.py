@@ -278,7 +278,7 @@ class Manager:
         budget = self.session.budget
         return math.inf if budget is None else budget - self.spent
 
-    def take_in(self, folder: Path, *, exclusive: bool) -> None:
+    def add_earlier(self, folder: Path, *, exclusive: bool) -> None:
         """Add the results of earlier processes of the session in a folder.
 
         exclusive: as in ``settle_all``. Raises ResultWriteError.
@@ -366,7 +366,7 @@ class Manager:
 
     def _process(self, executor: Executor, work: Work, place: str) -> Generator[None, None, None]:
         started = self._now()
-        self.schedule.flights.begin(work, place)
+        self.schedule.running.begin(work, place)
         timed = {case.id: work.share * self.schedule.costs.measuring([case]) for case in work.cases}
         watch = Watch(work.cases, self.session.case_limit, started, timed)
         self._watches.append(watch)
@@ -386,7 +386,7 @@ class Manager:
                 raise
             self._conclude(worker, watch, ending, work)
         finally:
-            self.schedule.flights.end(work)
+            self.schedule.running.end(work)
             self._watches.remove(watch)
         outside = self._now() - started - watch.timed - watch.waited
         if (startup := watch.startup) is not None:
@@ -480,7 +480,7 @@ class Manager:
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
         """Keep the results of a worker whose machine is lost; its current cases are open again."""
         busy = () if watch.ended else watch.busy
-        guilty = self.schedule.faults.lose(busy) if error.blame else []
+        guilty = self.schedule.faults.lost(busy) if error.blame else []
         reason = f"machines were lost while it was measured, the last one: {error}"
         advice = "its backend or framework is at fault, or it needs more memory than there is"
         outcomes = [self._outcome(case, "crashed", reason, advice) for case in guilty]
@@ -513,7 +513,7 @@ class Manager:
             spent=self.spent,
             budget=self.session.budget,
             processes=self.session.goal.processes,
-            place=self.schedule.flights.works[work.number][1],
+            place=self.schedule.running.works[work.number][1],
         )
 
 

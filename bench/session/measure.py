@@ -204,11 +204,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     folder, place = folder_and_place(options.results)
     session, suite = open_session(options, folder)
     with MachineLock() as lock:
-        hold(lock, suite.name, options, console)
+        take_lock(lock, suite.name, options, console)
         if options.wait and options.resume is not None:  # the one waited for may have measured it
             session, suite = open_session(options, folder)
         code = _measure(session, suite, folder, place, lock, options, console)
-    return code if place is None or copy([session], folder, place, console) else UNWRITABLE
+    return code if place is None or copy_results([session], folder, place, console) else UNWRITABLE
 
 
 def _end_undisturbed() -> None:
@@ -217,7 +217,7 @@ def _end_undisturbed() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
+def take_lock(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
     """Take the machine's lock, by --wait and --force. Raises HeldError, LockError."""
     try:
         if options.wait:
@@ -243,7 +243,7 @@ def _manager(suite: Suite, executor: LocalExecutor, view: View, *, resumed: bool
         side_by_side=executor.side_by_side,
     )
     if resumed:
-        manager.take_in(folder, exclusive=executor.inherit is not None)
+        manager.add_earlier(folder, exclusive=executor.inherit is not None)
     return manager
 
 
@@ -286,7 +286,7 @@ def _measure(
             replace(manager.session, spent=manager.spent).save(folder)
     _end_undisturbed()
     summary = summarize(manager, list(session.files(folder)))
-    command = again(folder, place)
+    command = run_command(folder, place)
     if interrupted:
         kept = count(summary.measured, "case")
         console.print(f"stopped: {kept} measured and kept; go on: {command} --resume")
@@ -299,9 +299,9 @@ def _measure(
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
     if not manager.schedule.finished:
-        note = f"go on: {command} --resume {session.id} --budget {short(session.budget)}"
+        note = f"go on: {command} --resume {session.id} --budget {budget_option(session.budget)}"
         console.print(note)
-    console.print(f"read them: {reader(folder)}", style="bold")
+    console.print(f"read them: {report_command(folder)}", style="bold")
     return summary.code
 
 
@@ -353,7 +353,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
     line = differences_line(base.label, new.label, differ)
     console.print(clean(line, 2000), markup=False)
     with MachineLock() as lock, contextlib.ExitStack() as stack:
-        hold(lock, suite.name, options, console)
+        take_lock(lock, suite.name, options, console)
         packages.save(folder, sides)
         view = View(console)
         stack.callback(view.close)
@@ -516,11 +516,11 @@ def run_cluster(options: argparse.Namespace, console: Console) -> int:
             interrupted = True
         _end_undisturbed()
     ray = f"--ray {options.ray}" if options.ray else "--ray"
-    command = f"{again(folder, place)} {ray} --resume {plan.fleet}"
+    command = f"{run_command(folder, place)} {ray} --resume {plan.fleet}"
     code = _conclude(plan, fleet, clean(command, 500), console, interrupted=interrupted)
     if place is not None and not interrupted:
         sessions = [kind.manager.session for kind in fleet.kinds.values()]
-        if not copy(sessions, folder, place, console):
+        if not copy_results(sessions, folder, place, console):
             return UNWRITABLE
     return code
 
@@ -532,7 +532,7 @@ def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: Vie
         shown = View(console, str(member), live=False)
         manager = Manager(session, None, shown, save, seconds=suite.seconds, absent=member.absent)
         if member.key in plan.resumed:
-            manager.take_in(plan.folder, exclusive=False)
+            manager.add_earlier(plan.folder, exclusive=False)
         manager.begin()
         there = len(manager.schedule.runs)
         found = f"; {count(there, 'process')} of it are there" if there else ""
@@ -580,26 +580,26 @@ def _conclude(
         write(f"no machine of the kind {clean(key)} came: its session is not resumed")
     write(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
     if open_:
-        write(f"go on: {command} --budget {short(plan.budget)}")
-    write(f"read them: {reader(plan.folder)}", style="bold")
+        write(f"go on: {command} --budget {budget_option(plan.budget)}")
+    write(f"read them: {report_command(plan.folder)}", style="bold")
     return next((code for code in (FAILED, INCOMPLETE) if code in codes), MEASURED)
 
 
 # -- where results go
 
 
-def again(folder: Path, place: str | None) -> str:
+def run_command(folder: Path, place: str | None) -> str:
     """Return the command that measures into the same place, without its other options."""
     results = safe_url(place) if place else "" if folder == usual_folder() else str(folder)
     return command_line.typed("run", *(("--results", results) if results else ()))
 
 
-def reader(folder: Path) -> str:
+def report_command(folder: Path) -> str:
     """Return the command that reports the results."""
     return command_line.typed("report", *(() if folder == usual_folder() else (str(folder),)))
 
 
-def short(seconds: float | None) -> str:
+def budget_option(seconds: float | None) -> str:
     """Return a budget as an option's value."""
     return f"{math.ceil((seconds or BUDGET) / 60)}m"
 
@@ -626,7 +626,7 @@ def usual_folder() -> Path:
     return expanded(DEFAULT_FOLDER if is_url(here) else here)
 
 
-def copy(sessions: Sequence[Session], folder: Path, place: str, console: Console) -> bool:
+def copy_results(sessions: Sequence[Session], folder: Path, place: str, console: Console) -> bool:
     """Copy sessions' files to a URL, print how that went, and return whether all are there."""
     files = [file.path for session in sessions for file in session.files(folder)]
     paths = [path for path in files if path.suffix == ".json"]

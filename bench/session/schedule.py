@@ -1,8 +1,8 @@
 """Decide what the processes of a session measure next, and when the session is done.
 
 ``Schedule`` keeps the results of each case and gives work to one process or to several side by
-side. ``plan`` chooses what fits into a budget; ``Costs``, ``Faults`` and ``Flights`` keep what
-processes took and how they ended. Nothing here starts a process, opens a file or reads a clock.
+side. ``plan`` chooses what fits into a budget; ``RunningProcesses``, ``Costs`` and ``Faults`` keep
+the state of processes. Nothing here starts a process, opens a file or reads a clock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Costs:
         self._process = OUTSIDE_PROCESS / side_by_side
         self._seconds = seconds
         self._cases: dict[tuple[str, Environment], float] = {}
-        self._looks: Counter[tuple[str, Environment]] = Counter()
+        self._observations: Counter[tuple[str, Environment]] = Counter()
         self._processes: dict[Environment, float] = {}
 
     def learn(self, work: Work, startup: float, costs: Mapping[str, float], outside: float) -> None:
@@ -52,7 +52,7 @@ class Costs:
         for case, seconds in costs.items():
             key = case, environment
             self._cases[key] = min(seconds, self._cases.get(key, math.inf))
-            self._looks[key] += 1
+            self._observations[key] += 1
         self.startup = startup
         if all(case.id in costs for case in work.cases):
             known = sum(self._cases[case.id, environment] for case in work.cases)
@@ -72,16 +72,16 @@ class Costs:
         """Return the seconds of these cases outside measuring, estimated where unknown."""
         return sum(self._cases.get((case.id, environment), OUTSIDE_CASE) for case in cases)
 
-    def looks(self, cases: Iterable[Case], environment: Environment) -> int:
+    def observations(self, cases: Iterable[Case], environment: Environment) -> int:
         """Return how many processes have shown the costs of each of these cases."""
-        return min((self._looks[case.id, environment] for case in cases), default=0)
+        return min((self._observations[case.id, environment] for case in cases), default=0)
 
     def process(self, environment: Environment, guess: float | None = None) -> float:
         """Return the seconds that any process takes outside its cases."""
         return self._processes.get(environment, self._process if guess is None else guess)
 
 
-class Flights:
+class RunningProcesses:
     """The running processes.
 
     A running process counts as if its results were there, so that no other repeats it. What each
@@ -140,7 +140,7 @@ class Faults:
         self._crashes[case] += 1
         self.suspects.add(case)
 
-    def lose(self, cases: Sequence[str]) -> list[str]:
+    def lost(self, cases: Sequence[str]) -> list[str]:
         """Count a machine that was lost in these cases; return those that are given up.
 
         Where several cases were interleaved none can be blamed: those that had lost a machine
@@ -170,12 +170,12 @@ suites then have four blocks in a process. A budget too small for that is spent 
 
 
 @dataclass(frozen=True)
-class Coming:
+class Remaining:
     """The processes that a lot still needs.
 
     begun: processes that it has had or is in. missing: how many more it needs when these have
     ended. left: the same counting running ones, at least one. outside, measuring: seconds of one
-    process, with the full time of measuring. looks: processes that have shown ``outside``.
+    process, with the full time of measuring. observations: processes that have shown ``outside``.
     """
 
     lot: Lot
@@ -184,10 +184,10 @@ class Coming:
     left: int
     outside: float
     measuring: float
-    looks: int
+    observations: int
 
 
-class Needed:
+class PlannedTime:
     """The total seconds of planned processes. process: seconds of one outside its cases.
 
     Lots of one environment with equally many processes share processes.
@@ -198,12 +198,12 @@ class Needed:
         self._outside = self._measuring = 0.0
         self._processes: dict[Environment, set[int]] = {}
 
-    def fits(self, each: Coming, number: int, seconds: float) -> bool:
+    def fits(self, each: Remaining, number: int, seconds: float) -> bool:
         """Return whether so many processes of a lot fit in too, at the least share."""
         outside, measuring = self._with(each, number)
         return outside + LEAST_SHARE * measuring <= BUDGET_USED * seconds
 
-    def add(self, each: Coming, number: int) -> None:
+    def add(self, each: Remaining, number: int) -> None:
         """Plan so many processes of a lot."""
         self._outside, self._measuring = self._with(each, number)
         there = self._processes.setdefault(each.lot.environment, set())
@@ -220,7 +220,7 @@ class Needed:
         rest = BUDGET_USED * seconds - self._outside
         return min(1.0, max(LEAST_SHARE, rest / self._measuring))
 
-    def _with(self, each: Coming, number: int) -> tuple[float, float]:
+    def _with(self, each: Remaining, number: int) -> tuple[float, float]:
         environment = each.lot.environment
         there = self._processes.get(environment, ())
         more = sum(n not in there for n in range(each.begun, each.begun + number))
@@ -228,12 +228,12 @@ class Needed:
         return self._outside + outside, self._measuring + number * each.measuring
 
 
-_Parts: TypeAlias = list[tuple[Coming, int]]
+_Parts: TypeAlias = list[tuple[Remaining, int]]
 """Lots, and the number of processes of each."""
 
 
 def plan(
-    coming: Sequence[Coming], seconds: float, process: Callable[[Environment], float]
+    coming: Sequence[Remaining], seconds: float, process: Callable[[Environment], float]
 ) -> tuple[_Parts, _Parts]:
     """Return the lots that fit into so many seconds, and those that are put off.
 
@@ -245,15 +245,15 @@ def plan(
     too high. A lot that only one process has tried gets a second one before it is put off, if it
     would fit without these costs, and if the kept lots fit beside it.
     """
-    if seconds == math.inf or not all(each.looks for each in coming):
+    if seconds == math.inf or not all(each.observations for each in coming):
         return [(each, each.left) for each in coming], []
-    needed, numbers = Needed(process), dict[int, int]()
+    needed, numbers = PlannedTime(process), dict[int, int]()
     order = sorted(range(len(coming)), key=lambda n: -coming[n].begun)
     for n in order:
         if needed.fits(coming[n], coming[n].missing, seconds):
             needed.add(coming[n], coming[n].missing)
             numbers[n] = coming[n].left
-    for n in [n for n in order if numbers and n not in numbers and coming[n].looks == 1]:
+    for n in [n for n in order if numbers and n not in numbers and coming[n].observations == 1]:
         at_best = replace(coming[n], outside=0.0)
         if needed.fits(at_best, at_best.missing, seconds) and needed.fits(coming[n], 1, seconds):
             needed.add(coming[n], 1)
@@ -288,7 +288,7 @@ class Schedule:
         self.medians: dict[str, list[float]] = {case: [] for case in self.cases}
         self.outcomes: dict[str, Outcome] = {}
         self.runs: set[str] = set()
-        self.flights = Flights()
+        self.running = RunningProcesses()
         self.faults = Faults()
         self.put_off: tuple[str, ...] = ()
         self.costs = Costs(seconds or {}, side_by_side)
@@ -298,7 +298,7 @@ class Schedule:
         needs = functools.cache(needs)
         self._memory = memory
         self._absent = frozenset(absent)
-        self._weighed: set[str] = set()
+        self._memory_known: set[str] = set()
         self._lots = lots(self.cases.values(), needs)
         self._homes = {case.id: lot.environment for lot in self._lots for case in lot.cases}
         bound = {case.backend: bool(needs(case.backend).environment) for case in cases}
@@ -321,7 +321,7 @@ class Schedule:
                 self._seen[environment, measurement.case.id] += 1
                 self.faults.measured(measurement.case.id)
                 if measurement.memory is not None:
-                    self._weighed.add(measurement.case.id)
+                    self._memory_known.add(measurement.case.id)
                 settled += 1
         for outcome in file.outcomes:
             if outcome.case.id not in self.cases:
@@ -389,14 +389,14 @@ class Schedule:
         its backends are compared within a process. Groups that ``plan`` puts off get the time that
         the others leave.
         """
-        number = max(len(self.runs), self.flights.number) + 1
+        number = max(len(self.runs), self.running.number) + 1
         order = Random(f"{self._seed}/{number}")
-        coming = [*map(self._coming, self._open())]
+        coming = [*map(self._remaining, self._open())]
         first, late = plan(coming, machines * seconds, self.costs.process)
         named = first or any(
-            self._count(replace(lot, cases=tuple(living))) >= self._enough
+            self._count(replace(lot, cases=tuple(active))) >= self._enough
             for lot in self._lots
-            if (living := [case for case in lot.cases if not self.given_up(case.id)])
+            if (active := [case for case in lot.cases if not self.given_up(case.id)])
         )
         self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in late if named))
         for waiting in (first, late):
@@ -405,48 +405,48 @@ class Schedule:
             most = max(1, math.ceil(sum(max(1, each.missing) for each, _ in waiting) / machines))
             lots = [each for each, _ in waiting]
             order.shuffle(lots)
-            lots.sort(key=lambda each: self.flights.given[(place, *each.lot.key)])
+            lots.sort(key=lambda each: self.running.given[(place, *each.lot.key)])
             if chosen := self._chosen(lots, seconds, most):
                 share = min(self._share(waiting, machines * seconds), self._share(chosen, seconds))
                 cases = tuple(case for each, _ in chosen for case in self._behind(each.lot))
                 seed = order.getrandbits(32)
-                memory = bool(self._unweighed(cases))
+                memory = bool(self._memory_unknown(cases))
                 environment = chosen[0][0].lot.environment
                 return Work(number, cases, seed, share, memory, environment)
         return None
 
-    def _coming(self, lot: Lot) -> Coming:
+    def _remaining(self, lot: Lot) -> Remaining:
         environment = lot.environment
         # Devices that are not here take no time.
         present = [each for each in self._with_reference(lot) if each.device not in self._absent]
         begun = self._count(lot)
         seen = min((self._seen[environment, case.id] for case in present), default=begun)
-        return Coming(
+        return Remaining(
             lot,
             begun=begun,
             missing=max(0, self._enough - begun),
             left=max(1, self._enough - seen),
             outside=self.costs.outside(present, environment),
             measuring=self.costs.measuring(present),
-            looks=self.costs.looks(present, environment),
+            observations=self.costs.observations(present, environment),
         )
 
-    def _share(self, parts: Iterable[tuple[Coming, int]], seconds: float) -> float:
+    def _share(self, parts: Iterable[tuple[Remaining, int]], seconds: float) -> float:
         """Return the part of its measuring time that each case gets with so many processes."""
-        needed = Needed(self.costs.process)
+        needed = PlannedTime(self.costs.process)
         for each, number in parts:
             needed.add(each, number)
         return needed.share(seconds)
 
     def _chosen(
-        self, waiting: Sequence[Coming], seconds: float, most: int
-    ) -> list[tuple[Coming, int]]:
+        self, waiting: Sequence[Remaining], seconds: float, most: int
+    ) -> list[tuple[Remaining, int]]:
         """Return the lots with the fewest processes that one process measures in that time."""
         for level in sorted({each.begun for each in waiting}):
             there = [each for each in waiting if each.begun == level]
             # The environment with the fewest processes comes first, so that they alternate.
             had = self._processes + Counter(
-                work.environment for work, _ in self.flights.works.values()
+                work.environment for work, _ in self.running.works.values()
             )
             environments = dict.fromkeys(each.lot.environment for each in there)
             for environment in sorted(environments, key=had.__getitem__):
@@ -455,16 +455,16 @@ class Schedule:
                     return [(each, 1) for each in chosen]
         return []
 
-    def _that_fit(self, waiting: Sequence[Coming], seconds: float, most: int) -> list[Coming]:
+    def _that_fit(self, waiting: Sequence[Remaining], seconds: float, most: int) -> list[Remaining]:
         """Return those of the lots of one environment that one process measures in that time."""
-        chosen: list[Coming] = []
+        chosen: list[Remaining] = []
         environment = waiting[0].lot.environment
         left = seconds - self.costs.process(environment, self.costs.startup)
         for each in waiting:
             cases = self._behind(each.lot)
             # A lot that no process has tried is tried: its costs are unknown.
             cost = 0.0
-            if self.costs.looks(cases, environment):
+            if self.costs.observations(cases, environment):
                 cost = self.costs.outside(cases, environment)
                 cost += LEAST_SHARE * self.costs.measuring(cases)
             if cost <= left and left > 0 and len(chosen) < most:
@@ -472,37 +472,37 @@ class Schedule:
                 chosen.append(each)
         return chosen
 
-    def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
+    def _memory_unknown(self, cases: Iterable[Case]) -> list[Case]:
         """Return the cases whose memory is not measured yet: once is enough."""
         if not self._memory:
             return []
-        now = [work for work, _ in self.flights.works.values() if work.memory]
-        weighed = self._weighed.union(case.id for work in now for case in work.cases)
-        return [case for case in cases if case.id not in weighed]
+        now = [work for work, _ in self.running.works.values() if work.memory]
+        known = self._memory_known.union(case.id for work in now for case in work.cases)
+        return [case for case in cases if case.id not in known]
 
     def _open(self) -> list[Lot]:
         """Return what is left of each lot, without the cases that are given up."""
         found = []
         for lot in self._lots:
-            living = [case for case in lot.cases if not self.given_up(case.id)]
+            active = [case for case in lot.cases if not self.given_up(case.id)]
             if (wanted := self.goal.processes) is not None:
-                seen = {case.id: self._begun(lot.environment, case) for case in living}
-                living = [case for case in living if seen[case.id] < wanted]
-                if living:
-                    found.append(replace(lot, cases=tuple(living)))
-            elif not all(self.done(case.id) for case in living):
+                seen = {case.id: self._begun(lot.environment, case) for case in active}
+                active = [case for case in active if seen[case.id] < wanted]
+                if active:
+                    found.append(replace(lot, cases=tuple(active)))
+            elif not all(self.done(case.id) for case in active):
                 # Up to the number that an interval needs, one after the other; then at most half as
                 # many side by side as there are, so that few turn out to be too many.
-                lot = replace(lot, cases=tuple(living))
+                lot = replace(lot, cases=tuple(active))
                 begun = self._count(lot)
-                ended = min(self._seen[lot.environment, case.id] for case in living)
+                ended = min(self._seen[lot.environment, case.id] for case in active)
                 if begun < ENOUGH_PROCESSES or begun - ended < max(1, ended // 2):
                     found.append(lot)
         return found
 
     def _begun(self, environment: Environment, case: Case) -> int:
         """Return how many processes have measured a case or measure it now."""
-        return self._seen[environment, case.id] + self.flights.cases[environment, case.id]
+        return self._seen[environment, case.id] + self.running.cases[environment, case.id]
 
     def _count(self, lot: Lot) -> int:
         return min(self._begun(lot.environment, case) for case in lot.cases)

@@ -58,7 +58,7 @@ def ids(work: Work | None) -> set[str]:
     return set() if work is None else {case.id for case in work.cases}
 
 
-WEIGHED: Figures = {"peak_bytes": 10, "steady_bytes": 5, "how": "given", "seconds": 7.0}
+MEMORY: Figures = {"peak_bytes": 10, "steady_bytes": 5, "how": "given", "seconds": 7.0}
 EAST: Environment = (("SIDE", "east"),)
 WEST: Environment = (("SIDE", "west"),)
 
@@ -89,12 +89,12 @@ class World:
     behaviour: of a case, what happens while it is prepared, or timed ("timed die"). seconds: of
     measuring for each case, by its group. side_by_side: processes that start at the same time.
     turn: the worker that measures; measuring_at_start: the same when each process started.
-    weighing: seconds for a case's memory. step: seconds between two lines of a journal.
+    memory_seconds: seconds for a case's memory. step: seconds between two lines of a journal.
     """
 
     time: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
-    weighing: float = 7.0
+    memory_seconds: float = 7.0
     step: float = 1.0
     behaviour: dict[str, str] = field(default_factory=dict)
     started: list[Work] = field(default_factory=list)
@@ -186,7 +186,7 @@ class ScriptedWorker:
                 yield from self.happen(behaviour.removeprefix("timed "), "timed" in behaviour)
             for each in cases if self.work.memory else ():
                 yield {"begun": [each.id]}
-                self.due += self.world.weighing - self.world.step
+                self.due += self.world.memory_seconds - self.world.step
             for each in cases:
                 self.measured.append(each)
                 ours = {"case_id": each.id, "memory": self.figures()}
@@ -197,7 +197,7 @@ class ScriptedWorker:
         yield 0
 
     def figures(self) -> Figures | None:
-        return {**WEIGHED, "seconds": self.world.weighing} if self.work.memory else None
+        return {**MEMORY, "seconds": self.world.memory_seconds} if self.work.memory else None
 
     def happen(self, what: str, now: bool = True) -> Iterator[dict[str, object] | int]:
         while now and what == HANG:

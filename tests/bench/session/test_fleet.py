@@ -243,7 +243,7 @@ def test_fleet_interrupted_keeps_results_though_a_machine_is_unreachable() -> No
     (kind,) = fleet.kinds.values()
     kept = sum(len(file.measurements) for file in world.files)
     assert kept > 0
-    assert not any(kind.manager.schedule.flights.cases[(), each.id] for each in world.cases)
+    assert not any(kind.manager.schedule.running.cases[(), each.id] for each in world.cases)
     assert not world.working
 
 

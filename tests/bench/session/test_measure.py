@@ -101,11 +101,11 @@ def test_shared_folder_deletes_those_of_killed_managers(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     pid, started, boot, space = Writer.this_process().token.split("-")
     dead = tmp_path / f"lstm-judged-{pid}-{int(started) + 1}-{boot}-{space}-abc"
-    living = tmp_path / f"lstm-judged-{pid}-{started}-{boot}-{space}-abc"
+    running = tmp_path / f"lstm-judged-{pid}-{started}-{boot}-{space}-abc"
     elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
-    for each in (dead, living, elsewhere):
+    for each in (dead, running, elsewhere):
         (each / "a").mkdir(parents=True)
     with measured_module.shared_folder() as shared:
         assert shared is not None
-        assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
-    assert set(tmp_path.iterdir()) == {living, elsewhere}
+        assert set(tmp_path.iterdir()) == {shared, running, elsewhere}
+    assert set(tmp_path.iterdir()) == {running, elsewhere}

@@ -9,7 +9,7 @@ import pytest
 
 from bench.session.schedule import Schedule
 from bench.session.session import Goal, Work
-from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, WEIGHED, file_of, ids
+from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, MEMORY, file_of, ids
 
 
 def test_next_orders_by_seed_and_differs_between_processes() -> None:
@@ -64,11 +64,11 @@ def test_next_runs_a_crashed_case_alone_and_gives_it_up_after_two() -> None:
 
 def test_next_measures_memory_that_a_killed_process_did_not() -> None:
     schedule = Schedule(CASES, Goal(processes=2), 0, memory=True)
-    schedule.add(file_of(1, {A5: 1.0, B5: 1.0, A6: 1.0}, memory=WEIGHED))
+    schedule.add(file_of(1, {A5: 1.0, B5: 1.0, A6: 1.0}, memory=MEMORY))
     work = schedule.next()
     assert work is not None
     assert (ids(work), work.memory) == ({B6.id}, True)
-    schedule.add(file_of(2, {B6: 1.0}, memory=WEIGHED))
+    schedule.add(file_of(2, {B6: 1.0}, memory=MEMORY))
     work = schedule.next()
     assert work is not None
     assert not work.memory
@@ -98,7 +98,7 @@ def test_next_with_an_absent_device_keeps_the_full_share() -> None:
 
 def test_faults_forget_a_lost_machine_once_the_case_is_measured() -> None:
     schedule = Schedule([A5], Goal(processes=3), 0)
-    assert schedule.faults.lose([A5.id]) == []
+    assert schedule.faults.lost([A5.id]) == []
     schedule.add(file_of(1, {A5: 1.0}))
-    assert schedule.faults.lose([A5.id]) == []
+    assert schedule.faults.lost([A5.id]) == []
     assert not schedule.given_up(A5.id)

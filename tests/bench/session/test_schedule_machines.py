@@ -19,7 +19,7 @@ from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, case, file_
 def begun(schedule: Schedule, machines: int, place: str = "") -> Work:
     work = schedule.next(math.inf, machines, place)
     assert work is not None
-    schedule.flights.begin(work, place)
+    schedule.running.begin(work, place)
     return work
 
 
@@ -38,7 +38,7 @@ def test_next_for_many_machines_gives_each_a_part() -> None:
 def test_next_for_many_machines_keeps_groups_together() -> None:
     schedule = Schedule(CASES, Goal(processes=3), 0)
     while work := schedule.next(math.inf, 1000):
-        schedule.flights.begin(work)
+        schedule.running.begin(work)
         assert ids(work) in ({A5.id, B5.id}, {A6.id, B6.id})
 
 
@@ -46,7 +46,7 @@ def test_next_for_many_machines_measures_memory_once() -> None:
     schedule = Schedule([A5], Goal(processes=3), 0, memory=True)
     first, second = begun(schedule, 3), begun(schedule, 3)
     assert (first.memory, second.memory) == (True, False)
-    schedule.flights.end(first)  # lost: it is still to be measured
+    schedule.running.end(first)  # lost: it is still to be measured
     assert begun(schedule, 3).memory
 
 
@@ -57,7 +57,7 @@ def test_next_until_precise_begins_at_most_half_more(seen: int) -> None:
         schedule.add(file_of(number, {A5: 1.0 + number / 10}))
     works = 0
     while work := schedule.next(math.inf, 50):
-        schedule.flights.begin(work)
+        schedule.running.begin(work)
         works += 1
     assert works == max(ENOUGH_PROCESSES - seen, max(1, seen // 2) if seen >= 5 else 0)
 
@@ -80,7 +80,7 @@ def test_next_in_any_order_of_ends_gives_each_case_its_processes(
     found: Counter[str] = Counter()
     for number in range(1, 10_000):
         while len(flights) < machines and (work := schedule.next(math.inf, machines)):
-            schedule.flights.begin(work)
+            schedule.running.begin(work)
             flights.append(work)
         if not flights:
             break
@@ -91,7 +91,7 @@ def test_next_in_any_order_of_ends_gives_each_case_its_processes(
         else:
             work_done = work
         schedule.add(file_of(number, dict.fromkeys(work_done.cases, 1.0)))
-        schedule.flights.end(work)
+        schedule.running.end(work)
         found.update(each.id for each in work_done.cases)
     assert schedule.finished
     assert set(found.values()) == {processes}
