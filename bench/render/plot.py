@@ -68,7 +68,7 @@ USUAL = (
     *("keras+xla", "while_loop+xla", "while_loop+preproject", "while_loop+preproject+xla"),
     *("jax_cudnn", "torch_compile", "flax", "litert"),
     # Backends of the truncation suite share colours with those of GPUs and of inference.
-    *("block_lstm", "scan", "numpy", "flashrnn"),
+    *("block_lstm", "scan", "numpy", "keras_jax"),
     *("static_unroll", "static_rnn", "dynamic_rnn", "partial_unroll@10"),
 )
 """Backends in the order of their looks. Names may be added at the end, but not moved: readers know

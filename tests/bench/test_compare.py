@@ -1,4 +1,4 @@
-"""The command that compares: what it reads, where its answer goes, and its exit codes."""
+"""Test ``bench.compare``: what it reads, where its answer goes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ def test_compare_output_unwritable_file_is_an_error(
 ) -> None:
     assert compare.main([*slower, "--output", "out.txt"]) == 0
     assert capsys.readouterr().out == ""
-    told = Path("out.txt").read_text()
-    assert "SLOWER" in told
-    assert "\x1b" not in told
+    message = Path("out.txt").read_text()
+    assert "SLOWER" in message
+    assert "\x1b" not in message
     assert compare.main([*slower, "--output", "a/new/folder.txt"]) == 0  # as of every command
-    assert Path("a/new/folder.txt").read_text() == told
+    assert Path("a/new/folder.txt").read_text() == message
     assert compare.main([*slower, "--output", "out.txt/folder.txt"]) == 2
     assert "out.txt/folder.txt cannot be written" in capsys.readouterr().err
 
@@ -152,19 +152,19 @@ def test_compare_as_main_unwritable_file_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["nowhere"], "nowhere/environments.json does not exist"),
         (["old", "new"], "python -m bench.run SUITE --python BASE --python NEW"),
     ],
 )
 def test_compare_environments_other_folder_is_refused(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare.main(["environments", *words]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
 
 
@@ -175,8 +175,8 @@ def test_compare_documented_exit_codes_are_the_commands() -> None:
     """In the same words, but for the marks of code."""
     page = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE)
-    told = compare.EPILOG.split("exit codes:\n")[1].split("\n\n")[0]
-    codes = re.findall(r"^  (\d)  (.*(?:\n     .*)*)", told, re.MULTILINE)
+    message = compare.EPILOG.split("exit codes:\n")[1].split("\n\n")[0]
+    codes = re.findall(r"^  (\d)  (.*(?:\n     .*)*)", message, re.MULTILINE)
     assert [(code, " ".join(words.split())) for code, words in codes] == [
         (code, words.replace("`", "")) for code, words in table
     ]
@@ -318,7 +318,7 @@ def test_environment_label_is_its_folder(paths: tuple[str, str], wanted: list[st
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"schema": 2}, "schema is 2; expected at most 1"),
         ({"sides": []}, "sides are 0; expected two environments"),
@@ -327,14 +327,14 @@ def test_environment_label_is_its_folder(paths: tuple[str, str], wanted: list[st
     ],
 )
 def test_environments_file_invalid_is_reported(
-    tmp_path: Path, change: dict[str, object], told: str
+    tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     two_environments.save(tmp_path, (OLD, NEW))
     path = tmp_path / FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ResultError) as caught:
         load(tmp_path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_environments_file_hostile_text_is_text() -> None:

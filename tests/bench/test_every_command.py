@@ -92,8 +92,8 @@ def _commands() -> Iterator[tuple[str, Command]]:
 
     yield from named("report --along", report, texts, along)
     yield "plot --along", Command(plot, "svg", pictured)
-    asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
-    yield from named("recommend", recommend, texts[:2], lambda s: [*asked, s.windows, s.learning])
+    options = ["--dependency", 3, "--batch", 64, "--hidden", 256]
+    yield from named("recommend", recommend, texts[:2], lambda s: [*options, s.windows, s.learning])
     for what in KIND_OF:
 
         def drawn(store: Store, what: str = what) -> list[object]:
@@ -144,16 +144,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def texts(*payloads: str) -> Texts:
-    """Both of the baselines bear what Rich would act on; the CPU is asked for by its name."""
-    said = {
+    """Return texts of the store: both baselines have Rich markup; the CPU keeps its name."""
+    names = {
         ("backend", "keras"): f"{LINK}keras",
         ("backend", "while_loop"): f"{CLOSING}while_loop",
         ("backend", "numpy"): f"{CLOSING}numpy",
         ("device", "cpu"): "cpu",
-        # Words beside a figure, which stand in the middle of a sentence.
+        # Text next to a figure, inside a sentence.
         ("matmul_by", "NumPy, float32"): "\x1b]52;c;cm0=\x07\u202eNumPy, float32",
     }
-    return Texts(payloads, said)
+    return Texts(payloads, names)
 
 
 @pytest.fixture(scope="module")
@@ -255,8 +255,8 @@ def test_commands_hostile_folder_name_is_text_in_advice(
     write_store(folder, lambda document: document)
     store = str(folder / "windows")
     assert report.main([store, "--brief"]) == 0
-    asked = ["--dependency", "3", "--batch", "64", "--hidden", "256"]
-    assert recommend.main([*asked, store]) in (recommend.ANSWERED, recommend.NO_RESULTS)
+    options = ["--dependency", "3", "--batch", "64", "--hidden", "256"]
+    assert recommend.main([*options, store]) in (recommend.ANSWERED, recommend.NO_RESULTS)
     written, errors = capsys.readouterr()
     assert_plain(written + errors)
     assert written.count("[red]?]52;") >= 2

@@ -1,4 +1,4 @@
-"""The command that shows a history: what it reads, where its answer goes, and its exit codes."""
+"""Test ``bench.history``: what it reads, where its answer goes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_history_bad_input_is_one_line_and_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = save(tmp_path / "some", upgrade())
-    for arguments, told in (
+    for arguments, message in (
         ([], "there are no results in results/; make some with"),
         ([str(folder), "--case", "nothing"], "--case nothing: no measured case fits"),
         ([str(folder), "--output", f"{next(folder.iterdir())}/x"], "cannot be"),
@@ -199,7 +199,7 @@ def test_history_bad_input_is_one_line_and_code_2(
         assert history.main(arguments) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ")
-        assert told in error
+        assert message in error
         assert error.count("\n") == 1
 
 
@@ -252,8 +252,8 @@ def test_history_two_disturbed_processes_of_six_are_invalid(number: int, invalid
     items = [measured(a_case(), 1.0, run(1, n), [BUSY] if n < number else []) for n in range(6)]
     (machine,) = build(gather(*items)).machines
     (point,) = machine.lines[0].points
-    told = f"the cores were busy (close what runs) [in {number} of 6 runs]"
-    assert tuple(map(problem_line, point.row.invalid)) == ((told,) if invalid else ())
+    message = f"the cores were busy (close what runs) [in {number} of 6 runs]"
+    assert tuple(map(problem_line, point.row.invalid)) == ((message,) if invalid else ())
 
 
 def moved_on(history: History) -> tuple[MachineHistory, tuple[LastingChange, ...]]:
@@ -317,8 +317,8 @@ def test_judge_short_history_passes_and_says_so() -> None:
     guard = judge(parse_rule("slower"), found)
     assert (guard.failed, guard.judged) == ((), 0)
     assert "not judged, the history is too short" in gate_line(guard)
-    told, *_ = history_words.method(machine)
-    assert "takes 11 sessions with the same case; here are at most 10" in told
+    message, *_ = history_words.method(machine)
+    assert "takes 11 sessions with the same case; here are at most 10" in message
 
 
 def test_judge_slow_drift_is_one_gradual_change() -> None:
@@ -404,8 +404,8 @@ def test_history_document_has_lasting_changes_first() -> None:
     assert first < text.index("start (UTC)") < text.index("keras/")
     markdown = history_words.document(slow_scan()).markdown()
     assert markdown.index("### What changed for longer") < markdown.index("start (UTC)")
-    told = "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#")
-    assert told in history_words.document(slow_scan()).markdown()
+    message = "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#")
+    assert message in history_words.document(slow_scan()).markdown()
     assert "What changed for longer" not in shown(build(upgrade()), sessions=False)
 
 
@@ -416,12 +416,12 @@ def test_history_terminal_has_changed_cases_first() -> None:
         *session(2, {same: 1.0, faster: 0.9, slower: 2.0}),
     )
     lines = shown(build(found), sessions=False).splitlines()
-    told = [line for line in lines if line.startswith(("keras/", "scan/", "loop/"))]
-    assert [line.split("/")[0] for line in told] == ["loop", "scan", "keras"]
-    assert "2.00 s" in told[0]
-    assert "0.500" in told[0]
-    assert "SLOWER" in told[0]
-    assert "SAME" in told[2]
+    message = [line for line in lines if line.startswith(("keras/", "scan/", "loop/"))]
+    assert [line.split("/")[0] for line in message] == ["loop", "scan", "keras"]
+    assert "2.00 s" in message[0]
+    assert "0.500" in message[0]
+    assert "SLOWER" in message[0]
+    assert "SAME" in message[2]
     whole = shown(build(found), sessions=True)
     assert "changed since" in whole
     assert len(whole.splitlines()) > len(lines)
@@ -436,7 +436,7 @@ def test_history_unreliable_times_share_one_reason() -> None:
     ]
     text = shown(build(gather(*items)), sessions=True)
     assert re.search(r"^ *#2 +~1\.00 s", text, re.M)
-    told = " ".join(text.split())
-    assert "Unreliable times, and where" in told
-    assert "it became 3% slower (wait): keras/" in told
+    message = " ".join(text.split())
+    assert "Unreliable times, and where" in message
+    assert "it became 3% slower (wait): keras/" in message
     assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in

@@ -1,4 +1,4 @@
-"""The command that draws a picture: what its file is called, and what it is refused for."""
+"""Test ``bench.plot``: the file it writes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def test_plot_several_sessions_draws_the_newest(
         save(tmp_path / "results", gather(measured(case, 0.01, run)))
     paths = [str(tmp_path / "results" / f"r{number}.json") for number in (0, 1)]
     assert plot.main([*paths, "--output", "a.svg"]) == 0
-    told = "written: a.svg (of the newest session; not of 1 other)\n"
-    assert capsys.readouterr().err == told
+    message = "written: a.svg (of the newest session; not of 1 other)\n"
+    assert capsys.readouterr().err == message
     text = Path("a.svg").read_text(encoding="utf-8")
     assert "newest on laptop" in text
     assert "older on laptop" not in text
-    # A bad file is told, and of the good ones the picture is made.
+    # A bad file is reported, and the good ones are drawn.
     assert plot.main([*paths, "none.json", "--output", "b.svg"]) == 2
     assert "none.json" in capsys.readouterr().err
     assert Path("b.svg").read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([EXAMPLE, "--output", "a.gif"], "a.gif: expected a name in .png, .svg, .pdf"),
         ([EXAMPLE, "--output", "a.png", "--width", "nan"], "--width nan: expected inches from 3"),
@@ -73,12 +73,12 @@ def test_plot_several_sessions_draws_the_newest(
     ],
 )
 def test_plot_bad_input_is_one_line_and_code_2(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert plot.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
     assert not Path("a.png").exists()
 

@@ -1,4 +1,4 @@
-"""bench.recommend: its questions, the results it asks, its answers and what is bad input."""
+"""Test ``bench.recommend``: what it reads, its answers and bad input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench import case as suites
 from bench import recommend
 from tests.bench import made_windows as made
 
-ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
+QUERY = ("--dependency", 14, "--batch", 64, "--hidden", 256)
 
 
 def run(*arguments: object) -> int:
@@ -23,17 +23,17 @@ def test_recommend_format_or_file_name_decides_the_form(
 ) -> None:
     starts = {"terminal": "No map says", "markdown": "## No map says", "json": "{"}
     for name, form in (("a.md", "markdown"), ("a.json", "json"), ("a.txt", "terminal")):
-        assert run(*ASKED, usual_windows, "--output", tmp_path / name) == 0
+        assert run(*QUERY, usual_windows, "--output", tmp_path / name) == 0
         assert capsys.readouterr().out == ""
-        assert run(*ASKED, usual_windows, "--format", form) == 0
-        told = capsys.readouterr().out
-        lines = [line.rstrip() for line in told.splitlines()]
+        assert run(*QUERY, usual_windows, "--format", form) == 0
+        message = capsys.readouterr().out
+        lines = [line.rstrip() for line in message.splitlines()]
         assert lines == (tmp_path / name).read_text().splitlines()
-        assert told.startswith(starts[form])
+        assert message.startswith(starts[form])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--dependency", "0"], "'0' is not a whole number from 1"),
         (["--batch", "many"], "'many' is not a whole number from 1"),
@@ -47,7 +47,7 @@ def test_recommend_format_or_file_name_decides_the_form(
 )
 def test_recommend_bad_input_is_one_line_and_code_2(
     arguments: list[str],
-    told: str,
+    message: str,
     one_process: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -56,12 +56,12 @@ def test_recommend_bad_input_is_one_line_and_code_2(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nowhere").write_text("")
     try:
-        code = run(*ASKED, one_process, *arguments)
+        code = run(*QUERY, one_process, *arguments)
     except SystemExit as ended:
         code = int(ended.code or 0)
     assert code == 2
     out = capsys.readouterr()
-    assert told in out.err
+    assert message in out.err
     assert (len(out.err.splitlines()), out.out) == (1, "")
     assert not list(tmp_path.glob("a.*"))
 
@@ -157,7 +157,7 @@ def test_recommend_bad_file_is_reported_and_others_answer(
     capsys.readouterr()
     assert answered(*DEPENDENCY, tmp_path) == 2
     out = capsys.readouterr()
-    # Each once, though the reader of times meets the file of a map that cannot be told to be one.
+    # Each once, though both the reader of times and that of maps read a broken map.
     assert [line.partition(" is cut off")[0] for line in out.err.splitlines()] == [
         f"error: {tmp_path}/{name}" for name in ("bad.json", "learning-bad.json")
     ]

@@ -1,4 +1,4 @@
-"""What the report says of results, in every format, and that nothing in a file can act on it."""
+"""Test ``bench.report``: formats, options, default paths and bad files."""
 
 import functools
 import shutil

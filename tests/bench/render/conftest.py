@@ -1,4 +1,4 @@
-"""What the formats of a report show in their tests."""
+"""Fixtures of the tests of reports."""
 
 from __future__ import annotations
 

@@ -86,9 +86,9 @@ def test_along_complete_sequences_have_a_line_on_each_axis(axis: str, unit: str)
 
 
 def test_along_notes_value_without_time_gives_reason(stream: AxisSeries) -> None:
-    told = " ".join(along.notes(stream))
-    assert "static_unroll+xla: window 120, 240, 480 and 960: timed out: its time limit" in told
-    assert "give it longer with --case-limit" in told
+    message = " ".join(along.notes(stream))
+    assert "static_unroll+xla: window 120, 240, 480 and 960: timed out: its time limit" in message
+    assert "give it longer with --case-limit" in message
     assert cells(stream, "static_unroll+xla")["backend"][1] == "up to 60"
     last = [row for row in along.records([stream]) if row["outcome"] == "timed_out"]
     assert {row["time_per_step_s"] for row in last} == {None}
@@ -98,30 +98,30 @@ def test_along_notes_value_without_time_gives_reason(stream: AxisSeries) -> None
 def test_along_backends_without_times_share_one_reason(tmp_path: Path) -> None:
     costs = {**COSTS, **made.refused("cudnn", "torch")}
     (found,) = made.read_streams(made.write_windows(tmp_path, costs))
-    told = "20 cases refused by the backend: it runs on GPUs only."
+    message = "20 cases refused by the backend: it runs on GPUs only."
     for text in (
         plain_text(along.document([found]).terminal),
         along.document([found]).markdown(),
         along.as_json([found]),
     ):
-        assert told in " ".join(text.split())
+        assert message in " ".join(text.split())
     assert len([row for row in along.records([found]) if row["backend"] == "cudnn"]) == 10
 
 
 def test_along_notes_times_off_the_line_says_so(tmp_path: Path) -> None:
     bent = {"while_loop": made.Cost(1e-3, 1e-4, slower={480: 1.3, 960: 1.3})}
     (found,) = made.read_streams(made.write_windows(tmp_path, bent, noise=1e-3))
-    told = " ".join(along.notes(found))
-    assert "the times bend away from one line" in told
-    assert "window 480 it costs 27% (2" in told
+    message = " ".join(along.notes(found))
+    assert "the times bend away from one line" in message
+    assert "window 480 it costs 27% (2" in message
 
 
 def test_along_notes_learning_map_gives_distance_by_window(
     learning: Callable[..., AxisSeries],
 ) -> None:
-    told = "\n".join(along.notes(learning((15, 8), (30, 20), (60, 8))))
-    assert "longest distance of the echo learned, by window: " in told
-    assert "15: 8, 30: 20, 60: 8" in told
+    message = "\n".join(along.notes(learning((15, 8), (30, 20), (60, 8))))
+    assert "longest distance of the echo learned, by window: " in message
+    assert "15: 8, 30: 20, 60: 8" in message
 
 
 @pytest.mark.parametrize("kind", report.ALONG)
@@ -139,7 +139,7 @@ def test_report_along_each_format_is_written(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--format", "html"], "python -m bench.plot --along window"),
         (["--brief"], "--along with --brief needs --format markdown"),
@@ -148,12 +148,12 @@ def test_report_along_each_format_is_written(
     ],
 )
 def test_report_along_wrong_options_give_one_line(
-    words: list[str], told: str, one_process: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, one_process: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report.main([str(one_process), "--along", "window", *words]) == BAD_INPUT
     out = capsys.readouterr()
     assert out.out == ""
-    assert told in out.err
+    assert message in out.err
     assert len(out.err.splitlines()) == 1
 
 

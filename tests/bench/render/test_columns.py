@@ -1,4 +1,4 @@
-"""The columns of the tidy table: how each is got of a row."""
+"""Test how each column of the tidy table is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as Parquet holds what the other formats hold; the SQL in the docs works on it."""
+"""Test that CSV, JSON and Parquet hold the same rows, and the SQL queries in the documents."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_parquet_columns_have_type_unit_and_meaning(place: Path) -> None:
     schema = parquet.read_schema("cases.parquet")
     assert schema.names == list(COLUMNS)
     for field, (name, column) in zip(schema, COLUMNS.items(), strict=True):
-        told = {key.decode(): value.decode() for key, value in field.metadata.items()}
-        assert told["unit"] == column.unit, name
-        assert told["meaning"] == column.meaning, name
+        message = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        assert message["unit"] == column.unit, name
+        assert message["meaning"] == column.meaning, name
         if column.unit in ("s", "1/s", "B", "J"):
             assert str(field.type) == "double", name
     kinds = [str(schema.field(name).type) for name in ("backend", "batch", "valid", "ratio")]
@@ -125,12 +125,12 @@ def test_parquet_without_pyarrow_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(data, "find_spec", lambda name: None)
-    # It is said before anything is read.
+    # The error comes before anything is read.
     arguments = ["not-there.json", "--format", "parquet", "--output", "x.parquet"]
     assert report.main(arguments) == 2
-    told = capsys.readouterr().err
-    assert "pip install 'lstm-benchmark-suite[parquet]'" in told
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert "pip install 'lstm-benchmark-suite[parquet]'" in message
+    assert len(message.splitlines()) == 1
     assert not Path("x.parquet").exists()
 
 

@@ -1,4 +1,4 @@
-"""The report and its samples as flat tables: what says nothing is None, and frames have types."""
+"""Test pandas frames of a report and its samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands above a report's tables: of which session, on which machine, by which method."""
+"""Test headings, machine descriptions and marks above and below tables."""
 
 from dataclasses import replace
 
@@ -78,8 +78,11 @@ def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
 
 
 def test_mark_of_first_row_is_full_star_if_significant() -> None:
-    sure = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010)))
-    assert (mark(the_row(sure, "torch")), mark(the_row(sure, "keras"))) == (FASTEST, "")
+    significant = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010)))
+    assert (mark(the_row(significant, "torch")), mark(the_row(significant, "keras"))) == (
+        FASTEST,
+        "",
+    )
     near = report_of(*replicated(6, ("keras", 0.0101), ("torch", 0.0100)))
     assert (mark(the_row(near, "torch")), mark(the_row(near, "keras"))) == (SHORTEST, "")
     alone = report_of(measured("keras", 0.01))
@@ -97,8 +100,8 @@ def test_notes_of_rows_explain_only_their_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "told"),
+    ("confidence", "message"),
     [(0.95, "0.900–1.20"), (0.95 - 1e-12, "0.900–1.20"), (0.75, "0.900–1.20 (75%)"), (0.0, "")],
 )
-def test_bounds_of_time_few_samples_names_lower_confidence(confidence: float, told: str) -> None:
-    assert bounds_of_time(Interval(0.9, 1.0, 1.2, confidence), 1.0) == told
+def test_bounds_of_time_few_samples_names_lower_confidence(confidence: float, message: str) -> None:
+    assert bounds_of_time(Interval(0.9, 1.0, 1.2, confidence), 1.0) == message

@@ -52,7 +52,7 @@ def of(*items: Measurement | Outcome, baseline: str | None = None) -> Section:
     return section
 
 
-def said(section: Section) -> list[str]:
+def messages_of(section: Section) -> list[str]:
     """All that a section says, warnings with a mark before them."""
     found = findings(section)
     rest = [each for each in found if not each.answer]
@@ -67,7 +67,7 @@ def scenario(build: Callable[[], Iterable[str]]) -> None:
 
 def findings_of(name: str, items: Sequence[Measurement | Outcome], baseline: str = "") -> None:
     """A scenario that is all of the findings over these items."""
-    SCENARIOS[name] = lambda: said(of(*items, baseline=baseline or None))
+    SCENARIOS[name] = lambda: messages_of(of(*items, baseline=baseline or None))
 
 
 def answer_to(name: str, **times: float) -> None:
@@ -89,7 +89,7 @@ def fed(windows: Mapping[int, float], batch: int = 2, **factors: float) -> list[
     ]
 
 
-def spoilt(item: Measurement, text: str) -> Measurement:
+def invalid_with(item: Measurement, text: str) -> Measurement:
     return replace(item, valid=False, reasons=(RecordedReason("busy", text, ""),))
 
 
@@ -201,10 +201,10 @@ findings_of(
 def invalid_in_some_processes() -> list[str]:
     items = replicated(6, ("keras", 0.010), ("torch", 0.012))
     for place, text in ((0, "it was busy"), (2, "it was busy"), (5, "others were loud")):
-        items[place] = spoilt(items[place], text)
-    first = said(of(*items))
-    items[7] = spoilt(items[7], "others were loud")
-    return [*first, "with one more:", *said(of(*items))]
+        items[place] = invalid_with(items[place], text)
+    first = messages_of(of(*items))
+    items[7] = invalid_with(items[7], "others were loud")
+    return [*first, "with one more:", *messages_of(of(*items))]
 
 
 @scenario
@@ -232,7 +232,7 @@ def fallback_and_its_cost() -> list[str]:
     return [
         each
         for reasons in ((), (BUSY,))
-        for each in said(of(*items(reasons), baseline="torch"))
+        for each in messages_of(of(*items(reasons), baseline="torch"))
         if " ran " in each
     ]
 
@@ -274,7 +274,7 @@ def on_nodes(name: str, luck: Mapping[str, float], times: Mapping[Case, float] =
 
     def lines() -> list[str]:
         (section,) = build(made_nodes.results(*made_nodes.fleet(luck, times))).sections
-        nodes = [each for each in said(section) if "ode" in each or "INVALID" in each]
+        nodes = [each for each in messages_of(section) if "ode" in each or "INVALID" in each]
         return [*nodes, *answer_lines(section), *few(section.rows)]
 
     SCENARIOS[name] = lines
@@ -296,14 +296,14 @@ def node_differs_in_one_backend() -> list[str]:
     luck = {str(place): 0.0 for place in range(8)}
     items = made_nodes.fleet(luck, TIMES | more, moved={("3", "scan"): 0.5})
     (section,) = build(made_nodes.results(*items)).sections
-    return [each for each in said(section) if "Node 3" in each]
+    return [each for each in messages_of(section) if "Node 3" in each]
 
 
 @scenario
 def node_is_invalid() -> list[str]:
     items = made_nodes.fleet({"a": 0.0, "b": 0.0}, TIMES, invalid=["b"])
     (section,) = build(made_nodes.results(*items)).sections
-    return said(section)
+    return messages_of(section)
 
 
 def written() -> dict[str, list[str]]:

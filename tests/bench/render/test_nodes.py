@@ -1,4 +1,4 @@
-"""Several machines of one kind in a report: in words, tables and data."""
+"""Test reports on several machines of one kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def section(luck: Mapping[str, float], **facts: object) -> Section:
     return found
 
 
-def told(of: Section) -> list[str]:
+def message(of: Section) -> list[str]:
     return list(messages.of_nodes(of))
 
 
@@ -73,7 +73,7 @@ def test_report_of_nodes_has_one_table_in_every_format() -> None:
 
 def test_report_of_one_machine_has_no_nodes() -> None:
     found = a_report({"a": 0.0})
-    assert told(found.sections[0]) == []
+    assert message(found.sections[0]) == []
     body = page(found).partition("<main>")[2].partition("</main>")[0]
     for text in (as_text(found), markdown(found), body):
         assert "node" not in text.lower().replace("nodes:", "")

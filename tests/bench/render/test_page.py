@@ -1,4 +1,4 @@
-"""The page as text: what is escaped, what may run, and what it says without its optional parts."""
+"""Test the HTML of the page: escaping, policy, and missing optional packages."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def test_page_policy_allows_exactly_its_scripts(few: Report) -> None:
 
 def test_page_of_a_report_has_findings_tables_reasons_and_machine(few: Report) -> None:
     text = page(few)
-    for told in ("Findings: ", "All numbers: ", "without a time or not to be trusted, and why"):
-        assert told in text
-    for told in ("How to read the numbers", "The machine", "Golden cafe01"):
-        assert told in text
+    for message in ("Findings: ", "All numbers: ", "without a time or not to be trusted, and why"):
+        assert message in text
+    for message in ("How to read the numbers", "The machine", "Golden cafe01"):
+        assert message in text
 
 
 def test_page_data_columns_have_a_value_per_case(few: Report) -> None:

@@ -135,14 +135,14 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         path = installed(playwright)
         if path is None:
-            told = (
+            reason = (
                 "the page was NOT tested: no Chromium or Chrome is on the PATH; install one "
                 "(`playwright install chromium`, or Debian's package `chromium`) or name it in "
                 "$LSTM_BROWSER"
             )
             if os.environ.get("CI"):
-                pytest.fail(told)
-            pytest.skip(told)
+                pytest.fail(reason)
+            pytest.skip(reason)
         # Containers and CI often run as root, where Chromium's own sandbox cannot start.
         arguments = ["--no-sandbox", "--disable-gpu"]
         launched = playwright.chromium.launch(executable_path=path, args=arguments)
@@ -169,16 +169,16 @@ class Opened:
 
     def _asked(self, request: Any) -> None:
         if not request.url.startswith("file:") or request.resource_type != "document":
-            self._wrong.append(f"asked for {request.url}")
+            self._wrong.append(f"query for {request.url}")
 
     @property
     def wrong(self) -> list[str]:
-        """What went wrong so far: all that the page did before this is asked has been heard of."""
+        """Return the errors so far."""
         self.page.evaluate("0")
         return self._wrong
 
     def settle(self) -> None:
-        """Until every picture says what was last asked for: what stands below it moves no more.
+        """Wait until every plot is drawn: what is below it no longer moves.
 
         The page says it in a timer of no delay, and timers of one delay come in their order.
         """
@@ -333,11 +333,11 @@ def test_page_answer_equals_the_terminals(opened: Opened) -> None:
     for batch, device in ((8, "cpu"), (128, "cpu"), (32, "gpu:0")):
         case = Case("", LSTMSpec(64, 64), Workload(batch, 100), device)
         rows = tuple(row for row in section.rows if row.case.group == case.group)
-        told = opened.ask(
+        answered = opened.ask(
             Batch=str(batch), Steps="100", Input="", Units="64", Mode="inference", Device=device
         )
         for line in answer(replace(section, rows=rows)):
-            assert line in told
+            assert line in answered
 
 
 def test_page_backends_are_ranked_with_the_reports_numbers(opened: Opened) -> None:
@@ -353,16 +353,16 @@ def test_page_backends_are_ranked_with_the_reports_numbers(opened: Opened) -> No
 
 
 def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> None:
-    told = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
-    assert "Not measured in what this page holds." in told
-    assert "Near, and measured (each number within a factor of 1.5):" in told
+    answered = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
+    assert "Not measured in what this page holds." in answered
+    assert "Near, and measured (each number within a factor of 1.5):" in answered
     assert opened.backends == []
     opened.page.locator("#answer button").first.click()
     opened.settle()
     assert "Use static_unroll" in opened.answer
-    told = opened.ask(Batch="3", Steps="50", Input="7", Units="11", Window="5", Mode="training")
-    assert "Nothing near it was measured" in told
-    command = told[told.index("python -m bench.ask") :].splitlines()[0].split()
+    answered = opened.ask(Batch="3", Steps="50", Input="7", Units="11", Window="5", Mode="training")
+    assert "Nothing near it was measured" in answered
+    command = answered[answered.index("python -m bench.ask") :].splitlines()[0].split()
     options = bench.ask._parser().parse_args(command[3:])
     assert (options.batch, options.steps, options.input, options.window) == (3, 50, 7, 5)
 
@@ -551,8 +551,8 @@ def test_page_passes_accessibility_checks(new: Any, few: Path, looks: Any) -> No
         found.draw(*PLOTS)
         # As it opens; then with no answer but what else there is, which changes one section.
         for batch, where in (("8", None), ("9", "#asking"), ("5000", "#asking")):
-            told = found.ask(Batch=batch)
-            assert ("Not measured" in told) == (batch != "8")
+            answered = found.ask(Batch=batch)
+            assert ("Not measured" in answered) == (batch != "8")
             wrong = Axe().run(found.page, context=where).response["violations"]
             assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
 
@@ -593,7 +593,7 @@ def test_page_without_scripts_has_answers_and_tables(new: Any, written: Path) ->
         assert not found.page.locator(hidden).is_visible()
     # Folded, and opened without a script.
     for summary, words in (
-        ("Findings:", "4 of 54 measurements"),
+        ("Findings:", "4 measurements of 54"),
         ("All numbers:", "b32-t100-i64-h64"),
         ("The machine", "CPU of machine"),
     ):
@@ -660,10 +660,10 @@ def test_page_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
     found.draw(*PLOTS)
     inside = page.locator("main")
     assert inside.locator("script, img, iframe, svg a, b").count() == 0
-    told = inside.inner_text()
+    displayed = inside.inner_text()
     for text in NASTY[:5]:
-        assert text[:60] in told
-    assert not re.search("[\x1b\u202e]", told)
+        assert text[:60] in displayed
+    assert not re.search("[\x1b\u202e]", displayed)
     # In the plots too: as it is written, not as markup, and not as Plotly's own signs.
     legend = page.locator("#explore .legendtext")
     for text in NASTY[:5]:
@@ -682,8 +682,8 @@ def test_page_policy_blocks_an_injected_script(opened: Opened) -> None:
              made.textContent = 'window.hit = 1'; document.body.append(made); }"""
     )
     assert opened.page.evaluate("window.hit") is None
-    (told,) = opened.wrong
-    assert "Content Security Policy" in told
+    (displayed,) = opened.wrong
+    assert "Content Security Policy" in displayed
     opened.wrong.clear()
 
 

@@ -1,4 +1,4 @@
-"""What a picture for a slide or a paper shows, as far as its letters say."""
+"""Test the texts and bars of pictures of results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How quantities are written: what is read back is the number, and the words fit it."""
+"""Test the formatting of times, rates, ratios, sizes and shapes."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ def positive(least: float, most: float) -> st.SearchStrategy[float]:
 @example(0.99949)
 @example(999.5)
 def test_seconds_any_time_is_short_and_read_back(value: float) -> None:
-    told = seconds(value)
-    assert read(told) == pytest.approx(value, rel=THREE_DIGITS)
-    assert len(told) <= len("49.8 ms") or value >= 999.5
+    message = seconds(value)
+    assert read(message) == pytest.approx(value, rel=THREE_DIGITS)
+    assert len(message) <= len("49.8 ms") or value >= 999.5
 
 
 @given(positive(1e-2, 1e15))
 @example(9994.9)
 @example(9995.0)
 def test_rate_any_number_has_six_letters_and_is_read_back(value: float) -> None:
-    told = rate(value)
-    assert read(told) == pytest.approx(value, rel=THREE_DIGITS)
-    assert len(told) <= 6
+    message = rate(value)
+    assert read(message) == pytest.approx(value, rel=THREE_DIGITS)
+    assert len(message) <= 6
 
 
 @given(positive(1, 2.0**45), st.sampled_from((1, -1)))
@@ -89,7 +89,7 @@ def test_ratio_has_two_places_or_three_digits(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "places", "told"),
+    ("value", "places", "message"),
     [
         (1.024, 2, "1.02"),
         (1.0249, 3, "1.025"),
@@ -101,8 +101,10 @@ def test_ratio_has_two_places_or_three_digits(value: float) -> None:
         (1e-7, 2, "0"),
     ],
 )
-def test_ratio_beyond_a_million_is_infinite_or_zero(value: float, places: int, told: str) -> None:
-    assert ratio(value, places) == told
+def test_ratio_beyond_a_million_is_infinite_or_zero(
+    value: float, places: int, message: str
+) -> None:
+    assert ratio(value, places) == message
 
 
 def test_times_bounds_exchange_low_and_high() -> None:

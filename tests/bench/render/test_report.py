@@ -1,4 +1,4 @@
-"""The report in a terminal of any width and as Markdown: in full, in brief, and why."""
+"""Test the report in a terminal of any width and as Markdown."""
 
 import io
 import re
@@ -253,7 +253,7 @@ def test_brief_report_omits_unavailable_backends(outcome: str) -> None:
 
 
 def test_report_memory_is_shown_where_known(many: Report) -> None:
-    sized = measured("keras", 0.01, memory={"peak_bytes": 44.4 * 2**20, "how": "told"})
+    sized = measured("keras", 0.01, memory={"peak_bytes": 44.4 * 2**20, "how": "message"})
     unknown = measured("while_loop", 0.02, memory={"peak_bytes": None, "how": "not known: it died"})
     found = build(results_of(sized, unknown))
     assert "44.4 MiB" in as_text(found, 160)

@@ -1,4 +1,4 @@
-"""Streams in a report: the percentiles beside the medians, in every format, and in words."""
+"""Test reports on streams: percentiles, deadlines and load."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_report_of_streams_counts_missed_deadlines() -> None:
 
 
 def test_report_of_streams_names_loaded_processors() -> None:
-    def said(load: int) -> bool:
+    def is_loaded(load: int) -> bool:
         found = streamed(
             a_stream("keras"), a_run(0), 1e-4, 5.0, conditions=StreamConditions(load=load)
         )
         return "The suite kept 2 processors busy" in as_text(build(gather(found)), width=200)
 
-    assert said(2)
-    assert not said(0)
+    assert is_loaded(2)
+    assert not is_loaded(0)
 
 
 def test_records_different_deadlines_give_none() -> None:

@@ -1,4 +1,4 @@
-"""A table laid out once: what a terminal, Markdown and CSV make of it."""
+"""Test tables in a terminal, as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.bench.made_texts import PAYLOADS
 TABLE = TextTable.of(
     [
         Column("backend", names=True, most=20),
-        Column("never said"),
+        Column("empty"),
         Column("a long heading of it", right=True, no_wrap=True),
     ],
     [

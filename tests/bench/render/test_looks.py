@@ -1,4 +1,4 @@
-"""How backends look: by their names, everywhere alike, and apart without colour too."""
+"""Test the looks of backends: fixed by name, and distinct without colour."""
 
 import pytest
 

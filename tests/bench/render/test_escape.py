@@ -1,4 +1,4 @@
-"""Text that anybody may have written is text: in a terminal, Markdown, a spreadsheet."""
+"""Test that any text is escaped for a terminal, Markdown and a spreadsheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts in words: what is behind an UNCLEAR one, and what would decide it."""
+"""Test the sentences of verdicts, and what would decide an UNCLEAR one."""
 
 from __future__ import annotations
 
@@ -123,5 +123,5 @@ def test_uneven_reference_in_both_directions_gives_one_line() -> None:
         "Heterogeneous reference: third, over which a and b are compared, took"
     )
     assert "0.70 times as long" in found[1]
-    (told,) = heterogeneous([ratio(heterogeneity=bridge(new="\x1b[31m"))])
-    assert told.isprintable()
+    (expected,) = heterogeneous([ratio(heterogeneity=bridge(new="\x1b[31m"))])
+    assert expected.isprintable()

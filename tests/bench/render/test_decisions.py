@@ -1,4 +1,4 @@
-"""What a report teaches ``backend="auto"``, and what it must not."""
+"""Test the decisions that a report writes for ``backend="auto"``."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def test_report_teach_writes_where_auto_reads(
 ) -> None:
     monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "decisions"))
     assert report.main(["--teach", *map(str, FUSED)]) == 0
-    said = capsys.readouterr().out
+    out = capsys.readouterr().out
     written = load()
-    assert f"{len(written)} decisions for backend='auto' written to" in said
+    assert f"{len(written)} decisions for backend='auto' written to" in out
     assert report.main(["--teach", *map(str, FUSED)]) == 0
     assert load() == written
 

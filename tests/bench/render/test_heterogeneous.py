@@ -1,4 +1,4 @@
-"""A bridge that is not the same in two environments is told wherever ratios over it are shown."""
+"""Test that a heterogeneous reference is noted wherever its ratios are shown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def even(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("even"), results(0.0, 1 / 1.5, cases=3))
 
 
-def said(how: str, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b") -> str:
+def output_of(
+    how: str, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b"
+) -> str:
     """All that a command says of a folder of results."""
     module, words = SHOWN[how]
     assert module.main([*words, str(folder), "--baseline", baseline]) == 0
@@ -79,7 +81,7 @@ def in_words(text: str) -> str:
 def test_uneven_reference_is_noted_in_every_format(
     how: str, uneven: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = in_words(said(how, uneven, capsys))
+    text = in_words(output_of(how, uneven, capsys))
     assert NOTE in text
     assert "each way" in text
     assert "--processes" in text
@@ -90,7 +92,7 @@ def test_uneven_reference_is_noted_in_every_format(
 def test_even_reference_has_no_note(
     how: str, even: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = in_words(said(how, even, capsys))
+    text = in_words(output_of(how, even, capsys))
     assert NOTE not in text
     assert "Heterogeneous" not in text
     assert "FASTER" in text
@@ -99,7 +101,7 @@ def test_even_reference_has_no_note(
 def test_uneven_reference_columns_have_ratio_and_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = said("report as CSV", save(tmp_path / "results", results(FAR, 1.1)), capsys)
+    text = output_of("report as CSV", save(tmp_path / "results", results(FAR, 1.1)), capsys)
     rows = list(csv.DictReader(io.StringIO(text)))
     for row in rows:
         if row["backend"] == "a":
@@ -118,10 +120,10 @@ def test_uneven_reference_columns_have_ratio_and_note(
 def test_ask_uneven_reference_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = a_case("a").workload
     sizes = ["--batch", str(work.batch), "--steps", str(work.timesteps), "--input", "1"]
-    asked = [*sizes, "--hidden", "4", "--mode", work.mode, "--baseline", "b"]
+    options = [*sizes, "--hidden", "4", "--mode", work.mode, "--baseline", "b"]
     for apart in (FAR, 0.0):
         folder = save(tmp_path / f"{apart}", results(apart, 1 / 1.1))
-        assert ask.main([*asked, str(folder)]) == 0
+        assert ask.main([*options, str(folder)]) == 0
         assert (NOTE in in_words(capsys.readouterr().out)) == (apart == FAR)
 
 
@@ -142,9 +144,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_uneven_reference_hostile_names_are_text(
     how: str, hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = said(how, hostile, capsys, NAMES["west"])
+    text = output_of(how, hostile, capsys, NAMES["west"])
     if "page" in how:
-        plain = said(how, save(tmp_path / "plain", results(FAR, 1.1, cases=3)), capsys)
+        plain = output_of(how, save(tmp_path / "plain", results(FAR, 1.1, cases=3)), capsys)
         assert_page(text, plain)
     elif "JSON" in how:
         assert_plain(text)
