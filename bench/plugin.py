@@ -46,15 +46,11 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     ),
     ("mode", "MODES", arguments.names, "Only inference, training or streaming."),
     (
-        "results",
-        "DIR",
-        str,
+        *("results", "DIR", str),
         f"Folder of the result file (default: ${RESULTS_VARIABLE} or results).",
     ),
     (
-        "seed",
-        "N",
-        arguments.integer(0),
+        *("seed", "N", arguments.integer(0)),
         "Seed of weights, inputs and the order of backends (default: 0).",
     ),
     (

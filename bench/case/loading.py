@@ -45,10 +45,10 @@ DEFAULT_SECONDS = 3.0
 interval of a few per cent."""
 
 LARGEST_SUITE = 2**24
-"""Bytes. Parsing TOML takes a second a million."""
+"""Most bytes of a suite. Parsing a million takes a second."""
 
 MOST_CASES = 1_000_000
-"""At a second each a process takes twelve days."""
+"""Most cases of a suite: at a second each they take twelve days."""
 
 _LONGEST_ERROR = 2000  # characters; a list of all backends has a thousand
 

@@ -83,8 +83,8 @@ def validity(
     if period is not None and service > period:
         yield RecordedReason(
             "behind",
-            f"a call takes {1000 * service:.3g} ms and one is due every {1000 * period:g} ms: it "
-            "falls behind for ever, and latency says how long it was measured",
+            f"a call takes {1000 * service:.3g} ms and one is due every {1000 * period:g} ms: "
+            "latency grows as long as it is measured",
             "a longer period (--period), shorter chunks, or a faster backend",
         )
     if busy := disturbance.kept_busy():
@@ -172,9 +172,9 @@ def _cpu(here: Environment) -> Iterator[RecordedReason]:
     if limits := [f"{name}={here.variables[name]}" for name in names]:
         yield RecordedReason(
             "instructions",
-            f"{', '.join(limits)}: a library may leave instructions of this CPU unused, and "
+            f"{', '.join(limits)}: a library may not use all instructions of this CPU, and "
             "compute at half its rate",
-            "unset what was not set on purpose",
+            "unset these variables unless they are set on purpose",
         )
     if cpu.governor not in (None, "performance"):
         yield RecordedReason(
@@ -192,7 +192,7 @@ def _cpu(here: Environment) -> Iterator[RecordedReason]:
     if cpu.virtual:
         yield RecordedReason(
             "virtual",
-            "this is a virtual machine: what its neighbours do does not show here",
+            "this is a virtual machine: others on its host may slow it down unseen",
             "measure again at another time, and compare: python -m bench.compare runs",
         )
 
@@ -200,7 +200,7 @@ def _cpu(here: Environment) -> Iterator[RecordedReason]:
 def _gpus(here: Environment, facts: GpuFacts) -> Iterator[RecordedReason]:
     if not facts.visible and (facts.hardware or facts.hidden_by is not None):
         yield RecordedReason(
-            "gpu", "there is a GPU, but not for CUDA", devices.explain_missing("gpu:0", facts)
+            "gpu", "CUDA does not see this machine's GPU", devices.explain_missing("gpu:0", facts)
         )
     if facts.visible and not here.gpus:
         why = here.unread.get("gpus", "its management library does not answer")
@@ -237,7 +237,7 @@ def _gpu(gpu: Gpu) -> Iterator[RecordedReason]:
     if slowed:
         yield RecordedReason(
             "gpu_slowed",
-            f"its clock is held down: {', '.join(slowed).replace('_', ' ')}",
+            f"its clock is limited: {', '.join(slowed).replace('_', ' ')}",
             "let it cool, or look at its power limit: nvidia-smi -q -d PERFORMANCE,POWER",
         )
     if gpu.mig:
@@ -249,7 +249,7 @@ def _gpu(gpu: Gpu) -> Iterator[RecordedReason]:
     if gpu.persistence is False:
         yield RecordedReason(
             "persistence",
-            "its driver is unloaded when nothing runs: every first call then takes seconds",
+            "its driver is unloaded when idle: the next first call takes seconds",
             "nvidia-smi -pm 1 (as root)",
         )
 

@@ -630,8 +630,8 @@ def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) 
         return Unmeasured(
             FAILED,
             str(error),
-            "it was not waited for, did less than it should, or used more threads than it was to; "
-            "if none of these, the roof is too low: please report it",
+            "its result is not waited for, it does too little work, or it uses more threads than "
+            "requested; if not, the roof is too low: please report it",
         )
     reasons = (*measured.reasons, *roofs.above_roofs(figures))
     setup = {**measured.setup, "roofs_s": bench.clock.now() - start}

@@ -13,7 +13,7 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,7 +99,6 @@ class Recorder:
         suite: Suite,
         settings: Settings,
         bench: Bench | None = None,
-        read_environment: Callable[[], environment.Environment] | None = None,
     ) -> None:
         self.suite = suite
         self.settings = settings
@@ -119,7 +118,6 @@ class Recorder:
             stream=StreamConditions(settings.load, settings.deadline),
         )
         self._bench = replace(bench, announce=self._announce)
-        self._read = read_environment or (lambda: environment.read(threads=settings.threads))
         self._selected: dict[str, list[Case]] = {}
         self._ready: dict[str, Result] = {}
         self._journal: Journal | None = None
@@ -139,7 +137,7 @@ class Recorder:
         """Begin the journal. Raises ResultWriteError if it cannot be written."""
         settings = self.settings
         delete_partial_files(settings.folder)
-        before = self._read()
+        before = environment.read(threads=settings.threads)
         started = datetime.now(UTC)
         identity = uuid.uuid4().hex
         stamp = started.strftime("%Y%m%dT%H%M%SZ")
@@ -234,7 +232,8 @@ class Recorder:
                 for case in [case for case in self.selected if case.id in self._ready]:
                     self.record(case, INTERRUPTED)
             complete = not interrupted and all(case.id in self.done for case in self.selected)
-            journal.finish(environment_after=self._read().to_dict(), complete=complete)
+            after = environment.read(threads=self.settings.threads)
+            journal.finish(environment_after=after.to_dict(), complete=complete)
         self._journal = None
         self.path = records.journal_to_json(journal.path, machine_info, commit_info)
         with contextlib.suppress(OSError):  # a journal beside its file is harmless
@@ -311,7 +310,7 @@ def summary(recorder: Recorder) -> Iterator[str]:
     parts += [f"{len(unreliable) - invalid} with an unreliable time"] * (len(unreliable) > invalid)
     tail = f", {' and '.join(parts)}:" if parts else ""
     yield f"{_cases(len(measured))} measured{tail}"
-    # Each reason as it was first advice_for.
+    # Each reason with its first text.
     reasons = [reason for result in unreliable for reason in result.reasons]
     counts = Counter(reason.code for reason in reasons)
     for reason in {reason.code: reason for reason in reversed(reasons)}.values():

@@ -100,7 +100,7 @@ class Library:
 def factors(sizes: Sizes) -> tuple[FloatArray, FloatArray]:
     """Return matrices whose product, fed back into the first, neither grows nor gets denormal."""
     m, k, n = sizes
-    # Repeating few random numbers is fast; rows differ since no size is a multiple of 4099.
+    # Repeating few random numbers is fast; their number is a prime, so that rows differ.
     numbers = np.random.default_rng(0).uniform(-1, 1, 4099).astype(np.float32)
     return np.resize(numbers, (m, k)), np.resize(numbers / np.float32(k), (k, n))
 

@@ -86,10 +86,10 @@ def above_roofs(figures: Figures) -> list[RecordedReason]:
     return [
         RecordedReason(
             "above_roof",
-            f"it would be at {part:.0%} of {WORDS[name]}, the best that was seen here "
-            f"({figures[f'{name}_by']}), which was measured again",
-            "measure it again on a quiet machine; if it stays, either the step does less than is "
-            "counted, or the roof is too low: please report it",
+            f"it reaches {part:.0%} of {WORDS[name]}, the best seen here "
+            f"({figures[f'{name}_by']}) after measuring that again",
+            "measure it again on an idle machine; if it stays, the step does less than is counted, "
+            "or the roof is too low: please report it",
         )
         for name in judged
         if isinstance(part := figures.get(f"of_{name}"), float) and part > WELL_ABOVE
