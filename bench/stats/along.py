@@ -26,19 +26,18 @@ from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from bench.stats.rows import KINDS, Row, Section, ranked_backends
 
 NO_LINE = 0.5
-"""A line that misses a window by more than half of what it says is none: its two numbers would be
-those of the noise, or of something else than a fixed cost and one of each timestep."""
+"""The largest relative residual of a line: with more the times do not consist of a fixed cost and
+one for each timestep."""
 
 FEWEST_WINDOWS = 3
-"""Two windows make a line whatever they cost; the third can contradict it."""
+"""Two windows always make a line; the third can contradict it."""
 
 OTHER_LINE = 0.99
-"""Confidence that some windows alone have another line. Up to half as many parts as there are
+"""The confidence that some windows alone have another line. Up to half as many parts as there are
 windows are compared, at either end: at 95% a true line would be called bent in one case of six."""
 
 OTHER_TIME = 0.01
-"""And the other line has to say another time somewhere, by more than this: what is significant but
-smaller changes no answer."""
+"""The other line must differ in some time by more than this: less changes no answer."""
 
 _MOST_ITERATIONS = 50
 
@@ -55,12 +54,11 @@ class FittedLine:
 class Fit:
     """The cost of a step over the processes.
 
-    fixed: seconds of each step; per_timestep: seconds of each timestep of a window (of the whole
-    batch at once). Each with bounds that hold its interval over the processes and the intervals of
-    every other line that some of the windows have alone; or without bounds (None) where no process
-    measured every window and the line goes through the medians of all. bent: whether there is such
-    another line. residual: the measured time over the line's, less 1, at the window where the line
-    misses most, which is ``worst``. left_out: processes that had not all windows.
+    fixed: seconds of each step; per_timestep: seconds of each timestep of a window (of the batch).
+    Their bounds contain the intervals over the processes and those of every other line of some of
+    the windows; None where no process measured every window and the line goes through the medians.
+    bent: whether there is such another line. residual: the measured time over the line's, less 1,
+    at the window ``worst``, where it is largest. left_out: processes without some window.
     """
 
     line: FittedLine
@@ -74,28 +72,27 @@ class Fit:
 
     @property
     def is_line(self) -> bool:
-        """Whether the times are near enough to a line for its numbers to mean something."""
+        """Whether the times are near enough to a line."""
         return abs(self.residual) <= NO_LINE
 
 
 def fit(
     times: Mapping[int, Mapping[str, float]], lengths: Mapping[int, float] | None = None
 ) -> Fit | None:
-    """The cost of a step from every process's time at every window, or None if there are too few.
+    """Return the cost of a step from the times of processes at windows, None with too few windows.
 
     times: seconds of a step on one window, by the window's length and by process; lengths: the
-    mean length of the windows that a stream is really cut into, where the last is shorter.
+    mean length of the windows of a stream, where the last is shorter.
 
-    A line for each process that measured every window; from 6 of them on the intervals are
-    t-intervals over the processes. With fewer the spread is the larger of what they show and an
-    allowance, taken as known: 29% in each time where it is a time, 15% where it is a ratio of times
-    of one process (see ``stats.ratios``), carried through to the line.
+    Each process that measured every window has a line; from 6 of them on the intervals are
+    t-intervals over the processes. With fewer the spread is the larger of theirs and an allowance,
+    taken as known: 29% of each time, 15% of a ratio of times of one process (see ``stats.ratios``).
 
-    Then the same for the shortest windows alone and for the longest, from half of them on. Where
-    such a line is significantly another one (``OTHER_LINE``, ``OTHER_TIME``), the bounds hold its
-    interval as well: an interval over processes holds what differs between processes, and that the
-    times are no line is the same in all of them. With fewer than 6 processes nothing distinguishes
-    noise from a bend, and the bounds hold each such line itself.
+    The same is done for the shortest and for the longest windows alone, from half of them on. Where
+    such a line differs significantly (``OTHER_LINE``, ``OTHER_TIME``), the bounds contain its
+    interval as well, since a bend is the same in all processes and not in an interval over them.
+    With fewer than 6 processes a bend cannot be distinguished from noise, and the bounds contain
+    each such line.
     """
     windows = sorted(times)
     x = np.array([lengths[each] if lengths else each for each in windows], dtype=np.float64)
@@ -109,7 +106,7 @@ def fit(
         table = np.array([[float(np.median(list(times[each].values()))) for each in windows]])
     lines = _Lines.through(x, table)
     typical, fitted = np.median(table, axis=0), lines.at(x)
-    # Where a bad line passes below 0 the miss has no measure; the time itself stands in.
+    # Relative to the time itself where the line is below 0.
     residuals = (typical - fitted) / np.where(fitted > 0, fitted, typical)
     worst = int(np.argmax(np.abs(residuals)))
     miss = float(residuals[worst]), windows[worst]
@@ -140,7 +137,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Lines:
-    """A line a process.
+    """The lines of processes.
 
     values ``[processes, 2]``: fixed cost and slope. errors ``[2]``: of both for a relative error
     of 1 in each time. scatter: the standard deviation of the relative residuals.
@@ -152,14 +149,14 @@ class _Lines:
 
     @classmethod
     def through(cls, x: FloatArray, table: FloatArray) -> _Lines:
-        """Through times ``table [processes, n]`` over lengths ``x [n]``.
+        """Fit lines through times ``table [processes, n]`` over lengths ``x [n]``.
 
-        Nearest in relative errors, since times span decades and their errors are equal in per cent:
-        the squares of (time - line) / line are weighed, with the line of the iteration before in
-        the denominator (iteratively reweighted least squares, Carroll & Ruppert 1988, chapter 2),
-        since dividing by the measured time would favour those that are too short by chance.
+        Minimises relative errors, since times span decades: the squares of (time - line) / line,
+        with the line of the previous iteration in the denominator (iteratively reweighted least
+        squares, Carroll & Ruppert 1988, chapter 2), since dividing by the measured time would
+        favour times that are too short by chance.
         """
-        # In units of their own size, so that nothing is lost or overflows.
+        # Scaled, so that nothing is lost or overflows.
         x_unit, t_unit = float(np.max(x)), np.max(table, axis=1, keepdims=True)
         x, t = x / x_unit, table / t_unit
         base = t
@@ -175,7 +172,7 @@ class _Lines:
             fixed = t_mid - slope * x_mid
             if np.allclose((fixed, slope), before, rtol=1e-12, atol=1e-15):
                 break
-            # A line that misses a time by a factor must not give it a weight without bounds.
+            # The weight of a time far from the line is limited.
             base = np.clip(fixed + slope * x, t / 2, t * 2)
         residuals = (t - fixed - slope * x) / base
         degrees = x.size - 2
@@ -190,15 +187,15 @@ class _Lines:
 
     @property
     def mean(self) -> FloatArray:
-        """Fixed cost and slope, over the processes."""
+        """The mean fixed cost and slope of the processes."""
         return np.asarray(self.values.mean(axis=0))
 
     def at(self, x: FloatArray) -> FloatArray:
-        """Seconds for windows of so many timesteps."""
+        """Return the seconds of windows of so many timesteps."""
         return np.asarray(self.mean[0] + self.mean[1] * x)
 
     def intervals(self) -> list[CaseInterval]:
-        """Of both over the processes."""
+        """Return the intervals of fixed cost and slope over the processes."""
         allowances = max(UNPAIRED_ALLOWANCE, self.scatter) * np.maximum(
             np.abs(self.mean), self.errors
         )
@@ -208,11 +205,11 @@ class _Lines:
         ]
 
     def differ_from(self, others: _Lines, x: FloatArray) -> bool:
-        """Whether these lines are significantly not the others, at lengths ``x`` that count."""
+        """Return whether these lines differ significantly from the others, at lengths ``x``."""
         theirs = others.at(x)
         if np.all(np.abs(self.at(x) - theirs) <= OTHER_TIME * np.abs(theirs)):
             return False
-        # What makes a whole process slow is in both of its lines.
+        # The noise of a process is in both of its lines and cancels.
         differences = self.values - others.values
         allowances = max(SEQUENTIAL_ALLOWANCE, others.scatter) * self.errors
         found = [
@@ -230,17 +227,17 @@ def over_processes(
     named: float,
     confidence: float = CASE_CONFIDENCE,
 ) -> CaseInterval:
-    """The mean of the processes' values, with its interval.
+    """Return the mean of the processes' values, with its interval.
 
-    allowance: the spread that is assumed where there are too few processes to show it, in the
-    values' own unit; named: as a part of a time, as it is reported.
+    allowance: the spread that is assumed with too few processes, in the values' own unit; named: as
+    a part of a time, as it is reported.
     """
     from scipy import special
 
     count = values.size
     few = count < ENOUGH_PROCESSES
     spread = float(np.std(values, ddof=1)) if count > 1 else 0.0
-    # Of few the larger of spread and allowance is taken as known, so that the interval is normal.
+    # The spread of few is taken as known, so that the interval is normal.
     assumed = max(spread, allowance if few else 0.0)
     tail = (1 + confidence) / 2
     quantile = special.ndtri(tail) if few else special.stdtrit(count - 1.0, tail)
@@ -252,22 +249,21 @@ def over_processes(
 
 
 NEAR_CHEAPEST = 0.05
-"""A value of the axis whose unit costs at most this more than the cheapest is as good as that: so
-much differs between two machines of one name."""
+"""A value of the axis is near the cheapest if its unit costs at most this more: two machines of one
+name differ by as much."""
 
 AXES = ("window", "timesteps", "batch")
-"""What a series can go along: the window that a sequence is cut into, its timesteps, its batch."""
+"""The axes of series: the window that a sequence is cut into, its timesteps, its batch."""
 
 
 @dataclass(frozen=True)
 class Cheapest:
-    """Where a timestep (or along the batch a sequence) is cheapest.
+    """The value of an axis at which a timestep (or along the batch a sequence) is cheapest.
 
-    best: the value of the axis with the cheapest unit. over: of each value, rising, the time of a
-    unit over the cheapest one's, with its interval over the processes.
-    first, last: all values from the one to the other are within ``NEAR_CHEAPEST`` of the best.
-    first_low, first_high: the same as ``first``, if each ratio is at the lower, and at the upper
-    end of its interval. last_high: the last that may be within.
+    best: that value. over: of each value, rising, the time of a unit over the cheapest one's, with
+    its interval over the processes. first, last: all values between these are within
+    ``NEAR_CHEAPEST`` of the best. first_low, first_high: the same as ``first`` by the lower and by
+    the upper bounds of the ratios. last_high: the last value that may be within.
     """
 
     best: int
@@ -280,21 +276,20 @@ class Cheapest:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """All that were measured, rising."""
+        """The measured values, rising."""
         return tuple(self.over)
 
     @property
     def slower_later(self) -> tuple[int, ...]:
-        """The large values that cost significantly more again."""
+        """The values beyond the cheapest that cost significantly more."""
         return tuple(k for k in self.over if k > self.last_high)
 
 
 def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
     """Find the cheapest values from the seconds of a unit, by value and by process.
 
-    Ratios are those inside a process, whose own speed cancels; from 6 processes on with t-intervals
-    of their logarithms, with fewer by an allowance of 15% (``stats.ratios``). None with fewer than
-    two values.
+    Ratios are within a process; from 6 processes on with t-intervals of their logarithms, with
+    fewer by an allowance of 15% (``stats.ratios``). None with fewer than two values.
     """
     values = sorted(k for k, found in times.items() if found)
     if len(values) < 2:
@@ -304,7 +299,7 @@ def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
     at = values.index(best)
 
     def reach(steps: Sequence[int], end: str) -> int:
-        """The furthest of these values, from the best one on, that are all near it."""
+        """Return the last of these values before the first that is not near the best."""
         most = 1 + NEAR_CHEAPEST
         return [best, *itertools.takewhile(lambda k: getattr(over[k], end) <= most, steps)][-1]
 
@@ -319,7 +314,7 @@ def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> C
         logs = np.array([math.log(mine[each] / best[each]) for each in both])
         found = over_processes(logs, 0.0 if same else SEQUENTIAL_ALLOWANCE, SEQUENTIAL_ALLOWANCE)
     else:
-        # No process has both: two processes differ as two times do.
+        # No process has both values.
         logs = np.array([math.log(np.median(list(mine.values())) / np.median(list(best.values())))])
         found = over_processes(logs, math.sqrt(2) * UNPAIRED_ALLOWANCE, UNPAIRED_ALLOWANCE)
     low, mid, high = (math.exp(each) for each in (found.low, found.mid, found.high))
@@ -328,11 +323,10 @@ def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> C
 
 @dataclass(frozen=True)
 class BackendCost:
-    """What one backend costs along an axis. rows: by value, those without a time too.
+    """The costs of one backend along an axis. rows: by value, those without a time too.
 
     cheapest: None with fewer than two values; fit: with fewer than three. memory_slope: bytes that
-    each unit of the axis adds to the peak, None with fewer than two values whose memory was
-    measured.
+    each unit of the axis adds to the peak, None with fewer than two values with a memory.
     """
 
     backend: str
@@ -344,20 +338,20 @@ class BackendCost:
 
     @property
     def measured(self) -> tuple[Row, ...]:
-        """Those that have a time."""
+        """The rows with a time."""
         return tuple(row for row in self.rows if row.measured)
 
     @property
     def unreached(self) -> tuple[Row, ...]:
-        """Those that have no time, with outcome and reason."""
+        """The rows without a time, with outcome and reason."""
         return tuple(row for row in self.rows if not row.measured)
 
 
 @dataclass(frozen=True)
 class AxisSeries:
-    """One amount of work on one machine at several values of an axis, by every backend.
+    """The same work on one machine at several values of an axis, by every backend.
 
-    learned: what was learned at these windows, where that was measured.
+    learned: the map of distances that were learned at these windows, if any.
     """
 
     section: Section
@@ -367,17 +361,17 @@ class AxisSeries:
 
     @cached_property
     def backends(self) -> tuple[BackendCost, ...]:
-        """Those measured here by their ranks, then those that were not measured at all."""
+        """The measured backends by their ranks, then those that were not measured."""
         every = (*ranked_backends(self.rows, ""), *(row.case.backend for row in self.rows))
         return tuple(cost(name, self.rows, self.axis) for name in dict.fromkeys(every))
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The values that any backend was measured at, rising."""
+        """The values at which any backend was measured, rising."""
         return tuple(sorted({value(row, self.axis) for row in self.rows if row.measured}))
 
     def learnable(self, length: int) -> int | None:
-        """The distance that was learned at a window; None if none or if it was not measured."""
+        """Return the distance that was learned at a window, None if none is known."""
         return None if self.learned is None else self.learned.learnable_distance(length)
 
 
@@ -386,7 +380,7 @@ def series(
     axis: str = "window",
     learned: LearningMap | None = None,
 ) -> tuple[AxisSeries, ...]:
-    """Return every series in these sections, those that have no time at any value too.
+    """Return every series in these sections, also those without any time.
 
     Along timesteps and batch only complete, unpadded sequences, and of these only what has more
     than one value.
@@ -440,22 +434,22 @@ def value(row: Row, axis: str) -> int:
 
 
 def units(row: Row, axis: str) -> int:
-    """Return how many units a row's time is of: along the batch sequences, else timesteps."""
+    """Return the number of units in a row's time: along the batch sequences, else timesteps."""
     return row.case.workload.batch if axis == "batch" else row.case.workload.timesteps
 
 
 def window(row: Row) -> int:
-    """Timesteps of its windows: of what is not cut, all of them."""
+    """Return the timesteps of a row's windows: all of them without a window."""
     return row.case.workload.window or row.case.workload.timesteps
 
 
 def steps(row: Row) -> int:
-    """Training steps in a row's time: its windows."""
+    """Return the number of training steps in a row's time: of its windows."""
     return -(-row.case.workload.timesteps // window(row))
 
 
 def step_interval(row: Row) -> Interval | None:
-    """Return the seconds of one step: of a sequence that is cut, over its windows."""
+    """Return the seconds of one step, on a window."""
     return _divided(row, steps(row))
 
 
@@ -477,11 +471,9 @@ def _medians(row: Row, by: int) -> dict[str, float]:
 def bytes_per_unit(peaks: Mapping[int, float]) -> Interval | None:
     """Return the slope of ``peaks`` (bytes) over the values of an axis, by least squares.
 
-    The error of a peak is that of a process (its pages, its allocator's arenas), the same at every
-    value, so that least squares is the right estimate, and the large values, which tell most of
-    the slope, weigh most. The bounds are the t-interval of the slope with n - 2 degrees of freedom,
-    for three values or more; two fix a line but not its uncertainty, so that its bounds are the
-    slope itself and its confidence is 0.
+    The error of a peak (pages, arenas of the allocator) is the same at every value, as least
+    squares assumes. The bounds are the t-interval of the slope with n - 2 degrees of freedom; those
+    of two values are the slope itself, with confidence 0.
 
     None with fewer than two values. A slope may be negative or 0 where the memory of building and
     compiling hides that of the work.

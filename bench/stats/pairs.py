@@ -1,7 +1,7 @@
-"""Join results into two sides of each case and compare them: backends, devices, or runs.
+"""Compare two sides of each case: backends, devices, or runs.
 
-A comparison has a row for each shared case, geometric means, what only one side has, and what
-differs between the environments of the sides. Texts are left to ``render``.
+A comparison has a row for each shared case, geometric means, the cases of only one side, and the
+differences between the environments of the sides.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from bench.stats.trust import Problem, Validity, of_ratio
 class ComparisonRow:
     """One shared case: new against base.
 
-    heading: under which it is shown; base_label, new_label: what the two sides are called;
-    base, new: their rows, whose quotient of times is not the ratio, which ``comparison`` makes
+    heading: of its table; base_label, new_label: the names of the two sides;
+    base, new: their rows, whose quotient of times is not the ratio, since ``comparison`` is made
         process by process;
-    reasons: why its ratio is INVALID, each with the side whose time it spoils, or "" for the
-        ratio; what is unreliable in the times alone is no reason.
+    reasons: the problems that make its ratio INVALID, each with the side that has it, or "" for the
+        ratio; problems of the times alone are not among them.
     """
 
     heading: str
@@ -79,9 +79,9 @@ Cells = dict[tuple[int, int], ComparisonRow]
 class Map:
     """Shapes that differ in batch and hidden size alone, on two devices.
 
-    backend: with which both were measured; empty where each device has its own fastest one.
-    square: whether the input is as wide as the layer, or of one width. cells: by batch and hidden
-    size, in their order; at least two. What was not measured stays blank.
+    backend: of both devices; empty where each device has its own fastest one. square: whether the
+    input is as wide as the layer, or of one width. cells: by batch and hidden size, in their order;
+    at least two.
     """
 
     base_label: str
@@ -101,11 +101,11 @@ class Map:
         return tuple(sorted({hidden for _, hidden in self.cells}))
 
     def row(self, batch: int) -> dict[int, ComparisonRow]:
-        """What was measured of a batch, the narrowest first."""
+        """Return the cells of a batch by hidden size, rising."""
         return {hidden: cell for (of, hidden), cell in self.cells.items() if of == batch}
 
     def starts(self, batch: int, hidden_size: int) -> bool:
-        """Whether one of this cell and the next narrower one that was measured wins alone."""
+        """Return whether exactly one of this cell and the one with the next smaller size wins."""
         row = self.row(batch)
         sizes = list(row)
         at = sizes.index(hidden_size)
@@ -125,7 +125,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class OneSided:
-    """A case that only one side has, and why the other has not, as far as its files say."""
+    """A case that only one side has, and why the other has not, if its files say so."""
 
     label: str
     case: Case
@@ -134,7 +134,7 @@ class OneSided:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs between the environments of two sides: name, base, new; possibly nothing."""
+    """The differences between the environments of two sides: name, base, new; possibly none."""
 
     base_label: str
     new_label: str
@@ -151,9 +151,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a rule found: the rows that broke it, of all that were judged together.
+    """The rows that broke a rule, of all that were judged together.
 
-    unclear: how many of these are UNCLEAR, and so pass without being known not to be slower.
+    unclear: how many of these are UNCLEAR, and so pass though they may be slower.
     """
 
     rule: Rule
@@ -183,10 +183,9 @@ class ComparisonReport:
 
 
 def judge(rule: Rule, rows: Sequence[ComparisonRow]) -> Gate:
-    """Which rows break the rule, with the number of rows accounted for (Holm).
+    """Find the rows that break a rule, corrected for the number of rows (Holm).
 
-    Without a threshold a row must also have the verdict SLOWER: what is slower by less than 2%
-    for certain is the SAME.
+    Without a threshold a row must also have the verdict SLOWER, so not be the SAME within 2%.
     """
     p_values = [row.comparison.p_slower(rule.threshold or 0.0) for row in rows]
     failed = [
@@ -198,30 +197,29 @@ def judge(rule: Rule, rows: Sequence[ComparisonRow]) -> Gate:
     return Gate(rule, len(rows), unclear, tuple(failed))
 
 
-# Words in the names of an environment's values that change from minute to minute and explain no
-# lasting difference; a measurement that they spoilt is marked INVALID instead. The reasons why a
-# value could not be read say less than that it is not there.
+# Words in the names of values that change from minute to minute and explain no lasting difference,
+# and of the reasons why a value could not be read.
 _PASSING = re.compile(
     r"(?<![a-z])(load|time|date|uptime|temperature|utilization|used|available|power|energy|clock"
     r"|throttle|processes|pid|unread)(?![a-z])"
 )
 
-# These parts of an environment last as long as their process, and so do highest values and sizes.
+# Values that do not change during a process, maxima and sizes among them.
 _LASTING = re.compile(
     r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
 )
 
-# What names the run itself, or the machine's last start: it differs between any two sessions.
+# Values that differ between any two sessions.
 _OWN = frozenset({"options.session", "options.cases", "options.results", "options.judged", "boot"})
 
 _KNOWN_LATE = ("threads", "tensorflow")
 
-# An environment is free-form data of a file: what is longer than any real one is cut.
+# An environment is free-form data of a file, so its size is limited.
 _MOST_LEAVES = 2000
 
 
 def hardware(run: Run, device: str) -> str:
-    """What a device of a run's machine is, empty if its environment does not say."""
+    """Return the name of a device of a run's machine, empty if its environment has none."""
     before = mapping(run.environment.get("before"))
     kind, _, index = device.partition(":")
     found = before.get("cpu") if kind == "cpu" else None
@@ -233,13 +231,12 @@ def hardware(run: Run, device: str) -> str:
 
 
 def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """What the environments and options of two sets of runs do not share: name, base, new.
+    """Return the differences between the environments and options of runs: name, base, new.
 
-    What changes from minute to minute (load, temperatures, clocks) is left out. Where the runs of
-    one side differ among themselves, each of their values is named.
+    Values that change from minute to minute (load, temperatures, clocks) are left out. Where the
+    runs of one side differ, each of their values is named.
     """
-    # Known only once the framework is there, so at the end: its threads, its build, its precision.
-    # A run that never came to its end does not differ in them, it does not say.
+    # Recorded at the end, when the framework is loaded; a run without an end does not differ here.
     late = [
         name
         for name in _KNOWN_LATE
@@ -269,7 +266,7 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
 
 
 def _values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
-    """The environment's plain values under dotted names; at most some thousands of them."""
+    """Yield the plain values of an environment under dotted names, not more than a limit."""
     stack: list[tuple[str, object]] = [(str(key), value) for key, value in state.items()][::-1]
     for _ in range(_MOST_LEAVES):
         if not stack:
@@ -291,9 +288,9 @@ def _values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
 
 
 def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
-    """The streams of these results that enough processes measured, each with its percentile.
+    """Return the streams with a percentile in enough processes, with it as their only sample.
 
-    A note says how many streams are left out, since too few processes could tell theirs.
+    A note says how many streams are left out.
     """
     streams = grouped(
         (item for item in results.measurements if item.streaming is not None),
@@ -315,7 +312,6 @@ def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason,
         replace(
             file,
             measurements=tuple(
-                # As if it had one sample, in a round that every process has.
                 replace(item, samples=np.array([enough[id(item)]]), rounds=np.array([0]))
                 for item in file.measurements
                 if id(item) in enough
@@ -330,19 +326,19 @@ def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason,
 
 @dataclass(frozen=True)
 class ComparisonSide:
-    """One side of a comparison: what it is called, and its items by case."""
+    """One side of a comparison: its name, and its items by case."""
 
     label: str
     cases: Mapping[str, Sequence[Item]]
 
     @property
     def runs(self) -> list[Run]:
-        """The runs that measured anything."""
+        """The runs with a measurement."""
         items = (item for items in self.cases.values() for item in items)
         return list({i.run.id: i.run for i in items if isinstance(i, Measurement)}.values())
 
     def rows(self, other: ComparisonSide | None = None) -> dict[str, Row]:
-        """Return the row of each case, on nodes where it or the other side's case is on several."""
+        """Return the row of each case, over nodes if it or the other side's case is on several."""
         there = {} if other is None else other.cases
         cases = [(own, node_of(own, there.get(key, ()))) for key, own in self.cases.items()]
         return dict(zip(self.cases, case_rows(cases), strict=True))
@@ -435,7 +431,7 @@ def report_of(
     notes: Sequence[Reason] = (),
     finding: Reason | None = None,
 ) -> ComparisonReport:
-    """A comparison from its rows, with means, differences of the machines, and what has no time."""
+    """Return a comparison of these rows, with means, differences and cases without a time."""
     by_pair = grouped(rows, lambda row: (row.base_label, row.new_label))
     means = [
         Mean(
@@ -471,7 +467,7 @@ def compare_runs(
     *,
     adjacent: bool = False,
 ) -> ComparisonReport:
-    """Each case of the new runs against the same case of the base runs, the largest change first.
+    """Compare each case of the new runs with that of the base runs, the largest change first.
 
     adjacent: whether the two took turns, a process of each right after one of the other.
 
@@ -500,12 +496,10 @@ def compare_runs(
 
 
 def compare_backends(results: Results, baseline: str | None = None) -> ComparisonReport:
-    """Each backend against the baseline, on each shape, mode and device, paired within the runs.
+    """Compare each backend with the baseline, on each shape, mode and device, paired by runs.
 
-    Machines of one kind are nodes: they are compared together, inside each of them.
-
-    Without a baseline: ``keras`` if it was measured, or else ``while_loop``, or else the backend
-    that is in most groups.
+    Machines of one kind are nodes of one comparison. Without a baseline it is the usual one
+    (``rows.usual_baseline``).
 
     Raises NothingToReportError for a baseline that was not measured.
     """
@@ -516,7 +510,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
     machine, runs = machines(item.run for item in items), {i.run.machine_id: i.run for i in items}
     of_machine, of_node = machine_names(runs), node_names(runs)
     first_of = in_one_kind(item.run for item in items)
-    # A place is called by its machine, or by all of its kind.
+    # A place has the name of its machine, or of all of its kind.
     names = {
         each: of_machine[each]
         if len(kind) == 1
@@ -526,18 +520,17 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
     }
     by_place = grouped(items, lambda item: names[item.run.machine_id])
     judged = sections([SectionItems.of(own, machine) for own in by_place.values()], baseline)
-    groups = grouped(
-        ((place, row) for place, own in zip(by_place, judged, strict=True) for row in own.rows),
-        lambda each: (each[0], each[1].case.group),
-    )
+    groups = [
+        (f" on {place}" if len(by_place) > 1 else "", group, members)
+        for place, own in zip(by_place, judged, strict=True)
+        for group, members in grouped(own.rows, lambda row: row.case.group).items()
+    ]
     several = len({item.case.device for item in results.measurements}) > 1
     rows: list[ComparisonRow] = []
     one_sided: list[OneSided] = []
-    for place, group in dict.fromkeys((names[i.run.machine_id], i.case.group) for i in items):
-        on_machine = f" on {place}" if len(by_place) > 1 else ""
-        members = [row for _, row in groups[place, group]]
+    for on_machine, group, members in groups:
         base = next((row for row in members if row.case.backend == baseline), None)
-        # A mean over devices or machines would be nobody's: their sides bear different labels.
+        # Devices and machines have labels of their own, so that there is no mean over them.
         where = f" on {members[0].case.device}" * several + on_machine
         others = [row for row in members if row.measured and row is not base]
         if base is None or not base.measured:
@@ -565,12 +558,12 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
 
 
 def compare_devices(results: Results, baseline: str | None = None) -> ComparisonReport:
-    """Each case on one device against the same case on another: in a machine and across machines.
+    """Compare each case on one device with that on another, in a machine and across machines.
 
-    Compared are the devices of each machine with its first (the CPU, if it is there), and each
-    device with the same device of the first machine that has it; what has neither is compared
-    with the first device of all. With a baseline (``cpu``, or ``cpu on MACHINE`` where there are
-    several machines) everything is compared with that.
+    The devices of a machine are compared with its first (the CPU, if measured), and each device
+    with the same device of the first machine that has it; a device without either is compared with
+    the first of all. With a baseline (``cpu``, or ``cpu on MACHINE`` where there are several
+    machines) all are compared with that.
 
     Raises NothingToReportError for a baseline that is not there.
     """
@@ -600,10 +593,10 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
 
 
 def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRow]) -> list[Map]:
-    """The maps that two devices share: first the best of each, then each backend on both.
+    """Return the maps of two devices: first the best backend of each, then each backend on both.
 
-    The best of a device is its fastest backend on a shape, of those that are not INVALID unless all
-    are. With one backend in all there is no other best. rows: of each backend on both.
+    The best backend of a shape is the fastest, of those that are not INVALID unless all are. With
+    one backend in all there is no map of the best. rows: of each backend on both.
     """
     works = []
     best = []
@@ -634,13 +627,11 @@ def _validly_fast(each: tuple[str, Row]) -> tuple[bool, float]:
     return bool(each[1].validity.unpaired), each[1].time
 
 
-def _families(
-    rows: Iterable[ComparisonRow],
-) -> list[tuple[bool, dict[tuple[int, int], ComparisonRow]]]:
-    """Rows that differ in batch and hidden size alone, by these, and whether their input is square.
+def _families(rows: Iterable[ComparisonRow]) -> list[tuple[bool, Cells]]:
+    """Return families of rows that differ in batch and hidden size alone, square ones marked.
 
-    The input is of one width, or as wide as the layer: a row may fit both, and what is within
-    another family is left out.
+    The input has one width, or is as wide as the layer (square). A row may fit both; a family
+    within another one is left out.
     """
     groups: dict[tuple[Case, bool], Cells] = {}
     for row in rows:
@@ -658,7 +649,7 @@ def _families(
         for (of, square), found in groups.items()
         if len(found) > 1
         and not any(sets[of, square] < other for other in sets.values())
-        # As wide as the layer is one width where there is one layer.
+        # With one hidden size both families are equal.
         and not (square and list(sets.values()).count(sets[of, square]) > 1)
     ]
 
@@ -669,7 +660,7 @@ _Place = tuple[str, str]  # machine_id, device
 
 
 def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
-    """What was measured where, in the order of the files, a machine's CPU before its GPUs."""
+    """Return the side of each device, in the order of the files, a machine's CPU first."""
     machines = {item.run.machine_id: item.run for item in results.measurements}
     names, order = machine_names(machines), list(machines)
     measured = {(item.run.machine_id, item.case.device) for item in results.measurements}
@@ -686,7 +677,7 @@ def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
 def _device_pairs(
     places: Sequence[_Place], sides: Mapping[_Place, ComparisonSide], baseline: str | None
 ) -> list[tuple[_Place, _Place]]:
-    """Which place is compared with which: (base, new), each but the first with another."""
+    """Return the places that are compared, base and new."""
     if baseline is not None:
         base = next(place for place in places if sides[place].label == baseline)
         return [(base, place) for place in places if place != base]
@@ -699,6 +690,6 @@ def _device_pairs(
 
 
 def _with_hardware(side: ComparisonSide, device: str) -> str:
-    """``gpu:0 (NVIDIA H100)``, as far as the environment says what it is."""
+    """Return ``gpu:0 (NVIDIA H100)``, with the name if the environment has it."""
     name = hardware(side.runs[0], device)
     return f"{side.label} ({name})" if name else side.label

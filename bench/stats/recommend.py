@@ -1,6 +1,6 @@
 """Choose a truncation window and a backend from measured results.
 
-Only what was measured answers: the same shape, or a near one (each size within a factor of
+Only measured times are used, of the same shape or a near one (each size within a factor of
 ``NEAR``), which is then named. Nothing is scaled or extrapolated.
 """
 
@@ -22,26 +22,25 @@ from bench.stats.rows import KINDS, Row, Section
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
-"""Factor within which batch, hidden and input size are near: within it a step's work differs by
-some two times at most, and what bounds its time (launches, the recurrence, memory) mostly not."""
+"""The factor within which batch, hidden and input size are near: a step's work differs by at most
+two times, and what bounds its time (launches, the recurrence, memory) mostly does not differ."""
 
 LITTLE = 0.05
-"""A longer window is worth a word if it saves more than this of the time per timestep."""
+"""A longer window is reported if it saves more than this of the time per timestep."""
 
 CLOSE = 0.02
-"""Of the longer windows the shortest is named that takes at most this more than the cheapest."""
+"""The shortest longer window is reported that takes at most this more than the cheapest."""
 
 Difference: TypeAlias = tuple[str, int, int]
-"""A size by its name, as it was measured and as it was requested."""
+"""A size by its name, as measured and as requested."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a person wants to run. dependency: how far back in time what matters lies, timesteps.
+    """What a user wants to run. dependency: the distance in time that matters, timesteps.
 
-    input_size: None if any that was measured will do. steps: timesteps of a whole sequence, None if
-    it has no end that is known. mode: ``training``, or ``inference``, which goes forward only and
-    has no window: what is requested are sequences of so many steps.
+    input_size: None for any. steps: timesteps of a complete sequence, None if not known. mode:
+    ``training``, or ``inference``, which has no window: sequences of so many steps are requested.
     """
 
     dependency: int
@@ -60,14 +59,14 @@ class Query:
         return self.mode == "training"
 
     def same_work(self, case: Case) -> bool:
-        """Whether a case does the same kind of work, at whatever size."""
+        """Return whether a case does the same kind of work, at any size."""
         spec, work = case.spec, case.workload
         return (case.device, work.mode, spec.num_layers, spec.dtype, spec.bidirectional) == (
             *(self.device, self.mode, self.num_layers, self.dtype, False),
         )
 
     def differences(self, case: Case) -> list[Difference]:
-        """What of a case's shape is not what was requested."""
+        """Return the sizes of a case that differ from the requested ones."""
         spec, work = case.spec, case.workload
         sizes = [("batch", work.batch, self.batch), ("hidden", spec.hidden_size, self.hidden_size)]
         if self.input_size is not None:
@@ -76,12 +75,12 @@ class Query:
 
 
 def are_near(found: Iterable[Difference]) -> bool:
-    """Whether each of them is within a factor of ``NEAR``."""
+    """Return whether each of them is within a factor of ``NEAR``."""
     return all(_factor(measured, requested) <= NEAR for _, measured, requested in found)
 
 
 def distance(found: Iterable[Difference]) -> float:
-    """How far what was measured is from what was requested: the logarithms of all factors."""
+    """Return the sum of the logarithms of the factors between measured and requested sizes."""
     return sum(abs(math.log(measured / requested)) for _, measured, requested in found)
 
 
@@ -91,13 +90,13 @@ def _factor(one: float, other: float) -> float:
 
 @dataclass(frozen=True)
 class NeededWindow:
-    """The window that a dependency needs at least, and what that rests on.
+    """The smallest window for a dependency, and what it is based on.
 
     reached: the tasks that learned the dependency, each with the distance and the window that did.
-    ended: tasks that learned shorter distances only, each with the furthest and its window;
-    never: tasks that learned none. guessed: that no task learned it, so that the window is twice
-    the dependency and one timestep; furthest is then the longest distance that was learned, None
-    without a map. cut: the window that a longer sequence would need, where the whole sequence is
+    ended: tasks that learned shorter distances only, each with the longest and its window; never:
+    tasks that learned none. guessed: whether no task learned it, so that the window is twice the
+    dependency and one timestep; furthest is then the longest distance that was learned, None
+    without a map. cut: the window that a longer sequence would need, where the complete sequence is
     shorter.
     """
 
@@ -112,16 +111,16 @@ class NeededWindow:
 
     @property
     def assumed(self) -> bool:
-        """Whether no map gives the window, and it is not that of the whole sequence."""
+        """Whether the window comes neither from a map nor from the length of the sequence."""
         return self.guessed and self.cut is None
 
 
 @dataclass(frozen=True)
 class MeasuredWindows:
-    """One shape and mode in one session on one machine: its rows by window.
+    """The rows of one shape and mode in one session on one machine, by window.
 
-    own: not from the reference results. kind: ``truncation``, or ``throughput`` where whole
-    sequences were trained on, whose step on so many timesteps is the work of a window's as long.
+    own: whether they are not from the reference results. kind: ``truncation``, or ``throughput`` of
+    complete sequences, whose step is the work of a window of the same length.
     """
 
     section: Section
@@ -131,7 +130,7 @@ class MeasuredWindows:
 
     @property
     def case(self) -> Case:
-        """Any case: all have its shape."""
+        """One of its cases: all have one shape."""
         return self.groups[0][0].case
 
     @cached_property
@@ -145,7 +144,7 @@ class MeasuredWindows:
 
 @dataclass(frozen=True)
 class Rival:
-    """A backend that may be as fast: its row, and its time over the fastest's."""
+    """Another backend's row, and its time over the fastest's."""
 
     row: Row
     ratio: Comparison
@@ -155,7 +154,7 @@ class Rival:
 class Longer:
     """A longer window that costs less per timestep: its fastest row, and the part that it saves.
 
-    timestep: seconds of one of the whole batch.
+    timestep: seconds of one timestep of the batch.
     """
 
     row: Row
@@ -165,11 +164,10 @@ class Longer:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What was found.
+    """A recommended window and backend.
 
-    best: the row with the shortest time at the window. ahead: the next one's time over its own,
-    None without a next one. rivals: those that are not SLOWER. longer: None where longer windows
-    save little.
+    best: the row with the shortest time at the window. ahead: the next one, if any. rivals: those
+    that are not SLOWER. longer: None where longer windows save little.
     """
 
     need: NeededWindow
@@ -183,7 +181,7 @@ class Recommendation:
 
     @property
     def fastest(self) -> bool:
-        """Whether the backend is FASTER than each other that was measured (``Row.fastest``)."""
+        """Whether the backend is FASTER than every other one (``Row.fastest``)."""
         return not self.rivals and self.best.fastest
 
     @property
@@ -193,17 +191,17 @@ class Recommendation:
 
     @property
     def timestep(self) -> Interval:
-        """Seconds of a timestep of the whole batch."""
+        """Seconds of a timestep of the batch."""
         return _known(unit_interval(self.best))
 
 
 @dataclass(frozen=True)
 class NoRecommendation:
-    """That there is no answer, and what there is instead.
+    """No recommendation, and the available results.
 
-    lengths: those that were measured near this shape; else places: the modes with their devices
-    that were measured, if not this one; else cases: of other shapes, the nearest first. nearest:
-    what the nearest shape would say.
+    lengths: the measured windows near this shape; else places: the measured modes with their
+    devices, if not this one; else cases: of other shapes, the nearest first. nearest: the
+    recommendation for the nearest shape.
     """
 
     need: NeededWindow
@@ -214,7 +212,7 @@ class NoRecommendation:
 
 
 def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[MeasuredWindows]:
-    """Where anything was measured, whatever its shape. reference: ids of runs that are not own."""
+    """Return the measured windows of all shapes. reference: ids of runs that are not one's own."""
     foreign = set(reference)
     found = []
     for section in sections:
@@ -226,7 +224,7 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[M
                 work = case.workload
                 if work.min_length is not None or work.dropout or case.spec.bidirectional:
                     continue
-                # Of a stream its length is part of the shape; of whole sequences it is the window.
+                # The length of complete sequences is their window.
                 if table.kind == KINDS[0]:
                     work = replace(work, timesteps=1)
                 shapes.setdefault((case.spec, replace(work, window=None)), []).append(rows)
@@ -238,21 +236,21 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[M
 
 
 def answer(
-    question: Query, found: Sequence[MeasuredWindows], learned: LearningMap | None = None
+    query: Query, found: Sequence[MeasuredWindows], learned: LearningMap | None = None
 ) -> Recommendation | NoRecommendation:
-    """The answer from the best of these places, or why there is none.
+    """Return the recommendation from the best of these places, or what there is instead.
 
-    One's own results come before the reference's, then the exact shape before a near one, steps
-    that differentiate the weights alone before those that compute more, streams in windows before
-    whole sequences, the nearer shape and the newer session.
+    One's own results come before the reference's, then the exact shape before a near one, gradients
+    of the weights alone before others, windows before complete sequences, the nearer shape and the
+    newer session.
     """
-    if question.training:
-        requested = need(question.dependency, learned, question.steps)
+    if query.training:
+        requested = need(query.dependency, learned, query.steps)
     else:
-        requested = NeededWindow(question.steps or question.dependency, question.dependency)
+        requested = NeededWindow(query.steps or query.dependency, query.dependency)
 
     def rank(place: MeasuredWindows) -> tuple[float, ...]:
-        differ = _differences(question, requested, place)
+        differ = _differences(query, requested, place)
         return (
             not place.own,
             bool(differ),
@@ -264,17 +262,17 @@ def answer(
     same_work = [
         place
         for place in sorted(found, key=lambda place: place.section.started, reverse=True)
-        if question.same_work(place.case)
-        and (question.training or place.case.workload.window is None)
+        if query.same_work(place.case)
+        and (query.training or place.case.workload.window is None)
         and place.by_window
     ]
-    near = [place for place in same_work if are_near(question.differences(place.case))]
-    reaching = [place for place in near if _lengths(question, requested, place)]
+    near = [place for place in same_work if are_near(query.differences(place.case))]
+    reaching = [place for place in near if _lengths(query, requested, place)]
     if reaching:
-        return _answer_at(question, requested, min(reaching, key=rank))
+        return _answer_at(query, requested, min(reaching, key=rank))
     nearest = min(
-        (place for place in same_work if _lengths(question, requested, place)),
-        key=lambda place: (distance(_differences(question, requested, place)), *rank(place)),
+        (place for place in same_work if _lengths(query, requested, place)),
+        key=lambda place: (distance(_differences(query, requested, place)), *rank(place)),
         default=None,
     )
     lengths = tuple(sorted({each for place in near for each in place.by_window}))
@@ -282,19 +280,19 @@ def answer(
     here = [
         place.case
         for place in found
-        if (place.case.device, place.case.workload.mode) == (question.device, question.mode)
+        if (place.case.device, place.case.workload.mode) == (query.device, query.mode)
     ]
     return NoRecommendation(
         requested,
         lengths,
         () if lengths or here else tuple(sorted(there)),
-        () if lengths else tuple(sorted(here, key=lambda c: distance(question.differences(c)))),
-        None if nearest is None else _answer_at(question, requested, nearest),
+        () if lengths else tuple(sorted(here, key=lambda c: distance(query.differences(c)))),
+        None if nearest is None else _answer_at(query, requested, nearest),
     )
 
 
-def _answer_at(question: Query, requested: NeededWindow, place: MeasuredWindows) -> Recommendation:
-    length = _lengths(question, requested, place)[0]
+def _answer_at(query: Query, requested: NeededWindow, place: MeasuredWindows) -> Recommendation:
+    length = _lengths(query, requested, place)[0]
     best, *rest = _ranked(place.by_window[length])
     against = [Rival(row, compare(row.runs, best.runs)) for row in rest]
     return Recommendation(
@@ -304,39 +302,37 @@ def _answer_at(question: Query, requested: NeededWindow, place: MeasuredWindows)
         best=best,
         ahead=against[0] if against else None,
         rivals=tuple(each for each in against if each.ratio.verdict is not Verdict.SLOWER),
-        differences=tuple(_differences(question, requested, place)),
-        longer=_longer(place, length, best, question.steps),
+        differences=tuple(_differences(query, requested, place)),
+        longer=_longer(place, length, best, query.steps),
     )
 
 
-def _differences(
-    question: Query, requested: NeededWindow, place: MeasuredWindows
-) -> list[Difference]:
-    """What is not what was requested, the length of the sequences included."""
-    found = question.differences(place.case)
-    length = _lengths(question, requested, place)[0]
-    steps = question.steps
-    if steps is not None and (length > steps or (length != steps and not question.training)):
+def _differences(query: Query, requested: NeededWindow, place: MeasuredWindows) -> list[Difference]:
+    """Return the sizes that differ from the requested ones, with the length of the sequences."""
+    found = query.differences(place.case)
+    length = _lengths(query, requested, place)[0]
+    steps = query.steps
+    if steps is not None and (length > steps or (length != steps and not query.training)):
         found.append(("steps", length, steps))
     return found
 
 
-def _lengths(question: Query, requested: NeededWindow, place: MeasuredWindows) -> list[int]:
-    """The measured windows that answer, the one to take first."""
-    if not question.training:
+def _lengths(query: Query, requested: NeededWindow, place: MeasuredWindows) -> list[int]:
+    """Return the measured windows that fit the query, the best one first."""
+    if not query.training:
         near = [k for k in place.by_window if _factor(k, requested.window) <= NEAR]
         return sorted(near, key=lambda k: _factor(k, requested.window))
-    most = math.inf if question.steps is None else max(question.steps, NEAR * requested.window)
+    most = math.inf if query.steps is None else max(query.steps, NEAR * requested.window)
     return [k for k in place.by_window if requested.window <= k <= most]
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
-    """The fastest first; those whose numbers are not to be trusted after all others."""
+    """Return the rows by time, INVALID ones after all others."""
     return sorted(rows, key=lambda row: (bool(row.invalid), row.time, row.case.backend))
 
 
 def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -> Longer | None:
-    """The shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
+    """Return the shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
     found = [
         (_known(unit_interval(first)), first)
         for each, rows in place.by_window.items()
@@ -347,7 +343,7 @@ def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -
         return None
     least = min(timestep.mid for timestep, _ in found)
     timestep, row = next(each for each in found if each[0].mid <= least * (1 + CLOSE))
-    # By the medians of two windows, which were not measured in turn: by the whole interval.
+    # Two windows were not interleaved, and the upper bound of their ratio counts.
     unpaired = [[run.without_rounds for run in each.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps
@@ -360,21 +356,20 @@ def _known(interval: Interval | None) -> Interval:
     return interval
 
 
-# -- the window that a dependency needs
+# The window that a dependency needs
 
 
 def need(dependency: int, learned: LearningMap | None, steps: int | None = None) -> NeededWindow:
-    """The shortest window for a dependency of so many timesteps.
+    """Return the shortest window for a dependency of so many timesteps.
 
-    steps: of a whole sequence, which no window is longer than; None if it is not known.
+    steps: of a complete sequence, which limits the window; None if it is not known.
 
-    Of each task in the map, with the state carried, the next distance from the dependency on is
-    taken that was learned; its window is the smallest that learned it and is no shorter than what
-    shorter distances took. The task that needs the longest window decides. What one task did not
-    learn through any window, which may be for want of updates or units, does not speak against
-    another that did. Past every learned distance it is twice the dependency and one timestep, with
-    which more than half of a window's positions reach back to their input, and no less than what
-    the learned distances took: a window just past the dependency learned nothing in the maps.
+    Of each task in the map, with the state carried, it is the window of the next distance from the
+    dependency on that was learned, not shorter than that of shorter distances; of several tasks it
+    is the longest. A task that learned it through no window, perhaps for lack of updates or units,
+    does not count. Beyond every learned distance it is twice the dependency and one timestep, with
+    which more than half of a window's positions reach back to their input, and not less than the
+    learned distances needed: a window just longer than the dependency learned nothing in the maps.
     """
     found = _need(dependency, learned)
     if steps is None or found.window <= steps:
@@ -406,12 +401,11 @@ def _need(dependency: int, learned: LearningMap | None) -> NeededWindow:
 
 
 def _steps(learned: LearningMap, task: str) -> dict[int, int]:
-    """The distances that a task learned, each from which window on, both rising.
+    """Return the distances that a task learned, each with its window, both rising.
 
-    A window counts from which on all longer ones learned the distance, up to the last that did.
-    Where a window failed between two that did not, the shorter of the two was luck, or close to an
-    edge. That windows past the last one failed, which make fewer updates of the same timesteps,
-    says nothing against it.
+    It is the window from which on all longer ones learned the distance, up to the last that did. A
+    window below one that failed learned it by chance. Windows beyond the last one, which make fewer
+    updates of the same timesteps, do not count.
     """
     found: dict[int, int] = {}
     least = 0
