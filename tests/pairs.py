@@ -91,7 +91,7 @@ def _pairs(picked: _Picked) -> set[frozenset[tuple[str, int]]]:
     return {frozenset(pair) for pair in itertools.combinations(picked.items(), 2)}
 
 
-def spelled(row: Row) -> str:
+def row_id(row: Row) -> str:
     """Return a row as the name of a test."""
     return "-".join(map(str, row.values()))
 

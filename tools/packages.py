@@ -47,14 +47,14 @@ def imported(path: Path, known: dict[str, Path], packages: bool = False) -> Iter
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            whole = [each.name for each in node.names]
+            names = [each.name for each in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            whole = [f"{node.module}.{each.name}" for each in node.names]
-            whole = [each if each in known else node.module for each in whole]
-            whole += [node.module] if packages else []
+            names = [f"{node.module}.{each.name}" for each in node.names]
+            names = [each if each in known else node.module for each in names]
+            names += [node.module] if packages else []
         else:
             continue
-        yield from (each for each in whole if each in known or each.split(".")[0] == LIBRARY)
+        yield from (each for each in names if each in known or each.split(".")[0] == LIBRARY)
 
 
 def package_of(module: str) -> str:

@@ -50,7 +50,7 @@ from bench.stats.rows import (
     build,
 )
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
-from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words
+from lstm_impl.tuning.machine import DISTRIBUTIONS, describe_cpu
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -559,7 +559,7 @@ def _machine(run: Run, device: str) -> TunedMachine | None:
         name, usable = cpu.get("name"), cpu.get("usable")
         if not isinstance(name, str) or not isinstance(usable, int):
             return None
-        return TunedMachine(cpu_words(name, usable), versions)
+        return TunedMachine(describe_cpu(name, usable), versions)
     gpus, index = before.get("gpus"), device.partition(":")[2]
     if not isinstance(gpus, list) or not index.isdigit() or int(index) >= len(gpus):
         return None

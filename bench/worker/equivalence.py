@@ -29,12 +29,12 @@ from lstm_impl.proof.comparison import (
     CONSTANT,
     SMALLEST_SCALE,
     approximate_errors,
-    asked_for,
     bounds,
     compare,
     gains,
     keep,
     named,
+    requested_results,
 )
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
@@ -97,7 +97,7 @@ def gate_timed(
         lambda: _expected_results(judge, spec, weights, workload, seed, last.inputs),
     )
     for number, ours in enumerate(last.results):
-        theirs = asked_for(_results_of_call(answer, number), workload)
+        theirs = requested_results(_results_of_call(answer, number), workload)
         if model.backend.approximate:
             keep(found, allowed, *approximate_errors(ours, theirs))
             continue

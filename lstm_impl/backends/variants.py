@@ -55,7 +55,7 @@ class VariantBackend(Backend):
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None:
             if workload.streaming or workload.window is not None:
-                return f"{self.variant} is of whole sequences"
+                return f"{self.variant} takes complete sequences"
             if workload.optimizer is not None or workload.dropout:
                 return f"{self.variant} is measured without an optimizer and without dropout"
         return super().refusal(spec, workload)
@@ -361,7 +361,7 @@ class _Int8(Backend):
         if workload.training or workload.dropout:
             return "a quantised LSTM only infers, without dropout"
         if workload.window is not None or workload.streaming:
-            return "the error of a quantised LSTM is known for whole sequences only"
+            return "the error of a quantised LSTM is known for complete sequences only"
         return ""
 
 

@@ -26,7 +26,6 @@ from lstm_impl.proof.comparison import (
     STALE,
     Errors,
     approximate_errors,
-    asked_for,
     bounds,
     compare,
     error,
@@ -35,6 +34,7 @@ from lstm_impl.proof.comparison import (
     may_be_coarser,
     named,
     order,
+    requested_results,
     rounded,
     shared_errors,
     update_error,
@@ -96,8 +96,8 @@ COMPLAINTS = {
 
 def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
     kind, _, array = name.partition(" ")
-    words = COMPLAINTS.get(kind, f"{{name}} {OFF}")
-    return words.format(name=name, array=array, judge=judge, found=found, allowed=allowed)
+    template = COMPLAINTS.get(kind, f"{{name}} {OFF}")
+    return template.format(name=name, array=array, judge=judge, found=found, allowed=allowed)
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
@@ -142,7 +142,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         comparison.keep(*_all_gradients(model, workload))
     if workload.streaming:
         comparison.keep(*streamed(model, comparison.judge, weights, workload, seed))
-    # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
+    # A conversion and its inverse can be wrong in the same way: read what was set.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
     comparison.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
     comparison.bounds["weights"] = CONSTANT * spec.precision.roundoff
@@ -270,7 +270,7 @@ class _Comparison:
         else:
             y, final = model.forward(x, state, lengths, masks=masks)
         theirs = self._judged(weights, inputs, dstate)
-        return named(swap(y), final, gradients), asked_for(theirs, workload)
+        return named(swap(y), final, gradients), requested_results(theirs, workload)
 
     def _judged(
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None

@@ -135,7 +135,9 @@ def named(
     return arrays
 
 
-def asked_for(theirs: Mapping[str, FloatArray], workload: Workload) -> dict[str, FloatArray]:
+def requested_results(
+    theirs: Mapping[str, FloatArray], workload: Workload
+) -> dict[str, FloatArray]:
     """Return those of a judge's results that the workload's step computes too."""
     flow = ("dx", "dh", "dc")
     left_out = set(flow) - set(differentiated(workload.gradients, *flow))

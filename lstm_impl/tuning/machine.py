@@ -38,11 +38,11 @@ class TunedMachine:
 def this(device: str, gpu: str = "") -> TunedMachine:
     """Return this machine. gpu: the name of the GPU, if ``device`` is one."""
     if device == "cpu":
-        return TunedMachine(cpu_words(model_name(_cpuinfo()), usable()), versions())
+        return TunedMachine(describe_cpu(model_name(_cpuinfo()), usable()), versions())
     return TunedMachine(gpu or device, versions())
 
 
-def cpu_words(name: str, usable: int) -> str:
+def describe_cpu(name: str, usable: int) -> str:
     """Return a processor and how many of its CPUs may be used, as text."""
     return f"{name}, {usable} usable"
 

@@ -40,7 +40,7 @@ def test_int8_refusal_gives_the_reason(runtime: str) -> None:
     assert "only infers" in backend.refusal(SPEC, Workload(2, 3, "training"))
     assert "float32 weights" in backend.refusal(LSTMSpec(2, 3, dtype="float64"))
     for stream in (Workload(2, 4, window=2), Workload(2, 3, "streaming")):
-        assert "whole sequences only" in backend.refusal(SPEC, stream)
+        assert "complete sequences only" in backend.refusal(SPEC, stream)
     assert "CPU" in str(backend.availability("gpu:0")) or not backend.availability("gpu:0")
 
 
@@ -53,7 +53,7 @@ def test_int8_is_approximate_and_not_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("keras:int8", "keras has no variant int8; torch and onnxruntime have one"),
         ("torch:int4", "there is no variant 'int4' of torch; the variants are int8"),
@@ -63,6 +63,6 @@ def test_int8_is_approximate_and_not_listed() -> None:
         (":int8", "there is no backend ''"),
     ],
 )
-def test_unknown_variant_or_backend_raises_with_the_known_ones(name: str, told: str) -> None:
-    with pytest.raises(UnsupportedError, match=told):
+def test_unknown_variant_or_backend_raises_with_the_known_ones(name: str, message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
         get_backend(name)

@@ -37,7 +37,7 @@ def slow(name: str, optimizer: str) -> list[pytest.MarkDecorator]:
 
 
 def ready(name: str, spec: LSTMSpec, workload: Workload = TRAIN, **options: Any) -> Model:
-    """The model, or a skip in the backend's own words."""
+    """The model, or a skip in the backend's own message."""
     backend = get_backend(name)
     if not (available := backend.availability("cpu")):
         pytest.skip(f"{name}: {available}")
@@ -54,7 +54,7 @@ def _kept(name: str) -> Model:
     return ready(name, SMALL)
 
 
-def anew(name: str) -> Model:
+def new_model(name: str) -> Model:
     """A model of ``SMALL`` with its first weights; what was traced or compiled for it is kept."""
     model = _kept(name)
     model.set_weights(LSTMWeights.random(SMALL, seed=2))
@@ -151,7 +151,7 @@ def test_update_by_a_backend_equals_the_formula(name: str, optimizer: str) -> No
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_step_with_windows_updates_after_each(name: str, optimizer: str) -> None:
     workload = Workload(2, 7, "training", window=3, optimizer=optimizer)
-    model = anew(name)
+    model = new_model(name)
     step = model.prepare(workload, seed=4)
     step.trace()
     start = model.get_weights()

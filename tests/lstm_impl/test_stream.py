@@ -105,20 +105,20 @@ def test_results_are_named_time_major_host_arrays(batch_major: bool) -> None:
 
 
 def test_trace_covers_the_first_and_a_shorter_last_window() -> None:
-    asked: list[Request] = []
+    requested: list[Request] = []
 
     class Traced(NumPyModel):
         def _trace_ahead(self, request: Request) -> None:
-            asked.append(request)
+            requested.append(request)
 
     model = Traced(get_backend("numpy"), SPEC, "cpu", False, LSTMWeights.random(SPEC))
     model.prepare(Workload(2, 8, window=3)).trace()
     model.prepare(Workload(2, 3, "training", gradients="weights", optimizer="sgd")).trace()
     model.prepare(Workload(2, 1, "streaming")).trace()
-    assert [len(each.call.x) for each in asked] == [3, 2, 3, 1]
-    assert [each.gradients for each in asked] == [None, None, "weights", None]
-    assert [each.optimizer for each in asked] == [None, None, "sgd", None]
-    assert [each.upstream is None for each in asked] == [True, True, False, True]
+    assert [len(each.call.x) for each in requested] == [3, 2, 3, 1]
+    assert [each.gradients for each in requested] == [None, None, "weights", None]
+    assert [each.optimizer for each in requested] == [None, None, "sgd", None]
+    assert [each.upstream is None for each in requested] == [True, True, False, True]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

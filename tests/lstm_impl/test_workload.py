@@ -57,7 +57,7 @@ def test_wrong_field_raises_with_its_name(fields: dict[str, Any], says: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"mode": "inference", "period": 0.01}, "only the calls of a stream"),
         ({"mode": "streaming", "window": 2}, "window"),
@@ -71,8 +71,10 @@ def test_wrong_field_raises_with_its_name(fields: dict[str, Any], says: str) -> 
         ({"mode": "streaming", "period": 1e9}, "period"),
     ],
 )
-def test_stream_with_lengths_windows_or_dropout_raises(given: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_stream_with_lengths_windows_or_dropout_raises(
+    given: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         Workload(1, 4, **given)  # type: ignore[arg-type]
 
 
@@ -148,7 +150,7 @@ def test_valid_timesteps_of_a_very_large_batch_use_the_mean(
 ) -> None:
     listed = Workload(50_000, timesteps, min_length=shortest).valid_timesteps()
     monkeypatch.setattr("lstm_impl.workload.MOST_LISTED", 49_999)
-    told = Workload(50_000, timesteps, min_length=shortest).valid_timesteps()
-    assert told == pytest.approx(listed, rel=1e-4)
+    counted = Workload(50_000, timesteps, min_length=shortest).valid_timesteps()
+    assert counted == pytest.approx(listed, rel=1e-4)
     # Were it listed, this would be 16 GB.
     assert Workload(2**31 - 1, timesteps, min_length=shortest).valid_timesteps() > 2**31

@@ -15,7 +15,7 @@ from lstm_impl.workload import Workload
 
 
 class JaxCudnn(JaxBackend):
-    """The whole network in one call of ``jax.experimental.rnn.lstm``."""
+    """Computes the network by one call of ``jax.experimental.rnn.lstm``."""
 
     strategy = "jax_cudnn"
     summary = "jax.experimental.rnn: cuDNN's LSTM called from JAX"

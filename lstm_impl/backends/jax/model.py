@@ -268,7 +268,7 @@ class JaxModel(Model):
 
 
 class JaxBackend(Backend):
-    """A backend whose network is a pure function of JAX arrays, compiled as a whole."""
+    """A backend whose network is a pure function of JAX arrays, compiled as one program."""
 
     framework = "jax"
     packages: ClassVar[tuple[Package, ...]] = (Package("jax", "JAX", INSTALL_CPU, INSTALL_GPU),)

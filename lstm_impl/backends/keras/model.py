@@ -57,12 +57,12 @@ Train: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor
 class Path:
     """One of the calls.
 
-    words: as a user would write it. host: whether inputs and outputs are NumPy arrays, else
+    written: as a user would write it. host: whether inputs and outputs are NumPy arrays, else
     TensorFlow's tensors. infers, trains: what it is for. exported: whether it runs a copy of the
     model with the weights at that time. cpu_only: whether that copy runs on the CPU.
     """
 
-    words: str
+    written: str
     host: bool = False
     infers: bool = True
     trains: bool = False
@@ -353,7 +353,7 @@ class CalledModelModel(Model):
     # -- training
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        raise UnsupportedError(f"{self.backend.name}: {self.backend.path.words} updates weights")
+        raise UnsupportedError(f"{self.backend.name}: {self.backend.path.written} updates weights")
 
     def _start_optimizer(self, name: str) -> None:
         """Do nothing: SGD keeps nothing between steps."""
@@ -428,7 +428,7 @@ class CalledModelModel(Model):
     def evidence(self, workload: Workload) -> Evidence:
         """Return the ops of one call by TensorFlow's profiler, or the exported operators."""
         one = workload.first_window()
-        by_name = {"call": self.backend.path.words, "device": self.device}
+        by_name = {"call": self.backend.path.written, "device": self.device}
         if "onnx" in self.backend.options:
             return Evidence("exported graph", details={**by_name, "operators": ["LSTM"]})
         if "litert" in self.backend.options:
@@ -500,15 +500,15 @@ class CalledModel(KerasThree, abc.ABC):
         if workload.min_length is not None:
             return "its model takes no lengths"
         if not workload.training:
-            return "" if self.path.infers else f"{self.path.words} trains, and returns no outputs"
+            return "" if self.path.infers else f"{self.path.written} trains, and returns no outputs"
         if not self.path.trains:
-            return f"{self.path.words} only infers; it computes no gradients"
+            return f"{self.path.written} only infers; it computes no gradients"
         if workload.optimizer is None:
-            return f"{self.path.words} updates the weights: name an optimizer, sgd"
+            return f"{self.path.written} updates the weights: name an optimizer, sgd"
         if workload.gradients != "weights":
-            return f"{self.path.words} differentiates the weights alone"
+            return f"{self.path.written} differentiates the weights alone"
         if workload.window is not None:
-            return f"{self.path.words} returns no state to go on from"
+            return f"{self.path.written} returns no state to go on from"
         return super().refusal(spec, workload)
 
 

@@ -178,7 +178,7 @@ class TensorFlowModel(Model):
             return (found.ops or Counter()).total()
         new = TracedSteps(self)
         self._first(new, one, WARM)()  # transfers what a step transfers only once
-        long = min(one.timesteps, SURE // 2)
+        long = min(one.timesteps, RECORDED_RUNS // 2)
         short = max(1, long // 2)
         counts = {
             steps: (profile(run, self.synchronize).ops or Counter()).total()
@@ -201,13 +201,13 @@ class TensorFlowModel(Model):
             run: Callable[[], Tensor] = self._warmed(one).run
         else:
             new = TracedSteps(self)
-            timesteps = min(one.timesteps, SURE - WARM)
+            timesteps = min(one.timesteps, RECORDED_RUNS - WARM)
             self._first(new, one, WARM)()
             run = self._first(new, one, timesteps)
         events = timeline(record(run, self.synchronize))
         part = timesteps / workload.timesteps
-        words = "" if part == 1 else f", {timesteps} of {workload.timesteps} timesteps"
-        return Profile(f"TensorFlow's profiler{words}", tuple(events), part)
+        note = "" if part == 1 else f", {timesteps} of {workload.timesteps} timesteps"
+        return Profile(f"TensorFlow's profiler{note}", tuple(events), part)
 
     def get_weights(self) -> LSTMWeights:
         return self._host_weights(self.variables, gradient=False)
@@ -416,7 +416,7 @@ CUDNN_KERNEL = re.compile(r"cudnn|LSTM_elementWise|elemWiseRNN|persistRNN|RNN_bl
 
 EAGER = "EagerLocalExecute: "
 
-SURE = 80
+RECORDED_RUNS = 80
 """Runs of a graph's op that are all recorded. TensorFlow's profiler leaves out cheap ops: its
 estimate of a new op's cost begins at 1e8 cycles, moves by a tenth at each run, and falls below the
 limit of 8,000 after 90."""

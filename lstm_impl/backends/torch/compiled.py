@@ -49,10 +49,10 @@ class TorchCompileModel(TorchModel):
             with quiet_compiler() if first else contextlib.nullcontext():
                 return self._loop(cell, call, self.parameters)
 
-        def whole(call: Call, parameters: Tensors) -> Outputs:
+        def network(call: Call, parameters: Tensors) -> Outputs:
             return self._loop(self._step, call, parameters)
 
-        compiled = self._compile((*call.x.shape, *kind), whole)
+        compiled = self._compile((*call.x.shape, *kind), network)
         return Outputs(*compiled(call, self.parameters))
 
     def _compile(self, key: Hashable, function: Callable[..., Any]) -> Any:
@@ -121,7 +121,7 @@ class TorchCompileModel(TorchModel):
 
 
 class TorchCompile(TorchBackend):
-    """A loop over time compiled as a whole, or with ``+cell`` one step of it."""
+    """A loop over time compiled completely, or with ``+cell`` one step of it."""
 
     strategy = "torch_compile"
     summary = "a loop over the cell in PyTorch, unrolled and compiled by Inductor"

@@ -1,4 +1,4 @@
-"""Backends and their models, or a skip in the backend's own words where it is not here."""
+"""Backends and their models, or a skip in the backend's own message where it is not here."""
 
 from __future__ import annotations
 

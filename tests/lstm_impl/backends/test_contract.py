@@ -35,7 +35,7 @@ from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.workload import GRADIENTS
 from tests.lstm_impl.backends.built import built, ready
-from tests.pairs import Row, pairwise, slow_ones_run, spelled
+from tests.pairs import Row, pairwise, row_id, slow_ones_run
 
 # Two steps an iteration have all that ten have, an iteration, the next and what is left over, and
 # are traced in a fraction of the time. The Keras models have tests of their own.
@@ -76,7 +76,7 @@ AXES: dict[str, list[Any]] = {
 PLAIN: Row = {name: values[0] for name, values in AXES.items()}
 
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
-    # strategy or id: the types it refuses on a CPU, and words of the reason
+    # strategy or id: the types it refuses on a CPU, and message of the reason
     "block_lstm": (("float64", "mixed_bfloat16"), "float32 and float16 kernels only"),
     "fused_cpu": (("float64", "float16"), "know float32 and bfloat16, not"),
     "onnxruntime": (("float64", "mixed_bfloat16"), "does not compute float64|no mixed precision"),
@@ -153,7 +153,7 @@ def usual(names: list[str]) -> list[Any]:
     rows += [row for name in names if name in HERE and not ours(name) for row in few(name)]
     # Skipped, with the reason.
     rows += [PLAIN | {"name": name, "gradients": "all"} for name in names if name not in HERE]
-    return [pytest.param(row, id=spelled(row)) for row in rows]
+    return [pytest.param(row, id=row_id(row)) for row in rows]
 
 
 @contextlib.contextmanager
@@ -221,7 +221,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "any_row" in metafunc.fixturenames:
         axes = {"name": HERE, **AXES}
         rows = pairwise(axes, computed) if slow_ones_run(metafunc.config) else []
-        metafunc.parametrize("any_row", rows, ids=spelled)
+        metafunc.parametrize("any_row", rows, ids=row_id)
 
 
 @pytest.mark.slow
@@ -260,10 +260,10 @@ def test_refusal_of_a_supported_dtype_is_empty() -> None:
 @pytest.mark.parametrize("name", INFERENCE_ONLY)
 def test_refusal_of_training_by_an_inference_backend_gives_the_reason(name: str) -> None:
     model = built(name)
-    words = f"{name}: .*only infers.*no gradients"
-    with pytest.raises(UnsupportedError, match=words):
+    message = f"{name}: .*only infers.*no gradients"
+    with pytest.raises(UnsupportedError, match=message):
         model.prepare(Workload(2, 4, mode="training"))
-    with pytest.raises(UnsupportedError, match=words):
+    with pytest.raises(UnsupportedError, match=message):
         model.gradients(np.ones((4, 2, 3)), np.ones((4, 2, 5)))
 
 

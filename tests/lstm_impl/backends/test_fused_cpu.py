@@ -1,4 +1,4 @@
-"""The fused op: equal to the reference on odd sizes, and in words where it cannot serve.
+"""The fused op: equal to the reference on odd sizes, and in message where it cannot serve.
 
 The equivalence matrix of ``test_contract.py`` has it among all the others.
 """
@@ -19,7 +19,7 @@ from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.weights import LayerWeights
 from tests.lstm_impl.backends.built import built, needs, tensors
-from tests.pairs import Row, pairwise, spelled
+from tests.pairs import Row, pairwise, row_id
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
 
@@ -36,7 +36,7 @@ DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
 ODD: dict[str, Sequence[Any]] = {"units": [1, 4, 7, 33], "batch": [1, 3, 5], "dtype": DTYPES}
 
 
-@pytest.mark.parametrize("row", pairwise(ODD), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(ODD), ids=row_id)
 def test_gate_of_odd_sizes_passes(row: Row) -> None:
     batch = row["batch"]
     for bidirectional, batch_major in ((False, False), (True, True)):
@@ -176,21 +176,21 @@ def test_synchronize_with_asynchronous_ops_waits_for_them() -> None:
     model = built("fused_cpu", LSTMSpec(64, 256))
     step = model.prepare(Workload(8, 40))
     step.run()
-    asked: list[str] = []
+    requested: list[str] = []
     real = tf.test.experimental.sync_devices
 
     def counted() -> None:
-        asked.append("all")
+        requested.append("all")
         real()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf.test.experimental, "sync_devices", counted)
         step.synchronize()
-        assert not asked
+        assert not requested
         tf.config.experimental.set_synchronous_execution(False)
         try:
             step.run()
             step.synchronize()
         finally:
             tf.config.experimental.set_synchronous_execution(True)
-        assert asked == ["all"]
+        assert requested == ["all"]

@@ -70,8 +70,8 @@ def test_op_with_wrong_shapes_raises() -> None:
         "padding": (tf.zeros([3], tf.int32), "padding has shape"),
         "row": (1, "h has shape"),
     }
-    for name, (value, words) in wrong.items():
-        with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+    for name, (value, message) in wrong.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             module.lstm_impl_fused_lstm(**(good | {name: value}))
     with pytest.raises(tf.errors.InvalidArgumentError, match="longer than 2147483647"):
         module.lstm_impl_fused_lstm(

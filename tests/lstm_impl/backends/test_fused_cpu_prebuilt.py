@@ -61,7 +61,7 @@ def test_look_prefers_the_fastest_library_for_this_cpu(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "words"),
+    ("how", "message"),
     [
         ({"version": "2.20.0"}, "it is for TensorFlow 2.20.0, and this is 2.21.0"),
         ({"sources": "0" * 16}, "it was made from other sources than these"),
@@ -71,16 +71,16 @@ def test_look_prefers_the_fastest_library_for_this_cpu(folder: Path) -> None:
     ],
 )
 def test_look_refuses_unfit_libraries_with_the_reason(
-    folder: Path, how: dict[str, str], words: str
+    folder: Path, how: dict[str, str], message: str
 ) -> None:
     of_cpu(folder.parent, V3)
     path = put(folder, **how)
     found = library.availability()
     assert not found
-    assert f"{path.name}: {words}" in found.reason
+    assert f"{path.name}: {message}" in found.reason
     assert "there is no compiler no-such-compiler" in found.reason
     assert found.install == "apt-get install g++"
-    with pytest.raises(UnavailableError, match=re.escape(words)):
+    with pytest.raises(UnavailableError, match=re.escape(message)):
         library.load.__wrapped__()
 
 

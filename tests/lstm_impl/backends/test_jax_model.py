@@ -107,14 +107,14 @@ def test_products_on_a_gpu_have_the_precision_of_the_spec(
     monkeypatch.setattr(jax_model, "_gpus", lambda: jax.devices("cpu"))
     spec = LSTMSpec(3, 5, dtype=dtype)
     model = jax_model.JaxModel(JaxScan(), spec, "gpu:0", False, LSTMWeights.random(spec))
-    asked: list[str | None] = []
+    requested: list[str | None] = []
 
     def network(*given: Any) -> Any:
-        asked.append(jax.config.jax_default_matmul_precision)
+        requested.append(jax.config.jax_default_matmul_precision)
 
     monkeypatch.setattr(model, "_network", network)
     model.function(model.parameters, None, None, None)
-    assert asked == [precision]
+    assert requested == [precision]
 
 
 def test_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:
@@ -194,14 +194,14 @@ def test_cudnn_layer_calls_jax_with_these_arguments(
     import jax
     from jax.experimental import rnn
 
-    asked: list[tuple[Any, ...]] = []
+    requested: list[tuple[Any, ...]] = []
 
     class Library:
         """The one question that building the step asks of the CUDA part, which is not here."""
 
         @staticmethod
         def compute_rnn_workspace_reserve_space_sizes(*sizes: Any) -> tuple[int, int]:
-            asked.append(sizes)
+            requested.append(sizes)
             return 16, 16
 
     monkeypatch.setattr(rnn, "gpu_rnn", Library)
@@ -216,7 +216,7 @@ def test_cudnn_layer_calls_jax_with_these_arguments(
     primitives = [str(equation.primitive) for equation in step.eqns]
     assert primitives.count("rnn_fwd") == primitives.count("rnn_bwd") == 1
     # input, hidden, layers, batch, timesteps, dropout, bidirectional, TF32
-    assert asked == [(3, 5, 2, 4, 7, 0.0, True, allowed)]
+    assert requested == [(3, 5, 2, 4, 7, 0.0, True, allowed)]
 
 
 def test_cudnn_layer_availability_says_what_it_needs() -> None:

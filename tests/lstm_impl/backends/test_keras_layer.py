@@ -38,7 +38,7 @@ def test_option_loop_sets_use_cudnn_to_false(
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "cudnn", "told"),
+    ("name", "device", "cudnn", "fallback"),
     [
         ("keras", "cpu", False, False),
         ("keras", "gpu:0", True, False),
@@ -48,13 +48,13 @@ def test_option_loop_sets_use_cudnn_to_false(
     ],
 )
 def test_evidence_on_a_gpu_without_cudnn_is_a_fallback(
-    name: str, device: str, cudnn: bool, told: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, device: str, cudnn: bool, fallback: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Evidence("made up", details={"cudnn": cudnn})
     monkeypatch.setattr(TensorFlowModel, "evidence", lambda self, workload: found)
     model = object.__new__(keras_layer.LayerModel)
     model.backend, model.device = cast("Any", get_backend(name)), device
-    assert ("fallback" in model.evidence(Workload(1, 1))) == told
+    assert ("fallback" in model.evidence(Workload(1, 1))) == fallback
 
 
 @pytest.fixture

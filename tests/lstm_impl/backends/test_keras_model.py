@@ -38,11 +38,11 @@ def test_refusal_of_the_other_mode_gives_the_reason(path: str) -> None:
     assert bool(backend.refusal(SPEC, TRAIN)) == (not PATHS[path].trains)
     for workload in (INFER, TRAIN):
         if reason := backend.refusal(SPEC, workload):
-            assert backend.path.words in reason
+            assert backend.path.written in reason
 
 
 @pytest.mark.parametrize(
-    ("spec", "workload", "words"),
+    ("spec", "workload", "message"),
     [
         (replace(SPEC, num_layers=2), INFER, "one layer in one direction"),
         (replace(SPEC, bidirectional=True), INFER, "one layer in one direction"),
@@ -55,9 +55,9 @@ def test_refusal_of_the_other_mode_gives_the_reason(path: str) -> None:
     ],
 )
 def test_refusal_of_unsupported_workloads_gives_the_reason(
-    spec: LSTMSpec, workload: Workload, words: str
+    spec: LSTMSpec, workload: Workload, message: str
 ) -> None:
-    assert words in called("").refusal(spec, workload)
+    assert message in called("").refusal(spec, workload)
 
 
 @pytest.mark.parametrize("path", ["litert", "onnx"])

@@ -41,15 +41,15 @@ def test_evidence_counts_the_operators_inside_the_loop_too() -> None:
 def test_use_threads_applies_to_later_interpreters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[int | None] = []
+    requested: list[int | None] = []
     original = litert.open_interpreter
 
     def watched(model: bytes, threads: int | None) -> object:
-        asked.append(threads)
+        requested.append(threads)
         return original(model, threads)
 
     monkeypatch.setattr(litert, "open_interpreter", watched)
     monkeypatch.setattr(litert.LiteRT, "threads", None)
     get_backend("litert").use_threads(2)
     built("litert").forward(np.ones((4, 2, 3)))
-    assert asked == [2]
+    assert requested == [2]

@@ -54,11 +54,11 @@ def test_evidence_counts_launches_however_often_the_step_ran(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "anew"),
+    ("name", "expected"),
     [("while_loop", False), ("while_loop+xla", True), ("static_unroll", True), ("keras", False)],
 )
-def test_each_length_anew_is_true_for_xla_and_unrolled_loops(name: str, anew: bool) -> None:
-    assert get_backend(name).each_length_anew == anew
+def test_each_length_anew_is_true_for_xla_and_unrolled_loops(name: str, expected: bool) -> None:
+    assert get_backend(name).each_length_anew == expected
 
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"

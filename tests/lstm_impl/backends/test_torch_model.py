@@ -218,9 +218,11 @@ def test_compiled_loop_equals_the_reference(name: str) -> None:
 
 def test_availability_without_a_compiler_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    words = str(get_backend("torch_compile").availability("cpu"))
-    assert words.startswith("torch.compile needs a C++ compiler, and no-such-compiler is not found")
-    assert words.endswith("apt-get install g++")
+    message = str(get_backend("torch_compile").availability("cpu"))
+    assert message.startswith(
+        "torch.compile needs a C++ compiler, and no-such-compiler is not found"
+    )
+    assert message.endswith("apt-get install g++")
 
 
 def test_availability_without_python_headers_names_them(
@@ -228,5 +230,7 @@ def test_availability_without_python_headers_names_them(
 ) -> None:
     monkeypatch.setenv("CXX", sys.executable)  # anything that can be run
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    words = str(get_backend("torch_compile").availability("cpu"))
-    assert words.startswith(f"torch.compile needs Python's headers, and {tmp_path / 'Python.h'} is")
+    message = str(get_backend("torch_compile").availability("cpu"))
+    assert message.startswith(
+        f"torch.compile needs Python's headers, and {tmp_path / 'Python.h'} is"
+    )

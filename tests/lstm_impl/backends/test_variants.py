@@ -35,16 +35,16 @@ def test_variant_has_its_own_name_and_is_not_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "workload", "words"),
+    ("name", "workload", "message"),
     [
-        ("numpy:buckets", Workload(2, 3, "streaming"), "whole sequences"),
-        ("numpy:padded", Workload(2, 4, window=2), "whole sequences"),
+        ("numpy:buckets", Workload(2, 3, "streaming"), "complete sequences"),
+        ("numpy:padded", Workload(2, 4, window=2), "complete sequences"),
         ("numpy:batches", Workload(2, 3, "training", optimizer="sgd"), "without an optimizer"),
         ("onnxruntime:buckets", TRAIN, "only infers"),
     ],
 )
-def test_refusal_by_a_variant_gives_the_reason(name: str, workload: Workload, words: str) -> None:
-    assert words in get_backend(name).refusal(SPEC, workload)
+def test_refusal_by_a_variant_gives_the_reason(name: str, workload: Workload, message: str) -> None:
+    assert message in get_backend(name).refusal(SPEC, workload)
 
 
 def test_denormal_refuses_other_dtypes_and_several_layers() -> None:

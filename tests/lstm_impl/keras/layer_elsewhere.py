@@ -21,7 +21,7 @@ from lstm_impl import UnsupportedError
 from lstm_impl.keras import elsewhere
 from lstm_impl.keras.choice import Arguments, LayerCall
 from tests.lstm_impl.keras.axes import ARGUMENTS
-from tests.pairs import pairwise, spelled
+from tests.pairs import pairwise, row_id
 
 # Keras's own way of reading a variable
 pytestmark = pytest.mark.filterwarnings(
@@ -118,7 +118,7 @@ def by_jax(layer: Any, state: list[Array] | None, keywords: dict[str, Any]) -> l
     return flat([outputs, gradients, after])
 
 
-@pytest.mark.parametrize("row", ROWS, ids=spelled)
+@pytest.mark.parametrize("row", ROWS, ids=row_id)
 def test_layer_equals_keras_on_this_backend(row: dict[str, Any]) -> None:
     own = ("mask", "initial_state", "backend", "zero_output_for_mask")
     ours, theirs = pair(
@@ -163,11 +163,11 @@ def test_fit_and_predict_equal_keras(dropout: float, tmp_path: Path) -> None:
         np.testing.assert_allclose(mine, wanted, rtol=2e-4, atol=2e-6)
 
 
-# -- the choice, and its words
+# -- the choice, and its message
 
 
 @pytest.mark.parametrize(
-    ("backend", "arguments", "words"),
+    ("backend", "arguments", "message"),
     [
         ("while_loop", {}, f"Keras runs on {THEIRS} in this process, where backend is 'auto'"),
         ("jax_scan" if THEIRS == "torch" else "torch", {}, f"Keras runs on {THEIRS}"),
@@ -179,9 +179,9 @@ def test_fit_and_predict_equal_keras(dropout: float, tmp_path: Path) -> None:
     ],
 )
 def test_named_backend_that_cannot_compute_raises(
-    backend: str, arguments: dict[str, Any], words: str
+    backend: str, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UnsupportedError, match=words):
+    with pytest.raises(UnsupportedError, match=message):
         lstm_impl.keras.LSTM(UNITS, backend=backend, **arguments)
 
 

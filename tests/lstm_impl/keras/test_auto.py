@@ -57,14 +57,14 @@ def test_auto_on_a_gpu_takes_cudnn_if_able(arguments: dict[str, Any], picked: st
 
 
 def test_cudnn_requested_but_unable_is_refused() -> None:
-    asked = Arguments(4, use_cudnn=True)
-    check_auto(asked)
+    requested = Arguments(4, use_cudnn=True)
+    check_auto(requested)
     for call, reason in (
         (ON_CPU, "runs on NVIDIA GPUs only, and the layer runs on the cpu; leave it out"),
         (replace(ON_GPU, compiled=True), "XLA cannot compile its op"),
     ):
         with pytest.raises(UnsupportedError, match=f"use_cudnn=True cannot be served: .*{reason}"):
-            choose(asked, call, AVAILABLE)
+            choose(requested, call, AVAILABLE)
     wrong: dict[str, Any]
     for wrong in ({"activation": "relu"}, {"unroll": True}):
         with pytest.raises(UnsupportedError, match="use_cudnn=True cannot be served: "):
@@ -258,7 +258,7 @@ RATE = 0.5
 WORKS = [(masked, rate) for masked in (False, True) for rate in (0.0, RATE)]
 
 
-def asked_for(masked: bool, rate: float, training: bool = True) -> TuningRequest:
+def tuning_request(masked: bool, rate: float, training: bool = True) -> TuningRequest:
     call = LayerCall("cpu", training, True, False, BATCH, STEPS, WIDTH, masked)
     found = decided.request(Arguments(UNITS, dropout=rate), call, TunedMachine("here", {}), None)
     assert found is not None
@@ -269,8 +269,8 @@ def raced(*names: str, question: TuningRequest | None = None) -> Decision:
     """A decision for the first of these, each of the others twice as slow."""
     times = [Raced(names[0], 1.0, 1.0, 1.0, 1.0, 20)]
     times += [Raced(name, 2.0, 2.0, 1.9, 2.1, 20) for name in names[1:]]
-    asked = question or asked_for(False, 0.0)
-    return Decision(asked, tuple(times), "", "2026-11-26", "a test")
+    requested = question or tuning_request(False, 0.0)
+    return Decision(requested, tuple(times), "", "2026-11-26", "a test")
 
 
 def _choice(found: Decision, call: LayerCall, rule: str = "keras") -> Choice | None:
@@ -295,17 +295,17 @@ def test_explain_unknown_sizes_are_those_of_tune() -> None:
 def test_decision_applies_to_equal_mask_and_dropout_only(
     masked: bool, rate: float, through: str
 ) -> None:
-    question = replace(asked_for(masked, rate), through=through)
+    question = replace(tuning_request(masked, rate), through=through)
     found = raced("scan", question=question)
     for other in WORKS:
-        taken = decided.decision(asked_for(*other), [found])
+        taken = decided.decision(tuning_request(*other), [found])
         # the dropout of a model is another one, between layers
         wanted = other == (masked, rate) and not (rate and through == "model")
         assert (taken is not None) == wanted, other
 
 
 @pytest.mark.parametrize(
-    ("names", "rule", "words"),
+    ("names", "rule", "message"),
     [
         (("scan",), "keras", "; the rule would have picked keras"),
         (("scan", "keras"), "keras", ", 2.00 times as fast as the rule's keras (1.90 to 2.10)"),
@@ -314,20 +314,22 @@ def test_decision_applies_to_equal_mask_and_dropout_only(
         (("theirs", "scan", "keras"), "keras", ", 1.00 times as fast as the rule's keras"),
     ],
 )
-def test_choice_names_the_race_and_its_gain(names: tuple[str, ...], rule: str, words: str) -> None:
+def test_choice_names_the_race_and_its_gain(
+    names: tuple[str, ...], rule: str, message: str
+) -> None:
     found = _choice(raced(*names), SMALL_CALL, rule)
     assert found is not None
     assert (
         found.why
-        == f"it was the fastest of {len(names)} raced at 2 x 5 (2026-11-26, a test){words}"
+        == f"it was the fastest of {len(names)} raced at 2 x 5 (2026-11-26, a test){message}"
     )
 
 
 def test_call_has_the_dtype_and_gradients_of_the_layer() -> None:
-    found = asked_for(True, 0.0)
+    found = tuning_request(True, 0.0)
     assert (found.through, found.workload.gradients) == ("keras", "weights+input")
     assert found.workload.min_length == 1  # of any lengths
-    assert asked_for(False, 0.0, training=False).workload == Workload(BATCH, STEPS)
+    assert tuning_request(False, 0.0, training=False).workload == Workload(BATCH, STEPS)
     machine = TunedMachine("here", {})
     sizes = decided.Sizes(BATCH, STEPS, min_length=9)
     masked = decided.request(Arguments(UNITS), replace(SMALL_CALL, masked=True), machine, sizes)

@@ -1,4 +1,5 @@
-"""What the layers have in common on whichever backend Keras runs: weights, words, what is kept."""
+"""What the layers have in common on whichever backend Keras runs: weights, message, what is
+kept."""
 
 from __future__ import annotations
 
@@ -87,7 +88,7 @@ def test_from_config_accepts_that_of_keras() -> None:
     assert layer.backend == "auto"
 
 
-# -- the words
+# -- the message
 
 
 def test_explain_before_a_call_names_the_choice() -> None:

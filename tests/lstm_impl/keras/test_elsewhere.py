@@ -30,13 +30,13 @@ layers.LSTM = lstm_impl.keras.LSTM
 """What makes Keras's own tests of its layer tests of ours."""
 
 
-def in_a_process_of(backend: str, *words: str, more: dict[str, str] | None = None) -> int:
+def in_a_process_of(backend: str, *arguments: str, more: dict[str, str] | None = None) -> int:
     """How many tests passed in a pytest whose Keras runs on this backend."""
     for name in ("keras", backend):
         if not (found := Package(name, name, f"pip install {name}").availability("cpu")):
             pytest.skip(str(found))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         env={**os.environ, "KERAS_BACKEND": backend, **(more or {})},
         cwd=HERE.parents[2],
         capture_output=True,
@@ -73,8 +73,8 @@ def test_layer_passes_the_tests_of_keras(backend: str, tmp_path: Path) -> None:
         pytest.skip(f"this Keras comes without {tests.name}")
     (tmp_path / "ours_as_keras.py").write_text(OURS)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    words = ["-p", "ours_as_keras", "--rootdir", str(tmp_path), "-c", os.devnull, str(tests)]
-    assert in_a_process_of(backend, *words, more={"PYTHONPATH": path}) >= 5
+    arguments = ["-p", "ours_as_keras", "--rootdir", str(tmp_path), "-c", os.devnull, str(tests)]
+    assert in_a_process_of(backend, *arguments, more={"PYTHONPATH": path}) >= 5
 
 
 def test_import_on_unsupported_keras_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +84,6 @@ def test_import_on_unsupported_keras_backend_is_refused(monkeypatch: pytest.Monk
     import lstm_impl.keras
 
     monkeypatch.setattr(keras.config, "backend", lambda: "numpy")
-    words = "computes with TensorFlow, JAX or PyTorch and Keras runs on 'numpy' here"
-    with pytest.raises(ImportError, match=words):
+    message = "computes with TensorFlow, JAX or PyTorch and Keras runs on 'numpy' here"
+    with pytest.raises(ImportError, match=message):
         importlib.reload(lstm_impl.keras)

@@ -80,9 +80,9 @@ def few(backend: str, **other: list[Any]) -> list[Row]:
 
 def name_of(row: Row) -> str:
     """Readable and short: what differs from the layer's defaults."""
-    words = [str(row[key]) for key in ("backend", "mask", "called")]
+    message = [str(row[key]) for key in ("backend", "mask", "called")]
     return "-".join(
-        [*words, *(key for key in AXES if row[key] is True or (key == "dropout" and row[key]))]
+        [*message, *(key for key in AXES if row[key] is True or (key == "dropout" and row[key]))]
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.pairs import Row, pairwise, spelled
+from tests.pairs import Row, pairwise, row_id
 
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
@@ -103,7 +103,7 @@ WRAPPED: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("row", pairwise(WRAPPED), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(WRAPPED), ids=row_id)
 def test_bidirectional_equals_keras(row: Row) -> None:
     def make(lstm: MakeLSTM) -> Any:
         wrapped = lstm(4, return_sequences=row["return_sequences"], return_state=True)
@@ -231,7 +231,7 @@ BRANCHED: dict[str, list[Any]] = {
 
 
 @pytest.mark.usefixtures("without_a_compiler")
-@pytest.mark.parametrize("row", pairwise(BRANCHED), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(BRANCHED), ids=row_id)
 def test_graph_serves_batches_on_both_sides_of_the_limit(
     row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:

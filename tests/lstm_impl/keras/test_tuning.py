@@ -80,7 +80,7 @@ def test_tune_finds_layers_in_wrappers_and_models_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("made", "message"),
     [
         (lambda: model(keras.layers.LSTM(UNITS)), "nothing to choose"),
         (lambda: model(lstm_impl.keras.LSTM(UNITS, backend="scan")), "nothing to choose"),
@@ -88,8 +88,8 @@ def test_tune_finds_layers_in_wrappers_and_models_once() -> None:
         (lambda: 3, "nothing to choose"),
     ],
 )
-def test_tune_untunable_model_is_refused(made: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_tune_untunable_model_is_refused(made: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         lstm_impl.keras.tune(made(), BATCH, STEPS)
 
 

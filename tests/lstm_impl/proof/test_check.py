@@ -22,7 +22,7 @@ from lstm_impl.proof.comparison import keep
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 from tests.lstm_impl.rounded_model import RoundedModel
-from tests.pairs import Row, pairwise, spelled
+from tests.pairs import Row, pairwise, row_id
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
 SPECS = (
@@ -219,7 +219,7 @@ ROUNDED: dict[str, Sequence[Any]] = {
 }
 
 
-@pytest.mark.parametrize("row", pairwise(ROUNDED), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(ROUNDED), ids=row_id)
 def test_gate_of_a_computation_rounded_to_its_dtype_passes(row: Row) -> None:
     spec = replace(row["spec"], dtype=row["dtype"])
     model = RoundedModel(spec, LSTMWeights.random(spec, seed=3))
@@ -245,7 +245,7 @@ CHANGED: dict[str, Sequence[Any]] = {
 }
 
 
-@pytest.mark.parametrize("row", pairwise(CHANGED), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(CHANGED), ids=row_id)
 def test_gate_of_a_changed_cell_fails_in_each_precision(row: Row) -> None:
     model = mutant(replace(row["spec"], dtype=row["dtype"]), WEIGHT_MUTATIONS[row["mutation"]])
     result = gate(model, Workload(5, 15, "inference"))
@@ -288,10 +288,10 @@ class OnlyThere(NumPyModel):
     def __init__(self, spec: LSTMSpec, gradients: str) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
         self._wrong = gradients
-        self.asked: list[tuple[str, int]] = []
+        self.requested: list[tuple[str, int]] = []
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        self.asked.append((gradients, len(call.x)))
+        self.requested.append((gradients, len(call.x)))
         raw = super()._train(gradients, call, upstream)
         return scale_array("bias", 1.01)(raw) if gradients == self._wrong else raw
 
@@ -325,12 +325,12 @@ def test_gate_judges_all_gradients_once_for_each_spec_on_few_steps() -> None:
     first, second = (OnlyThere(spec, "nothing") for _ in range(2))
     assert gate(first, workload).passed
     # Ordinary, saturated, zeros and repeats.
-    assert first.asked == [*[("weights", 9)] * 4, *[("all", 3)] * 4]
+    assert first.requested == [*[("weights", 9)] * 4, *[("all", 3)] * 4]
     assert gate(second, replace(workload, timesteps=12, optimizer="sgd")).passed
-    assert set(second.asked) == {("weights", 12)}
+    assert set(second.requested) == {("weights", 12)}
     other = OnlyThere(LSTMSpec(3, 5), "nothing")
     assert gate(other, workload).passed
-    assert other.asked == first.asked
+    assert other.requested == first.requested
 
 
 def test_gate_of_windows_without_the_carried_state_fails() -> None:
@@ -409,8 +409,8 @@ def test_judged_parts_are_two_windows_and_a_shorter_last_one(
 def test_describe_puts_nan_first_and_then_the_worst() -> None:
     bounds = {"y": 1.0, "dx": 1e-3, "whole y": 0.5, "unit y": 0.5, "saturated c": 0.1}
     errors = {"y": 0.5, "dx": 2e-3, "whole y": math.nan, "unit y": 5.0, "saturated c": 0.05}
-    told = GateResult(False, "judge", errors, bounds).describe().split("; ")
-    assert told == [
+    sentences = GateResult(False, "judge", errors, bounds).describe().split("; ")
+    assert sentences == [
         "y as a whole is not as large as that of the judge: off by nan, 5.00e-01 allowed",
         "a unit of y is not as large as that of the judge: off by 5.00e+00, 5.00e-01 allowed",
         "dx differs from the judge by 2.00e-03 of its largest value, 1.00e-03 allowed",

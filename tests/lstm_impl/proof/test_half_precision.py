@@ -21,7 +21,7 @@ from lstm_impl.proof import GateResult, gate
 from lstm_impl.proof.comparison import gains
 from lstm_impl.spec import round_to_bfloat16
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
-from tests.pairs import Row, pairwise, spelled
+from tests.pairs import Row, pairwise, row_id
 
 
 def judged(model: Model, batch: int, timesteps: int, mode: str = "inference") -> GateResult:
@@ -45,7 +45,7 @@ FINER: dict[str, Sequence[Any]] = {
 }
 
 
-@pytest.mark.parametrize("row", pairwise(FINER), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(FINER), ids=row_id)
 def test_gate_of_bfloat16_for_a_finer_dtype_fails(row: Row) -> None:
     spec = replace(row["spec"], dtype=row["dtype"])
     model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER[row["what"]])
@@ -92,7 +92,7 @@ GAINS: dict[str, Sequence[Any]] = {
 }
 
 
-@pytest.mark.parametrize("row", pairwise(GAINS), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(GAINS), ids=row_id)
 def test_gate_of_a_small_gain_of_an_array_or_unit_fails(row: Row) -> None:
     spec = replace(row["spec"], dtype=row["dtype"])
     weights = LSTMWeights.random(spec, seed=3)

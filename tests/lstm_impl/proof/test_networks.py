@@ -19,7 +19,7 @@ from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import gate
 from lstm_impl.proof.networks import CELLS, HELD, LARGE_INPUT, saturated, saturated_errors
 from tests.lstm_impl.rounded_model import RoundedModel
-from tests.pairs import Row, pairwise, spelled
+from tests.pairs import Row, pairwise, row_id
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float16")
 
@@ -89,7 +89,7 @@ LARGE: dict[str, Sequence[Any]] = {
 }
 
 
-@pytest.mark.parametrize("row", pairwise(LARGE), ids=spelled)
+@pytest.mark.parametrize("row", pairwise(LARGE), ids=row_id)
 def test_gate_of_errors_in_large_numbers_only_fails(row: Row) -> None:
     size, batch, timesteps = row["size and load"]
     spec = LSTMSpec(3, size, dtype=row["dtype"])

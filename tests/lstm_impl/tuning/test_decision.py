@@ -24,7 +24,7 @@ from lstm_impl.tuning import (
     save,
 )
 from lstm_impl.tuning.decision import NEAR, find, nearest, of_race
-from lstm_impl.tuning.machine import cpu_words, model_name
+from lstm_impl.tuning.machine import describe_cpu, model_name
 from lstm_impl.tuning.race import Ran
 
 HERE = TunedMachine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
@@ -108,7 +108,7 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "words"),
+    ("path", "value", "message"),
     [
         (("format",), 2, "this version reads 1"),
         (("rule",), 7, "rule is no text"),
@@ -128,8 +128,8 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
         (("question", "machine", "device"), None, "device is no text"),
     ],
 )
-def test_from_json_wrong_field_is_named(path: tuple[Any, ...], value: object, words: str) -> None:
-    with pytest.raises(DecisionError, match=words):
+def test_from_json_wrong_field_is_named(path: tuple[Any, ...], value: object, message: str) -> None:
+    with pytest.raises(DecisionError, match=message):
         Decision.from_json(_changed(path, value))
 
 
@@ -249,7 +249,7 @@ def test_load_file_writable_by_others_is_skipped(
 def test_processor_name_is_that_of_linux() -> None:
     assert model_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
     assert model_name("")
-    assert cpu_words("AMD EPYC", 2) == "AMD EPYC, 2 usable"
+    assert describe_cpu("AMD EPYC", 2) == "AMD EPYC, 2 usable"
 
 
 def test_machine_name_is_the_processor_or_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

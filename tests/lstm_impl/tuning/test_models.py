@@ -46,12 +46,12 @@ def test_tune_known_decision_is_returned() -> None:
 
 def test_tune_with_other_versions_races_again() -> None:
     found = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1)
-    asked = found.question
-    assert models.answered(asked, ["numpy"]) == found
-    newer = replace(asked.machine, versions={**asked.machine.versions, "torch": "99.0"})
+    requested = found.question
+    assert models.answered(requested, ["numpy"]) == found
+    newer = replace(requested.machine, versions={**requested.machine.versions, "torch": "99.0"})
     # It is lent to others, for TensorFlow's versions are the same.
-    assert newer.alike == asked.machine.alike
-    assert models.answered(replace(asked, machine=newer), ["numpy"]) is None
+    assert newer.alike == requested.machine.alike
+    assert models.answered(replace(requested, machine=newer), ["numpy"]) is None
 
 
 def test_tune_bad_input_is_refused_first(folder: Path) -> None:
@@ -119,9 +119,9 @@ def test_tune_excludes_backends_that_ignore_lengths_or_masks(
     assert not any("something else" in each.problem for each in found.raced)
     found = lstm_impl.tune(DEEP, work, candidates=names, seconds=0.1)
     assert found.backend == "numpy"
-    told = found.result_of("forgetful")
-    assert told is not None
-    assert "it computes something else" in told.problem
+    result = found.result_of("forgetful")
+    assert result is not None
+    assert "it computes something else" in result.problem
 
 
 # -- streams

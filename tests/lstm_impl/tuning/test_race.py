@@ -150,19 +150,19 @@ def test_race_failing_entrant_has_its_reason_in_any_round(rounds: int) -> None:
 
 
 def test_race_rounds_are_interleaved_in_random_order() -> None:
-    world, turns, anew = World(), list[str](), list[str]()
+    world, turns, restarted = World(), list[str](), list[str]()
 
     def entrant(name: str) -> Step:
         def run() -> None:
             turns.append(name)
             world.time += 0.05
 
-        return Step(run, lambda: None, lambda: None, restart=lambda: anew.append(name))
+        return Step(run, lambda: None, lambda: None, restart=lambda: restarted.append(name))
 
     ran = race({name: entrant(name) for name in "abc"}, 2.0, now=world.now)
     assert {len(each.blocks) for each in ran.values()} == {12}
     blocks = turns[6:]  # two calls of each come before the race, and a call fills a block
-    assert anew == blocks
+    assert restarted == blocks
     rounds = ["".join(blocks[k : k + 3]) for k in range(0, len(blocks), 3)]
     assert all(sorted(each) == ["a", "b", "c"] for each in rounds)
     assert len(set(rounds)) > 3
