@@ -20,7 +20,7 @@ from bench.cli import arguments, command_line, output
 from bench.machine.fresh import one_line
 from bench.render.data import csv_lines
 from bench.render.escape import clean
-from bench.render.messages import bound_words
+from bench.render.messages import bound_text
 from bench.render.quantities import seconds
 from bench.render.table import Block, Column, Document, TextTable, numbers
 from bench.stats.bound import Bound
@@ -155,7 +155,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     left = len(every) - MOST
     more = [f"and {left} more; --format csv has all"] if left > 0 else []
     blocks = [
-        Block(lines=[title, bound_words(found.bound, found.figures)], joined=True),
+        Block(lines=[title, bound_text(found.bound, found.figures)], joined=True),
         Block(table=table),
         Block(lines=more, joined=True),
     ]

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.render.data import COLUMNS, csv_lines, finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
-from bench.render.messages import basis_text, gathered, headline
+from bench.render.messages import basis_text, group_unmeasured, unmeasured_heading
 from bench.render.quantities import (
     count,
     listed,
     seconds,
     seconds_range,
-    shape_words,
+    shape_texts,
     size,
     size_range,
     times_as_fast,
@@ -60,7 +60,7 @@ def title(found: AxisSeries) -> str:
     first = found.rows[0].case
     shape = [
         words
-        for words in shape_words(first)
+        for words in shape_texts(first)
         if found.axis == "window" or not words.startswith("batch ")
     ]
     work = first.workload
@@ -154,8 +154,8 @@ def _reason(row: Row) -> str:
 def notes(found: AxisSeries) -> list[str]:
     """Return what is missing in a series and why, and where a line does not fit the times."""
     never = [row for of in found.backends if not of.measured for row in of.rows]
-    groups = gathered((row.case, row.outcome, row.reason, row.advice) for row in never)
-    lines = [f"{headline(each)} ({each.which})" for each in groups]
+    groups = group_unmeasured((row.case, row.outcome, row.reason, row.advice) for row in never)
+    lines = [f"{unmeasured_heading(each)} ({each.which})" for each in groups]
     for of in (each for each in found.backends if each.measured):
         reasons: dict[str, list[int]] = {}
         for row in of.unreached:

@@ -14,12 +14,12 @@ from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import (
     UnmeasuredCases,
     basis_text,
-    gathered,
-    headline,
+    group_unmeasured,
     heterogeneous,
-    one_line,
     problem_line,
     unclear,
+    unmeasured_heading,
+    unmeasured_summary,
 )
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, TextTable
@@ -95,7 +95,7 @@ def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]])
     return f"What differs {sides}: {'; '.join([*messages[:_MOST_PACKAGES], *more])}."
 
 
-def beyond_words(rule: Rule) -> str:
+def threshold_text(rule: Rule) -> str:
     """Name the threshold of a rule."""
     return "" if rule.threshold is None else f" by more than {100 * rule.threshold:g}%"
 
@@ -125,7 +125,7 @@ def summary_lines(report: ComparisonReport) -> list[str]:
 
 
 def _gate_line(gate: Gate) -> str:
-    beyond = beyond_words(gate.rule)
+    beyond = threshold_text(gate.rule)
     judged = f"{count(gate.judged, 'case')} judged together (Holm), {gate.unclear} UNCLEAR"
     if not gate.failed:
         return f"--fail-on {gate.rule.text}: passed, none is SLOWER{beyond}; {judged}."
@@ -194,7 +194,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
 
 
 def _unmeasured(report: ComparisonReport) -> tuple[UnmeasuredCases, ...]:
-    return gathered(
+    return group_unmeasured(
         (each.case, each.outcome, each.reason, each.advice) for each in report.unmeasured
     )
 
@@ -207,8 +207,10 @@ def unmeasured_details(
     for group in groups:
         if all_of_them or group.failed:
             cases = [clean(case.id, 120) for case in group.cases]
-            found.append((headline(group), cases if all_of_them else _listed_lines(cases)))
-    line = "" if all_of_them else one_line(groups)
+            found.append(
+                (unmeasured_heading(group), cases if all_of_them else _listed_lines(cases))
+            )
+    line = "" if all_of_them else unmeasured_summary(groups)
     return [*found, (line, [])] if line else found
 
 
@@ -493,7 +495,7 @@ def map_work(found: Map) -> str:
     spec, work = case.spec, case.workload
     parts = [f"{work.mode}, {spec.dtype}, {count(work.timesteps, 'step')}"]
     parts.append("input as wide as the layer" if found.square else f"{spec.input_size} in")
-    parts += quantities.shape_words(case)[2:]
+    parts += quantities.shape_texts(case)[2:]
     if work.window is not None:
         parts.append(f"windows of {work.window}")
     return ", ".join(parts)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.render import labels
-from bench.render.compare import RATIO, WIDTH, annotation, beyond_words, by_reason
+from bench.render.compare import RATIO, WIDTH, annotation, by_reason, threshold_text
 from bench.render.data import csv_records
 from bench.render.escape import LONGEST_NAME, clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
@@ -93,7 +93,7 @@ def gate_line(guard: RuleResult) -> str:
     text = guard.rule.text
     if guard.judged == 0:
         return f"--fail-on {text}: not judged, the history is too short for it (passed)."
-    beyond = beyond_words(guard.rule)
+    beyond = threshold_text(guard.rule)
     if not guard.failed:
         return f"--fail-on {text}: passed, nothing has become SLOWER{beyond} and stayed so."
     found = [f"{what(machine, lasting)} {_when(lasting)[0]}" for machine, lasting in guard.failed]

@@ -13,7 +13,7 @@ from bench.render.quantities import (
     listed,
     percent,
     seconds_range,
-    shape_words,
+    shape_texts,
     times_as_fast,
     times_bounds,
 )
@@ -101,7 +101,7 @@ def title(table: Table) -> str:
     """Return device and mode, and for truncation what is cut into windows."""
     words = f"{name(table.device)}, {table.mode}"
     if table.kind == KINDS[1]:
-        words += f" in windows ({', '.join(shape_words(table.rows[0].case))})"
+        words += f" in windows ({', '.join(shape_texts(table.rows[0].case))})"
     dtypes = {row.case.spec.dtype for row in table.rows}
     return words if dtypes == {"float32"} else f"{words}, {listed(sorted(dtypes))}"
 
@@ -167,7 +167,7 @@ STYLES = {
 """Rich's style of a verdict."""
 
 
-def spread_words(found: Comparison, by: str = "") -> str:
+def spread_text(found: Comparison, by: str = "") -> str:
     """Return how far processes and nodes of an UNCLEAR ratio spread: ``6%``, ``6%, nodes 3%``.
 
     Empty for other verdicts, where neither is known, and where the reference is heterogeneous.
@@ -199,7 +199,7 @@ def versus(found: Comparison, other: str, apposition: str = "") -> str:
     inside = f"{times_as_fast(ratio.mid)}×, {speedup}"
     if found.verdict is Verdict.SAME:
         return f"as fast as {than} ({inside})"
-    why = spread_words(found, " by")
+    why = spread_text(found, " by")
     why = f"; processes spread by {why}" if why else f"; {_reason(found)}" if found.reasons else ""
     return f"not significantly faster or slower than {than} ({inside}{why})"
 
@@ -216,6 +216,6 @@ def _reason(found: Comparison) -> str:
 
 def compact_verdict(found: Comparison) -> str:
     """Return a verdict for a cell, with the reason for UNCLEAR: ``UNCLEAR, spread 6%``."""
-    spread = spread_words(found)
+    spread = spread_text(found)
     why = _reason(found) if found.reasons else f"spread {spread}" if spread else ""
     return f"{found.verdict.value}{why and f', {why}'}"

@@ -126,7 +126,7 @@ def findings(section: Section) -> list[Finding]:
         found.append(Finding("A run did not finish: cases may be missing.", warning=True))
     found += [Finding(f"{text}.", warning=True) for text in heterogeneous_references(rows)]
     found += [*unreliable(rows), *_remarks(rows), *_without_time(rows)]
-    if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
+    if text := unmeasured_summary(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
     return found
 
@@ -140,7 +140,7 @@ def summary(found: Sequence[Finding]) -> list[Finding]:
 
 def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
     """Return the cases without a time, by reason."""
-    return gathered(
+    return group_unmeasured(
         (row.case, row.outcome, row.reason, row.advice)
         for row in section.rows
         if row.outcome != MEASURED
@@ -254,12 +254,16 @@ def _by_reason(
         most = max(problem.runs for _, problem in problems)
         if most < first.of:
             text += f", in {'up to ' if len(problems) > 1 else ''}{most} of {first.of} processes"
-        found.append(Finding(_to_change(text, advice), warning=warning))
+        found.append(Finding(_with_advice(text, advice), warning=warning))
     return found
 
 
-def _to_change(text: str, advice: str) -> str:
-    return f"{_ended(text)} To change that: {_ended(clean(advice))}" if advice else _ended(text)
+def _with_advice(text: str, advice: str) -> str:
+    return (
+        f"{_with_stop(text)} To change that: {_with_stop(clean(advice))}"
+        if advice
+        else _with_stop(text)
+    )
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:
@@ -275,9 +279,9 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
             f"({name(backend)} on {name(device)}): {clean(reasons[0]) or 'no reason was recorded'}"
         )
         if len(reasons) > 1:
-            text = f"{_ended(text)} And {count(len(reasons) - 1, 'other reason')}."
+            text = f"{_with_stop(text)} And {count(len(reasons) - 1, 'other reason')}."
         advice = next((row.advice for row in cases if row.advice), "")
-        found.append(Finding(_to_change(text, advice), warning=True))
+        found.append(Finding(_with_advice(text, advice), warning=True))
     return _not_too_many(found)
 
 
@@ -289,7 +293,7 @@ def _remarks(rows: Iterable[Row]) -> list[Finding]:
         backends = list(dict.fromkeys(name(row.case.backend) for _, row in found))
         messages.append(f"{clean(text)} ({listed(backends, 3)}, {count(len(found), 'case')})")
     text = f"Warnings from the backends: {listed(messages, _MOST_REMARKS)}" if messages else ""
-    return [Finding(_ended(text))] if text else []
+    return [Finding(_with_stop(text))] if text else []
 
 
 def _not_too_many(found: list[Finding]) -> list[Finding]:
@@ -300,7 +304,7 @@ def _not_too_many(found: list[Finding]) -> list[Finding]:
     return found
 
 
-def _ended(text: str) -> str:
+def _with_stop(text: str) -> str:
     """Return a sentence with a full stop, unless it ends in a command or another mark."""
     return text if text.endswith((".", "!", "?", "'", '"', "`")) else f"{text}."
 
@@ -398,7 +402,7 @@ def method(section: Section) -> list[str]:
         lines.append(_METHOD["load"].format(processors=count(load, "processor")))
     lines += [_METHOD["memory"]] * any("peak_bytes" in row.memory for row in rows)
     lines += [_METHOD["nodes"]] * bool(section.nodes)
-    return lines + [f"{each}." for each in (*over_references(rows), *few(rows))]
+    return lines + [f"{each}." for each in (*over_references(rows), *assumptions(rows))]
 
 
 def over_references(rows: Sequence[Row]) -> list[str]:
@@ -425,7 +429,7 @@ def heterogeneous_references(rows: Sequence[Row]) -> list[str]:
     )
 
 
-def few(rows: Sequence[Row]) -> list[str]:
+def assumptions(rows: Sequence[Row]) -> list[str]:
     """Return what the intervals assume of fewer than six processes or nodes, without full stops."""
     known = [row.interval for row in rows if row.interval is not None]
     ratios = [row.to_baseline for row in rows if row.to_baseline is not None]
@@ -534,7 +538,7 @@ class UnmeasuredCases:
         return f"{listed(backends)} on {listed(sorted({name(case.device) for case in self.cases}))}"
 
 
-def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCases, ...]:
+def group_unmeasured(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCases, ...]:
     """Group cases by outcome, reason and advice, each case once."""
     found = grouped(items, lambda item: item[1:])
     return tuple(
@@ -543,7 +547,7 @@ def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCas
     )
 
 
-def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") -> str:
+def unmeasured_summary(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") -> str:
     """Return how many cases have no time, and why if there is one reason; empty if none.
 
     ``108 cases have no time: 98 not measured, 10 refused by the backend (--unmeasured lists
@@ -561,7 +565,7 @@ def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") ->
     return f"{text}: {', '.join(messages)} ({option} lists them)"
 
 
-def headline(group: UnmeasuredCases) -> str:
+def unmeasured_heading(group: UnmeasuredCases) -> str:
     """Return a heading: ``98 cases not measured: no gpu:0: this machine has no GPU``."""
     return f"{count(len(group.cases), 'case')} {group.words}"
 
@@ -623,7 +627,7 @@ def bound_sentence(row: Row) -> str:
         return ""
     if row.invalid:
         return "not known: what was measured of it is INVALID"
-    text = bound_words(row.bound, row.roofs)
+    text = bound_text(row.bound, row.roofs)
     found = row.helper_ratio
     if row.helper is not None and found is not None and found.verdict is Verdict.FASTER:
         return (
@@ -636,7 +640,7 @@ def bound_sentence(row: Row) -> str:
     return text
 
 
-def bound_words(bound: step.Bound, figures: Mapping[str, float]) -> str:
+def bound_text(bound: step.Bound, figures: Mapping[str, float]) -> str:
     """Return what bounds a case, and how that is known. figures: of its roofs."""
     kind, part, of = bound.kind, f"{bound.share:.0%}", _BOUND_PARTS.get(bound.of, "")
     if kind == step.NOT_KNOWN and not of:

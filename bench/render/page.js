@@ -26,9 +26,9 @@ function plain(text, most = 60) {
   return kept.replace(/[&<>$%{}]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 function table(caption, headings, rows, most = 200) {
-  const told = rows.length > most ? `${caption} (the first ${most} of ${rows.length.toLocaleString("en")})` : caption;
+  const title = rows.length > most ? `${caption} (the first ${most} of ${rows.length.toLocaleString("en")})` : caption;
   const cell = (text, place) => (place ? el("td", { className: { FASTER: "good", SLOWER: "bad", INVALID: "bad" }[text] ?? "" }, text) : el("th", { scope: "row" }, text));
-  return scrolling(caption, el("table", {}, el("caption", {}, told),
+  return scrolling(caption, el("table", {}, el("caption", {}, title),
     el("thead", {}, el("tr", {}, ...headings.map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...rows.slice(0, most).map((row) => el("tr", {}, ...row.map(cell))))));
 }
@@ -200,13 +200,13 @@ function update() {
   const filters = active();
   state.chosen = all.filter((i) => filters.every(([, passes]) => passes(i)));
   const timed = state.chosen.filter(measured);
-  let told = `Chosen: ${state.chosen.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} cases, ${timed.length.toLocaleString("en")} with a time, ${timed.filter(invalid).length} INVALID.`;
+  let message = `Chosen: ${state.chosen.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} cases, ${timed.length.toLocaleString("en")} with a time, ${timed.filter(invalid).length} INVALID.`;
   if (!state.chosen.length) {
     const without = filters.map(([label], n) => [label, all.filter((i) => filters.every(([, passes], other) => other === n || passes(i))).length]).filter(([, left]) => left);
-    told += without.length ? without.map(([label, left]) => ` ${capital(label)} hides everything: without it ${left} cases.`).join("") : " Together the filters hide everything.";
+    message += without.length ? without.map(([label, left]) => ` ${capital(label)} hides everything: without it ${left} cases.`).join("") : " Together the filters hide everything.";
   }
-  if (data.left_out) told += ` ${data.left_out.toLocaleString("en")} more did not fit into the page: write it with --device or --kind.`;
-  $("shown").textContent = told;
+  if (data.left_out) message += ` ${data.left_out.toLocaleString("en")} more did not fit into the page: write it with --device or --kind.`;
+  $("shown").textContent = message;
   state.page = 0;
   showWhere(timed);
   showCases();
@@ -280,7 +280,7 @@ function explore() {
   const [up, across] = [$("y-axis").value, $("x-axis").value];
   const points = state.chosen.filter((i) => measured(i) && ACROSS[across](i) !== null && UP[up](i)[0]);
   const shown = points.slice(0, MOST_MARKS);
-  if (!shown.length) return { says: "Nothing that is chosen has these figures." };
+  if (!shown.length) return { description: "Nothing that is chosen has these figures." };
   const lines = new Map();
   const roofline = across === "operations per byte";
   for (const i of shown) {
@@ -314,7 +314,7 @@ function explore() {
   }
   const more = points.length - shown.length;
   return {
-    says: `${capital(up)} against ${across}${bounds(up)}.${modes.length > 1 ? ` Lines: ${modes.map((mode, n) => `${mode} ${["solid", "dashed", "dotted", "dash-dotted"][n % 4]}`).join(", ")}.` : ""}${shown.some(invalid) ? " Hollow: INVALID." : ""}${more > 0 ? ` The first ${MOST_MARKS.toLocaleString("en")} of ${points.length.toLocaleString("en")} cases; filters choose.` : ""}`,
+    description: `${capital(up)} against ${across}${bounds(up)}.${modes.length > 1 ? ` Lines: ${modes.map((mode, n) => `${mode} ${["solid", "dashed", "dotted", "dash-dotted"][n % 4]}`).join(", ")}.` : ""}${shown.some(invalid) ? " Hollow: INVALID." : ""}${more > 0 ? ` The first ${MOST_MARKS.toLocaleString("en")} of ${points.length.toLocaleString("en")} cases; filters choose.` : ""}`,
     traces, layout: { xaxis: { type: "log", title: { text: across } }, yaxis: { type: "log", title: { text: up } } },
     headings: ["backend", "shape", across, up, "trust"], rows: shown.map((i) => [name(i), works.text[cases.work[i]], number(ACROSS[across](i)), number(UP[up](i)[0]), TRUST[cases.trust[i]]]),
   };
@@ -323,9 +323,9 @@ const bounds = (up) => (up.startsWith("times as fast") ? ", with 99.5% CI" : /^(
 const median = (values) => { const sorted = [...values].sort((a, b) => a - b); const at = sorted.length / 2; return sorted.length % 2 ? sorted[Math.floor(at)] : (sorted[at - 1] + sorted[at]) / 2; };
 function processes() {
   const order = state.work === null ? [] : ranked(state.work);
-  if (!order.length) return { says: "There is no shape above whose samples could be shown." };
+  if (!order.length) return { description: "There is no shape above whose samples could be shown." };
   return {
-    says: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
+    description: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
     traces: order.map((i) => ({
       type: "box", name: plain(name(i), 30), marker: { color: colour(cases.backend[i]), size: 3 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
       x: data.samples[i].flatMap((values, n) => values.map(() => n + 1)), y: data.samples[i].flat(), hoverinfo: "y",
@@ -341,11 +341,11 @@ function processes() {
 function latency() {
   const found = (state.work === null ? [] : ranked(state.work)).filter((i) => data.latency[i]);
   $("latency").hidden = !found.length;
-  if (!found.length) return { says: "" };
+  if (!found.length) return { description: "" };
   const total = (i) => data.latency[i].bins.reduce((sum, [, calls]) => sum + calls, 0);
   const marks = [...new Set(found.flatMap((i) => data.latency[i].parts.map(([part]) => part)))];
   return {
-    says: "Share of the calls by their latency, from when they were due; marks are percentiles.",
+    description: "Share of the calls by their latency, from when they were due; marks are percentiles.",
     traces: [
       ...found.map((i) => ({ x: data.latency[i].bins.map(([at]) => at), y: data.latency[i].bins.map(([, calls]) => calls / total(i)), name: plain(name(i), 40), mode: "lines", line: { color: colour(cases.backend[i]), shape: "hvh" } })),
       ...found.map((i) => ({ x: data.latency[i].parts.map(([, at]) => at), y: data.latency[i].parts.map(([part]) => Math.max(1e-6, 1 - part / 100)), text: data.latency[i].parts.map(([part]) => `p${part}`), mode: "markers+text", textposition: "top center", showlegend: false, marker: look(cases.backend[i]) })),
@@ -366,7 +366,7 @@ function redraw(...ids) {
     $(id).setAttribute("aria-busy", "true");
     const found = VIEWS[id]();
     VIEWS[id].shown = found;
-    $(id).querySelector(".says").textContent = found.says;
+    $(id).querySelector(".description").textContent = found.description;
     $(id).querySelector(".plot").hidden = !found.traces || !$("plotly");
     const folded = $(id).querySelector("details");
     folded.hidden = !found.traces;

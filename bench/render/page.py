@@ -418,7 +418,7 @@ def form_fields(case: Case) -> dict[str, object]:
 def work_text(case: Case) -> str:
     """Return a case's work as text: ``batch 32 × 100 steps, ...; training on cpu, float32``."""
     window = case.workload.window
-    words = [*quantities.shape_words(case), *([] if window is None else [f"windows of {window}"])]
+    words = [*quantities.shape_texts(case), *([] if window is None else [f"windows of {window}"])]
     mode, device, dtype = map(labels.name, (case.workload.mode, case.device, case.spec.dtype))
     return f"{', '.join(words)}; {mode} on {device}, {dtype}"
 
@@ -431,9 +431,9 @@ def variant(case: Case) -> str:
     work = case.workload
     found = quantities.unusual(case)
     if work.streaming:
-        found.append(quantities.pace_words(work.period))
+        found.append(quantities.period_text(work.period))
     if work.training and work.gradients != "weights":
-        found.append(quantities.GRADIENT_WORDS[work.gradients])
+        found.append(quantities.GRADIENT_TEXTS[work.gradients])
     return ", ".join(found)
 
 

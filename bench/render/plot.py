@@ -31,9 +31,9 @@ from bench.render.labels import (
     UNRELIABLE,
     heading,
     machine,
-    spread_words,
+    spread_text,
 )
-from bench.render.quantities import rate, scale, shape_words, size, times_as_fast
+from bench.render.quantities import rate, scale, shape_texts, size, times_as_fast
 from bench.stats.along import AxisSeries, BackendCost, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE, speed
@@ -290,7 +290,7 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
         return None
     text = f"{times_as_fast(found.ratio.mid)}×"
     if found.verdict is not Verdict.FASTER:
-        spread = spread_words(found)
+        spread = spread_text(found)
         text += f" {found.verdict}{spread and f' ({spread})'}"
     low, mid, high = (speed(getattr(found.ratio, each)) for each in ("high", "mid", "low"))
     return _Bar(mid, low, high, text + bad)
@@ -363,7 +363,7 @@ def _panel(
     axes: Axes, plot: Plot, panel: Mapping[str, Row], names: Sequence[str], *, named: bool
 ) -> None:
     case = next(iter(panel.values())).case
-    words = shape_words(case)
+    words = shape_texts(case)
     last = f"{case.workload.mode}, {case.spec.dtype}"
     if len({row.case.device for row in plot.rows}) > 1:
         last += f", {label(case.device, 12)}"

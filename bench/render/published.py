@@ -16,8 +16,8 @@ from bench.render.compare import unmeasured_details
 from bench.render.data import csv_records, json_text
 from bench.render.escape import clean
 from bench.render.labels import TIME_INTERVAL, UNRELIABLE, bounds_of_time, where
-from bench.render.messages import UnmeasuredCases, gathered, problem_lines, unreliable
-from bench.render.quantities import count, seconds, shape_words
+from bench.render.messages import UnmeasuredCases, group_unmeasured, problem_lines, unreliable
+from bench.render.quantities import count, seconds, shape_texts
 from bench.render.table import Block, Cell, Column, Document, TextTable
 from bench.stats.pairs import hardware
 from bench.stats.rows import Report, Row
@@ -93,7 +93,7 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
     return PublishedReport(
         "" if shared else finding,
         tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
-        gathered((row.case, row.outcome, row.reason, row.advice) for row in missing),
+        group_unmeasured((row.case, row.outcome, row.reason, row.advice) for row in missing),
         report.notes,
     )
 
@@ -172,7 +172,7 @@ def document(report: PublishedReport, list_unmeasured: bool = False) -> Document
     blocks = [Block(TITLE, lines, level=2)]
     for each in report.shared:
         case = each.ours[0][0].case
-        shape = shape_words(case)[: -1 if case.workload.training else None]  # without its gradients
+        shape = shape_texts(case)[: -1 if case.workload.training else None]  # without its gradients
         title = f"{each.shape.mode}: {', '.join(shape)}"
         blocks.append(Block(title, table=_table(each, report)))
     if report.shared:

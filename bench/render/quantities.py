@@ -90,14 +90,14 @@ def listed(names: list[str], most: int = 6) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-GRADIENT_WORDS = {
+GRADIENT_TEXTS = {
     "weights": "gradients of weights",
     "weights+input": "gradients of weights, input",
     "all": "gradients of weights, input, state",
 }
 
 
-def shape_words(case: Case) -> list[str]:
+def shape_texts(case: Case) -> list[str]:
     """Return the shape of a case in short texts, without its window and dtype.
 
     ``batch 32 × 100 steps``, ``128 in, 256 hidden``, then what is not the default.
@@ -113,9 +113,9 @@ def shape_words(case: Case) -> list[str]:
     if work.optimizer is not None:
         extra.append(f"{work.optimizer} updates")
     if work.training:
-        extra.append(GRADIENT_WORDS[work.gradients])
+        extra.append(GRADIENT_TEXTS[work.gradients])
     if work.streaming:
-        extra.append(pace_words(work.period))
+        extra.append(period_text(work.period))
     return [*lines, *extra]
 
 
@@ -131,7 +131,7 @@ def unusual(case: Case) -> list[str]:
     return [words for words, is_so in by_name.items() if is_so]
 
 
-def pace_words(period: float | None) -> str:
+def period_text(period: float | None) -> str:
     """Return how a stream is called: ``a call every 10 ms`` or ``calls back to back``."""
     if period is None:
         return "calls back to back"

@@ -12,7 +12,7 @@ from bench.render.escape import clean
 from bench.render.labels import heading, machine
 from bench.render.messages import basis_text, problem_line
 from bench.render.quantities import (
-    GRADIENT_WORDS,
+    GRADIENT_TEXTS,
     bounds,
     count,
     listed,
@@ -178,7 +178,7 @@ def _no_answer(query: Query, found: NoRecommendation) -> list[str]:
         what = f"windows of {near.window}" if query.training else f"{near.window} timesteps"
         lines.append(
             f"the nearest: batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
-            f"{case.spec.input_size} in: there, at {what}, {_backend_words(near)}; "
+            f"{case.spec.input_size} in: there, at {what}, {_backend_text(near)}; "
             f"{_with_interval(near.step)} a step, which says nothing of what it takes here"
         )
     return lines
@@ -194,7 +194,7 @@ def _full_answer(query: Query, found: Recommendation) -> list[str]:
         lines.append(f"window: {text}: {needed(found.need)}")
     peak = best.memory.get("peak_bytes")
     lines += [
-        f"backend: {_backend_words(found)}",
+        f"backend: {_backend_text(found)}",
         f"per step: {_with_interval(found.step)}",
         f"per timestep: {_with_interval(found.timestep)}, of the whole batch",
         f"memory: {'was not measured' if peak is None else f'{size(peak)} at its peak'}",
@@ -207,7 +207,7 @@ def _full_answer(query: Query, found: Recommendation) -> list[str]:
     ]
     if starts:
         lines.append(f"startup: {' and '.join(starts)}")
-    lines.append(f"measured: {_place_words(found)}")
+    lines.append(f"measured: {_place_text(found)}")
     if best.interval is not None and best.interval.processes < ENOUGH_PROCESSES:
         lines.append(f"the interval stands on {basis_text(best.interval.basis)}")
     for word, problems in (
@@ -231,7 +231,7 @@ def _full_answer(query: Query, found: Recommendation) -> list[str]:
     return lines
 
 
-def _backend_words(found: Recommendation) -> str:
+def _backend_text(found: Recommendation) -> str:
     name = labels.name(found.best.case.backend)
     if found.ahead is None:
         return f"{name}, the only one measured"
@@ -257,7 +257,7 @@ def _backend_words(found: Recommendation) -> str:
     return f"{name} has the shortest time; {'; '.join(shown)}"
 
 
-def _place_words(found: Recommendation) -> str:
+def _place_text(found: Recommendation) -> str:
     case = found.best.case
     spec, work = case.spec, case.workload
     shape = "exactly this shape"
@@ -266,7 +266,7 @@ def _place_words(found: Recommendation) -> str:
     messages = [shape, f"{spec.input_size} in"]
     if work.training:
         messages.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
-        messages.append(GRADIENT_WORDS[work.gradients])
+        messages.append(GRADIENT_TEXTS[work.gradients])
     if work.training and found.place.kind == "throughput":
         messages.append("whole sequences of that length, no state carried")
     return f"{', '.join(messages)}; {heading(found.place.section)}"

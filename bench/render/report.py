@@ -24,26 +24,26 @@ from bench.render.labels import (
     mark,
     name,
     notes,
-    spread_words,
+    spread_text,
     title,
 )
 from bench.render.messages import (
+    assumptions,
     bound_sentence,
-    few,
     findings,
-    headline,
     heterogeneous_references,
     method,
     summary,
     unclear,
     unmeasured,
+    unmeasured_heading,
 )
 from bench.render.quantities import (
     count,
     rate,
     seconds,
     seconds_range,
-    shape_words,
+    shape_texts,
     size,
     times_as_fast,
     times_bounds,
@@ -179,21 +179,21 @@ def _versus_interval(row: Row) -> str:
 
 
 def _spread(row: Row) -> str:
-    return spread_words(row.to_baseline) if row.to_baseline else ""
+    return spread_text(row.to_baseline) if row.to_baseline else ""
 
 
 def _trust(row: Row) -> str:
     return "" if row.trusted else "INVALID"
 
 
-def work_words(row: Row, table: Table) -> list[str]:
+def work_texts(row: Row, table: Table) -> list[str]:
     """Return what work a group of this table does, a short line each, its id last."""
     case = row.case
     dtypes = {each.case.spec.dtype for each in table.rows}
     dtype = [case.spec.dtype] if len(dtypes) > 1 else []
     if table.kind == KINDS[1]:
         return [f"window {case.workload.window}", *dtype]
-    return [*shape_words(case), *dtype, case.shape]
+    return [*shape_texts(case), *dtype, case.shape]
 
 
 # Tables
@@ -210,7 +210,7 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
     ]
     lines = []
     for group in table.groups:
-        *words, last = work_words(group[0], of)
+        *words, last = work_texts(group[0], of)
         work = Cell(", ".join(words), "" if brief else last) if words else Cell(last)
         fastest = min(row.time for row in group if row.measured)
         compared = sum(row.measured for row in group) > 1
@@ -258,7 +258,9 @@ def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
     yield from _tables(section, rows)
     yield Block("Findings", [each for each in found if not each.answer])
     for group in unmeasured(section) if listed else ():
-        yield Block(headline(group), [name(case.id) for case in group.cases], level=4, indent=2)
+        yield Block(
+            unmeasured_heading(group), [name(case.id) for case in group.cases], level=4, indent=2
+        )
     compared = any(len(group) > 1 for table in section.timed_tables for group in table.groups)
     key = [*notes(section.rows), *[BARS] * compared]
     yield Block(lines=[*(f"{each}." for each in key), *method(section)], style="dim")
@@ -279,7 +281,7 @@ def brief(section: Section, rows: int) -> Iterator[Block]:
             "SLOWER: all of it is on that side of 1 (statistically significant), SAME: within "
             f"±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else"
         )
-    lines += [*unclear(ratios), *few(section.rows)]
+    lines += [*unclear(ratios), *assumptions(section.rows)]
     yield Block(lines=[f"{each}." for each in lines], style="dim")
 
 
@@ -295,7 +297,7 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
     for table in tables:
         place = f"{table.device}, {table.mode}"
         for row in (group[0] for group in table.groups):
-            work = shape_words(row.case)
+            work = shape_texts(row.case)
             work += [row.case.spec.dtype] * (row.case.spec.dtype != "float32")
             per = ""
             if table.kind == KINDS[1]:
@@ -308,7 +310,8 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
             place = ""  # shown only in the first line
     if tables:
         messages = [
-            f"{each}." for each in (*notes(first), *few(first), *heterogeneous_references(first))
+            f"{each}."
+            for each in (*notes(first), *assumptions(first), *heterogeneous_references(first))
         ]
         found = TextTable.of(columns, lines).without_empty()
         yield Block(table=found, lines=[*messages, caption(section)], joined=True)

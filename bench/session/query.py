@@ -30,7 +30,7 @@ from bench.machine.writing import write_bytes
 from bench.records.schema import Results
 from bench.records.selection import of_cases
 from bench.render.escape import clean
-from bench.render.quantities import shape_words
+from bench.render.quantities import shape_texts
 from bench.stats.rows import Section, build
 from lstm_impl.names import canonical
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
@@ -149,7 +149,7 @@ def suite_name(case: Case) -> str:
 
 def described(case: Case) -> str:
     """Return a query in words."""
-    parts = shape_words(case)
+    parts = shape_texts(case)
     if case.spec.dtype != "float32":
         parts.append(case.spec.dtype)
     if case.workload.window is not None:

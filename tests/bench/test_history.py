@@ -21,7 +21,7 @@ from bench.cli.filters import parse_rule
 from bench.cli.output import plain_text
 from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
 from bench.render import history as history_words
-from bench.render.compare import beyond_words
+from bench.render.compare import threshold_text
 from bench.render.history import CSV_COLUMNS, changed, changes_table, gate_line, what
 from bench.render.history import as_csv as comma_separated
 from bench.render.messages import problem_line
@@ -294,7 +294,7 @@ def test_judge_lasting_slowdown_breaks_the_rule(rule: str, fails: bool) -> None:
     assert bool(guard.failed) is fails
     assert guard.judged == 1
     assert gate_line(guard) == (
-        f"--fail-on {rule}: FAILED, SLOWER{beyond_words(guard.rule)}: scan (2 cases) since #18."
+        f"--fail-on {rule}: FAILED, SLOWER{threshold_text(guard.rule)}: scan (2 cases) since #18."
         if fails
         else f"--fail-on {rule}: passed, nothing has become SLOWER by more than 30% and stayed so."
     )

@@ -14,7 +14,7 @@ from bench import profile
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.profile import FEWEST_CALLS, MOST, SECONDS, Profiled, profiled, trace, write
-from bench.render.messages import bound_words
+from bench.render.messages import bound_text
 from bench.stats.bound import Bound
 from bench.worker.group import Unmeasured
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
@@ -65,7 +65,7 @@ def test_profiled_bound_agrees_with_the_roofs(
 def test_profiled_backend_that_copies_is_bound_by_copies() -> None:
     found = seen("copies", LARGE)
     assert found.bound.kind == "copies"
-    assert bound_words(found.bound, found.figures).startswith("bound by copies: ")
+    assert bound_text(found.bound, found.figures).startswith("bound by copies: ")
 
 
 def test_profiled_step_time_is_the_median_without_profiler(

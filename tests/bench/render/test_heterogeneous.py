@@ -50,15 +50,15 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def heterogeneous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results with a heterogeneous reference, written once; nobody changes anything there."""
-    return save(tmp_path_factory.mktemp("uneven"), results(FAR, 0.97))
+    return save(tmp_path_factory.mktemp("heterogeneous"), results(FAR, 0.97))
 
 
 @pytest.fixture(scope="module")
-def even(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with an even one."""
-    return save(tmp_path_factory.mktemp("even"), results(0.0, 1 / 1.5, cases=3))
+def homogeneous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a homogeneous one."""
+    return save(tmp_path_factory.mktemp("homogeneous"), results(0.0, 1 / 1.5, cases=3))
 
 
 def output_of(
@@ -72,16 +72,16 @@ def output_of(
     return out
 
 
-def in_words(text: str) -> str:
+def plain_text(text: str) -> str:
     """Without what breaks lines, or escapes letters."""
     return " ".join(text.replace("\\", "").replace("&nbsp;", " ").replace("\xa0", " ").split())
 
 
 @pytest.mark.parametrize("how", [each for each in SHOWN if "picture" not in each])
-def test_uneven_reference_is_noted_in_every_format(
-    how: str, uneven: Path, capsys: pytest.CaptureFixture[str]
+def test_heterogeneous_reference_is_noted_in_every_format(
+    how: str, heterogeneous: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = in_words(output_of(how, uneven, capsys))
+    text = plain_text(output_of(how, heterogeneous, capsys))
     assert NOTE in text
     assert "each way" in text
     assert "--processes" in text
@@ -89,16 +89,16 @@ def test_uneven_reference_is_noted_in_every_format(
 
 
 @pytest.mark.parametrize("how", ["report", "comparison as JSON"])
-def test_even_reference_has_no_note(
-    how: str, even: Path, capsys: pytest.CaptureFixture[str]
+def test_homogeneous_reference_has_no_note(
+    how: str, homogeneous: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = in_words(output_of(how, even, capsys))
+    text = plain_text(output_of(how, homogeneous, capsys))
     assert NOTE not in text
     assert "Heterogeneous" not in text
     assert "FASTER" in text
 
 
-def test_uneven_reference_columns_have_ratio_and_note(
+def test_heterogeneous_reference_columns_have_ratio_and_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = output_of("report as CSV", save(tmp_path / "results", results(FAR, 1.1)), capsys)
@@ -117,14 +117,16 @@ def test_uneven_reference_columns_have_ratio_and_note(
     assert frame["ratio_note"].notna().sum() == 10
 
 
-def test_ask_uneven_reference_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ask_heterogeneous_reference_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     work = a_case("a").workload
     sizes = ["--batch", str(work.batch), "--steps", str(work.timesteps), "--input", "1"]
     options = [*sizes, "--hidden", "4", "--mode", work.mode, "--baseline", "b"]
-    for apart in (FAR, 0.0):
-        folder = save(tmp_path / f"{apart}", results(apart, 1 / 1.1))
+    for difference in (FAR, 0.0):
+        folder = save(tmp_path / f"{difference}", results(difference, 1 / 1.1))
         assert ask.main([*options, str(folder)]) == 0
-        assert (NOTE in in_words(capsys.readouterr().out)) == (apart == FAR)
+        assert (NOTE in plain_text(capsys.readouterr().out)) == (difference == FAR)
 
 
 HOSTILE = "\x1b]0;title\x07[red]|<script>alert(1)</script>\x9b31m\nbridge"
@@ -141,7 +143,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("how", SHOWN)
-def test_uneven_reference_hostile_names_are_text(
+def test_heterogeneous_reference_hostile_names_are_text(
     how: str, hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = output_of(how, hostile, capsys, NAMES["west"])
@@ -157,4 +159,4 @@ def test_uneven_reference_hostile_names_are_text(
         assert_csv(text)
     else:
         (assert_markdown if "Markdown" in how else assert_plain)(text)
-    assert "took 1." in in_words(text) or "picture" in how
+    assert "took 1." in plain_text(text) or "picture" in how

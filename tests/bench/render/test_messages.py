@@ -16,7 +16,7 @@ from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render.messages import (
     answer,
-    few,
+    assumptions,
     findings,
     heterogeneous_references,
     method,
@@ -275,7 +275,7 @@ def on_nodes(name: str, luck: Mapping[str, float], times: Mapping[Case, float] =
     def lines() -> list[str]:
         (section,) = build(made_nodes.results(*made_nodes.fleet(luck, times))).sections
         nodes = [each for each in messages_of(section) if "ode" in each or "INVALID" in each]
-        return [*nodes, *answer_lines(section), *few(section.rows)]
+        return [*nodes, *answer_lines(section), *assumptions(section.rows)]
 
     SCENARIOS[name] = lines
 

@@ -227,9 +227,9 @@ class Opened:
         )
         return found
 
-    def says(self, view: str) -> str:
+    def description(self, view: str) -> str:
         self.draw(view)
-        return str(self.page.locator(f"#{view} .says").inner_text())
+        return str(self.page.locator(f"#{view} .description").inner_text())
 
     @property
     def shown(self) -> str:
@@ -323,7 +323,7 @@ def new(browser: Browser) -> Iterator[Any]:
 def test_page_opened_has_no_errors_and_all_plots(opened: Opened) -> None:
     for view in PLOTS:
         assert opened.plot(view), view
-        assert opened.says(view), view
+        assert opened.description(view), view
     assert opened.page.evaluate("document.getAnimations().length") == 0
     assert opened.page.locator("#latency").is_hidden()
 
@@ -449,7 +449,7 @@ def test_page_explorer_draws_any_figure_on_any_axis(opened: Opened, up: str, acr
     assert all(value > 0 for trace in traces for value in trace["y"])
     rows = opened.unfold("#explore details").locator("tbody tr")
     assert rows.count() == sum(len(trace["x"]) for trace in traces if trace["hover"])
-    assert opened.says("explore").startswith(up[0].upper() + up[1:])
+    assert opened.description("explore").startswith(up[0].upper() + up[1:])
 
 
 def test_page_samples_plot_shows_every_process(opened: Opened) -> None:

@@ -20,7 +20,7 @@ from bench.render.quantities import (
     ratio,
     seconds,
     seconds_range,
-    shape_words,
+    shape_texts,
     size,
     size_range,
     times_bounds,
@@ -141,7 +141,7 @@ def test_listed_long_list_counts_what_is_left_out() -> None:
 
 def test_shape_words_have_unusual_properties() -> None:
     plain = Case("keras", LSTMSpec(3, 4), Workload(2, 1))
-    assert shape_words(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
+    assert shape_texts(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
     work = Workload(
         *(2, 10, "training"),
@@ -151,12 +151,12 @@ def test_shape_words_have_unusual_properties() -> None:
         optimizer="adam",
         gradients="weights",
     )
-    assert shape_words(Case("keras", spec, work)) == [
+    assert shape_texts(Case("keras", spec, work)) == [
         *("batch 2 × 10 steps", "3 in, 4 hidden", "2 layers", "bidirectional", "lengths from 5"),
         *("dropout 0.25", "batch-major", "adam updates", "gradients of weights"),
     ]
     stream = Case("keras", LSTMSpec(3, 4), Workload(1, 1, "streaming", period=0.0125))
-    assert shape_words(stream)[-1] == "a call every 12.5 ms"
+    assert shape_texts(stream)[-1] == "a call every 12.5 ms"
 
 
 def test_bounds_of_either_sign_have_same_digits() -> None:

@@ -21,7 +21,7 @@ from bench.render.report import (
     parts,
     show,
     whys,
-    work_words,
+    work_texts,
 )
 from bench.stats.rows import Report, Table, build
 from lstm_impl.workload import Workload
@@ -112,7 +112,7 @@ def test_parts_of_windows_have_time_per_timestep() -> None:
     assert interval is not None
     assert shown["per timestep"] == "2.00 ms"
     assert shown["95% CI"] == f"{100 * interval.low:.2f}–{100 * interval.high:.2f}"
-    assert work_words(the_row(found, "keras"), first_table(found)) == ["window 5"]
+    assert work_texts(the_row(found, "keras"), first_table(found)) == ["window 5"]
 
 
 def test_parts_invalid_and_unreliable_times_are_marked() -> None:
@@ -147,11 +147,11 @@ def test_parts_of_a_stream_have_percentiles_and_tail_verdict() -> None:
 def test_work_words_several_precisions_are_named() -> None:
     words = ["batch 2 × 10 steps", "3 in, 4 hidden", "b2-t10-i3-h4"]
     plain = report_of(measured("keras", 0.02))
-    assert work_words(the_row(plain, "keras"), first_table(plain)) == words
+    assert work_texts(the_row(plain, "keras"), first_table(plain)) == words
     half = measured("torch", 0.02, spec=replace(SPEC, dtype="float16"))
     both = report_of(measured("keras", 0.02), half)
     expected = [*words[:2], "float16", words[2]]
-    assert work_words(the_row(both, "torch"), first_table(both)) == expected
+    assert work_texts(the_row(both, "torch"), first_table(both)) == expected
 
 
 # A terminal

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.render.labels import compact_verdict, spread_words, versus
+from bench.render.labels import compact_verdict, spread_text, versus
 from bench.render.messages import heterogeneous, unclear
 from bench.stats.comparison import (
     MOST_NEEDED,
@@ -60,7 +60,7 @@ def bridge(mid: float = 0.88, new: str = "a", base: str = "b", by: float = 1.01)
 )
 def test_compact_verdict_unclear_has_its_spread(found: Comparison, compact: str) -> None:
     assert compact_verdict(found) == compact
-    assert spread_words(found) == compact.partition("spread ")[2]
+    assert spread_text(found) == compact.partition("spread ")[2]
 
 
 def test_versus_ratio_is_a_speed_over_the_other_backend() -> None:
@@ -113,7 +113,7 @@ def test_unclear_ratio_on_nodes_gives_both_spreads_where_known(
     assert found.startswith(f"UNCLEAR: 1 ratio of 2: {message}")
 
 
-def test_uneven_reference_in_both_directions_gives_one_line() -> None:
+def test_heterogeneous_reference_in_both_directions_gives_one_line() -> None:
     there = bridge()
     even, other = bridge(1.0), bridge(0.7)
     ratios = [ratio(heterogeneity=each) for each in (there, there, there.inverse, even, other)]
