@@ -54,7 +54,7 @@ def found(times: dict[int, dict[str, float]]) -> Cheapest:
     return answer
 
 
-def test_it_is_the_first_window_from_which_on_all_are_near_the_best() -> None:
+def test_saturation_is_the_first_window_with_only_near_best_after() -> None:
     answer = found(of(np.array([9, 5, 3, 2, 1.2, 1.04, 1.02, 1.0, 1.03])))
     assert (answer.best, answer.first, answer.first_low, answer.first_high) == (240, 60, 60, 60)
     assert answer.last == 480
@@ -62,7 +62,7 @@ def test_it_is_the_first_window_from_which_on_all_are_near_the_best() -> None:
     assert answer.over[30].mid == pytest.approx(1.2)
 
 
-def test_long_windows_that_cost_more_again_are_named() -> None:
+def test_saturation_names_longer_windows_that_cost_more() -> None:
     answer = found(of(np.array([9, 5, 3, 2, 1.2, 1.0, 1.02, 1.09, 1.12])))
     assert (answer.first, answer.last) == (60, 120)
     assert answer.slower_later == (240, 480)
@@ -70,7 +70,7 @@ def test_long_windows_that_cost_more_again_are_named() -> None:
 
 @pytest.mark.parametrize("curve", CURVES)
 @pytest.mark.parametrize("processes", [6, 10])
-def test_the_bounds_hold_the_truth_as_often_as_they_say(curve: str, processes: int) -> None:
+def test_saturation_bounds_have_their_coverage(curve: str, processes: int) -> None:
     rng = np.random.default_rng(processes)
     truth = found(of(CURVES[curve])).first
     repetitions, hits = 300, 0
@@ -80,7 +80,7 @@ def test_the_bounds_hold_the_truth_as_often_as_they_say(curve: str, processes: i
     assert hits / repetitions > 0.915  # 95%, less three standard deviations of a share of 300
 
 
-def test_with_few_processes_hardly_any_window_is_significantly_near() -> None:
+def test_saturation_with_few_processes_is_seldom_significant() -> None:
     times = of(np.array([9, 5, 3, 2, 1.2, 1.04, 1.02, 1.0, 1.03]), processes=1)
     answer = found(times)
     assert answer.over[30].allowance == SEQUENTIAL_ALLOWANCE
@@ -96,7 +96,7 @@ def test_with_few_processes_hardly_any_window_is_significantly_near() -> None:
     st.integers(1, 8),
     st.floats(1e-3, 1e3),
 )
-def test_the_answer_lies_between_its_bounds_in_any_unit(
+def test_saturation_is_inside_its_bounds_in_any_unit(
     costs: list[float], processes: int, unit: float
 ) -> None:
     rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def test_the_answer_lies_between_its_bounds_in_any_unit(
 # -- streams
 
 
-def test_the_line_of_every_backend_is_that_of_its_costs(stream: AxisSeries) -> None:
+def test_series_line_of_each_backend_equals_its_costs(stream: AxisSeries) -> None:
     assert {cost.backend for cost in stream.backends} == set(made.COSTS)
     for cost in stream.backends:
         truth = made.COSTS[cost.backend]
@@ -127,7 +127,7 @@ def test_the_line_of_every_backend_is_that_of_its_costs(stream: AxisSeries) -> N
         assert cost.memory_slope.mid == pytest.approx(truth.bytes_per_timestep)
 
 
-def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
+def test_series_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
     """100 timesteps in windows of 30 are four steps, the last on 10 timesteps."""
     costs = {"while_loop": made.Cost(1e-3, 1e-4)}
     paths = made.write_windows(tmp_path, costs, (10, 30, 100), timesteps=100, noise=0.0)
@@ -150,7 +150,7 @@ def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
 LONGER = (*WINDOWS, 960)
 
 
-def test_the_interval_holds_the_true_slope_as_often_as_it_says() -> None:
+def test_series_slope_interval_has_its_coverage() -> None:
     generator = np.random.default_rng(1)
     hits = 0
     for _ in range(1000):
@@ -161,5 +161,5 @@ def test_the_interval_holds_the_true_slope_as_often_as_it_says() -> None:
     assert 925 <= hits <= 975
 
 
-def test_without_two_windows_there_is_no_slope() -> None:
+def test_series_of_one_window_has_no_slope() -> None:
     assert bytes_per_unit({10: 1.0}) is None

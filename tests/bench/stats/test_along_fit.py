@@ -44,7 +44,7 @@ def fitted(times: Mapping[int, Mapping[str, float]]) -> Fit:
 
 @settings(deadline=None)
 @given(fixed_costs, slopes, st.integers(1, 8))
-def test_an_exact_line_is_recovered(fixed: float, slope: float, processes: int) -> None:
+def test_fit_exact_line_is_recovered(fixed: float, slope: float, processes: int) -> None:
     found = fitted(exact(fixed, slope, processes))
     assert found.line.fixed == pytest.approx(fixed, rel=1e-6, abs=1e-9 * slope)
     assert found.line.per_timestep == pytest.approx(slope, rel=1e-6, abs=1e-12 * fixed)
@@ -56,7 +56,7 @@ def test_an_exact_line_is_recovered(fixed: float, slope: float, processes: int) 
 
 
 @pytest.mark.parametrize("processes", [6, 10])
-def test_intervals_hold_the_truth_as_often_as_they_say(processes: int) -> None:
+def test_fit_intervals_have_their_coverage(processes: int) -> None:
     rng = np.random.default_rng(processes)
     repetitions, fixed, slope = 100, 3e-4, 2e-5
     hits = np.zeros(2)
@@ -78,7 +78,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(processes: int) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
-def test_with_few_processes_an_allowance_widens_the_intervals_and_is_named(processes: int) -> None:
+def test_fit_few_processes_widen_intervals_by_a_named_allowance(processes: int) -> None:
     rng = np.random.default_rng(1)
     hits = 0
     for _ in range(50):
@@ -94,7 +94,7 @@ def test_with_few_processes_an_allowance_widens_the_intervals_and_is_named(proce
     assert exactly.half_width >= 1.9 * UNPAIRED_ALLOWANCE / np.sqrt(processes)
 
 
-def test_short_and_long_windows_have_equal_weight() -> None:
+def test_fit_weighs_short_and_long_windows_equally() -> None:
     """Plain least squares would take the fixed cost from the errors of the long windows."""
     t = np.array([2e-4 + 1e-5 * k for k in WINDOWS])
     t[-1] *= 1.05
@@ -133,7 +133,7 @@ def fits_of(curve: str, repetitions: int = 60) -> list[Fit]:
 
 @pytest.mark.parametrize("some", [slice(0, 5), slice(0, 6), slice(4, None), slice(5, None)])
 @pytest.mark.parametrize("curve", BENT)
-def test_the_bounds_of_what_is_no_line_hold_what_its_parts_say(curve: str, some: slice) -> None:
+def test_fit_of_no_line_has_bounds_over_its_parts(curve: str, some: slice) -> None:
     """The short windows alone, up to k = 30 or 60, and the long ones, from 30 or 60 on."""
     fixed, slope = _Lines.through(K[some], BENT[curve][None, some]).mean
     fits, hits = fits_of(curve), np.zeros(2)
@@ -147,7 +147,7 @@ def test_the_bounds_of_what_is_no_line_hold_what_its_parts_say(curve: str, some:
     assert np.all(hits / len(fits) >= 0.865)
 
 
-def test_a_true_line_keeps_narrow_bounds() -> None:
+def test_fit_of_a_true_line_has_narrow_bounds() -> None:
     rng = np.random.default_rng(2)
     widths, bent = [], 0
     for _ in range(100):
@@ -160,7 +160,7 @@ def test_a_true_line_keeps_narrow_bounds() -> None:
     assert bent / 100 < 0.12
 
 
-def test_with_few_processes_the_bounds_hold_the_parts_though_nothing_is_sure() -> None:
+def test_fit_few_processes_have_bounds_over_the_parts() -> None:
     curve = BENT["two slopes"]
     found = fitted({k: {"0": float(t)} for k, t in zip(WINDOWS, curve, strict=True)})
     assert found.fixed is not None
@@ -169,7 +169,7 @@ def test_with_few_processes_the_bounds_hold_the_parts_though_nothing_is_sure() -
     assert found.fixed.high >= 8e-4
 
 
-def test_a_difference_that_changes_no_time_is_none() -> None:
+def test_fit_negligible_difference_is_still_a_line() -> None:
     """Sure, since nothing varies, but under 1% at every window."""
     curve = 8e-4 + 1.5e-4 * K * np.where(K >= 120, 1.001, 1.0)
     found = fitted(
@@ -178,7 +178,7 @@ def test_a_difference_that_changes_no_time_is_none() -> None:
     assert not found.bent
 
 
-def test_times_that_are_far_from_every_line_are_no_line() -> None:
+def test_fit_times_far_from_each_line_are_no_line() -> None:
     times = exact(1e-4, 1e-5)
     assert fitted(times).is_line
     times[30] = {process: 10 * time for process, time in times[30].items()}
@@ -187,7 +187,7 @@ def test_times_that_are_far_from_every_line_are_no_line() -> None:
     assert found.worst == 30
 
 
-def test_a_process_without_every_window_is_left_out_and_counted() -> None:
+def test_fit_incomplete_process_is_excluded_and_counted() -> None:
     times = exact(1e-4, 1e-5, 7)
     del times[960]["3"]
     times[3]["3"] = 1.0
@@ -196,7 +196,7 @@ def test_a_process_without_every_window_is_left_out_and_counted() -> None:
     assert found.line.fixed == pytest.approx(1e-4, rel=1e-6)
 
 
-def test_where_no_process_has_every_window_there_is_a_line_but_no_interval() -> None:
+def test_fit_only_incomplete_processes_have_no_interval() -> None:
     times = exact(1e-4, 1e-5, 2)
     del times[960]["0"], times[3]["1"]
     found = fitted(times)
@@ -205,7 +205,7 @@ def test_where_no_process_has_every_window_there_is_a_line_but_no_interval() -> 
     assert (found.processes, found.left_out) == (0, 2)
 
 
-def test_a_shorter_last_window_is_counted_by_the_mean_length() -> None:
+def test_fit_shorter_last_window_counts_by_mean_length() -> None:
     """A stream of 100 in windows of 30 is four steps on 25 timesteps each, on average."""
     times = {k: {"0": 1e-4 + 1e-5 * x} for k, x in ((10, 10), (30, 25), (100, 100))}
     found = fit(times, {10: 10, 30: 25, 100: 100})
@@ -214,6 +214,6 @@ def test_a_shorter_last_window_is_counted_by_the_mean_length() -> None:
     assert found.line.per_timestep == pytest.approx(1e-5, rel=1e-9)
 
 
-def test_two_windows_make_no_line() -> None:
+def test_fit_two_windows_make_no_line() -> None:
     assert fit({3: {"0": 1.0}, 5: {"0": 2.0}}) is None
     assert fit({}) is None

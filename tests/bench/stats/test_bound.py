@@ -42,31 +42,29 @@ def parts(products: float, copies: float, gates: float, nothing: float) -> dict[
         ("of_bandwidth", TENSORFLOW, MEMORY),
     ],
 )
-def test_a_case_is_bound_by_what_takes_more_than_half(
-    name: str, owners: dict[str, str], kind: str
-) -> None:
+def test_bound_is_the_part_of_more_than_half(name: str, owners: dict[str, str], kind: str) -> None:
     found = bound({**LOW, name: 0.7}, owners)
     assert (found.kind, found.share) == (kind, 0.7)
     assert bound({**LOW, name: 0.5}, owners).kind == NOT_KNOWN
     assert bound({**LOW, name: 0.5}, owners).of == kind
 
 
-def test_what_takes_less_than_half_is_reported_and_decides_nothing() -> None:
+def test_bound_part_under_half_decides_nothing() -> None:
     found = bound(LOW, TENSORFLOW)
     assert (found.kind, found.of, found.share) == (NOT_KNOWN, CHAIN, 0.2)
     assert bound({}, {}) == Bound(NOT_KNOWN)
 
 
-def test_of_two_that_are_above_half_the_larger_binds() -> None:
+def test_bound_of_two_parts_above_half_is_the_larger() -> None:
     assert bound({**LOW, "of_chain": 0.6, "of_launch": 0.8}, TENSORFLOW).kind == LAUNCHES
     assert bound({**LOW, "of_chain": 0.8, "of_launch": 0.6}, TENSORFLOW).kind == CHAIN
 
 
-def test_a_case_that_is_above_a_roof_is_bound_by_it() -> None:
+def test_bound_above_a_roof_is_that_roof() -> None:
     assert bound({**LOW, "of_chain": 1.4}, {}).share == 1.4
 
 
-def test_processors_that_stand_still_are_waited_for() -> None:
+def test_bound_of_idle_processors_is_waiting() -> None:
     found = bound({**LOW, "processors_busy": 0.2}, TENSORFLOW)
     assert found.kind == WAITING
     assert found.share == pytest.approx(0.8)
@@ -75,7 +73,7 @@ def test_processors_that_stand_still_are_waited_for() -> None:
     assert WAITING not in bound({**LOW, "processors_busy": 1.9}, TENSORFLOW).parts
 
 
-def test_what_is_multiplied_too_often_counts_as_often() -> None:
+def test_bound_counts_repeated_products() -> None:
     figures = {**LOW, "of_matmul": 0.3, "operations": 1e6}
     found = bound({**figures, "operations_ran": 2e6}, TENSORFLOW)
     assert (found.kind, found.share, found.times) == (PRODUCTS, 0.6, 2.0)
@@ -86,7 +84,7 @@ def test_what_is_multiplied_too_often_counts_as_often() -> None:
     assert bound({**figures, "operations_ran": 10.0}, TENSORFLOW).times == 1.0
 
 
-def test_padding_binds_where_only_with_it_a_roof_takes_most() -> None:
+def test_bound_is_padding_if_only_it_reaches_the_roof() -> None:
     figures = {**LOW, "of_chain": 0.4}
     found = bound(figures, {}, valid=0.6)
     assert (found.kind, found.of) == (PADDING, CHAIN)
@@ -107,20 +105,20 @@ def test_padding_binds_where_only_with_it_a_roof_takes_most() -> None:
         (parts(0.7, 0.1, 0.1, 0.1), PRODUCTS),
     ],
 )
-def test_a_profile_shows_what_has_no_roof(shares: dict[str, float], kind: str) -> None:
+def test_bound_from_a_profile_shows_parts_without_roof(shares: dict[str, float], kind: str) -> None:
     found = profiled_bound(LOW, TENSORFLOW, 1.0, shares)
     assert (found.kind, found.profiled) == (kind, True)
     assert found.share == pytest.approx(0.7)
 
 
-def test_a_profile_without_a_large_part_leaves_it_to_the_roofs() -> None:
+def test_bound_from_a_profile_of_small_parts_uses_roofs() -> None:
     even = parts(0.25, 0.25, 0.25, 0.25)
     assert profiled_bound(LOW, TENSORFLOW, 1.0, even).kind == NOT_KNOWN
     found = profiled_bound({**LOW, "of_launch": 0.6}, TENSORFLOW, 1.0, even)
     assert (found.kind, found.profiled) == (LAUNCHES, False)
 
 
-def test_products_in_a_profile_are_the_chain_where_that_explains_them() -> None:
+def test_bound_products_of_a_profile_may_be_the_chain() -> None:
     products = parts(0.9, 0.0, 0.05, 0.05)
     assert profiled_bound({**LOW, "of_chain": 0.7}, {}, 1.0, products).kind == CHAIN
     assert (
@@ -129,7 +127,7 @@ def test_products_in_a_profile_are_the_chain_where_that_explains_them() -> None:
     )
 
 
-def test_a_profile_in_which_nothing_ran_is_waiting_if_no_processor_worked() -> None:
+def test_bound_of_an_empty_profile_is_waiting_if_idle() -> None:
     nothing = parts(0.05, 0.0, 0.0, 0.95)
     figures = {**LOW, "processors_busy": 0.1}
     assert profiled_bound(figures, TENSORFLOW, 1.0, nothing).kind == WAITING
@@ -162,7 +160,7 @@ NAMES = {
 @pytest.mark.parametrize(
     ("name", "expected"), [(n, k) for k, names in NAMES.items() for n in names]
 )
-def test_an_operator_s_name_says_what_it_does(name: str, expected: str) -> None:
+def test_kind_follows_from_the_operator_name(name: str, expected: str) -> None:
     assert kind(name) == expected
 
 
@@ -170,7 +168,7 @@ def profile(*events: Event, steps: int = 1) -> Profile:
     return Profile("a profiler", events, steps)
 
 
-def test_shares_are_of_the_step_that_nobody_watched() -> None:
+def test_shares_are_parts_of_the_unprofiled_step() -> None:
     made = profile(Event("MatMul", 0.0, 0.3), Event("Tanh", 0.4, 0.1), Event("Pack", 0.6, 0.2))
     found = shares(made, 1.0)
     assert found[PRODUCTS] == pytest.approx(0.3)
@@ -179,19 +177,19 @@ def test_shares_are_of_the_step_that_nobody_watched() -> None:
     assert found[NOTHING] == pytest.approx(0.4)
 
 
-def test_a_loop_that_covers_its_operators_does_none_of_their_work() -> None:
+def test_shares_of_a_covering_loop_exclude_its_operators() -> None:
     made = profile(Event("While", 0.0, 1.0), Event("MatMul", 0.1, 0.2))
     found = shares(made, 1.0)
     assert found[PRODUCTS] == pytest.approx(0.2)
     assert found[NOTHING] == pytest.approx(0.8)
 
 
-def test_a_step_that_watching_made_longer_is_no_more_than_whole() -> None:
+def test_shares_of_a_slowed_step_add_up_to_at_most_one() -> None:
     found = shares(profile(Event("MatMul", 0.0, 3.0), Event("Tanh", 3.0, 1.0)), 1.0)
     assert found[PRODUCTS] == pytest.approx(0.75)
     assert found[GATES] == pytest.approx(0.25)
     assert found[NOTHING] == 0.0
 
 
-def test_where_nothing_ran_all_of_the_step_is_nothing() -> None:
+def test_shares_of_an_empty_profile_are_zero() -> None:
     assert shares(profile(Event("While", 0.0, 1.0)), 1.0)[NOTHING] == 1.0

@@ -79,7 +79,7 @@ def rows(*, suspect: str = "") -> dict[str, Row]:
     return {row.case.backend: row for row in section.rows}
 
 
-def test_a_report_takes_the_row_that_is_in_both_rows_processes_for_a_bridge() -> None:
+def test_report_takes_a_row_in_both_environments_as_reference() -> None:
     found = rows()
     a = found["a"]
     assert a.to_baseline is not None
@@ -96,12 +96,12 @@ def test_a_report_takes_the_row_that_is_in_both_rows_processes_for_a_bridge() ->
     assert first.fastest
 
 
-def test_a_side_that_is_not_to_be_trusted_is_not_over_a_bridge_either() -> None:
+def test_reference_ratio_of_an_untrusted_side_is_untrusted() -> None:
     found = rows(suspect="a")
     assert "busy" in {problem.code for problem in found["a"].ratio_problems}
 
 
-def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
+def test_reference_equal_in_both_changes_no_ratio() -> None:
     found = results(ratio=1.5)
     (section,) = build(found, baseline="b").sections
     by_id = {row.case.id: row for row in section.rows}
@@ -120,7 +120,7 @@ def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
     assert heterogeneous_references(section.rows) == []
 
 
-def test_each_device_is_judged_by_itself() -> None:
+def test_reference_of_each_device_is_judged_separately() -> None:
     items = [*two_environments(FAR, 1.1), *two_environments(0.0, 1.1, device="gpu:0", seed=2)]
     (section,) = build(gather(*items), baseline="b").sections
     said = {
@@ -150,7 +150,7 @@ def a_row(
 PROBLEM = Problem("busy", "others kept processors busy", "close them", 1, 1)
 
 
-def test_bridge_is_in_most_processes_and_of_these_the_first_that_is_valid() -> None:
+def test_reference_is_the_first_valid_of_the_most_frequent() -> None:
     places = {"few": "e", "bad": "ew", "good": "ew", "late": "ew"}
     items = [
         measured(case(name), time, run(f"{place}{n}"), [BUSY] if name == "bad" else [])
@@ -166,7 +166,7 @@ def test_bridge_is_in_most_processes_and_of_these_the_first_that_is_valid() -> N
     assert [(row.reference, row.heterogeneity) for row in section.rows] == [(None, None)] * 3
 
 
-def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
+def test_reference_without_rows_changes_no_ratio() -> None:
     both = a_row("c", ["east", "west"])
     east, west = (
         replace(a_row(*each), reference=both) for each in (("a", ["east"]), ("b", ["west"]))
@@ -176,7 +176,7 @@ def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
     assert paired.paired
 
 
-def test_a_ratio_over_a_bridge_is_unreliable_where_any_of_the_three_is() -> None:
+def test_reference_ratio_is_unreliable_if_any_of_three_rows_is() -> None:
     def suspect(east: Row, west: Row, both: Row) -> set[str]:
         east, west = (replace(row, reference=both) for row in (east, west))
         return {problem.code for problem in all_problems(east, west)}
@@ -190,7 +190,7 @@ def test_a_ratio_over_a_bridge_is_unreliable_where_any_of_the_three_is() -> None
     assert suspect(good[0], good[1], drifting) == {UNSTEADY_RATIO}
 
 
-def test_rows_that_share_processes_have_no_problem_of_a_bridge() -> None:
+def test_reference_has_no_problem_for_rows_sharing_processes() -> None:
     both, third = (
         a_row("b", ["east", "west"]),
         a_row("c", ["east", "west", "far"], invalid=[PROBLEM]),
@@ -204,7 +204,7 @@ def test_rows_that_share_processes_have_no_problem_of_a_bridge() -> None:
 
 
 @pytest.mark.parametrize("apart", [FAR, -FAR])
-def test_one_that_is_not_is_found_over_all_of_its_cases(apart: float) -> None:
+def test_differing_reference_is_found_over_all_its_cases(apart: float) -> None:
     found = heterogeneity_of(results(apart))
     assert (found.reference, found.new, found.base) == ("bridge", "a", "b")
     assert found.significant
@@ -214,7 +214,7 @@ def test_one_that_is_not_is_found_over_all_of_its_cases(apart: float) -> None:
     assert found.found.log_ratio == pytest.approx(apart, abs=0.05)
 
 
-def test_a_case_that_one_process_measured_by_the_way_does_not_count() -> None:
+def test_reference_case_of_a_single_process_is_excluded() -> None:
     """As where a backend's refusal is known from its second process on."""
     found = heterogeneity_of(
         results(FAR, has=lambda place, process, case: place == "west" or case < 5 or process == 0)
@@ -223,7 +223,7 @@ def test_a_case_that_one_process_measured_by_the_way_does_not_count() -> None:
     assert found.significant
 
 
-def test_processes_that_lack_a_case_are_left_out_if_enough_have_all() -> None:
+def test_reference_incomplete_processes_are_excluded() -> None:
     def has(environment: str, process: int, case: int) -> bool:
         return process < 6 or case % 2 == process % 2
 
@@ -233,14 +233,14 @@ def test_processes_that_lack_a_case_are_left_out_if_enough_have_all() -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
-def test_few_processes_accuse_nobody_of_what_they_cannot_show(processes: int) -> None:
+def test_reference_of_few_processes_is_not_significant(processes: int) -> None:
     for seed in range(5):
         found = heterogeneity_of(results(0.1, processes=processes, seed=seed))
         assert not found.significant
         assert found.found.allowance is not None
 
 
-def test_cases_at_which_the_bridge_was_disturbed_say_nothing_of_it() -> None:
+def test_reference_disturbed_cases_are_excluded() -> None:
     found = results(FAR, invalid=range(7))
     assert {
         each.heterogeneity.cases for each in ratios_of(found) if each.heterogeneity is not None
@@ -251,7 +251,7 @@ def test_cases_at_which_the_bridge_was_disturbed_say_nothing_of_it() -> None:
     assert all(row.ratio_problems for row in rows_of(everywhere))
 
 
-def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
+def test_equal_reference_next_to_a_differing_one_is_not_named() -> None:
     references = dict.fromkeys(range(5), "good")
     found = results(FAR, 1.1, references=references, equal=("good",))
     said = {}
@@ -272,7 +272,7 @@ def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
     assert line.startswith("Heterogeneous reference: bridge, over which a and b")
 
 
-def test_on_several_machines_of_one_kind_it_is_tested_inside_each() -> None:
+def test_reference_on_several_machines_is_tested_within_each() -> None:
     hosts = ("one", "two", "three")
     found = results(FAR, 1.1, processes=18, hosts=hosts)
     apart = heterogeneity_of(found)
@@ -286,9 +286,7 @@ def test_on_several_machines_of_one_kind_it_is_tested_inside_each() -> None:
 
 @pytest.mark.parametrize("apart", [FAR, -FAR])
 @pytest.mark.parametrize("ratio", [1.0, 1.1, 1 / 1.1, 1.25])
-def test_no_ratio_nearer_to_1_than_its_bridge_is_to_itself_has_a_word(
-    apart: float, ratio: float
-) -> None:
+def test_ratio_within_the_reference_difference_is_unclear(apart: float, ratio: float) -> None:
     for each in ratios_of(results(apart, ratio)):
         assert each.heterogeneous
         off = abs(each.heterogeneity.found.log_ratio) if each.heterogeneity else 0.0
@@ -315,7 +313,7 @@ DEGREES = st.floats(2.0, 1e6)
 
 
 @given(LOGS, ERRORS, DEGREES, LOGS, ERRORS, DEGREES)
-def test_an_interval_is_wider_by_the_difference_and_no_word_is_within_it(
+def test_interval_is_widened_by_the_reference_difference(
     log: float, error: float, degrees: float, off: float, own: float, free: float
 ) -> None:
     found, apart = comparison(log, error, degrees), a_bridge(off, own, free)
@@ -341,7 +339,7 @@ def test_an_interval_is_wider_by_the_difference_and_no_word_is_within_it(
     assert (p < 0.0025) == (told.verdict is not Verdict.UNCLEAR) or p == pytest.approx(0.0025)
 
 
-def test_what_is_known_of_no_bridge_changes_nothing() -> None:
+def test_ratio_without_heterogeneity_is_unchanged() -> None:
     found = comparison(0.1, 0.01, 8.0)
     assert allow_for(found, [None]) == found
     assert most_heterogeneous([None, None]) is None
@@ -349,7 +347,7 @@ def test_what_is_known_of_no_bridge_changes_nothing() -> None:
     assert most_heterogeneous([None, even, far]) is far
 
 
-def test_a_mean_over_cases_is_no_surer_of_the_bridge_than_each_of_them() -> None:
+def test_mean_is_as_uncertain_of_the_reference_as_each_case() -> None:
     found = ratios_of(results(FAR, 1.1))
     mean = geometric_mean(found)
     assert mean.verdict is Verdict.UNCLEAR
@@ -360,7 +358,7 @@ def test_a_mean_over_cases_is_no_surer_of_the_bridge_than_each_of_them() -> None
     assert even.standard_error >= REFERENCE_ALLOWANCE  # which no number of cases makes less
 
 
-def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
+def test_mean_is_off_by_the_mean_reference_difference() -> None:
     """One without a heterogeneous reference is off by nothing: of two cases it is half."""
     found, sure = comparison(0.5, 0.01, 1e9), a_bridge(0.2, 1e-6, 1e9)
     plain = math.log(found.ratio.high) - 0.5

@@ -55,11 +55,11 @@ def only(found: Sequence[ChangeEvent]) -> ChangeEvent:
     return found[0]
 
 
-def test_nothing_moved() -> None:
+def test_change_points_of_equal_sessions_are_none() -> None:
     assert change_events(*history()) == []
 
 
-def test_the_machine_moved() -> None:
+def test_change_of_all_cases_is_of_the_machine() -> None:
     logs, names = history()
     logs[:, 18:] += math.log(1.2)
     found = only(change_events(logs, names))
@@ -69,7 +69,7 @@ def test_the_machine_moved() -> None:
     assert found.verdict is Verdict.SLOWER
 
 
-def test_a_machine_moves_not_every_case_by_as_much() -> None:
+def test_change_of_the_machine_may_differ_between_cases() -> None:
     logs, names = history()
     logs[:, 18:] += np.linspace(0.10, 0.25, 12)[:, None]
     assert change_events(logs, names)[0].scope is Scope.ALL
@@ -78,7 +78,9 @@ def test_a_machine_moves_not_every_case_by_as_much() -> None:
 
 @pytest.mark.parametrize("backends", [("keras", "scan"), BACKENDS, (*BACKENDS, "jax")])
 @pytest.mark.parametrize("cases", [1, 4])
-def test_a_backend_moved(backends: Sequence[str], cases: int) -> None:
+def test_change_of_all_cases_of_a_backend_is_of_the_backend(
+    backends: Sequence[str], cases: int
+) -> None:
     logs, names = history(backends, cases)
     here = rows(names, "scan")
     logs[here, 18:] += math.log(1.25)
@@ -88,7 +90,7 @@ def test_a_backend_moved(backends: Sequence[str], cases: int) -> None:
     assert found.ratio.mid == pytest.approx(1.25, rel=0.03)
 
 
-def test_most_backends_moved_and_one_stayed_so_it_was_not_the_machine() -> None:
+def test_change_of_most_backends_is_not_of_the_machine() -> None:
     logs, names = history(luck=0.01)
     logs[rows(names, "keras", "scan"), 18:] += math.log(1.25)
     found = only(change_events(logs, names))
@@ -96,7 +98,7 @@ def test_most_backends_moved_and_one_stayed_so_it_was_not_the_machine() -> None:
     assert found.ratio.mid == pytest.approx(1.25, rel=0.03)
 
 
-def test_a_case_moved() -> None:
+def test_change_of_one_case_is_of_the_case() -> None:
     logs, names = history()
     logs[5, 18:] -= math.log(1.3)
     found = only(change_events(logs, names))
@@ -105,7 +107,7 @@ def test_a_case_moved() -> None:
     assert found.ratio.mid == pytest.approx(1 / 1.3, rel=0.03)
 
 
-def test_the_machine_and_a_backend_moved_at_once() -> None:
+def test_changes_of_machine_and_backend_at_once_are_separated() -> None:
     logs, names = history()
     logs[:, 18:] += math.log(1.2)
     logs[rows(names, "torch"), 18:] += math.log(1.5)
@@ -115,7 +117,7 @@ def test_the_machine_and_a_backend_moved_at_once() -> None:
     assert backend.ratio.mid == pytest.approx(1.5, rel=0.03)  # beside the others
 
 
-def test_what_was_taken_back_says_so() -> None:
+def test_change_taken_back_is_reverted() -> None:
     logs, names = history(sessions=40)
     logs[rows(names, "scan"), 12:24] += math.log(1.3)
     first, second = change_events(logs, names)
@@ -123,7 +125,7 @@ def test_what_was_taken_back_says_so() -> None:
     assert (second.at, second.reverted, second.verdict) == (24, None, Verdict.FASTER)
 
 
-def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
+def test_case_missing_in_some_sessions_changes_no_other() -> None:
     logs, names = history()
     logs[4:8, 18:] += math.log(1.25)
     logs[0, :15] = np.nan  # measured only later
@@ -134,13 +136,13 @@ def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
     assert found.ratio.mid == pytest.approx(1.25, rel=0.04)
 
 
-def test_what_nobody_should_act_on_is_not_reported() -> None:
+def test_small_change_is_not_reported() -> None:
     logs, names = history(spread=0.001, luck=0.0)
     logs[rows(names, "scan"), 18:] += 0.01
     assert change_events(logs, names) == []
 
 
-def test_too_short_a_history_says_so() -> None:
+def test_short_history_has_its_note() -> None:
     logs, names = history(sessions=LEAST - 1)
     logs[:, 5:] += 1.0
     assert not enough(logs)
@@ -148,7 +150,7 @@ def test_too_short_a_history_says_so() -> None:
     assert enough(history(sessions=LEAST)[0])
 
 
-def test_the_order_of_the_cases_does_not_matter() -> None:
+def test_change_points_do_not_depend_on_the_order_of_cases() -> None:
     logs, names = history()
     logs[rows(names, "scan"), 18:] += math.log(1.25)
     order = np.random.default_rng(2).permutation(len(names))
@@ -159,7 +161,7 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
     assert sorted(order[list(there.rows)].tolist()) == list(here.rows)
 
 
-def test_what_is_taken_out_next_to_an_earlier_change_makes_none_of_its_own() -> None:
+def test_removed_shift_next_to_a_change_adds_no_change() -> None:
     """A level of few sessions that was given to all later ones would stand out from the rest."""
     for seed in (1, 4):
         logs, names = history(cases=10, sessions=50, seed=seed)
@@ -171,7 +173,7 @@ def test_what_is_taken_out_next_to_an_earlier_change_makes_none_of_its_own() -> 
         assert [each.at for each in found] == pytest.approx([20, 35, 42], abs=1)
 
 
-def test_a_change_is_not_taken_back_by_the_lesser_part_of_its_cases() -> None:
+def test_change_is_not_reverted_by_a_minority_of_its_cases() -> None:
     logs, names = history(cases=3, sessions=40)
     scan = rows(names, "scan")
     logs[scan, 12:] += math.log(1.4)
@@ -192,14 +194,14 @@ def places(found: list[ChangePoint], series: int = 0) -> list[int]:
     return sorted(each.at for each in found if each.series == series)
 
 
-def test_a_step_is_found_some_sessions_after_it() -> None:
+def test_step_is_found_after_some_sessions() -> None:
     series = noise(1, 36)
     series[0, 30:] += 0.3
     assert places(changes(series[:, :31])) == []
     assert places(changes(series[:, :35])) == [30]
 
 
-def test_what_was_slow_for_a_while_is_found_with_its_end() -> None:
+def test_temporary_slowdown_is_found_with_its_end() -> None:
     """No single place divides it from the rest: a step alone would not be found."""
     series = noise(1, 30)
     series[0, 10:20] += 0.2
@@ -207,7 +209,7 @@ def test_what_was_slow_for_a_while_is_found_with_its_end() -> None:
     assert (found.at, found.until) == (10, 20)
 
 
-def test_one_wild_session_is_no_change_and_hides_none() -> None:
+def test_outlying_session_is_no_change_and_hides_none() -> None:
     series = noise(2, 30)
     series[:, 7] += 3.0
     series[1, 18:] += 0.2
@@ -216,14 +218,14 @@ def test_one_wild_session_is_no_change_and_hides_none() -> None:
     assert places(found, 1) == [18]
 
 
-def test_equals_are_called_changed_in_no_more_than_is_said() -> None:
+def test_false_rate_of_equal_sessions_is_as_stated() -> None:
     """Each history by itself; 200 of them, of which 10% are 20 and 1% are 2."""
     series = noise(200, 15, seed=3)
     assert 3 < sum(bool(changes(each[None, :], level=0.1)) for each in series) <= 30
     assert sum(bool(changes(each[None, :])) for each in series) <= 6
 
 
-def test_of_many_series_judged_together_hardly_any_is_false() -> None:
+def test_false_rate_over_many_series_is_low() -> None:
     series = noise(100, 20, seed=4)
     assert len(changes(series)) <= 1
     series[:10, 12:] += 0.2
@@ -232,7 +234,7 @@ def test_of_many_series_judged_together_hardly_any_is_false() -> None:
     assert sum(each.series >= 10 for each in found) <= 1
 
 
-def test_neighbours_that_resemble_each_other_raise_fewer_alarms(
+def test_correlated_sessions_raise_fewer_false_alarms(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fresh = noise(50, 25, seed=5)
@@ -247,7 +249,7 @@ def test_neighbours_that_resemble_each_other_raise_fewer_alarms(
     assert seen < alarms() / 2
 
 
-def test_a_short_history_and_one_without_noise_have_no_changes() -> None:
+def test_short_or_noiseless_history_has_no_changes() -> None:
     short = noise(1, LEAST - 1)
     short[0, 5:] += 1.0
     assert changes(short) == []
@@ -263,7 +265,7 @@ def test_a_short_history_and_one_without_noise_have_no_changes() -> None:
     st.floats(-3, 3),
     st.sampled_from([-1.0, 0.25, 4.0]),
 )
-def test_neither_unit_nor_sign_nor_level_matters(
+def test_steps_do_not_depend_on_unit_sign_or_level(
     values: list[float], level: float, factor: float
 ) -> None:
     series = np.round(np.array([values]), 3)
@@ -272,7 +274,7 @@ def test_neither_unit_nor_sign_nor_level_matters(
     assert [each.p for each in found] == pytest.approx([each.p for each in other])
 
 
-def test_the_statistic_is_the_square_of_students_t() -> None:
+def test_statistic_is_the_square_of_students_t() -> None:
     from scipy.stats import ttest_ind
 
     values = noise(1, 15, seed=8)
@@ -287,9 +289,7 @@ def test_the_statistic_is_the_square_of_students_t() -> None:
 
 @pytest.mark.parametrize("sessions", [40, 150])
 @pytest.mark.parametrize("moving", [("scan",), BACKENDS])
-def test_slow_drift_is_one_gradual_movement_and_no_step(
-    sessions: int, moving: Sequence[str]
-) -> None:
+def test_slow_drift_is_one_trend_and_no_step(sessions: int, moving: Sequence[str]) -> None:
     logs, names = history(sessions=sessions)
     here = rows(names, *moving)
     logs[here] += np.linspace(0, math.log(1.2), sessions)
@@ -301,7 +301,7 @@ def test_slow_drift_is_one_gradual_movement_and_no_step(
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_staircase_is_no_drift(steps: int) -> None:
+def test_staircase_is_no_trend(steps: int) -> None:
     logs, names = history(sessions=60)
     for step in range(1, steps + 1):
         logs[rows(names, "scan"), 60 * step // (steps + 1) :] += math.log(1.15)

@@ -28,7 +28,7 @@ from bench.stats.ratios import judged
 from tests.bench.stats.made_processes import paired
 
 
-def test_the_p_value_reaches_the_gate_s_level_where_the_interval_reaches_the_threshold() -> None:
+def test_p_value_agrees_with_the_interval_at_the_threshold() -> None:
     found = paired([0.01, 0.05, 0.03, 0.02, 0.06, 0.04])
     edge = found.ratio.low - 1
     assert found.p_slower(edge) == pytest.approx(GATE_LEVEL, rel=1e-6)
@@ -39,7 +39,7 @@ def test_the_p_value_reaches_the_gate_s_level_where_the_interval_reaches_the_thr
 @given(
     st.floats(-700, 700), st.floats(1e-6, 1e3), st.floats(1, 1e6) | st.just(math.inf), st.booleans()
 )
-def test_what_is_turned_around_twice_is_as_it_was(
+def test_inverse_of_the_inverse_is_equal(
     log: float, error: float, degrees: float, with_bridge: bool
 ) -> None:
     estimate = Estimates(*(np.array([number]) for number in (log, error, degrees)))
@@ -78,7 +78,7 @@ def a_bridge(
         (0.9, 1.1, False),
     ],
 )
-def test_a_bridge_is_uneven_where_all_of_its_interval_is_beyond_what_is_allowed_for(
+def test_reference_differs_if_its_interval_is_beyond_the_allowance(
     low: float, high: float, uneven: bool
 ) -> None:
     apart = a_bridge(low, math.sqrt(low * high), high)
@@ -102,7 +102,7 @@ def test_a_bridge_is_uneven_where_all_of_its_interval_is_beyond_what_is_allowed_
         (0.97, 0.995, Verdict.FASTER),
     ],
 )
-def test_the_verdict_of_an_interval(low: float, high: float, verdict: Verdict) -> None:
+def test_verdict_of_an_interval(low: float, high: float, verdict: Verdict) -> None:
     found = verdicts(np.log(np.array([low])), np.log(np.array([high])))
     assert Verdict(str(found[0])) is verdict
 
@@ -129,15 +129,13 @@ def test_holm_lies_between_bonferroni_and_no_correction(p: list[float], level: f
         *((0.027, 0.03, 18), (0.167, 0.05, 200), (0.168, 0.05, None), (0.29, 0.03, None)),
     ],
 )
-def test_how_many_processes_an_effect_needs(
-    spread: float, effect: float, needed: int | None
-) -> None:
+def test_processes_needed_for_an_effect(spread: float, effect: float, needed: int | None) -> None:
     assert comparison.processes_needed(spread, effect) == needed
     assert comparison.processes_needed(0.0, effect) == intervals.ENOUGH_PROCESSES
 
 
 @pytest.mark.parametrize("pairing", Pairing)
-def test_what_six_processes_show_needs_no_allowance_and_one_needs_more_than_two(
+def test_allowance_is_zero_for_six_processes_and_largest_for_one(
     pairing: Pairing,
 ) -> None:
     processes, same, none, how = basis_of(pairing, ENOUGH_PROCESSES)
@@ -147,13 +145,13 @@ def test_what_six_processes_show_needs_no_allowance_and_one_needs_more_than_two(
     assert basis_of(pairing, 1)[2] == pytest.approx(ALONE * pairing.allowance)
 
 
-def test_the_side_with_fewer_processes_is_what_it_stands_on() -> None:
+def test_allowance_is_that_of_the_side_with_fewer_processes() -> None:
     assert basis_of(Pairing.UNPAIRED, 9, 7)[:3] == (7, Pairing.UNPAIRED, None)
     assert basis_of(Pairing.UNPAIRED, 3, 7)[:3] == (3, Pairing.UNPAIRED, 0.16)
     assert basis_of(Pairing.UNPAIRED, 7, 3)[0] == 3
 
 
-def test_the_less_noise_cancels_the_looser_a_pairing_is() -> None:
+def test_allowance_grows_as_pairing_cancels_less_noise() -> None:
     for tight, loose in itertools.combinations(Pairing, 2):
         assert loosest([tight, loose]) is loosest([loose, tight]) is loose
     # Blocks in turn have the least noise; processes next to each other share no luck.

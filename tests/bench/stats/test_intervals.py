@@ -49,7 +49,7 @@ def test_median_interval_scales_with_its_samples(values: list[float], scale: flo
 
 @pytest.mark.parametrize("count", range(1, 31))
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.995])
-def test_confidence_is_the_exact_binomial_sum_and_the_narrowest_that_suffices(
+def test_median_interval_is_the_narrowest_of_enough_confidence(
     count: int, confidence: float
 ) -> None:
     def covered(rank: int) -> float:
@@ -66,7 +66,7 @@ def test_confidence_is_the_exact_binomial_sum_and_the_narrowest_that_suffices(
         assert rank == 1
 
 
-def test_median_interval_covers_a_skewed_median_as_often_as_it_says() -> None:
+def test_median_interval_of_skewed_samples_has_its_coverage() -> None:
     rng = np.random.default_rng(1)
     draws = rng.lognormal(0.0, 1.0, (4000, 20))
     offsets = np.arange(4001) * 20
@@ -77,7 +77,7 @@ def test_median_interval_covers_a_skewed_median_as_often_as_it_says() -> None:
 
 
 @given(st.lists(samples, min_size=1, max_size=8))
-def test_many_cases_at_once_equal_each_case_alone(cases: list[list[float]]) -> None:
+def test_median_intervals_of_many_cases_equal_each_alone(cases: list[list[float]]) -> None:
     values = np.array(list(itertools.chain.from_iterable(cases)))
     offsets = np.cumsum([0, *map(len, cases)])
     columns = intervals.median_intervals(values, offsets)
@@ -87,7 +87,7 @@ def test_many_cases_at_once_equal_each_case_alone(cases: list[list[float]]) -> N
         assert row == (alone.low, alone.mid, alone.high, alone.confidence)
 
 
-def test_medians_of_huge_and_tiny_times_neither_overflow_nor_vanish() -> None:
+def test_medians_of_huge_and_tiny_times_stay_finite() -> None:
     assert intervals.median_interval([1.7e308, 1.7e308]).mid == 1.7e308
     assert intervals.median_interval([5e-324, 5e-324]).mid == 5e-324
 
@@ -104,7 +104,7 @@ def test_medians_of_huge_and_tiny_times_neither_overflow_nor_vanish() -> None:
         (["fast"], "samples: not numbers"),
     ],
 )
-def test_samples_that_are_no_times_are_refused_by_name(values: list[object], words: str) -> None:
+def test_case_interval_invalid_samples_are_refused(values: list[object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         intervals.median_interval(values)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=words):
@@ -114,12 +114,12 @@ def test_samples_that_are_no_times_are_refused_by_name(values: list[object], wor
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -1.0, 95.0, math.nan])
-def test_a_confidence_that_is_no_probability_is_refused(confidence: float) -> None:
+def test_median_interval_invalid_confidence_is_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence"):
         intervals.median_interval([1.0, 2.0], confidence)
 
 
-def test_segments_that_do_not_fit_their_values_are_refused() -> None:
+def test_median_intervals_wrong_segments_are_refused() -> None:
     with pytest.raises(ValueError, match="no samples"):
         intervals.median_intervals(np.array([1.0]), np.array([0, 1, 1]))
     with pytest.raises(ValueError, match="offsets end at 1"):
@@ -146,9 +146,7 @@ def test_case_interval_scales_with_its_samples(runs: list[list[float]], scale: f
 
 @pytest.mark.parametrize("spread", [0.03, slowly(0.08), slowly(0.15), 0.29])
 @pytest.mark.parametrize("count", [2, 3, slowly(4), 5, 6, 9])
-def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
-    spread: float, count: int
-) -> None:
+def test_case_interval_has_its_coverage_at_seen_spreads(spread: float, count: int) -> None:
     rng = np.random.default_rng(count)
     draws = np.exp(rng.normal(0, spread, (4000, count)))
     found = intervals.case_intervals([[("", [value]) for value in row] for row in draws])
@@ -156,14 +154,14 @@ def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
     assert covered >= 0.937  # 94.5%, less two standard errors of 4000 trials
 
 
-def test_few_processes_cover_the_truth_where_one_in_ten_is_bad() -> None:
+def test_case_interval_of_few_processes_covers_with_outliers() -> None:
     rng = np.random.default_rng(1)
     logs = rng.normal(0, 0.05, (4000, 4)) + 0.3 * (rng.random((4000, 4)) < 0.1)
     found = intervals.case_intervals([[("", [value]) for value in row] for row in np.exp(logs)])
     assert np.mean([each.low <= 1 <= each.high for each in found]) >= 0.95
 
 
-def test_a_ratio_upside_down_is_a_speed_and_of_no_time_it_is_infinite() -> None:
+def test_inverse_of_a_ratio_is_a_speed_or_infinite() -> None:
     assert (intervals.speed(0.5), intervals.speed(0.0)) == (2.0, math.inf)
 
 
@@ -182,13 +180,11 @@ def test_a_ratio_upside_down_is_a_speed_and_of_no_time_it_is_infinite() -> None:
         ([1.0, 1.5, 2.0, 1.1, 1.6, 1.7, 2.2, 1.2, 1.4, 2.1, 1.3, 1.6], True),  # noise
     ],
 )
-def test_halves_agree_unless_they_differ_by_more_than_noise(
-    samples: list[float], agree: bool | None
-) -> None:
+def test_halves_agree_unless_beyond_noise(samples: list[float], agree: bool | None) -> None:
     assert intervals.halves_agree(samples) is agree
 
 
-def test_the_relative_half_width_is_of_the_further_bound_and_infinite_of_too_few() -> None:
+def test_relative_half_width_is_of_the_further_bound() -> None:
     assert intervals.relative_half_width([1.0] * 5) == math.inf
     assert intervals.relative_half_width([8.0, 9.0, 10.0, 10.0, 11.0, 15.0]) == pytest.approx(0.5)
     assert intervals.relative_half_width([5.0, 9.0, 10.0, 10.0, 11.0, 12.0]) == pytest.approx(0.5)
@@ -199,7 +195,7 @@ def test_the_relative_half_width_is_of_the_further_bound_and_infinite_of_too_few
 
 @settings(max_examples=20)
 @given(st.lists(st.floats(1e-6, 1e3), min_size=100, max_size=200), st.integers(1, 99))
-def test_they_are_those_of_all_samples_together(samples: list[float], cut: int) -> None:
+def test_percentiles_are_those_of_all_samples(samples: list[float], cut: int) -> None:
     found = percentiles([np.array(samples[:cut]), np.array(samples[cut:])])
     expected = np.percentile(samples, PERCENTILES)
     assert list(found) == list(PERCENTILES)
@@ -209,8 +205,6 @@ def test_they_are_those_of_all_samples_together(samples: list[float], cut: int) 
 @pytest.mark.parametrize(
     ("count", "told"), [(0, []), (19, []), (20, [25, 75]), (99, [25, 75]), (100, [5, 25, 75, 95])]
 )
-def test_what_fewer_than_five_samples_lie_beyond_is_not_reported(
-    count: int, told: list[int]
-) -> None:
+def test_percentiles_need_five_samples_beyond(count: int, told: list[int]) -> None:
     samples = [np.linspace(1.0, 2.0, count)] if count else []
     assert list(percentiles(samples)) == told

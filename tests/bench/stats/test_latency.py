@@ -29,9 +29,7 @@ from tests.bench.made_streams import a_run, a_stream, streamed
 
 
 @pytest.mark.parametrize(("part", "calls"), [(50.0, 11), (90.0, 64), (99.0, 662), (99.9, 6636)])
-def test_a_percentile_takes_so_many_calls_that_two_lie_beyond_it_in_99_of_100(
-    part: float, calls: int
-) -> None:
+def test_fewest_calls_leave_two_beyond_with_99_percent(part: float, calls: int) -> None:
     assert fewest_calls(part) == calls
     beyond = 1 - part / 100
     assert stats.binom.cdf(1, calls, beyond) <= 0.01 < stats.binom.cdf(1, calls - 1, beyond)
@@ -39,9 +37,7 @@ def test_a_percentile_takes_so_many_calls_that_two_lie_beyond_it_in_99_of_100(
 
 @pytest.mark.parametrize("count", [64, 100, 997, 6636, 20000])
 @pytest.mark.parametrize("part", PARTS)
-def test_the_bounds_are_the_nearest_ranks_with_the_requested_coverage(
-    part: float, count: int
-) -> None:
+def test_percentile_bounds_are_the_nearest_ranks(part: float, count: int) -> None:
     found = percentile(np.arange(1.0, count + 1), part)
     if count < fewest_calls(part):
         assert found is None
@@ -57,7 +53,7 @@ def test_the_bounds_are_the_nearest_ranks_with_the_requested_coverage(
     assert found.mid == int(np.ceil(round(part / 100 * count, 6)))
 
 
-def test_the_interval_covers_the_true_percentile_whatever_the_distribution() -> None:
+def test_percentile_interval_covers_for_any_distribution() -> None:
     rng = np.random.default_rng(3)
     # Of Pareto, P(X > x) = (1 + x)**-a; of the exponential, exp(-x).
     for sizes, true in (
@@ -77,20 +73,20 @@ def told(*mids: float) -> list[dict[float, Interval]]:
     return [{99.0: Interval(0.9 * mid, mid, 1.2 * mid, 0.96)} for mid in mids]
 
 
-def test_over_processes_it_is_the_median_of_their_own_percentiles() -> None:
+def test_percentile_over_processes_is_the_median_of_theirs() -> None:
     found = over_processes(told(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
     assert list(found) == [99.0]
     assert (found[99.0].low, found[99.0].mid, found[99.0].high) == (1.0, 4.0, 90.0)
     assert found[99.0].processes == 7
 
 
-def test_one_process_has_its_own_interval_and_says_so() -> None:
+def test_percentile_of_one_process_has_its_own_interval() -> None:
     (found,) = over_processes(told(2.0)).values()
     assert (found.low, found.mid, found.high, found.confidence) == (1.8, 2.0, 2.4, 0.96)
     assert "its own calls" in basis_text(found.basis)
 
 
-def test_a_process_that_could_not_tell_does_not_count_if_the_others_are_enough() -> None:
+def test_percentile_process_with_few_calls_is_excluded() -> None:
     found = over_processes([*told(1.0, 2.0, 3.0), {}])
     assert (found[99.0].mid, found[99.0].processes) == (2.0, 3)
     # Those with the most calls are the quickest: of them alone nothing is told.
@@ -114,7 +110,7 @@ def ratio(new: StreamProcesses, base: StreamProcesses) -> Comparison | None:
     return found.get(99.0)
 
 
-def test_a_percentile_is_judged_process_by_process() -> None:
+def test_percentile_ratio_is_judged_by_process() -> None:
     """The processes differ by far more than the sides do, and both sides equally."""
     base = [1.0, 2.0, 0.5, 4.0, 1.5, 3.0]
     new = [1.2 * each * (1 + 0.004 * n) for n, each in enumerate(base)]
@@ -124,7 +120,7 @@ def test_a_percentile_is_judged_process_by_process() -> None:
     assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
 
 
-def test_of_fewer_than_six_processes_or_nodes_no_verdict_is_made() -> None:
+def test_percentile_of_few_processes_or_nodes_has_no_verdict() -> None:
     six, other = stream([2.0] * 6), stream([1.0] * 6)
     assert ratio(stream([2.0] * 5), stream([1.0] * 5)) is ratio(stream([]), six) is None
     # Nor of six on each side of which five are shared: it is the shared ones that are judged.
@@ -135,12 +131,12 @@ def test_of_fewer_than_six_processes_or_nodes_no_verdict_is_made() -> None:
     assert ratio(stream([2.0] * 12, nodes=6), stream([1.0] * 12, nodes=6)) is not None
 
 
-def test_other_pairs_are_judged_next_to_one_that_cannot_be() -> None:
+def test_percentile_other_pairs_are_judged_next_to_a_short_one() -> None:
     few, good = (stream([1.0]), stream([1.0])), (stream([2.0] * 6), stream([1.0] * 6))
     assert [list(each) for each in compared([few, good, few])] == [[], [99.0], []]
 
 
-def test_separate_processes_are_compared_as_such() -> None:
+def test_percentile_separate_processes_are_unpaired() -> None:
     base = stream([1.0 + 0.01 * n for n in range(6)], "base")
     found = ratio(stream([2.0 + 0.01 * n for n in range(6)], "new"), base)
     assert found is not None
@@ -151,11 +147,11 @@ def test_separate_processes_are_compared_as_such() -> None:
 # A stream in its processes
 
 
-def test_what_is_no_stream_has_no_calls() -> None:
+def test_calls_of_no_stream_are_none() -> None:
     assert stream_of([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
 
 
-def test_the_calls_of_all_processes_are_reported_together() -> None:
+def test_calls_of_all_processes_are_pooled() -> None:
     case = a_stream("keras", period=1e-3)
     beside = [StreamConditions(load=load, deadline=1.2e-4) for load in (0, 2)]
     items = [

@@ -25,23 +25,23 @@ def told(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
     return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
 
 
-def test_two_kinds_of_two_machines_each_are_two_tables() -> None:
+def test_sections_of_two_kinds_of_machine_are_two() -> None:
     hosts = {"a": "X", "b": "Y", "c": "X", "d": "Y"}
     found = places([one(host, cpu=cpu) for host, cpu in hosts.items()])
     assert [each[1] for each in told(found)] == [["a", "c"], ["b", "d"]]
 
 
-def test_a_machine_that_does_not_say_what_it_is_stands_alone() -> None:
+def test_machine_without_a_name_is_separate() -> None:
     assert [each[1] for each in told(places([one("a", cpu=""), one("b", cpu="")]))] == [[], []]
 
 
-def test_sessions_of_machines_of_one_kind_that_were_brought_together_are_one_place() -> None:
+def test_sessions_of_one_kind_of_machine_are_one_section() -> None:
     found = places([one("a", session="s1"), one("b", session="s2", hours=5)])
     assert told(found) == [(["s1-a-0", "s2-b-0"], ["a", "b"])]
 
 
 @pytest.mark.parametrize("skew", [0.0, 1000.0, -1000.0])
-def test_of_each_machine_the_newest_stand_together_whatever_its_clock_shows(skew: float) -> None:
+def test_newest_of_each_machine_are_joined_despite_clocks(skew: float) -> None:
     found = places(
         [
             one("a", session="a1", hours=1),
@@ -54,25 +54,25 @@ def test_of_each_machine_the_newest_stand_together_whatever_its_clock_shows(skew
 
 
 @pytest.mark.parametrize("late", [0.0, 0.5])
-def test_a_session_s_nodes_stay_together_whichever_began_last(late: float) -> None:
+def test_nodes_of_a_session_stay_together(late: float) -> None:
     older = [one(host, session="s1", hours=late * (host == "c")) for host in ("a", "b", "c")]
     newer = [one(host, session="s2", hours=1) for host in ("a", "b")]
     assert [each[1] for each in told(places([*older, *newer]))] == [["a", "b", "c"], ["a", "b"]]
 
 
-def test_other_suites_are_other_tables() -> None:
+def test_sections_of_other_suites_are_separate() -> None:
     found = places([one("a", session="s1"), one("b", session="s2", suite="other")])
     assert [each[1] for each in told(found)] == [[], []]
 
 
-def test_machines_with_one_host_name_are_distinguished() -> None:
+def test_machines_with_equal_host_names_are_distinguished() -> None:
     other = one("a", 1)
     other = replace(other, run=replace(other.run, machine_id="another"))
     (found,) = places([one("a"), other])
     assert [*found.nodes.values()] == ["a#id of a", "a#another"]
 
 
-def test_a_machine_whose_backends_need_other_libraries_is_one_node() -> None:
+def test_machine_with_several_libraries_is_one_node() -> None:
     """Its processes are of two kinds; who shows one of these is of both."""
     item = one("a", 1)
     before = {"cpu": {"name": "Test CPU", "usable": 2}, "libraries": {"keras": "3"}}
@@ -87,7 +87,7 @@ def booted(item: Measurement, boot: str) -> Measurement:
     return replace(item, run=replace(item.run, environment={"before": {**before, "boot": boot}}))
 
 
-def test_two_host_names_on_one_kernel_are_one_node() -> None:
+def test_host_names_on_one_kernel_are_one_node() -> None:
     """Containers of one machine have names of their own."""
     pods = [booted(one("pod-1"), "x"), booted(one("pod-2", 1), "x")]
     assert told(places(pods)) == [(["s-pod-1-0", "s-pod-2-1"], [])]
@@ -95,7 +95,7 @@ def test_two_host_names_on_one_kernel_are_one_node() -> None:
     assert [each[1] for each in told(places([*pods, other]))] == [["pod-1", "b"]]
 
 
-def test_a_machine_that_was_started_again_is_one_node() -> None:
+def test_restarted_machine_is_one_node() -> None:
     items = [
         booted(one("a", 0), "x"),
         booted(one("a", 1), "y"),
@@ -108,7 +108,7 @@ def test_a_machine_that_was_started_again_is_one_node() -> None:
     assert found["id of pod"] == found["id of a"] == "id of a"
 
 
-def test_names_that_turn_out_to_be_one_machine_late_are_one() -> None:
+def test_names_found_equal_late_are_one_machine() -> None:
     runs = [
         booted(one(host, n), boot).run
         for n, (host, boot) in enumerate(
@@ -119,12 +119,12 @@ def test_names_that_turn_out_to_be_one_machine_late_are_one() -> None:
 
 
 @pytest.mark.parametrize("boot", [None, "", 3, ["x"], {}])
-def test_what_is_no_boot_makes_no_machines_one(boot: object) -> None:
+def test_invalid_boot_id_joins_no_machines(boot: object) -> None:
     items = [booted(one("a"), boot), booted(one("b"), boot)]  # type: ignore[arg-type]
     assert [each[1] for each in told(places(items))] == [["a", "b"]]
 
 
-def test_kinds_of_machines_have_the_name_of_their_first() -> None:
+def test_kind_of_machines_has_the_name_of_its_first() -> None:
     runs = [on("a", 0), on("b", 0, cpu="X"), on("c", 0), on("d", 0, cpu="")]
     assert nodes.in_one_kind(runs) == {
         "id of a": "id of a",
@@ -134,7 +134,7 @@ def test_kinds_of_machines_have_the_name_of_their_first() -> None:
     }
 
 
-def test_a_report_has_one_table_of_all_nodes_and_its_times_are_of_all() -> None:
+def test_report_of_nodes_has_one_table_with_pooled_times() -> None:
     times = {KERAS: 1.0, a_case("while_loop"): 2.0}
     items = fleet({"a": 0.0, "b": 0.1, "c": -0.1}, times, spread=0.0, own=0.0)
     (section,) = build(results(*items)).sections

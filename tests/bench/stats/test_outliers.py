@@ -25,30 +25,30 @@ def rows(luck: Mapping[str, float], **facts: object) -> Sequence[Row]:
     return section.rows
 
 
-def test_a_node_that_is_slower_in_all_cases_is_named_once() -> None:
+def test_outlying_node_in_all_cases_is_named_once() -> None:
     (found,) = outliers(rows(FIVE | {"bad": math.log(1.31)}))
     assert (found.node, found.device, found.backend) == ("id of bad", "cpu", "")
     assert found.factor == pytest.approx(1.31, abs=0.03)
     assert (found.others, found.beyond, found.cases) == (5, 9, 9)
 
 
-def test_a_node_where_one_backend_is_slower_is_named_with_it() -> None:
+def test_outlying_backend_of_a_node_is_named() -> None:
     (found,) = outliers(rows(FIVE, moved={("c", "scan"): math.log(1.4)}))
     assert (found.node, found.backend, found.cases) == ("id of c", "scan", 3)
     assert found.factor == pytest.approx(1.4, abs=0.05)
 
 
-def test_of_two_nodes_none_is_named_however_different() -> None:
+def test_outlying_of_two_nodes_is_none() -> None:
     assert outliers(rows({"a": 0.0, "b": 2.0})) == []
     assert len(outliers(rows({"a": 0.0, "b": 0.01, "c": 2.0}))) == 1
 
 
-def test_a_small_difference_is_nobody_s_business_however_sure() -> None:
+def test_outlying_small_difference_is_not_named() -> None:
     equal = {str(place): 0.0 for place in range(40)}
     assert outliers(rows(equal | {"bad": 0.04}, spread=0.0005, own=0.0005)) == []
 
 
-def test_a_device_of_a_node_is_named_with_it() -> None:
+def test_outlying_device_of_a_node_is_named() -> None:
     both = {a_case("keras", batch, device): 1.0 for batch in (1, 2) for device in ("cpu", "gpu:0")}
     items = fleet(FIVE, both)
     slow = fleet({"bad": 0.0}, {case: 1.0 for case in both if case.device == "cpu"}, seed=2)
@@ -57,13 +57,13 @@ def test_a_device_of_a_node_is_named_with_it() -> None:
     assert (found.node, found.device) == ("id of bad", "gpu:0")
 
 
-def test_a_node_that_measured_other_cases_is_not_held_against_the_rest() -> None:
+def test_outlying_node_of_other_cases_is_not_judged() -> None:
     alone = fleet({"z": 3.0}, {a_case("keras", 64): 1.0})
     found = build(results(*fleet(FIVE, TIMES), *alone)).sections[0].rows
     assert outliers(found) == []
 
 
-def test_nodes_of_one_process_each_are_named_only_if_they_are_far_off() -> None:
+def test_outlying_node_of_one_process_must_be_far() -> None:
     assert outliers(rows(FIVE | {"bad": 0.3}, processes=1)) == []
     (found,) = outliers(rows(FIVE | {"bad": 1.5}, processes=1))
     assert found.node == "id of bad"
@@ -73,7 +73,7 @@ LOGS = st.floats(-1, 1).map(lambda value: round(value, 9))  # of times as they a
 
 
 @given(st.lists(LOGS, min_size=FEWEST_NODES, max_size=12), st.floats(min_value=-5, max_value=5))
-def test_p_values_are_of_differences_alone(values: list[float], moved: float) -> None:
+def test_p_values_depend_on_differences_only(values: list[float], moved: float) -> None:
     own = np.full(len(values), 0.001)
     p = p_outlying(np.array(values), own)
     assert np.all((p >= 0) & (p <= 1))
@@ -83,21 +83,21 @@ def test_p_values_are_of_differences_alone(values: list[float], moved: float) ->
 
 @pytest.mark.parametrize("nodes", [3, 10])
 @pytest.mark.parametrize("world", ["nodes 2%, processes 5%", "nodes 5%, unbalanced"])
-def test_in_reports_of_equal_nodes_hardly_one_is_named(world: str, nodes: int) -> None:
+def test_false_rate_of_equal_nodes_is_low(world: str, nodes: int) -> None:
     rng = np.random.default_rng(7)
     named = sum(bool(outlying_times(report(WORLDS[world], nodes, rng))) for _ in range(200))
     # 0.5% is aimed at, 1% promised: six of 200 would be once in ten thousand.
     assert named <= 5
 
 
-def test_a_slow_node_of_five_is_found() -> None:
+def test_power_finds_a_slow_node_of_five() -> None:
     rng = np.random.default_rng(8)
     found = [outlying_times(report(World(0.02), 5, rng, moved=0.6)) for _ in range(100)]
     named = [{(each.node, each.backend) for each in outliers} for outliers in found]
     assert sum(("0", "") in each for each in named) >= 90
 
 
-def test_p_outlying_without_an_allowance_is_students_test_of_a_new_observation(
+def test_p_outlying_without_allowance_is_students_t(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bench.stats.outliers.RATIO_ALLOWANCE", 0.0)

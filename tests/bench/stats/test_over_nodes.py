@@ -35,13 +35,13 @@ def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
     return [(node, [math.exp(log)]) for node, all_logs in nodes.items() for log in all_logs]
 
 
-def test_without_nodes_an_interval_is_that_of_the_processes_to_the_last_digit() -> None:
+def test_interval_without_nodes_equals_that_of_processes() -> None:
     samples = [[1.0, 1.1, 1.3], [1.2, 0.9], [1.05]]
     (found,) = case_intervals([[("", each) for each in samples]])
     assert found == case_interval(samples)
 
 
-def test_one_node_says_nothing_of_others() -> None:
+def test_interval_of_one_node_is_not_over_nodes() -> None:
     (found,) = case_intervals([runs({"a": [0.0, 0.1, 0.2]})])
     plain = case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])
     assert (found.low, found.mid, found.high) == (plain.low, plain.mid, plain.high)
@@ -49,7 +49,7 @@ def test_one_node_says_nothing_of_others() -> None:
     assert "how nodes differ is not included" in basis_text(found.basis)
 
 
-def test_a_node_counts_once_however_many_processes_it_has() -> None:
+def test_node_counts_once_for_any_number_of_processes() -> None:
     (few,) = case_intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
     (many,) = case_intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
     assert few.mid == many.mid == pytest.approx(math.exp(0.1))
@@ -58,7 +58,7 @@ def test_a_node_counts_once_however_many_processes_it_has() -> None:
 
 
 @given(st.lists(st.lists(logs, min_size=1, max_size=4), min_size=2, max_size=8), logs)
-def test_an_interval_holds_its_middle_and_follows_the_unit(
+def test_interval_over_nodes_has_its_middle_in_any_unit(
     nodes: list[list[float]], unit: float
 ) -> None:
     named = {str(place): each for place, each in enumerate(nodes)}
@@ -72,7 +72,7 @@ def test_an_interval_holds_its_middle_and_follows_the_unit(
     assert scaled.half_width == pytest.approx(found.half_width, rel=1e-6, abs=1e-9)
 
 
-def test_what_nodes_differ_by_is_distinguished_from_what_processes_do() -> None:
+def test_variance_between_nodes_is_separated_from_processes() -> None:
     rng = np.random.default_rng(3)
     nodes = {
         str(place): list(luck + 0.05 * rng.standard_normal(20))
@@ -87,7 +87,7 @@ def test_what_nodes_differ_by_is_distinguished_from_what_processes_do() -> None:
     assert found.between < 0.01
 
 
-def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
+def test_variance_between_nodes_of_one_process_is_unknown() -> None:
     (found,) = case_intervals([runs({"a": [0.0], "b": [0.3]})])
     assert (found.between, found.within) == (None, None)
     assert spread_between(np.array([0.0, 0.3]), None) is None
@@ -95,7 +95,7 @@ def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
     assert pooled_spread([None, 0.1], [1, 4]) == pytest.approx(0.1)
 
 
-def test_of_two_that_differ_much_the_interval_is_no_wider_than_needed() -> None:
+def test_interval_of_two_differing_nodes_is_bounded() -> None:
     (found,) = case_intervals([runs({"a": [0.0], "b": [0.28]})])
     # Of one process each nobody knows how far processes spread: as far as any did.
     most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)
@@ -121,9 +121,7 @@ def means(middles: list[float], error: float = 0.01) -> tuple[float, float, floa
 
 
 @given(st.lists(logs, min_size=2, max_size=10), st.randoms())
-def test_no_node_is_left_out_and_their_order_does_not_matter(
-    middles: list[float], shuffle: object
-) -> None:
+def test_interval_uses_each_node_in_any_order(middles: list[float], shuffle: object) -> None:
     middle, low, high = means(middles)
     assert middle == pytest.approx(np.mean(middles), abs=1e-9)
     assert low <= middle <= high
@@ -132,9 +130,7 @@ def test_no_node_is_left_out_and_their_order_does_not_matter(
 
 
 @given(st.lists(logs, min_size=6, max_size=12), st.floats(min_value=0, max_value=0.5))
-def test_from_six_nodes_on_it_is_no_narrower_than_student_s(
-    middles: list[float], error: float
-) -> None:
+def test_interval_of_six_nodes_is_at_least_students(middles: list[float], error: float) -> None:
     from scipy import special
 
     _, low, high = means(middles, error)
@@ -179,7 +175,7 @@ def ratio_of(ratios: Mapping[str, Sequence[float]], luck: Mapping[str, float]) -
     return compare(side(new), side(base))
 
 
-def test_what_a_node_does_to_both_sides_is_no_part_of_their_ratio() -> None:
+def test_ratio_excludes_what_nodes_do_to_both_sides() -> None:
     quiet = ratio_of(RATIOS, dict.fromkeys(NOISE, 0.0))
     wild = ratio_of(RATIOS, {"a": 3.0, "b": -2.0, "c": 0.7})
     assert wild.ratio.low == pytest.approx(quiet.ratio.low)
@@ -189,7 +185,7 @@ def test_what_a_node_does_to_both_sides_is_no_part_of_their_ratio() -> None:
     assert quiet.log_ratio == pytest.approx(np.mean([0.51, 0.50, 0.50]), abs=0.004)
 
 
-def test_nodes_that_disagree_are_not_made_sure_by_many_processes() -> None:
+def test_ratio_of_disagreeing_nodes_is_unclear() -> None:
     many = {"a": [0.0] * 40, "b": [0.0] * 40}
     apart = {"a": [0.3] * 40, "b": [-0.1] * 40}
     assert compare(side(apart), side(many)).verdict is Verdict.UNCLEAR
@@ -205,7 +201,7 @@ def test_nodes_that_disagree_are_not_made_sure_by_many_processes() -> None:
     st.lists(st.lists(st.tuples(logs, logs), min_size=1, max_size=3), min_size=1, max_size=7),
     st.booleans(),
 )
-def test_turned_around_it_is_its_own_inverse(
+def test_ratio_over_nodes_inverts_with_its_sides(
     nodes: list[list[tuple[float, float]]], paired: bool
 ) -> None:
     new = {str(place): [log for log, _ in each] for place, each in enumerate(nodes)}
@@ -219,7 +215,7 @@ def test_turned_around_it_is_its_own_inverse(
     assert one.nodes == len(nodes)
 
 
-def test_cases_that_share_no_node_hardly_say_anything() -> None:
+def test_ratio_without_shared_nodes_is_wide() -> None:
     found = compare(side({"a": [0.3] * 20}), side({"b": [0.0] * 20}))
     assert (found.pairing, found.nodes, found.verdict) == (Pairing.UNPAIRED, 1, Verdict.UNCLEAR)
     assert found.log_ratio == pytest.approx(0.3)
@@ -227,13 +223,13 @@ def test_cases_that_share_no_node_hardly_say_anything() -> None:
     assert compare(side({"a": [5.0] * 20}), side({"b": [0.0] * 20})).verdict is Verdict.SLOWER
 
 
-def test_only_nodes_that_have_both_count() -> None:
+def test_ratio_uses_nodes_with_both_sides() -> None:
     new, base = RATIOS | {"d": [9.0]}, dict(NOISE) | {"e": [-9.0]}
     found = compare(side(new), side(base))
     assert (found.nodes, set(found.by_node)) == (3, {"a", "b", "c"})
 
 
-def test_a_mean_over_cases_is_that_of_each_node() -> None:
+def test_mean_over_cases_is_taken_within_nodes() -> None:
     luck = dict.fromkeys(NOISE, 0.0)
     cases = [ratio_of(RATIOS, luck), ratio_of(shifted(RATIOS, dict.fromkeys(RATIOS, 0.2)), luck)]
     whole = geometric_mean(cases)

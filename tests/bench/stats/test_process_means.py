@@ -39,28 +39,26 @@ def numbers(found: Means) -> list[float]:
 
 
 @given(logs, st.floats(-100, 100))
-def test_a_constant_moves_the_middle_and_nothing_else(values: list[float], by: float) -> None:
+def test_process_means_constant_shifts_the_middle_only(values: list[float], by: float) -> None:
     one, moved = numbers(of(values)), numbers(of([value + by for value in values]))
     assert moved == pytest.approx([one[0] + by, *one[1:]], rel=1e-6, abs=1e-6)
 
 
 @given(logs)
-def test_swapped_sides_turn_the_middle_round(values: list[float]) -> None:
+def test_process_means_swapped_sides_negate_the_middle(values: list[float]) -> None:
     one, other = numbers(of(values)), numbers(of([-value for value in values]))
     assert other == pytest.approx([-one[0], *one[1:]], rel=1e-9, abs=1e-9)
 
 
 @given(logs, st.randoms(use_true_random=False))
-def test_the_order_of_processes_changes_not_even_the_last_digit(
-    values: list[float], random: object
-) -> None:
+def test_process_means_do_not_depend_on_order(values: list[float], random: object) -> None:
     shuffled = list(values)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert numbers(of(shuffled)) == numbers(of(values))
 
 
 @given(st.lists(st.lists(st.floats(-2, 2), min_size=7, max_size=7), min_size=1, max_size=6))
-def test_many_at_once_are_each_alone(table: list[list[float]]) -> None:
+def test_process_means_of_many_equal_each_alone(table: list[list[float]]) -> None:
     found = process_means(np.array(table), ALLOWANCE)
     for index, row in enumerate(table):
         alone = numbers(of(row))
@@ -71,7 +69,7 @@ def test_many_at_once_are_each_alone(table: list[list[float]]) -> None:
 
 
 @given(logs)
-def test_the_middle_lies_among_the_processes_and_the_error_is_a_number_above_0(
+def test_process_means_middle_is_inside_and_error_positive(
     values: list[float],
 ) -> None:
     middle, error, degrees, aside = numbers(of(values))
@@ -82,7 +80,7 @@ def test_the_middle_lies_among_the_processes_and_the_error_is_a_number_above_0(
 
 
 @pytest.mark.parametrize("count", [6, 10, 20, 40])
-def test_processes_that_spread_as_seen_before_have_the_mean_and_the_drawn_spread(
+def test_process_means_of_usual_spread_are_the_plain_mean(
     count: int,
 ) -> None:
     values = 0.04 * np.linspace(-1, 1, count) + 0.1
@@ -98,7 +96,7 @@ def test_processes_that_spread_as_seen_before_have_the_mean_and_the_drawn_spread
 
 @pytest.mark.parametrize("stray", [0.6, -0.6, 3.0, -40.0])
 @pytest.mark.parametrize("count", [6, 10, 20])
-def test_one_process_far_off_is_left_out_whole(count: int, stray: float) -> None:
+def test_process_means_exclude_a_far_outlier(count: int, stray: float) -> None:
     good = 0.02 * np.linspace(-1, 1, count)
     found = of([*good, stray])
     assert found.excluded[0] == pytest.approx(1, abs=0.03)
@@ -106,9 +104,7 @@ def test_one_process_far_off_is_left_out_whole(count: int, stray: float) -> None
     assert found.errors[0] == pytest.approx(of(good).errors[0], rel=0.10)
 
 
-def test_processes_that_spread_more_than_seen_before_have_the_tails_of_the_plain_t_interval() -> (
-    None
-):
+def test_process_means_of_wide_spread_use_the_plain_t_interval() -> None:
     values = 0.3 * np.array([-1.3, -0.6, -0.2, 0.2, 0.6, 1.3])
     found = of(values)
     assert found.degrees[0] == pytest.approx(5, abs=0.1)
@@ -116,7 +112,7 @@ def test_processes_that_spread_more_than_seen_before_have_the_tails_of_the_plain
     assert found.errors[0] == pytest.approx(plain, rel=0.01)
 
 
-def test_an_allowance_is_for_few_and_may_differ_from_case_to_case() -> None:
+def test_process_means_allowance_is_for_few_processes() -> None:
     few = process_means(np.zeros((2, 3)), np.array([0.05, 0.14]))
     assert few.errors[1] == pytest.approx(2.8 * few.errors[0])
     many = process_means(np.zeros((2, ENOUGH_PROCESSES)), np.array([0.05, 0.14]))
@@ -124,7 +120,7 @@ def test_an_allowance_is_for_few_and_may_differ_from_case_to_case() -> None:
 
 
 @pytest.mark.parametrize("values", [[600.0, -600.0, 600.0], [0.0, 0.0, 1e5, -1e5, 1.0, 2.0, 3.0]])
-def test_what_is_beyond_every_reason_gives_numbers_and_no_warning(values: list[float]) -> None:
+def test_process_means_of_extreme_values_give_no_warning(values: list[float]) -> None:
     assert all(math.isfinite(number) for number in numbers(of(values)))
 
 
@@ -178,7 +174,7 @@ def test_order_of_processes_costs_little_power(effect: float, processes: int, mo
     assert without - most <= found <= without
 
 
-def test_shift_during_the_session_makes_the_verdict_unclear_and_is_the_reason() -> None:
+def test_shift_during_the_session_makes_the_verdict_unclear() -> None:
     new, base = sides(STEP, range(12))
     found = compare(new, base)
     (reason,) = found.reasons
@@ -191,14 +187,14 @@ def test_shift_during_the_session_makes_the_verdict_unclear_and_is_the_reason() 
 @pytest.mark.parametrize(
     "started", [None, [each * 7 % 12 for each in range(12)]], ids=["unknown", "mixed"]
 )
-def test_processes_without_an_order_or_that_do_not_shift_in_it_have_a_firm_verdict(
+def test_verdict_without_order_or_shift_is_firm(
     started: Sequence[float] | None,
 ) -> None:
     found = compare(*sides(STEP, started))
     assert (found.verdict, found.reasons) == (Verdict.SLOWER, ())
 
 
-def test_runs_are_put_in_the_order_in_which_they_started() -> None:
+def test_runs_are_ordered_by_their_start() -> None:
     new, base = sides(STEP, range(12))
     random.Random(1).shuffle(new)
     random.Random(2).shuffle(base)
@@ -209,9 +205,7 @@ def test_runs_are_put_in_the_order_in_which_they_started() -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("paired", [True, False])
-def test_verdict_is_unclear_where_outliers_give_the_plain_mean_the_other_sign(
-    sign: int, paired: bool
-) -> None:
+def test_verdict_is_unclear_if_the_plain_mean_disagrees(sign: int, paired: bool) -> None:
     good = 0.05 if paired else 0.3
     logs = [good, good + 0.003, good - 0.002, good + 0.001, -3 * good, -2 * good]
     found = compare(*sides([sign * each for each in logs], paired=paired))

@@ -37,7 +37,7 @@ from tests.bench.stats.made_processes import (
     st.lists(st.tuples(samples, samples), min_size=1, max_size=8),
     st.sampled_from(["alternating", "sequential", "unpaired"]),
 )
-def test_swapping_the_sides_inverts_the_ratio_and_the_verdict(
+def test_compare_swapped_sides_inverts_ratio_and_verdict(
     pairs: list[tuple[list[float], list[float]]], how: str
 ) -> None:
     def side(index: int) -> list[RunSamples]:
@@ -61,7 +61,7 @@ def test_swapping_the_sides_inverts_the_ratio_and_the_verdict(
 
 
 @given(st.lists(st.tuples(samples, samples), min_size=1, max_size=7), scales)
-def test_a_ratio_does_not_depend_on_the_unit_of_time(
+def test_compare_does_not_depend_on_the_unit(
     pairs: list[tuple[list[float], list[float]]], scale: float
 ) -> None:
     def side(index: int, factor: float) -> list[RunSamples]:
@@ -80,7 +80,7 @@ def test_a_ratio_does_not_depend_on_the_unit_of_time(
     st.lists(st.tuples(times, times, times), min_size=2, max_size=9),
     st.randoms(use_true_random=False),
 )
-def test_neither_the_order_of_samples_nor_of_runs_matters(
+def test_compare_does_not_depend_on_the_order(
     rows: list[tuple[float, float, float]], random: object
 ) -> None:
     def sides(order: list[int]) -> Comparison:
@@ -104,7 +104,7 @@ def test_neither_the_order_of_samples_nor_of_runs_matters(
 # The geometric mean over cases
 
 
-def test_the_geometric_mean_of_one_case_is_that_case() -> None:
+def test_geometric_mean_of_one_case_is_that_case() -> None:
     for one in (paired([0.1, 0.2, 0.3, 0.1, 0.2, 0.3]), paired([0.1]), unpaired([0.1], [0.0])):
         found = ratios.geometric_mean([one])
         assert found.log_ratio == pytest.approx(one.log_ratio)
@@ -112,7 +112,7 @@ def test_the_geometric_mean_of_one_case_is_that_case() -> None:
         assert found.verdict is one.verdict
 
 
-def test_cases_of_different_processes_are_taken_to_err_together() -> None:
+def test_geometric_mean_of_separate_processes_adds_errors() -> None:
     six, seven = paired([0.01, -0.01] * 3), paired([0.02, -0.02] * 3 + [0.0])
     found = ratios.geometric_mean([six, seven])
     assert found.standard_error == pytest.approx((six.standard_error + seven.standard_error) / 2)
@@ -120,12 +120,12 @@ def test_cases_of_different_processes_are_taken_to_err_together() -> None:
     assert found.spread is None
 
 
-def test_a_geometric_mean_of_nothing_is_refused() -> None:
+def test_geometric_mean_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no ratios"):
         ratios.geometric_mean([])
 
 
-def test_the_geometric_mean_over_cases_is_of_each_processs_own_mean() -> None:
+def test_geometric_mean_is_over_the_means_of_processes() -> None:
     wobble = (0.05, -0.05, 0.02, 0.0, -0.04, 0.02)
     up = compare(runs("east", np.add(LUCK, wobble).tolist()), BASE, BRIDGE)
     down = compare(runs("east", np.subtract(LUCK, wobble).tolist()), BASE, BRIDGE)
@@ -136,18 +136,18 @@ def test_the_geometric_mean_over_cases_is_of_each_processs_own_mean() -> None:
     assert found.standard_error < up.standard_error
 
 
-def test_one_case_says_its_own_ratio_and_several_their_mean() -> None:
+def test_geometric_mean_of_several_is_their_mean() -> None:
     one, other = paired([0.1] * 6), paired([0.3] * 6)
     assert ratios.geometric_mean([one]) is one
     assert ratios.geometric_mean([one, other]).log_ratio == pytest.approx(0.2)
 
 
-def test_of_nothing_that_was_compared_nobody_is_the_fastest() -> None:
+def test_all_slower_of_no_comparisons_is_false() -> None:
     assert ratios.all_slower([]) == []
     assert ratios.all_slower([[], []]) == [False, False]
 
 
-def test_a_bad_process_is_left_out_and_counted() -> None:
+def test_compare_outlying_process_is_excluded_and_counted() -> None:
     good = [0.10, 0.12, 0.11, 0.09, 0.10, 0.08, 0.11]
     found = paired([*good, 1.5])
     assert found.excluded == pytest.approx(1, abs=0.05)
@@ -157,14 +157,14 @@ def test_a_bad_process_is_left_out_and_counted() -> None:
     assert found.standard_error < 1.2 * paired(good).standard_error
 
 
-def test_a_single_process_finds_a_double_but_not_a_half_more() -> None:
+def test_compare_single_process_finds_a_double_only() -> None:
     assert paired([math.log(2)]).verdict is Verdict.SLOWER
     assert paired([-math.log(2)]).verdict is Verdict.FASTER
     assert paired([math.log(1.5)]).verdict is Verdict.UNCLEAR
     assert paired([0.0]).verdict is Verdict.UNCLEAR  # never SAME: it cannot know
 
 
-def test_processes_right_after_one_another_are_pairs_and_not_in_turn() -> None:
+def test_compare_adjacent_processes_are_pairs() -> None:
     sides = [
         [replace(run, adjacent=True) for run in runs_of([log] * 6, rounds=False)]
         for log in (0.5, 0.0)
@@ -174,7 +174,7 @@ def test_processes_right_after_one_another_are_pairs_and_not_in_turn() -> None:
     assert ratios.compare(*(side[:2] for side in sides)).allowance == 0.16
 
 
-def test_processes_that_agree_exactly_give_a_verdict_and_no_warning() -> None:
+def test_compare_equal_processes_give_no_warning() -> None:
     assert paired([0.0] * 5).verdict is Verdict.UNCLEAR  # which may be chance
     assert paired([0.0] * 6).verdict is Verdict.SAME
     assert paired([0.0] * 6).p_slower() == 0.5
@@ -184,13 +184,13 @@ def test_processes_that_agree_exactly_give_a_verdict_and_no_warning() -> None:
 
 
 @pytest.mark.parametrize(("rounds", "words"), [([0, 1], "shape"), ([0.5], "rounds: float")])
-def test_rounds_that_do_not_fit_the_samples_are_refused(rounds: list[float], words: str) -> None:
+def test_run_samples_wrong_rounds_are_refused(rounds: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RunSamples("a", np.array([1.0]), np.array(rounds))
 
 
 @pytest.mark.parametrize("far", [0, 2**62])
-def test_each_pair_of_many_has_its_own_shared_rounds(far: int) -> None:
+def test_compare_all_pairs_have_their_own_shared_rounds(far: int) -> None:
     """Numbers of rounds so far apart that none for each round of each pair fits an integer."""
     new = [RunSamples(str(at), np.array([2.0, 8.0]), np.array([0, 1 + far])) for at in range(3)]
     base = [
@@ -203,7 +203,7 @@ def test_each_pair_of_many_has_its_own_shared_rounds(far: int) -> None:
     assert np.isnan(ratios).tolist() == np.isnan(errors).tolist() == [False, False, True]
 
 
-def test_a_drift_that_both_sides_follow_adds_no_unreliability() -> None:
+def test_compare_shared_drift_adds_no_uncertainty() -> None:
     drift = np.exp(np.linspace(0, 1, 25))
     rounds = np.arange(25)
     found = ratios.compare([RunSamples("a", 2 * drift, rounds)], [RunSamples("a", drift, rounds)])
@@ -212,7 +212,7 @@ def test_a_drift_that_both_sides_follow_adds_no_unreliability() -> None:
     assert apart.standard_error > 1.1 * ALONE * Pairing.SEQUENTIAL.allowance
 
 
-def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
+def test_compare_over_a_reference_cancels_process_effects() -> None:
     found = compare(NEW, BASE, BRIDGE)
     assert found.pairing is Pairing.BRIDGED
     assert not found.paired
@@ -224,7 +224,7 @@ def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
     assert found.inverse.ratio.mid == pytest.approx(1 / 1.5)
 
 
-def test_what_the_bridge_itself_may_differ_is_left_in_unreliability() -> None:
+def test_compare_over_a_reference_keeps_its_own_difference() -> None:
     found = compare(NEW, BASE, BRIDGE)
     # Processes that agree exactly have no problem of their own.
     assert found.standard_error == pytest.approx(REFERENCE_ALLOWANCE, rel=1e-3)
@@ -235,7 +235,7 @@ def test_what_the_bridge_itself_may_differ_is_left_in_unreliability() -> None:
     assert width > 2 * normal * REFERENCE_ALLOWANCE
 
 
-def test_a_bridge_that_does_not_reach_both_sides_is_none() -> None:
+def test_compare_reference_on_one_side_is_none() -> None:
     assert compare(NEW, BASE, BRIDGE[:6]).pairing is Pairing.UNPAIRED
 
 
@@ -262,7 +262,7 @@ def groups_of(tables: Iterable[npt.NDArray[np.float64]]) -> list[list[Comparison
     "spread",
     [0.08, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.15))],
 )
-def test_a_third_that_is_equal_and_noisy_leaves_no_star(spread: float) -> None:
+def test_fastest_with_an_equal_noisy_third_is_not_significant(spread: float) -> None:
     """The first and a noisy third are equal, a second is slower and steady: who is FASTER?"""
     rng = np.random.default_rng(round(1000 * spread))
     tables = []
@@ -276,20 +276,20 @@ def test_a_third_that_is_equal_and_noisy_leaves_no_star(spread: float) -> None:
     assert np.mean([group[0].verdict is Verdict.SLOWER for group in groups]) > 0.04
 
 
-def test_a_true_fastest_gets_its_star() -> None:
+def test_fastest_if_true_is_significant() -> None:
     rng = np.random.default_rng(5)
     levels = np.array([0, 0.12, 0.2, 0.2, 0.3])[:, None]
     groups = groups_of(levels + rng.normal(0, 0.025, (5, 10)) for _ in range(200))
     assert np.mean(ratios.all_slower(groups)) >= 0.9
 
 
-def test_among_many_equals_the_first_is_hardly_ever_called_the_fastest() -> None:
+def test_false_rate_of_the_fastest_among_equals_is_low() -> None:
     rng = np.random.default_rng(6)
     groups = groups_of(rng.normal(0, 0.03, (5, 6)) for _ in range(400))
     assert np.mean(ratios.all_slower(groups)) <= 0.005
 
 
-def test_one_comparison_is_judged_by_its_verdict_and_none_is_no_star() -> None:
+def test_fastest_of_one_comparison_follows_its_verdict() -> None:
     ((slower,),) = groups_of([np.stack([WIGGLE, WIGGLE[::-1] + 0.3])])
     assert slower.verdict is Verdict.SLOWER
     assert ratios.all_slower([[slower], [], [slower.inverse], [slower, slower.inverse]]) == [

@@ -52,9 +52,7 @@ def sides(draw: st.DrawFn) -> tuple[Runs, Runs]:
 
 @unhurried
 @given(st.lists(sides(), min_size=1, max_size=8), st.sampled_from([1, 50, 1_000_000]))
-def test_each_of_many_comparisons_is_what_its_definition_gives(
-    pairs: list[tuple[Runs, Runs]], at_once: int
-) -> None:
+def test_compare_all_equals_the_definition(pairs: list[tuple[Runs, Runs]], at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ratios, "_MOST_AT_ONCE", at_once)
         found = ratios.compare_all(pairs)
@@ -77,7 +75,7 @@ def test_each_of_many_comparisons_is_what_its_definition_gives(
 
 @unhurried
 @given(st.lists(sides(), min_size=1, max_size=8))
-def test_each_of_many_intervals_is_what_its_definition_gives(
+def test_case_intervals_equal_the_definition(
     pairs: list[tuple[Runs, Runs]],
 ) -> None:
     cases = [[run.samples for run in side] for pair in pairs for side in pair]
@@ -90,7 +88,7 @@ def test_each_of_many_intervals_is_what_its_definition_gives(
         assert (each.allowance is None) == (not 1 < len(runs) < ENOUGH_PROCESSES)
 
 
-def test_one_bad_side_among_many_is_refused_as_it_is_alone() -> None:
+def test_compare_all_bad_side_is_refused_as_alone() -> None:
     good = [RunSamples("a", np.ones(3))]
     with pytest.raises(ValueError, match="base: no run"):
         ratios.compare_all([(good, good), (good, [])])

@@ -49,7 +49,7 @@ def answered(paths: Sequence[Path], reference: Sequence[Path] = ()) -> Recommend
 # -- which window
 
 
-def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
+def test_recommend_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
     found = answered(made.write_windows(tmp_path, noise=0.001))
     assert found.longer is not None
     # 1.2 ms and 0.22 ms a timestep: at 30 a timestep takes 0.26 ms, in long windows 0.22.
@@ -60,7 +60,7 @@ def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
     assert found.longer is None
 
 
-def test_the_significantly_fastest_is_named_with_what_it_costs(
+def test_recommend_names_the_significantly_fastest_and_its_cost(
     usual: Sequence[MeasuredWindows],
 ) -> None:
     found = found_in(usual)
@@ -72,7 +72,7 @@ def test_the_significantly_fastest_is_named_with_what_it_costs(
     assert found.best.memory["peak_bytes"] == truth.base_bytes + 30 * truth.bytes_per_timestep
 
 
-def test_backends_that_are_not_significantly_slower_are_tied(tmp_path: Path) -> None:
+def test_recommend_backends_not_significantly_slower_are_tied(tmp_path: Path) -> None:
     costs = {
         "keras": made.Cost(1e-3, 1.000e-4),
         "while_loop": made.Cost(1e-3, 1.005e-4),
@@ -84,7 +84,7 @@ def test_backends_that_are_not_significantly_slower_are_tied(tmp_path: Path) -> 
     assert tied == {"keras", "while_loop"}
 
 
-def test_who_cannot_be_trusted_comes_after_who_can(tmp_path: Path) -> None:
+def test_recommend_untrusted_backends_come_last(tmp_path: Path) -> None:
     paths = made.write_windows(tmp_path, KERAS)
     faster = {"torch": made.Cost(1e-3, 1e-4)}
     made.join(paths, made.write_windows(tmp_path / "b", faster, valid=False))
@@ -97,7 +97,7 @@ def test_who_cannot_be_trusted_comes_after_who_can(tmp_path: Path) -> None:
 # -- from which results
 
 
-def test_the_exact_shape_comes_before_a_near_one(tmp_path: Path) -> None:
+def test_recommend_exact_shape_comes_before_a_near_one(tmp_path: Path) -> None:
     made.write_windows(tmp_path, session="near", day=2, batch=96)
     made.write_windows(tmp_path, session="exact", day=1, batch=64)
     found = answered([tmp_path])
@@ -106,7 +106,7 @@ def test_the_exact_shape_comes_before_a_near_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("batch", "answers"), [(96, True), (97, False), (43, True), (42, False)])
-def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_path: Path) -> None:
+def test_near_shapes_are_within_a_factor(batch: int, answers: bool, tmp_path: Path) -> None:
     assert NEAR == 1.5
     found = answer(QUESTION, made.read_places(made.write_windows(tmp_path, batch=batch)))
     assert isinstance(found, Recommendation) is answers
@@ -125,13 +125,13 @@ def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_p
         Query(14, 64, 256, dtype="float16"),
     ],
 )
-def test_another_shape_device_or_precision_is_no_answer(
+def test_recommend_other_shape_device_or_dtype_is_no_answer(
     question: Query, usual: Sequence[MeasuredWindows]
 ) -> None:
     assert isinstance(answer(question, usual), NoRecommendation)
 
 
-def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> None:
+def test_recommend_uses_complete_sequences_without_windows(tmp_path: Path) -> None:
     paths, *others = (
         made.write_windows(
             tmp_path / str(length), windows=(None,), timesteps=length, optimizer=None
@@ -149,7 +149,7 @@ def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> Non
     assert answered([*paths, *cut]).place.kind == "truncation"
 
 
-def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
+def test_recommend_own_results_come_before_the_reference(tmp_path: Path) -> None:
     reference = made.write_windows(tmp_path / "reference", session="reference", host="theirs")
     found = answered([], reference)
     assert not found.place.own
@@ -159,7 +159,7 @@ def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
     assert found.place.section.run.host == "mine"
 
 
-def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_path: Path) -> None:
+def test_recommend_window_grows_with_the_dependency(tmp_path: Path) -> None:
     """Also when one's own few windows, of the suite that was written, stand beside others."""
     learned = made.learned_through({3: 1, 5: 3, 15: 8, 30: 20})
     own = made.write_windows(tmp_path, windows=(17, 34, 68), session="own", timesteps=68)
@@ -172,7 +172,7 @@ def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_pa
         before = found.window
 
 
-def test_what_nothing_answers_is_reported_by_what_there_is(tmp_path: Path) -> None:
+def test_recommend_without_an_answer_names_what_was_measured(tmp_path: Path) -> None:
     paths = [
         path
         for batch in (1, 2, 4, 8, 16, 24, 32)
@@ -197,7 +197,7 @@ def test_what_nothing_answers_is_reported_by_what_there_is(tmp_path: Path) -> No
 # -- sequences that end
 
 
-def test_sequences_that_end_are_never_cut_longer_than_they_are(
+def test_recommend_window_is_within_the_sequences(
     usual: Sequence[MeasuredWindows],
 ) -> None:
     found = found_in(usual, Query(14, 64, 256, steps=100))
@@ -213,7 +213,7 @@ def test_sequences_that_end_are_never_cut_longer_than_they_are(
     assert (found.window, found.differences) == (30, (("steps", 30, 25),))
 
 
-def test_inference_takes_sequences_of_about_so_many_steps(tmp_path: Path) -> None:
+def test_recommend_inference_uses_sequences_of_near_length(tmp_path: Path) -> None:
     for steps in (50, 60):
         made.write_windows(
             tmp_path,
@@ -285,16 +285,14 @@ def windows_of(learned: LearningMap | None) -> list[int]:
 @example(of_task("echo", {8: row({15}), 9: row({10})}))
 @example({("echo", 2, 3): False, ("echo", 2, 5): True, ("echo", 8, 60): True})
 @example({**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})})
-def test_a_longer_dependency_never_gets_a_shorter_window(found: Cells) -> None:
+def test_least_window_grows_with_the_dependency(found: Cells) -> None:
     windows = windows_of(map_of(found))
     assert windows == sorted(windows)
 
 
 @settings(max_examples=60, deadline=None)
 @given(cells, st.integers(1, 500))
-def test_what_is_said_to_be_learned_was_and_what_is_assumed_is_longer(
-    found: Cells, dependency: int
-) -> None:
+def test_least_window_is_learned_or_assumed_longer(found: Cells, dependency: int) -> None:
     learned = map_of(found)
     answer = need(dependency, learned)
     enough = {k for (_, d, k), good in found.items() if good and d >= dependency}
@@ -307,7 +305,7 @@ def test_what_is_said_to_be_learned_was_and_what_is_assumed_is_longer(
         assert "assumed is" in needed(answer)
 
 
-def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
+def test_least_window_of_the_reference_map_has_a_margin() -> None:
     (found,) = maps.collect([REFERENCE]).maps
     windows = windows_of(found)
     assert windows == sorted(windows)
@@ -324,7 +322,7 @@ def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
         assert not tried or any(tried.values())
 
 
-def test_a_task_that_ends_before_is_named_and_keeps_its_window_as_the_least() -> None:
+def test_least_window_keeps_that_of_a_shorter_task() -> None:
     found = need(20, map_of({**ECHO, **COPY}))
     assert (found.window, found.assumed) == (30, False)
     assert "copy memory of 20 was learned in windows of 30" in needed(found)
@@ -333,7 +331,7 @@ def test_a_task_that_ends_before_is_named_and_keeps_its_window_as_the_least() ->
     assert need(20, map_of(wide)).window == 60
 
 
-def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learned() -> None:
+def test_least_window_past_the_map_is_assumed_and_not_less() -> None:
     found = need(21, map_of({**ECHO, **COPY}))
     assert found.assumed
     assert found.window == 43
@@ -341,7 +339,7 @@ def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learn
     assert "assumed is twice the dependency and one timestep" in needed(found)
 
 
-def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> None:
+def test_least_window_without_a_map_is_twice_the_dependency() -> None:
     found = need(20, None)
     assert (found.window, found.assumed) == (41, True)
     assert needed(found).startswith(
@@ -351,7 +349,7 @@ def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> No
     assert windows == sorted(windows)
 
 
-def test_where_a_longer_window_failed_between_two_the_shorter_is_not_believed() -> None:
+def test_least_window_skips_one_below_a_failed_window() -> None:
     assert need(9, map_of(of_task("echo", {9: row({10, 30})}))).window == 30
     # Past the last one that learned it there are fewer updates: that says nothing against it.
     assert need(9, map_of(of_task("echo", {9: row({10})}))).window == 10
@@ -360,7 +358,7 @@ def test_where_a_longer_window_failed_between_two_the_shorter_is_not_believed() 
 # -- which map
 
 
-def test_the_newest_whole_map_of_the_task_is_taken(tmp_path: Path) -> None:
+def test_newest_takes_the_newest_complete_map(tmp_path: Path) -> None:
     assert newest([tmp_path]) == (None, ())
     made.write_learning(tmp_path, {30: 20}, name="learning-a", day=1)
     made.write_learning(tmp_path, {30: 20}, name="learning-b", day=2)
@@ -385,12 +383,12 @@ def test_the_newest_whole_map_of_the_task_is_taken(tmp_path: Path) -> None:
     assert "learning-e.json" in str(error)
 
 
-def test_what_was_reported_already_is_not_reported_again() -> None:
+def test_unreported_skips_reported_errors() -> None:
     one, same, other = ResultError("a is cut off"), ResultError("a is cut off"), ResultError("b")
     assert unreported([one, other], [same]) == [other]
 
 
-def test_a_map_is_reported_with_its_tasks_and_how_it_was_learned(tmp_path: Path) -> None:
+def test_answer_names_the_map_its_tasks_and_training(tmp_path: Path) -> None:
     whole = maps.read(made.write_learning(tmp_path, {30: 20}, seeds=1))
     assert map_source(whole) == (
         "learning-made-up.json: the echo with while_loop, 1 seed, 20.0k timesteps seen; learned is "
@@ -435,7 +433,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[MeasuredWindows]
 # -- the first line
 
 
-def test_the_first_line_is_this_window_this_backend_and_what_they_cost(
+def test_answer_headline_has_window_backend_and_cost(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     learned = made.learned_through({10: 8, 15: 20, 30: 50})
@@ -446,7 +444,7 @@ def test_the_first_line_is_this_window_this_backend_and_what_they_cost(
     assert json.loads(as_json(QUESTION, found, learned, COMMANDS))["answer"] == told
 
 
-def test_the_first_line_says_what_is_assumed_near_or_untrusted(tmp_path: Path) -> None:
+def test_answer_headline_names_what_is_assumed_near_or_untrusted(tmp_path: Path) -> None:
     given = made.read_places(made.write_windows(tmp_path, batch=96, valid=False, memory=False))
     told = first(given)
     assert told.startswith(
@@ -457,7 +455,7 @@ def test_the_first_line_says_what_is_assumed_near_or_untrusted(tmp_path: Path) -
     assert told.endswith("measured at a near shape (batch 96 for 64).")
 
 
-def test_others_that_may_be_as_fast_are_reported_in_the_first_line_and_named_below(
+def test_answer_headline_counts_ties_named_below(
     tmp_path: Path,
 ) -> None:
     costs = {"keras": made.Cost(1e-3, 1e-4), "while_loop": made.Cost(1e-3, 1.005e-4)}
@@ -476,7 +474,7 @@ def test_others_that_may_be_as_fast_are_reported_in_the_first_line_and_named_bel
 # -- what is below it
 
 
-def test_the_answer_has_intervals_memory_and_what_was_measured(
+def test_answer_has_intervals_memory_and_sources(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     found = lines(exact)
@@ -503,7 +501,7 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(
     )
 
 
-def test_one_process_says_that_its_interval_is_its_own_and_what_is_invalid(tmp_path: Path) -> None:
+def test_answer_of_one_process_names_its_interval_and_problems(tmp_path: Path) -> None:
     given = made.read_places(made.write_windows(tmp_path, processes=1, valid=False))
     text = " ".join(plain_text(said(given).terminal).split())
     assert "INVALID, do not rely on it: the cores were busy" in text
@@ -514,7 +512,7 @@ def test_one_process_says_that_its_interval_is_its_own_and_what_is_invalid(tmp_p
 # -- sequences that end
 
 
-def test_windows_of_sequences_that_end_are_no_longer_than_they_are(
+def test_answer_windows_are_within_the_sequences(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     question = Query(14, 64, 256, steps=25)
@@ -526,7 +524,7 @@ def test_windows_of_sequences_that_end_are_no_longer_than_they_are(
     assert "the whole sequence: a longer one would" in lines(exact, question)["window"]
 
 
-def test_inference_has_no_window(tmp_path: Path) -> None:
+def test_answer_of_inference_has_no_window(tmp_path: Path) -> None:
     costs = {"keras": made.Cost(1e-3, 1e-4)}
     given = made.read_places(
         made.write_windows(
@@ -549,7 +547,7 @@ def test_inference_has_no_window(tmp_path: Path) -> None:
 # -- where nothing answers
 
 
-def test_what_was_not_measured_is_reported_first_and_the_nearest_is_named_as_such(
+def test_answer_from_a_near_shape_says_so_first(
     tmp_path: Path,
 ) -> None:
     given = made.read_places(made.write_windows(tmp_path, batch=8, processes=1))
@@ -569,7 +567,7 @@ def test_what_was_not_measured_is_reported_first_and_the_nearest_is_named_as_suc
     assert (data["answered"], data["nearest"]["window"]) == (False, 30)
 
 
-def test_a_dependency_that_no_window_learned_leads_with_what_the_map_knows(
+def test_answer_of_an_unlearned_dependency_leads_with_the_map(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     """What was tried in vain comes first, and a window only as the assumption that it is."""

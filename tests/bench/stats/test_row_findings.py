@@ -61,7 +61,7 @@ def rows(*backends: list[Measurement]) -> dict[str, Row]:
     return {row.case.backend: row for section in report.sections for row in section.rows}
 
 
-def test_launches_are_reported_with_who_starts_fewer_and_was_faster() -> None:
+def test_launches_name_a_faster_backend_with_fewer() -> None:
     found = rows(made("keras", 1.0, LAUNCHES), made("while_loop+hoisted", 0.5, FEWER))
     told = bound_sentence(found["keras"])
     assert told.startswith(
@@ -71,7 +71,7 @@ def test_launches_are_reported_with_who_starts_fewer_and_was_faster() -> None:
     assert bound_sentence(found["while_loop+hoisted"]).startswith("not known: ")
 
 
-def test_who_starts_as_many_is_no_help_against_launches_however_fast() -> None:
+def test_launches_skip_backends_with_as_many() -> None:
     found = rows(
         made("keras", 1.0, LAUNCHES),
         made("lucky", 0.5, LAUNCHES),
@@ -81,7 +81,7 @@ def test_who_starts_as_many_is_no_help_against_launches_however_fast() -> None:
     assert "few takes 0.70 of its time" in bound_sentence(found["keras"])
 
 
-def test_what_was_not_faster_is_not_named() -> None:
+def test_advice_skips_backends_that_were_not_faster() -> None:
     for seconds in (1.0, 1.4):
         found = rows(made("keras", 1.0, LAUNCHES), made("few", seconds, FEWER))
         told = bound_sentence(found["keras"])
@@ -89,13 +89,13 @@ def test_what_was_not_faster_is_not_named() -> None:
         assert "not measured on this work, but worth a try: partial_unroll@10 or fused_cpu" in told
 
 
-def test_what_cannot_be_trusted_is_not_named() -> None:
+def test_advice_skips_untrusted_backends() -> None:
     broken = RecordedReason("above_roof", "it is too fast", "look again")
     found = rows(made("keras", 1.0, LAUNCHES), made("few", 0.5, FEWER, reasons=(broken,)))
     assert "few takes" not in bound_sentence(found["keras"])
 
 
-def test_of_a_case_near_its_chain_who_is_faster_may_help() -> None:
+def test_advice_near_the_chain_names_a_faster_backend() -> None:
     found = rows(made("keras", 1.0, CHAIN), made("fused_cpu", 0.6, {**CHAIN, "of_chain": 1.1}))
     assert bound_sentence(found["keras"]) == (
         "bound by the chain of products: those that wait for one another take 67% of the step at "
@@ -108,7 +108,7 @@ def test_of_a_case_near_its_chain_who_is_faster_may_help() -> None:
     )
 
 
-def test_what_is_suggested_exists() -> None:
+def test_advice_names_existing_options() -> None:
     known = list_backends()
     assert {each for names in UNTRIED.values() for each in names} <= set(known)
 
@@ -139,7 +139,7 @@ def ratio(row: Row) -> Comparison:
     return row.to_baseline
 
 
-def test_every_pair_of_a_slow_start_and_a_faster_step_is_reported_and_no_other() -> None:
+def test_break_even_reports_slow_starts_with_faster_steps_only() -> None:
     times = {"keras": (0.010, 1.0), "xla": (0.006, 9.0), "unrolled": (0.008, 4.0)}
     told = {
         (row.case.backend, other.case.backend): after
@@ -159,7 +159,7 @@ def test_every_pair_of_a_slow_start_and_a_faster_step_is_reported_and_no_other()
     first=st.floats(0, 1e3),
     later=st.floats(1e-3, 1e3),
 )
-def test_at_the_break_even_both_have_taken_the_same_time(
+def test_break_even_both_take_the_same_time(
     step: float, gain: float, first: float, later: float
 ) -> None:
     found = timed({"keras": (step, first), "new": (step * (1 - gain), first + later)})
@@ -176,7 +176,7 @@ def within(row: Row, low: float, mid: float, high: float) -> Comparison:
     return replace(ratio(row), ratio=Interval(low, mid, high, 0.995))
 
 
-def test_where_the_ratio_may_be_one_it_may_never_pay_back() -> None:
+def test_break_even_of_an_unclear_ratio_may_be_never() -> None:
     found = timed({"keras": (0.010, 1.0), "xla": (0.006, 9.0), "quick": (0.006, 0.5)})
     late, soon = found["xla"], found["quick"]
     for high in (1.0, 1.1):

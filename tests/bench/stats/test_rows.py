@@ -40,7 +40,7 @@ from tests.bench.made_reports import (
 )
 
 
-def test_replicates_are_pooled_into_one_row_a_case() -> None:
+def test_build_pools_replicates_into_one_row() -> None:
     found = build(collect(REPLICATES))
     (section,) = found.sections
     assert [run.id for run in section.runs] == ["run-1", "run-2"]
@@ -64,7 +64,7 @@ def test_replicates_are_pooled_into_one_row_a_case() -> None:
     assert other.to_baseline.processes == 2
 
 
-def test_approximate_backend_is_compared_and_has_its_error_but_no_rank() -> None:
+def test_build_approximate_backend_has_error_and_no_rank() -> None:
     run = a_run(1)
     exact = measured("torch", 0.02, run), measured("onnxruntime", 0.03, run)
     errors = {"passed": True, "errors": {"rms y": 0.015, "rms h": 0.02}}
@@ -81,7 +81,7 @@ def test_approximate_backend_is_compared_and_has_its_error_but_no_rank() -> None
     assert ratio.ratio.mid == pytest.approx(0.01 / rows[section.baseline].time, rel=0.01)
 
 
-def test_what_was_requested_and_is_not_there_is_reported_with_what_is() -> None:
+def test_build_missing_request_names_what_there_is() -> None:
     results = results_of(measured("keras", 0.01), without_time("cudnn"))
     asked: list[dict[str, str]] = [
         {"baseline": "torch"},
@@ -104,7 +104,7 @@ def test_what_was_requested_and_is_not_there_is_reported_with_what_is() -> None:
         build(results_of(without_time("cudnn")), baseline="keras")
 
 
-def test_device_and_kind_choose_cases() -> None:
+def test_build_device_and_kind_choose_cases() -> None:
     window = replace(TRAINING, window=5)
     results = results_of(
         measured("keras", 0.01),
@@ -120,7 +120,7 @@ def test_device_and_kind_choose_cases() -> None:
     assert len(build(results).sections[0].rows) == 3
 
 
-def test_the_first_is_significant_only_if_the_next_is_significantly_slower() -> None:
+def test_build_first_is_significant_if_the_next_is_slower() -> None:
     near = build(results_of(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
     assert the_row(near, "keras").rank == 1
     assert not the_row(near, "keras").fastest
@@ -131,7 +131,7 @@ def test_the_first_is_significant_only_if_the_next_is_significantly_slower() -> 
     assert not the_row(alone, "keras").fastest
 
 
-def test_of_several_outcomes_the_gravest_is_reported() -> None:
+def test_build_of_several_outcomes_takes_the_gravest() -> None:
     items = [
         without_time("a", "not_measured", "no GPU", a_run(1)),
         without_time("a", "failed", "wrong", a_run(2)),
@@ -142,7 +142,7 @@ def test_of_several_outcomes_the_gravest_is_reported() -> None:
 
 
 @pytest.mark.parametrize(("time", "fastest"), [(0.0101, False), (0.02, True)])
-def test_star_judges_an_invalid_neighbour_by_its_ratio_too(time: float, fastest: bool) -> None:
+def test_build_invalid_neighbour_counts_for_the_fastest(time: float, fastest: bool) -> None:
     items = replicated(6, ("keras", 0.010), ("numpy", time), ("torch", 0.012))
     bad = [
         replace(item, valid=False, reasons=(BUSY,)) if item.case.backend == "numpy" else item
@@ -154,7 +154,7 @@ def test_star_judges_an_invalid_neighbour_by_its_ratio_too(time: float, fastest:
     assert the_row(report_of(*bad), "numpy").ahead is None
 
 
-def test_each_ratio_is_over_the_baseline_and_over_the_first() -> None:
+def test_build_ratios_are_to_the_baseline_and_the_first() -> None:
     found = report_of(*replicated(6, ("keras", 2.0), ("numpy", 4.0), ("torch", 1.0)))
     ratios = {name: the_row(found, name).to_baseline for name in ("keras", "numpy", "torch")}
     assert ratios.pop("keras") is None
@@ -168,7 +168,7 @@ def test_each_ratio_is_over_the_baseline_and_over_the_first() -> None:
 
 
 @given(st.randoms(use_true_random=False))
-def test_rows_stand_in_one_order_whatever_the_files_are_called(random: Random) -> None:
+def test_build_order_does_not_depend_on_file_names(random: Random) -> None:
     window = replace(TRAINING, window=5)
     wanted: list[Measurement | Outcome] = [
         measured("a", 1.0),
@@ -195,7 +195,7 @@ def with_setup(number: int, **setup: float | None) -> Measurement:
     return replace(measured("keras", 1.0, a_run(number)), setup=setup)
 
 
-def test_preparing_takes_the_middle_of_what_the_processes_took() -> None:
+def test_build_setup_is_the_median_of_processes() -> None:
     times = [{"build_s": value, "compile_s": off} for value, off in ((1.0, -3.0), (2.0, -1.0))]
     row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(times))), "keras")
     # Compiling is a difference of two times: noise under zero is not known.
@@ -206,7 +206,7 @@ def test_preparing_takes_the_middle_of_what_the_processes_took() -> None:
     assert (row.setup["build_s"], row.setup["compile_s"]) == (2.0, 0.5)
 
 
-def test_figures_are_medians_and_words_about_them_the_commonest() -> None:
+def test_build_figures_are_medians_and_texts_the_commonest() -> None:
     roofs: list[Figures | None] = [
         {"of_matmul": 0.1, "matmul_by": "keras"},
         {"of_matmul": 0.4, "matmul_by": "torch", "operations": None},
@@ -220,7 +220,7 @@ def test_figures_are_medians_and_words_about_them_the_commonest() -> None:
     assert row.memory == row.energy == {}
 
 
-def test_what_ran_in_place_of_it_is_what_most_processes_ran_and_a_remark_stands_once() -> None:
+def test_build_fallback_is_the_commonest_and_remarks_are_once() -> None:
     loop: dict[str, object] = {"fallback": "the loop"}
     ran: list[dict[str, object]] = [loop, loop, {"fallback": 3}, {}]
     items = [
@@ -238,7 +238,7 @@ def test_what_ran_in_place_of_it_is_what_most_processes_ran_and_a_remark_stands_
 UNSTEADY = RecordedReason("not_steady", "the halves differ", "give it more time")
 
 
-def test_percentiles_leave_a_disturbed_process_out_and_not_one_that_spreads_by_itself() -> None:
+def test_build_percentiles_exclude_disturbed_processes() -> None:
     def process(number: int, low: float, *reasons: RecordedReason) -> Measurement:
         item = measured("keras", 1.0, a_run(number), reasons=reasons)
         return replace(item, samples=np.linspace(low, low + 1, 60), rounds=np.arange(60))
@@ -259,7 +259,7 @@ def a_row(backend: str = "keras", rank: int | None = None, work: Workload = TRAI
     return Row(Case(backend, SPEC, work), "measured", rank=rank)
 
 
-def test_what_has_no_time_has_no_speed() -> None:
+def test_row_without_time_has_no_speed() -> None:
     found = report_of(measured("keras", 0.5), without_time("cudnn"))
     none, row = the_row(found, "cudnn"), the_row(found, "keras")
     assert not none.measured
@@ -270,7 +270,7 @@ def test_what_has_no_time_has_no_speed() -> None:
 # Tables
 
 
-def test_a_section_s_tables_are_by_device_kind_mode_and_stream() -> None:
+def test_tables_are_by_device_kind_mode_and_stream() -> None:
     window = replace(TRAINING, window=5)
     wide = LSTMSpec(3, 8)
     (section,) = report_of(
@@ -297,9 +297,7 @@ def test_a_section_s_tables_are_by_device_kind_mode_and_stream() -> None:
 @pytest.mark.parametrize(
     ("most", "shown", "left"), [(0, 1, 2), (2, 1, 2), (3, 1, 2), (4, 2, 1), (6, 3, 0), (99, 3, 0)]
 )
-def test_a_table_s_beginning_is_of_whole_groups_and_at_least_one(
-    most: int, shown: int, left: int
-) -> None:
+def test_table_beginning_has_complete_groups(most: int, shown: int, left: int) -> None:
     specs = [LSTMSpec(3, hidden) for hidden in (4, 5, 6)]
     items = [measured(name, 1.0, spec=spec) for spec in specs for name in ("a", "b")]
     (section,) = report_of(*items).sections
@@ -308,7 +306,7 @@ def test_a_table_s_beginning_is_of_whole_groups_and_at_least_one(
     assert begun.groups == section.tables[0].groups[:shown]
 
 
-def test_backends_stand_by_how_well_they_rank_after_the_baseline() -> None:
+def test_backends_are_ordered_by_rank_after_the_baseline() -> None:
     places = {"a": (3, 3), "b": (1, 2), "c": (2, 1), "base": (4, 4), "none": (None,)}
     rows = [a_row(name, rank) for name, ranks in places.items() for rank in ranks]
     assert ranked_backends(rows, "base") == ["base", "b", "c", "a"]
@@ -326,7 +324,7 @@ def test_backends_stand_by_how_well_they_rank_after_the_baseline() -> None:
         ({}, ""),
     ],
 )
-def test_the_usual_baseline_is_the_first_of_its_list_or_what_is_there_most(
+def test_default_baseline_is_the_first_listed_or_commonest(
     counts: dict[str, int], baseline: str
 ) -> None:
     assert usual_baseline(counts) == baseline

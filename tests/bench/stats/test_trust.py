@@ -70,7 +70,7 @@ def codes(found: Validity) -> tuple[list[str], list[str]]:
     return [each.code for each in found.invalid], [each.code for each in found.noted]
 
 
-def test_one_process_alone_is_as_valid_as_it_says() -> None:
+def test_validity_of_one_process_is_its_own() -> None:
     for disturbed, invalid in ((0, []), (1, ["busy"])):
         (item,) = processes(1, disturbed=disturbed)
         alone = replace(item, run=replace(item.run, session=item.run.id))
@@ -78,7 +78,7 @@ def test_one_process_alone_is_as_valid_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_session_with_too_few_processes_is_noted(count: int) -> None:
+def test_validity_of_few_processes_is_noted(count: int) -> None:
     found = judged(processes(count))
     assert codes(found) == ([], [FEW_PROCESSES])
     text, advice = problem_texts(found.noted[0])
@@ -89,23 +89,21 @@ def test_a_session_with_too_few_processes_is_noted(count: int) -> None:
 @pytest.mark.parametrize(
     ("count", "disturbed", "valid"), [(6, 1, True), (6, 2, False), (8, 2, True), (8, 3, False)]
 )
-def test_what_disturbed_a_few_of_many_processes_is_noted_and_spoils_nothing(
-    count: int, disturbed: int, valid: bool
-) -> None:
+def test_validity_few_disturbed_of_many_are_noted(count: int, disturbed: int, valid: bool) -> None:
     found = judged(processes(count, disturbed=disturbed))
     assert codes(found) == (([], ["busy"]) if valid else (["busy"], []))
     (problem,) = (*found.invalid, *found.noted)
     assert problem_line(problem).endswith(f"[in {disturbed} of {count} runs]")
 
 
-def test_how_little_one_process_knows_does_not_matter_where_their_medians_agree() -> None:
+def test_validity_wide_process_with_equal_medians_is_valid() -> None:
     assert codes(judged(processes(6, WIDE, disturbed=6))) == ([], [])
     few = judged(processes(5, WIDE, disturbed=5))
     assert [problem.code for problem in few.of_time] == ["wide_interval"]
     assert not few.invalid
 
 
-def test_medians_that_differ_are_noted_and_by_too_much_unreliable_as_times() -> None:
+def test_validity_differing_medians_are_noted_or_unreliable() -> None:
     assert codes(judged(processes(6, spread=0.04))) == ([], [])
     found = judged(processes(6, spread=0.2))
     assert codes(found) == ([], ["wide_interval"])
@@ -121,18 +119,18 @@ def test_medians_that_differ_are_noted_and_by_too_much_unreliable_as_times() -> 
     assert found.unpaired == ()  # how far it is known stands in the ratio's own interval
 
 
-def test_a_process_that_was_killed_once_is_noted_if_the_others_measured_the_case() -> None:
+def test_validity_one_killed_process_is_noted() -> None:
     assert codes(judged(processes(6), [outcome("crashed")])) == ([], ["crashed"])
     often = [outcome("crashed", number) for number in (97, 98, 99)]
     assert codes(judged(processes(6), often)) == (["crashed"], [])
 
 
 @pytest.mark.parametrize("kind", ["failed", "timed_out"])
-def test_a_case_that_failed_once_is_never_valid(kind: str) -> None:
+def test_validity_one_failed_process_is_invalid(kind: str) -> None:
     assert codes(judged(processes(20), [outcome(kind)])) == ([kind], [])
 
 
-def test_a_process_that_was_stopped_from_the_keyboard_is_nobodys_fault() -> None:
+def test_validity_interrupted_process_is_no_problem() -> None:
     assert codes(judged(processes(6), [outcome("interrupted")])) == ([], [])
 
 
@@ -167,7 +165,7 @@ def side(items: Sequence[Measurement]) -> Side:
     return judged(items), [RunSamples(item.run.id, item.samples, item.rounds) for item in items]
 
 
-def test_a_drift_that_both_sides_follow_is_none_of_the_ratio() -> None:
+def test_ratio_problems_shared_drift_is_none() -> None:
     slower = np.repeat([1.0, 1.2], 10)
     one, two = (side([timed(n, k * slower, 0)]) for n, k in (("keras", 1.0), ("scan", 2.0)))
     assert "not_steady" in [problem.code for problem in one[0].of_time]
@@ -175,7 +173,7 @@ def test_a_drift_that_both_sides_follow_is_none_of_the_ratio() -> None:
     assert [problem.code for problem in one[0].unpaired] == ["not_steady"]
 
 
-def test_a_drift_of_one_side_spoils_the_ratio() -> None:
+def test_ratio_problems_drift_of_one_side_is_invalid() -> None:
     one, two = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)]), side([timed("a", [1] * 20, 0)])
     (problem,) = of_ratio(one, two)
     assert problem.code == "unsteady_ratio"
@@ -184,7 +182,7 @@ def test_a_drift_of_one_side_spoils_the_ratio() -> None:
 
 
 @pytest.mark.parametrize(("drifting", "valid"), [(1, True), (2, False)])
-def test_of_six_processes_one_that_drifted_spoils_no_ratio_and_two_do(
+def test_ratio_problems_two_drifting_processes_of_six_are_invalid(
     drifting: int, valid: bool
 ) -> None:
     drift = np.repeat([1.0, 1.2], 10)
@@ -193,7 +191,7 @@ def test_of_six_processes_one_that_drifted_spoils_no_ratio_and_two_do(
     assert (of_ratio(one, two) == ()) == valid
 
 
-def test_a_ratio_of_few_rounds_is_unreliable_where_processes_are_few() -> None:
+def test_ratio_problems_few_rounds_of_few_processes_are_unreliable() -> None:
     for count, codes_of in ((1, ["few_rounds"]), (6, [])):
         one, two = (
             side([timed(name, [1.0, 1.01, 1.02], n, [SHORT]) for n in range(count)])
@@ -205,14 +203,14 @@ def test_a_ratio_of_few_rounds_is_unreliable_where_processes_are_few() -> None:
         )
 
 
-def test_a_ratio_of_separate_processes_takes_the_drift_of_either() -> None:
+def test_ratio_problems_of_separate_processes_have_either_drift() -> None:
     one = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)])
     two = side([timed("keras", [1.0] * 20, 1)])
     assert [problem.code for problem in of_ratio(one, two)] == ["not_steady"]
 
 
 @pytest.mark.parametrize("spread", [0.03, 0.29])
-def test_of_undisturbed_processes_hardly_any_ratio_is_called_invalid(spread: float) -> None:
+def test_false_rate_of_invalid_undisturbed_ratios_is_low(spread: float) -> None:
     """Six processes of two backends: machines move between them, drift in them, and wander."""
     rng = np.random.default_rng(round(100 * spread))
     trials, rounds = 150, 24

@@ -42,9 +42,7 @@ def false_rate(noise: float | Noise, processes: int) -> float:
 
 @pytest.mark.parametrize("processes", [6, slowly(10), 20])
 @pytest.mark.parametrize("noise", NOISES)
-def test_equals_are_called_faster_or_slower_in_at_most_one_percent_whatever_the_noise(
-    noise: str, processes: int
-) -> None:
+def test_false_rate_of_equals_is_at_most_one_percent(noise: str, processes: int) -> None:
     # Six that spread widely, or of two states, agree by chance too often, and so do many that
     # resemble one another: the page says so.
     chance = ("spread 15%", "spread 29%", "two states, 8% apart")
@@ -54,7 +52,7 @@ def test_equals_are_called_faster_or_slower_in_at_most_one_percent_whatever_the_
 
 
 @pytest.mark.parametrize("processes", [1, 2, slowly(3), slowly(4), 5])
-def test_few_processes_are_falsely_sure_in_at_most_one_percent_over_all_noises(
+def test_false_rate_of_few_processes_is_at_most_one_percent(
     processes: int,
 ) -> None:
     rates = [false_rate(noise, processes) for noise in NOISES.values()]
@@ -76,7 +74,7 @@ def test_few_processes_are_falsely_sure_in_at_most_one_percent_over_all_noises(
     ],
 )
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_true_effect_is_found_as_often_as_is_promised(
+def test_power_is_as_promised(
     noise: float | Noise, effect: float, processes: int, promised: float, sign: int
 ) -> None:
     effect = math.expm1(sign * math.log1p(effect))
@@ -91,9 +89,7 @@ def test_a_true_effect_is_found_as_often_as_is_promised(
 
 @pytest.mark.parametrize("processes", [1, 6, slowly(20), 60])
 @pytest.mark.parametrize("effect", [0.021, -0.022, slowly(0.03)])
-def test_what_differs_by_more_than_two_percent_is_hardly_ever_called_the_same(
-    processes: int, effect: float
-) -> None:
+def test_rate_of_same_for_two_percent_is_low(processes: int, effect: float) -> None:
     found = paired_verdicts(effect, 0.025, processes, seed=processes)
     assert rate(found, Verdict.SAME) <= 0.005
 
@@ -106,7 +102,7 @@ def test_what_differs_by_more_than_two_percent_is_hardly_ever_called_the_same(
         *map(slowly, [(5, 6), (12, 12)]),
     ],
 )
-def test_unpaired_equals_are_called_different_in_at_most_one_percent(
+def test_false_rate_of_unpaired_equals_is_at_most_one_percent(
     spreads: tuple[float, float], processes: tuple[int, int]
 ) -> None:
     seed = sum(processes)
@@ -125,9 +121,7 @@ def test_unpaired_equals_are_called_different_in_at_most_one_percent(
         ("spread 15%", 20, 0.013),  # the page has the rates
     ],
 )
-def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases(
-    noise: str, processes: int, most: float
-) -> None:
+def test_holm_keeps_the_family_wise_rate(noise: str, processes: int, most: float) -> None:
     runs, cases = 2000, 20
     found = rules.paired_means(NOISES[noise], processes, runs * cases, seed=5)
     p = found.p_slower().reshape(runs, cases)
@@ -138,7 +132,7 @@ def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases(
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_equals_over_a_bridge_are_called_different_in_about_one_percent(noise: str) -> None:
+def test_false_rate_over_a_reference_is_about_one_percent(noise: str) -> None:
     draw = NOISES[noise]
     (found,) = rules.bridged_verdicts([0.0], (draw, draw), 6, trials=4000)
     # 4,000 trials of 1% have a standard error of 0.16%.
