@@ -38,20 +38,10 @@ the minimum may differ from the medians of the report."""
 
 OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     ("suite", "NAME|FILE", str, "A suite of the package or the path of a TOML file."),
-    ("device", "DEVICES", arguments.names, "cpu, gpu:0, ... or all, separated by commas."),
-    ("backends", "NAMES", arguments.names, "Implementations, separated by commas, or all."),
-    (
-        *("variant", "NAMES", arguments.names),
-        "Variants of the backends, separated by commas, such as none,int8 (none: itself).",
-    ),
-    ("mode", "MODES", arguments.names, "Only inference, training or streaming."),
+    *arguments.MEASURED,
     (
         *("results", "DIR", str),
         f"Folder of the result file (default: ${RESULTS_VARIABLE} or results).",
-    ),
-    (
-        *("seed", "N", arguments.integer(0)),
-        "Seed of weights, inputs and the order of backends (default: 0).",
     ),
     (
         *("budget", "SECONDS", arguments.seconds),
@@ -63,27 +53,10 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "Stop once every median's 95%% interval is within this (default: 1%%).",
     ),
     (
-        *("threads", "N", arguments.integer(1, 4096)),
-        "Threads for every framework (default: its own choice, as a rule one for each processor).",
-    ),
-    (
         *("memory", "auto|on|off", ("auto", "on", "off")),
         "Whether to measure the peak memory of cases on the CPU too (auto: what the suite says).",
     ),
     ("case-limit", "SECONDS", arguments.seconds, "When a case is ended from outside (bench.run)."),
-    (
-        *("period", "PERIODS", arguments.periods),
-        "When calls of streams are due: a time between two, such as 10ms, or back-to-back, or "
-        "several separated by commas.",
-    ),
-    (
-        *("deadline", "TIME", arguments.short_time),
-        "Count the calls of streams that are done later than this (default: the period).",
-    ),
-    (
-        *("load", "N", arguments.integer(0, 4096)),
-        "Processes that keep a processor busy each while streams are timed (default: 0).",
-    ),
     ("cases", "FILE", str, "Only the cases in this JSON list: ids of the suite, or new cases."),
     (
         *("busy", "refuse|wait|force", ("refuse", "wait", "force")),

@@ -87,7 +87,6 @@ def _parser() -> arguments.Parser:
         "run", "Measure a suite in fresh processes until its intervals are narrow.", EPILOG
     )
 
-    add = functools.partial(arguments.add_values, parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "suite",
@@ -96,61 +95,43 @@ def _parser() -> arguments.Parser:
         help=f"a suite of the package or the path of a TOML file (default: {SUITE})",
     )
     which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
-    parser.add_argument("--list", action="store_true", help="list the suites and end")
-    add(*_TIMES)
-    add(
-        ("device", "DEVICES", arguments.names, "cpu, gpu:0, ... or all, separated by commas"),
+    place = f"folder, or URL to copy to at the end (default: ${RESULTS_VARIABLE}, {DEFAULT_FOLDER})"
+    budget = f"time for all (default: {BUDGET / 60:g}m; none with --processes)"
+    arguments.add_values(
+        parser,
+        ("budget", "TIME", arguments.seconds, budget),
         (
-            *("backends", "NAMES", arguments.names),
-            "which implementations, separated by commas, or all",
+            *("precision", "PERCENT", arguments.percentage),
+            "largest half-width of every median's 95%% interval over processes (default: "
+            f"{PRECISION:.0%}%)",
         ),
         (
-            *("variant", "NAMES", arguments.names),
-            "which variants of them, such as none,int8 (none: the backend itself)",
-        ),
-        ("mode", "MODES", arguments.names, "only inference, training or streaming"),
-        ("threads", "N", arguments.integer(1, 4096), "threads for every framework"),
-        *_STREAMING,
-    )
-    parser.add_argument(
-        "--memory",
-        choices=("on", "off"),
-        help="whether the first process measures the peak memory of cases on the CPU too, some "
-        "seconds for each (default: what the suite says)",
-    )
-    add(
-        (
-            *("seed", "N", arguments.integer(0, 2**53)),
-            "of weights, inputs and every random order (default: 0)",
+            *("processes", "N", arguments.integer(1, 10_000)),
+            "measure each case in so many processes, whatever its interval",
         ),
         (
-            *("results", "DIR", str),
-            "folder for the results, or a URL (s3://team/lstm) to which they are copied at the end "
-            f"(default: ${RESULTS_VARIABLE}, or {DEFAULT_FOLDER})",
+            *("case-limit", "TIME", arguments.seconds),
+            f"end a case that takes longer, with compiling (default: {CASE_LIMIT:g}s)",
         ),
+        (
+            *("seconds", "TIME", arguments.seconds),
+            "of measuring for each case in each process (default: what the suite says)",
+        ),
+        *arguments.MEASURED,
+        ("results", "DIR", str, place),
     )
-    _add_ways(parser)
-    return parser
-
-
-def _add_ways(parser: arguments.Parser) -> None:
-    """Add the options on how a session runs."""
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="",
-        metavar="SESSION",
-        help="resume this session, or the newest that is unfinished",
-    )
-    parser.add_argument(
-        "--ray",
-        nargs="?",
-        const="",
-        metavar="ADDRESS",
-        help="measure on all machines of the Ray cluster at this address (HOST:PORT, "
-        "ray://HOST:PORT or auto), in one session for each kind of machine; without an address "
-        "on this machine through Ray",
-    )
+    memory = "measure the peak memory of cases on the CPU in the first process, or do not"
+    arguments.add_choice(parser, "memory", ("on", "off"), memory)
+    for name, metavar, text in (
+        ("resume", "SESSION", "resume this session, or the newest that is unfinished"),
+        (
+            *("ray", "ADDRESS"),
+            "measure on all machines of the Ray cluster at this address (HOST:PORT, "
+            "ray://HOST:PORT or auto), in one session for each kind of machine; without an address "
+            "on this machine through Ray",
+        ),
+    ):
+        parser.add_argument(f"--{name}", nargs="?", const="", metavar=metavar, help=text)
     parser.add_argument(
         "--python",
         action="append",
@@ -158,57 +139,16 @@ def _add_ways(parser: arguments.Parser) -> None:
         help="given twice: measure in this Python or virtual environment and in the other, a "
         "process of each in turn (default: 10), for python -m bench.compare environments",
     )
-    parser.add_argument(
-        "--brief", action="store_true", help="at the end say only what could not be measured"
+    arguments.add_flags(
+        parser,
+        list="list the suites and end",
+        brief="at the end say only what could not be measured",
     )
     busy = parser.add_mutually_exclusive_group()
-    busy.add_argument("--wait", action="store_true", help="wait while another run measures here")
-    busy.add_argument("--force", action="store_true", help="measure although another run does")
-
-
-_STREAMING = (
-    (
-        *("period", "PERIODS", arguments.periods),
-        "when calls of streams are due: a time between two, as in 10ms, or back-to-back, or "
-        "several separated by commas (default: what the suite says)",
-    ),
-    (
-        *("deadline", "TIME", arguments.short_time),
-        "count calls that are not done this long after they were due, as in 5ms (default: the "
-        "period)",
-    ),
-    (
-        *("load", "N", arguments.integer(0, 4096)),
-        "processes that keep a processor busy each while streams are timed (default: 0)",
-    ),
-)
-"""Options of streams."""
-
-_TIMES = (
-    (
-        *("budget", "TIME", arguments.seconds),
-        f"time for all (default: {BUDGET / 60:g}m; none with --processes)",
-    ),
-    (
-        *("precision", "PERCENT", arguments.percentage),
-        "end when every median's 95%% interval over the processes reaches at most this far "
-        f"(default: {PRECISION:.0%}%)",
-    ),
-    (
-        *("processes", "N", arguments.integer(1, 10_000)),
-        "measure each case in so many processes, whatever its interval",
-    ),
-    (
-        *("case-limit", "TIME", arguments.seconds),
-        "end a process whose case takes longer, with tracing and compiling (default: "
-        f"{CASE_LIMIT:g}s)",
-    ),
-    (
-        *("seconds", "TIME", arguments.seconds),
-        "of measuring for each case in each process (default: what the suite says)",
-    ),
-)
-"""Options of time."""
+    arguments.add_flags(
+        busy, wait="wait while another run measures here", force="measure although another run does"
+    )
+    return parser
 
 
 if __name__ == "__main__":
