@@ -340,7 +340,7 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
     widest = max(call.features or 0, units)
     each = ((call.features or 0) + units) * 4 * units
     work = (call.batch or 1) * each
-    in_words = f"a timestep has {work:,} multiplications"
+    multiplications = f"a timestep has {work:,} multiplications"
     # If the batch is not known, the graph decides when it runs.
     small = call.batch is None or work <= SMALL_STEP
     fused = widest <= FUSED_UNITS and small and arguments.compute_dtype in FUSED_TYPES
@@ -355,9 +355,9 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
     if compiled:
         return Choice(
             "while_loop+hoisted+xla" if call.training else "while_loop+xla",
-            f"all sizes are known and {in_words}, few enough for a compiled loop",
+            f"all sizes are known and {multiplications}, few enough for a compiled loop",
         )
-    passed_over = (f"XLA: {in_words if call.static else not_static(call)}",)
+    passed_over = (f"XLA: {multiplications if call.static else not_static(call)}",)
     preprojected = min(PREPROJECT_BATCH, PREPROJECT_STATE // units)
     if not call.training and (call.batch or 1) > preprojected:
         return Choice(

@@ -1,8 +1,9 @@
-"""The Keras layer: Keras's arguments, weights, masks and states around a backend's computation.
+"""Define the Keras layer: Keras's arguments, weights, masks and states with a backend's
+computation.
 
-What Keras's own loop does is the specification, on every device: a masked step keeps the state and
-repeats the last output, with zeros before the first valid step (or is zero, with
-``zero_output_for_mask``), whatever the pattern of the mask.
+Keras's loop is the specification on all devices: a masked step keeps the state and repeats the last
+output, with zeros before the first valid step (or is zero, with ``zero_output_for_mask``), for any
+pattern of the mask.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ MOST_PICKED = 1_000
 
 
 class _Memory(CallMemory):
-    """What a layer keeps: traced functions, and what was picked for which call."""
+    """What a layer keeps: traced functions, and the choice for each call."""
 
     def __init__(self, backend: Backend | None, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class LSTM(BackendLSTM):
     _memory: _Memory
 
     def _begin(self, name: str) -> str:
-        """With the backend of this name, as it is written."""
+        """Use the backend of this name, and return its canonical id."""
         arguments = self._arguments()
         if name == AUTO:
             check_auto(arguments)
@@ -142,7 +143,8 @@ class LSTM(BackendLSTM):
         )
 
     def _choose(self, call: LayerCall) -> Choice:
-        """Raises UnsupportedError or UnavailableError where nothing may compute the call."""
+        """Choose a backend. Raises UnsupportedError or UnavailableError if none can compute the
+        call."""
         backend = self._memory.backend
         arguments = self._arguments()
         if backend is None:
@@ -160,7 +162,7 @@ class LSTM(BackendLSTM):
                         return found
                 picked[arguments, call] = found
             return picked[arguments, call]
-        # attributes such as unroll may have been set since the backend was named
+        # Attributes such as unroll may have been set since the backend was named.
         if reason := obstacle(backend, arguments):
             raise UnsupportedError(f"backend={self.backend!r} cannot compute this layer: {reason}")
         if call.compiled and not can_be_compiled(backend):
@@ -175,7 +177,7 @@ class LSTM(BackendLSTM):
         return Choice(backend.name, "it was requested by name")
 
     def _by_race(self, arguments: Arguments, call: LayerCall) -> Choice:
-        """The fastest of a race on such a call, if there was one; else what the rule picks."""
+        """Return the fastest in a race on such a call, if there was one; else the rule's pick."""
         rule = choose(arguments, call, self._fused())
         if rule.fallback or arguments.use_cudnn is True:
             return rule
@@ -188,12 +190,12 @@ class LSTM(BackendLSTM):
         return (raced_choice(found, arguments, call, rule) if found else None) or rule
 
     def _machine(self) -> TunedMachine:
-        """What decisions for this layer are kept under."""
+        """Return the machine as decisions record it."""
         device = "cpu" if self._device() == "cpu" else "gpu:0"
         return machine.this(device, gpu_name(device))
 
     def _fused(self) -> Availability:
-        """Whether the fused op can run on this machine; looked for once."""
+        """Return whether the fused op can run on this machine."""
         return self._available(FUSED_CPU, "cpu")
 
     def _available(self, name: str, device: str) -> Availability:
@@ -204,10 +206,10 @@ class LSTM(BackendLSTM):
 
     @staticmethod
     def _device() -> str:
-        """``gpu`` or ``cpu``: where ops made here are placed."""
+        """Return where new ops are placed: ``gpu`` or ``cpu``."""
         if not tf.config.list_logical_devices("GPU"):
             return "cpu"
-        # In a graph this is what tf.device requested, empty if nothing: then the GPU is taken.
+        # In a graph this is the device of tf.device, or empty, which means the GPU.
         return "cpu" if "CPU" in tf.zeros([]).device.upper() else "gpu"
 
     # -- the computation
@@ -215,8 +217,8 @@ class LSTM(BackendLSTM):
     def inner_loop(
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without return_sequences)
-        and final state, as Keras's own method.
+        """Compute the last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without
+        return_sequences) and final state, as Keras's method does.
         """
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
@@ -249,7 +251,7 @@ class LSTM(BackendLSTM):
     ) -> tuple[Tensor, ...]:
         """Compute by a backend of this library: last output, outputs and final h and c."""
         sequences = self._dropped(sequences, training)
-        # A kept state comes as its variable, which has moved on when the gradient is computed.
+        # A stateful layer's state is a variable, assigned to before the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
         core = self._core(backend)
         # The fused op reads and writes either layout; a mask's outputs are filled time-major.
@@ -269,7 +271,7 @@ class LSTM(BackendLSTM):
             valid = tf.reverse(valid, [0])
         last = h
         if valid is not None:
-            # the state before the first valid step is the initial one, the output is zero
+            # Before the first valid step the state is the initial one and the output zero.
             some = valid[-1] if self.zero_output_for_mask else tf.reduce_any(valid, axis=0)
             last = tf.where(some[:, None], h, tf.zeros_like(h))
         if not self.return_sequences:
@@ -310,7 +312,7 @@ FORWARD_MODE = (
 
 
 class LayerCore:
-    """Outputs and final state of one layer by ``backend``, differentiable, traced as it needs."""
+    """Compute one layer by ``backend``, differentiable, in the graphs that the backend needs."""
 
     def __init__(self, backend: TensorFlowBackend, compute_dtype: str) -> None:
         self.backend = backend
@@ -319,7 +321,7 @@ class LayerCore:
 
     @property
     def takes_batch_major(self) -> bool:
-        """Whether input and outputs may be batch-major where there is no mask."""
+        """Whether input and outputs may be batch-major without a mask."""
         return isinstance(self.backend, FusedCpu)
 
     def __call__(
@@ -330,7 +332,7 @@ class LayerCore:
         training: bool = True,
         batch_major: bool = False,
     ) -> Outputs:
-        """The outputs for ``inputs``.
+        """Compute the outputs for ``inputs``.
 
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
         output. With ``reverse`` the steps are read from the last to the first; outputs stand at
@@ -350,7 +352,7 @@ class LayerCore:
             return by_fused_op(inputs, mask, reverse, training or recorded(), batch_major)
         if self.backend.xla:
             return self._compiled(inputs, mask, reverse)
-        # A fused op is a handful of ops in any case; a loop is hundreds.
+        # A fused op is a few ops in any case; a loop has hundreds.
         loop = isinstance(self.backend, LoopBackend)
         if loop and self.backend.dynamic and tf.executing_eagerly():
             return self._traced(inputs, mask, reverse)
@@ -366,7 +368,7 @@ class LayerCore:
         return self._right_padded(inputs, mask, reverse)
 
     def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-        """By a backend that goes forward over right-padded sequences and knows no other mask."""
+        """Compute any mask by a backend that only takes right-padded sequences, forward."""
         x, h, c, *parameters = inputs
         if reverse:
             x = tf.reverse(x, [0])
@@ -377,7 +379,7 @@ class LayerCore:
             if reverse:
                 valid = tf.reverse(valid, [0])
             lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=0)
-            # cuDNN takes no empty sequence: one step is computed and thrown away.
+            # cuDNN takes no empty sequence: one step is computed and unused.
             y, h_last, c_last = self._stack(
                 take_steps(x, valid_steps(valid)), h, c, parameters, tf.maximum(lengths, 1)
             )
@@ -391,7 +393,7 @@ class LayerCore:
     def _stack(
         self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, lengths: Tensor | None
     ) -> Outputs:
-        """The backend's network of one layer, which takes its parameters in its own layout."""
+        """Compute the backend's network of one layer, with parameters in its own layout."""
         if isinstance(self.backend, BlockLSTM):
             kernel, recurrent_kernel, bias = parameters
             parameters = tf.concat([kernel, recurrent_kernel], axis=0), bias
@@ -404,7 +406,7 @@ class LayerCore:
     def _with_second_gradient(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
     ) -> Outputs:
-        """Right-padded, by a backend whose gradient is an op that has no gradient itself."""
+        """Compute by a backend whose gradient is an op without a gradient."""
 
         def forward(inputs: Tensors, masks: Tensors) -> tuple[Outputs, Any]:
             with tf.GradientTape(persistent=True) as tape:
@@ -448,7 +450,7 @@ class LayerCore:
     # -- compiled by XLA
 
     def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-        """Forward and backward each compiled: a loop that is compiled cannot be differentiated
+        """Compile forward and backward separately: a compiled loop cannot be differentiated
         from outside."""
         forward, backward = self._compiled_pair(mask is not None, reverse)
         return _twice_differentiable(
@@ -538,12 +540,12 @@ def by_fused_op(
 
 
 def valid_steps(valid: Tensor) -> Tensor:
-    """Where each sequence's valid steps are: row k of ``[T, B]`` is the step of the k-th one."""
+    """Return where each sequence's valid steps are: row k of ``[T, B]`` is the k-th one's step."""
     shape = tf.shape(valid)
     timesteps, batch = shape[0], shape[1]
     step = tf.broadcast_to(tf.range(timesteps)[:, None], shape)
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
-    # what is masked goes into one more row, which is cut off
+    # Masked steps go into one more row, which is dropped.
     row = tf.where(valid, number, timesteps)
     column = tf.broadcast_to(tf.range(batch)[None, :], shape)
     rows = tf.scatter_nd(tf.stack([row, column], axis=-1), step, [timesteps + 1, batch])
@@ -551,7 +553,7 @@ def valid_steps(valid: Tensor) -> Tensor:
 
 
 def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
-    """``sequence [T, B, ...]`` at ``steps [T, B]``, for each sequence of the batch by itself."""
+    """Return ``sequence [T, B, ...]`` at ``steps [T, B]`` of each sequence."""
     column = tf.broadcast_to(tf.range(tf.shape(steps)[1])[None, :], tf.shape(steps))
     taken = tf.gather_nd(sequence, tf.stack([steps, column], axis=-1))
     taken.set_shape(sequence.shape)
@@ -559,7 +561,7 @@ def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
 
 
 def repeat_last(y: Tensor, valid: Tensor) -> Tensor:
-    """``y [T, B, H]`` where a masked step has the last valid one's output, or zero before it."""
+    """Repeat the last valid output of ``y [T, B, H]`` in masked steps, with zeros before it."""
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
     last = take_steps(valid_steps(valid), tf.maximum(number, 0))
     return tf.where((number >= 0)[:, :, None], take_steps(y, last), tf.zeros_like(y))

@@ -1,4 +1,4 @@
-"""A fused LSTM op of our own in C++, for CPUs, and its library."""
+"""Run a fused LSTM op in C++, for CPUs, and build its library."""
 
 from lstm_impl.backends.fused_cpu.backend import FusedCpu, ops
 

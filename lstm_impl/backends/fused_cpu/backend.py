@@ -1,11 +1,11 @@
-"""``fused_cpu``: a layer over the whole sequence in one op of our own, on a CPU.
+"""Run ``fused_cpu``: a layer over the sequence in one op of this library, on a CPU.
 
-The kernels are C++ (``lstm_impl/native``), compiled on first use. In inference nothing is kept;
-in training the gates and cell states are, and backward is one op for dz of all steps and the
-gradients of the weights, and another for the input's, which is left out where nobody asks for it.
+The kernels are C++ (``lstm_impl/native``), compiled on first use. Inference keeps nothing; training
+keeps the gates and cell states. Backward is one op for dz of all steps and the gradients of the
+weights, and another for the input's gradient, which is called only if that is requested.
 
 Outside a graph a training step calls the ops one by one: calling an op takes some microseconds,
-calling a graph a hundred. Wherever else they are called, TensorFlow knows their gradients.
+calling a graph a hundred. In all other contexts TensorFlow uses their registered gradients.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ COMPUTES = ("float32", "bfloat16")
 
 
 class FusedModel(TensorFlowModel):
-    """Calls the ops by hand; in a graph only with an optimizer, or in a graph of the user's own."""
+    """A model that calls the ops directly; in a graph only with an optimizer or in a user's
+    graph."""
 
     def network(self, call: Call, training: bool) -> Outputs:
         # Not transposed, as for other backends: the ops take either layout.
@@ -58,8 +59,8 @@ class FusedModel(TensorFlowModel):
         return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
 
     def synchronize(self) -> None:
-        # An op on a CPU that is called by itself has returned when it is done, but where all ops
-        # are put into a queue; asking every device takes as long as a small op.
+        # An eager op on a CPU is done when it returns, unless ops are asynchronous; synchronizing
+        # devices takes as long as a small op.
         if self._tf.config.experimental.get_synchronous_execution():
             return
         super().synchronize()
@@ -79,7 +80,7 @@ class FusedModel(TensorFlowModel):
 
     @property
     def _parameters(self) -> Tensors:
-        """The variables' handles: outside a graph the ops read them by themselves."""
+        """The variables' handles, which the ops read outside a graph."""
         if not self._mixed:
             return self._handles
         with self._tf.device(self.tf_device):
@@ -198,7 +199,7 @@ class Network:
         return range(number * self._directions, (number + 1) * self._directions)
 
     def _mask(self, masks: Tensor, number: int) -> Tensor:
-        """The dropout mask of what layer ``number`` reads; masks are time-major."""
+        """Return the dropout mask of layer ``number``'s input; masks are time-major."""
         import tensorflow as tf
 
         mask = masks[number - 1]
@@ -253,7 +254,7 @@ class FusedLayer:
         self._gradient = module.lstm_impl_fused_lstm_grad
         self._input_gradient = module.lstm_impl_fused_lstm_input_grad
         self._layout = {"batch_major": True} if batch_major else {}
-        # Each attribute that an op is reported, its default too, takes half a microsecond.
+        # Each attribute of an op, also with its default value, takes half a microsecond.
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
 
@@ -302,11 +303,11 @@ class FusedLayer:
 
 
 def as_padding(padding: Tensor | None) -> Tensor:
-    """As the ops take it: int32 or bool."""
+    """Return the padding as the ops take it: int32 or bool."""
     import tensorflow as tf
 
     if padding is None:
-        # Of the graph that is being traced: a loop's gradient cannot capture what was made outside.
+        # In the graph being traced: a loop's gradient cannot capture tensors from outside.
         return _no_padding() if tf.executing_eagerly() else tf.zeros([0], tf.int32)
     padding = tf.convert_to_tensor(padding)
     return padding if padding.dtype == tf.bool else tf.cast(padding, tf.int32)
@@ -314,7 +315,7 @@ def as_padding(padding: Tensor | None) -> Tensor:
 
 @functools.cache
 def _no_padding() -> Tensor:
-    """Made once, which takes as long as a small op."""
+    """Make it once, which takes as long as a small op."""
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
@@ -322,13 +323,13 @@ def _no_padding() -> Tensor:
 
 
 def check_not_compiled() -> None:
-    """Raise UnsupportedError where the graph that is being traced is one for XLA."""
+    """Raise UnsupportedError if XLA compiles the graph being traced."""
     if compiled_by_xla():
         raise UnsupportedError(f"fused_cpu: {NOT_COMPILED}")
 
 
 def compiled_by_xla() -> bool:
-    """Whether XLA compiles, as a whole, the graph that is being traced."""
+    """Return whether XLA compiles the graph being traced."""
     import tensorflow as tf
 
     if tf.executing_eagerly():
@@ -343,13 +344,13 @@ BEING_COMPILED = Availability(False, "it is being compiled; what is traced when 
 
 
 def loaded() -> Availability:
-    """Return whether the library is loaded; where there is none, compile it in the background."""
+    """Return whether the library is loaded; if there is none, compile it in the background."""
     return BEING_COMPILED if fused_cpu_library.being_compiled() else _loaded()
 
 
 @functools.cache
 def _loaded() -> Availability:
-    """Whether the library can be made and loaded, tried once; warn where it cannot."""
+    """Return whether the library can be made and loaded, tried once; warn if it cannot."""
     try:
         ops()
     except UnavailableError as error:
@@ -360,7 +361,7 @@ def _loaded() -> Availability:
 
 @functools.cache
 def ops() -> Any:
-    """The ops, as a module, compiled first where they have not been."""
+    """Return the ops as a module, after compiling them if necessary."""
     import tensorflow as tf
 
     module = fused_cpu_library.load()
@@ -378,14 +379,14 @@ def ops() -> Any:
 
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
-    """Nothing was kept: the forward pass is computed again."""
+    """Compute the forward pass again, since nothing was kept."""
     given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major")}
     y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
     return _gradient(op, [y, *kept], upstream)
 
 
 def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
-    """Gradients of all that an op of the forward pass has read; their own are a plain loop's."""
+    """Return gradients of a forward op's inputs, whose own gradients are those of a plain loop."""
     import tensorflow as tf
 
     x, h, c, *parameters, padding = op.inputs
@@ -406,7 +407,7 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
 
     inputs = [x, *states, *parameters]
     dh, dc, *weights = with_gradient(plain, inputs, upstream, [dh, dc, *weights], 1, [padding])
-    # By itself, for a graph that does not need it computes it not.
+    # Separately, so that a graph that does not need it does not compute it.
     (dx,) = with_gradient(plain, inputs, upstream, [dx], 0, [padding])
     around = [[row, h.shape[0] - row - 1], [0, 0], [0, 0]]
     if h.shape[0] > 1:
@@ -415,7 +416,7 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
 
 
 def _steps(x: Tensor, padding: Tensor) -> Tensor | None:
-    """The mask ``[T, B, 1]`` of an op's ``padding``."""
+    """Return the mask ``[T, B, 1]`` of an op's ``padding``."""
     import tensorflow as tf
 
     if padding.shape == [0]:

@@ -1,4 +1,4 @@
-"""The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use."""
+"""Compile the shared library of ``fused_cpu`` from ``lstm_impl/native`` on first use."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler on this machine, and what it makes of it."""
+    """A compiler on this machine, and its predefined macros."""
 
     path: str
     macros: Mapping[str, str]
 
     @property
     def version(self) -> str:
-        """As in ``g++ 12.2.0``."""
+        """Its name and version, such as ``g++ 12.2.0``."""
         return f"{Path(self.path).name} {self.macros.get('__VERSION__', '').strip(chr(34))}"
 
     def problem(self) -> str:
-        """Why what it compiles cannot serve here, or an empty string."""
+        """Return why its output cannot be used here, or an empty string."""
         if "__x86_64__" in self.macros and "__FMA__" not in self.macros:
             return "this CPU has no FMA (x86-64-v3), which the kernels are written for"
         if self.macros.get("_GLIBCXX_USE_CXX11_ABI") != "1":
@@ -88,7 +88,7 @@ class Compiler:
 
 
 def availability() -> Availability:
-    """Whether there is a library for this machine, or one can be compiled."""
+    """Return whether there is a library for this machine, or one can be compiled."""
     if sys.platform != "linux":
         return Availability(
             False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
@@ -107,7 +107,7 @@ def availability() -> Availability:
 
 
 def can_be_compiled() -> Availability:
-    """Whether what compiles the library is here."""
+    """Return whether this machine can compile the library."""
     found = importlib.util.find_spec("tensorflow")
     places = found.submodule_search_locations if found is not None else None
     if places and not any((Path(place) / HEADER).is_file() for place in places):
@@ -131,7 +131,7 @@ _unloadable: dict[Path, str] = {}
 def find_compiler(
     name: str, march: str = NATIVE, install: str = INSTALL
 ) -> Compiler | Availability:
-    """For this CPU, or the kind that ``march`` says. install: the command that brings it."""
+    """Find a compiler for this CPU, or for ``march``. install: the command that installs it."""
     path = shutil.which(name)
     if path is None:
         return Availability(
@@ -160,12 +160,12 @@ def find_compiler(
 
 
 def kernel_flags(march: str) -> list[str]:
-    """``KERNEL_FLAGS`` for another CPU than this one, as in ``-march=armv8-a``."""
+    """Return ``KERNEL_FLAGS`` for another CPU, as in ``-march=armv8-a``."""
     return [march if each == NATIVE else each for each in KERNEL_FLAGS]
 
 
 def _gist(words: str) -> str:
-    """Of what a compiler says, the first error, in one line."""
+    """Return the first error of a compiler's output, in one line."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line]
     return (errors or lines or ["it says nothing"])[0][:300]
@@ -191,7 +191,7 @@ _compiling: set[subprocess.Popen[str]] = set()
 
 
 def being_compiled() -> bool:
-    """Return whether a thread is compiling the library; start it where there is none to load."""
+    """Return whether a thread is compiling the library; start one if there is none to load."""
     global _background
     if _background is None and not load.cache_info().currsize and _to_be_compiled():
         logger.warning(
@@ -217,7 +217,7 @@ def _try_to_build() -> None:
 
 
 def _stop(thread: threading.Thread) -> None:
-    """End a compilation with the process, so that the thread removes what is not finished."""
+    """End a compilation with the process, so that the thread removes unfinished files."""
     for _ in range(100):
         for process in tuple(_compiling):
             process.kill()
@@ -234,7 +234,7 @@ def _compiler() -> Compiler:
 
 @functools.cache
 def load() -> Any:
-    """The ops, as a module; compiled first, where they have not been."""
+    """Return the ops as a module, after compiling them if necessary."""
     if not (available := availability()):
         raise UnavailableError(f"fused_cpu: {available}")
     import tensorflow as tf
@@ -243,7 +243,7 @@ def load() -> Any:
         try:
             return tf.load_op_library(str(path))
         except (OSError, tf.errors.OpError) as error:
-            # Its system may be newer than this one, say; the next, or a compiler, may serve.
+            # Its system may be newer than this one; the next one or a compiler may do.
             _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
     if not (available := availability()):
         raise UnavailableError(f"fused_cpu: {available}")
@@ -262,10 +262,10 @@ def load() -> Any:
 
 
 def tensorflow_flags() -> tuple[list[str], list[str]]:
-    """Flags to compile and to link with for the TensorFlow that is installed."""
+    """Return flags to compile and to link with for the installed TensorFlow."""
     import tensorflow as tf
 
-    # A system's headers, so that warnings in them are not ours.
+    # As system headers, so that the compiler gives no warnings about them.
     flags = [
         flag.replace("-I", "-isystem", 1) if flag.startswith("-I") else flag
         for flag in tf.sysconfig.get_compile_flags()
@@ -277,7 +277,7 @@ def _folder() -> Path:
     if named := os.environ.get(CACHE):
         return Path(named).absolute()
     path = user_cache_path("lstm-benchmark-suite") / "native"
-    # Without a home "~" stays as it is, and would become a folder of that name.
+    # Without a home directory "~" would become a folder of that name.
     return path if path.is_absolute() else _temporary_folder()
 
 
@@ -287,7 +287,7 @@ def _temporary_folder() -> Path:
 
 
 def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
-    """What the library depends on, as a name."""
+    """Return a name that changes with all that the library depends on."""
     digest = hashlib.sha256(fused_cpu_prebuilt.digest(SOURCES).encode() + b"\0")
     described = [version, *flags, *SHARED_FLAGS, *KERNEL_FLAGS, *LINK_FLAGS]
     described += [f"{name}={value}" for name, value in sorted(compiler.macros.items())]
@@ -296,7 +296,7 @@ def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
 
 
 def _place(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Path:
-    """Where the library that this compiler makes is kept."""
+    """Return where the library of this compiler is kept."""
     import tensorflow as tf
 
     return _folder() / key(compiler, [*flags, *links], tf.__version__) / NAME
@@ -305,7 +305,7 @@ def _place(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
 def _built(
     compiler: Compiler, flags: Sequence[str], links: Sequence[str], announce: bool = True
 ) -> Path:
-    """Where the library is; compiled now, if it is not there, by one process at a time."""
+    """Return the library's path, after compiling it if necessary, in one process at a time."""
     library = _place(compiler, flags, links)
     folder = library.parent
     for each in (folder.parent, folder):
@@ -342,7 +342,7 @@ def _remove(library: Path) -> None:
 def _locked(path: Path) -> Iterator[None]:
     import fcntl  # not where there is no Linux
 
-    # Neither through a link nor with what is in it lost: somebody else may have made it.
+    # Do not follow a link or truncate the file: another user may have made it.
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)  # gone with the process, however that ends
@@ -358,7 +358,7 @@ def compile_library(
     links: Sequence[str],
     library: Path,
 ) -> None:
-    """Compile the library and put it there, its digest next to it."""
+    """Compile the library to this path, with its digest next to it."""
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         objects = [str(Path(scratch) / name) for name in ("kernels.o", "ops.o")]
         sources = [str(SOURCES / name) for name in ("kernels.cc", "ops.cc")]
@@ -374,7 +374,7 @@ def compile_library(
         for path in (digest, made):
             path.chmod(0o755 if path == made else 0o644)
             _flush(path)
-        # The library last: with the digest of another it is made again, and never loaded.
+        # The library last: with another digest it is compiled again and never loaded.
         digest.replace(fused_cpu_prebuilt.digest_file(library))
         made.replace(library)
         _flush(library.parent)
@@ -390,7 +390,7 @@ def _flush(path: Path) -> None:
 
 
 def _run(*commands: Sequence[str]) -> None:
-    """Run commands side by side; raises UnavailableError with what the first that fails says."""
+    """Run commands in parallel. Raises UnavailableError with the error of the first that fails."""
     running = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for command in commands

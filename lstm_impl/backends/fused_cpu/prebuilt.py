@@ -1,4 +1,4 @@
-"""Libraries of ``fused_cpu`` that were compiled elsewhere, for machines without a compiler."""
+"""Find libraries of ``fused_cpu`` compiled elsewhere, for machines without a compiler."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _V4 = f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"
 class CPUKind:
     """A kind of CPU.
 
-    machine: its name by ``platform.machine()``. march: what a compiler calls it. features: what
-    Linux says that it has.
+    machine: its name by ``platform.machine()``. march: its name for a compiler. features: its flags
+    in Linux.
     """
 
     machine: str
@@ -38,7 +38,7 @@ class CPUKind:
     features: tuple[str, ...] = ()
 
     def problem(self) -> str:
-        """Why what was compiled for it cannot run here, or an empty string."""
+        """Return why code for it cannot run here, or an empty string."""
         here = platform.machine()
         if here != self.machine:
             return f"this CPU is of another kind ({here})"
@@ -59,12 +59,13 @@ _NAME = re.compile(r"fused_cpu-tensorflow_([^-]+)-([a-z0-9-]+)-([0-9a-f]{16})\.s
 
 
 def file_name(version: str, cpu: str, sources: str) -> str:
-    """Of a library for TensorFlow ``version``, one of ``KINDS`` and a digest of the sources."""
+    """Return the name of a library for a TensorFlow version, one of ``KINDS`` and a source
+    digest."""
     return f"fused_cpu-tensorflow_{version}-{cpu}-{sources}.so"
 
 
 def digest(sources: Path) -> str:
-    """Of the C++ files in a folder, 16 hexadecimal digits."""
+    """Return a digest of the C++ files in a folder, 16 hexadecimal digits."""
     found = hashlib.sha256()
     for source in sorted(sources.iterdir()):
         if source.suffix in (".h", ".cc"):
@@ -96,13 +97,13 @@ def damage(library: Path) -> str:
 
 @dataclass(frozen=True)
 class FittingLibraries:
-    """What there is: libraries that fit this machine, the fastest first; why others do not."""
+    """Libraries that fit this machine, the fastest first, and why others do not."""
 
     fitting: tuple[Path, ...]
     unfit: Mapping[str, str]
 
     def why_not(self) -> str:
-        """Of what does not fit, in a sentence's end; empty where there is nothing."""
+        """Return why none fits, as the end of a sentence; empty if there are none."""
         if not self.unfit:
             return ""
         reasons = "; ".join(f"{name}: {why}" for name, why in self.unfit.items())
@@ -117,7 +118,7 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
         return FittingLibraries(
             (), {str(folder): f"there is no such folder ({FOLDER})"} if named else {}
         )
-    # Anyone who installed the package's own folder also wrote this code.
+    # A user who can write the package's folder can also change this code.
     if named and (problem := private_files.problem(folder)):
         return FittingLibraries((), {FOLDER: problem})
     version, made_from = installed_version(), digest(sources)
@@ -137,7 +138,7 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
 
 
 def cpu_of(path: Path) -> str:
-    """The kind of CPU that a library is for, by its name."""
+    """Return the kind of CPU that a library is for, by its name."""
     found = _NAME.fullmatch(path.name)
     return found[2] if found else ""
 
@@ -154,7 +155,7 @@ def _misfit(name: str, version: str, sources: str) -> str:
 
 
 def installed_version(folder: Path | None = None) -> str:
-    """The version of the TensorFlow that is installed, or is unpacked in a folder; or ""."""
+    """Return the version of the installed TensorFlow, or of one unpacked in a folder; or ""."""
     path = sys.path if folder is None else [str(folder)]
     for name in _DISTRIBUTIONS:
         for found in importlib.metadata.distributions(name=name, path=path):
@@ -163,7 +164,7 @@ def installed_version(folder: Path | None = None) -> str:
 
 
 def _features() -> Iterable[str]:
-    """What Linux says that the first processor has."""
+    """Return the flags of the first processor in Linux."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
