@@ -16,7 +16,7 @@ import pytest
 
 from bench import gpu_proof, records
 from bench.case.cases import Case
-from bench.gpu_proof import Proof
+from bench.gpu_proof import GPU_TEST, Proof
 from bench.machine import devices
 from bench.machine.lock import MachineLock
 from bench.records.schema import Measurement, Outcome
@@ -24,6 +24,7 @@ from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
 from tests.bench.made_results import a_run, gather, measured, unmeasured
 from tests.outside import outside
+from tests.places import ROOT
 
 CASE, OTHER = (Case(name, LSTMSpec(1, 4), Workload(5, 15), "gpu:0") for name in ("cudnn", "keras"))
 
@@ -103,6 +104,7 @@ def test_run_with_a_module_that_is_late_ends_it_with_its_children(proof: Proof) 
         ("def test_on_a_gpu_all_is_well(): pass\n", 0, ""),
         ("def test_on_a_gpu_it_breaks(): assert 1 == 2\n", 1, "tests: 1 failed"),
         ("import no_such\ndef test_on_a_gpu_it_runs(): pass\n", 5, "install what they need"),
+        ("def test_it_on_a_gpu_runs(): assert 1 == 2\n", 1, "tests: 1 failed"),
         ("def test_other(): assert 1 == 2\n", 0, ""),
     ],
 )
@@ -115,6 +117,13 @@ def test_run_tests_counts_failures_of_tests_for_a_gpu(
     proof.run_tests(tmp_path / "tests")
     assert (bool(proof.failures), bool(proof.unfinished)) == (verdict == 1, verdict == 5)
     assert message in "\n".join([*proof.failures, *proof.unfinished])
+
+
+def test_tests_for_a_gpu_have_names_that_gpu_proof_finds() -> None:
+    pattern = re.compile(rf"^def (test_\w*{GPU_TEST}\w+)", re.MULTILINE)
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "tests/lstm_impl").rglob("*.py"))
+    found = {name for text in texts for name in pattern.findall(text)}
+    assert len(found) >= 8, "a test that was renamed is no longer run on GPUs"
 
 
 def members(archive: Path) -> dict[str, str]:
