@@ -66,20 +66,20 @@ def _answered(options: argparse.Namespace) -> int:
     queries = query.queries(options)
     sections = {}
     if options.paths or not options.again:
-        sections = {case: query.look(case, options, sound=not options.paths) for case in queries}
+        sections = {case: query.look_up(case, options, sound=not options.paths) for case in queries}
     missing = [case for case in queries if not options.paths and sections.get(case) is None]
     if missing:
         query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []
     for case, layers in queries.items():
         if layers:
-            console.print(f"{layers}: {query.described(case)}", style="bold")
+            console.print(f"{layers}: {query.describe(case)}", style="bold")
         if case in missing:
             left = len(missing) - missing.index(case)
             seconds = max(1.0, (end - here.now()) / left - ANSWERING)
             if query.measure(case, options, console, seconds) == command_line.BAD_INPUT:
                 return command_line.BAD_INPUT  # bench.run has said what is wrong
-            sections[case] = query.look(case, options)
+            sections[case] = query.look_up(case, options)
         codes.append(_answer(case, sections[case], options, console))
         if case not in missing and not options.paths:
             console.print("These results were available; --again measures it again.")
@@ -96,7 +96,7 @@ def _answer(
             if options.paths
             else "fewer than two backends could be measured; the lines above say why"
         )
-        console.print(f"No answer for {query.described(case)}: {why}.")
+        console.print(f"No answer for {query.describe(case)}: {why}.")
         return NOT_ANSWERED
     if not options.brief:
         Document(shown.brief(section, len(section.rows))).terminal(console)

@@ -144,7 +144,7 @@ class Proof:
     def last_words(self, name: str) -> str:
         """Return the last line of a log."""
         text = (self.folder / f"{name}.log").read_text(errors="replace")
-        return clean(last_words(text).strip("= ")) or "it said nothing"
+        return clean(last_words(text).strip("= ")) or "it printed nothing"
 
     def measure(
         self, suite: str, parts: Mapping[str, Sequence[str]], part: float, *more: str
@@ -210,6 +210,8 @@ class Proof:
         note = f"tests: {self.last_words('tests')}; see tests.log"
         if code == TESTS_FAILED:
             self.failures.append(note)
+        elif code is None:
+            self.unfinished.append("tests: the time was up; see tests.log")
         elif code != 0:
             self.unfinished.append(f"{note}, and install what they need: pip install -e '.[test]'")
 

@@ -68,7 +68,7 @@ COLUMNS = ("operator", "kind", "count", "seconds", "share")
 
 
 @dataclass(frozen=True)
-class Profiled:
+class CaseProfile:
     """The profile of a case.
 
     seconds: of a step without the profiler, the median of some calls. figures: of its roofs.
@@ -81,7 +81,7 @@ class Profiled:
     figures: Mapping[str, float]
 
 
-def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled | Unmeasured:
+def profile_case(case: Case, seed: int = 0, bench: Bench | None = None) -> CaseProfile | Unmeasured:
     """Return the profile of one step of a case, or why there is none."""
     bench = bench or Bench()
     with bench.interrupts, ignored_deprecations():
@@ -90,7 +90,7 @@ def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled 
             return prepared
         try:
             with prepared.guard:
-                return _profiled(case, prepared, bench)
+                return _profile_prepared(case, prepared, bench)
         except UnavailableError as error:
             return Unmeasured(NOT_MEASURED, one_line(error))
         except UnsupportedError as error:
@@ -99,7 +99,7 @@ def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled 
             return failed(error, "while it was profiled")
 
 
-def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
+def _profile_prepared(case: Case, prepared: Prepared, bench: Bench) -> CaseProfile:
     profile = prepared.model.profile(case.workload)
     if not profile.events:
         raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
@@ -126,10 +126,10 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     work = case.workload
     valid = work.valid_timesteps() / (work.batch * work.timesteps)
     found = profiled_bound(numbers, owners, valid, shares(profile, taken))
-    return Profiled(case, profile, taken, found, numbers)
+    return CaseProfile(case, profile, taken, found, numbers)
 
 
-def write(found: Profiled, timeline: Path, form: str) -> None:
+def write(found: CaseProfile, timeline: Path, form: str) -> None:
     """Write the timeline's file, and print the rest in this form. Raises UsageError."""
     about = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
     output.write_file(timeline, trace(found.profile, about))
@@ -204,7 +204,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _profile(options: argparse.Namespace) -> int:
-    found = profiled(options.case)
+    found = profile_case(options.case)
     if isinstance(found, Unmeasured):
         text = f"{found.reason}{f'; {found.advice}' if found.advice else ''}"
         print(f"{options.case.id}: {clean(text)}", file=sys.stderr)

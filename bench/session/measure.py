@@ -366,7 +366,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
             executor = LocalExecutor(
                 session, here, lock.fd, judged, python.executable, Path(python.bench)
             )
-            named, resumed = view.named(side.label), options.resume is not None
+            named, resumed = view.with_label(side.label), options.resume is not None
             managers.append(_manager(suite, executor, named, resumed=resumed))
         there, of_new = (len(manager.schedule.runs) for manager in managers)
         # First the side that is behind, or else the side that was second in the last turn.

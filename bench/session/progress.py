@@ -85,7 +85,7 @@ class View(Closing):
         """Print one line that stays."""
         self._console.print(Text(clean(f"{self._label}{text}")), soft_wrap=True)
 
-    def named(self, label: str) -> View:
+    def with_label(self, label: str) -> View:
         """Return the same view with a label before its messages."""
         found = copy.copy(self)
         found._label = f"{label}: "

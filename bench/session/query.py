@@ -147,7 +147,7 @@ def suite_name(case: Case) -> str:
     return f"{case.shape}{dtype}-{case.workload.mode}-{case.device.replace(':', '')}"
 
 
-def described(case: Case) -> str:
+def describe(case: Case) -> str:
     """Return a query in words."""
     parts = shape_texts(case)
     if case.spec.dtype != "float32":
@@ -203,7 +203,7 @@ def queries(options: argparse.Namespace) -> dict[Case, str]:
     return found
 
 
-def look(case: Case, options: argparse.Namespace, *, sound: bool = False) -> Section | None:
+def look_up(case: Case, options: argparse.Namespace, *, sound: bool = False) -> Section | None:
     """Look for a query's answer in the results named, or in this machine's in the results folder.
 
     sound: accept only a session that tried all backends that would be measured, and of which
@@ -213,15 +213,15 @@ def look(case: Case, options: argparse.Namespace, *, sound: bool = False) -> Sec
         results = read_results(options.paths)
         if not results.files and results.errors:
             raise ReportedError("there is nothing to answer from")
-        return found(case, results, None, options)
+        return newest_section(case, results, None, options)
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
     results = read_results(files, tell=False) if files else Results((), ())
     wanted = [*map(canonical, options.backends or usual_backends(case))] if sound else None
-    return found(case, results, environment.read().machine_id, options, wanted)
+    return newest_section(case, results, environment.read().machine_id, options, wanted)
 
 
-def found(
+def newest_section(
     case: Case,
     results: Results,
     machine: str | None,
@@ -302,7 +302,7 @@ def measure(case: Case, options: argparse.Namespace, console: Console, seconds: 
     backends = with_variants(options.backends or usual_backends(case), options.variant or ())
     suite = write_suite(case, expanded(default_folder()), backends)
     console.print(
-        f"measuring {described(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
+        f"measuring {describe(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
     )
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
     command.append("--brief")  # its advice names options that bench.ask does not have

@@ -54,7 +54,7 @@ def no_time(kind: str, case: Case = OTHER) -> Outcome:
         ([right(CASE, "a"), no_time("refused")], 0, "keras computed no case of it", ""),
         ([right(CASE, "a"), no_time("refused")], None, "", "the time was up; see matrix-0.log"),
         ([right(CASE, "a"), no_time("interrupted")], 5, "", "the time was up"),
-        ([], -11, "bench.run ended with exit code -11: it said nothing; see matrix-0.log", ""),
+        ([], -11, "bench.run ended with exit code -11: it printed nothing; see matrix-0.log", ""),
         ([], 1, "bench.run ended with exit code 1", ""),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from bench import profile
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
-from bench.profile import FEWEST_CALLS, MOST, SECONDS, Profiled, profiled, trace, write
+from bench.profile import FEWEST_CALLS, MOST, SECONDS, CaseProfile, profile_case, trace, write
 from bench.render.messages import bound_text
 from bench.stats.bound import Bound
 from bench.worker.group import Unmeasured
@@ -34,14 +34,14 @@ def _modelled(monkeypatch: pytest.MonkeyPatch) -> None:
     modelled_backends.register(monkeypatch)
 
 
-def seen(backend: str, shape: tuple[LSTMSpec, Workload]) -> Profiled:
-    found = profiled(Case(backend, *shape), bench=bench())
-    assert isinstance(found, Profiled), found
+def seen(backend: str, shape: tuple[LSTMSpec, Workload]) -> CaseProfile:
+    found = profile_case(Case(backend, *shape), bench=bench())
+    assert isinstance(found, CaseProfile), found
     return found
 
 
 def unseen(case: Case) -> Unmeasured:
-    found = profiled(case, bench=bench())
+    found = profile_case(case, bench=bench())
     assert isinstance(found, Unmeasured), found
     return found
 
@@ -56,19 +56,19 @@ def unseen(case: Case) -> Unmeasured:
         ("sleeps", SMALL, "waiting"),
     ],
 )
-def test_profiled_bound_agrees_with_the_roofs(
+def test_profile_case_bound_agrees_with_the_roofs(
     backend: str, shape: tuple[LSTMSpec, Workload], kind: str
 ) -> None:
     assert seen(backend, shape).bound.kind == kind
 
 
-def test_profiled_backend_that_copies_is_bound_by_copies() -> None:
+def test_profile_case_backend_that_copies_is_bound_by_copies() -> None:
     found = seen("copies", LARGE)
     assert found.bound.kind == "copies"
     assert bound_text(found.bound, found.figures).startswith("bound by copies: ")
 
 
-def test_profiled_step_time_is_the_median_without_profiler(
+def test_profile_case_step_time_is_the_median_without_profiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = {3: 10.0}
@@ -87,7 +87,9 @@ def test_profiled_step_time_is_the_median_without_profiler(
     assert found.seconds * FEWEST_CALLS > SECONDS
 
 
-def test_profiled_case_that_cannot_run_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profile_case_that_cannot_run_gives_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert unseen(Case("numpy", *SMALL)).reason == "numpy: no profiler of numpy is known here"
     assert "no gpu:77" in unseen(replace(Case("modelled", *SMALL), device="gpu:77")).reason
 
@@ -105,7 +107,7 @@ def test_profiled_case_that_cannot_run_gives_the_reason(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("error", "outcome"), [(UnsupportedError("no"), "refused"), (ValueError("no"), "failed")]
 )
-def test_profiled_with_an_error_of_the_profiler_reports_it(
+def test_profile_case_with_an_error_of_the_profiler_reports_it(
     error: Exception, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(model: ModelledModel, workload: Workload) -> Profile:
@@ -127,8 +129,8 @@ EVENTS = (
 BOUND = Bound("copies", 0.6, "copies", profiled=True)
 
 
-def found(*events: Event) -> Profiled:
-    return Profiled(CASE, Profile("a profiler", events), 0.9, BOUND, {})
+def found(*events: Event) -> CaseProfile:
+    return CaseProfile(CASE, Profile("a profiler", events), 0.9, BOUND, {})
 
 
 def test_write_prints_bound_operators_and_timeline(
@@ -202,7 +204,7 @@ CASE_ID = CASE.id
 def test_profile_command_writes_table_and_timeline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profile, "profiled", lambda case: found(*EVENTS))
+    monkeypatch.setattr(profile, "profile_case", lambda case: found(*EVENTS))
     file = tmp_path / "timeline.json"
     assert profile.main([CASE_ID, "--output", str(file), "--format", "csv"]) == profile.PROFILED
     assert capsys.readouterr().out.startswith("operator,kind,count,seconds,share")
@@ -215,7 +217,7 @@ def test_profile_command_without_a_profiler_writes_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "numpy: no profiler of numpy is known here"
-    monkeypatch.setattr(profile, "profiled", lambda case: Unmeasured("refused", reason))
+    monkeypatch.setattr(profile, "profile_case", lambda case: Unmeasured("refused", reason))
     file = tmp_path / "timeline.json"
     assert profile.main([CASE_ID, "--output", str(file)]) == profile.NOT_PROFILED
     assert "no profiler of numpy is known here" in capsys.readouterr().err

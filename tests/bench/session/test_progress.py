@@ -54,7 +54,7 @@ def test_view_off_a_terminal_prints_one_line_per_process() -> None:
         for _ in range(3):
             view.update(progress(budget=None, processes=4))
         view.message("numpy\x1b[2J failed: [red]so")
-        view.named("old").message("it goes on")
+        view.with_label("old").message("it goes on")
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
         "process 3 (every case is measured in 4): 4 cases in it; 2 of 5 cases finished, "

@@ -14,8 +14,8 @@ from bench import case as suites
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.session.query import (
-    described,
-    found,
+    describe,
+    newest_section,
     suite_text,
     usual_backends,
     with_variants,
@@ -33,7 +33,7 @@ def case(backend: str, batch: int = 4) -> Case:
     return Case(backend, SPEC, replace(WORK, batch=batch))
 
 
-def test_found_session_has_only_the_cases_of_the_query() -> None:
+def test_newest_section_session_has_only_the_cases_of_the_query() -> None:
     during = run("a")
     results = gather(
         measured(case("keras"), 2.0, during),
@@ -42,7 +42,7 @@ def test_found_session_has_only_the_cases_of_the_query() -> None:
     )
     # A baseline that was not measured is replaced.
     for baseline, shown in (("keras", "keras"), ("while_loop", "while_loop"), ("torch", "keras")):
-        section = found(
+        section = newest_section(
             QUERY, results, during.machine_id, Namespace(baseline=baseline, variant=None)
         )
         assert section is not None
@@ -50,15 +50,15 @@ def test_found_session_has_only_the_cases_of_the_query() -> None:
         assert section.baseline == shown
 
 
-def test_found_on_another_machine_or_shape_or_one_backend_is_none() -> None:
+def test_newest_section_on_another_machine_or_shape_or_one_backend_is_none() -> None:
     during = run("a")
     both = gather(measured(case("keras"), 2.0, during), measured(case("scan"), 1.0, during))
-    assert found(QUERY, both, "another", USUAL) is None
-    assert found(QUERY, both, None, USUAL) is not None
+    assert newest_section(QUERY, both, "another", USUAL) is None
+    assert newest_section(QUERY, both, None, USUAL) is not None
     other = Case("", SPEC, replace(WORK, optimizer=None))
-    assert found(other, both, None, USUAL) is None
-    assert found(QUERY, gather(measured(case("keras"), 2.0, during)), None, USUAL) is None
-    assert found(QUERY, both, None, Namespace(baseline=None, variant=["int8"])) is None
+    assert newest_section(other, both, None, USUAL) is None
+    assert newest_section(QUERY, gather(measured(case("keras"), 2.0, during)), None, USUAL) is None
+    assert newest_section(QUERY, both, None, Namespace(baseline=None, variant=["int8"])) is None
 
 
 def test_with_variants_adds_those_of_the_backends_that_have_them() -> None:
@@ -121,9 +121,9 @@ def test_write_suite_names_its_file_after_the_query(
     assert "fused_cpu" not in usual_backends(inference.on("gpu:0"))
 
 
-def test_described_gives_a_query_in_words() -> None:
-    assert described(QUERY) == (
+def test_describe_gives_a_query_in_words() -> None:
+    assert describe(QUERY) == (
         "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
     )
     cut = Case("", LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0")
-    assert described(cut).endswith(", state, float64, windows of 5, training on gpu:0")
+    assert describe(cut).endswith(", state, float64, windows of 5, training on gpu:0")
