@@ -1,4 +1,4 @@
-"""A script in a compiler's place."""
+"""Make a script that stands in for a compiler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MakeCompiler = Callable[..., Path]
 
 @pytest.fixture
 def make_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeCompiler]:
-    """Scripts in a compiler's place, which CXX names."""
+    """Return a function that makes such a script and sets CXX to it."""
 
     def make(compiles: str = 'touch "$out"', **macros: str) -> Path:
         path = tmp_path / "c++-of-a-test"

@@ -1,8 +1,7 @@
-"""A model that computes in a precision of the test's choice: float32, and each result rounded.
+"""Compute a model in any precision: in float32, with each result rounded.
 
-The NumPy loop is exact in every dtype; this one errs as a right backend of a coarse type does, or
-as one that computes in another type than it says. One layer after the other, in both directions; no
-lengths and no dropout.
+The NumPy loop is exact in every dtype; this model has the errors of a right backend with a coarse
+type, or of one that computes in another type than it claims. It takes no lengths and no dropout.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def to_float16(values: npt.ArrayLike) -> Single:
 
 
 def to_tf32(values: npt.ArrayLike) -> Single:
-    """Rounded to 11 significant bits, the range of float32 kept."""
+    """Round to 11 significant bits, with the range of float32."""
     bits = np.asarray(values, np.float32).view(np.uint32)
     return ((bits + 0xFFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)).view(np.float32)
 
@@ -49,8 +48,11 @@ ROUND: dict[str, Round] = {
 
 
 class RoundedModel(NumPyModel):
-    """factors: what rounds weights and inputs; sums: gates and their sums; states: h, c and what
-    flows back. The spec's own precision for all three if they are not given."""
+    """A model with rounded arithmetic.
+
+    factors: rounds weights and inputs; sums: gates and their sums; states: h, c and gradients. The
+    default of all three is the spec's precision.
+    """
 
     def __init__(
         self,

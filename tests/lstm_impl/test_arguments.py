@@ -1,4 +1,4 @@
-"""What a user passes to a model: checked, named where it is wrong, and rounded."""
+"""Test how a user's arguments are checked, named in errors, and rounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for a process's other threads: until they rest, no longer, and never for ever."""
+"""Test the wait for a process's other threads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, Rest
 
 @dataclass
 class Process:
-    """busy: seconds from the start for which another thread works, at so much of a processor."""
+    """A process whose other thread works for ``busy`` seconds at a part of a processor."""
 
     busy: float
     share: float = 1.0
-    late: float = 0.0  # what a sleep takes beyond what it was asked for
+    late: float = 0.0  # seconds by which a sleep is too long
     time: float = 0.0
     looks: int = 0
 

@@ -1,4 +1,4 @@
-"""What a backend promises: its name, whether it can run or what is missing, what it refuses."""
+"""Test a backend's name, availability and refusals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_wrong_options_raise_with_the_reason(name: str, says: str) -> None:
 
 
 class Numbered(NumPyLoop):
-    """A strategy with a number, as ``partial_unroll`` has one."""
+    """A strategy with a number, as ``partial_unroll`` has."""
 
     strategy = "numbered"
     flags = ("b", "a")

@@ -1,4 +1,4 @@
-"""Why a GPU cannot be used: every cause has its own sentence, and no GPU is needed to read it."""
+"""Test the reasons why a GPU cannot be used, without a GPU."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def missing_library(name: str) -> Any:
 
 
 class Driver:
-    """libcuda.so.1 with a version and a status of its own."""
+    """A stand-in for libcuda.so.1 with a version and a status."""
 
     def __init__(self, version: int, status: int = 0) -> None:
         self.version, self.status = version, status

@@ -1,4 +1,4 @@
-"""Evidence reads as the mapping that a result file holds."""
+"""Test evidence as a mapping, and times of a profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library stands by itself: it and its tests do not know the suite, and it is easy to see."""
+"""Test that the library imports one way and not the suite, and that its functions are short."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") 
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """What a program imports when it runs, wherever in it: modules, or modules and a name."""
+    """Yield all that a program imports, anywhere: modules, or modules and a name."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             continue
@@ -35,7 +35,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def modules(source: str) -> set[str]:
-    """The library's modules that a program imports."""
+    """Return the library's modules that a program imports."""
     names = set(imported(ast.parse(source)))
     return {name if name in MODULES else name.rpartition(".")[0] for name in names} & MODULES
 
@@ -44,7 +44,7 @@ def test_library_and_its_tests_do_not_import_the_suite() -> None:
     trees = {file: ast.parse((ROOT / file).read_text("utf-8")) for file in (*LIBRARY, *TESTS)}
     found = {file: {name.partition(".")[0] for name in imported(trees[file])} for file in trees}
     assert [file for file, names in found.items() if "bench" in names] == []
-    # The look is no look into nothing: what it would find is found.
+    # The search would find an import of the suite.
     assert "lstm_impl" in found["lstm_impl/__init__.py"]
     assert set(imported(ast.parse("def f():\n    from bench import machine"))) == {"bench.machine"}
 
@@ -57,7 +57,7 @@ def test_imports_go_one_way() -> None:
         for name in LIBRARY
     }
     assert graph["lstm_impl.backend"] >= {"lstm_impl.cuda", "lstm_impl.model"}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the cycle
     circle = graphlib.TopologicalSorter({**graph, "lstm_impl.spec": {"lstm_impl.backend"}})
     with pytest.raises(graphlib.CycleError):
         circle.prepare()

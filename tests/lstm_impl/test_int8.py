@@ -1,4 +1,4 @@
-"""Quantised LSTMs: near the reference and not it."""
+"""Test LSTMs quantised to int8."""
 
 from __future__ import annotations
 

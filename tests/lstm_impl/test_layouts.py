@@ -1,4 +1,4 @@
-"""Weights in other libraries' layouts: round trips, and what those libraries make of them."""
+"""Test weights in other libraries' layouts, by round trips and by those libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model: what it takes and gives, its weights, and what it refuses."""
+"""Test a model's arguments, results, weights and refusals."""
 
 from __future__ import annotations
 

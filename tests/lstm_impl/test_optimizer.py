@@ -1,4 +1,4 @@
-"""Training steps that update the weights: every backend's update is the formula's in NumPy."""
+"""Test that each backend updates its weights by the formula in NumPy."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ VARIANTS = ("while_loop+hoisted", "while_loop+hoisted+xla")
 
 
 def slow(name: str, optimizer: str) -> list[pytest.MarkDecorator]:
-    """Of TensorFlow's, all variants but two, too, and of one of the two optimizers all but one.
-
-    They update by the same ops.
-    """
+    """Return whether a test is slow: most variants of TensorFlow, which update by the same ops."""
     of_tensorflow = get_backend(name).framework == "tensorflow"
     variant = "+" in name and name not in VARIANTS
     known = optimizer == "sgd" and name not in EACH
@@ -37,7 +34,7 @@ def slow(name: str, optimizer: str) -> list[pytest.MarkDecorator]:
 
 
 def ready(name: str, spec: LSTMSpec, workload: Workload = TRAIN, **options: Any) -> Model:
-    """The model, or a skip in the backend's own message."""
+    """Return the model, or skip with the backend's reason."""
     backend = get_backend(name)
     if not (available := backend.availability("cpu")):
         pytest.skip(f"{name}: {available}")
@@ -55,14 +52,14 @@ def _kept(name: str) -> Model:
 
 
 def new_model(name: str) -> Model:
-    """A model of ``SMALL`` with its first weights; what was traced or compiled for it is kept."""
+    """Return a model of ``SMALL`` with its first weights, compiled once."""
     model = _kept(name)
     model.set_weights(LSTMWeights.random(SMALL, seed=2))
     return model
 
 
 def one_of_each_framework() -> list[str]:
-    """The first backend of each framework that trains on a CPU, whether it is installed or not."""
+    """Return the first backend of each framework that trains on a CPU, installed or not."""
     first: dict[str, str] = {}
     for name in list_backends():
         backend = get_backend(name)
@@ -83,7 +80,7 @@ USUAL = [
 
 
 def moved(model: Model, start: LSTMWeights) -> float:
-    """How far the weight that has moved most is from where it started."""
+    """Return the largest change of a weight since the start."""
     pairs = zip(model.get_weights().arrays(), start.arrays(), strict=True)
     return max(float(np.max(np.abs(np.float64(now) - then))) for now, then in pairs)
 

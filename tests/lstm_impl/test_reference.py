@@ -1,4 +1,4 @@
-"""The judge judged: by hand, by finite differences of every argument, and by laws it must obey."""
+"""Test the reference by manual results, finite differences, and invariants."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Problem:
-    """Every argument of the reference, and the gradient that flows in."""
+    """All arguments of the reference, with the gradients of its outputs."""
 
     spec: LSTMSpec
     weights: LSTMWeights
@@ -56,14 +56,14 @@ class Problem:
         )[2]
 
     def objective(self) -> float:
-        """The number whose gradient ``gradients`` is."""
+        """Compute the number whose gradient ``gradients`` returns."""
         y, state = self.forward()
         return float(
             np.sum(y * self.dy) + np.sum(state.h * self.dstate.h) + np.sum(state.c * self.dstate.c)
         )
 
     def valid(self) -> npt.NDArray[np.bool_]:
-        """``[T, B]``, false on padding."""
+        """Return valid steps ``[T, B]``, False on padding."""
         timesteps, batch, _ = self.x.shape
         if self.lengths is None:
             return np.ones((timesteps, batch), bool)
@@ -98,7 +98,7 @@ def draw(
 
 
 def named(gradients: LSTMGradients) -> dict[str, Any]:
-    """All gradients by name."""
+    """Return all gradients by name."""
     arrays = {"x": gradients.x, "h": gradients.state.h, "c": gradients.state.c}
     return arrays | dict(zip(gradients.weights.names(), gradients.weights.arrays(), strict=True))
 
@@ -112,7 +112,7 @@ def assert_close(ours: LSTMGradients, theirs: LSTMGradients, factor: float = 1.0
 
 @st.composite
 def problems(draw_: st.DrawFn, directions: tuple[bool, ...] = (False, True)) -> Problem:
-    """Small problems of every kind."""
+    """Draw small problems of all kinds."""
     spec = LSTMSpec(
         input_size=draw_(st.integers(1, 4)),
         hidden_size=draw_(st.integers(1, 4)),
@@ -205,7 +205,7 @@ KINDS = {
 
 
 def arguments(problem: Problem) -> dict[str, tuple[Any, Callable[[Any], Problem]]]:
-    """By name, each array that has a gradient, and the problem with another in its place."""
+    """Return each array with a gradient by name, and a function that replaces it."""
     state = problem.state
     found: dict[str, tuple[Any, Callable[[Any], Problem]]] = {
         "x": (problem.x, lambda value: replace(problem, x=value)),
@@ -224,7 +224,7 @@ def arguments(problem: Problem) -> dict[str, tuple[Any, Callable[[Any], Problem]
 
 
 def numerical_gradient(value: Any, put: Callable[[Any], Problem], step: float = 1e-3) -> Float64:
-    """Central differences of fourth order, one number at a time."""
+    """Compute central differences of fourth order, one number at a time."""
     gradient = np.zeros(value.shape)
     for index in np.ndindex(value.shape):
 

@@ -1,4 +1,4 @@
-"""Where backends are found: by name, by close names, in other packages; and what that imports."""
+"""Test how backends are found by name and in other packages, and what that imports."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_broken_entry_point_raises_and_hides_no_other(
     install(abacus=target)
     with pytest.raises(UnsupportedError, match=f"backend 'abacus' is registered as .*{says}"):
         get_backend("abacus")
-    assert list_backends() == [*before, "abacus"]  # there to be asked for, and to say why not
+    assert list_backends() == [*before, "abacus"]  # listed, so that its error can be seen
     with pytest.raises(UnsupportedError, match="did you mean while_loop"):
         get_backend("while_lop")
 

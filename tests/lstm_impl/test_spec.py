@@ -1,4 +1,4 @@
-"""The network's description: its checks, its sizes, and rounding to what each precision holds."""
+"""Test a network's checks and sizes, and rounding to each precision."""
 
 from __future__ import annotations
 

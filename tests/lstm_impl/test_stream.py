@@ -1,4 +1,4 @@
-"""A model's steps for a clock: window by window, or chunk by chunk of a stream without end."""
+"""Test a model's timed steps: by windows, or by chunks of an endless stream."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_updates_alternate_in_sign_and_restart_resets_them(
     assert step.restart is not None
 
     def moves() -> list[float]:
-        """How far each of three calls has moved a weight from its start."""
+        """Return how far each of three calls has moved a weight from its start."""
         found = []
         for _ in range(3):
             step.run()
@@ -143,7 +143,7 @@ def test_updates_alternate_in_sign_and_restart_resets_them(
     assert first[1] < first[0] / 2 if optimizer == "sgd" else first[1] < 1.5 * first[0]
     step.restart()
     assert moves() == first
-    # So does one that is prepared anew, though the optimizer has been at work.
+    # So does a newly prepared one, although the optimizer has run.
     model.set_weights(LSTMWeights.random(SPEC))
     step = model.prepare(Workload(2, 6, "training", window=3, optimizer=optimizer))
     assert moves() == first

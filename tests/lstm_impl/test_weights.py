@@ -1,4 +1,4 @@
-"""Canonical weights: how they are drawn, checked, listed and rebuilt."""
+"""Test how canonical weights are drawn, checked, listed and rebuilt."""
 
 from __future__ import annotations
 

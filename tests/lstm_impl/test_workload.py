@@ -1,4 +1,4 @@
-"""The data: its checks, lengths, windows, and the arrays that a seed gives."""
+"""Test a workload's checks, lengths, windows and arrays."""
 
 from __future__ import annotations
 

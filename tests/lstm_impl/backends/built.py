@@ -1,4 +1,4 @@
-"""Backends and their models, or a skip in the backend's own message where it is not here."""
+"""Build backends and models for tests, or skip with the backend's reason if it is unavailable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPEC = LSTMSpec(3, 5)
 
 
 def ready(name: str) -> Backend:
-    """The backend, which can run here."""
+    """Return the backend, or skip if it cannot run here."""
     backend = get_backend(name)
     if not (available := backend.availability("cpu")):
         pytest.skip(f"{name}: {available}")
@@ -22,24 +22,24 @@ def ready(name: str) -> Backend:
 
 
 def needs(name: str) -> pytest.MarkDecorator:
-    """For a file, all of whose tests need a backend."""
+    """Skip all tests of a file whose backend is unavailable."""
     available = get_backend(name).availability("cpu")
     return pytest.mark.skipif(not available, reason=f"{name}: {available}")
 
 
 def built(name: str, spec: LSTMSpec = SPEC, seed: int = 1, **options: Any) -> Any:
-    """A model of the backend on a CPU, with random weights."""
+    """Return a model of the backend on a CPU with random weights."""
     return ready(name).build(spec, LSTMWeights.random(spec, seed), **options)
 
 
 @functools.cache
 def shared(name: str) -> Any:
-    """For tests that change nothing of a model: what was compiled for one serves the others."""
+    """Return a model shared by tests that do not change it, so that it is compiled once."""
     return built(name)
 
 
 def tensors(spec: LSTMSpec, batch: int, timesteps: int) -> tuple[Any, Any, Any]:
-    """An input and a state as TensorFlow's tensors."""
+    """Return an input and a state as TensorFlow's tensors."""
     import tensorflow as tf
 
     inputs = Workload(batch, timesteps).inputs(spec)

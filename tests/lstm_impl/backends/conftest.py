@@ -1,4 +1,4 @@
-"""What tests of several backends of TensorFlow need."""
+"""Provide fixtures for tests of TensorFlow's backends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def emulation(tf: Any) -> Iterator[None]:
 
 @pytest.fixture
 def eagerly(tf: Any) -> Iterator[None]:
-    """Functions are run line by line: the same ops without the seconds of tracing many graphs."""
+    """Run functions eagerly: the same ops without the seconds of tracing many graphs."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

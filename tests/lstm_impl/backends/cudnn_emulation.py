@@ -1,7 +1,7 @@
-"""TensorFlow's cuDNN RNN ops on the CPU, made of plain ops, for tests on machines without a GPU.
+"""Emulate TensorFlow's cuDNN RNN ops on the CPU by plain ops, for tests without a GPU.
 
-It knows the ops' public arguments and the layout that they give to the parameter buffer, and
-nothing of this library's packing: a mistake there must show as a difference, not be made twice.
+It uses the ops' public arguments and their layout of the parameter buffer, and none of this
+library's packing, so that a mistake there shows as a difference.
 Sources: ``CudnnRNNParamsToCanonical`` (which region of the buffer is which matrix) and
 ``ExtractForwardInput`` (what is refused) in TensorFlow's ``core/kernels/cudnn_rnn_ops.cc``; its
 ``python/ops/cudnn_rnn_grad.py``; the call in Keras's ``backend/tensorflow/rnn.py``; the equations
@@ -30,7 +30,7 @@ INPUT_MATRICES = 4
 
 @contextlib.contextmanager
 def cudnn_on_cpu() -> Iterator[None]:
-    """Let the ``cudnn`` backend be built on the CPU; its ops stay real, so they only trace."""
+    """Let the ``cudnn`` backend be built on the CPU; its real ops can only be traced there."""
     backend = type(lstm_impl.get_backend("cudnn"))
     real = backend.availability
 
@@ -43,7 +43,7 @@ def cudnn_on_cpu() -> Iterator[None]:
 
 @contextlib.contextmanager
 def emulated_cudnn() -> Iterator[None]:
-    """Put the emulation in the place of the ops in ``tf.raw_ops``, and ``cudnn_on_cpu``.
+    """Replace the ops in ``tf.raw_ops`` by the emulation, in ``cudnn_on_cpu``.
 
     A model traces its functions at their first call: build it and call it inside.
     """
@@ -60,7 +60,7 @@ def emulated_cudnn() -> Iterator[None]:
 def _standing_in(
     real: Callable[..., Any], emulate: Callable[[dict[str, Any]], tuple[Any, ...]]
 ) -> Callable[..., Any]:
-    """``emulate`` with the face of ``real``: its arguments, defaults, checks and named outputs."""
+    """Give ``emulate`` the arguments, defaults, checks and named outputs of ``real``."""
     import inspect
 
     import tensorflow as tf
@@ -104,7 +104,7 @@ def _standing_in(
 
 
 def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
-    """output, output_h, output_c, reserve_space and host_reserved, as ``CudnnRNNV2`` and V3."""
+    """Return output, output_h, output_c, reserve_space and host_reserved, as the real ops."""
     import tensorflow as tf
 
     _refuse_what_is_not_emulated(arguments)
@@ -141,7 +141,7 @@ def _computed(
     directions: int,
     time_major: bool,
 ) -> list[Tensor]:
-    """What the kernel computes of numbers: output, output_h and output_c."""
+    """Compute output, output_h and output_c."""
     import tensorflow as tf
 
     if not time_major:  # the state too: [batch, layers * directions, units]
@@ -187,7 +187,7 @@ def _one_direction(
     lengths: Tensor,
     backwards: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs ``[T, B, H]``, zero on padding, and the state after the last valid step."""
+    """Compute outputs ``[T, B, H]``, zero on padding, and the state after the last valid step."""
     import tensorflow as tf
 
     valid = tf.transpose(tf.sequence_mask(lengths, x.shape[0]))[:, :, None]
@@ -213,7 +213,7 @@ def _one_direction(
 
 
 def _without_gradient(tensors: list[Tensor]) -> list[Tensor]:
-    """The same tensors; asking for a gradient through them is refused, as in inference mode."""
+    """Return the same tensors; a gradient through them raises, as in inference mode."""
     import tensorflow as tf
 
     @tf.custom_gradient
@@ -237,7 +237,7 @@ def _refuse_what_is_not_emulated(arguments: dict[str, Any]) -> None:
 
 
 def params_size(layers: int, units: int, features: int, directions: int) -> int:
-    """Numbers in the buffer: eight matrices and eight biases a cell."""
+    """Return the size of the buffer: eight matrices and eight biases a cell."""
     total = 0
     for layer in range(layers):
         inputs = features if layer == 0 else directions * units
@@ -248,7 +248,7 @@ def params_size(layers: int, units: int, features: int, directions: int) -> int:
 def _regions(
     params: Tensor, layers: int, units: int, features: int, directions: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The buffer's matrices ``[units, inputs]`` and its biases ``[units]``, in their order.
+    """Return the buffer's matrices ``[units, inputs]`` and biases ``[units]``, in order.
 
     Layer by layer and within it direction by direction, each cell has the matrices of the input
     gate, the forget gate, the new memory and the output gate for the input, then the same four for

@@ -1,4 +1,4 @@
-"""Keras's other backends, each in a process of its own: Keras has one backend a process."""
+"""Run tests of Keras's other backends in their own processes: Keras has one backend a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lstm_impl import get_backend
 
 
 def run_peers(name: str, selected: str) -> tuple[int, str]:
-    """How many of a backend's tests passed in a process with its environment, and all it said."""
+    """Run a backend's tests in its environment; return how many passed, and the output."""
     backend = get_backend(name)
     for package in backend.packages:
         if not (installed := package.availability("cpu")):

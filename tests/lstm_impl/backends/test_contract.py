@@ -1,9 +1,8 @@
-"""The contract of every backend, on every kind of work: it computes what the reference computes.
+"""Test that each backend computes what the reference computes, on all kinds of work.
 
 The matrix is generated from the registry: a new backend is tested without being listed here. It is
-a covering array, in which every two values that a backend computes meet, the backend being one of
-the axes. A backend that is not installed is skipped with its own reason; one that refuses a
-workload may refuse only what is listed here.
+a covering array, in which every pair of values occurs, with the backend as an axis. A backend that
+is not installed is skipped with its reason; one may refuse only the workloads listed here.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ def case(row: Row) -> tuple[LSTMSpec, Workload]:
 
 
 def computed(row: Row) -> bool:
-    """Whether there is such work, and the backend computes it; asked of beginnings of rows too."""
+    """Return whether the work exists and the backend computes it; also for partial rows."""
     whole = PLAIN | row
     tensorflow = get_backend(row["name"]).framework == "tensorflow"
     if row.get("dropout") and row["num_layers"] == 1:
@@ -136,7 +135,7 @@ def computed(row: Row) -> bool:
 
 
 def few(name: str) -> list[Row]:
-    """Rows of a backend whose every row takes seconds."""
+    """Return a few rows for a backend whose rows take seconds."""
     deep = {"num_layers": 2, "bidirectional": True, "min_length": 1}
     others = {"window": 2, "batch_major": True}, {"num_layers": 2, "dropout": 0.5}
     rows = [{"name": name, "gradients": "all", **more} for more in (deep, *others)]
@@ -158,7 +157,7 @@ def usual(names: list[str]) -> list[Any]:
 
 @contextlib.contextmanager
 def calling(row: Row) -> Iterator[None]:
-    """TensorFlow's functions run as the row says."""
+    """Run TensorFlow's functions as the row says."""
     if get_backend(row["name"]).framework != "tensorflow":
         yield
         return
@@ -173,7 +172,7 @@ def calling(row: Row) -> Iterator[None]:
 
 @pytest.fixture
 def only_what_a_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gradients that a step leaves out are in other rows, and need no graph of their own."""
+    """Judge only the step's own gradients: other rows have those that it leaves out."""
     monkeypatch.setattr(check, "_all_gradients", lambda model, workload: ({}, {}))
 
 

@@ -1,4 +1,4 @@
-"""The cuDNN backend: proven on the CPU against an emulation of its op, on a GPU against the op."""
+"""Test the cuDNN backend, on a CPU by an emulation of its op and on a GPU by the op."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_cudnn_emulated_on_a_cpu_equals_the_reference(name: str, case: str) -> N
 
 
 def canonical_regions(tf: Any, spec: LSTMSpec, buffer: Any) -> tuple[list[Any], list[Any]]:
-    """Matrices and biases of a buffer, as TensorFlow's op cuts them out."""
+    """Return matrices and biases of a buffer by TensorFlow's op."""
     # CudnnRNNParamsToCanonicalV2 takes the number of arrays from an attribute that it does not have
     # unless there is a projection; the first version is for nets without one.
     weights, biases = tf.raw_ops.CudnnRNNParamsToCanonical(
@@ -91,7 +91,7 @@ def canonical_regions(tf: Any, spec: LSTMSpec, buffer: Any) -> tuple[list[Any], 
 
 
 def buffer_size(tf: Any, spec: LSTMSpec) -> int:
-    """Numbers in the buffer, as TensorFlow's op counts them."""
+    """Return the size of the buffer by TensorFlow's op."""
     size = tf.raw_ops.CudnnRNNParamsSize(
         num_layers=spec.num_layers,
         num_units=spec.hidden_size,

@@ -1,4 +1,4 @@
-"""The emulation of cuDNN's op: it must be right by other evidence than the code that it judges."""
+"""Test the emulation of cuDNN's op independently of the code that it tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("emulation")
 
 
 def op_arguments(tf: Any, **changes: Any) -> dict[str, Any]:
-    """Arguments of the op for two sequences of three steps, two features and four units."""
+    """Return the op's arguments for two sequences of three steps, two features and four units."""
     arguments = {
         "input": tf.ones([3, 2, 2]),
         "input_h": tf.zeros([1, 2, 4]),

@@ -1,6 +1,6 @@
-"""The fused op: equal to the reference on odd sizes, and in message where it cannot serve.
+"""Test the fused op: on odd sizes, in concurrent calls, and what it refuses.
 
-The equivalence matrix of ``test_contract.py`` has it among all the others.
+The matrix of ``test_contract.py`` includes it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kernels of fused_cpu apart from TensorFlow, against sums in double: fused_cpu_kernels.cc."""
+"""Test the kernels of fused_cpu without TensorFlow, against sums in double."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ needs_aarch64 = pytest.mark.skipif(
 
 
 def compiled(tmp_path: Path, gxx: str | None, *flags: str, march: str = library.NATIVE) -> Path:
-    """The program: the kernels as they are made for use, and what checks them with less care."""
+    """Return the program: the kernels with their own flags, and the checks with other ones."""
     command = [str(gxx), *library.kernel_flags(march), "-I", str(library.SOURCES), "-pthread"]
     command += [*flags, "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
     kernels, checks = tmp_path / "kernels.o", tmp_path / "checks.o"

@@ -1,4 +1,4 @@
-"""The ops of fused_cpu, one by one: what they keep, and what they and their gradients refuse."""
+"""Test the ops of fused_cpu: what they keep, and what they and their gradients refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the library of fused_cpu is compiled and kept, and what is said where it cannot be."""
+"""Test how the library of fused_cpu is compiled and kept, and the errors if it cannot be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.lstm_impl.fake_compiler import MakeCompiler
 
 @pytest.fixture(autouse=True)
 def _ask_again() -> Iterator[None]:
-    """What a compiler has said is remembered for a process."""
+    """Forget what compilers reported in this process."""
     library.find_compiler.cache_clear()
     yield
     library.find_compiler.cache_clear()

@@ -1,4 +1,4 @@
-"""Libraries of fused_cpu that were compiled elsewhere: which is taken, what is said of others."""
+"""Test which prebuilt library of fused_cpu is loaded, and why others are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ V3, V4 = (" ".join(prebuilt.KINDS[name].features) for name in ("x86-64-v3", "x86
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder of libraries, for TensorFlow 2.21.0 on a CPU of x86-64-v4; no compiler."""
+    """Return an empty folder of libraries; TensorFlow is 2.21.0, the CPU x86-64-v4, without a
+    compiler."""
     (tmp_path / "made").mkdir()
     monkeypatch.setenv(prebuilt.FOLDER, str(tmp_path / "made"))
     monkeypatch.setenv(library.COMPILER, "no-such-compiler")

@@ -1,4 +1,4 @@
-"""What a compiled module holds, and how many kernels it starts, read from its text."""
+"""Test how the text of a compiled module is read: its instructions and launched kernels."""
 
 from __future__ import annotations
 

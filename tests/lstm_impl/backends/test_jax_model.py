@@ -1,4 +1,4 @@
-"""What only a JAX backend can get wrong: retracing, 64 bits, waiting, and what XLA compiled."""
+"""Test what is specific to JAX: tracing, 64 bits, waiting, and what XLA compiled."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ Build = Callable[[LSTMSpec], jax_model.JaxModel]
 
 @pytest.fixture
 def cudnn_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Builds ``jax_cudnn`` with JAX's reference for the layer in the place of cuDNN's call."""
+    """Return a builder of ``jax_cudnn`` with JAX's reference in place of cuDNN's call."""
     from jax.experimental import rnn
 
     def plain(
@@ -197,7 +197,7 @@ def test_cudnn_layer_calls_jax_with_these_arguments(
     requested: list[tuple[Any, ...]] = []
 
     class Library:
-        """The one question that building the step asks of the CUDA part, which is not here."""
+        """The one function of JAX's CUDA part that building the step calls."""
 
         @staticmethod
         def compute_rnn_workspace_reserve_space_sizes(*sizes: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Keras's layer on JAX, PyTorch and OpenVINO, each in a process of its own."""
+"""Test Keras's layer on JAX, PyTorch and OpenVINO, each in its own process."""
 
 from __future__ import annotations
 

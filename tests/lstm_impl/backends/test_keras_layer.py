@@ -1,4 +1,4 @@
-"""Keras's layer in TensorFlow, as users have it: Keras 2 beside Keras 3, and its loop by name."""
+"""Test Keras's layers in TensorFlow: Keras 2 and Keras 3, and the loop by option."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_evidence_on_a_gpu_without_cudnn_is_a_fallback(
 
 @pytest.fixture
 def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A process that has not imported Keras, with an empty home."""
+    """Simulate a process that has not imported Keras, with an empty home directory."""
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""A Keras model through each call that users make: the same function, and the weights it leaves."""
+"""Test a Keras model by each call that users make: its results, and the weights it leaves."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_second_training_step_returns_its_own_results() -> None:
 
 
 def few(purpose: str) -> list[Any]:
-    """Those that take seconds to trace, compile or save only with the slow tests."""
+    """Leave out what takes seconds to trace, compile or save, unless slow tests run."""
     slow = ("fit", "signature", "predict")
     return [
         pytest.param(each, marks=pytest.mark.slow if each in slow else ())

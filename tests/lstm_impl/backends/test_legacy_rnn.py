@@ -1,4 +1,4 @@
-"""The API of 2016, and what it leaves in the process."""
+"""Test the API of 2016, and that it leaves the process unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only the LiteRT backend can get wrong: what it converts, for which shapes, who runs it."""
+"""Test what is specific to LiteRT: conversion, shapes and threads."""
 
 from __future__ import annotations
 

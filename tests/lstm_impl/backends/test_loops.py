@@ -1,4 +1,4 @@
-"""TensorFlow's ways to loop over time: any number of steps, and what is in their graphs."""
+"""Test TensorFlow's loops over time: any number of steps, and their graphs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ tf = pytest.importorskip("tensorflow", reason="they are TensorFlow's: pip instal
 
 @pytest.mark.parametrize("name", ["partial_unroll@3", "partial_unroll@7", "scan", "while_loop"])
 def test_loop_of_any_number_of_timesteps_equals_the_reference(name: str) -> None:
-    """Fewer than one turn does, as many, no step left over, one, and two."""
+    """Test fewer timesteps than an iteration has, as many, and a rest of none, one and two."""
     model = built(name)
     for timesteps in (1, 2, 3, 6, 7, 8):
         x = np.random.default_rng(timesteps).standard_normal((timesteps, 2, 3))

@@ -1,4 +1,4 @@
-"""What only the ONNX Runtime backend can get wrong: its bindings, its axes, its providers."""
+"""Test what is specific to ONNX Runtime: bindings, axes and providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenVINO computes, and does nothing else: it reports to nobody that it was imported."""
+"""Test OpenVINO's operation, and that its import sends no telemetry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of TensorFlow's over its windows, and what is told of what it ran."""
+"""Test TensorFlow's models: tracing, windows, and the evidence of what ran."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '
 
 
 def compilations(run: Any) -> int:
-    """How many modules XLA compiled while ``run`` ran, by the profiler."""
+    """Return how many modules XLA compiled during ``run``, by the profiler."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     with tempfile.TemporaryDirectory() as folder:

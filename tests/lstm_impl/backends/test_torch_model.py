@@ -1,4 +1,4 @@
-"""What every backend of PyTorch shares: its settings, its gradients, and what is told of it."""
+"""Test what PyTorch's backends share: precision, gradients, and the evidence of what ran."""
 
 from __future__ import annotations
 

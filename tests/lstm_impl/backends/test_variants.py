@@ -1,4 +1,4 @@
-"""Variants that any backend has: denormal numbers, and sequences in batches."""
+"""Test the variants of any backend: denormal numbers, and sequences in batches."""
 
 from __future__ import annotations
 

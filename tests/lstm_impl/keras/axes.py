@@ -1,4 +1,4 @@
-"""How Keras's layer is made and called: what tests cover wherever Keras runs."""
+"""Define how Keras's layer is made and called in tests on all backends of Keras."""
 
 from typing import Any
 

@@ -19,6 +19,6 @@ def _library() -> None:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where decisions are kept: none is there when a test begins."""
+    """Return an empty folder of decisions."""
     monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "decisions"))
     return tmp_path / "decisions"

@@ -1,8 +1,8 @@
-"""``lstm_impl.keras.LSTM`` where Keras runs on JAX or PyTorch: not collected with the other tests.
+"""Test ``lstm_impl.keras.LSTM`` for Keras on JAX or PyTorch, in a process of its own.
 
-``test_elsewhere.py`` runs this file in a process for each of the two, since Keras has
-one backend a process. What Keras computes on that backend is the specification: outputs, gradients
-and what is kept, over a covering array of behaviours.
+``test_elsewhere.py`` runs this file in a process for each of the two, since Keras has one backend a
+process. The results of Keras on that backend are the specification: outputs, gradients and kept
+state, over a covering array of behaviours.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def random(*shape: int, seed: int = 0) -> Array:
 
 
 def pair(backend: str, **arguments: Any) -> tuple[Any, Any]:
-    """Ours and Keras's, with the same weights."""
+    """Return our layer and Keras's with the same weights."""
     theirs = keras.layers.LSTM(**arguments)
     ours = lstm_impl.keras.LSTM(**arguments, backend=backend)
     for layer in (theirs, ours):
@@ -71,7 +71,7 @@ def flat(found: Any) -> list[Array]:
 
 
 def results(layer: Any, row: dict[str, Any]) -> list[Array]:
-    """Outputs, gradients and kept state of two calls, so that the second sees what is kept."""
+    """Return outputs, gradients and kept state of two calls, of which the second uses the state."""
     mask = MASKS[row["mask"]]
     keywords = {
         "training": True,

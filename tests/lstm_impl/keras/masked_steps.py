@@ -1,6 +1,6 @@
-"""What an LSTM computes under a mask of any pattern: the reference, on each sequence's valid steps.
+"""Compute an LSTM under any mask by the reference, on each sequence's valid steps.
 
-A masked step does not move the state. What it shows is a matter of who asks.
+A masked step keeps the state; its output depends on the caller.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Problem:
     cell: LayerWeights
 
     def solved(self) -> tuple[Float64, Float64, Float64]:
-        """Outputs ``[B, T, H]``, zero where they are masked, and the final h and c."""
+        """Compute outputs ``[B, T, H]``, zero if masked, and the final h and c."""
         y, h, c = np.zeros((*self.mask.shape, self.h.shape[1])), self.h.copy(), self.c.copy()
         spec = LSTMSpec(self.x.shape[2], self.h.shape[1], dtype="float64")
         for row, valid in enumerate(self.mask):
@@ -51,7 +51,7 @@ def problem(masks: Any = MASKS, features: int = 3, units: int = 4, seed: int = 0
 
 
 def repeated(y: Float64, mask: npt.NDArray[np.bool_], before: Any = 0.0) -> Float64:
-    """``y`` where a masked step repeats the output of the last valid one, ``before`` the first."""
+    """Repeat the last valid output in masked steps, with ``before`` before the first."""
     shown = y.copy()
     for t in range(y.shape[1]):
         last = shown[:, t - 1] if t else np.broadcast_to(before, y[:, 0].shape)

@@ -1,4 +1,4 @@
-"""What ``backend="auto"`` picks for a call that nobody has raced."""
+"""Test what ``backend="auto"`` picks by rule, and by decisions."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def tuning_request(masked: bool, rate: float, training: bool = True) -> TuningRe
 
 
 def raced(*names: str, question: TuningRequest | None = None) -> Decision:
-    """A decision for the first of these, each of the others twice as slow."""
+    """Return a decision for the first of these, with each of the others twice as slow."""
     times = [Raced(names[0], 1.0, 1.0, 1.0, 1.0, 20)]
     times += [Raced(name, 2.0, 2.0, 1.9, 2.1, 20) for name in names[1:]]
     requested = question or tuning_request(False, 0.0)

@@ -1,5 +1,4 @@
-"""What the layers have in common on whichever backend Keras runs: weights, message, what is
-kept."""
+"""Test what the layers share on all backends of Keras: configurations and explanations."""
 
 from __future__ import annotations
 

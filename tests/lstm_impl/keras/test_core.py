@@ -1,4 +1,4 @@
-"""One direction of one layer by a backend's own primitive, and the order of steps under a mask."""
+"""Test one direction of one layer by a backend: tracing, clones and masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Keras layer on Keras's other backends, each in a process of its own."""
+"""Test the Keras layer on Keras's other backends, each in its own process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ layers.LSTM = lstm_impl.keras.LSTM
 
 
 def in_a_process_of(backend: str, *arguments: str, more: dict[str, str] | None = None) -> int:
-    """How many tests passed in a pytest whose Keras runs on this backend."""
+    """Return how many tests passed in a pytest whose Keras runs on this backend."""
     for name in ("keras", backend):
         if not (found := Package(name, name, f"pip install {name}").availability("cpu")):
             pytest.skip(str(found))

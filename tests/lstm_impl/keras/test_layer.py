@@ -1,8 +1,8 @@
-"""``lstm_impl.keras.LSTM`` does what ``keras.layers.LSTM`` does on its loop path.
+"""Test that ``lstm_impl.keras.LSTM`` equals the loop of ``keras.layers.LSTM``.
 
-The matrix is generated: the backends from the registry, the behaviours as a covering array in which
-every pair of values occurs, with every backend. What Keras computes with ``use_cudnn=False`` is the
-specification, outputs and gradients alike.
+The matrix is generated: backends from the registry, behaviours as a covering array in which every
+pair of values occurs with each backend. Outputs and gradients of Keras with ``use_cudnn=False`` are
+the specification.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ Behaviour = tuple[tuple[str, Any], ...]
 
 
 def covering(**other: list[Any]) -> list[Row]:
-    """Rows in which every pair of values occurs, of these axes and of ``AXES``."""
+    """Return rows in which every pair of values occurs, of these axes and of ``AXES``."""
     return pairwise({**other, **AXES, **other})
 
 
 def few(backend: str, **other: list[Any]) -> list[Row]:
-    """Rows in which every value occurs, with one backend; the slow tests have every pair."""
+    """Return rows in which every value occurs, with one backend; slow tests have every pair."""
     return each_value({"backend": [backend], **AXES, **other})
 
 
 def name_of(row: Row) -> str:
-    """Readable and short: what differs from the layer's defaults."""
+    """Return a short id: what differs from the layer's defaults."""
     message = [str(row[key]) for key in ("backend", "mask", "called")]
     return "-".join(
         [*message, *(key for key in AXES if row[key] is True or (key == "dropout" and row[key]))]
@@ -113,7 +113,7 @@ def random(*shape: int, seed: int = 0) -> npt.NDArray[np.float64]:
 
 
 def results(layer: Any, row: Row) -> list[npt.NDArray[Any]]:
-    """Outputs, gradients and kept state; of two calls where the second sees what one has kept."""
+    """Return outputs, gradients and kept state, of two calls if the layer is stateful."""
     dtype = layer.compute_dtype
     x = tf.constant(random(BATCH, TIMESTEPS, FEATURES), dtype)
     state = []
@@ -154,7 +154,7 @@ def results(layer: Any, row: Row) -> list[npt.NDArray[Any]]:
 
 
 def weights_for(y: Any) -> Any:
-    """A gradient for ``y`` in which no two numbers are alike."""
+    """Return a gradient for ``y`` in which no two numbers are equal."""
     ramp = tf.range(tf.size(y, tf.int32))
     return tf.reshape(tf.cast(tf.cos(tf.cast(ramp, tf.float32)), y.dtype), tf.shape(y))
 
@@ -196,7 +196,7 @@ def check(row: Row) -> None:
 
 
 def compare(row: Row) -> None:
-    """``check``, where the layer can be traced."""
+    """Run ``check`` in the row's kind of call."""
     if row["backend"].startswith("static_unroll") and row["called"] == "in a graph of any shape":
         with pytest.raises(UnsupportedError, match="number of timesteps when it is traced"):
             check(row)

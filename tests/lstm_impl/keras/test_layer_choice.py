@@ -1,4 +1,4 @@
-"""What computes a layer: what is named, or was raced, or what nothing but Keras computes."""
+"""Test what computes a layer: a named backend, a raced one, or Keras."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_fallback_to_keras_equals_keras(arguments: dict[str, Any]) -> None:
 
 
 def tuned(backend: str, training: bool = True, batch: int = BATCH) -> Decision:
-    """A decision for ``backend`` as a race would have made it."""
+    """Return a decision for ``backend`` as a race would make it."""
     layer = lstm_impl.keras.LSTM(UNITS)
     layer.build((None, None, WIDTH))
     question, rule, _ = tuning.request(layer, training, choice.Sizes(batch, STEPS))

@@ -1,6 +1,6 @@
-"""The layer inside TensorFlow's control flow, function transformations and forward mode.
+"""Test the layer in TensorFlow's control flow, function transformations and forward mode.
 
-Values and gradients are those of Keras's own layer in the same place.
+Values and gradients must equal those of Keras's layer in the same context.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TANGENT = tf.constant(random(2, 3, FEATURES, seed=1), tf.float32)
 
 
 def backends(*usual: str) -> list[Any]:
-    """One of each way to be differentiated; all others are for the slow tests."""
+    """Return one backend for each kind of gradient; the others are for the slow tests."""
     return [
         pytest.param(name, marks=() if name in usual else pytest.mark.slow)
         for name in [*PLAIN, *COMPILED]
@@ -75,7 +75,7 @@ def keras_layer() -> Any:
 
 
 def everywhere(layer: Any, training: bool, tape: bool, graph: bool) -> list[Any]:
-    """Results in all contexts, and with a tape the gradients of a loss of each."""
+    """Return results in all contexts, and with a tape the gradients of a loss of each."""
 
     def run(x: Any) -> list[Any]:
         with tf.GradientTape() as recorded:

@@ -1,6 +1,6 @@
-"""The layer inside Keras: models, wrappers, masks from upstream, training, weights and files.
+"""Test the layer in Keras: models, wrappers, masks, training, weights and files.
 
-Every test does the same with ``keras.layers.LSTM`` and expects the same.
+Each test does the same with ``keras.layers.LSTM`` and expects the same results.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def by(backend: str) -> MakeLSTM:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    """Weights that nobody chose are the same in every run."""
+    """Seed the weights, so that each run has the same."""
     keras.utils.set_random_seed(0)
 
 
@@ -70,7 +70,7 @@ def same(mine: Any, wanted: Any, rtol: float = 2e-5) -> None:
 
 
 def both(make: Callable[[MakeLSTM], Any], lstm: MakeLSTM = ours) -> tuple[Any, Any]:
-    """The same model with Keras's layer and with ours, and with the same weights."""
+    """Return a model with Keras's layer and one with ours, with the same weights."""
     reference, model = make(theirs), make(lstm)
     model.set_weights(reference.get_weights())
     return model, reference
@@ -164,7 +164,7 @@ def test_stateful_layer_keeps_and_resets_its_state() -> None:
 
 
 def fit(model: Any, batch_size: int = 3, **compile_arguments: Any) -> list[Array]:
-    """Losses, and weights after them; 8 series in batches of 3 are two of 3 and one of 2."""
+    """Return losses and the weights after ``fit``; 8 series make batches of 3, 3 and 2."""
     model.compile(keras.optimizers.SGD(0.5), "mse", **compile_arguments)
     history = model.fit(X, TARGET, batch_size=batch_size, epochs=2, shuffle=False, verbose=0)
     return [np.array(history.history["loss"]), *model.get_weights()]
@@ -182,13 +182,13 @@ def fitted(model: Any, batch_size: int = 3) -> list[Array]:
 
 @functools.cache
 def fitted_by_keras(batch_size: int) -> tuple[list[Array], list[Array]]:
-    """The weights of ``sequential`` with Keras's layer, and what ``fit`` makes of it."""
+    """Return the weights of ``sequential`` with Keras's layer, and the results of ``fit``."""
     reference = sequential(theirs)
     return reference.get_weights(), fitted(reference, batch_size)
 
 
 def fits_as_keras(model: Any, batch_size: int = 3, **compile_arguments: Any) -> None:
-    """model: ``sequential``, with our layer."""
+    """Compare ``fit`` of ``sequential`` with our layer and with Keras's."""
     weights, wanted = fitted_by_keras(batch_size)
     model.set_weights(weights)
     same(fit(model, batch_size, **compile_arguments), wanted)
@@ -215,7 +215,7 @@ def test_fit_equals_keras(backend: str, jit_compile: bool | str) -> None:
 
 @pytest.fixture
 def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where ``fused_cpu``, which needs no look at the batch, cannot be compiled."""
+    """Simulate a machine on which ``fused_cpu`` cannot be compiled."""
     none = Availability(False, "there is no compiler")
     monkeypatch.setattr(lstm_impl.keras.LSTM, "_fused", lambda _: none)
 
@@ -287,7 +287,7 @@ def twice_differentiated(lstm: MakeLSTM) -> Any:
 
 
 def second_gradients(layer: Any) -> Any:
-    """Those of a penalty on the first, by input and weights."""
+    """Return second gradients of a penalty on the first, by input and weights."""
     x = tf.constant(X)
     sources = [x, *(variable.value for variable in layer.trainable_variables)]
     with tf.GradientTape() as outer:
@@ -302,7 +302,7 @@ def second_gradients(layer: Any) -> Any:
 
 @functools.cache
 def second_gradients_of_keras() -> tuple[list[Array], list[Array]]:
-    """The weights of Keras's layer, and its second gradients, by ops outside a graph."""
+    """Return the weights of Keras's layer and its second gradients, computed eagerly."""
     reference = twice_differentiated(theirs)
     return reference.get_weights(), [each.numpy() for each in second_gradients(reference)]
 

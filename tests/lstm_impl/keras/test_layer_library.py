@@ -1,4 +1,4 @@
-"""The layer where the library of ``fused_cpu`` cannot be made, and what is exported of a layer."""
+"""Test the layer without the library of ``fused_cpu``, and exports of a layer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def model() -> Any:
 
 @pytest.fixture
 def _broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A compiler that seems to be there, and a library that cannot be made or loaded."""
+    """Simulate a compiler whose library cannot be made or loaded."""
 
     def load() -> Any:
         raise UnavailableError("fused_cpu: its library cannot be made or loaded: disk full")
@@ -152,7 +152,7 @@ def trained() -> Any:
 
 @pytest.fixture(scope="module")
 def exports(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every export of the trained model, and train steps with a tape of their own."""
+    """Return all exports of the trained model, and train steps with their own tape."""
     exports: Path = tmp_path_factory.mktemp("exports")
     np.save(exports / "x.npy", X)
     endpoints = {
@@ -179,7 +179,7 @@ def traced(compute: Any, batch: int | None = None) -> Any:
 
 
 def train_step(backend: str, path: str) -> tuple[Any, str, dict[str, Any]]:
-    """Arguments of ``tf.saved_model.save`` for one step of a layer, which returns the weights."""
+    """Return arguments of ``tf.saved_model.save`` for a step that returns the weights."""
     keras.utils.set_random_seed(1)
     layer = lstm_impl.keras.LSTM(6, backend=backend)
     layer.build((None, 5, 3))
@@ -197,7 +197,7 @@ def train_step(backend: str, path: str) -> tuple[Any, str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def found(exports: Path) -> dict[str, Any]:
-    """What each signature of each export computes in a process without this library, or why not."""
+    """Return the results of each export's signatures without this library, or the errors."""
     command = [sys.executable, "-c", ALONE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=exports)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""A scan of JAX's as a Keras layer's computation, under any mask."""
+"""Test JAX's scan as the computation of a Keras layer, under any mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lstm_impl.keras.tune``: a model's layers are raced, and ``auto`` does what the race found."""
+"""Test ``lstm_impl.keras.tune``: races for a model's layers, and ``auto`` after them."""
 
 from __future__ import annotations
 

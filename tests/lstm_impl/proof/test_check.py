@@ -1,7 +1,6 @@
-"""The gate: it passes what is right, and each way of being wrong that we know of fails.
+"""Test that the gate passes right models and fails each known kind of wrong one.
 
-Framework-free: a model that computes with changed weights or gradients is put before the gate,
-while it shows the right ones.
+Without a framework: models compute with changed weights or gradients and report the right ones.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ WEIGHT_MUTATIONS = {
 
 
 class MutantModel(NumPyModel):
-    """Computes with changed weights, and shows the right ones."""
+    """A model that computes with changed weights and reports the right ones."""
 
     def __init__(self, spec: LSTMSpec, weights: LSTMWeights, mutated: LSTMWeights) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, mutated)
@@ -98,7 +97,7 @@ def mutant(spec: LSTMSpec, change: Callable[[LayerWeights], LayerWeights]) -> Mu
 
 
 class GradientMutant(NumPyModel):
-    """Computes the right outputs, and changes one thing about the gradients."""
+    """A model with right outputs and one change in the gradients."""
 
     def __init__(self, spec: LSTMSpec, change: Callable[[RawGradients], RawGradients]) -> None:
         weights = LSTMWeights.random(spec, seed=3)
@@ -132,7 +131,7 @@ GRADIENT_MUTATIONS: dict[str, Callable[[RawGradients], RawGradients]] = {
 
 
 class UpdateMutant(NumPyModel):
-    """Computes the right gradients, and changes what an update adds to the weights."""
+    """A model with right gradients and a changed update."""
 
     def __init__(
         self, spec: LSTMSpec, change: Callable[[LSTMWeights, LSTMWeights], LSTMWeights]
@@ -159,7 +158,7 @@ def times(factor: float) -> Callable[[LSTMWeights, LSTMWeights], LSTMWeights]:
 
 
 def only_kernels(before: LSTMWeights, after: LSTMWeights) -> LSTMWeights:
-    """The bias is left as it was."""
+    """Leave the bias as it was."""
     pairs = zip(before.arrays(), after.arrays(), strict=True)
     return LSTMWeights.from_arrays(SPEC, [old if old.ndim == 1 else new for old, new in pairs])
 
@@ -262,7 +261,7 @@ def test_gate_of_a_changed_gradient_fails_in_each_precision(mutation: str, dtype
 
 @pytest.fixture
 def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a new process: each mutant has the name of the backend that it was made of."""
+    """Forget earlier results: each mutant has the name of the backend that it changes."""
     monkeypatch.setattr(check, "_all_judged", {})
 
 
@@ -283,7 +282,7 @@ def test_gate_judges_gradients_that_the_step_leaves_out(
 
 
 class OnlyThere(NumPyModel):
-    """Wrong only in a step that differentiates what it is told."""
+    """A model that is wrong only in a step with these gradients."""
 
     def __init__(self, spec: LSTMSpec, gradients: str) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
@@ -369,7 +368,7 @@ def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
 
 
 class Converting(NumPyModel):
-    """Keeps what a conversion makes of the weights, and reads them back through its inverse."""
+    """A model that keeps converted weights and returns them by the inverse conversion."""
 
     def get_weights(self) -> LSTMWeights:
         return super().get_weights().map(lambda array: array * 0.5)

@@ -1,4 +1,4 @@
-"""How far arrays are apart and may be: errors, bounds, and the names that both are known by."""
+"""Test how errors of arrays and their bounds are computed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_update_error_is_that_of_the_worst_array(wrong: int, optimizer: str) -> 
     changes = NumPyOptimizer(optimizer).changes(gradients)
 
     def off(factor: float) -> float:
-        """The share of the bound that is used where one array's change is so many times itself."""
+        """Return the share of the bound used if one array's change is multiplied by a factor."""
         after = [
             (old + change * (factor if number == wrong else 1.0)).astype(old.dtype)
             for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))
@@ -66,7 +66,7 @@ def test_update_error_of_biases_allows_for_the_offset() -> None:
     changes = [np.full(array.shape, 1e-5) for array in before.arrays()]
 
     def share(wrong: int, offset: float) -> float:
-        """Of the bound, where one array is kept as itself less 1."""
+        """Return the share of the bound used if one array is kept as itself less 1."""
         after = [
             np.float32(np.float32(old - 1) + change) + 1 if number == wrong else old + change
             for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))

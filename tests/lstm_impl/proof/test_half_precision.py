@@ -1,7 +1,7 @@
-"""What the look of half precision's errors shows: a coarser type, a gain, a unit that is off.
+"""Test what the pattern of half precision's errors shows: a coarser type, a gain, a wrong unit.
 
-Each model rounds as its type does (``rounded_model.py``), with one thing wrong that its largest
-error does not show; what is wrong, precisions, sizes and modes meet in pairs.
+Each model rounds as its type does (``rounded_model.py``), with one error that its largest deviation
+does not show; errors, precisions, sizes and modes are combined in pairs.
 """
 
 from __future__ import annotations

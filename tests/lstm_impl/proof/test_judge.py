@@ -1,4 +1,4 @@
-"""The judge: the float64 reference, its products on few threads where they are small."""
+"""Test the reference as a judge, and the gate of approximate backends."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def no_recurrence(arrays: Sequence[FloatArray]) -> Sequence[FloatArray]:
 
 
 class ChangedModel(NumPyModel):
-    """Computes with weights that ``change`` makes of its own."""
+    """A model that computes with weights changed by ``change``."""
 
     change: Change
 

@@ -1,7 +1,7 @@
-"""What a saturated network shows and no other: wrong models that ordinary numbers let through.
+"""Test that the saturated network finds models that are wrong for large numbers only.
 
-Each is the NumPy loop, or the same in rounded arithmetic, with one thing wrong that needs large
-numbers to be seen; what is wrong, precisions and sizes meet in pairs.
+Each is the NumPy loop, or the same in rounded arithmetic, with one error that only large numbers
+show; errors, precisions and sizes are combined in pairs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float1
 
 
 class Stepwise(NumPyModel):
-    """One timestep after the other, so that something may happen to the cells between them."""
+    """A model that computes one timestep at a time and may change the cells in between."""
 
     between: Callable[[Any], Any]
 

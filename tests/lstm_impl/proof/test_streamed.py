@@ -1,4 +1,4 @@
-"""Streams before the gate: right ones pass, wrong ones do not."""
+"""Test that the gate passes right streams and fails wrong ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_gate_of_a_rounded_stream_passes(dtype: str, timesteps: int) -> None:
 
 
 class StateNotKept(NumPyModel):
-    """Begins each call from nothing, as a layer does that is not stateful."""
+    """A model that begins each call with a zero state, as a stateless layer does."""
 
     def _stream(self, call: Call) -> Outputs:
         return self._infer(call._replace(h=0 * call.h, c=0 * call.c))

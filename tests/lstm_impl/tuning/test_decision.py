@@ -1,4 +1,4 @@
-"""Decisions: who is picked, for which question they hold, and what a file may hold."""
+"""Test decisions: the backend picked, the requests they hold for, and their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lstm_impl.tune`` on models that need no framework."""
+"""Test ``lstm_impl.tune`` on models that need no framework."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def test_tune_bad_input_is_refused_first(folder: Path) -> None:
 
 
 class Forgetful(NumPyLoop):
-    """A backend that does not look at one thing of its calls: all have whole sequences, or none is
-    dropped out.
-    """
+    """A backend that ignores lengths, or dropout."""
 
     strategy = "forgetful"
     forgotten = "lengths"

@@ -1,4 +1,4 @@
-"""The race on a fake clock: who wins, who leaves early, and what a busy machine may not change."""
+"""Test the race on a fake clock: winners, early leavers, and busy machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lstm_impl.tuning.race import FIRST_LOOK, Ran, fastest, race, ratio
 
 
 class World:
-    """A clock that only steps move."""
+    """A clock that only steps advance."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -96,7 +96,7 @@ def test_race_raising_entrant_leaves_with_its_message() -> None:
 
 
 def _busy(rng: random.Random, level: float) -> Iterator[float]:
-    """How much slower a machine is from call to call: drift, bursts, and rare long stops."""
+    """Return slowdowns of a busy machine from call to call: drift, bursts and rare long stops."""
     drift, burst = 0.0, 0
     while True:
         drift = 0.98 * drift + rng.gauss(0.0, 0.05 * level)
