@@ -322,9 +322,7 @@ class Bench:
     roofs: Roofs | None = field(default_factory=Roofs.of_machine)
     gauge: Callable[[Backend, str], Callable[[Step], Figures] | None] = resources.gauge
     resident: Callable[[Case, int, float], Figures] | None = None
-    energy: Callable[[Step, str, float], Figures | None] = field(
-        default_factory=lambda: resources.EnergyMeter().measure
-    )
+    energy: Callable[[Step, str, float], Figures] = resources.energy
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
     gate_timed: Callable[[Model, Workload, int, JudgedCalls], GateResult] = equivalence.gate_timed

@@ -12,7 +12,6 @@ in ticks of 20 to 100 ms. So each case runs for two seconds more by itself, afte
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
 import math
 import multiprocessing
@@ -21,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -317,66 +316,39 @@ counted."""
 CHUNK = 0.01
 """Seconds of steps, at least one, between two waits."""
 
-IDLE = 1.5
-"""Seconds without work before the idle power of a GPU is read: the driver averages over up to a
-second."""
-
-HOW = "NVML total energy counter"
-
-ENERGY = ("joules", "idle_watts")
+ENERGY = ("joules",)
 
 
-@dataclass
-class EnergyMeter:
-    """Measures the energy of cases on the GPUs of this machine. load: gives NVML."""
+def energy(
+    step: Step,
+    device: str,
+    seconds: float,
+    now: Callable[[], float] = time.monotonic,
+    load: Callable[[], Nvml] = devices.import_nvml,
+    environ: Mapping[str, str] = os.environ,
+) -> Figures:
+    """Return the joules of one step on a GPU.
 
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    load: Callable[[], Nvml] = devices.import_nvml
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    _idle: dict[str, float | None] = field(default_factory=dict)
-
-    def measure(self, step: Step, device: str, seconds: float) -> Figures | None:
-        """Return joules of one step and watts of the idle GPU; None on a CPU.
-
-        step: has been called before. seconds: its time. Never raises for what goes wrong: the
-        figures then give the reason.
-        """
-        if devices.kind(device) == "cpu":
-            return None
-        try:
-            with devices.opened_nvml(self.load) as nvml:
-                gpu = devices.gpu_handle(nvml, self.environ, device)
-                if gpu is None:
-                    text = "it is a part of a GPU, and the counter is the complete GPU's"
-                    raise NotKnownError(text)
-                if device not in self._idle:
-                    self.sleep(IDLE)
-                    self._idle[device] = None
-                    # A board without the sensor may have the counter all the same.
-                    with contextlib.suppress(nvml.NVMLError):
-                        self._idle[device] = int(nvml.nvmlDeviceGetPowerUsage(gpu)) / 1e3
-                joules = self._joules(step, seconds, nvml, gpu)
-        except Exception as error:
-            # The driver or the step may raise anything; the case keeps its time.
-            return unknown(one_line(error), ENERGY)
-        return {"joules": joules, "idle_watts": self._idle[device], "how": HOW}
-
-    def _joules(self, step: Step, seconds: float, nvml: Nvml, gpu: object) -> float:
-        def millijoules() -> int:
-            try:
-                return int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu))
-            except nvml.NVMLError as error:
-                raise NotKnownError(f"the GPU has no energy counter: {error}") from None
-
-        calls = max(1, math.ceil(CHUNK / seconds))
-        count, before, end = 0, millijoules(), self.now() + SPAN
-        while self.now() < end:
-            for _ in range(calls):
-                step.run()
-            step.synchronize()
-            count += calls
-        used = millijoules() - before
+    step: has been called before. seconds: its time. load: gives NVML. Never raises for what goes
+    wrong: the figures then give the reason.
+    """
+    calls, count = max(1, math.ceil(CHUNK / seconds)), 0
+    try:
+        with devices.opened_nvml(load) as nvml:
+            gpu = devices.gpu_handle(nvml, environ, device)
+            if gpu is None:
+                text = "it is a part of a GPU, and the counter is the complete GPU's"
+                raise NotKnownError(text)
+            before, end = int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)), now() + SPAN
+            while now() < end:
+                for _ in range(calls):
+                    step.run()
+                step.synchronize()
+                count += calls
+            used = int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)) - before
         if used <= 0:
             raise NotKnownError("the GPU's energy counter did not move")
-        return used / 1e3 / count
+    except Exception as error:
+        # The driver or the step may raise anything; the case keeps its time.
+        return unknown(one_line(error), ENERGY)
+    return {"joules": used / 1e3 / count, "how": "NVML total energy counter"}

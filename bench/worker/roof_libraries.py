@@ -528,12 +528,6 @@ class NumPyLibrary(Library):
             ]
         return works
 
-    def operators(self, by: str) -> Sequence[RoofWork]:
-        """Return operators called from Python."""
-        call = partial(np.tanh, np.full(1, 0.5, np.float32))
-        work = RoofWork(repeated(call), 1, f"operators of NumPy {FROM_PYTHON}")
-        return (work,) if by == "python" else ()
-
 
 def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
     """Return a function that runs all tasks in parallel, each so many times."""

@@ -27,7 +27,7 @@ SERIES = StepSeries(
 )
 GATE = GateResult(True, "judge", {"y": 1e-7}, {"y": 1e-6})
 HELD: Figures = {"peak_bytes": 300, "steady_bytes": 200, "how": "made up"}
-USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "made up"}
+USED: Figures = {"joules": 0.5, "how": "made up"}
 ROOFS: Figures = {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
 WHOLE = Measured(
     SERIES,

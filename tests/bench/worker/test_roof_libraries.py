@@ -159,7 +159,7 @@ def test_library_installed_has_products_and_operators(framework: str) -> None:
     assert framework == "numpy" or not library.traffic(2**20, 1)  # NumPy measures the memory
     loops = {by: library.operators(by) for by in ("tensorflow", "xla", "python", "nobody")}
     assert {by for by, made in loops.items() if made} == {
-        "numpy": {"python"},
+        "numpy": set(),
         "torch": {"python"},
         "jax": {"xla"},
         "tensorflow": {"tensorflow", "xla"},
