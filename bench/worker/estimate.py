@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from bench.case.cases import Case
 from bench.machine import devices
 from lstm_impl.spec import LSTMSpec
@@ -43,11 +45,6 @@ class Estimate:
     weights: int
     activations: int
     judge: int
-
-    @property
-    def device_bytes(self) -> int:
-        """Bytes on the device."""
-        return self.weights + self.activations
 
 
 @dataclass(frozen=True)
@@ -136,8 +133,6 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
 
 def free(device: str) -> Free:
     """Return what this machine can spare now for a case on a device."""
-    import psutil
-
     host, limit = int(psutil.virtual_memory().available), cgroup_bytes()
     gpu = None
     if device != "cpu":
@@ -166,18 +161,17 @@ def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
 def too_large(case: Case, machine: Free) -> str:
     """Return why a case cannot be measured on this machine; empty if it can."""
     found = estimate(case.spec, case.workload)
+    device_bytes = found.weights + found.activations
     on_cpu = case.device == "cpu"
-    if not on_cpu and machine.gpu_bytes is not None and found.device_bytes > machine.gpu_bytes:
+    if not on_cpu and machine.gpu_bytes is not None and device_bytes > machine.gpu_bytes:
         return (
-            f"needs about {_gib(found.device_bytes)} on the GPU; "
+            f"needs about {_gib(device_bytes)} on the GPU; "
             f"{case.device} has {_gib(machine.gpu_bytes)}"
         )
     # A CPU holds what is measured and what the judge computes one after another.
-    here = max(found.device_bytes, found.judge) if on_cpu else found.judge
+    here = max(device_bytes, found.judge) if on_cpu else found.judge
     if machine.host_bytes is not None and here > machine.host_bytes:
-        purpose = (
-            "" if found.device_bytes == here and on_cpu else " to check its results in float64"
-        )
+        purpose = "" if device_bytes == here and on_cpu else " to check its results in float64"
         return f"needs about {_gib(here)}{purpose}; {_gib(machine.host_bytes)} are free"
     seconds = found.operations / (CPU_RATE * machine.processors if on_cpu else GPU_RATE)
     if seconds > LONGEST_STEP:

@@ -33,6 +33,7 @@ from bench.machine.writing import ResultWriteError, delete_partial_files
 from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
 from bench.records.schema import Run
+from bench.render.quantities import count
 from bench.stats.trust import OF_TIME
 from bench.worker.equivalence import SharedFolder, share_answers
 from bench.worker.group import (
@@ -276,28 +277,22 @@ def take_turn(descriptor: int) -> None:
 
 # -- report in the terminal
 
-_LONGEST_LINE = 10_000  # characters
-
 
 def header(suite: Suite, settings: Settings) -> list[str]:
     """Return what is measured, where, and for how long at most."""
     counts = Counter(case.device for case in suite.cases)
     missing = {name: reason for name in counts if (reason := devices.explain_missing(name))}
-    where = " and ".join(f"{_cases(count)} on {name}" for name, count in counts.items())
+    where = " and ".join(f"{count(cases, 'case')} on {name}" for name, cases in counts.items())
     backends = ", ".join(dict.fromkeys(case.backend for case in suite.cases))
-    lines = [f"lstm: suite {suite.name}: {where} ({backends})"]
-    lines += [f"lstm: no {name}: {reason}" for name, reason in missing.items()]
-    seconds = sum(
-        settings.seconds or suite.seconds[case.group]
-        for case in suite.cases
-        if case.device not in missing
-    )
+    present = [case.group for case in suite.cases if case.device not in missing]
+    seconds = sum(settings.seconds or suite.seconds[group] for group in present)
     most = f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
-    lines.append(
+    return [
+        f"lstm: suite {suite.name}: {where} ({backends})",
+        *(f"lstm: no {name}: {reason}" for name, reason in missing.items()),
         f"lstm: at most {most} of measuring, and what building and checking takes; "
-        f"results go to {relative_to_here(settings.folder)}"
-    )
-    return lines
+        f"results go to {relative_to_here(settings.folder)}",
+    ]
 
 
 def summary(recorder: Recorder) -> Iterator[str]:
@@ -309,45 +304,32 @@ def summary(recorder: Recorder) -> Iterator[str]:
     parts = [f"{invalid} of them INVALID"] * bool(invalid)
     parts += [f"{len(unreliable) - invalid} with an unreliable time"] * (len(unreliable) > invalid)
     tail = f", {' and '.join(parts)}:" if parts else ""
-    yield f"{_cases(len(measured))} measured{tail}"
+    yield f"{count(len(measured), 'case')} measured{tail}"
     # Each reason with its first text.
     reasons = [reason for result in unreliable for reason in result.reasons]
     counts = Counter(reason.code for reason in reasons)
     for reason in {reason.code: reason for reason in reversed(reasons)}.values():
-        count = counts[reason.code]
-        more = f" (and {count - 1} more like it)" if count > 1 else ""
-        yield f"  {reason.text}{more}; {reason.advice}"
+        more = counts[reason.code] - 1
+        yield f"  {reason.text}{f' (and {more} more like it)' if more else ''}; {reason.advice}"
     words = {"not_measured": "not measured", "refused": "refused by their backend"}
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
-    messages = [
-        f"{words.get(each.outcome, each.outcome)}: {each.reason}"
-        + (f"; {each.advice}" if each.advice else "")
-        for each in others
-    ]
-    for message, count in Counter(messages).items():
-        yield f"{_cases(count)} {message}"
+    for result, cases in Counter(replace(each, details="") for each in others).items():
+        advice = f"; {result.advice}" if result.advice else ""
+        outcome = words.get(result.outcome, result.outcome)
+        yield f"{count(cases, 'case')} {outcome}: {result.reason}{advice}"
 
 
 def plain(text: str) -> str:
     """Clean text of backends and suites for a terminal, which acts on escape codes."""
-    return "\n".join(printable(line, _LONGEST_LINE) for line in text.split("\n"))
-
-
-def _cases(count: int) -> str:
-    return "1 case" if count == 1 else f"{count} cases"
+    return "\n".join(printable(line, 10_000) for line in text.split("\n"))
 
 
 def relative_to_here(path: Path) -> str:
     """Return a path as a user would type it here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-FIXTURE = "lstm_case"
-"""The fixture that gives an item its case."""
-
+FIXTURE = "lstm_case"  # gives an item its case
 _MOST_LEFT = 3
 
 
@@ -563,13 +545,8 @@ _SETTINGS = ("seed", "share", "precision", "load", "deadline", "threads", "sessi
 
 def _suite(config: pytest.Config) -> Suite:
     get, folder = config.getoption, config.invocation_params.dir
-    choice = suites.SuiteChoice(
-        get("lstm_backends"),
-        get("lstm_device"),
-        get("lstm_mode"),
-        get("lstm_period"),
-        get("lstm_variant"),
-    )
+    names = ("backends", "device", "mode", "period", "variant")
+    choice = suites.SuiteChoice(*(get(f"lstm_{name}") for name in names))
     suite = suites.load(get("lstm_suite") or "quick", choice, folder)
     if listed := get("lstm_cases"):
         return suites.load_cases(folder / listed, suite)

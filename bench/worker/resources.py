@@ -279,34 +279,30 @@ def gauge(
         return lambda step: unknown(reason)
 
     def figures(step: Step) -> Figures:
+        """Raises whatever the allocator raises, and NotKnownError."""
+        name, (_, peak) = allocator.name, allocator.read()
+        how = ALLOCATOR.format(name)
+        if allocator.reset is None:
+            if peak <= before:
+                text = "something before it in the process needed more"
+                raise NotKnownError(f"{text}, and {name} cannot reset its peak")
+            how += f"; {name} cannot reset its peak, so that there is none of a later step"
+            return {"peak_bytes": peak - in_use, "steady_bytes": None, "how": how}
+        allocator.reset()
+        step.run()
+        step.synchronize()
+        steady = allocator.read()[1]
+        # A later step is as much a part of the case as the first.
+        peak = max(0, max(peak, steady) - in_use)
+        return {"peak_bytes": peak, "steady_bytes": max(0, steady - in_use), "how": how}
+
+    def figures_or_reason(step: Step) -> Figures:
         try:
-            return _gpu_figures(allocator, in_use, before, step)
+            return figures(step)
         except Exception as error:
             return unknown(one_line(error))
 
-    return figures
-
-
-def _gpu_figures(allocator: Allocator, in_use: int, before: int, step: Step) -> Figures:
-    """in_use, before: bytes in use, and the peak, when the case began."""
-    name, (_, peak) = allocator.name, allocator.read()
-    how = ALLOCATOR.format(name)
-    if allocator.reset is None:
-        if peak <= before:
-            text = "something before it in the process needed more"
-            raise NotKnownError(f"{text}, and {name} cannot reset its peak")
-        how += f"; {name} cannot reset its peak, so that there is none of a later step"
-        return {"peak_bytes": peak - in_use, "steady_bytes": None, "how": how}
-    allocator.reset()
-    step.run()
-    step.synchronize()
-    _, steady = allocator.read()
-    return {
-        # A later step is as much a part of the case as the first.
-        "peak_bytes": max(0, max(peak, steady) - in_use),
-        "steady_bytes": max(0, steady - in_use),
-        "how": how,
-    }
+    return figures_or_reason
 
 
 SPAN = 2.0

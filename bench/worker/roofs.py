@@ -187,9 +187,9 @@ class RoofFile:
             if 0 <= self._today() - each.when <= DAYS * 86400
         }
 
-    def best(self, machine: str, roof: Key) -> Roof:
+    def best(self, machine: str, roof: str) -> Roof:
         """Return the fastest of any process with any library, or ``NO_ROOF``."""
-        place = (machine, json.dumps(roof))
+        place = (machine, roof)
         here, seen = (
             min((e for key, e in of.items() if key[:2] == place), key=_seconds, default=None)
             for of in (self._here, self._seen)
@@ -199,19 +199,17 @@ class RoofFile:
             return Roof(seen.seconds, seen.by, f"this machine, {day}")
         return NO_ROOF if here is None else Roof(here.seconds, here.by)
 
-    def includes(self, machine: str, roof: Key, library: str) -> bool:
+    def includes(self, place: Place) -> bool:
         """Whether a roof includes what a library reaches."""
-        here = (machine, json.dumps(roof), library) in self._here
-        return here or self.is_settled(machine, roof, library)
+        return place in self._here or self.is_settled(place)
 
-    def is_settled(self, machine: str, roof: Key, library: str) -> bool:
+    def is_settled(self, place: Place) -> bool:
         """Whether enough processes have measured a roof with this library."""
-        found = self._seen.get((machine, json.dumps(roof), library))
+        found = self._seen.get(place)
         return found is not None and found.processes >= ENOUGH
 
-    def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
+    def add(self, place: Place, seconds: float, by: str) -> None:
         """Add what this process has just measured; ``save`` writes it."""
-        place = (machine, json.dumps(roof), library)
         before = self._here.get(place)
         if 0 < seconds < math.inf and (before is None or seconds < before.seconds):
             self._here[place] = LibraryRoof(*place, seconds, by, 1, self._today())
@@ -407,7 +405,7 @@ class Roofs:
         includes = {
             framework
             for library in libraries
-            if any(self._seen.includes(*self._place(key, library)) for key in products)
+            if any(self._seen.includes(self._place(key, library)) for key in products)
             for framework in library.frameworks
         }
         if missing := sorted(set(frameworks) - includes):
@@ -486,7 +484,7 @@ class Roofs:
                 continue  # of data that caches may hold
             for library in libraries:
                 place = self._place(key, library)
-                if again or not ((key, place[-1]) in self._tried or self._seen.is_settled(*place)):
+                if again or not ((key, place[-1]) in self._tried or self._seen.is_settled(place)):
                     self._tried.add((key, place[-1]))
                     with contextlib.suppress(Exception):
                         self._take(key, library, AGAIN if again else 1)
@@ -498,15 +496,16 @@ class Roofs:
             taken = [fastest(work, times * SECONDS[str(key[0])], self._now) for work in works]
             for work, seconds in zip(works, taken, strict=True):
                 by = f"{work.by}, {words}" if words else work.by
-                self._seen.add(*self._place(key, library), seconds / units, by)
+                self._seen.add(self._place(key, library), seconds / units, by)
             if not taken or min(taken) > LONG_PRODUCT:
                 break
 
-    def _place(self, key: Key, library: Library) -> tuple[str, Key, str]:
-        return self._machine(str(key[1])), key, f"{library.name} {library.version}"
+    def _place(self, key: Key, library: Library) -> Place:
+        machine = self._machine(str(key[1]))
+        return machine, json.dumps(key), f"{library.name} {library.version}"
 
     def _best(self, keys: Sequence[Key]) -> Roof:
-        found = (self._seen.best(self._machine(str(key[1])), key) for key in keys)
+        found = (self._seen.best(self._machine(str(key[1])), json.dumps(key)) for key in keys)
         return min(found, key=_seconds)
 
 

@@ -31,7 +31,6 @@ def test_estimate_training_counts_six_operations_a_weight() -> None:
     # x, y, dx and dy; four gates and the cell
     assert found.activations == 4 * 10 * (2 * (3 + 4) + 5 * 4)
     assert found.judge == 2 * found.activations
-    assert found.device_bytes == found.weights + found.activations
 
 
 def test_estimate_inference_holds_input_and_output() -> None:

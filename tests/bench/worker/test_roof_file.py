@@ -10,7 +10,7 @@ import pytest
 from bench.worker import roofs
 from bench.worker.roofs import RoofFile, default_path
 
-ROOF = ("matmul", "cpu", "float32", 2)
+ROOF = json.dumps(("matmul", "cpu", "float32", 2))
 DAY = 86400.0
 
 
@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
 
 def saw(file: Path, seconds: float, library: str = "a 1", when: float = 0.0) -> None:
     seen = RoofFile(file, lambda: when)
-    seen.add("here", ROOF, library, seconds, library)
+    seen.add(("here", ROOF, library), seconds, library)
     seen.save()
 
 
@@ -35,7 +35,7 @@ def test_best_several_processes_is_the_fastest(file: Path) -> None:
         saw(file, seconds, library)
     assert best(file) == 2.0
     assert best(file, machine="elsewhere") is None
-    assert RoofFile(file, lambda: 0.0).best("here", ("chain",)) is roofs.NO_ROOF
+    assert RoofFile(file, lambda: 0.0).best("here", "chain") is roofs.NO_ROOF
 
 
 def test_best_roof_older_than_a_month_does_not_count(file: Path) -> None:
@@ -50,20 +50,20 @@ def test_best_roof_older_than_a_month_does_not_count(file: Path) -> None:
 
 def test_settled_three_processes_is_true(file: Path) -> None:
     for number in range(3):
-        assert not RoofFile(file, lambda: 0.0).is_settled("here", ROOF, "a 1")
+        assert not RoofFile(file, lambda: 0.0).is_settled(("here", ROOF, "a 1"))
         seen = RoofFile(file, lambda: 0.0)
         for _ in range(5):  # however often in one process
-            seen.add("here", ROOF, "a 1", 2.0 + number, "a")
+            seen.add(("here", ROOF, "a 1"), 2.0 + number, "a")
             seen.save()
     seen = RoofFile(file, lambda: 0.0)
-    assert seen.is_settled("here", ROOF, "a 1")
-    assert not seen.is_settled("here", ROOF, "a 2")
-    assert not RoofFile(file, lambda: 31 * DAY).is_settled("here", ROOF, "a 1")
+    assert seen.is_settled(("here", ROOF, "a 1"))
+    assert not seen.is_settled(("here", ROOF, "a 2"))
+    assert not RoofFile(file, lambda: 31 * DAY).is_settled(("here", ROOF, "a 1"))
 
 
 VALID = {
     "machine": "here",
-    "roof": json.dumps(ROOF),
+    "roof": ROOF,
     "library": "a 1",
     "seconds": 1.0,
     "by": "a",
