@@ -1,6 +1,6 @@
 "use strict";
-// Question, filters and plots over the data that bench/render/page.py puts into the page. Texts come
-// from anywhere: they enter the page as textContent alone, and Plotly's labels through plain().
+// The form, filters and plots over the data that bench/render/page.py writes into the page. Texts
+// are not trusted: they are set as textContent only, and Plotly's labels pass through plain().
 (() => {
 const data = JSON.parse(document.getElementById("results").textContent);
 const { cases, works, backends, sections, whys } = data;
@@ -19,7 +19,7 @@ function el(tag, properties = {}, ...children) {
   made.append(...children);
   return made;
 }
-/** Text for Plotly's labels, which read a little HTML: nothing in it is markup or a formula. */
+/** Escape text for Plotly's labels, which interpret some HTML and formulas. */
 function plain(text, most = 60) {
   const letters = [...String(text).slice(0, 4 * most)].filter((c) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(c));
   const kept = letters.length > most ? letters.slice(0, most - 1).join("") + "…" : letters.join("");
@@ -46,7 +46,7 @@ for (const i of all) byWork[cases.work[i]].push(i);
 const ranked = (work) => byWork[work].filter(measured).sort((a, b) => cases.time[a] - cases.time[b]);
 const questionOf = (work) => Object.fromEntries(KEYS.map((key) => [key, works[key][work]]));
 const keyOf = (question) => JSON.stringify(KEYS.map((key) => question[key]));
-/** The works that answer each question, the newest session's first. */
+/** The works of each query, the newest session first. */
 const answers = new Map();
 for (const work of byWork.keys()) {
   if (!byWork[work].some(measured)) continue;
@@ -54,19 +54,19 @@ for (const work of byWork.keys()) {
   if (!answers.has(key)) answers.set(key, []);
   answers.get(key).push(work);
 }
-/** Those of a question, first the newest that compares two backends or more. */
+/** Return the works of a query, first the newest that compares two or more backends. */
 function answersTo(question) {
   const found = answers.get(keyOf(question)) ?? [];
   const compared = found.find((work) => ranked(work).length > 1);
   return compared === undefined ? found : [compared, ...found.filter((work) => work !== compared)];
 }
 
-// ---- the question
+// ---- the form
 
-const NEAR = 1.5; // beyond this factor in any number one shape says nothing of another
+const NEAR = 1.5; // shapes within this factor in each number are similar
 const optionText = (select) => select.options[select.selectedIndex].text;
 const chosenValue = (key, text) => (key === "variant" && text === "nothing" ? "" : text);
-/** What stands in the form; null where a number is missing or is none. */
+/** Return the form's values; null if a number is missing or invalid. */
 function typed() {
   const found = {};
   for (const key of data.sizes) {
@@ -85,7 +85,7 @@ function ask(question, work = null) {
   state.work = work ?? found[0] ?? null;
   if (question) {
     for (const key of data.sizes) $(`want-${key}`).value = question[key] ?? "";
-    // As many features as units is what an empty field means: then one number changes both.
+    // An empty field means as many features as units.
     if (question.input_size === question.hidden_size) $("want-input_size").value = "";
     for (const key of data.choices)
       for (const option of $(`want-${key}`).options) if (chosenValue(key, option.text) === String(question[key])) option.selected = true;
@@ -108,7 +108,7 @@ function known(work) {
   if (works.why[work]) lines.push(el("p", {}, `Why it takes that long: ${works.why[work]}.`));
   return [...lines, el("p", {}, "Case: ", el("code", {}, works.group[work]))];
 }
-/** By which factor two questions differ in their numbers at most, and in all of them. */
+/** Return the largest factor between the numbers of two queries, and the product of all. */
 function factors(one, other) {
   const found = data.sizes.map((key) => {
     if (one[key] === other[key]) return 1;
@@ -118,31 +118,31 @@ function factors(one, other) {
   return [Math.max(...found), found.reduce((a, b) => a * b, 1)];
 }
 function unknown(question) {
-  if (!answers.size) return [el("p", { className: "main" }, "Nothing on this page has a time; why is below, in full.")];
+  if (!answers.size) return [el("p", { className: "main" }, "Nothing on this page has a time; the reasons are below.")];
   if (!question) return [el("p", { className: "main" }, "Fill in whole numbers from 1 on. Input may be left out (as many as units), and window (none: the whole sequence at once).")];
-  const lines = [el("p", { className: "main" }, "Not measured in what this page holds.")];
+  const lines = [el("p", { className: "main" }, "This page has no results of this shape.")];
   const others = [...answers.values()].map(([work]) => ({ work, question: questionOf(work) }));
   const near = others
     .filter((each) => data.choices.every((key) => each.question[key] === question[key]) && factors(each.question, question)[0] <= NEAR)
     .sort((a, b) => factors(a.question, question)[1] - factors(b.question, question)[1]);
-  if (near.length) lines.push(el("p", {}, `Near, and measured (each number within a factor of ${NEAR}):`), offers(near.slice(0, 3)));
-  else lines.push(el("p", {}, `Nothing near it was measured (each number within a factor of ${NEAR}).`));
+  if (near.length) lines.push(el("p", {}, `Similar shapes (each number within a factor of ${NEAR}):`), offers(near.slice(0, 3)));
+  else lines.push(el("p", {}, `No similar shape was measured (each number within a factor of ${NEAR}).`));
   const sizes = data.sizes.filter((key) => key !== "window");
   const otherwise = others.filter((each) => !near.includes(each) && sizes.every((key) => each.question[key] === question[key]));
-  if (otherwise.length) lines.push(el("p", {}, "These very sizes were measured otherwise:"), offers(otherwise.slice(0, 12)));
+  if (otherwise.length) lines.push(el("p", {}, "These sizes were measured with other settings:"), offers(otherwise.slice(0, 12)));
   const [words, why] = command(question);
   lines.push(words ? el("p", {}, "To measure it in about two minutes: ", el("code", { className: "command" }, words)) : el("p", {}, why));
   return lines;
 }
 const offers = (found) => el("ul", {}, ...found.map(({ work }) =>
   el("li", {}, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, works.text[work]), ` ${works.answer[work][0]}`)));
-/** The command that measures a question, or why there is none. */
+/** Return the command that measures a query, or why there is none. */
 function command(question) {
   const { window: cut, timesteps, device, mode, variant } = question;
   if (cut !== null && (cut > timesteps || timesteps % cut)) return ["", `A window has to divide the ${timesteps} steps, so that all windows are equal.`];
   if (!/^(cpu|gpu:\d+)$/.test(device)) return ["", `No command measures on ${device}.`];
   if (mode === "streaming") return ["", "Streams are measured by a suite: python -m bench.run streaming."];
-  if (variant && variant !== "bidirectional") return ["", `To measure it with ${variant} takes a suite file (bench.run --suite).`];
+  if (variant && variant !== "bidirectional") return ["", `Measuring it with ${variant} needs a suite file (bench.run --suite).`];
   const given = [["batch", question.batch], ["steps", timesteps], ["hidden", question.hidden_size],
     ["input", question.input_size === question.hidden_size ? null : question.input_size],
     ["layers", question.num_layers > 1 ? question.num_layers : null], ["window", cut],
@@ -151,7 +151,7 @@ function command(question) {
   const words = given.filter(([, value]) => value !== null).map(([key, value]) => `--${key} ${value}`);
   return [["python -m bench.ask", ...words, ...(variant ? ["--bidirectional"] : [])].join(" "), ""];
 }
-/** The backends of the question with bars of speed, fastest first, and those without a time. */
+/** Show the backends of the query with bars of speed, fastest first, and those without a time. */
 function showBackends() {
   if (state.work === null) return $("picture").replaceChildren();
   const order = ranked(state.work);
@@ -161,7 +161,7 @@ function showBackends() {
     const bar = el("span", { className: "bar", "aria-hidden": "true", style: `width:${(100 * least) / cases.time[i]}%;background:${colour(cases.backend[i])}` });
     return [[cases.mark[i] ? `${cases.mark[i]} ` : "", name(i), bar], time, interval, speed && `${speed}×`, around, verdict, TRUST[cases.trust[i]], first, memory];
   });
-  const headings = ["backend", "time of a step", "95% CI", "times as fast", "99.5% CI", "verdict", "trust", "first result", "memory"];
+  const headings = ["backend", "time of a step", "95% CI", "speedup", "99.5% CI", "verdict", "trust", "first result", "memory"];
   const shown = headings.map((_, place) => !place || lines.some((line) => line[place]));
   const built = el("table", { className: "backends" }, el("caption", {}, "The backends, the fastest first"),
     el("thead", {}, el("tr", {}, ...headings.filter((_, n) => shown[n]).map((text) => el("th", { scope: "col" }, text)))),
@@ -175,7 +175,7 @@ function showBackends() {
 
 const FILTERS = Object.keys(works).filter((key) => $(`filter-${key}`));
 const filterValues = data.filters;
-/** Start with one device, mode and precision, those of the first case with a time. */
+/** Select one device, mode and precision: those of the first case with a time. */
 function startFilters() {
   const first = all.find(measured);
   for (const key of FILTERS) {
@@ -192,15 +192,15 @@ function active() {
     return [`${select.labels[0].textContent} "${optionText(select)}"`, (i) => works[key][cases.work[i]] === wanted];
   });
   const chosen = new Set([...$("backends").querySelectorAll("input:checked")].map((box) => Number(box.value)));
-  if (chosen.size < backends.length) found.push(["the choice of backends", (i) => chosen.has(cases.backend[i])]);
-  if ($("valid-only").checked) found.push(['"only measurements to be trusted"', (i) => !invalid(i)]);
+  if (chosen.size < backends.length) found.push(["the selection of backends", (i) => chosen.has(cases.backend[i])]);
+  if ($("valid-only").checked) found.push(['"only reliable measurements"', (i) => !invalid(i)]);
   return found;
 }
 function update() {
   const filters = active();
   state.chosen = all.filter((i) => filters.every(([, passes]) => passes(i)));
   const timed = state.chosen.filter(measured);
-  let message = `Chosen: ${state.chosen.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} cases, ${timed.length.toLocaleString("en")} with a time, ${timed.filter(invalid).length} INVALID.`;
+  let message = `Selected: ${state.chosen.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} cases, ${timed.length.toLocaleString("en")} with a time, ${timed.filter(invalid).length} INVALID.`;
   if (!state.chosen.length) {
     const without = filters.map(([label], n) => [label, all.filter((i) => filters.every(([, passes], other) => other === n || passes(i))).length]).filter(([, left]) => left);
     message += without.length ? without.map(([label, left]) => ` ${capital(label)} hides everything: without it ${left} cases.`).join("") : " Together the filters hide everything.";
@@ -228,10 +228,10 @@ function showWhere(timed, most = MOST_SHAPES) {
     return el("tr", {}, el("th", { scope: "row" }, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, capital(works.text[work]))),
       ...order.map((backend) => heat(here.get(backend))));
   });
-  const built = el("table", { className: "heat" }, el("caption", {}, "Times as fast as the baseline"),
+  const built = el("table", { className: "heat" }, el("caption", {}, "Speedup over the baseline"),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "shape"), ...order.map((backend) => el("th", { scope: "col" }, backends[backend])))), el("tbody", {}, ...lines));
   const left = shapes.length - most;
-  $("where").replaceChildren(...(shapes.length ? [scrolling("Times as fast, by shape and backend", built)] : [el("p", {}, "Nothing that is chosen has a time.")]),
+  $("where").replaceChildren(...(shapes.length ? [scrolling("Speedup by shape and backend", built)] : [el("p", {}, "No selected case has a time.")]),
     ...(left > 0 ? [el("button", { type: "button", onclick: () => showWhere(timed, Infinity) }, `Show ${left.toLocaleString("en")} more shapes`)] : []));
 }
 function heat(i) {
@@ -253,12 +253,12 @@ const DASHES = ["solid", "dash", "dot", "dashdot"];
 const look = (backend) => ({ color: colour(backend), symbol: SYMBOLS[data.looks[backend][1]], size: 8 });
 const of = (key) => (i) => works[key][cases.work[i]];
 const per = (key, amount) => (i) => (cases[key][i] ? amount(i) / cases[key][i] : null);
-/** Of each quantity its heading and, of a case, [value, low, high]. */
+/** Each quantity by its heading, as [value, low, high] of a case. */
 const UP = {
   "sequences per second": (i) => ["time", "high", "low"].map((key) => per(key, of("batch"))(i)),
   "time of a step (s)": (i) => [cases.time[i], cases.low[i], cases.high[i]],
   "time of a timestep (s)": (i) => ["time", "low", "high"].map((key) => cases[key][i] && cases[key][i] / of("timesteps")(i)),
-  "times as fast as the baseline": (i) => [cases.speed[i], cases.speed_low[i], cases.speed_high[i]],
+  "speedup over the baseline": (i) => [cases.speed[i], cases.speed_low[i], cases.speed_high[i]],
   "first result (s)": (i) => [cases.first[i]],
   "build, trace and compile (s)": (i) => [cases.build[i] === null ? null : cases.build[i] + (cases.trace[i] ?? 0) + (cases.compile[i] ?? 0)],
   "peak memory (bytes)": (i) => [cases.memory[i]],
@@ -269,8 +269,8 @@ const ACROSS = {
   "operations per byte": (i) => cases.operations[i] && cases.bytes[i] && cases.operations[i] / cases.bytes[i],
 };
 const AXIS = { batch: "batch", "hidden size": "hidden_size", timesteps: "timesteps", window: "window" };
-const MOST_MARKS = 1500; // more are neither quick nor a picture
-/** What a case shares with those that a line joins it to. */
+const MOST_MARKS = 1500; // more are slow and unreadable
+/** Return what the cases of one line share. */
 function lineKey(i, across) {
   const work = cases.work[i];
   const square = across === "hidden size" && works.input_size[work] === works.hidden_size[work];
@@ -280,7 +280,7 @@ function explore() {
   const [up, across] = [$("y-axis").value, $("x-axis").value];
   const points = state.chosen.filter((i) => measured(i) && ACROSS[across](i) !== null && UP[up](i)[0]);
   const shown = points.slice(0, MOST_MARKS);
-  if (!shown.length) return { description: "Nothing that is chosen has these figures." };
+  if (!shown.length) return { description: "No selected case has these figures." };
   const lines = new Map();
   const roofline = across === "operations per byte";
   for (const i of shown) {
@@ -319,11 +319,11 @@ function explore() {
     headings: ["backend", "shape", across, up, "trust"], rows: shown.map((i) => [name(i), works.text[cases.work[i]], number(ACROSS[across](i)), number(UP[up](i)[0]), TRUST[cases.trust[i]]]),
   };
 }
-const bounds = (up) => (up.startsWith("times as fast") ? ", with 99.5% CI" : /^(sequences|time of)/.test(up) ? ", with 95% CI" : "");
+const bounds = (up) => (up.startsWith("speedup") ? ", with 99.5% CI" : /^(sequences|time of)/.test(up) ? ", with 95% CI" : "");
 const median = (values) => { const sorted = [...values].sort((a, b) => a - b); const at = sorted.length / 2; return sorted.length % 2 ? sorted[Math.floor(at)] : (sorted[at - 1] + sorted[at]) / 2; };
 function processes() {
   const order = state.work === null ? [] : ranked(state.work);
-  if (!order.length) return { description: "There is no shape above whose samples could be shown." };
+  if (!order.length) return { description: "There is no shape whose samples could be shown." };
   return {
     description: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
     traces: order.map((i) => ({
@@ -359,7 +359,7 @@ const VIEWS = { explore, samples: processes, latency };
 const stale = new Set(Object.keys(VIEWS));
 const near = new Set();
 const tone = (key) => getComputedStyle(document.documentElement).getPropertyValue(`--${key}`).trim();
-/** Say these again now, and draw them now or when a reader comes near. */
+/** Update descriptions now, and plots when they are near the visible part of the page. */
 function redraw(...ids) {
   for (const id of ids) {
     stale.add(id);
@@ -380,7 +380,7 @@ function draw(id, width) {
   const plot = $(id).querySelector(".plot");
   if (!plot.hidden) {
     if (!window.Plotly) {
-      // Text until a plot comes near, since it is large; the page's policy knows it by its hash.
+      // The large script is parsed when a plot is near; the page's policy has its hash.
       document.body.append(el("script", { textContent: $("plotly").textContent }));
       if (!window.Plotly) return;
     }
@@ -412,7 +412,7 @@ function showCases() {
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
   state.page = Math.min(state.page, pages - 1);
   const rows = found.slice(state.page * PAGE, (state.page + 1) * PAGE).map((i) => [name(i), works.text[cases.work[i]], ...cases.texts[i], TRUST[cases.trust[i]], whys[cases.why[i]]]);
-  $("cases").replaceChildren(table("Cases", ["backend", "work", "time", "95% CI", "times as fast", "99.5% CI", "verdict", "first result", "memory", "trust", "why"], rows));
+  $("cases").replaceChildren(table("Cases", ["backend", "work", "time", "95% CI", "speedup", "99.5% CI", "verdict", "first result", "memory", "trust", "why"], rows));
   $("page-of").textContent = `Page ${state.page + 1} of ${pages}`;
   $("previous").disabled = !state.page;
   $("next").disabled = state.page === pages - 1;

@@ -45,13 +45,13 @@ OLD, NEW = environment("release", tensorflow="2.20.0"), environment("nightly", t
 
 
 def of_turn(side: str, turn: int) -> Run:
-    """Both sides of a turn within minutes of each other, on a machine that becomes slower."""
+    """Return processes of two sides in turn, on a machine that becomes slower."""
     moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=turn, minutes=side == "new")
     return a_run(turn, id=f"{side}{turn}", session=side, started=moment, finished=moment)
 
 
 def side(name: str, factor: float, turns: int = 10, seed: int = 0) -> Results:
-    """Whose times grow by half from first to last, and have a little luck of their own."""
+    """Return runs whose times grow by half, with some noise."""
     luck = np.random.default_rng([seed, len(name)]).normal(0, 0.01, turns)
     return gather(
         *(
@@ -172,7 +172,7 @@ def test_compare_environments_other_folder_is_refused(
 
 
 def test_compare_documented_exit_codes_are_the_commands() -> None:
-    """In the same words, but for the marks of code."""
+    """The texts are equal without the marks of code."""
     page = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE)
     message = compare.EPILOG.split("exit codes:\n")[1].split("\n\n")[0]
@@ -246,7 +246,7 @@ def test_compare_percentile_is_judged(
 
 @pytest.fixture
 def in_turn(tmp_path: Path) -> Path:
-    """What a measurement of two environments has left."""
+    """Return the folder of a measurement of two environments."""
     two_environments.save(tmp_path / "left", (OLD, NEW))
     for name, factor in zip(SIDES, (1.0, 1.2), strict=True):
         save(tmp_path / "left" / name, side(name, factor))

@@ -1,4 +1,4 @@
-"""Every command that shows result files, with whatever a file may hold.
+"""Test every command that shows result files with hostile and extreme contents.
 
 A file may come from anywhere: its texts stay text in every format, and no figure that its reader
 lets through makes a table or a picture fail.
@@ -38,12 +38,12 @@ from tests.bench.made_texts import CLOSING, LINK, PAYLOADS, Store, Texts, write_
 
 WIDTHS = (40, 58, 80, 120, 200)
 FEW_WIDTHS = WIDTHS[::2]
-"""The narrowest, the widest, and what is usual."""
+"""The narrowest, the widest and the usual width."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """module: whose ``main`` is called. kind: of what it writes. arguments: OUT is its file."""
+    """module: with ``main``. kind: of its output. arguments: OUT is its file."""
 
     module: ModuleType
     kind: str
@@ -106,7 +106,7 @@ COMMANDS = dict(_commands())
 
 
 class Shown:
-    """Runs a command in this process, and has what it wrote."""
+    """Runs a command in this process, and holds its output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
         self._capsys = capsys
@@ -135,7 +135,7 @@ def shown(
     return Shown(capsys, tmp_path)
 
 
-# -- texts
+# Texts
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def texts(*payloads: str) -> Texts:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Files that hold all payloads, each in some of their texts."""
+    """Return files that hold all payloads, each in some of their texts."""
     change = texts(*PAYLOADS)
     store = write_store(tmp_path_factory.mktemp("hostile"), change.document)
     assert change.used == set(PAYLOADS)
@@ -188,7 +188,7 @@ def assert_harmless(
         assert_plain(text)
         monkeypatch.setenv("FORCE_COLOR", "1")
         assert_styled(shown(command, store))
-    # What was read as markup would not be there to see.
+    # Interpreted markup would be missing.
     assert LINK in text or CLOSING in text
 
 
@@ -262,7 +262,7 @@ def test_commands_hostile_folder_name_is_text_in_advice(
     assert written.count("[red]?]52;") >= 2
 
 
-# -- figures
+# Figures
 
 _SMALL, _LARGE = schema.SMALLEST_FIGURE, schema.LARGEST_FIGURE
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -274,7 +274,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 
 
 def at_bounds(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A change of files: every time, size and figure is at a bound."""
+    """Return a change of files that sets every time, size and figure to a bound."""
     time, figure = BOUNDS[name]
     places = iter(range(10**9))
 
@@ -316,7 +316,7 @@ def test_commands_extreme_figures_are_shown(bound: str, shown: Shown, tmp_path: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name, command in COMMANDS.items():
-            # Where nothing was learned, there is no window to recommend.
+            # Without learned distances there is no window to recommend.
             codes = (0, recommend.NO_RESULTS) if "recommend" in name else (0,)
             text = shown(command, store, codes)
             assert text, name

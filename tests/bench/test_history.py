@@ -75,7 +75,7 @@ def session(
 
 
 def upgrade() -> Results:
-    """Three sessions, the files in another order; the second with another TensorFlow."""
+    """Return three sessions in mixed order; the second with another TensorFlow."""
     return gather(
         *session(3, {a_case(): 1.3}, tensorflow="2.21.0"),
         *session(1, {a_case(): 1.0}),
@@ -91,7 +91,7 @@ def nights(
     cases: Sequence[Case] = (),
     gradually: bool = False,
 ) -> Results:
-    """A session a night; from one on ``slower`` cases take so many times as long.
+    """Return a session per night; from one on ``slower`` cases take longer by their factor.
 
     gradually: only in the last night; before, a little more in each.
     """
@@ -118,7 +118,7 @@ SLOW_SCAN = {a_case("scan"): 1.2, a_case("scan", 16): 1.2}
 
 @functools.cache
 def slow_scan() -> History:
-    """Thirty nights, of which from the eighteenth on one backend was slower."""
+    """Return thirty nights; from the eighteenth on one backend is slower."""
     return build(nights(slower=SLOW_SCAN))
 
 
@@ -135,7 +135,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def slow_files(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The files of thirty nights, of which from the eighteenth on one backend was slower."""
+    """Return the files of ``slow_scan``."""
     return str(save(tmp_path_factory.mktemp("nights"), nights(slower=SLOW_SCAN)))
 
 
@@ -214,7 +214,7 @@ def test_history_changed_commit_is_marked() -> None:
 
 
 def test_since_time_keeps_sessions_from_then_on() -> None:
-    """A session is one, though some of its processes came later than that time."""
+    """Some processes of a session may start after that time."""
     third = run(3).started
     late = measured(a_case(), 1.3, replace(run(2, 9), started=third + timedelta(hours=1)))
     found = since(gather(*upgrade().measurements, late), third)
@@ -224,7 +224,7 @@ def test_since_time_keeps_sessions_from_then_on() -> None:
 
 
 def test_history_session_without_the_case_keeps_its_changes() -> None:
-    """The third session is compared with the first, so what changed in the second may be why."""
+    """The third session is compared with the first, so changes in the second count."""
     other = a_case("scan")
     found = gather(
         *session(1, {a_case(): 1.0, other: 1.0}),
@@ -257,7 +257,7 @@ def test_history_two_disturbed_processes_of_six_are_invalid(number: int, invalid
 
 
 def moved_on(history: History) -> tuple[MachineHistory, tuple[LastingChange, ...]]:
-    """The only machine of a history, and what moved there."""
+    """Return the only machine of a history, and its changes."""
     (machine,) = history.machines
     assert machine.lasting is not None
     return machine, machine.lasting
@@ -350,7 +350,7 @@ def test_history_searches_only_the_last_sessions(monkeypatch: pytest.MonkeyPatch
 
 
 def test_history_changes_are_relative_to_the_session_before() -> None:
-    """From what it was before the first to what it is in the last, whatever was between."""
+    """A change is from the first session to the last, whatever was between."""
     versions = ("2.20.0", "2.21.0", "2.22.0", "2.20.0")
     items = [measured(a_case(), 1.0, run(n, tensorflow=each)) for n, each in enumerate(versions, 1)]
     _, second, third, fourth = build(gather(*items)).machines[0].sessions
@@ -439,4 +439,4 @@ def test_history_unreliable_times_share_one_reason() -> None:
     message = " ".join(text.split())
     assert "Unreliable times, and where" in message
     assert "it became 3% slower (wait): keras/" in message
-    assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
+    assert "UNCLEAR (INVALID)" in text  # sessions share no rounds

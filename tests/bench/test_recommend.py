@@ -83,14 +83,14 @@ def answered(*arguments: object) -> int:
 
 
 def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
-    """The answer as data."""
+    """Return the answer as data."""
     capsys.readouterr()
     answered(*arguments, "--format", "json")
     found: dict[str, object] = json.loads(capsys.readouterr().out)
     return found
 
 
-# -- of which results
+# Which results
 
 
 def test_recommend_without_paths_reads_sessions_and_reference(
@@ -105,7 +105,7 @@ def test_recommend_without_paths_reads_sessions_and_reference(
     assert (found["session"], found["own"]) == ("old", True)
     found = answer_of(capsys, *DEPENDENCY, "--batch", 1024)
     assert (found["session"], found["own"]) == ("theirs", False)
-    # Of those that are named none is a reference.
+    # Named paths are never the reference.
     assert answer_of(capsys, *DEPENDENCY, "--batch", 1024, reference)["own"] is True
 
 
@@ -143,7 +143,7 @@ def test_recommend_without_own_map_reads_the_references(
     assert answer_of(capsys, *DEPENDENCY)["window"] == 60
 
 
-# -- what cannot be read, and what is written
+# Bad files, and written suites
 
 
 def test_recommend_bad_file_is_reported_and_others_answer(

@@ -11,5 +11,5 @@ from tests.bench.made_reports import REPLICATES
 
 @pytest.fixture(scope="session")
 def few() -> Report:
-    """Two processes of few backends, of all kinds: wrong, refused, INVALID, in windows."""
+    """Return a report on two processes with failed, refused and INVALID cases, and windows."""
     return build(collect(REPLICATES))

@@ -30,13 +30,13 @@ def replaced(case: Case, axis: str, length: int) -> Case:
 
 
 def rows(capsys: pytest.CaptureFixture[str], *words: str | Path) -> list[dict[str, str]]:
-    """What the command writes as CSV."""
+    """Return what the command writes as CSV."""
     assert report.main(["--along", "window", *map(str, words), "--format", "csv"]) == 0
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
 def cells(found: AxisSeries, backend: str) -> dict[str, tuple[str, str]]:
-    """A line of the table, by heading."""
+    """Return a line of the table, by heading."""
     table = along.table(found)
     line = next(line for line in table.lines if line[0].text == backend)
     return {

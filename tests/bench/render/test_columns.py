@@ -58,7 +58,7 @@ def test_records_every_value_has_its_columns_kind() -> None:
                 if value is not None:
                     assert type(value) is COLUMNS[name].kind, name
                     seen.add(name)
-    # Left are the figures of roofs, memory and energy, and of bridges.
+    # The others are of roofs, memory, energy and reference backends.
     assert len(seen) >= 90
 
 
@@ -127,7 +127,7 @@ def test_records_stream_has_percentiles_with_bounds_and_ratios() -> None:
         low, mid, high = (torch[f"latency_{part}{end}_s"] for end in ("_low", "", "_high"))
         assert isinstance(mid, float)
         assert low < mid < high  # type: ignore[operator]
-        if part == "p50":  # whose ratio is that of the times
+        if part == "p50":  # its ratio is that of the times
             continue
         ratio = torch[f"latency_{part}_ratio"]
         assert ratio == pytest.approx(mid / keras[f"latency_{part}_s"], rel=0.05)  # type: ignore[operator]

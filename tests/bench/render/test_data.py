@@ -78,7 +78,7 @@ SQL = re.findall(r"^```sql\n(.*?)^```", DOCS, re.M | re.S)
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with results and cases.parquet in it, as the docs make them."""
+    """Return a folder with results and cases.parquet, as in the documents."""
     make_store(tmp_path / "results", files=7, cases=20)
     shutil.copy(GOLDEN / "replicate-1.json", tmp_path / "results")
     monkeypatch.chdir(tmp_path)

@@ -42,7 +42,7 @@ def test_decisions_of_a_session_have_one_per_shape() -> None:
         assert each.question.machine.versions["tensorflow-cpu"]
         assert each.question.through == "model"
         ratios = [raced.ratio for raced in each.raced]
-        assert 1.0 in ratios  # the others are held against the shortest median
+        assert 1.0 in ratios  # of the shortest median
         assert ratios == sorted(ratios)
         assert all(raced.low <= raced.ratio <= raced.high for raced in each.raced)
     training = [each for each in found if each.question.workload.training]

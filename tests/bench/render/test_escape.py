@@ -25,7 +25,7 @@ TEXT = st.one_of(
 
 
 def shown(source: str) -> str:
-    """What a reader of Markdown sees of a document; anything but one plain paragraph is wrong."""
+    """Return the text of rendered Markdown, which must be one plain paragraph."""
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     tokens = parser.parse(source)
     assert [each.type for each in tokens] in ([], ["paragraph_open", "inline", "paragraph_close"])
@@ -117,8 +117,7 @@ def test_text_console_markup_is_printed_as_text(text: str) -> None:
 
 
 def test_consoles_of_the_project_read_no_markup() -> None:
-    """What reads markup on its own (``Console``, ``print``, ``TextColumn``) is used nowhere else
-    but with markup switched off."""
+    """``Console`` and ``TextColumn`` read markup unless it is switched off."""
     found = []
     for path in sorted((ROOT / "bench").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -51,20 +51,20 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def heterogeneous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results with a heterogeneous reference, written once; nobody changes anything there."""
+    """Return a folder of results with a heterogeneous reference."""
     return save(tmp_path_factory.mktemp("heterogeneous"), results(FAR, 0.97))
 
 
 @pytest.fixture(scope="module")
 def homogeneous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a homogeneous one."""
+    """Return a folder of results with a homogeneous reference."""
     return save(tmp_path_factory.mktemp("homogeneous"), results(0.0, 1 / 1.5, cases=3))
 
 
 def output_of(
     how: str, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b"
 ) -> str:
-    """All that a command says of a folder of results."""
+    """Return what a command prints for a folder of results."""
     module, words = SHOWN[how]
     assert module.main([*words, str(folder), "--baseline", baseline]) == 0
     out, err = capsys.readouterr()
@@ -73,7 +73,7 @@ def output_of(
 
 
 def plain_text(text: str) -> str:
-    """Without what breaks lines, or escapes letters."""
+    """Return text without line breaks and escapes."""
     return " ".join(text.replace("\\", "").replace("&nbsp;", " ").replace("\xa0", " ").split())
 
 
@@ -137,7 +137,7 @@ NAMES = {place: f"{HOSTILE}{name}" for place, name in HOMES.items()}
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results with a heterogeneous reference of hostile names."""
+    """Return results with a heterogeneous reference and hostile names."""
     found = results(FAR, 1.1, names=NAMES, reference=f"={HOSTILE}", cases=3)
     return save(tmp_path_factory.mktemp("hostile"), found)
 

@@ -8,7 +8,7 @@ from lstm_impl import get_backend
 
 
 def test_look_of_known_backend_never_changes() -> None:
-    # The page, slides and papers of others rely on these: a change is seen by every reader.
+    # Pages, slides and papers rely on these.
     assert (look_of("keras").colour, look_of("keras").marker) == ("#757575", "o")
     assert (look_of("while_loop+hoisted").colour, look_of("while_loop+hoisted").marker) == (
         "#009E73",
@@ -33,7 +33,7 @@ def test_look_of_other_name_is_none_of_the_usual_ones() -> None:
     usual = {look_of(name).number for name in USUAL}
     places = len(COLOURS) * len(MARKERS)
     assert {each.number for each in others} == set(range(places)) - usual
-    # Of all looks no two are alike.
+    # All looks are distinct.
     every = {(each.colour, each.marker) for each in map(plot.Look, range(places))}
     assert len(every) == places
 

@@ -1,4 +1,4 @@
-"""Every sentence of a report, by the situation that it is for, as frozen in ``messages.txt``.
+"""Test the sentences of a report against the snapshot ``tests/golden/messages.txt``.
 
 Where sentences change on purpose: ``python -m tests.bench.render.test_messages`` writes the file
 again, and the difference is what a reader of reports will notice.
@@ -53,7 +53,7 @@ def of(*items: Measurement | Outcome, baseline: str | None = None) -> Section:
 
 
 def messages_of(section: Section) -> list[str]:
-    """All that a section says, warnings with a mark before them."""
+    """Return all sentences of a section, warnings with a mark before them."""
     found = findings(section)
     rest = [each for each in found if not each.answer]
     return ["!" * each.warning + each.text for each in (*summary(found), *rest)]
@@ -66,22 +66,22 @@ def scenario(build: Callable[[], Iterable[str]]) -> None:
 
 
 def findings_of(name: str, items: Sequence[Measurement | Outcome], baseline: str = "") -> None:
-    """A scenario that is all of the findings over these items."""
+    """Add a scenario of the findings over these items."""
     SCENARIOS[name] = lambda: messages_of(of(*items, baseline=baseline or None))
 
 
 def answer_to(name: str, **times: float) -> None:
-    """A scenario that is the answer for one shape, from six processes."""
+    """Add a scenario of the answer for one shape, from six processes."""
     SCENARIOS[name] = lambda: answer(of(*replicated(6, *times.items())))
 
 
 def wild(backend: str, *seconds: float) -> list[Measurement]:
-    """A backend whose processes differ by far."""
+    """Return a backend whose processes differ greatly."""
     return [measured(backend, each, a_run(number)) for number, each in enumerate(seconds)]
 
 
 def fed(windows: Mapping[int, float], batch: int = 2, **factors: float) -> list[Measurement]:
-    """Streams in windows, each backend by so many times as slow."""
+    """Return streams in windows, each backend slower by its factor."""
     return [
         measured(backend, factor * seconds, work=replace(TRAINING, window=window, batch=batch))
         for window, seconds in windows.items()
@@ -270,7 +270,7 @@ TIMES = {
 
 
 def on_nodes(name: str, luck: Mapping[str, float], times: Mapping[Case, float] = TIMES) -> None:
-    """A scenario over several machines of one kind, six processes each."""
+    """Add a scenario over several machines of one kind, six processes each."""
 
     def lines() -> list[str]:
         (section,) = build(made_nodes.results(*made_nodes.fleet(luck, times))).sections
@@ -307,7 +307,7 @@ def node_is_invalid() -> list[str]:
 
 
 def written() -> dict[str, list[str]]:
-    """The frozen lines of each scenario."""
+    """Return the lines of each scenario in the snapshot."""
     found: dict[str, list[str]] = {}
     for block in FILE.read_text(encoding="utf-8").split("\n## ")[1:]:
         name, *lines = block.strip("\n").split("\n")

@@ -51,7 +51,7 @@ def test_report_unclear_ratio_on_nodes_has_both_spreads() -> None:
     )
     text = as_text(found, 600)
     assert "UNCLEAR: 1 ratio: on a node processes spread by" in text
-    assert ", nodes " in text  # in the table's cell, beside the processes' spread
+    assert ", nodes " in text  # in the cell of the processes' spread
     text = as_text(found, 600, brief)
     assert ", nodes " in text
 

@@ -20,7 +20,7 @@ from tests.bench.made_reports import REPLICATES, a_run, measured, results_of
 
 
 class Read(HTMLParser):
-    """The elements of a page, and whether each is closed."""
+    """Parse a page: its elements, and whether each is closed."""
 
     VOID = ("meta", "br", "input")
 
@@ -65,7 +65,7 @@ def test_page_policy_allows_exactly_its_scripts(few: Report) -> None:
 
 def test_page_of_a_report_has_findings_tables_reasons_and_machine(few: Report) -> None:
     text = page(few)
-    for message in ("Findings: ", "All numbers: ", "without a time or not to be trusted, and why"):
+    for message in ("Findings: ", "All numbers: ", "without a time or unreliable, and why"):
         assert message in text
     for message in ("How to read the numbers", "The machine", "Golden cafe01"):
         assert message in text

@@ -46,7 +46,7 @@ BUSY = RecordedReason("busy", "the machine was busy", "close other programs")
 PLOTS = ("explore", "samples")
 
 PATIENCE = 120_000
-"""Milliseconds: a busy machine is no failure."""
+"""Milliseconds, enough for a busy machine."""
 expect.set_options(timeout=PATIENCE)
 
 
@@ -61,7 +61,7 @@ def a_run(number: int = 1, host: str = "machine") -> Run:
 def measured(
     case: Case, seconds: float, run: Run, reasons: tuple[RecordedReason, ...] = ()
 ) -> Measurement:
-    """With all the figures that a page can show."""
+    """Return a measurement with all figures that a page can show."""
     return replace(
         made_results.measured(case, seconds, run, reasons),
         setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1 + seconds, "compile_s": 1.0},
@@ -119,7 +119,7 @@ def store(
 
 
 def installed(playwright: Playwright) -> str | None:
-    """A Chromium or Chrome of this machine."""
+    """Start Chromium or Chrome."""
     named = os.environ.get("LSTM_BROWSER")
     if named:
         return named
@@ -151,7 +151,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Opened:
-    """A page in the browser, and everything that went wrong on it."""
+    """A page in the browser, and its errors."""
 
     def __init__(self, context: BrowserContext, path: Path) -> None:
         self.page: Page = context.new_page()
@@ -185,16 +185,16 @@ class Opened:
         self.page.evaluate("() => new Promise((done) => setTimeout(done, 0))")
 
     def draw(self, *views: str) -> None:
-        """Scroll to these plots, as a reader does, until they are drawn."""
+        """Scroll to these plots until they are drawn."""
         for view in views:
             self.page.locator(f"#{view} :is(h2, h3)").scroll_into_view_if_needed()
             self.page.locator(f"#{view}[aria-busy=false]").wait_for()
 
     def look(self, width: int, scheme: Any = "light") -> None:
-        """On a screen of another width, in light or dark."""
+        """Set the width of the screen, and light or dark colours."""
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=scheme)
-        # Asked in a frame, before which the page has heard of both.
+        # The page has received both changes before the next frame.
         self.page.wait_for_function(
             """([width, scheme]) => innerWidth === width &&
                  matchMedia(`(prefers-color-scheme: ${scheme})`).matches""",
@@ -203,13 +203,13 @@ class Opened:
         self.settle()
 
     def narrower_than(self, width: int) -> None:
-        """Wait until nothing is wider: a plot follows its page a moment later."""
+        """Wait until plots have followed the width of the page."""
         self.page.wait_for_function(
             "width => document.documentElement.scrollWidth <= width", arg=width
         )
 
     def unfold(self, what: str, inside: str = "tbody tr") -> Locator:
-        """Open what is folded, and wait for what is made inside a moment after it is opened."""
+        """Open all folded parts, and wait for their contents."""
         self.settle()
         folded = self.page.locator(what).first
         folded.locator("> summary").click()
@@ -217,7 +217,7 @@ class Opened:
         return folded
 
     def plot(self, view: str) -> list[dict[str, Any]]:
-        """What Plotly shows there: the traces."""
+        """Return Plotly's traces."""
         self.draw(view)
         found: list[dict[str, Any]] = self.page.evaluate(
             """view => document.querySelector(`#${view} .plot`).data.map((trace) => ({
@@ -237,18 +237,18 @@ class Opened:
 
     @property
     def answer(self) -> str:
-        """What is answered, a paragraph or a thing offered a line."""
+        """Return the paragraphs and offers of the answer, one per line."""
         parts = self.page.locator("#answer :is(p, li)").all_inner_texts()
         return "\n".join(" ".join(each.split()) for each in parts)
 
     def choose(self, label: str, option: str) -> None:
-        """Of a filter, or of another choice below the question."""
+        """Return the options of a filter or another selection."""
         below = self.page.locator("#explorer")
         below.get_by_label(label, exact=True).select_option(label=option)
         self.settle()
 
     def ask(self, **fields: str) -> str:
-        """Fill in the question's fields, by their labels, and return the answer."""
+        """Fill in the form by its labels, and return the answer."""
         for label, text in fields.items():
             control = self.page.locator("#question").get_by_label(label, exact=True)
             if control.evaluate("one => one.tagName") == "SELECT":
@@ -261,7 +261,7 @@ class Opened:
 
     @property
     def backends(self) -> list[list[str]]:
-        """The lines of the table under the answer."""
+        """Return the lines of the table under the answer."""
         found: list[list[str]] = self.page.evaluate(
             """() => [...document.querySelectorAll('#picture .backends tbody tr')].map(
                  (row) => [...row.cells].map((cell) => cell.textContent))"""
@@ -269,7 +269,7 @@ class Opened:
         return found
 
     def table(self) -> list[list[str]]:
-        """The cells of the page of the table of every case, whether it is unfolded or not."""
+        """Return the cells of the table of all cases."""
         found: list[list[str]] = self.page.evaluate(
             """() => [...document.querySelectorAll('#cases tbody tr')].map(
                  (row) => [...row.cells].map((cell) => cell.textContent))"""
@@ -293,7 +293,7 @@ def once(browser: Browser, written: Path) -> Iterator[Opened]:
 
 @pytest.fixture
 def opened(once: Opened) -> Iterator[Opened]:
-    """The store's page as it opens; nothing may go wrong on it."""
+    """Open the store's page, and check that it has no errors."""
     once.page.evaluate(
         "() => document.querySelectorAll('details').forEach((one) => one.removeAttribute('open'))"
     )
@@ -305,7 +305,7 @@ def opened(once: Opened) -> Iterator[Opened]:
 
 @pytest.fixture
 def new(browser: Browser) -> Iterator[Any]:
-    """Opens a page in a context of its own."""
+    """Open a page in a context of its own."""
     contexts = []
 
     def make(path: Path, **settings: Any) -> Opened:
@@ -317,7 +317,7 @@ def new(browser: Browser) -> Iterator[Any]:
         context.close()
 
 
-# What it shows
+# Contents
 
 
 def test_page_opened_has_no_errors_and_all_plots(opened: Opened) -> None:
@@ -354,14 +354,14 @@ def test_page_backends_are_ranked_with_the_reports_numbers(opened: Opened) -> No
 
 def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> None:
     answered = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
-    assert "Not measured in what this page holds." in answered
-    assert "Near, and measured (each number within a factor of 1.5):" in answered
+    assert "This page has no results of this shape." in answered
+    assert "Similar shapes (each number within a factor of 1.5):" in answered
     assert opened.backends == []
     opened.page.locator("#answer button").first.click()
     opened.settle()
     assert "Use static_unroll" in opened.answer
     answered = opened.ask(Batch="3", Steps="50", Input="7", Units="11", Window="5", Mode="training")
-    assert "Nothing near it was measured" in answered
+    assert "No similar shape was measured" in answered
     command = answered[answered.index("python -m bench.ask") :].splitlines()[0].split()
     options = bench.ask._parser().parse_args(command[3:])
     assert (options.batch, options.steps, options.input, options.window) == (3, 50, 7, 5)
@@ -389,7 +389,7 @@ def test_page_shows_several_machines_and_sessions(new: Any, tmp_path: Path) -> N
     assert "of first " in found.answer
     assert found.page.get_by_role("heading", name=re.compile("quick on of first ")).count() >= 1
     found.choose("Session", found.page.locator("#answer-of option").nth(1).inner_text())
-    assert "Chosen: 2 of 4 cases" in found.shown
+    assert "Selected: 2 of 4 cases" in found.shown
     assert found.wrong == []
 
 
@@ -405,18 +405,18 @@ def test_page_without_any_time_says_so(new: Any, tmp_path: Path) -> None:
 
 
 def test_page_filters_change_cases_shown(opened: Opened) -> None:
-    assert "Chosen: 18 of 55 cases, 18 with a time, 2 INVALID." in opened.shown
+    assert "Selected: 18 of 55 cases, 18 with a time, 2 INVALID." in opened.shown
     opened.choose("Mode", "all")
     opened.choose("Batch", "8")
     opened.unfold("#case-fold")
     assert {line[1].split(" ×")[0] for line in opened.table()} == {"batch 8"}
-    opened.page.get_by_label("only measurements to be trusted").check()
+    opened.page.get_by_label("only reliable measurements").check()
     opened.settle()
     assert " 0 INVALID" in opened.shown
     opened.unfold("#backend-field", "label")
     opened.page.get_by_role("button", name="None").click()
     opened.settle()
-    assert "The choice of backends hides everything: without it" in opened.shown
+    assert "The selection of backends hides everything: without it" in opened.shown
 
 
 def test_page_speedup_map_colours_verdicts(opened: Opened) -> None:
@@ -485,7 +485,7 @@ def test_page_latency_plot_has_percentiles(new: Any, tmp_path: Path) -> None:
     assert opened.wrong == []
 
 
-# With a keyboard, a screen reader, a phone, on paper, in the dark, without scripts
+# Keyboard, screen reader, phone, print, dark colours, no scripts
 
 
 def test_page_controls_have_names_and_keyboard_focus(opened: Opened) -> None:
@@ -524,35 +524,35 @@ def test_page_controls_have_names_and_keyboard_focus(opened: Opened) -> None:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with all that there is on the store's, and less of each: the checker looks at all."""
+    """Return a smaller page with all parts, for the checker."""
     path = tmp_path_factory.mktemp("few") / "report.html"
     path.write_text(explorable(store((8, 32), (64,), processes=2)), encoding="utf-8")
     return path
 
 
 LOOKS = ((1200, "light"), (390, "dark"))
-"""Widths and colours. To run Plotly's script takes a second: a page has one after the other."""
+"""Widths and colours, of one page in turn: loading Plotly takes a second."""
 
 
 @pytest.mark.parametrize(
     "looks", [LOOKS, pytest.param(((1200, "dark"), (390, "light")), marks=pytest.mark.slow)]
 )
 def test_page_passes_accessibility_checks(new: Any, few: Path, looks: Any) -> None:
-    """By axe's rules: names, roles, contrast, headings, tables; every plot drawn, all unfolded."""
-    # The checker is a script, which the page's own policy would not let run.
+    """Check names, roles, contrast, headings and tables with axe, all parts unfolded."""
+    # The page's policy would block the checker's script.
     found = new(few, viewport={"width": 1200, "height": 900}, bypass_csp=True)
     found.draw(*PLOTS)
     folded = "details:not(#latency *)"
     found.page.locator(folded).evaluate_all("all => all.forEach((one) => (one.open = true))")
-    # What is inside some of them is made a moment later.
+    # Some contents are made a moment later.
     expect(found.page.locator(f"{folded} > :last-child:is(summary, :empty)")).to_have_count(0)
     for width, scheme in looks:
         found.look(width, scheme)
         found.draw(*PLOTS)
-        # As it opens; then with no answer but what else there is, which changes one section.
+        # As it opens, and then without an answer.
         for batch, where in (("8", None), ("9", "#asking"), ("5000", "#asking")):
             answered = found.ask(Batch=batch)
-            assert ("Not measured" in answered) == (batch != "8")
+            assert ("no results" in answered) == (batch != "8")
             wrong = Axe().run(found.page, context=where).response["violations"]
             assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
 
@@ -561,7 +561,7 @@ def test_page_on_a_phone_fits_the_width(new: Any, written: Path) -> None:
     found = new(written, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     found.draw(*PLOTS)
     found.narrower_than(360)
-    # A finger that drags over a plot scrolls the page.
+    # Dragging over a plot scrolls the page.
     assert found.page.evaluate("document.querySelector('#explore .plot').layout.dragmode") is False
     assert found.wrong == []
 
@@ -591,7 +591,7 @@ def test_page_without_scripts_has_answers_and_tables(new: Any, written: Path) ->
     assert "static_unroll is the fastest: 2.00× faster than keras" in text
     for hidden in ("#asking", "#explorer"):
         assert not found.page.locator(hidden).is_visible()
-    # Folded, and opened without a script.
+    # Folded parts open without a script.
     for summary, words in (
         ("Findings:", "4 measurements of 54"),
         ("All numbers:", "b32-t100-i64-h64"),
@@ -636,7 +636,7 @@ NASTY = [
 
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page on which every name, host, device and reason is hostile."""
+    """Return a page on which every name, host, device and reason is hostile."""
     host = NASTY[0] + NASTY[1]
     run = replace(a_run(1, host), suite=host, session=host)
     items: list[Measurement | Outcome] = []
@@ -664,7 +664,7 @@ def test_page_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
     for text in NASTY[:5]:
         assert text[:60] in displayed
     assert not re.search("[\x1b\u202e]", displayed)
-    # In the plots too: as it is written, not as markup, and not as Plotly's own signs.
+    # Plots show it as text too, not as markup.
     legend = page.locator("#explore .legendtext")
     for text in NASTY[:5]:
         legend.filter(has_text=text[:39]).first.wait_for()
@@ -701,7 +701,7 @@ def test_page_thousands_of_cases_answer_before_plots(new: Any, tmp_path: Path, s
     print(f"usable after {usable:.0f} ms")
     assert "backend_0" in found.answer
     assert len(found.backends) == 10
-    # Their script is not even read before a reader comes near to one of them.
+    # Plotly's script is not read before a plot is near.
     assert found.page.evaluate("typeof window.Plotly") == "undefined"
     assert f"of {cases:,} cases" in found.shown
     found.unfold("#case-fold")
@@ -718,7 +718,7 @@ def test_page_thousands_of_cases_answer_before_plots(new: Any, tmp_path: Path, s
 
 
 def large(count: int) -> Report:
-    """Ten backends on so many shapes: pooled once, then the same numbers under other shapes."""
+    """Return ten backends on so many shapes, with the same numbers for each shape."""
     shapes = [
         (batch, steps, units)
         for batch in range(1, 11)

@@ -59,7 +59,7 @@ def section(results: Results) -> Section:
 
 
 def words(results: Results, what: str, width: float = 7.0) -> list[str]:
-    """All letters of the picture, a text each."""
+    """Return the texts of the picture."""
     found = section(results)
     data = plot.picture(Plot(what, found, choose(found, what), width), "svg")
     texts = ET.fromstring(data).iter("{http://www.w3.org/2000/svg}text")
@@ -84,7 +84,7 @@ def test_plot_speedup_is_baseline_time_over_each() -> None:
     found = words(made(PAIR), "speedup")
     assert "Speed-up over keras" in found
     assert "2.00×" in found
-    # Its second panel has a baseline and nothing beside it: nothing to draw.
+    # The second panel has only a baseline: nothing to draw.
     assert "batch 16 × 10 steps" not in found
     slower = words(made({case("keras"): 0.01, case("scan"): 0.02}), "speedup")
     assert "0.50× SLOWER" in slower
@@ -143,7 +143,7 @@ def test_plot_too_many_shapes_are_counted() -> None:
 
 
 def test_plot_text_is_at_least_6_points_and_inside_the_page() -> None:
-    """At the width of one column of a paper, with its longest names."""
+    """The width is one column of a paper, and names are long."""
     found = section(collect([EXAMPLE]))
     for width in (3.5,):
         plan = Plot("speedup", found, choose(found, "speedup", pattern="*/training/*"), width)
@@ -162,7 +162,7 @@ def test_plot_text_is_at_least_6_points_and_inside_the_page() -> None:
 
 
 def test_plot_hostile_names_are_drawn_as_text() -> None:
-    """Not even one that matplotlib would leave out of a legend, or draw by TeX."""
+    """matplotlib leaves some names out of a legend and interprets TeX."""
     name = "_$\\frac{$ <b>&\x1b[31m\n"
     results = made({case(name): 0.01, case("keras"): 0.01})
     assert any("_$\\frac{$ <b>&" in each for each in words(results, "throughput"))

@@ -44,11 +44,11 @@ UNITS = {
     "GiB": 2.0**30,
 }
 THREE_DIGITS = 0.00501
-"""How far a number of three digits is from the one it stands for, at most."""
+"""The largest rounding error of three digits."""
 
 
 def read(text: str) -> float:
-    """What a reader takes it for."""
+    """Parse a formatted quantity."""
     number, unit = re.fullmatch(r"([−\d.,e+]+) ?(\D*)", text).groups()  # type: ignore[union-attr]
     return float(number.replace(",", "").replace("−", "-")) * UNITS[unit]
 

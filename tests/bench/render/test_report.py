@@ -49,7 +49,7 @@ WINDOW = replace(TRAINING, window=5)
 
 @pytest.fixture
 def many() -> Report:
-    """Twenty backends, two shapes, windows, and one that was refused."""
+    """Return a report on twenty backends, two shapes, windows, and a refused backend."""
     names = [f"{base}+{option}" for base in ("while_loop", "scan") for option in "abcdefghij"]
     work = [INFERENCE, Workload(4, 10), WINDOW, replace(TRAINING, window=10)]
     items: list[Measurement | Outcome] = [
@@ -69,7 +69,7 @@ def first_table(report: Report) -> Table:
 
 
 def cells(report: Report, backend: str) -> dict[str, str]:
-    """What is shown of this backend's only case, by the heading."""
+    """Return the texts of a backend's only case, by heading."""
     row = the_row(report, backend)
     return {part.heading: part.text(row).strip() for part in parts(first_table(report))}
 
@@ -400,7 +400,7 @@ def test_markdown_hostile_text_is_harmless(draw: Draw, text: str) -> None:
     for line in shown.splitlines():
         assert line == "" or line.startswith(starts)
         assert not re.match(r"- ([-+*#>]|\d+[.)]) ", line)
-        # A backslash escapes the next letter, a bar or another backslash alike.
+        # A backslash escapes the next letter, such as a bar or another backslash.
         bars = re.sub(r"\\.", "", line).count("|") if line.startswith("|") else 0
         assert columns in (0, bars) or not bars
         columns = bars

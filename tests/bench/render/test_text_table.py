@@ -76,7 +76,7 @@ def test_sheet_lines_fit_the_terminal(width: int) -> None:
     )
     lines = shown(long, width)
     assert max(map(cell_len, lines)) <= width
-    # A name is broken, and nothing of it lost; what is whole is in one line.
+    # A name is broken into lines; a cell with no_wrap stays in one line.
     assert sum(line.count("x") for line in lines) == 100
     assert sum("y" * 8 in line for line in lines) == 1
 

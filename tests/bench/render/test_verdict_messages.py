@@ -53,7 +53,7 @@ def bridge(mid: float = 0.88, new: str = "a", base: str = "b", by: float = 1.01)
         (ratio(), "UNCLEAR"),
         (ratio(spread=0.06), "UNCLEAR, spread 6%"),
         (ratio(spread=0.06, between=0.03), "UNCLEAR, spread 6%, nodes 3%"),
-        # More processes do not make a bridge even, so that their spread is not why.
+        # More processes do not make a reference homogeneous, so the spread is not the reason.
         (ratio(spread=0.06, heterogeneity=bridge()), "UNCLEAR"),
         (ratio(spread=0.06, heterogeneity=bridge(1.0)), "UNCLEAR, spread 6%"),
     ],
