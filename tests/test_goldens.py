@@ -118,7 +118,7 @@ def is_same(value: str, golden: str) -> bool:
 
 
 def differences(now: list[dict[str, str]], golden: list[dict[str, str]]) -> list[str]:
-    """What a golden has otherwise; columns that are new do not count."""
+    """Return where rows differ from a golden; new columns do not count."""
     if len(now) != len(golden):
         return [f"{len(now)} rows; {len(golden)} in the golden"]
     return [

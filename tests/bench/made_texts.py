@@ -110,7 +110,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Store:
-    """Where the files are. old, new: two sessions of one machine; windows: of one more.
+    """Paths of the files. old, new: two sessions of one machine; windows: of a third session.
 
     baseline: how the backend that others are compared with is called in them.
     """
@@ -172,7 +172,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def _times(document: dict[str, Any]) -> dict[str, Any]:
-    """A golden file with more cases, and figures that it lacks."""
+    """Return a golden file with more cases and figures."""
     entries = document["benchmarks"]
     for pattern in copy.deepcopy(entries[:2]):
         for device, batch, hidden in itertools.product(("cpu", "gpu:0"), (2, 4), (4, 8)):
@@ -183,7 +183,7 @@ def _times(document: dict[str, Any]) -> dict[str, Any]:
         for each in entries
         if each["extra_info"]["lstm"]["case"]["workload"]["mode"] == "training"
     )
-    # As stefbraun/rnn_benchmarks has it (bench/case/published.csv).
+    # The shape of stefbraun/rnn_benchmarks (bench/case/published.csv).
     shape = {"input_size": 123, "hidden_size": 320}
     entries.append(_entry(training, "cpu", shape, {"batch": 64, "timesteps": 100}))
     for number, entry in enumerate(entries):
