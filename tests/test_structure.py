@@ -93,7 +93,7 @@ def test_module_has_a_docstring() -> None:
     assert list(undocumented()) == []
 
 
-def test_diagram_has_an_arrow_for_each_dependency_and_a_row_for_each_package(
+def test_diagram_has_each_dependency_and_package(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([]) == 0
@@ -178,3 +178,13 @@ def test_documents_and_output_have_no_old_words() -> None:
 def test_product_has_no_more_old_words() -> None:
     found = sum(len(OLD_WORDS.findall(path.read_text(encoding="utf-8"))) for path in sources())
     assert found <= MOST_OLD_WORDS
+
+
+def test_test_names_are_short_and_begin_with_their_subject() -> None:
+    wrong = [
+        f"{path.name}: {name}"
+        for path in (BENCH.parent / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if len(name) >= 70 or re.match(r"test_(an?|the|what|whatever|it|no|every|where)_", name)
+    ]
+    assert wrong == []

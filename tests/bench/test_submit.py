@@ -27,7 +27,7 @@ def main(*words: object) -> int:
     return submit.main([str(each) for each in words])
 
 
-def test_what_was_written_is_named_and_what_was_there_already(
+def test_submit_names_what_was_written_and_what_existed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(*SESSION) == 0
@@ -77,7 +77,7 @@ def test_submit_to_a_url_asks_at_a_terminal(
     assert bool([*there.iterdir()]) == sent
 
 
-def test_a_file_that_cannot_be_is_refused_with_each_reason_and_code_1(
+def test_submit_impossible_file_is_refused_with_its_reasons(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = json.loads(SESSION[0].read_text())
@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_is_refused_with_each_reason_and_code_1(
     assert not Path("results").exists()
 
 
-def test_what_is_no_result_file_is_bad_input(
+def test_submit_file_without_results_is_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.journal.jsonl").write_text("{}\n")

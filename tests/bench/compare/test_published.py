@@ -31,7 +31,7 @@ def report_of(*items: Measurement | Outcome) -> PublishedReport:
     return with_published(build(gather(*items)), published.steps(published.read()))
 
 
-def test_with_published_same_shape_and_mode_gives_both_sides_the_fastest_first() -> None:
+def test_with_published_same_shape_has_both_sides_fastest_first() -> None:
     slow, fast = Case("keras", SPEC, BRAUN), Case("torch", SPEC, BRAUN)
     (shared,) = report_of(measured(slow, 2.0, run("a")), measured(fast, 1.0, run("a"))).shared
     assert [row.case for row, *_ in shared.ours] == [fast, slow]
@@ -51,7 +51,7 @@ def test_with_published_two_sessions_of_one_machine_takes_the_newest_time() -> N
     assert [row.time for row, *_ in shared.ours] == pytest.approx([2.0])
 
 
-def test_with_published_failed_process_is_invalid_and_unsteady_one_unreliable() -> None:
+def test_with_published_failed_is_invalid_and_unsteady_unreliable() -> None:
     of = Case("torch", SPEC, BRAUN)
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
     moved = measured(of, 1.0, run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")])

@@ -50,7 +50,7 @@ def test_newest_section_session_has_only_the_cases_of_the_query() -> None:
         assert section.baseline == shown
 
 
-def test_newest_section_on_another_machine_or_shape_or_one_backend_is_none() -> None:
+def test_newest_section_of_other_machine_shape_or_one_backend_is_none() -> None:
     during = run("a")
     both = gather(measured(case("keras"), 2.0, during), measured(case("scan"), 1.0, during))
     assert newest_section(QUERY, both, "another", USUAL) is None
