@@ -45,7 +45,7 @@ def unpaired(new: Sequence[float], base: Sequence[float]) -> Comparison:
     return ratios.compare(runs_of(new, name="new"), runs_of(base, name="base"))
 
 
-# Processes of environments, and a bridge that is in those of both
+# Processes of two environments, and a reference in those of both
 
 LUCK = (0.0, 0.3, -0.2, 0.5, 0.1, -0.4)
 OTHER_LUCK = (0.2, -0.3, 0.4, 0.0, -0.1, 0.3)
@@ -62,4 +62,4 @@ def shifted(logs: Sequence[float], by: float) -> list[float]:
 
 NEW = runs("east", shifted(LUCK, math.log(1.5)))
 BASE = runs("west", OTHER_LUCK)
-BRIDGE = runs("east", shifted(LUCK, 1.0)) + runs("west", shifted(OTHER_LUCK, 1.0))
+REFERENCE = runs("east", shifted(LUCK, 1.0)) + runs("west", shifted(OTHER_LUCK, 1.0))

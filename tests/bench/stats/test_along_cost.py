@@ -40,7 +40,7 @@ def of(costs: np.ndarray, processes: int = 6) -> dict[int, dict[str, float]]:
 def noisy(
     rng: np.random.Generator, costs: np.ndarray, processes: int, noise: float
 ) -> dict[int, dict[str, float]]:
-    """Errors of each time, and of each process as a whole."""
+    """Return times with errors of each time and of each process."""
     luck = np.exp(0.1 * rng.standard_normal(processes))
     table = costs * luck[:, None] * np.exp(noise * rng.standard_normal((processes, len(costs))))
     return {

@@ -170,7 +170,7 @@ def test_fit_few_processes_have_bounds_over_the_parts() -> None:
 
 
 def test_fit_negligible_difference_is_still_a_line() -> None:
-    """Sure, since nothing varies, but under 1% at every window."""
+    """Significant without noise, but under 1% at every window."""
     curve = 8e-4 + 1.5e-4 * K * np.where(K >= 120, 1.001, 1.0)
     found = fitted(
         {k: {str(p): float(t) for p in range(6)} for k, t in zip(WINDOWS, curve, strict=True)}

@@ -77,7 +77,7 @@ def test_bound_counts_repeated_products() -> None:
     figures = {**LOW, "of_matmul": 0.3, "operations": 1e6}
     found = bound({**figures, "operations_ran": 2e6}, TENSORFLOW)
     assert (found.kind, found.share, found.times) == (PRODUCTS, 0.6, 2.0)
-    # Some more than needed are those of padding, or of a gradient that nobody asked for.
+    # Some more than needed are those of padding or of unneeded gradients.
     some = {**figures, "of_matmul": 0.4, "operations_ran": 1.4e6}
     assert bound(some, TENSORFLOW).kind == NOT_KNOWN
     # A profiler that does not tell all of them says nothing of too many.

@@ -1,4 +1,4 @@
-"""How sure a time is, within one process and over several, and what else its samples say."""
+"""Intervals of times within one process and over several, and percentiles of samples."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_inverse_of_a_ratio_is_a_speed_or_infinite() -> None:
     assert (intervals.speed(0.5), intervals.speed(0.0)) == (2.0, math.inf)
 
 
-# Whether samples have come to rest
+# Steady states
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_percentiles_are_those_of_all_samples(samples: list[float], cut: int) ->
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(0, []), (19, []), (20, [25, 75]), (99, [25, 75]), (100, [5, 25, 75, 95])]
+    ("count", "known"), [(0, []), (19, []), (20, [25, 75]), (99, [25, 75]), (100, [5, 25, 75, 95])]
 )
-def test_percentiles_need_five_samples_beyond(count: int, told: list[int]) -> None:
+def test_percentiles_need_five_samples_beyond(count: int, known: list[int]) -> None:
     samples = [np.linspace(1.0, 2.0, count)] if count else []
-    assert list(percentiles(samples)) == told
+    assert list(percentiles(samples)) == known

@@ -1,4 +1,4 @@
-"""Percentiles of calls: when they are told, what their intervals cover, how they are compared."""
+"""Percentiles of calls: how many calls they need, their coverage, and their comparison."""
 
 from __future__ import annotations
 
@@ -69,28 +69,28 @@ def test_percentile_interval_covers_for_any_distribution() -> None:
         assert inside >= 922
 
 
-def told(*mids: float) -> list[dict[float, Interval]]:
+def percentiles_of(*mids: float) -> list[dict[float, Interval]]:
     return [{99.0: Interval(0.9 * mid, mid, 1.2 * mid, 0.96)} for mid in mids]
 
 
 def test_percentile_over_processes_is_the_median_of_theirs() -> None:
-    found = over_processes(told(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
+    found = over_processes(percentiles_of(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
     assert list(found) == [99.0]
     assert (found[99.0].low, found[99.0].mid, found[99.0].high) == (1.0, 4.0, 90.0)
     assert found[99.0].processes == 7
 
 
 def test_percentile_of_one_process_has_its_own_interval() -> None:
-    (found,) = over_processes(told(2.0)).values()
+    (found,) = over_processes(percentiles_of(2.0)).values()
     assert (found.low, found.mid, found.high, found.confidence) == (1.8, 2.0, 2.4, 0.96)
     assert "its own calls" in basis_text(found.basis)
 
 
 def test_percentile_process_with_few_calls_is_excluded() -> None:
-    found = over_processes([*told(1.0, 2.0, 3.0), {}])
+    found = over_processes([*percentiles_of(1.0, 2.0, 3.0), {}])
     assert (found[99.0].mid, found[99.0].processes) == (2.0, 3)
-    # Those with the most calls are the quickest: of them alone nothing is told.
-    assert over_processes([*told(1.0, 3.0), {}]) == {}
+    # Those with the most calls are the quickest, and no percentile is of these alone.
+    assert over_processes([*percentiles_of(1.0, 3.0), {}]) == {}
 
 
 def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> StreamProcesses:

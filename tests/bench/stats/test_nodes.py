@@ -20,7 +20,7 @@ def one(host: str, number: int = 0, **facts: object) -> Measurement:
     return measured(KERAS, 1.0, on(host, number, **facts))  # type: ignore[arg-type]
 
 
-def told(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
+def grouped_runs(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
     """Of each place its runs, and its nodes' names."""
     return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
 
@@ -28,16 +28,19 @@ def told(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
 def test_sections_of_two_kinds_of_machine_are_two() -> None:
     hosts = {"a": "X", "b": "Y", "c": "X", "d": "Y"}
     found = places([one(host, cpu=cpu) for host, cpu in hosts.items()])
-    assert [each[1] for each in told(found)] == [["a", "c"], ["b", "d"]]
+    assert [each[1] for each in grouped_runs(found)] == [["a", "c"], ["b", "d"]]
 
 
 def test_machine_without_a_name_is_separate() -> None:
-    assert [each[1] for each in told(places([one("a", cpu=""), one("b", cpu="")]))] == [[], []]
+    assert [each[1] for each in grouped_runs(places([one("a", cpu=""), one("b", cpu="")]))] == [
+        [],
+        [],
+    ]
 
 
 def test_sessions_of_one_kind_of_machine_are_one_section() -> None:
     found = places([one("a", session="s1"), one("b", session="s2", hours=5)])
-    assert told(found) == [(["s1-a-0", "s2-b-0"], ["a", "b"])]
+    assert grouped_runs(found) == [(["s1-a-0", "s2-b-0"], ["a", "b"])]
 
 
 @pytest.mark.parametrize("skew", [0.0, 1000.0, -1000.0])
@@ -50,19 +53,25 @@ def test_newest_of_each_machine_are_joined_despite_clocks(skew: float) -> None:
             one("b", session="b2", hours=2 + skew),
         ]
     )
-    assert sorted(each[0] for each in told(found)) == [["a1-a-0", "b1-b-0"], ["a2-a-0", "b2-b-0"]]
+    assert sorted(each[0] for each in grouped_runs(found)) == [
+        ["a1-a-0", "b1-b-0"],
+        ["a2-a-0", "b2-b-0"],
+    ]
 
 
 @pytest.mark.parametrize("late", [0.0, 0.5])
 def test_nodes_of_a_session_stay_together(late: float) -> None:
     older = [one(host, session="s1", hours=late * (host == "c")) for host in ("a", "b", "c")]
     newer = [one(host, session="s2", hours=1) for host in ("a", "b")]
-    assert [each[1] for each in told(places([*older, *newer]))] == [["a", "b", "c"], ["a", "b"]]
+    assert [each[1] for each in grouped_runs(places([*older, *newer]))] == [
+        ["a", "b", "c"],
+        ["a", "b"],
+    ]
 
 
 def test_sections_of_other_suites_are_separate() -> None:
     found = places([one("a", session="s1"), one("b", session="s2", suite="other")])
-    assert [each[1] for each in told(found)] == [[], []]
+    assert [each[1] for each in grouped_runs(found)] == [[], []]
 
 
 def test_machines_with_equal_host_names_are_distinguished() -> None:
@@ -77,8 +86,8 @@ def test_machine_with_several_libraries_is_one_node() -> None:
     item = one("a", 1)
     before = {"cpu": {"name": "Test CPU", "usable": 2}, "libraries": {"keras": "3"}}
     other = replace(item, run=replace(item.run, environment={"before": before}))
-    assert [each[1] for each in told(places([one("a"), other, one("b")]))] == [["a", "b"]]
-    assert [each[1] for each in told(places([one("a"), other]))] == [[]]
+    assert [each[1] for each in grouped_runs(places([one("a"), other, one("b")]))] == [["a", "b"]]
+    assert [each[1] for each in grouped_runs(places([one("a"), other]))] == [[]]
 
 
 def booted(item: Measurement, boot: str) -> Measurement:
@@ -90,9 +99,9 @@ def booted(item: Measurement, boot: str) -> Measurement:
 def test_host_names_on_one_kernel_are_one_node() -> None:
     """Containers of one machine have names of their own."""
     pods = [booted(one("pod-1"), "x"), booted(one("pod-2", 1), "x")]
-    assert told(places(pods)) == [(["s-pod-1-0", "s-pod-2-1"], [])]
+    assert grouped_runs(places(pods)) == [(["s-pod-1-0", "s-pod-2-1"], [])]
     other = booted(one("b"), "y")
-    assert [each[1] for each in told(places([*pods, other]))] == [["pod-1", "b"]]
+    assert [each[1] for each in grouped_runs(places([*pods, other]))] == [["pod-1", "b"]]
 
 
 def test_restarted_machine_is_one_node() -> None:
@@ -103,7 +112,7 @@ def test_restarted_machine_is_one_node() -> None:
         booted(one("b", 3), "z"),
         one("c", 4),
     ]
-    assert [each[1] for each in told(places(items))] == [["a", "b", "c"]]
+    assert [each[1] for each in grouped_runs(places(items))] == [["a", "b", "c"]]
     found = nodes.machines(item.run for item in items)
     assert found["id of pod"] == found["id of a"] == "id of a"
 
@@ -121,7 +130,7 @@ def test_names_found_equal_late_are_one_machine() -> None:
 @pytest.mark.parametrize("boot", [None, "", 3, ["x"], {}])
 def test_invalid_boot_id_joins_no_machines(boot: object) -> None:
     items = [booted(one("a"), boot), booted(one("b"), boot)]  # type: ignore[arg-type]
-    assert [each[1] for each in told(places(items))] == [["a", "b"]]
+    assert [each[1] for each in grouped_runs(places(items))] == [["a", "b"]]
 
 
 def test_kind_of_machines_has_the_name_of_its_first() -> None:

@@ -1,4 +1,4 @@
-"""A node that is apart: named as what it is, and nobody else's."""
+"""Outlying nodes, in all cases or in one backend."""
 
 from __future__ import annotations
 

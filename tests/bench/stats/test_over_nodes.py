@@ -97,7 +97,7 @@ def test_variance_between_nodes_of_one_process_is_unknown() -> None:
 
 def test_interval_of_two_differing_nodes_is_bounded() -> None:
     (found,) = case_intervals([runs({"a": [0.0], "b": [0.28]})])
-    # Of one process each nobody knows how far processes spread: as far as any did.
+    # The spread of single processes is taken to be the largest that was seen.
     most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)
     half = special.ndtri(0.995) * most / math.sqrt(2)
     assert math.log(found.high) == pytest.approx(0.14 + half)
@@ -187,12 +187,12 @@ def test_ratio_excludes_what_nodes_do_to_both_sides() -> None:
 
 def test_ratio_of_disagreeing_nodes_is_unclear() -> None:
     many = {"a": [0.0] * 40, "b": [0.0] * 40}
-    apart = {"a": [0.3] * 40, "b": [-0.1] * 40}
-    assert compare(side(apart), side(many)).verdict is Verdict.UNCLEAR
+    differing = {"a": [0.3] * 40, "b": [-0.1] * 40}
+    assert compare(side(differing), side(many)).verdict is Verdict.UNCLEAR
     # As if they were of one machine they would be.
     plain = [
         [RunSamples(run.run, run.samples, run.rounds) for run in side(each)]
-        for each in (apart, many)
+        for each in (differing, many)
     ]
     assert compare(*plain).verdict is Verdict.SLOWER
 
@@ -232,10 +232,10 @@ def test_ratio_uses_nodes_with_both_sides() -> None:
 def test_mean_over_cases_is_taken_within_nodes() -> None:
     luck = dict.fromkeys(NOISE, 0.0)
     cases = [ratio_of(RATIOS, luck), ratio_of(shifted(RATIOS, dict.fromkeys(RATIOS, 0.2)), luck)]
-    whole = geometric_mean(cases)
-    assert whole.nodes == 3
-    assert whole.log_ratio == pytest.approx(np.mean([each.log_ratio for each in cases]))
-    assert basis_text(whole.basis).startswith("2 cases: 3 nodes, ")
+    mean = geometric_mean(cases)
+    assert mean.nodes == 3
+    assert mean.log_ratio == pytest.approx(np.mean([each.log_ratio for each in cases]))
+    assert basis_text(mean.basis).startswith("2 cases: 3 nodes, ")
     # Cases of other nodes err together.
     other = compare(side({"a": [0.4], "z": [0.5]}), side({"a": [0.0], "z": [0.0]}))
     mixed = geometric_mean([cases[0], other])

@@ -1,4 +1,4 @@
-"""How sure a ratio is, of one case and over several, whichever way its sides were measured."""
+"""Ratios of one case and over several, by every pairing of their sides."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from bench.stats.intervals import ALONE, REFERENCE_ALLOWANCE, VERDICT_CONFIDENCE
 from bench.stats.ratios import RunSamples, compare, geometric_mean, paired_logs
 from tests.bench.stats.made_processes import (
     BASE,
-    BRIDGE,
     LUCK,
     NEW,
+    REFERENCE,
     paired,
     runs,
     runs_of,
@@ -127,8 +127,8 @@ def test_geometric_mean_of_nothing_is_refused() -> None:
 
 def test_geometric_mean_is_over_the_means_of_processes() -> None:
     wobble = (0.05, -0.05, 0.02, 0.0, -0.04, 0.02)
-    up = compare(runs("east", np.add(LUCK, wobble).tolist()), BASE, BRIDGE)
-    down = compare(runs("east", np.subtract(LUCK, wobble).tolist()), BASE, BRIDGE)
+    up = compare(runs("east", np.add(LUCK, wobble).tolist()), BASE, REFERENCE)
+    down = compare(runs("east", np.subtract(LUCK, wobble).tolist()), BASE, REFERENCE)
     found = geometric_mean([up, down])
     assert found.pairing is Pairing.BRIDGED
     assert found.ratio.mid == pytest.approx(1.0)
@@ -208,12 +208,12 @@ def test_compare_shared_drift_adds_no_uncertainty() -> None:
     rounds = np.arange(25)
     found = ratios.compare([RunSamples("a", 2 * drift, rounds)], [RunSamples("a", drift, rounds)])
     assert found.standard_error == pytest.approx(ALONE * Pairing.ALTERNATING.allowance)
-    apart = ratios.compare([RunSamples("a", 2 * drift)], [RunSamples("a", drift)])
-    assert apart.standard_error > 1.1 * ALONE * Pairing.SEQUENTIAL.allowance
+    separate = ratios.compare([RunSamples("a", 2 * drift)], [RunSamples("a", drift)])
+    assert separate.standard_error > 1.1 * ALONE * Pairing.SEQUENTIAL.allowance
 
 
 def test_compare_over_a_reference_cancels_process_effects() -> None:
-    found = compare(NEW, BASE, BRIDGE)
+    found = compare(NEW, BASE, REFERENCE)
     assert found.pairing is Pairing.BRIDGED
     assert not found.paired
     assert found.ratio.mid == pytest.approx(1.5)
@@ -225,18 +225,20 @@ def test_compare_over_a_reference_cancels_process_effects() -> None:
 
 
 def test_compare_over_a_reference_keeps_its_own_difference() -> None:
-    found = compare(NEW, BASE, BRIDGE)
+    found = compare(NEW, BASE, REFERENCE)
     # Processes that agree exactly have no problem of their own.
     assert found.standard_error == pytest.approx(REFERENCE_ALLOWANCE, rel=1e-3)
-    equal = compare(runs("east", LUCK), BASE, BRIDGE)
-    assert equal.verdict is Verdict.UNCLEAR  # SAME within 2% is more than a bridge can carry
+    equal = compare(runs("east", LUCK), BASE, REFERENCE)
+    assert (
+        equal.verdict is Verdict.UNCLEAR
+    )  # SAME within 2% needs less uncertainty than a reference has
     width = math.log(equal.ratio.high) - math.log(equal.ratio.low)
     normal = special.ndtri((1 + VERDICT_CONFIDENCE) / 2)
     assert width > 2 * normal * REFERENCE_ALLOWANCE
 
 
 def test_compare_reference_on_one_side_is_none() -> None:
-    assert compare(NEW, BASE, BRIDGE[:6]).pairing is Pairing.UNPAIRED
+    assert compare(NEW, BASE, REFERENCE[:6]).pairing is Pairing.UNPAIRED
 
 
 WIGGLE = 0.01 * np.array([-1.0, 0.6, 0.2, -0.4, 1.0, -0.4])
@@ -272,7 +274,7 @@ def test_fastest_with_an_equal_noisy_third_is_not_significant(spread: float) -> 
     groups = groups_of(tables)
     false = np.mean(ratios.all_slower(groups))
     assert false <= 0.01
-    # What was asked before: only the next by its median.
+    # The rule before: only the next by its median.
     assert np.mean([group[0].verdict is Verdict.SLOWER for group in groups]) > 0.04
 
 

@@ -389,8 +389,8 @@ def test_unreported_skips_reported_errors() -> None:
 
 
 def test_answer_names_the_map_its_tasks_and_training(tmp_path: Path) -> None:
-    whole = maps.read(made.write_learning(tmp_path, {30: 20}, seeds=1))
-    assert map_source(whole) == (
+    complete = maps.read(made.write_learning(tmp_path, {30: 20}, seeds=1))
+    assert map_source(complete) == (
         "learning-made-up.json: the echo with while_loop, 1 seed, 20.0k timesteps seen; learned is "
         "90% of the way to the best possible loss, by every seed"
     )
@@ -404,7 +404,7 @@ INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 COMMANDS = ("python -m bench.run ./dependency-14.toml --processes 6",)
 
 
-def said(
+def document_of(
     given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> Document:
     return document(question, answer(question, given, learned), learned, COMMANDS)
@@ -420,7 +420,7 @@ def lines(
     given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> dict[str, str]:
     """What is said under each heading."""
-    _, block, _ = said(given, question, learned).blocks
+    _, block, _ = document_of(given, question, learned).blocks
     return dict(str(line).split(": ", 1) for line in block.lines)
 
 
@@ -437,22 +437,22 @@ def test_answer_headline_has_window_backend_and_cost(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     learned = made.learned_through({10: 8, 15: 20, 30: 50})
-    told = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
-    assert first(exact, learned=learned) == told
-    assert said(exact, learned=learned).markdown().startswith(f"## {told}\n\n### For a dep")
+    line = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
+    assert first(exact, learned=learned) == line
+    assert document_of(exact, learned=learned).markdown().startswith(f"## {line}\n\n### For a dep")
     found = answer(QUESTION, exact, learned)
-    assert json.loads(as_json(QUESTION, found, learned, COMMANDS))["answer"] == told
+    assert json.loads(as_json(QUESTION, found, learned, COMMANDS))["answer"] == line
 
 
 def test_answer_headline_names_what_is_assumed_near_or_untrusted(tmp_path: Path) -> None:
     given = made.read_places(made.write_windows(tmp_path, batch=96, valid=False, memory=False))
-    told = first(given)
-    assert told.startswith(
+    line = first(given)
+    assert line.startswith(
         "No map says which window learns a dependency of 14. Assuming at least 29, take 30 and "
     )
-    assert "MiB" not in told
-    assert "the measurement is INVALID" in told
-    assert told.endswith("measured at a near shape (batch 96 for 64).")
+    assert "MiB" not in line
+    assert "the measurement is INVALID" in line
+    assert line.endswith("measured at a near shape (batch 96 for 64).")
 
 
 def test_answer_headline_counts_ties_named_below(
@@ -503,7 +503,7 @@ def test_answer_has_intervals_memory_and_sources(
 
 def test_answer_of_one_process_names_its_interval_and_problems(tmp_path: Path) -> None:
     given = made.read_places(made.write_windows(tmp_path, processes=1, valid=False))
-    text = " ".join(plain_text(said(given).terminal).split())
+    text = " ".join(plain_text(document_of(given).terminal).split())
     assert "INVALID, do not rely on it: the cores were busy" in text
     assert text.endswith(f"To measure precisely this {COMMANDS[0]}")
     assert "the shortest time" in lines(given)["backend"]
@@ -516,11 +516,11 @@ def test_answer_windows_are_within_the_sequences(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     question = Query(14, 64, 256, steps=25)
-    told = first(exact, question)
-    assert told.startswith("Take windows of 25 and")
-    assert "(steps 30 for 25)" in told
-    assert "ssum" not in told
-    assert "of 14 timesteps in sequences of 25 timesteps" in said(exact, question).markdown()
+    line = first(exact, question)
+    assert line.startswith("Take windows of 25 and")
+    assert "(steps 30 for 25)" in line
+    assert "ssum" not in line
+    assert "of 14 timesteps in sequences of 25 timesteps" in document_of(exact, question).markdown()
     assert "the whole sequence: a longer one would" in lines(exact, question)["window"]
 
 
@@ -531,11 +531,11 @@ def test_answer_of_inference_has_no_window(tmp_path: Path) -> None:
             tmp_path, costs, (None,), timesteps=60, mode="inference", optimizer=None, processes=1
         )
     )
-    answered = said(given, INFERENCE, made.learned_through({30: 20}))
+    answered = document_of(given, INFERENCE, made.learned_through({30: 20}))
     head, about, _ = answered.blocks
-    told = head.title
-    assert told.startswith("Take keras: ")
-    assert "measured at a near shape (steps 60 for 58)" in told
+    line = head.title
+    assert line.startswith("Take keras: ")
+    assert "measured at a near shape (steps 60 for 58)" in line
     assert about.title.startswith("For sequences of 58 timesteps, batch 64")
     assert "window" not in plain_text(answered.terminal)
     none = answer(INFERENCE, [])

@@ -63,8 +63,8 @@ def rows(*backends: list[Measurement]) -> dict[str, Row]:
 
 def test_launches_name_a_faster_backend_with_fewer() -> None:
     found = rows(made("keras", 1.0, LAUNCHES), made("while_loop+hoisted", 0.5, FEWER))
-    told = bound_sentence(found["keras"])
-    assert told.startswith(
+    text = bound_sentence(found["keras"])
+    assert text.startswith(
         "bound by launches: starting as many operators (2,107) that do nothing takes 71% of the "
         "step; while_loop+hoisted takes 0.50 of its time on the same work (0.50–0.50, FASTER)"
     )
@@ -84,9 +84,9 @@ def test_launches_skip_backends_with_as_many() -> None:
 def test_advice_skips_backends_that_were_not_faster() -> None:
     for seconds in (1.0, 1.4):
         found = rows(made("keras", 1.0, LAUNCHES), made("few", seconds, FEWER))
-        told = bound_sentence(found["keras"])
-        assert "few" not in told
-        assert "not measured on this work, but worth a try: partial_unroll@10 or fused_cpu" in told
+        text = bound_sentence(found["keras"])
+        assert "few" not in text
+        assert "not measured on this work, but worth a try: partial_unroll@10 or fused_cpu" in text
 
 
 def test_advice_skips_untrusted_backends() -> None:
@@ -141,15 +141,15 @@ def ratio(row: Row) -> Comparison:
 
 def test_break_even_reports_slow_starts_with_faster_steps_only() -> None:
     times = {"keras": (0.010, 1.0), "xla": (0.006, 9.0), "unrolled": (0.008, 4.0)}
-    told = {
+    found_pairs = {
         (row.case.backend, other.case.backend): after
         for row, other, after in break_even_pairs(list(timed(times).values()))
     }
-    assert set(told) == {("xla", "keras"), ("xla", "unrolled"), ("unrolled", "keras")}
-    assert told["xla", "unrolled"].steps == pytest.approx(5.0 / 0.002, rel=0.01)
+    assert set(found_pairs) == {("xla", "keras"), ("xla", "unrolled"), ("unrolled", "keras")}
+    assert found_pairs["xla", "unrolled"].steps == pytest.approx(5.0 / 0.002, rel=0.01)
     (section,) = json.loads(as_json(report(times)))["sections"]
     assert {(each["case_id"], each["against"]) for each in section["break_even"]} == {
-        (case(faster).id, slower) for faster, slower in told
+        (case(faster).id, slower) for faster, slower in found_pairs
     }
 
 
@@ -167,8 +167,8 @@ def test_break_even_both_take_the_same_time(
     assert after is not None
     assert math.isfinite(after.steps)
     new, old = found["new"], found["keras"]
-    whole = [first + later + after.steps * new.time, first + after.steps * old.time]
-    assert whole[0] == pytest.approx(whole[1], rel=1e-6)
+    totals = [first + later + after.steps * new.time, first + after.steps * old.time]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-6)
 
 
 def within(row: Row, low: float, mid: float, high: float) -> Comparison:

@@ -83,13 +83,13 @@ def test_build_approximate_backend_has_error_and_no_rank() -> None:
 
 def test_build_missing_request_names_what_there_is() -> None:
     results = results_of(measured("keras", 0.01), without_time("cudnn"))
-    asked: list[dict[str, str]] = [
+    requests: list[dict[str, str]] = [
         {"baseline": "torch"},
         {"device": "gpu:1"},
         {"kind": "truncation"},
     ]
     found = []
-    for each in asked:
+    for each in requests:
         with pytest.raises(NothingToReportError) as error:
             build(results, **each)
         found.append((error.value.reason.code, error.value.reason.values.get("known")))

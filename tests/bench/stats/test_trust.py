@@ -134,7 +134,7 @@ def test_validity_interrupted_process_is_no_problem() -> None:
     assert codes(judged(processes(6), [outcome("interrupted")])) == ([], [])
 
 
-# Times and ratios apart
+# Times and ratios
 
 UNSTEADY = RecordedReason(
     "not_steady", "the earlier and the later half of the samples differ", "wait"
@@ -234,4 +234,4 @@ def test_false_rate_of_invalid_undisturbed_ratios_is_low(spread: float) -> None:
         unreliable += bool(one[0].time)
     assert invalid <= 0.02 * trials
     if spread >= 0.29:
-        assert unreliable > 0.5 * trials  # of the time it is said, and rightly
+        assert unreliable > 0.5 * trials  # its time is unreliable

@@ -1,4 +1,4 @@
-"""Bridges: rows that share no process, compared over one that shares some with each."""
+"""Rows that share no process are compared over a reference that shares some with each."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BUSY = RecordedReason("busy", "others kept processors busy", "")
 
 
 def in_both(suspect: str = "") -> Results:
-    """Of three backends, one of which is in the processes of both others."""
+    """Make results of three backends, one of which is in the processes of both others."""
     items = []
     for environment, own, luck in (("east", "a", LUCK), ("west", "b", OTHER_LUCK)):
         for number, log in enumerate(luck):
@@ -74,7 +74,7 @@ def in_both(suspect: str = "") -> Results:
 
 
 def rows(*, suspect: str = "") -> dict[str, Row]:
-    """What a report says of them."""
+    """Return the rows of their report by backend."""
     (section,) = build(in_both(suspect), baseline="b").sections
     return {row.case.backend: row for row in section.rows}
 
@@ -86,11 +86,11 @@ def test_report_takes_a_row_in_both_environments_as_reference() -> None:
     assert a.to_baseline.pairing is Pairing.BRIDGED
     assert a.to_baseline.ratio.mid == pytest.approx(1.5)
     assert a.to_baseline.verdict is Verdict.SLOWER
-    # A wide interval of a time is the machine's luck, which the bridge takes off.
+    # The interval of its time is wide, but the ratio to the reference is not.
     assert a.ratio_problems == ()
-    bridged = found["bridge"].to_baseline
-    assert bridged is not None
-    assert bridged.paired
+    over_reference = found["bridge"].to_baseline
+    assert over_reference is not None
+    assert over_reference.paired
     first = found["b"]
     assert first.rank == 1
     assert first.fastest
@@ -107,14 +107,14 @@ def test_reference_equal_in_both_changes_no_ratio() -> None:
     by_id = {row.case.id: row for row in section.rows}
     for row in rows_of(found):
         case = row.case.workload.batch - 2
-        base, bridge = (by_id[a_case(name, case).id] for name in ("b", "bridge"))
-        plain = compare(row.runs, base.runs, bridge.runs)
+        base, reference = (by_id[a_case(name, case).id] for name in ("b", "bridge"))
+        plain = compare(row.runs, base.runs, reference.runs)
         ratio = row.to_baseline
         assert ratio is not None
         assert not ratio.heterogeneous
         assert ratio.pairing is Pairing.BRIDGED
-        told = ratio.ratio, ratio.verdict, ratio.basis
-        assert told == (plain.ratio, plain.verdict, plain.basis)
+        found_here = ratio.ratio, ratio.verdict, ratio.basis
+        assert found_here == (plain.ratio, plain.verdict, plain.basis)
         assert ratio.heterogeneity is not None
         assert ratio.heterogeneity.cases == 10
     assert heterogeneous_references(section.rows) == []
@@ -123,12 +123,12 @@ def test_reference_equal_in_both_changes_no_ratio() -> None:
 def test_reference_of_each_device_is_judged_separately() -> None:
     items = [*two_environments(FAR, 1.1), *two_environments(0.0, 1.1, device="gpu:0", seed=2)]
     (section,) = build(gather(*items), baseline="b").sections
-    said = {
+    shown = {
         (row.case.device, row.to_baseline.heterogeneous)
         for row in section.rows
         if row.case.backend == "a" and row.to_baseline is not None
     }
-    assert said == {("cpu", True), ("gpu:0", False)}
+    assert shown == {("cpu", True), ("gpu:0", False)}
 
 
 def a_row(
@@ -185,7 +185,7 @@ def test_reference_ratio_is_unreliable_if_any_of_three_rows_is() -> None:
     assert suspect(*good) == set()
     assert suspect(good[0], good[1], a_row("c", ["east", "west"], invalid=[PROBLEM])) == {"busy"}
     assert suspect(a_row("a", ["east"], invalid=[PROBLEM]), *good[1:]) == {"busy"}
-    # Over a bridge that drifts with nobody neither side's ratio to it is one of its whole time.
+    # The ratio of either side to a drifting reference is unsteady.
     drifting = a_row("c", ["east", "west"], unsteady=True)
     assert suspect(good[0], good[1], drifting) == {UNSTEADY_RATIO}
 
@@ -199,19 +199,19 @@ def test_reference_has_no_problem_for_rows_sharing_processes() -> None:
     east, both = (replace(row, reference=third) for row in (east, both))
     assert problems(east, both) == ()
     far = replace(a_row("d", ["north"]), reference=third)
-    # It does not reach there.
+    # The reference is not in the processes of both.
     assert problems(far, east) == problems(east, far) == ()
 
 
-@pytest.mark.parametrize("apart", [FAR, -FAR])
-def test_differing_reference_is_found_over_all_its_cases(apart: float) -> None:
-    found = heterogeneity_of(results(apart))
+@pytest.mark.parametrize("difference", [FAR, -FAR])
+def test_differing_reference_is_found_over_all_its_cases(difference: float) -> None:
+    found = heterogeneity_of(results(difference))
     assert (found.reference, found.new, found.base) == ("bridge", "a", "b")
     assert found.significant
     assert found.cases == 10
     assert found.found.processes == 6
     assert found.found.pairing is Pairing.UNPAIRED
-    assert found.found.log_ratio == pytest.approx(apart, abs=0.05)
+    assert found.found.log_ratio == pytest.approx(difference, abs=0.05)
 
 
 def test_reference_case_of_a_single_process_is_excluded() -> None:
@@ -247,26 +247,25 @@ def test_reference_disturbed_cases_are_excluded() -> None:
     } == {3}
     everywhere = results(FAR, invalid=range(10))
     assert all(each.heterogeneity is None for each in ratios_of(everywhere))
-    # Then the ratios are INVALID themselves.
     assert all(row.ratio_problems for row in rows_of(everywhere))
 
 
 def test_equal_reference_next_to_a_differing_one_is_not_named() -> None:
     references = dict.fromkeys(range(5), "good")
     found = results(FAR, 1.1, references=references, equal=("good",))
-    said = {}
+    shown = {}
     for row in rows_of(found):
         ratio = row.to_baseline
         assert ratio is not None
         assert ratio.heterogeneity is not None
-        said[row.case.workload.batch - 2] = (
+        shown[row.case.workload.batch - 2] = (
             ratio.heterogeneity.reference,
             ratio.heterogeneous,
             ratio.verdict,
         )
     for case in range(5):
-        assert said[case] == ("good", False, Verdict.SLOWER)
-        assert said[5 + case] == ("bridge", True, Verdict.UNCLEAR)
+        assert shown[case] == ("good", False, Verdict.SLOWER)
+        assert shown[5 + case] == ("bridge", True, Verdict.UNCLEAR)
     (section,) = build(found, baseline="b").sections
     (line,) = heterogeneous_references(section.rows)
     assert line.startswith("Heterogeneous reference: bridge, over which a and b")
@@ -275,25 +274,25 @@ def test_equal_reference_next_to_a_differing_one_is_not_named() -> None:
 def test_reference_on_several_machines_is_tested_within_each() -> None:
     hosts = ("one", "two", "three")
     found = results(FAR, 1.1, processes=18, hosts=hosts)
-    apart = heterogeneity_of(found)
-    assert apart.found.nodes == 3
-    assert apart.significant
+    tested = heterogeneity_of(found)
+    assert tested.found.nodes == 3
+    assert tested.significant
     assert all(each.verdict is Verdict.UNCLEAR for each in ratios_of(found))
-    even = results(0.0, 1.3, processes=18, hosts=hosts)
-    assert not heterogeneity_of(even).significant
-    assert all(each.verdict is Verdict.SLOWER for each in ratios_of(even))
+    equal = results(0.0, 1.3, processes=18, hosts=hosts)
+    assert not heterogeneity_of(equal).significant
+    assert all(each.verdict is Verdict.SLOWER for each in ratios_of(equal))
 
 
-@pytest.mark.parametrize("apart", [FAR, -FAR])
+@pytest.mark.parametrize("difference", [FAR, -FAR])
 @pytest.mark.parametrize("ratio", [1.0, 1.1, 1 / 1.1, 1.25])
-def test_ratio_within_the_reference_difference_is_unclear(apart: float, ratio: float) -> None:
-    for each in ratios_of(results(apart, ratio)):
+def test_ratio_within_the_reference_difference_is_unclear(difference: float, ratio: float) -> None:
+    for each in ratios_of(results(difference, ratio)):
         assert each.heterogeneous
         off = abs(each.heterogeneity.found.log_ratio) if each.heterogeneity else 0.0
-        word = each.verdict in (Verdict.FASTER, Verdict.SLOWER)
-        assert not word or abs(each.log_ratio) > off
+        firm = each.verdict in (Verdict.FASTER, Verdict.SLOWER)
+        assert not firm or abs(each.log_ratio) > off
     if ratio == 1.0:
-        assert {each.verdict for each in ratios_of(results(apart, ratio))} == {Verdict.UNCLEAR}
+        assert {each.verdict for each in ratios_of(results(difference, ratio))} == {Verdict.UNCLEAR}
 
 
 def comparison(log: float, error: float, degrees: float) -> Comparison:
@@ -303,7 +302,7 @@ def comparison(log: float, error: float, degrees: float) -> Comparison:
     return found
 
 
-def a_bridge(log: float, error: float, degrees: float = 10.0) -> Heterogeneity:
+def a_heterogeneity(log: float, error: float, degrees: float = 10.0) -> Heterogeneity:
     return Heterogeneity("bridge", "a", "b", 10, comparison(log, error, degrees))
 
 
@@ -316,35 +315,35 @@ DEGREES = st.floats(2.0, 1e6)
 def test_interval_is_widened_by_the_reference_difference(
     log: float, error: float, degrees: float, off: float, own: float, free: float
 ) -> None:
-    found, apart = comparison(log, error, degrees), a_bridge(off, own, free)
-    told = allow_for(found, [apart])
-    assert told.heterogeneity is apart
-    if not apart.significant:
-        assert (told.ratio, told.verdict) == (found.ratio, found.verdict)
+    found, tested = comparison(log, error, degrees), a_heterogeneity(off, own, free)
+    wide = allow_for(found, [tested])
+    assert wide.heterogeneity is tested
+    if not tested.significant:
+        assert (wide.ratio, wide.verdict) == (found.ratio, found.verdict)
         return
-    assert told.log_ratio == found.log_ratio
-    assert told.ratio.mid == found.ratio.mid
-    half = math.log(told.ratio.high) - log
-    assert half == pytest.approx(log - math.log(told.ratio.low), abs=1e-9)
-    # As much wider as the difference, at the least, and by its uncertainty.
+    assert wide.log_ratio == found.log_ratio
+    assert wide.ratio.mid == found.ratio.mid
+    half = math.log(wide.ratio.high) - log
+    assert half == pytest.approx(log - math.log(wide.ratio.low), abs=1e-9)
+    # At least as much wider as the difference.
     assert half >= abs(off) * (1 - 1e-9)
-    assert math.log(told.ratio.high) >= math.log(found.ratio.high) + abs(off) * (1 - 1e-9)
-    if told.verdict in (Verdict.FASTER, Verdict.SLOWER):
+    assert math.log(wide.ratio.high) >= math.log(found.ratio.high) + abs(off) * (1 - 1e-9)
+    if wide.verdict in (Verdict.FASTER, Verdict.SLOWER):
         assert abs(log) > abs(off) * (1 - 1e-9)
-        assert told.verdict is found.verdict
+        assert wide.verdict is found.verdict
     else:
-        assert told.verdict is Verdict.UNCLEAR
-    # Interval, word and p-value are of one t distribution.
-    p = min(told.p_slower(), told.inverse.p_slower())
-    assert (p < 0.0025) == (told.verdict is not Verdict.UNCLEAR) or p == pytest.approx(0.0025)
+        assert wide.verdict is Verdict.UNCLEAR
+    # Interval, verdict and p-value are of one t distribution.
+    p = min(wide.p_slower(), wide.inverse.p_slower())
+    assert (p < 0.0025) == (wide.verdict is not Verdict.UNCLEAR) or p == pytest.approx(0.0025)
 
 
 def test_ratio_without_heterogeneity_is_unchanged() -> None:
     found = comparison(0.1, 0.01, 8.0)
     assert allow_for(found, [None]) == found
     assert most_heterogeneous([None, None]) is None
-    even, far = a_bridge(0.2, 0.2), a_bridge(-0.1, 0.01)
-    assert most_heterogeneous([None, even, far]) is far
+    equal, far = a_heterogeneity(0.2, 0.2), a_heterogeneity(-0.1, 0.01)
+    assert most_heterogeneous([None, equal, far]) is far
 
 
 def test_mean_is_as_uncertain_of_the_reference_as_each_case() -> None:
@@ -353,23 +352,23 @@ def test_mean_is_as_uncertain_of_the_reference_as_each_case() -> None:
     assert mean.verdict is Verdict.UNCLEAR
     assert mean.heterogeneous
     assert math.log(mean.ratio.high) - mean.log_ratio >= abs(FAR) * 0.8
-    even = geometric_mean(ratios_of(results(0.0, 1.1)))
-    assert even.verdict is Verdict.SLOWER
-    assert even.standard_error >= REFERENCE_ALLOWANCE  # which no number of cases makes less
+    equal = geometric_mean(ratios_of(results(0.0, 1.1)))
+    assert equal.verdict is Verdict.SLOWER
+    assert equal.standard_error >= REFERENCE_ALLOWANCE  # which no number of cases makes less
 
 
 def test_mean_is_off_by_the_mean_reference_difference() -> None:
-    """One without a heterogeneous reference is off by nothing: of two cases it is half."""
-    found, sure = comparison(0.5, 0.01, 1e9), a_bridge(0.2, 1e-6, 1e9)
+    """Of two cases, one of which has a heterogeneous reference, it is off by half."""
+    found, exact = comparison(0.5, 0.01, 1e9), a_heterogeneity(0.2, 1e-6, 1e9)
     plain = math.log(found.ratio.high) - 0.5
-    for aparts, by, told in (([sure], 0.2, "22%"), ([sure, None], 0.1, "11%")):
-        wide = allow_for(found, aparts)
+    for tests, by, text in (([exact], 0.2, "22%"), ([exact, None], 0.1, "11%")):
+        wide = allow_for(found, tests)
         assert math.log(wide.ratio.high) - 0.5 == pytest.approx(plain + by, abs=1e-4)
         assert basis_text(wide.basis).endswith(
-            f", {told} more each way, by which the third case differs from itself"
+            f", {text} more each way, by which the third case differs from itself"
         )
-    # What is not known of the bridge is not known of the ratio.
-    unreliable = allow_for(found, [a_bridge(0.2, 0.02, 1e9), None])
+    # The uncertainty of the reference is part of that of the ratio.
+    unreliable = allow_for(found, [a_heterogeneity(0.2, 0.02, 1e9), None])
     assert unreliable.standard_error == pytest.approx(
         math.hypot(0.01, 0.01) + 0.1 / special.ndtri(0.9975), rel=1e-3
     )
