@@ -61,7 +61,7 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     (
         *("busy", "refuse|wait|force", ("refuse", "wait", "force")),
         "While another run measures on this machine: refuse to start, wait for it, or go on though "
-        "both spoil each other (default: refuse).",
+        "the runs disturb each other (default: refuse).",
     ),
     ("judged", "DIR", str, "Folder that the processes of a session share (bench.run)."),
     ("turn", "FD", arguments.integer(0), "Lock this open file before measuring (bench.run)."),

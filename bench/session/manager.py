@@ -356,7 +356,7 @@ class Manager:
         if late := [group for group in self.schedule.put_off if group not in self._put_off]:
             self._put_off.update(late)
             self._view.message(
-                f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
+                f"put off, since the budget is too short for all groups: {listed(late, 3)}"
             )
         return work
 
@@ -412,8 +412,8 @@ class Manager:
             if now - finished > END_LIMIT:
                 worker.kill()
                 self._view.message(
-                    f"process {work.number} had finished and did not end: it was ended (as a rule "
-                    "a backend has left a thread that goes on)"
+                    f"process {work.number} finished but did not exit: it was ended (usually "
+                    "a backend left a thread that still runs)"
                 )
                 return _Ending()
             overdue = watch.overdue(now) or self._all_wait()
@@ -448,7 +448,7 @@ class Manager:
         # Of interleaved cases none can be blamed, and at the end of a budget none.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
         outcome, reason = "crashed", f"its process {ending}"
-        advice = "its backend or framework is at fault; run it alone to see all that it prints"
+        advice = "its backend or framework is at fault; run it alone to see its complete output"
         if not ending.in_time:
             outcome, advice = "timed_out", "allow it more: --case-limit TIME"
             reason = (
@@ -456,7 +456,7 @@ class Manager:
                 f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
             )
         elif ending.code == -signal.SIGKILL:
-            advice = "free some memory, or choose a smaller case"
+            advice = "free memory, or choose a smaller case"
         alone = lost if len(lost) == 1 else ()
         outcomes = [self._outcome(case, outcome, reason, advice) for case in alone]
         file = worker.settle(outcomes)
@@ -464,8 +464,8 @@ class Manager:
         if len(lost) > 1:
             self.schedule.faults.suspects.update(lost)
             self._view.message(
-                f"process {work.number} {ending} while {listed(list(lost), 3)} were timed in "
-                "turn; each is measured alone now"
+                f"process {work.number} {ending} while {listed(list(lost), 3)} were "
+                "interleaved; each is measured alone now"
             )
         elif settled == 0 and ending.in_budget:
             lines = [line.strip() for line in worker.last_words().splitlines() if line.strip()]

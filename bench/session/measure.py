@@ -227,7 +227,7 @@ def take_lock(lock: MachineLock, name: str, options: argparse.Namespace, console
     except HeldError as error:
         if not options.force:
             raise
-        console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
+        console.print(f"{clean(str(error))}; forced: the runs disturb each other", markup=False)
 
 
 def _manager(suite: Suite, executor: LocalExecutor, view: View, *, resumed: bool) -> Manager:
@@ -274,7 +274,7 @@ def _measure(
         executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
         manager = _manager(suite, executor, view, resumed=options.resume is not None)
         there = count(len(manager.schedule.runs), "process")
-        found = f"; {there} of it are there" if options.resume is not None else ""
+        found = f"; {there} measured before" if options.resume is not None else ""
         view.message(
             f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
         )
@@ -289,7 +289,7 @@ def _measure(
     command = run_command(folder, place)
     if interrupted:
         kept = count(summary.measured, "case")
-        console.print(f"stopped: {kept} measured and kept; go on: {command} --resume")
+        console.print(f"stopped: {kept} measured and kept; resume: {command} --resume")
         return INTERRUPTED
     if options.brief:
         for line in summary.without_time():
@@ -299,7 +299,7 @@ def _measure(
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
     if not manager.schedule.finished:
-        note = f"go on: {command} --resume {session.id} --budget {budget_option(session.budget)}"
+        note = f"resume: {command} --resume {session.id} --budget {budget_option(session.budget)}"
         console.print(note)
     console.print(f"read them: {report_command(folder)}", style="bold")
     return summary.code
@@ -375,7 +375,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
             interleave(managers[::-1] if behind else managers)
         except KeyboardInterrupt:
             again = command_line.typed("run", "--results", str(folder), "--resume")
-            view.message(f"go on: {again}")
+            view.message(f"resume: {again}")
             return INTERRUPTED
     message = command_line.typed("compare", "environments", str(folder))
     console.print(f"compare them: {clean(message)}", style="bold")
@@ -535,7 +535,7 @@ def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: Vie
             manager.add_earlier(plan.folder, exclusive=False)
         manager.begin()
         there = len(manager.schedule.runs)
-        found = f"; {count(there, 'process')} of it are there" if there else ""
+        found = f"; {count(there, 'process')} measured before" if there else ""
         view.message(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
         return manager
 
@@ -569,7 +569,7 @@ def _conclude(
             for line in summary.lines(manager):
                 write(line)
     if interrupted:
-        write(f"stopped: {count(kept, 'case')} measured and kept; go on: {command}")
+        write(f"stopped: {count(kept, 'case')} measured and kept; resume: {command}")
         return INTERRUPTED
     for kind in fleet.kinds.values():
         if kind.error is not None:
@@ -580,7 +580,7 @@ def _conclude(
         write(f"no machine of the kind {clean(key)} came: its session is not resumed")
     write(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
     if open_:
-        write(f"go on: {command} --budget {budget_option(plan.budget)}")
+        write(f"resume: {command} --budget {budget_option(plan.budget)}")
     write(f"read them: {report_command(plan.folder)}", style="bold")
     return next((code for code in (FAILED, INCOMPLETE) if code in codes), MEASURED)
 

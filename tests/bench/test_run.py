@@ -288,7 +288,7 @@ def test_run_interrupted_keeps_results_and_resume_continues(
     assert process.returncode == 130
     assert err == ""
     assert "Traceback" not in out
-    assert re.search(r"^stopped: [123] cases? measured and kept; go on: .* --resume$", out, re.M)
+    assert re.search(r"^stopped: [123] cases? measured and kept; resume: .* --resume$", out, re.M)
     before = {(each.run.id, each.case.id) for each in place.measurements}
     assert before
     place.is_here(monkeypatch)
@@ -331,7 +331,7 @@ def test_run_during_another_run_is_refused(
     with MachineLock(place.lock) as lock:
         lock.acquire("quick")
         done = called(capsys, *place.given, "--force")
-    assert (done.code, "; forced: both spoil each other" in done.out) == (MEASURED, True)
+    assert (done.code, "; forced: the runs disturb each other" in done.out) == (MEASURED, True)
 
 
 def test_run_into_an_unwritable_folder_prints_one_line(

@@ -151,7 +151,7 @@ def test_run_environments_resumed_starts_with_the_side_that_is_behind(
     measure: Measure, tmp_path: Path
 ) -> None:
     Executor.interrupt_at = 9.0
-    with pytest.raises(KeyboardInterrupt, match=r"go on: .*run --results here --resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"resume: .*run --results here --resume"):
         measure(*HERE, "--processes", "3")
     assert Executor.started
     assert len(Executor.started) < 6

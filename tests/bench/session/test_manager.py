@@ -97,7 +97,7 @@ def test_run_ends_a_process_that_hangs_after_its_work_and_blames_none() -> None:
     assert world.manager(session()).run()
     assert world.counts == {case.id: 2 for case in CASES}
     assert world.outcomes == {}
-    ended = [text for text in world.messages if "had finished and did not end" in text]
+    ended = [text for text in world.messages if "finished but did not exit" in text]
     assert len(ended) == len(world.started) == 2
     assert world.time < 2 * (manager.END_LIMIT + 60)
 

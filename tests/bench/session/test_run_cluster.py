@@ -210,7 +210,7 @@ def test_run_cluster_measures_every_kind_and_summarizes_each(cluster: FakeCluste
     assert fleet is not None
     assert "EPYC, 8 processors (H100), 2 machines:" in lines
     assert lines.count("4 cases: 4 VALID") == 2
-    assert "go on: " not in printed
+    assert "resume: " not in printed
     assert lines[-2:] == ["results: results/smoke-*.json", f"read them: {typed('report')}"]
     sessions = [load(Path("results"), f"{fleet[1]}-{KIND.id}{more}") for more in ("", "-h100")]
     assert all(session.finished is not None for session in sessions)
@@ -225,9 +225,8 @@ def test_run_cluster_interrupted_keeps_results_to_resume(
     cluster.interrupted_at = 2
     code, printed = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
     assert code == INTERRUPTED
-    stopped = re.search(
-        r"^stopped: 4 cases measured and kept; go on: (.*) --ray a:1 --resume (\S+)$", printed, re.M
-    )
+    line = r"^stopped: 4 cases measured and kept; resume: (.*) --ray a:1 --resume (\S+)$"
+    stopped = re.search(line, printed, re.M)
     assert stopped is not None
     assert stopped[1] == typed("run", "--results", "here")
     assert "read them" not in printed
@@ -237,7 +236,7 @@ def test_run_cluster_interrupted_keeps_results_to_resume(
     cluster.interrupted_at = -1
     code, printed = ran("--ray", "a:1", "--resume", stopped[2], "--results", "here")
     assert code == MEASURED
-    assert "; 2 processes of it are there" in printed  # the second one's finished cases are kept
+    assert "; 2 processes measured before" in printed  # the second one's finished cases are kept
     assert len(cluster.works) == 3
 
 
@@ -258,7 +257,7 @@ def test_run_cluster_with_a_spent_budget_prints_how_to_resume(
     code, printed = ran("smoke", "--ray", "a:1", "--budget", "3m")
     assert code == MEASURED  # each case was measured once
     assert re.search(
-        r"^go on: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", printed, re.M
+        r"^resume: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", printed, re.M
     )
     assert "the budget is spent, or no machine is left: 1 process" in printed
 
