@@ -64,7 +64,7 @@ class RoundedModel(NumPyModel):
     ) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, weights)
         own = ROUND[spec.dtype]
-        # TF32 is a type of a product's factors and of nothing else.
+        # TF32 rounds only the factors of products.
         rest = to_single if spec.dtype == "tf32" else own
         self._factors = factors or own
         self._sums, self._states = sums or rest, states or rest

@@ -64,7 +64,7 @@ def test_name_includes_the_number() -> None:
         Numbered([], 0)
 
 
-# -- whether it can run: device, packages, GPU, tools, in this order
+# -- availability by device, packages, GPU and tools, in this order
 
 
 class Loaf(NumPyLoop):

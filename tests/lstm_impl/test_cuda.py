@@ -123,7 +123,7 @@ class Driver:
         (Driver(11080), (11, 8)),
         (Driver(13000), (13, 0)),
         (Driver(12040, status=3), None),
-        (object(), None),  # a library that is no driver
+        (object(), None),  # a library other than a driver
     ],
 )
 def test_machine_facts_read_the_cuda_version_of_the_driver(

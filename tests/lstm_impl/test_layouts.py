@@ -69,7 +69,7 @@ def test_from_basic_cell_inverts_basic_cell(spec: LSTMSpec, forget_bias: float) 
     back = layouts.from_basic_cell(*layouts.basic_cell(cell, forget_bias), forget_bias)
     for a, b, untouched in zip(back, cell, given_cell, strict=True):
         np.testing.assert_allclose(a, b, atol=4 * spec.precision.roundoff)
-        np.testing.assert_array_equal(b, untouched)  # no array of the caller is changed
+        np.testing.assert_array_equal(b, untouched)  # the caller's arrays are unchanged
         assert a.dtype == b.dtype
 
 

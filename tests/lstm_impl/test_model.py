@@ -47,7 +47,7 @@ def test_build_rounds_weights_to_the_precision() -> None:
         model.set_weights(fine)
 
 
-# -- what goes in
+# -- arguments
 
 
 WRONG = {
@@ -83,7 +83,7 @@ def test_masks_given_in_inference_act() -> None:
     assert np.abs(masked - build(DEEP).forward(x)[0]).max() > 1e-3
 
 
-# -- what comes out
+# -- results
 
 
 def test_results_have_the_storage_type_and_are_valid_inputs() -> None:
@@ -112,7 +112,7 @@ def test_batch_major_model_equals_time_major_with_swapped_axes() -> None:
     np.testing.assert_array_equal(other.weights.arrays()[0], gradients.weights.arrays()[0])
 
 
-# -- what is refused
+# -- refusals
 
 
 def test_prepare_of_a_refused_workload_raises() -> None:

@@ -18,7 +18,7 @@ from lstm_impl.workload import OPTIMIZERS
 
 TRAIN = Workload(2, 3, "training")
 
-# Compiling takes it minutes; the update is PyTorch's own either way.
+# Compiling takes minutes; the update is PyTorch's in both cases.
 SLOW = ("torch_compile",)
 
 VARIANTS = ("while_loop+hoisted", "while_loop+hoisted+xla")
@@ -136,12 +136,12 @@ def test_update_by_a_backend_equals_the_formula(name: str, optimizer: str) -> No
         expected = [array + change for array, change in zip(expected, changes, strict=True)]
     after = model.get_weights().arrays()
     for now, then, before in zip(after, expected, start.arrays(), strict=True):
-        # Three sums are rounded, and Adam's 1 - BETA2**step loses digits.
+        # Three sums are rounded, and 1 - BETA2**step loses digits.
         change = np.abs(then - before)
         allowed = 3 * u * np.abs(then) + 2 * u / (1 - BETA2) * change
         assert np.all(np.abs(now - then) <= allowed)
     if spec.dtype == "float64" or optimizer == "adam":
-        assert moved(model, start) > 100 * u  # so that there was something to see
+        assert moved(model, start) > 100 * u  # so that the change is visible
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -158,12 +158,12 @@ def test_step_with_windows_updates_after_each(name: str, optimizer: str) -> None
         step.synchronize()
         found.append(model.get_weights())
         assert len(found) == 2 or moved(model, start) > LEARNING_RATE / 2
-    # The same again, window by window: what was compiled for the step serves this too.
+    # The same by windows, with the step compiled before.
     inputs = workload.inputs(SMALL, seed=4)
     model.set_weights(start)
     model.start_optimizer(optimizer)
     for sign, after in zip((1, -1), found, strict=True):
-        # The second call takes off again what the first has added.
+        # The second call reverses the first.
         state = inputs.state
         for part in workload.windows():
             _, state, _ = model.forward_and_gradients(
@@ -199,5 +199,5 @@ def test_optimizer_with_lengths_masks_and_windows_equals_the_formula(name: str) 
     for now, then, gradient in zip(
         model.get_weights().arrays(), start.arrays(), gradients.weights.arrays(), strict=True
     ):
-        assert now.dtype == np.float32  # the weights' own, not the half they are computed in
+        assert now.dtype == np.float32  # the type of the weights
         np.testing.assert_allclose(now, then - LEARNING_RATE * gradient, rtol=0, atol=2.0**-23)

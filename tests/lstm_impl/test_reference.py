@@ -127,7 +127,7 @@ def problems(draw_: st.DrawFn, directions: tuple[bool, ...] = (False, True)) -> 
     return draw(spec, batch, timesteps, lengths=lengths, dropout=dropout, seed=seed)
 
 
-# -- by hand
+# -- manual results
 
 
 def test_one_step_of_one_unit_equals_a_manual_result() -> None:
@@ -246,14 +246,14 @@ def test_gradients_equal_finite_differences(kind: str) -> None:
     places = arguments(problem)
     assert places.keys() == gradients.keys()
     for name, (value, put) in places.items():
-        # the differences are off by step**4 and by roundoff over step: both about 1e-11 here
+        # the differences have errors of step**4 and roundoff/step: both about 1e-11 here
         np.testing.assert_allclose(
             gradients[name], numerical_gradient(value, put), rtol=1e-8, atol=1e-9, err_msg=name
         )
         assert np.any(gradients[name] != 0), name
 
 
-# -- laws
+# -- invariants
 
 
 def reordered(problem: Problem, order: list[int]) -> Problem:

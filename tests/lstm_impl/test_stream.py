@@ -39,7 +39,7 @@ def test_step_with_windows_carries_the_state() -> None:
     whole, final = model.forward(inputs.x, inputs.state)
     np.testing.assert_allclose(last.y, whole[6:], atol=1e-6)
     np.testing.assert_allclose(last.c, final.c, atol=1e-6)
-    np.testing.assert_array_equal(step.run().y, last.y)  # and begins again at the next call
+    np.testing.assert_array_equal(step.run().y, last.y)  # and the next call begins again
 
 
 def test_training_step_with_windows_stops_the_gradient_between() -> None:
@@ -159,7 +159,7 @@ def test_given_step_equals_the_reference(
     wanted = named(*reference.forward_and_gradients(SPEC, weights, *given, lengths=inputs.lengths))
     for mode in ("inference", "training"):
         step = given_step(model, inputs, mode, gradients="all")
-        assert step.use is None  # there are no others
+        assert step.use is None  # there are no other inputs
         assert step.results is not None
         for name, array in step.results(step.run()).items():
             np.testing.assert_allclose(array, wanted[name], atol=1e-5, err_msg=name)
@@ -168,7 +168,7 @@ def test_given_step_equals_the_reference(
     assert "dx" not in few.results(few.run())
 
 
-# -- a stream without end
+# -- an endless stream
 
 
 @pytest.mark.parametrize("batch_major", [False, True])

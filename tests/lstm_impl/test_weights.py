@@ -60,7 +60,7 @@ def test_names_have_layer_direction_and_array() -> None:
     assert by_name["layer0.backward.recurrent_kernel"] is weights.layers[0][1].recurrent_kernel
 
 
-# -- what does not fit
+# -- wrong weights
 
 
 @pytest.mark.parametrize(

@@ -89,12 +89,12 @@ def test_lengths_are_evenly_spaced(batch: int, timesteps: int, data: st.DataObje
     assert lengths is not None
     assert lengths.shape == (batch,)
     assert lengths.dtype == np.int32
-    assert lengths[0] == timesteps  # one sequence is full, so no step is padding for all
+    assert lengths[0] == timesteps  # one sequence is full, so that no step is padding in all
     if batch > 1:
         assert lengths[-1] == shortest
         steps = -np.diff(lengths)
         assert steps.min() >= 0
-        assert steps.max() - steps.min() <= 2  # even, but for rounding at both of a step's ends
+        assert steps.max() - steps.min() <= 2  # evenly spaced, up to rounding at both ends
     assert workload.valid_timesteps() == lengths.sum()
 
 
@@ -136,9 +136,8 @@ def test_dropout_masks_are_zero_or_scaled(rate: float, seed: int) -> None:
     masks = dropout_masks(SPEC, timesteps=11, batch=13, rate=rate, seed=seed)
     kept = np.float32(1 / (1 - rate))
     assert set(np.unique(masks)) <= {np.float32(0), kept}
-    # Inverted dropout keeps the mean: what is dropped is what so many coin tosses drop but for once
-    # in two million, which is where a normal distribution has five standard deviations. Where next
-    # to nothing is dropped, tosses are far from normal.
+    # The number of dropped units is binomial: within five standard deviations except once in two
+    # million. With very small rates it is far from normal.
     fewest, most = binom.interval(1 - 5.7e-7, masks.size, rate)
     means = kept * (1 - np.array([most, fewest]) / masks.size)
     assert means[0] - 1e-6 <= masks.mean(dtype=float) <= means[1] + 1e-6
@@ -152,5 +151,5 @@ def test_valid_timesteps_of_a_very_large_batch_use_the_mean(
     monkeypatch.setattr("lstm_impl.workload.MOST_LISTED", 49_999)
     counted = Workload(50_000, timesteps, min_length=shortest).valid_timesteps()
     assert counted == pytest.approx(listed, rel=1e-4)
-    # Were it listed, this would be 16 GB.
+    # As a list this would take 16 GB.
     assert Workload(2**31 - 1, timesteps, min_length=shortest).valid_timesteps() > 2**31

@@ -71,7 +71,7 @@ def _standing_in(
         for name, parameter in parameters.items()
         if parameter.default is not inspect.Parameter.empty
     }
-    # What is a tensor is known by name: the other arguments are attributes of the op.
+    # Tensors are known by name; the other arguments are attributes of the op.
     tensors = {"input", "input_h", "input_c", "params", "sequence_lengths"}
 
     def op(**arguments: Any) -> Any:
@@ -79,8 +79,8 @@ def _standing_in(
             name: tf.convert_to_tensor(value) if name in tensors else value
             for name, value in arguments.items()
         }
-        # The real op, added to a graph that is thrown away, checks names, types, attributes and
-        # ranks itself, and says what is known of the outputs' shapes.
+        # The real op, in a graph that is discarded, checks names, types, attributes and
+        # ranks, and infers the outputs' shapes.
         with tf.Graph().as_default():
             stand_ins = {
                 name: tf.compat.v1.placeholder(value.dtype, value.shape)
@@ -123,10 +123,10 @@ def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
     stored = x.dtype
     if tf.executing_eagerly():
         results = kernel(*given)
-    else:  # one op in the graph, as the real one is: what is in it is not traced
+    else:  # one op in the graph, as the real one, which is not traced
         results = tf.py_function(kernel, given, [stored] * 3)
     if arguments["is_training"]:
-        # Opaque in the real op; all that a caller may know is that they are not empty.
+        # Opaque in the real op; a caller only knows that they are not empty.
         return (*results, tf.zeros([1], stored), tf.zeros([2], tf.int8))
     return (*_without_gradient(results), tf.zeros([], stored), tf.zeros([], tf.int8))
 
@@ -149,7 +149,7 @@ def _computed(
     timesteps, batch, features = x.shape
     rows, _, units = h.shape
     lengths = tf.fill([batch], timesteps) if lengths is None else tf.cast(lengths, tf.int32)
-    # Half precision is kept in 16 bits and computed in 32, as TensorFlow asks of cuDNN.
+    # Half precision is stored in 16 bits and computed in 32, as TensorFlow requests it.
     stored = x.dtype
     dtype = stored if stored in (tf.float32, tf.float64) else tf.float32
     x, h, c, params = (tf.cast(tensor, dtype) for tensor in (x, h, c, params))
@@ -191,7 +191,7 @@ def _one_direction(
     import tensorflow as tf
 
     valid = tf.transpose(tf.sequence_mask(lengths, x.shape[0]))[:, :, None]
-    x = tf.where(valid, x, tf.zeros_like(x))  # padding is never read, whatever it holds
+    x = tf.where(valid, x, tf.zeros_like(x))  # padding is never read
     if backwards:
         x = tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
     of_input, of_state = matrices[:INPUT_MATRICES], matrices[INPUT_MATRICES:]

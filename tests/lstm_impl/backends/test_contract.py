@@ -36,23 +36,23 @@ from lstm_impl.workload import GRADIENTS
 from tests.lstm_impl.backends.built import built, ready
 from tests.pairs import Row, pairwise, row_id, slow_ones_run
 
-# Two steps an iteration have all that ten have, an iteration, the next and what is left over, and
-# are traced in a fraction of the time. The Keras models have tests of their own.
+# Two steps an iteration cover all cases of ten (an iteration, the next and a rest), and are traced
+# in a fraction of the time. The Keras models have their own tests.
 NAMES = [
     name
     for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in list_backends())
     if get_backend(name).framework != "numpy" and "_model" not in name
 ]
 COMPILED = [name for name in NAMES if "xla" in get_backend(name).options]
-# One of each strategy, and the gradient by hand: other variants are the same code but for where the
-# input product stands.
+# One of each strategy, and the hand-written gradient: other variants differ only in where the input
+# product is.
 MAIN = [
     name
     for name in NAMES
     if name.replace("@2", "") == get_backend(name).strategy or name.endswith("hoisted")
 ]
 HERE = [name for name in NAMES if get_backend(name).availability("cpu")]
-# Compiling takes it minutes; its own tests judge the loop before it is compiled.
+# Compiling takes minutes; its own tests judge the loop before compilation.
 SLOW = ("torch_compile",)
 # XLA takes seconds for each row of these. The tests without TensorFlow (`tox -e peers`) have all
 # their rows; where TensorFlow is installed, a few show that both work together.
@@ -61,7 +61,7 @@ COSTLY = ("jax", "flax") if importlib.util.find_spec("tensorflow") is not None e
 DTYPES = ["float32", "float64", "float16", "mixed_bfloat16"]
 AXES: dict[str, list[Any]] = {
     "dtype": DTYPES,
-    # What is sooner traced first: it is taken where either would do.
+    # What is traced faster comes first: it is taken if either would do.
     "num_layers": [1, 2],
     "bidirectional": [False, True],
     "dropout": [0.0, 0.5],
@@ -102,7 +102,7 @@ def case(row: Row) -> tuple[LSTMSpec, Workload]:
     spec = LSTMSpec(3, 5, row["num_layers"], row["bidirectional"], row["dtype"])
     backend = get_backend(row["name"])
     infers = backend.strategy in INFERENCE_ONLY
-    # Of an unrolled loop each timestep is traced: the first, the last and one between.
+    # An unrolled loop traces each timestep: the first, the last and one between.
     unrolled = isinstance(backend, TensorFlowBackend) and not backend.dynamic
     workload = Workload(
         row["batch"],
@@ -183,7 +183,7 @@ def check_row(row: Row) -> None:
         model = built(row["name"], spec, batch_major=workload.batch_major)
         result = gate(model, workload, seed=2)
         assert result.passed, f"{row}: {result.describe()}"
-        # The gate looks at what forward and gradients return; the clock runs this:
+        # The gate judges what forward and gradients return; the clock runs this:
         step = model.prepare(workload, seed=2)
         step.trace()
         last = step.run()
@@ -326,7 +326,7 @@ def test_tensorflow_model_under_a_user_tape_gives_the_gradients(name: str, trace
     model = built(name, spec)
     import tensorflow as tf
 
-    inputs = Workload(2, 4).inputs(spec)  # three timesteps in one turn of a loop, and one left
+    inputs = Workload(2, 4).inputs(spec)  # three timesteps in one iteration, and one left
     dstate = final_gradient(inputs.state)
 
     def gradients(x: Any, h: Any, c: Any) -> Any:

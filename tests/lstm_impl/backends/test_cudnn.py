@@ -49,7 +49,7 @@ CASES = {
 }
 
 
-# An option changes what the op is given, or kept by it, and nothing of what is around it.
+# An option changes the op's inputs or parameters, and nothing else.
 OF_AN_OPTION = (
     "two layers, two directions",
     "lengths",

@@ -46,7 +46,7 @@ def compiled(tmp_path: Path, gxx: str | None, *flags: str, march: str = library.
 
 
 def check(*command: str | Path) -> None:
-    # A thread that waits for nobody would wait for ever.
+    # A thread that waits for no other would wait forever.
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.endswith(" 0 wrong\n")

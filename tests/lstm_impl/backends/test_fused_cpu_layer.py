@@ -30,7 +30,7 @@ def test_inference_equals_training_and_keeps_nothing() -> None:
         np.testing.assert_array_equal(one, other)
     assert gates.shape[0] > 0
     assert cells.shape[0] > 0
-    assert hidden.shape[0] == 0  # y is that
+    assert hidden.shape[0] == 0  # y is the hidden state
 
 
 def test_kept_tensors_in_bfloat16_are_half_as_large() -> None:

@@ -95,4 +95,4 @@ ENTRY main {
 
 def test_kind_of_ignores_the_number_of_an_instruction() -> None:
     assert {kind_of(name) for name in ("dot", "dot.12", "dot.3", "dot.1.2")} == {"dot"}
-    assert kind_of("12") == "12"  # of nothing else there is a name
+    assert kind_of("12") == "12"  # there is no other name

@@ -172,7 +172,7 @@ def test_cudnn_buffer_is_unpacked_by_jax_to_the_weights(
     model = cudnn_on_a_cpu(spec)
     result = gate(model, workload, seed=2)
     assert result.passed, result.describe()
-    # The gate goes by the weights that the model says it has.
+    # The gate uses the weights that the model reports.
     given = LSTMWeights.random(spec, seed=1)
     for ours, theirs in zip(model.get_weights().arrays(), given.arrays(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -14,7 +14,7 @@ from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.backends.torch.model import TorchModel
 from tests.lstm_impl.backends.own_process import run_peers
 
-# The tests without TensorFlow (`tox -e peers`) have what XLA compiles; with it that would be made
+# The tests without TensorFlow (`tox -e peers`) include what XLA compiles; here it would be compiled
 # a second time.
 COMPILED = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
 
@@ -24,7 +24,7 @@ COMPILED = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not N
     [
         ("keras_openvino", "keras_openvino", 4),
         ("keras_torch", "keras_torch", 4),
-        # Some of its rows of the matrix of all peers; compiling them all takes half a minute.
+        # Some of its rows of the matrix; compiling all takes half a minute.
         pytest.param(
             "keras_jax",
             "keras_jax and (timed and float32 or float64 or missing or weights_go)",

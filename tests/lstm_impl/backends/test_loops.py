@@ -35,7 +35,7 @@ def test_loop_of_any_number_of_timesteps_equals_the_reference(name: str) -> None
         ("static_unroll", 7, 7, 0),
         *(("while_loop", timesteps, 0, 1) for timesteps in (7, None)),
         ("scan", None, 0, 1),
-        # One more is for what a turn leaves over.
+        # One more is for the rest after the last iteration.
         *(("partial_unroll@5", timesteps, 0, 5 + 1) for timesteps in (7, None)),
     ],
 )
@@ -70,13 +70,13 @@ def test_hand_written_gradient_can_be_differentiated_again(name: str) -> None:
         return outer.gradient(total, [x, h, c, *model.variables])
 
     by_hand = functools.partial(second, built(name, spec))
-    # By the plain ops of each step, whose gradients are all TensorFlow's own.
+    # By the plain ops of each step, whose gradients are TensorFlow's.
     by_tape = functools.partial(second, built("static_unroll", spec))
     for ours, theirs in zip(by_hand(*given), by_tape(*given), strict=True):
         assert error(ours, theirs) < 1e-12
 
 
-# XLA takes no stacks of length zero, which the loops of a gradient would have there.
+# XLA takes no stacks of length zero, which the loops of a gradient would need.
 @pytest.mark.parametrize("timesteps", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_partial_unroll_with_xla_without_a_full_iteration_or_rest_passes(
     timesteps: int,

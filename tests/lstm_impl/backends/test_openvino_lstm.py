@@ -14,7 +14,7 @@ from lstm_impl.backends.others.openvino import OpenVINO
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built, ready
 
-# Whoever sends the message does so from a fork, on a thread of its own.
+# The message is sent from a forked process, on its own thread.
 SCRIPT = """
 import os, sys, threading
 forks = []
@@ -41,7 +41,7 @@ def test_import_starts_no_process_and_prints_nothing(name: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=300,  # whoever sends it may wait for ever
+        timeout=300,  # sending it may wait forever
     )
     assert done.stdout.split() == ["0", "None"]
 

@@ -39,17 +39,17 @@ def test_evidence_counts_launches_however_often_the_step_ran(name: str) -> None:
         return int(found["launches"])
 
     step = model.prepare(Workload(2, 6))
-    for _ in range(50):  # after which TensorFlow has found most ops to be cheap
+    for _ in range(50):  # after which TensorFlow takes most ops to be inexpensive
         step.run()
     step.synchronize()
     short, long = started(Workload(2, 6)), started(Workload(2, 12))
     each = (long - short) / 6
     assert each == round(each)  # as many at each timestep
     assert each >= (10 if name == "while_loop" else 2)
-    # So many that TensorFlow would leave ops out of its profile are counted from fewer.
+    # With so many, TensorFlow leaves ops out of its profile: they are extrapolated from fewer.
     if name == "while_loop":
         assert started(Workload(2, 200)) == short + each * 194
-    # Two windows of six are twice one.
+    # Two windows of six count twice as many as one.
     assert started(Workload(2, 12, window=6)) == 2 * short
 
 
@@ -150,7 +150,7 @@ def test_xla_traces_and_compiles_once_for_each_shape() -> None:
     assert model._steps.count() == 1
 
 
-# The layout is one matter, how a backend loops another.
+# The layout is independent of how a backend loops.
 @pytest.mark.parametrize(
     ("name", "batch_major"),
     [
@@ -172,9 +172,9 @@ def test_trace_happens_again_for_another_batch_but_not_length(name: str, batch_m
     assert traces == [1, 1, 1, 2, 2, 2]
 
 
-# Products of a step in one layer: forward those of x and h, backward that of h (not in an unrolled
-# graph's first step) and those for the gradients of both kernels; each once a timestep, or once
-# where it is taken out of the loop. With the input's gradient there are as many more as of x.
+# Products of a step in one layer: forward with x and h, backward with h (not in an unrolled graph's
+# first step) and for the gradients of both kernels; each once a timestep, or once if it is outside
+# the loop. The input's gradient adds as many as there are with x.
 @pytest.mark.parametrize(
     ("name", "products", "more"),
     [

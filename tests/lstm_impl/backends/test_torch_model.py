@@ -67,7 +67,7 @@ def test_evidence_counts_launches_and_operations() -> None:
     fused = built("torch").evidence(Workload(2, 4))
     assert fused["launched_by"] == "python"
     assert 0 < fused["launches"] < fused["ops_total"]
-    # PyTorch's own operators, step by step, tell their multiplications.
+    # PyTorch's own operators, step by step, report their multiplications.
     spec = LSTMSpec(3, 5, dtype="float64")
     apart = built("torch", spec).evidence(Workload(2, 4))
     assert apart["operations"] == 2.0 * 4 * 2 * 20 * (3 + 5)

@@ -127,7 +127,7 @@ def test_denormal_step_passes_the_gate_and_records_how_it_treats_them(mode: str)
     workload = Workload(4, 6, mode)
     assert gate(model, workload).passed
     step = model.prepare(workload)
-    assert step.results is None  # numbers of so few digits are not compared
+    assert step.results is None  # numbers with so few digits are not compared
     step.run()
     assert model.evidence(workload)["denormals"] == "kept"
 

@@ -30,12 +30,12 @@ pytestmark = pytest.mark.filterwarnings(
 
 THEIRS = keras.config.backend()
 NAMES: tuple[str, ...] = elsewhere._computing.NAMES
-# What auto takes: on JAX Keras's own scan is no slower.
+# The choice of auto: on JAX Keras's own scan is not slower.
 PICKED = NAMES[-1] if THEIRS == "torch" else "keras"
 BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
 Array = npt.NDArray[Any]
 
-# Sequences of a batch do not see each other: several masks are rows of one.
+# Sequences of a batch are independent: several masks are rows of one.
 MASKS: dict[str, Any] = {
     "no mask": None,
     "right padded": ["111111", "111000", "100000", "111110"],
@@ -109,7 +109,7 @@ def by_jax(layer: Any, state: list[Array] | None, keywords: dict[str, Any]) -> l
         outputs, after = layer.stateless_call(trained, others, x, initial_state=state, **keywords)
         return sum((part * part).sum() for part in jax.tree.leaves(outputs)), (outputs, after)
 
-    # Integers have no gradient, and no state has none either.
+    # Integers have no gradient; neither has a missing state.
     wanted = (0, 1) if state is None else (0, 1, 2)
     compute = jax.jit(jax.value_and_grad(loss, wanted, has_aux=True))
     (_, (outputs, after)), gradients = compute(trained, random(BATCH, TIMESTEPS, FEATURES), state)
@@ -144,7 +144,7 @@ def test_fit_and_predict_equal_keras(dropout: float, tmp_path: Path) -> None:
             [
                 keras.Input((TIMESTEPS, FEATURES)),
                 keras.layers.Masking(),
-                # Without a seed Keras takes PyTorch's own generator, which others move on, too.
+                # Without a seed Keras uses PyTorch's generator, which others advance, too.
                 keras.layers.Bidirectional(
                     make(UNITS, return_sequences=True, dropout=dropout, seed=1)
                 ),

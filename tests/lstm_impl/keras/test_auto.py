@@ -138,7 +138,7 @@ def test_auto_on_a_cpu_without_compiler_takes_the_measured_fastest(
         (ON_CPU, "float32", True),
         (replace(ON_CPU, batch=None, timesteps=None), "float32", True),
         (replace(ON_CPU, training=False, traced=False), "float32", True),
-        # a graph for inference may be saved, and be loaded where this library is not
+        # a graph for inference may be saved, and loaded without this library
         (replace(ON_CPU, training=False), "float32", False),
         (replace(ON_CPU, compiled=True), "float32", False),
         (ON_CPU, "float16", False),
@@ -169,7 +169,7 @@ def test_auto_late_known_batch_takes_the_same_choice(training: bool, hidden: int
     late = chosen(None)
     limit = late.most_sequences
     assert limit is not None
-    # Nothing here beats Keras's loop for more, or a larger batch has no small products any more.
+    # For more, nothing here is faster than Keras's loop, or the products are not small.
     assert chosen(limit).backend == late.backend
     assert chosen(limit + 1).backend != late.backend
     assert chosen(limit).most_sequences is None
@@ -225,7 +225,7 @@ def test_jit_compile_is_allowed_if_xla_has_the_ops(backend: str, compiled: bool)
     found = get_backend(backend)
     assert can_be_compiled(found) == compiled
     assert supports_jit(found, PLAIN, has_gpu=False) == compiled
-    # On a GPU Keras's own code, and auto, may take cuDNN, unless it is forbidden or cannot serve.
+    # On a GPU Keras's code, and auto, may take cuDNN, unless it is forbidden or unable.
     assert supports_jit(found, PLAIN, has_gpu=True) == (compiled and backend != "keras")
     if backend == "keras":
         other: dict[str, Any]
@@ -299,7 +299,7 @@ def test_decision_applies_to_equal_mask_and_dropout_only(
     found = raced("scan", question=question)
     for other in WORKS:
         taken = decided.decision(tuning_request(*other), [found])
-        # the dropout of a model is another one, between layers
+        # a model has its dropout between layers
         wanted = other == (masked, rate) and not (rate and through == "model")
         assert (taken is not None) == wanted, other
 
@@ -310,7 +310,7 @@ def test_decision_applies_to_equal_mask_and_dropout_only(
         (("scan",), "keras", "; the rule would have picked keras"),
         (("scan", "keras"), "keras", ", 2.00 times as fast as the rule's keras (1.90 to 2.10)"),
         (("keras", "scan"), "keras", ", or alike: the rule would have picked it too"),
-        # Against one that is not the fastest of all there is no interval.
+        # The ratio to one that is not the fastest has no interval.
         (("theirs", "scan", "keras"), "keras", ", 1.00 times as fast as the rule's keras"),
     ],
 )

@@ -14,8 +14,8 @@ import pytest
 
 from lstm_impl.availability import Package
 
-# XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) have these; beside
-# it they would be made a second time.
+# XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) include these; with
+# it they would be compiled a second time.
 JAX = pytest.param(
     "jax", marks=[pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
 )
@@ -51,7 +51,7 @@ def in_a_process_of(backend: str, *arguments: str, more: dict[str, str] | None =
 
 @pytest.mark.parametrize(
     ("backend", "few"),
-    # Each row of the matrix is compiled by XLA: a third of them is enough to see that it works.
+    # XLA compiles each row of the matrix: a third of them is enough.
     [("torch", ""), pytest.param("jax", "not (computes_what and jax_scan)", marks=JAX.marks)],
 )
 def test_layer_on_other_frameworks_equals_keras(backend: str, few: str) -> None:

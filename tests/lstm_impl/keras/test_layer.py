@@ -31,8 +31,8 @@ from tests.pairs import Row, each_value, pairwise, slow_ones_run  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 7, 5, 3, 6
 
-# Two steps an iteration have all that ten have, an iteration, the next and what is left over, and
-# are traced in a fraction of the time.
+# Two steps an iteration cover all cases of ten (an iteration, the next and a rest), and are traced
+# in a fraction of the time.
 ALL = dict.fromkeys(re.sub("@[0-9]+", "@2", name) for name in list_backends())
 SERVED = [
     name
@@ -41,14 +41,14 @@ SERVED = [
 ]
 COMPILED = [name for name in SERVED if "xla" in getattr(get_backend(name), "options", ())]
 PLAIN = ["auto", *(name for name in SERVED if name not in COMPILED)]
-# One of each strategy: the others differ from it in where the input's product stands, which the
-# equivalence matrix sees. All of them are for the slow tests.
+# One of each strategy: the others differ in the place of the input's product, which the equivalence
+# matrix covers. All of them are for the slow tests.
 MAIN = [name for name in PLAIN if "+" not in name or name == "while_loop+hoisted"]
-# The layer calls these as it calls ``while_loop``, by code that is the same for every loop.
+# The layer calls these by the same code as ``while_loop``.
 ALIKE = [name for name in MAIN if name.startswith(("scan", "partial_unroll"))]
 
-# Sequences of a batch do not see each other, and nothing looks at a mask as a whole: every kind is
-# a row of one. Full, padded on the right, on the left, with gaps, and empty.
+# Sequences of a batch are independent, so that each kind of mask is a row of one: full, padded on
+# the right, on the left, with gaps, and empty.
 MASKS: dict[str, Any] = {
     "no mask": None,
     "every mask": ["11111", "11100", "10000", "00111", "10101", "01001", "00000"],
@@ -90,7 +90,7 @@ ROWS = [
     *covering(backend=[name for name in MAIN if name not in ALIKE]),
     # Outside a graph a loop is traced for any shape by the layer.
     *(row for name in ALIKE for row in few(name, called=["in a graph", "in a graph of any shape"])),
-    # What XLA makes of a row takes seconds, and is of the mask and the direction alone.
+    # XLA takes seconds for a row; its result depends on the mask and the direction only.
     *few("while_loop+hoisted+xla"),
 ]
 
@@ -233,8 +233,8 @@ def test_auto_on_a_gpu_uses_cudnn() -> None:
 
 FUSED = get_backend("fused_cpu").availability("cpu")
 
-# Which type a backend computes in is its own matter, which its own tests see; what the layer does
-# about types is the same for each, and is seen in all with ``auto``.
+# The types of backends have their own tests; what the layer does about types is the same for all
+# backends, and is tested with ``auto``.
 USUAL = [("while_loop+hoisted", "mixed_float16"), ("while_loop", "bfloat16")]
 TYPED = [
     *(

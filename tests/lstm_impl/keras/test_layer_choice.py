@@ -60,7 +60,7 @@ def test_setting_an_unable_backend_raises_and_changes_nothing() -> None:
 def test_layer_on_the_cpu_of_a_gpu_machine_knows_its_device() -> None:
     layer = lstm()
     with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):
-        assert layer._device() == "cpu"  # where an op was really placed just now
+        assert layer._device() == "cpu"  # where an op was really placed
         with tf.Graph().as_default():
             assert layer._device() == "gpu"
             with tf.device("/CPU:0"):
@@ -112,7 +112,7 @@ def test_later_layer_uses_and_names_the_decision(caplog: pytest.LogCaptureFixtur
     assert "it was the fastest of 2 raced at 2 x 5 (2026-11-26T07:00:00+00:00, a test)" in explained
     assert "2.00 times as fast as the rule's fused_cpu (1.90 to 2.10)" in explained.replace(
         "block_lstm",
-        "fused_cpu",  # the rule's pick where there is no compiler
+        "fused_cpu",  # the rule's pick without a compiler
     )
     # other sizes, and another mode, were not raced
     layer(np.zeros((64, STEPS, WIDTH), np.float32), training=True)
@@ -149,7 +149,7 @@ def test_choice_skips_what_the_arguments_exclude() -> None:
         layer = lstm_impl.keras.LSTM(UNITS, **arguments)
         layer(X, training=True)
         assert picked(layer) != "scan"
-    # Keras's own loop is a fallback there, though it has won a race.
+    # Keras's loop is a fallback there, although it won a race.
     save(tuned("keras"))
     layer = lstm_impl.keras.LSTM(UNITS, activation="relu")
     assert [choice.fallback for _, choice in layer.explain().choices] == [True, True]

@@ -101,7 +101,7 @@ def check(found: list[Any], wanted: list[Any]) -> None:
 @pytest.mark.parametrize("name", backends("fused_cpu", "block_lstm"))
 def test_control_flow_values_and_gradients_equal_keras(name: str) -> None:
     layer = build(name, return_sequences=True)
-    # ``auto`` takes another backend without training; gradients are asked for all the same.
+    # ``auto`` takes another backend without training; gradients are requested in both cases.
     for training in (True, False) if name in ("auto", "fused_cpu") else (True,):
         check(everywhere(layer, training, tape=True, graph=True), expected())
     count = len(CONTEXTS)
@@ -193,7 +193,7 @@ def _followed_by_keras() -> list[Any]:
     return [mode(keras_layer()).numpy() for mode in MODES]
 
 
-# All take the same plain loop there.
+# All use the same plain loop there.
 @pytest.mark.parametrize("name", backends("block_lstm"))
 def test_forward_mode_equals_keras(name: str) -> None:
     layer = build(name, return_sequences=True)

@@ -37,7 +37,7 @@ Array = npt.NDArray[Any]
 MakeLSTM = Callable[..., Any]
 
 RNG = np.random.default_rng(0)
-# The first, the last and one between: Keras's loop, outside a graph, takes its time for each.
+# The first, the last and one between: Keras's eager loop is slow for each.
 STEPS = 3
 X = RNG.standard_normal((8, STEPS, 3)).astype(np.float32)
 TARGET = RNG.standard_normal((8, 4)).astype(np.float32)
@@ -93,7 +93,7 @@ def test_names_shapes_and_summary_equal_keras() -> None:
     assert summaries[0] == summaries[1]
 
 
-# -- what stands around it
+# -- wrappers and other layers
 
 
 WRAPPED: dict[str, list[Any]] = {
@@ -115,7 +115,7 @@ def test_bidirectional_equals_keras(row: Row) -> None:
     mask = GAPS if row["masked"] else None
     same(layer(X, mask=mask), reference(X, mask=mask))
     for part in (layer.forward_layer, layer.backward_layer):
-        # a fused path of Keras's own would go round the backend without a word
+        # Keras's own fused path would bypass the backend silently
         assert [choice.backend for _, choice in part.explain().choices] == ["block_lstm"]
 
 
@@ -194,7 +194,7 @@ def fits_as_keras(model: Any, batch_size: int = 3, **compile_arguments: Any) -> 
     same(fit(model, batch_size, **compile_arguments), wanted)
 
 
-# What XLA compiles is compiled below.
+# XLA compiles its own below.
 FITTED = [("auto", "auto"), ("while_loop+hoisted", False)]
 
 
@@ -208,7 +208,7 @@ FITTED = [("auto", "auto"), ("while_loop+hoisted", False)]
 )
 def test_fit_equals_keras(backend: str, jit_compile: bool | str) -> None:
     model = sequential(by(backend))
-    # Batches of one size where XLA compiles: it compiles each anew.
+    # With XLA batches have one size: it compiles each size again.
     fits_as_keras(model, 4 if jit_compile is True else 3, jit_compile=jit_compile)
     assert {call.training for call, _ in model.layers[0].explain().choices} == {True}
 
@@ -307,7 +307,7 @@ def second_gradients_of_keras() -> tuple[list[Array], list[Array]]:
     return reference.get_weights(), [each.numpy() for each in second_gradients(reference)]
 
 
-# In a graph all backends but the loops leave it to the same plain loop.
+# In a graph all backends except the loops use the same plain loop.
 @pytest.mark.parametrize(
     ("backend", "in_function"),
     [
@@ -327,7 +327,7 @@ def test_second_gradients_equal_keras(backend: str, in_function: bool) -> None:
     layer = twice_differentiated(by(backend))
     layer.set_weights(weights)
     step = tf.function(second_gradients, autograph=False) if in_function else second_gradients
-    # Rounded twice over: a loop's sums are not in Keras's order.
+    # Rounded twice: a loop's sums have another order than Keras's.
     same(step(layer), wanted, rtol=1e-4)
 
 
@@ -354,5 +354,5 @@ def test_saved_model_is_loaded_with_its_backend(tmp_path: Path, backend: str) ->
     assert type(loaded.layers[0]) is lstm_impl.keras.LSTM
     assert loaded.layers[0].backend == backend
     for each in (model, loaded):
-        each.layers[0].backend = "auto"  # cudnn is loaded, and changed, where there is no GPU
+        each.layers[0].backend = "auto"  # cudnn is loaded, and changed, without a GPU
     same(loaded(X), model(X))

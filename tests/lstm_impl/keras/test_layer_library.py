@@ -146,7 +146,7 @@ def trained() -> Any:
     made = model()
     made.fit(X, X[:, 0, :1], verbose=0)
     made.evaluate(X, X[:, 0, :1], verbose=0)
-    made.predict(X, verbose=0)  # by the fused op, and no export below holds it
+    made.predict(X, verbose=0)  # by the fused op, which no export below contains
     return made
 
 
@@ -163,10 +163,10 @@ def exports(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     module.model = trained
     tf.saved_model.save(module, str(exports / "module"), endpoints)
     trained.export(str(exports / "by_keras"), verbose=False)
-    # For one batch size: TensorFlow Lite's own ops do not hold a loop's list of any size.
+    # For one batch size: TensorFlow Lite's ops take no list of unknown size in a loop.
     fixed = keras.Sequential([keras.Input(batch_shape=X.shape), *trained.layers])
     converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
-    converter.allow_custom_ops = True  # an op of the library fails where it is loaded
+    converter.allow_custom_ops = True  # an op of the library would fail in loading
     (exports / "serve.tflite").write_bytes(converter.convert())
     for backend in ("auto", "while_loop+hoisted"):
         tf.saved_model.save(*train_step(backend, str(exports / f"step {backend}")))

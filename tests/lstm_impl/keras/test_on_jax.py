@@ -37,7 +37,7 @@ def test_masked_step_keeps_state_and_repeats_output_or_zero(
 ) -> None:
     given = problem(MASKS if masked else np.ones_like(MASKS))
     bias: Any = given.cell.bias
-    if not masked:  # nor a bias: none is as many zeros
+    if not masked:  # nor a bias: None means zeros
         given = replace(given, cell=replace(given.cell, bias=0 * bias))
         bias = None
     y, h, c = given.solved()

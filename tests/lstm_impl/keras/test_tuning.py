@@ -41,7 +41,7 @@ def test_tune_races_once_and_layers_take_the_fastest() -> None:
     made = model()
     made.train_function = made.test_function = made.predict_function = "traced"
     found = lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK, seconds=0.3)
-    # What was traced has the old choice in it.
+    # Traced functions contain the old choice.
     assert made.train_function is made.test_function is made.predict_function is None
     assert [each.question.workload.mode for each in found] == ["training", "inference"]
     assert load() == sorted(found, key=lambda each: each.made)
@@ -51,12 +51,12 @@ def test_tune_races_once_and_layers_take_the_fastest() -> None:
         assert cudnn.problem
         by_rule = each.result_of(each.rule)
         assert by_rule is not None
-        # What is compared and computes the same may come too late to race.
+        # One that computes the same may come too late to race.
         assert not by_rule.problem or "no time was left" in by_rule.problem
         assert each.backend in {*QUICK, each.rule}
     # Compiled by XLA, without a mask and dropout.
     assert found[1].rule == "while_loop+xla"
-    made.fit(X, TARGET, batch_size=BATCH, verbose=0)  # whose batch is not known when it is traced
+    made.fit(X, TARGET, batch_size=BATCH, verbose=0)  # with a batch that is unknown in tracing
     assert picked(made.layers[0]) == found[0].backend
     assert lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK) == found
 
@@ -164,5 +164,5 @@ def test_tune_with_dropout_excludes_backends_without_it(
 
     monkeypatch.setattr(tuning, "clone", otherwise)
     assert "differs from Keras's" in entered(RATE, None, "block_lstm")[1]["block_lstm"]
-    # where nothing is dropped neither makes a difference
+    # without dropout neither makes a difference
     assert entered(0.0, None, "block_lstm")[1] == {}

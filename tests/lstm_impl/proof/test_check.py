@@ -180,7 +180,7 @@ def test_gate_of_a_wrong_update_fails(mutation: str, optimizer: str) -> None:
     result = gate(UpdateMutant(SPEC, UPDATE_MUTATIONS[mutation]), workload)
     assert not result.passed
     assert result.describe().startswith("update differs from the float64 NumPy reference by")
-    # Without the optimizer the same model is right: it is the update alone that is wrong.
+    # Without the optimizer the same model is right: only the update is wrong.
     assert gate(UpdateMutant(SPEC, UPDATE_MUTATIONS[mutation]), Workload(5, 15, "training")).passed
 
 
@@ -200,7 +200,7 @@ def test_gate_updates_from_the_given_weights_and_restores_them(dtype: str, optim
         Workload(5, 15, "training", window=4, optimizer=optimizer),
         Workload(1, 1, "training", optimizer=optimizer),
     ):
-        model.prepare(workload).run()  # a first call, which has moved them
+        model.prepare(workload).run()  # a first call, which changes them
         result = gate(model, workload)
         assert result.passed, result.describe()
         assert 0 < result.errors["update"] <= result.bounds["update"]
@@ -356,7 +356,7 @@ def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
     spec, workload = LSTMSpec(3, 5), Workload(2, 14, "inference", window=4)
     weights = LSTMWeights.random(spec)
     assert gate(Watching(get_backend("numpy"), spec, "cpu", False, weights), workload).passed
-    # And the first one again: of the saturated network, of zeros and of repeats.
+    # And the first one for the saturated network, zeros and repeats.
     assert [len(call.x) for call in seen] == [4, 4, 2, 4, 4, 4]
     inputs = workload.inputs(spec)
     state = inputs.state
@@ -393,7 +393,7 @@ def test_gate_of_a_wrong_weight_conversion_fails() -> None:
     [
         (9, None, [(0, 9)]),
         (8, 4, [(0, 4), (4, 8)]),
-        (16, 4, [(0, 4), (4, 8)]),  # the others are the same computation
+        (16, 4, [(0, 4), (4, 8)]),  # the others repeat the same computation
         (6, 4, [(0, 4), (4, 6)]),
         (14, 4, [(0, 4), (4, 8), (12, 14)]),
     ],

@@ -77,4 +77,4 @@ def test_update_error_of_biases_allows_for_the_offset() -> None:
 
     assert share(2, 0.0) > 1.0
     assert share(2, 1.0) <= 1.0
-    assert share(0, 1.0) > 1.0  # a kernel is not kept so
+    assert share(0, 1.0) > 1.0  # a kernel has no offset

@@ -98,7 +98,7 @@ def test_gate_of_a_small_gain_of_an_array_or_unit_fails(row: Row) -> None:
     weights = LSTMWeights.random(spec, seed=3)
     batch, timesteps = row["load"]
     model = LargerFromTheSecondCall(spec, weights)
-    model.prepare(Workload(batch, timesteps)).run()  # what comes before the gate in every case
+    model.prepare(Workload(batch, timesteps)).run()  # what runs before the gate in each case
     assert not judged(model, batch, timesteps).passed
     assert not judged(OneUnitLarger(spec, weights), batch, timesteps).passed
     assert not judged(LargerGradients(spec, weights), batch, timesteps, "training").passed
@@ -113,7 +113,7 @@ def test_describe_of_one_sided_errors_names_the_gain() -> None:
     assert "dx as a whole is not as large" in larger.describe()
 
 
-# -- what is looked at
+# -- what is examined
 
 
 ARRAYS = {name: np.random.default_rng(0).uniform(0.5, 1.0, (40, 6)) for name in ("y", "dkernel")}
@@ -126,7 +126,7 @@ def test_gains_are_of_the_best_fit_and_zero_for_noise(gain: float) -> None:
     assert found == pytest.approx(dict.fromkeys(found, abs(gain)), abs=1e-12)
     assert set(found) == {f"{of} {name}" for of in ("whole", "unit") for name in ARRAYS}
     assert allowed["unit dkernel"] > allowed["unit y"] > allowed["whole y"]
-    # Rounding of both signs, however large: of two rows that are alike one is up and one is down.
+    # Rounding of both signs: of two equal rows one is rounded up and one down.
     up = {name: np.concatenate([array, array]) for name, array in ARRAYS.items()}
     signs = np.repeat([1.0, -1.0], 40)[:, None]
     found, _ = gains(HALF, {name: array * (1 + gain * signs) for name, array in up.items()}, up, 4)

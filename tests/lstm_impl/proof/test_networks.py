@@ -149,7 +149,7 @@ def test_saturated_has_large_kernels_inputs_and_cells(dtype: str, timesteps: int
     assert np.all(np.abs(given.x[..., 0]) == LARGE_INPUT)
     for array in (given.x, cells, *enlarged.arrays()):
         np.testing.assert_array_equal(array, spec.quantize(array))
-    # An input stays as it is for a while: it is the last of these steps', and all of it is seen.
+    # An input is held for some steps: it is that of the last of them.
     np.testing.assert_array_equal(given.x[-1, :, 1:], 8 * inputs.x[-1, :, 1:])
     changes = np.flatnonzero(np.any(given.x[1:] != given.x[:-1], axis=(1, 2))) + 1
     assert changes.tolist() == [k for k in range(1, timesteps) if (timesteps - k) % HELD == 0]
@@ -169,4 +169,4 @@ def test_saturated_errors_of_half_precision_need_finite_gradients_only() -> None
             )
             assert not found["saturated dx"] <= allowed["saturated dx"]
     found, _ = saturated_errors(LSTMSpec(2, 2), {"y": np.full(4, 0.01)}, {"y": np.zeros(4)})
-    assert found["saturated y"] == pytest.approx(0.1)  # beside the smallest scale, not to nothing
+    assert found["saturated y"] == pytest.approx(0.1)  # relative to the smallest scale

@@ -229,7 +229,7 @@ def test_load_of_a_file_with_escape_codes_in_its_name_logs_none(
     assert "a?[2Jb?.json is passed over" in record.getMessage()
 
 
-# -- whose they are
+# -- owners
 
 
 @pytest.mark.parametrize("which", ["folder", "file"])
@@ -257,5 +257,5 @@ def test_machine_name_is_the_processor_or_the_gpu(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(machine, "usable", lambda: 3)
     assert machine.this("cpu").device == "A, 3 usable"
     assert machine.this("gpu:0", "An accelerator").device == "An accelerator"
-    assert machine.this("gpu:1").device == "gpu:1"  # which nobody can name
+    assert machine.this("gpu:1").device == "gpu:1"  # of unknown name
     assert machine.this("cpu").versions == machine.versions()

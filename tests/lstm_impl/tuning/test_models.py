@@ -49,7 +49,7 @@ def test_tune_with_other_versions_races_again() -> None:
     requested = found.question
     assert models.answered(requested, ["numpy"]) == found
     newer = replace(requested.machine, versions={**requested.machine.versions, "torch": "99.0"})
-    # It is lent to others, for TensorFlow's versions are the same.
+    # It holds for others with the same versions of TensorFlow.
     assert newer.alike == requested.machine.alike
     assert models.answered(replace(requested, machine=newer), ["numpy"]) is None
 
@@ -143,7 +143,7 @@ def test_tune_stream_waits_for_each_call(
     monkeypatch.setattr(NumPyModel, "synchronize", wait)
     found = lstm_impl.tune(SPEC, Workload(1, 1, mode), candidates=["numpy"], seconds=0.2)
     assert found.backend == "numpy"
-    # The gate makes some calls more; a block of a race has hundreds.
+    # The gate makes some calls; a block of a race has hundreds.
     assert (counts["wait"] >= counts["run"] - 20) is each
 
 
@@ -162,4 +162,4 @@ def test_gpu_name_comes_from_tensorflow_if_known(
     assert gpu_name("gpu:0") == gpu_name("gpu") == "An accelerator"
     assert [gpu_name(each) for each in ("cpu", "gpu:1", "gpu:2")] == [""] * 3
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert gpu_name("gpu:0") == ""  # who races another framework's backends need not have it
+    assert gpu_name("gpu:0") == ""  # which is not needed to race other frameworks' backends

@@ -61,7 +61,7 @@ def test_race_after_a_pause_makes_an_untimed_call() -> None:
 
     ran = race({"a": world.step(duration), "b": world.always(0.04)}, 5.0, now=world.now, rest=rest)
     assert set(np.round(ran["a"].blocks, 9)) == {0.03}
-    # One that takes long has none: it would take as long again.
+    # A long call has none, which would double the time.
     world = World()
     race({"a": world.always(1.0)}, 0.0, now=world.now, rest=lambda: None)
     assert world.time == 2 + FIRST_LOOK
@@ -161,7 +161,7 @@ def test_race_rounds_are_interleaved_in_random_order() -> None:
 
     ran = race({name: entrant(name) for name in "abc"}, 2.0, now=world.now)
     assert {len(each.blocks) for each in ran.values()} == {12}
-    blocks = turns[6:]  # two calls of each come before the race, and a call fills a block
+    blocks = turns[6:]  # two calls of each come before the race; one call fills a block
     assert restarted == blocks
     rounds = ["".join(blocks[k : k + 3]) for k in range(0, len(blocks), 3)]
     assert all(sorted(each) == ["a", "b", "c"] for each in rounds)
