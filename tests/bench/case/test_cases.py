@@ -93,6 +93,10 @@ def test_variant_is_in_the_name_and_a_field() -> None:
     ranks = {"torch": True, "torch:buckets": True, "torch:int8": False, "torch:denormal": False}
     assert {name: Case(name, SPEC, Workload(2, 10)).ranked for name in ranks} == ranks
     assert "variant" not in plain.to_dict()
+    replicas = Case("keras:replicas", SPEC, Workload(2, 10), "gpu:0")
+    assert replicas.several_gpus
+    assert not replicas.on("cpu").several_gpus
+    assert not plain.on("gpu:0").several_gpus
     for wrong in (3, ["int8"], "a:b"):
         with pytest.raises(
             ValueError, match=r"case\.variant is .*; expected a name without a colon"

@@ -286,3 +286,16 @@ def test_measure_group_gpu_energy_comes_after_timing(world: World, needs: Bench)
     for case in cases:
         extra = measured(results[case.id]).to_extra(case, 0)
         assert (extra["memory"], extra["energy"]) == (HELD, USED)
+
+
+def test_measure_group_replicas_on_gpus_have_no_roofs_memory_or_energy(
+    world: World, needs: Bench
+) -> None:
+    cases = [world.add(name).on("gpu:0") for name in ("a", "a:replicas")]
+    bench = replace(needs, roofs=Ceilings(above=["a:replicas"]))
+    one, several = (
+        measured(each) for each in group.measure_group(cases, TimingPlan(2.0), bench=bench).values()
+    )
+    assert one.roofs is not None
+    assert (one.memory, one.energy) == (HELD, USED)
+    assert (several.roofs, several.memory, several.energy) == (None, None, None)
