@@ -24,21 +24,21 @@ _MULTIPLES = (1, 2, 4)
 """Measured multiples of the needed window, since a longer one may save time."""
 
 
-def text(question: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
+def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
     """Return the suite as TOML. backends: by default the usual ones of the device."""
     chosen = list(backends)
     if not chosen:
-        gpu = GPU_BACKENDS if devices.kind(question.device) == "gpu" else ()
+        gpu = GPU_BACKENDS if devices.kind(query.device) == "gpu" else ()
         chosen = [*BACKENDS, *gpu, *PEERS]
-    size = question.input_size or question.hidden_size
-    if question.training:
+    size = query.input_size or query.hidden_size
+    if query.training:
         windows = [need.window * each for each in _MULTIPLES]
-        if question.steps is not None:
-            windows = [k for k in windows if k <= question.steps]
+        if query.steps is not None:
+            windows = [k for k in windows if k <= query.steps]
         timesteps = windows[-1]
-        what = f"windows for a dependency of {question.dependency} timesteps"
+        what = f"windows for a dependency of {query.dependency} timesteps"
         cost = (
-            f"what a window for a dependency of {question.dependency} timesteps costs. The window "
+            f"what a window for a dependency of {query.dependency} timesteps costs. The window "
             f"needed is {need.window}: {needed(need)}."
         )
         cut = f'gradients = "weights"\nwindows = {json.dumps(windows)}\n'
@@ -50,37 +50,37 @@ def text(question: Query, need: NeededWindow, backends: Sequence[str] = ()) -> s
         cut = optimizer = ""
     about = textwrap.wrap(f"Written by python -m bench.recommend: {cost}", 96)
     comment = "\n".join(f"# {line}" for line in about)
-    layers = f", num_layers = {question.num_layers}" if question.num_layers > 1 else ""
+    layers = f", num_layers = {query.num_layers}" if query.num_layers > 1 else ""
     return f"""\
 {comment}
 
 schema = 1
-name = "{name(question)}"
+name = "{name(query)}"
 summary = "{what}"
 backends = {json.dumps(chosen)}
-devices = {json.dumps([question.device])}
-modes = {json.dumps([question.mode])}
-dtypes = {json.dumps([question.dtype])}
+devices = {json.dumps([query.device])}
+modes = {json.dumps([query.mode])}
+dtypes = {json.dumps([query.dtype])}
 seconds = 3.0
 memory = true
 
 [[groups]]
 {cut}shapes = [
-  {{ batch = {question.batch}, timesteps = {timesteps}, input_size = {size}, \
-hidden_size = {question.hidden_size}{layers}{optimizer} }},
+  {{ batch = {query.batch}, timesteps = {timesteps}, input_size = {size}, \
+hidden_size = {query.hidden_size}{layers}{optimizer} }},
 ]
 """
 
 
-def name(question: Query) -> str:
+def name(query: Query) -> str:
     """Return the name of the suite and its file."""
     return (
-        f"dependency-{question.dependency}" if question.training else f"inference-{question.steps}"
+        f"dependency-{query.dependency}" if query.training else f"inference-{query.steps}"
     )
 
 
 def write(
-    path: Path, question: Query, found: Recommendation | NoRecommendation, backends: Sequence[str]
+    path: Path, query: Query, found: Recommendation | NoRecommendation, backends: Sequence[str]
 ) -> None:
     """Write the suite into a new file. Raises SuiteError, ResultWriteError."""
     # If backends are tied, only they remain to be decided.
@@ -90,27 +90,27 @@ def write(
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
     if path.exists():
         raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
-    described = text(question, found.need, backends).encode()
+    described = text(query, found.need, backends).encode()
     loading.parse(path, described)
     write_bytes(path, described)
 
 
-def commands(question: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
+def commands(query: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
     """Return the commands that measure what was requested; suite: its file, if already written."""
-    path = str(suite or f"{name(question)}.toml")
+    path = str(suite or f"{name(query)}.toml")
     found = []
     if suite is None:
         words = ["python", "-m", "bench.recommend"]
-        if question.training:
-            words += ["--dependency", str(question.dependency)]
-        words += ["--batch", str(question.batch), "--hidden", str(question.hidden_size)]
-        words += ["--device", question.device]
+        if query.training:
+            words += ["--dependency", str(query.dependency)]
+        words += ["--batch", str(query.batch), "--hidden", str(query.hidden_size)]
+        words += ["--device", query.device]
         for option, value, usual in (
-            ("--steps", question.steps, None),
-            ("--mode", question.mode, "training"),
-            ("--input", question.input_size, None),
-            ("--layers", question.num_layers, 1),
-            ("--dtype", question.dtype, "float32"),
+            ("--steps", query.steps, None),
+            ("--mode", query.mode, "training"),
+            ("--input", query.input_size, None),
+            ("--layers", query.num_layers, 1),
+            ("--dtype", query.dtype, "float32"),
         ):
             if value != usual:
                 words += [option, str(value)]
