@@ -32,18 +32,18 @@ MOST_SHOWN = 4
 """The number of listed texts of one place."""
 
 EPILOG = """\
-A file must be whole, unchanged and such as can be: each case proven within its bounds, with
-evidence of what ran; statistics that follow from the samples; validity that the samples show; no
-rate beyond the device's, no time outside the run, no samples twice.
+A file must be complete, unchanged and consistent: each case passed its gate, with evidence of what
+ran; statistics and validity are those of the samples; no rate is above the device's, no time is
+outside the run, and no samples occur twice.
 
-To a folder the files are written for a pull request. To a URL, such as s3://team/lstm, they are
-written here first and sent after a question, or without one with --yes; a file that is there
-already is left as it is, and another one of its name is never replaced.
+In a folder the files are ready for a pull request. For a URL, such as s3://team/lstm, they are
+written here first and sent after confirmation, or without it with --yes. An existing file is never
+replaced.
 
 exit codes:
-  0  all files are written, or were there
-  1  a file says what cannot be; each reason is printed, and nothing is written
-  2  bad input: a file that cannot be read, a folder that cannot be written to; not agreed to
+  0  all files are written, or existed
+  1  a file is inconsistent; each reason is printed, and nothing is written
+  2  bad input: a file that cannot be read, a folder that cannot be written to; not confirmed
   3  a file could not be copied to the URL
 """
 
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _submit(options: argparse.Namespace) -> int:
     paths = [path for each in options.paths for path in (latest(each) if each.is_dir() else [each])]
     if not paths:
-        raise ResultError("no result files are there")
+        raise ResultError("there are no result files")
     url = options.to if is_url(options.to) else None
     if options.unchanged and url is None:
         raise ResultError("--unchanged sends files as they are: name a URL with --to")
@@ -110,7 +110,7 @@ def _list_texts(paths: Iterable[Path]) -> None:
         document = json.loads(path.read_bytes()) if path.suffix == ".json" else {}
         for place, each in texts(document).items():
             found.setdefault(place, {}).update(dict.fromkeys(each))
-    print("texts in them (all else is numbers):")
+    print("texts in them (everything else is numbers):")
     for place, each in found.items():
         listed = [printable(text, 400) for text in list(each)[:MOST_SHOWN]]
         more = f"; and {len(each) - MOST_SHOWN:,} more" if len(each) > MOST_SHOWN else ""
@@ -119,22 +119,21 @@ def _list_texts(paths: Iterable[Path]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "submit", "Check result files, make them anonymous, put them where they are shared.", EPILOG
+        "submit", "Check result files, make them anonymous, and share them.", EPILOG
     )
-    text = "result files; of a folder those of its newest run"
+    text = "result files, or folders, of which the newest run is taken"
     parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help=text)
     parser.add_argument(
         "--to",
         metavar="PLACE",
         default=FOLDER,
-        help="a folder, in it that of the machine's kind, or a URL (default: %(default)s)",
+        help="a folder, with one for each kind of machine, or a URL (default: %(default)s)",
     )
-    parser.add_argument("--yes", action="store_true", help="send to the URL without a question")
+    parser.add_argument("--yes", action="store_true", help="send to the URL without asking")
     parser.add_argument(
         "--unchanged",
         action="store_true",
-        help="send the files to the URL as they are, with the names in them, as `bench.run "
-        "--results URL` does",
+        help="send the files to the URL with the names in them, like `bench.run --results URL`",
     )
     return parser
 

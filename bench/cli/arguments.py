@@ -89,7 +89,7 @@ def add_output(
 
     by_name: the format is None by default, and the name of the file implies it.
     """
-    default = "what FILE's name says, or else terminal" if by_name else "%(default)s"
+    default = "implied by FILE's name, or else terminal" if by_name else "%(default)s"
     parser.add_argument(
         "--format",
         choices=formats,
@@ -97,7 +97,7 @@ def add_output(
         help=f"what is written (default: {default}{f'; {note}' if note else ''})",
     )
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
+        "--output", metavar="FILE", type=Path, help="write to FILE, not the terminal"
     )
 
 
@@ -200,9 +200,9 @@ def _above_0(text: str, most: float, kind: str, given: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < (value := float(text)) <= most:
             return value
-    raise argparse.ArgumentTypeError(f"{given!r} is no {kind}")
+    raise argparse.ArgumentTypeError(f"{given!r} is not a {kind}")
 
 
 def add_unmeasured(parser: argparse.ArgumentParser) -> None:
     """Add ``--unmeasured``, for a terminal and Markdown."""
-    add_flags(parser, unmeasured="list what has no time and why, not only how much of it there is")
+    add_flags(parser, unmeasured="list cases without a time and the reasons, not only their number")

@@ -42,7 +42,7 @@ def end(main: Callable[[], int]) -> NoReturn:
     # Before any framework is imported, here or in a child. A user's setting has priority.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if sys.stdout is None:
-        _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
+        _exit("error: standard output is closed; redirect it to /dev/null to discard it")
     if not (width := os.environ.get("COLUMNS", "80")).isdecimal() or int(width[:9]) < NARROWEST:
         del os.environ["COLUMNS"]
     code: int | str | None

@@ -74,9 +74,7 @@ hidden_size = {query.hidden_size}{layers}{optimizer} }},
 
 def name(query: Query) -> str:
     """Return the name of the suite and its file."""
-    return (
-        f"dependency-{query.dependency}" if query.training else f"inference-{query.steps}"
-    )
+    return f"dependency-{query.dependency}" if query.training else f"inference-{query.steps}"
 
 
 def write(
@@ -89,7 +87,7 @@ def write(
     if path.suffix != ".toml":
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
     if path.exists():
-        raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
+        raise SuiteError(f"--write-suite {printable(str(path))}: the file exists already")
     described = text(query, found.need, backends).encode()
     loading.parse(path, described)
     write_bytes(path, described)

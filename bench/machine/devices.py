@@ -36,7 +36,7 @@ def parse(text: str) -> str:
     match = _NAME.fullmatch(text.strip().lower())
     if match is None or (match["kind"] == "cpu" and match["index"] not in (None, "0")):
         hint = "; TensorFlow's GPU:0 is gpu:0 here" if re.search("cuda|xla|rocm|tpu", text) else ""
-        raise DeviceError(f"{text!r} is no device; expected cpu or gpu:N, such as gpu:0{hint}")
+        raise DeviceError(f"{text!r} is not a device; expected cpu or gpu:N, such as gpu:0{hint}")
     return "cpu" if match["kind"] == "cpu" else f"gpu:{match['index'] or 0}"
 
 
@@ -49,7 +49,7 @@ def gpu_index(device: str) -> int:
     """Return the N of ``gpu:N``. Raises DeviceError if the device is not a GPU."""
     name, _, index = parse(device).partition(":")
     if name != "gpu":
-        raise DeviceError(f"{device!r} is no GPU; expected gpu:N, such as gpu:0")
+        raise DeviceError(f"{device!r} is not a GPU; expected gpu:N, such as gpu:0")
     return int(index)
 
 
@@ -204,10 +204,10 @@ def explain_missing(device: str, facts: GpuFacts | None = None) -> str:
         )
     if facts.container:
         return (
-            "this container is given no NVIDIA GPU; if the machine around it has one, start the "
+            "this container has no access to an NVIDIA GPU; if its host has one, start the "
             "container with --gpus all"
         )
-    return "this machine has no NVIDIA GPU; run the suite on one that has to add its results"
+    return "this machine has no NVIDIA GPU; run the suite on a machine with one to add its results"
 
 
 _CONTAINER_FILES = {".dockerenv": "docker", "run/.containerenv": "podman"}

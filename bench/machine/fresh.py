@@ -83,14 +83,14 @@ def last_words(printed: str) -> str:
 def ending(code: int) -> str:
     """Describe how a process ended by its exit code, which is negative for a signal."""
     if code == LIMIT_GONE:
-        return "ended: code that ran in it had lowered a limit of the process for good"
+        return "ended: a backend had permanently lowered a limit of the process"
     if code >= 0:
         return f"ended with exit code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    more = " (as a rule: no memory was left)" if name == "SIGKILL" else ""
+    more = " (usually because memory ran out)" if name == "SIGKILL" else ""
     return f"was ended by {name}{more}"
 
 
@@ -99,7 +99,7 @@ def one_line(error: BaseException) -> str:
     try:
         text = str(error)
     except BaseException:  # the error's own code
-        return "it cannot be put into words: asking for its text raises an error too"
+        return "its text cannot be read: that raises an error too"
     # Some are megabytes.
     lines = [line.strip() for line in text[:100_000].splitlines() if line.strip()]
     # "Graph execution error:" alone says nothing.

@@ -238,7 +238,7 @@ def _limits() -> Callable[[], str]:
                 resource.setrlimit(numbers[name], before[name])
             except (OSError, ValueError):
                 # The next cases would fail although they did nothing wrong.
-                text = f"ERROR the code of a backend lowered {name} for good; its process ends\n"
+                text = f"ERROR a backend permanently lowered {name}; its process ends\n"
                 with contextlib.suppress(OSError):
                     os.write(2, text.encode())
                 os._exit(LIMIT_GONE)

@@ -114,7 +114,7 @@ class MachineLock(Closing):
             )
             alive = psutil.pid_exists(pid)
         except (ValueError, RecursionError, OverflowError):  # ResultError is a ValueError
-            return "it has not said who it is"
+            return "it did not identify itself"
         text = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
         # Only a hint: another process may have its number by now.
         return text if alive else f"a worker that outlives {text}"

@@ -43,7 +43,7 @@ def executable(environment: Path) -> Path:
         if (found := environment / place).is_file():
             return found.absolute()
     raise NoPythonError(
-        f"{environment} is no Python and no virtual environment: it has no bin/python"
+        f"{environment} is neither a Python nor a virtual environment: it has no bin/python"
     )
 
 
@@ -125,7 +125,7 @@ def load(folder: Path) -> tuple[LabelledPython, LabelledPython]:
     path = folder / FILE
     data = Field(path, "", parse_json(path, regular_bytes(path, _LARGEST_FILE)))
     if data["schema"].integer(1) > SCHEMA:
-        raise data["schema"].error(f"at most {SCHEMA}: this version knows no later one")
+        raise data["schema"].error(f"at most {SCHEMA}: this version reads no later schema")
     sides = data["sides"].items()
     if len(sides) != 2:
         raise data["sides"].error("two environments", f"are {len(sides)}")

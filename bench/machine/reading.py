@@ -99,9 +99,9 @@ def journal_lines(
             where = f"line {number}:"
             lines.append(Field(path, where, parse_json(path, text, where)))
     if not lines:
-        raise error_at(path, "holds no whole line")
+        raise error_at(path, "has no complete line")
     if not isinstance(lines[0].value, dict) or first not in lines[0].value:
-        raise error_at(path, f"is no journal of {message}: its first line holds no run")
+        raise error_at(path, f"is not a journal of {message}: its first line has no run")
     return lines, notes
 
 
@@ -162,13 +162,11 @@ def expanded(text: str) -> Path:
     """Return a path with ``~`` expanded. Raises FolderError for an unknown home or a URL."""
     if is_url(text):
         raise FolderError(
-            f"{printable(text)}: here a folder of this machine is needed; what reads results, and "
-            "`python -m bench.run --results`, take a URL"
+            f"{printable(text)}: a folder of this machine is needed; only commands that read "
+            "results, and `python -m bench.run --results`, accept a URL"
         )
     try:
         return Path(text).expanduser()
     except RuntimeError:
         home = text.partition("/")[0]
-        raise FolderError(
-            f"{printable(text)}: it is not known where {home} is; write the path in full"
-        ) from None
+        raise FolderError(f"{printable(text)}: {home} is unknown; write the full path") from None

@@ -151,7 +151,7 @@ def reason(error: BaseException, url: str = "") -> str:
     url: that of the place, whose credentials other libraries may put into their messages.
     """
     if _denied(error):
-        return "access is denied: are the credentials those of somebody who may?"
+        return "access is denied: check the credentials"
     if isinstance(error, TimeoutError):
         return f"no answer within {limit():g} s ({LIMIT_VARIABLE}=SECONDS allows more)"
     if isinstance(error, FileNotFoundError):
@@ -242,7 +242,7 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
         except ResultWriteError as error:
             return place.error(f"cannot be copied: {error}")
         except Exception as error:
-            text = "was listed and is not there: it was deleted meanwhile"
+            text = "was listed but no longer exists"
             if not is_gone(error):
                 text = f"cannot be read: {reason(error, url)}"
             return place.error(text, where)

@@ -159,7 +159,7 @@ def availability(backend: Backend, device: str) -> Availability:
     except BaseException as error:
         if interrupts.received:
             raise
-        return Availability(False, f"asking failed: {type(error).__name__}: {one_line(error)}")
+        return Availability(False, f"the check failed: {type(error).__name__}: {one_line(error)}")
 
 
 def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnswer:

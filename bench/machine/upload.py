@@ -60,10 +60,10 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
         text = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
         raise place.error(f"cannot be written: {text}", name) from None
     if found is None or (found != data and data.startswith(found)):
-        text = f"was not written whole: {len(found or b''):,} of {len(data):,} bytes are there"
+        text = f"was not written completely: {len(found or b''):,} of {len(data):,} bytes are there"
         raise place.error(text, name)
     if found != data:
-        raise place.error("is there with other contents; it is left as it is", name)
+        raise place.error("exists with other contents and was not changed", name)
 
 
 def _create(place: RemotePath, target: str, data: bytes) -> None:

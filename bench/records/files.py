@@ -335,7 +335,7 @@ def _read_journal(path: Path) -> ResultFile:
             run = parse_finish(run, line)
         entries[kind].append(line[kind])
     if run.finished is None:
-        text = "holds a run that did not come to its end; its finished cases are read"
+        text = "holds an unfinished run; its finished cases are read"
         if process := running_writer(path):
             text = f"is still being written by {process}; its finished cases are read"
         else:
@@ -382,7 +382,7 @@ def _result_file(
     for field in benchmarks:
         item = parse_benchmark(field, run)
         if item.case.id in seen:
-            text = f"each case once in a run, and it stands at {seen[item.case.id]} too"
+            text = f"each case once in a run; it is also at {seen[item.case.id]} too"
             raise field["extra_info"]["lstm"]["case_id"].error(text)
         seen[item.case.id] = field.name
         if isinstance(item, Measurement):
@@ -393,7 +393,7 @@ def _result_file(
     for field in outcomes:
         outcome = parse_outcome(field, run)
         if outcome.case.id in seen:
-            text = f"its case stands at {seen[outcome.case.id]}"
+            text = f"its case is at {seen[outcome.case.id]}"
             notes.append(f"{name}: {field.name} ({outcome.outcome}) is left out; {text}")
             continue
         seen[outcome.case.id] = field.name

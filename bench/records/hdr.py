@@ -114,11 +114,11 @@ def _unpacked(text: str) -> bytes:
     except (binascii.Error, ValueError, struct.error, zlib.error) as error:
         raise ValueError(f"it cannot be unpacked: {error}") from None
     if cookie != _COMPRESSED or plain != _PLAIN or length != len(packed) - _OUTER.size:
-        raise ValueError("it is no compressed histogram of version 2")
+        raise ValueError("it is not a compressed histogram of version 2")
     if (offset, digits, lowest, ratio) != (0, _DIGITS, 1, 1.0):
         raise ValueError("it is not of whole nanoseconds with three digits")
     if not inflating.eof or len(found) != _HEAD.size + size:
-        raise ValueError("it is cut, or longer than an hour needs")
+        raise ValueError("it is truncated, or longer than an hour needs")
     return found[_HEAD.size :]
 
 
@@ -137,4 +137,4 @@ def _numbers(body: bytes) -> Iterator[int]:
         yield found
         number = shift = 0
     if shift:
-        raise ValueError("its last count is cut")
+        raise ValueError("its last count is truncated")

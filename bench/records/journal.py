@@ -139,7 +139,7 @@ class Journal(LineFile):
         path = Path(path)
         if not path.name.endswith(JOURNAL_SUFFIX):
             text = f"expected a name ending in {JOURNAL_SUFFIX}"
-            raise ValueError(f"the journal is to be named {printable(str(path))}; {text}")
+            raise ValueError(f"a journal cannot be named {printable(str(path))}; {text}")
         self._run: Run | None = None
         self._measured: set[str] = set()
         super().__init__(path)

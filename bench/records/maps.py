@@ -226,7 +226,7 @@ def _read(path: Path) -> LearningMap:
     run, items = _parse_run(ours["run"]), ours["cells"].items()
     notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
     if not run.complete:
-        notes.append(f"{printable(str(path))} did not come to its end; its finished cells are read")
+        notes.append(f"{printable(str(path))} is unfinished; its finished cells are read")
     if len(items) > _MOST_CELLS:
         raise error_at(path, f"holds {len(items)} cells; expected at most {_MOST_CELLS}")
     cells: dict[tuple[str, int, int, bool, int], MapCell] = {}

@@ -269,7 +269,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     if gate["errors"].given:
         gate["errors"].numbers_or_nulls()
     if not gate["passed"].boolean():
-        text = "it did not compute what the reference computes, so its time is not shown"
+        text = "its results differ from the reference, so its time is not shown"
         return Outcome(case, run, "failed", text, "", field.path)
     data = field["stats"]["data"]
     samples = data.times()

@@ -46,14 +46,14 @@ def select(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Resu
                 described = [printable(there, 60) for there in known][:_MOST_KNOWN]
                 more = "" if len(known) <= _MOST_KNOWN else f" and {len(known) - _MOST_KNOWN} more"
                 raise NothingThereError(
-                    f"--{name} {printable(each, 60)}: there are no results of it; there are of: "
+                    f"--{name} {printable(each, 60)}: no case matches; there are: "
                     f"{', '.join(described) or 'none'}{more}"
                 )
 
     files = tuple(of_cases(file, lambda case: fits(case, requested)) for file in results.files)
     if not any(file.measurements or file.outcomes for file in files):
         all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in requested.items())
-        raise NothingThereError(f"{printable(all_of_it, 300)}: no case is all of that")
+        raise NothingThereError(f"{printable(all_of_it, 300)}: no case matches all of these")
     return replace(results, files=files)
 
 

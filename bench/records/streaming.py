@@ -102,7 +102,7 @@ def _taken(field: Field) -> CallTimes:
         except ValueError:
             part = 0.0
         if not 0 < part < 100:
-            raise each.error("nothing here: its name is no percentile from 0 to 100")
+            raise each.error("no such entry: its name is not a percentile from 0 to 100")
         items = each.items()
         if len(items) != len(Bounds._fields):
             raise each.error("a lower bound, the percentile, an upper bound and a confidence")

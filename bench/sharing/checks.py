@@ -91,10 +91,10 @@ def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
     if digest.changed(document.mapping()):
         yield f"digest is not that of the contents: the file {digest.CHANGED}"
     if not file.measurements:
-        yield "benchmarks has no case that was measured"
+        yield "benchmarks has no measured case"
     run = file.run
     if run.finished is None:
-        yield "lstm.run.finished is missing: the run did not come to its end"
+        yield "lstm.run.finished is missing: the run is unfinished"
         return
     moments = [
         ("lstm.run.environment.before.time", _looked(run.environment.get("before"))),
@@ -107,7 +107,7 @@ def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
         if earlier > later + SLACK:
             yield f"{name} ({earlier.isoformat()}) is after {other} ({later.isoformat()})"
     if run.finished > now + AHEAD:
-        yield f"lstm.run.finished ({run.finished.isoformat()}) is to come"
+        yield f"lstm.run.finished ({run.finished.isoformat()}) is in the future"
 
 
 def _looked(state: object) -> datetime | None:
@@ -136,7 +136,7 @@ def _proof(item: Measurement) -> Iterator[str]:
     if missing := sorted(wanted - set(errors)):
         yield f"{where}.errors has none of {', '.join(missing)}"
     if item.case.workload.training and not any(str(name).startswith("d") for name in errors):
-        yield f"{where}.errors has none of a gradient"
+        yield f"{where}.errors has no gradient"
     for name, error in errors.items():
         bound = bounds.get(name)
         text = f"{where}.errors.{printable(str(name), 60)}"
@@ -147,7 +147,7 @@ def _proof(item: Measurement) -> Iterator[str]:
         elif bound > CEILING:
             yield f"{text} has a bound of {bound:g}; over {CEILING:g} nothing is proven"
     if not item.evidence:
-        yield "extra_info.lstm.evidence is empty: what ran is not known"
+        yield "extra_info.lstm.evidence is empty: it is unknown what ran"
 
 
 def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
@@ -177,7 +177,7 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
     if few and samples.size >= FEWEST_FOR_COPIES:
         yield f"stats.data has {distinct} different values of {samples.size}"
     if np.any(np.diff(item.rounds) <= 0):
-        yield "extra_info.lstm.blocks.round does not count up"
+        yield "extra_info.lstm.blocks.round does not increase"
     first, beyond = item.setup.get("first_call_s"), item.setup.get("compile_s")
     if first is not None and beyond is not None:
         found = first - wanted["median"]
@@ -224,7 +224,7 @@ def _calls(item: Measurement) -> Iterator[str]:
             continue
         counted = np.cumsum([each.number for each in bins])
         if not bins or counted[-1] != stream.calls:
-            yield f"{where}.{name}.histogram has not its {stream.calls} calls"
+            yield f"{where}.{name}.histogram does not have its {stream.calls} calls"
             continue
         for part, bounds in taken.percentiles.items():
             rank = math.ceil(round(part / 100 * stream.calls, 6))
@@ -238,7 +238,7 @@ def _possible(item: Measurement) -> Iterator[str]:
     """Check that a clock and a device can have these times."""
     shortest = float(item.samples.min()) * item.calls
     if shortest < SHORTEST_BLOCK:
-        text = f"{shortest:g} s are no thousand ticks of any clock"
+        text = f"{shortest:g} s is less than a thousand ticks of any clock"
         yield f"stats.data has a block shorter than {SHORTEST_BLOCK:g} s: {text}"
     roofs = item.roofs or {}
     where = "extra_info.lstm.roofs"
@@ -262,8 +262,8 @@ def _possible(item: Measurement) -> Iterator[str]:
     slowest = median_interval(item.samples.tolist()).high
     if (rate := counted / slowest) > WELL_ABOVE * peak:
         yield (
-            f"stats.data would be {rate / peak:.1f} times the fastest product of the device, "
-            f"{peak:.3g} operations a second"
+            f"the rate of stats.data would be {rate / peak:.1f} times that of the device's fastest "
+            f"product, {peak:.3g} operations a second"
         )
 
 

@@ -82,7 +82,7 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
         target = folder / kind(file) / path.name
         if target.exists():
             if read(target).run.id != file.run.id:
-                raise error_at(target, "is another run's; rename the one that is handed in")
+                raise error_at(target, "belongs to another run; rename the submitted file")
             there.append(target)
         else:
             made[target] = anonymous(document.mapping(), file, secret)
@@ -94,7 +94,7 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
 
 def _document(path: Path) -> Field:
     if path.name.endswith(".jsonl"):
-        raise error_at(path, "is a journal; hand in the file that is made of it at the run's end")
+        raise error_at(path, "is a journal; submit the JSON file that is made from it")
     try:
         return Field(path, "", parse_json(path, regular_bytes(path)))
     except RecursionError:

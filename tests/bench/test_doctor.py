@@ -100,7 +100,7 @@ importlib.machinery.PathFinder.find_spec = classmethod(
     ("arguments", "words"),
     [
         (["--backends", "while_lop"], "did you mean while_loop"),
-        (["--device", "tpu:0"], "'tpu:0' is no device"),
+        (["--device", "tpu:0"], "'tpu:0' is not a device"),
     ],
 )
 def test_doctor_with_unknown_names_prints_one_line(

@@ -219,7 +219,7 @@ def test_gpu_proof_without_a_gpu_exits_with_3(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "tpu:0"], "'tpu:0' is no device"),
+        (["--device", "tpu:0"], "'tpu:0' is not a device"),
         (["--backends", "cudn"], "did you mean cudnn"),
         (["--suite", "quik"], "did you mean quick"),
         (["--device", "cpu", "--output", "{file}/results"], "Not a directory"),

@@ -37,10 +37,10 @@ def test_recommend_format_or_file_name_decides_the_form(
     [
         (["--dependency", "0"], "'0' is not a whole number from 1"),
         (["--batch", "many"], "'many' is not a whole number from 1"),
-        (["--device", "tpu"], "'tpu' is no device"),
+        (["--device", "tpu"], "'tpu' is not a device"),
         (["--mode", "serving"], "invalid choice: 'serving'"),
         (["--mode", "inference"], "--mode inference needs --steps N"),
-        (["--backend", "nothing"], "--backend nothing: there are no results of it"),
+        (["--backend", "nothing"], "--backend nothing: no case matches"),
         (["--write-suite", "a.txt"], "expected a name ending in .toml"),
         (["--write-suite", "nowhere/a.toml"], "nowhere"),
     ],

@@ -385,7 +385,7 @@ def test_run_on_a_full_disk_prints_one_line_and_keeps_results(
     [
         (["nosuch"], "there is no suite"),
         (["--budget", "soon"], "is not a time; write 90s, 10m or 1h30m"),
-        (["--precision", "0"], "is no percentage"),
+        (["--precision", "0"], "is not a percentage"),
         (["--processes", "0"], "is not a whole number from 1"),
         (["--backends", "nosuch"], "there is no backend"),
         (["--device", "tpu"], "tpu"),

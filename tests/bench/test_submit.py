@@ -34,7 +34,7 @@ def test_submit_names_what_was_written_and_what_existed(
     *lines, last = capsys.readouterr().out.splitlines()
     paths, told = lines[: len(SESSION)], lines[len(SESSION) :]
     assert [Path(path).name for path in paths] == [path.name for path in SESSION]
-    assert told[0] == "texts in them (all else is numbers):"
+    assert told[0] == "texts in them (everything else is numbers):"
     assert all(Path(path).is_relative_to("results/community") for path in paths)
     assert last.startswith("2 files for a pull request")
     assert main(SESSION[0], "--to", "results/community") == 0

@@ -173,7 +173,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
         (('["numpy"]', "[3]"), "backends[0] is 3; expected a name"),
         (('backends = ["numpy"]', ""), "backends is missing, and groups[0] names none"),
         (('["cpu"]', '"everywhere"'), 'devices is "everywhere"; expected a list with at least one'),
-        (('["cpu"]', '["cuda:0"]'), "devices[0]: 'cuda:0' is no device; expected cpu or gpu:N"),
+        (('["cpu"]', '["cuda:0"]'), "devices[0]: 'cuda:0' is not a device; expected cpu or gpu:N"),
         (("schema = 1", "schema = 2"), "schema is 2; expected 1"),
         (("schema = 1", "schema = 1\nmemory = 1"), "memory is 1; expected true or false"),
         (('"mine"', '"../mine"'), 'name is "../mine"; expected letters, digits'),
@@ -267,7 +267,7 @@ def test_load_wrong_value_that_a_choice_replaces_raises(tmp_path: Path) -> None:
             SuiteChoice(backends=["while_lop"]),
             "there is no backend 'while_lop'; did you mean while_loop",
         ),
-        (SuiteChoice(devices=["tpu"]), "'tpu' is no device; expected cpu or gpu:N"),
+        (SuiteChoice(devices=["tpu"]), "'tpu' is not a device; expected cpu or gpu:N"),
         (
             SuiteChoice(modes=["train"]),
             'there is no mode "train" (did you mean training or streaming?)',

@@ -78,7 +78,7 @@ def test_options_none_given_are_the_tutorial() -> None:
         (["--dtype", "float8"], "--dtype is 'float8'"),
         (["--epochs", "0"], "--epochs: '0' is not a whole number of at least 1"),
         (["--wind", "3"], "unrecognized arguments: --wind"),
-        (["--device", "tpu"], "--device 'tpu' is no device"),
+        (["--device", "tpu"], "--device 'tpu' is not a device"),
         (["--output", "echo.bmp"], "--output echo.bmp: expected a name that ends in .png"),
         (["--output", "file/echo.png"], "--output file/echo.png: "),
         (["--output", "folder.png"], "--output folder.png: is a folder"),

@@ -140,10 +140,16 @@ NONE = "this machine has no NVIDIA GPU"
             *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x10de", f"{PCI}/class": "0x040300"}),
             NONE,  # the audio part of a graphics card
         ),
-        ("gpu:0", None, no_nvml, {".dockerenv": ""}, "this container is given no NVIDIA GPU"),
+        (
+            "gpu:0",
+            None,
+            no_nvml,
+            {".dockerenv": ""},
+            "this container has no access to an NVIDIA GPU",
+        ),
         (
             *("gpu:0", None, no_nvml, {"proc/1/cgroup": "3:cpu:/docker/0123"}),
-            "this container is given no NVIDIA GPU",
+            "this container has no access to an NVIDIA GPU",
         ),
     ],
 )

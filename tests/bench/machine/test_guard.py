@@ -109,8 +109,8 @@ def test_guard_permanent_limit_ends_process_and_names_it(
         lower_for_good()
     monkeypatch.undo()
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert "lowered RLIMIT_NOFILE for good" in capfd.readouterr().err
-    assert "lowered a limit of the process for good" in ending(LIMIT_GONE)
+    assert "permanently lowered RLIMIT_NOFILE" in capfd.readouterr().err
+    assert "permanently lowered a limit of the process" in ending(LIMIT_GONE)
 
 
 def test_guard_many_calls_leave_no_file_open() -> None:

@@ -43,7 +43,7 @@ def test_here_vendored_packages_are_not_listed(
 
 
 def test_executable_no_python_raises(tmp_path: Path) -> None:
-    with pytest.raises(NoPythonError, match=r"is no Python and no virtual environment"):
+    with pytest.raises(NoPythonError, match=r"is neither a Python nor a virtual environment"):
         ask(tmp_path)
 
 

@@ -80,11 +80,11 @@ def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "a.jsonl holds no whole line"),
-        (b'{"run": 1}', "a.jsonl holds no whole line"),
-        (b"\n \n", "a.jsonl holds no whole line"),
-        (b"[1]\n", "a.jsonl is no journal of maps: its first line holds no run"),
-        (b'{"walk": 1}\n{"run": 1}\n', "is no journal of maps: its first line holds no run"),
+        (b"", "a.jsonl has no complete line"),
+        (b'{"run": 1}', "a.jsonl has no complete line"),
+        (b"\n \n", "a.jsonl has no complete line"),
+        (b"[1]\n", "a.jsonl is not a journal of maps: its first line has no run"),
+        (b'{"walk": 1}\n{"run": 1}\n', "is not a journal of maps: its first line has no run"),
         (b'{"run": 1}\n{"cut\n', "a.jsonl: line 2: is cut off or not JSON"),
     ],
 )
@@ -107,7 +107,7 @@ def test_is_url_path_is_not(text: str, wanted: bool) -> None:
 
 
 def test_expanded_url_is_refused_and_creates_nothing() -> None:
-    with pytest.raises(FolderError, match="s3://team/lstm: here a folder of this machine"):
+    with pytest.raises(FolderError, match="s3://team/lstm: a folder of this machine is needed"):
         expanded("s3://team/lstm")
     assert expanded("results") == Path("results")
 

@@ -171,7 +171,7 @@ def test_upload_existing_name_is_never_replaced(
     there, errors = upload.upload(paths, url)
     assert there == ["fake://there/a.json"]
     assert [str(error).partition(".json ")[2] for error in errors] == [
-        "is there with other contents; it is left as it is",
+        "exists with other contents and was not changed",
         "does not exist",
     ]
     assert files.contents == {"a.json": b"0123456789", "b.json": b"another"}
@@ -179,7 +179,7 @@ def test_upload_existing_name_is_never_replaced(
     assert upload.upload(paths[:1], url) == (there, [])  # it is not written again
     del files.contents["a.json"]
     (error,) = upload.upload(paths[:1], url)[1]
-    assert str(error).endswith("was not written whole: 4 of 10 bytes are there")
+    assert str(error).endswith("was not written completely: 4 of 10 bytes are there")
     files.denied = True
     (error,) = upload.upload(paths[:1], url)[1]
     assert "a.json cannot be written: access is denied" in str(error)
@@ -205,7 +205,7 @@ def test_upload_simultaneous_writer_is_not_replaced(
     monkeypatch.setattr(upload, "_there", look)
     done, (error,) = upload.upload([tmp_path / "a.json"], f"file://{there}")
     assert done == []
-    assert "a.json is there with other contents" in str(error)
+    assert "a.json exists with other contents" in str(error)
     assert (there / "a.json").read_bytes() == b"another's"
 
 
@@ -219,7 +219,7 @@ def test_upload_store_without_conditions_compares_contents(
     (tmp_path / "a.json").write_bytes(b"mine")
     done, (error,) = upload.upload([tmp_path / "a.json"], place(Overtaken({})))
     assert done == []
-    assert "a.json is there with other contents" in str(error)
+    assert "a.json exists with other contents" in str(error)
 
 
 @pytest.mark.parametrize(

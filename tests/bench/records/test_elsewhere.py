@@ -112,7 +112,7 @@ def test_collect_url_journal_is_read_only_without_json(files: Any, faults: Fault
         ("slow", f"cannot be read: no answer within 1 s ({LIMIT_VARIABLE}=SECONDS allows more)"),
         ("cut", ""),
         ("denied", "cannot be read: access is denied"),
-        ("gone", "was listed and is not there"),
+        ("gone", "was listed but no longer exists"),
     ],
 )
 def test_collect_url_unreadable_file_is_named_and_others_read(
@@ -184,7 +184,7 @@ def test_submit_to_url_existing_file_is_not_replaced(
     files.pipe_file(f"team/lstm/{NAMES[0]}", b"somebody else's")
     assert sent(here(tmp_path), TEAM) == 3
     err = capsys.readouterr().err
-    assert err == f"error: {TEAM}/{NAMES[0]} is there with other contents; it is left as it is\n"
+    assert err == f"error: {TEAM}/{NAMES[0]} exists with other contents and was not changed\n"
     assert files.cat_file(f"team/lstm/{NAMES[0]}") == b"somebody else's"
 
 
@@ -233,5 +233,5 @@ def test_web_url_is_read_only(web: str, tmp_path: Path) -> None:
     assert [str(error).split(": ")[0] for error in found.errors] == [
         f"{web}/denied.json cannot be read"
     ]
-    assert "denied: are the credentials" in str(found.errors[0])
+    assert "denied: check the credentials" in str(found.errors[0])
     assert sent(GOLDEN / NAMES[0], web) == 2

@@ -75,7 +75,7 @@ def test_read_unfinished_journal_gives_finished_cases_and_note() -> None:
     assert not file.run.complete
     assert file.run.finished is None
     assert "the last line is cut off and was dropped" in file.notes[0]
-    assert "did not come to its end" in file.notes[1]
+    assert "holds an unfinished run" in file.notes[1]
 
 
 def test_read_case_with_outcome_keeps_measurement(tmp_path: Path, golden: Json) -> None:
@@ -85,7 +85,7 @@ def test_read_case_with_outcome_keeps_measurement(tmp_path: Path, golden: Json) 
     file = records.read(saved(tmp_path / "a.json", golden))
     assert len(file.measurements) == 6
     assert len(file.outcomes) == 3
-    assert "outcomes[3] (crashed) is left out; its case stands at benchmarks[0]" in file.notes[0]
+    assert "outcomes[3] (crashed) is left out; its case is at benchmarks[0]" in file.notes[0]
 
 
 # Refused files and their errors

@@ -50,8 +50,11 @@ def test_stream_calls_round_trip_is_equal() -> None:
         ({"latency": {"percentiles": {"x": []}}}, "latency.percentiles.x"),
         ({"latency": {"percentiles": {"nan": []}}}, "latency.percentiles.nan"),
         ({"latency": {"percentiles": {"100": []}}}, "latency.percentiles.100"),
-        ({"latency": {"percentiles": {"0": [1, 2, 3, 0.9]}}}, "is no percentile from 0 to 100"),
-        ({"latency": {"percentiles": {"100": [1, 2, 3, 0.9]}}}, "is no percentile from 0 to 100"),
+        ({"latency": {"percentiles": {"0": [1, 2, 3, 0.9]}}}, "is not a percentile from 0 to 100"),
+        (
+            {"latency": {"percentiles": {"100": [1, 2, 3, 0.9]}}},
+            "is not a percentile from 0 to 100",
+        ),
         ({"latency": {"percentiles": {"50": [1, 2]}}}, "a lower bound"),
         ({"latency": {"percentiles": {"50": [1, 2, 1.5, 0.9]}}}, "numbers in order"),
         ({"latency": {"percentiles": {"50": [1, 2, 3, 1.5]}}}, "a number from 0 to 1"),

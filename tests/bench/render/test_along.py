@@ -144,7 +144,7 @@ def test_report_along_each_format_is_written(
         (["--format", "html"], "python -m bench.plot --along window"),
         (["--brief"], "--along with --brief needs --format markdown"),
         (["--why"], "--why does not go with --along"),
-        (["--backend", "nothing"], "--backend nothing: there are no results of it"),
+        (["--backend", "nothing"], "--backend nothing: no case matches"),
     ],
 )
 def test_report_along_wrong_options_give_one_line(

@@ -213,21 +213,21 @@ def to_come(document: Json) -> None:
 DOCTORED: dict[Callable[[Json], None], str] = {
     faster_median: "stats.median",
     old_part_of_roof: "roofs.of_matmul",
-    beyond_the_roof: "times the fastest product",
+    beyond_the_roof: "times that of the device's fastest product",
     fewer_operations: "roofs.operations",
-    below_the_clock: "no thousand ticks",
+    below_the_clock: "less than a thousand ticks",
     whole_group_faster: "timing_s",
     longer_than_the_run: "longer than the run",
     constant: "different values",
     forced_through_the_gate: "gate.errors.y is",
     gate_of_nothing: "has none of c, h, y",
-    gate_without_gradients: "none of a gradient",
+    gate_without_gradients: "has no gradient",
     without_evidence: "evidence is empty",
     said_to_be_valid: "which its samples show",
     said_to_be_steady: "lstm.steady is",
     exchanged: "is not that of the case",
     finished_before_it_started: "is after",
-    to_come: "is to come",
+    to_come: "is in the future",
 }
 
 
@@ -290,7 +290,7 @@ def test_problems_honest_stream_has_none(tmp_path: Path, streams: Json) -> None:
         (lambda it: it["streaming"]["latency"].update(histogram="x"), "latency.histogram cannot"),
         (
             lambda it: it["streaming"]["service"].update(histogram=encode(np.array([1.0]))),
-            "service.histogram has not its",
+            "service.histogram does not have its",
         ),
         (
             lambda it: it["streaming"]["latency"]["percentiles"].update(

@@ -46,7 +46,7 @@ def test_resident_pages_of_files_are_not_counted(backends: Path, lasting: Proces
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("dies", "its process was ended by SIGKILL (as a rule: no memory was left)"),
+        ("dies", "its process was ended by SIGKILL (usually because memory ran out)"),
         ("leaves", "its process ended with exit code 3"),
         ("raises", "ValueError: not today"),
     ],
