@@ -1,7 +1,7 @@
-"""``python -m tools.documents``: what commands made in the documents, made again.
+"""Run ``python -m tools.documents``: remake what commands made in the documents.
 
-It runs all commands in the comments of the README and of docs/ again and writes what has changed;
-with ``--check`` it writes nothing and says what does not match. ``running.remaking`` knows how.
+It runs all commands in the comments of the README and of docs/ and writes what has changed; with
+``--check`` it writes nothing and reports differences (``tools.remaking``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""``python -m tools.native``: ``fused_cpu``, compiled ahead for machines without a compiler.
+"""Run ``python -m tools.native``: compile ``fused_cpu`` for machines without a compiler.
 
-One file for each kind of CPU that is asked for, for the TensorFlow that is installed here, or one
-unpacked from its wheel, which may be for another kind of machine. Where ``LSTM_NATIVE_PREBUILT``
-names their folder, or a wheel was built with them in ``lstm_impl/native/prebuilt``, the backend
-takes the one that fits.
+It writes a library for each kind of CPU, for the installed TensorFlow or for one unpacked from its
+wheel, also for another kind of machine. The backend loads the one that fits if
+``LSTM_NATIVE_PREBUILT`` names their folder, or a wheel has them in ``lstm_impl/native/prebuilt``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backends.fused_cpu.prebuilt import KINDS
 
 EPILOG = """\
-exit codes: 0 all were written; 2 bad input, or one could not be compiled (told in a line)
+exit codes: 0 all were written; 2 bad input, or one could not be compiled (with the reason)
 """
 
 
@@ -44,12 +43,12 @@ def _of_this_machine() -> list[str]:
 
 
 def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
-    """Compile the library for a kind of CPU, for machines that have no compiler; where it is.
+    """Compile the library for a kind of CPU, and return its path.
 
-    It is for the TensorFlow that is installed here, or for one whose wheel is ``unpacked`` in a
-    folder, which may be for another kind of machine than this; and for systems whose C and C++
-    libraries are no older than the compiler's. Raises UnsupportedError for a kind that is not known
-    or that cannot be compiled for here, UnavailableError where there is no compiler for it.
+    It is for the installed TensorFlow, or for one whose wheel is ``unpacked`` in a folder, also for
+    another kind of machine; and for systems whose C and C++ libraries are no older than the
+    compiler's. Raises UnsupportedError for a kind that is unknown or cannot be compiled for here,
+    UnavailableError without a compiler for it.
     """
     kind = KINDS.get(cpu)
     if kind is None:
@@ -90,7 +89,7 @@ def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
 
 
 def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
-    """The same of one that is unpacked from its wheel, and may not run here."""
+    """Return version, compiler flags and linker flags of an unpacked TensorFlow."""
     place = folder.absolute() / "tensorflow"
     version = prebuilt.installed_version(folder)
     frameworks = sorted(place.glob("libtensorflow_framework.so.*"))
@@ -99,8 +98,8 @@ def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
             f"{folder}: there is no TensorFlow for Linux unpacked, with its headers and its "
             f"dist-info: python -m zipfile -e WHEEL {folder}"
         )
-    # As every TensorFlow for Linux was compiled that these sources know. That nothing is left
-    # undefined is requested, since it cannot be loaded here to be seen.
+    # As all supported TensorFlows for Linux were compiled. Undefined symbols are an error, since
+    # the library cannot be loaded here.
     flags = ["-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
     links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
     return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links

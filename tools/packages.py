@@ -1,8 +1,8 @@
-"""``python -m tools.packages``: the packages of the suite, drawn from the imports of its modules.
+"""Run ``python -m tools.packages``: print a diagram of the suite's packages, from their imports.
 
-Prints a diagram that GitHub draws (Mermaid) and a table of the packages, for
-``docs/architecture.md``. An arrow says that a package imports another; one that follows from others
-is left out. Reads the source and imports nothing of it.
+The diagram (Mermaid, which GitHub draws) and a table of the packages are for
+``docs/architecture.md``. An arrow means that a package imports another; one that follows from
+others is omitted. The source is read, not imported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BENCH = Path(__file__).resolve().parent.parent / "bench"
 
 
 def modules(folder: Path = BENCH) -> dict[str, Path]:
-    """Every module of the package by its name, packages among them."""
+    """Return all modules of the package by name, with its packages."""
     found = {}
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder.parent).with_suffix("").parts
@@ -41,7 +41,7 @@ def modules(folder: Path = BENCH) -> dict[str, Path]:
 
 
 def imported(path: Path, known: dict[str, Path], packages: bool = False) -> Iterator[str]:
-    """The modules that a file imports, of this project, wherever in the file.
+    """Yield the modules of this project that a file imports, anywhere in it.
 
     packages: also those that it imports from, which Python imports first.
     """
@@ -58,7 +58,7 @@ def imported(path: Path, known: dict[str, Path], packages: bool = False) -> Iter
 
 
 def package_of(module: str) -> str:
-    """The package that a module is in; ``commands`` for what stands next to the packages."""
+    """Return the package of a module; ``commands`` for modules outside the packages."""
     first, _, rest = module.partition(".")
     if first == LIBRARY:
         return LIBRARY
@@ -67,7 +67,7 @@ def package_of(module: str) -> str:
 
 
 def arrows() -> set[tuple[str, str]]:
-    """Which package imports which, without those that others imply."""
+    """Return which package imports which, without those that others imply."""
     known = modules()
     direct: dict[str, set[str]] = {}
     for module, path in known.items():
@@ -88,7 +88,7 @@ def arrows() -> set[tuple[str, str]]:
 
 
 def as_markdown() -> str:
-    """The diagram, then a line a package with its subject."""
+    """Return the diagram, and a table of the packages with their subjects."""
     known = modules()
     lines = ["```mermaid", "flowchart TD"]
     lines += [f"    {upper} --> {lower}" for upper, lower in sorted(arrows())]

@@ -1,7 +1,7 @@
-"""Documents with parts that commands made: what those are, and made again.
+"""Remake the parts of documents that commands print or draw.
 
-Numbers and pictures of the README and of docs/ come from the reference results by commands, and
-each stands beside its command, in a comment that no reader sees::
+Numbers and pictures of the README and of docs/ come from the reference results by commands. Each
+follows its command, in a comment that readers do not see::
 
     <!-- made by: python -m bench.report results/reference --format markdown --brief -->
     ... what the command printed ...
@@ -11,9 +11,9 @@ each stands beside its command, in a comment that no reader sees::
     ![what a reader sees](docs/pictures/quick.svg)
     <!-- end -->
 
-What is printed and is no Markdown (no ``--format markdown``) is set as it is, in a fence. Only
-commands of this package are run, and in this process. Commands name files as seen from the
-project's folder, and are run there; a ``*`` in a name stands for what a shell would put there.
+Output that is not Markdown (without ``--format markdown``) becomes a fenced code block. Only
+commands of this project are run, in this process and in the project's folder; a ``*`` in a file
+name is expanded as by a shell.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bench.machine.fields import InputError
 from bench.machine.writing import write_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
-_MOST_LINES = 20  # of a difference: it is to show where, and a run of the command shows all
+_MOST_LINES = 20  # of a difference, to show where it is
 
 _BLOCK = re.compile(
     r"^<!-- made by: (?P<command>[^\n]*?) -->\n(?P<body>.*?)^<!-- end -->$",
@@ -45,14 +45,14 @@ _OPENING = re.compile(r"^<!-- made by:", re.MULTILINE)
 
 
 class DocumentError(InputError):
-    """A document whose comments cannot be followed: one line with its name, and what to do."""
+    """A comment of a document cannot be followed: one line with its name, and what to do."""
 
 
 @dataclass(frozen=True)
 class Block:
     """A part of a document that a command made.
 
-    document: the file, seen from the project's folder. body: what stands between the comments.
+    document: the file, relative to the project's folder. body: the text between the comments.
     """
 
     document: str
@@ -61,7 +61,7 @@ class Block:
 
     @property
     def arguments(self) -> tuple[str, list[str]]:
-        """The module of this package, and its arguments. Raises DocumentError for another."""
+        """The command's module and arguments. Raises DocumentError for other programs."""
         try:
             words = shlex.split(self.command)
         except ValueError as error:
@@ -86,13 +86,13 @@ class Block:
 
 
 def documents(root: Path = ROOT) -> list[str]:
-    """The project's own documents, seen from its folder."""
+    """Return the project's documents, relative to its folder."""
     found = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("results/*.md")]
     return sorted(str(path.relative_to(root)) for path in found)
 
 
 def blocks(document: str, text: str) -> list[Block]:
-    """The parts of a document that commands made. Raises DocumentError if one has no end."""
+    """Return the parts that commands made. Raises DocumentError if one has no end."""
     found = [Block(document, match["command"], match["body"]) for match in _BLOCK.finditer(text)]
     if len(found) != len(_OPENING.findall(text)) or any(
         _OPENING.search(block.body) for block in found
@@ -104,32 +104,32 @@ def blocks(document: str, text: str) -> list[Block]:
     return found
 
 
-# What would make a command's output another on another desk.
+# Variables that would change a command's output.
 _PERSONAL = ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LSTM_RESULTS")
 
 
 @contextlib.contextmanager
 def _at(folder: Path) -> Iterator[None]:
-    """In this folder, and with no wishes of the user's."""
+    """Change to this folder, and unset the user's variables."""
     before = Path.cwd()
-    wishes = {name: os.environ.pop(name) for name in _PERSONAL if name in os.environ}
+    variables = {name: os.environ.pop(name) for name in _PERSONAL if name in os.environ}
     os.chdir(folder)
     try:
         yield
     finally:
         os.chdir(before)
-        os.environ.update(wishes)
+        os.environ.update(variables)
 
 
 def _expanded(word: str, root: Path) -> list[str]:
-    """A word of a command line as a shell hands it on."""
+    """Expand an argument as a shell would."""
     if "*" not in word or word.startswith("/"):
         return [word]
     return sorted(str(path.relative_to(root)) for path in root.glob(word)) or [word]
 
 
 def run(block: Block, root: Path, instead: Path | None = None) -> str:
-    """What a block's command prints; what it writes goes to ``instead``.
+    """Run a block's command and return what it prints; it writes to ``instead``.
 
     Raises DocumentError if the command fails.
     """
@@ -138,7 +138,7 @@ def run(block: Block, root: Path, instead: Path | None = None) -> str:
     if instead is not None:
         words[words.index("--output") + 1] = str(instead)
     out, wrong = io.StringIO(), io.StringIO()
-    progress = Progress(f"making {block.document} anew")
+    progress = Progress(f"remaking {block.document}")
     with progress, _at(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(wrong):
         try:
             command = importlib.import_module(module)
@@ -148,15 +148,15 @@ def run(block: Block, root: Path, instead: Path | None = None) -> str:
         except SystemExit as error:  # argparse's answer to a wrong option
             code = error.code
     if code:
-        said = wrong.getvalue().strip().splitlines() or ["it said nothing"]
-        raise DocumentError(f"{block.document}: `{block.command}` fails: {said[-1]}")
+        lines = wrong.getvalue().strip().splitlines() or ["without a message"]
+        raise DocumentError(f"{block.document}: `{block.command}` fails: {lines[-1]}")
     return out.getvalue()
 
 
 def remake(document: str, root: Path = ROOT, *, write: bool) -> list[str]:
-    """What of a document is not as its commands make it, in words; empty if all is.
+    """Return what differs from the output of a document's commands; empty if nothing does.
 
-    write: put it right, too. Raises DocumentError.
+    write: correct it too. Raises DocumentError.
     """
     path = root / document
     text = path.read_text(encoding="utf-8")
@@ -190,7 +190,7 @@ def _as_markdown(block: Block, printed: str) -> str:
 
 
 def _remake_files(block: Block, output: str, root: Path, *, write: bool) -> list[str]:
-    """The same of the file that a command writes, or the files: some pictures are several."""
+    """Return which files that a command writes differ; some pictures are several files."""
     shown = []
     place = (root / output).parent
     with tempfile.TemporaryDirectory() as folder:
@@ -212,11 +212,10 @@ _WORDS = re.compile(rb"<text[^>]*>(.*?)</text>", re.DOTALL)
 
 
 def same_file(old: bytes, new: bytes, suffix: str) -> bool:
-    """Whether two files say the same.
+    """Return whether two files show the same.
 
-    An SVG that another version of matplotlib drew may place its lines a little otherwise, but its
-    letters and numbers, which are text, must be the same. One that does not say which version of a
-    program drew it, as Rich's does not, may be of another.
+    An SVG by another version of matplotlib may place lines a little differently, but its text must
+    be the same. One that does not name its program's version, as Rich's, may be by another.
     """
     if old == new:
         return True
