@@ -1,4 +1,4 @@
-"""``python -m bench.compare``: which cases became faster or slower, between what."""
+"""``python -m bench.compare``: compare runs, devices, backends or environments case by case."""
 
 from __future__ import annotations
 
@@ -42,16 +42,15 @@ exit codes:
 verdicts: FASTER and SLOWER where the 99.5% interval of time_new / time_base excludes 1,
 SAME where it lies within 2% of 1, else UNCLEAR. --fail-on corrects for the number of cases
 (Holm): where nothing became slower it fails in at most 1 of 400 runs, from 6 processes on. It
-counts cases that are marked INVALID too, and says so: else it would pass whenever the machine was
-busy.
+counts INVALID cases too, or it would pass whenever the machine was busy.
 docs/verdicts.md has the reasons and the rates.
 """
 
-_ENVIRONMENTS = "compare two Python environments that were measured in turn here"
+_ENVIRONMENTS = "compare two Python environments that were measured interleaved here"
 ENVIRONMENTS_EPILOG = f"""\
-python -m bench.run SUITE --python BASE --python NEW measures them: a process of one and a process
-of the other take turns, so that what slows the machine slows both; each such pair gives one ratio.
-What differs between the packages of the two is reported first.
+python -m bench.run SUITE --python BASE --python NEW measures them: processes of the two alternate,
+so that a slow machine slows both, and each pair gives one ratio. Packages that differ are reported
+first.
 
 {EPILOG}"""
 
@@ -168,7 +167,7 @@ def compare_environments(
     differ = packages.differences(sides[0].python, sides[1].python)
     return replace(
         report,
-        title=f"{names[1]} against {names[0]}, measured in turn",
+        title=f"{names[1]} against {names[0]}, measured interleaved",
         opening=(shown.differences_line(*names, differ),),
     )
 

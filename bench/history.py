@@ -23,12 +23,12 @@ exit codes:
   2  bad input: an option, a file that cannot be read (the good files are still
      shown), or no case to show
 
-A session's ratio is to the session before it that has the same case on the same machine: below
-1 it became faster. What changed between two sessions may be the cause; it need not be.
+A session's ratio is to the session before it with the same case on the same machine: below 1 it
+became faster. What changed between two sessions may be the cause.
 
-What changed for longer than a session comes first, with what moved: all cases of a device, a
+Changes that last longer than a session come first, with what changed: all cases of a device, a
 backend, or a case. To accept a change, begin after it: --since 2026-01-31. docs/history.md has the
-reasons and how often it is wrong.
+method and its error rates.
 """
 
 
@@ -66,14 +66,14 @@ def _parser() -> argparse.ArgumentParser:
         EPILOG,
     )
     command_line.add_result_paths(parser, "all")
-    fits = "only cases whose id fits, as 'keras/*' or '*/b32-*/training/cpu'"
+    fits = "only cases whose id matches, as 'keras/*' or '*/b32-*/training/cpu'"
     arguments.add_values(parser, ("case", "GLOB", str, fits), default="*")
     arguments.add_values(
         parser,
         (
             *("since", "TIME", _time),
-            "only sessions from then on, as 2026-01-31 or 2026-01-31T18:00 (UTC): what changed "
-            "before is accepted",
+            "only sessions from then on, as 2026-01-31 or 2026-01-31T18:00 (UTC): earlier changes "
+            "are accepted",
         ),
         (
             *("fail-on", "RULE", str),
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     filters.add(parser)
-    sessions = "each case with all its sessions; else a line a case, news first"
+    sessions = "show all sessions of each case, not a line per case"
     arguments.add_flags(parser, sessions=sessions)
     arguments.add_output(parser, FORMATS)
     return parser

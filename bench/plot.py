@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add(("output", "FILE", Path, place), required=True)
     usual = "of a speed-up (default: keras or else while_loop, if measured)"
     add(("baseline", "BACKEND", str, usual))
-    add(("case", "GLOB", str, "only cases whose id fits, as '*/b32-*'"), default="*")
+    add(("case", "GLOB", str, "only cases whose id matches, as '*/b32-*'"), default="*")
     kind = "the plain shapes, those cut into windows, or streams"
     arguments.add_choice(parser, "kind", KINDS, kind, KINDS[0])
     width = "of the picture; letters stay 7 to 9 points high (default: %(default)g, both columns "

@@ -43,7 +43,7 @@ exit codes:
 
 The window is the shortest measured one of at least what the dependency needs, by the newest map of
 what windows learn (python -m bench.echo windows); without a map it is assumed to be twice the
-dependency and one timestep. Times are of the same shape, or of one that is near and named as such:
+dependency and one timestep. Times are of the same shape, or of a similar one, which is named:
 batch, hidden and input size each within a factor of {NEAR:g}. Nothing is scaled or extrapolated.
 docs/truncation.md has the method.
 """
@@ -64,7 +64,7 @@ def _device(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "recommend",
-        "This truncation window, this backend, at this cost: from the results.",
+        "Recommend a truncation window and a backend from results, with their cost.",
         EPILOG,
     )
     parser.add_argument(
@@ -80,11 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         "--hidden", "--units", metavar="N", type=size, required=True, help="units of a layer"
     )
     write = "write the suite that measures precisely this to a new TOML file"
-    those = "of that suite, separated by commas (default: those that are tied, or the usual)"
+    those = "of that suite, separated by commas (default: the fastest ones, or the usual ones)"
     add(
         parser,
-        ("dependency", "N", size, "how many timesteps back what matters lies (of training)"),
-        ("input", "N", size, "features of a timestep (default: whatever was measured)"),
+        ("dependency", "N", size, "timesteps between an input and its effect (of training)"),
+        ("input", "N", size, "features of a timestep (default: any that was measured)"),
         ("steps", "N", size, "timesteps of a complete sequence (default: an endless stream)"),
         ("write-suite", "FILE", Path, write),
         ("backends", "NAMES", arguments.names, those),

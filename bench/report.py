@@ -175,7 +175,7 @@ exit codes:
      shown), or nothing to report
 
 `python -m bench.plot` draws pictures for slides and papers.
-docs/columns.md has the columns of csv, json and parquet, docs/sql.md asks them in SQL. In Python,
+docs/columns.md has the columns of csv, json and parquet, docs/sql.md queries in SQL. In Python,
 bench.load_frame(paths) gives them as a pandas frame, bench.load_samples(paths) every sample.
 """
 

@@ -14,7 +14,7 @@ from bench.case.loading import SuiteError
 from bench.machine import devices
 from bench.machine.fields import printable
 from bench.machine.writing import write_bytes
-from bench.render.recommend import needed
+from bench.render.recommend import window_reason
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.recommend import NeededWindow, NoRecommendation, Query, Recommendation
 
@@ -39,7 +39,7 @@ def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
         what = f"windows for a dependency of {query.dependency} timesteps"
         cost = (
             f"what a window for a dependency of {query.dependency} timesteps costs. The window "
-            f"needed is {need.window}: {needed(need)}."
+            f"needed is {need.window}: {window_reason(need)}."
         )
         cut = f'gradients = "weights"\nwindows = {json.dumps(windows)}\n'
         optimizer = ', optimizer = "adam"'

@@ -39,7 +39,7 @@ from bench.stats.recommend import (
 _MOST_SHAPES = 5
 
 
-def in_one_line(query: Query, found: Recommendation | NoRecommendation) -> str:
+def summary_line(query: Query, found: Recommendation | NoRecommendation) -> str:
     """Return the window, the backend and their cost, or what is not known."""
     known = ""
     if found.need.assumed:
@@ -112,10 +112,10 @@ def _other_shapes(found: NoRecommendation) -> list[str]:
     return [*list(shapes)[:_MOST_SHAPES], *more]
 
 
-def needed(found: NeededWindow) -> str:
+def window_reason(found: NeededWindow) -> str:
     """Return why a dependency needs a window, and what is assumed."""
     if found.cut is not None:
-        rest = needed(replace(found, window=found.cut, cut=None))
+        rest = window_reason(replace(found, window=found.cut, cut=None))
         return f"the whole sequence: a longer one would need {found.cut} ({rest})"
     if not found.guessed and not found.reached:
         return "inference runs forward only, so the window does not limit what it remembers"
@@ -160,7 +160,7 @@ def document(
         lines.append(f"learned from: {map_source(learned)}")
     return Document(
         [
-            Block(in_one_line(query, found), level=2),
+            Block(summary_line(query, found), level=2),
             Block(about, lines, indent=2),
             Block("To measure precisely this", commands, typed=True),
         ]
@@ -170,7 +170,7 @@ def document(
 def _no_answer(query: Query, found: NoRecommendation) -> list[str]:
     lines = []
     if query.training:
-        lines.append(f"window: at least {found.need.window}: {needed(found.need)}")
+        lines.append(f"window: at least {found.need.window}: {window_reason(found.need)}")
     shapes = "; ".join(_other_shapes(found))
     lines.append(f"no results: {_in_short(found, query)}" + (f", but {shapes}" * bool(shapes)))
     if (near := found.nearest) is not None:
@@ -191,7 +191,7 @@ def _full_answer(query: Query, found: Recommendation) -> list[str]:
         text = count(found.window, "timestep")
         if found.window != found.need.window:
             text += f", the shortest measured one of at least {found.need.window}"
-        lines.append(f"window: {text}: {needed(found.need)}")
+        lines.append(f"window: {text}: {window_reason(found.need)}")
     peak = best.memory.get("peak_bytes")
     lines += [
         f"backend: {_backend_text(found)}",
@@ -315,7 +315,7 @@ def as_json(
         data
         | {
             "question": asdict(query),
-            "answer": in_one_line(query, found),
+            "answer": summary_line(query, found),
             "learned_from": None if learned is None else map_source(learned),
             "measure": list(commands),
         }
@@ -324,7 +324,7 @@ def as_json(
 
 def _need_data(found: Recommendation | NoRecommendation) -> dict[str, object]:
     need = found.need
-    return {"window": need.window, "assumed": need.assumed, "why": needed(need)}
+    return {"window": need.window, "assumed": need.assumed, "why": window_reason(need)}
 
 
 def _answer_data(found: Recommendation) -> dict[str, object]:

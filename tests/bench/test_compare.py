@@ -258,7 +258,7 @@ def test_compare_environments_shows_package_changes_first(
 ) -> None:
     assert ask(["environments", str(in_turn)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "nightly against release, measured in turn"
+    assert lines[0] == "nightly against release, measured interleaved"
     assert lines[1] == "What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."
     assert sum("SLOWER" in line for line in lines[2:12]) >= 2
 

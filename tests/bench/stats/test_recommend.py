@@ -15,7 +15,7 @@ from bench.cli.output import plain_text
 from bench.machine.fields import ResultError
 from bench.records import maps
 from bench.records.maps import TASKS, LearningMap, newest, unreported
-from bench.render.recommend import as_json, document, in_one_line, map_source, needed
+from bench.render.recommend import as_json, document, map_source, summary_line, window_reason
 from bench.render.table import Document
 from bench.stats.recommend import (
     NEAR,
@@ -302,7 +302,7 @@ def test_least_window_is_learned_or_assumed_longer(found: Cells, dependency: int
         assert answer.window in {k for (_, _, k), good in found.items() if good}
     else:
         assert answer.window >= 2 * dependency + 1
-        assert "assumed is" in needed(answer)
+        assert "assumed is" in window_reason(answer)
 
 
 def test_least_window_of_the_reference_map_has_a_margin() -> None:
@@ -325,8 +325,8 @@ def test_least_window_of_the_reference_map_has_a_margin() -> None:
 def test_least_window_keeps_that_of_a_shorter_task() -> None:
     found = need(20, map_of({**ECHO, **COPY}))
     assert (found.window, found.assumed) == (30, False)
-    assert "copy memory of 20 was learned in windows of 30" in needed(found)
-    assert "the echo only up to 8, in windows of 15" in needed(found)
+    assert "copy memory of 20 was learned in windows of 30" in window_reason(found)
+    assert "the echo only up to 8, in windows of 15" in window_reason(found)
     wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
     assert need(20, map_of(wide)).window == 60
 
@@ -335,14 +335,14 @@ def test_least_window_past_the_map_is_assumed_and_not_less() -> None:
     found = need(21, map_of({**ECHO, **COPY}))
     assert found.assumed
     assert found.window == 43
-    assert "distances up to 20 were learned" in needed(found)
-    assert "assumed is twice the dependency and one timestep" in needed(found)
+    assert "distances up to 20 were learned" in window_reason(found)
+    assert "assumed is twice the dependency and one timestep" in window_reason(found)
 
 
 def test_least_window_without_a_map_is_twice_the_dependency() -> None:
     found = need(20, None)
     assert (found.window, found.assumed) == (41, True)
-    assert needed(found).startswith(
+    assert window_reason(found).startswith(
         "no map says which window learns a dependency of 20; assumed is tw"
     )
     windows = windows_of(None)
@@ -413,7 +413,7 @@ def document_of(
 def first(
     given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> str:
-    return in_one_line(question, answer(question, given, learned))
+    return summary_line(question, answer(question, given, learned))
 
 
 def lines(
@@ -539,7 +539,7 @@ def test_answer_of_inference_has_no_window(tmp_path: Path) -> None:
     assert about.title.startswith("For sequences of 58 timesteps, batch 64")
     assert "window" not in plain_text(answered.terminal)
     none = answer(INFERENCE, [])
-    assert in_one_line(INFERENCE, none) == (
+    assert summary_line(INFERENCE, none) == (
         "Which backend is fastest was not measured: there are no results of inference on cpu."
     )
 
