@@ -23,7 +23,7 @@ def problem(path: Path) -> str:
             if reason := _problem(folder.stat(), own=False):
                 return f"{path} is in {folder}, which {reason}"
     except OSError as error:
-        return f"{path} cannot be looked at: {error.strerror}"
+        return f"{path} cannot be examined: {error.strerror}"
     return ""
 
 

@@ -74,5 +74,5 @@ def _load(strategy: str) -> type[Backend]:
         # Another package's module runs here, and may raise anything: SystemExit, if it is a script.
         raise UnavailableError(f"{registered} cannot be imported: {_described(error)}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
-        raise UnsupportedError(f"{registered} is no Backend")
+        raise UnsupportedError(f"{registered} is not a Backend")
     return loaded

@@ -240,7 +240,7 @@ NOT_COMPILED = "XLA cannot compile its op, and compiles the graph that the layer
 
 NOT_SERVED = "use_cudnn=True cannot be served: {}; leave it out to let auto pick another"
 
-BY_HAND = "the gradient written by hand leaves in the backward loop only what is recurrent"
+BY_HAND = "the hand-written gradient has only the recurrent part in its loop"
 
 FUSED_UNITS = 64
 """Features and units up to which ``block_lstm``'s one op beats a loop, which then spends its time
@@ -466,7 +466,7 @@ def raced_choice(
     )
     ours, theirs = found.result_of(name), found.result_of(rule.backend)
     if name == rule.backend:
-        why += ", or alike: the rule would have picked it too"
+        why += ", or as fast: the rule would have picked it too"
     elif ours and theirs and not theirs.problem:
         why += f", {theirs.ratio / ours.ratio:.2f} times as fast as the rule's {rule.backend}"
         if ours.ratio == 1.0:

@@ -464,7 +464,7 @@ class LayerCore:
         )
 
     def _compiled_pair(self, masked: bool, reverse: bool) -> tuple[Any, Any]:
-        by_hand = None  # the backend, if it has the gradient written by hand
+        by_hand = None  # the backend, if it has the hand-written gradient
         if isinstance(self.backend, LoopBackend) and "hoisted" in self.backend.options:
             by_hand = self.backend
 

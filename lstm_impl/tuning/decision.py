@@ -234,21 +234,21 @@ def _read(kind: Any, record: Any, name: str) -> Any:
     if hasattr(kind, "__dataclass_fields__"):
         hints = get_type_hints(kind)
         if not isinstance(record, dict) or set(record) != set(hints):
-            raise DecisionError(f"{name} is no object with {', '.join(sorted(hints))}")
+            raise DecisionError(f"{name} is not an object with {', '.join(sorted(hints))}")
         if kind not in (LSTMSpec, Workload):  # which look at their fields themselves
             record = {each: _read(of, record[each], each) for each, of in hints.items()}
         return kind(**record)
     if get_origin(kind) is tuple:
         if not isinstance(record, list):
-            raise DecisionError(f"{name} is no list")
+            raise DecisionError(f"{name} is not a list")
         return tuple(_read(get_args(kind)[0], each, f"a line of {name}") for each in record)
     if get_origin(kind) is Mapping:
         return {_read(str, key, name): _read(str, each, name) for key, each in dict(record).items()}
     if kind is str:
         if not isinstance(record, str) or len(record) > 1_000:
-            raise DecisionError(f"{name} is no text of at most 1,000 characters")
+            raise DecisionError(f"{name} is not a text of at most 1,000 characters")
     elif isinstance(record, bool) or not isinstance(record, int | float):
-        raise DecisionError(f"{name} is no number")
+        raise DecisionError(f"{name} is not a number")
     elif not (math.isfinite(record) and record >= 0):
         raise DecisionError(f"{name} is {record}; expected a number from 0 on")
     return record
@@ -283,13 +283,13 @@ def _decisions(paths: Iterable[Path]) -> Iterator[Decision]:
     for path in paths:
         try:
             if not path.is_file() or path.stat().st_size > MOST_BYTES:
-                raise DecisionError(f"it is no file of at most {MOST_BYTES:,} bytes")
+                raise DecisionError(f"it is not a file of at most {MOST_BYTES:,} bytes")
             if problem := private_files.problem(path):
                 raise DecisionError(problem)
             yield Decision.from_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, DecisionError) as error:
             name, reason = _printable(str(path)), _printable(str(error))
-            logger.warning("%s is passed over: %s; delete it, or tune again", name, reason)
+            logger.warning("%s is skipped: %s; delete it, or tune again", name, reason)
 
 
 def _printable(text: str) -> str:

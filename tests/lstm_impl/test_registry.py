@@ -191,7 +191,7 @@ def test_entry_point_with_a_built_in_name_is_ignored(
             "cannot be imported: ModuleNotFoundError: No module named 'a_package_that_is",
         ),
         ("abacus_lstm:Missing", "abacus_lstm:Missing, which cannot be imported"),
-        ("abacus_lstm:not_a_class", "abacus_lstm:not_a_class, which is no Backend"),
+        ("abacus_lstm:not_a_class", "abacus_lstm:not_a_class, which is not a Backend"),
     ],
 )
 def test_broken_entry_point_raises_and_hides_no_other(

@@ -168,7 +168,7 @@ def _gist(words: str) -> str:
     """Return the first error of a compiler's output, in one line."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line]
-    return (errors or lines or ["it says nothing"])[0][:300]
+    return (errors or lines or ["no message"])[0][:300]
 
 
 # -- the library

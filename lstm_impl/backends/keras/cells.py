@@ -120,7 +120,7 @@ class KerasThree(Backend):
         if found == wanted:
             return AVAILABLE
         if found not in KNOWN:
-            reason = f"{VARIABLE} is {found!r}, which is no backend of Keras"
+            reason = f"{VARIABLE} is {found!r}, which is not a backend of Keras"
         else:
             reason = (
                 "Keras chooses its backend when it is imported, and in this process that is "

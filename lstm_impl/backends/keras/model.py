@@ -508,7 +508,7 @@ class CalledModel(KerasThree, abc.ABC):
         if workload.gradients != "weights":
             return f"{self.path.written} differentiates the weights alone"
         if workload.window is not None:
-            return f"{self.path.written} returns no state to go on from"
+            return f"{self.path.written} returns no state for the next window"
         return super().refusal(spec, workload)
 
 

@@ -211,7 +211,7 @@ class OnnxRuntime(Backend):
         if "mixed" in spec.dtype:
             return "ONNX's LSTM operator has one type for weights and products, no mixed precision"
         if spec.dtype not in DTYPES:
-            return f"ONNX's LSTM operator knows float16, float32 and float64, not {spec.dtype}"
+            return f"ONNX's LSTM operator supports float16, float32 and float64, not {spec.dtype}"
         return ""
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:

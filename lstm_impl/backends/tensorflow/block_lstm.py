@@ -26,7 +26,7 @@ class BlockLSTM(TensorFlowBackend):
     """``BlockLSTMV2`` forward, ``BlockLSTMGradV2`` backward."""
 
     strategy = "block_lstm"
-    summary = "TensorFlow's fused BlockLSTMV2 op, its gradient called by hand"
+    summary = "TensorFlow's fused BlockLSTMV2 op, its gradient op called directly"
     flags = ("registered",)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:

@@ -108,6 +108,6 @@ def test_availability_with_another_keras_backend_says_how_to_get_it(
     )
     monkeypatch.setenv("KERAS_BACKEND", "thaeno")
     assert str(backend.process()) == (
-        "KERAS_BACKEND is 'thaeno', which is no backend of Keras: "
+        "KERAS_BACKEND is 'thaeno', which is not a backend of Keras: "
         f"KERAS_BACKEND={wanted} python ..."
     )

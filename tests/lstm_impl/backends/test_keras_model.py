@@ -51,7 +51,7 @@ def test_refusal_of_the_other_mode_gives_the_reason(path: str) -> None:
         (SPEC, replace(TRAIN, optimizer=None), "name an optimizer, sgd"),
         (SPEC, replace(TRAIN, optimizer="adam"), "no weights with adam"),
         (SPEC, replace(TRAIN, gradients="all"), "the weights alone"),
-        (SPEC, replace(TRAIN, window=2), "no state to go on from"),
+        (SPEC, replace(TRAIN, window=2), "no state for the next window"),
     ],
 )
 def test_refusal_of_unsupported_workloads_gives_the_reason(

@@ -309,7 +309,7 @@ def test_decision_applies_to_equal_mask_and_dropout_only(
     [
         (("scan",), "keras", "; the rule would have picked keras"),
         (("scan", "keras"), "keras", ", 2.00 times as fast as the rule's keras (1.90 to 2.10)"),
-        (("keras", "scan"), "keras", ", or alike: the rule would have picked it too"),
+        (("keras", "scan"), "keras", ", or as fast: the rule would have picked it too"),
         # The ratio to one that is not the fastest has no interval.
         (("theirs", "scan", "keras"), "keras", ", 1.00 times as fast as the rule's keras"),
     ],

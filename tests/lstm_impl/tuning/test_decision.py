@@ -111,21 +111,21 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
     ("path", "value", "message"),
     [
         (("format",), 2, "this version reads 1"),
-        (("rule",), 7, "rule is no text"),
-        (("raced",), {}, "raced is no list"),
+        (("rule",), 7, "rule is not a text"),
+        (("raced",), {}, "raced is not a list"),
         (("raced", 0, "seconds"), float("nan"), "seconds is nan"),
         (("raced", 0, "first"), float("inf"), "first is inf"),
         (("raced", 0, "ratio"), -1, "ratio is -1"),
         (("raced", 0, "ratio"), 0, "ratio is 0; expected more"),
-        (("raced", 0, "rounds"), "12", "rounds is no number"),
+        (("raced", 0, "rounds"), "12", "rounds is not a number"),
         (("raced", 0, "rounds"), 10**400, "too large"),
-        (("raced", 0, "backend"), "x" * 2_000, "backend is no text"),
-        (("raced", 0, "more"), 1, "a line of raced is no object with"),
+        (("raced", 0, "backend"), "x" * 2_000, "backend is not a text"),
+        (("raced", 0, "more"), 1, "a line of raced is not an object with"),
         (("question", "spec", "hidden_size"), 0, "LSTMSpec.hidden_size is 0"),
         (("question", "workload", "mode"), "dreaming", "Workload.mode is 'dreaming'"),
-        (("question", "machine", "versions"), {"tensorflow": 2}, "versions is no text"),
+        (("question", "machine", "versions"), {"tensorflow": 2}, "versions is not a text"),
         (("question", "machine", "versions"), 3, "not iterable"),
-        (("question", "machine", "device"), None, "device is no text"),
+        (("question", "machine", "device"), None, "device is not a text"),
     ],
 )
 def test_from_json_wrong_field_is_named(path: tuple[Any, ...], value: object, message: str) -> None:
@@ -226,7 +226,7 @@ def test_load_of_a_file_with_escape_codes_in_its_name_logs_none(
     assert load(tmp_path) == []
     (record,) = caplog.records
     assert record.getMessage().isprintable()
-    assert "a?[2Jb?.json is passed over" in record.getMessage()
+    assert "a?[2Jb?.json is skipped" in record.getMessage()
 
 
 # -- owners
