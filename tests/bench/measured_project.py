@@ -35,12 +35,12 @@ shapes = [{ batch = 2, timesteps = 4, input_size = 1, hidden_size = 2 }]
 
 
 # Backends that misbehave, installed as those of another package.
-MISCHIEF = """\
+MISBEHAVING = """\
 import os, signal
 from lstm_impl import Availability, Step, UnsupportedError
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 
-class _Told(NumPyLoop):
+class _Scripted(NumPyLoop):
     def _build(self, spec, weights, device, batch_major):
         return self.model(self, spec, device, batch_major, weights)
 
@@ -68,13 +68,13 @@ class _Late(NumPyModel):
             return step.run()
         return Step(run, step.synchronize, step.trace)
 
-class Wrong(_Told):
+class Wrong(_Scripted):
     strategy, model = "wrong", _Wrong
-class Raising(_Told):
+class Raising(_Scripted):
     strategy, model = "raising", _Raising
-class Interrupted(_Told):
+class Interrupted(_Scripted):
     strategy, model, signal = "interrupted", _Late, signal.SIGINT
-class Killed(_Told):
+class Killed(_Scripted):
     strategy, model, signal = "killed", _Late, signal.SIGKILL
 class Absent(NumPyLoop):
     strategy = "absent"
@@ -132,7 +132,7 @@ class Project:
         names = ("wrong", "raising", "interrupted", "killed", "absent", "choosy")
         backends = {name: name.capitalize() for name in names}
         self.packages = folder / "packages"
-        other_package.install(self.packages, "mischief", MISCHIEF, backends)
+        other_package.install(self.packages, "misbehaving", MISBEHAVING, backends)
 
     def with_backends(self, *names: str) -> None:
         self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))

@@ -73,10 +73,10 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
 def test_option_wrong_value_is_a_usage_error(
     wrong: str, refused: dict[str, tuple[int, str]]
 ) -> None:
-    code, said = refused[wrong]
+    code, output = refused[wrong]
     assert code == 4
-    assert WRONG[wrong] in " ".join(said.split())
-    assert "Traceback" not in said
+    assert WRONG[wrong] in " ".join(output.split())
+    assert "Traceback" not in output
 
 
 def test_option_path_after_a_space_is_refused(project: Project) -> None:

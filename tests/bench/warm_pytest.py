@@ -29,10 +29,10 @@ import pytest
 # pytest-benchmark would start several processes to look up the processor.
 sys.modules["cpuinfo"] = types.SimpleNamespace(get_cpu_info=dict)
 # By pytest itself, which rewrites the assertions of its plugins on import.
-with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
+with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):
     code = pytest.main(sys.argv[1:])
 if code:
-    sys.exit(said.getvalue())
+    sys.exit(output.getvalue())
 print("ready", flush=True)
 for line in sys.stdin:
     request = json.loads(line)

@@ -84,8 +84,8 @@ def test_steps_use_every_figure_once() -> None:
 
 def test_shape_windows_padding_dropout_or_optimizer_is_none() -> None:
     spec = LSTMSpec(123, 320, num_layers=4, bidirectional=True)
-    whole = PublishedShape.of(Case("keras", spec, Workload(32, 1000, "training")))
-    assert whole == PublishedShape(32, 1000, 123, 320, 4, True, "training")
+    shape = PublishedShape.of(Case("keras", spec, Workload(32, 1000, "training")))
+    assert shape == PublishedShape(32, 1000, 123, 320, 4, True, "training")
     for other in (
         Workload(32, 1000, "training", min_length=500),
         Workload(32, 1000, "training", window=10),

@@ -36,7 +36,7 @@ def modelled(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Install backends of another package."""
-    folder = tmp_path_factory.mktemp("told")
+    folder = tmp_path_factory.mktemp("scripted")
     forked_backends.install(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)

@@ -26,7 +26,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 
 KEPT = []
 
-class Told(NumPyLoop):
+class Scripted(NumPyLoop):
     def _build(self, spec, weights, device, batch_major):
         return ToldModel(self, spec, "cpu", False, weights)
 
@@ -66,8 +66,8 @@ class ToldModel(NumPyModel):
         time.sleep(1000)
 
 for name in ("grows", "reads", "dies", "leaves", "raises", "hangs"):
-    globals()[name] = type(name, (Told,), {"strategy": name, "framework": "told"})
-broken = type("broken", (Told,), {"strategy": "broken", "framework": "broken"})
+    globals()[name] = type(name, (Scripted,), {"strategy": name, "framework": "scripted"})
+broken = type("broken", (Scripted,), {"strategy": "broken", "framework": "broken"})
 '''
 
 
@@ -77,11 +77,11 @@ NAMES = ("grows", "reads", "dies", "leaves", "raises", "hangs", "broken")
 def install(folder: Path) -> None:
     """Install their package, with a framework that imports and one that is broken."""
     (folder / "forked.py").write_text(BACKENDS)
-    (folder / "told.py").write_text("")
+    (folder / "scripted.py").write_text("")
     (folder / "broken.py").write_text("raise RuntimeError('its library is not there')")
-    facts = folder / "told-1.0.dist-info"
+    facts = folder / "scripted-1.0.dist-info"
     facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: told\nVersion: 1.0\n")
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: scripted\nVersion: 1.0\n")
     points = "\n".join(f"{name} = forked:{name}" for name in NAMES)
     (facts / "entry_points.txt").write_text(f"[lstm_impl.backends]\n{points}\n")
 

@@ -45,7 +45,7 @@ class World:
     log: list[str] = field(default_factory=list)
     backends: dict[str, Backend] = field(default_factory=dict)
     errors: dict[str, BaseException] = field(default_factory=dict)
-    deeds: dict[str, Callable[[], object]] = field(default_factory=dict)
+    changes: dict[str, Callable[[], object]] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     verdicts: dict[str, bool] = field(default_factory=dict)
 
@@ -53,14 +53,14 @@ class World:
         """Log an event, let its time pass, and raise its error if it has one."""
         self.log.append(what)
         self.time += self.costs.get(what, 0.0)
-        self.deeds.get(what, lambda: None)()
+        self.changes.get(what, lambda: None)()
         if what in self.errors:
             raise self.errors[what]
 
     def add(self, name: str, **answers: Any) -> Case:
         world = self
 
-        class Told(NumPyLoop):
+        class Scripted(NumPyLoop):
             strategy = name
 
             def availability(self, device: str = "cpu") -> Availability:
@@ -99,7 +99,7 @@ class World:
                 evidence: dict[str, Any] = answers.get("evidence", {"kernels": [name]})
                 return evidence
 
-        self.backends[name] = Told()
+        self.backends[name] = Scripted()
         return Case(name, SPEC, WORK)
 
     def gate(self, model: Model, workload: Workload, seed: int) -> GateResult:

@@ -93,8 +93,8 @@ def test_least_bytes_counts_masks_and_no_padding() -> None:
     )
     assert dropped == plain + 4 * 2 * 4 * 10
     padded = estimate.least_bytes(spec, Workload(2, 10, min_length=2))
-    whole = estimate.least_bytes(spec, Workload(2, 10))
-    assert whole - padded == 4 * (3 + 4) * (20 - 12)
+    complete = estimate.least_bytes(spec, Workload(2, 10))
+    assert complete - padded == 4 * (3 + 4) * (20 - 12)
 
 
 # 512,000 steps of (4 + 5) * 512 numbers of 8 bytes

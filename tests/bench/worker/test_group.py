@@ -58,7 +58,7 @@ EVERYWHERE = ("availability", "start", "build", "trace", "run", "gate", "evidenc
 @pytest.mark.parametrize("what", EVERYWHERE)
 def test_measure_group_ctrl_c_is_raised(world: World, what: str) -> None:
     case = world.add("a")
-    world.deeds[f"a {what}"] = lambda: signal.raise_signal(signal.SIGINT)
+    world.changes[f"a {what}"] = lambda: signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         only(world, case)
 
@@ -101,7 +101,7 @@ def test_measure_group_error_while_timed_fails_its_own_case(
         if world.log.count("bad run") > 5:
             raise error
 
-    world.deeds["bad run"] = late
+    world.changes["bad run"] = late
     results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
     assert type(error).__name__ in unmeasured(results[bad.id]).reason
     measured(results[good.id])
@@ -109,14 +109,14 @@ def test_measure_group_error_while_timed_fails_its_own_case(
 
 def test_measure_group_warning_is_recorded_with_its_case(world: World) -> None:
     loud, quiet = world.add("loud"), world.add("quiet")
-    world.deeds["loud run"] = lambda: warnings.warn("overflow", RuntimeWarning, stacklevel=1)
-    world.deeds["quiet run"] = lambda: warnings.warn("later", DeprecationWarning, stacklevel=1)
+    world.changes["loud run"] = lambda: warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+    world.changes["quiet run"] = lambda: warnings.warn("later", DeprecationWarning, stacklevel=1)
     results = group.measure_group([loud, quiet], TimingPlan(5.0), bench=world.bench())
     assert measured(results[loud.id]).remarks == ("RuntimeWarning: overflow",)
     assert measured(results[quiet.id]).remarks == ()
 
 
-DEEDS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "the recursion limit": (
         # As low as Python allows here: too low for the guard.
         lambda: sys.setrecursionlimit(len(inspect.stack(0)) + 8),
@@ -127,15 +127,15 @@ DEEDS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 
 
 @pytest.mark.parametrize("when", ["build", "run"])
-@pytest.mark.parametrize("what", DEEDS)
+@pytest.mark.parametrize("what", CHANGES)
 def test_measure_group_changed_setting_is_restored_for_the_next(
     what: str, when: str, world: World
 ) -> None:
-    deed, look = DEEDS[what]
+    change, look = CHANGES[what]
     bad, good = world.add("bad"), world.add("good")
-    world.deeds[f"bad {when}"] = deed
+    world.changes[f"bad {when}"] = change
     before, seen = look(), []
-    world.deeds["good run"] = lambda: seen.append(look())
+    world.changes["good run"] = lambda: seen.append(look())
     results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
     assert look() == before
     assert set(map(str, seen)) == {str(before)}
@@ -155,7 +155,7 @@ class Ceilings(Roofs):
         self.above = above
         self.part = part
         self.take: Callable[[], None] = lambda: None
-        self.asked: list[tuple[str, float, int | None, Collection[str]]] = []
+        self.requests: list[tuple[str, float, int | None, Collection[str]]] = []
 
     def figures(
         self,
@@ -164,7 +164,7 @@ class Ceilings(Roofs):
         threads: int | None = None,
         frameworks: Collection[str] = (),
     ) -> Figures:
-        self.asked.append((case.backend, seconds, threads, frameworks))
+        self.requests.append((case.backend, seconds, threads, frameworks))
         self.take()
         if case.backend in self.above:
             raise AccountingError("accounting error: it is 400% of it")
@@ -179,7 +179,7 @@ def test_measure_group_records_parts_of_roofs(world: World) -> None:
     bench = replace(world.bench(), roofs=roofs, threads=3, processors=half)
     result = measured(group.measure_group([case], TimingPlan(5.0), bench=bench)[case.id])
     seconds = statistics.median(result.series.samples)
-    assert roofs.asked == [("a", seconds, 3, {"numpy"})]
+    assert roofs.requests == [("a", seconds, 3, {"numpy"})]
     assert bench.frameworks("gpu:0") == set()
     assert result.roofs == {
         "of_matmul": 0.25,

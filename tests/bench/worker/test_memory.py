@@ -42,7 +42,7 @@ class Pool:
     def reset(self, device: object) -> None:
         self.peak = self.in_use
 
-    def asked(self, device: object) -> int:
+    def read_size(self, device: object) -> int:
         self.calls.append(str(device))
         return self.in_use
 
@@ -50,13 +50,13 @@ class Pool:
         """Return the parts of a framework's module that are used."""
         if name == "tensorflow":
             experimental = SimpleNamespace(
-                get_memory_info=lambda of: {"current": self.asked(of), "peak": self.peak},
+                get_memory_info=lambda of: {"current": self.read_size(of), "peak": self.peak},
                 reset_memory_stats=self.reset,
             )
             return SimpleNamespace(config=SimpleNamespace(experimental=experimental))
         if name == "torch":
             cuda = SimpleNamespace(
-                memory_allocated=self.asked,
+                memory_allocated=self.read_size,
                 max_memory_allocated=lambda device: self.peak,
                 reset_peak_memory_stats=self.reset,
             )
@@ -64,7 +64,7 @@ class Pool:
         gpu = SimpleNamespace(
             memory_stats=lambda: {"bytes_in_use": self.in_use, "peak_bytes_in_use": self.peak}
         )
-        return SimpleNamespace(devices=lambda kind: [gpu, gpu] if self.asked(kind) >= 0 else [])
+        return SimpleNamespace(devices=lambda kind: [gpu, gpu] if self.read_size(kind) >= 0 else [])
 
 
 def backend_of(framework: str) -> Any:

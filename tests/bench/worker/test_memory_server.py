@@ -97,7 +97,7 @@ def test_server_killed_parent_ends_it_and_its_child(backends: Path) -> None:
         "from bench.worker.resources import Server\n"
         "from bench.case.cases import Case\n"
         "from lstm_impl import LSTMSpec, Workload\n"
-        "server = Server('told')\n"
+        "server = Server('scripted')\n"
         "print(server.process.pid, flush=True)\n"
         "case = Case('hangs', LSTMSpec(1, 4), Workload(2, 6))\n"
         "server.ask({'case': case.to_dict(), 'seed': 0, 'threads': None}, 1000.0)\n"

@@ -102,7 +102,7 @@ def test_session_failed_gate_fails_the_test_without_a_time(mixed: Done) -> None:
 
 def test_session_error_shows_its_traceback_and_others_go_on(mixed: Done) -> None:
     assert "a million bytes too few" in mixed.out
-    assert "mischief.py" in mixed.out
+    assert "misbehaving.py" in mixed.out
     assert [each.outcome for each in outcomes(mixed, "raising")] == ["failed"] * 3
     measured = [each.case.id for each in mixed.file.measurements if each.case.backend == "numpy"]
     assert measured == list(IDS)
@@ -316,15 +316,15 @@ def test_session_escape_codes_do_not_reach_the_terminal(
 from lstm_impl import Availability
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 
-class Rude(NumPyLoop):
-    strategy = "rude"
+class Hostile(NumPyLoop):
+    strategy = "hostile"
     def refusal(self, spec, workload=None):
         if workload and workload.window:
             raise ValueError({OSC_52!r})
         return {"no: " + OSC_52!r}
 """
-    other_package.install(project.packages, "rudeness", backends, {"rude": "Rude"})
-    project.with_backends("rude")
+    other_package.install(project.packages, "hostility", backends, {"hostile": "Hostile"})
+    project.with_backends("hostile")
     done = project.measure("--lstm-budget=0.05", "-ra", "-v")
     assert "no: ?]52" in done.out
     assert not {"\x1b", "\x07"} & set(done.out)

@@ -37,13 +37,13 @@ class Measurer:
     """Replaces ``measure_group``: returns given results and logs the requests."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[list[str], TimingPlan, int]] = []
+        self.requests: list[tuple[list[str], TimingPlan, int]] = []
         self.answers: dict[str, Result | BaseException] = {}
 
     def __call__(
         self, cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
     ) -> dict[str, Result]:
-        self.asked.append(([case.id for case in cases], plan, seed))
+        self.requests.append(([case.id for case in cases], plan, seed))
         found: dict[str, Result] = {}
         for case in cases:
             answer = self.answers.get(case.backend, TIME)
@@ -94,8 +94,8 @@ def test_recorder_first_request_measures_the_complete_group(
     assert found.selected == CASES[:3]
     for case in CASES[:3]:
         keep(found, case)
-    asked = [ids for ids, _, _ in measurer.asked]
-    assert asked == [[case.id for case in CASES[:2]], [CASES[2].id]]
+    groups = [ids for ids, _, _ in measurer.requests]
+    assert groups == [[case.id for case in CASES[:2]], [CASES[2].id]]
     path = found.finish()
     assert path is not None
     run = records.read(path).run
@@ -109,9 +109,9 @@ def test_recorder_plan_has_the_settings(tmp_path: Path, measurer: Measurer) -> N
     found = started(tmp_path, seconds=9.0, precision=0.02, seed=4)
     keep(found, CASES[0])
     keep(found, CASES[2])
-    plans = [plan for _, plan, _ in measurer.asked]
+    plans = [plan for _, plan, _ in measurer.requests]
     assert {(plan.seconds, plan.precision) for plan in plans} == {(9.0, 0.02)}
-    assert [seed for _, _, seed in measurer.asked] == [4, 4]
+    assert [seed for _, _, seed in measurer.requests] == [4, 4]
     assert plans[0].seed != plans[1].seed
     assert found.plan(CASES[0].group) == plans[0]
     assert Recorder(SUITE, Settings(tmp_path, seed=5)).plan(CASES[0].group).seed != plans[0].seed

@@ -117,7 +117,7 @@ def test_numpy_own_threads_limit_the_blas_to_one(
 
     with threadpool_limits(2, user_api="blas"):
         if threads() != {2}:
-            pytest.skip("NumPy's BLAS cannot be told how many threads to use")
+            pytest.skip("the threads of NumPy's BLAS cannot be set")
         library = NumPyLibrary("cpu", 2)
         given: list[int] = []
         limit = library._blas.limit

@@ -192,9 +192,9 @@ def test_figures_fastest_library_is_the_roof(world: World) -> None:
 def test_figures_second_case_measures_only_new_precisions(world: World) -> None:
     found = roofs(world, Machine(world, half=3.0))
     first = found.figures(case(), 1.0)
-    asked = len(world.log)
+    requests = len(world.log)
     assert found.figures(case(), 2.0)["of_chain"] == pytest.approx(10 * PRODUCT / 2)
-    assert len(world.log) == asked
+    assert len(world.log) == requests
     half = found.figures(case(dtype="float16"), 1.0)
     assert half["matmul_per_s"] == pytest.approx(3 * RATE)
     assert half["chain_s"] == pytest.approx(10 * PRODUCT / 3)
@@ -205,10 +205,10 @@ def test_figures_library_that_raises_is_skipped(world: World) -> None:
     unable = Machine(world, "unable", 10 * RATE, refuses="float32", product=0.1 * PRODUCT)
     found = roofs(world, unable, Machine(world, "able")).figures(case(), 1.0)
     assert found["chain_by"] == "able, float32"
-    nobody = roofs(world, unable).figures(case(), 1.0)
-    assert "of_matmul" not in nobody
-    assert "of_chain" not in nobody
-    assert nobody["of_bandwidth"]
+    figures = roofs(world, unable).figures(case(), 1.0)
+    assert "of_matmul" not in figures
+    assert "of_chain" not in figures
+    assert figures["of_bandwidth"]
 
 
 # -- above a roof
@@ -292,10 +292,10 @@ def test_figures_exceeded_roof_is_measured_again_a_few_times(world: World) -> No
         found = roofs(world, machine)
         for _ in range(6):
             found.figures(case(), least / 2)
-        asked = len(world.log)
+        requests = len(world.log)
         for _ in range(6):
             found.figures(case(), least / 2)
-        assert len(world.log) == asked
+        assert len(world.log) == requests
         world.log.clear()
 
 
