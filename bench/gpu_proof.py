@@ -28,7 +28,7 @@ from bench.case.loading import SuiteChoice
 from bench.cli import arguments, command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import devices
-from bench.machine.fresh import last_words
+from bench.machine.fresh import last_line
 from bench.machine.lock import HeldError, MachineLock
 from bench.machine.processes import kill_group
 from bench.machine.writing import ResultWriteError, write_bytes
@@ -144,7 +144,7 @@ class Proof:
     def last_words(self, name: str) -> str:
         """Return the last line of a log."""
         text = (self.folder / f"{name}.log").read_text(errors="replace")
-        return clean(last_words(text).strip("= ")) or "it printed nothing"
+        return clean(last_line(text).strip("= ")) or "it printed nothing"
 
     def measure(
         self, suite: str, parts: Mapping[str, Sequence[str]], part: float, *more: str

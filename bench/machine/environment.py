@@ -435,8 +435,8 @@ def _threads(machine: Machine, requested: int | None) -> dict[str, int | None]:
     if tf := machine.modules.get("tensorflow"):
         for kind in ("intra", "inter"):  # 0 if TensorFlow chooses for itself
             ask = f"get_{kind}_op_parallelism_threads"
-            read = partial(lambda ask: int(getattr(tf.config.threading, ask)()), ask)
-            found[f"tensorflow_{kind}"] = attempt(read)
+            count = partial(lambda ask: int(getattr(tf.config.threading, ask)()), ask)
+            found[f"tensorflow_{kind}"] = attempt(count)
     if torch := machine.modules.get("torch"):
         found["torch"] = attempt(lambda: int(torch.get_num_threads()))
     return found

@@ -12,15 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-_T = TypeVar("_T")
+from typing import Any
 
 LIMIT_GONE = 97
 """Exit code of a process whose limits a backend's code has lowered permanently."""
 
-_LONGEST, LONGEST_ERROR = 200, 300
-"""Letters of a last line, and of an error, that are kept: some messages are complete programs."""
+LONGEST_ERROR = 300
+"""Letters of an error that are kept: some messages are complete programs."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Died:
 
 def ask(
     words: Sequence[str],
-    question: object,
+    request: object,
     seconds: float | None = None,
     environment: Mapping[str, str] | None = None,
     python: str = sys.executable,
@@ -46,7 +44,7 @@ def ask(
     try:
         done = subprocess.run(
             [python, *words],
-            input=json.dumps(question).encode(),
+            input=json.dumps(request).encode(),
             capture_output=True,
             timeout=seconds,
             env={**os.environ, **(environment or {})},
@@ -57,27 +55,20 @@ def ask(
     try:
         return json.loads(done.stdout)
     except ValueError:  # no answer, or only a part of one
-        return Died(done.returncode, last_words(done.stderr.decode(errors="replace")))
+        return Died(done.returncode, last_line(done.stderr.decode(errors="replace")))
 
 
-def answer(to: Callable[[Any], object]) -> None:
-    """Answer the request on standard input with the result of ``to``, in the new process."""
+def answer(function: Callable[[Any], object]) -> None:
+    """Answer the request on standard input with the result of a function, in the new process."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # for what a framework prints
-        answers.write(json.dumps(to(json.load(sys.stdin))))
+        answers.write(json.dumps(function(json.load(sys.stdin))))
 
 
-def question(kind: Callable[..., _T], found: Mapping[str, Any]) -> _T:
-    """Return a dataclass from JSON, where its tuples are lists."""
-    return kind(
-        **{name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
-    )
-
-
-def last_words(printed: str) -> str:
+def last_line(printed: str) -> str:
     """Return the beginning of the last line of a process's output, possibly empty."""
     lines = printed.strip().splitlines()
-    return lines[-1].strip()[:_LONGEST] if lines else ""
+    return lines[-1].strip()[:200] if lines else ""
 
 
 def ending(code: int) -> str:

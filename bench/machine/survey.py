@@ -203,4 +203,4 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
 
 
 if __name__ == "__main__":
-    fresh.answer(lambda given: answer_here(fresh.question(SurveyRequest, given)))
+    fresh.answer(lambda given: answer_here(SurveyRequest(**given)))

@@ -339,12 +339,12 @@ def _read_journal(path: Path) -> ResultFile:
         if process := running_writer(path):
             text = f"is still being written by {process}; its finished cases are read"
         else:
-            text += _last_words(entries)
+            text += _unfinished_cases(entries)
         notes.append(f"{printable(str(path))} {text}")
     return _result_file(path, run, entries["benchmark"], entries["outcome"], notes)
 
 
-def _last_words(entries: Mapping[str, list[Field]]) -> str:
+def _unfinished_cases(entries: Mapping[str, list[Field]]) -> str:
     """Name the cases on which a process worked when it died, if its journal has them."""
     begun = entries["begun"][-1].value if entries["begun"] else None
     done = {field["case_id"].value for field in entries["outcome"]}
