@@ -202,7 +202,7 @@ class LocalWorker:
         self.siblings: set[int] = set()
         self._session = session
         self._folder = folder
-        self._known = {*_files(folder, session.suite_name), *journals(folder, session.suite_name)}
+        self._known = {*folder.glob(f"{session.suite_name}-*.json*")}  # journals among them
         self._journal: Path | None = None
         self._lines: BinaryIO | None = None
         self._others = {child.pid for child in psutil.Process().children()}
@@ -297,7 +297,7 @@ class LocalWorker:
 
     def _find_result(self) -> Path | None:
         """Return the file of a worker that had finished before its journal was searched for."""
-        for path in set(_files(self._folder, self._session.suite_name)) - self._known:
+        for path in {*self._folder.glob(f"{self._session.suite_name}-*.json")} - self._known:
             with contextlib.suppress(ResultError):
                 session = records.read(path).run.session
                 writer = json.loads(path.read_bytes())["lstm"].get("writer")
@@ -323,13 +323,16 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
     journal = records.journal_path(path) if path.suffix == ".json" else path
     made = records.json_path(journal)
     try:
-        if not _readable(made):
+        try:
+            file = records.read(made)
+        except ResultError:
             made = records.journal_to_json(journal)
+            file = records.read(made)
         if outcomes:
             data = json.loads(made.read_bytes())
             data["lstm"]["outcomes"] += list(outcomes)
             write(made, with_digest(data))
-        file = records.read(made)
+            file = records.read(made)
     except ResultError:
         if _session_of(journal) is None:
             with contextlib.suppress(OSError):
@@ -343,26 +346,14 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
 def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
     """Settle every journal that killed workers of a session have left.
 
-    Journals whose writer lives stay. alone: whether no other run goes
-    on, so that a journal without a complete line is nobody's.
+    Journals whose writer runs stay. exclusive: whether no other run measures, so that a journal
+    without a complete line is nobody's.
     """
     for path in journals(folder, session.suite_name):
         found = _session_of(path)
         mine = found == session.id or (found is None and exclusive)
         if mine and not running_writer(path):
             settle(path)
-
-
-def _files(folder: Path, suite: str) -> list[Path]:
-    return [*folder.glob(f"{suite}-*.json")]
-
-
-def _readable(path: Path) -> bool:
-    try:
-        records.read(path)
-    except ResultError:
-        return False
-    return True
 
 
 def _session_of(journal: Path) -> str | None:
