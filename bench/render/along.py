@@ -154,7 +154,7 @@ def _reason(row: Row) -> str:
 def notes(found: AxisSeries) -> list[str]:
     """Return what is missing in a series and why, and where a line does not fit the times."""
     never = [row for of in found.backends if not of.measured for row in of.rows]
-    groups = group_unmeasured((row.case, row.outcome, row.reason, row.advice) for row in never)
+    groups = group_unmeasured(never)
     lines = [f"{unmeasured_heading(each)} ({each.which})" for each in groups]
     for of in (each for each in found.backends if each.measured):
         reasons: dict[str, list[int]] = {}
@@ -243,7 +243,7 @@ def brief(found: Sequence[AxisSeries]) -> Document:
 def records(found: Iterable[AxisSeries]) -> list[dict[str, Value]]:
     """Return a flat row for each series, backend and value of the axis.
 
-    The line's numbers, which are those of a backend, stand in each of its rows.
+    The numbers of a backend's line are in each of its rows.
     """
     rows = (
         _of_row(each, row) | _of_cheapest(of, row) | _of_fit(of)

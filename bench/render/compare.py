@@ -187,16 +187,10 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
             for each in cases
         ]
         found.append((heading, _listed_lines(lines)))
-    found += unmeasured_details(_unmeasured(report), report.list_unmeasured)
+    found += unmeasured_details(group_unmeasured(report.unmeasured), report.list_unmeasured)
     if report.notes:
         found.append(("Notes", _listed_lines(clean(note_text(each), 500) for each in report.notes)))
     return found
-
-
-def _unmeasured(report: ComparisonReport) -> tuple[UnmeasuredCases, ...]:
-    return group_unmeasured(
-        (each.case, each.outcome, each.reason, each.advice) for each in report.unmeasured
-    )
 
 
 def unmeasured_details(
@@ -467,7 +461,7 @@ def _records(report: ComparisonReport) -> list[dict[str, object]]:
     ]
     for one in report.one_sided:
         records.append({"kind": f"only {one.label}", **_case(one.case), "reason": one.why})
-    for group in _unmeasured(report):
+    for group in group_unmeasured(report.unmeasured):
         reason = " ".join(text for text in (group.reason, group.advice) if text)
         records += [
             {"kind": group.outcome, **_case(case), "reason": reason} for case in group.cases

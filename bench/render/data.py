@@ -248,7 +248,7 @@ def load_frame(
     """Return the results in files and folders as a tidy table: a row per case, ``COLUMNS``.
 
     Replicates are pooled; what has no time is there with its outcome. Units and meanings of the
-    columns stand in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``, and in
+    columns are in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``, and in
     ``docs/columns.md``. baseline: as in ``build``.
 
     Raises ResultError for the first file that cannot be read, NothingToReportError where the files
@@ -334,7 +334,7 @@ def sample_rows(results: Results) -> Iterator[list[Value]]:
 def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     """Return the samples in files and folders as a tidy table.
 
-    Units and meanings stand in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``.
+    Units and meanings are in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``.
 
     Raises ResultError for the first file that cannot be read.
     """
@@ -525,7 +525,7 @@ def decisions(report: Report) -> Iterator[Decision]:
     """Yield a decision for each group in which two or more backends have a reliable time.
 
     The newest session's comes last, so that of two for the same case it is kept. A run with a
-    fixed number of threads says nothing of one without, and teaches nothing.
+    fixed number of threads gives no decision.
     """
     for section in reversed(report.sections):
         fixed = any(run.options.get("threads") for run in section.runs)

@@ -63,8 +63,7 @@ def code(text: str, limit: int = LONGEST_NAME) -> str:
 def spreadsheet(text: str, limit: int = 2000) -> str:
     """Return text for a CSV file: on one line, and never a formula.
 
-    What begins one is taken as such after blanks too, and some read the full-width signs of a
-    Chinese or Japanese keyboard as the plain ones: before all of them stands an apostrophe.
+    A formula may follow blanks, or begin with full-width signs: an apostrophe precedes each.
     """
     found = printable(text, limit)
     first = unicodedata.normalize("NFKC", found.lstrip()[:1])

@@ -171,7 +171,7 @@ def spread_text(found: Comparison, by: str = "") -> str:
     """Return how far processes and nodes of an UNCLEAR ratio spread: ``6%``, ``6%, nodes 3%``.
 
     Empty for other verdicts, where neither is known, and where the reference is heterogeneous.
-    by: stands before the nodes' number.
+    by: precedes the number of nodes.
     """
     if (
         found.verdict is not Verdict.UNCLEAR

@@ -12,7 +12,7 @@ from typing import Any
 from bench.case.cases import Case
 from bench.machine.fields import printable
 from bench.records.grouping import grouped
-from bench.records.schema import MORE_TIME, advice_for
+from bench.records.schema import MORE_TIME, Outcome, advice_for
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,
@@ -140,11 +140,7 @@ def summary(found: Sequence[Finding]) -> list[Finding]:
 
 def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
     """Return the cases without a time, by reason."""
-    return group_unmeasured(
-        (row.case, row.outcome, row.reason, row.advice)
-        for row in section.rows
-        if row.outcome != MEASURED
-    )
+    return group_unmeasured(row for row in section.rows if row.outcome != MEASURED)
 
 
 def _answer(table: Table) -> str:
@@ -526,7 +522,7 @@ class UnmeasuredCases:
         return self.outcome in FAILURES
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """Return outcome and reason: ``not measured: no gpu:0: this machine has no GPU``."""
         parts = [clean(text, 300).rstrip(".") for text in (self.reason, self.advice) if text]
         return f"{_outcome(self.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
@@ -538,11 +534,11 @@ class UnmeasuredCases:
         return f"{listed(backends)} on {listed(sorted({name(case.device) for case in self.cases}))}"
 
 
-def group_unmeasured(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCases, ...]:
-    """Group cases by outcome, reason and advice, each case once."""
-    found = grouped(items, lambda item: item[1:])
+def group_unmeasured(items: Iterable[Row | Outcome]) -> tuple[UnmeasuredCases, ...]:
+    """Group cases without a time by outcome, reason and advice, each case once."""
+    found = grouped(items, lambda item: (item.outcome, item.reason, item.advice))
     return tuple(
-        UnmeasuredCases(*key, tuple({case.id: case for case, *_ in same}.values()))
+        UnmeasuredCases(*key, tuple({item.case.id: item.case for item in same}.values()))
         for key, same in found.items()
     )
 
@@ -559,7 +555,7 @@ def unmeasured_summary(groups: Sequence[UnmeasuredCases], option: str = "--unmea
         return ""
     text = f"{count(len(cases), 'case')} {'has' if len(cases) == 1 else 'have'} no time"
     if len(quiet) == 1:
-        return f"{text}, {quiet[0].words} ({quiet[0].which})"
+        return f"{text}, {quiet[0].text} ({quiet[0].which})"
     counts = Counter(group.outcome for group in quiet for _ in group.cases)
     messages = [f"{number:,} {_outcome(outcome)}" for outcome, number in counts.most_common()]
     return f"{text}: {', '.join(messages)} ({option} lists them)"
@@ -567,7 +563,7 @@ def unmeasured_summary(groups: Sequence[UnmeasuredCases], option: str = "--unmea
 
 def unmeasured_heading(group: UnmeasuredCases) -> str:
     """Return a heading: ``98 cases not measured: no gpu:0: this machine has no GPU``."""
-    return f"{count(len(group.cases), 'case')} {group.words}"
+    return f"{count(len(group.cases), 'case')} {group.text}"
 
 
 def _outcome(outcome: str) -> str:

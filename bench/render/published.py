@@ -93,7 +93,7 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
     return PublishedReport(
         "" if shared else finding,
         tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
-        group_unmeasured((row.case, row.outcome, row.reason, row.advice) for row in missing),
+        group_unmeasured(missing),
         report.notes,
     )
 
@@ -152,7 +152,7 @@ def texts(report: PublishedReport, shown: Document) -> dict[str, Callable[[], st
         "finding": report.finding,
         "rows": list(records(report)),
         "unmeasured": [
-            {"reason": group.words, "cases": [case.id for case in group.cases]}
+            {"reason": group.text, "cases": [case.id for case in group.cases]}
             for group in report.unmeasured
         ],
         "notes": list(report.notes),

@@ -53,7 +53,7 @@ from bench.stats.comparison import SAME_WITHIN, Comparison
 from bench.stats.latency import PARTS
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
-# Laying out more rows than these takes longer than judging them, and nobody reads them.
+# Laying out more rows than these takes longer than judging them.
 _MOST_ROWS = 1000
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 _PICTURE = 112  # cells of a picture's width: bars fit next to all columns of a brief report
@@ -137,8 +137,8 @@ def _steps(row: Row) -> int:
     return row.case.workload.timesteps if row.case.kind == KINDS[1] else 1
 
 
-def _known(value: float | None, words: Callable[[float], str]) -> str:
-    return "" if value is None else words(value)
+def _known(value: float | None, text: Callable[[float], str]) -> str:
+    return "" if value is None else text(value)
 
 
 def _latency(row: Row, part: float) -> str:

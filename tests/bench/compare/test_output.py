@@ -25,6 +25,7 @@ from bench.render.compare import (
     warning_lines,
 )
 from bench.render.compare import as_csv as comma_separated
+from bench.render.messages import group_unmeasured
 from bench.stats.pairs import (
     ComparisonReport,
     Gate,
@@ -159,7 +160,7 @@ def test_unmeasured_details_list_failures_and_count_the_rest() -> None:
     quiet = unmeasured(a_case("cudnn"), run("a"), "not_measured", "no GPU", "get one")
     loud = unmeasured(a_case("scan"), run("a"), "crashed", "out of memory")
     report = compare_backends(gather(measured(a_case(), 1.0, run("a")), quiet, loud))
-    groups = output._unmeasured(report)
+    groups = group_unmeasured(report.unmeasured)
     (crashed, ids), (one, none) = unmeasured_details(groups, all_of_them=False)
     assert "out of memory" in crashed
     assert ids == [loud.case.id]
