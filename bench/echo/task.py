@@ -1,4 +1,4 @@
-"""The echo task: read a random stream of bits, and repeat each bit some timesteps later.
+"""Define the echo task: read a random stream of bits, and repeat each some timesteps later.
 
 This is the task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)". The defaults of
 ``EchoSettings`` are the tutorial's: repeat a bit after 3 timesteps, learn through windows of 15

@@ -1,4 +1,4 @@
-"""``:replicas``: a backend's model on several devices, each with its part of the batch.
+"""Run ``:replicas``: a backend's model on several devices, each with its part of the batch.
 
 ``tf.distribute.MirroredStrategy`` keeps the weights on every GPU and adds their gradients up
 (all-reduce). On a CPU two logical devices share its cores.
