@@ -49,9 +49,24 @@ def forward(
     lengths: Lengths = None,
     masks: FloatArray | None = None,
 ) -> tuple[Float64, LSTMState]:
-    """Compute outputs ``[T, B, D*H]`` and the final state, in float64.
+    """Compute outputs and the final state, in float64.
 
-    x ``[T, B, in]``; state, zeros if None; lengths ``[B]``; masks as ``dropout_masks`` makes them.
+    Parameters
+    ----------
+    spec, weights
+        The network and its canonical parameters.
+    x
+        The input ``[T, B, in]``.
+    state
+        The initial state, zeros if None.
+    lengths
+        Valid timesteps of each sequence ``[B]``, all if None.
+    masks
+        Dropout masks between layers ``[L-1, T, B, D*H]``, none if None.
+
+    Returns
+    -------
+    The outputs ``[T, B, D*H]`` and the final state.
     """
     y, final, _ = _forward(spec, weights, x, state, lengths, masks)
     return y, final
@@ -69,11 +84,24 @@ def forward_and_gradients(
     *,
     of: str = "all",
 ) -> tuple[Float64, LSTMState, LSTMGradients]:
-    """Compute what ``forward`` returns, and the gradients of ``sum(y*dy) + sum(h_T*dstate.h) +
-    sum(c_T*dstate.c)``, in float64.
+    """Compute what ``forward`` returns, and gradients, in float64.
 
-    dy ``[T, B, D*H]``; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``;
-    the rest as in ``forward``.
+    The gradients are those of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
+
+    Parameters
+    ----------
+    dy
+        Gradient of the outputs ``[T, B, D*H]``.
+    dstate
+        Gradient of the final state, zeros if None.
+    of
+        What is differentiated, one of ``GRADIENTS``.
+    spec, weights, x, state, lengths, masks
+        As in ``forward``.
+
+    Returns
+    -------
+    The outputs, the final state and the gradients.
     """
     y, final, traces = _forward(spec, weights, x, state, lengths, masks)
     return y, final, _backward(spec, traces, dy, dstate, lengths, masks, of)

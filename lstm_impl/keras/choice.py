@@ -15,7 +15,7 @@ from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.cudnn import Cudnn
 from lstm_impl.backends.tensorflow.loops import LoopBackend, StaticUnroll
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError, require_positive_integer
 from lstm_impl.tuning.decision import Decision, TuningRequest, nearest
 from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS, Workload
@@ -411,6 +411,12 @@ class Sizes:
     batch: int
     timesteps: int
     min_length: int | None = None
+
+    def __post_init__(self) -> None:
+        require_positive_integer("batch_size", self.batch)
+        require_positive_integer("steps", self.timesteps)
+        if self.min_length is not None:
+            require_positive_integer("min_length", self.min_length, self.timesteps)
 
 
 def request(

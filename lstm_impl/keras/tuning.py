@@ -16,7 +16,7 @@ from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.proof import comparison
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError, require_positive_integer
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.tuning.decision import Decision, TuningRequest
 from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
 from lstm_impl.workload import Workload
@@ -39,32 +39,37 @@ def tune(
     seconds: float = SECONDS,
     again: bool = False,
 ) -> list[Decision]:
-    """Race backends for each ``lstm_impl.keras.LSTM`` of ``model`` with ``backend="auto"``.
+    """Race backends for the layers of ``model`` with ``backend="auto"``; return the decisions.
 
-    Each candidate computes a clone of the layer. Its outputs and gradients are compared with those
-    of Keras's loop (one that differs does not race); then it is timed in alternating blocks with
-    the others. From then on ``auto`` takes the fastest that can serve a call: at once in this
-    model, which forgets its traced graphs, and in layers made later on this machine with these
-    versions, at sizes within ``NEAR`` of these. A known decision is returned without a race, unless
-    ``again``.
+    Candidates whose outputs and gradients equal those of Keras's loop are timed in alternating
+    blocks. From then on ``auto`` takes the fastest that can serve a call: at once in this model,
+    which forgets its traced graphs, and in layers made later on this machine with these versions,
+    at sizes within ``NEAR`` of these.
 
-    model: a Keras model whose layers are built, or a layer. batch_size, steps: the sizes of later
-    batches, which count in this model if a call's sizes are unknown, as in ``fit``. min_length:
-    valid steps of the shortest sequence, if the layers get a mask; the decision is then for calls
-    with a mask, of any lengths, else for calls without. candidates: backends' ids, None for those
-    that were fastest for some shape. seconds: for each layer and mode, without the comparisons.
+    Parameters
+    ----------
+    model
+        A Keras model whose layers are built, or a layer.
+    batch_size, steps
+        Sizes of later batches; they count if a call's sizes are unknown, as in ``fit``.
+    min_length
+        Valid steps of the shortest sequence if the layers get a mask, for which the decision is.
+    modes
+        ``training``, ``inference`` or both.
+    candidates
+        Backends' ids; None for those that were fastest for some shape.
+    seconds, again
+        Of a race, for each layer and mode; and whether to race if there is a decision.
 
-    Raises ValueError if the model has no such layer, or one that is not built, or for wrong sizes;
-    UnsupportedError if there is no such candidate.
+    Raises
+    ------
+    ValueError
+        If the model has no such layer, or one that is not built, or for wrong sizes.
+    UnsupportedError
+        If there is no such candidate.
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
-    require_positive_integer("batch_size", batch_size)
-    require_positive_integer("steps", steps)
-    if min_length is not None:
-        require_positive_integer("min_length", min_length)
-        if min_length > steps:
-            raise ValueError(f"min_length is {min_length}; expected at most the {steps} steps")
     sizes = Sizes(batch_size, steps, min_length)
     for name in candidates or ():
         get_backend(name)

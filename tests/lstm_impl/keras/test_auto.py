@@ -331,7 +331,7 @@ def test_call_has_the_dtype_and_gradients_of_the_layer() -> None:
     assert found.workload.min_length == 1  # of any lengths
     assert tuning_request(False, 0.0, training=False).workload == Workload(BATCH, STEPS)
     machine = TunedMachine("here", {})
-    sizes = decided.Sizes(BATCH, STEPS, min_length=9)
+    sizes = decided.Sizes(BATCH, 9, min_length=9)
     masked = decided.request(Arguments(UNITS), replace(SMALL_CALL, masked=True), machine, sizes)
     assert masked is not None
     assert masked.workload.min_length == STEPS  # no longer than the call's own sequences
