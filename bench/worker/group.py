@@ -494,9 +494,9 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
         return Unmeasured(
             FAILED,
             f"it does not compute what the reference computes: {result.describe()}",
-            "its time would be that of another function; none was taken",
+            "it was not timed: its time would be that of another function",
         )
-    stages.append("while what it runs was looked up")
+    stages.append("while its evidence was read")
     begun = now()
     evidence = _evidence(model, case, bench.shared)
     setup["evidence_s"] = now() - begun
@@ -504,7 +504,7 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
         return Unmeasured(
             FAILED,
             _text("missing evidence", missing),
-            "its time would be that of something else; none was taken",
+            "it was not timed: its time would be that of another kernel",
         )
     return Prepared(step, model, setup, result, evidence, held)
 
@@ -599,7 +599,7 @@ def judge_timed_calls(
         with prepared.guard:
             result = bench.gate_timed(prepared.model, case.workload, seed, series.last)
     except Exception as error:
-        return failed(error, "while what it computed in the last timed call was judged")
+        return failed(error, "while its timed results were judged")
     if result.passed:
         return None
     return Unmeasured(

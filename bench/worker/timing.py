@@ -342,7 +342,7 @@ class GroupMember:
         """
         return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
 
-    def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
+    def time_block(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
         """Return the seconds of one block, and what its last call returned.
 
         judged: number of the inputs of the last call.
@@ -382,7 +382,7 @@ class GroupMember:
         step = self.step
         if step.results is None:
             return
-        _, returned = self.timed(clock, judged)
+        _, returned = self.time_block(clock, judged)
         results = step.results(returned)
         self.place(1)
         step.run()
@@ -466,7 +466,7 @@ class GroupMember:
         )
         while True:
             self.warmed_from = len(self.warmup)
-            elapsed, _ = self.timed(clock)
+            elapsed, _ = self.time_block(clock)
             if elapsed > 0:
                 self.warmup.append(elapsed / self.calls)
             if elapsed >= self.shortest:
@@ -506,7 +506,7 @@ class GroupMember:
         self.rounds.append(number)
 
     def _block(self, clock: Clock) -> float:
-        elapsed, _ = self.timed(clock)
+        elapsed, _ = self.time_block(clock)
         self.spent += self.latest
         if elapsed <= 0:
             raise TimingError(f"a block of {self.calls} calls took {elapsed:g} s by the clock")
@@ -642,7 +642,7 @@ class _Group:
         during = "when its results were copied"
         self._each(during, lambda member: member.check_wait(self._clock))
         judged = self._plan.judged or 1 + _UNPREDICTABLE.randrange(NUMBERS)
-        during = "when its last result was looked at"
+        during = "when its last results were read"
         self._each(during, lambda member: member.keep_last_results(self._clock, judged))
 
 
@@ -704,9 +704,9 @@ class StreamMember(GroupMember):
         """Always: another stream ran last and filled the caches."""
         return True
 
-    def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
+    def time_block(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
         """Return the seconds of a block as if each of its calls had taken their median."""
-        super().timed(clock, judged)
+        super().time_block(clock, judged)
         assert self._latest is not None
         return statistics.median(self._latest.latency) * self.calls, None
 

@@ -183,7 +183,7 @@ def test_prepare_backend_with_environment_advises_both_ways(
         ("a build", "while it was built"),
         ("a run", "in its first call"),
         ("a gate", "while the gate compared it with the reference"),
-        ("a evidence", "while what it runs was looked up"),
+        ("a evidence", "while its evidence was read"),
     ],
 )
 def test_prepare_error_says_at_which_stage(world: World, what: str, during: str) -> None:
@@ -202,7 +202,7 @@ def test_prepare_error_says_at_which_stage(world: World, what: str, during: str)
         ({"availability": Availability(False, 3)}, "is a int; expected text"),  # type: ignore[arg-type]
         ({"evidence": ["a"]}, "its evidence is a list; expected a dictionary"),
         ({"evidence": {"kernels": ["a"] * 400_000}}, "its evidence is"),
-        ({"evidence": {"kernels": {1, 2}}}, "TypeError while what it runs was looked up"),
+        ({"evidence": {"kernels": {1, 2}}}, "TypeError while its evidence was read"),
     ],
 )
 def test_prepare_answer_of_wrong_type_fails(
