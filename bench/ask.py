@@ -148,7 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     budget = f"for the whole command (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
-    add(parser, ("processes", "N", arguments.integer(1, 10_000), "so many, whatever the intervals"))
+    add(
+        parser,
+        ("processes", "N", arguments.integer(1, 10_000), "number of them, whatever the intervals"),
+    )
     arguments.add_flags(
         parser,
         brief="only the answer, without its table",

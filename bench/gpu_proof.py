@@ -117,7 +117,7 @@ class Proof:
         return max(1.0, part * (self.end - RESERVE - time.monotonic()))
 
     def run(self, commands: Mapping[str, Sequence[str]], seconds: float) -> dict[str, int | None]:
-        """Run modules side by side, each with the name of its log, for at most so many seconds.
+        """Run modules by the name of their logs, side by side, for at most ``seconds``.
 
         Returns their exit codes, None for one that was ended.
         """

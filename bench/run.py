@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     return code_of(
         functools.partial(_run, options),
-        held="--wait waits for it, --force measures all the same",
+        held="--wait waits for it, --force measures anyway",
         stopped="stopped; nothing was being measured",
     )
 
@@ -107,7 +107,7 @@ def _parser() -> arguments.Parser:
         ),
         (
             *("processes", "N", arguments.integer(1, 10_000)),
-            "measure each case in so many processes, whatever its interval",
+            "measure each case in N processes, whatever its interval",
         ),
         (
             *("case-limit", "TIME", arguments.seconds),

@@ -169,7 +169,7 @@ class Fleet:
             if not kind.idle:
                 seat.process = kind.manager.process(seat.executor, machines, seat.member.name)
             if seat.process is None:
-                # Until something changes no machine of this kind would be given any.
+                # No machine of this kind gets any until something changes.
                 kind.idle = True
                 return
         try:
@@ -269,7 +269,7 @@ class RemoteWorker:
         return None if self._end is None else self._end.code
 
     def _take(self, seconds: float) -> None:
-        """Wait so many seconds for the node's answer, and record it."""
+        """Wait up to ``seconds`` for the node's answer, and record it."""
         assert self._answer is not None
         answer, self._answer = self._answer, None
         seen: WorkerNews = answer.get(seconds)
@@ -498,8 +498,8 @@ class ClusterMachines(Closing):
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         if address == HERE or address.startswith("127.0.0.1:"):
-            # Without this variable, Ray replaces it by another address of this machine, at which
-            # nobody listens.
+            # Without this variable, Ray replaces it by another address of this machine, which
+            # does not answer.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         self._ray = _ray()
         self._requested, self._message, self._now = requested, message, now
@@ -706,7 +706,7 @@ def _connect(ray: Ray, address: str) -> None:
 
 
 def _check(address: str) -> None:
-    """Raise UsageError for an address that is none, or at which nobody answers."""
+    """Raise UsageError for an address that is malformed or does not answer."""
     if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")

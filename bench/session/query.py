@@ -272,7 +272,7 @@ class Surroundings:
 
 
 def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> None:
-    """Say what else keeps the machine busy, and wait until nothing does, so many seconds at most.
+    """Print what else keeps the machine busy, and wait up to ``seconds`` until nothing does.
 
     It takes ``LOOK`` seconds where the machine is quiet.
     """
@@ -289,7 +289,7 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
             wait = f"waiting up to {seconds:.0f} s for a quiet machine"
             console.print(f"others keep {clean(busy)}; {wait}", markup=False)
             note = True
-    console.print(f"measuring all the same: others keep {clean(busy)}", markup=False)
+    console.print(f"measuring anyway: others keep {clean(busy)}", markup=False)
 
 
 def measure(case: Case, options: argparse.Namespace, console: Console, seconds: float) -> int:

@@ -199,18 +199,18 @@ class PlannedTime:
         self._processes: dict[Environment, set[int]] = {}
 
     def fits(self, each: Remaining, number: int, seconds: float) -> bool:
-        """Return whether so many processes of a lot fit in too, at the least share."""
+        """Return whether ``number`` processes of a lot fit in too, at the least share."""
         outside, measuring = self._with(each, number)
         return outside + LEAST_SHARE * measuring <= BUDGET_USED * seconds
 
     def add(self, each: Remaining, number: int) -> None:
-        """Plan so many processes of a lot."""
+        """Plan ``number`` processes of a lot."""
         self._outside, self._measuring = self._with(each, number)
         there = self._processes.setdefault(each.lot.environment, set())
         there.update(range(each.begun, each.begun + number))
 
     def share(self, seconds: float) -> float:
-        """Return the part of its measuring time that each case gets in so many seconds.
+        """Return the part of its measuring time that each case gets in ``seconds``.
 
         More processes with fewer samples are better than fewer processes with more: processes
         differ by more than the samples of one.
@@ -235,7 +235,7 @@ _Parts: TypeAlias = list[tuple[Remaining, int]]
 def plan(
     coming: Sequence[Remaining], seconds: float, process: Callable[[Environment], float]
 ) -> tuple[_Parts, _Parts]:
-    """Return the lots that fit into so many seconds, and those that are put off.
+    """Return the lots that fit into ``seconds``, and those that are put off.
 
     On a slow machine fewer groups fit: some groups with reliable verdicts are better than all
     without. Those with the most processes are kept, and of equals those that the suite names first.
@@ -432,7 +432,7 @@ class Schedule:
         )
 
     def _share(self, parts: Iterable[tuple[Remaining, int]], seconds: float) -> float:
-        """Return the part of its measuring time that each case gets with so many processes."""
+        """Return the part of its measuring time that each case gets with these processes."""
         needed = PlannedTime(self.costs.process)
         for each, number in parts:
             needed.add(each, number)

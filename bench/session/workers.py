@@ -347,7 +347,7 @@ def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
     """Settle every journal that killed workers of a session have left.
 
     Journals whose writer runs stay. exclusive: whether no other run measures, so that a journal
-    without a complete line is nobody's.
+    without a complete line belongs to no worker.
     """
     for path in journals(folder, session.suite_name):
         found = _session_of(path)
