@@ -97,7 +97,7 @@ def page(report: Report) -> str:
     nodes = [host for each in sections for host in (each.nodes.values() or [each.run.machine])]
     hosts, suites = dict.fromkeys(nodes), dict.fromkeys(each.run.suite for each in sections)
     tables = sum(len(section.tables) for section in sections)
-    data = Data(report)
+    data = PageData(report)
     # JSON inside an HTML element must not end that element.
     text = json.dumps(data.columns(), separators=(",", ":"), allow_nan=False)
     block = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -238,7 +238,7 @@ _FIGURES = {
 """The script's names of the report's columns."""
 
 
-class Data:
+class PageData:
     """The data of the page's script: columns of cases and of works, each text once.
 
     A work is what is computed where, in one session; its cases differ in their backend alone.

@@ -14,7 +14,7 @@ import pytest
 
 from bench import report
 from bench.render import page as pages
-from bench.render.page import Data, page
+from bench.render.page import PageData, page
 from bench.stats.rows import Report, build
 from tests.bench.made_reports import REPLICATES, a_run, measured, results_of
 
@@ -72,7 +72,7 @@ def test_page_of_a_report_has_findings_tables_reasons_and_machine(few: Report) -
 
 
 def test_page_data_columns_have_a_value_per_case(few: Report) -> None:
-    found = Data(few).columns()
+    found = PageData(few).columns()
     number = sum(len(section.rows) for section in few.sections)
     cases, works = found["cases"], found["works"]
     assert isinstance(cases, dict)
@@ -86,7 +86,7 @@ def test_page_data_beyond_the_limit_counts_cases_left_out(
     few: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "MOST_CASES", 3)
-    found = Data(few).columns()
+    found = PageData(few).columns()
     assert found["left_out"] == sum(len(section.rows) for section in few.sections) - 3
 
 

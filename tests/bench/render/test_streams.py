@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.render.data import records
-from bench.render.page import Data
+from bench.render.page import PageData
 from bench.stats.rows import Report, build
 from bench.worker.timing import StreamConditions
 from tests.bench.made_results import as_text, gather
@@ -76,7 +76,7 @@ def test_records_different_deadlines_give_none() -> None:
 
 
 def test_page_data_of_streams_has_histogram_of_all_calls(report: Report) -> None:
-    carried = Data(report).columns()
+    carried = PageData(report).columns()
     latency = carried["latency"]
     assert isinstance(latency, dict)
     assert len(latency) == 3
