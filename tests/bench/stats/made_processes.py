@@ -1,4 +1,4 @@
-"""Processes with samples that were never measured: comparisons are made of them."""
+"""Made-up samples of processes, for comparisons."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ scales = st.floats(min_value=1e-6, max_value=1e6)
 
 
 def slowly(*values: object) -> ParameterSet:
-    """A parameter whose neighbours on both sides are tried: it runs with the slow tests."""
+    """Return a parameter of the slow tests, between neighbours of the quick ones."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def runs_of(
     logs: Iterable[float], *, name: str = "run", rounds: bool = True, spread: float = 0.01
 ) -> list[RunSamples]:
-    """A run for each log time, with 11 samples whose log median is exactly that."""
+    """Make a run for each log time, with 11 samples whose log median is exactly that."""
     wiggle = spread * np.linspace(-1, 1, 11)
     return [
         RunSamples(f"{name}-{index}", np.exp(log + wiggle), np.arange(11) if rounds else None)
@@ -52,7 +52,7 @@ OTHER_LUCK = (0.2, -0.3, 0.4, 0.0, -0.1, 0.3)
 
 
 def runs(name: str, logs: Sequence[float], *, rounds: bool = True) -> list[RunSamples]:
-    """One process for each log median, all of its samples alike, named after its environment."""
+    """Make a process for each log median with equal samples, named after its environment."""
     return runs_of(logs, name=name, rounds=rounds, spread=0.0)
 
 

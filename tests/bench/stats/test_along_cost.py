@@ -1,4 +1,4 @@
-"""What windows cost: from which on a timestep is cheap, and what memory each timestep takes."""
+"""The cheapest windows, and the memory of each timestep."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480)
 K = np.array(WINDOWS, float)
 
 CURVES = {
-    # Seconds of a timestep: a line, one that costs more from a cache's end on, and two slopes.
+    # Seconds of a timestep: a line, one that costs more beyond a cache, and two slopes.
     "line": 8e-4 / K + 1.5e-4,
     "cache": 8e-4 / K + 1.5e-4 * np.where(K >= 240, 1.12, 1.0),
     "two slopes": (8e-4 + 1.4e-4 * np.minimum(K, 30) + 1.9e-4 * np.maximum(K - 30, 0)) / K,
@@ -128,7 +128,7 @@ def test_series_line_of_each_backend_equals_its_costs(stream: AxisSeries) -> Non
 
 
 def test_series_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
-    """100 timesteps in windows of 30 are four steps, the last on 10 timesteps."""
+    """A stream of 100 timesteps in windows of 30 has four steps, the last on 10 timesteps."""
     costs = {"while_loop": made.Cost(1e-3, 1e-4)}
     paths = made.write_windows(tmp_path, costs, (10, 30, 100), timesteps=100, noise=0.0)
     (found,) = made.read_streams(paths)

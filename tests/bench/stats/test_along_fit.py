@@ -1,4 +1,4 @@
-"""The line through the costs of windows: exact on exact data, honest about noise and misfits."""
+"""The line through the costs of windows, on exact, noisy and bent times."""
 
 import functools
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def exact(fixed: float, slope: float, processes: int = 6) -> dict[int, dict[str,
 def noisy(
     rng: np.random.Generator, fixed: float, slope: float, processes: int, noise: float, luck: float
 ) -> dict[int, dict[str, float]]:
-    """Times with errors of each, and the luck of each process in all of its times."""
+    """Return times with errors of each time and of each process."""
     lucks = np.exp(luck * rng.standard_normal(processes))
     return {
         k: {
@@ -71,8 +71,8 @@ def test_fit_intervals_have_their_coverage(processes: int) -> None:
             assert interval is not None
             assert interval.allowance is None
             hits[index] += interval.low <= truth <= interval.high
-    # 95% of 100 with a standard deviation of 2.2%; three of them down, and not always. What is
-    # taken for a bend by chance, in some 5%, only widens.
+    # 95% of 100 with a standard deviation of 2.2%, less three of these. A false bend, in some 5%,
+    # only widens.
     assert np.all(hits / repetitions > 0.88)
     assert np.all(hits / repetitions < 1.0)
 
@@ -107,7 +107,7 @@ def test_fit_weighs_short_and_long_windows_equally() -> None:
 K = np.array(WINDOWS, dtype=float)
 
 BENT = {
-    # Seconds of a step: a timestep dearer from a cache's end on, two slopes, and one that bends.
+    # Seconds of a step: more beyond a cache, two slopes, and a curve.
     "cache": 8e-4 + 1.5e-4 * K * np.where(K >= 120, 1.15, 1.0),
     "two slopes": 8e-4 + 1.4e-4 * np.minimum(K, 30) + 1.9e-4 * np.maximum(K - 30, 0),
     "root": 5e-4 + 2e-4 * np.sqrt(K) + 1.5e-4 * K,
@@ -126,7 +126,7 @@ def of_curve(
 
 @functools.cache
 def fits_of(curve: str, repetitions: int = 60) -> list[Fit]:
-    """What is found of so many sessions of ten processes."""
+    """Return the fits of so many sessions of ten processes."""
     rng = np.random.default_rng(1)
     return [fitted(of_curve(rng, BENT[curve], 10, 0.02)) for _ in range(repetitions)]
 
@@ -134,7 +134,7 @@ def fits_of(curve: str, repetitions: int = 60) -> list[Fit]:
 @pytest.mark.parametrize("some", [slice(0, 5), slice(0, 6), slice(4, None), slice(5, None)])
 @pytest.mark.parametrize("curve", BENT)
 def test_fit_of_no_line_has_bounds_over_its_parts(curve: str, some: slice) -> None:
-    """The short windows alone, up to k = 30 or 60, and the long ones, from 30 or 60 on."""
+    """Return lines of the short windows, up to 30 or 60, and of the long ones from there on."""
     fixed, slope = _Lines.through(K[some], BENT[curve][None, some]).mean
     fits, hits = fits_of(curve), np.zeros(2)
     for found in fits:
@@ -155,7 +155,7 @@ def test_fit_of_a_true_line_has_narrow_bounds() -> None:
         assert found.fixed is not None
         widths.append(found.fixed.half_width)
         bent += found.bent
-    # Of processes that differ by 5%: 5% / sqrt(10) * 2.26 = 3.6%.
+    # Processes that differ by 5%: 5% / sqrt(10) * 2.26 = 3.6%.
     assert np.median(widths) < 0.045
     assert bent / 100 < 0.12
 
@@ -206,7 +206,7 @@ def test_fit_only_incomplete_processes_have_no_interval() -> None:
 
 
 def test_fit_shorter_last_window_counts_by_mean_length() -> None:
-    """A stream of 100 in windows of 30 is four steps on 25 timesteps each, on average."""
+    """A stream of 100 in windows of 30 has four steps, of 25 timesteps on average."""
     times = {k: {"0": 1e-4 + 1e-5 * x} for k, x in ((10, 10), (30, 25), (100, 100))}
     found = fit(times, {10: 10, 30: 25, 100: 100})
     assert found is not None

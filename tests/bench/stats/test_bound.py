@@ -1,4 +1,4 @@
-"""The rule of what binds a case, on figures whose answer is known."""
+"""What binds a case, from known roofs and profiles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOW = {"of_matmul": 0.1, "of_chain": 0.2, "of_bandwidth": 0.01, "of_launch": 0.1
 
 
 def parts(products: float, copies: float, gates: float, nothing: float) -> dict[str, float]:
-    """Shares of a step, as of a profile."""
+    """Return shares of a step, as of a profile."""
     return {PRODUCTS: products, COPIES: copies, GATES: gates, NOTHING: nothing}
 
 
@@ -69,7 +69,7 @@ def test_bound_of_idle_processors_is_waiting() -> None:
     assert found.kind == WAITING
     assert found.share == pytest.approx(0.8)
     assert bound({**LOW, "processors_busy": 0.9}, TENSORFLOW).kind == NOT_KNOWN
-    # Two that are busy are not a step that waits for less than nothing.
+    # Two busy processors are no negative waiting.
     assert WAITING not in bound({**LOW, "processors_busy": 1.9}, TENSORFLOW).parts
 
 
@@ -80,7 +80,7 @@ def test_bound_counts_repeated_products() -> None:
     # Some more than needed are those of padding or of unneeded gradients.
     some = {**figures, "of_matmul": 0.4, "operations_ran": 1.4e6}
     assert bound(some, TENSORFLOW).kind == NOT_KNOWN
-    # A profiler that does not tell all of them says nothing of too many.
+    # A profiler that counts too few shows no excess.
     assert bound({**figures, "operations_ran": 10.0}, TENSORFLOW).times == 1.0
 
 
@@ -90,9 +90,9 @@ def test_bound_is_padding_if_only_it_reaches_the_roof() -> None:
     assert (found.kind, found.of) == (PADDING, CHAIN)
     assert found.share == pytest.approx(0.4)
     assert bound({**LOW, "of_chain": 0.48}, {}, valid=0.9).kind == NOT_KNOWN
-    # Most of it without the padding is no padding's fault.
+    # It is bound by the chain without padding, too.
     assert bound({**LOW, "of_chain": 0.6}, {}, valid=0.5).kind == CHAIN
-    # Nor is what takes little with it.
+    # The parts are small even with padding.
     assert bound({**LOW, "of_chain": 0.1, "of_matmul": 0.1}, {}, valid=0.5).kind == NOT_KNOWN
 
 

@@ -1,4 +1,4 @@
-"""Who moved when times changed: the machine, a backend, a case; and by how much."""
+"""Changes of the machine, of backends and of cases in times over sessions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def history(
     spread: float = 0.02,
     luck: float = 0.03,
 ) -> tuple[FloatArray, list[str]]:
-    """Log times ``[cases, sessions]``: each case's level, a session's luck, and noise."""
+    """Return log times ``[cases, sessions]``: levels of cases, effects of sessions, and noise."""
     rng = np.random.default_rng(seed)
     names = [name for name in backends for _ in range(cases)]
     levels = rng.normal(0, 2, (len(names), 1))
@@ -162,7 +162,7 @@ def test_change_points_do_not_depend_on_the_order_of_cases() -> None:
 
 
 def test_removed_shift_next_to_a_change_adds_no_change() -> None:
-    """A level of few sessions that was given to all later ones would stand out from the rest."""
+    """A level of few sessions subtracted from all later ones would be a false change."""
     for seed in (1, 4):
         logs, names = history(cases=10, sessions=50, seed=seed)
         logs[rows(names, "scan"), 20:] += math.log(1.2)
@@ -202,7 +202,7 @@ def test_step_is_found_after_some_sessions() -> None:
 
 
 def test_temporary_slowdown_is_found_with_its_end() -> None:
-    """No single place divides it from the rest: a step alone would not be found."""
+    """No single place divides the series, so that a step alone is not found."""
     series = noise(1, 30)
     series[0, 10:20] += 0.2
     (found,) = changes(series)
@@ -219,7 +219,7 @@ def test_outlying_session_is_no_change_and_hides_none() -> None:
 
 
 def test_false_rate_of_equal_sessions_is_as_stated() -> None:
-    """Each history by itself; 200 of them, of which 10% are 20 and 1% are 2."""
+    """Of 200 separate series, 10% are 20 and 1% are 2."""
     series = noise(200, 15, seed=3)
     assert 3 < sum(bool(changes(each[None, :], level=0.1)) for each in series) <= 30
     assert sum(bool(changes(each[None, :])) for each in series) <= 6
@@ -278,7 +278,7 @@ def test_statistic_is_the_square_of_students_t() -> None:
     from scipy.stats import ttest_ind
 
     values = noise(1, 15, seed=8)
-    # Alternating, so that no value resembles its neighbour and nothing is taken off.
+    # Alternating, so that there is no autocorrelation to correct.
     values[0] += 0.1 * (-1.0) ** np.arange(15)
     starts, _ = change_points._places(15, "steps")
     found = change_points._tested(values[0], "steps", share=1.0, most=change_points._STAGES[0])

@@ -121,7 +121,7 @@ def test_holm_lies_between_bonferroni_and_no_correction(p: list[float], level: f
 
 @pytest.mark.parametrize(
     ("spread", "effect", "needed"),
-    # As simulated (docs/verdicts.md); where it takes more than 200 it cannot be found.
+    # As simulated (docs/verdicts.md); None if more than 200 are needed.
     [
         *((0.013, 0.05, 6), (0.025, 0.05, 9), (0.035, 0.05, 13), (0.035, 0.03, 28)),
         *((0.027, 0.03, 18), (0.167, 0.05, 200), (0.168, 0.05, None), (0.29, 0.03, None)),
@@ -152,6 +152,6 @@ def test_allowance_is_that_of_the_side_with_fewer_processes() -> None:
 def test_allowance_grows_as_pairing_cancels_less_noise() -> None:
     for tight, loose in itertools.combinations(Pairing, 2):
         assert loosest([tight, loose]) is loosest([loose, tight]) is loose
-    # Blocks in turn have the least noise; processes next to each other share no luck.
+    # Interleaved blocks have the least noise; adjacent processes have that of both.
     assert Pairing.ALTERNATING.allowance == min(each.allowance for each in Pairing)
     assert Pairing.ADJACENT.allowance == Pairing.UNPAIRED.allowance

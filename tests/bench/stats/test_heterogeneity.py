@@ -137,7 +137,7 @@ def a_row(
     invalid: Sequence[Problem] = (),
     unsteady: bool = False,
 ) -> Row:
-    """A row in processes of these environments, six of each; its time drifts where unsteady."""
+    """Make a row in six processes of each of these environments; it drifts if unsteady."""
     drift = np.exp(np.linspace(0, 1, 11)) if unsteady else np.ones(11)
     in_all = [run for place in places for run in runs(place, [0.0] * 6)]
     samples = tuple(replace(run, samples=run.samples * drift) for run in in_all)
@@ -215,7 +215,7 @@ def test_differing_reference_is_found_over_all_its_cases(difference: float) -> N
 
 
 def test_reference_case_of_a_single_process_is_excluded() -> None:
-    """As where a backend's refusal is known from its second process on."""
+    """A backend's refusal, say, is known from its second process on."""
     found = heterogeneity_of(
         results(FAR, has=lambda place, process, case: place == "west" or case < 5 or process == 0)
     )

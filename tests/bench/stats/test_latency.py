@@ -47,7 +47,7 @@ def test_percentile_bounds_are_the_nearest_ranks(part: float, count: int) -> Non
     low, high = int(found.low), int(found.high)
     assert found.confidence == pytest.approx(below(high - 1) - below(low - 1), abs=1e-9)
     assert found.confidence >= 0.95 - 1e-9
-    # Neither bound can be drawn in by a rank.
+    # No narrower ranks have the coverage.
     assert below(low - 1) <= 0.025 < below(low)
     assert below(high - 1) >= 0.975 > below(high - 2)
     assert found.mid == int(np.ceil(round(part / 100 * count, 6)))
@@ -55,7 +55,7 @@ def test_percentile_bounds_are_the_nearest_ranks(part: float, count: int) -> Non
 
 def test_percentile_interval_covers_for_any_distribution() -> None:
     rng = np.random.default_rng(3)
-    # Of Pareto, P(X > x) = (1 + x)**-a; of the exponential, exp(-x).
+    # P(X > x) is (1 + x)**-a for Pareto and exp(-x) for the exponential distribution.
     for sizes, true in (
         (rng.pareto(1.1, (1000, 700)), 0.01 ** (-1 / 1.1) - 1),
         (rng.exponential(1.0, (1000, 700)), -np.log(0.01)),
@@ -94,7 +94,7 @@ def test_percentile_process_with_few_calls_is_excluded() -> None:
 
 
 def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> StreamProcesses:
-    """A stream of whose processes only the 99th percentiles are known."""
+    """Make a stream with the 99th percentiles of its processes alone."""
     runs = [
         RunSamples(
             f"{name}{n}", np.array([value]), np.array([0]), node=f"{n % nodes}" if nodes else ""
@@ -123,7 +123,7 @@ def test_percentile_ratio_is_judged_by_process() -> None:
 def test_percentile_of_few_processes_or_nodes_has_no_verdict() -> None:
     six, other = stream([2.0] * 6), stream([1.0] * 6)
     assert ratio(stream([2.0] * 5), stream([1.0] * 5)) is ratio(stream([]), six) is None
-    # Nor of six on each side of which five are shared: it is the shared ones that are judged.
+    # Six on each side, of which five are shared, are five.
     renamed = replace(other.by_process[99.0][0], run="x")
     shared = {**other.by_process, 99.0: [renamed, *other.by_process[99.0][1:]]}
     assert ratio(six, replace(other, by_process=shared)) is None
@@ -165,7 +165,7 @@ def test_calls_of_all_processes_are_pooled() -> None:
     assert found.missed == sum(calls.missed for calls in each if calls) > 0
     assert found.most == max(calls.latency.most for calls in each if calls)
     assert len(found.histograms) == 2
-    # 100 calls tell no 99th percentile, and one of two processes is too few.
+    # 100 calls have no 99th percentile, and one of two processes is too few.
     assert list(found.latency) == list(found.service) == [50.0, 90.0]
     runs = {part: [each.run for each in runs] for part, runs in found.by_process.items()}
     both = ["session-0", "session-1"]

@@ -1,4 +1,4 @@
-"""Which machines' results stand in one table: those of one kind that measured one suite."""
+"""Machines of one kind that measured one suite are nodes of one section."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def one(host: str, number: int = 0, **facts: object) -> Measurement:
 
 
 def grouped_runs(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
-    """Of each place its runs, and its nodes' names."""
+    """Return the runs and the names of the nodes of each place."""
     return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
 
 
@@ -82,7 +82,7 @@ def test_machines_with_equal_host_names_are_distinguished() -> None:
 
 
 def test_machine_with_several_libraries_is_one_node() -> None:
-    """Its processes are of two kinds; who shows one of these is of both."""
+    """Its processes are of two kinds, and one common kind is enough."""
     item = one("a", 1)
     before = {"cpu": {"name": "Test CPU", "usable": 2}, "libraries": {"keras": "3"}}
     other = replace(item, run=replace(item.run, environment={"before": before}))

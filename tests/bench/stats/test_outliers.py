@@ -86,7 +86,7 @@ def test_p_values_depend_on_differences_only(values: list[float], moved: float) 
 def test_false_rate_of_equal_nodes_is_low(world: str, nodes: int) -> None:
     rng = np.random.default_rng(7)
     named = sum(bool(outlying_times(report(WORLDS[world], nodes, rng))) for _ in range(200))
-    # 0.5% is aimed at, 1% promised: six of 200 would be once in ten thousand.
+    # At 0.5%, six of 200 happen once in ten thousand.
     assert named <= 5
 
 

@@ -1,4 +1,4 @@
-"""Times and means over nodes: what their intervals stand on, and that they cover."""
+"""Intervals of times and of ratios over nodes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logs = st.floats(min_value=-3, max_value=3)
 
 
 def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
-    """A process for each log median."""
+    """Make a process for each log median."""
     return [(node, [math.exp(log)]) for node, all_logs in nodes.items() for log in all_logs]
 
 
@@ -112,7 +112,7 @@ def test_interval_of_two_differing_nodes_is_bounded() -> None:
 
 
 def means(middles: list[float], error: float = 0.01) -> tuple[float, float, float]:
-    """Middle and bounds."""
+    """Return the middle and the bounds."""
     each = np.array([middles])
     of_nodes = Estimates(each, np.full_like(each, error), np.full_like(each, 5.0))
     found = means_over_nodes(of_nodes, RATIO_ALLOWANCE)
@@ -142,7 +142,7 @@ def test_interval_of_six_nodes_is_at_least_students(middles: list[float], error:
 def side(
     nodes: Mapping[str, Sequence[float]], *, name: str = "", rounds: bool = True
 ) -> list[RunSamples]:
-    """A process for each log median; those of one node, number and name are one process."""
+    """Make a process for each log median; those of one node, number and name are one process."""
     wiggle = 0.01 * np.linspace(-1, 1, 11)
     return [
         RunSamples(
@@ -189,7 +189,7 @@ def test_ratio_of_disagreeing_nodes_is_unclear() -> None:
     many = {"a": [0.0] * 40, "b": [0.0] * 40}
     differing = {"a": [0.3] * 40, "b": [-0.1] * 40}
     assert compare(side(differing), side(many)).verdict is Verdict.UNCLEAR
-    # As if they were of one machine they would be.
+    # The verdict is firm if all processes are of one machine.
     plain = [
         [RunSamples(run.run, run.samples, run.rounds) for run in side(each)]
         for each in (differing, many)
@@ -236,7 +236,7 @@ def test_mean_over_cases_is_taken_within_nodes() -> None:
     assert mean.nodes == 3
     assert mean.log_ratio == pytest.approx(np.mean([each.log_ratio for each in cases]))
     assert basis_text(mean.basis).startswith("2 cases: 3 nodes, ")
-    # Cases of other nodes err together.
+    # The errors of cases of other nodes are taken as dependent.
     other = compare(side({"a": [0.4], "z": [0.5]}), side({"a": [0.0], "z": [0.0]}))
     mixed = geometric_mean([cases[0], other])
     assert mixed.nodes == 2

@@ -1,4 +1,4 @@
-"""The mean over processes some of which may be bad: what it leaves out, and what it cannot know."""
+"""Means over processes, some of which may be outlying."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_process_means_of_extreme_values_give_no_warning(values: list[float]) ->
 
 NOISE = [0.010, -0.012, 0.004, -0.006, 0.009, -0.004]
 STEP = [0.02 + each for each in NOISE] + [0.08 + each for each in NOISE]
-"""Twelve log ratios of a session whose sides shift apart by 6% half-way."""
+"""Twelve log ratios of a session that shift by 6% half-way."""
 
 
 def sides(

@@ -132,7 +132,7 @@ def test_geometric_mean_is_over_the_means_of_processes() -> None:
     found = geometric_mean([up, down])
     assert found.pairing is Pairing.BRIDGED
     assert found.ratio.mid == pytest.approx(1.0)
-    # What the cases of a process have in opposite directions cancels in its mean.
+    # Opposite effects on the cases of a process cancel in its mean.
     assert found.standard_error < up.standard_error
 
 
@@ -191,7 +191,7 @@ def test_run_samples_wrong_rounds_are_refused(rounds: list[float], words: str) -
 
 @pytest.mark.parametrize("far", [0, 2**62])
 def test_compare_all_pairs_have_their_own_shared_rounds(far: int) -> None:
-    """Numbers of rounds so far apart that none for each round of each pair fits an integer."""
+    """The span of the rounds times the number of pairs exceeds an integer."""
     new = [RunSamples(str(at), np.array([2.0, 8.0]), np.array([0, 1 + far])) for at in range(3)]
     base = [
         RunSamples(str(at), np.array([1.0, 2.0]), np.array(rounds))
@@ -226,7 +226,7 @@ def test_compare_over_a_reference_cancels_process_effects() -> None:
 
 def test_compare_over_a_reference_keeps_its_own_difference() -> None:
     found = compare(NEW, BASE, REFERENCE)
-    # Processes that agree exactly have no problem of their own.
+    # Equal processes have no error of their own.
     assert found.standard_error == pytest.approx(REFERENCE_ALLOWANCE, rel=1e-3)
     equal = compare(runs("east", LUCK), BASE, REFERENCE)
     assert (
@@ -245,7 +245,7 @@ WIGGLE = 0.01 * np.array([-1.0, 0.6, 0.2, -0.4, 1.0, -0.4])
 
 
 def sides_of(logs: npt.NDArray[np.float64]) -> list[list[RunSamples]]:
-    """Of each of ``logs [backends, processes]`` the processes, in which they took turns."""
+    """Make the interleaved processes of each of ``logs [backends, processes]``."""
     return [
         [RunSamples(str(run), np.exp([value] * 2), np.arange(2)) for run, value in enumerate(side)]
         for side in logs
@@ -253,7 +253,7 @@ def sides_of(logs: npt.NDArray[np.float64]) -> list[list[RunSamples]]:
 
 
 def groups_of(tables: Iterable[npt.NDArray[np.float64]]) -> list[list[Comparison]]:
-    """What each other takes over the shortest of ``logs [backends, processes]`` by its median."""
+    """Compare each with the shortest of ``logs [backends, processes]`` by its median."""
     sides = [sides_of(logs[np.argsort(np.median(logs, axis=1))]) for logs in tables]
     pairs = [(other, first) for first, *others in sides for other in others]
     found = iter(ratios.compare_all(pairs))
@@ -265,7 +265,7 @@ def groups_of(tables: Iterable[npt.NDArray[np.float64]]) -> list[list[Comparison
     [0.08, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.15))],
 )
 def test_fastest_with_an_equal_noisy_third_is_not_significant(spread: float) -> None:
-    """The first and a noisy third are equal, a second is slower and steady: who is FASTER?"""
+    """The first and a noisy third are equal; a second is slower and steady."""
     rng = np.random.default_rng(round(1000 * spread))
     tables = []
     for _ in range(600):

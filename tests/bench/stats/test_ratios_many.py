@@ -1,4 +1,4 @@
-"""Judging many cases at once gives what the definitions give for each one alone."""
+"""Results for many cases at once equal the definitions for each case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Runs = list[RunSamples]
 
 @st.composite
 def run_samples(draw: st.DrawFn, name: str) -> RunSamples:
-    """Few samples or many, in rounds of their own, some missing, some twice, or in none."""
+    """Draw few or many samples, with rounds of which some are missing or twice, or without."""
     size = draw(st.sampled_from([1, 1, 2, 5, 6, 10, 10, 10, 13]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     level = draw(st.sampled_from([1e-9, 1e-3, 1e-3, 1.1e-3, 1e6]))
@@ -43,7 +43,7 @@ def run_samples(draw: st.DrawFn, name: str) -> RunSamples:
 
 @st.composite
 def sides(draw: st.DrawFn) -> tuple[Runs, Runs]:
-    """Up to eight processes a side, of which all, some or none are shared."""
+    """Draw up to eight processes a side, of which all, some or none are shared."""
     names = [f"run-{number}" for number in range(draw(st.sampled_from([1, 1, 2, 3, 6, 8])))]
     others = draw(st.sampled_from([names, names, names[:1], ["elsewhere"], [*names, "more"]]))
     new = [draw(run_samples(name)) for name in names]
@@ -101,7 +101,7 @@ def test_compare_all_bad_side_is_refused_as_alone() -> None:
 
 
 def _equal(one: Comparison, other: Comparison) -> None:
-    """To the last digits, which the order of a sum may change."""
+    """Assert that both are equal but for the rounding of sums."""
     a, b = dataclasses.asdict(one), dataclasses.asdict(other)
     for key in ("ratio", "new_logs", "base_logs"):
         assert a.pop(key) == pytest.approx(b.pop(key), rel=1e-9)
@@ -110,7 +110,7 @@ def _equal(one: Comparison, other: Comparison) -> None:
     assert a == b
 
 
-# What ``stats`` defines, process by process in plain words of NumPy
+# The definitions, process by process with NumPy
 
 _Logs = tuple[dict[str, float], dict[str, float]]
 
@@ -199,7 +199,7 @@ def _covered(rank: int, count: int) -> float:
 def _variance(
     logs: npt.NDArray[np.float64], own: npt.NDArray[np.float64], allowance: float
 ) -> tuple[float, float, float]:
-    """The middle, its variance and its degrees: one case, with its processes' uncertainty."""
+    """Return the middle of one case, its variance with its processes' errors, and its degrees."""
     found = process_means(logs[None], allowance)
     middle, error, degrees = (
         float(each[0]) for each in (found.middles, found.errors, found.degrees)

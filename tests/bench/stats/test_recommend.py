@@ -1,4 +1,4 @@
-"""Which window a dependency needs, and which window and backend measured results recommend."""
+"""The window that a dependency needs, and recommended windows and backends."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_recommend_own_results_come_before_the_reference(tmp_path: Path) -> None
 
 
 def test_recommend_window_grows_with_the_dependency(tmp_path: Path) -> None:
-    """Also when one's own few windows, of the suite that was written, stand beside others."""
+    """It holds for few windows of one's own next to others, too."""
     learned = made.learned_through({3: 1, 5: 3, 15: 8, 30: 20})
     own = made.write_windows(tmp_path, windows=(17, 34, 68), session="own", timesteps=68)
     theirs = made.write_windows(tmp_path / "b", session="theirs", processes=1)
@@ -236,15 +236,15 @@ def test_recommend_inference_uses_sequences_of_near_length(tmp_path: Path) -> No
     assert far.need.window == 500
 
 
-# -- how far a shape is from another
+# -- distances between shapes
 
 
 Cells = Mapping[tuple[str, int, int], bool]
-"""Whether a task at a distance was learned through a window."""
+"""Whether a task learned a distance through a window."""
 
 
 def map_of(found: Cells) -> LearningMap:
-    """A map with the state carried."""
+    """Make a map with the state carried."""
     return a_map(
         *(
             cell(task=task, distance=d, window=k, stride=k, loss=0.0 if good else 0.7)
@@ -313,7 +313,7 @@ def test_least_window_of_the_reference_map_has_a_margin() -> None:
     assert need(21, found).assumed
     for d, window in enumerate(windows, 1):
         assert window >= 1.5 * d
-        # And no window of which the map says, in every task that was tried, that it is too short.
+        # No window that was too short in every task.
         tried = {
             task: found.learned(d, window, task)
             for task in found.tasks()
@@ -351,7 +351,7 @@ def test_least_window_without_a_map_is_twice_the_dependency() -> None:
 
 def test_least_window_skips_one_below_a_failed_window() -> None:
     assert need(9, map_of(of_task("echo", {9: row({10, 30})}))).window == 30
-    # Past the last one that learned it there are fewer updates: that says nothing against it.
+    # Windows beyond the last one that learned it, with fewer updates, do not count.
     assert need(9, map_of(of_task("echo", {9: row({10})}))).window == 10
 
 
@@ -375,7 +375,7 @@ def test_newest_takes_the_newest_complete_map(tmp_path: Path) -> None:
     assert taken("echo", "copy") == "learning-c"
     for name in "ab":
         (tmp_path / f"learning-{name}.json").unlink()
-    # Better one that was stopped than none.
+    # An incomplete map is better than none.
     assert taken("echo") == "learning-d"
     (tmp_path / "learning-e.json").write_text("{")
     found, (error,) = newest([tmp_path])
@@ -419,14 +419,14 @@ def first(
 def lines(
     given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> dict[str, str]:
-    """What is said under each heading."""
+    """Return the text under each heading."""
     _, block, _ = document_of(given, question, learned).blocks
     return dict(str(line).split(": ", 1) for line in block.lines)
 
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[MeasuredWindows]:
-    """The usual windows, each sample what its cost says."""
+    """Make the usual windows without noise."""
     return made.read_places(made.write_windows(tmp_path_factory.mktemp("exact"), noise=0.0))
 
 
@@ -570,7 +570,7 @@ def test_answer_from_a_near_shape_says_so_first(
 def test_answer_of_an_unlearned_dependency_leads_with_the_map(
     exact: Sequence[MeasuredWindows],
 ) -> None:
-    """What was tried in vain comes first, and a window only as the assumption that it is."""
+    """The failed distances come first, and the window is called an assumption."""
     learned = made.learned_through({10: 8, 30: 20})
     assert first(exact, replace(QUESTION, dependency=40), learned).startswith(
         "No window is known to learn a dependency of 40: distances up to 20 were learned. Assuming "

@@ -1,4 +1,4 @@
-"""The sentence: what binds a case, and who was faster on the same work."""
+"""The bound of a case, helpers on the same work, and break-even points."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def case(backend: str) -> Case:
 
 
 def report(times: Mapping[str, tuple[float, float]]) -> Report:
-    """Of backends with these seconds a step and seconds until the first result, in six runs."""
+    """Make six runs of backends with these seconds of a step and until the first result."""
     items = [
         replace(
             measured(case(backend), step, run),
@@ -172,7 +172,7 @@ def test_break_even_both_take_the_same_time(
 
 
 def within(row: Row, low: float, mid: float, high: float) -> Comparison:
-    """Its ratio, were it known to be between these."""
+    """Return its ratio with these bounds."""
     return replace(ratio(row), ratio=Interval(low, mid, high, 0.995))
 
 
@@ -184,7 +184,7 @@ def test_break_even_of_an_unclear_ratio_may_be_never() -> None:
         assert after is not None
         assert after.high == math.inf
         assert (after.low, after.steps) == pytest.approx((8 / 0.005, 8 / 0.004))
-        # Who starts sooner has nothing to make up for.
+        # A backend that starts sooner is ahead at once.
         after = break_even(soon, found["keras"], within(soon, 0.5, 0.6, high))
         assert after is not None
         assert (after.low, after.steps, after.high) == (0, 0, 0)

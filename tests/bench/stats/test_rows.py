@@ -1,4 +1,4 @@
-"""From result files to rows: what is pooled, held against what, ranked, and called the fastest."""
+"""Rows from result files: pooled, compared, ranked and judged."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_build_order_does_not_depend_on_file_names(random: Random) -> None:
     assert [row.case for row in section.rows] == [item.case for item in wanted]
 
 
-# What the processes of a case have in common
+# Facts of the processes of a case
 
 
 def with_setup(number: int, **setup: float | None) -> Measurement:
@@ -198,7 +198,7 @@ def with_setup(number: int, **setup: float | None) -> Measurement:
 def test_build_setup_is_the_median_of_processes() -> None:
     times = [{"build_s": value, "compile_s": off} for value, off in ((1.0, -3.0), (2.0, -1.0))]
     row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(times))), "keras")
-    # Compiling is a difference of two times: noise under zero is not known.
+    # Compiling is a difference of two times, which is unknown below zero.
     assert row.setup == {"build_s": 1.5, "trace_s": None, "compile_s": None, "first_call_s": None}
     more = [*times, {"build_s": 9.0, "compile_s": 0.5}, {"compile_s": 0.5}, {"compile_s": 0.5}]
     row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(more))), "keras")

@@ -39,14 +39,14 @@ def a_run(number: int) -> Run:
 
 
 def all_problems(new: Side, base: Side) -> Sequence[Problem]:
-    """Those of a ratio, and of either side."""
+    """Return the problems of a ratio and of either side."""
     return (*new[0].invalid, *base[0].invalid, *of_ratio(new, base))
 
 
 def processes(
     count: int, reason: RecordedReason = BUSY, disturbed: int = 0, spread: float = 0.0
 ) -> list[Measurement]:
-    """So many, the first of them disturbed; their medians reach from 1 - spread to 1 + spread."""
+    """Make processes, the first ones disturbed, with medians from 1 - spread to 1 + spread."""
     return [
         measured(
             CASE,
@@ -149,7 +149,7 @@ HOT = RecordedReason("throttled", "the CPU slowed itself down 3 times because of
 def timed(
     backend: str, values: npt.ArrayLike, number: int, reasons: Sequence[RecordedReason] = ()
 ) -> Measurement:
-    """One process's samples, one a round, with what the process says of them by itself."""
+    """Make the samples of one process, one for each round, with its own reasons."""
     samples = np.asarray(values, dtype=np.float64)
     own = list(reasons)
     if halves_agree(samples.tolist()) is False:
@@ -211,7 +211,7 @@ def test_ratio_problems_of_separate_processes_have_either_drift() -> None:
 
 @pytest.mark.parametrize("spread", [0.03, 0.29])
 def test_false_rate_of_invalid_undisturbed_ratios_is_low(spread: float) -> None:
-    """Six processes of two backends: machines move between them, drift in them, and wander."""
+    """Six processes of two backends on machines that change, drift and wander."""
     rng = np.random.default_rng(round(100 * spread))
     trials, rounds = 150, 24
     invalid = unreliable = 0
@@ -219,8 +219,8 @@ def test_false_rate_of_invalid_undisturbed_ratios_is_low(spread: float) -> None:
         items: dict[str, list[Measurement]] = {"keras": [], "scan": []}
         for number in range(6):
             level = rng.normal(0, spread)
-            # What both go through in turn: a machine that slows down in one process of four, and
-            # noise that remembers what it was.
+            # Common to both: a machine that slows down in one process of four, and
+            # autocorrelated noise.
             shared = np.linspace(0, rng.choice([0, 0, 0, 0.25]), rounds)
             wander = np.zeros(rounds)
             for index in range(1, rounds):

@@ -1,4 +1,4 @@
-"""How often a verdict is right: the rates that are promised, by simulation."""
+"""Simulated rates of false and of true verdicts, as promised."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def false_rate(noise: float | Noise, processes: int) -> float:
 @pytest.mark.parametrize("processes", [6, slowly(10), 20])
 @pytest.mark.parametrize("noise", NOISES)
 def test_false_rate_of_equals_is_at_most_one_percent(noise: str, processes: int) -> None:
-    # Six that spread widely, or of two states, agree by chance too often, and so do many that
-    # resemble one another: the page says so.
+    # Six that spread widely, have two states or are autocorrelated agree by chance too often, as
+    # the page says.
     chance = ("spread 15%", "spread 29%", "two states, 8% apart")
     beyond = 0.004 if (processes < 10 and noise in chance) or noise == "AR(1), 0.1" else 0.0
-    # What a rate of 1% may show above it in so many comparisons.
+    # The sampling error of a rate of 1%.
     assert false_rate(NOISES[noise], processes) <= 0.0115 + beyond
 
 
@@ -82,7 +82,7 @@ def test_power_is_as_promised(
     if effect < 0:
         right, wrong = wrong, right
     found = paired_verdicts(effect, noise, processes, seed=processes)
-    # Two standard errors of what 20,000 comparisons show.
+    # Two standard errors of 20,000 comparisons.
     assert rate(found, right) >= promised - 0.007
     assert rate(found, wrong, Verdict.SAME) <= 0.001
 
@@ -107,14 +107,14 @@ def test_false_rate_of_unpaired_equals_is_at_most_one_percent(
 ) -> None:
     seed = sum(processes)
     (found,) = rules.unpaired_verdicts([0.0], spreads, processes, TRIALS, seed)
-    # 1%, and 1.2% where six stand on a side that spreads by 29%: the page says so.
+    # 1%, and 1.2% with six on a side that spreads by 29%, as the page says.
     assert rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.0125
 
 
 @pytest.mark.parametrize(
     ("noise", "processes", "most"),
     [
-        # The level is 0.25%, and 2,000 runs of equals show it to 0.2%.
+        # The level is 0.25%, with a sampling error of 0.2%.
         ("as measured", 6, 0.005),
         ("a bad process in ten", 6, 0.006),
         ("as measured", 20, 0.008),
