@@ -1,6 +1,6 @@
-"""How often the verdicts are right: this suite's rules, and others, on simulated processes.
+"""Simulate how often the verdicts of this suite and of other tools are right.
 
-Others take: the studies (``verdicts``, ``bridges``, ``percentiles``, ``nodes``, ``changes``), which
-make tables, ``pictures`` and ``pairs`` (how far recorded pairs spread). Inside, ``noises`` draws
-how processes differ, and ``rules`` is what this suite's rule and those of other tools say of them.
+The studies (``verdicts``, ``bridges``, ``percentiles``, ``nodes``, ``changes``) make tables and
+``pictures`` draws them; ``verdict_pairs`` has the spread of recorded pairs. ``noises`` draws the
+processes, and ``rules`` applies the rules of this suite and of other tools to them.
 """

@@ -1,8 +1,7 @@
-"""How often a bridge is called uneven, and what verdicts over it are worth, by simulation.
+"""Simulate how often a reference backend (bridge) is found heterogeneous, and verdicts over it.
 
-A bridge's own times have the luck of their processes, of which the ratios over it are free, so that
-it is known less well than they are, however many of its cases are taken together. It knows
-the statistics and NumPy.
+The times of a bridge have the noise of their processes, which cancels in the ratios over it, so
+that its own ratio is less certain, however many of its cases are taken together.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ from research.noises import (
     UNPAIRED_SPREADS,
     Noise,
     as_measured,
-    bad_processes,
     drawn,
+    outlying_processes,
 )
 from research.rules import DIFFERENT, Flags, Verdicts, beside, percent, rate, table
 
 CASES = 10
-"""Of a bridge, as the suite ``keras-backends`` has them."""
+"""The cases of a bridge in the suite ``keras-backends``."""
 
 OWN = PAIRED_SPREADS[1] / math.sqrt(2)
-"""The spread of one case's time beside its process's luck: half of a ratio's variance."""
+"""The spread of one case's time within its process: half of a ratio's variance."""
 
 COUNTS = (1, 2, 3, 5, 6, 10, 20, 50)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Of simulated bridges and ratios over them, ``[trials]`` each.
+    """Simulated bridges and ratios over them, ``[trials]`` each.
 
-    uneven: whether the bridge is called so. checked, unchecked: the verdicts with what that says,
-    and as they would be without.
+    uneven: whether the bridge is found heterogeneous. checked, unchecked: the verdicts with and
+    without allowing for that.
     """
 
     uneven: Flags
@@ -53,9 +52,9 @@ class Judged:
 def bridge_means(
     luck: float | Noise, processes: int, cases: int, trials: int
 ) -> tuple[Means, Means]:
-    """What is found of the times of one and the same bridge in two environments.
+    """Return the means of the times of the same bridge in two environments.
 
-    luck: by which the times of a process, all of them, spread. processes: of each environment.
+    luck: the spread of processes. processes: of each environment.
     """
     rng = np.random.default_rng(SEED)
     own = OWN / math.sqrt(cases)
@@ -70,16 +69,16 @@ def bridge_means(
 
 
 def uneven(found: Estimates) -> Flags:
-    """Whether the interval of each bridge's log ratio to itself is beyond the allowance."""
+    """Return whether the interval of each bridge's log ratio to itself is beyond the allowance."""
     low, high = found.bounds()
     edge = math.log1p(REFERENCE_ALLOWANCE)
     return np.asarray((low > edge) | (high < -edge))
 
 
-def accused(
+def found_rate(
     separate: float, luck: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
 ) -> float:
-    """How often a bridge that takes so much more in one environment is called uneven."""
+    """Return how often a bridge that is slower by so much in one environment is found."""
     found = difference(*bridge_means(luck, processes, cases, trials))
     return float(np.mean(uneven(replace(found, middles=found.middles + math.log1p(separate)))))
 
@@ -87,9 +86,10 @@ def accused(
 def judge(
     effects: Iterable[float], separate: float, luck: float, processes: int, trials: int = 1000
 ) -> list[Judged]:
-    """Of each true effect what is said over a bridge that is so far apart.
+    """Return the verdicts on each true effect over a bridge that differs by so much.
 
-    A ratio over it is the true one times ``1 + apart``, and the bridge's to itself is the inverse.
+    A ratio over it is the true one times ``1 + separate``, and the bridge's to itself is the
+    inverse.
     """
     bridge = difference(*bridge_means(luck, processes, CASES, trials))
     bridge = replace(bridge, middles=bridge.middles - math.log1p(separate))
@@ -121,15 +121,15 @@ def judge(
 # Tables
 
 
-def accused_rates(trials: int) -> TextTable:
-    """How often a bridge is called uneven: the same in both, within the allowance, and beyond."""
+def found_rates(trials: int) -> TextTable:
+    """Return how often bridges are found heterogeneous: equal, within the allowance, and beyond."""
     lucks: dict[str, float | Noise] = {
         **{f"times {each:.0%}": each for each in UNPAIRED_SPREADS},
-        "a bad process in ten": bad_processes,
+        "a bad process in ten": outlying_processes,
     }
 
     def row(name: str, separate: float, luck: float | Noise, cases: int = CASES) -> list[str]:
-        return [name, *(percent(accused(separate, luck, n, cases, trials)) for n in COUNTS)]
+        return [name, *(percent(found_rate(separate, luck, n, cases, trials)) for n in COUNTS)]
 
     rows = [row(f"the same, {name}", 0.0, luck) for name, luck in lucks.items()]
     rows.append(row("the same in its only case, times 3%", 0.0, UNPAIRED_SPREADS[0], 1))
@@ -142,7 +142,7 @@ def accused_rates(trials: int) -> TextTable:
 
 
 def false_rates(trials: int) -> TextTable:
-    """Equals called different over a bridge that is apart, and in brackets without the check."""
+    """Return the rates of equals called different over a bridge, with and (without) the check."""
     rows = []
     for luck in UNPAIRED_SPREADS[:2]:
         for separate in (0.0, 0.01, 0.02, 0.05, 0.10, 0.20):
@@ -154,9 +154,9 @@ def false_rates(trials: int) -> TextTable:
 
 
 def powers(trials: int) -> TextTable:
-    """How often a true effect is found over a bridge that hides some of it, and without the check.
+    """Return how often a true effect is found over a bridge that hides some of it.
 
-    The bridge is slower beside the new side, too, which therefore looks faster than it is.
+    The bridge is slower next to the new side, which therefore looks faster than it is.
     """
     rows = []
     for luck in UNPAIRED_SPREADS[:2]:
@@ -176,9 +176,9 @@ def _both(found: Judged, wanted: Sequence[Verdict]) -> str:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Those of ``research/verdicts.md`` on uneven bridges, by what they show."""
+    """Return the tables of ``research/verdicts.md`` on heterogeneous bridges, by title."""
     return {
-        "Uneven bridges, called so": accused_rates(trials),
+        "Uneven bridges, called so": found_rates(trials),
         "Uneven bridges, false verdicts": false_rates(trials),
         "Uneven bridges, found effects": powers(trials),
     }

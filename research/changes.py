@@ -1,10 +1,9 @@
-"""How often the change points of a history are right, as tables: rates over simulated histories.
+"""Simulate how often the change points of a history are right.
 
-A history is three backends with four cases each on one machine. What each session measured of a
-case is its level, what the machine's luck was in that session, which is common to all cases, and
-noise of its own as ``noises`` draws it. Beside these noises stand worlds that no rule was made for:
-a machine that wanders from day to day, one that was exchanged, sessions at unequal times, cases
-that are missing, slow drift. Every draw is seeded. It knows the statistics and NumPy.
+A history has three backends with four cases each on one machine. The time of a case in a session is
+its level, an effect of the session, which is common to all cases, and noise as ``noises`` draws it.
+Other worlds have a machine that wanders from day to day, one that was exchanged, sessions at
+unequal times, missing cases, and slow drift. Every draw is seeded.
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ NAMES = [name for name in BACKENDS for _ in range(CASES)]
 LENGTHS = (15, 30, 60)
 NIGHTS = (15, 22, 30)
 BEFORE = 30
-"""Sessions before a change whose delay is measured: a month of nights."""
+"""Sessions before a change whose delay is simulated: a month of nights."""
 AFTER = (2, 3, 4, 5, 7, 10, 15)
 
 TRIALS = 200
-"""Histories for each number, by which a rate of 1% is known to 0.7%; a quarter as many where each
-takes longer."""
+"""Histories for each number: the standard error of a rate of 1% is 0.7%. A quarter as many where
+each takes longer."""
 
 Luck = Callable[[np.random.Generator, int], FloatArray]
-"""Draws the machine's log luck ``[sessions]``."""
+"""Draws the machine's log effects ``[sessions]``."""
 
 
 @dataclass(frozen=True)
 class World:
-    """noise: of each case. luck: of the machine. change: made to the finished table, in place."""
+    """A simulated history: noise of cases, effects of sessions, and a change of its table."""
 
     noise: Noise = as_measured
     luck: Luck = lambda rng, sessions: QUIET * rng.standard_normal(sessions)
     change: Callable[[np.random.Generator, FloatArray], None] = lambda rng, logs: None
 
     def draw(self, rng: np.random.Generator, sessions: int) -> FloatArray:
-        """Log times ``[cases, sessions]`` in which no backend and no case changes."""
+        """Return log times ``[cases, sessions]`` in which no backend and no case changes."""
         logs = self.noise(rng, (len(NAMES), sessions)) + self.luck(rng, sessions)
         logs += rng.normal(-4, 2, (len(NAMES), 1))
         self.change(rng, logs)
@@ -57,14 +56,14 @@ class World:
 
 
 def restless(rng: np.random.Generator, sessions: int) -> FloatArray:
-    """A shared machine, whose hours differ by 10%."""
+    """Draw a shared machine, whose hours differ by 10%."""
     return np.asarray(RESTLESS * rng.standard_normal(sessions))
 
 
 def wandering(correlation: float, unequal: bool = False) -> Luck:
-    """A machine whose state lasts for days. unequal: some nights are left out, so it goes further.
+    """Return a machine whose state lasts for days.
 
-    correlation: from one night to the next.
+    correlation: from one night to the next. unequal: whether some nights are left out.
     """
 
     def draw(rng: np.random.Generator, sessions: int) -> FloatArray:
@@ -79,18 +78,18 @@ def wandering(correlation: float, unequal: bool = False) -> Luck:
 
 
 def exchanged(rng: np.random.Generator, logs: FloatArray) -> None:
-    """From the middle on another machine of the same name: faster by 10 to 30%, case by case."""
+    """Exchange the machine in the middle: faster by 10 to 30%, case by case."""
     logs[:, logs.shape[1] // 2 :] -= rng.uniform(0.1, 0.3, (len(logs), 1))
 
 
 def missing(rng: np.random.Generator, logs: FloatArray) -> None:
-    """A third of what was to be measured is not there, and the first case came later."""
+    """Remove a third of the times, and the first third of the first case."""
     logs[rng.random(logs.shape) < 1 / 3] = np.nan
     logs[0, : logs.shape[1] // 3] = np.nan
 
 
 def one_noisy_case(rng: np.random.Generator, logs: FloatArray) -> None:
-    """One case has ten times the noise of the others."""
+    """Give one case ten times the noise of the others."""
     logs[5] += 0.4 * rng.standard_normal(logs.shape[1])
 
 
@@ -110,14 +109,14 @@ OUTSIDE: dict[str, World] = {
     "the same at unequal times": World(luck=wandering(0.8, unequal=True)),
     "each case drifts": World(NOISES["drift"]),
 }
-"""What no promise is made for: shown, so that the limit is known."""
+"""Worlds without a promised rate, which show the limits."""
 
 
 # Tables
 
 
 def false_changes(trials: int) -> TextTable:
-    """Histories without a change in which one is found, by their length."""
+    """Return the rates of histories without a change in which one is found, by their length."""
     rows = []
     for prefix, worlds in (("", WORLDS), ("*beyond:* ", OUTSIDE)):
         for name, world in worlds.items():
@@ -134,7 +133,7 @@ def false_changes(trials: int) -> TextTable:
 
 
 def nightly_alarms(trials: int) -> TextTable:
-    """Guards that ever said SLOWER in so many nights in which nothing changed."""
+    """Return the rates of ``--fail-on`` ever saying SLOWER in nights in which nothing changed."""
     rows = []
     for name in ("as measured", "as in the reference", "restless machine, 10%"):
         first = []
@@ -157,7 +156,7 @@ def _first_alarm(logs: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Effect:
-    """A true change: of which rows, and what it should be called."""
+    """A true change: its rows and its scope."""
 
     rows: Sequence[int]
     scope: Scope
@@ -172,7 +171,7 @@ EFFECTS = {
 
 
 def found_changes(trials: int) -> TextTable:
-    """How often a true change is found so many sessions after it, and called what it is."""
+    """Return how often a true change is found so many sessions after it, with its scope."""
     rows = []
     for name, effect in EFFECTS.items():
         for size in (0.05, 0.10, 0.20):
@@ -196,7 +195,7 @@ DRIFTS = (30, 60)
 
 
 def found_drifts(trials: int) -> TextTable:
-    """How often a backend that becomes slower a little every night is found as that alone."""
+    """Return how often a slow drift of one backend is found as that alone."""
     rows = []
     for size in (0.05, 0.10):
         rates = []
@@ -224,7 +223,7 @@ def _is(found: ChangeEvent, effect: Effect) -> bool:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Every table of change points of ``research/verdicts.md``, by what it shows."""
+    """Return the tables of ``research/verdicts.md`` on change points, by title."""
     return {
         "False changes": false_changes(trials),
         "False alarms of a guard": nightly_alarms(max(1, trials // 4)),

@@ -1,8 +1,7 @@
-"""How often intervals and verdicts over nodes are right, and nodes are named, by simulation.
+"""Simulate how often intervals and verdicts over nodes are right, and how often nodes are named.
 
-Machines of one kind, each with luck of its own, and on each some processes with theirs, as nobody
-told the rule: from none to a tenth between nodes, with tails, a bad node in ten, few processes here
-and many there. It knows the statistics and NumPy.
+The worlds have spreads of 0 to 10% between nodes, heavy tails, an outlying node in ten, and unequal
+numbers of processes.
 """
 
 from __future__ import annotations
@@ -32,14 +31,13 @@ from research.rules import DIFFERENT, beside, percent, rate, table, verdicts
 NODES = (2, 3, 5, 10)
 PROCESSES = 6
 UNBALANCED = (1, 2, 10, 6, 3)
-"""Processes of one node after the other, again and again."""
+"""The processes of successive nodes, repeated."""
 
 TRIALS = 3_000
-"""Of each number: a rate of 1% is known to ±0.4%. They are fewer than of one machine, since all
-nodes of each are drawn."""
+"""Trials of each number: a rate of 1% is known to ±0.4%. All nodes of each are drawn."""
 
 REPORTS = 2_000
-"""Of whole reports, in each of which every node is held against the others."""
+"""Trials of complete reports, in each of which every node is compared with the others."""
 
 BACKENDS, SHAPES = 3, 4
 
@@ -48,9 +46,8 @@ BACKENDS, SHAPES = 3, 4
 class World:
     """How far nodes and processes spread (sd of logs).
 
-    tails: whether both are Student's t with 3 degrees. bad: part of the nodes that are off by
-    another 25% (standard deviation). sizes: processes of each node, in turn; all the same if it is
-    one.
+    tails: whether both are Student's t with 3 degrees. bad: the share of nodes that differ by
+    another 25% (standard deviation). sizes: the processes of successive nodes, repeated.
     """
 
     nodes: float
@@ -60,7 +57,7 @@ class World:
     sizes: Sequence[int] = (PROCESSES,)
 
     def size(self, node: int) -> int:
-        """How many processes a node has."""
+        """Return how many processes a node has."""
         return self.sizes[node % len(self.sizes)]
 
 
@@ -79,11 +76,11 @@ WORLDS = {
     "nodes 5%, one process each": World(0.05, sizes=(1,)),
     "nodes 5%, two processes each": World(0.05, sizes=(2,)),
 }
-"""Each is symmetric, so that what an interval is to cover is 0."""
+"""Each is symmetric around 0, the true value."""
 
 
 def draw(world: World, nodes: int, trials: int, seed: int = SEED) -> list[FloatArray]:
-    """The logs of each node's processes, ``[trials, processes]`` each, around 0."""
+    """Return the logs of each node's processes, ``[trials, processes]`` each, around 0."""
     rng = np.random.default_rng(seed)
     found = []
     for node in range(nodes):
@@ -102,7 +99,7 @@ def _noise(world: World, rng: np.random.Generator, shape: tuple[int, int]) -> Fl
 
 
 def means(logs: Sequence[FloatArray]) -> Means:
-    """What the rule makes of paired log ratios by node, ``[trials]``."""
+    """Return the means of paired log ratios by node, ``[trials]``."""
     each = [process_means(node, Pairing.ALTERNATING.allowance, in_order=True) for node in logs]
     numbers = (
         np.stack([getattr(of, name) for of in each], axis=1)
@@ -112,12 +109,12 @@ def means(logs: Sequence[FloatArray]) -> Means:
 
 
 def pooled(logs: Sequence[FloatArray]) -> Means:
-    """The same as if all processes were of one machine."""
+    """Return the same as if all processes were of one machine."""
     return process_means(np.concatenate(logs, axis=1), Pairing.ALTERNATING.allowance)
 
 
 def covered(logs: Sequence[FloatArray]) -> float:
-    """How often the 95% interval of a time holds 0."""
+    """Return how often the 95% interval of a time contains 0."""
     medians = np.stack([np.median(node, axis=1) for node in logs], axis=1)
     free = sum(node.shape[1] - 1 for node in logs)
     share = float(np.mean([1 / node.shape[1] for node in logs]))
@@ -134,7 +131,7 @@ def covered(logs: Sequence[FloatArray]) -> float:
 
 
 def coverages(trials: int) -> TextTable:
-    """How often the 95% interval of a time covers what the nodes have in common."""
+    """Return how often the 95% interval of a time covers the true value."""
     rows = [
         [name, *(percent(covered(draw(world, nodes, trials))) for nodes in NODES)]
         for name, world in WORLDS.items()
@@ -143,7 +140,7 @@ def coverages(trials: int) -> TextTable:
 
 
 def false_rates(trials: int) -> TextTable:
-    """Equals that are called FASTER or SLOWER; in brackets if nodes were not told apart."""
+    """Return the rates of equals called different; in brackets without distinguishing nodes."""
     rows = []
     for name, world in WORLDS.items():
         cells = []
@@ -156,7 +153,7 @@ def false_rates(trials: int) -> TextTable:
 
 
 def powers(trials: int) -> TextTable:
-    """How often a true effect is found."""
+    """Return how often a true effect is found."""
     rows = []
     for name, world in WORLDS.items():
         found = [means(draw(world, nodes, trials)) for nodes in NODES]
@@ -166,16 +163,16 @@ def powers(trials: int) -> TextTable:
     return table(["SLOWER said over nodes:", *map(str, NODES)], rows)
 
 
-# Nodes that are apart
+# Outlying nodes
 
 
 def report(
     world: World, nodes: int, rng: np.random.Generator, moved: float = 0.0, backend: bool = False
 ) -> NodeTimes:
-    """The times of a report's cases on nodes; moved: by how much the first node's are longer.
+    """Return the times of a report's cases on nodes.
 
-    backend: whether only those of one backend are. All cases of a node share its luck, and those
-    of a process its own; beside that each backend has a part of both by itself.
+    moved: by how much the first node's are longer; backend: whether only those of one backend are.
+    Nodes and processes have an effect on all cases and a smaller one on each backend.
     """
     owners = np.arange(BACKENDS * SHAPES) % BACKENDS
     logs = np.empty((owners.size, nodes))
@@ -203,7 +200,7 @@ EQUAL = {name: replace(WORLDS[name], bad=0.0) for name in WORLDS if "one in ten 
 
 
 def named(trials: int) -> TextTable:
-    """In how many reports of equal nodes one is named."""
+    """Return in how many reports of equal nodes one is named."""
     counts = (3, 5, 10)
     rows = []
     for name, world in EQUAL.items():
@@ -217,7 +214,7 @@ def named(trials: int) -> TextTable:
 
 
 def found(trials: int) -> TextTable:
-    """How often a node that is slower is named, as what it is; and in brackets any other."""
+    """Return how often a slower node is named correctly, and in brackets any other."""
     counts = (3, 5, 10)
     rows = []
     for name in ("nodes 0%, processes 5%", "nodes 2%, processes 5%", "nodes 5%, processes 5%"):
@@ -240,7 +237,7 @@ def found(trials: int) -> TextTable:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """The tables of ``research/verdicts.md`` on nodes, by what they show."""
+    """Return the tables of ``research/verdicts.md`` on nodes, by title."""
     reports = min(REPORTS, trials)
     return {
         "Coverage over nodes": coverages(trials),

@@ -1,9 +1,8 @@
-"""How processes may differ: the noises that the verdicts are tried on, and simulated stores.
+"""Draw how processes differ, for simulations of the verdicts.
 
-A noise draws the log ratios of paired processes of two equal sides: most as the pairs of the
-reference results spread (``python -m research.verdict_pairs`` shows how those do), the others as no
-rule assumes: heavy tails, drift, processes that resemble the one before, two states, bad processes
-and bad cases. It knows NumPy only.
+A noise draws the log ratios of paired processes of two equal sides: most with the spread of the
+reference results' pairs (``python -m research.verdict_pairs``), the others as no rule assumes:
+heavy tails, drift, autocorrelation, two states, outlying processes and outlying cases.
 """
 
 from __future__ import annotations
@@ -21,59 +20,54 @@ Noise = Callable[[np.random.Generator, tuple[int, int]], FloatArray]
 
 SEED = 20250131
 
-# The spread of the pairs that were at hand when the rule was made: half had less than this, and the
-# logarithms of their spreads had this standard deviation once that of the estimate is taken off
-# (which with 10 processes is 0.24, with 6 it is 0.35).
+# The median spread of the pairs for which the rule was made, and the standard deviation of the
+# logarithms of their spreads without that of the estimates (0.24 with 10 processes, 0.35 with 6).
 TYPICAL_SPREAD = 0.042
 LOG_SPREAD = 0.49
-# The same of the reference results' pairs now, whose machine is shared with others.
+# The same of the reference results' pairs, whose machine is shared.
 REFERENCE_SPREAD = 0.063
 REFERENCE_LOG_SPREAD = 0.36
 
-# Of the processes' ratios from alternating blocks, the quarter, the half and three quarters of the
-# reference's pairs; of the medians of separate processes, what was seen.
+# The quartiles of the spreads of the reference's pairs in alternating blocks, and the observed
+# spreads of the medians of separate processes.
 PAIRED_SPREADS = (0.025, 0.042, 0.06)
 UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
 
-# One process: so many rounds, each sample with so much noise of its own around the process's time.
+# The rounds of one process, and the noise of each sample around the process's time.
 ROUNDS = 30
 SAMPLE_NOISE = 0.03
-# Processes differ by more than their ratios do: this much is common to both sides of a process.
-# The smallest spread of processes' medians that was seen, and a middling one.
+# The spread that both sides of a process share: the smallest that was seen, and a middle one.
 QUIET, RESTLESS = 0.03, 0.10
 
 
 def normal(spread: float) -> Noise:
-    """Normal, with the same spread in every comparison."""
+    """Return a normal noise with the same spread in every comparison."""
     return lambda rng, shape: spread * rng.standard_normal(shape)
 
 
 def drawn(noise: float | Noise, rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Log ratios of a noise; a number is the spread of a normal one."""
+    """Return log ratios of a noise; a number is the spread of a normal one."""
     return (noise if callable(noise) else normal(noise))(rng, shape)
 
 
 def as_measured(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Normal, with a spread for each comparison, drawn as pairs of a quiet machine had them."""
+    """Draw normal noise with a spread for each comparison, as pairs of a quiet machine had."""
     return _spreads(rng, shape) * rng.standard_normal(shape)
 
 
 def as_in_reference(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """The same, drawn as the reference results' pairs have them."""
+    """Draw the same with the spreads of the reference results' pairs."""
     logs = REFERENCE_LOG_SPREAD * rng.standard_normal((shape[0], 1))
     return np.asarray(REFERENCE_SPREAD * np.exp(logs) * rng.standard_normal(shape))
 
 
 def heavy_tails(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Student's t with 3 degrees: now and then a process far off."""
+    """Draw Student's t with 3 degrees: now and then a process is far off."""
     return _spreads(rng, shape) * rng.standard_t(3, shape) / math.sqrt(3)
 
 
 def drift(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """From the first process to the last the ratio moves by three times its spread, up or down.
-
-    Around equality: what the ratio is "at the time" has no other answer.
-    """
+    """Draw ratios that change by three times their spread from the first process to the last."""
     trials, processes = shape
     # A single process is somewhere on the way.
     way = np.linspace(-1, 1, processes) if processes > 1 else rng.uniform(-1, 1, (trials, 1))
@@ -82,7 +76,7 @@ def drift(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
 
 
 def autoregressive(correlation: float) -> Noise:
-    """Each process resembles the one before (AR(1))."""
+    """Return a noise in which each process is correlated with the one before (AR(1))."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
         values = wander(rng, shape, 1.0, correlation)
@@ -94,7 +88,7 @@ def autoregressive(correlation: float) -> Noise:
 def wander(
     rng: np.random.Generator, shape: tuple[int, int], spread: float, correlation: float
 ) -> FloatArray:
-    """First-order autoregressions ``[trials, processes]`` with this spread."""
+    """Draw first-order autoregressions ``[trials, processes]`` with this spread."""
     values = rng.standard_normal(shape)
     for process in range(1, shape[1]):
         fresh = math.sqrt(1 - correlation**2) * values[:, process]
@@ -103,7 +97,7 @@ def wander(
 
 
 def shift(size: float) -> Noise:
-    """Equal until the middle of the session, apart by ``size`` from then on."""
+    """Return a noise that is equal until the middle of the session and shifted by ``size`` then."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
         later = np.arange(shape[1]) >= shape[1] / 2
@@ -113,19 +107,19 @@ def shift(size: float) -> Noise:
 
 
 def two_states(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """A process runs in one of two states (a clock frequency), whose ratios differ by 8%."""
+    """Draw processes in one of two states (a clock frequency), whose ratios differ by 8%."""
     states = 0.04 * rng.choice([-1.0, 1.0], shape)
     return states + 0.5 * as_measured(rng, shape)
 
 
-def bad_processes(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """One process in ten is disturbed, and its ratio off by another 25% (standard deviation)."""
+def outlying_processes(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw one outlying process in ten, whose ratio is off by another 25% (standard deviation)."""
     bad = rng.random(shape) < 0.1
     return as_measured(rng, shape) + 0.25 * bad * rng.standard_normal(shape)
 
 
-def bad_cases(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """In one process of ten a case alone is slowed, by 35% in the mean: each side has its own."""
+def outlying_cases(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Slow a case in one process of ten, by 35% in the mean, on each side separately."""
 
     def slowed() -> FloatArray:
         return (rng.random(shape) < 0.1) * rng.exponential(0.3, shape)
@@ -134,18 +128,18 @@ def bad_cases(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
 
 
 def unequal_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """One side spreads as measured, the other three times as much."""
+    """Draw one side with the measured spread, the other with three times as much."""
     return as_measured(rng, shape) + 3 * as_measured(rng, shape)
 
 
 def skewed_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Both sides have a fastest time and a long tail (exponential); their ratio is symmetric."""
+    """Draw both sides with a fastest time and a long tail (exponential)."""
     both = rng.exponential(1.0, shape) - rng.exponential(1.0, shape)
     return _spreads(rng, shape) * both / math.sqrt(2)
 
 
 def one_side_skewed(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Only one side has a long tail; the *medians* of the sides are equal, their means are not."""
+    """Draw one side with a long tail; the *medians* of the sides are equal, their means are not."""
     return _spreads(rng, shape) * (rng.exponential(1.0, shape) - math.log(2))
 
 
@@ -156,8 +150,8 @@ NOISES: dict[str, Noise] = {
     "drift": drift,
     "AR(1), 0.1": autoregressive(0.1),
     "two states, 8% apart": two_states,
-    "a bad process in ten": bad_processes,
-    "a bad case in ten": bad_cases,
+    "a bad process in ten": outlying_processes,
+    "a bad case in ten": outlying_cases,
     "one side three times as noisy": unequal_sides,
     "both sides skewed": skewed_sides,
     "spread 1.3%": normal(0.013),
@@ -167,7 +161,7 @@ NOISES: dict[str, Noise] = {
     "spread 15%": normal(0.15),
     "spread 29%": normal(0.29),
 }
-"""By name; each with equal sides, so that FASTER and SLOWER are false."""
+"""Noises by name, of equal sides, so that FASTER and SLOWER are false."""
 
 BEYOND: dict[str, Noise] = {
     "sides 6% apart from half-way on": shift(0.06),
@@ -175,21 +169,21 @@ BEYOND: dict[str, Noise] = {
     "AR(1), 0.4": autoregressive(0.4),
     "one side skewed": one_side_skewed,
 }
-"""What no promise is made for: shown, so that the limit is known."""
+"""Noises without a promised rate, which show the limits."""
 
 
 def _spreads(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
     return np.asarray(TYPICAL_SPREAD * np.exp(LOG_SPREAD * rng.standard_normal((shape[0], 1))))
 
 
-# Every sample of simulated comparisons
+# Samples of simulated comparisons
 
 
 @dataclass(frozen=True)
 class Samples:
     """Comparisons with all their samples, in seconds: base and new ``[trials, processes, rounds]``.
 
-    paired: process by process and round by round both sides were measured together.
+    paired: whether both sides were measured together in each process and round.
     """
 
     base: FloatArray
@@ -202,17 +196,17 @@ class Samples:
         return np.log(np.median(self.new, axis=2)), np.log(np.median(self.base, axis=2))
 
     def slowed(self, effect: float) -> Samples:
-        """The same with the new side slower by ``effect``."""
+        """Return the same with the new side slower by ``effect``."""
         return Samples(self.base, self.new * (1 + effect), self.paired)
 
 
 def paired_samples(
     spread: float, processes: int, trials: int, common_spread: float = QUIET
 ) -> Samples:
-    """Equal sides whose processes' log ratios of medians spread by ``spread``."""
+    """Draw equal sides whose processes' log ratios of medians spread by ``spread``."""
     rng = np.random.default_rng(SEED)
     common = common_spread * rng.standard_normal((trials, processes, 1))
-    # The median of the rounds brings part of the spread; the processes bring the rest.
+    # Part of the spread is that of the median of the rounds; the rest is of the processes.
     of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
     own = math.sqrt(spread**2 / 2 - of_medians**2)
     sides = [_side(rng, common, own, (trials, processes)) for _ in range(2)]
@@ -220,7 +214,7 @@ def paired_samples(
 
 
 def unpaired_samples(spread: float, processes: int, trials: int) -> Samples:
-    """Equal sides whose separate processes' log medians spread by ``spread``."""
+    """Draw equal sides whose separate processes' log medians spread by ``spread``."""
     rng = np.random.default_rng(SEED)
     of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
     own = math.sqrt(spread**2 - of_medians**2)

@@ -1,8 +1,8 @@
-"""How often verdicts on percentiles are right, by simulating every call of two streams.
+"""Simulate how often verdicts on percentiles are right, with every call of two streams.
 
-Calls are slow now and then, some of them very, and a slow one seldom comes alone: a machine that
-does something else does it for a while. Two streams take turns in blocks on that machine, in each
-process anew, and are judged as measured ones are. It knows the statistics and NumPy.
+Some calls are slow, a few of them very, and slow calls come in runs, since a disturbance lasts. Two
+streams are interleaved in blocks on one machine, in each process separately, and compared as
+measured ones are.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from research.noises import SEED
 from research.rules import DIFFERENT, rate, table, verdicts
 
 BLOCK = 20
-"""Calls of one stream before it is the other's turn."""
+"""Calls of one stream in a block."""
 
 CALL_SHARE = 20
-"""Of so many comparisons one is simulated: every call of both sides is drawn."""
+"""One of so many comparisons is simulated, since every call of both sides is drawn."""
 
 MANY = 10
-"""Times that there are as many calls where the 99.9th percentile is looked at."""
+"""The factor of calls for the 99.9th percentile."""
 
 CALLS = 700
-"""Of each stream in each process: what the 99th percentile takes."""
+"""Calls of each stream in each process, as the 99th percentile needs."""
 
 PROCESSES = (6, 10, 20)
 _AT_ONCE = 500  # processes whose calls are in memory: 2 x 7,000 of each are 56 MB
@@ -38,13 +38,12 @@ _AT_ONCE = 500  # processes whose calls are in memory: 2 x 7,000 of each are 56 
 
 @dataclass(frozen=True)
 class Stream:
-    """How calls come.
+    """The distribution of calls.
 
-    slow: the part of them that is slow. run: how many slow ones come in a row, on average. far: how
-    far slow ones reach, as the exponent of a Pareto distribution: of 1.5 and less the variance is
-    infinite, of 1 and less the mean. common, own: by how much the part that is slow differs from
-    process to process, for both streams alike and for each by itself (sd of logs). restless: the
-    part of the processes in which ten times as many calls are slow.
+    slow: the share of slow calls. run: the mean number of successive slow calls. far: the exponent
+    of the Pareto distribution of slow calls: up to 2 the variance is infinite, up to 1 the mean.
+    common, own: how much the share differs between processes, for both streams and for each alone
+    (sd of logs). restless: the share of the processes with ten times as many slow calls.
     """
 
     slow: float
@@ -69,7 +68,7 @@ STREAMS = {
 
 
 def logs(stream: Stream, parts: Sequence[float], calls: int, processes: int) -> FloatArray:
-    """Of each percentile the log ratios of two equal streams, ``[parts, processes]``.
+    """Return the log ratios of each percentile of two equal streams, ``[parts, processes]``.
 
     calls: of each stream in each process.
     """
@@ -87,17 +86,17 @@ def logs(stream: Stream, parts: Sequence[float], calls: int, processes: int) -> 
 def _latencies(
     rng: np.random.Generator, stream: Stream, processes: int, calls: int
 ) -> npt.NDArray[np.float32]:
-    """Every call of both streams in each process, ``[processes, 2, calls]``."""
+    """Return every call of both streams in each process, ``[processes, 2, calls]``."""
     own = stream.own * rng.standard_normal((processes, 2))
     shares = stream.slow * np.exp(stream.common * rng.standard_normal((processes, 1)) + own)
     shares = np.where(rng.random((processes, 1)) < stream.restless, MANY * shares, shares)
     shares = np.minimum(shares, 0.5)
-    # In turn, block by block, as the machine goes through time; the last blocks are cut short.
+    # Interleaved blocks over time; the last blocks are cut short.
     turn = np.arange(2 * calls + 2 * BLOCK) // BLOCK % 2
     chance = rng.random((turn.size, processes), dtype=np.float32)
     slow = chance < shares.T[turn]
     if stream.run > 1:
-        # They end after so many on average, and begin as often as makes the part of the calls.
+        # Runs end after so many calls on average, and begin as often as the share requires.
         begin = (shares / (1 - shares) / stream.run).T
         for call in range(1, turn.size):
             goes_on = chance[call] >= 1 / stream.run
@@ -110,7 +109,7 @@ def _latencies(
 
 
 def _cells(found: FloatArray, count: int, effect: float, *wanted: Verdict) -> float:
-    """How often it is said of so many processes, each taken once."""
+    """Return the rate of verdicts over so many processes, each used once."""
     trials = found.size // count
     logs_of = found[: trials * count].reshape(trials, count)
     means = process_means(logs_of, Pairing.ALTERNATING.allowance, in_order=True)
@@ -118,11 +117,11 @@ def _cells(found: FloatArray, count: int, effect: float, *wanted: Verdict) -> fl
 
 
 _LOOKED_AT = ((90.0, 1), (99.0, 1), (99.0, MANY), (99.9, MANY))
-"""Percentiles, and of how many times ``CALLS``."""
+"""Percentiles, and the factor of ``CALLS``."""
 
 
 def _draw(stream: Stream, trials: int) -> list[FloatArray]:
-    """The log ratios of each of ``_LOOKED_AT``."""
+    """Return the log ratios of each of ``_LOOKED_AT``."""
     few = logs(stream, [90.0, 99.0], CALLS, trials * max(PROCESSES))
     # Ten times as many calls, so fewer processes.
     many = logs(stream, [99.0, 99.9], MANY * CALLS, max(1, trials // 2) * max(PROCESSES))
@@ -130,7 +129,7 @@ def _draw(stream: Stream, trials: int) -> list[FloatArray]:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """The tables of ``research/verdicts.md`` on percentiles, by what they show."""
+    """Return the tables of ``research/verdicts.md`` on percentiles, by title."""
     count = max(1, trials // CALL_SHARE)
     drawn = {name: _draw(stream, count) for name, stream in STREAMS.items()}
 

@@ -1,4 +1,4 @@
-"""How often the verdicts are right, as pictures."""
+"""Draw how often the verdicts are right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from research.noises import (
     PAIRED_SPREADS,
     UNPAIRED_SPREADS,
     as_measured,
-    bad_processes,
+    outlying_processes,
 )
 from research.rules import (
     paired_verdicts,
@@ -22,8 +22,7 @@ from research.rules import (
     rate,
 )
 
-# What the method promises: with so many processes an effect is found at least so often where the
-# noise is as measured, and where a process in ten is bad too.
+# The promised rates: processes, effect, and the power in measured noise and with outlying processes.
 PROMISES = {6: (0.10, 0.70, 0.55), 20: (0.05, 0.80, 0.68)}
 
 # Pictures
@@ -34,10 +33,10 @@ COUNTS = (1, 3, 6, 10, 20, 50)
 
 
 def draw_power(trials: int) -> Figure:
-    """How often an effect is found, against its size, a line a number of processes."""
+    """Draw how often an effect is found by its size, a line for each number of processes."""
     drawn, axes = _figure(2, "How surely an effect is found: paired processes")
     effects = np.linspace(0, 0.15, 61)
-    worlds = (("noise as measured", as_measured), ("a bad process in ten", bad_processes))
+    worlds = (("noise as measured", as_measured), ("a bad process in ten", outlying_processes))
     for panel, (axis, (name, noise)) in enumerate(zip(axes, worlds, strict=True)):
         for count, colour in zip(COUNTS, COLOURS, strict=False):
             found = paired_verdicts(effects, noise, count, trials)
@@ -62,7 +61,7 @@ def draw_power(trials: int) -> Figure:
 
 
 def draw_needed() -> Figure:
-    """The processes that an effect needs, against its size."""
+    """Draw the processes that an effect needs by its size."""
     drawn, axes = _figure(1, "Processes needed to find an effect in 90% of comparisons")
     axis = axes[0]
     effects = np.geomspace(0.02, 1.0, 100)
@@ -119,7 +118,7 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def pictures(trials: int) -> dict[str, Callable[[], Figure]]:
-    """The pictures of ``research/verdicts.md``, by file name."""
+    """Return what draws the pictures of ``research/verdicts.md``, by file name."""
     return {
         "verdicts-power.png": lambda: draw_power(trials),
         "verdicts-needed.png": draw_needed,

@@ -1,8 +1,7 @@
-"""What each rule says of simulated comparisons: this suite's, and those of other tools.
+"""Apply the rules of this suite and of other tools to simulated comparisons.
 
-Draws processes whose noise is known and asks the rule that ``ratios.compare`` applies what it sees,
-and the rules of other tools what they see in the same data. Every draw is seeded. It knows
-the statistics and NumPy.
+Processes with known noise are drawn, every draw is seeded, and the rule of ``ratios.compare`` and
+those of other tools are applied to the same data.
 """
 
 from __future__ import annotations
@@ -35,45 +34,45 @@ Verdicts = npt.NDArray[np.str_]
 Flags = npt.NDArray[np.bool_]
 
 DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
-"""What is false where two sides are equal."""
+"""The verdicts that are false where two sides are equal."""
 
 # The standard error of a rate of 0.5% over so many trials is 0.05%, of one of 50% it is 0.4%.
 TRIALS = 20_000
-# The rules of other tools sort and resample every sample, so they get fewer.
+# Fewer for the rules of other tools, which sort and resample every sample.
 RIVAL_TRIALS = 4_000
 
-# Up to so many processes an effect is sought by simulation; beyond, the interval is so nearly that
-# of a normal distribution that a formula gives the same.
+# Up to so many processes the effect is simulated; beyond, a formula for nearly normal intervals is
+# used.
 _MOST_SIMULATED = 40
 _MOST_NEEDED = 2000
 
 POWER = 0.9
-"""In how many comparisons an effect is found by as many processes as it is said to need."""
+"""The rate at which an effect is found with the processes that it is said to need."""
 
 
 def table(headings: Sequence[str], rows: Iterable[Iterable[Cell | str]]) -> TextTable:
-    """Of our own words, which are Markdown; the numbers to the right."""
+    """Return a table of Markdown texts, with the numbers to the right."""
     columns = (Column(each, right=index > 0, ours=True) for index, each in enumerate(headings))
     return TextTable.of(columns, rows)
 
 
 def percent(value: float) -> str:
-    """A rate in per cent, with one digit after the point."""
+    """Format a rate in per cent, with one digit after the point."""
     return f"{100 * value:.1f}%"
 
 
 def beside(rate: float, other: float) -> str:
-    """A rate, and in brackets another to compare it with."""
+    """Format a rate, and another in brackets."""
     return f"{percent(rate)} ({percent(other)})"
 
 
-# What the rule of ``ratios.compare`` says
+# The rule of ``ratios.compare``
 
 
 def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Verdicts:
-    """The verdicts ``[trials]`` of paired processes, or with base of a new and a base side.
+    """Return the verdicts ``[trials]`` of paired processes, or with base of a new and a base side.
 
-    effect is added to the middle, so that one draw serves for many effects.
+    effect: added to the middle, so that one draw serves many effects.
     """
     log = math.log1p(effect)
     moved = replace(means, middles=means.middles + log, plain=means.plain + log)
@@ -88,7 +87,7 @@ def paired_verdicts(
     seed: int = SEED,
     in_order: bool = True,
 ) -> list[Verdicts]:
-    """Verdicts ``[trials]`` for each true effect (0.05: new is 5% slower).
+    """Return verdicts ``[trials]`` for each true effect (0.05: new is 5% slower).
 
     noise: of the processes' log ratios around the effect; a number is the spread of a normal one.
     in_order: whether the order of the processes is known to the rule.
@@ -104,7 +103,7 @@ def paired_means(
     seed: int = SEED,
     in_order: bool = True,
 ) -> Means:
-    """What is found of equal sides, ``[trials]``."""
+    """Return the means of equal sides, ``[trials]``."""
     logs = drawn(noise, np.random.default_rng(seed), (trials, processes))
     return process_means(logs, Pairing.ALTERNATING.allowance, in_order)
 
@@ -116,7 +115,7 @@ def _sides(
     trials: int,
     seed: int = SEED,
 ) -> list[Means]:
-    """What is found of the sides of comparisons that share no process."""
+    """Return the means of the sides of comparisons that share no process."""
     rng = np.random.default_rng(seed)
     return [
         process_means(drawn(noise, rng, (trials, count)), pairing.allowance)
@@ -131,7 +130,7 @@ def unpaired_verdicts(
     trials: int = TRIALS,
     seed: int = SEED,
 ) -> list[Verdicts]:
-    """Verdicts ``[trials]`` for each true effect; noises and processes are (new, base)."""
+    """Return verdicts ``[trials]`` for each true effect; noises and processes are (new, base)."""
     new, base = _sides(noises, processes, Pairing.UNPAIRED, trials, seed)
     return [verdicts(new, base, effect) for effect in effects]
 
@@ -142,26 +141,26 @@ def bridged_verdicts(
     processes: int,
     trials: int = TRIALS,
 ) -> list[Verdicts]:
-    """The same where each side is a ratio to a third case: noises are of these ratios.
+    """Return the same where each side is a ratio to a reference: noises are of these ratios.
 
-    processes: of each side. What a process's luck does to both of its cases is no part of them.
+    processes: of each side.
     """
     sides = _sides(noises, (processes, processes), Pairing.BRIDGED, trials)
     new, base = (side.over_reference() for side in sides)
     return [verdicts(new, base, effect) for effect in effects]
 
 
-def in_turn_verdicts(
+def interleaved_verdicts(
     effects: Iterable[float],
     noise: float | Noise,
     machine: Noise,
     processes: int,
     trials: int = TRIALS,
 ) -> tuple[list[Verdicts], list[Verdicts]]:
-    """Verdicts ``[trials]`` of two environments whose processes take turns: paired, and unpaired.
+    """Return verdicts ``[trials]`` of two interleaved environments: paired, and unpaired.
 
-    noise: of each process's own log median. machine: what its state adds to the processes one after
-    the other, ``[trials, 2 × processes]``.
+    noise: of each process's own log median. machine: what its state adds to successive processes,
+    ``[trials, 2 × processes]``.
     """
     rng = np.random.default_rng(SEED)
     new, base = (drawn(noise, rng, (trials, processes)) for _ in range(2))
@@ -181,12 +180,12 @@ def in_turn_verdicts(
 
 
 def rate(found: Verdicts, *wanted: Verdict) -> float:
-    """The share of the trials with one of these verdicts."""
+    """Return the share of the trials with one of these verdicts."""
     return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))
 
 
 def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
-    """The fewest processes (a side) that find a true effect with ``POWER``; None: over 2,000."""
+    """Return the fewest processes (a side) for a true effect with ``POWER``; None: over 2,000."""
     sought = math.log1p(effect)
     for count in range(1, _MOST_SIMULATED + 1):
         if _findable(spread, paired, count) <= sought:
@@ -198,19 +197,19 @@ def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
 
 @functools.cache
 def _findable(spread: float, paired: bool, count: int) -> float:
-    """The log of the least effect that so many processes find with ``POWER``."""
+    """Return the log of the least effect that so many processes find with ``POWER``."""
     if paired:
         low, _ = paired_means(spread, count, RIVAL_TRIALS).bounds()
     else:
         pairing = Pairing.UNPAIRED
         new, base = _sides((spread, spread), (count, count), pairing, RIVAL_TRIALS)
         low, _ = new.minus(base).bounds()
-    # SLOWER is said where the effect lifts the lower bound above 0.
+    # The verdict is SLOWER where the effect raises the lower bound above 0.
     return float(np.quantile(-low, POWER))
 
 
 def _findable_beyond(spread: float, paired: bool) -> tuple[FloatArray, FloatArray]:
-    """Numbers of processes past those that are simulated, and the same of each."""
+    """Return numbers of processes beyond the simulated ones, and the same of each."""
     from scipy import special
 
     sides = 1 if paired else 2
@@ -220,11 +219,11 @@ def _findable_beyond(spread: float, paired: bool) -> tuple[FloatArray, FloatArra
     return counts, (quantile + special.ndtri(POWER)) * spread * np.sqrt(sides / counts)
 
 
-# What each rule says of every sample
+# The rules over all samples
 
 
 def verdict_rule(samples: Samples) -> Flags:
-    """Where ``ratios.compare`` says FASTER or SLOWER, ``[trials]``."""
+    """Return where ``ratios.compare`` says FASTER or SLOWER, ``[trials]``."""
     trials, processes, _ = samples.base.shape
     if processes < ENOUGH_PROCESSES:
         found = [_compared(samples, trial).verdict.value for trial in range(trials)]
@@ -239,7 +238,7 @@ def verdict_rule(samples: Samples) -> Flags:
 
 
 def different(found: Verdicts) -> Flags:
-    """Where FASTER or SLOWER is said."""
+    """Return where a verdict is FASTER or SLOWER."""
     return np.isin(found, DIFFERENT)
 
 
@@ -258,14 +257,14 @@ def _compared(samples: Samples, trial: int) -> Comparison:
 
 
 def _plain(logs: FloatArray) -> Estimates:
-    """What the suite's rule was made from: of these logs every process counts alike."""
+    """Return plain means, in which every process has the same weight."""
     count = logs.shape[1]
     error = logs.std(axis=1, ddof=1) / math.sqrt(count)
     return Estimates(logs.mean(axis=1), error, np.full(len(logs), count - 1.0))
 
 
 def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
-    """Where a plain t-interval of these log ratios, of the same confidence, excludes equality."""
+    """Return where a plain t-interval of these log ratios, at 99.5%, excludes equality."""
     plain = _plain(logs)
     return _beyond(replace(plain, middles=plain.middles + math.log1p(effect)))
 
@@ -276,13 +275,13 @@ def _beyond(found: Estimates) -> Flags:
 
 
 def t_rule(samples: Samples) -> Flags:
-    """Where a plain t-interval (Welch's, if unpaired) at 99.5% excludes equality, ``[trials]``."""
+    """Return where a plain t-interval (Welch's, if unpaired) at 99.5% excludes equality."""
     new, base = samples.logs
     return t_flags(new - base) if samples.paired else _beyond(_plain(new).minus(_plain(base)))
 
 
 def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 2000) -> Flags:
-    """Where a percentile bootstrap over the processes excludes equality, ``[trials]``.
+    """Return where a percentile bootstrap over the processes excludes equality, ``[trials]``.
 
     The mean of the processes' log ratios (paired), or the difference of the sides' mean log
     medians, over processes drawn with replacement; the same draws serve all trials.
@@ -308,7 +307,7 @@ def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 
 
 
 def mann_whitney_rule(samples: Samples, level: float = 0.01) -> Flags:
-    """Where a Mann-Whitney test of all samples pooled has p below ``level``, ``[trials]``.
+    """Return where a Mann-Whitney test of all samples pooled has p below ``level``, ``[trials]``.
 
     The normal approximation; the samples are continuous, so there are no ties.
     """
@@ -317,7 +316,7 @@ def mann_whitney_rule(samples: Samples, level: float = 0.01) -> Flags:
     base, new = (side.reshape(len(side), -1) for side in (samples.base, samples.new))
     count = base.shape[1]
     order = np.argsort(np.concatenate([base, new], axis=1), axis=1)
-    # The sum of the ranks of the new side: where in the order its samples stand.
+    # The sum of the ranks of the new side.
     ranks = np.sum((order >= count) * np.arange(1, 2 * count + 1), axis=1)
     statistic = ranks - count * (count + 1) / 2
     sd = math.sqrt(count * count * (2 * count + 1) / 12)
@@ -326,7 +325,7 @@ def mann_whitney_rule(samples: Samples, level: float = 0.01) -> Flags:
 
 
 def pyperf_rule(samples: Samples) -> Flags:
-    """Where pyperf's test calls two benchmarks significantly different, ``[trials]``.
+    """Return where pyperf's test calls two benchmarks significantly different, ``[trials]``.
 
     As psf/pyperf defines it (``pyperf/_utils.py``, ``is_significant``): Student's two-sample
     two-tailed t-test at 95% with a pooled variance, on all values of all runs.
@@ -341,7 +340,7 @@ def pyperf_rule(samples: Samples) -> Flags:
 
 
 def pytest_benchmark_rule(samples: Samples, percent: float = 5.0) -> Flags:
-    """Where ``--benchmark-compare-fail=mean:5%`` fails, ``[trials]``.
+    """Return where ``--benchmark-compare-fail=mean:5%`` fails, ``[trials]``.
 
     As pytest-benchmark defines it: the new mean is more than 5% above the stored one. It compares
     one file with one file, so of several processes only the first of each side counts.

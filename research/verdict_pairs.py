@@ -1,10 +1,9 @@
 """``python -m research.verdict_pairs``: how far the ratios of real pairs spread between processes.
 
-Every two backends that the files hold of the same work, measured in turn in the same processes:
-how far their ratio spreads from process to process, by kind of case; how often one process alone
-would have called two sides different that others of the pair do not; and for how many of the pairs
-the promises of ``research/verdicts.md`` hold. From these files the noise of ``noises`` has its
-numbers.
+Prints for every two backends of the same work, interleaved in the same processes, how far their
+ratio spreads between processes, by kind of case; how often one process alone would have called two
+equal sides different; and for how many of the pairs the promises of ``research/verdicts.md`` hold.
+The noise of ``noises`` has its numbers from these files.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from research.rules import RIVAL_TRIALS, paired_means, percent, table
 
 @dataclass(frozen=True)
 class Pair:
-    """Two backends of the same work. logs ``[processes]``: of their ratio in each process."""
+    """Two backends of the same work; logs ``[processes]``: of their ratio in each process."""
 
     case: Case
     logs: FloatArray
@@ -44,7 +43,7 @@ class Pair:
 
 
 def pairs_of(results: Results) -> list[Pair]:
-    """Every two cases that did the same work in turn in the same 6 processes or more."""
+    """Return every two cases of the same work, interleaved in the same 6 processes or more."""
     groups: dict[tuple[str, str, str], dict[str, list[Measurement]]] = {}
     for item in results.measurements:
         group = groups.setdefault((item.run.session, item.run.machine_id, item.case.group), {})
@@ -95,7 +94,7 @@ def _batch(pair: Pair) -> int:
 
 
 def spreads(pairs: Sequence[Pair]) -> TextTable:
-    """The table of the spreads, by kind of case."""
+    """Return the table of the spreads, by kind of case."""
     rows = []
     for name, belongs in KINDS.items():
         some = [pair for pair in pairs if belongs(pair)]
@@ -109,7 +108,7 @@ def spreads(pairs: Sequence[Pair]) -> TextTable:
 
 
 def _falsely_alone(pairs: Sequence[Pair]) -> float:
-    """How often one process alone would say FASTER or SLOWER of a pair whose mean is equality."""
+    """Return how often one process alone would say FASTER or SLOWER of equals."""
     # Each process from the mean of the others of its pair.
     separate = np.concatenate(
         [each.logs - (each.logs.sum() - each.logs) / (each.logs.size - 1) for each in pairs]
@@ -120,12 +119,12 @@ def _falsely_alone(pairs: Sequence[Pair]) -> float:
 
 
 def shape(pairs: Sequence[Pair]) -> str:
-    """One line on what the processes' ratios look like: neighbours and tails."""
+    """Return one line on the autocorrelation and the tails of the processes' ratios."""
     neighbours, far = [], []
     for pair in pairs:
         separate = pair.logs - np.mean(pair.logs)
         neighbours.append(float(np.sum(separate[1:] * separate[:-1]) / np.sum(separate**2)))
-        # What independent ones show, since the mean is of the same processes.
+        # The bias of the mean of the same processes.
         neighbours[-1] += 1 / pair.logs.size
         far.append(np.abs(separate).max())
     return (
@@ -136,7 +135,7 @@ def shape(pairs: Sequence[Pair]) -> str:
 
 
 def coverage(pairs: Sequence[Pair]) -> TextTable:
-    """Up to which spread effects are found how often, and how many pairs spread no further."""
+    """Return the spreads up to which effects are found, and how many pairs are within."""
     found = np.array([pair.spread for pair in pairs])
     rows = []
     for effect, count in ((0.05, 20), (0.10, 6)):
@@ -153,7 +152,7 @@ def coverage(pairs: Sequence[Pair]) -> TextTable:
 
 
 def largest_spread(effect: float, processes: int, power: float) -> float:
-    """The largest spread of normal processes at which the effect is found with this power."""
+    """Return the largest spread of normal processes at which the effect has this power."""
     low, high = 0.001, 0.5
     while high / low > 1.01:
         middle = math.sqrt(low * high)
@@ -165,7 +164,7 @@ def largest_spread(effect: float, processes: int, power: float) -> float:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the tables; 2 if the files hold no such pair."""
+    """Print the tables, and return 2 if there is no such pair."""
     parser = arguments.parser(
         "verdict_pairs",
         "How far the ratios of pairs spread between processes, and what that covers.",

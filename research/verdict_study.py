@@ -1,6 +1,6 @@
-"""``python -m research.verdict_study``: how often the verdicts are right, by simulation.
+"""``python -m research.verdict_study``: simulate how often the verdicts are right.
 
-The command; this package has the tables of ``research/verdicts.md`` and draws its pictures.
+Prints the tables of ``research/verdicts.md`` and draws its pictures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often the verdicts are right, as tables: rates over simulated comparisons."""
+"""Make tables of how often the verdicts are right over simulated comparisons."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from research.noises import (
     SEED,
     UNPAIRED_SPREADS,
     Noise,
-    bad_processes,
     normal,
+    outlying_processes,
     paired_samples,
     unpaired_samples,
     wander,
@@ -33,7 +33,7 @@ from research.rules import (
     beside,
     bridged_verdicts,
     different,
-    in_turn_verdicts,
+    interleaved_verdicts,
     paired_means,
     paired_verdicts,
     percent,
@@ -47,7 +47,7 @@ from research.rules import (
 
 
 def false_rates(trials: int) -> TextTable:
-    """Paired equals that are called FASTER or SLOWER, by noise and number of processes."""
+    """Return the rates of paired equals called different, by noise and number of processes."""
     counts = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50)
 
     def row(name: str, noise: Noise) -> tuple[str, list[float]]:
@@ -63,7 +63,7 @@ def false_rates(trials: int) -> TextTable:
 
 
 def order_rates(trials: int) -> TextTable:
-    """What the order of the processes is worth: with it, and without it in brackets."""
+    """Return rates with the order of the processes, and without it in brackets."""
     counts = (6, 10, 20, 50)
     rows = []
     worlds: dict[str, tuple[Noise, float]] = {
@@ -87,11 +87,11 @@ def order_rates(trials: int) -> TextTable:
 
 
 def unpaired_false_rates(trials: int) -> TextTable:
-    """The same for separate processes; the last two with a noisy and a quiet side."""
+    """Return the rates of equals called different in separate processes."""
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
     worlds: dict[str, tuple[float | Noise, float | Noise]] = {
         **{f"spread {each:.0%}": (each, each) for each in UNPAIRED_SPREADS},
-        "a bad process in ten": (bad_processes, bad_processes),
+        "a bad process in ten": (outlying_processes, outlying_processes),
         "one side 3%, the other 29%": (0.03, 0.29),
     }
     rows = []
@@ -103,9 +103,9 @@ def unpaired_false_rates(trials: int) -> TextTable:
 
 
 def bridged_false_rates(trials: int) -> TextTable:
-    """Equals in processes of two environments, compared over a case that is measured in both.
+    """Return the rates of equals of two environments called different over an equal reference.
 
-    That case is the same in both; where it is not, ``bridges`` has the rates.
+    ``bridges`` has the rates over references that differ.
     """
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
 
@@ -120,9 +120,9 @@ def bridged_false_rates(trials: int) -> TextTable:
 
 
 def bridged_powers(trials: int) -> TextTable:
-    """How often a true effect is found over a bridge, and from the same processes without it.
+    """Return how often a true effect is found over a reference, and without it.
 
-    A process's luck, by which its medians spread, is common to its cases; their ratio spreads less.
+    The noise of a process is common to its cases, so that their ratio spreads less.
     """
     counts = (3, 6, 10, 20)
     effects = (0.05, 0.10, 0.20)
@@ -130,7 +130,7 @@ def bridged_powers(trials: int) -> TextTable:
     for luck in UNPAIRED_SPREADS[:2]:
         for spread in PAIRED_SPREADS:
             over = [bridged_verdicts(effects, (spread, spread), n, trials) for n in counts]
-            # A median has its process's luck, and its own part of the ratio's noise.
+            # A median has the noise of its process, and half of the variance of the ratio.
             separate = math.hypot(luck, spread / math.sqrt(2))
             without = [
                 unpaired_verdicts(effects, (separate, separate), (n, n), trials) for n in counts
@@ -153,36 +153,36 @@ STATES: dict[str, Noise] = {
         np.linspace(0, math.log(1.2), shape[1]), shape
     ),
 }
-"""What the machine does while processes of two environments take turns."""
+"""The states of the machine while processes of two environments are interleaved."""
 
 
-def in_turn_false_rates(trials: int) -> TextTable:
-    """Equal environments that are called different: by pairs in turn, and by the same unpaired."""
+def interleaved_false_rates(trials: int) -> TextTable:
+    """Return the rates of equal environments called different: interleaved, and (unpaired)."""
     counts = (2, 3, 5, 6, 10, 20)
     rows = []
     noises: dict[str, float | Noise] = {
         **{f"medians {each:.0%}": each for each in UNPAIRED_SPREADS},
-        "a bad process in ten": bad_processes,
+        "a bad process in ten": outlying_processes,
     }
     for described, noise in noises.items():
         for state, machine in STATES.items():
             cells = []
             for count in counts:
-                found = in_turn_verdicts([0.0], noise, machine, count, trials)
+                found = interleaved_verdicts([0.0], noise, machine, count, trials)
                 cells.append(beside(*(rate(each[0], *DIFFERENT) for each in found)))
             rows.append([f"{described}, machine {state}", *cells])
     headings = [f"{count} turns" for count in counts]
     return table(["equals called different, in turn (unpaired):", *headings], rows)
 
 
-def in_turn_powers(trials: int) -> TextTable:
-    """How often a true effect between two environments is found, and without the turns."""
+def interleaved_powers(trials: int) -> TextTable:
+    """Return how often a true effect between environments is found, and (unpaired)."""
     counts = (6, 10, 20)
     effects = (0.05, 0.10, 0.20)
     rows = []
     for spread in UNPAIRED_SPREADS[:2]:
         for state, machine in STATES.items():
-            found = [in_turn_verdicts(effects, spread, machine, n, trials) for n in counts]
+            found = [interleaved_verdicts(effects, spread, machine, n, trials) for n in counts]
             for index, effect in enumerate(effects):
                 cells = [
                     beside(
@@ -196,7 +196,7 @@ def in_turn_powers(trials: int) -> TextTable:
 
 
 def powers_by_noise(trials: int) -> TextTable:
-    """How often a true effect is found in each noise, and how often by a plain t-interval."""
+    """Return how often a true effect is found in each noise, and (by a plain t-interval)."""
     cells = ((1, 0.50), (3, 0.20), (6, 0.10), (20, 0.05), (50, 0.03))
     both = (6, 20)
     rows = []
@@ -214,7 +214,7 @@ def powers_by_noise(trials: int) -> TextTable:
 
 
 def powers(trials: int) -> TextTable:
-    """How often a true effect gets the right verdict where spreads are normal and all alike."""
+    """Return how often a true effect is found with normal noise of one spread."""
     counts = (1, 3, 6, 10, 20, 50)
     # One draw serves all effects.
     effects = (0.03, 0.05, 0.10, 0.20, 0.50)
@@ -238,7 +238,7 @@ def powers(trials: int) -> TextTable:
 
 
 def gate_rates(trials: int) -> TextTable:
-    """Runs of twenty equal cases, each with noise of its own, that ``--fail-on slower`` fails."""
+    """Return the rates of ``--fail-on slower`` failing for twenty equal cases."""
     counts = (1, 2, 3, 5, 6, 10, 20)
     cases = 20
     runs = max(1, trials // cases)
@@ -248,7 +248,7 @@ def gate_rates(trials: int) -> TextTable:
         for count in counts:
             found = paired_means(noise, count, runs * cases)
             p_values = found.p_slower()
-            # Holm rejects something where the smallest passes the strictest level.
+            # Holm rejects any hypothesis where the smallest p passes the strictest level.
             least = p_values.reshape(runs, cases).min(axis=1)
             rates.append(percent(float(np.mean(least <= comparison.GATE_LEVEL / cases))))
         rows.append([name, *rates])
@@ -256,7 +256,7 @@ def gate_rates(trials: int) -> TextTable:
 
 
 def same_rates(trials: int) -> TextTable:
-    """How often SAME is said, of equals and of what is not the same."""
+    """Return how often equals and others have the verdict SAME."""
     counts = (6, 10, 20, 30, 50, 100)
     effects = (0.0, 0.01, 0.02, 0.03)
     found = [paired_verdicts(effects, 0.025, count, trials) for count in counts]
@@ -271,14 +271,14 @@ def same_rates(trials: int) -> TextTable:
 
 
 def needed() -> TextTable:
-    """The processes that an effect needs to be found in 90% of comparisons."""
+    """Return the processes that an effect needs to be found in 90% of comparisons."""
     effects = (0.03, 0.05, 0.10, 0.20, 0.50, 1.0)
     rows = []
     for paired, spreads in ((True, (0.013, *PAIRED_SPREADS)), (False, UNPAIRED_SPREADS)):
         for spread in spreads:
             counts = [processes_needed(e, spread, paired) for e in effects]
             name = "paired" if paired else "unpaired, a side"
-            # A star where the number rests on the allowance and not on what the processes show.
+            # With a star where the number depends on the allowance.
             cells = [
                 "over 2000" if count is None else f"{count}{'*' * (count < ENOUGH_PROCESSES)}"
                 for count in counts
@@ -288,7 +288,7 @@ def needed() -> TextTable:
 
 
 def stopping(trials: int) -> TextTable:
-    """The false rate by when one stops adding processes, from 6 to 50 of them."""
+    """Return the false rates of rules for when to stop adding processes, from 6 to 50."""
     most = 50
     counts = np.arange(ENOUGH_PROCESSES, most + 1)
     rows: dict[str, list[str]] = {
@@ -321,14 +321,14 @@ def stopping(trials: int) -> TextTable:
 
 
 def _first(flags: Flags) -> npt.NDArray[np.int64]:
-    """The first column that is true, or else the last column, ``[trials]``."""
+    """Return the first column that is true, or else the last column, ``[trials]``."""
     last = flags.shape[1] - 1
     first = np.where(flags.any(axis=1), flags.argmax(axis=1), last)
     return np.asarray(first, dtype=np.int64)
 
 
 def rivals(trials: int) -> TextTable:
-    """What each rule says of the same data: of equals, and of a true 5% and 10%."""
+    """Return the rates of each rule in the same data: of equals, and of a true 5% and 10%."""
     effects = (0.0, 0.05, 0.10)
     blocks: list[list[list[float]]] = []
     headings = []
@@ -351,7 +351,7 @@ def rivals(trials: int) -> TextTable:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Every table of ``research/verdicts.md`` on one machine's medians, by what it shows."""
+    """Return the tables of ``research/verdicts.md`` on one machine's medians, by title."""
     return {
         "False verdicts": false_rates(trials),
         "The order of processes": order_rates(trials),
@@ -360,13 +360,13 @@ def tables(trials: int) -> dict[str, TextTable]:
         "Found effects, by noise": powers_by_noise(trials),
         "Found effects, by spread": powers(trials),
         "Found effects, bridged": bridged_powers(trials),
-        "False verdicts, in turn": in_turn_false_rates(trials),
-        "Found effects, in turn": in_turn_powers(trials),
-        # A family of cases is one trial, so there are more comparisons.
+        "False verdicts, in turn": interleaved_false_rates(trials),
+        "Found effects, in turn": interleaved_powers(trials),
+        # A trial is a family of cases.
         "The gate": gate_rates(2 * trials),
         "SAME": same_rates(trials),
         "Processes needed": needed(),
-        # Every number of processes from 6 to 50 in each trial, so there are fewer trials.
+        # Each trial has every number of processes from 6 to 50.
         "When to stop": stopping(max(1, trials // 4)),
         "Other rules": rivals(min(RIVAL_TRIALS, trials)),
     }

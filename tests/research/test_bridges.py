@@ -13,8 +13,8 @@ from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import process_means
 from bench.stats.ratios import HeterogeneityTests, difference
 from research import bridges, rules
-from research.bridges import accused, judge
-from research.noises import bad_processes
+from research.bridges import found_rate, judge
+from research.noises import outlying_processes
 from research.rules import rate
 from tests.bench.stats.made_processes import runs
 from tests.research.documented import assert_near, assert_same
@@ -26,7 +26,7 @@ WORDS = (Verdict.FASTER, Verdict.SLOWER)
 
 
 @pytest.mark.parametrize(
-    "luck", [0.03, 0.10, 0.29, bad_processes], ids=["3%", "10%", "29%", "a bad process in ten"]
+    "luck", [0.03, 0.10, 0.29, outlying_processes], ids=["3%", "10%", "29%", "a bad process in ten"]
 )
 @pytest.mark.parametrize("processes", [1, 2, 3, 6, 10, 20])
 def test_false_rate_of_an_equal_reference_is_at_most_one_percent(
@@ -34,7 +34,7 @@ def test_false_rate_of_an_equal_reference_is_at_most_one_percent(
 ) -> None:
     # Two and three that spread by 29% agree by chance more often, as everywhere.
     most = 0.02 if luck == 0.29 and processes < 6 else 0.0125
-    assert accused(0.0, luck, processes, trials=TRIALS) <= most
+    assert found_rate(0.0, luck, processes, trials=TRIALS) <= most
 
 
 @pytest.mark.parametrize("apart", [0.10, 0.20])
@@ -69,7 +69,7 @@ def test_study_finds_a_differing_reference_as_the_report_does() -> None:
     assert not all(found)
 
 
-@pytest.mark.parametrize("make", [bridges.accused_rates, bridges.false_rates, bridges.powers])
+@pytest.mark.parametrize("make", [bridges.found_rates, bridges.false_rates, bridges.powers])
 def test_quick_table_is_near_the_documented_one(make: Callable[[int], TextTable]) -> None:
     assert_near(make(100), 100)
 

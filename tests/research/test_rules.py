@@ -127,5 +127,5 @@ TRIALS = 2000
 @pytest.mark.parametrize("spread", [0.03, 0.10])
 def test_false_rate_of_equal_environments_is_about_one_percent(state: str, spread: float) -> None:
     machine = STATES[state]
-    (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
+    (paired,), _ = rules.interleaved_verdicts([0.0], spread, machine, 10, trials=4000)
     assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015

@@ -13,7 +13,7 @@ from bench.stats.intervals import (
     Means,
 )
 from research import rules
-from research.noises import NOISES, Noise, as_measured, bad_processes
+from research.noises import NOISES, Noise, as_measured, outlying_processes
 from research.rules import Verdicts, rate
 from tests.bench.stats.made_processes import (
     slowly,
@@ -58,7 +58,7 @@ def test_false_rate_of_few_processes_is_at_most_one_percent(
     rates = [false_rate(noise, processes) for noise in NOISES.values()]
     assert np.mean(rates) <= 0.01
     assert false_rate(as_measured, processes) <= 0.003
-    assert false_rate(bad_processes, processes) <= 0.01
+    assert false_rate(outlying_processes, processes) <= 0.01
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_false_rate_of_few_processes_is_at_most_one_percent(
     [
         (as_measured, 0.05, 20, 0.81),
         (as_measured, 0.10, 6, 0.70),
-        (bad_processes, 0.05, 20, 0.70),
-        (bad_processes, 0.10, 6, 0.55),
+        (outlying_processes, 0.05, 20, 0.70),
+        (outlying_processes, 0.10, 6, 0.55),
         (0.025, 0.05, 20, 0.99),
         (0.05, 0.05, 20, 0.83),
         (0.04, 0.10, 6, 0.80),
