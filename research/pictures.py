@@ -22,7 +22,7 @@ from research.rules import (
     rate,
 )
 
-# The promised rates: processes, effect, and the power in measured noise and with outlying processes.
+# Promised: the processes, the effect, and the power in measured noise and with outliers.
 PROMISES = {6: (0.10, 0.70, 0.55), 20: (0.05, 0.80, 0.68)}
 
 # Pictures

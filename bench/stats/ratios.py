@@ -69,7 +69,7 @@ HETEROGENEOUS, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
 # shared CPU cores. It is assumed of *times* where there are too few processes.
 SEQUENTIAL_ALLOWANCE = 0.15
 
-# Samples that are judged in one go: some 100 MB of arrays.
+# Samples that are compared at once: some 100 MB of arrays.
 _MOST_AT_ONCE = 1_000_000
 
 
@@ -297,7 +297,7 @@ def difference(new: Means, base: Means | None = None) -> LogRatios:
     return LogRatios(middles, errors, found.degrees, reasons)
 
 
-def judged(
+def with_verdicts(
     found: Estimates,
     bases: Sequence[Basis],
     logs: Sequence[Units] = (),
@@ -312,27 +312,24 @@ def judged(
     with np.errstate(over="ignore", under="ignore"):
         ratios = np.exp([lows, found.middles, highs]).T.tolist()
     numbers = np.array([found.middles, found.errors, found.degrees]).T.tolist()
-    said = verdicts(lows, highs).tolist()
+    found_verdicts = verdicts(lows, highs).tolist()
     new, base = [units.by_run() for units in logs] or [[{}] * count] * 2
     # A side of one process has no spread (not a number), and then neither has the comparison.
-    none = np.full(count, math.nan)
-    spreads = (np.max([each.spreads for each in parts], axis=0) if parts else none).tolist()
-    excluded = (
-        np.sum([each.excluded for each in parts], axis=0) if parts else np.zeros(count)
-    ).tolist()
+    spreads = np.max([each.spreads for each in parts] or [np.full(count, math.nan)], axis=0)
+    excluded = np.sum([each.excluded for each in parts] or [np.zeros(count)], axis=0).tolist()
     in_order = logs[0].in_order.tolist() if logs else [False] * count
     reasons = found.reasons if isinstance(found, LogRatios) else [()] * count
     return [
         Comparison(
             Interval(low, mid, high, VERDICT_CONFIDENCE),
-            Verdict(said[at]),
+            Verdict(found_verdicts[at]),
             *bases[at],
             log,
             error,
             degrees,
             new[at],
             base[at],
-            None if math.isnan(spreads[at]) else spreads[at],
+            None if math.isnan(spreads[at]) else float(spreads[at]),
             excluded[at],
             in_order[at],
             reasons[at],
@@ -427,7 +424,7 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
             parts = [each.over_reference() for each in parts]
         counts = zip(*([len(runs) for runs in column] for column in counted), strict=True)
         bases = [basis_of(each, *of) for each, of in zip(pairings, counts, strict=True)]
-        found.update(zip(cases, judged(difference(*parts), bases, logs, parts), strict=True))
+        found.update(zip(cases, with_verdicts(difference(*parts), bases, logs, parts), strict=True))
     return [found[index] for index in range(len(pairs))]
 
 
@@ -493,7 +490,7 @@ def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             pairing = loosest(each.pairing for each in nodes)
             values = {"nodes": count, "processes": processes, "pairing": pairing, "allowance": used}
             bases.append((processes, pairing, used, Reason(OF_NODES, values)))
-        together = judged(means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE), bases)
+        together = with_verdicts(means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE), bases)
         found.update(zip(here, map(_with_nodes, together, (cases[i] for i in here)), strict=True))
     return [found[index] for index in range(len(cases))]
 
@@ -542,7 +539,7 @@ def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
     values = {"nodes": tuple(counts), "pairing": Pairing.UNPAIRED, "allowance": used}
     how = Reason(OF_NODES_APART, values)
     basis = min(map(len, logs)), Pairing.UNPAIRED, used, how
-    (found,) = judged(difference(*parts), [basis], parts=parts)
+    (found,) = with_verdicts(difference(*parts), [basis], parts=parts)
     return replace(found, new_logs=logs[0], base_logs=logs[1], nodes=min(counts))
 
 
@@ -596,7 +593,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         parts = [each.over_reference() for each in parts]
     numbers = {"cases": cases, "pairing": first.pairing, "processes": processes}
     of_means = processes, first.pairing, None, Reason(OF_PROCESSES_MEANS, numbers)
-    (found,) = judged(difference(*parts), [of_means], parts=parts)
+    (found,) = with_verdicts(difference(*parts), [of_means], parts=parts)
     return allow_for(replace(found, new_logs=new, base_logs=base, in_order=ordered), tests)
 
 
@@ -615,7 +612,7 @@ def _dependent_mean(comparisons: Sequence[Comparison], processes: int) -> Compar
         float(np.mean([item.standard_error for item in comparisons])),
         min(item.degrees for item in comparisons),
     )
-    (found,) = judged(mean, [(processes, pairing, allowance, how)])
+    (found,) = with_verdicts(mean, [(processes, pairing, allowance, how)])
     return replace(found, nodes=nodes)
 
 
@@ -653,7 +650,7 @@ def allow_for(found: Comparison, tests: Sequence[Heterogeneity | None]) -> Compa
     references = Estimates.of(difference, error, min(each.degrees for each in differing))
     basis = Reason(HETEROGENEOUS, {"of": found.basis, "by": math.expm1(difference)})
     widened = found.processes, found.pairing, found.allowance, basis
-    (wide,) = judged(with_difference(found.estimate, references), [widened])
+    (wide,) = with_verdicts(with_difference(found.estimate, references), [widened])
     return replace(
         found,
         ratio=wide.ratio,

@@ -122,8 +122,8 @@ def pooled(
         if enough and code in _OF_ONE_PROCESS:
             continue
         disturbed = min(len(same), runs)
-        spoils = not enough or code in _GRAVE or _many(disturbed, processes + len(outcomes))
-        kind = ("of_time" if code in OF_TIME else "invalid") if spoils else "noted"
+        matters = not enough or code in _GRAVE or _many(disturbed, processes + len(outcomes))
+        kind = ("of_time" if code in OF_TIME else "invalid") if matters else "noted"
         found[kind].append(Problem(code, same[0].text, same[0].advice, disturbed, runs))
     if not enough and any(item.run.session != item.run.id for item in measured):
         found["noted"].append(Problem(FEW_PROCESSES, "", "", runs, runs, (processes,)))
@@ -166,18 +166,18 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
     cancels), and with fewer than 6 processes one with few rounds. Of other sides: the problems of
     their times.
     """
-    (judged, runs), (judged_base, base_runs) = new, base
-    unsteady = judged.unsteady | judged_base.unsteady
-    few = judged.few_samples | judged_base.few_samples
+    (validity, runs), (base_validity, base_runs) = new, base
+    unsteady = validity.unsteady | base_validity.unsteady
+    few = validity.few_samples | base_validity.few_samples
     if not unsteady and not few:
         return ()
     bases = {run.run: run for run in base_runs}
     shared = [(run, bases[run.run]) for run in runs if run.run in bases]
     if not shared:
-        sides = (side.unpaired[len(side.invalid) :] for side in (judged, judged_base))
+        sides = (side.unpaired[len(side.invalid) :] for side in (validity, base_validity))
         return tuple({problem.code: problem for side in sides for problem in side}.values())
     found: list[Problem] = []
-    managed = (float(judged.managed),)
+    managed = (float(validity.managed),)
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     if _many(drifted, len(shared)):
         found.append(Problem(UNSTEADY_RATIO, "", "", drifted, len(shared), managed))

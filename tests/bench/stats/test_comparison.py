@@ -24,7 +24,7 @@ from bench.stats.comparison import (
     verdicts,
 )
 from bench.stats.intervals import ALONE, ENOUGH_PROCESSES, Estimates, Interval
-from bench.stats.ratios import judged
+from bench.stats.ratios import with_verdicts
 from tests.bench.stats.made_processes import paired
 
 
@@ -41,7 +41,7 @@ def test_inverse_of_the_inverse_is_equal(
     log: float, error: float, degrees: float, with_reference: bool
 ) -> None:
     estimate = Estimates(*(np.array([number]) for number in (log, error, degrees)))
-    (found,) = judged(estimate, [basis_of(Pairing.BRIDGED, 6, 6)])
+    (found,) = with_verdicts(estimate, [basis_of(Pairing.BRIDGED, 6, 6)])
     if with_reference:
         found = replace(found, heterogeneity=Heterogeneity("reference", "a", "b", 3, found))
     there, back = found.inverse, found.inverse.inverse

@@ -22,8 +22,8 @@ from bench.stats.ratios import (
     allow_for,
     compare,
     geometric_mean,
-    judged,
     most_heterogeneous,
+    with_verdicts,
 )
 from bench.stats.rows import (
     Row,
@@ -298,7 +298,7 @@ def test_ratio_within_the_reference_difference_is_unclear(difference: float, rat
 def comparison(log: float, error: float, degrees: float) -> Comparison:
     basis = 6, Pairing.BRIDGED, None, Reason("of_its_samples")
     estimate = Estimates(np.array([log]), np.array([error]), np.array([degrees]))
-    (found,) = judged(estimate, [basis])
+    (found,) = with_verdicts(estimate, [basis])
     return found
 
 
