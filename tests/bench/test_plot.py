@@ -66,7 +66,7 @@ def test_plot_several_sessions_draws_the_newest(
     [
         ([EXAMPLE, "--output", "a.gif"], "a.gif: expected a name in .png, .svg, .pdf"),
         ([EXAMPLE, "--output", "a.png", "--width", "nan"], "--width nan: expected inches from 3"),
-        ([EXAMPLE, "--output", "a.png", "--device", "tpu"], "--device tpu: there are no results"),
+        ([EXAMPLE, "--output", "a.png", "--device", "tpu"], "--device tpu: no case matches"),
         ([EXAMPLE, "--output", "a.png", "--case", "x"], "no measured case fits"),
         (["--output", "a.png"], "there are no results in results/; make some with"),
         (["none.json", "--output", "a.png"], "none.json"),
