@@ -338,17 +338,35 @@ def _remove(library: Path) -> None:
     fused_cpu_prebuilt.digest_file(library).unlink(missing_ok=True)
 
 
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _close_locks() -> None:
+    """Close the locks of the parent in a forked process, which else would hold them as well."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_locks)
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     import fcntl  # not where there is no Linux
 
     # Do not follow a link or truncate the file: another user may have made it.
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    _held.add(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)  # gone with the process, however that ends
         yield
     finally:
-        os.close(handle)
+        if handle in _held:
+            _held.remove(handle)
+            os.close(handle)
 
 
 def compile_library(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +151,32 @@ def test_concurrent_processes_compile_once(make_compiler: MakeCompiler, tmp_path
     assert len(set(found)) == 1
     assert len(found) == 4
     assert (tmp_path / "calls").read_text() == "once\n" * 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_lock_with_a_child_forked_meanwhile_is_free_after_release(tmp_path: Path) -> None:
+    """Data loaders fork while the library is compiled in the background, and live on."""
+    import fcntl
+
+    with library._locked(tmp_path / "lock"):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with (tmp_path / "lock").open() as file:
+            deadline = time.monotonic() + 20
+            while True:  # the child closes its copy when it first runs
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 @pytest_tensorflow
