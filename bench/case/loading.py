@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import itertools
 import math
+import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -304,7 +305,8 @@ class Grid:
             spec = LSTMSpec(inputs or hidden, hidden, dtype=dtype, **layers)
             return spec, Workload(batch, timesteps, mode, **work)
         except (TypeError, ValueError) as error:
-            raise SuiteError(f"{entry.path}: {entry.name}: {error}") from error
+            message = re.sub(r"\b(LSTMSpec|Workload)\.", "", str(error))
+            raise SuiteError(f"{entry.path}: {entry.name}: {message}") from error
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def shown(value: object) -> str:
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, str):
         return printable(json.dumps(value[:60], ensure_ascii=False) + "..." * (len(value) > 60))
-    return printable(json.dumps(value), 60)
+    return printable(json.dumps(value, default=str), 60)  # TOML has dates too
 
 
 def mapping(value: object) -> Mapping[str, object]:

@@ -77,10 +77,12 @@ def reason_texts(row: ComparisonRow) -> list[str]:
 
 def by_reason(found: Iterable[tuple[Problem, str]]) -> list[str]:
     """Return a line for each kind of reason, in the words of the first, with where it holds."""
-    return [
-        f"{clean(problem_line(same[0][0]))}: {listed([clean(where, 200) for _, where in same], 5)}"
-        for same in grouped(found, lambda each: each[0].code).values()
-    ]
+    lines = []
+    for same in grouped(found, lambda each: each[0].code).values():
+        texts = list(dict.fromkeys(problem_line(problem) for problem, _ in same))
+        where = listed([clean(place, 200) for _, place in same], 5)
+        lines.append(f"{'for one, ' * (len(texts) > 1)}{clean(texts[0])}: {where}")
+    return lines
 
 
 def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]]) -> str:

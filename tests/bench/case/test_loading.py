@@ -157,7 +157,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
         (("batch = 2", f"batch = 1{'0' * 5000}"), "is no TOML: "),
         (
             ("[[groups]]", "[[groups]]\nwindows = [7]"),
-            "Workload.window is 7; expected",
+            "groups[0].shapes[0]: window is 7; expected",
         ),
         (("[[groups]]", "[[groups]]\nwindow = [3]"), "groups[0].window is not known (did"),
         (
@@ -175,6 +175,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
         (('["cpu"]', '"everywhere"'), 'devices is "everywhere"; expected a list with at least one'),
         (('["cpu"]', '["cuda:0"]'), "devices[0]: 'cuda:0' is not a device; expected cpu or gpu:N"),
         (("schema = 1", "schema = 2"), "schema is 2; expected 1"),
+        (("schema = 1", "schema = 2026-01-31"), 'schema is "2026-01-31"; expected 1'),
         (("schema = 1", "schema = 1\nmemory = 1"), "memory is 1; expected true or false"),
         (('"mine"', '"../mine"'), 'name is "../mine"; expected letters, digits'),
         (("[[groups]]", "[groups]"), "groups is an object; expected a list of groups"),

@@ -81,17 +81,17 @@ def test_grid_stream_without_timesteps_has_one() -> None:
         ),
         (
             {**SIZES, "num_layers": 10**9},
-            ": LSTMSpec.num_layers is 1000000000; expected at most",
+            ": num_layers is 1000000000; expected at most",
         ),
-        ({**SIZES, "dropout": 1.0}, ": Workload.dropout is 1.0; expected at least 0 and less than"),
-        ({**SIZES, "bidirectional": 1}, ": LSTMSpec.bidirectional is 1; expected True or False"),
+        ({**SIZES, "dropout": 1.0}, ": dropout is 1.0; expected at least 0 and less than"),
+        ({**SIZES, "bidirectional": 1}, ": bidirectional is 1; expected True or False"),
         (
             {**SIZES, "optimizer": "adam"},
-            ": Workload.optimizer is 'adam', but mode is 'inference'; expected None: only training",
+            ": optimizer is 'adam', but mode is 'inference'; expected None: only training",
         ),
         (
             {**SIZES, "timesteps": [9, 6], "min_length": 7},
-            ": Workload.min_length is 7; expected at most the 6 timesteps",
+            ": min_length is 7; expected at most the 6 timesteps",
         ),
     ],
 )
@@ -112,11 +112,11 @@ def test_grid_window_longer_than_the_sequence_raises() -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"dropout": 0.1}, ": Workload.dropout is 0.1, but mode is 'streaming'; expected 0.0"),
-        ({"min_length": 1}, ": Workload.min_length is 1, but mode is 'streaming'; expected None"),
+        ({"dropout": 0.1}, ": dropout is 0.1, but mode is 'streaming'; expected 0.0"),
+        ({"min_length": 1}, ": min_length is 1, but mode is 'streaming'; expected None"),
         (
             {"optimizer": "sgd"},
-            ": Workload.optimizer is 'sgd', but mode is 'streaming'",
+            ": optimizer is 'sgd', but mode is 'streaming'",
         ),
         ({"bidirectional": True}, ".bidirectional is true; expected false"),
     ],

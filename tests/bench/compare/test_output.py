@@ -19,6 +19,7 @@ from bench.render import compare as output
 from bench.render.compare import (
     CSV_COLUMNS,
     as_json,
+    by_reason,
     details,
     summary_lines,
     unmeasured_details,
@@ -34,6 +35,7 @@ from bench.stats.pairs import (
     compare_runs,
     judge,
 )
+from bench.stats.trust import Problem
 from tests.bench.compare.shown import show
 from tests.bench.made_grids import Times, grid
 from tests.bench.made_nodes import a_case
@@ -143,6 +145,12 @@ def test_summary_lines_rule_counts_an_invalid_case() -> None:
     assert "FAILED, 1 slower (1 of them INVALID): keras/" in gate
     reason = "the cores were busy (close what runs) [in 2 of 6 runs]"
     assert ("INVALID, and where", [f"{reason}: {a_case().id} (NEW)"]) in details(report)
+
+
+def test_by_reason_different_texts_of_a_code_are_marked_as_one_of_them() -> None:
+    first, same, other = (Problem("busy", f"{n} cores", "wait", 1, 1) for n in (2, 2, 3))
+    assert by_reason([(first, "a"), (same, "b")]) == ["2 cores (wait): a and b"]
+    assert by_reason([(first, "a"), (other, "c")]) == ["for one, 2 cores (wait): a and c"]
 
 
 def test_details_name_other_differences_or_none() -> None:
