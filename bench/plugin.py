@@ -80,7 +80,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With --benchmark-only ignore this project's tests, without it its benchmarks."""
+    """Ignore this project's tests with --benchmark-only, and its benchmarks without."""
     if _benchmark_only(config):
         return True if collection_path.is_relative_to(TESTS) else None
     is_benchmark = collection_path.parent == BENCH and collection_path.name.startswith("bench_")
@@ -141,8 +141,9 @@ def _path_of(argument: str, config: pytest.Config) -> Path:
 
 
 def _refuse_separate_paths(config: pytest.Config) -> None:
-    """Refuse a path after a space: pytest looks for its root before it knows our options, takes the
-    path for one of tests (see its documentation of rootdir), and would find no benchmark.
+    """Refuse a path after a space, with which pytest would find no benchmark.
+
+    pytest looks for its root before it knows our options, and takes such a path for tests.
     """
     arguments = config.invocation_params.args
     for option, value in itertools.pairwise(arguments):

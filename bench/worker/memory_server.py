@@ -203,7 +203,7 @@ def _run_child(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """``python -m bench.worker.memory_server PARENT FRAMEWORK DESCRIPTOR`` of a connection."""
+    """Serve a connection. arguments: the parent's pid, the framework, the file descriptor."""
     parent, framework, descriptor = arguments
     die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process

@@ -279,7 +279,7 @@ def gauge(
         return lambda step: unknown(reason)
 
     def figures(step: Step) -> Figures:
-        """Raises whatever the allocator raises, and NotKnownError."""
+        """Read the figures. Raises NotKnownError, and whatever the allocator raises."""
         name, (_, peak) = allocator.name, allocator.read()
         how = ALLOCATOR.format(name)
         if allocator.reset is None:

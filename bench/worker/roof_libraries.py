@@ -213,7 +213,7 @@ class TensorFlowLibrary(Library):
         return RoofWork(run, unrolled, "TensorFlow with XLA")
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """On a GPU, return additions to an array; NumPy measures a CPU's memory."""
+        """Return additions to an array on a GPU; NumPy measures a CPU's memory."""
         if not self._gpu:
             return ()
         with self._here():
@@ -294,7 +294,7 @@ class TorchLibrary(Library):
         return works
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """On a GPU, return a copy."""
+        """Return a copy on a GPU."""
         if not self._gpu:
             return ()
         source = self._torch.ones(size // 4, device=self._device)
@@ -345,7 +345,7 @@ class JaxLibrary(Library):
         return [RoofWork(repeated(call, within=partial(wide, precision)), 1, "JAX")]
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """On a GPU, return additions to an array."""
+        """Return additions to an array on a GPU."""
         if not self._gpu:
             return ()
         jax = self._jax

@@ -687,7 +687,7 @@ class StreamMember(GroupMember):
     _latest: StreamTimes | None = None
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
-        """With a period, choose the calls so that ``BLOCKS`` blocks fit."""
+        """Choose the calls; with a period so that ``BLOCKS`` blocks fit."""
         if self.period is None:
             super().calibrate(clock, seconds)
             return
@@ -696,12 +696,12 @@ class StreamMember(GroupMember):
         self.warm_up(clock)
 
     def lengthen(self) -> None:
-        """With a period the length of a block does not depend on how fast calls are."""
+        """Add calls if there is no period, which would set the length of a block."""
         if self.period is None:
             super().lengthen()
 
     def needs_call_before(self, clock: Clock) -> bool:
-        """Always: another stream ran last and filled the caches."""
+        """Return True: another stream ran last and filled the caches."""
         return True
 
     def time_block(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
