@@ -48,7 +48,7 @@ processes can be added:
 python -m bench.run {DEFAULT_FOLDER}/asked/NAME.toml --processes 10.
 
 A training step is the forward pass and the gradients of the weights; with --optimizer their update
-too. With --model every LSTM of a Keras model is asked about, at this batch and these steps; none
+too. With --model every LSTM of a Keras model is queried, with this batch and these steps; none
 of its code is run.
 """
 
@@ -145,18 +145,12 @@ def _parser() -> argparse.ArgumentParser:
             "also these variants of the backends that have them, such as int8",
         ),
         ("baseline", "NAME", str, "what to compare with (default: keras)"),
+        ("processes", "N", arguments.integer(1, 10_000), "of each backend, whatever the intervals"),
     )
     budget = f"for the whole command (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
-    add(
-        parser,
-        ("processes", "N", arguments.integer(1, 10_000), "number of them, whatever the intervals"),
-    )
-    arguments.add_flags(
-        parser,
-        brief="only the answer, without its table",
-        again="measure in any case",
-    )
+    brief = "only the answer, without its table"
+    arguments.add_flags(parser, brief=brief, again="measure in any case")
     return parser
 
 

@@ -565,7 +565,7 @@ class ClusterMachines(Closing):
         older = [each[17:] for each in sorted(resources) if each.startswith("accelerator_type:")]
         label = (facts.get("Labels") or {}).get("ray.io/accelerator-type") or "".join(older[:1])
         request = pickle.dumps((NodeAgent, self._requested))
-        answer = _Answer(self._ray, actor.ready.remote(self._code, request))
+        answer = _ActorAnswer(self._ray, actor.ready.remote(self._code, request))
         return Node(self._ray, name, actor, label, answer, self._now())
 
     def _member(self, node: Node) -> ClusterMember | None:
@@ -609,7 +609,7 @@ class ClusterMachines(Closing):
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _ActorAnswer:
     """The answer of an actor."""
 
     ray: Ray
@@ -651,14 +651,14 @@ class Node:
     name: str
     actor: Any
     label: str
-    answer: _Answer
+    answer: _ActorAnswer
     requested_at: float
     note: bool = False
 
-    def ask(self, method: str, *words: Any) -> _Answer:
+    def ask(self, method: str, *words: Any) -> _ActorAnswer:
         """Call a method of the actor. Raises LostError if it is known to be gone."""
         try:
-            return _Answer(self.ray, self.actor.call.remote(method, *words))
+            return _ActorAnswer(self.ray, self.actor.call.remote(method, *words))
         except self.ray.exceptions.RayError as error:
             raise LostError(_line(error)) from None
 

@@ -243,7 +243,7 @@ def plan(
 
     The first process of a session compiles and computes what others reuse, so that its costs are
     too high. A lot that only one process has tried gets a second one before it is put off, if it
-    would fit without these costs, and if the kept lots fit beside it.
+    would fit without these costs, and if the kept lots fit next to it.
     """
     if seconds == math.inf or not all(each.observations for each in coming):
         return [(each, each.left) for each in coming], []

@@ -63,12 +63,12 @@ class Need:
     """What a backend needs of its process.
 
     framework: of the backends that it shares a process with, where it needs no environment.
-    apart: whether the environment changes how other backends of the framework compute.
+    isolated: whether the environment changes how other backends of the framework compute.
     """
 
     framework: str = ""
     environment: Environment = ()
-    apart: bool = False
+    isolated: bool = False
 
 
 Needs: TypeAlias = Callable[[str], Need]
@@ -111,7 +111,7 @@ def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
     found = []
     of_lot = grouped(cases, lambda case: (case.group, homes[case.backend]))
     for (group, environment), members in of_lot.items():
-        changed = {need.framework for case in members if (need := needs(case.backend)).apart}
+        changed = {need.framework for case in members if (need := needs(case.backend)).isolated}
         able = [
             each for each in free.get(group, ()) if needs(each.backend).framework not in changed
         ]
@@ -126,7 +126,7 @@ def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, 
     known = {name: needs(name) for name in dict.fromkeys(backends)}
     of_framework: dict[str, Environment] = {}
     for need in known.values():
-        if need.environment and not need.apart:
+        if need.environment and not need.isolated:
             of_framework.setdefault(need.framework, need.environment)
     first = next(iter(of_framework.values()), ())
     return {

@@ -68,7 +68,7 @@ NEEDS = {
     "west": Need("moon", WEST),
     "moonlight": Need("moon"),
     "plain": Need("stone"),
-    "eclipse": Need("moon", (("SIDE", "dark"),), apart=True),
+    "eclipse": Need("moon", (("SIDE", "dark"),), isolated=True),
 }
 
 

@@ -49,15 +49,15 @@ def test_run_measures_a_session_to_its_end() -> None:
 
 
 def test_step_with_two_processes_measures_one_after_the_other() -> None:
-    apart, together = World(side_by_side=1), World(side_by_side=2)
-    assert apart.manager(session(goal=Goal(processes=5))).run()
-    assert together.manager(session(goal=Goal(processes=5))).run()
-    assert together.counts == {case.id: 5 for case in CASES}
-    assert [work.number for work in together.started] == [1, 2, 3, 4, 5]
-    assert together.measuring_at_start == [None] * 5  # none starts while another measures
+    one, two = World(side_by_side=1), World(side_by_side=2)
+    assert one.manager(session(goal=Goal(processes=5))).run()
+    assert two.manager(session(goal=Goal(processes=5))).run()
+    assert two.counts == {case.id: 5 for case in CASES}
+    assert [work.number for work in two.started] == [1, 2, 3, 4, 5]
+    assert two.measuring_at_start == [None] * 5  # none starts while another measures
     # Three starts instead of five, as both last equally long.
     starts = 5 * (made_sessions.STARTING + 1)
-    assert together.time < apart.time + starts - 2 * made_sessions.STARTING
+    assert two.time < one.time + starts - 2 * made_sessions.STARTING
 
 
 def test_watch_counts_waiting_for_a_turn_as_no_cost() -> None:

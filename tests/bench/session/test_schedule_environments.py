@@ -96,9 +96,9 @@ def test_environments_place_free_backends_with_their_framework() -> None:
 def test_environments_that_change_results_keep_other_backends_out() -> None:
     """Neither at home nor as a reference: they would be measured under a wrong name."""
     cases = [case(name) for name in ("moonlight", "eclipse", "plain")]
-    others, apart = lots(cases, needs)
+    others, isolated = lots(cases, needs)
     assert names(others) == ((), ["moonlight", "plain"], [])
-    assert names(apart) == ((("SIDE", "dark"),), ["eclipse"], ["plain"])
+    assert names(isolated) == ((("SIDE", "dark"),), ["eclipse"], ["plain"])
     alone = lots([case("moonlight"), case("eclipse")], needs)
     assert [names(lot)[1:] for lot in alone] == [(["moonlight"], []), (["eclipse"], [])]
 
