@@ -42,14 +42,14 @@ class Activity:
 class Disturbance:
     """Changes of the counters during a measurement; None where unknown.
 
-    others: processors that others kept busy, on average. culprits: the busiest processes, as text.
+    others: processors that others kept busy, on average. busiest: the busiest processes, as text.
     clock_change: the CPU's clock at the end over that at the start.
     """
 
     seconds: float
     processors: int
     others: float | None
-    culprits: tuple[str, ...]
+    busiest: tuple[str, ...]
     swapped: int | None
     cpu_throttled: int | None
     gpu_throttled: Mapping[int, float]
@@ -59,8 +59,8 @@ class Disturbance:
         """Return how many processors others kept busy and which did, empty if it was little."""
         if self.others is None or self.others <= BUSY * self.processors:
             return ""
-        culprits = f" ({', '.join(self.culprits)})" if self.culprits else ""
-        return f"{self.others:.1f} of {self.processors} processors busy{culprits}"
+        busiest = f" ({', '.join(self.busiest)})" if self.busiest else ""
+        return f"{self.others:.1f} of {self.processors} processors busy{busiest}"
 
 
 def activity(machine: Machine | None = None) -> Activity:
@@ -87,7 +87,7 @@ def between(before: Activity, after: Activity) -> Disturbance:
         f"{name} (pid {pid})": (spent - before.others.get(pid, ("", 0.0))[1]) / max(seconds, 1e-9)
         for pid, (name, spent) in after.others.items()
     }
-    busiest = sorted(used, key=used.__getitem__, reverse=True)[:3]
+    most = sorted(used, key=used.__getitem__, reverse=True)[:3]
     clocks = (before.clock_hz, after.clock_hz)
     return Disturbance(
         seconds=seconds,
@@ -95,7 +95,7 @@ def between(before: Activity, after: Activity) -> Disturbance:
         # The kernel counts hundredths of a second: below half a second the count is noise.
         others=None if foreign is None or seconds < 0.5 else max(0.0, foreign) / seconds,
         # An idle desktop's programs take a twentieth of a processor.
-        culprits=tuple(f"{name} {100 * used[name]:.0f}%" for name in busiest if used[name] >= 0.05),
+        busiest=tuple(f"{name} {100 * used[name]:.0f}%" for name in most if used[name] >= 0.05),
         swapped=_growth(before.swapped, after.swapped),
         cpu_throttled=_growth(before.cpu_throttled, after.cpu_throttled),
         gpu_throttled={

@@ -333,7 +333,7 @@ def test_between_busiest_processes_are_named() -> None:
     before = replace(QUIET, others={1: ("init", 500.0), 2: ("trainer", 100.0), 3: ("mail", 1.0)})
     after = later(others={1: ("init", 500.0), 2: ("trainer", 109.5), 4: ("new", 2.0)})
     found = disturbance.between(before, after)
-    assert found.culprits == ("trainer (pid 2) 95%", "new (pid 4) 20%")
+    assert found.busiest == ("trainer (pid 2) 95%", "new (pid 4) 20%")
 
 
 def test_between_missing_counters_give_none() -> None:

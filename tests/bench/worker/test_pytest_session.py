@@ -155,9 +155,11 @@ def test_session_killed_leaves_finished_cases_in_the_journal(project: Project) -
     assert not file.run.complete
     # The next run and the report say what it died of.
     died = r"its finished cases are read \(its process ended while it was busy with killed/b2-t4"
-    assert re.search(rf"{re.escape(journal.name)} holds a run .* {died}", str(file.notes))
+    assert re.search(
+        rf"{re.escape(journal.name)} holds an unfinished run.* {died}", str(file.notes)
+    )
     again = project.measure("--collect-only").out.replace("\n", " ")
-    assert re.search(rf"lstm: .*{re.escape(journal.name)} holds a run .* {died}", again)
+    assert re.search(rf"lstm: .*{re.escape(journal.name)} holds an unfinished run.* {died}", again)
 
 
 def test_session_unwritable_folder_is_a_usage_error(
