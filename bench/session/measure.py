@@ -61,7 +61,7 @@ from bench.session.manager import Manager, WorkerError, cases_words
 from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, View, summarize
 from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
 from bench.session.workers import LocalExecutor
-from lstm_impl.tuning.machine import usable
+from lstm_impl.tuning.machine import usable_cpus
 
 SUITE = "quick"
 
@@ -255,7 +255,7 @@ def side_by_side(session: Session) -> int:
     """
     absent = devices.missing(case.device for case in session.cases)
     on_gpu = any(case.device != "cpu" and case.device not in absent for case in session.cases)
-    return 1 if on_gpu or os.name != "posix" or usable() < 2 else 2
+    return 1 if on_gpu or os.name != "posix" or usable_cpus() < 2 else 2
 
 
 def _measure(

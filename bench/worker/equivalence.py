@@ -24,7 +24,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
-from lstm_impl.proof.check import SEVERAL, gone_on
+from lstm_impl.proof.check import SEVERAL, continued_stream
 from lstm_impl.proof.comparison import (
     CONSTANT,
     SMALLEST_SCALE,
@@ -33,8 +33,8 @@ from lstm_impl.proof.comparison import (
     compare,
     gains,
     keep,
-    named,
     requested_results,
+    results_by_name,
 )
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
@@ -78,15 +78,17 @@ def gate_timed(
 
     seed: of ``Model.prepare``. For windows these are the results of the last one and the final
     state; for a stream, what it computes from the state that the timed calls left
-    (``proof.check.gone_on``). With an optimizer the calls are the first after ``Step.restart``, and
-    the model has the weights that they left.
+    (``proof.check.continued_stream``). With an optimizer the calls are the first after
+    ``Step.restart``, and the model has the weights that they left.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     found: dict[str, float] = {}
     allowed: dict[str, float] = {}
     if workload.streaming:
         judge = judge or choose_judge(spec, _judged_at_once(workload))
-        found, allowed = gone_on(judge, spec, weights, workload, seed, last.inputs, last.results)
+        found, allowed = continued_stream(
+            judge, spec, weights, workload, seed, last.inputs, last.results
+        )
         return GateResult(_within(found, allowed), judge.name, found, allowed)
     judge = judge or choose_judge(spec, workload)
     digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {last.inputs}".encode())
@@ -266,8 +268,10 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
         x, dy, state = inputs.x, inputs.dy, inputs.state
         lengths, masks = inputs.lengths, inputs.masks
         if dstate is None:
-            return named(*model.forward(x, state, lengths, masks=masks), None)
-        return named(*model.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks))
+            return results_by_name(*model.forward(x, state, lengths, masks=masks), None)
+        return results_by_name(
+            *model.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks)
+        )
 
     return Judge(f"float64 {backend.name} (itself equal to the NumPy reference)", run)
 

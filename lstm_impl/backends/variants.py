@@ -24,7 +24,7 @@ from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
 from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel
 from lstm_impl.call import Results, Step
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
-from lstm_impl.proof.comparison import named
+from lstm_impl.proof.comparison import results_by_name
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
@@ -324,7 +324,7 @@ class BatchedModel(VariantModel):
                 y, final, gradients = super().forward_and_gradients(
                     swap(given.x), swap(given.dy), given.state, flowing, given.lengths, **more
                 )
-            results = named(swap(y), final, gradients)
+            results = results_by_name(swap(y), final, gradients)
             if "dx" in results:
                 results["dx"] = swap(results["dx"])
             found.append(results)

@@ -226,7 +226,7 @@ def can_be_compiled(backend: Backend) -> bool:
     return isinstance(backend, Keras) or "xla" in backend.flags
 
 
-def named(name: str, arguments: Arguments) -> Backend:
+def requested_backend(name: str, arguments: Arguments) -> Backend:
     """Return the backend that a user requested by name."""
     backend = get_backend(name)
     if reason := obstacle(backend, arguments):

@@ -56,10 +56,10 @@ from lstm_impl.keras.choice import (
     choose,
     decision,
     in_layer,
-    named,
     obstacle,
     raced_choice,
     request,
+    requested_backend,
     supports_jit,
 )
 from lstm_impl.registry import get_backend
@@ -115,7 +115,7 @@ class LSTM(BackendLSTM):
         arguments = self._arguments()
         if name == AUTO:
             check_auto(arguments)
-        backend = None if name == AUTO else named(name, arguments)
+        backend = None if name == AUTO else requested_backend(name, arguments)
         self._memory = _Memory(backend)
         has_gpu = bool(tf.config.list_logical_devices("GPU"))
         self.supports_jit = supports_jit(backend, arguments, has_gpu)
@@ -192,7 +192,7 @@ class LSTM(BackendLSTM):
     def _machine(self) -> TunedMachine:
         """Return the machine as decisions record it."""
         device = "cpu" if self._device() == "cpu" else "gpu:0"
-        return machine.this(device, gpu_name(device))
+        return machine.this_machine(device, gpu_name(device))
 
     def _fused(self) -> Availability:
         """Return whether the fused op can run on this machine."""
@@ -284,7 +284,7 @@ class LSTM(BackendLSTM):
 
     def _core(self, name: str) -> LayerCore:
         if name not in self._memory.cores:
-            backend = self._memory.backend or named(name, self._arguments())
+            backend = self._memory.backend or requested_backend(name, self._arguments())
             assert isinstance(backend, TensorFlowBackend)
             self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
         return self._memory.cores[name]

@@ -32,9 +32,9 @@ from lstm_impl.proof.comparison import (
     gains,
     keep,
     may_be_coarser,
-    named,
-    order,
+    nan_as_infinity,
     requested_results,
+    results_by_name,
     rounded,
     shared_errors,
     update_error,
@@ -58,7 +58,7 @@ class GateResult:
     def describe(self) -> str:
         """Return a sentence for each failed array, the worst first; or the largest error."""
         shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
-        worst = sorted(shares, key=lambda name: -order(shares[name]))
+        worst = sorted(shares, key=lambda name: -nan_as_infinity(shares[name]))
         if self.passed:
             name = worst[0]
             return (
@@ -141,7 +141,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     if workload.training and workload.gradients != "all":
         comparison.keep(*_all_gradients(model, workload))
     if workload.streaming:
-        comparison.keep(*streamed(model, comparison.judge, weights, workload, seed))
+        comparison.keep(*stream_errors(model, comparison.judge, weights, workload, seed))
     # A conversion and its inverse can be wrong in the same way: read what was set.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
     comparison.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
@@ -270,7 +270,7 @@ class _Comparison:
         else:
             y, final = model.forward(x, state, lengths, masks=masks)
         theirs = self._judged(weights, inputs, dstate)
-        return named(swap(y), final, gradients), requested_results(theirs, workload)
+        return results_by_name(swap(y), final, gradients), requested_results(theirs, workload)
 
     def _judged(
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
@@ -329,7 +329,7 @@ SEVERAL = 8
 weights has not yet forgotten its start then."""
 
 
-def streamed(
+def stream_errors(
     model: Model, judge: Judge, weights: LSTMWeights, workload: Workload, seed: int
 ) -> tuple[Errors, Errors]:
     """Return errors and bounds of the first chunks of a stream, named ``streamed NAME``."""
@@ -359,7 +359,7 @@ def joined_inputs(sets: InputSets, numbers: Sequence[int], state: LSTMState) -> 
     return replace(sets.first, x=x, state=state)
 
 
-def gone_on(
+def continued_stream(
     judge: Judge,
     spec: LSTMSpec,
     weights: LSTMWeights,

@@ -65,13 +65,13 @@ def keep(
     """Add what was found to errors and bounds: for each name, what uses up most of its bound."""
     for name, off in found.items():
         known = errors.get(name)
-        share = order(off / allowed[name])
-        if known is None or share > order(known / bounds[name]):
+        share = nan_as_infinity(off / allowed[name])
+        if known is None or share > nan_as_infinity(known / bounds[name]):
             errors[name], bounds[name] = off, allowed[name]
 
 
-def order(share: float) -> float:
-    """Return the share; NaN is worse than any."""
+def nan_as_infinity(share: float) -> float:
+    """Return the share, infinite for NaN, which is worse than any."""
     return math.inf if math.isnan(share) else share
 
 
@@ -121,7 +121,7 @@ def update_error(
     return worst
 
 
-def named(
+def results_by_name(
     y: FloatArray, state: LSTMState, gradients: LSTMGradients | None
 ) -> dict[str, FloatArray]:
     """Return all results by name: y, h, c, dx, dh, dc, dlayer0.forward.kernel and so on."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import threadpoolctl
 
 import lstm_impl.reference as reference
-from lstm_impl.proof.comparison import named
+from lstm_impl.proof.comparison import results_by_name
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
@@ -26,7 +26,7 @@ class Judge:
     """What computes the results that count as right.
 
     name: for the record. run: takes weights, inputs and the gradient of the final state (None for
-        no gradients), and returns arrays as ``named`` does.
+        no gradients), and returns arrays as ``results_by_name`` does.
     """
 
     name: str
@@ -59,8 +59,8 @@ def numpy_judge(spec: LSTMSpec) -> Judge:
         rest = (inputs.lengths, inputs.masks)
         with few_threads(spec, x.shape[1]):
             if dstate is None:
-                return named(*reference.forward(spec, weights, x, state, *rest), None)
-            return named(
+                return results_by_name(*reference.forward(spec, weights, x, state, *rest), None)
+            return results_by_name(
                 *reference.forward_and_gradients(spec, weights, x, dy, state, dstate, *rest)
             )
 

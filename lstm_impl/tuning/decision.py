@@ -20,7 +20,7 @@ from platformdirs import user_data_path
 import lstm_impl.private_files as private_files
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import TunedMachine
-from lstm_impl.tuning.race import Ran, fastest, ratio
+from lstm_impl.tuning.race import EntrantResult, fastest, ratio
 from lstm_impl.workload import Workload
 
 FORMAT = 1
@@ -64,7 +64,7 @@ class TuningRequest:
             also.append(f"dropout {work.dropout:g}")
         return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
 
-    def far(self, other: TuningRequest) -> float | None:
+    def distance(self, other: TuningRequest) -> float | None:
         """Return how far another request's sizes are, in doublings; None for other work."""
         mine, theirs = self.workload, other.workload
         same = self.machine.alike, self.spec, self.through, _kind(mine)
@@ -199,9 +199,9 @@ class Decision:
         return read
 
 
-def of_race(
+def decide(
     question: TuningRequest,
-    ran: Mapping[str, Ran],
+    ran: Mapping[str, EntrantResult],
     problems: Mapping[str, str],
     rule: str,
     made: str,
@@ -325,6 +325,6 @@ def save(decision: Decision, place: Path | None = None) -> Path:
 
 def nearest(question: TuningRequest, decisions: list[Decision]) -> Decision | None:
     """Return the decision for the nearest sizes within ``NEAR``; of two equally near, the newer."""
-    found = [(question.far(each.question), each) for each in reversed(decisions)]
+    found = [(question.distance(each.question), each) for each in reversed(decisions)]
     near = [(far, each) for far, each in found if far is not None and far <= NEAR]
     return min(near, key=lambda each: each[0])[1] if near else None

@@ -35,16 +35,16 @@ class TunedMachine:
         return self.device, tuple(self.versions.get(name) for name in DECISIVE)
 
 
-def this(device: str, gpu: str = "") -> TunedMachine:
+def this_machine(device: str, gpu: str = "") -> TunedMachine:
     """Return this machine. gpu: the name of the GPU, if ``device`` is one."""
     if device == "cpu":
-        return TunedMachine(describe_cpu(model_name(_cpuinfo()), usable()), versions())
+        return TunedMachine(describe_cpu(model_name(_cpuinfo()), usable_cpus()), versions())
     return TunedMachine(gpu or device, versions())
 
 
-def describe_cpu(name: str, usable: int) -> str:
+def describe_cpu(name: str, cpus: int) -> str:
     """Return a processor and how many of its CPUs may be used, as text."""
-    return f"{name}, {usable} usable"
+    return f"{name}, {cpus} usable"
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def _cpuinfo() -> str:
         return ""
 
 
-def usable() -> int:
+def usable_cpus() -> int:
     """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -13,7 +13,7 @@ from lstm_impl.call import Step, Tensor
 from lstm_impl.proof import gate
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
-from lstm_impl.tuning.decision import Decision, TuningRequest, find, of_race, save
+from lstm_impl.tuning.decision import Decision, TuningRequest, decide, find, save
 from lstm_impl.tuning.race import race
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -76,7 +76,9 @@ def tune(
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
     requested = [get_backend(each) for each in candidates or CANDIDATES[workload.mode]]
-    question = TuningRequest(spec, workload, "model", machine.this(device, gpu_name(device)))
+    question = TuningRequest(
+        spec, workload, "model", machine.this_machine(device, gpu_name(device))
+    )
     if not again and (known := answered(question, [each.name for each in requested])):
         return known
     weights = LSTMWeights.random(spec, seed)
@@ -114,7 +116,7 @@ def remember(
         raise UnsupportedError(f"none of the candidates can run: {reasons}")
     ran = race(steps, seconds, seed, rest=Rest())
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    decision = of_race(question, ran, problems, rule, made, by)
+    decision = decide(question, ran, problems, rule, made, by)
     save(decision)
     return decision
 

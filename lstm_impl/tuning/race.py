@@ -35,7 +35,7 @@ LEVEL = 0.001
 
 
 @dataclass(frozen=True)
-class Ran:
+class EntrantResult:
     """The times of one entrant: seconds of each block's calls and of the first call."""
 
     blocks: tuple[float, ...] = ()
@@ -49,7 +49,7 @@ def race(
     seed: int = 0,
     now: Callable[[], float] = time.perf_counter,
     rest: Callable[[], None] | None = None,
-) -> dict[str, Ran]:
+) -> dict[str, EntrantResult]:
     """Time each entrant, in ``seconds`` for all of them together.
 
     rest: waits until the threads of the entrant before rest (``Rest``); then a call that is not
@@ -60,15 +60,15 @@ def race(
     """
     end = now() + seconds
     racing: dict[str, _Entrant] = {}
-    out: dict[str, Ran] = {}
+    out: dict[str, EntrantResult] = {}
     for name, step in entrants.items():
         if racing and now() > end:
-            out[name] = Ran(problem="no time was left to try it: give it more seconds")
+            out[name] = EntrantResult(problem="no time was left to try it: give it more seconds")
             continue
         try:
             racing[name] = _Entrant(step, now)
         except Exception as error:
-            out[name] = Ran(problem=_described(error))
+            out[name] = EntrantResult(problem=_described(error))
     order = random.Random(seed)
     rounds = 0
     left = list(racing)
@@ -83,14 +83,14 @@ def race(
                     racing[name].wake()
                 racing[name].block()
             except Exception as error:
-                out[name] = Ran(problem=_described(error))
+                out[name] = EntrantResult(problem=_described(error))
                 left.remove(name)
         rounds += 1
         if left and rounds == FIRST_LOOK:
             leading = min((racing[name].blocks for name in left), key=min)
             left = [name for name in left if min(racing[name].blocks) <= FAR * max(leading)]
     done = {name: each for name, each in racing.items() if name not in out}
-    out |= {name: Ran(tuple(each.blocks), each.first) for name, each in done.items()}
+    out |= {name: EntrantResult(tuple(each.blocks), each.first) for name, each in done.items()}
     return {name: out[name] for name in entrants}
 
 

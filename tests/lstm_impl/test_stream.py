@@ -13,7 +13,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Request
 from lstm_impl.model import FIRST_CHUNKS, given_step
 from lstm_impl.proof.check import joined_inputs
-from lstm_impl.proof.comparison import named
+from lstm_impl.proof.comparison import results_by_name
 from lstm_impl.workload import OPTIMIZERS, STATES_TOO, InputSets
 
 SPEC = LSTMSpec(3, 4)
@@ -96,7 +96,7 @@ def test_results_are_named_time_major_host_arrays(batch_major: bool) -> None:
     assert step.results is not None
     found = step.results(step.run())
     weights = LSTMWeights.random(DEEP)
-    wanted = named(
+    wanted = results_by_name(
         *reference.forward_and_gradients(DEEP, weights, inputs.x, inputs.dy, inputs.state)
     )
     assert found.keys() == wanted.keys()
@@ -156,7 +156,9 @@ def test_given_step_equals_the_reference(
     inputs = Workload(2, 5, "training", min_length=2).inputs(SPEC, seed=9)
     model = build(batch_major=batch_major)
     weights, given = LSTMWeights.random(SPEC), (inputs.x, inputs.dy, inputs.state)
-    wanted = named(*reference.forward_and_gradients(SPEC, weights, *given, lengths=inputs.lengths))
+    wanted = results_by_name(
+        *reference.forward_and_gradients(SPEC, weights, *given, lengths=inputs.lengths)
+    )
     for mode in ("inference", "training"):
         step = given_step(model, inputs, mode, gradients="all")
         assert step.use is None  # there are no other inputs

@@ -22,8 +22,8 @@ from lstm_impl.keras.choice import (
     can_be_compiled,
     check_auto,
     choose,
-    named,
     obstacle,
+    requested_backend,
     supports_jit,
 )
 
@@ -206,7 +206,7 @@ def test_backend_unable_to_serve_arguments_raises_the_reason(
     backend: str, arguments: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        named(backend, Arguments(4, **arguments))
+        requested_backend(backend, Arguments(4, **arguments))
     assert reason in str(caught.value)
 
 

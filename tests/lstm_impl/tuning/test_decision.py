@@ -23,17 +23,17 @@ from lstm_impl.tuning import (
     machine,
     save,
 )
-from lstm_impl.tuning.decision import NEAR, find, nearest, of_race
+from lstm_impl.tuning.decision import NEAR, decide, find, nearest
 from lstm_impl.tuning.machine import describe_cpu, model_name
-from lstm_impl.tuning.race import Ran
+from lstm_impl.tuning.race import EntrantResult
 
 HERE = TunedMachine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
 ASKED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
 
 
 def decided(question: TuningRequest = ASKED, rule: str = "keras", **blocks: float) -> Decision:
-    ran = {name: Ran((seconds,) * 20, 1.0) for name, seconds in blocks.items()}
-    return of_race(question, ran, {"cudnn": "no GPU"}, rule, "2026-11-26T07:00:00+00:00", "a test")
+    ran = {name: EntrantResult((seconds,) * 20, 1.0) for name, seconds in blocks.items()}
+    return decide(question, ran, {"cudnn": "no GPU"}, rule, "2026-11-26T07:00:00+00:00", "a test")
 
 
 def test_decide_picks_the_fastest_and_orders_the_others() -> None:
@@ -81,7 +81,7 @@ def test_far_only_near_sizes_of_the_same_work_share_a_decision(
     other: TuningRequest, lent: bool
 ) -> None:
     for one, another in ((ASKED, other), (other, ASKED)):
-        far = one.far(another)
+        far = one.distance(another)
         assert (far is not None and far <= NEAR) == lent
 
 
@@ -254,8 +254,8 @@ def test_processor_name_is_that_of_linux() -> None:
 
 def test_machine_name_is_the_processor_or_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_cpuinfo", lambda: "model name : A\n")
-    monkeypatch.setattr(machine, "usable", lambda: 3)
-    assert machine.this("cpu").device == "A, 3 usable"
-    assert machine.this("gpu:0", "An accelerator").device == "An accelerator"
-    assert machine.this("gpu:1").device == "gpu:1"  # of unknown name
-    assert machine.this("cpu").versions == machine.versions()
+    monkeypatch.setattr(machine, "usable_cpus", lambda: 3)
+    assert machine.this_machine("cpu").device == "A, 3 usable"
+    assert machine.this_machine("gpu:0", "An accelerator").device == "An accelerator"
+    assert machine.this_machine("gpu:1").device == "gpu:1"  # of unknown name
+    assert machine.this_machine("cpu").versions == machine.versions()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_impl.call import Step
-from lstm_impl.tuning.race import FIRST_LOOK, Ran, fastest, race, ratio
+from lstm_impl.tuning.race import FIRST_LOOK, EntrantResult, fastest, race, ratio
 
 
 class World:
@@ -90,8 +90,8 @@ def test_race_raising_entrant_leaves_with_its_message() -> None:
 
     steps = {"a": world.step(later), "b": world.step(at_once), "c": world.always(0.01)}
     ran = race(steps, 5.0, now=world.now)
-    assert ran["a"] == Ran(problem="RuntimeError: out of memory")
-    assert ran["b"] == Ran(problem="ValueError")
+    assert ran["a"] == EntrantResult(problem="RuntimeError: out of memory")
+    assert ran["b"] == EntrantResult(problem="ValueError")
     assert ran["c"].blocks
 
 
@@ -142,10 +142,10 @@ def test_race_failing_entrant_has_its_reason_in_any_round(rounds: int) -> None:
         return 0.05
 
     ran = race({"a": world.step(breaks)}, 10.0, now=world.now)
-    assert ran == {"a": Ran(problem="RuntimeError: broke")}
+    assert ran == {"a": EntrantResult(problem="RuntimeError: broke")}
     calls = iter(range(100))
     ran = race({"a": world.step(breaks), "b": world.always(0.05)}, 10.0, now=world.now)
-    assert ran["a"] == Ran(problem="RuntimeError: broke")
+    assert ran["a"] == EntrantResult(problem="RuntimeError: broke")
     assert len(ran["b"].blocks) >= FIRST_LOOK
 
 
