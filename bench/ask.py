@@ -30,6 +30,9 @@ ANSWERED, NOT_ANSWERED = 0, 1
 BUDGET = 120.0
 """Seconds of the whole command."""
 
+MEASURED_NOTHING = 3, 4
+"""Exit codes of ``bench.run``: results cannot be written, or another run measures here."""
+
 ANSWERING = 4.0
 """Seconds of it for starting to measure and for answering."""
 
@@ -77,10 +80,12 @@ def _answered(options: argparse.Namespace) -> int:
         if case in missing:
             left = len(missing) - missing.index(case)
             seconds = max(1.0, (end - here.now()) / left - ANSWERING)
-            if query.measure(case, options, console, seconds) == command_line.BAD_INPUT:
-                return command_line.BAD_INPUT  # bench.run has said what is wrong
-            sections[case] = query.look_up(case, options)
-        codes.append(_answer(case, sections[case], options, console))
+            code = query.measure(case, options, console, seconds)
+            if code == command_line.BAD_INPUT:
+                return code  # bench.run has said what is wrong
+            if code not in MEASURED_NOTHING:
+                sections[case] = query.look_up(case, options)
+        codes.append(_answer(case, sections.get(case), options, console))
         if case not in missing and not options.paths:
             console.print("These results were available; --again measures it again.")
     return max(codes)

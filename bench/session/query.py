@@ -200,6 +200,8 @@ def queries(options: argparse.Namespace) -> dict[Case, str]:
         )
         case = Case("", spec, workload, device)
         found[case] = f"{found[case]}, {layer.name}" if case in found else layer.name
+        if not options.paths:
+            measured_backends(case, options)
     return found
 
 
@@ -299,8 +301,7 @@ def measure(case: Case, options: argparse.Namespace, console: Console, seconds: 
     """
     if missing := devices.explain_missing(case.device):
         raise UsageError(f"no {case.device}: {missing}")
-    backends = with_variants(options.backends or usual_backends(case), options.variant or ())
-    suite = write_suite(case, expanded(default_folder()), backends)
+    suite = write_suite(case, expanded(default_folder()), measured_backends(case, options))
     console.print(
         f"measuring {describe(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
     )
@@ -323,13 +324,14 @@ def usual_backends(case: Case) -> tuple[str, ...]:
     return (*BACKENDS, fused, *PEERS, *served)
 
 
-def with_variants(backends: Sequence[str], variants: Sequence[str]) -> list[str]:
-    """Return the backends, and after them the variants of those that have them.
+def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:
+    """Return the backends that are measured, and after them the variants of those that have them.
 
     Raises UsageError for a variant that none of them has.
     """
+    backends = options.backends or usual_backends(case)
     found = list(backends)
-    for variant in variants:
+    for variant in options.variant or ():
         number, error = len(found), None
         for backend in backends:
             try:

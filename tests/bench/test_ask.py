@@ -211,12 +211,14 @@ def test_ask_without_an_answer_exits_with_1(
     assert "No answer" in capsys.readouterr().out
 
 
-def test_ask_ends_with_bad_input_where_bench_run_refuses_its_suite(
-    here: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("code", "expected"), [(2, 2), (3, 1), (4, 1)])
+def test_ask_where_bench_run_measures_nothing_gives_no_old_answer(
+    here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, expected: int
 ) -> None:
-    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 2)
+    save(tmp_path / "results", times())
+    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], code)
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
-    assert ask.main(SHAPE) == 2
+    assert ask.main([*SHAPE, "--again"]) == expected
 
 
 def test_ask_with_paths_answers_from_them_and_measures_nothing(
@@ -251,6 +253,7 @@ def test_ask_of_a_model_answers_equal_layers_once(
         ([*SHAPE, "--device", "tpu"], "tpu"),
         ([*SHAPE[:-1], "foo", "theirs"], "there is no backend 'foo'"),
         ([*SHAPE, "theirs"], "theirs"),
+        ([*SHAPE, "--variant", "int8"], "--variant int8: while_loop has no variant int8"),
         ([*SHAPE, "--device", "gpu:7", "--again"], "no gpu:7"),
         (["--batch", "4", "--steps", "20", "--model", "m.keras"], "m.keras: there is no such file"),
     ],

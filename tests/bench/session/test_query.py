@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.session.query import (
     describe,
+    measured_backends,
     newest_section,
     suite_text,
     usual_backends,
-    with_variants,
     write_suite,
 )
 from lstm_impl import LSTMSpec, Workload
@@ -61,13 +62,16 @@ def test_newest_section_of_other_machine_shape_or_one_backend_is_none() -> None:
     assert newest_section(QUERY, both, None, Namespace(baseline=None, variant=["int8"])) is None
 
 
-def test_with_variants_adds_those_of_the_backends_that_have_them() -> None:
-    assert with_variants(["keras", "torch", "onnxruntime"], ["int8"]) == [
+def test_measured_backends_include_variants_of_those_that_have_them() -> None:
+    def found(backends: Sequence[str], variants: Sequence[str] | None) -> list[str]:
+        return measured_backends(QUERY, Namespace(backends=backends, variant=variants))
+
+    assert found(["keras", "torch", "onnxruntime"], ["int8"]) == [
         *("keras", "torch", "onnxruntime", "torch:int8", "onnxruntime:int8")
     ]
-    assert with_variants(["keras"], []) == ["keras"]
+    assert found(["keras"], None) == ["keras"]
     with pytest.raises(UsageError, match="--variant int8: keras has no variant int8; "):
-        with_variants(["keras"], ["int8"])
+        found(["keras"], ["int8"])
 
 
 @given(
