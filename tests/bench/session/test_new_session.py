@@ -96,11 +96,11 @@ def test_resumed_session_adds_its_budget_and_replaces_its_goal(
 
 
 def test_resumed_session_keeps_its_own_cases(tmp_path: Path) -> None:
-    whole = suites.load(str(written(tmp_path))).cases
-    assert len(whole) > 1
-    kept(tmp_path, cases=whole[:1])
+    complete = suites.load(str(written(tmp_path))).cases
+    assert len(complete) > 1
+    kept(tmp_path, cases=complete[:1])
     found, suite = open_session(options("--resume", "s"), tmp_path)
-    assert found.cases == suite.cases == whole[:1]
+    assert found.cases == suite.cases == complete[:1]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def needs(backend: str) -> Need:
 class Machine:
     """The costs of processes, and what they did.
 
-    own: seconds of each case in each process, beside being timed; once: in the first that has it;
+    own: seconds of each case in each process, outside timing; once: in the first that has it;
     both by id. early: part of its time that a case is timed for. measuring: seconds of each case,
     by its group.
     """

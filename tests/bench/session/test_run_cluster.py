@@ -96,7 +96,7 @@ def test_node_plan_of_a_suite_file_sends_its_text(tmp_path: Path) -> None:
     assert (named.suite, named.text) == ("smoke", None)
 
 
-# -- the whole of it, on a cluster that is cluster
+# -- the complete command, on a fake cluster
 
 
 class Node:

@@ -35,7 +35,7 @@ from tests.bench.session.made_sessions import (
 
 
 def test_start_passes_all_settings_of_the_session(tmp_path: Path) -> None:
-    whole = session(
+    complete = session(
         suite="/a/mine.toml",
         seed=7,
         devices=("cpu", "gpu:0"),
@@ -48,7 +48,7 @@ def test_start_passes_all_settings_of_the_session(tmp_path: Path) -> None:
         deadline=0.0005,
         load=2,
     )
-    executor = LocalExecutor(whole, tmp_path, python="/b/python", bench=tmp_path)
+    executor = LocalExecutor(complete, tmp_path, python="/b/python", bench=tmp_path)
     for name in ("bench_y.py", "bench_x.py", "run.py"):
         (tmp_path / name).touch()
     work = Work(1, CASES, 9, share=0.25, memory=True)
