@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "activations.h"
-#include "crew.h"
+#include "thread_team.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"

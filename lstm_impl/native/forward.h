@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "activations.h"
-#include "crew.h"
+#include "thread_team.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
@@ -83,7 +83,7 @@ class ForwardPass {
                                   share(blocks_, part + 1, parts));
                         }});
     }
-    Crew::run(std::move(phases), workers, pool);
+    ThreadTeam::run(std::move(phases), workers, pool);
     finish();
   }
 

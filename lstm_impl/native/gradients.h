@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "crew.h"
+#include "thread_team.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
@@ -208,7 +208,7 @@ class InputGradients {
         {1, static_cast<int>(blocks_of(rows_, size)), [this, size](Index, int segment) {
            multiply(segment * size, std::min(rows_, (segment + 1) * size));
          }});
-    Crew::run(std::move(phases), workers_, pool);
+    ThreadTeam::run(std::move(phases), workers_, pool);
   }
 
  private:

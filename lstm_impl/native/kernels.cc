@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "backward.h"
-#include "crew.h"
+#include "thread_team.h"
 #include "forward.h"
 #include "gradients.h"
 #include "plan.h"
@@ -63,7 +63,7 @@ void backward(const Backward<Value>& call, const Pool& pool) {
   std::vector<Phase> phases;
   recurrence.add_phases(phases);
   weights.add_phases(phases, workers);
-  Crew::run(std::move(phases), workers, pool);
+  ThreadTeam::run(std::move(phases), workers, pool);
   recurrence.finish();
 }
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "crew.h"
+#include "thread_team.h"
 #include "kernels.h"
 #include "vector.h"
 

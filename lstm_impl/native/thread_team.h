@@ -1,12 +1,12 @@
-// Threads that share out work in small segments, so that none waits for one that has not come.
+// A team of threads that share work in small segments, so that none waits for a missing one.
 //
 // The work is a list of phases, each a number of steps in order, each step a number of segments in
-// any order. Whoever is there claims segments; the thread that calls does all of them if no other
-// comes. A segment is preferably claimed by the same thread in every step, whose cache then holds
-// what it reads; another takes it over at once where that thread has not come yet or has been away,
-// else after some patience. What is computed does not depend on who computes it.
-#ifndef LSTM_IMPL_NATIVE_CREW_H_
-#define LSTM_IMPL_NATIVE_CREW_H_
+// any order. Each running thread claims segments; the calling thread does all of them if no other
+// runs. A segment is preferably claimed by the same thread in each step, whose cache then has what
+// it reads; another one takes it at once if that thread has not started or was interrupted, else
+// after some spins. The results do not depend on which thread computes them.
+#ifndef LSTM_IMPL_NATIVE_THREAD_TEAM_H_
+#define LSTM_IMPL_NATIVE_THREAD_TEAM_H_
 
 #include <algorithm>
 #include <atomic>
@@ -28,24 +28,24 @@ struct Phase {
   bool chained = false;  // a step of a segment needs that segment's step before, and no other's
 };
 
-class Crew {
+class ThreadTeam {
  public:
   // Does all the work on this thread and up to `workers` - 1 threads of the pool.
   static void run(std::vector<Phase> phases, int workers, const Pool& pool) {
-    auto crew = std::make_shared<Crew>(std::move(phases), workers);
-    // A helper may start after this has returned: it holds the crew, finds nothing to claim, and
-    // touches nothing else.
+    auto team = std::make_shared<ThreadTeam>(std::move(phases), workers);
+    // A helper may start after this has returned: it keeps the team alive, finds nothing to claim,
+    // and accesses nothing else.
     try {
       for (int worker = 1; worker < workers; ++worker) {
-        pool.schedule([crew, worker] { crew->work(worker); });
+        pool.schedule([team, worker] { team->work(worker); });
       }
     } catch (const std::bad_alloc&) {
-      // Those that have been scheduled may be at work: fewer do it all.
+      // Scheduled helpers may be running: fewer threads do all the work.
     }
-    crew->work(0);
+    team->work(0);
   }
 
-  Crew(std::vector<Phase> phases, int workers)
+  ThreadTeam(std::vector<Phase> phases, int workers)
       : phases_(std::move(phases)), workers_(workers), here_(new Flag[workers]) {
     int most = 0;
     for (const Phase& phase : phases_) {
@@ -59,14 +59,14 @@ class Crew {
   }
 
  private:
-  // A line of its own for each, or threads would wait for each other's writes.
+  // Each has its own cache line, or threads would wait for each other's writes.
   struct alignas(64) Claim {
     std::atomic<std::int64_t> step{-1};  // the last step in which the segment was claimed
   };
   struct alignas(64) Flag {
     std::atomic<bool> value{false};
   };
-  // Side by side, since who looks for one reads them all, and they change rarely.
+  // Adjacent, since a thread that looks for one reads all, and they change rarely.
   struct Chain {
     std::atomic<std::int64_t> steps{0};  // that are done
     std::atomic<bool> taken{false};
@@ -97,7 +97,7 @@ class Crew {
     }
   }
 
-  // Until the step is done; does what others leave undone.
+  // Waits until the step is done, and does segments that others leave.
   void wait(int worker, std::size_t phase, std::int64_t now) {
     const int segments = phases_[phase].segments;
     const bool free = phases_[phase].steps == 1;  // no later step has the same segments in cache
@@ -107,7 +107,7 @@ class Crew {
         if (other == worker) continue;
         const bool away = !here_[other].value.load(std::memory_order_relaxed);
         if (!free && !away && spins < kPatience) continue;
-        // from its last on, which it would come to last
+        // from its last segment on, which it would reach last
         for (int s = first_of(other + 1, segments) - 1; s >= first_of(other, segments); --s) {
           if (!claim(s, now)) continue;
           if (!free) here_[other].value.store(false, std::memory_order_relaxed);
@@ -119,7 +119,7 @@ class Crew {
     }
   }
 
-  // Until every chain is at its end; meanwhile goes on with the one that is furthest behind.
+  // Continues the chain that is furthest behind, until all are at their ends.
   void follow(int worker, std::size_t phase, std::int64_t now) {
     const Phase& one = phases_[phase];
     int spins = 0;
@@ -142,8 +142,8 @@ class Crew {
     }
   }
 
-  // Of the chains that nobody has taken and that are not at their end, or -1. Of those that are
-  // equally far, the worker's own come first.
+  // Returns a chain that no thread has taken and that is not at its end, or -1. Of equally far
+  // ones the worker's own come first.
   int furthest_behind(int worker, std::size_t phase) const {
     const Phase& one = phases_[phase];
     std::int64_t least = one.steps;
@@ -169,7 +169,7 @@ class Crew {
 
   bool claim(int segment, std::int64_t now) {
     std::int64_t last = claims_[segment].step.load(std::memory_order_relaxed);
-    // Of a step that is over every segment has been claimed, so one who comes late gets none.
+    // All segments of a finished step have been claimed, so that a late thread gets none.
     return last < now &&
            claims_[segment].step.compare_exchange_strong(last, now, std::memory_order_acq_rel);
   }
@@ -182,7 +182,7 @@ class Crew {
 
   void count_segment(const Phase& one, std::int64_t now) {
     if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == one.segments) {
-      done_.store(0, std::memory_order_relaxed);  // nobody counts before the next step is there
+      done_.store(0, std::memory_order_relaxed);  // no thread counts before the next step is set
       now_.store(now + 1, std::memory_order_release);
     }
   }
@@ -195,7 +195,7 @@ class Crew {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    asm volatile("isb");  // `yield` does nothing on most, and patience would end at once
+    asm volatile("isb");  // `yield` does nothing on most CPUs, and the spins would end at once
 #endif
   }
 
@@ -211,4 +211,4 @@ class Crew {
 
 }  // namespace lstm_impl
 
-#endif  // LSTM_IMPL_NATIVE_CREW_H_
+#endif  // LSTM_IMPL_NATIVE_THREAD_TEAM_H_
