@@ -43,7 +43,7 @@ LIMITING = (
 """Environment variables that keep libraries from using instructions of the CPU; set for an older
 CPU, OpenBLAS computes at half its rate."""
 
-_QUIET = "close what else runs, or measure on a machine of its own"
+_QUIET = "close other programs, or measure on an idle machine"
 
 
 # -- after measuring
