@@ -50,17 +50,17 @@ class Judged:
 
 
 def bridge_means(
-    luck: float | Noise, processes: int, cases: int, trials: int
+    noise: float | Noise, processes: int, cases: int, trials: int
 ) -> tuple[Means, Means]:
     """Return the means of the times of the same bridge in two environments.
 
-    luck: the spread of processes. processes: of each environment.
+    noise: the spread of processes. processes: of each environment.
     """
     rng = np.random.default_rng(SEED)
     own = OWN / math.sqrt(cases)
     one, other = (
         process_means(
-            drawn(luck, rng, (trials, processes)) + own * rng.standard_normal((trials, processes)),
+            drawn(noise, rng, (trials, processes)) + own * rng.standard_normal((trials, processes)),
             Pairing.UNPAIRED.allowance,
         )
         for _ in range(2)
@@ -76,22 +76,22 @@ def uneven(found: Estimates) -> Flags:
 
 
 def found_rate(
-    separate: float, luck: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
+    separate: float, noise: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
 ) -> float:
     """Return how often a bridge that is slower by so much in one environment is found."""
-    found = difference(*bridge_means(luck, processes, cases, trials))
+    found = difference(*bridge_means(noise, processes, cases, trials))
     return float(np.mean(uneven(replace(found, middles=found.middles + math.log1p(separate)))))
 
 
 def judge(
-    effects: Iterable[float], separate: float, luck: float, processes: int, trials: int = 1000
+    effects: Iterable[float], separate: float, noise: float, processes: int, trials: int = 1000
 ) -> list[Judged]:
     """Return the verdicts on each true effect over a bridge that differs by so much.
 
     A ratio over it is the true one times ``1 + separate``, and the bridge's to itself is the
     inverse.
     """
-    bridge = difference(*bridge_means(luck, processes, CASES, trials))
+    bridge = difference(*bridge_means(noise, processes, CASES, trials))
     bridge = replace(bridge, middles=bridge.middles - math.log1p(separate))
     called = uneven(bridge)
     rng = np.random.default_rng(SEED + 1)
@@ -123,20 +123,20 @@ def judge(
 
 def found_rates(trials: int) -> TextTable:
     """Return how often bridges are found heterogeneous: equal, within the allowance, and beyond."""
-    lucks: dict[str, float | Noise] = {
+    noises: dict[str, float | Noise] = {
         **{f"times {each:.0%}": each for each in UNPAIRED_SPREADS},
         "a bad process in ten": outlying_processes,
     }
 
-    def row(name: str, separate: float, luck: float | Noise, cases: int = CASES) -> list[str]:
-        return [name, *(percent(found_rate(separate, luck, n, cases, trials)) for n in COUNTS)]
+    def row(name: str, separate: float, noise: float | Noise, cases: int = CASES) -> list[str]:
+        return [name, *(percent(found_rate(separate, noise, n, cases, trials)) for n in COUNTS)]
 
-    rows = [row(f"the same, {name}", 0.0, luck) for name, luck in lucks.items()]
+    rows = [row(f"the same, {name}", 0.0, noise) for name, noise in noises.items()]
     rows.append(row("the same in its only case, times 3%", 0.0, UNPAIRED_SPREADS[0], 1))
     rows += [
-        row(f"{separate:.0%} apart, times {luck:.0%}", separate, luck)
+        row(f"{separate:.0%} apart, times {noise:.0%}", separate, noise)
         for separate in (0.01, 0.05, 0.10, 0.20)
-        for luck in UNPAIRED_SPREADS[:2]
+        for noise in UNPAIRED_SPREADS[:2]
     ]
     return table(["bridges called uneven, a side:", *map(str, COUNTS)], rows)
 
@@ -144,10 +144,10 @@ def found_rates(trials: int) -> TextTable:
 def false_rates(trials: int) -> TextTable:
     """Return the rates of equals called different over a bridge, with and (without) the check."""
     rows = []
-    for luck in UNPAIRED_SPREADS[:2]:
+    for noise in UNPAIRED_SPREADS[:2]:
         for separate in (0.0, 0.01, 0.02, 0.05, 0.10, 0.20):
-            found = [judge([0.0], separate, luck, n, trials=trials)[0] for n in COUNTS[2:]]
-            name = f"bridge {separate:.0%} apart, times {luck:.0%}"
+            found = [judge([0.0], separate, noise, n, trials=trials)[0] for n in COUNTS[2:]]
+            name = f"bridge {separate:.0%} apart, times {noise:.0%}"
             rows.append([name, *(_both(each, DIFFERENT) for each in found)])
     headings = map(str, COUNTS[2:])
     return table(["equals called different over it (unchecked), a side:", *headings], rows)
@@ -159,13 +159,13 @@ def powers(trials: int) -> TextTable:
     The bridge is slower next to the new side, which therefore looks faster than it is.
     """
     rows = []
-    for luck in UNPAIRED_SPREADS[:2]:
+    for noise in UNPAIRED_SPREADS[:2]:
         for separate in (0.0, 0.10):
             effects = (0.10, 0.20, 0.50)
             hidden = 1 / (1 + separate) - 1
-            found = [judge(effects, hidden, luck, n, trials=trials) for n in COUNTS[4:7]]
+            found = [judge(effects, hidden, noise, n, trials=trials) for n in COUNTS[4:7]]
             for index, effect in enumerate(effects):
-                name = f"{effect:.0%} slower, bridge {separate:.0%} apart, times {luck:.0%}"
+                name = f"{effect:.0%} slower, bridge {separate:.0%} apart, times {noise:.0%}"
                 rows.append([name, *(_both(each[index], (Verdict.SLOWER,)) for each in found)])
     headings = [f"{count} a side" for count in COUNTS[4:7]]
     return table(["SLOWER said over it (unchecked):", *headings], rows)

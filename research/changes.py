@@ -32,7 +32,7 @@ TRIALS = 200
 """Histories for each number: the standard error of a rate of 1% is 0.7%. A quarter as many where
 each takes longer."""
 
-Luck = Callable[[np.random.Generator, int], FloatArray]
+Machine = Callable[[np.random.Generator, int], FloatArray]
 """Draws the machine's log effects ``[sessions]``."""
 
 
@@ -41,12 +41,12 @@ class World:
     """A simulated history: noise of cases, effects of sessions, and a change of its table."""
 
     noise: Noise = as_measured
-    luck: Luck = lambda rng, sessions: QUIET * rng.standard_normal(sessions)
+    machine: Machine = lambda rng, sessions: QUIET * rng.standard_normal(sessions)
     change: Callable[[np.random.Generator, FloatArray], None] = lambda rng, logs: None
 
     def draw(self, rng: np.random.Generator, sessions: int) -> FloatArray:
         """Return log times ``[cases, sessions]`` in which no backend and no case changes."""
-        logs = self.noise(rng, (len(NAMES), sessions)) + self.luck(rng, sessions)
+        logs = self.noise(rng, (len(NAMES), sessions)) + self.machine(rng, sessions)
         logs += rng.normal(-4, 2, (len(NAMES), 1))
         self.change(rng, logs)
         return logs
@@ -60,7 +60,7 @@ def restless(rng: np.random.Generator, sessions: int) -> FloatArray:
     return np.asarray(RESTLESS * rng.standard_normal(sessions))
 
 
-def wandering(correlation: float, unequal: bool = False) -> Luck:
+def wandering(correlation: float, unequal: bool = False) -> Machine:
     """Return a machine whose state lasts for days.
 
     correlation: from one night to the next. unequal: whether some nights are left out.
@@ -68,11 +68,11 @@ def wandering(correlation: float, unequal: bool = False) -> Luck:
 
     def draw(rng: np.random.Generator, sessions: int) -> FloatArray:
         nights = rng.geometric(0.4, sessions) if unequal else np.ones(sessions)
-        luck = rng.standard_normal(sessions)
+        state = rng.standard_normal(sessions)
         for at in range(1, sessions):
             kept = correlation ** nights[at]
-            luck[at] = kept * luck[at - 1] + math.sqrt(1 - kept**2) * luck[at]
-        return np.asarray(0.05 * luck)
+            state[at] = kept * state[at - 1] + math.sqrt(1 - kept**2) * state[at]
+        return np.asarray(0.05 * state)
 
     return draw
 
@@ -95,8 +95,8 @@ def one_noisy_case(rng: np.random.Generator, logs: FloatArray) -> None:
 
 WORLDS: dict[str, World] = {
     **{name: World(noise) for name, noise in NOISES.items() if name != "drift"},
-    "restless machine, 10%": World(luck=restless),
-    "machine that wanders, 0.4": World(luck=wandering(0.4)),
+    "restless machine, 10%": World(machine=restless),
+    "machine that wanders, 0.4": World(machine=wandering(0.4)),
     "one case ten times as noisy": World(change=one_noisy_case),
     "a third is missing": World(change=missing),
     "another machine from the middle on": World(change=exchanged),
@@ -105,8 +105,8 @@ WORLDS: dict[str, World] = {
 
 OUTSIDE: dict[str, World] = {
     **{name: World(noise) for name, noise in BEYOND.items()},
-    "machine that wanders, 0.8": World(luck=wandering(0.8)),
-    "the same at unequal times": World(luck=wandering(0.8, unequal=True)),
+    "machine that wanders, 0.8": World(machine=wandering(0.8)),
+    "the same at unequal times": World(machine=wandering(0.8, unequal=True)),
     "each case drifts": World(NOISES["drift"]),
 }
 """Worlds without a promised rate, which show the limits."""

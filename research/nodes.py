@@ -84,11 +84,11 @@ def draw(world: World, nodes: int, trials: int, seed: int = SEED) -> list[FloatA
     rng = np.random.default_rng(seed)
     found = []
     for node in range(nodes):
-        luck = world.nodes * _noise(world, rng, (trials, 1))
-        luck = luck + 0.25 * (rng.random((trials, 1)) < world.bad) * rng.standard_normal(
+        effect = world.nodes * _noise(world, rng, (trials, 1))
+        effect = effect + 0.25 * (rng.random((trials, 1)) < world.bad) * rng.standard_normal(
             (trials, 1)
         )
-        found.append(luck + world.processes * _noise(world, rng, (trials, world.size(node))))
+        found.append(effect + world.processes * _noise(world, rng, (trials, world.size(node))))
     return found
 
 
@@ -179,18 +179,18 @@ def report(
     squares = np.zeros(2)
     for node in range(nodes):
         size = world.size(node)
-        luck = world.nodes * (_noise(world, rng, (1, 1)) + 0.1 * _noise(world, rng, (BACKENDS, 1)))
-        luck = luck + 0.25 * (rng.random() < world.bad) * rng.standard_normal()
+        shift = _noise(world, rng, (1, 1)) + 0.1 * _noise(world, rng, (BACKENDS, 1))
+        shift = world.nodes * shift + 0.25 * (rng.random() < world.bad) * rng.standard_normal()
         own = _noise(world, rng, (1, size)) + 0.3 * _noise(world, rng, (BACKENDS, size))
-        times = (luck + world.processes * own)[owners]
+        times = (shift + world.processes * own)[owners]
         times = times + 0.02 * rng.standard_normal(times.shape)
         if node == 0:
             times[(owners == 0) | (not backend)] += math.log1p(moved)
         logs[:, node] = np.median(times, axis=1)
         off = times - logs[:, node, None]
-        whole = off.mean(axis=0)
-        adjacent = [off[owners == owner].mean(axis=0) - whole for owner in range(BACKENDS)]
-        squares += float(np.sum(whole**2)), float(np.sum(np.mean(np.square(adjacent), axis=0)))
+        mean = off.mean(axis=0)
+        adjacent = [off[owners == owner].mean(axis=0) - mean for owner in range(BACKENDS)]
+        squares += float(np.sum(mean**2)), float(np.sum(np.mean(np.square(adjacent), axis=0)))
     counts = np.array([world.size(node) for node in range(nodes)], dtype=np.float64)
     both, names = (float(squares[0]), float(squares[1])), [*map(str, range(nodes))]
     return NodeTimes(names, logs, [*map(str, owners)], both, counts)

@@ -127,20 +127,20 @@ def bridged_powers(trials: int) -> TextTable:
     counts = (3, 6, 10, 20)
     effects = (0.05, 0.10, 0.20)
     rows = []
-    for luck in UNPAIRED_SPREADS[:2]:
+    for noise in UNPAIRED_SPREADS[:2]:
         for spread in PAIRED_SPREADS:
             over = [bridged_verdicts(effects, (spread, spread), n, trials) for n in counts]
             # A median has the noise of its process, and half of the variance of the ratio.
-            separate = math.hypot(luck, spread / math.sqrt(2))
+            separate = math.hypot(noise, spread / math.sqrt(2))
             without = [
                 unpaired_verdicts(effects, (separate, separate), (n, n), trials) for n in counts
             ]
-            for index in (1, 2) if luck > UNPAIRED_SPREADS[0] else (0, 1):
+            for index in (1, 2) if noise > UNPAIRED_SPREADS[0] else (0, 1):
                 cells = [
                     beside(rate(one[index], Verdict.SLOWER), rate(other[index], Verdict.SLOWER))
                     for one, other in zip(over, without, strict=True)
                 ]
-                name = f"{effects[index]:.0%} slower, ratios {spread:.1%}, medians {luck:.0%}"
+                name = f"{effects[index]:.0%} slower, ratios {spread:.1%}, medians {noise:.0%}"
                 rows.append([name, *cells])
     headings = [f"{count} a side" for count in counts]
     return table(["SLOWER said over a bridge (without):", *headings], rows)

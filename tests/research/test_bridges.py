@@ -26,34 +26,36 @@ WORDS = (Verdict.FASTER, Verdict.SLOWER)
 
 
 @pytest.mark.parametrize(
-    "luck", [0.03, 0.10, 0.29, outlying_processes], ids=["3%", "10%", "29%", "a bad process in ten"]
+    "noise",
+    [0.03, 0.10, 0.29, outlying_processes],
+    ids=["3%", "10%", "29%", "outlying"],
 )
 @pytest.mark.parametrize("processes", [1, 2, 3, 6, 10, 20])
 def test_false_rate_of_an_equal_reference_is_at_most_one_percent(
-    luck: float, processes: int
+    noise: float, processes: int
 ) -> None:
     # Two and three that spread by 29% agree by chance more often, as everywhere.
-    most = 0.02 if luck == 0.29 and processes < 6 else 0.0125
-    assert found_rate(0.0, luck, processes, trials=TRIALS) <= most
+    most = 0.02 if noise == 0.29 and processes < 6 else 0.0125
+    assert found_rate(0.0, noise, processes, trials=TRIALS) <= most
 
 
 @pytest.mark.parametrize("apart", [0.10, 0.20])
-@pytest.mark.parametrize("luck", [0.03, 0.10])
-def test_equals_over_a_differing_reference_are_unclear(apart: float, luck: float) -> None:
-    (found,) = judge([0.0], apart, luck, 20, trials=TRIALS)
+@pytest.mark.parametrize("noise", [0.03, 0.10])
+def test_equals_over_a_differing_reference_are_unclear(apart: float, noise: float) -> None:
+    (found,) = judge([0.0], apart, noise, 20, trials=TRIALS)
     assert found.uneven.any()
     called = rate(found.checked[found.uneven], *WORDS)
     assert called <= 0.0125
     # Nearly all of them would be called different without the check.
     assert rate(found.unchecked, *WORDS) > 0.9
-    assert rate(found.checked, *WORDS) < rate(found.unchecked, *WORDS) or luck == 0.10
+    assert rate(found.checked, *WORDS) < rate(found.unchecked, *WORDS) or noise == 0.10
 
 
 def test_study_finds_a_differing_reference_as_the_report_does() -> None:
     """The same draws, of one case without noise of its own, through ``HeterogeneityTests``."""
-    trials, processes, luck = 60, 6, 0.05
+    trials, processes, noise = 60, 6, 0.05
     rng = np.random.default_rng(3)
-    logs = luck * rng.standard_normal((2, trials, processes))
+    logs = noise * rng.standard_normal((2, trials, processes))
     logs[0] += math.log(1.25) * (np.arange(trials) % 2)[:, None]
     sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in logs]
     said = bridges.uneven(difference(*sides)).tolist()

@@ -18,7 +18,7 @@ from research.verdict_pairs import Pair
 from tests.bench.made_results import a_run, gather, measured, save
 
 KERAS, TORCH = (Case(each, LSTMSpec(3, 4), Workload(2, 10)) for each in ("keras", "torch"))
-LUCK = (0.0, 0.3, -0.2, 0.1, 0.2, -0.1)
+EFFECTS = (0.0, 0.3, -0.2, 0.1, 0.2, -0.1)
 
 
 def measurements(
@@ -27,8 +27,8 @@ def measurements(
     """Of each process keras, and torch, which takes twice as long and a little more each time."""
     return [
         (
-            measured(KERAS, math.exp(LUCK[number]), during := a_run(number, **run)),
-            measured(TORCH, math.exp(LUCK[number] + slower + 0.01 * number), during),
+            measured(KERAS, math.exp(EFFECTS[number]), during := a_run(number, **run)),
+            measured(TORCH, math.exp(EFFECTS[number] + slower + 0.01 * number), during),
         )
         for number in range(processes)
     ]
@@ -42,10 +42,10 @@ def test_pairs_are_two_backends_in_the_same_six_processes() -> None:
     (pair,) = found(measurements())
     assert pair.case == KERAS
     assert -pair.logs == pytest.approx(math.log(2) + 0.01 * np.arange(6))
-    assert pair.seconds == pytest.approx(math.exp(np.mean(LUCK)))
+    assert pair.seconds == pytest.approx(math.exp(np.mean(EFFECTS)))
     assert pair.spread == pytest.approx(np.std(0.01 * np.arange(6), ddof=1))
     (turned,) = found(measurements(slower=-math.log(2)))
-    assert turned.seconds == pytest.approx(math.exp(np.mean(LUCK) - math.log(2) + 0.025))
+    assert turned.seconds == pytest.approx(math.exp(np.mean(EFFECTS) - math.log(2) + 0.025))
 
 
 def test_pairs_need_six_processes_of_interleaved_blocks() -> None:

@@ -47,8 +47,8 @@ def unpaired(new: Sequence[float], base: Sequence[float]) -> Comparison:
 
 # Processes of two environments, and a reference in those of both
 
-LUCK = (0.0, 0.3, -0.2, 0.5, 0.1, -0.4)
-OTHER_LUCK = (0.2, -0.3, 0.4, 0.0, -0.1, 0.3)
+EFFECTS = (0.0, 0.3, -0.2, 0.5, 0.1, -0.4)
+OTHER_EFFECTS = (0.2, -0.3, 0.4, 0.0, -0.1, 0.3)
 
 
 def runs(name: str, logs: Sequence[float], *, rounds: bool = True) -> list[RunSamples]:
@@ -60,6 +60,6 @@ def shifted(logs: Sequence[float], by: float) -> list[float]:
     return [log + by for log in logs]
 
 
-NEW = runs("east", shifted(LUCK, math.log(1.5)))
-BASE = runs("west", OTHER_LUCK)
-REFERENCE = runs("east", shifted(LUCK, 1.0)) + runs("west", shifted(OTHER_LUCK, 1.0))
+NEW = runs("east", shifted(EFFECTS, math.log(1.5)))
+BASE = runs("west", OTHER_EFFECTS)
+REFERENCE = runs("east", shifted(EFFECTS, 1.0)) + runs("west", shifted(OTHER_EFFECTS, 1.0))

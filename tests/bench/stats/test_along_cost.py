@@ -41,8 +41,8 @@ def noisy(
     rng: np.random.Generator, costs: np.ndarray, processes: int, noise: float
 ) -> dict[int, dict[str, float]]:
     """Return times with errors of each time and of each process."""
-    luck = np.exp(0.1 * rng.standard_normal(processes))
-    table = costs * luck[:, None] * np.exp(noise * rng.standard_normal((processes, len(costs))))
+    effect = np.exp(0.1 * rng.standard_normal(processes))
+    table = costs * effect[:, None] * np.exp(noise * rng.standard_normal((processes, len(costs))))
     return {
         k: {str(p): float(table[p, at]) for p in range(processes)} for at, k in enumerate(WINDOWS)
     }

@@ -23,13 +23,18 @@ def exact(fixed: float, slope: float, processes: int = 6) -> dict[int, dict[str,
 
 
 def noisy(
-    rng: np.random.Generator, fixed: float, slope: float, processes: int, noise: float, luck: float
+    rng: np.random.Generator,
+    fixed: float,
+    slope: float,
+    processes: int,
+    noise: float,
+    of_all: float,
 ) -> dict[int, dict[str, float]]:
     """Return times with errors of each time and of each process."""
-    lucks = np.exp(luck * rng.standard_normal(processes))
+    effects = np.exp(of_all * rng.standard_normal(processes))
     return {
         k: {
-            str(p): (fixed + slope * k) * lucks[p] * np.exp(noise * rng.standard_normal())
+            str(p): (fixed + slope * k) * effects[p] * np.exp(noise * rng.standard_normal())
             for p in range(processes)
         }
         for k in WINDOWS
@@ -117,8 +122,8 @@ BENT = {
 def of_curve(
     rng: np.random.Generator, curve: FloatArray, processes: int, noise: float
 ) -> dict[int, dict[str, float]]:
-    lucks = np.exp(0.05 * rng.standard_normal(processes))
-    table = curve * lucks[:, None] * np.exp(noise * rng.standard_normal((processes, K.size)))
+    effects = np.exp(0.05 * rng.standard_normal(processes))
+    table = curve * effects[:, None] * np.exp(noise * rng.standard_normal((processes, K.size)))
     return {
         k: {str(p): float(table[p, at]) for p in range(processes)} for at, k in enumerate(WINDOWS)
     }

@@ -32,13 +32,13 @@ def history(
     sessions: int = 30,
     seed: int = 1,
     spread: float = 0.02,
-    luck: float = 0.03,
+    machine: float = 0.03,
 ) -> tuple[FloatArray, list[str]]:
     """Return log times ``[cases, sessions]``: levels of cases, effects of sessions, and noise."""
     rng = np.random.default_rng(seed)
     names = [name for name in backends for _ in range(cases)]
     levels = rng.normal(0, 2, (len(names), 1))
-    shared = luck * rng.standard_normal(sessions)
+    shared = machine * rng.standard_normal(sessions)
     return levels + shared + spread * rng.standard_normal((len(names), sessions)), names
 
 
@@ -91,7 +91,7 @@ def test_change_of_all_cases_of_a_backend_is_of_the_backend(
 
 
 def test_change_of_most_backends_is_not_of_the_machine() -> None:
-    logs, names = history(luck=0.01)
+    logs, names = history(machine=0.01)
     logs[rows(names, "keras", "scan"), 18:] += math.log(1.25)
     found = only(change_events(logs, names))
     assert (found.scope, moved(found, names)) == (Scope.BACKENDS, ["keras", "scan"])
@@ -137,7 +137,7 @@ def test_case_missing_in_some_sessions_changes_no_other() -> None:
 
 
 def test_small_change_is_not_reported() -> None:
-    logs, names = history(spread=0.001, luck=0.0)
+    logs, names = history(spread=0.001, machine=0.0)
     logs[rows(names, "scan"), 18:] += 0.01
     assert change_events(logs, names) == []
 

@@ -44,7 +44,7 @@ from tests.bench.made_environments import (
     two_environments,
 )
 from tests.bench.made_results import gather, measured
-from tests.bench.stats.made_processes import LUCK, OTHER_LUCK, runs
+from tests.bench.stats.made_processes import EFFECTS, OTHER_EFFECTS, runs
 
 
 def case(backend: str) -> Case:
@@ -62,8 +62,8 @@ BUSY = RecordedReason("busy", "others kept processors busy", "")
 def in_both(suspect: str = "") -> Results:
     """Make results of three backends, one of which is in the processes of both others."""
     items = []
-    for environment, own, luck in (("east", "a", LUCK), ("west", "b", OTHER_LUCK)):
-        for number, log in enumerate(luck):
+    for environment, own, effect in (("east", "a", EFFECTS), ("west", "b", OTHER_EFFECTS)):
+        for number, log in enumerate(effect):
             of = run(f"{environment}{number}")
             slow = math.log(1.5) if own == "a" else 0.0
             why = [BUSY] if suspect == own else []

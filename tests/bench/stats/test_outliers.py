@@ -20,8 +20,8 @@ TIMES = {a_case(name, batch): 1.0 for name in ("keras", "loop", "scan") for batc
 FIVE = {"a": 0.01, "b": -0.02, "c": 0.0, "d": 0.02, "e": -0.01}
 
 
-def rows(luck: Mapping[str, float], **facts: object) -> Sequence[Row]:
-    (section,) = build(results(*fleet(luck, TIMES, **facts))).sections  # type: ignore[arg-type]
+def rows(effect: Mapping[str, float], **facts: object) -> Sequence[Row]:
+    (section,) = build(results(*fleet(effect, TIMES, **facts))).sections  # type: ignore[arg-type]
     return section.rows
 
 

@@ -75,8 +75,8 @@ def test_interval_over_nodes_has_its_middle_in_any_unit(
 def test_variance_between_nodes_is_separated_from_processes() -> None:
     rng = np.random.default_rng(3)
     nodes = {
-        str(place): list(luck + 0.05 * rng.standard_normal(20))
-        for place, luck in enumerate(0.20 * rng.standard_normal(40))
+        str(place): list(effect + 0.05 * rng.standard_normal(20))
+        for place, effect in enumerate(0.20 * rng.standard_normal(40))
     }
     (found,) = case_intervals([runs(nodes)])
     assert found.within == pytest.approx(0.05, rel=0.1)
@@ -166,8 +166,8 @@ NOISE = {"a": [0.0, 0.02, -0.01], "b": [0.01, 0.0, -0.02], "c": [0.0, 0.01, 0.02
 RATIOS = {"a": [0.50, 0.52, 0.51], "b": [0.49, 0.51, 0.50], "c": [0.52, 0.50, 0.48, 0.50]}
 
 
-def ratio_of(ratios: Mapping[str, Sequence[float]], luck: Mapping[str, float]) -> Comparison:
-    base = shifted(NOISE, luck)
+def ratio_of(ratios: Mapping[str, Sequence[float]], effect: Mapping[str, float]) -> Comparison:
+    base = shifted(NOISE, effect)
     new = {
         node: [log + ratio for log, ratio in zip(base[node], ratios[node], strict=True)]
         for node in base
@@ -230,8 +230,11 @@ def test_ratio_uses_nodes_with_both_sides() -> None:
 
 
 def test_mean_over_cases_is_taken_within_nodes() -> None:
-    luck = dict.fromkeys(NOISE, 0.0)
-    cases = [ratio_of(RATIOS, luck), ratio_of(shifted(RATIOS, dict.fromkeys(RATIOS, 0.2)), luck)]
+    effect = dict.fromkeys(NOISE, 0.0)
+    cases = [
+        ratio_of(RATIOS, effect),
+        ratio_of(shifted(RATIOS, dict.fromkeys(RATIOS, 0.2)), effect),
+    ]
     mean = geometric_mean(cases)
     assert mean.nodes == 3
     assert mean.log_ratio == pytest.approx(np.mean([each.log_ratio for each in cases]))

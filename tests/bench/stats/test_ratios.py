@@ -20,7 +20,7 @@ from bench.stats.intervals import ALONE, REFERENCE_ALLOWANCE, VERDICT_CONFIDENCE
 from bench.stats.ratios import RunSamples, compare, geometric_mean, paired_logs
 from tests.bench.stats.made_processes import (
     BASE,
-    LUCK,
+    EFFECTS,
     NEW,
     REFERENCE,
     paired,
@@ -127,8 +127,8 @@ def test_geometric_mean_of_nothing_is_refused() -> None:
 
 def test_geometric_mean_is_over_the_means_of_processes() -> None:
     wobble = (0.05, -0.05, 0.02, 0.0, -0.04, 0.02)
-    up = compare(runs("east", np.add(LUCK, wobble).tolist()), BASE, REFERENCE)
-    down = compare(runs("east", np.subtract(LUCK, wobble).tolist()), BASE, REFERENCE)
+    up = compare(runs("east", np.add(EFFECTS, wobble).tolist()), BASE, REFERENCE)
+    down = compare(runs("east", np.subtract(EFFECTS, wobble).tolist()), BASE, REFERENCE)
     found = geometric_mean([up, down])
     assert found.pairing is Pairing.BRIDGED
     assert found.ratio.mid == pytest.approx(1.0)
@@ -228,7 +228,7 @@ def test_compare_over_a_reference_keeps_its_own_difference() -> None:
     found = compare(NEW, BASE, REFERENCE)
     # Equal processes have no error of their own.
     assert found.standard_error == pytest.approx(REFERENCE_ALLOWANCE, rel=1e-3)
-    equal = compare(runs("east", LUCK), BASE, REFERENCE)
+    equal = compare(runs("east", EFFECTS), BASE, REFERENCE)
     assert (
         equal.verdict is Verdict.UNCLEAR
     )  # SAME within 2% needs less uncertainty than a reference has
