@@ -113,7 +113,7 @@ def test_worker_hostile_backend_leaves_no_processes(place: Place) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(place.remarks) == {*backends, "numpy"}
     assert len(place.found.measurements) == len(backends) + 1  # no fork has written another
-    assert "process 1 had finished and did not end: it was ended" in done.stdout
+    assert "process 1 finished but did not exit: it was ended" in done.stdout
     assert processes(place) == []
 
 
