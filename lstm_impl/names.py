@@ -57,6 +57,7 @@ BUILT_IN: dict[str, Strategy] = {
     "torch": _ours("torch", "torch.lstm:Torch"),
     "torch_compile": _ours("torch", "torch.compiled:TorchCompile", "cell"),
     "jax_scan": _ours("jax", "jax.scan:JaxScan", "preproject"),
+    "jax_fused_cpu": _ours("jax", "jax.fused_cpu:JaxFusedCpu"),
     "jax_cudnn": _ours("jax", "jax.cudnn:JaxCudnn"),
     "flax": _ours("flax", "jax.flax:Flax"),
     "onnxruntime": _ours("onnxruntime", "onnx.runtime:OnnxRuntime"),

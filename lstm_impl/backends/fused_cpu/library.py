@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import hashlib
+import importlib
 import importlib.util
 import io
 import logging
@@ -38,6 +40,21 @@ CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
 NAME = "fused_cpu.so"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What calls the kernels from a framework.
+
+    framework: its package. source: the C++ file, in ``SOURCES``, that is compiled with its headers.
+    """
+
+    framework: str
+    source: str
+
+
+TENSORFLOW = Binding("tensorflow", "ops.cc")
+JAX = Binding("jax", "jax_ffi.cc")
 
 HEADER = "include/tensorflow/core/framework/op_kernel.h"
 """In TensorFlow's folder, where it comes with its headers."""
@@ -88,14 +105,9 @@ class Compiler:
 
 
 def availability() -> Availability:
-    """Return whether there is a library for this machine, or one can be compiled."""
-    if sys.platform != "linux":
-        return Availability(
-            False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
-        )
-    missing = [name for name in ("kernels.cc", "ops.cc") if not (SOURCES / name).is_file()]
-    if missing:
-        return Availability(False, f"its sources are not installed: {SOURCES / missing[0]}")
+    """Return whether there is a library for this machine and TensorFlow, or one can be compiled."""
+    if not (here := _sources(TENSORFLOW)):
+        return here
     prebuilt = fused_cpu_prebuilt.look(SOURCES, _unloadable)
     if prebuilt.fitting:
         cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
@@ -106,12 +118,32 @@ def availability() -> Availability:
     return compiled
 
 
+def jax_availability() -> Availability:
+    """Return whether a library can be compiled for JAX."""
+    return _sources(JAX) and _compiler_available()
+
+
+def _sources(binding: Binding) -> Availability:
+    if sys.platform != "linux":
+        return Availability(
+            False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
+        )
+    for name in ("kernels.cc", binding.source):
+        if not (SOURCES / name).is_file():
+            return Availability(False, f"its sources are not installed: {SOURCES / name}")
+    return AVAILABLE
+
+
 def can_be_compiled() -> Availability:
     """Return whether this machine can compile the library."""
     found = importlib.util.find_spec("tensorflow")
     places = found.submodule_search_locations if found is not None else None
     if places and not any((Path(place) / HEADER).is_file() for place in places):
         return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
+    return _compiler_available()
+
+
+def _compiler_available() -> Availability:
     requested = find_compiler(os.environ.get(COMPILER) or "g++")
     if isinstance(requested, Availability):
         return requested
@@ -261,6 +293,25 @@ def load() -> Any:
         raise UnavailableError(f"fused_cpu: {reason}") from error
 
 
+@functools.cache
+def load_for_jax() -> ctypes.CDLL:
+    """Return the library of JAX's custom calls; compile it first, where that was not done.
+
+    Raises UnavailableError where it cannot be compiled or loaded.
+    """
+    import jax
+
+    if not (available := jax_availability()):
+        raise UnavailableError(f"jax_fused_cpu: {available}")
+    flags = ["-isystem", jax.ffi.include_dir()]
+    try:
+        return ctypes.CDLL(str(_built(_compiler(), flags, [], binding=JAX)))
+    except (OSError, UnavailableError) as error:
+        raise UnavailableError(
+            f"jax_fused_cpu: its library cannot be made or loaded: {error}"
+        ) from error
+
+
 def tensorflow_flags() -> tuple[list[str], list[str]]:
     """Return flags to compile and to link with for the installed TensorFlow."""
     import tensorflow as tf
@@ -286,27 +337,34 @@ def _temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="lstm-native-"))
 
 
-def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
+def key(
+    compiler: Compiler, flags: Sequence[str], version: str, framework: str = "tensorflow"
+) -> str:
     """Return a name that changes with all that the library depends on."""
     digest = hashlib.sha256(fused_cpu_prebuilt.digest(SOURCES).encode() + b"\0")
     described = [version, *flags, *SHARED_FLAGS, *KERNEL_FLAGS, *LINK_FLAGS]
     described += [f"{name}={value}" for name, value in sorted(compiler.macros.items())]
     digest.update("\0".join(described).encode())
-    return f"tensorflow-{version}-{digest.hexdigest()[:16]}"
+    return f"{framework}-{version}-{digest.hexdigest()[:16]}"
 
 
-def _place(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Path:
+def _place(
+    compiler: Compiler, flags: Sequence[str], links: Sequence[str], binding: Binding = TENSORFLOW
+) -> Path:
     """Return where the library of this compiler is kept."""
-    import tensorflow as tf
-
-    return _folder() / key(compiler, [*flags, *links], tf.__version__) / NAME
+    version = importlib.import_module(binding.framework).__version__
+    return _folder() / key(compiler, [*flags, *links], version, binding.framework) / NAME
 
 
 def _built(
-    compiler: Compiler, flags: Sequence[str], links: Sequence[str], announce: bool = True
+    compiler: Compiler,
+    flags: Sequence[str],
+    links: Sequence[str],
+    announce: bool = True,
+    binding: Binding = TENSORFLOW,
 ) -> Path:
-    """Return the library's path, after compiling it if necessary, in one process at a time."""
-    library = _place(compiler, flags, links)
+    """Where the library is; compiled now, if it is not there, by one process at a time."""
+    library = _place(compiler, flags, links, binding)
     folder = library.parent
     for each in (folder.parent, folder):
         each.parent.mkdir(parents=True, exist_ok=True)
@@ -320,12 +378,13 @@ def _built(
                 return library
             logger.warning("%s is deleted and compiled again: %s", library, problem)
             _remove(library)
-        line = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow"
+        framework = {"tensorflow": "TensorFlow", "jax": "JAX"}[binding.framework]
+        line = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this {framework}"
         progress = sys.stderr if announce else io.StringIO()
         print(f"{line} and CPU ...", end="", file=progress, flush=True)
         started = time.monotonic()
         try:
-            compile_library(compiler, KERNEL_FLAGS, flags, links, library)
+            compile_library(compiler, KERNEL_FLAGS, flags, links, library, binding)
         except UnavailableError:
             print(" failed", file=progress)
             raise
@@ -375,11 +434,12 @@ def compile_library(
     flags: Sequence[str],
     links: Sequence[str],
     library: Path,
+    binding: Binding = TENSORFLOW,
 ) -> None:
     """Compile the library to this path, with its digest next to it."""
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         objects = [str(Path(scratch) / name) for name in ("kernels.o", "ops.o")]
-        sources = [str(SOURCES / name) for name in ("kernels.cc", "ops.cc")]
+        sources = [str(SOURCES / name) for name in ("kernels.cc", binding.source)]
         base = [compiler.path, *SHARED_FLAGS]
         _run(
             [*base, *kernel_flags, "-c", sources[0], "-o", objects[0]],
