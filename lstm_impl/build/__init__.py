@@ -1,4 +1,4 @@
-"""Compile the op of ``fused_cpu`` ahead of its first use."""
+"""Compile the kernels of ``fused_cpu`` ahead of their first use."""
 
 from __future__ import annotations
 
@@ -8,25 +8,32 @@ from lstm_impl.availability import UnavailableError
 from lstm_impl.registry import get_backend
 
 
-def build() -> Path:
-    """Compile the op of ``fused_cpu`` for this TensorFlow and CPU, unless that was done before.
+def build() -> dict[str, Path]:
+    """Compile the kernels for this CPU and each framework here, unless that was done before.
 
-    Without it the op is compiled on first use: at once by a backend that is named, in a background
+    Without it they are compiled on first use: at once by a backend that is named, in a background
     thread by ``backend="auto"`` of the Keras layer.
 
     Returns
     -------
-    Path
-        The shared library: the compiled one, or a prebuilt one that fits.
+    dict of str to Path
+        By backend (``fused_cpu``, ``jax_fused_cpu``) the shared library: the compiled one, or a
+        prebuilt one that fits.
 
     Raises
     ------
     UnavailableError
-        If TensorFlow, its headers or a compiler is missing, or the compiler fails.
+        If there is no such framework, no compiler, or the compiler fails.
     """
-    backend = get_backend("fused_cpu")
-    if not (available := backend.availability("cpu")):
-        raise UnavailableError(f"fused_cpu: {available}")
     from lstm_impl.backends.fused_cpu import library
 
-    return library.build()
+    found, reasons = {}, []
+    for binding in (library.TENSORFLOW, library.JAX):
+        available = get_backend(binding.backend).availability("cpu")
+        if available:
+            found[binding.backend] = library.build(binding)
+        else:
+            reasons.append(f"{binding.backend}: {available}")
+    if not found:
+        raise UnavailableError("; ".join(reasons))
+    return found

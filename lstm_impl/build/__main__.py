@@ -1,4 +1,4 @@
-"""Run ``python -m lstm_impl.build``: compile the op and print where its library is."""
+"""Run ``python -m lstm_impl.build``: compile the kernels and print where the libraries are."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from lstm_impl.build import build
 
 
 def main() -> int:
-    """Return 0, or 1 where the library cannot be made, with the reason on stderr."""
+    """Return 0, or 1 where no library can be made, with the reason on stderr."""
     try:
-        print(build())
+        for name, path in build().items():
+            print(f"{name}: {path}")
     except UnavailableError as error:
         print(error, file=sys.stderr)
         return 1

@@ -140,8 +140,12 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     if reason := obstacle(_computing.BACKEND, arguments):
         return Choice(KERAS, f"it does what was requested: {reason}")
     if _THEIRS == "jax":
-        reason = "its scan on JAX was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
-    elif call.device == "gpu" and not arguments.use_cudnn:
+        fused = _computing.FUSED
+        if why_not := _computing.not_fused(call.device, arguments.compute_dtype, call.training):
+            reason = "its scan was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
+            return Choice(KERAS, reason, (f"{fused}: {why_not}",))
+        return Choice(fused, "one call for all steps, and one for their gradient")
+    if call.device == "gpu" and not arguments.use_cudnn:
         reason = "the layer has use_cudnn=False, and torch takes cuDNN on a GPU"
     elif call.traced and call.masked:
         reason = (

@@ -46,15 +46,17 @@ NAME = "fused_cpu.so"
 class Binding:
     """What calls the kernels from a framework.
 
-    framework: its package. source: the C++ file, in ``SOURCES``, that is compiled with its headers.
+    backend: its backend's id. framework: its package. source: the C++ file, in ``SOURCES``, that is
+    compiled with its headers.
     """
 
+    backend: str
     framework: str
     source: str
 
 
-TENSORFLOW = Binding("tensorflow", "ops.cc")
-JAX = Binding("jax", "jax_ffi.cc")
+TENSORFLOW = Binding("fused_cpu", "tensorflow", "ops.cc")
+JAX = Binding("jax_fused_cpu", "jax", "jax_ffi.cc")
 
 HEADER = "include/tensorflow/core/framework/op_kernel.h"
 """In TensorFlow's folder, where it comes with its headers."""
@@ -206,46 +208,61 @@ def _gist(words: str) -> str:
 # -- the library
 
 
-def build(announce: bool = True) -> Path:
-    """Return the library for this TensorFlow and CPU; compile it if there is none.
+def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
+    """Return the library for this framework and CPU; compile it if there is none.
 
     Raises UnavailableError where it can be neither found nor compiled.
     """
-    if not (available := availability()):
-        raise UnavailableError(f"fused_cpu: {available}")
-    if fitting := fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting:
-        return fitting[0]
-    return _built(_compiler(), *tensorflow_flags(), announce)
+    if not (available := _available(binding)):
+        raise UnavailableError(f"{binding.backend}: {available}")
+    if binding == TENSORFLOW and (found := fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting):
+        return found[0]
+    return _built(_compiler(), *_flags(binding), announce, binding)
 
 
-_background: threading.Thread | None = None
+def _available(binding: Binding) -> Availability:
+    return availability() if binding == TENSORFLOW else jax_availability()
+
+
+def _flags(binding: Binding) -> tuple[list[str], list[str]]:
+    if binding == TENSORFLOW:
+        return tensorflow_flags()
+    import jax
+
+    return ["-isystem", jax.ffi.include_dir()], []
+
+
+_background: dict[Binding, threading.Thread] = {}
 _compiling: set[subprocess.Popen[str]] = set()
 
 
-def being_compiled() -> bool:
-    """Return whether a thread is compiling the library; start one if there is none to load."""
-    global _background
-    if _background is None and not load.cache_info().currsize and _to_be_compiled():
+def being_compiled(binding: Binding = TENSORFLOW) -> bool:
+    """Return whether a thread is compiling the library; start it where there is none to load."""
+    loaded = load if binding == TENSORFLOW else load_for_jax
+    if binding not in _background and not loaded.cache_info().currsize and _to_be_compiled(binding):
         logger.warning(
-            "fused_cpu is being compiled in the background; until it is ready TensorFlow's own ops "
-            "compute, also in graphs that are traced before. python -m lstm_impl.build compiles it "
-            "ahead of time"
+            "%s is being compiled in the background; until it is ready other code computes, also "
+            "in graphs that are traced before. python -m lstm_impl.build compiles it ahead of time",
+            binding.backend,
         )
-        _background = threading.Thread(target=_try_to_build, name="fused_cpu", daemon=True)
-        atexit.register(_stop, _background)
-        _background.start()
-    return _background is not None and _background.is_alive()
+        thread = threading.Thread(target=_try_to_build, args=[binding], daemon=True)
+        atexit.register(_stop, thread)
+        _background[binding] = thread
+        thread.start()
+    return binding in _background and _background[binding].is_alive()
 
 
-def _to_be_compiled() -> bool:
-    if not availability() or fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting:
+def _to_be_compiled(binding: Binding) -> bool:
+    if not _available(binding) or (
+        binding == TENSORFLOW and fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting
+    ):
         return False
-    return not _place(_compiler(), *tensorflow_flags()).exists()
+    return not _place(_compiler(), *_flags(binding), binding).exists()
 
 
-def _try_to_build() -> None:
+def _try_to_build(binding: Binding) -> None:
     with contextlib.suppress(OSError, UnavailableError):  # the first use will raise it again
-        build(announce=False)
+        build(binding, announce=False)
 
 
 def _stop(thread: threading.Thread) -> None:
@@ -299,17 +316,10 @@ def load_for_jax() -> ctypes.CDLL:
 
     Raises UnavailableError where it cannot be compiled or loaded.
     """
-    import jax
-
-    if not (available := jax_availability()):
-        raise UnavailableError(f"jax_fused_cpu: {available}")
-    flags = ["-isystem", jax.ffi.include_dir()]
     try:
-        return ctypes.CDLL(str(_built(_compiler(), flags, [], binding=JAX)))
-    except (OSError, UnavailableError) as error:
-        raise UnavailableError(
-            f"jax_fused_cpu: its library cannot be made or loaded: {error}"
-        ) from error
+        return ctypes.CDLL(str(build(JAX)))
+    except OSError as error:
+        raise UnavailableError(f"jax_fused_cpu: its library cannot be loaded: {error}") from error
 
 
 def tensorflow_flags() -> tuple[list[str], list[str]]:

@@ -75,7 +75,7 @@ def fused_layer(
     *,
     reverse: bool = False,
 ) -> Outputs:
-    """Compute one direction of one LSTM layer on a CPU, under ``jit``, ``grad``, ``vmap``, ``scan``.
+    """Compute one direction of one LSTM layer on a CPU; ``jit``, ``grad`` and ``vmap`` apply.
 
     Parameters
     ----------
@@ -162,11 +162,12 @@ def _functions() -> Any:
                     each = jnp.broadcast_to(each, (size, *each.shape))
                 folded[index] = fold(each, axis)
             made = plain(*folded)
-            axes = (1, 0, 0, 2, 2, 1)  # where the batch is
-            found = [unfold(each, axis, size) for each, axis in zip(made, axes, strict=True)]
+            batch_axes = (1, 0, 0, 2, 2, 1)
+            found = [unfold(each, axis, size) for each, axis in zip(made, batch_axes, strict=True)]
             return found, [True] * len(found)
 
-        return batched(*given)
+        made: list[Tensor] = batched(*given)
+        return made
 
     def fold(each: Tensor, axis: int) -> Tensor:
         """Put the examples, the first axis, into the batch, which is ``axis`` without them."""
@@ -190,12 +191,12 @@ def _functions() -> Any:
         dz, *rest = jax.ffi.ffi_call(BACKWARD, results, vmap_method="sequential")(
             *read, *upstream, reverse=reverse
         )
-        dx = jax.ffi.ffi_call(
-            INPUT_GRADIENT, array(x.shape, x.dtype), vmap_method="sequential"
-        )(kernel, dz)
+        dx = jax.ffi.ffi_call(INPUT_GRADIENT, array(x.shape, x.dtype), vmap_method="sequential")(
+            kernel, dz
+        )
         return dx, *rest
 
-    def by_scan(reverse: bool, valid: Tensor, *given: Tensor) -> Outputs:
+    def by_scan(reverse: bool, valid: Tensor, *given: Tensor) -> Tensors:
         x, h, c, *parameters = given
         steps = valid[:, :, None] if valid.size else None
         return tuple(scanned(x, (h, c), parameters, steps, False, reverse=reverse))

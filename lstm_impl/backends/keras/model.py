@@ -23,13 +23,13 @@ import numpy.typing as npt
 
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
+from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.keras.cells import PACKAGE, KerasThree
 from lstm_impl.backends.onnx.graph import build_graph
 from lstm_impl.backends.onnx.runtime import OnnxRuntime
 from lstm_impl.backends.others import litert
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.model import profile
-from lstm_impl.build import build
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Tensor, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
@@ -534,7 +534,7 @@ class LstmImplModel(CalledModel):
         import lstm_impl.keras
 
         with contextlib.suppress(UnavailableError):  # the layer says why, and takes another
-            build()  # not in the background of the calls
+            library.build()  # not in the background of the calls
         return lstm_impl.keras.LSTM(units, return_sequences=True, return_state=True)
 
     def explain(self, layer: Any) -> Mapping[str, Any]:

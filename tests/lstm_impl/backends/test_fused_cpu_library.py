@@ -184,19 +184,18 @@ def test_being_compiled_without_library_compiles_once_in_the_background(
     make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = compiler(make_compiler(f'until [ -e {tmp_path}/go ]; do sleep 0.01; done; touch "$out"'))
-    monkeypatch.setattr(library, "_background", None)
+    monkeypatch.setattr(library, "_background", {})
     library.load.cache_clear()
     assert library.being_compiled()
     assert library.being_compiled()
     (tmp_path / "go").touch()
-    assert isinstance(library._background, threading.Thread)
-    library._background.join(30)
+    library._background[library.TENSORFLOW].join(30)
     assert not library.being_compiled()
     assert library.build() == library._place(made, *library.tensorflow_flags())
     assert (tmp_path / "calls").read_text() == "once\n" * 3
-    monkeypatch.setattr(library, "_background", None)
+    monkeypatch.setattr(library, "_background", {})
     assert not library.being_compiled()  # it is there
-    assert library._background is None
+    assert not library._background
 
 
 @pytest_tensorflow
@@ -204,11 +203,10 @@ def test_stop_while_compiling_kills_the_compiler_and_leaves_nothing(
     make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_compiler("exec sleep 600")
-    monkeypatch.setattr(library, "_background", None)
+    monkeypatch.setattr(library, "_background", {})
     library.load.cache_clear()
     assert library.being_compiled()
-    thread = library._background
-    assert thread is not None
+    thread = library._background[library.TENSORFLOW]
     library._stop(thread)
     assert not thread.is_alive()
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["lock"]
@@ -222,9 +220,11 @@ def test_build_command_prints_the_library_or_the_reason(
     assert "no compiler no-such-compiler" in capsys.readouterr().err
     monkeypatch.setattr(library, "availability", lambda: AVAILABLE)
     monkeypatch.setattr(library, "_compiler", lambda: compiler(make_compiler()))
-    monkeypatch.setattr(library, "tensorflow_flags", lambda: ([], []))
+    monkeypatch.setattr(library, "_flags", lambda binding: ([], []))
     assert build_command() == 0
-    assert Path(capsys.readouterr().out.strip()).name == library.NAME
+    name, path = capsys.readouterr().out.splitlines()[0].split(": ")
+    assert name == "fused_cpu"
+    assert Path(path).name == library.NAME
 
 
 @pytest_tensorflow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import os
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,7 @@ from lstm_impl.keras.base import Weights  # noqa: E402
         ("jax_scan+preproject", True, True, True),
         ("jax_scan+preproject", True, False, False),
         ("jax_scan+preproject", False, False, False),
+        *[("jax_fused_cpu", *how) for how in itertools.product((False, True), repeat=3)],
     ],
 )
 def test_masked_step_keeps_state_and_repeats_output_or_zero(

@@ -1,0 +1,141 @@
+"""The kernels of fused_cpu under JAX's transformations, against the scan."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")
+
+import jax.numpy as jnp  # noqa: E402
+
+from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
+from lstm_impl.backends.jax.fused_cpu import fused_layer  # noqa: E402
+from lstm_impl.backends.jax.scan import scanned  # noqa: E402
+from tests.lstm_impl.backends.built import built, needs  # noqa: E402
+
+pytestmark = needs("jax_fused_cpu")
+
+T, B, IN, H = 6, 3, 4, 18  # more units than a register has lanes, and no multiple of them
+EXAMPLES = 5
+
+Layer = Callable[..., Any]
+
+
+def arrays(seed: int, *shapes: tuple[int, ...], dtype: str = "float32") -> list[Any]:
+    draw = np.random.default_rng(seed)
+    return [jnp.asarray(draw.standard_normal(shape) * 0.5, dtype) for shape in shapes]
+
+
+SHAPES = (T, B, IN), (B, H), (B, H), (IN, 4 * H), (H, 4 * H), (4 * H,)
+GIVEN = arrays(0, *SHAPES)
+MASK = jnp.asarray(np.random.default_rng(1).random((T, B)) > 0.4)
+
+
+def layers(mask: Any, reverse: bool) -> tuple[Layer, Layer]:
+    """The layer by the kernels and by the scan."""
+    steps = None if mask is None else mask[:, :, None]
+    return (
+        functools.partial(fused_layer, valid=mask, reverse=reverse),
+        lambda x, h, c, *weights: scanned(x, (h, c), weights, steps, False, reverse=reverse),
+    )
+
+
+def loss(layer: Layer) -> Layer:
+    def total(*given: Any) -> Any:
+        return sum((jnp.sin(each) * k).sum() for k, each in enumerate(layer(*given), 1))
+
+    return total
+
+
+def assert_close(found: Any, expected: Any, scale: float = 1.0) -> None:
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        largest = float(jnp.abs(theirs).max()) + 1.0
+        np.testing.assert_allclose(ours, theirs, atol=2e-6 * largest * scale, rtol=0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
+def test_fused_layer_outputs_and_gradients_equal_the_scan(mask: Any, reverse: bool) -> None:
+    ours, theirs = layers(mask, reverse)
+    assert_close(jax.jit(ours)(*GIVEN), theirs(*GIVEN))
+    first = [jax.grad(loss(each), range(6)) for each in (ours, theirs)]
+    assert_close(jax.jit(first[0])(*GIVEN), first[1](*GIVEN))
+    second = [
+        jax.grad(lambda *given, f=f: sum((g**2).sum() for g in f(*given)), range(6)) for f in first
+    ]
+    assert_close(jax.jit(second[0])(*GIVEN), second[1](*GIVEN))
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
+def test_vmap_over_examples_is_one_call_and_equals_the_scan(mask: Any) -> None:
+    xs, hs = arrays(2, (EXAMPLES, *SHAPES[0]), (EXAMPLES, *SHAPES[1]))
+    both = [
+        jax.jit(jax.vmap(lambda x, h, f=f: tuple(f(x, h, *GIVEN[2:])))) for f in layers(mask, False)
+    ]
+    assert_close(both[0](xs, hs), both[1](xs, hs))
+    assert both[0].lower(xs, hs).as_text().count("@lstm_impl_forward") == 1
+    assert "while" not in both[0].lower(xs, hs).as_text()
+
+
+def test_vmap_of_gradients_or_weights_equals_the_scan() -> None:
+    xs, kernels = arrays(3, (EXAMPLES, *SHAPES[0]), (EXAMPLES, *SHAPES[3]))
+    each_example, each_kernel = [], []
+    for layer in layers(None, False):
+        of_weights = jax.grad(loss(layer), (0, 3))
+        each_example.append(jax.vmap(lambda x, f=of_weights: f(x, *GIVEN[1:]))(xs))
+        each_kernel.append(
+            jax.vmap(lambda w, f=layer: tuple(f(*GIVEN[:3], w, *GIVEN[4:])))(kernels)
+        )
+    assert_close(*each_example)
+    assert_close(*each_kernel)
+
+
+def test_scan_over_windows_with_donated_state_equals_one_call() -> None:
+    windows = GIVEN[0].reshape(2, T // 2, B, IN)
+
+    def step(state: Any, x: Any) -> Any:
+        y, h, c = fused_layer(x, *state, *GIVEN[3:])
+        return (h, c), y
+
+    run = jax.jit(lambda h, c: jax.lax.scan(step, (h, c), windows), donate_argnums=(0, 1))
+    (h, c), y = run(jnp.array(GIVEN[1]), jnp.array(GIVEN[2]))
+    assert_close((y.reshape(T, B, H), h, c), tuple(fused_layer(*GIVEN)))
+
+
+def test_bfloat16_layer_equals_the_scan_in_float32() -> None:
+    given = [each.astype(jnp.bfloat16) for each in GIVEN]
+    found = fused_layer(*given)
+    assert {str(each.dtype) for each in found} == {"bfloat16"}
+    wide = [each.astype(jnp.float32) for each in given]
+    theirs = layers(None, False)[1](*wide)
+    assert_close([each.astype(jnp.float32) for each in found], tuple(theirs), scale=4000)
+
+
+def test_input_gradient_without_use_is_not_computed() -> None:
+    def compiled(of: Any) -> str:
+        text: str = jax.jit(jax.grad(loss(fused_layer), of)).lower(*GIVEN).compile().as_text()
+        return text
+
+    assert "lstm_impl_input_gradient" not in compiled((3, 4, 5))
+    assert "lstm_impl_input_gradient" in compiled((0, 3))
+
+
+def test_export_of_the_layer_names_the_custom_call() -> None:
+    shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in GIVEN]
+    with pytest.raises(ValueError, match="lstm_impl_forward"):
+        jax.export.export(jax.jit(lambda *given: tuple(fused_layer(*given))))(*shapes)
+
+
+def test_other_type_or_shape_is_refused() -> None:
+    plain: Layer = fused_layer
+    with pytest.raises(UnsupportedError, match=r"x is float16; expected float32 or bfloat16"):
+        plain(*(each.astype(jnp.float16) for each in GIVEN))
+    with pytest.raises(Exception, match=r"bias has another shape or type"):
+        jax.block_until_ready(plain(*GIVEN[:5], GIVEN[5][:-1]))
+    with pytest.raises(UnsupportedError, match="not float64"):
+        built("jax_fused_cpu", LSTMSpec(2, 3, dtype="float64"))
