@@ -49,7 +49,7 @@ def _documents(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "documents",
+        "tools.documents",
         "Make again what commands made in the README and in docs/, from a clone.",
         EPILOG,
     )

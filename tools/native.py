@@ -110,7 +110,7 @@ def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "native",
+        "tools.native",
         "Compile fused_cpu for machines without a compiler: a library for each kind of CPU,\n"
         "for the TensorFlow that is installed here or that --tensorflow names.",
         EPILOG,

@@ -103,7 +103,7 @@ def as_markdown() -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = arguments.parser(
-        "packages", "The packages of the suite: a diagram and a table, in Markdown."
+        "tools.packages", "The packages of the suite: a diagram and a table, in Markdown."
     )
     arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
     parser.parse_args(words)

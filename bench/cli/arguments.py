@@ -30,9 +30,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:
-    """Return the parser of ``python -m bench.COMMAND``; its epilog is printed unchanged."""
+    """Return the parser of ``python -m bench.COMMAND``, or of a module whose name has a dot."""
     return Parser(
-        prog=f"python -m bench.{command}",
+        prog=f"python -m {command if '.' in command else f'bench.{command}'}",
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
