@@ -155,6 +155,7 @@ def test_concurrent_processes_compile_once(make_compiler: MakeCompiler, tmp_path
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # JAX's, once imported
 def test_lock_with_a_child_forked_meanwhile_is_free_after_release(tmp_path: Path) -> None:
     """Data loaders fork while the library is compiled in the background, and live on."""
     import fcntl
