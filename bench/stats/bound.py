@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MOST_OF_IT = 0.5
-"""Of a step: only one of two parts can take more than half. A part that takes less cannot, if it
-cost nothing at all, make the step twice as fast (Amdahl 1967)."""
+"""The share of a step above which a part binds it: without a smaller part the step would not be
+twice as fast (Amdahl 1967), and only one part can be larger."""
 
 EXCESS = 1.5
-"""Times the multiplications that a step needs, from which on it is said to make too many. Those of
-padded or unneeded gradients are some more; the next whole number is twice as many."""
+"""A step makes too many multiplications from so many times the needed ones on. Padding and unneeded
+gradients make some more; repeated products make at least twice as many."""
 
 MUCH_PADDING = 1 / 3
-"""Of the timesteps: without padding, a step that is bound by it would take two thirds at most."""
+"""The share of padded timesteps that may bind a step: without it, two thirds of the time remain."""
 
 FROM_PYTHON = "called from Python"
-"""How a launch roof's owner ends where a Python program starts each operator."""
+"""The end of a launch roof's owner where a Python program starts each operator."""
 
 LAUNCHES, HOST, CHAIN, PRODUCTS, MEMORY, PADDING, COPIES, GATES, WAITING, NOT_KNOWN = (
     *("launches", "host", "chain", "products", "memory", "padding", "copies", "gates", "waiting"),
@@ -32,7 +32,7 @@ LAUNCHES, HOST, CHAIN, PRODUCTS, MEMORY, PADDING, COPIES, GATES, WAITING, NOT_KN
 
 @dataclass(frozen=True)
 class Bound:
-    """What takes most of a step, and which part of it; ``NOT_KNOWN`` with the largest part known.
+    """The part that takes most of a step; ``NOT_KNOWN`` with the largest known part.
 
     share: 0 to 1, of a roof possibly more. of: the part with that share, where ``kind`` itself is
     not a part. parts: the share of every part. times: how often the step makes the multiplications
@@ -58,9 +58,9 @@ def starting(owners: Mapping[str, str]) -> str:
 def bound(figures: Mapping[str, float], owners: Mapping[str, str], valid: float = 1.0) -> Bound:
     """Return what a case is bound by.
 
-    figures: of its roofs, by the names of a result file (``of_chain`` and its like are parts of the
-    step). owners: whose the roofs are, by the same names. valid: the part of the timesteps that is
-    no padding.
+    figures: of its roofs, by the names of a result file (``of_chain`` and the like are shares of
+    the step). owners: of the roofs, by the same names. valid: the share of timesteps that are no
+    padding.
     """
     needed, ran = figures.get("operations", 0.0), figures.get("operations_ran", 0.0)
     times = ran / needed if needed > 0 and ran >= EXCESS * needed else 1.0
@@ -78,7 +78,7 @@ def bound(figures: Mapping[str, float], owners: Mapping[str, str], valid: float 
     largest = max(parts, key=parts.__getitem__)
     if parts[largest] > MOST_OF_IT:
         return Bound(largest, parts[largest], largest, parts, times)
-    # Padding, if what is valid takes less than half, and with it more.
+    # Bound by padding: the valid timesteps take less than half, and all of them more.
     computed = [each for each in (CHAIN, PRODUCTS) if each in parts]
     padded = max(computed, key=parts.__getitem__, default="")
     if 0.0 < valid <= 1.0 - MUCH_PADDING and parts.get(padded, 0.0) / valid > MOST_OF_IT:

@@ -176,7 +176,7 @@ class _Model:
         """Return the degrees of freedom that it keeps next to this variance of the processes."""
         ratio = variance / self.spread**2
         share = DEGREES * np.minimum(1.0, 1 / ratio)
-        # Not 0 of exact equals, since it is divided by.
+        # Above 0 for equal logs, since it is a divisor.
         fade = np.clip((QUIETER**2 * ratio) ** 2, 1e-12, 1.0)
         return share if self.few else share * fade
 
@@ -200,7 +200,7 @@ def process_means(
     separate, centre = _around_median(logs)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         some_outlying, all_good = _some_outlying(separate, model), _all_good(separate, model)
-        # Not a number where every process is beyond the reach of outlying ones: then none is one.
+        # Likelihoods are NaN where all processes are too far off: then all are taken as good.
         first = some_outlying.likelihood >= all_good.likelihood
         likelier = _Fit(
             *(
@@ -248,7 +248,7 @@ def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 class _Fit(NamedTuple):
-    """Each case's middle, the good processes' variance, how good each is, and how likely all is."""
+    """A fit of each case: middle, variance of the good processes, probabilities, likelihood."""
 
     middle: FloatArray
     variance: FloatArray
