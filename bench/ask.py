@@ -133,15 +133,15 @@ def _parser() -> argparse.ArgumentParser:
         ("hidden", "N", size, "units of the layer"),
         ("input", "N", size, "features of a timestep (default: as many as units)"),
     )
-    arguments.add_usual(parser, ("layers", "N", size, 1, "stacked"))
+    arguments.add_with_default(parser, ("layers", "N", size, 1, "stacked"))
     arguments.add_flags(parser, bidirectional="both directions")
     model = "a .keras file: ask about each of its LSTM layers"
     add(parser, ("model", "FILE", Path, model))
-    arguments.add_choice(parser, "mode", SEQUENCE_MODES, usual="training")
+    arguments.add_choice(parser, "mode", SEQUENCE_MODES, default="training")
     arguments.add_choice(parser, "optimizer", OPTIMIZERS, "update the weights with it, too")
     add(parser, ("window", "K", size, "cut the steps into windows, the state carried"))
-    arguments.add_choice(parser, "dtype", PRECISIONS, usual="float32")
-    arguments.add_usual(parser, ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."))
+    arguments.add_choice(parser, "dtype", PRECISIONS, default="float32")
+    arguments.add_with_default(parser, ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."))
     add(
         parser,
         ("backends", "NAMES", arguments.names, "which to measure (default: the usual ones)"),

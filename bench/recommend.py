@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     mode = "inference has no window, and needs --steps"
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, mode, "training")
-    arguments.add_choice(parser, "dtype", PRECISIONS, usual="float32")
-    arguments.add_usual(
+    arguments.add_choice(parser, "dtype", PRECISIONS, default="float32")
+    arguments.add_with_default(
         parser,
         ("device", "NAME", _device, "cpu", "cpu, gpu:0, ..."),
         ("layers", "N", size, 1, "stacked"),

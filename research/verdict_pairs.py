@@ -170,7 +170,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "How far the ratios of pairs spread between processes, and what that covers.",
     )
     parser.add_argument("results", nargs="+", type=Path, help="result files, or folders of them")
-    arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
+    arguments.add_choice(parser, "format", ("markdown",), default="markdown")
     options = parser.parse_args(words)
     results = read_results(options.results)
     with Progress("comparing"):

@@ -105,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = arguments.parser(
         "tools.packages", "The packages of the suite: a diagram and a table, in Markdown."
     )
-    arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
+    arguments.add_choice(parser, "format", ("markdown",), default="markdown")
     parser.parse_args(words)
     command_line.write_any_letter()
     print(as_markdown())

@@ -50,7 +50,7 @@ def add_values(
         to.add_argument(f"--{name}", metavar=metavar, type=kind, help=described, **more)
 
 
-def add_usual(
+def add_with_default(
     to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], Any, str]
 ) -> None:
     """Add options like ``add_values``, with a default before the help."""
@@ -64,12 +64,12 @@ def add_choice(
     name: str,
     choices: Iterable[str],
     text: str = "",
-    usual: str | None = None,
+    default: str | None = None,
 ) -> None:
-    """Add an option with a choice of words. usual: its default."""
-    default = "" if usual is None else "(default: %(default)s)"
+    """Add an option with a choice of words."""
+    note = "" if default is None else "(default: %(default)s)"
     to.add_argument(
-        f"--{name}", choices=tuple(choices), default=usual, help=f"{text} {default}".strip()
+        f"--{name}", choices=tuple(choices), default=default, help=f"{text} {note}".strip()
     )
 
 

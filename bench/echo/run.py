@@ -52,7 +52,7 @@ def parser() -> arguments.Parser:
     """Return the parser of ``bench.echo``."""
     made = arguments.parser("echo", DESCRIPTION, EPILOG, allow_abbrev=False)
     default, positive = EchoSettings(), arguments.integer(1)
-    arguments.add_usual(
+    arguments.add_with_default(
         made,
         ("epochs", "N", positive, 4, "epochs in all"),
         ("bits", "N", positive, default.bits, "bits of an epoch"),

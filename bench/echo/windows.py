@@ -272,7 +272,7 @@ def parser() -> arguments.Parser:
     """Return the parser of ``bench.echo windows``."""
     made = arguments.parser("echo windows", DESCRIPTION, EPILOG, allow_abbrev=False)
     default = MapPlan()
-    arguments.add_usual(
+    arguments.add_with_default(
         made,
         ("distances", "LIST", arguments.integers, default.distances, "timesteps of the echo"),
         ("windows", "LIST", arguments.integers, default.windows, "timesteps of a window"),
