@@ -77,7 +77,7 @@ PLAIN: Row = {name: values[0] for name, values in AXES.items()}
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     # strategy or id: the types it refuses on a CPU, and message of the reason
     "block_lstm": (("float64", "mixed_bfloat16"), "float32 and float16 kernels only"),
-    "fused_cpu": (("float64", "float16"), "know float32 and bfloat16, not"),
+    "fused_cpu": (("float64", "float16"), "support float32 and bfloat16, not"),
     "onnxruntime": (("float64", "mixed_bfloat16"), "does not compute float64|no mixed precision"),
     "litert": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
