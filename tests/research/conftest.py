@@ -1,4 +1,4 @@
-"""What several studies' tests need."""
+"""Fixtures of the tests of studies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from research import rules
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an effect needs is drawn from few comparisons, and kept for nobody else."""
+    """Simulate the processes for an effect with few comparisons, and keep none of them."""
     monkeypatch.setattr(rules, "RIVAL_TRIALS", 5)
     monkeypatch.setattr(rules, "_findable", functools.cache(rules._findable.__wrapped__))

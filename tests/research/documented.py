@@ -1,4 +1,4 @@
-"""The tables of ``research/verdicts.md``, for the studies to be held against."""
+"""Compare tables of the studies with those of ``research/verdicts.md``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text() -> str:
 
 
 def shown(table: TextTable) -> list[str]:
-    """The lines of the document's table whose first column has the same heading."""
+    """Return the lines of the document's table with the same first heading."""
     heading = table.columns[0].heading
     lines = text().splitlines()
     (start,) = (at for at, line in enumerate(lines) if line.startswith(f"| {heading} "))
@@ -29,7 +29,7 @@ def shown(table: TextTable) -> list[str]:
 
 
 def words(cell: str) -> str:
-    """Of a cell what is no number: brackets, the sign of a rate, a star."""
+    """Return a cell without its numbers: brackets, the sign of a rate, a star."""
     return re.sub(r"[\d.]+", "", cell)
 
 
@@ -42,7 +42,7 @@ def cells(line: str) -> list[str]:
 
 
 def beside(table: TextTable) -> Iterator[tuple[str, str]]:
-    """A study's table has the lines and columns of the document's; its cells beside those there."""
+    """Yield the cells of a table with those of the document; both have the same shape."""
     made = [cells(line) for line in table.markdown(aligned=True).splitlines()]
     lines = [cells(line) for line in shown(table)]
     assert made[0] == lines[0]
@@ -52,7 +52,7 @@ def beside(table: TextTable) -> Iterator[tuple[str, str]]:
 
 
 def assert_same(table: TextTable, within: float = 0.0) -> None:
-    """The table stands in the document; or each number in it is no further from the document's."""
+    """Assert that a table is in the document, or that its numbers differ by at most so much."""
     printed = table.markdown(aligned=True)
     if not within:
         assert printed in text()

@@ -1,4 +1,4 @@
-"""How often a bridge is called uneven, and verdicts over it are false: small simulations."""
+"""The study of references (bridges): small simulations of its rates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.bench.stats.made_processes import runs
 from tests.research.documented import assert_near, assert_same
 
 TRIALS = 4000
-"""Of these 1% has a standard error of 0.16%."""
+"""Trials, of which a rate of 1% has a standard error of 0.16%."""
 
 WORDS = (Verdict.FASTER, Verdict.SLOWER)
 
@@ -34,15 +34,15 @@ WORDS = (Verdict.FASTER, Verdict.SLOWER)
 def test_false_rate_of_an_equal_reference_is_at_most_one_percent(
     noise: float, processes: int
 ) -> None:
-    # Two and three that spread by 29% agree by chance more often, as everywhere.
+    # Two and three that spread by 29% agree by chance more often.
     most = 0.02 if noise == 0.29 and processes < 6 else 0.0125
     assert found_rate(0.0, noise, processes, trials=TRIALS) <= most
 
 
-@pytest.mark.parametrize("apart", [0.10, 0.20])
+@pytest.mark.parametrize("difference", [0.10, 0.20])
 @pytest.mark.parametrize("noise", [0.03, 0.10])
-def test_equals_over_a_differing_reference_are_unclear(apart: float, noise: float) -> None:
-    (found,) = judge([0.0], apart, noise, 20, trials=TRIALS)
+def test_equals_over_a_differing_reference_are_unclear(difference: float, noise: float) -> None:
+    (found,) = judge([0.0], difference, noise, 20, trials=TRIALS)
     assert found.uneven.any()
     called = rate(found.checked[found.uneven], *WORDS)
     assert called <= 0.0125
@@ -52,7 +52,7 @@ def test_equals_over_a_differing_reference_are_unclear(apart: float, noise: floa
 
 
 def test_study_finds_a_differing_reference_as_the_report_does() -> None:
-    """The same draws, of one case without noise of its own, through ``HeterogeneityTests``."""
+    """The same draws, as one case without noise of its own, in ``HeterogeneityTests``."""
     trials, processes, noise = 60, 6, 0.05
     rng = np.random.default_rng(3)
     logs = noise * rng.standard_normal((2, trials, processes))
@@ -63,9 +63,9 @@ def test_study_finds_a_differing_reference_as_the_report_does() -> None:
     for new, base in zip(*logs, strict=True):
         both = [*runs("east", new), *runs("west", base)]
         cases = [("a", runs("east", new), False), ("b", runs("west", base), False)]
-        apart = HeterogeneityTests([*cases, ("bridge", both, False)]).between("bridge", "a", "b")
-        assert apart is not None
-        found.append(apart.significant)
+        tested = HeterogeneityTests([*cases, ("bridge", both, False)]).between("bridge", "a", "b")
+        assert tested is not None
+        found.append(tested.significant)
     assert found == said
     assert any(found)
     assert not all(found)
@@ -79,5 +79,5 @@ def test_quick_table_is_near_the_documented_one(make: Callable[[int], TextTable]
 @pytest.mark.slow
 def test_tables_equal_the_documentation() -> None:
     for table in bridges.tables(rules.TRIALS).values():
-        # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
+        # Another version of SciPy may change a few in twenty thousand.
         assert_same(table, within=0.15)

@@ -1,4 +1,4 @@
-"""The study of change points: its worlds are what they say, and the promises hold in them."""
+"""The study of change points: its worlds and its promised rates."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def test_tables_have_a_row_for_each_world_and_effect(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_tables_equal_the_documentation() -> None:
-    # Another processor may turn a comparison at the edge: that of one history in fifty.
+    # Another processor may change one history in fifty.
     for table in changes.tables(changes.TRIALS).values():
         assert_same(table, within=2.01)

@@ -1,4 +1,4 @@
-"""The study of nodes: its worlds are what they say, and what is promised holds in them."""
+"""The study of nodes: its worlds and its promised rates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_world_has_the_stated_spread(name: str) -> None:
 @pytest.mark.parametrize("nodes", NODES)
 @pytest.mark.parametrize("name", WORLDS)
 def test_interval_of_a_time_has_its_coverage(name: str, nodes: int) -> None:
-    """95% are asked for, with a standard error of 0.5% over so many trials."""
+    """The standard error of 95% over so many trials is 0.5%."""
     assert covered(draw(WORLDS[name], nodes, TRIALS)) >= 0.925
 
 

@@ -1,4 +1,4 @@
-"""The noises and worlds that the verdicts are tried on: each is what its name says."""
+"""The simulated noises have their medians and spreads."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_noise_of_both_sides_has_equal_medians(noise: str) -> None:
 
 
 TYPICAL = TYPICAL_SPREAD * math.exp(LOG_SPREAD**2)
-"""The root mean square of what spreads as measured."""
+"""The root mean square of the measured spreads."""
 
 SPREADS = {
     "as measured": TYPICAL,
     "as in the reference": REFERENCE_SPREAD * math.exp(REFERENCE_LOG_SPREAD**2),
     "heavy tails": TYPICAL,
-    # Six on a way of three spreads.
+    # Six processes over three spreads.
     "drift": TYPICAL * math.sqrt(1 + 1.5**2 * np.mean(np.linspace(-1, 1, 6) ** 2)),
     "AR(1), 0.1": TYPICAL,
     "two states, 8% apart": math.hypot(0.04, TYPICAL / 2),
@@ -56,14 +56,14 @@ def test_noise_has_the_stated_spread(noise: str) -> None:
 def test_reference_noise_equals_that_of_its_pairs() -> None:
     from bench.records.files import collect
 
-    # Those that the study's row was made from.
+    # The pairs of the study's row.
     made_from = ("fused-*", "mine-*", "quick-*", "truncation-*")
     paths = sorted(path for each in made_from for path in REFERENCE.glob(each))
     found = verdict_pairs.pairs_of(collect(paths))
     spreads = [pair.spread for pair in found]
-    # New reference results need new numbers, and the study anew.
+    # New reference results need new numbers and a new study.
     assert np.median(spreads) == pytest.approx(REFERENCE_SPREAD, rel=0.1)
     few = REFERENCE_SPREAD * np.exp(REFERENCE_LOG_SPREAD * np.array([-0.674, 0.674]))
-    # An estimate from 6 processes spreads by itself, so that the quarters lie further out.
+    # Estimates from 6 processes vary, so that the quartiles are further out.
     assert np.quantile(spreads, 0.25) == pytest.approx(few[0], rel=0.25)
     assert np.quantile(spreads, 0.75) == pytest.approx(few[1], rel=0.25)

@@ -1,4 +1,4 @@
-"""How far real pairs spread: which pairs there are, what is told of them, and what that covers."""
+"""The study of recorded pairs: its pairs, its tables and its exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EFFECTS = (0.0, 0.3, -0.2, 0.1, 0.2, -0.1)
 def measurements(
     processes: int = 6, slower: float = math.log(2), **run: str
 ) -> list[tuple[Measurement, Measurement]]:
-    """Of each process keras, and torch, which takes twice as long and a little more each time."""
+    """Make keras and torch in each process; torch takes a little more than twice as long."""
     return [
         (
             measured(KERAS, math.exp(EFFECTS[number]), during := a_run(number, **run)),

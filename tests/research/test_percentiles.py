@@ -1,4 +1,4 @@
-"""The simulated streams are as they are said to be, and what is said of them has the true rates."""
+"""The study of percentiles: its streams and its rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.research.documented import assert_near, assert_same
 
 def slow_calls(stream: Stream, processes: int = 40, calls: int = 2000) -> npt.NDArray[np.bool_]:
     rng = np.random.default_rng(1)
-    # Quick calls vary by a tenth, and a slow one takes twice as long or more.
+    # Quick calls vary by a tenth, and slow ones take at least twice as long.
     times = percentiles._latencies(rng, stream, processes, calls)
     return np.asarray(times > 1.6, dtype=np.bool_)
 
@@ -35,12 +35,12 @@ def test_clear_effect_is_found_and_equals_are_not() -> None:
 
 def test_quick_tables_are_near_the_documented_ones() -> None:
     for table in percentiles.tables(5 * percentiles.CALL_SHARE).values():
-        # Of 20 processes, and ten times as many calls, five trials leave two.
+        # Of five trials two remain with 20 processes and ten times as many calls.
         assert_near(table, 2)
 
 
 @pytest.mark.slow
 def test_tables_equal_the_documentation() -> None:
     for table in percentiles.tables(TRIALS).values():
-        # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
+        # Another version of SciPy may change a few in twenty thousand.
         assert_same(table, within=0.15)

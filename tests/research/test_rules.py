@@ -1,4 +1,4 @@
-"""What each rule says of the same data: each rival is what it is, and errs as is documented."""
+"""The rules of this suite and of other tools on the same data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from research.verdicts import STATES
 
 
 def few(trials: int = 40) -> list[Samples]:
-    """Small worlds, some with an effect, in which a rule sometimes fires and sometimes not."""
+    """Return small worlds, some with an effect, that a rule sometimes finds."""
     worlds = [paired_samples(0.035, 3, trials), unpaired_samples(0.05, 3, trials)]
     return [world.slowed(effect) for world in worlds for effect in (0.0, 0.03)]
 
@@ -106,7 +106,7 @@ def test_verdict_rule_equals_compare(processes: int, paired: bool) -> None:
     world = (
         paired_samples(0.035, processes, 40) if paired else unpaired_samples(0.03, processes, 40)
     )
-    # About where half of them are found.
+    # About half of them are found.
     effects = {(2, True): 0.24, (6, True): 0.09, (2, False): 0.70, (6, False): 0.07}
     world = world.slowed(effects[processes, paired])
     expected = [
@@ -120,7 +120,7 @@ def test_verdict_rule_equals_compare(processes: int, paired: bool) -> None:
 TRIALS = 2000
 
 
-# Two environments in turn
+# Interleaved environments
 
 
 @pytest.mark.parametrize("state", STATES)

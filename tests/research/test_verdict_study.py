@@ -1,4 +1,4 @@
-"""The command that simulates how often the verdicts are right: what it prints and writes."""
+"""The command of the studies: its tables, pictures and errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STUDIES = (verdicts, bridges, percentiles, nodes, changes)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What is asked of the studies and the pictures, which answer at once with their names."""
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Replace the studies and the pictures, and return their calls."""
     found: list[tuple[str, int]] = []
 
     def tables(name: str, trials: int) -> dict[str, TextTable]:
@@ -58,30 +58,33 @@ def test_main_prints_the_requested_tables(
     words: list[str],
     studies: Sequence[str],
     trials: int,
-    asked: list[tuple[str, int]],
+    calls: list[tuple[str, int]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert verdict_study.main(words) == 0
-    assert asked == [(name, trials) for name in studies]
+    assert calls == [(name, trials) for name in studies]
     tables = [f"Of {name}\n\n| {name} |\n| {'-' * len(name)} |\n\n" for name in studies]
     assert capsys.readouterr().out == "".join(tables)
 
 
 @pytest.mark.parametrize("trials", [rules.TRIALS, 7])
 def test_main_with_output_draws_the_pictures(
-    trials: int, tmp_path: Path, asked: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+    trials: int,
+    tmp_path: Path,
+    calls: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "new" / "pictures"
     more = [] if trials == rules.TRIALS else ["--trials", str(trials)]
     assert verdict_study.main(["--output", str(folder), *more]) == 0
-    assert asked == [(name, trials) for name in (*USUAL, "pictures")]
+    assert calls == [(name, trials) for name in (*USUAL, "pictures")]
     assert "Of verdicts" in capsys.readouterr().out
     assert [path.name for path in folder.iterdir()] == ["a.png"]
     assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "text"),
     [
         (["--changes", "--output", "x"], "--changes has no pictures"),
         (["--nodes", "--output", "x"], "--nodes has no pictures"),
@@ -89,13 +92,16 @@ def test_main_with_output_draws_the_pictures(
     ],
 )
 def test_main_conflicting_options_are_refused_first(
-    words: list[str], told: str, asked: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    text: str,
+    calls: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert verdict_study.main(words) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert text in err
     assert err.count("\n") == 1
-    assert asked == []
+    assert calls == []
 
 
 @pytest.mark.skipif(not plot.available(), reason="there is no matplotlib")

@@ -1,4 +1,4 @@
-"""The study of the verdicts: its tables are those of the documentation, with few trials nearly."""
+"""The study of the verdicts: its tables are near the documented ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MADE: dict[Callable[[int], TextTable], int] = {
     verdicts.stopping: 50,
     verdicts.rivals: 25,
 }
-"""Each table with as many trials as take a moment."""
+"""The quick tables, with their trials."""
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -53,5 +53,5 @@ def test_table_of_processes_needed_is_near_the_documented_one(
 @pytest.mark.slow
 def test_tables_equal_the_documentation() -> None:
     for table in verdicts.tables(TRIALS).values():
-        # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
+        # Another version of SciPy may change a few in twenty thousand.
         assert_same(table, within=0.15)
