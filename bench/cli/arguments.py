@@ -80,12 +80,9 @@ def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:
 
 
 def add_output(
-    parser: argparse._ActionsContainer,
-    formats: Sequence[str],
-    note: str = "",
-    by_name: bool = False,
+    parser: argparse._ActionsContainer, formats: Sequence[str], by_name: bool = False
 ) -> None:
-    """Add the options ``--format`` and ``--output``. note: on a format.
+    """Add the options ``--format`` and ``--output``.
 
     by_name: the format is None by default, and the name of the file implies it.
     """
@@ -94,7 +91,7 @@ def add_output(
         "--format",
         choices=formats,
         default=None if by_name else formats[0],
-        help=f"what is written (default: {default}{f'; {note}' if note else ''})",
+        help=f"what is written (default: {default})",
     )
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write to FILE, not the terminal"

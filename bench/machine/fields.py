@@ -199,6 +199,8 @@ class Field:
             raise self.error(f"a time in seconds between {SHORTEST:g} and {LONGEST:g}")
         if math.isfinite(minimum) and math.isfinite(maximum):
             raise self.error(f"a number from {minimum:g} to {maximum:g}")
+        if math.isfinite(maximum):
+            raise self.error(f"a number of at most {maximum:g}")
         raise self.error("a number of at least 0" if minimum == 0.0 else "a finite number")
 
     def times(self) -> list[float]:
@@ -210,14 +212,12 @@ class Field:
             for index, value in enumerate(self._list())
         ]
 
-    def numbers_or_nulls(
-        self, minimum: float = -math.inf, maximum: float = math.inf
-    ) -> dict[str, float | None]:
-        """Return an object whose values are numbers within these bounds, or null."""
+    def numbers_or_nulls(self, maximum: float = math.inf) -> dict[str, float | None]:
+        """Return an object whose values are numbers up to a maximum, or null."""
         return {
             key: value
-            if value is None or (type(value) is float and is_number(value, minimum, maximum))
-            else self[key].number(minimum, maximum)
+            if value is None or (type(value) is float and is_number(value, maximum=maximum))
+            else self[key].number(maximum=maximum)
             for key, value in self.mapping().items()
         }
 

@@ -263,11 +263,11 @@ def delete_partial_files(folder: str | os.PathLike[str]) -> None:
                     path.unlink(missing_ok=True)
 
 
-def unfinished_name(name: str, suffix: str = ".tmp") -> str:
+def unfinished_name(name: str) -> str:
     """Return a hidden name for a file that is being written, with the token of its writer."""
     # A name can have 255 bytes.
     name = name.encode(errors="ignore")[:100].decode(errors="ignore")
-    return f".{name}.{Writer.this_process().token}.{uuid.uuid4().hex[:8]}{suffix}"
+    return f".{name}.{Writer.this_process().token}.{uuid.uuid4().hex[:8]}.tmp"
 
 
 def _is_written_through(path: Path) -> bool:
