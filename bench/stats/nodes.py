@@ -2,8 +2,8 @@
 
 A node is a machine, by the id in its files; host names with the same start of a kernel (containers
 of one machine) are one node. Nodes are of one kind where the facts that determine their times are
-equal (``machine.kinds``). Their results of one suite are in one section, whether one command used
-all of them or each measured by itself. ``intervals`` has the statistics.
+equal (``machine.environment``). Their results of one suite are in one section, whether one command
+used all of them or each measured by itself. ``intervals`` has the statistics.
 """
 
 from __future__ import annotations
