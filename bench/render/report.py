@@ -256,7 +256,8 @@ def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
     yield Block(heading(section), facts, level=2, style="dim")
     yield Block(lines=summary(found))
     yield from _tables(section, rows)
-    yield Block("Findings", [each for each in found if not each.answer])
+    if others := [each for each in found if not each.answer]:
+        yield Block("Findings", others)
     for group in unmeasured(section) if listed else ():
         yield Block(
             unmeasured_heading(group), [name(case.id) for case in group.cases], level=4, indent=2
