@@ -257,7 +257,10 @@ def _to_be_compiled(binding: Binding) -> bool:
         binding == TENSORFLOW and fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting
     ):
         return False
-    return not _place(_compiler(), *_flags(binding), binding).exists()
+    try:
+        return not _place(_compiler(), *_flags(binding), binding).exists()
+    except OSError:  # the folder cannot be read: loading fails, and gives the reason
+        return False
 
 
 def _try_to_build(binding: Binding) -> None:

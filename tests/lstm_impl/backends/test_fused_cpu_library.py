@@ -200,6 +200,20 @@ def test_being_compiled_without_library_compiles_once_in_the_background(
 
 
 @pytest_tensorflow
+def test_unreadable_cache_is_reported_by_load_and_compiled_by_nobody(
+    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_compiler()
+    monkeypatch.setenv(library.CACHE, f"/tmp/{'x' * 300}")
+    monkeypatch.setattr(library, "_background", {})
+    monkeypatch.setattr(library, "_failed", {})
+    library.load.cache_clear()
+    assert not library.being_compiled()
+    with pytest.raises(UnavailableError, match=r"cannot be made or loaded: .*File name too long"):
+        library.load()
+
+
+@pytest_tensorflow
 def test_stop_while_compiling_kills_the_compiler_and_leaves_nothing(
     make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
