@@ -28,9 +28,8 @@ from bench.case.loading import SuiteChoice
 from bench.cli import arguments, command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import devices
-from bench.machine.fresh import last_line
 from bench.machine.lock import HeldError, MachineLock
-from bench.machine.processes import kill_group
+from bench.machine.processes import kill_group, last_line
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render.escape import clean
 from bench.render.quantities import count

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.case.cases import ID_EXAMPLE, Case
 from bench.cli import arguments, command_line, output
-from bench.machine.fresh import one_line
+from bench.machine.processes import one_line
 from bench.render.data import csv_lines
 from bench.render.escape import clean
 from bench.render.messages import bound_text

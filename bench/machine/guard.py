@@ -24,7 +24,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from bench.machine.fields import printable
-from bench.machine.fresh import LIMIT_GONE, one_line
+from bench.machine.processes import LIMIT_GONE, one_line
 
 MOST_REMARKS, LONGEST_REMARK = 8, 300
 """Distinct remarks that are kept of a case, and letters of each. More warnings repeat them."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from bench.machine import fresh
+from bench.machine import processes
 from bench.machine.environment import LIBRARIES
 from bench.machine.fields import Field
 from bench.machine.reading import parse_json, regular_bytes
@@ -51,9 +51,9 @@ def ask(environment: Path) -> Python:
     """Return the Python of an environment. Raises NoPythonError."""
     python = executable(environment)
     install = f"install this suite there: {python} -m pip install lstm-benchmark-suite"
-    found = fresh.ask(["-m", "bench.machine.packages"], None, _LIMIT, python=str(python))
-    if isinstance(found, fresh.Died):
-        ended = "did not answer" if found.code is None else fresh.ending(found.code)
+    found = processes.ask(["-m", "bench.machine.packages"], None, _LIMIT, python=str(python))
+    if isinstance(found, processes.Died):
+        ended = "did not answer" if found.code is None else processes.ending(found.code)
         raise NoPythonError(f"{python} {ended} ({found.last_line}); {install}")
     for name in ("pytest", "pytest-benchmark"):  # it has imported the others
         if name not in found["packages"]:
@@ -79,7 +79,7 @@ def here() -> Python:
 
 
 if __name__ == "__main__":
-    fresh.answer(lambda _: asdict(here()))
+    processes.answer(lambda _: asdict(here()))
 
 
 SCHEMA = 1

@@ -1,20 +1,21 @@
-"""End processes with their parent, and keep processors busy during a measurement."""
+"""Run processes that answer one request, end with their parent, or keep processors busy.
+
+A process with a request reads and answers JSON. Its work may end it (a framework built for another
+processor) or never finish.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-
-GRACE = 20.0
-"""Seconds after the interruption of a process, in which pytest writes its result file."""
-
-LOOK_EVERY = 0.2
-"""Seconds between two checks whether to stop."""
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 def die_with(parent: int) -> None:
@@ -56,3 +57,88 @@ def busy(processes: int) -> Iterator[None]:
             stack.callback(started.wait)
             stack.callback(started.kill)
         yield
+
+
+LIMIT_GONE = 97
+"""Exit code of a process whose limits a backend's code has lowered permanently."""
+
+LONGEST_ERROR = 300
+"""Letters of an error that are kept: some messages are complete programs."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """A process that did not answer. code: None after a timeout. last_line: of its stderr."""
+
+    code: int | None
+    last_line: str = ""
+
+
+def ask(
+    words: Sequence[str],
+    request: object,
+    seconds: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> Any | Died:
+    """Return what ``python WORDS`` answers, which calls ``answer``.
+
+    seconds: the time limit. environment: additional variables. python: perhaps that of another
+    environment in which this suite is installed.
+    """
+    try:
+        done = subprocess.run(
+            [python, *words],
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            timeout=seconds,
+            env={**os.environ, **(environment or {})},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Died(None)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:  # no answer, or only a part of one
+        return Died(done.returncode, last_line(done.stderr.decode(errors="replace")))
+
+
+def answer(function: Callable[[Any], object]) -> None:
+    """Answer the request on standard input with the result of a function, in the new process."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # for what a framework prints
+        answers.write(json.dumps(function(json.load(sys.stdin))))
+
+
+def last_line(printed: str) -> str:
+    """Return the beginning of the last line of a process's output, possibly empty."""
+    lines = printed.strip().splitlines()
+    return lines[-1].strip()[:200] if lines else ""
+
+
+def ending(code: int) -> str:
+    """Describe how a process ended by its exit code, which is negative for a signal."""
+    if code == LIMIT_GONE:
+        return "ended: a backend had permanently lowered a limit of the process"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    more = " (usually because memory ran out)" if name == "SIGKILL" else ""
+    return f"was ended by {name}{more}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error: a framework's may have pages."""
+    try:
+        text = str(error)
+    except BaseException:  # the error's own code
+        return "its text cannot be read: that raises an error too"
+    # Some are megabytes.
+    lines = [line.strip() for line in text[:100_000].splitlines() if line.strip()]
+    # "Graph execution error:" alone says nothing.
+    text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    text = text or "it said nothing"
+    return text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 3] + "..."

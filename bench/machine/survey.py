@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.machine import fresh
-from bench.machine.fresh import one_line
+from bench.machine import processes
 from bench.machine.guard import Interrupts
+from bench.machine.processes import one_line
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
 from lstm_impl.names import strategies
 from lstm_impl.registry import variants
@@ -166,8 +166,8 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
     """Answer a request in a new process."""
     name = request.framework
     words = ["-m", "bench.machine.survey"]
-    found = fresh.ask(words, asdict(request), seconds, request.environment)
-    if not isinstance(found, fresh.Died):
+    found = processes.ask(words, asdict(request), seconds, request.environment)
+    if not isinstance(found, processes.Died):
         answer: SurveyAnswer = found
         return answer
     if found.code is None:
@@ -179,7 +179,7 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
         )
     else:
         last = f", saying: {found.last_line}" if found.last_line else ""
-        error = f"importing {name} {fresh.ending(found.code)}{last}; reinstall it"
+        error = f"importing {name} {processes.ending(found.code)}{last}; reinstall it"
     return {"version": None, "error": error, "available": {}}
 
 
@@ -203,4 +203,4 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
 
 
 if __name__ == "__main__":
-    fresh.answer(lambda given: answer_here(SurveyRequest(**given)))
+    processes.answer(lambda given: answer_here(SurveyRequest(**given)))

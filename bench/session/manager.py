@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.case.cases import Case
-from bench.machine.fresh import ending as ended
+from bench.machine.processes import ending as ended
 from bench.machine.writing import ResultWriteError
 from bench.records.journal import STARTING, WAITING
 from bench.render.escape import clean

@@ -25,9 +25,8 @@ import numpy as np
 from bench.case.cases import Case
 from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import between
-from bench.machine.fresh import one_line
 from bench.machine.guard import EscapedError, Guard, Interrupts
-from bench.machine.processes import busy
+from bench.machine.processes import busy, one_line
 from bench.records import hdr
 from bench.records.journal import STARTING
 from bench.records.schema import SCHEMA, Figures, RecordedReason

@@ -19,8 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.machine.fresh import ending, one_line
-from bench.machine.processes import die_with
+from bench.machine.processes import die_with, ending, one_line
 
 if TYPE_CHECKING:
     from bench.case.cases import Case

@@ -27,7 +27,7 @@ from typing import Any
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.machine.devices import Nvml
-from bench.machine.fresh import one_line
+from bench.machine.processes import one_line
 from bench.machine.writing import Closing
 from bench.records.schema import Figures
 from bench.worker import estimate

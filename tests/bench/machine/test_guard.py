@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.machine.fresh import LIMIT_GONE, ending
 from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guard, Interrupts
+from bench.machine.processes import LIMIT_GONE, ending
 from tests.places import ROOT
 
 

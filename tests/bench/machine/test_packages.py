@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.machine import fresh
+from bench.machine import processes
 from bench.machine.packages import NoPythonError, ask, here
 from tests.places import ROOT
 
@@ -62,6 +62,6 @@ def test_ask_without_pytest_raises_with_missing_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without = {"version": "3.11.7", "packages": {"pytest": "9.0"}, "bench": "/bench"}
-    monkeypatch.setattr(fresh, "ask", lambda *words, **more: without)
+    monkeypatch.setattr(processes, "ask", lambda *words, **more: without)
     with pytest.raises(NoPythonError, match="has no pytest-benchmark"):
         ask(Path(sys.executable))

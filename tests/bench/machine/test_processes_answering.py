@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine import fresh
-from bench.machine.fresh import Died, one_line
+from bench.machine import processes
+from bench.machine.processes import Died, one_line
 
 ANSWERING = """\
 import os
-from bench.machine import fresh
+from bench.machine import processes
 
 def answer(question):
     print("greetings nobody asked for")
     return {"got": question, "by": os.environ["WHO"]}
 
-fresh.answer(answer)
+processes.answer(answer)
 """
 
 
@@ -33,7 +33,7 @@ def script(folder: Path, text: str) -> list[str]:
 
 def test_ask_with_environment_answers_request(tmp_path: Path) -> None:
     question = {"a": [1, None, "é"]}
-    found = fresh.ask(script(tmp_path, ANSWERING), question, environment={"WHO": "x"})
+    found = processes.ask(script(tmp_path, ANSWERING), question, environment={"WHO": "x"})
     assert found == {"got": question, "by": "x"}
 
 
@@ -50,20 +50,20 @@ def test_ask_with_environment_answers_request(tmp_path: Path) -> None:
     ],
 )
 def test_ask_dying_process_gives_code_and_last_line(tmp_path: Path, text: str, died: Died) -> None:
-    assert fresh.ask(script(tmp_path, text), {}) == died
+    assert processes.ask(script(tmp_path, text), {}) == died
 
 
 def test_ask_hanging_process_is_ended(tmp_path: Path) -> None:
-    assert fresh.ask(script(tmp_path, "import time; time.sleep(600)"), {}, 0.5) == Died(None)
+    assert processes.ask(script(tmp_path, "import time; time.sleep(600)"), {}, 0.5) == Died(None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_ending_signal_is_named() -> None:
-    assert fresh.ending(0) == "ended with exit code 0"
-    assert fresh.ending(3) == "ended with exit code 3"
-    assert fresh.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
-    assert fresh.ending(-9) == "was ended by SIGKILL (usually because memory ran out)"
-    assert fresh.ending(-63) == "was ended by signal 63"
+    assert processes.ending(0) == "ended with exit code 0"
+    assert processes.ending(3) == "ended with exit code 3"
+    assert processes.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
+    assert processes.ending(-9) == "was ended by SIGKILL (usually because memory ran out)"
+    assert processes.ending(-63) == "was ended by signal 63"
 
 
 class Evil(Exception):  # noqa: N818
