@@ -28,7 +28,7 @@ from bench.case.loading import SuiteChoice
 from bench.cli import arguments, command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import devices
-from bench.machine.lock import HeldError, MachineLock
+from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.processes import kill_group, last_line
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render.escape import clean
@@ -64,6 +64,9 @@ GPU_TEST = "on_a_gpu_"
 """Part of the names of tests that need a GPU."""
 
 TESTS_FAILED = 1  # pytest's exit code
+
+MATRIX = "matrix"
+"""The suite that has a case which each backend can compute."""
 
 ENVIRON = {
     # Several processes share the GPU; by default each framework takes most of its memory.
@@ -182,7 +185,7 @@ class Proof:
             elif code != 0 and not failures:
                 line = self.last_words(name)
                 failures.append(f"bench.run ended with exit code {code}: {line}; see {name}.log")
-        if not any(code in (None, BUDGET_SPENT) for code in codes.values()):
+        if suite == MATRIX and not any(code in (None, BUDGET_SPENT) for code in codes.values()):
             known = {each.case.backend for each in found.measurements}
             refusing = [name for name in backends if name not in known and not failures]
             failures += [f"{name} computed no case of it" for name in refusing]
@@ -225,7 +228,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _prove, words, UnsupportedError, ResultWriteError)
+    errors = (UnsupportedError, ResultWriteError, LockError)
+    return command_line.run(_parser(), _prove, words, *errors)
 
 
 def _prove(options: argparse.Namespace) -> int:
@@ -257,10 +261,10 @@ def _prove(options: argparse.Namespace) -> int:
             code = INTERRUPTED
         if code == PROVEN and proof.failures:
             code = FAILED
-        elif code == PROVEN and not proof.available:
-            code = NO_BACKEND
         elif code == PROVEN and proof.unfinished:
             code = INCOMPLETE
+        elif code == PROVEN and not proof.available:
+            code = NO_BACKEND
         lines = [VERDICTS[code], *(f"  failed: {clean(line, 400)}" for line in proof.failures)]
         lines += [f"  not done: {clean(line, 400)}" for line in proof.unfinished]
         if device == "cpu":
@@ -281,7 +285,10 @@ def prove(proof: Proof, options: argparse.Namespace, named: Sequence[str]) -> No
     path = proof.folder / "doctor.json"
     command = ["bench.doctor", "--device", proof.device, "--format", "json", "--output", str(path)]
     command += ["--backends", ",".join(options.backends)] if options.backends else []
-    proof.run({"doctor": command}, proof.share(DOCTOR_SHARE))
+    codes = proof.run({"doctor": command}, proof.share(DOCTOR_SHARE))
+    if codes["doctor"] is None:
+        proof.unfinished.append("bench.doctor: the time was up; see doctor.log")
+        return
     if not path.exists():
         proof.failures.append(f"bench.doctor: {proof.last_words('doctor')}; see doctor.log")
         return
@@ -297,7 +304,7 @@ def prove(proof: Proof, options: argparse.Namespace, named: Sequence[str]) -> No
     size = -(-len(proof.available) // min(MOST_PROCESSES, max(1, cores // 2)))
     names = sorted(proof.available, key=proof.available.__getitem__)  # by framework
     parts = {f"matrix-{n}": names[n : n + size] for n in range(0, len(names), size)}
-    proof.measure("matrix", parts, MATRIX_SHARE, "--seconds", "0.02s")  # its times mean nothing
+    proof.measure(MATRIX, parts, MATRIX_SHARE, "--seconds", "0.02s")  # its times mean nothing
     proof.run_tests(TESTS)
     compared = [name for name in dict.fromkeys([*named, *COMPARED]) if name in proof.available]
     proof.measure(options.suite, {"measured": compared or names}, 1.0)

@@ -205,6 +205,31 @@ def test_gpu_proof_during_another_run_is_refused(
     assert "another; run this again when it has ended" in error
 
 
+def test_judge_other_suite_that_a_backend_refuses_has_no_failure(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "collect", lambda paths: gather(no_time("refused")))
+    proof.judge("quick", ["keras"], {"measured": 0})
+    assert (proof.failures, proof.unfinished) == ([], [])
+
+
+def test_gpu_proof_with_too_little_time_for_doctor_is_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Proof, "run", lambda *_: {"doctor": None})
+    assert gpu_proof.main(["--device", "cpu", "--output", str(tmp_path)]) == 5
+    assert "not done: bench.doctor: the time was up; see doctor.log" in capsys.readouterr().out
+
+
+def test_gpu_proof_without_a_lock_names_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "no/such/lock"))
+    assert gpu_proof.main(["--device", "cpu", "--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'no/such/lock'} cannot be locked")
+
+
 def test_gpu_proof_without_a_gpu_exits_with_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
