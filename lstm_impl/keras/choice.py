@@ -186,7 +186,9 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
         return f"it computes with {backend.framework}, and a Keras layer needs TensorFlow's tensors"
     if isinstance(backend, BlockLSTM) and "registered" in backend.options:
         return "its gradient is wrong, on purpose; use block_lstm"
-    if not isinstance(backend, LoopBackend | BlockLSTM | FusedCpu | Cudnn):
+    if not isinstance(backend, LoopBackend | BlockLSTM | FusedCpu | Cudnn) and has_own_layout(
+        backend
+    ):
         return "it keeps its weights in cells of its own, and a Keras layer has Keras's"
     if reason := needs_keras(arguments):
         return f"the layer has {reason}; use backend={AUTO!r} or {KERAS!r}"
@@ -200,6 +202,14 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
         spec = LSTMSpec(1, arguments.units, dtype=arguments.compute_dtype)
         return in_layer(backend).refusal(spec)
     return ""
+
+
+def has_own_layout(backend: TensorFlowBackend) -> bool:
+    """Return whether a backend trains other arrays than kernel, recurrent kernel and bias."""
+    own, base = type(backend), TensorFlowBackend
+    if own.to_layout is not base.to_layout or own.pack is not base.pack:
+        return True
+    return own.layer is base.layer and own.stack is base.stack
 
 
 def in_layer(backend: TensorFlowBackend) -> TensorFlowBackend:

@@ -50,6 +50,24 @@ def test_call_with_missing_backend_raises_until_changed() -> None:
         lstm(use_cudnn=True)(X)
 
 
+def test_obstacle_backend_of_another_package_needs_the_arrays_of_keras() -> None:
+    from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+    from lstm_impl.backends.tensorflow.loops import WhileLoop
+
+    class Own(TensorFlowBackend):
+        strategy = "own"
+
+        def layer(self, *arguments: Any) -> Any:
+            return WhileLoop().layer(*arguments)
+
+    class OwnLayout(Own):
+        def pack(self, *arguments: Any) -> Any:
+            raise NotImplementedError
+
+    assert choice.obstacle(Own(), lstm()._arguments()) == ""
+    assert "cells of its own" in choice.obstacle(OwnLayout(), lstm()._arguments())
+
+
 def test_setting_an_unable_backend_raises_and_changes_nothing() -> None:
     layer = lstm(activation="relu")
     with pytest.raises(UnsupportedError, match="relu"):
