@@ -43,6 +43,7 @@ _CALLS = (
 BUILT_IN: dict[str, Strategy] = {
     # Adding a backend is adding its line here.
     "numpy": _ours("numpy", "others.numpy_loop:NumPyLoop"),
+    "numpy_fused": _ours("numpy", "others.numpy_fused:NumPyFused"),
     "static_unroll": _ours("tensorflow", "tensorflow.loops:StaticUnroll", *_LOOP),
     "while_loop": _ours("tensorflow", "tensorflow.loops:WhileLoop", *_LOOP),
     "partial_unroll": _ours(

@@ -17,18 +17,18 @@ def build() -> dict[str, Path]:
     Returns
     -------
     dict of str to Path
-        By backend (``fused_cpu``, ``jax_fused_cpu``) the shared library: the compiled one, or a
-        prebuilt one that fits.
+        By backend (``fused_cpu``, ``jax_fused_cpu``, ``numpy_fused``) the shared library: the
+        compiled one, or a prebuilt one that fits.
 
     Raises
     ------
     UnavailableError
-        If there is no such framework, no compiler, or the compiler fails.
+        If there is no compiler, or it fails.
     """
     from lstm_impl.backends.fused_cpu import library
 
     found, reasons = {}, []
-    for binding in (library.TENSORFLOW, library.JAX):
+    for binding in (library.TENSORFLOW, library.JAX, library.C):
         available = get_backend(binding.backend).availability("cpu")
         if available:
             found[binding.backend] = library.build(binding)

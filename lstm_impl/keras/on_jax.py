@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.jax.fused_cpu import COMPUTES, fused_layer
+from lstm_impl.backends.fused_cpu.backend import COMPUTES
+from lstm_impl.backends.jax.fused_layer import fused_layer
 from lstm_impl.backends.jax.scan import scanned
 from lstm_impl.call import State, Tensor
 from lstm_impl.keras.base import Weights
@@ -39,7 +40,7 @@ def not_fused(device: str, dtype: str, training: bool) -> str:
         return f"its kernels know {' and '.join(COMPUTES)}, not {dtype}"
     if not training:
         return "a program for inference may be exported, and would run only where this library is"
-    if not (available := library.jax_availability()):
+    if not (available := library.available_to(library.JAX)):
         return str(available)
     return "it is being compiled" if library.being_compiled(library.JAX) else ""
 

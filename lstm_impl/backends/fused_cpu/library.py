@@ -44,19 +44,21 @@ NAME = "fused_cpu.so"
 
 @dataclass(frozen=True)
 class Binding:
-    """What calls the kernels from a framework.
+    """What calls the kernels from a framework, or from C.
 
-    backend: its backend's id. framework: its package. source: the C++ file, in ``SOURCES``, that is
-    compiled with its headers.
+    backend: its backend's id. framework: its package, empty for C. source: the C++ file, in
+    ``SOURCES``, that is compiled with its headers. once_for: what a library serves, in words.
     """
 
     backend: str
     framework: str
     source: str
+    once_for: str
 
 
-TENSORFLOW = Binding("fused_cpu", "tensorflow", "ops.cc")
-JAX = Binding("jax_fused_cpu", "jax", "jax_ffi.cc")
+TENSORFLOW = Binding("fused_cpu", "tensorflow", "ops.cc", "TensorFlow and CPU")
+JAX = Binding("jax_fused_cpu", "jax", "jax_ffi.cc", "JAX and CPU")
+C = Binding("numpy_fused", "", "c_api.cc", "CPU")
 
 HEADER = "include/tensorflow/core/framework/op_kernel.h"
 """In TensorFlow's folder, where it comes with its headers."""
@@ -120,9 +122,11 @@ def availability() -> Availability:
     return compiled
 
 
-def jax_availability() -> Availability:
-    """Return whether a library can be compiled for JAX."""
-    return _sources(JAX) and _compiler_available()
+def available_to(binding: Binding) -> Availability:
+    """Return whether there is a library for a framework, or one can be compiled."""
+    if binding == TENSORFLOW:
+        return availability()
+    return _sources(binding) and _compiler_available()
 
 
 def _sources(binding: Binding) -> Availability:
@@ -213,20 +217,18 @@ def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
 
     Raises UnavailableError where it can be neither found nor compiled.
     """
-    if not (available := _available(binding)):
+    if not (available := available_to(binding)):
         raise UnavailableError(f"{binding.backend}: {available}")
     if binding == TENSORFLOW and (found := fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting):
         return found[0]
     return _built(_compiler(), *_flags(binding), announce, binding)
 
 
-def _available(binding: Binding) -> Availability:
-    return availability() if binding == TENSORFLOW else jax_availability()
-
-
 def _flags(binding: Binding) -> tuple[list[str], list[str]]:
     if binding == TENSORFLOW:
         return tensorflow_flags()
+    if binding == C:
+        return [], ["-pthread"]
     import jax
 
     return ["-isystem", jax.ffi.include_dir()], []
@@ -238,8 +240,8 @@ _compiling: set[subprocess.Popen[str]] = set()
 
 def being_compiled(binding: Binding = TENSORFLOW) -> bool:
     """Return whether a thread is compiling the library; start it where there is none to load."""
-    loaded = load if binding == TENSORFLOW else load_for_jax
-    if binding not in _background and not loaded.cache_info().currsize and _to_be_compiled(binding):
+    loaded = load.cache_info().currsize if binding == TENSORFLOW else binding in _loaded
+    if binding not in _background and not loaded and _to_be_compiled(binding):
         logger.warning(
             "%s is being compiled in the background; until it is ready other code computes, also "
             "in graphs that are traced before. python -m lstm_impl.build compiles it ahead of time",
@@ -253,7 +255,7 @@ def being_compiled(binding: Binding = TENSORFLOW) -> bool:
 
 
 def _to_be_compiled(binding: Binding) -> bool:
-    if not _available(binding) or (
+    if not available_to(binding) or (
         binding == TENSORFLOW and fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting
     ):
         return False
@@ -313,16 +315,21 @@ def load() -> Any:
         raise UnavailableError(f"fused_cpu: {reason}") from error
 
 
-@functools.cache
-def load_for_jax() -> ctypes.CDLL:
-    """Return the library of JAX's custom calls; compile it first, where that was not done.
+_loaded: dict[Binding, ctypes.CDLL] = {}
+
+
+def load_plain(binding: Binding) -> ctypes.CDLL:
+    """Return the library of JAX's custom calls or of C; compile it first, where it was not yet.
 
     Raises UnavailableError where it cannot be compiled or loaded.
     """
-    try:
-        return ctypes.CDLL(str(build(JAX)))
-    except OSError as error:
-        raise UnavailableError(f"jax_fused_cpu: its library cannot be loaded: {error}") from error
+    if binding not in _loaded:
+        try:
+            _loaded[binding] = ctypes.CDLL(str(build(binding)))
+        except OSError as error:
+            reason = f"its library cannot be loaded: {error}"
+            raise UnavailableError(f"{binding.backend}: {reason}") from error
+    return _loaded[binding]
 
 
 def tensorflow_flags() -> tuple[list[str], list[str]]:
@@ -365,8 +372,9 @@ def _place(
     compiler: Compiler, flags: Sequence[str], links: Sequence[str], binding: Binding = TENSORFLOW
 ) -> Path:
     """Return where the library of this compiler is kept."""
-    version = importlib.import_module(binding.framework).__version__
-    return _folder() / key(compiler, [*flags, *links], version, binding.framework) / NAME
+    framework = binding.framework
+    version = importlib.import_module(framework).__version__ if framework else "1"
+    return _folder() / key(compiler, [*flags, *links], version, framework or "c") / NAME
 
 
 def _built(
@@ -391,10 +399,9 @@ def _built(
                 return library
             logger.warning("%s is deleted and compiled again: %s", library, problem)
             _remove(library)
-        framework = {"tensorflow": "TensorFlow", "jax": "JAX"}[binding.framework]
-        line = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this {framework}"
+        line = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this"
         progress = sys.stderr if announce else io.StringIO()
-        print(f"{line} and CPU ...", end="", file=progress, flush=True)
+        print(f"{line} {binding.once_for} ...", end="", file=progress, flush=True)
         started = time.monotonic()
         try:
             compile_library(compiler, KERNEL_FLAGS, flags, links, library, binding)

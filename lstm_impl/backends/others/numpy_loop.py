@@ -21,7 +21,7 @@ class NumPyModel(Model):
     """The reference with its weights."""
 
     def _open(self, weights: LSTMWeights) -> None:
-        self._weights = weights
+        self._set_weights(weights)
         self._optimizers: dict[str, NumPyOptimizer] = {}
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
@@ -61,13 +61,11 @@ class NumPyModel(Model):
     ) -> RawGradients:
         raw = self._train(gradients, call, upstream)
         changes = self._optimizers[optimizer].changes(raw.weights.arrays())
-        self._weights = LSTMWeights.from_arrays(
-            self.spec,
-            [
-                self.spec.quantize(array + change)
-                for array, change in zip(self._weights.arrays(), changes, strict=True)
-            ],
-        )
+        arrays = [
+            self.spec.quantize(array + change)
+            for array, change in zip(self._weights.arrays(), changes, strict=True)
+        ]
+        self._set_weights(LSTMWeights.from_arrays(self.spec, arrays))
         return raw
 
     def _host_weights(self, raw: LSTMWeights, gradient: bool = True) -> LSTMWeights:

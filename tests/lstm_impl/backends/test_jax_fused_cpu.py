@@ -14,7 +14,7 @@ jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")
 import jax.numpy as jnp  # noqa: E402
 
 from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
-from lstm_impl.backends.jax.fused_cpu import fused_layer  # noqa: E402
+from lstm_impl.backends.jax.fused_layer import fused_layer  # noqa: E402
 from lstm_impl.backends.jax.scan import scanned  # noqa: E402
 from tests.lstm_impl.backends.built import built, needs  # noqa: E402
 

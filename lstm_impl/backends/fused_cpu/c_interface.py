@@ -1,0 +1,78 @@
+"""Call the kernels of ``fused_cpu`` through their C interface (``lstm_impl/native/c_api.h``)."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+from lstm_impl.backends.fused_cpu import library
+
+VERSION = 1
+"""Of the C interface."""
+
+
+class KernelLayer(ctypes.Structure):
+    """Sizes of one direction of one layer; threads: at most so many, 0 for one on each CPU."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("timesteps", "batch", "inputs", "units")),
+        *((name, ctypes.c_int32) for name in ("batch_major", "reverse", "bfloat16", "threads")),
+    ]
+
+
+class KernelError(RuntimeError):
+    """A kernel could not compute, such as for want of memory."""
+
+
+class Kernels:
+    """The functions of the library: each takes a layer and the addresses of its arrays, in order.
+
+    An address is 0 where an array is left out. The caller's arrays are contiguous, of the right
+    sizes, and live until the call returns; the interpreter's lock is not held meanwhile.
+    """
+
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        if (version := loaded.lstm_version()) != VERSION:
+            raise KernelError(f"its library has version {version}; expected {VERSION}")
+        loaded.lstm_error.restype = ctypes.c_char_p
+        for name in ("gates_size", "cells_size"):
+            getattr(loaded, f"lstm_{name}").restype = ctypes.c_int64
+        self._loaded = loaded
+        self._forward, self._backward = loaded.lstm_forward, loaded.lstm_backward
+        self._input_gradient = loaded.lstm_input_gradient
+
+    def kept_sizes(self, layer: KernelLayer) -> tuple[int, int]:
+        """Return how many gates and cells a forward pass keeps."""
+        reference = ctypes.byref(layer)
+        return self._loaded.lstm_gates_size(reference), self._loaded.lstm_cells_size(reference)
+
+    def forward(self, layer: KernelLayer, *addresses: int) -> None:
+        """Compute: kernel, recurrent_kernel, bias, x, h0, c0, mask; y, h, c, gates, cells, hidden.
+
+        What is behind the semicolon is written. mask: bytes ``[T, B]``, 0 where a step is left out.
+        """
+        self._run(self._forward, layer, addresses)
+
+    def backward(self, layer: KernelLayer, *addresses: int) -> None:
+        """Compute: recurrent_kernel, x, h0, c0, mask, hidden, gates, cells, dy, dh, dc; dz, dh0,
+        dc0, dkernel, drecurrent_kernel, dbias.
+        """
+        self._run(self._backward, layer, addresses)
+
+    def input_gradient(self, layer: KernelLayer, *addresses: int) -> None:
+        """Compute: kernel, dz; dx."""
+        self._run(self._input_gradient, layer, addresses)
+
+    def _run(self, function: Any, layer: KernelLayer, addresses: tuple[int, ...]) -> None:
+        if function(ctypes.byref(layer), (ctypes.c_void_p * len(addresses))(*addresses)):
+            raise KernelError(f"fused LSTM: {self._loaded.lstm_error().decode()}")
+
+
+@functools.cache
+def kernels() -> Kernels:
+    """Return the kernels; compile them first, where that was not done.
+
+    Raises UnavailableError where they cannot be compiled or loaded.
+    """
+    return Kernels(library.load_plain(library.C))

@@ -1,0 +1,181 @@
+"""Run ``numpy_fused``: the kernels of ``fused_cpu`` on NumPy's arrays, without any framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.availability import Availability
+from lstm_impl.backend import Backend
+from lstm_impl.backends.fused_cpu import c_interface, library
+from lstm_impl.backends.others.numpy_loop import NumPyModel
+from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
+
+Array = npt.NDArray[np.float32]
+
+MOST_SHAPES = 100
+"""Shapes whose sizes a model keeps for the kernels."""
+
+
+class _Kept(NamedTuple):
+    """What a layer and direction keeps for its gradient."""
+
+    layer: c_interface.KernelLayer
+    x: Array
+    h: Array
+    c: Array
+    hidden: Array
+    gates: Array
+    cells: Array
+
+
+class NumPyFusedModel(NumPyModel):
+    """Canonical weights in float32, and one call of the kernels for each layer and direction."""
+
+    def _open(self, weights: LSTMWeights) -> None:
+        self._kernels = c_interface.kernels()
+        super()._open(weights)
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self._weights = weights
+        self._arrays = [np.ascontiguousarray(each, np.float32) for each in weights.arrays()]
+        self._addresses = [_address(each) for each in self._arrays]
+        self._layers: dict[tuple[int, tuple[int, ...]], c_interface.KernelLayer] = {}
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        whole = np.issubdtype(array.dtype, np.integer)
+        return np.ascontiguousarray(array, None if whole else np.float32)
+
+    def _infer(self, call: Call) -> Outputs:
+        return self._forward(call, None)
+
+    def _forward(self, call: Call, kept: list[_Kept] | None) -> Outputs:
+        """Compute the outputs; append to ``kept`` what backward needs, in the order of rows."""
+        mask = self._mask(call)
+        x, spec = call.x, self.spec
+        h, c = np.empty_like(call.h), np.empty_like(call.c)
+        for number in range(spec.num_layers):
+            if number and call.masks is not None:
+                x = x * self._swapped(call.masks[number - 1])
+            outputs = []
+            for direction in range(spec.num_directions):
+                row = number * spec.num_directions + direction
+                outputs.append(self._layer(row, x, call, mask, h, c, kept))
+            x = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
+        return Outputs(x, h, c)
+
+    def _layer(
+        self,
+        row: int,
+        x: Array,
+        call: Call,
+        mask: npt.NDArray[np.uint8] | None,
+        h: Array,
+        c: Array,
+        kept: list[_Kept] | None,
+    ) -> Array:
+        layer = self._sizes(row, x)
+        x = np.ascontiguousarray(x)
+        y = np.empty((*x.shape[:2], self.spec.hidden_size), np.float32)
+        offset = row * h.strides[0]
+        states = [_address(each) + offset for each in (call.h, call.c, h, c)]
+        keep = [0, 0, 0]
+        if kept is not None:
+            gates, cells = (np.empty(size, np.float32) for size in self._kernels.kept_sizes(layer))
+            # Without a mask the outputs are the hidden states.
+            own = None if mask is None else np.empty(y.size, np.float32)
+            keep = [_address(gates), _address(cells), _address(own)]
+            hidden = y if own is None else own
+            kept.append(_Kept(layer, x, call.h[row], call.c[row], hidden, gates, cells))
+        self._kernels.forward(
+            layer,
+            *self._addresses[3 * row : 3 * row + 3],
+            *(_address(x), *states[:2], _address(mask)),
+            *(_address(y), *states[2:], *keep),
+        )
+        return y
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        kept: list[_Kept] = []
+        outputs = self._forward(call, kept)
+        mask, spec = self._mask(call), self.spec
+        weights = [np.empty_like(each) for each in self._arrays]
+        dh, dc = np.empty_like(call.h), np.empty_like(call.c)
+        dy: Any = upstream.dy
+        for number in reversed(range(spec.num_layers)):
+            parts = np.split(dy, spec.num_directions, axis=2)
+            below: Any = 0.0
+            for direction, part in enumerate(parts):
+                row = number * spec.num_directions + direction
+                layer, x, h, c, hidden, gates, cells = kept[row]
+                kernel, recurrent_kernel, _ = self._arrays[3 * row : 3 * row + 3]
+                read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells)
+                flows = np.ascontiguousarray(part), upstream.dh[row], upstream.dc[row]
+                written = gates, dh[row], dc[row], *weights[3 * row : 3 * row + 3]  # dz over gates
+                self._kernels.backward(layer, *map(_address, (*read, *flows, *written)))
+                if number or gradients != "weights":
+                    dx = np.empty_like(x)
+                    self._kernels.input_gradient(layer, *map(_address, (kernel, gates, dx)))
+                    below = below + dx
+            if number and call.masks is not None:
+                below = below * self._swapped(call.masks[number - 1])
+            dy = below
+        return RawGradients.of(
+            outputs,
+            differentiated(gradients, dy, dh, dc),
+            LSTMWeights.from_arrays(spec, weights),
+        )
+
+    def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:
+        key = row, x.shape
+        if key not in self._layers:
+            if len(self._layers) >= MOST_SHAPES:
+                self._layers.clear()
+            batch, timesteps = x.shape[:2] if self.batch_major else x.shape[1::-1]
+            reverse = row % self.spec.num_directions == 1
+            self._layers[key] = c_interface.KernelLayer(
+                timesteps, batch, x.shape[2], self.spec.hidden_size, self.batch_major, reverse
+            )
+        return self._layers[key]
+
+    def _mask(self, call: Call) -> npt.NDArray[np.uint8] | None:
+        if call.lengths is None:
+            return None
+        timesteps = call.x.shape[1 if self.batch_major else 0]
+        mask: npt.NDArray[np.uint8] = np.arange(timesteps)[:, None] < call.lengths
+        return mask.astype(np.uint8)
+
+    def evidence(self, workload: Workload) -> Mapping[str, Any]:
+        return {"kernels": ["lstm_forward"], "device": "cpu"}
+
+
+def _address(array: npt.NDArray[Any] | None) -> int:
+    # Faster than array.ctypes.data.
+    return 0 if array is None else int(array.__array_interface__["data"][0])
+
+
+class NumPyFused(Backend):
+    """The kernels of ``fused_cpu``, called by ctypes."""
+
+    strategy = "numpy_fused"
+    framework = "numpy"
+    model = NumPyFusedModel
+    summary = "the kernels of fused_cpu on NumPy's arrays, without a framework"
+    each_length_anew = False
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    elsewhere = "its kernels are for a CPU"
+    optimizers = OPTIMIZERS
+
+    def tools(self, device: str) -> Availability:
+        return library.available_to(library.C)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype != "float32":
+            return f"it computes in float32, not {spec.dtype}"
+        return super().refusal(spec, workload)

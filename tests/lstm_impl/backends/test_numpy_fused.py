@@ -1,0 +1,93 @@
+"""The kernels of fused_cpu through their C interface: threads, processes and errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import LSTMSpec, UnsupportedError
+from lstm_impl.backends.fused_cpu import c_interface
+from tests.lstm_impl.backends.built import built, needs
+
+pytestmark = needs("numpy_fused")
+
+SPEC = LSTMSpec(24, 40, num_layers=2, bidirectional=True)
+X = np.random.default_rng(0).standard_normal((30, 8, 24)).astype(np.float32)
+
+
+def test_concurrent_calls_from_many_threads_give_the_same_numbers() -> None:
+    model = built("numpy_fused", SPEC)
+    expected = model.forward(X)[0]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: model.forward(X)[0], range(64)))
+    assert all(np.array_equal(each, expected) for each in found)
+
+
+def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def computed(threads: int) -> Any:
+        model = built("numpy_fused", SPEC)
+        plain = c_interface.KernelLayer
+        monkeypatch.setattr(c_interface, "KernelLayer", lambda *sizes: plain(*sizes, 0, threads))
+        y, state = model.forward(X)
+        gradients = model.gradients(X, np.ones_like(y))
+        monkeypatch.setattr(c_interface, "KernelLayer", plain)
+        return [y, state.h, gradients.x, *gradients.weights.arrays()]
+
+    for one, several in zip(computed(1), computed(3), strict=True):
+        np.testing.assert_array_equal(one, several)
+
+
+def run(code: str) -> None:
+    begin = """
+        import numpy as np, os, threading, time
+        from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+        spec = LSTMSpec(64, 64)
+        model = get_backend("numpy_fused").build(spec, LSTMWeights.random(spec, 1))
+        x = np.ones((50, 32, 64), np.float32)
+        y = model.forward(x)[0]
+    """
+    whole = textwrap.dedent(begin) + textwrap.dedent(code)
+    done = subprocess.run(
+        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forked_child_computes_with_threads_of_its_own() -> None:
+    run("""
+        child = os.fork()
+        same = np.array_equal(model.forward(x)[0], y)
+        if child == 0:
+            os._exit(0 if same else 1)
+        assert same
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    """)
+
+
+def test_process_that_ends_during_calls_ends_cleanly() -> None:
+    run("""
+        def forever():
+            while True:
+                model.forward(x)
+
+        for _ in range(3):
+            threading.Thread(target=forever, daemon=True).start()
+        time.sleep(0.2)
+    """)
+
+
+def test_layer_that_cannot_be_computed_raises_with_the_reason() -> None:
+    layer = c_interface.KernelLayer(1, 1, 3, 0)
+    with pytest.raises(c_interface.KernelError, match="3 inputs and 0 units has nothing"):
+        c_interface.kernels().forward(layer, *[0] * 13)
+    with pytest.raises(UnsupportedError, match="it computes in float32, not float64"):
+        built("numpy_fused", LSTMSpec(2, 3, dtype="float64"))
