@@ -56,6 +56,7 @@ BUILT_IN: dict[str, Strategy] = {
         "tensorflow", "tensorflow.cudnn:Cudnn", "lengths", "repack", "training", "untuned"
     ),
     "torch": _ours("torch", "torch.lstm:Torch"),
+    "torch_fused_cpu": _ours("torch", "torch.fused_cpu:TorchFusedCpu"),
     "torch_compile": _ours("torch", "torch.compiled:TorchCompile", "cell"),
     "jax_scan": _ours("jax", "jax.scan:JaxScan", "preproject"),
     "jax_fused_cpu": _ours("jax", "jax.fused_cpu:JaxFusedCpu"),

@@ -17,8 +17,8 @@ def build() -> dict[str, Path]:
     Returns
     -------
     dict of str to Path
-        By backend (``fused_cpu``, ``jax_fused_cpu``, ``numpy_fused``) the shared library: the
-        compiled one, or a prebuilt one that fits.
+        By backend the shared library, the compiled one or a prebuilt one that fits: ``fused_cpu``,
+        ``jax_fused_cpu``, and ``numpy_fused``, which ``torch_fused_cpu`` uses too.
 
     Raises
     ------

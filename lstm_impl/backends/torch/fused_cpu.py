@@ -1,0 +1,74 @@
+"""Run ``torch_fused_cpu``: the kernels of ``fused_cpu`` as an operator of PyTorch, on a CPU."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from lstm_impl.availability import Availability
+from lstm_impl.backends.fused_cpu import c_interface, library
+from lstm_impl.backends.fused_cpu.backend import COMPUTES
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.torch.model import TorchBackend, TorchModel
+from lstm_impl.call import Call, Outputs
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+RAN = "lstm_impl::fused_lstm"
+
+
+class TorchFusedCpuModel(TorchModel):
+    """Canonical weights, and one operator for each layer and direction."""
+
+    autocast = False  # the weights are cast once
+
+    def _open(self, weights: LSTMWeights) -> None:
+        c_interface.kernels()  # compiled now, not in the first call
+        super()._open(weights)
+
+    def network(self, call: Call) -> Outputs:
+        from lstm_impl.backends.torch.fused_layer import fused_layer
+
+        torch = self._torch
+        parameters = [each.to(self.compute_dtype) for each in self.parameters]
+        valid = None
+        if call.lengths is not None:
+            timesteps = call.x.shape[1 if self.batch_major else 0]
+            valid = torch.arange(timesteps)[:, None] < call.lengths
+
+        def layer(row: int, own: Call, reverse: bool) -> Outputs:
+            kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
+            given = (own.x, own.h, own.c, kernel, recurrent_kernel, bias, valid)
+            return fused_layer(*given, batch_major=self.batch_major, reverse=reverse)
+
+        if self.batch_major and call.masks is not None:
+            call = call._replace(masks=call.masks.transpose(1, 2))
+        join = functools.partial(torch.cat, dim=-1)
+        return through_layers(self.spec, call, layer, join, torch.stack)
+
+    def implementation(self, ops: Mapping[str, int]) -> str:
+        return "the kernels of fused_cpu" if RAN in ops else super().implementation(ops)
+
+
+class TorchFusedCpu(TorchBackend):
+    """``fused_layer`` for each layer and direction."""
+
+    strategy = "torch_fused_cpu"
+    summary = "the kernels of fused_cpu in PyTorch, compiled on first use"
+    model = TorchFusedCpuModel
+    devices = ("cpu",)
+    elsewhere = "its kernels are for a CPU"
+    each_length_anew = False
+
+    def tools(self, device: str) -> Availability:
+        return library.available_to(library.C)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.precision.compute not in COMPUTES:
+            return f"its kernels know {' and '.join(COMPUTES)}, not {spec.precision.compute}"
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        return "" if RAN in evidence.get("ops", {}) else "no operator of the kernels ran"
