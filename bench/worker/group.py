@@ -358,19 +358,22 @@ def start_ahead(case: Case, bench: Bench) -> None:
 
     ``prepare`` repeats whatever fails here and gives the reason.
     """
-    key = None
+    key, output = None, bench.output
     try:
-        with Guard(), ignored_deprecations():
+        with output or contextlib.nullcontext(), Guard(), ignored_deprecations():
             backend = get_backend(case.backend)
             key = _start_key(backend, case)
             if key in bench.started or devices.explain_missing(case.device):
                 return
+            bench.announce((case,), STARTING)  # its process may end in any call of the backend
             if _cannot(backend, case, bench) is None:
-                bench.announce((case,), STARTING)
                 bench.start(backend, case)
     except Exception:
         if key is not None:
             bench.started.pop(key, None)
+    finally:
+        if output is not None:
+            output.take()  # or the first case that is prepared had printed it
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from bench.worker.equivalence import SharedFolder
 from bench.worker.group import (
     FROM_ANOTHER,
     Bench,
+    Output,
     Prepared,
     Printed,
     Unmeasured,
@@ -82,6 +84,25 @@ def test_start_ahead_keeps_seconds_and_starts_once(
     assert found.setup["start_s"] == pytest.approx(7.0)
     assert world.log.count("a start") == 1
     assert announced == [((case,), STARTING)]
+
+
+def test_start_ahead_announces_before_any_call_and_keeps_streams(world: World) -> None:
+    """A process that a backend ends there is its own failure, as is a stream that it closes."""
+    case, output, announced = world.add("a"), Output(), list[object]()
+    bench = replace(world.bench(), output=output, announce=lambda *given: announced.append(given))
+
+    def misbehave() -> None:
+        world.log.append(f"announced {len(announced)}")
+        os.write(1, b"noise")
+        os.close(2)
+
+    world.changes["a availability"] = misbehave
+    world.errors["a availability"] = SystemExit()
+    start_ahead(case, bench)
+    assert "announced 1" in world.log
+    os.fstat(2)  # it is open again
+    assert output.take().size == 0
+    output.close()
 
 
 def test_start_ahead_failure_is_the_result_of_its_case(world: World) -> None:
