@@ -221,7 +221,11 @@ def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
         raise UnavailableError(f"{binding.backend}: {available}")
     if binding == TENSORFLOW and (found := fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting):
         return found[0]
-    return _built(_compiler(), *_flags(binding), announce, binding)
+    try:
+        return _built(_compiler(), *_flags(binding), announce, binding)
+    except (ImportError, OSError) as error:  # a damaged framework, or a folder that is not ours
+        reason = f"{binding.backend}: its library cannot be made: {error}"
+        raise UnavailableError(reason) from error
 
 
 def _flags(binding: Binding) -> tuple[list[str], list[str]]:

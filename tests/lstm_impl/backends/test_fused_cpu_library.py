@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -240,6 +241,19 @@ def test_build_command_prints_the_library_or_the_reason(
     name, path = capsys.readouterr().out.splitlines()[0].split(": ")
     assert name == "fused_cpu"
     assert Path(path).name == library.NAME
+
+
+@pytest.mark.parametrize("error", [ImportError("no jaxlib"), OSError("disk full")])
+def test_build_command_with_a_damaged_framework_or_folder_prints_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(library, "availability", lambda: AVAILABLE)
+    monkeypatch.setattr(library, "_flags", fail)
+    assert build_command() == 1
+    assert f"fused_cpu: its library cannot be made: {error}" in capsys.readouterr().err
 
 
 @pytest_tensorflow
