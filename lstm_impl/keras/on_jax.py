@@ -37,7 +37,7 @@ def not_fused(device: str, dtype: str, training: bool) -> str:
     if device != "cpu":
         return "its kernels are for a CPU"
     if dtype not in COMPUTES:
-        return f"its kernels know {' and '.join(COMPUTES)}, not {dtype}"
+        return f"its kernels support {' and '.join(COMPUTES)}, not {dtype}"
     if not training:
         return "a program for inference may be exported, and would run only where this library is"
     if not (available := library.available_to(library.JAX)):

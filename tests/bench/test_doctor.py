@@ -130,7 +130,7 @@ def test_doctor_without_frameworks_names_what_to_install(tmp_path: Path) -> None
     (tmp_path / "sitecustomize.py").write_text(BLOCK.format(names=FRAMEWORKS))
     done = subprocess.run(
         [sys.executable, "-m", "bench.doctor", "--device", "cpu"],
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "100"},
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "100", "CXX": "no-such-compiler"},
         capture_output=True,
         text=True,
         check=False,

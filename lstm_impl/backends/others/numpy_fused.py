@@ -42,8 +42,8 @@ class NumPyFusedModel(NumPyModel):
         self._kernels = c_interface.kernels()
         super()._open(weights)
 
-    def _set_weights(self, weights: LSTMWeights) -> None:
-        self._weights = weights
+    def _keep(self, weights: LSTMWeights) -> None:
+        super()._keep(weights)
         self._arrays = [np.ascontiguousarray(each, np.float32) for each in weights.arrays()]
         self._addresses = [_address(each) for each in self._arrays]
         self._layers: dict[tuple[int, tuple[int, ...]], c_interface.KernelLayer] = {}
@@ -177,5 +177,5 @@ class NumPyFused(Backend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype != "float32":
-            return f"it computes in float32, not {spec.dtype}"
+            return f"it computes in float32 only, not {spec.dtype}"
         return super().refusal(spec, workload)

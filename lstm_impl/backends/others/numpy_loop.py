@@ -21,7 +21,7 @@ class NumPyModel(Model):
     """The reference with its weights."""
 
     def _open(self, weights: LSTMWeights) -> None:
-        self._set_weights(weights)
+        self._keep(weights)
         self._optimizers: dict[str, NumPyOptimizer] = {}
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
@@ -65,7 +65,7 @@ class NumPyModel(Model):
             self.spec.quantize(array + change)
             for array, change in zip(self._weights.arrays(), changes, strict=True)
         ]
-        self._set_weights(LSTMWeights.from_arrays(self.spec, arrays))
+        self._keep(LSTMWeights.from_arrays(self.spec, arrays))
         return raw
 
     def _host_weights(self, raw: LSTMWeights, gradient: bool = True) -> LSTMWeights:
@@ -75,6 +75,10 @@ class NumPyModel(Model):
         return self._weights
 
     def _set_weights(self, weights: LSTMWeights) -> None:
+        self._keep(weights)
+
+    def _keep(self, weights: LSTMWeights) -> None:
+        """Compute with these weights from now on."""
         self._weights = weights
 
     def synchronize(self) -> None:

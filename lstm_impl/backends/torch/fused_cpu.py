@@ -67,7 +67,7 @@ class TorchFusedCpu(TorchBackend):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.precision.compute not in COMPUTES:
-            return f"its kernels know {' and '.join(COMPUTES)}, not {spec.precision.compute}"
+            return f"its kernels support {' and '.join(COMPUTES)}, not {spec.precision.compute}"
         return super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:

@@ -78,6 +78,9 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     # strategy or id: the types it refuses on a CPU, and message of the reason
     "block_lstm": (("float64", "mixed_bfloat16"), "float32 and float16 kernels only"),
     "fused_cpu": (("float64", "float16"), "support float32 and bfloat16, not"),
+    "jax_fused_cpu": (("float64", "float16"), "support float32 and bfloat16, not"),
+    "torch_fused_cpu": (("float64", "float16"), "support float32 and bfloat16, not"),
+    "numpy_fused": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "onnxruntime": (("float64", "mixed_bfloat16"), "does not compute float64|no mixed precision"),
     "litert": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),

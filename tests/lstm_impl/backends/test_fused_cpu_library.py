@@ -244,7 +244,7 @@ def test_build_command_prints_the_library_or_the_reason(
 
 
 @pytest.mark.parametrize("error", [ImportError("no jaxlib"), OSError("disk full")])
-def test_build_command_with_a_damaged_framework_or_folder_prints_the_reason(
+def test_build_command_with_a_damaged_framework_prints_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     def fail(*_: object) -> NoReturn:

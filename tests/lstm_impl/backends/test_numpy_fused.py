@@ -89,5 +89,5 @@ def test_layer_that_cannot_be_computed_raises_with_the_reason() -> None:
     layer = c_interface.KernelLayer(1, 1, 3, 0)
     with pytest.raises(c_interface.KernelError, match="3 inputs and 0 units has nothing"):
         c_interface.kernels().forward(layer, *[0] * 13)
-    with pytest.raises(UnsupportedError, match="it computes in float32, not float64"):
+    with pytest.raises(UnsupportedError, match="it computes in float32 only, not float64"):
         built("numpy_fused", LSTMSpec(2, 3, dtype="float64"))
