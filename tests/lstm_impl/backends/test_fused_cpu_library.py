@@ -16,7 +16,7 @@ import pytest
 
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
-from lstm_impl.availability import AVAILABLE, UnavailableError
+from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.build.__main__ import main as build_command
 from tests.lstm_impl.fake_compiler import MakeCompiler
 
@@ -234,12 +234,14 @@ def test_build_command_prints_the_library_or_the_reason(
     monkeypatch.setenv(library.COMPILER, "no-such-compiler")
     assert build_command() == 1
     assert "no compiler no-such-compiler" in capsys.readouterr().err
-    monkeypatch.setattr(library, "availability", lambda: AVAILABLE)
+    only_c = {library.C: AVAILABLE}
+    missing = Availability(False, "of a test")
+    monkeypatch.setattr(library, "availability", lambda: missing)
+    monkeypatch.setattr(library, "available_to", lambda binding: only_c.get(binding, missing))
     monkeypatch.setattr(library, "_compiler", lambda: compiler(make_compiler()))
-    monkeypatch.setattr(library, "_flags", lambda binding: ([], []))
     assert build_command() == 0
-    name, path = capsys.readouterr().out.splitlines()[0].split(": ")
-    assert name == "fused_cpu"
+    name, path = capsys.readouterr().out.strip().split(": ")
+    assert name == "numpy_fused"
     assert Path(path).name == library.NAME
 
 

@@ -52,7 +52,7 @@ def in_a_process_of(backend: str, *arguments: str, more: dict[str, str] | None =
 @pytest.mark.parametrize(
     ("backend", "few"),
     # XLA compiles each row of the matrix: a third of them is enough.
-    [("torch", ""), pytest.param("jax", "not (computes_what and jax_scan)", marks=JAX.marks)],
+    [("torch", ""), pytest.param("jax", "not (equals_keras and jax_scan)", marks=JAX.marks)],
 )
 def test_layer_on_other_frameworks_equals_keras(backend: str, few: str) -> None:
     assert in_a_process_of(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20
