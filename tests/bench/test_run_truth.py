@@ -76,7 +76,10 @@ MOST_PROCESSES = 48
     ("strategy", "module", "base", "waiting"),
     # TensorFlow's slower step also waits for its result in each call, not once per block: that adds
     # a few per cent of so short a step.
-    [("numpy", "numpy_loop", "NumPyLoop", 0.0), ("while_loop", "while_loop", "WhileLoop", 0.05)],
+    [
+        ("numpy", "others.numpy_loop", "NumPyLoop", 0.0),
+        ("while_loop", "tensorflow.loops", "WhileLoop", 0.05),
+    ],
 )
 def test_run_judges_a_twin_equal_and_a_tenth_more_slower(
     tmp_path: Path, strategy: str, module: str, base: str, waiting: float
