@@ -121,6 +121,13 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
         return sequences * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
 
 
+def forget_traces(model: Any) -> None:
+    """Let a model, and those inside it, trace their steps again: a trace keeps an old choice."""
+    for each in model._flatten_layers():
+        if isinstance(each, keras.Model):
+            each.train_function = each.test_function = each.predict_function = None
+
+
 def one_mask(mask: Any) -> Any:
     """Return the mask of a layer's only input; Keras passes a list of them."""
     return mask[0] if isinstance(mask, list | tuple) else mask

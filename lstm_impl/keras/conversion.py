@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from lstm_impl.keras.base import BackendLSTM
+from lstm_impl.keras.base import BackendLSTM, forget_traces
 from lstm_impl.spec import UnsupportedError
 
 
@@ -26,9 +26,7 @@ def convert(
         found = _replaced(layer, layer_class, backend)
         if found is not None:
             lines.append(f"{layer.path or layer.name}: {found}")
-        if isinstance(layer, keras.Model):
-            # What was traced before calls the layers as they were.
-            layer.train_function = layer.test_function = layer.predict_function = None
+    forget_traces(model)
     for line in lines or [f"{model.name}: it has no LSTM"]:
         if print_fn is not None:
             print_fn(line)

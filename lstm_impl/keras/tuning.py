@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import lstm_impl.keras.choice as choice
 from lstm_impl.call import Step
+from lstm_impl.keras.base import forget_traces
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.proof import comparison
@@ -83,9 +84,7 @@ def tune(
                 known = remember(question, *entered, rule, seconds, 0, "lstm_impl.keras.tune")
             found.append(known)
         layer._expect(sizes)
-    if isinstance(model, keras.Model):
-        # Traced functions contain the old choice.
-        model.train_function = model.test_function = model.predict_function = None
+    forget_traces(model)
     return found
 
 
