@@ -17,8 +17,8 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
+from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.fused_cpu.backend import (
-    BEING_COMPILED,
     FusedCpu,
     FusedLayer,
     compiled_by_xla,
@@ -157,7 +157,7 @@ class LSTM(BackendLSTM):
                     known = self._memory.availability
                     before, known[FUSED_CPU, "cpu"] = self._fused(), ready
                     found = self._by_race(arguments, call)
-                    if ready is BEING_COMPILED:
+                    if ready is library.BEING_COMPILED:
                         known[FUSED_CPU, "cpu"] = before
                         return found
                 picked[arguments, call] = found

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.fused_cpu.backend import COMPUTES
-from lstm_impl.backends.jax.fused_layer import fused_layer
+from lstm_impl.backends.jax.fused_layer import fused_layer, lanes
 from lstm_impl.backends.jax.scan import scanned
 from lstm_impl.call import State, Tensor
 from lstm_impl.keras.base import Weights
@@ -36,13 +35,14 @@ def not_fused(device: str, dtype: str, training: bool) -> str:
     """Return why ``auto`` does not take the fused kernels for a call, or an empty string."""
     if device != "cpu":
         return "its kernels are for a CPU"
-    if dtype not in COMPUTES:
-        return f"its kernels support {' and '.join(COMPUTES)}, not {dtype}"
+    if reason := library.unsupported_type(dtype):
+        return reason
     if not training:
         return "a program for inference may be exported, and would run only where this library is"
     if not (available := library.available_to(library.JAX)):
         return str(available)
-    return "it is being compiled" if library.being_compiled(library.JAX) else ""
+    ready = library.ready(library.JAX, lanes, "Keras's code computes")
+    return "" if ready else str(ready)
 
 
 def compute(

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lstm_impl.backends.fused_cpu.library as fused_cpu_library
-from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
+from lstm_impl.availability import Availability
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.backends.tensorflow.loops import LayerInputs, WhileLoop, by_loop
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
@@ -28,9 +28,6 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
 __all__ = ["FusedCpu", "ops"]
-
-COMPUTES = ("float32", "bfloat16")
-"""Types of what is read, written and kept; the sums are in float32 with both."""
 
 
 class FusedModel(TensorFlowModel):
@@ -100,9 +97,8 @@ class FusedCpu(TensorFlowBackend):
         return fused_cpu_library.availability()
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.precision.compute not in COMPUTES:
-            return f"its kernels support {' and '.join(COMPUTES)}, not {spec.precision.compute}"
-        return super().refusal(spec, workload)
+        reason = fused_cpu_library.unsupported_type(spec.precision.compute)
+        return reason or super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if any(op.startswith("LstmImplFusedLstm") for op in evidence.get("ops", {})):
@@ -340,23 +336,10 @@ def compiled_by_xla() -> bool:
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
-BEING_COMPILED = Availability(False, "it is being compiled; what is traced when it is ready has it")
-
-
 def loaded() -> Availability:
     """Return whether the library is loaded; if there is none, compile it in the background."""
-    return BEING_COMPILED if fused_cpu_library.being_compiled() else _loaded()
-
-
-@functools.cache
-def _loaded() -> Availability:
-    """Return whether the library can be made and loaded, tried once; warn if it cannot."""
-    try:
-        ops()
-    except UnavailableError as error:
-        logger.warning("%s; TensorFlow's own ops compute in its place", error)
-        return Availability(False, str(error).removeprefix("fused_cpu: "))
-    return AVAILABLE
+    instead = "TensorFlow's own ops compute"
+    return fused_cpu_library.ready(fused_cpu_library.TENSORFLOW, ops, instead)
 
 
 @functools.cache

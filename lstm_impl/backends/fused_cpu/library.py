@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,14 @@ CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
 NAME = "fused_cpu.so"
+
+COMPUTES = ("float32", "bfloat16")
+"""Types that the kernels read, write and keep; the sums are in float32 with both."""
+
+
+def unsupported_type(dtype: str) -> str:
+    """Return why the kernels cannot compute in a type, or an empty string."""
+    return "" if dtype in COMPUTES else f"its kernels support {' and '.join(COMPUTES)}, not {dtype}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ def available_to(binding: Binding) -> Availability:
     """Return whether there is a library for a framework, or one can be compiled."""
     if binding == TENSORFLOW:
         return availability()
-    return _sources(binding) and _compiler_available()
+    return _sources(binding) and _compiler_available(binding)
 
 
 def _sources(binding: Binding) -> Availability:
@@ -146,20 +154,28 @@ def can_be_compiled() -> Availability:
     places = found.submodule_search_locations if found is not None else None
     if places and not any((Path(place) / HEADER).is_file() for place in places):
         return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
-    return _compiler_available()
+    return _compiler_available(TENSORFLOW)
 
 
-def _compiler_available() -> Availability:
+def _compiler_available(binding: Binding) -> Availability:
     requested = find_compiler(os.environ.get(COMPILER) or "g++")
     if isinstance(requested, Availability):
         return requested
     if problem := requested.problem():
         return Availability(False, problem)
-    return _failed.get(requested.path, AVAILABLE)
+    return _failed.get((binding, requested.path), AVAILABLE)
 
 
-_failed: dict[str, Availability] = {}
-"""By compiler, what it could not compile in this process."""
+_failed: dict[tuple[Binding, str], Availability] = {}
+"""By compiler, the libraries that could not be made or loaded in this process."""
+
+
+def _failure(binding: Binding, what: str, error: Exception) -> UnavailableError:
+    """Remember that the library cannot be made or loaded, and return the error to raise."""
+    reason = f"its library cannot be {what}: {error}"
+    _failed[binding, _compiler().path] = Availability(False, reason)
+    return UnavailableError(f"{binding.backend}: {reason}")
+
 
 _unloadable: dict[Path, str] = {}
 """Prebuilt libraries that this process has tried to load in vain, and why."""
@@ -223,9 +239,9 @@ def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
         return found[0]
     try:
         return _built(_compiler(), *_flags(binding), announce, binding)
-    except (ImportError, OSError) as error:  # a damaged framework, or a folder that is not ours
-        reason = f"{binding.backend}: its library cannot be made: {error}"
-        raise UnavailableError(reason) from error
+    except (ImportError, OSError, UnavailableError) as error:
+        # The compiler, a damaged framework, or a folder that is not ours.
+        raise _failure(binding, "made", error) from error
 
 
 def _flags(binding: Binding) -> tuple[list[str], list[str]]:
@@ -270,7 +286,7 @@ def _to_be_compiled(binding: Binding) -> bool:
 
 
 def _try_to_build(binding: Binding) -> None:
-    with contextlib.suppress(OSError, UnavailableError):  # the first use will raise it again
+    with contextlib.suppress(UnavailableError):  # the first use raises it again
         build(binding, announce=False)
 
 
@@ -314,9 +330,7 @@ def load() -> Any:
             _remove(library)
             return tf.load_op_library(str(_built(compiler, *tensorflow_flags())))
     except (OSError, UnavailableError, tf.errors.OpError) as error:
-        reason = f"its library cannot be made or loaded: {error}"
-        _failed[compiler.path] = Availability(False, reason)
-        raise UnavailableError(f"fused_cpu: {reason}") from error
+        raise _failure(TENSORFLOW, "made or loaded", error) from error
 
 
 _loaded: dict[Binding, ctypes.CDLL] = {}
@@ -331,9 +345,29 @@ def load_plain(binding: Binding) -> ctypes.CDLL:
         try:
             _loaded[binding] = ctypes.CDLL(str(build(binding)))
         except OSError as error:
-            reason = f"its library cannot be loaded: {error}"
-            raise UnavailableError(f"{binding.backend}: {reason}") from error
+            raise _failure(binding, "loaded", error) from error
     return _loaded[binding]
+
+
+BEING_COMPILED = Availability(False, "it is being compiled; what is traced when it is ready has it")
+
+
+def ready(binding: Binding, load: Callable[[], object], instead: str) -> Availability:
+    """Return whether the library is loaded; if there is none, compile it in the background.
+
+    load: loads it, after compiling it if necessary. instead: what computes where it cannot.
+    """
+    return BEING_COMPILED if being_compiled(binding) else _tried(binding, load, instead)
+
+
+@functools.cache
+def _tried(binding: Binding, load: Callable[[], object], instead: str) -> Availability:
+    try:
+        load()
+    except UnavailableError as error:
+        logger.warning("%s; %s in its place", error, instead)
+        return Availability(False, str(error).removeprefix(f"{binding.backend}: "))
+    return AVAILABLE
 
 
 def tensorflow_flags() -> tuple[list[str], list[str]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from lstm_impl.availability import Availability
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.fused_cpu.backend import COMPUTES
 from lstm_impl.backends.jax.model import JaxBackend
 from lstm_impl.call import Call, Outputs, Tensors
 from lstm_impl.spec import LSTMSpec
@@ -27,9 +26,7 @@ class JaxFusedCpu(JaxBackend):
         return library.available_to(library.JAX)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.precision.compute not in COMPUTES:
-            return f"its kernels support {' and '.join(COMPUTES)}, not {spec.precision.compute}"
-        return super().refusal(spec, workload)
+        return library.unsupported_type(spec.precision.compute) or super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if "lstm_impl_forward" in evidence.get("custom_calls", {}):

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.fused_cpu.backend import COMPUTES
+from lstm_impl.backends.fused_cpu.library import COMPUTES
 from lstm_impl.backends.jax.scan import scanned
 from lstm_impl.call import Outputs, Tensor, Tensors
 from lstm_impl.spec import UnsupportedError

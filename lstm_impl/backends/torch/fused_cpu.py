@@ -8,7 +8,6 @@ from typing import Any
 
 from lstm_impl.availability import Availability
 from lstm_impl.backends.fused_cpu import c_interface, library
-from lstm_impl.backends.fused_cpu.backend import COMPUTES
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs
@@ -66,9 +65,7 @@ class TorchFusedCpu(TorchBackend):
         return library.available_to(library.C)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.precision.compute not in COMPUTES:
-            return f"its kernels support {' and '.join(COMPUTES)}, not {spec.precision.compute}"
-        return super().refusal(spec, workload)
+        return library.unsupported_type(spec.precision.compute) or super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         return "" if RAN in evidence.get("ops", {}) else "no operator of the kernels ran"

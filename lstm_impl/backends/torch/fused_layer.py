@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lstm_impl.backends.fused_cpu import c_interface
-from lstm_impl.backends.fused_cpu.backend import COMPUTES
+from lstm_impl.backends.fused_cpu.library import COMPUTES
 from lstm_impl.call import Outputs, Tensor
 from lstm_impl.spec import UnsupportedError
 

@@ -7,7 +7,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def model() -> Any:
 
 
 @pytest.fixture
-def _broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate a compiler whose library cannot be made or loaded."""
 
     def load() -> Any:
@@ -48,9 +47,6 @@ def _broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(fused_cpu_layer, "ops", load)
     monkeypatch.setattr(keras_layer.LSTM, "_fused", _asked)
-    fused_cpu_layer._loaded.cache_clear()
-    yield
-    fused_cpu_layer._loaded.cache_clear()
 
 
 def _asked(self: Any) -> Availability:
@@ -78,7 +74,7 @@ def test_auto_while_the_library_is_compiled_takes_another_and_then_the_op(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made, states = model(), [True, False]
-    monkeypatch.setattr(fused_cpu_library, "being_compiled", lambda: states[0])
+    monkeypatch.setattr(fused_cpu_library, "being_compiled", lambda binding: states[0])
     made.predict_on_batch(X)
     (_, before), *_ = made.layers[0].explain().choices
     assert before.backend != "fused_cpu"

@@ -18,6 +18,8 @@ jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")
 if importlib.util.find_spec("tensorflow") is None and os.environ.get("KERAS_BACKEND") != "jax":
     pytest.skip("Keras runs on nothing in this process", allow_module_level=True)
 
+from lstm_impl.availability import AVAILABLE, UnavailableError  # noqa: E402
+from lstm_impl.backends.fused_cpu import library  # noqa: E402
 from lstm_impl.keras import on_jax  # noqa: E402
 from lstm_impl.keras.base import Weights  # noqa: E402
 
@@ -69,3 +71,18 @@ def test_traced_program_is_distinguished_from_a_call() -> None:
     seen(jax.numpy.ones(2))
     jax.jit(seen)(1.0)
     assert found == [False, True]
+
+
+def test_library_that_cannot_be_made_is_said_once_and_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> int:
+        raise UnavailableError("jax_fused_cpu: its library cannot be made: disk full")
+
+    monkeypatch.setattr(library, "available_to", lambda binding: AVAILABLE)
+    monkeypatch.setattr(library, "being_compiled", lambda binding: False)
+    monkeypatch.setattr(on_jax, "lanes", fail)
+    for _ in range(2):
+        reason = on_jax.not_fused("cpu", "float32", training=True)
+        assert reason == "its library cannot be made: disk full"
+    assert caplog.text.count("disk full; Keras's code computes in its place") == 1
