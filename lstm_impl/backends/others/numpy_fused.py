@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -155,9 +156,13 @@ class NumPyFusedModel(NumPyModel):
         return {"kernels": ["lstm_forward"], "device": "cpu"}
 
 
-def _address(array: npt.NDArray[Any] | None) -> int:
-    # Faster than array.ctypes.data.
-    return 0 if array is None else int(array.__array_interface__["data"][0])
+def _address(array: Any) -> int:
+    if array is None:
+        return 0
+    try:  # takes a quarter of the time of array.ctypes.data, of which a call needs seven
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):  # read-only, or without a number
+        return int(array.ctypes.data)
 
 
 class NumPyFused(Backend):

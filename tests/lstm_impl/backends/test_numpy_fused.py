@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError
 from lstm_impl.backends.fused_cpu import c_interface
+from lstm_impl.call import Call
 from tests.lstm_impl.backends.built import built, needs
 
 pytestmark = needs("numpy_fused")
@@ -71,6 +74,43 @@ def test_forked_child_computes_with_threads_of_its_own() -> None:
         assert same
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     """)
+
+
+def test_other_threads_run_while_a_kernel_computes() -> None:
+    """No thread is made to give up the interpreter's lock: another runs only if it is given up."""
+    layer, kernels = c_interface.KernelLayer(100, 8, 16, 16, False, False), c_interface.kernels()
+    sizes = (16 * 64, 16 * 64, 64, 800 * 16, 128, 128, 800 * 16, 128, 128)
+    arrays = [np.zeros(size, np.float32) for size in sizes]
+    addresses = [each.ctypes.data for each in arrays]
+    addresses = [*addresses[:6], 0, *addresses[6:], 0, 0, 0]
+    began, other_ran, end = threading.Event(), threading.Event(), time.monotonic() + 10
+
+    def compute() -> None:
+        began.set()
+        while not other_ran.is_set() and time.monotonic() < end:
+            kernels.forward(layer, *addresses)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        thread = threading.Thread(target=compute)
+        thread.start()
+        began.wait()
+        other_ran.set()
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert time.monotonic() < end
+
+
+def test_read_only_and_transposed_input_gives_the_same_numbers() -> None:
+    model = built("numpy_fused", SPEC)
+    expected = model.forward(X)[0]
+    fixed = X.copy()
+    fixed.flags.writeable = False
+    for x in (fixed, np.asfortranarray(X)):
+        state = np.zeros((SPEC.state_layers, 8, 40), np.float32)
+        np.testing.assert_array_equal(model._infer(Call(x, state, state)).y, expected)
 
 
 def test_process_that_ends_during_calls_ends_cleanly() -> None:
