@@ -9,7 +9,7 @@ const all = [...cases.work.keys()];
 const KEYS = [...data.sizes, ...data.choices];
 const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 const number = (value, digits = 3) => Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 12 });
-const state = { work: null, filters: {}, valid: false, backends: null, page: 0 };
+const state = { work: null, page: 0, chosen: [], ownInput: false };
 
 function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -65,7 +65,7 @@ function answersTo(question) {
 
 const NEAR = 1.5; // shapes within this factor in each number are similar
 const optionText = (select) => select.options[select.selectedIndex].text;
-const chosenValue = (key, text) => (key === "variant" && text === "nothing" ? "" : text);
+const chosenValue = (key, text) => (key === "variant" && text === "usual" ? "" : text);
 /** Return the form's values; null if a number is missing or invalid. */
 function typed() {
   const found = {};
@@ -80,25 +80,54 @@ function typed() {
   found.input_size ??= found.hidden_size;
   return found;
 }
+const pick = (key, value) => { for (const option of $(`want-${key}`).options) if (chosenValue(key, option.text) === String(value)) option.selected = true; };
+/** Write a question into the form; an empty input means as many features as units. */
+function fill(question) {
+  for (const key of data.sizes) $(`want-${key}`).value = isNaN(question[key]) ? "" : question[key] ?? "";
+  if (question.input_size === question.hidden_size) $("want-input_size").value = "";
+  for (const key of data.choices) pick(key, question[key]);
+  state.ownInput = $("want-input_size").value !== "";
+}
+/** Reset what the changed field excludes: units an input that nobody typed, a mode the settings of others. */
+function reset(changed) {
+  if (changed === "want-input_size") state.ownInput = $(changed).value !== "";
+  if (changed === "want-hidden_size" && !state.ownInput) $("want-input_size").value = "";
+  if (changed !== "want-mode") return;
+  const [mode, variant] = ["mode", "variant"].map((key) => chosenValue(key, optionText($(`want-${key}`))));
+  const known = works.variant.filter((_, work) => works.mode[work] === mode);
+  if (mode !== "training") pick("optimizer", "none");
+  if (mode === "streaming") $("want-window").value = "";
+  if (known.includes(variant) || (variant === "bidirectional" && mode !== "streaming")) return;
+  const usual = mode === "streaming" ? known : ["", ...known];
+  pick("variant", usual.find((each) => answers.has(keyOf({ ...typed(), variant: each }))) ?? usual[0] ?? "");
+}
+/** Put the question into the address, so that a link or the browser's history asks it again. */
+function note(question) {
+  const words = new URLSearchParams(KEYS.filter((key) => (question[key] ?? "") !== "").map((key) => [key, question[key]]));
+  if (location.hash !== `#${words}`) history.pushState(null, "", `#${words}`);
+}
+function readAddress() {
+  if (!location.hash.includes("=")) return start();
+  fill({ num_layers: 1, variant: "", ...Object.fromEntries(new URLSearchParams(location.hash.slice(1))) });
+  ask(typed());
+}
 function ask(question, work = null) {
   const found = question ? answersTo(question) : [];
   state.work = work ?? found[0] ?? null;
-  if (question) {
-    for (const key of data.sizes) $(`want-${key}`).value = question[key] ?? "";
-    // An empty field means as many features as units.
-    if (question.input_size === question.hidden_size) $("want-input_size").value = "";
-    for (const key of data.choices)
-      for (const option of $(`want-${key}`).options) if (chosenValue(key, option.text) === String(question[key])) option.selected = true;
-  }
+  if (question) fill(question);
+  $("want-input_size").placeholder = $("want-hidden_size").value || "units";
   $("work").value = found.map(String).find((each) => [...$("work").options].some((option) => option.value === each)) ?? "";
   $("answer-session").hidden = found.length < 2;
   $("answer-of").replaceChildren(...[...found].sort((a, b) => a - b).map((each) => el("option", { value: each, selected: each === state.work }, sections[works.session[each]].title)));
   $("answer").replaceChildren(...(state.work === null ? unknown(question) : known(state.work)));
   showBackends();
   redraw("samples", "latency");
+  if (question) follow({ ...question, kind: works.kind[state.work], session: works.session[state.work] });
+  else update();
 }
 function askAbout(work) {
   ask(questionOf(work), work);
+  note(questionOf(work));
   $("answer").focus({ preventScroll: true });
   $("asking").scrollIntoView({ block: "start" });
 }
@@ -175,15 +204,21 @@ function showBackends() {
 
 const FILTERS = Object.keys(works).filter((key) => $(`filter-${key}`));
 const filterValues = data.filters;
-/** Select one device, mode and precision: those of the first case with a time. */
-function startFilters() {
-  const first = all.find(measured);
-  for (const key of FILTERS) {
-    const one = ["device", "mode", "dtype"].includes(key) && first !== undefined;
-    $(`filter-${key}`).value = one ? String(filterValues[key].indexOf(works[key][cases.work[first]])) : "";
-  }
+const FOLLOWING = ["device", "mode", "dtype"];
+function clearFilters() {
+  for (const key of FILTERS) $(`filter-${key}`).value = FOLLOWING.includes(key) ? "0" : "";
   $("valid-only").checked = false;
   for (const box of $("backends").querySelectorAll("input")) box.checked = true;
+}
+/** Let the filters pass the shape of a question: device, mode and precision become its own. */
+function follow(question) {
+  for (const key of FILTERS) {
+    const select = $(`filter-${key}`);
+    if (select.value === "" || filterValues[key][select.value] === question[key]) continue;
+    const place = FOLLOWING.includes(key) ? filterValues[key].indexOf(question[key]) : -1;
+    select.value = place < 0 ? "" : place;
+  }
+  update();
 }
 function active() {
   const found = FILTERS.filter((key) => $(`filter-${key}`).value !== "").map((key) => {
@@ -217,7 +252,7 @@ function update() {
 
 const MOST_SHAPES = 40;
 function showWhere(timed, most = MOST_SHAPES) {
-  const shapes = [...new Set(timed.map((i) => cases.work[i]))];
+  const shapes = [...new Set(timed.map((i) => cases.work[i]))].sort((a, b) => (b === state.work) - (a === state.work));
   const gains = new Map();
   for (const i of timed) gains.set(cases.backend[i], [...(gains.get(cases.backend[i]) ?? []), ...(cases.speed[i] ? [Math.log(cases.speed[i])] : [])]);
   const mean = (logs) => (logs.length ? logs.reduce((a, b) => a + b, 0) / logs.length : -Infinity);
@@ -225,7 +260,7 @@ function showWhere(timed, most = MOST_SHAPES) {
   const kept = new Set(timed);
   const lines = shapes.slice(0, most).map((work) => {
     const here = new Map(byWork[work].filter((i) => kept.has(i)).map((i) => [cases.backend[i], i]));
-    return el("tr", {}, el("th", { scope: "row" }, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, capital(works.text[work]))),
+    return el("tr", work === state.work ? { "aria-current": "true" } : {}, el("th", { scope: "row" }, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, capital(works.text[work]))),
       ...order.map((backend) => heat(here.get(backend))));
   });
   const built = el("table", { className: "heat" }, el("caption", {}, "Speedup over the baseline"),
@@ -289,6 +324,8 @@ function explore() {
     lines.get(key).push(i);
   }
   const named = new Set();
+  const through = (line) => line.some((i) => cases.work[i] === state.work);
+  const faded = !roofline && [...lines.values()].some(through);
   const modes = [...new Set(shown.map((i) => `${of("mode")(i)} on ${of("device")(i)}`))].sort();
   const traces = [...lines.values()].map((found) => {
     found.sort((a, b) => ACROSS[across](a) - ACROSS[across](b));
@@ -298,7 +335,7 @@ function explore() {
     named.add(backend);
     const bounded = values[0].length > 1;
     return {
-      x: found.map(ACROSS[across]), y: values.map(([value]) => value), name: plain(backends[backend], 40), legendgroup: String(backend), showlegend: first,
+      x: found.map(ACROSS[across]), y: values.map(([value]) => value), name: plain(backends[backend], 40), legendgroup: String(backend), showlegend: first, opacity: faded && !through(found) ? 0.25 : 1,
       mode: roofline ? "markers" : "lines+markers", line: { color: colour(backend), width: 1.5, dash: DASHES[modes.indexOf(`${of("mode")(found[0])} on ${of("device")(found[0])}`) % 4] },
       marker: { ...look(backend), symbol: found.map((i) => look(backend).symbol + (invalid(i) ? "-open" : "")) },
       hovertext: found.map((i) => [backends[backend], works.text[cases.work[i]], ...cases.texts[i].slice(0, 5), TRUST[cases.trust[i]]].filter(Boolean).map((text) => plain(text, 120)).join("<br>")), hoverinfo: "text",
@@ -314,7 +351,7 @@ function explore() {
   }
   const more = points.length - shown.length;
   return {
-    description: `${capital(up)} against ${across}${bounds(up)}.${modes.length > 1 ? ` Lines: ${modes.map((mode, n) => `${mode} ${["solid", "dashed", "dotted", "dash-dotted"][n % 4]}`).join(", ")}.` : ""}${shown.some(invalid) ? " Hollow: INVALID." : ""}${more > 0 ? ` The first ${MOST_MARKS.toLocaleString("en")} of ${points.length.toLocaleString("en")} cases; filters choose.` : ""}`,
+    description: `${capital(up)} against ${across}${bounds(up)}.${modes.length > 1 ? ` Lines: ${modes.map((mode, n) => `${mode} ${["solid", "dashed", "dotted", "dash-dotted"][n % 4]}`).join(", ")}.` : ""}${faded ? " Faint: lines that do not pass through the shape above." : ""}${shown.some(invalid) ? " Hollow: INVALID." : ""}${more > 0 ? ` The first ${MOST_MARKS.toLocaleString("en")} of ${points.length.toLocaleString("en")} cases; filters choose.` : ""}`,
     traces, layout: { xaxis: { type: "log", title: { text: across } }, yaxis: { type: "log", title: { text: up } } },
     headings: ["backend", "shape", across, up, "trust"], rows: shown.map((i) => [name(i), works.text[cases.work[i]], number(ACROSS[across](i)), number(UP[up](i)[0]), TRUST[cases.trust[i]]]),
   };
@@ -323,7 +360,6 @@ const bounds = (up) => (up.startsWith("speedup") ? ", with 99.5% CI" : /^(sequen
 const median = (values) => { const sorted = [...values].sort((a, b) => a - b); const at = sorted.length / 2; return sorted.length % 2 ? sorted[Math.floor(at)] : (sorted[at - 1] + sorted[at]) / 2; };
 function processes() {
   const order = state.work === null ? [] : ranked(state.work);
-  if (!order.length) return { description: "There is no shape whose samples could be shown." };
   return {
     description: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
     traces: order.map((i) => ({
@@ -340,8 +376,6 @@ function processes() {
 }
 function latency() {
   const found = (state.work === null ? [] : ranked(state.work)).filter((i) => data.latency[i]);
-  $("latency").hidden = !found.length;
-  if (!found.length) return { description: "" };
   const total = (i) => data.latency[i].bins.reduce((sum, [, calls]) => sum + calls, 0);
   const marks = [...new Set(found.flatMap((i) => data.latency[i].parts.map(([part]) => part)))];
   return {
@@ -366,6 +400,7 @@ function redraw(...ids) {
     $(id).setAttribute("aria-busy", "true");
     const found = VIEWS[id]();
     VIEWS[id].shown = found;
+    $(id).hidden = id === "explore" ? !all.some(measured) : !found.rows.length;
     $(id).querySelector(".description").textContent = found.description;
     $(id).querySelector(".plot").hidden = !found.traces || !$("plotly");
     const folded = $(id).querySelector("details");
@@ -420,19 +455,24 @@ function showCases() {
 
 // ---- start
 
+/** Rate a question: several backends, training, the whole sequence, nothing unusual, and Keras's default batch are the commonest. */
+const commonness = (work) => 16 * (ranked(work).length > 1) + 8 * (works.mode[work] === "training") + 4 * (works.window[work] === null) + 2 * (works.variant[work] === "") + (works.optimizer[work] === "none") + (works.batch[work] === 32) / 2;
 function start() {
-  const first = [...answers.values()].map(([work]) => work).sort((a, b) => (ranked(b).length > 1) - (ranked(a).length > 1) || a - b)[0];
-  startFilters();
+  const [first] = [...answers.values()].flat().sort((a, b) => commonness(b) - commonness(a) || a - b);
+  clearFilters();
   ask(first === undefined ? null : questionOf(first));
-  update();
+  state.ownInput = false;
 }
 $("asking").hidden = $("explorer").hidden = false;
 for (const [id, values] of [["y-axis", UP], ["x-axis", ACROSS]]) $(id).append(...Object.keys(values).map((key) => el("option", { value: key }, key)));
 for (const id of ["y-axis", "x-axis"]) $(id).addEventListener("change", () => redraw("explore"));
 for (const id of ["question", "filters"]) $(id).addEventListener("submit", (event) => event.preventDefault());
 $("question").addEventListener("change", (event) => {
-  if (event.target.id !== "work") ask(typed());
-  else if (event.target.value) askAbout(Number(event.target.value));
+  if (event.target.id === "work") return event.target.value && askAbout(Number(event.target.value));
+  reset(event.target.id);
+  const question = typed();
+  ask(question);
+  if (question) note(question);
 });
 $("answer-of").addEventListener("change", () => {
   ask(questionOf(state.work), Number($("answer-of").value));
@@ -444,7 +484,11 @@ for (const [id, on] of [["backends-all", true], ["backends-none", false]])
     for (const box of $("backends").querySelectorAll("input")) box.checked = on;
     update();
   });
-$("reset").addEventListener("click", start);
+$("reset").addEventListener("click", () => {
+  if (location.hash) history.pushState(null, "", location.pathname + location.search);
+  start();
+});
+addEventListener("popstate", readAddress);
 for (const id of ["outcome", "sort"]) $(id).addEventListener("change", () => { state.page = 0; showCases(); });
 for (const [id, by] of [["previous", -1], ["next", 1]]) $(id).addEventListener("click", () => { state.page += by; showCases(); });
 $("case-fold").addEventListener("toggle", showCases);
@@ -460,7 +504,8 @@ const again = (width) => Object.keys(VIEWS).forEach((id) => near.has(id) && draw
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => again());
 addEventListener("beforeprint", () => again(680));
 addEventListener("afterprint", () => again());
-start();
+clearFilters();
+readAddress();
 for (const id of Object.keys(VIEWS)) watcher.observe($(id));
 performance.mark("usable");
 })();

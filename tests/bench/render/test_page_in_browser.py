@@ -367,6 +367,68 @@ def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> No
     assert (options.batch, options.steps, options.input, options.window) == (3, 50, 7, 5)
 
 
+def test_page_opens_on_a_training_shape_of_several_backends(new: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.html"
+    streamed = build(streams({"keras": 5.0, "numpy": 3.0})).sections
+    mixed = Report((*streamed, *store((8, 32), (64,), processes=2).sections))
+    path.write_text(explorable(mixed), "utf-8")
+    opened = new(path)
+    assert "/training/cpu" in opened.answer
+    assert opened.page.locator("#latency").is_hidden()
+    # Each mode leaves what the others exclude.
+    opened.ask(Optimizer="adam", Window="5", Mode="streaming")
+    form = opened.page.locator("#question")
+    assert form.get_by_label("Optimizer").evaluate("one => one.selectedOptions[0].text") == "none"
+    assert form.get_by_label("Window").input_value() == ""
+    assert "call" in form.get_by_label("Variant").evaluate("one => one.selectedOptions[0].text")
+    assert "python -m bench.ask" in opened.ask(Batch="3", Mode="training")
+    assert opened.wrong == []
+
+
+def test_page_input_follows_units_until_it_is_edited(opened: Opened) -> None:
+    field = opened.page.get_by_label("Input", exact=True).first
+    opened.ask(Units="256", Mode="inference")
+    assert (field.input_value(), field.get_attribute("placeholder")) == ("", "256")
+    opened.ask(Input="7", Units="64")
+    assert field.input_value() == "7"
+    assert "--input 7" in opened.answer
+    assert "i64-h64" in opened.ask(Input="")
+
+
+def test_page_lower_half_follows_the_shape(opened: Opened) -> None:
+    opened.choose("Batch", "8")
+    opened.ask(Batch="32", Units="256", Mode="inference", Device="cpu")
+    assert "Selected: 18 of" in opened.shown  # of all batches again
+    (row,) = opened.page.locator(".heat [aria-current=true] th").all_inner_texts()
+    assert row.startswith("Batch 32 × 100 steps, 256 in, 256 hidden; inference")
+    assert {trace["name"] for trace in opened.plot("explore")} == set(SPEEDS)
+    assert "Faint: lines that do not pass through the shape" in opened.description("explore")
+    opened.ask(Batch="31")
+    for view in ("samples", "latency"):
+        assert opened.page.locator(f"#{view}").is_hidden()
+
+
+def test_page_address_has_the_question(new: Any, written: Path) -> None:
+    first = new(written)
+    assert first.page.url == written.as_uri()
+    opening = first.answer
+    answered = first.ask(Batch="128", Units="256", Mode="inference")
+    assert "b128-t100-i256-h256" in answered
+    linked = new(written)
+    linked.page.goto(first.page.url)
+    linked.page.reload()
+    assert linked.answer == answered
+    assert "Selected: 18 of" in linked.shown
+    linked.page.goto(f"{written.as_uri()}#batch=%3Cb%3E&hidden_size=1e3&device=<img src=x>")
+    linked.page.reload()
+    assert linked.answer.startswith("Fill in whole numbers")
+    first.page.get_by_role("button", name="Start again").click()
+    assert (first.page.url, first.answer) == (written.as_uri(), opening)
+    first.page.go_back()
+    assert first.answer == answered
+    assert first.wrong == linked.wrong == []
+
+
 @pytest.mark.parametrize("text", ["", "1.5"])
 def test_page_invalid_number_in_a_field_gives_no_answer(opened: Opened, text: str) -> None:
     assert opened.ask(Batch=text).startswith("Fill in whole numbers from 1 on.")
@@ -405,6 +467,7 @@ def test_page_without_any_time_says_so(new: Any, tmp_path: Path) -> None:
 
 
 def test_page_filters_change_cases_shown(opened: Opened) -> None:
+    opened.ask(Mode="inference")
     assert "Selected: 18 of 55 cases, 18 with a time, 2 INVALID." in opened.shown
     opened.choose("Mode", "all")
     opened.choose("Batch", "8")
@@ -547,6 +610,7 @@ def test_page_passes_accessibility_checks(new: Any, few: Path, looks: Any) -> No
     # Some contents are made a moment later.
     expect(found.page.locator(f"{folded} > :last-child:is(summary, :empty)")).to_have_count(0)
     for width, scheme in looks:
+        found.ask(Batch="8")
         found.look(width, scheme)
         found.draw(*PLOTS)
         # As it opens, and then without an answer.
