@@ -6,10 +6,21 @@
 
 from __future__ import annotations
 
+import sys
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.render.data import load_frame, load_samples
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.argv[:1] == ["-m"]:  # while Python looks for the module that -m names
+    sys.excepthook = _hook  # Ctrl-C before the command runs, in its imports, shows no traceback
 
 __all__ = ["load_frame", "load_samples"]
 

@@ -7,7 +7,6 @@ names the file and the key.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import itertools
 import math
 import re
@@ -23,6 +22,7 @@ from bench.machine.fields import (
     Field,
     InputError,
     ResultError,
+    did_you_mean,
     error_at,
     is_number,
     printable,
@@ -95,12 +95,6 @@ def _one_of(field: Field, known: Sequence[str]) -> str:
         hint = did_you_mean(str(field.value), known)
         raise field.error(f"one of {', '.join(known)}{hint}")
     return str(field.value)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return which known names are similar, as the end of a sentence."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."
@@ -179,7 +173,7 @@ def parse(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
         except UnicodeDecodeError as error:
             raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
         except ValueError as error:  # a TOMLDecodeError, or a number of 5,000 digits
-            raise SuiteError(f"{path}: is no TOML: {error}") from error
+            raise SuiteError(f"{path}: is no suite, which is a file of TOML: {error}") from error
         return _suite(Field(path, "", data), choice or SuiteChoice())
 
 
@@ -222,25 +216,24 @@ def _case(item: Field) -> Case:
 
 
 def _find(name: str, folder: Path) -> Path:
-    if name.endswith(".toml") or "/" in name or "\\" in name:
-        try:
-            path = folder / expanded(name)
-            found = path.is_file()
-        except (FolderError, OSError) as error:  # such as a name of thousands of characters
-            message = error.strerror if isinstance(error, OSError) else str(error)
-            raise SuiteError(f"{printable(name, 60)} cannot be looked for: {message}") from None
-        if not found:
-            raise SuiteError(
-                f"{printable(name, 60)}: there is no such file; expected the path of a suite"
-            )
-        return path
     known = available()
-    if name not in known:
+    if name in known:
+        return known[name]
+    try:
+        path = folder / expanded(name)
+        if path.is_file():
+            return path
+    except (FolderError, OSError) as error:  # such as a name of thousands of characters
+        message = error.strerror if isinstance(error, OSError) else str(error)
+        raise SuiteError(f"{printable(name, 60)} cannot be looked for: {message}") from None
+    if name.endswith(".toml") or "/" in name or "\\" in name:
         raise SuiteError(
-            f"there is no suite {shown(name)}{did_you_mean(name, known)}; there are "
-            f"{', '.join(known)}, and a suite of your own is named by its path, as in ./my.toml"
+            f"{printable(name, 60)}: there is no such file; expected the path of a suite"
         )
-    return known[name]
+    raise SuiteError(
+        f"there is no suite {shown(name)}{did_you_mean(name, known)}; there are "
+        f"{', '.join(known)}, and a suite of your own is named by its path, as in ./my.toml"
+    )
 
 
 _SIZES = ("batch", "timesteps", "input_size", "hidden_size")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.cli.command_line import BAD_INPUT
-from bench.machine.fields import printable
+from bench.machine.fields import did_you_mean, printable
 
 _LONGEST_ERROR = 1000
 _LONGEST_TIME = 1e8  # seconds; three years
@@ -27,6 +28,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print an error in one line and exit with the code of bad input."""
         self.exit(BAD_INPUT, f"error: {printable(message, _LONGEST_ERROR)}; see --help\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments; an unknown option is reported before a required one that is missing."""
+        words = [*(sys.argv[1:] if args is None else args), "--"]
+        known = [each for each in self._option_string_actions if each.startswith("--")]
+        for name in [word.partition("=")[0] for word in words[: words.index("--")]]:
+            near = not name.startswith("--") or any(each.startswith(name) for each in known)
+            if not near and self._subparsers is None:  # else it may be an option of theirs
+                self.error(f"there is no option {name}{did_you_mean(name, known)}")
+        return super().parse_known_args(args, namespace)
 
 
 def parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:

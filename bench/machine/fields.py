@@ -7,10 +7,11 @@ or raises one line that names the file and the field.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
@@ -242,6 +243,12 @@ class Field:
             if not level:
                 return self.mapping()
         raise self.error(f"at most {DEEPEST} levels", "is nested too deeply")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return which known names are similar, as the end of a sentence."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 def is_number(

@@ -13,6 +13,7 @@ from bench.case import loading
 from bench.case.cases import Case
 from bench.case.loading import Suite, SuiteChoice, SuiteError
 from bench.machine import devices
+from bench.machine.fields import did_you_mean
 from lstm_impl import LSTMSpec, Workload
 
 GOOD = """\
@@ -154,7 +155,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
     ("change", "message"),
     [
         (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
-        (("batch = 2", f"batch = 1{'0' * 5000}"), "is no TOML: "),
+        (("batch = 2", f"batch = 1{'0' * 5000}"), "is no suite, which is a file of TOML: "),
         (
             ("[[groups]]", "[[groups]]\nwindows = [7]"),
             "groups[0].shapes[0]: window is 7; expected",
@@ -317,5 +318,5 @@ def test_load_cases_wrong_list_names_its_place(tmp_path: Path, text: str, messag
 
 
 def test_did_you_mean_gives_at_most_three_similar_names() -> None:
-    assert loading.did_you_mean("xyz", ["batch"]) == ""
-    assert loading.did_you_mean("mode1", ["mode2", "mode3", "mode4", "mode5"]).count(" or ") == 2
+    assert did_you_mean("xyz", ["batch"]) == ""
+    assert did_you_mean("mode1", ["mode2", "mode3", "mode4", "mode5"]).count(" or ") == 2

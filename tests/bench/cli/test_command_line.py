@@ -73,6 +73,13 @@ def test_end_interrupted_by_ctrl_c_exits_with_130_and_no_traceback() -> None:
     assert ended(program, "") == (130, "a line\n", "")
 
 
+def test_import_interrupted_by_ctrl_c_shows_no_traceback() -> None:
+    program = "import sys\nsys.argv[0] = '-m'\nimport bench\nraise "
+    code, _, errors = ended(f"{program}KeyboardInterrupt", "")
+    assert (code, errors) == (130, "")
+    assert "ZeroDivisionError" in ended(f"{program}ZeroDivisionError", "")[2]
+
+
 def test_end_closed_output_is_reported_first() -> None:
     program = "from bench.cli.command_line import end\nend(lambda: 1 / 0)"
     code, _, errors = ended(program, ">&-")
@@ -104,6 +111,18 @@ def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
         raise error
 
     return work
+
+
+@pytest.mark.parametrize("words", [["--many2", "3"], ["--many2=3"], ["--man", "3", "--many2"]])
+def test_parser_unknown_option_is_named_before_a_missing_one(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = parser()
+    made.add_argument("--needed", required=True)
+    with pytest.raises(SystemExit):
+        made.parse_args(words)
+    line = "error: there is no option --many2 (did you mean --many?); see --help\n"
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_node_agent_during_another_run_says_so(tmp_path: Path, agent: NodeAgent)
 
 def test_node_agent_ready_with_a_bad_suite_returns_the_reason(agent: NodeAgent) -> None:
     problem, _ = ready(agent, b"nonsense")
-    assert "is no TOML" in problem
+    assert "is no suite" in problem
 
 
 def test_forget_what_ray_set_keeps_the_variables_of_the_node(
