@@ -50,7 +50,10 @@ LSTM_IMPL_INLINE void add_outer(Tile<Rows, Width>& sums, const float* left, Inde
                                 const float* panel) {
   Vector columns[Width];
 #pragma GCC unroll 8
-  for (int v = 0; v < Width; ++v) columns[v] = load(panel + v * kLanes);
+  for (int v = 0; v < Width; ++v) {
+    columns[v] = load(panel + v * kLanes);
+    if constexpr (Rows > 1) hold(columns[v]);
+  }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     const float value = left[r * across];
