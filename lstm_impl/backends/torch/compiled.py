@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.torch.loop import cell, looped
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 from lstm_impl.weights import LSTMWeights
@@ -45,12 +46,12 @@ class TorchCompileModel(TorchModel):
         if "cell" in self.backend.options:
             key = (call.h.shape[1], *kind)
             first = key not in self._compiled
-            cell = self._compile(key, self._step)
+            step = self._compile(key, cell)
             with quiet_compiler() if first else contextlib.nullcontext():
-                return self._loop(cell, call, self.parameters)
+                return self._loop(step, call, self.parameters)
 
         def network(call: Call, parameters: Tensors) -> Outputs:
-            return self._loop(self._step, call, parameters)
+            return self._loop(cell, call, parameters)
 
         compiled = self._compile((*call.x.shape, *kind), network)
         return Outputs(*compiled(call, self.parameters))
@@ -59,7 +60,6 @@ class TorchCompileModel(TorchModel):
         if key not in self._compiled:
             # The compiler keeps its results with a function's code object and gives up after a few
             # versions, so that each model and shape gets its own code object.
-            function = getattr(function, "__func__", function)
             own = types.FunctionType(
                 function.__code__.replace(),
                 function.__globals__,
@@ -76,24 +76,13 @@ class TorchCompileModel(TorchModel):
         x, h, c, lengths, masks = call
         if self.batch_major:
             x = x.transpose(0, 1)
-        order = range(x.shape[0])
         valid = None
         if lengths is not None:
             steps = torch.arange(x.shape[0], device=x.device)
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
-            kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
-            projected = own.x @ kernel + bias
-            state = own.h, own.c
-            hidden = []
-            for t in reversed(order) if reverse else order:
-                mask = None if valid is None else valid[t]
-                state = step(projected[t], *state, recurrent_kernel, mask)
-                hidden.append(state[0])
-            y = torch.stack(hidden[::-1] if reverse else hidden)
-            y = y if valid is None else torch.where(valid, y, torch.zeros_like(y))
-            return Outputs(y, *state)
+            return looped(step, valid, reverse, *own[:3], *parameters[3 * row : 3 * row + 3])
 
         def join(outputs: list[Tensor]) -> Tensor:
             return torch.cat(outputs, dim=-1)
@@ -101,18 +90,6 @@ class TorchCompileModel(TorchModel):
         time_major = Call(x, h, c, lengths, masks)
         y, h, c = through_layers(self.spec, time_major, layer, join, torch.stack)
         return Outputs(y.transpose(0, 1) if self.batch_major else y, h, c)
-
-    @staticmethod
-    def _step(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tensor) -> State:
-        """Return the state after a timestep of a cell; ``z [B, 4H]`` is the input's product."""
-        import torch
-
-        i, f, g, o = (z + h @ recurrent_kernel).chunk(4, dim=-1)
-        c_new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        h_new = torch.sigmoid(o) * torch.tanh(c_new)
-        if valid is None:
-            return h_new, c_new
-        return torch.where(valid, h_new, h), torch.where(valid, c_new, c)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
         if any(op.startswith("Torch-Compiled Region") for op in ops):

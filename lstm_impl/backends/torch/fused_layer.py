@@ -1,17 +1,19 @@
 """One direction of one LSTM layer by the kernels of ``fused_cpu``, as an operator of PyTorch.
 
-``torch.compile`` takes the operator as one node, without a graph break. Importing this module
-imports PyTorch.
+``torch.compile`` takes the operator as one node, without a graph break. A second gradient is that
+of a loop in PyTorch's own operators. Importing this module imports PyTorch.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.fused_cpu.library import COMPUTES
+from lstm_impl.backends.torch.loop import cell, looped
 from lstm_impl.call import Outputs, Tensor
 from lstm_impl.spec import UnsupportedError
 
@@ -46,7 +48,7 @@ def fused_layer(
     ----------
     x : torch.Tensor
         Input ``[T, B, in]``, or ``[B, T, in]`` if batch_major; float32 or bfloat16, as are all
-        tensors but ``valid``. None need be contiguous.
+        tensors but ``valid``. None need be contiguous. Under ``torch.autocast`` all are cast.
     h, c : torch.Tensor
         Initial state ``[B, H]``.
     kernel, recurrent_kernel, bias : torch.Tensor
@@ -66,26 +68,63 @@ def fused_layer(
     UnavailableError
         If the kernels cannot be compiled here.
     UnsupportedError
-        If the tensors are neither float32 nor bfloat16, or a second gradient is requested.
+        If the tensors are neither float32 nor bfloat16, or not on a CPU.
+    ValueError
+        If a tensor has another shape or type than x and h call for.
     """
-    if str(x.dtype).removeprefix("torch.") not in COMPUTES:
-        raise UnsupportedError(f"fused_layer: x is {x.dtype}; expected {' or '.join(COMPUTES)}")
     given = (x, h, c, kernel, recurrent_kernel, bias)
+    if torch.is_autocast_enabled("cpu"):
+        given = tuple(each.to(torch.get_autocast_dtype("cpu")) for each in given)
+    x = given[0]
+    if str(x.dtype).removeprefix("torch.") not in COMPUTES or x.device.type not in ("cpu", "meta"):
+        raise UnsupportedError(
+            f"fused_layer: x is {x.dtype} on {x.device.type}; expected {' or '.join(COMPUTES)} on "
+            "cpu, or use torch.nn.LSTM"
+        )
     keep = torch.is_grad_enabled() and any(each.requires_grad for each in given)
     valid = x.new_empty([0], dtype=torch.bool) if valid is None else valid
     made = torch.ops.lstm_impl.fused_lstm(*given, valid, batch_major, reverse, keep)
     return Outputs(*made[:3])
 
 
-def _sizes(x: Tensor, h: Tensor, batch_major: bool, reverse: bool) -> c_interface.KernelLayer:
+def _shape(*given: Any) -> tuple[Any, Any, Any]:
+    """Return timesteps, batch and units. Raises ValueError if a tensor does not fit the others."""
+    x, h, *_, valid, batch_major, _ = given[:9]
     batch, timesteps = x.shape[:2] if batch_major else x.shape[1::-1]
-    if h.shape[0] != batch:
-        raise ValueError(f"h has {h.shape[0]} sequences and x has {batch}")
-    low = x.dtype == torch.bfloat16
-    threads = torch.get_num_threads()
-    return c_interface.KernelLayer(
-        timesteps, batch, x.shape[2], h.shape[1], batch_major, reverse, low, threads
-    )
+    units = h.shape[-1]
+    state, width = (batch, units), 4 * units
+    expected = (state, state, (x.shape[-1], width), (units, width), (width,))
+    names = ("h", "c", "kernel", "recurrent_kernel", "bias")
+    for name, each, shape in zip(names, given[1:6], expected, strict=True):
+        if each.shape != shape or each.dtype != x.dtype:
+            raise ValueError(
+                f"fused_layer: {name} is {each.dtype} {tuple(each.shape)}; "
+                f"expected {x.dtype} {tuple(shape)}"
+            )
+    if valid.dim() == 2 and valid.shape != (timesteps, batch):
+        raise ValueError(
+            f"fused_layer: valid is {tuple(valid.shape)}; expected {(timesteps, batch)}"
+        )
+    return timesteps, batch, units
+
+
+def _layer_of(*given: Any) -> c_interface.KernelLayer:
+    x, batch_major, reverse = given[0], *given[7:9]
+    timesteps, batch, units = _shape(*given)
+    how = batch_major, reverse, x.dtype == torch.bfloat16, torch.get_num_threads()
+    return c_interface.KernelLayer(timesteps, batch, x.shape[2], units, *how)
+
+
+def _kept_sizes(timesteps: Any, batch: Any, units: Any, masked: bool) -> tuple[Any, Any, Any]:
+    """Return how many gates, cells and hidden states are kept; sizes may be symbols."""
+    cells = -(-units // _lanes()) * timesteps * batch * _lanes()
+    # Without a mask the hidden states are the outputs.
+    return 4 * cells, cells, timesteps * batch * units if masked else 0
+
+
+@functools.cache
+def _lanes() -> int:
+    return c_interface.kernels().kept_sizes(c_interface.KernelLayer(1, 1, 1, 1))[1]
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:
@@ -93,57 +132,42 @@ def _addresses(*tensors: Tensor | None) -> list[int]:
 
 
 def _mask(valid: Tensor) -> Tensor | None:
-    return valid.to(torch.uint8).contiguous() if valid.numel() else None
+    return valid.to(torch.uint8).contiguous() if valid.dim() == 2 else None
 
 
 @torch.library.impl(OPERATOR, "CPU")
-def _forward(*given: Any) -> list[Tensor]:
+def _forward(*given: Any) -> Any:
+    layer, made = _layer_of(*given), _forward_shapes(*given)
     x, h, c, kernel, recurrent_kernel, bias = (each.contiguous() for each in given[:6])
-    valid, batch_major, reverse, keep = given[6:]
-    layer = _sizes(x, h, batch_major, reverse)
-    y = x.new_empty([*x.shape[:2], h.shape[1]])
-    made = [y, torch.empty_like(h), torch.empty_like(c)]
-    mask = _mask(valid)
-    kept: list[Tensor] = []
-    if keep:
-        gates, cells = c_interface.kernels().kept_sizes(layer)
-        hidden = 0 if mask is None else y.numel()  # without a mask these are the outputs
-        kept = [x.new_empty([size]) for size in (gates, cells, hidden)]
-    c_interface.kernels().forward(
-        layer,
-        *_addresses(kernel, recurrent_kernel, bias, x, h, c, mask),
-        *_addresses(*made, *(kept or (None, None, None))),
-    )
-    return [*made, *kept]
+    read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
+    kept = made[3:] or [None, None, None]
+    c_interface.kernels().forward(layer, *_addresses(*read, *made[:3], *kept))
+    return made
 
 
 @torch.library.register_fake(OPERATOR)
-def _forward_shapes(*given: Any) -> list[Tensor]:
-    x, h, c = given[:3]
-    valid, batch_major, reverse, keep = given[6:]
-    y = x.new_empty([*x.shape[:2], h.shape[1]])
-    made = [y, torch.empty_like(h), torch.empty_like(c)]
+def _forward_shapes(*given: Any) -> Any:
+    x, valid, keep = given[0], given[6], given[9]
+    sizes = _, batch, units = _shape(*given)
+    made = [x.new_empty(each) for each in ((*x.shape[:2], units), (batch, units), (batch, units))]
     if keep:
-        sizes = c_interface.kernels().kept_sizes(_sizes(x, h, batch_major, reverse))
-        made += [x.new_empty([size]) for size in (*sizes, y.numel() if valid.numel() else 0)]
+        made += [x.new_empty([size]) for size in _kept_sizes(*sizes, valid.dim() == 2)]
     return made
 
 
 @torch.library.impl(GRADIENT, "CPU")
 def _gradient(*given: Any) -> list[Tensor]:
-    x, h, c, kernel, recurrent_kernel, bias = (each.contiguous() for each in given[:6])
-    valid, batch_major, reverse, of_x = given[6:10]
+    x, h, c, kernel, recurrent_kernel = (each.contiguous() for each in given[:5])
     hidden, gates, cells, dy, dh, dc = (each.contiguous() for each in given[10:])
-    layer, mask = _sizes(x, h, batch_major, reverse), _mask(valid)
+    layer, mask = _layer_of(*given), _mask(given[6])
     dz = torch.empty(gates.shape, dtype=torch.float32)
-    made = [torch.empty_like(each) for each in (h, c, kernel, recurrent_kernel, bias)]
+    dx, *made = _gradient_shapes(*given)
     c_interface.kernels().backward(
         layer,
         *_addresses(recurrent_kernel, x, h, c, mask, hidden, gates, cells, dy, dh, dc),
         *_addresses(dz, *made),
     )
-    dx = torch.empty_like(x) if of_x else x.new_empty([0])
-    if of_x:
+    if given[9]:
         c_interface.kernels().input_gradient(layer, *_addresses(kernel, dz, dx))
     return [dx, *made]
 
@@ -151,8 +175,8 @@ def _gradient(*given: Any) -> list[Tensor]:
 @torch.library.register_fake(GRADIENT)
 def _gradient_shapes(*given: Any) -> list[Tensor]:
     x, *others = given[:6]
-    dx = torch.empty_like(x) if given[9] else x.new_empty([0])
-    return [dx, *(torch.empty_like(each) for each in others)]
+    dx = x.new_empty(x.shape if given[9] else [0])
+    return [dx, *(each.new_empty(each.shape) for each in others)]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -162,7 +186,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 def _backward(ctx: Any, upstream: list[Tensor | None]) -> tuple[Any, ...]:
     *given, y, gates, cells, hidden = ctx.saved_tensors
-    hidden = hidden if hidden.numel() else y
+    hidden = hidden if given[6].dim() == 2 else y
     like = (y, given[1], given[2])
     flows = [
         torch.zeros_like(known) if each is None else each
@@ -175,9 +199,29 @@ def _backward(ctx: Any, upstream: list[Tensor | None]) -> tuple[Any, ...]:
     return dx if of_x else None, *others, None, None, None, None
 
 
-def _no_second(ctx: Any, upstream: list[Tensor]) -> Any:
-    raise UnsupportedError("torch_fused_cpu has no second gradient; use torch")
+def _save_gradient(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    *given, ctx.batch_major, ctx.reverse, ctx.of_x = inputs[:10]
+    ctx.save_for_backward(*given, *inputs[13:])
+
+
+def _second(ctx: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
+    """Return the second gradient by the loop. What was kept depends on what was given: None."""
+    *given, valid, dy, dh, dc = ctx.saved_tensors
+    steps = valid[:, :, None] if valid.dim() == 2 else None
+
+    def by_loop(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        x = x.transpose(0, 1) if ctx.batch_major else x
+        y, h, c = looped(cell, steps, ctx.reverse, x, *others)
+        return y.transpose(0, 1) if ctx.batch_major else y, h, c
+
+    def gradients(given: Any, flows: Any) -> Any:
+        return torch.func.vjp(by_loop, *given)[1](flows)
+
+    of_x = upstream[0] if ctx.of_x else torch.zeros_like(given[0])
+    pull_back = torch.func.vjp(gradients, tuple(given), (dy, dh, dc))[1]
+    of_given, of_flows = pull_back((of_x, *upstream[1:]))
+    return *of_given, *7 * (None,), *of_flows
 
 
 torch.library.register_autograd(OPERATOR, _backward, setup_context=_save)
-torch.library.register_autograd(GRADIENT, _no_second)
+torch.library.register_autograd(GRADIENT, _second, setup_context=_save_gradient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.lstm_impl.backends.built import built, needs
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
 from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
-from lstm_impl.backends.torch.fused_layer import fused_layer  # noqa: E402
+from lstm_impl.backends.torch.loop import cell, looped  # noqa: E402
+from lstm_impl.torch import LSTM, fused_layer  # noqa: E402
 
 pytestmark = needs("torch_fused_cpu")
 
@@ -84,7 +86,7 @@ def test_bfloat16_layer_equals_torch_in_float32() -> None:
 def test_operator_passes_the_checks_of_torch(trained: bool) -> None:
     given = tensors() if trained else [each.detach() for each in tensors()]
     valid = torch.ones(T, B, dtype=torch.bool)
-    for padding in (valid, valid[:0, :0]):
+    for padding in (valid, valid[0, :0]):
         arguments = (*given, padding, False, True, trained)
         torch.library.opcheck(torch.ops.lstm_impl.fused_lstm.default, arguments)
 
@@ -99,11 +101,116 @@ def test_compiled_function_has_no_graph_break_and_the_same_gradients() -> None:
 
 
 def test_unsupported_use_raises_with_the_reason() -> None:
-    given = tensors()
-    first = torch.autograd.grad(loss(layer(*given)), given[0], create_graph=True)[0]
-    with pytest.raises(UnsupportedError, match="no second gradient; use torch"):
-        torch.autograd.grad(first.sum(), given[0])
-    with pytest.raises(UnsupportedError, match=r"x is torch.float64; expected float32"):
+    with pytest.raises(UnsupportedError, match=r"x is torch.float64 on cpu; expected float32"):
         layer(*tensors(dtype=torch.float64))
     with pytest.raises(UnsupportedError, match="not float16"):
         built("torch_fused_cpu", LSTMSpec(2, 3, dtype="float16"))
+    with pytest.raises(UnsupportedError, match=r"no proj_size; use torch\.nn\.LSTM"):
+        LSTM(IN, H, proj_size=2)
+
+
+@pytest.mark.parametrize("place", range(1, 7))
+def test_tensor_that_does_not_fit_is_refused_with_its_name(place: int) -> None:
+    names = ("x", "h", "c", "kernel", "recurrent_kernel", "bias", "valid")
+    given = [*tensors(), torch.ones(T, B, dtype=torch.bool)]
+    for wrong in (given[place][:-1], given[place].double()):
+        if not (names[place] == "valid" and wrong.dtype == torch.float64):
+            with pytest.raises(ValueError, match=rf"fused_layer: {names[place]} is .*; expected"):
+                layer(*given[:place], wrong, *given[place + 1 :])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_second_and_third_gradients_equal_those_of_a_loop(masked: bool, reverse: bool) -> None:
+    given = tensors()
+    valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 1]) if masked else None
+
+    def gradients(outputs: Any) -> list[Any]:
+        found, total = [], loss(outputs)
+        for _ in range(3):
+            found.append(torch.autograd.grad(total, given, create_graph=True))
+            total = sum((each**2).sum() for each in found[-1])
+        return found
+
+    steps = None if valid is None else valid[:, :, None]
+    ours = gradients(layer(*given, valid, reverse=reverse))
+    theirs = gradients(looped(cell, steps, reverse, *given))
+    for found, expected in zip(ours, theirs, strict=True):
+        assert_close(
+            found, expected, atol=1e-5 * max(float(each.detach().max()) for each in expected)
+        )
+
+
+# -- the module
+
+
+def modules(**how: Any) -> tuple[Any, Any]:
+    """PyTorch's module and ours, with its weights, which are loaded both ways."""
+    theirs, ours = torch.nn.LSTM(IN, H, **how), LSTM(IN, H, **how)
+    ours.load_state_dict(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    return theirs, ours
+
+
+@pytest.mark.parametrize("kind", ["batch", "single", "packed", "empty"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"num_layers": 2, "bidirectional": True},
+        {"bias": False, "batch_first": True, "bidirectional": True},
+    ],
+    ids=["plain", "deep", "batch-major"],
+)
+def test_module_gives_the_numbers_and_gradients_of_torch(how: dict[str, Any], kind: str) -> None:
+    given = torch.randn(T, B, IN, requires_grad=True)
+    first = bool(how.get("batch_first"))
+    lengths = torch.tensor([3, 1, 2, 3, 1, 2]) if first else torch.tensor([2, T, 4])
+    x = {
+        "single": given[:, 0],
+        "empty": given[:0] if first else given[:, :0],
+        "packed": torch.nn.utils.rnn.pack_padded_sequence(
+            given, lengths, batch_first=first, enforce_sorted=False
+        ),
+    }.get(kind, given)
+    found = []
+    for module in modules(**how):
+        if kind == "empty" and isinstance(module, torch.nn.LSTM):
+            continue  # PyTorch's own raises
+        y, state = module(x)
+        y, state = module(x, tuple(each.detach() for each in state))
+        y = y.data if kind == "packed" else y
+        wanted = [given, *module.parameters()]
+        gradients = torch.autograd.grad(loss((y, *state)), wanted, retain_graph=True)
+        found.append([y, *state, *gradients])
+    if kind == "empty":
+        assert found[0][0].numel() == 0
+        assert not any(each.any() for each in found[0])
+    else:
+        assert_close(found[0], found[1])
+
+
+def test_module_under_autocast_export_and_copies_gives_the_same_numbers() -> None:
+    theirs, ours = (each.eval() for each in modules(num_layers=2, dropout=0.5, bidirectional=True))
+    x = torch.randn(T, B, IN)
+    y = ours(x)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = ours(x)[0]
+    assert low.dtype == torch.bfloat16
+    assert_close([low], [theirs(x)[0]], atol=0.02)
+    exported = torch.export.export(ours, (x,), dynamic_shapes=({1: torch.export.Dim("batch")},))
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager", dynamic=True)
+    with torch.inference_mode():
+        for made in (exported.module(), compiled, copy.deepcopy(ours)):
+            torch.testing.assert_close(made(x)[0], y)
+    ours.train()
+    assert not torch.equal(ours(x)[0], ours(x)[0])  # dropped out
+
+
+def test_frozen_parameters_get_no_gradient_and_others_theirs() -> None:
+    theirs, ours = modules()
+    for module in (theirs, ours):
+        module.weight_hh_l0.requires_grad_(False)
+        loss(module(torch.ones(T, B, IN))[:1]).backward()
+    assert ours.weight_hh_l0.grad is None
+    torch.testing.assert_close(ours.weight_ih_l0.grad, theirs.weight_ih_l0.grad)

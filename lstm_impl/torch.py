@@ -1,0 +1,101 @@
+"""Offer ``lstm_impl.torch.LSTM``: ``torch.nn.LSTM`` by the kernels of ``fused_cpu``, on a CPU.
+
+>>> import lstm_impl.torch
+>>> layer = lstm_impl.torch.LSTM(16, 32, num_layers=2, bidirectional=True)
+>>> theirs = torch.nn.LSTM(16, 32, num_layers=2, bidirectional=True)
+>>> layer.load_state_dict(theirs.state_dict())  # and the other way round
+
+Importing this module imports PyTorch; ``lstm_impl`` does not. A program that ``torch.export`` has
+saved loads where this module was imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from lstm_impl.backends.torch.fused_layer import fused_layer
+from lstm_impl.call import State, Tensor
+from lstm_impl.spec import UnsupportedError
+
+__all__ = ["LSTM", "fused_layer"]
+
+
+class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
+    """``torch.nn.LSTM`` with the same arguments, inputs, outputs, parameters and state_dict.
+
+    Not a subclass of it, of which ``torch.compile`` makes no graph. Matrices lie in memory as the
+    kernels read them, transposed: they need no copy in a call.
+
+    Takes float32 and bfloat16, also by ``torch.autocast``, padded batches as ``PackedSequence``,
+    and one sequence without a batch axis. A batch may be empty.
+
+    Raises UnsupportedError for ``proj_size``, other types and other devices.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__("LSTM", *args, **kwargs)
+        if self.proj_size:
+            raise UnsupportedError("lstm_impl.torch.LSTM: no proj_size; use torch.nn.LSTM for it")
+        for parameter in self.parameters():
+            parameter.data = parameter.data.t().contiguous().t()  # of a bias this changes nothing
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: State | None = None
+    ) -> tuple[Tensor | PackedSequence, State]:
+        """Compute outputs and the final state, as ``torch.nn.LSTM`` does.
+
+        input: ``[T, B, in]``, ``[B, T, in]`` if batch_first, ``[T, in]``, or a packed sequence.
+        hx: h and c ``[L*D, B, H]``, or ``[L*D, H]`` without a batch; zeros if None.
+        """
+        packed = input if isinstance(input, PackedSequence) else None
+        order = back = valid = None
+        x, batch_axis = input, 0 if self.batch_first else 1
+        if packed is not None:
+            data, sizes, order, back = packed
+            valid = torch.arange(int(sizes[0])) < sizes[:, None]
+            x, batch_axis = data.new_zeros(*valid.shape, data.shape[1]).index_put((valid,), data), 1
+        single = x.dim() == 2
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
+            raise ValueError(
+                f"LSTM: input is {tuple(x.shape)}; expected [{self.input_size}] as its last axis, "
+                "of two or three"
+            )
+        x = x.unsqueeze(batch_axis) if single else x
+        shape = len(self.all_weights), x.shape[batch_axis], self.hidden_size
+        if hx is None:
+            h = c = x.new_zeros(shape)
+        else:
+            h, c = (each.unsqueeze(1) if single else each for each in hx)
+            if h.shape != shape or c.shape != shape:
+                raise ValueError(
+                    f"LSTM: hx is {tuple(h.shape)} and {tuple(c.shape)}; expected {shape} for both"
+                )
+        if order is not None:
+            h, c = h[:, order], c[:, order]
+        y, *last = self._layers(x, h, c, valid, batch_axis == 0)
+        h, c = (each if back is None else each[:, back] for each in last)
+        if packed is not None:
+            return PackedSequence(y[valid], *packed[1:]), (h, c)
+        return (y.squeeze(batch_axis), (h.squeeze(1), c.squeeze(1))) if single else (y, (h, c))
+
+    def _layers(
+        self, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None, batch_major: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        directions = 1 + self.bidirectional
+        states, outputs = [], []
+        for row, (kernel, recurrent_kernel, *biases) in enumerate(self.all_weights):
+            bias = sum(biases) if biases else kernel.new_zeros(kernel.shape[0])
+            parameters = kernel.t(), recurrent_kernel.t(), bias
+            reverse = row % directions == 1
+            how = {"batch_major": batch_major, "reverse": reverse}
+            y, *state = fused_layer(x, h[row], c[row], *parameters, valid, **how)
+            states.append(state)
+            outputs.append(y)
+            if len(outputs) == directions:
+                x, outputs = torch.cat(outputs, dim=-1) if directions == 2 else y, []
+                if self.dropout and row + 1 < len(h):
+                    x = torch.nn.functional.dropout(x, self.dropout, self.training)
+        return x, *(torch.stack(each) for each in zip(*states, strict=True))
