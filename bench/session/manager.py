@@ -184,7 +184,7 @@ class SessionProgress:
 
     number: of the process. busy: ids of its current cases. place: the machine that it runs on, if
     there are several. done, of: cases of this process. settled, cases: of the session. Times are in
-    seconds.
+    seconds. planned: until the end, None before a process has shown what cases take.
     """
 
     number: int
@@ -198,6 +198,7 @@ class SessionProgress:
     budget: float | None
     processes: int | None
     place: str = ""
+    planned: float | None = None
 
 
 class ProgressView(Protocol):
@@ -263,6 +264,7 @@ class Manager:
         self._begun = now()
         self._before = session.spent
         self._settled = 0
+        self._planned: float | None = None  # what ``spent`` will be at the end
         self._put_off: set[str] = set()
         self._watches: list[Watch] = []
         self._all_wait_since: float | None = None
@@ -370,6 +372,9 @@ class Manager:
         timed = {case.id: work.share * self.schedule.costs.measuring([case]) for case in work.cases}
         watch = Watch(work.cases, self.session.case_limit, started, timed)
         self._watches.append(watch)
+        if self.schedule.costs.startup:  # of a process that was seen
+            machines = max(1, len(self._watches) // self._side_by_side)
+            self._planned = self.spent + self.schedule.expected(self.left) / machines
         try:
             worker = executor.start(work)
             try:
@@ -514,6 +519,7 @@ class Manager:
             budget=self.session.budget,
             processes=self.session.goal.processes,
             place=self.schedule.running.works[work.number][1],
+            planned=None if self._planned is None else min(self.left, self._planned - self.spent),
         )
 
 

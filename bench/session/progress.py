@@ -101,9 +101,11 @@ def state(progress: SessionProgress) -> str:
     """Return how far the session is, in words."""
     kind = "precise" if progress.processes is None else "finished"
     message = f"{progress.settled} of {count(progress.cases, 'case')} {kind}"
+    if progress.planned is not None:
+        return f"{message}, about {duration(progress.planned)} left"
     if progress.budget is None:
         return f"{message}, {duration(progress.spent)} so far"
-    return f"{message}, {duration(progress.budget - progress.spent)} left"
+    return f"{message}, at most {duration(progress.budget - progress.spent)} left"
 
 
 def _number(progress: SessionProgress) -> str:

@@ -220,6 +220,10 @@ class PlannedTime:
         rest = BUDGET_USED * seconds - self._outside
         return min(1.0, max(LEAST_SHARE, rest / self._measuring))
 
+    def total(self, seconds: float) -> float:
+        """Return the seconds that they take if ``seconds`` are there."""
+        return self._outside + self.share(seconds) * self._measuring
+
     def _with(self, each: Remaining, number: int) -> tuple[float, float]:
         environment = each.lot.environment
         there = self._processes.get(environment, ())
@@ -376,6 +380,17 @@ class Schedule:
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return not self._open()
+
+    def expected(self, seconds: float = math.inf) -> float:
+        """Return the seconds that what runs and what is left take, as processes so far did.
+
+        Where precision decides about the number of processes, each lot needs one more at least.
+        """
+        needed = PlannedTime(self.costs.process)
+        for each in map(self._remaining, self._open()):
+            needed.add(each, max(1, each.missing))
+        running = (self.costs.expected(work) for work, _ in self.running.works.values())
+        return sum(running) + needed.total(seconds)
 
     def next(self, seconds: float = math.inf, machines: int = 1, place: str = "") -> Work | None:
         """Return work for one more process that ends within ``seconds``, or None if there is none.

@@ -39,7 +39,7 @@ def test_view_on_a_terminal_draws_once_a_second_at_most() -> None:
     with View(console, now=lambda: next(times)) as view:
         view.update(progress())
         before = file.getvalue()
-        assert "process 3: 1 of 4 cases in it; 2 of 5 cases precise, 8 min 55 s left" in before
+        assert "process 3: 1 of 4 cases in it; 2 of 5 cases precise, at most 8 min 55 s left" in before
         assert "timing numpy/b1-t2/float32/inference/cpu" in before
         view.update(progress(number=4))
         assert file.getvalue() == before
@@ -53,12 +53,14 @@ def test_view_off_a_terminal_prints_one_line_per_process() -> None:
     with View(console) as view:
         for _ in range(3):
             view.update(progress(budget=None, processes=4))
+        view.update(progress(number=4, planned=61.5))
         view.message("numpy\x1b[2J failed: [red]so")
         view.with_label("old").message("it goes on")
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
         "process 3 (every case is measured in 4): 4 cases in it; 2 of 5 cases finished, "
         "1 min 05 s so far",
+        "process 4: 4 cases in it; 2 of 5 cases precise, about 1 min 01 s left",
         "numpy?[2J failed: [red]so",
         "old: it goes on",
     ]
@@ -70,6 +72,17 @@ def test_view_off_a_terminal_prints_one_line_per_process() -> None:
 )
 def test_duration_of_seconds_is_written_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_planned_time_is_what_processes_so_far_took() -> None:
+    world = World(seconds={A5.group: 20.0})
+    world.manager(session(goal=Goal(processes=6), budget=600.0, case_limit=1000.0)).run()
+    first = {each.number: each for each in reversed(world.shown)}
+    assert first[1].planned is None
+    for number in (4, 5, 6):
+        left = world.time - first[number].spent
+        assert first[number].planned == pytest.approx(left, rel=0.02)
+    assert all(0 <= each.planned <= 600 - each.spent for each in world.shown if each.planned)
 
 
 def test_summary_time_outside_blocks_is_the_rest_of_the_session() -> None:
