@@ -71,13 +71,16 @@ def _answered(options: argparse.Namespace) -> int:
     if options.paths or not options.again:
         sections = {case: query.look_up(case, options, sound=not options.paths) for case in queries}
     missing = [case for case in queries if not options.paths and sections.get(case) is None]
-    if missing:
+    lacking = {each: None for case in missing for each in query.not_installed(case, options)}
+    for line in lacking:
+        console.print(line, markup=False)
+    if missing and not lacking:
         query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []
     for case, layers in queries.items():
         if layers:
             console.print(f"{layers}: {query.describe(case)}", style="bold")
-        if case in missing:
+        if case in missing and not lacking:
             left = len(missing) - missing.index(case)
             seconds = max(1.0, (end - here.now()) / left - ANSWERING)
             code = query.measure(case, options, console, seconds)

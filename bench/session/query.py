@@ -33,6 +33,7 @@ from bench.render.escape import clean
 from bench.render.quantities import shape_texts
 from bench.stats.rows import Section, build
 from lstm_impl.names import canonical
+from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -322,6 +323,15 @@ def usual_backends(case: Case) -> tuple[str, ...]:
     fused = "cudnn" if on_gpu else "fused_cpu"
     served = () if case.workload.training or on_gpu else ("onnxruntime",)
     return (*BACKENDS, fused, *PEERS, *served)
+
+
+def not_installed(case: Case, options: argparse.Namespace) -> list[str]:
+    """Return what to install where fewer than two of the measured backends have their packages."""
+    backends = [get_backend(name) for name in measured_backends(case, options)]
+    found = [[each.availability(case.device) for each in of.packages] for of in backends]
+    if sum(all(each) for each in found) >= 2:
+        return []
+    return list(dict.fromkeys(str(each) for of in found for each in of if not each))
 
 
 def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:

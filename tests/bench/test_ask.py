@@ -17,6 +17,7 @@ from bench.machine.disturbance import Activity
 from bench.records.schema import Results, advice_for_ask
 from bench.session import query
 from lstm_impl import LSTMSpec, Workload
+from lstm_impl.availability import AVAILABLE, Availability, Package
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_results import LAPTOP, disturbed, replicates, save
@@ -63,6 +64,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> BusyMachine:
     found = BusyMachine()
     monkeypatch.setattr(ask, "Surroundings", found.surroundings)
+    monkeypatch.setattr(Package, "availability", lambda package, device: AVAILABLE)
     return found
 
 
@@ -209,6 +211,19 @@ def test_ask_without_an_answer_exits_with_1(
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
     assert ask.main(SHAPE) == 1
     assert "No answer" in capsys.readouterr().out
+
+
+def test_ask_without_two_frameworks_says_so_and_measures_nothing(
+    here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Availability(False, "A framework is not installed", "pip install it")
+    monkeypatch.setattr(Package, "availability", lambda package, device: missing)
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
+    monkeypatch.setattr(query, "wait_until_quiet", lambda *given: pytest.fail("it waits"))
+    assert ask.main([*SHAPE, "--backends", "numpy,torch,keras"]) == 1
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == "A framework is not installed: pip install it"
+    assert rest[0].startswith("No answer for batch 4")
 
 
 @pytest.mark.parametrize(("code", "expected"), [(2, 2), (3, 1), (4, 1)])

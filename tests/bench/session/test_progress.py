@@ -39,7 +39,9 @@ def test_view_on_a_terminal_draws_once_a_second_at_most() -> None:
     with View(console, now=lambda: next(times)) as view:
         view.update(progress())
         before = file.getvalue()
-        assert "process 3: 1 of 4 cases in it; 2 of 5 cases precise, at most 8 min 55 s left" in before
+        assert (
+            "process 3: 1 of 4 cases in it; 2 of 5 cases precise, at most 8 min 55 s left" in before
+        )
         assert "timing numpy/b1-t2/float32/inference/cpu" in before
         view.update(progress(number=4))
         assert file.getvalue() == before
