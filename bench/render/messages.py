@@ -636,6 +636,21 @@ def bound_sentence(row: Row) -> str:
     return text
 
 
+def unknown_bounds(section: Section) -> list[str]:
+    """Return what the sentences on what bounds the cases of a section lack, a line for each."""
+    timed = [row for row in section.rows if row.measured]
+    open_cases = [row for row in timed if row.bound is None or row.bound.kind == step.NOT_KNOWN]
+    found = []
+    if open_cases:
+        found.append(
+            f"What limits {len(open_cases):,} of {count(len(timed), 'case')} is not known; in "
+            "TensorFlow, PyTorch and JAX python -m bench.profile CASE_ID --output FILE shows it"
+        )
+    if silent := {row.case.backend for row in open_cases if "of_launch" not in row.roofs}:
+        found.append(f"How many operators these start is not known: {listed(sorted(silent))}")
+    return [*found, *filter(None, [unmeasured_summary(unmeasured(section))])]
+
+
 def bound_text(bound: step.Bound, figures: Mapping[str, float]) -> str:
     """Return what bounds a case, and how that is known. figures: of its roofs."""
     kind, part, of = bound.kind, f"{bound.share:.0%}", _BOUND_PARTS.get(bound.of, "")

@@ -35,6 +35,7 @@ from bench.render.messages import (
     method,
     summary,
     unclear,
+    unknown_bounds,
     unmeasured,
     unmeasured_heading,
 )
@@ -332,8 +333,8 @@ def whys(section: Section, rows: int) -> Iterator[Block]:
         ]
         more = [f"and {left:,} more; --format csv has all"] if left else []
         yield Block(title(table), more, TextTable.of(columns, lines), level=0)
-    if found := heterogeneous_references(section.rows):
-        yield Block(lines=[f"{each}." for each in found], joined=True)
+    found = [*heterogeneous_references(section.rows), *unknown_bounds(section)]
+    yield Block(lines=[f"{each}." for each in found], style="dim", joined=True)
 
 
 # A report

@@ -270,8 +270,13 @@ def test_whys_have_one_sentence_per_case() -> None:
         measured("fast", 1.0, roofs={"of_chain": 0.7}),
         measured("slow", 2.0, roofs={"of_matmul": 0.9}),
     ]
-    found = build(results_of(*items))
+    refused = without_time("cudnn", "refused")
+    unknown = measured("numpy", 3.0, roofs={"of_matmul": 0.1})
+    found = build(results_of(*items, unknown, refused))
     for text in (as_text(found, 200, whys), markdown(found, whys)):
+        assert "What limits 1 of 3 cases is not known; in TensorFlow, PyTorch" in text
+        assert "How many operators these start is not known: numpy." in text
+        assert "1 case has no time, " in text
         assert "bound by the chain of products: " in text
         assert "bound by products: " in text
     assert "| `b2-t10-i3-h4` | `fast` | 1.00 s | bound by the chain" in markdown(found, whys)
@@ -400,7 +405,7 @@ def test_markdown_hostile_text_is_harmless(draw: Draw, text: str) -> None:
     assert not re.search(r"(?<!\\)<", re.sub(r"`[^`\n]*`", "", shown))
     assert not re.search(r"(?<![\w\\])@\w", re.sub(r"`[^`\n]*`", "", shown))
     columns = 0
-    starts = ("## ", "### ", "- ", "| ", "★ significantly FASTER", "**")
+    starts = ("## ", "### ", "- ", "| ", "★ significantly FASTER", "What limits ", "**")
     for line in shown.splitlines():
         assert line == "" or line.startswith(starts)
         assert not re.match(r"- ([-+*#>]|\d+[.)]) ", line)
