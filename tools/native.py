@@ -1,17 +1,19 @@
-"""Run ``python -m tools.native``: compile ``fused_cpu`` for machines without a compiler.
+"""Run ``python -m tools.native``: compile liblstm and its bindings for machines without a compiler.
 
-It writes a library for each kind of CPU, for the installed TensorFlow or for one unpacked from its
-wheel, also for another kind of machine. The backend loads the one that fits if
-``LSTM_NATIVE_PREBUILT`` names their folder, or a wheel has them in ``lstm_impl/native/prebuilt``.
+It writes liblstm for each kind of CPU, and the bindings of the TensorFlow and JAX that are
+installed, or of a TensorFlow unpacked from its wheel, also for another kind of machine. Those that
+fit are loaded if ``LSTM_NATIVE_PREBUILT`` names their folder, or a wheel has them in
+``lstm_impl/native/prebuilt``.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lstm_impl.backends.fused_cpu.library as library
@@ -32,27 +34,47 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    for cpu in options.cpu or _of_this_machine():
-        made = build(cpu, options.folder, options.tensorflow)
+    for made in build(options.cpu or _of_this_machine(), options.folder, options.tensorflow):
         print(f"written: {made}", file=sys.stderr)
     return 0
 
 
 def _of_this_machine() -> list[str]:
-    return [name for name, kind in KINDS.items() if kind.machine == platform.machine()]
+    here = platform.machine()
+    return [name for name, kind in KINDS.items() if kind.machine == here and kind.march]
 
 
-def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
-    """Compile the library for a kind of CPU, and return its path.
+def build(cpus: Sequence[str], folder: Path, unpacked: Path | None = None) -> Iterator[Path]:
+    """Compile liblstm for kinds of CPU, and the bindings once, and yield their paths.
 
-    It is for the installed TensorFlow, or for one whose wheel is ``unpacked`` in a folder, also for
-    another kind of machine; and for systems whose C and C++ libraries are no older than the
-    compiler's. Raises UnsupportedError for a kind that is unknown or cannot be compiled for here,
-    UnavailableError without a compiler for it.
+    They are for the installed frameworks, or for a TensorFlow whose wheel is ``unpacked`` in a
+    folder, also for another kind of machine; and for systems whose C and C++ libraries are no older
+    than the compiler's. Raises UnsupportedError for a kind that is unknown or cannot be compiled
+    for here, UnavailableError without a compiler for it.
     """
+    compilers = {cpu: _compiler_for(cpu, unpacked) for cpu in cpus}
+    bindings = _bindings(unpacked)
+    for number, (cpu, compiler) in enumerate(compilers.items()):
+        kind = KINDS[cpu]
+        flags = library.kernel_flags(f"-march={kind.march}")
+        kernels = _path(folder, library.product(library.C), cpu)
+        library.compile_library(compiler, flags, [], kernels, library.C)
+        yield kernels
+        for binding, (version, flags, links) in bindings.items() if number == 0 else ():
+            made = _path(folder, library.product(binding, version), f"any_{kind.machine}")
+            library.compile_library(compiler, flags, links, made, binding, kernels)
+            yield made
+
+
+def _path(folder: Path, product: prebuilt.Product, cpu: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute() / product.file_name(cpu)
+
+
+def _compiler_for(cpu: str, unpacked: Path | None) -> library.Compiler:
     kind = KINDS.get(cpu)
-    if kind is None:
-        known = ", ".join(KINDS)
+    if kind is None or not kind.march:
+        known = ", ".join(name for name, kind in KINDS.items() if kind.march)
         raise UnsupportedError(f"no kind of CPU is called {cpu!r}; expected one of {known}")
     here = platform.machine()
     if unpacked is None and kind.machine != here:
@@ -60,14 +82,6 @@ def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
             f"{cpu} is compiled on a machine of its kind, and this is {here}; or here, for a "
             "TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
         )
-    if unpacked is None and not (able := library.can_be_compiled()):
-        raise UnavailableError(f"fused_cpu: {able}")
-    if unpacked is None:
-        import tensorflow as tf
-
-        version, (flags, links) = tf.__version__, library.tensorflow_flags()
-    else:
-        version, flags, links = _unpacked(unpacked)
     name, install = "g++", library.INSTALL
     if kind.machine != here:
         name = f"{kind.machine}-linux-gnu-g++"
@@ -79,13 +93,23 @@ def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
         raise UnavailableError(f"fused_cpu: {compiler}")
     if problem := compiler.problem():
         raise UnavailableError(f"fused_cpu: {problem}")
-    sources = prebuilt.digest(library.SOURCES)
-    made = folder.absolute() / prebuilt.file_name(version, cpu, sources)
-    made.parent.mkdir(parents=True, exist_ok=True)
-    library.compile_library(
-        compiler, library.kernel_flags(f"-march={kind.march}"), flags, links, made
-    )
-    return made
+    return compiler
+
+
+def _bindings(
+    unpacked: Path | None,
+) -> dict[library.Binding, tuple[str | None, list[str], list[str]]]:
+    """Return version, compiler flags and linker flags of each framework; None: as installed."""
+    found: dict[library.Binding, tuple[str | None, list[str], list[str]]] = {}
+    if unpacked is not None:
+        found[library.TENSORFLOW] = _unpacked(unpacked)
+    elif importlib.util.find_spec("tensorflow"):
+        if not (able := library.can_be_compiled(library.TENSORFLOW)):
+            raise UnavailableError(f"fused_cpu: {able}")
+        found[library.TENSORFLOW] = (None, *library.tensorflow_flags())
+    if importlib.util.find_spec("jax"):
+        found[library.JAX] = (None, *library.jax_flags())
+    return found
 
 
 def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
@@ -100,7 +124,7 @@ def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
         )
     # As all supported TensorFlows for Linux were compiled. Undefined symbols are an error, since
     # the library cannot be loaded here.
-    flags = ["-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
+    flags = ["-O2", "-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
     links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
     return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links
 
@@ -111,8 +135,8 @@ def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "tools.native",
-        "Compile fused_cpu for machines without a compiler: a library for each kind of CPU,\n"
-        "for the TensorFlow that is installed here or that --tensorflow names.",
+        "Compile liblstm for machines without a compiler, for each kind of CPU, and its bindings\n"
+        "for the JAX and TensorFlow that are installed here, or the one that --tensorflow names.",
         EPILOG,
     )
     parser.add_argument(
@@ -122,8 +146,8 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         (
             *("cpu", "NAMES", arguments.names),
-            f"kinds of CPU, separated by commas, of {', '.join(KINDS)} (default: all of this "
-            "machine's)",
+            "kinds of CPU, separated by commas, of x86-64-v4, x86-64-v3, aarch64 (default: all of "
+            "this machine's)",
         ),
         (
             *("tensorflow", "FOLDER", Path),

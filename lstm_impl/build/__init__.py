@@ -28,7 +28,7 @@ def build() -> dict[str, Path]:
     from lstm_impl.backends.fused_cpu import library
 
     found, reasons = {}, []
-    for binding in (library.TENSORFLOW, library.JAX, library.C):
+    for binding in (library.C, library.TENSORFLOW, library.JAX):
         available = get_backend(binding.backend).availability("cpu")
         if available:
             found[binding.backend] = library.build(binding)

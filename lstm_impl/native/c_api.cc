@@ -10,12 +10,17 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <string>
+#include <system_error>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "kernels.h"
+#include "memory.h"
 
 namespace lstm_impl {
 namespace {
@@ -25,26 +30,27 @@ class Threads {
  public:
   // Those of this process: a child of a fork has none of its parent's threads and makes its own.
   static Threads& here() {
-    std::lock_guard<std::mutex> lock(instance_mutex());
-    static const int registered = pthread_atfork(
-        [] { instance_mutex().lock(); }, [] { instance_mutex().unlock(); },
-        [] {
-          instance() = nullptr;
-          instance_mutex().unlock();
-        });
-    static_cast<void>(registered);
+    const std::lock_guard<std::mutex> lock(instance_mutex());
     if (instance() == nullptr) instance() = new Threads();
     return *instance();
   }
 
+  static void survive_fork() {
+    pthread_atfork([] { instance_mutex().lock(); }, [] { instance_mutex().unlock(); },
+                   [] {
+                     instance() = nullptr;
+                     instance_mutex().unlock();
+                   });
+  }
+
   void schedule(std::function<void()> work, int threads) {
     {
-      std::lock_guard<std::mutex> lock(mutex_);
+      const std::lock_guard<std::mutex> lock(mutex_);
       // One more where all are busy and there may be more: callers may come side by side.
       if (waiting_ <= static_cast<int>(work_.size()) && started_ < std::max(threads - 1, most_)) {
-        std::thread([this] { serve(); }).detach();
-        ++started_;
+        start();
       }
+      if (started_ == 0) return;  // the caller does it all
       work_.push_back(std::move(work));
     }
     some_.notify_one();
@@ -66,7 +72,17 @@ class Threads {
     return threads;
   }
 
+  // A process may have no more threads: fewer do the work.
+  void start() {
+    try {
+      std::thread([this] { serve(); }).detach();
+      ++started_;
+    } catch (const std::system_error&) {
+    }
+  }
+
   void serve() {
+    pthread_setname_np(pthread_self(), "liblstm");
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       ++waiting_;
@@ -88,34 +104,78 @@ class Threads {
   int waiting_ = 0, started_ = 0;
 };
 
-thread_local std::string last_error;
+// Before any thread calls: a child that is forked while another thread makes them would wait for it.
+const bool survives_fork = [] {
+  Threads::survive_fork();
+  Shelf::shared();
+  return true;
+}();
+
+thread_local std::string last_problem;
+thread_local const char* last_error = "";
+
+LstmCode failed(LstmCode code, const char* words) {
+  last_error = words;
+  return code;
+}
 
 Layer layer_of(const LstmLayer& given) {
   return {given.timesteps, given.batch, given.inputs,
           given.units,     given.batch_major != 0, given.reverse != 0};
 }
 
+LstmCode checked(const Layer& layer) {
+  if (last_problem = layer.problem(); last_problem.empty()) return LSTM_OK;
+  return failed(LSTM_INVALID, last_problem.c_str());
+}
+
+Pool pool_of(const LstmLayer& layer, const LstmThreads* callers) {
+  if (callers == nullptr) {
+    const int threads = layer.threads > 0 ? layer.threads : Threads::cpus();
+    return {[threads](std::function<void()> work) {
+              Threads::here().schedule(std::move(work), threads);
+            },
+            threads};
+  }
+  return {[callers](std::function<void()> work) {
+            using Work = std::function<void()>;
+            auto held = std::make_unique<Work>(std::move(work));
+            callers->schedule(
+                callers->pool,
+                [](void* argument) { (*std::unique_ptr<Work>(static_cast<Work*>(argument)))(); },
+                held.get());
+            held.release();
+          },
+          callers->count};
+}
+
+// Runs what throws where there is no memory, or anything else is wrong.
+template <class Work>
+LstmCode guarded(const Work& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return failed(LSTM_NO_MEMORY, "there is no memory for the scratch of a fused LSTM call");
+  } catch (const std::exception& error) {
+    last_problem = error.what();
+    return failed(LSTM_FAILED, last_problem.c_str());
+  }
+}
+
 // Runs `work` with the layer, the threads and a null pointer of the layer's type.
 template <class Work>
-std::int32_t run(const LstmLayer& given, const Work& work) {
-  try {
+LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& work) {
+  return guarded([&] {
     const Layer layer = layer_of(given);
-    if (last_error = layer.problem(); !last_error.empty()) return 1;
-    const int threads = given.threads > 0 ? given.threads : Threads::cpus();
-    const Pool pool{[threads](std::function<void()> each) {
-                      Threads::here().schedule(std::move(each), threads);
-                    },
-                    threads};
+    if (const LstmCode code = checked(layer); code != LSTM_OK) return code;
+    const Pool pool = pool_of(given, threads);
     if (given.bfloat16 != 0) {
       work(layer, pool, static_cast<BFloat16*>(nullptr));
     } else {
       work(layer, pool, static_cast<float*>(nullptr));
     }
-    return 0;
-  } catch (const std::exception& error) {
-    last_error = error.what();
-    return 1;
-  }
+    return LSTM_OK;
+  });
 }
 
 // Takes pointers one after another.
@@ -138,9 +198,15 @@ using lstm_impl::Layer;
 using lstm_impl::Pointers;
 using lstm_impl::Pool;
 
-std::int32_t lstm_version() { return 1; }
+std::int32_t lstm_version() { return LSTM_VERSION; }
 
-const char* lstm_error() { return lstm_impl::last_error.c_str(); }
+const char* lstm_error() { return lstm_impl::last_error; }
+
+std::int64_t lstm_lanes() { return Layer{1, 1, 1, 1, false, false}.cells_size(); }
+
+LstmCode lstm_check(const LstmLayer* layer) {
+  return lstm_impl::guarded([&] { return lstm_impl::checked(lstm_impl::layer_of(*layer)); });
+}
 
 std::int64_t lstm_gates_size(const LstmLayer* layer) {
   return lstm_impl::layer_of(*layer).gates_size();
@@ -151,8 +217,8 @@ std::int64_t lstm_cells_size(const LstmLayer* layer) {
 }
 
 // Members of a braced list are evaluated in order.
-std::int32_t lstm_forward(const LstmLayer* given, void* const* pointers) {
-  return lstm_impl::run(*given, [&](const Layer& layer, const Pool& pool, auto* typed) {
+LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
+  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
     using Value = std::remove_pointer_t<decltype(typed)>;
     Pointers next(pointers);
     const auto read = [&] { return next.take<const Value>(); };
@@ -173,8 +239,8 @@ std::int32_t lstm_forward(const LstmLayer* given, void* const* pointers) {
   });
 }
 
-std::int32_t lstm_backward(const LstmLayer* given, void* const* pointers) {
-  return lstm_impl::run(*given, [&](const Layer& layer, const Pool& pool, auto* typed) {
+LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
+  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
     using Value = std::remove_pointer_t<decltype(typed)>;
     Pointers next(pointers);
     const auto read = [&] { return next.take<const Value>(); };
@@ -201,8 +267,9 @@ std::int32_t lstm_backward(const LstmLayer* given, void* const* pointers) {
   });
 }
 
-std::int32_t lstm_input_gradient(const LstmLayer* given, void* const* pointers) {
-  return lstm_impl::run(*given, [&](const Layer& layer, const Pool& pool, auto* typed) {
+LstmCode lstm_input_gradient(const LstmLayer* given, const LstmThreads* threads,
+                             void* const* pointers) {
+  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
     using Value = std::remove_pointer_t<decltype(typed)>;
     Pointers next(pointers);
     const auto* kernel = next.take<const Value>();

@@ -1,30 +1,57 @@
-// The kernels behind a C interface that needs no framework: NumPy and PyTorch call it by ctypes.
+// liblstm, the kernels behind a C interface that needs no framework: NumPy and PyTorch call it by
+// ctypes, the bindings of TensorFlow and JAX link to it, so that all share one copy in a process.
 //
-// Functions return 0, or 1 with the reason in lstm_error(), which is of the calling thread. Pointers
-// are to float, or to bfloat16 where the layer says so, but for `mask` (bytes) and `dz` (float).
+// Functions return LSTM_OK, or another code with the reason in lstm_error(), which is of the calling
+// thread. They may be called by many threads at once, and after a fork. Pointers are to float, or to
+// bfloat16 where the layer says so, but for `mask` (bytes) and `dz` (float).
 #ifndef LSTM_IMPL_NATIVE_C_API_H_
 #define LSTM_IMPL_NATIVE_C_API_H_
 
 #include <cstdint>
 
+// Of this interface: a library with another number has other functions or structures, and another
+// name (liblstm.so.2).
+#define LSTM_VERSION 2
+
 extern "C" {
+
+enum LstmCode : std::int32_t {
+  LSTM_OK = 0,
+  LSTM_INVALID = 1,    // a layer that cannot be computed
+  LSTM_NO_MEMORY = 2,  // for scratch
+  LSTM_FAILED = 3,     // anything else
+};
 
 struct LstmLayer {
   std::int64_t timesteps, batch, inputs, units;
   std::int32_t batch_major, reverse, bfloat16;
-  std::int32_t threads;  // at most so many; 0 for one on each CPU that the process may use
+  std::int32_t threads;  // of the library's own, at most so many with the one that calls; 0 for one
+                         // on each CPU that the process may use
 };
 
-// Of this interface: a library with another number has other functions or structures.
+// Threads of the caller, in place of the library's own. schedule: runs work(argument) once, some
+// time later, on one of them; a call returns without those that have not started.
+struct LstmThreads {
+  void (*schedule)(void* pool, void (*work)(void* argument), void* argument);
+  void* pool;
+  std::int32_t count;  // with the one that calls
+};
+
 std::int32_t lstm_version();
 const char* lstm_error();
+// Floats in a register of this library's CPU: kept gates and cells are in blocks of so many units.
+std::int64_t lstm_lanes();
+// Whether a layer of these sizes can be computed at all.
+LstmCode lstm_check(const LstmLayer* layer);
 // Numbers that a forward pass keeps for the backward one.
 std::int64_t lstm_gates_size(const LstmLayer* layer);
 std::int64_t lstm_cells_size(const LstmLayer* layer);
-// The order of pointers is that of Forward, Backward and InputGradient in kernels.h.
-std::int32_t lstm_forward(const LstmLayer* layer, void* const* pointers);
-std::int32_t lstm_backward(const LstmLayer* layer, void* const* pointers);
-std::int32_t lstm_input_gradient(const LstmLayer* layer, void* const* pointers);
+// The order of pointers is that of Forward, Backward and InputGradient in kernels.h; null where an
+// array is left out. threads: null for the library's own.
+LstmCode lstm_forward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
+LstmCode lstm_backward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
+LstmCode lstm_input_gradient(const LstmLayer* layer, const LstmThreads* threads,
+                             void* const* pointers);
 
 }  // extern "C"
 

@@ -1,14 +1,11 @@
-// The kernels as custom calls of XLA, for JAX: types, shapes, checks, and XLA's own threads. Arrays
+// liblstm as custom calls of XLA, for JAX: types, shapes, checks, and XLA's own threads. Arrays
 // are time-major; `padding` is bool [time, batch], false where a step is left out, or empty.
 #include <cstdint>
-#include <functional>
 #include <initializer_list>
-#include <new>
 #include <string>
-#include <type_traits>
 #include <utility>
 
-#include "kernels.h"
+#include "c_api.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace lstm_impl {
@@ -22,9 +19,22 @@ ffi::Error invalid(std::string words) {
   return ffi::Error(ffi::ErrorCode::kInvalidArgument, std::move(words));
 }
 
-Pool pool_of(ffi::ThreadPool& threads) {
-  return {[&threads](std::function<void()> work) { threads.Schedule(std::move(work)); },
-          static_cast<int>(threads.num_threads()) + 1};
+using Call = LstmCode (*)(const LstmLayer*, const LstmThreads*, void* const*);
+
+// Calls the library with XLA's own threads.
+ffi::Error call(Call function, ffi::ThreadPool& pool, const LstmLayer& layer,
+                void* const* pointers) {
+  const LstmThreads threads{[](void* of, void (*work)(void*), void* argument) {
+                              static_cast<ffi::ThreadPool*>(of)->Schedule(
+                                  [work, argument] { work(argument); });
+                            },
+                            &pool, static_cast<std::int32_t>(pool.num_threads()) + 1};
+  const LstmCode code = function(&layer, &threads, pointers);
+  if (code == LSTM_OK) return ffi::Error::Success();
+  if (code == LSTM_INVALID) return invalid(lstm_error());
+  return ffi::Error(code == LSTM_NO_MEMORY ? ffi::ErrorCode::kResourceExhausted
+                                           : ffi::ErrorCode::kInternal,
+                    lstm_error());
 }
 
 // Why a buffer has another shape or type than expected, or an empty string.
@@ -37,22 +47,14 @@ std::string misfit(const char* name, const Buffer& buffer, ffi::DataType type,
   return same ? "" : std::string(name) + " has another shape or type than its layer's";
 }
 
-template <class Value>
-const Value* data(const Buffer& buffer) {
-  return static_cast<const Value*>(buffer.untyped_data());
-}
-
-template <class Value>
-Value* data(Result& buffer) {
-  return static_cast<Value*>(buffer->untyped_data());
-}
-
 // Sizes of a layer from x or its gradient and the recurrent kernel.
-std::string layer_of(const Buffer& x, std::int64_t units, bool reverse, Layer* layer) {
+std::string layer_of(const Buffer& x, std::int64_t units, bool reverse, LstmLayer* layer) {
   const auto shape = x.dimensions();
   if (shape.size() != 3) return "x has not three axes";
-  *layer = {shape[0], shape[1], shape[2], units, false, reverse};
-  return layer->problem();
+  const bool bfloat16 = x.element_type() == ffi::BF16;
+  if (!bfloat16 && x.element_type() != ffi::F32) return "x is neither float32 nor bfloat16";
+  *layer = {shape[0], shape[1], shape[2], units, false, reverse, bfloat16, 0};
+  return lstm_check(layer) == LSTM_OK ? "" : lstm_error();
 }
 
 std::int64_t units_of(const Buffer& kernel) {
@@ -60,28 +62,15 @@ std::int64_t units_of(const Buffer& kernel) {
   return shape.size() == 2 ? shape[1] / 4 : 0;
 }
 
-const unsigned char* mask_of(const Buffer& padding) {
-  return padding.element_count() == 0 ? nullptr : data<unsigned char>(padding);
-}
-
-// Runs `work` with a null pointer of the type that x has.
-template <class Work>
-ffi::Error dispatched(const Buffer& x, const Work& work) {
-  try {
-    if (x.element_type() == ffi::F32) return work(static_cast<float*>(nullptr));
-    if (x.element_type() == ffi::BF16) return work(static_cast<BFloat16*>(nullptr));
-  } catch (const std::bad_alloc&) {
-    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
-                      "there is no memory for the scratch of a fused LSTM call");
-  }
-  return invalid("x is neither float32 nor bfloat16");
+void* mask_of(const Buffer& padding) {
+  return padding.element_count() == 0 ? nullptr : padding.untyped_data();
 }
 
 ffi::Error forward_call(ffi::ThreadPool threads, bool reverse, bool keep, Buffer x, Buffer h,
                         Buffer c, Buffer kernel, Buffer recurrent, Buffer bias, Buffer padding,
                         Result y, Result h_last, Result c_last, Result gates, Result cells,
                         Result hidden) {
-  Layer layer;
+  LstmLayer layer;
   const std::int64_t units = units_of(recurrent), width = 4 * units;
   std::string problem = layer_of(x, units, reverse, &layer);
   const auto check = [&](const char* name, const Buffer& buffer, ffi::DataType type,
@@ -102,34 +91,31 @@ ffi::Error forward_call(ffi::ThreadPool threads, bool reverse, bool keep, Buffer
   const auto size = [](const Buffer& each) {
     return static_cast<std::int64_t>(each.element_count());
   };
-  if (keep && (size(*gates) != layer.gates_size() || size(*cells) != layer.cells_size())) {
+  if (keep && (size(*gates) != lstm_gates_size(&layer) || size(*cells) != lstm_cells_size(&layer))) {
     return invalid("there is another number of gates or cells than this layer keeps");
   }
-  return dispatched(x, [&](auto* typed) {
-    using Value = std::remove_pointer_t<decltype(typed)>;
-    const unsigned char* mask = mask_of(padding);
-    Forward<Value> call{layer,
-                        {data<Value>(kernel), data<Value>(recurrent), data<Value>(bias)},
-                        data<Value>(x),
-                        data<Value>(h),
-                        data<Value>(c),
-                        mask,
-                        data<Value>(y),
-                        data<Value>(h_last),
-                        data<Value>(c_last),
-                        keep ? data<Value>(gates) : nullptr,
-                        keep ? data<Value>(cells) : nullptr,
-                        keep && mask != nullptr ? data<Value>(hidden) : nullptr};
-    forward(call, pool_of(threads));
-    return ffi::Error::Success();
-  });
+  void* const mask = mask_of(padding);
+  void* const pointers[] = {kernel.untyped_data(),
+                            recurrent.untyped_data(),
+                            bias.untyped_data(),
+                            x.untyped_data(),
+                            h.untyped_data(),
+                            c.untyped_data(),
+                            mask,
+                            y->untyped_data(),
+                            h_last->untyped_data(),
+                            c_last->untyped_data(),
+                            keep ? gates->untyped_data() : nullptr,
+                            keep ? cells->untyped_data() : nullptr,
+                            keep && mask != nullptr ? hidden->untyped_data() : nullptr};
+  return call(lstm_forward, threads, layer, pointers);
 }
 
 ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer h, Buffer c,
                          Buffer recurrent, Buffer padding, Buffer hidden, Buffer gates,
                          Buffer cells, Buffer dy, Buffer dh_last, Buffer dc_last, Result dz,
                          Result dh, Result dc, Result dkernel, Result drecurrent, Result dbias) {
-  Layer layer;
+  LstmLayer layer;
   const std::int64_t units = units_of(recurrent);
   if (std::string problem = layer_of(x, units, reverse, &layer); !problem.empty()) {
     return invalid(problem);
@@ -138,62 +124,37 @@ ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer
     return static_cast<std::int64_t>(each.element_count());
   };
   const std::int64_t state = layer.batch * units, sequence = layer.timesteps * state;
-  if (size(gates) != layer.gates_size() || size(cells) != layer.cells_size() ||
-      size(*dz) != layer.gates_size() || size(hidden) != sequence || size(dy) != sequence ||
+  if (size(gates) != lstm_gates_size(&layer) || size(cells) != lstm_cells_size(&layer) ||
+      size(*dz) != lstm_gates_size(&layer) || size(hidden) != sequence || size(dy) != sequence ||
       size(dh_last) != state || size(dc_last) != state || size(h) != state || size(c) != state) {
     return invalid("what this layer kept, or what flows into it, has another size");
   }
-  return dispatched(x, [&](auto* typed) {
-    using Value = std::remove_pointer_t<decltype(typed)>;
-    Backward<Value> call{layer,
-                         data<Value>(recurrent),
-                         data<Value>(x),
-                         data<Value>(h),
-                         data<Value>(c),
-                         mask_of(padding),
-                         data<Value>(hidden),
-                         data<Value>(gates),
-                         data<Value>(cells),
-                         data<Value>(dy),
-                         data<Value>(dh_last),
-                         data<Value>(dc_last),
-                         data<float>(dz),
-                         data<Value>(dh),
-                         data<Value>(dc),
-                         data<Value>(dkernel),
-                         data<Value>(drecurrent),
-                         data<Value>(dbias)};
-    backward(call, pool_of(threads));
-    return ffi::Error::Success();
-  });
+  void* const pointers[] = {
+      recurrent.untyped_data(), x.untyped_data(),        h.untyped_data(),
+      c.untyped_data(),         mask_of(padding),        hidden.untyped_data(),
+      gates.untyped_data(),     cells.untyped_data(),    dy.untyped_data(),
+      dh_last.untyped_data(),   dc_last.untyped_data(),  dz->untyped_data(),
+      dh->untyped_data(),       dc->untyped_data(),      dkernel->untyped_data(),
+      drecurrent->untyped_data(), dbias->untyped_data()};
+  return call(lstm_backward, threads, layer, pointers);
 }
 
 ffi::Error input_gradient_call(ffi::ThreadPool threads, Buffer kernel, Buffer dz, Result dx) {
-  Layer layer;
+  LstmLayer layer;
   if (std::string problem = layer_of(*dx, units_of(kernel), false, &layer); !problem.empty()) {
     return invalid(problem);
   }
-  if (static_cast<std::int64_t>(dz.element_count()) != layer.gates_size()) {
+  if (static_cast<std::int64_t>(dz.element_count()) != lstm_gates_size(&layer)) {
     return invalid("dz is not this layer's");
   }
-  return dispatched(kernel, [&](auto* typed) {
-    using Value = std::remove_pointer_t<decltype(typed)>;
-    input_gradient(InputGradient<Value>{layer, data<Value>(kernel), data<float>(dz),
-                                        data<Value>(dx)},
-                   pool_of(threads));
-    return ffi::Error::Success();
-  });
+  void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), dx->untyped_data()};
+  return call(lstm_input_gradient, threads, layer, pointers);
 }
 
 }  // namespace
 }  // namespace lstm_impl
 
 #pragma GCC visibility push(default)
-
-// Floats in a register: gates are kept as [blocks, time, batch, 4 * lanes], cells with `lanes`.
-extern "C" std::int64_t lstm_impl_lanes() {
-  return lstm_impl::Layer{1, 1, 1, 1, false, false}.cells_size();
-}
 
 #define ARG .Arg<xla::ffi::AnyBuffer>()
 #define RET .Ret<xla::ffi::AnyBuffer>()

@@ -20,6 +20,8 @@
 
 #include "vector.h"
 
+#include <pthread.h>
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -34,9 +36,14 @@ class Shelf {
   // Giving a piece back allocates nothing, and so cannot fail.
   Shelf() { free_.reserve(kMostPieces + 1); }
 
-  // The process's own. Never destroyed: a thread may work on while the process ends.
+  // The process's own. Never destroyed: a thread may work on while the process ends. Nobody has it
+  // locked in a child of a fork.
   static Shelf& shared() {
-    static Shelf* const shelf = new Shelf;
+    static Shelf* const shelf = [] {
+      pthread_atfork([] { shared().mutex_.lock(); }, [] { shared().mutex_.unlock(); },
+                     [] { shared().mutex_.unlock(); });
+      return new Shelf;
+    }();
     return *shelf;
   }
 

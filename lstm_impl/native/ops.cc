@@ -1,13 +1,12 @@
-// The kernels as TensorFlow's ops: shapes, checks, memory, and TensorFlow's own threads.
+// liblstm as TensorFlow's ops: shapes, checks, memory, and TensorFlow's own threads.
 #include <cstdint>
 #include <functional>
 #include <new>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "kernels.h"
+#include "c_api.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -20,6 +19,7 @@
 namespace lstm_impl {
 namespace {
 
+using tensorflow::DataType;
 using tensorflow::DT_BOOL;
 using tensorflow::DT_FLOAT;
 using tensorflow::DT_INT32;
@@ -187,9 +187,16 @@ The gradient of the input x, of which only the shape is read, from dz and the ke
 
 // ---- checks
 
+absl::Status status_of(LstmCode code) {
+  if (code == LSTM_OK) return absl::OkStatus();
+  if (code == LSTM_NO_MEMORY) return errors::ResourceExhausted(lstm_error());
+  return code == LSTM_INVALID ? errors::InvalidArgument(lstm_error())
+                              : errors::Internal(lstm_error());
+}
+
 // Sizes of a layer from x and its kernel's rows and columns, checked.
 absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, bool reverse,
-                      Layer* layer) {
+                      LstmLayer* layer) {
   if (x.dims() != 3) {
     return errors::InvalidArgument("x has shape ", x.shape().DebugString(),
                                    "; expected three axes");
@@ -199,11 +206,10 @@ absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, boo
             x.dim_size(2),
             units,
             batch_major,
-            reverse};
-  if (const std::string problem = layer->problem(); !problem.empty()) {
-    return errors::InvalidArgument(problem);
-  }
-  return absl::OkStatus();
+            reverse,
+            x.dtype() == tensorflow::DT_BFLOAT16,
+            0};
+  return status_of(lstm_check(layer));
 }
 
 absl::Status check(const char* name, const Tensor& tensor, const TensorShape& expected) {
@@ -212,7 +218,7 @@ absl::Status check(const char* name, const Tensor& tensor, const TensorShape& ex
                                  expected.DebugString());
 }
 
-absl::Status check_states(const char* name, const Tensor& states, const Layer& layer, int row) {
+absl::Status check_states(const char* name, const Tensor& states, const LstmLayer& layer, int row) {
   if (states.dims() == 3 && states.dim_size(0) > row && row >= 0 &&
       states.dim_size(1) == layer.batch && states.dim_size(2) == layer.units) {
     return absl::OkStatus();
@@ -222,51 +228,25 @@ absl::Status check_states(const char* name, const Tensor& states, const Layer& l
                                  "]");
 }
 
-TensorShape sequence_shape(const Layer& layer, std::int64_t features) {
+TensorShape sequence_shape(const LstmLayer& layer, std::int64_t features) {
   if (layer.batch_major) return TensorShape({layer.batch, layer.timesteps, features});
   return TensorShape({layer.timesteps, layer.batch, features});
 }
 
-// The kernels' types know nothing of TensorFlow, whose bfloat16 is the same two bytes.
-template <class Value>
-constexpr tensorflow::DataType kType =
-    std::is_same_v<Value, float> ? DT_FLOAT : tensorflow::DT_BFLOAT16;
-static_assert(sizeof(BFloat16) == sizeof(tensorflow::bfloat16));
-
-template <class Value>
-Value* data_of(Tensor* tensor) {
-  return static_cast<Value*>(tensor->data());
-}
-
-template <class Value>
-const Value* data_of(const Tensor& tensor) {
-  return static_cast<const Value*>(tensor.data());
-}
-
-template <class Value>
-const Value* row_of(const Tensor& states, const Layer& layer, int row) {
-  return data_of<Value>(states) + row * layer.batch * layer.units;
-}
-
-// Runs what may find no memory for its scratch.
-absl::Status guarded(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const std::bad_alloc&) {
-    return errors::ResourceExhausted("there is no memory for the scratch of a fused LSTM op");
-  }
-  return absl::OkStatus();
+void* row_of(const Tensor& states, const LstmLayer& layer, int row) {
+  const std::int64_t size = tensorflow::DataTypeSize(states.dtype());
+  return static_cast<char*>(states.data()) + row * layer.batch * layer.units * size;
 }
 
 // Which steps are there, [time, batch]; null if all are.
 class Mask {
  public:
-  absl::Status read(const Tensor& padding, const Layer& layer) {
+  absl::Status read(const Tensor& padding, const LstmLayer& layer) {
     if (padding.NumElements() == 0) return absl::OkStatus();
     if (padding.dtype() == DT_BOOL) {
       TF_RETURN_IF_ERROR(check("padding", padding, TensorShape({layer.timesteps, layer.batch})));
       static_assert(sizeof(bool) == 1);
-      data_ = reinterpret_cast<const unsigned char*>(padding.flat<bool>().data());
+      data_ = padding.data();
       return absl::OkStatus();
     }
     TF_RETURN_IF_ERROR(check("padding", padding, TensorShape({layer.batch})));
@@ -274,8 +254,11 @@ class Mask {
     bool full = true;
     for (std::int64_t b = 0; b < layer.batch; ++b) full = full && lengths(b) >= layer.timesteps;
     if (full) return absl::OkStatus();
-    TF_RETURN_IF_ERROR(
-        guarded([&] { made_.resize(static_cast<std::size_t>(layer.timesteps * layer.batch)); }));
+    try {
+      made_.resize(static_cast<std::size_t>(layer.timesteps * layer.batch));
+    } catch (const std::bad_alloc&) {
+      return errors::ResourceExhausted("there is no memory for the mask of a fused LSTM op");
+    }
     for (std::int64_t t = 0; t < layer.timesteps; ++t) {
       for (std::int64_t b = 0; b < layer.batch; ++b) {
         made_[static_cast<std::size_t>(t * layer.batch + b)] = t < lengths(b);
@@ -285,16 +268,15 @@ class Mask {
     return absl::OkStatus();
   }
 
-  const unsigned char* data() const { return data_; }
+  void* data() const { return data_; }
 
  private:
-  const unsigned char* data_ = nullptr;
+  void* data_ = nullptr;
   std::vector<unsigned char> made_;
 };
 
 // A weight of `type` that is given as it is, or as the handle of its variable.
-absl::Status read_weight(OpKernelContext* context, int index, tensorflow::DataType type,
-                         Tensor* weight) {
+absl::Status read_weight(OpKernelContext* context, int index, DataType type, Tensor* weight) {
   const Tensor& input = context->input(index);
   if (input.dtype() != tensorflow::DT_RESOURCE) {
     *weight = input;
@@ -314,16 +296,22 @@ absl::Status read_weight(OpKernelContext* context, int index, tensorflow::DataTy
                                  tensorflow::DataTypeString(type));
 }
 
-Pool pool_of(OpKernelContext* context) {
-  const auto* threads = context->device()->tensorflow_cpu_worker_threads();
-  tensorflow::thread::ThreadPool* workers = threads->workers;
-  return {[workers](std::function<void()> work) { workers->Schedule(std::move(work)); },
-          threads->num_threads};
+using Call = LstmCode (*)(const LstmLayer*, const LstmThreads*, void* const*);
+
+// Calls the library with TensorFlow's own threads.
+absl::Status call(Call function, OpKernelContext* context, const LstmLayer& layer,
+                  void* const* pointers) {
+  const auto* cpu = context->device()->tensorflow_cpu_worker_threads();
+  const LstmThreads threads{[](void* pool, void (*work)(void*), void* argument) {
+                              static_cast<tensorflow::thread::ThreadPool*>(pool)->Schedule(
+                                  [work, argument] { work(argument); });
+                            },
+                            cpu->workers, cpu->num_threads};
+  return status_of(function(&layer, &threads, pointers));
 }
 
 // ---- ops
 
-template <class Value>
 class FusedLSTM : public OpKernel {
  public:
   explicit FusedLSTM(OpKernelConstruction* context) : OpKernel(context) {
@@ -335,15 +323,15 @@ class FusedLSTM : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor kernel, recurrent, bias;
-    OP_REQUIRES_OK(context, read_weight(context, 3, kType<Value>, &kernel));
-    OP_REQUIRES_OK(context, read_weight(context, 4, kType<Value>, &recurrent));
-    OP_REQUIRES_OK(context, read_weight(context, 5, kType<Value>, &bias));
+    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &kernel));
+    OP_REQUIRES_OK(context, read_weight(context, 4, x.dtype(), &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 5, x.dtype(), &bias));
     OP_REQUIRES(
         context, recurrent.dims() == 2,
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
                                 "; expected [units, 4 * units]"));
     const std::int64_t units = recurrent.dim_size(0), gates = 4 * units;
-    Layer layer;
+    LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
@@ -359,34 +347,35 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, sequence_shape(layer, units), &y));
     OP_REQUIRES_OK(context, context->allocate_output(1, state, &h_last));
     OP_REQUIRES_OK(context, context->allocate_output(2, state, &c_last));
-    Value *gates_kept = nullptr, *cells_kept = nullptr, *hidden_kept = nullptr;
+    void *gates_kept = nullptr, *cells_kept = nullptr, *hidden_kept = nullptr;
     if (num_outputs() > 3) {
-      OP_REQUIRES_OK(context, keep(context, 3, layer.gates_size(), &gates_kept));
-      OP_REQUIRES_OK(context, keep(context, 4, layer.cells_size(), &cells_kept));
+      OP_REQUIRES_OK(context, keep(context, 3, lstm_gates_size(&layer), &gates_kept));
+      OP_REQUIRES_OK(context, keep(context, 4, lstm_cells_size(&layer), &cells_kept));
       const bool own_hidden = mask.data() != nullptr;
       OP_REQUIRES_OK(context, keep(context, 5, own_hidden ? rows * units : 0, &hidden_kept));
       if (!own_hidden) hidden_kept = nullptr;
     }
-    Forward<Value> call{layer,
-                        {data_of<Value>(kernel), data_of<Value>(recurrent), data_of<Value>(bias)},
-                        data_of<Value>(x),
-                        row_of<Value>(h, layer, row_),
-                        row_of<Value>(c, layer, row_),
-                        mask.data(),
-                        data_of<Value>(y),
-                        data_of<Value>(h_last),
-                        data_of<Value>(c_last),
-                        gates_kept,
-                        cells_kept,
-                        hidden_kept};
-    OP_REQUIRES_OK(context, guarded([&] { forward(call, pool_of(context)); }));
+    void* const pointers[] = {kernel.data(),
+                              recurrent.data(),
+                              bias.data(),
+                              x.data(),
+                              row_of(h, layer, row_),
+                              row_of(c, layer, row_),
+                              mask.data(),
+                              y->data(),
+                              h_last->data(),
+                              c_last->data(),
+                              gates_kept,
+                              cells_kept,
+                              hidden_kept};
+    OP_REQUIRES_OK(context, call(lstm_forward, context, layer, pointers));
   }
 
  private:
-  static absl::Status keep(OpKernelContext* context, int output, std::int64_t size, Value** kept) {
+  static absl::Status keep(OpKernelContext* context, int output, std::int64_t size, void** kept) {
     Tensor* tensor;
     TF_RETURN_IF_ERROR(context->allocate_output(output, TensorShape({size}), &tensor));
-    *kept = data_of<Value>(tensor);
+    *kept = tensor->data();
     return absl::OkStatus();
   }
 
@@ -394,7 +383,6 @@ class FusedLSTM : public OpKernel {
   bool reverse_, batch_major_;
 };
 
-template <class Value>
 class FusedLSTMGradient : public OpKernel {
  public:
   explicit FusedLSTMGradient(OpKernelConstruction* context) : OpKernel(context) {
@@ -408,7 +396,7 @@ class FusedLSTMGradient : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor recurrent;
-    OP_REQUIRES_OK(context, read_weight(context, 3, kType<Value>, &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &recurrent));
     const Tensor &y = context->input(5), &gates = context->input(6), &cells = context->input(7);
     const Tensor& hidden = context->input(8);
     const Tensor &dy = context->input(9), &dh = context->input(10), &dc = context->input(11);
@@ -417,7 +405,7 @@ class FusedLSTMGradient : public OpKernel {
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
                                 "; expected [units, 4 * units]"));
     const std::int64_t units = recurrent.dim_size(0);
-    Layer layer;
+    LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, 4 * units})));
     OP_REQUIRES_OK(context, check_states("h", h, layer, row_));
@@ -428,7 +416,7 @@ class FusedLSTMGradient : public OpKernel {
     OP_REQUIRES_OK(context, check("dy", dy, sequence_shape(layer, units)));
     OP_REQUIRES(
         context,
-        gates.NumElements() == layer.gates_size() && cells.NumElements() == layer.cells_size(),
+        gates.NumElements() == lstm_gates_size(&layer) && cells.NumElements() == lstm_cells_size(&layer),
         errors::InvalidArgument("gates and cells have shapes ", gates.shape().DebugString(),
                                 " and ", cells.shape().DebugString(),
                                 ", and are not what this layer kept in LstmImplFusedLstmTraining"));
@@ -456,25 +444,24 @@ class FusedLSTMGradient : public OpKernel {
                    context->allocate_output(3, TensorShape({layer.inputs, 4 * units}), &dkernel));
     OP_REQUIRES_OK(context, context->allocate_output(4, recurrent.shape(), &drecurrent));
     OP_REQUIRES_OK(context, context->allocate_output(5, TensorShape({4 * units}), &dbias));
-    Backward<Value> call{layer,
-                         data_of<Value>(recurrent),
-                         data_of<Value>(x),
-                         row_of<Value>(h, layer, row_),
-                         row_of<Value>(c, layer, row_),
-                         mask.data(),
-                         data_of<Value>(mask.data() != nullptr ? hidden : y),
-                         data_of<Value>(gates),
-                         data_of<Value>(cells),
-                         data_of<Value>(dy),
-                         row_of<Value>(dh, layer, row_),
-                         row_of<Value>(dc, layer, row_),
-                         data_of<float>(dz),
-                         state_ ? data_of<Value>(dh0) : nullptr,
-                         state_ ? data_of<Value>(dc0) : nullptr,
-                         data_of<Value>(dkernel),
-                         data_of<Value>(drecurrent),
-                         data_of<Value>(dbias)};
-    OP_REQUIRES_OK(context, guarded([&] { backward(call, pool_of(context)); }));
+    void* const pointers[] = {recurrent.data(),
+                              x.data(),
+                              row_of(h, layer, row_),
+                              row_of(c, layer, row_),
+                              mask.data(),
+                              mask.data() != nullptr ? hidden.data() : y.data(),
+                              gates.data(),
+                              cells.data(),
+                              dy.data(),
+                              row_of(dh, layer, row_),
+                              row_of(dc, layer, row_),
+                              dz->data(),
+                              state_ ? dh0->data() : nullptr,
+                              state_ ? dc0->data() : nullptr,
+                              dkernel->data(),
+                              drecurrent->data(),
+                              dbias->data()};
+    OP_REQUIRES_OK(context, call(lstm_backward, context, layer, pointers));
   }
 
  private:
@@ -482,7 +469,6 @@ class FusedLSTMGradient : public OpKernel {
   bool reverse_, batch_major_, state_, overwrite_;
 };
 
-template <class Value>
 class FusedLSTMInputGradient : public OpKernel {
  public:
   explicit FusedLSTMInputGradient(OpKernelConstruction* context) : OpKernel(context) {
@@ -492,45 +478,40 @@ class FusedLSTMInputGradient : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &dz = context->input(2);
     Tensor kernel;
-    OP_REQUIRES_OK(context, read_weight(context, 1, kType<Value>, &kernel));
+    OP_REQUIRES_OK(context, read_weight(context, 1, x.dtype(), &kernel));
     OP_REQUIRES(context, kernel.dims() == 2 && kernel.dim_size(1) % 4 == 0,
                 errors::InvalidArgument("kernel has shape ", kernel.shape().DebugString(),
                                         "; expected [inputs, 4 * units]"));
     const std::int64_t units = kernel.dim_size(1) / 4;
-    Layer layer;
+    LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, false, &layer));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, 4 * units})));
-    OP_REQUIRES(context, dz.NumElements() == layer.gates_size(),
+    OP_REQUIRES(context, dz.NumElements() == lstm_gates_size(&layer),
                 errors::InvalidArgument("dz has shape ", dz.shape().DebugString(),
                                         ", which is not this layer's"));
     Tensor* dx;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
-    InputGradient<Value> call{layer, data_of<Value>(kernel), data_of<float>(dz),
-                              data_of<Value>(dx)};
-    OP_REQUIRES_OK(context, guarded([&] { input_gradient(call, pool_of(context)); }));
+    void* const pointers[] = {kernel.data(), dz.data(), dx->data()};
+    OP_REQUIRES_OK(context, call(lstm_input_gradient, context, layer, pointers));
   }
 
  private:
   bool batch_major_;
 };
 
-#define LSTM_IMPL_REGISTER(Value, type)                                                            \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name("LstmImplFusedLstm").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),          \
-      FusedLSTM<Value>);                                                                           \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name("LstmImplFusedLstmTraining").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),  \
-      FusedLSTM<Value>);                                                                           \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name("LstmImplFusedLstmGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),      \
-      FusedLSTMGradient<Value>);                                                                   \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name("LstmImplFusedLstmInputGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"), \
-      FusedLSTMInputGradient<Value>)
+#define LSTM_IMPL_REGISTER(name, Op, type) \
+  REGISTER_KERNEL_BUILDER(Name(name).Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"), Op)
 
-LSTM_IMPL_REGISTER(float, float);
-LSTM_IMPL_REGISTER(BFloat16, tensorflow::bfloat16);
+#define LSTM_IMPL_REGISTER_ALL(type)                                         \
+  LSTM_IMPL_REGISTER("LstmImplFusedLstm", FusedLSTM, type);                  \
+  LSTM_IMPL_REGISTER("LstmImplFusedLstmTraining", FusedLSTM, type);          \
+  LSTM_IMPL_REGISTER("LstmImplFusedLstmGrad", FusedLSTMGradient, type);      \
+  LSTM_IMPL_REGISTER("LstmImplFusedLstmInputGrad", FusedLSTMInputGradient, type)
 
+LSTM_IMPL_REGISTER_ALL(float);
+LSTM_IMPL_REGISTER_ALL(tensorflow::bfloat16);
+
+#undef LSTM_IMPL_REGISTER_ALL
 #undef LSTM_IMPL_REGISTER
 
 }  // namespace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -59,16 +58,17 @@ def test_native_for_another_machine_compiles_against_a_wheel(
     make_compiler: MakeCompiler, unpacked: Path, tmp_path: Path
 ) -> None:
     make_compiler(f'echo "$words" >> {tmp_path}/words; touch "$out"', __aarch64__="1")
-    made = native.build("aarch64", tmp_path / "made", unpacked)
-    sources = prebuilt.digest(library.SOURCES)
-    assert made.name == prebuilt.file_name("2.99.1", "aarch64", sources)
-    assert set(made.parent.iterdir()) == {made, prebuilt.digest_file(made)}
+    made = list(native.build(["aarch64"], tmp_path / "made", unpacked))
+    assert made[0].name == library.product(library.C).file_name("aarch64")
+    wanted = library.product(library.TENSORFLOW, "2.99.1").file_name("any_aarch64")
+    assert made[1].name == wanted
+    assert {*made, *map(prebuilt.digest_file, made)} == set((tmp_path / "made").iterdir())
     words = (tmp_path / "words").read_text()
     assert "-march=armv8-a" in words
     assert library.NATIVE not in words
     assert f"-isystem {unpacked}/tensorflow/include" in words
     links = f"-L{unpacked}/tensorflow -l:libtensorflow_framework.so.2 -Wl,-z,defs"
-    assert links in words.splitlines()[-1]
+    assert f"{made[0]} -Wl,-rpath,$ORIGIN {links}" in words
 
 
 def installed() -> Path:
@@ -80,16 +80,17 @@ def installed() -> Path:
 
 
 RUN = """
-import numpy as np
+import sys
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 import lstm_impl.backends.fused_cpu.library as library
 from lstm_impl.proof import gate
-backend = get_backend("fused_cpu")
-print(backend.availability("cpu").reason)
-for dtype in ("float32", "bfloat16"):
-    spec = LSTMSpec(3, 33, dtype=dtype)
-    found = gate(backend.build(spec, LSTMWeights.random(spec)), Workload(13, 5, "training"))
-    assert found.passed, found.describe()
+for name in sys.argv[1:]:
+    backend = get_backend(name)
+    print(backend.availability("cpu").reason)
+    for dtype in ("float32", "bfloat16"):
+        spec = LSTMSpec(3, 33, dtype=dtype)
+        found = gate(backend.build(spec, LSTMWeights.random(spec)), Workload(13, 5, "training"))
+        assert found.passed, found.describe()
 assert not library._unloadable, library._unloadable
 """
 
@@ -100,24 +101,27 @@ assert not library._unloadable, library._unloadable
 def test_native_prebuilt_libraries_compute_without_a_compiler(
     tmp_path: Path, unpacked: bool
 ) -> None:
-    kinds = [name for name, kind in prebuilt.KINDS.items() if kind.machine == platform.machine()]
+    kinds = native._of_this_machine()
     where = ["--tensorflow", str(installed())] if unpacked else []
     assert native.main([str(tmp_path / "all"), *where]) == 0
     able = [name for name in kinds if not prebuilt.KINDS[name].problem()]
     assert able, "this CPU is of no kind that libraries are made for"
+    names = ["numpy_fused", "fused_cpu", *(["jax_fused_cpu"] if find_spec("jax") else [])]
     for cpu in able:
         made = tmp_path / cpu
         made.mkdir()
-        for path in (tmp_path / "all").glob(f"*-{cpu}-*.so"):
-            shutil.copy(path, made)
+        for path in (tmp_path / "all").iterdir():
+            if f"-{cpu}-" in path.name or "-any_" in path.name:
+                shutil.copy(path, made)
         variables = {library.COMPILER: "none", library.CACHE: str(tmp_path / "cache")}
         done = subprocess.run(
-            [sys.executable, "-c", RUN],
+            [sys.executable, "-c", RUN, *names],
             env={**os.environ, **variables, prebuilt.FOLDER: str(made)},
             capture_output=True,
             text=True,
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"fused_cpu runs from a prebuilt library, for {cpu}\n")
+        line = f"runs from a prebuilt library, for {cpu}"
+        assert done.stdout.splitlines() == [f"{name} {line}" for name in names]
     assert not (tmp_path / "cache").exists()

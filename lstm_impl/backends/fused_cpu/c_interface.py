@@ -9,9 +9,6 @@ from typing import Any
 
 from lstm_impl.backends.fused_cpu import library
 
-VERSION = 1
-"""Of the C interface."""
-
 
 class KernelLayer(ctypes.Structure):
     """Sizes of one direction of one layer; threads: at most so many, 0 for one on each CPU."""
@@ -34,8 +31,8 @@ class Kernels:
     """
 
     def __init__(self, loaded: ctypes.CDLL) -> None:
-        if (version := loaded.lstm_version()) != VERSION:
-            raise KernelError(f"its library has version {version}; expected {VERSION}")
+        if (version := loaded.lstm_version()) != library.VERSION:
+            raise KernelError(f"its library has version {version}; expected {library.VERSION}")
         loaded.lstm_error.restype = ctypes.c_char_p
         for name in ("gates_size", "cells_size"):
             getattr(loaded, f"lstm_{name}").restype = ctypes.c_int64
@@ -67,7 +64,7 @@ class Kernels:
 
     def _run(self, function: Any, layer: KernelLayer, addresses: tuple[int, ...]) -> None:
         # Making an array of ctypes takes a third as long as a small kernel.
-        if function(ctypes.byref(layer), struct.pack(f"{len(addresses)}P", *addresses)):
+        if function(ctypes.byref(layer), None, struct.pack(f"{len(addresses)}P", *addresses)):
             raise KernelError(f"fused LSTM: {self._loaded.lstm_error().decode()}")
 
 

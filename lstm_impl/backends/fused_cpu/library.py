@@ -1,4 +1,8 @@
-"""Compile the shared library of ``fused_cpu`` from ``lstm_impl/native`` on first use."""
+"""Compile liblstm and its bindings from ``lstm_impl/native`` on first use.
+
+liblstm has all kernels, a C interface and no framework in it. The bindings of TensorFlow and JAX
+link to it, so that a process has one copy, which is loaded before they are.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,8 @@ COMPILER = "CXX"
 CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
-NAME = "fused_cpu.so"
+VERSION = 2
+"""Of liblstm's C interface."""
 
 COMPUTES = ("float32", "bfloat16")
 """Types that the kernels read, write and keep; the sums are in float32 with both."""
@@ -52,21 +57,44 @@ def unsupported_type(dtype: str) -> str:
 
 @dataclass(frozen=True)
 class Binding:
-    """What calls the kernels from a framework, or from C.
+    """What calls the kernels from a framework, or liblstm itself.
 
-    backend: its backend's id. framework: its package, empty for C. source: the C++ file, in
-    ``SOURCES``, that is compiled with its headers. once_for: what a library serves, in words.
+    backend: its backend's id. framework: its package, empty for liblstm. product: the name of its
+    library. sources: the C++ files, in ``SOURCES``, that are compiled; of liblstm all that no
+    binding has. once_for: what a library serves, in words.
     """
 
     backend: str
     framework: str
-    source: str
+    product: str
+    sources: tuple[str, ...]
     once_for: str
 
+    @property
+    def file(self) -> str:
+        """The name of its library in the cache."""
+        return f"{self.product}.so"
 
-TENSORFLOW = Binding("fused_cpu", "tensorflow", "ops.cc", "TensorFlow and CPU")
-JAX = Binding("jax_fused_cpu", "jax", "jax_ffi.cc", "JAX and CPU")
-C = Binding("numpy_fused", "", "c_api.cc", "CPU")
+    def compiled(self) -> list[Path]:
+        """Return the files that are compiled."""
+        if self.sources:
+            return [SOURCES / name for name in self.sources]
+        others = {*TENSORFLOW.sources, *JAX.sources}
+        return sorted(path for path in SOURCES.glob("*.cc") if path.name not in others)
+
+    def digest(self) -> str:
+        """Return a digest of all that is compiled into its library."""
+        others = [SOURCES / "c_api.h"]
+        if not self.sources:
+            others = [*SOURCES.glob("*.h"), SOURCES / EXPORTS]
+        return fused_cpu_prebuilt.digest([*self.compiled(), *others])
+
+
+EXPORTS = "liblstm.map"
+
+TENSORFLOW = Binding("fused_cpu", "tensorflow", "tensorflow_binding", ("ops.cc",), "TensorFlow")
+JAX = Binding("jax_fused_cpu", "jax", "jax_binding", ("jax_ffi.cc",), "JAX")
+C = Binding("numpy_fused", "", "liblstm", (), "CPU")
 
 HEADER = "include/tensorflow/core/framework/op_kernel.h"
 """In TensorFlow's folder, where it comes with its headers."""
@@ -76,7 +104,7 @@ INSTALL = "apt-get install g++"
 NATIVE = "-march=native"
 
 KERNEL_FLAGS = ("-std=c++17", "-O3", NATIVE, "-ffp-contract=fast", "-fno-trapping-math")
-"""Of the kernels alone: what includes TensorFlow's headers is compiled for any CPU, so that no
+"""Of liblstm alone: what includes TensorFlow's headers is compiled for any CPU, so that no
 inline function of theirs can take the place of TensorFlow's own copy of it. Products and sums
 become one instruction; nothing is reordered, and NaN stays NaN."""
 
@@ -89,6 +117,9 @@ SHARED_FLAGS = (
 )
 
 LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
+
+NAME_FLAGS = (f"-Wl,-soname,liblstm.so.{VERSION}", "-Wl,-z,nodelete", "-pthread")
+"""Of liblstm alone: bindings ask for that name, and its threads never end."""
 
 
 @dataclass(frozen=True)
@@ -117,47 +148,67 @@ class Compiler:
 
 
 def availability() -> Availability:
-    """Return whether there is a library for this machine and TensorFlow, or one can be compiled."""
-    if not (here := _sources(TENSORFLOW)):
-        return here
-    prebuilt = fused_cpu_prebuilt.look(SOURCES, _unloadable)
-    if prebuilt.fitting:
-        cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
-        return Availability(True, f"fused_cpu runs from a prebuilt library, for {cpu}")
-    compiled = can_be_compiled()
-    if not compiled and (why_not := prebuilt.why_not()):
-        return replace(compiled, reason=f"{compiled.reason}; and {why_not}")
-    return compiled
+    """Return whether there are libraries for this machine and TensorFlow, or a compiler."""
+    return available_to(TENSORFLOW)
+
+
+def _parts(binding: Binding) -> dict[Binding, None]:
+    """Return what a binding consists of, liblstm first."""
+    return dict.fromkeys((C, binding))
 
 
 def available_to(binding: Binding) -> Availability:
-    """Return whether there is a library for a framework, or one can be compiled."""
-    if binding == TENSORFLOW:
-        return availability()
-    return _sources(binding) and _compiler_available(binding)
-
-
-def _sources(binding: Binding) -> Availability:
+    """Return whether there are libraries for a framework, or they can be compiled."""
     if sys.platform != "linux":
         return Availability(
             False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
         )
-    for name in ("kernels.cc", binding.source):
-        if not (SOURCES / name).is_file():
-            return Availability(False, f"its sources are not installed: {SOURCES / name}")
-    return AVAILABLE
+    available = AVAILABLE
+    for part in _parts(binding):
+        for path in part.compiled() or [SOURCES / "kernels.cc"]:
+            if not path.is_file():
+                return Availability(False, f"its sources are not installed: {path}")
+        prebuilt = _prebuilt(part)
+        if not prebuilt.fitting:
+            available = can_be_compiled(part)
+            if not available and (why_not := prebuilt.why_not()):
+                return replace(available, reason=f"{available.reason}; and {why_not}")
+        elif part == C:
+            cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
+            reason = f"{binding.backend} runs from a prebuilt library, for {cpu}"
+            available = Availability(True, reason)
+        if not available:
+            return available
+    return available
 
 
-def can_be_compiled() -> Availability:
+def _require(binding: Binding) -> None:
+    if not (available := available_to(binding)):
+        raise UnavailableError(f"{binding.backend}: {available}")
+
+
+def product(binding: Binding, version: str | None = None) -> fused_cpu_prebuilt.Product:
+    """Return what a prebuilt library must be, for the installed framework or another version."""
+    if binding == TENSORFLOW:
+        needs, version = "TensorFlow", version or fused_cpu_prebuilt.installed_version()
+    elif binding == JAX:
+        needs, version = "XLA's FFI", version or fused_cpu_prebuilt.installed_ffi()
+    else:
+        needs, version = "the C interface", version or str(VERSION)
+    return fused_cpu_prebuilt.Product(binding.product, needs, version, binding.digest())
+
+
+def _prebuilt(binding: Binding) -> fused_cpu_prebuilt.FittingLibraries:
+    return fused_cpu_prebuilt.look(product(binding), _unloadable)
+
+
+def can_be_compiled(binding: Binding) -> Availability:
     """Return whether this machine can compile the library."""
-    found = importlib.util.find_spec("tensorflow")
-    places = found.submodule_search_locations if found is not None else None
-    if places and not any((Path(place) / HEADER).is_file() for place in places):
-        return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
-    return _compiler_available(TENSORFLOW)
-
-
-def _compiler_available(binding: Binding) -> Availability:
+    if binding == TENSORFLOW:
+        found = importlib.util.find_spec("tensorflow")
+        places = found.submodule_search_locations if found is not None else None
+        if places and not any((Path(place) / HEADER).is_file() for place in places):
+            return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
     requested = find_compiler(os.environ.get(COMPILER) or "g++")
     if isinstance(requested, Availability):
         return requested
@@ -170,11 +221,11 @@ _failed: dict[tuple[Binding, str], Availability] = {}
 """By compiler, the libraries that could not be made or loaded in this process."""
 
 
-def _failure(binding: Binding, what: str, error: Exception) -> UnavailableError:
-    """Remember that the library cannot be made or loaded, and return the error to raise."""
+def _failure(part: Binding, asked: Binding, what: str, error: Exception) -> UnavailableError:
+    """Remember that a library cannot be made or loaded, and return the error to raise."""
     reason = f"its library cannot be {what}: {error}"
-    _failed[binding, _compiler().path] = Availability(False, reason)
-    return UnavailableError(f"{binding.backend}: {reason}")
+    _failed[part, _compiler().path] = Availability(False, reason)
+    return UnavailableError(f"{asked.backend}: {reason}")
 
 
 _unloadable: dict[Path, str] = {}
@@ -229,29 +280,38 @@ def _gist(words: str) -> str:
 
 
 def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
-    """Return the library for this framework and CPU; compile it if there is none.
+    """Return the library for this framework and CPU; compile it, and liblstm, if there is none.
 
     Raises UnavailableError where it can be neither found nor compiled.
     """
-    if not (available := available_to(binding)):
-        raise UnavailableError(f"{binding.backend}: {available}")
-    if binding == TENSORFLOW and (found := fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting):
-        return found[0]
-    try:
-        return _built(_compiler(), *_flags(binding), announce, binding)
-    except (ImportError, OSError, UnavailableError) as error:
-        # The compiler, a damaged framework, or a folder that is not ours.
-        raise _failure(binding, "made", error) from error
+    _require(binding)
+    made: Path | None = None
+    for part in _parts(binding):
+        if found := _prebuilt(part).fitting:
+            made = found[0]
+            continue
+        try:
+            made = _built(_compiler(), *_flags(part), announce, part, made)
+        except (ImportError, OSError, UnavailableError) as error:
+            # The compiler, a damaged framework, or a folder that is not ours.
+            raise _failure(part, binding, "made", error) from error
+    assert made is not None  # there is a part
+    return made
 
 
 def _flags(binding: Binding) -> tuple[list[str], list[str]]:
     if binding == TENSORFLOW:
         return tensorflow_flags()
     if binding == C:
-        return [], ["-pthread"]
+        return [*KERNEL_FLAGS], []
+    return jax_flags()
+
+
+def jax_flags() -> tuple[list[str], list[str]]:
+    """Return flags to compile and to link with for the installed JAX."""
     import jax
 
-    return ["-isystem", jax.ffi.include_dir()], []
+    return ["-O2", "-isystem", jax.ffi.include_dir()], []
 
 
 _background: dict[Binding, threading.Thread] = {}
@@ -275,12 +335,13 @@ def being_compiled(binding: Binding = TENSORFLOW) -> bool:
 
 
 def _to_be_compiled(binding: Binding) -> bool:
-    if not available_to(binding) or (
-        binding == TENSORFLOW and fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting
-    ):
+    if not available_to(binding):
         return False
     try:
-        return not _place(_compiler(), *_flags(binding), binding).exists()
+        return any(
+            not _prebuilt(part).fitting and not _place(_compiler(), *_flags(part), part).exists()
+            for part in _parts(binding)
+        )
     except OSError:  # the folder cannot be read: loading fails, and gives the reason
         return False
 
@@ -309,44 +370,46 @@ def _compiler() -> Compiler:
 @functools.cache
 def load() -> Any:
     """Return the ops as a module, after compiling them if necessary."""
-    if not (available := availability()):
-        raise UnavailableError(f"fused_cpu: {available}")
+    _require(TENSORFLOW)
     import tensorflow as tf
 
-    for path in fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting:
-        try:
-            return tf.load_op_library(str(path))
-        except (OSError, tf.errors.OpError) as error:
-            # Its system may be newer than this one; the next one or a compiler may do.
-            _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
-    if not (available := availability()):
-        raise UnavailableError(f"fused_cpu: {available}")
-    compiler = _compiler()
-    try:
-        library = _built(compiler, *tensorflow_flags())
-        try:
-            return tf.load_op_library(str(library))
-        except tf.errors.OpError:  # made on another system, perhaps
-            _remove(library)
-            return tf.load_op_library(str(_built(compiler, *tensorflow_flags())))
-    except (OSError, UnavailableError, tf.errors.OpError) as error:
-        raise _failure(TENSORFLOW, "made or loaded", error) from error
+    return _opened(TENSORFLOW, tf.load_op_library, OSError, tf.errors.OpError)
 
 
 _loaded: dict[Binding, ctypes.CDLL] = {}
 
 
 def load_plain(binding: Binding) -> ctypes.CDLL:
-    """Return the library of JAX's custom calls or of C; compile it first, where it was not yet.
+    """Return the library of JAX's custom calls or liblstm; compile it first, where it was not yet.
 
     Raises UnavailableError where it cannot be compiled or loaded.
     """
     if binding not in _loaded:
-        try:
-            _loaded[binding] = ctypes.CDLL(str(build(binding)))
-        except OSError as error:
-            raise _failure(binding, "loaded", error) from error
+        _loaded[binding] = _opened(binding, ctypes.CDLL, OSError)
     return _loaded[binding]
+
+
+def _opened(binding: Binding, opener: Callable[[str], Any], *errors: type[Exception]) -> Any:
+    if binding != C:
+        # The name that a binding asks for is then there. What is wrong is raised below.
+        with contextlib.suppress(UnavailableError):
+            load_plain(C)
+    _require(binding)
+    for path in _prebuilt(binding).fitting:
+        try:
+            return opener(str(path))
+        except errors as error:
+            # Its system may be newer than this one; the next one or a compiler may do.
+            _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
+    library = build(binding)
+    try:
+        try:
+            return opener(str(library))
+        except errors:  # made on another system, perhaps
+            _remove(library)
+            return opener(str(build(binding)))
+    except errors as error:
+        raise _failure(binding, binding, "loaded", error) from error
 
 
 BEING_COMPILED = Availability(False, "it is being compiled; what is traced when it is ready has it")
@@ -379,7 +442,7 @@ def tensorflow_flags() -> tuple[list[str], list[str]]:
         flag.replace("-I", "-isystem", 1) if flag.startswith("-I") else flag
         for flag in tf.sysconfig.get_compile_flags()
     ]
-    return flags, list(tf.sysconfig.get_link_flags())
+    return ["-O2", *flags], list(tf.sysconfig.get_link_flags())
 
 
 def _folder() -> Path:
@@ -395,34 +458,36 @@ def _temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="lstm-native-"))
 
 
-def key(
-    compiler: Compiler, flags: Sequence[str], version: str, framework: str = "tensorflow"
-) -> str:
+def key(compiler: Compiler, flags: Sequence[str], version: str, binding: Binding) -> str:
     """Return a name that changes with all that the library depends on."""
-    digest = hashlib.sha256(fused_cpu_prebuilt.digest(SOURCES).encode() + b"\0")
-    described = [version, *flags, *SHARED_FLAGS, *KERNEL_FLAGS, *LINK_FLAGS]
+    digest = hashlib.sha256(binding.digest().encode() + b"\0")
+    described = [version, *flags, *SHARED_FLAGS, *LINK_FLAGS, *NAME_FLAGS]
     described += [f"{name}={value}" for name, value in sorted(compiler.macros.items())]
     digest.update("\0".join(described).encode())
-    return f"{framework}-{version}-{digest.hexdigest()[:16]}"
+    return f"{binding.framework or binding.product}-{version}-{digest.hexdigest()[:16]}"
 
 
 def _place(
-    compiler: Compiler, flags: Sequence[str], links: Sequence[str], binding: Binding = TENSORFLOW
+    compiler: Compiler, flags: Sequence[str], links: Sequence[str], binding: Binding
 ) -> Path:
     """Return where the library of this compiler is kept."""
     framework = binding.framework
-    version = importlib.import_module(framework).__version__ if framework else "1"
-    return _folder() / key(compiler, [*flags, *links], version, framework or "c") / NAME
+    version = importlib.import_module(framework).__version__ if framework else str(VERSION)
+    return _folder() / key(compiler, [*flags, *links], version, binding) / binding.file
 
 
 def _built(
     compiler: Compiler,
     flags: Sequence[str],
     links: Sequence[str],
-    announce: bool = True,
-    binding: Binding = TENSORFLOW,
+    announce: bool,
+    binding: Binding,
+    kernels: Path | None = None,
 ) -> Path:
-    """Where the library is; compiled now, if it is not there, by one process at a time."""
+    """Where the library is; compiled now, if it is not there, by one process at a time.
+
+    kernels: the liblstm that a binding is linked to.
+    """
     library = _place(compiler, flags, links, binding)
     folder = library.parent
     for each in (folder.parent, folder):
@@ -437,12 +502,12 @@ def _built(
                 return library
             logger.warning("%s is deleted and compiled again: %s", library, problem)
             _remove(library)
-        line = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this"
+        line = f"lstm_impl: compiling {binding.product} with {compiler.version}, once for this"
         progress = sys.stderr if announce else io.StringIO()
         print(f"{line} {binding.once_for} ...", end="", file=progress, flush=True)
         started = time.monotonic()
         try:
-            compile_library(compiler, KERNEL_FLAGS, flags, links, library, binding)
+            compile_library(compiler, flags, links, library, binding, kernels)
         except UnavailableError:
             print(" failed", file=progress)
             raise
@@ -488,23 +553,22 @@ def _locked(path: Path) -> Iterator[None]:
 
 def compile_library(
     compiler: Compiler,
-    kernel_flags: Sequence[str],
     flags: Sequence[str],
     links: Sequence[str],
     library: Path,
-    binding: Binding = TENSORFLOW,
+    binding: Binding,
+    kernels: Path | None = None,
 ) -> None:
-    """Compile the library to this path, with its digest next to it."""
+    """Compile the library to this path, with its digest next to it, linked to ``kernels``."""
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-        objects = [str(Path(scratch) / name) for name in ("kernels.o", "ops.o")]
-        sources = [str(SOURCES / name) for name in ("kernels.cc", binding.source)]
-        base = [compiler.path, *SHARED_FLAGS]
-        _run(
-            [*base, *kernel_flags, "-c", sources[0], "-o", objects[0]],
-            [*base, "-O2", *flags, "-c", sources[1], "-o", objects[1]],
-        )
-        made = Path(scratch) / NAME
-        _run([compiler.path, *LINK_FLAGS, *objects, *links, "-o", str(made)])
+        objects = {source: f"{scratch}/{source.stem}.o" for source in binding.compiled()}
+        base = [compiler.path, *SHARED_FLAGS, *flags, "-c"]
+        _run(*([*base, str(source), "-o", made] for source, made in objects.items()))
+        # A server that knows no Python finds liblstm beside a binding.
+        named = [*NAME_FLAGS, f"-Wl,--version-script={SOURCES / EXPORTS}"]
+        linked = named if kernels is None else [str(kernels), "-Wl,-rpath,$ORIGIN", *links]
+        made = Path(scratch) / binding.file
+        _run([compiler.path, *LINK_FLAGS, *objects.values(), *linked, "-o", str(made)])
         digest = Path(scratch) / "digest"
         digest.write_text(fused_cpu_prebuilt.described(made), encoding="ascii")
         for path in (digest, made):

@@ -1,9 +1,11 @@
-"""Find libraries of ``fused_cpu`` compiled elsewhere, for machines without a compiler."""
+"""Find liblstm and its bindings compiled elsewhere, for machines without a compiler."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -29,12 +31,12 @@ _V4 = f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"
 class CPUKind:
     """A kind of CPU.
 
-    machine: its name by ``platform.machine()``. march: its name for a compiler. features: its flags
-    in Linux.
+    machine: its name by ``platform.machine()``. march: its name for a compiler, empty for any of
+    that machine, as bindings are. features: its flags in Linux.
     """
 
     machine: str
-    march: str
+    march: str = ""
     features: tuple[str, ...] = ()
 
     def problem(self) -> str:
@@ -50,26 +52,38 @@ KINDS: Mapping[str, CPUKind] = {
     "x86-64-v4": CPUKind("x86_64", "x86-64-v4", tuple(_V4.split())),
     "x86-64-v3": CPUKind("x86_64", "x86-64-v3", tuple(_V3.split())),
     "aarch64": CPUKind("aarch64", "armv8-a"),
+    "any_x86_64": CPUKind("x86_64"),
+    "any_aarch64": CPUKind("aarch64"),
 }
 """By name, the fastest first."""
 
 _DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu")
 
-_NAME = re.compile(r"fused_cpu-tensorflow_([^-]+)-([a-z0-9-]+)-([0-9a-f]{16})\.so")
+_NAME = re.compile(r"(.+?)-([^-]+)-([a-z0-9_-]+)-([0-9a-f]{16})\.so")
 
 
-def file_name(version: str, cpu: str, sources: str) -> str:
-    """Return the name of a library for a TensorFlow version, one of ``KINDS`` and a source
-    digest."""
-    return f"fused_cpu-tensorflow_{version}-{cpu}-{sources}.so"
+@dataclass(frozen=True)
+class Product:
+    """What is looked for: liblstm or a binding of these sources, for a version of ``needs``.
+
+    sources: their digest. needs: in words, with ``version`` empty where it is not installed.
+    """
+
+    name: str
+    needs: str
+    version: str
+    sources: str
+
+    def file_name(self, cpu: str) -> str:
+        """Return the name of its library for one of ``KINDS``."""
+        return f"{self.name}-{self.version}-{cpu}-{self.sources}.so"
 
 
-def digest(sources: Path) -> str:
-    """Return a digest of the C++ files in a folder, 16 hexadecimal digits."""
+def digest(sources: Iterable[Path]) -> str:
+    """Return a digest of files and their names, 16 hexadecimal digits."""
     found = hashlib.sha256()
-    for source in sorted(sources.iterdir()):
-        if source.suffix in (".h", ".cc"):
-            found.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for source in sorted(sources, key=lambda path: path.name):
+        found.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return found.hexdigest()[:16]
 
 
@@ -110,8 +124,8 @@ class FittingLibraries:
         return f"none of its prebuilt libraries can serve ({reasons})"
 
 
-def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
-    """Look for libraries made from ``sources``."""
+def look(product: Product, unloadable: Mapping[Path, str]) -> FittingLibraries:
+    """Look for libraries of a product."""
     named = os.environ.get(FOLDER)
     folder = Path(named).absolute() if named else PACKAGED
     if not folder.is_dir():
@@ -121,13 +135,15 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
     # A user who can write the package's folder can also change this code.
     if named and (problem := private_files.problem(folder)):
         return FittingLibraries((), {FOLDER: problem})
-    version, made_from = installed_version(), digest(sources)
     fitting: dict[str, Path] = {}
     unfit: dict[str, str] = {}
     for path in sorted(folder.glob("*.so")):
+        found = _NAME.fullmatch(path.name)
+        if found is not None and found[1] != product.name:
+            continue
         if why := (
             unloadable.get(path)
-            or _misfit(path.name, version, made_from)
+            or _misfit(found, product)
             or (named and private_files.problem(path))
             or damage(path)
         ):
@@ -140,18 +156,17 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
 def cpu_of(path: Path) -> str:
     """Return the kind of CPU that a library is for, by its name."""
     found = _NAME.fullmatch(path.name)
-    return found[2] if found else ""
+    return found[3] if found else ""
 
 
-def _misfit(name: str, version: str, sources: str) -> str:
-    found = _NAME.fullmatch(name)
-    if found is None or found[2] not in KINDS:
+def _misfit(found: re.Match[str] | None, product: Product) -> str:
+    if found is None or found[3] not in KINDS:
         return "its name is not one that tools.native gives"
-    if found[1] != version:
-        return f"it is for TensorFlow {found[1]}, and this is {version or 'none'}"
-    if found[3] != sources:
+    if found[2] != product.version:
+        return f"it is for {product.needs} {found[2]}, and this is {product.version or 'none'}"
+    if found[4] != product.sources:
         return "it was made from other sources than these"
-    return KINDS[found[2]].problem()
+    return KINDS[found[3]].problem()
 
 
 def installed_version(folder: Path | None = None) -> str:
@@ -160,6 +175,19 @@ def installed_version(folder: Path | None = None) -> str:
     for name in _DISTRIBUTIONS:
         for found in importlib.metadata.distributions(name=name, path=path):
             return found.version
+    return ""
+
+
+_FFI = re.compile(r"define XLA_FFI_API_(?:MAJOR|MINOR) (\d+)")
+
+
+def installed_ffi() -> str:
+    """Return the version of XLA's interface for custom calls in the installed JAX, or ""."""
+    found = importlib.util.find_spec("jaxlib")
+    for place in (found and found.submodule_search_locations) or ():
+        with contextlib.suppress(OSError):
+            header = Path(place) / "include" / "xla" / "ffi" / "api" / "c_api.h"
+            return ".".join(_FFI.findall(header.read_text(encoding="utf-8")))
     return ""
 
 

@@ -78,7 +78,7 @@ def lanes() -> int:
     for name in (FORWARD, BACKWARD, INPUT_GRADIENT):
         handler = jax.ffi.pycapsule(getattr(loaded, name))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")
-    return int(loaded.lstm_impl_lanes())
+    return int(library.load_plain(library.C).lstm_lanes())
 
 
 # -- the calls. given: x, h, c, kernel, recurrent_kernel, bias and valid; kept: y, gates, cells and

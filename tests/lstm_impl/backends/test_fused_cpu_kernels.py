@@ -28,18 +28,20 @@ def compiled(tmp_path: Path, gxx: str | None, *flags: str, march: str = library.
     """Return the program: the kernels with their own flags, and the checks with other ones."""
     command = [str(gxx), *library.kernel_flags(march), "-I", str(library.SOURCES), "-pthread"]
     command += [*flags, "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
-    kernels, checks = tmp_path / "kernels.o", tmp_path / "checks.o"
+    units = [path for path in library.C.compiled() if path.name != "c_api.cc"]
+    objects = {path: str(tmp_path / f"{path.stem}.o") for path in units}
+    checks = tmp_path / "checks.o"
     made = [
         subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
         for arguments in (
-            ("-c", library.SOURCES / "kernels.cc", "-o", kernels),
+            *(("-c", path, "-o", into) for path, into in objects.items()),
             ("-O1", "-c", HERE / "fused_cpu_kernels.cc", "-o", checks),
         )
     ]
     said = [process.communicate()[1] for process in made]
-    assert [process.returncode for process in made] == [0, 0], said
+    assert not any(process.returncode for process in made), said
     program = tmp_path / "fused_cpu_kernels"
-    linked = [*command, str(checks), str(kernels), "-o", str(program)]
+    linked = [*command, str(checks), *objects.values(), "-o", str(program)]
     done = subprocess.run(linked, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return program

@@ -1,4 +1,4 @@
-"""Test how the library of fused_cpu is compiled and kept, and the errors if it cannot be."""
+"""Test how liblstm and its bindings are compiled and kept, and the errors if it cannot be."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def compiler(path: Path) -> library.Compiler:
     return found
 
 
+def built(made: library.Compiler) -> Path:
+    return library._built(made, [], [], True, library.C)
+
+
+CALLS = "once\n" * (len(library.C.compiled()) + 1)
+"""Compilations and a link."""
+
+
 # -- where it cannot be compiled
 
 
@@ -70,16 +78,15 @@ def test_compiled_library_is_kept(
     make_compiler: MakeCompiler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = compiler(make_compiler())
-    first = library._built(made, [], [])
+    first = built(made)
     said = capsys.readouterr().err
-    assert said.startswith("lstm_impl: compiling fused_cpu with c++-of-a-test 12.4.0")
+    assert said.startswith("lstm_impl: compiling liblstm with c++-of-a-test 12.4.0")
     assert said.count("\n") == 1
-    assert library._built(made, [], []) == first
+    assert built(made) == first
     assert capsys.readouterr().err == ""
-    # two compilations and a link
-    assert (tmp_path / "calls").read_text() == "once\n" * 3
+    assert (tmp_path / "calls").read_text() == CALLS
     digest = prebuilt.digest_file(first).name
-    assert sorted(path.name for path in first.parent.iterdir()) == [library.NAME, digest, "lock"]
+    assert sorted(path.name for path in first.parent.iterdir()) == [library.C.file, digest, "lock"]
 
 
 @pytest_tensorflow
@@ -88,7 +95,7 @@ def test_damaged_library_is_compiled_again_with_a_warning(
     make_compiler: MakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     made = compiler(make_compiler('echo "a library" > "$out"'))
-    path = library._built(made, [], [])
+    path = built(made)
     whole = path.read_bytes()
     if damage == "no digest":
         prebuilt.digest_file(path).unlink()
@@ -97,9 +104,9 @@ def test_damaged_library_is_compiled_again_with_a_warning(
         path.symlink_to(tmp_path / "elsewhere")
     else:
         path.write_bytes({"cut short": whole[:-1], "empty": b"", "garbage": b"?" * 9}[damage])
-    assert library._built(made, [], []).read_bytes() == whole
+    assert built(made).read_bytes() == whole
     assert "is deleted and compiled again" in caplog.text
-    assert (tmp_path / "calls").read_text() == "once\n" * 6
+    assert (tmp_path / "calls").read_text() == CALLS * 2
     assert not path.is_symlink()
 
 
@@ -110,13 +117,13 @@ def test_cache_writable_by_others_is_refused(
     make_compiler: MakeCompiler, tmp_path: Path, mode: int, inner: bool
 ) -> None:
     made = compiler(make_compiler())
-    path = library._built(made, [], [])
+    path = built(made)
     folder = path.parent if inner else path.parent.parent
     folder.chmod(mode)
     with pytest.raises(UnavailableError, match="can be written by others: chmod go-w"):
-        library._built(made, [], [])
+        built(made)
     folder.chmod(0o755)
-    assert library._built(made, [], []) == path
+    assert built(made) == path
 
 
 @pytest_tensorflow
@@ -124,16 +131,16 @@ def test_lock_that_is_a_link_is_not_followed_or_emptied(
     make_compiler: MakeCompiler, tmp_path: Path
 ) -> None:
     made = compiler(make_compiler())
-    path = library._built(made, [], [])
+    path = built(made)
     lock = path.parent / "lock"
     lock.write_text("kept")
-    library._built(made, [], [])
+    built(made)
     assert lock.read_text() == "kept"
     (tmp_path / "precious").write_text("kept")
     lock.unlink()
     lock.symlink_to(tmp_path / "precious")
     with pytest.raises(OSError, match="symbolic link"):
-        library._built(made, [], [])
+        built(made)
     assert (tmp_path / "precious").read_text() == "kept"
 
 
@@ -141,17 +148,14 @@ def test_lock_that_is_a_link_is_not_followed_or_emptied(
 def test_concurrent_processes_compile_once(make_compiler: MakeCompiler, tmp_path: Path) -> None:
     made = compiler(make_compiler('sleep 0.2; touch "$out"'))
     found: list[Path] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(library._built(made, [], [])))
-        for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(built(made))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1
     assert len(found) == 4
-    assert (tmp_path / "calls").read_text() == "once\n" * 3
+    assert (tmp_path / "calls").read_text() == CALLS
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -193,8 +197,9 @@ def test_being_compiled_without_library_compiles_once_in_the_background(
     (tmp_path / "go").touch()
     library._background[library.TENSORFLOW].join(30)
     assert not library.being_compiled()
-    assert library.build() == library._place(made, *library.tensorflow_flags())
-    assert (tmp_path / "calls").read_text() == "once\n" * 3
+    place = library._place(made, *library.tensorflow_flags(), library.TENSORFLOW)
+    assert library.build() == place
+    assert (tmp_path / "calls").read_text() == CALLS + "once\n" * 2
     monkeypatch.setattr(library, "_background", {})
     assert not library.being_compiled()  # it is there
     assert not library._background
@@ -210,7 +215,7 @@ def test_unreadable_cache_is_reported_by_load_and_compiled_by_nobody(
     monkeypatch.setattr(library, "_failed", {})
     library.load.cache_clear()
     assert not library.being_compiled()
-    with pytest.raises(UnavailableError, match=r"cannot be made or loaded: .*File name too long"):
+    with pytest.raises(UnavailableError, match=r"cannot be made: .*File name too long"):
         library.load()
 
 
@@ -236,13 +241,12 @@ def test_build_command_prints_the_library_or_the_reason(
     assert "no compiler no-such-compiler" in capsys.readouterr().err
     only_c = {library.C: AVAILABLE}
     missing = Availability(False, "of a test")
-    monkeypatch.setattr(library, "availability", lambda: missing)
     monkeypatch.setattr(library, "available_to", lambda binding: only_c.get(binding, missing))
     monkeypatch.setattr(library, "_compiler", lambda: compiler(make_compiler()))
     assert build_command() == 0
     name, path = capsys.readouterr().out.strip().split(": ")
     assert name == "numpy_fused"
-    assert Path(path).name == library.NAME
+    assert Path(path).name == library.C.file
 
 
 @pytest.mark.parametrize("error", [ImportError("no jaxlib"), OSError("disk full")])
@@ -252,10 +256,10 @@ def test_build_command_with_a_damaged_framework_prints_the_reason(
     def fail(*_: object) -> NoReturn:
         raise error
 
-    monkeypatch.setattr(library, "availability", lambda: AVAILABLE)
+    monkeypatch.setattr(library, "available_to", lambda binding: AVAILABLE)
     monkeypatch.setattr(library, "_flags", fail)
     assert build_command() == 1
-    assert f"fused_cpu: its library cannot be made: {error}" in capsys.readouterr().err
+    assert f"numpy_fused: its library cannot be made: {error}" in capsys.readouterr().err
 
 
 @pytest_tensorflow
@@ -266,7 +270,7 @@ def test_failed_compilation_reports_the_first_error_and_leaves_no_file(
         make_compiler("echo 'a note'; echo 'ops.cc:1: error: no such thing' >&2; exit 1")
     )
     with pytest.raises(UnavailableError, match=r"ops.cc:1: error: no such thing"):
-        library._built(made, [], [])
+        built(made)
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["lock"]
 
 
@@ -285,17 +289,20 @@ def test_key_changes_with_all_that_the_library_depends_on(
     make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = compiler(make_compiler())
-    keys = [library.key(made, ["-Ia"], "2.21.0")]
-    assert library.key(made, ["-Ia"], "2.21.0") == keys[0]
-    keys.append(library.key(made, ["-Ia"], "2.20.0"))
-    keys.append(library.key(made, ["-Ib"], "2.21.0"))
-    keys.append(
-        library.key(replace(made, macros={**made.macros, "__AVX512F__": "1"}), ["-Ia"], "2.21.0")
-    )
+
+    def key(flag: str, version: str, **macros: str) -> str:
+        changed = replace(made, macros={**made.macros, **macros})
+        return library.key(changed, [flag], version, library.C)
+
+    keys = [key("-Ia", "2"), key("-Ia", "3"), key("-Ib", "2"), key("-Ia", "2", __AVX512F__="1")]
+    binding = library.TENSORFLOW.digest()
     sources = tmp_path / "native"
     shutil.copytree(library.SOURCES, sources)
     monkeypatch.setattr(library, "SOURCES", sources)
-    assert library.key(made, ["-Ia"], "2.21.0") == keys[0]
+    assert key("-Ia", "2") == keys[0]
     (sources / "vector.h").write_text("// changed\n")
-    keys.append(library.key(made, ["-Ia"], "2.21.0"))
+    keys.append(key("-Ia", "2"))
     assert len(set(keys)) == len(keys)
+    assert library.TENSORFLOW.digest() == binding  # it is linked to the C interface alone
+    (sources / "c_api.h").write_text("// changed\n")
+    assert library.TENSORFLOW.digest() != binding

@@ -1,10 +1,11 @@
-"""Test which prebuilt library of fused_cpu is loaded, and why others are refused."""
+"""Test which prebuilt liblstm and binding are loaded, and why others are refused."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import UnavailableError
 
-SOURCES = prebuilt.digest(library.SOURCES)
+BINDING = library.TENSORFLOW.digest()
 V3, V4 = (" ".join(prebuilt.KINDS[name].features) for name in ("x86-64-v3", "x86-64-v4"))
 
 
@@ -29,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
     of_cpu(tmp_path, V4)
     library.find_compiler.cache_clear()
+    monkeypatch.setattr(library, "_loaded", {})
     yield tmp_path / "made"
     library.find_compiler.cache_clear()
     library._unloadable.clear()
@@ -38,13 +40,22 @@ def of_cpu(place: Path, flags: str) -> None:
     (place / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n")
 
 
-def put(
-    folder: Path, version: str = "2.21.0", cpu: str = "x86-64-v3", sources: str = SOURCES
-) -> Path:
-    path = folder / prebuilt.file_name(version, cpu, sources)
+def put(folder: Path, cpu: str = "x86-64-v3", **changed: str) -> Path:
+    """Write liblstm for a kind of CPU, or with ``changed`` a binding of TensorFlow 2.21.0."""
+    product = replace(library.product(library.C), **changed)
+    path = folder / product.file_name(cpu)
     path.write_bytes(b"no library")
     prebuilt.digest_file(path).write_text(prebuilt.described(path))
     return path
+
+
+def put_binding(folder: Path, version: str = "2.21.0", sources: str = BINDING) -> Path:
+    name = library.TENSORFLOW.product
+    return put(folder, "any_x86_64", name=name, version=version, sources=sources)
+
+
+def fitting(binding: library.Binding = library.C) -> tuple[Path, ...]:
+    return library._prebuilt(binding).fitting
 
 
 # -- which one is taken
@@ -52,13 +63,25 @@ def put(
 
 def test_look_prefers_the_fastest_library_for_this_cpu(folder: Path) -> None:
     v3, v4, _ = (put(folder, cpu=cpu) for cpu in ("x86-64-v3", "x86-64-v4", "aarch64"))
-    assert prebuilt.look(library.SOURCES, {}).fitting == (v4, v3)
-    assert prebuilt.look(library.SOURCES, {v4: "broken"}).fitting == (v3,)
+    binding = put_binding(folder)
+    assert fitting() == (v4, v3)
+    assert fitting(library.TENSORFLOW) == (binding,)
+    library._unloadable[v4] = "broken"
+    assert fitting() == (v3,)
     of_cpu(folder.parent, V3)
-    assert prebuilt.look(library.SOURCES, {}).fitting == (v3,)
+    assert fitting() == (v3,)
     found = library.availability()
     assert found
     assert found.reason == "fused_cpu runs from a prebuilt library, for x86-64-v3"
+
+
+def test_binding_without_a_prebuilt_liblstm_needs_a_compiler(folder: Path) -> None:
+    put_binding(folder)
+    assert not library.availability()
+    put(folder)
+    assert library.availability()
+    assert library.available_to(library.C)
+    assert not library.available_to(library.JAX)
 
 
 @pytest.mark.parametrize(
@@ -66,16 +89,29 @@ def test_look_prefers_the_fastest_library_for_this_cpu(folder: Path) -> None:
     [
         ({"version": "2.20.0"}, "it is for TensorFlow 2.20.0, and this is 2.21.0"),
         ({"sources": "0" * 16}, "it was made from other sources than these"),
-        ({"cpu": "x86-64-v4"}, "this CPU has no avx512f"),
-        ({"cpu": "aarch64"}, "this CPU is of another kind (x86_64)"),
-        ({"cpu": "x86-64-v5"}, "its name is not one that tools.native gives"),
     ],
 )
-def test_look_refuses_unfit_libraries_with_the_reason(
+def test_look_refuses_unfit_bindings_with_the_reason(
     folder: Path, how: dict[str, str], message: str
 ) -> None:
+    put(folder)
+    refused(put_binding(folder, **how), message)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "message"),
+    [
+        ("x86-64-v4", "this CPU has no avx512f"),
+        ("aarch64", "this CPU is of another kind (x86_64)"),
+        ("x86-64-v5", "its name is not one that tools.native gives"),
+    ],
+)
+def test_look_refuses_unfit_libraries_with_the_reason(folder: Path, cpu: str, message: str) -> None:
     of_cpu(folder.parent, V3)
-    path = put(folder, **how)
+    refused(put(folder, cpu), message)
+
+
+def refused(path: Path, message: str) -> None:
     found = library.availability()
     assert not found
     assert f"{path.name}: {message}" in found.reason
@@ -111,6 +147,7 @@ def test_library_that_cannot_be_loaded_is_replaced_by_the_next(folder: Path) -> 
     pytest.importorskip("tensorflow", reason="TensorFlow loads it: pip install '.[cpu]'")
     put(folder, cpu="x86-64-v3")
     put(folder, cpu="x86-64-v4")
+    put_binding(folder)
     assert library.availability()
     with pytest.raises(UnavailableError, match=r"no compiler.*v3.*cannot be loaded.*v4.*cannot be"):
         library.load.__wrapped__()
