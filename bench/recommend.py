@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         ("device", "NAME", _device, "cpu", "cpu, gpu:0, ..."),
         ("layers", "N", size, 1, "stacked"),
     )
-    arguments.add_output(parser, FORMATS, by_name=True)
+    arguments.add_output(parser, FORMATS)
     filters.add(parser, FILTERS)
     return parser
 

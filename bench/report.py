@@ -22,12 +22,15 @@ from bench.records.maps import newest, split_paths, unreported
 from bench.render import along, data, page, study
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
+from bench.render.exports import github_action, hyperfine, tensorboard
 from bench.render.table import Document
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
 
 SAMPLES = ("samples.csv", "samples.parquet")
-FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
+TOOLS = ("hyperfine", "github-action", "tensorboard")
+"""The formats of other tools."""
+FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES, *TOOLS)
 BRIEF = ("terminal", "markdown", "svg")
 LISTING = ("terminal", "markdown")
 
@@ -112,6 +115,8 @@ def _check(options: argparse.Namespace) -> None:
         data.check_parquet()
     if form == "html":
         page.check()
+    if form == "tensorboard":
+        tensorboard.check(options.output)
 
 
 def _along(options: argparse.Namespace) -> int:
@@ -161,7 +166,12 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         "json": lambda: data.as_json(report),
         "parquet": lambda: data.parquet(report),
         "svg": lambda: shown.as_picture(report, draw=draw),
+        "hyperfine": lambda: hyperfine.as_json(report),
+        "github-action": lambda: github_action.as_json(report),
     }
+    if options.format == "tensorboard":
+        tensorboard.write(report, options.output)
+        return
     output.deliver(options, lambda console: shown.show(report, console, draw), texts)
     if options.brief and options.format == "terminal" and options.output is None:
         message = f"full report: {command_line.typed('report', *map(str, options.paths))}"

@@ -37,7 +37,23 @@ class Parser(argparse.ArgumentParser):
             near = not name.startswith("--") or any(each.startswith(name) for each in known)
             if not near and self._subparsers is None:  # else it may be an option of theirs
                 self.error(f"there is no option {name}{did_you_mean(name, known)}")
-        return super().parse_known_args(args, namespace)
+        found, rest = super().parse_known_args(args, namespace)
+        if getattr(found, "format", "") is None:
+            suffix = "" if found.output is None else found.output.suffix.lower()
+            (formats,) = (each.choices or () for each in self._actions if each.dest == "format")
+            found.format = SUFFIXES.get(suffix, "")
+            if found.format not in formats:
+                self.error(f"--output {found.output}: add --format, one of {', '.join(formats)}")
+        return found, rest
+
+
+SUFFIXES = {
+    "": "terminal",
+    ".txt": "terminal",
+    ".md": "markdown",
+    **{f".{each}": each for each in ("csv", "json", "parquet", "html", "svg")},
+}
+"""The formats that the name of a file implies."""
 
 
 def parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:
@@ -90,20 +106,10 @@ def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:
         to.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=described)
 
 
-def add_output(
-    parser: argparse._ActionsContainer, formats: Sequence[str], by_name: bool = False
-) -> None:
-    """Add the options ``--format`` and ``--output``.
-
-    by_name: the format is None by default, and the name of the file implies it.
-    """
-    default = "implied by FILE's name, or else terminal" if by_name else "%(default)s"
-    parser.add_argument(
-        "--format",
-        choices=formats,
-        default=None if by_name else formats[0],
-        help=f"what is written (default: {default})",
-    )
+def add_output(parser: argparse._ActionsContainer, formats: Sequence[str]) -> None:
+    """Add the options ``--format`` and ``--output``."""
+    described = "what is written (default: implied by FILE's name, or else terminal)"
+    add_choice(parser, "format", formats, described)
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write to FILE, not the terminal"
     )

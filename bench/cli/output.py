@@ -36,15 +36,11 @@ def deliver(
 ) -> None:
     """Write the output in the format and to the place that the options of ``add_output`` name.
 
-    Without a format, the file's name implies it. summary: the file to which GitHub Actions wants
-    Markdown appended, with annotations printed.
+    summary: the file to which GitHub Actions wants Markdown appended, with annotations printed.
 
     Raises UsageError if a file cannot be written.
     """
-    output: Path | None = options.output
-    suffix = "" if output is None else output.suffix.lower()
-    implied = {".md": "markdown", ".csv": "csv", ".json": "json"}.get(suffix, "terminal")
-    kind = options.format or implied
+    output, kind = options.output, options.format
     if output is not None:
         write_file(output, texts[kind]() if kind in texts else plain_text(terminal))
     elif kind in texts:

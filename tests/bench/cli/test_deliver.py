@@ -73,11 +73,3 @@ def test_deliver_summary_gets_markdown_appended(
         target("markdown", None), terminal, TEXTS, str(summary), lambda: ["::warning::w"]
     )
     assert capsys.readouterr().err == "::warning::w\n"
-
-
-def test_deliver_without_format_follows_file_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for form, path in ((None, tmp_path / "a.csv"), ("csv", tmp_path / "a.md")):
-        output.deliver(target(form, path), terminal, TEXTS)
-        assert path.read_bytes() == b"a\nb?\n"
