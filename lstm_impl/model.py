@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Step, Tensor, Upstream
+from lstm_impl.call import (
+    Call,
+    Outputs,
+    RawGradients,
+    Request,
+    Results,
+    State,
+    Step,
+    Tensor,
+    Upstream,
+)
 from lstm_impl.evidence import Profile
 from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
@@ -39,6 +49,8 @@ class Model(abc.ABC):
         self.batch_major = batch_major
         # The user's weights, by which results are judged, so that no wrong conversion is hidden.
         self.given_weights = weights
+        self._zeros: tuple[int, Tensor, Tensor] | None = None
+        self._accepted: tuple[Any, ...] = ()
         self._open(weights)
 
     def _open(self, weights: Any) -> None:  # noqa: B027
@@ -50,9 +62,13 @@ class Model(abc.ABC):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         """Place ``array`` on the device: floats in the compute type, integers as they are."""
 
+    def _lend(self, array: FloatArray) -> Tensor:
+        """Place x or a state for one inference, which may read the user's own memory."""
+        return self._to_device(array)
+
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        """Return ``tensor`` as a NumPy array."""
-        return np.asarray(tensor)
+        """Return ``tensor`` as a NumPy array in memory of its own."""
+        return np.array(tensor)
 
     @abc.abstractmethod
     def _infer(self, call: Call) -> Outputs:
@@ -160,8 +176,12 @@ class Model(abc.ABC):
         UnsupportedError
             For what the backend cannot do.
         """
-        y, h, c = self._infer(self._checked(x, state, lengths, masks))
-        return self._host_float(y), LSTMState(h=self._host_float(h), c=self._host_float(c))
+        call = self._checked(x, state, lengths, masks)
+        y, h, c = self._infer(call)
+        found = self._host_float(y), LSTMState(h=self._host_float(h), c=self._host_float(c))
+        if state is None:  # after a call that succeeded: a tensor of a graph must not be kept
+            self._zeros = (found[1].h.shape[1], call.h, call.c)
+        return found
 
     def gradients(
         self,
@@ -298,26 +318,42 @@ class Model(abc.ABC):
         """Check a user's arguments and place them on the device; gradients: None in inference."""
         spec = self.spec
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
+        place = self._lend if gradients is None else self._to_device
         x_ = checked_array(spec, "x", x, self._layout((timesteps, batch, spec.input_size)))
-        state_ = checked_state(spec, "state", state, batch)
+        if state is None:
+            h, c = self._zero_state(batch)
+        else:
+            state_ = checked_state(spec, "state", state, batch)
+            h, c = place(state_.h), place(state_.c)
         lengths_ = checked_lengths(lengths, batch, timesteps)
         masks_ = checked_masks(spec, masks, batch, timesteps)
-        workload = Workload(
-            batch,
-            timesteps,
-            "inference" if gradients is None else "training",
-            min_length=None if lengths_ is None else int(lengths_.min()),
-            dropout=0.0 if masks_ is None else 0.5,
-            batch_major=self.batch_major,
-            optimizer=optimizer,
-            gradients=gradients or "all",
-        )
-        self._refuse(workload)
-        host = (x_, state_.h, state_.c, lengths_, masks_)
-        return Call(*(None if each is None else self._to_device(each) for each in host))
+        shortest = None if lengths_ is None else int(lengths_.min())
+        asked = (batch, timesteps, shortest, masks_ is None, optimizer, gradients)
+        if asked != self._accepted:
+            workload = Workload(
+                batch,
+                timesteps,
+                "inference" if gradients is None else "training",
+                min_length=shortest,
+                dropout=0.0 if masks_ is None else 0.5,
+                batch_major=self.batch_major,
+                optimizer=optimizer,
+                gradients=gradients or "all",
+            )
+            self._refuse(workload)
+            self._accepted = asked
+        rest = (None if each is None else self._to_device(each) for each in (lengths_, masks_))
+        return Call(place(x_), h, c, *rest)
+
+    def _zero_state(self, batch: int) -> State:
+        kept = self._zeros  # once, since another thread may replace it
+        if kept is not None and kept[0] == batch:
+            return kept[1:]
+        zeros = LSTMState.zeros(self.spec, batch)
+        return self._to_device(zeros.h), self._to_device(zeros.c)
 
     def _host_float(self, tensor: Tensor) -> FloatArray:
-        return np.asarray(self._to_host(tensor)).astype(self.spec.precision.storage)
+        return self._to_host(tensor).astype(self.spec.precision.storage, copy=False)
 
 
 # -- workloads placed on a model's device, and the step that works through them
@@ -494,12 +530,17 @@ def batch_and_timesteps(shape: tuple[int, ...], batch_major: bool) -> tuple[int,
 def checked_array(
     spec: LSTMSpec, name: str, value: npt.ArrayLike, shape: tuple[int, ...]
 ) -> FloatArray:
-    """Return ``value`` in the spec's storage type. Raises ValueError for another shape or NaN."""
+    """Return ``value`` in the spec's storage type, itself if it has that.
+
+    Raises ValueError for another shape or NaN.
+    """
     array = np.asarray(value)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
-    quantized = spec.quantize(array)
-    if not np.all(np.isfinite(quantized)):
+    precision = spec.precision
+    exact = array.dtype == precision.storage and precision.variable != "bfloat16"
+    quantized = array if exact else spec.quantize(array)
+    if not np.isfinite(quantized).all():
         place = tuple(int(k) for k in np.argwhere(~np.isfinite(quantized))[0])
         raise ValueError(
             f"{name}{list(place)} is {array[place]}; "

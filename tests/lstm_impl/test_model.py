@@ -98,6 +98,16 @@ def test_results_have_the_storage_type_and_are_valid_inputs() -> None:
         model.forward(np.ones((2, 1, 3)), state)
 
 
+def test_forward_without_a_state_begins_at_zero_for_each_batch() -> None:
+    model, fresh = build(DEEP), build(DEEP)
+    for batch in (2, 2, 3, 2):
+        x = Workload(batch, 5).inputs(DEEP).x
+        y, state = model.forward(x)
+        zeros = LSTMState.zeros(DEEP, batch)
+        np.testing.assert_array_equal(y, fresh.forward(x, zeros)[0])
+        state.h[:] = 1  # a user's array, which no later call reads
+
+
 def test_batch_major_model_equals_time_major_with_swapped_axes() -> None:
     inputs = Workload(2, 5, "training", min_length=2).inputs(DEEP)
     y, state = build(DEEP).forward(inputs.x, inputs.state, inputs.lengths)

@@ -15,6 +15,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 import lstm_impl.backends.fused_cpu.library as fused_cpu_library
 from lstm_impl.availability import Availability
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
@@ -23,7 +26,7 @@ from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
 from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
 from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
@@ -42,6 +45,17 @@ class FusedModel(TensorFlowModel):
     @functools.cached_property
     def _network(self) -> Network:
         return Network(self.spec, self.batch_major)
+
+    def _lend(self, array: FloatArray) -> Tensor:
+        # The ops read memory of any alignment, so without a copy.
+        if array.flags.carray and array.dtype == self.compute_dtype.as_numpy_dtype:
+            return self._tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+        return self._to_device(array)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        # Not copied, as asarray would not be writable: each output has memory of its own.
+        found: npt.NDArray[np.generic] = tensor.__array__()
+        return found
 
     def _infer(self, call: Call) -> Outputs:
         return self._network.forward(call, self._parameters, keep=False)[0]

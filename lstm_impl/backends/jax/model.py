@@ -169,7 +169,7 @@ class JaxModel(Model):
             return self._jax.device_put(np.array(array, dtype=dtype), self._device)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        array = np.asarray(tensor)
+        array = np.array(tensor)
         # NumPy cannot cast JAX's bfloat16.
         return array.astype(np.float32) if self.compute_dtype.name == "bfloat16" else array
 

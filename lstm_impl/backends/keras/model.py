@@ -299,7 +299,7 @@ class CalledModelModel(Model):
             return self._tf.transpose(sequence, [1, 0, 2])
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        array = np.asarray(tensor)
+        array = np.array(tensor)
         if array.ndim == 2:  # a state, which has no axis of layers in Keras
             return array[None]
         return array if self.batch_major else np.swapaxes(array, 0, 1)

@@ -21,7 +21,7 @@ from lstm_impl.backends.tensorflow.model import TensorFlowModel, TracedSteps
 from lstm_impl.backends.variants import VariantBackend, VariantModel, make_variant
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
 from lstm_impl.evidence import Evidence, Profile
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -79,6 +79,9 @@ class ReplicatedModel(VariantModel, TensorFlowModel):
                 return place(parts[number])
 
         return self._strategy.experimental_distribute_values_from_function(part)
+
+    def _lend(self, array: FloatArray) -> Tensor:
+        return self._to_device(array)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         """Join the replicas' parts of a batch; weights and their gradients must be the same."""

@@ -141,7 +141,7 @@ class TorchModel(Model):
         tensor = tensor.detach().cpu()
         if tensor.dtype == self._torch.bfloat16:
             tensor = tensor.float()  # NumPy has no bfloat16
-        return np.asarray(tensor.numpy())
+        return np.array(tensor.numpy())
 
     def _infer(self, call: Call) -> Outputs:
         with self._torch.inference_mode(), self.precision():

@@ -78,6 +78,22 @@ def test_concurrent_calls_give_their_own_results() -> None:
             np.testing.assert_array_equal(y, alone[k % 6])
 
 
+def test_array_of_any_memory_layout_is_read() -> None:
+    spec = LSTMSpec(3, 20)
+    model = built("fused_cpu", spec)
+    x = Workload(4, 10).inputs(spec).x
+    expected, _ = model.forward(x)
+    unaligned = np.empty(x.size + 1, np.float32)[1:].reshape(x.shape)
+    np.copyto(unaligned, x)
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    for other in (unaligned, fixed, x.copy("F"), x.astype(np.float64), x.tolist()):
+        y, state = model.forward(other)
+        np.testing.assert_array_equal(y, expected)
+        y[:], state.h[:] = 0, 0  # memory of their own
+        np.testing.assert_array_equal(model.forward(x)[0], expected)
+
+
 def test_nan_input_reaches_only_its_own_sequence() -> None:
     spec = LSTMSpec(3, 20)
     x, h, c = tensors(spec, 4, 6)
