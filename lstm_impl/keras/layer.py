@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.func_graph import FuncGraph
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
@@ -86,6 +87,14 @@ class _Memory(CallMemory):
         self.picked: dict[tuple[Arguments, LayerCall], Choice] = {}
         self.cores: dict[str, LayerCore] = {}
         self.availability: dict[tuple[str, str], Availability] = {}
+        self._zeros: Tensor | None = None
+
+    def zeros(self, batch: int, units: int, dtype: str) -> Tensor:
+        """Return the initial state ``[1, B, H]`` of a call outside a graph, kept for the next."""
+        zeros = self._zeros
+        if zeros is None or zeros.shape[1] != batch:
+            self._zeros = zeros = tf.zeros([1, batch, units], dtype)
+        return zeros
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -214,6 +223,36 @@ class LSTM(BackendLSTM):
 
     # -- the computation
 
+    def call(
+        self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
+        """Compute as Keras's method does, outside a graph by the fused op alone where it can be."""
+        more = self.stateful or (training and self.dropout) or one_mask(mask) is not None
+        usual = sequences.dtype == self.cell.compute_dtype and 0 not in sequences.shape
+        usual = usual and isinstance(initial_state, list | tuple | None)
+        alone = tf.executing_eagerly() and usual and not (more or recorded())
+        if alone and self._chosen(sequences, None, training).backend == FUSED_CPU:
+            return self._at_once(sequences, initial_state)
+        return super().call(sequences, initial_state, mask, training)
+
+    def _at_once(self, x: Tensor, initial_state: Any) -> Any:
+        """Compute by one call of the fused op, which no tape records."""
+        dtype = self.cell.compute_dtype
+        if initial_state is None:
+            h = c = self._memory.zeros(x.shape[0], self.units, dtype)
+        else:
+            h, c = (
+                tf.expand_dims(keras.ops.convert_to_tensor(each, dtype), 0)
+                for each in initial_state
+            )
+        layer = FusedLayer(reverse=self.go_backwards, batch_major=True)
+        y, h, c = layer.infer(Call(x, h, c), _handles(self.cell) or self._weights())
+        if not self.return_sequences:
+            y = tf.squeeze(h, 0)
+        elif self.go_backwards:
+            y = tf.reverse(y, [1])
+        return (y, tf.squeeze(h, 0), tf.squeeze(c, 0)) if self.return_state else y
+
     def inner_loop(
         self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -222,11 +261,7 @@ class LSTM(BackendLSTM):
         """
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
-        how = self._device(), bool(training), not tf.executing_eagerly(), compiled_by_xla()
-        sizes: Shape = sequences.shape
-        call = LayerCall(*how, *sizes, mask is not None, recorded(), _in_keras_step())
-        choice = self._choose(call)
-        self._remember(call, choice)
+        choice = self._chosen(sequences, mask, training)
         if choice.backend == KERAS:
             last, outputs, h, c = self._by_keras(*given)
         elif choice.most_sequences is not None:
@@ -240,6 +275,24 @@ class LSTM(BackendLSTM):
             last, outputs, h, c = self._by(choice.backend, *given)
         return last, outputs, [h, c]
 
+    def _chosen(self, sequences: Tensor, mask: Tensor, training: bool) -> Choice:
+        """Choose what computes this call, and remember it."""
+        traced = not tf.executing_eagerly()
+        how = self._device(), bool(training), traced, traced and compiled_by_xla()
+        sizes: Shape = sequences.shape
+        in_step = traced and _in_keras_step()
+        call = LayerCall(*how, *sizes, mask is not None, recorded(), in_step)
+        choice = self._choose(call)
+        self._remember(call, choice)
+        return choice
+
+    def _weights(self) -> Tensors:
+        """Return kernel, recurrent kernel and bias, which are zeros in a layer without one."""
+        kernel, recurrent_kernel, bias = Weights.of(self.cell)
+        if bias is None:
+            bias = tf.zeros([4 * self.units], self.cell.compute_dtype)
+        return kernel, recurrent_kernel, bias
+
     def _by_keras(self, *given: Any) -> tuple[Tensor, ...]:
         """Compute by Keras's code: named, it may choose cuDNN; from auto, it is the loop."""
         keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
@@ -250,7 +303,7 @@ class LSTM(BackendLSTM):
         self, backend: str, sequences: Tensor, state: list[Tensor], mask: Tensor, training: bool
     ) -> tuple[Tensor, ...]:
         """Compute by a backend of this library: last output, outputs and final h and c."""
-        sequences = self._dropped(sequences, training)
+        sequences = self._dropped(tf.cast(sequences, self.cell.compute_dtype), training)
         # A stateful layer's state is a variable, assigned to before the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
         core = self._core(backend)
@@ -262,10 +315,7 @@ class LSTM(BackendLSTM):
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = valid[:, :, None]
-        kernel, recurrent_kernel, bias = Weights.of(self.cell)
-        if bias is None:
-            bias = tf.zeros([4 * self.units], self.cell.compute_dtype)
-        inputs = LayerInputs(x, h, c, kernel, recurrent_kernel, bias)
+        inputs = LayerInputs(x, h, c, *self._weights())
         y, h, c = core(inputs, steps, self.go_backwards, training, batch_major)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
@@ -288,6 +338,18 @@ class LSTM(BackendLSTM):
             assert isinstance(backend, TensorFlowBackend)
             self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
         return self._memory.cores[name]
+
+
+def _handles(cell: Any) -> Tensors:
+    """Return the handles of a cell's variables, which the fused op reads outside a graph.
+
+    Empty if it has not three, or their values are not read as they are: cast to another type,
+    replaced in a ``StatelessScope`` of Keras, or distributed.
+    """
+    variables = (cell.kernel, cell.recurrent_kernel, cell.bias) if cell.use_bias else ()
+    values = [each.value for each in variables]
+    plain = all(isinstance(each, ResourceVariable) for each in values)
+    return [each.handle for each in values] if plain else ()
 
 
 def _in_keras_step() -> bool:
@@ -531,9 +593,11 @@ def by_fused_op(
     """
     x, h, c, *parameters = inputs
     layer = FusedLayer(reverse=reverse, batch_major=batch_major)
-    call = Call(x, h[None], c[None], None if mask is None else mask[:, :, 0])
+    # Indices such as h[None] take several times as long outside a graph.
+    states = tf.expand_dims(h, 0), tf.expand_dims(c, 0)
+    call = Call(x, *states, None if mask is None else tf.squeeze(mask, 2))
     y, h, c = layer.train(call, parameters)[0] if keep else layer.infer(call, parameters)
-    return Outputs(y, h[0], c[0])
+    return Outputs(y, tf.squeeze(h, 0), tf.squeeze(c, 0))
 
 
 # -- masks, in the order in which steps are read

@@ -23,6 +23,7 @@ import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
 from lstm_impl import Availability, UnsupportedError, get_backend  # noqa: E402
+from lstm_impl.backends.tensorflow.model import profile  # noqa: E402
 from lstm_impl.keras import choice  # noqa: E402
 
 # Keras's own way of reading a variable for a file
@@ -74,6 +75,73 @@ def both(make: Callable[[MakeLSTM], Any], lstm: MakeLSTM = ours) -> tuple[Any, A
     reference, model = make(theirs), make(lstm)
     model.set_weights(reference.get_weights())
     return model, reference
+
+
+# -- called outside a graph, without a tape
+
+UNTAPED: Row = {
+    "return_sequences": [True, False],
+    "return_state": [True, False],
+    "go_backwards": [True, False],
+    "use_bias": [True, False],
+    "dtype": ["float32", "mixed_bfloat16"],
+    "state": [0, 1],
+}
+
+
+@FUSED
+@pytest.mark.parametrize("row", pairwise(UNTAPED), ids=row_id)
+def test_untaped_call_equals_keras(row: Row) -> None:
+    state = [tf.constant(TARGET) for _ in range(2 * row["state"])] or None
+    arguments = {axis: value for axis, value in row.items() if axis != "state"}
+    reference, layer = theirs(**arguments), ours(**arguments)
+    for each in (reference, layer):
+        each.build(X.shape)
+    for _ in range(2):  # with other weights the second time
+        layer.set_weights(reference.get_weights())
+        for batch in (8, 2):
+            given = [each[:batch] for each in state] if state else None
+            wanted = reference(X[:batch], initial_state=given)
+            found = layer(X[:batch], initial_state=given)
+            pairs = zip(tf.nest.flatten(found), tf.nest.flatten(wanted), strict=True)
+            for mine, keras_s in pairs:
+                assert mine.dtype == keras_s.dtype
+                close = 1e-6 if row["dtype"] == "float32" else 2e-2
+                np.testing.assert_allclose(mine, keras_s, atol=close)
+        reference.set_weights([2 * each for each in reference.get_weights()])
+
+
+@FUSED
+def test_untaped_call_runs_the_fused_op_alone() -> None:
+    layer, x = ours(return_sequences=True), tf.constant(X)
+    layer(x)
+    assert profile(lambda: layer(x), lambda: None).ops == {"LstmImplFusedLstm": 1}
+
+
+def test_weights_of_a_stateless_scope_are_read() -> None:
+    reference, layer = theirs(), ours()
+    for each in (reference, layer):
+        each.build(X.shape)
+    doubled = [2 * each.value for each in layer.trainable_variables]
+    found, _ = layer.stateless_call(
+        doubled, [each.value for each in layer.non_trainable_variables], X
+    )
+    reference.set_weights(doubled)
+    same(found, reference(X))
+
+
+@pytest.mark.parametrize("wrong", [X[:, :0], X[:, :, :2]], ids=["no_timesteps", "features"])
+def test_wrong_input_raises_as_in_keras(wrong: Array) -> None:
+    for layer in (theirs(), ours()):
+        layer(X)
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            layer(wrong)
+
+
+def test_integers_equal_keras() -> None:
+    model, reference = both(lambda lstm: keras.Sequential([keras.Input((STEPS, 3)), lstm()]))
+    integers = tf.constant(np.round(X), tf.int32)
+    same(model.layers[0](integers), reference.layers[0](integers))
 
 
 # -- how it is built
