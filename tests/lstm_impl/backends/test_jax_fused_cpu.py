@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +17,10 @@ jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")
 
 import jax.numpy as jnp  # noqa: E402
 
+import lstm_impl.jax  # noqa: E402
 from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
-from lstm_impl.backends.jax.fused_layer import fused_layer  # noqa: E402
 from lstm_impl.backends.jax.scan import scanned  # noqa: E402
+from lstm_impl.jax import fused_layer  # noqa: E402
 from tests.lstm_impl.backends.built import built, needs  # noqa: E402
 
 pytestmark = needs("jax_fused_cpu")
@@ -62,13 +67,13 @@ def assert_close(found: Any, expected: Any, scale: float = 1.0) -> None:
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
 def test_fused_layer_outputs_and_gradients_equal_the_scan(mask: Any, reverse: bool) -> None:
     ours, theirs = layers(mask, reverse)
-    assert_close(jax.jit(ours)(*GIVEN), theirs(*GIVEN))
+    assert_close(*(jax.jit(each)(*GIVEN) for each in (ours, theirs)))
     first = [jax.grad(loss(each), range(6)) for each in (ours, theirs)]
-    assert_close(jax.jit(first[0])(*GIVEN), first[1](*GIVEN))
+    assert_close(*(jax.jit(each)(*GIVEN) for each in first))
     second = [
         jax.grad(lambda *given, f=f: sum((g**2).sum() for g in f(*given)), range(6)) for f in first
     ]
-    assert_close(jax.jit(second[0])(*GIVEN), second[1](*GIVEN))
+    assert_close(*(jax.jit(each)(*GIVEN) for each in second))
 
 
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
@@ -87,10 +92,10 @@ def test_vmap_of_gradients_or_weights_equals_the_scan() -> None:
     each_example, each_kernel = [], []
     for layer in layers(None, False):
         of_weights = jax.grad(loss(layer), (0, 3))
-        each_example.append(jax.vmap(lambda x, f=of_weights: f(x, *GIVEN[1:]))(xs))
-        each_kernel.append(
-            jax.vmap(lambda w, f=layer: tuple(f(*GIVEN[:3], w, *GIVEN[4:])))(kernels)
-        )
+        examples = jax.vmap(lambda x, f=of_weights: f(x, *GIVEN[1:]))
+        each_example.append(jax.jit(examples)(xs))
+        each = jax.vmap(lambda w, f=layer: tuple(f(*GIVEN[:3], w, *GIVEN[4:])))
+        each_kernel.append(jax.jit(each)(kernels))
     assert_close(*each_example)
     assert_close(*each_kernel)
 
@@ -125,6 +130,33 @@ def test_input_gradient_without_use_is_not_computed() -> None:
     assert "lstm_impl_input_gradient" in compiled((0, 3))
 
 
+def test_shards_of_a_batch_on_two_devices_give_the_same_numbers_and_gradients() -> None:
+    code = """
+        import jax, jax.numpy as jnp, numpy as np
+        from jax.sharding import PartitionSpec as P
+        from lstm_impl.jax import fused_layer
+        from tests.lstm_impl.backends.test_jax_fused_cpu import arrays, IN, H, T
+        mesh = jax.sharding.Mesh(np.array(jax.devices()), "b")
+        given = arrays(0, (T, 4, IN), (4, H), (4, H), (IN, 4 * H), (H, 4 * H), (4 * H,))
+        parts = P(None, "b"), P("b"), P("b"), P(), P(), P()
+        def gradients(*given):
+            return jax.grad(lambda *each: (fused_layer(*each)[0] ** 2).sum(), range(6))(*given)
+        def summed(*given):
+            dx, dh, dc, *shared = gradients(*given)
+            return dx, dh, dc, *(jax.lax.psum(each, "b") for each in shared)
+        sharded = jax.shard_map(summed, mesh=mesh, in_specs=parts, out_specs=parts, check_vma=False)
+        placed = [jax.device_put(each, jax.NamedSharding(mesh, part))
+                  for each, part in zip(given, parts)]
+        for found in (jax.jit(sharded)(*placed), jax.jit(gradients)(*placed)):
+            for ours, expected in zip(found, gradients(*given)):
+                np.testing.assert_allclose(ours, expected, atol=1e-5)
+    """
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_export_of_the_layer_names_the_custom_call() -> None:
     shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in GIVEN]
     with pytest.raises(ValueError, match="lstm_impl_forward"):
@@ -139,3 +171,46 @@ def test_other_type_or_shape_is_refused() -> None:
         jax.block_until_ready(plain(*GIVEN[:5], GIVEN[5][:-1]))
     with pytest.raises(UnsupportedError, match="not float64"):
         built("jax_fused_cpu", LSTMSpec(2, 3, dtype="float64"))
+
+
+# -- Flax's module
+
+
+@pytest.mark.parametrize(
+    ("how", "lengths"),
+    [
+        ({}, None),
+        ({"time_major": True, "reverse": True}, jnp.array([T, 2, 4])),
+        ({"reverse": True, "keep_order": True}, jnp.array([T, 2, 4])),
+    ],
+)
+def test_flax_module_gives_the_numbers_and_gradients_of_flax(how: Any, lengths: Any) -> None:
+    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    ours, theirs = (
+        kind(nnx.OptimizedLSTMCell(IN, H, rngs=nnx.Rngs(seed)), return_carry=True, **how)
+        for seed, kind in enumerate((lstm_impl.jax.LSTM, nnx.RNN))
+    )
+    nnx.update(ours, nnx.state(theirs))
+    nnx.update(theirs, nnx.state(ours))
+    x, shown = GIVEN[0], jnp.ones((T, B, 1), bool)
+    if lengths is not None:  # behind them our outputs are zero
+        shown = (jnp.arange(T)[:, None] < lengths)[:, :, None]
+    if "time_major" not in how:
+        x, shown = (jnp.swapaxes(each, 0, 1) for each in (x, shown))
+
+    def total(module: Any) -> Any:
+        carry, y = module(x, seq_lengths=lengths)
+        return loss(lambda: (jnp.where(shown, y, 0), *carry))()
+
+    found = [nnx.jit(nnx.value_and_grad(total))(each) for each in (ours, theirs)]
+    assert_close(found[0], found[1], scale=10)
+
+
+def test_flax_module_of_another_cell_is_refused() -> None:
+    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    for cell in (
+        nnx.GRUCell(IN, H, rngs=nnx.Rngs(0)),
+        nnx.OptimizedLSTMCell(IN, H, gate_fn=nnx.relu, rngs=nnx.Rngs(0)),
+    ):
+        with pytest.raises(UnsupportedError, match=r"sigmoid and tanh; use nnx\.RNN for"):
+            lstm_impl.jax.LSTM(cell)
