@@ -130,7 +130,7 @@ def test_input_gradient_without_use_is_not_computed() -> None:
     assert "lstm_impl_input_gradient" in compiled((0, 3))
 
 
-def test_shards_of_a_batch_on_two_devices_give_the_same_numbers_and_gradients() -> None:
+def test_shards_on_two_devices_give_the_same_gradients() -> None:
     code = """
         import jax, jax.numpy as jnp, numpy as np
         from jax.sharding import PartitionSpec as P

@@ -190,7 +190,7 @@ def test_module_gives_the_numbers_and_gradients_of_torch(how: dict[str, Any], ki
         assert_close(found[0], found[1])
 
 
-def test_module_under_autocast_export_and_copies_gives_the_same_numbers() -> None:
+def test_module_cast_exported_or_copied_gives_the_same_numbers() -> None:
     theirs, ours = (each.eval() for each in modules(num_layers=2, dropout=0.5, bidirectional=True))
     x = torch.randn(T, B, IN)
     y = ours(x)[0]
