@@ -103,10 +103,11 @@ def _check(options: argparse.Namespace) -> None:
             for name in ("teach", "why", "unmeasured")
         },
         f"--brief goes with --format {', '.join(BRIEF)}": brief and form not in BRIEF,
-        f"--why goes with --format {listed} and without --brief; csv and json have it of every "
-        "case": options.why and other,
-        f"--unmeasured goes with --format {listed} and without --brief; csv and json have every "
-        "case": options.unmeasured and other,
+        **{
+            f"--{name} goes with --format {listed} and without --brief; csv and json have it of "
+            "every case": getattr(options, name) and other
+            for name in ("why", "unmeasured")
+        },
     }
     for message, wrong in refused.items():
         if wrong:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +27,7 @@ from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.report import text_table
 from bench.render.table import Cell, Column
 from bench.stats.bound import NOT_KNOWN
+from bench.stats.pairs import plain_values
 from bench.stats.rows import Report, Row, Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
@@ -186,7 +185,6 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
 
 
 _DETAILS = ("kernel", "container", "cpu", "memory", "gpus", "threads", "tensorflow", "variables")
-_UNITS = {"_hz": (1e9, "GHz"), "_bytes": (2.0**30, "GiB")}
 
 
 def _details(section: Section) -> list[tuple[str, str]]:
@@ -195,25 +193,13 @@ def _details(section: Section) -> list[tuple[str, str]]:
     # Frameworks are loaded during a run, so their settings are known at its end.
     after = mapping(section.run.environment.get("after"))
     late = {key: after[key] for key in ("threads", "tensorflow") if key in after}
-    recorded = {**before, **late}
-    found = [
-        (each, list(itertools.islice(_facts(recorded.get(each)), labels.MOST_FACTS)))
-        for each in _DETAILS
+    found: dict[str, list[str]] = {key: [] for key in _DETAILS}
+    for name, text in plain_values({**before, **late}):
+        label, _, rest = name.partition(".")
+        found.get(label.partition("[")[0], []).append(labels.name(f"{rest} {text}".strip()))
+    return [
+        (label, ", ".join(facts[: labels.MOST_FACTS])) for label, facts in found.items() if facts
     ]
-    return [(label, ", ".join(facts)) for label, facts in found if facts]
-
-
-def _facts(value: object, label: str = "", depth: int = 3) -> Iterator[str]:
-    """Yield every known value with its name, nested ones too."""
-    if isinstance(value, Mapping | list) and depth:
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, each in items:
-            yield from _facts(each, str(key), depth - 1)
-    elif isinstance(value, str | int | float):
-        size, unit = next((_UNITS[end] for end in _UNITS if label.endswith(end)), (1.0, ""))
-        if unit and not isinstance(value, str) and abs(value) < 1e30:
-            label, value = label.rpartition("_")[0], f"{value / size:.3g} {unit}"
-        yield labels.name(f"{label} {value}".strip())
 
 
 # The data of the form and the plots

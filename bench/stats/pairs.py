@@ -255,7 +255,7 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
                 **mapping(run.environment.get("before")),
                 **{name: after[name] for name in late if name in after},
             }
-            for name, text in _values(state):
+            for name, text in plain_values(state):
                 values.setdefault(name, {})[text] = None
     both = {name: [values.get(name, {}) for values in sides] for name in (*sides[0], *sides[1])}
     return [
@@ -265,7 +265,7 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
     ]
 
 
-def _values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+def plain_values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
     """Yield the plain values of an environment under dotted names, not more than a limit."""
     stack: list[tuple[str, object]] = [(str(key), value) for key, value in state.items()][::-1]
     for _ in range(_MOST_LEAVES):
@@ -275,14 +275,15 @@ def _values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         passing = _PASSING.search(name.lower()) and not _LASTING.search(name.lower())
         if passing or name in _OWN or value is None:
             continue
+        number = float(value) if isinstance(value, int | float) and abs(value) < 1e30 else None
         if isinstance(value, Mapping):
             stack.extend([(f"{name}.{key}", each) for key, each in value.items()][::-1])
         elif isinstance(value, list):
             stack.extend([(f"{name}[{i}]", each) for i, each in enumerate(value)][::-1])
-        elif isinstance(value, int | float) and name.endswith("_hz"):
-            yield name, f"{value / 1e9:.3g} GHz"
-        elif isinstance(value, int | float) and name.endswith("_bytes"):
-            yield name, f"{value / 2**30:.3g} GiB"
+        elif number is not None and name.endswith("_hz"):
+            yield name, f"{number / 1e9:.3g} GHz"
+        elif number is not None and name.endswith("_bytes"):
+            yield name, f"{number / 2**30:.3g} GiB"
         else:
             yield name, str(value)
 

@@ -63,7 +63,7 @@ def test_report_each_format_goes_to_file_or_output(
         ("--brief --format csv", "--brief goes with --format terminal, markdown, svg"),
         ("--why --brief", "--why goes with --format terminal, markdown and without --brief"),
         ("--why --format html", "csv and json have it of every case"),
-        ("--unmeasured --format csv", "csv and json have every case"),
+        ("--unmeasured --format csv", "csv and json have it of every case"),
         ("--format parquet", "name a file for it: --output report.parquet"),
     ],
 )

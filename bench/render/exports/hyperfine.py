@@ -6,9 +6,9 @@ processor's time only the sum is known, and only of some cases: ``user`` is that
 
 from __future__ import annotations
 
-import numpy as np
+import statistics
 
-from bench.render.data import finite, json_text, records
+from bench.render.data import json_text, records
 from bench.stats.rows import Report
 
 PARAMETERS = ("backend", "device", "mode", "dtype", "batch", "timesteps", "hidden_size", "session")
@@ -22,25 +22,13 @@ def as_json(report: Report) -> str:
     rows = [row for section in report.sections for row in section.rows]
     found = [(row, data) for row, data in zip(rows, records(report), strict=True) if row.measured]
     varied = [name for name in PARAMETERS if len({data[name] for _, data in found}) > 1]
-    results = []
+    results: list[dict[str, object]] = []
     for row, data in found:
-        times = np.concatenate([run.samples for run in row.runs])
-        figures = {
-            "mean": times.mean(),
-            "stddev": times.std(ddof=1) if times.size > 1 else np.nan,
-            "median": np.median(times),
-            "min": times.min(),
-            "max": times.max(),
-            "user": times.mean() * row.roofs.get("processors_busy", 0.0),
-        }
-        results.append(
-            {
-                "command": row.case.id,
-                **{name: finite(float(value)) for name, value in figures.items()},
-                "system": 0.0,
-                "times": times.tolist(),
-                "exit_codes": [0] * times.size,
-                "parameters": {name: str(data[name]) for name in varied},
-            }
-        )
+        times = [float(sample) for run in row.runs for sample in run.samples]
+        mean, parameters = statistics.fmean(times), {name: str(data[name]) for name in varied}
+        result = {"command": row.case.id, "mean": mean, "median": statistics.median(times)}
+        result |= {"stddev": statistics.stdev(times) if len(times) > 1 else None}
+        result |= {"min": min(times), "max": max(times), "system": 0.0}
+        result |= {"user": mean * row.roofs.get("processors_busy", 0.0), "times": times}
+        results.append(result | {"exit_codes": [0] * len(times), "parameters": parameters})
     return json_text({"results": results})

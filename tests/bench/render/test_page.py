@@ -139,11 +139,11 @@ def test_details_of_recorded_values_have_names_and_units() -> None:
     after = {"threads": {"tensorflow_inter": 0}, "tensorflow": {"build": {"cuda_version": "12.5"}}}
     assert dict(details_of({"before": before, "after": after})) == {
         "kernel": "Linux-6.1",
-        "cpu": "name A CPU, turbo False, clock 2.6 GHz",
-        "memory": "total 16 GiB, swap_used 0 GiB",
-        "gpus": "name A GPU, memory_total 80 GiB, power_limit_w 700.0",
+        "cpu": "name A CPU, turbo False",
+        "memory": "total_bytes 16 GiB",
+        "gpus": "name A GPU, memory_total_bytes 80 GiB, power_limit_w 700.0",
         "threads": "tensorflow_inter 0",
-        "tensorflow": "cuda_version 12.5",
+        "tensorflow": "build.cuda_version 12.5",
         "variables": "OMP_NUM_THREADS 2",
     }
 
