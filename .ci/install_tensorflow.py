@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from bench.machine import devices
 
@@ -23,7 +24,8 @@ def extra(here: list[str]) -> str:
 def command(name: str) -> list[str]:
     """What installs an extra's packages; pip leaves alone what is there already."""
     requirement = f"lstm-benchmark-suite[{name}]"
-    return [sys.executable, "-m", "pip", "install", "-q", requirement]
+    constraints = str(Path(__file__).resolve().parent.parent / "constraints.txt")
+    return [sys.executable, "-m", "pip", "install", "-q", "-c", constraints, requirement]
 
 
 def main() -> int:

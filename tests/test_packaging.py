@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -46,3 +49,71 @@ def test_wheel_has_each_data_file_of_a_package() -> None:
             assert found or pattern.startswith(MADE), f"{package}: nothing is {pattern}"
             covered |= found
     assert data == covered
+
+
+# -- versions and platforms
+
+PLATFORMS = (
+    "x86_64-manylinux_2_28",
+    "aarch64-manylinux_2_35",  # OpenVINO's wheels need this glibc
+    "aarch64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+)
+
+
+def compile_extras(platform: str, python: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run uv's resolver, with wheels alone; skip the test where no index answers."""
+    uv = pytest.importorskip("uv").find_uv_bin()
+    done = subprocess.run(
+        [
+            *(uv, "pip", "compile", "pyproject.toml", "--quiet", "--only-binary", ":all:"),
+            *("--python-platform", platform, "--python-version", python, *options),
+        ],
+        cwd=ROOT,
+        # PyTorch and ONNX Runtime have no newer wheels for macOS 13.
+        env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and ("Failed to fetch" in done.stderr or "error sending" in done.stderr):
+        pytest.skip(f"no index answers: {done.stderr[-300:]}")
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_extras_resolve_with_the_constraints(platform: str, python: str) -> None:
+    """What resolves together resolves alone."""
+    done = compile_extras(platform, python, "--all-extras", "-c", "constraints.txt")
+    assert done.returncode == 0, done.stderr
+    assert "\ntensorflow==" in done.stdout  # tf-keras requires it under this name
+    cpu = compile_extras(platform, python, "--extra", "cpu").stdout
+    assert ("\ntensorflow-cpu==" in cpu) == platform.startswith("x86_64")
+    assert ("\ntensorflow==" in cpu) != platform.startswith("x86_64")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["x86_64-apple-darwin", "aarch64-pc-windows-msvc"])
+def test_extra_cpu_resolves_without_tensorflow_where_it_has_no_wheels(platform: str) -> None:
+    done = compile_extras(platform, "3.13", "--extra", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "tensorflow" not in done.stdout
+
+
+@pytest.mark.slow
+def test_extra_cpu_takes_no_release_candidate_on_python_3_14() -> None:
+    done = compile_extras(PLATFORMS[0], "3.14", "--extra", "cpu")
+    assert ("tensorflow-cpu==" in done.stdout) == (done.returncode == 0)
+    assert "rc" not in "".join(re.findall(r"tensorflow-cpu==(.*)", done.stdout))
+    assert done.returncode == 0 or "tensorflow-cpu" in done.stderr
+
+
+def test_constraints_pin_each_required_package_once() -> None:
+    pins = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    table = PROJECT["project"]
+    lines = [*table["dependencies"], *itertools.chain(*table["optional-dependencies"].values())]
+    names = {re.split(r"[^\w.-]", line)[0].lower() for line in lines} - {table["name"]}
+    assert not names - set(pins), "python -m tools.constraints adds them"
+    assert len(set(pins)) == len(pins)

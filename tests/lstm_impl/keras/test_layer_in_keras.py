@@ -187,21 +187,32 @@ def test_bidirectional_equals_keras(row: Row) -> None:
         assert [choice.backend for _, choice in part.explain().choices] == ["block_lstm"]
 
 
-def test_masks_come_from_an_embedding_through_a_stack() -> None:
+@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
+@pytest.mark.parametrize("passed_on", [None, True, False], ids=["installed", "3.15", "3.16"])
+def test_masks_go_through_a_stack_as_in_keras(passed_on: bool | None) -> None:
+    """Keras 3.16 passes no mask on from an LSTM; a user may tell each layer otherwise."""
+
     def make(lstm: MakeLSTM) -> Any:
-        return keras.Sequential(
-            [
-                keras.Input((4,), dtype="int32"),
-                keras.layers.Embedding(6, 3, mask_zero=True),
-                lstm(4, return_sequences=True),
-                lstm(3, go_backwards=True, return_sequences=True),
-                keras.layers.TimeDistributed(keras.layers.Dense(2)),
-                lstm(2),
-            ]
-        )
+        layers = [
+            lstm(4, return_sequences=True),
+            lstm(3, go_backwards=True, return_sequences=True),
+            keras.layers.TimeDistributed(keras.layers.Dense(2)),
+            lstm(2),
+        ]
+        for layer in layers:
+            if passed_on is not None:
+                layer.supports_masking = passed_on
+        embedding = keras.layers.Embedding(6, 3, mask_zero=True)
+        return keras.Sequential([keras.Input((4,), dtype="int32"), embedding, *layers])
 
     model, reference = both(make)
     same(model(TOKENS), reference(TOKENS))
+    lstms = [layer for layer in model.layers if isinstance(layer, lstm_impl.keras.LSTM)]
+    kept = lstms[0].supports_masking
+    masked = [call.masked for layer in lstms for call, _ in layer.explain().choices]
+    assert masked == [True, kept, kept and model.layers[-2].supports_masking]
+    if passed_on is not None:
+        assert kept == passed_on
 
 
 def test_state_of_one_layer_initialises_another() -> None:
