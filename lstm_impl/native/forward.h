@@ -37,7 +37,7 @@ class ForwardPass {
       recurrent_.emplace(blocks_ * layer_.units * kPanel);
       bias_.emplace(blocks_ * kPanel);
     } else {
-      sums_.emplace(layer_.batch * blocks_ * kPanel);
+      sums_.emplace(std::max<Index>(1, layer_.timesteps * layer_.batch) * blocks_ * kPanel);
     }
     if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
     if (kRounds<Value> || (call.mask != nullptr && call.hidden == nullptr)) {
@@ -97,10 +97,16 @@ class ForwardPass {
     return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
   }
 
-  // Of few rows each weight is read a few times only, which panels are not worth making for.
+  // Of few rows each weight is read a few times only, which panels are not worth making for: of
+  // small weights they are made quickly, and large ones are better read once than for every
+  // kRowsUnpacked rows. Panels are not kept between calls. Whether the weights are still the same
+  // could only be seen by reading them, and from beyond the second cache, to read 2 MB of weights
+  // and then their panels takes 135 us, to make the panels and then read them 176.
   static bool is_packed(const Layer& layer) {
-    constexpr Index kMostRows = 8, kMostSteps = 4;
-    return layer.timesteps > kMostSteps || layer.timesteps * layer.batch > kMostRows;
+    constexpr Index kLarge = 1 << 19;  // floats, 2 MB
+    const Index weights = kGates * layer.units * (layer.inputs + layer.units);
+    const Index most = weights > kLarge ? 8 : std::clamp<Index>(weights >> 14, 4, 20);
+    return layer.timesteps * layer.batch > most;
   }
 
   void pack(Index first, Index last) {
@@ -230,28 +236,35 @@ class ForwardPass {
     finish_rows(sums, kPanel, kTile, s, t, row, block, before);
   }
 
-  // A step with the kernels as they lie.
+  // A step with the kernels as they lie; the first one makes the input's products of all.
   void advance_unpacked(Index s, Index first_block, Index last_block) {
     const Blocks blocks{layer_.units, first_block, last_block};
-    const Weights<Value>& weights = call_.weights;
-    const Index t = time_of(layer_, s), across = blocks_ * kPanel;
+    if (s == 0) project_unpacked(blocks);
+    const Index batch = layer_.batch, across = blocks_ * kPanel, t = time_of(layer_, s);
     const Rows<float> before = hidden(s - 1);
-    for (Index row = 0; row < layer_.batch; row += kRowsUnpacked) {
-      const auto rows = static_cast<int>(std::min<Index>(kRowsUnpacked, layer_.batch - row));
-      float* sums = sums_->get() + row * across;
-      for (int r = 0; r < rows; ++r) {
-        pack_gates(weights.bias, 1, layer_.units, first_block, last_block, sums + r * across);
-      }
-      with_constant<kRowsUnpacked>(rows, [&](auto constant) {
-        constexpr int kTile = decltype(constant)::value;
-        add_unpacked<kTile>(x_.at(t, row), x_.batch, layer_.inputs, weights.kernel, blocks, sums,
-                            across);
-        add_unpacked<kTile>(before.at(0, row), before.batch, layer_.units, weights.recurrent_kernel,
-                            blocks, sums, across);
-      });
-      for (Index block = first_block; block < last_block; ++block) {
-        finish_rows(sums + block * kPanel, across, rows, s, t, row, block, before);
-      }
+    float* const sums = sums_->get() + t * batch * across;
+    add_unpacked(before.data, before.batch, batch, layer_.units, call_.weights.recurrent_kernel,
+                 blocks, sums, across);
+    for (Index block = first_block; block < last_block; ++block) {
+      finish_rows(sums + block * kPanel, across, static_cast<int>(batch), s, t, 0, block, before);
+    }
+  }
+
+  void project_unpacked(const Blocks& blocks) {
+    const Weights<Value>& weights = call_.weights;
+    const Index batch = layer_.batch, steps = layer_.timesteps, across = blocks_ * kPanel;
+    float* const sums = sums_->get();
+    for (Index row = 0; row < steps * batch; ++row) {
+      pack_gates(weights.bias, 1, layer_.units, blocks.first, blocks.last, sums + row * across);
+    }
+    if (x_.time == batch * x_.batch) {
+      add_unpacked(x_.data, x_.batch, steps * batch, layer_.inputs, weights.kernel, blocks, sums,
+                   across);
+      return;
+    }
+    for (Index b = 0; b < batch; ++b) {
+      add_unpacked(x_.at(0, b), x_.time, steps, layer_.inputs, weights.kernel, blocks,
+                   sums + b * across, batch * across);
     }
   }
 
@@ -329,7 +342,7 @@ class ForwardPass {
   const Rows<Value> y_;
   const Floats cells_;  // [block][batch][lane]: c0, or c not kept as floats
   std::optional<Floats> kernel_, recurrent_, bias_;  // in panels
-  std::optional<Floats> sums_;    // [batch][block][gate][lane], where nothing is in panels
+  std::optional<Floats> sums_;    // [time][batch][block][gate][lane], where nothing is in panels
   Rows<const float> x_{};         // the input as floats
   std::optional<Floats> ahead_;   // [block][steps ahead][batch][gate][lane]
   std::optional<Floats> states_;  // h of two steps, where it is not kept as floats

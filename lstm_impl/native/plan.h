@@ -99,7 +99,9 @@ inline Plan plan_by_rows(const Layer& layer, double step, int workers) {
 inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool) {
   const double step = 4.0 * static_cast<double>(layer.batch) * static_cast<double>(layer.units) *
                       static_cast<double>(features);
-  const int workers = workers_for(step * static_cast<double>(layer.timesteps), pool);
+  // A step of one sequence takes about as long as of four: it waits for the weights.
+  const double fewest = 4 / static_cast<double>(std::clamp<Index>(layer.batch, 1, 4));
+  const int workers = workers_for(step * fewest * static_cast<double>(layer.timesteps), pool);
   if (layer.batch >= kRowsPerThread * 2) {
     const auto most = static_cast<int>(std::min<Index>(workers, layer.batch / kRowsPerThread));
     // Where units would keep more threads busy, they are what is shared out.

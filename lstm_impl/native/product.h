@@ -147,7 +147,7 @@ template <int Most, class Work>
 LSTM_IMPL_INLINE void for_each_tile(Index first, Index last, const Work& work) {
   if (first >= last) return;
   const Index rows = last - first;
-  const Index tiles = blocks_of(rows, rows <= Most ? Most : kRows);
+  const Index tiles = blocks_of(rows, rows <= Most || Most < kRows ? Most : kRows);
   const Index least = rows / tiles, longer = rows % tiles;
   for (Index tile = 0; tile < tiles; ++tile) {
     const Index size = least + (tile < longer ? 1 : 0);

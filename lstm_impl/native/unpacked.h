@@ -14,10 +14,11 @@ namespace lstm_impl {
 
 // Rows of the kernel that are read side by side: each sum is then read and written once for so
 // many.
-constexpr int kDeep = 8;
+constexpr int kDeep = 4;
 
-// Rows of the left operand that share what is read of the kernel.
-constexpr int kRowsUnpacked = 4;
+// Rows of the left operand that share what is read of the kernel. kDeep numbers of each must fit
+// the registers, each number filling one.
+constexpr int kRowsUnpacked = kRows == 6 ? 4 : 2;
 
 // Blocks of units [first, last) of a layer.
 struct Blocks {
@@ -33,15 +34,28 @@ template <int Rows, int Deep, class Value>
 LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* kernel,
                                const Blocks& blocks, float* sums, Index sums_across) {
   const Index row = kGates * blocks.units;
+  // Held, for a compiler cannot know that no sum is written over one of them.
+  Vector factors[Rows][Deep];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (int k = 0; k < Deep; ++k) {
+      factors[r][k] = Vector{} + left[r * across + k];
+      hold(factors[r][k]);
+    }
+  }
   const auto add = [&](float* to, const auto& weights) {
     Vector columns[Deep];
 #pragma GCC unroll 8
-    for (int k = 0; k < Deep; ++k) columns[k] = weights(k);
+    for (int k = 0; k < Deep; ++k) {
+      columns[k] = weights(k);
+      if constexpr (Rows > 1) hold(columns[k]);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       Vector sum = load(to + r * sums_across);
 #pragma GCC unroll 8
-      for (int k = 0; k < Deep; ++k) sum += left[r * across + k] * columns[k];
+      for (int k = 0; k < Deep; ++k) sum += factors[r][k] * columns[k];
       store(to + r * sums_across, sum);
     }
   };
@@ -62,8 +76,8 @@ LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* ker
 
 // sums += left * kernel, left being [Rows, depth], its rows `across` floats apart.
 template <int Rows, class Value>
-void add_unpacked(const float* left, Index across, Index depth, const Value* kernel,
-                  const Blocks& blocks, float* sums, Index sums_across) {
+void add_unpacked_tile(const float* left, Index across, Index depth, const Value* kernel,
+                       const Blocks& blocks, float* sums, Index sums_across) {
   const Index row = kGates * blocks.units;
   Index k = 0;
   for (; k + kDeep <= depth; k += kDeep) {
@@ -72,6 +86,16 @@ void add_unpacked(const float* left, Index across, Index depth, const Value* ker
   for (; k < depth; ++k) {
     add_rows<Rows, 1>(left + k, across, kernel + k * row, blocks, sums, sums_across);
   }
+}
+
+// The same for any number of rows.
+template <class Value>
+void add_unpacked(const float* left, Index across, Index rows, Index depth, const Value* kernel,
+                  const Blocks& blocks, float* sums, Index sums_across) {
+  for_each_tile<kRowsUnpacked>(0, rows, [&](auto constant, Index row) {
+    add_unpacked_tile<decltype(constant)::value>(left + row * across, across, depth, kernel, blocks,
+                                                 sums + row * sums_across, sums_across);
+  });
 }
 
 }  // namespace lstm_impl

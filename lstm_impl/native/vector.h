@@ -6,6 +6,12 @@
 #include <cstdint>
 #include <cstring>
 
+// Lanes by a mask, where the processor has that; not where the address sanitizer should see which.
+#if (defined(__AVX512F__) || defined(__AVX2__)) && !defined(__SANITIZE_ADDRESS__)
+#define LSTM_IMPL_MASKS 1
+#include <immintrin.h>
+#endif
+
 #define LSTM_IMPL_INLINE inline __attribute__((always_inline))
 
 namespace lstm_impl {
@@ -50,24 +56,63 @@ LSTM_IMPL_INLINE void hold(Vector& value) {
 #endif
 }
 
+#if defined(LSTM_IMPL_MASKS) && defined(__AVX512F__)
+
+LSTM_IMPL_INLINE __mmask16 first_lanes(Index count) {
+  return static_cast<__mmask16>((1u << static_cast<unsigned>(count)) - 1);
+}
+
+LSTM_IMPL_INLINE Vector load_some(const float* from, Index count) {
+  return _mm512_maskz_loadu_ps(first_lanes(count), from);
+}
+
+LSTM_IMPL_INLINE void store_some(float* to, Vector value, Index count) {
+  _mm512_mask_storeu_ps(to, first_lanes(count), value);
+}
+
+#elif defined(LSTM_IMPL_MASKS)
+
+LSTM_IMPL_INLINE __m256i first_lanes(Index count) {
+  return (__m256i)(Bits{0, 1, 2, 3, 4, 5, 6, 7} < static_cast<std::int32_t>(count));
+}
+
+LSTM_IMPL_INLINE Vector load_some(const float* from, Index count) {
+  return _mm256_maskload_ps(from, first_lanes(count));
+}
+
+LSTM_IMPL_INLINE void store_some(float* to, Vector value, Index count) {
+  _mm256_maskstore_ps(to, first_lanes(count), value);
+}
+
+#else
+
 // Bytes of `count` lanes, fewer than all; masked, for a compiler to know that none is the least.
 LSTM_IMPL_INLINE std::size_t part_size(Index count) {
   return static_cast<std::size_t>(count & (kLanes - 1)) * sizeof(float);
 }
 
-// The first `count` lanes from memory, at most kLanes; the others are zero.
-LSTM_IMPL_INLINE Vector load_part(const float* from, Index count) {
-  if (count >= kLanes) return load(from);
+LSTM_IMPL_INLINE Vector load_some(const float* from, Index count) {
   Vector value = {};
   std::memcpy(&value, from, part_size(count));
   return value;
+}
+
+LSTM_IMPL_INLINE void store_some(float* to, Vector value, Index count) {
+  std::memcpy(to, &value, part_size(count));
+}
+
+#endif
+
+// The first `count` lanes from memory, at most kLanes; the others are zero.
+LSTM_IMPL_INLINE Vector load_part(const float* from, Index count) {
+  return count >= kLanes ? load(from) : load_some(from, count);
 }
 
 LSTM_IMPL_INLINE void store_part(float* to, Vector value, Index count) {
   if (count >= kLanes) {
     store(to, value);
   } else {
-    std::memcpy(to, &value, part_size(count));
+    store_some(to, value, count);
   }
 }
 

@@ -578,7 +578,9 @@ int main(int count, char** arguments) {
     wrong += check({1, 1, 64, 520, false, padding == 1, padding}, random, many);
     wrong += check({1, 8, 199, 260, true, padding == 2, padding}, random, many);
     wrong += check({4, 2, 70, 261, true, true, padding}, random, many);
-    cases += 3;
+    wrong += check({3, 5, 70, 261, padding != 0, padding == 1, padding}, random, few);
+    wrong += check({18, 1, 66, 260, padding == 2, padding != 0, padding}, random, few);
+    cases += 5;
   }
   // Many tasks of each group of rows, and weights that are read for more of them at once.
   wrong += check({40, 60, 64, 64, false, true, 1}, random, few);
