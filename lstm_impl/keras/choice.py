@@ -104,7 +104,8 @@ class Choice:
     have come first, and why they cannot. fallback: whether it is Keras's loop because nothing else
     can serve the arguments (not because nothing else is faster). most_sequences: if the batch is
     known at run time only, the largest one for which it is ``backend``; for a larger one the graph
-    takes Keras's loop. None without such a branch.
+    takes Keras's loop. None without such a branch. portable: whether the graph holds a function of
+    TensorFlow's ops, in whose place the fused op runs where this library is loaded.
     """
 
     backend: str
@@ -112,6 +113,7 @@ class Choice:
     passed_over: tuple[str, ...] = ()
     fallback: bool = False
     most_sequences: int | None = None
+    portable: bool = False
 
     def __str__(self) -> str:
         return "; ".join((f"{self.backend}: {self.why}", *self.passed_over))
@@ -320,29 +322,27 @@ def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice
             why = "all sizes are known, and one compiled loop launches far fewer kernels"
             return Choice("while_loop+hoisted+xla", why, passed_over)
         return Choice("while_loop+hoisted", BY_HAND, (*passed_over, f"XLA: {not_static(call)}"))
-    reason = _not_fused(arguments, call, fused)
+    reason = obstacle(get_backend(FUSED_CPU), arguments) or ("" if fused else str(fused))
     if not reason:
-        return Choice(FUSED_CPU, "one op for all steps, and one for their gradient")
+        return fused_choice("one op for all steps, and one for their gradient", call)
     other = _on_cpu(arguments, call)
     return replace(other, passed_over=(f"{FUSED_CPU}: {reason}", *other.passed_over))
 
 
-def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> str:
-    """Return why a call on a CPU is not computed by the fused op, or an empty string."""
-    if reason := obstacle(get_backend(FUSED_CPU), arguments):
-        return reason
-    return may_be_saved(call) or ("" if fused else str(fused))
+def fused_choice(why: str, call: LayerCall, passed_over: tuple[str, ...] = ()) -> Choice:
+    """Choose the fused op for a call, portable where the graph may be saved."""
+    portable = may_be_saved(call)
+    if portable:
+        why += (
+            "; the graph may be saved, so it holds a loop of TensorFlow's ops, in whose place "
+            "the op runs where this library is loaded"
+        )
+    return Choice(FUSED_CPU, why, passed_over, portable=portable)
 
 
-def may_be_saved(call: LayerCall) -> str:
-    """Return why a call is not computed by an op of this library, or an empty string."""
-    if not call.traced or call.keras_step or (call.training and call.recorded):
-        return ""
-    what = "inference" if not call.training else "training=True without a gradient tape"
-    return (
-        f"a graph traced for {what} may be saved, and would run only where this library is loaded; "
-        f"to have it there too, backend={FUSED_CPU!r}"
-    )
+def may_be_saved(call: LayerCall) -> bool:
+    """Return whether a user may save the graph, to run it where this library is not."""
+    return call.traced and not call.keras_step and not (call.training and call.recorded)
 
 
 def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
@@ -495,6 +495,8 @@ def raced_choice(
             break
         if reason := obstacle_to(each.backend):
             faster.append(f"{each.backend}: {reason}")
+    if name == FUSED_CPU:
+        return fused_choice(why, call, tuple(faster))
     return Choice(name, why, tuple(faster))
 
 
@@ -508,8 +510,6 @@ def _obstacle_in_call(name: str, arguments: Arguments, call: LayerCall) -> str:
         return reason
     if call.compiled and not can_be_compiled(backend):
         return NOT_COMPILED
-    if isinstance(backend, FusedCpu) and (reason := may_be_saved(call)):
-        return reason
     if isinstance(backend, TensorFlowBackend) and backend.xla and not call.static:
         return not_static(call)
     available = backend.availability(call.device)

@@ -8,6 +8,8 @@ pattern of the mask.
 
 from __future__ import annotations
 
+import functools
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -272,7 +274,7 @@ class LSTM(BackendLSTM):
                 lambda: self._by_keras(*given),
             )
         else:
-            last, outputs, h, c = self._by(choice.backend, *given)
+            last, outputs, h, c = self._by(choice.backend, *given, portable=choice.portable)
         return last, outputs, [h, c]
 
     def _chosen(self, sequences: Tensor, mask: Tensor, training: bool) -> Choice:
@@ -300,7 +302,13 @@ class LSTM(BackendLSTM):
         return last, outputs, *states
 
     def _by(
-        self, backend: str, sequences: Tensor, state: list[Tensor], mask: Tensor, training: bool
+        self,
+        backend: str,
+        sequences: Tensor,
+        state: list[Tensor],
+        mask: Tensor,
+        training: bool,
+        portable: bool = False,
     ) -> tuple[Tensor, ...]:
         """Compute by a backend of this library: last output, outputs and final h and c."""
         sequences = self._dropped(tf.cast(sequences, self.cell.compute_dtype), training)
@@ -316,7 +324,8 @@ class LSTM(BackendLSTM):
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = valid[:, :, None]
         inputs = LayerInputs(x, h, c, *self._weights())
-        y, h, c = core(inputs, steps, self.go_backwards, training, batch_major)
+        compute = core.portable if portable else core
+        y, h, c = compute(inputs, steps, self.go_backwards, training, batch_major)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
         last = h
@@ -379,7 +388,7 @@ class LayerCore:
     def __init__(self, backend: TensorFlowBackend, compute_dtype: str) -> None:
         self.backend = backend
         self._dtype = compute_dtype
-        self._functions: dict[tuple[str, bool, bool], Any] = {}
+        self._functions: dict[tuple[object, ...], Any] = {}
 
     @property
     def takes_batch_major(self) -> bool:
@@ -419,6 +428,35 @@ class LayerCore:
         if loop and self.backend.dynamic and tf.executing_eagerly():
             return self._traced(inputs, mask, reverse)
         return self._direct(inputs, mask, reverse)
+
+    def portable(
+        self,
+        inputs: LayerInputs,
+        mask: Tensor | None,
+        reverse: bool,
+        training: bool,
+        batch_major: bool,
+    ) -> Outputs:
+        """Compute the same by a function of TensorFlow's ops, for a graph that may be saved.
+
+        ``graph_optimizer.cc`` puts the fused op in its place where the library is loaded.
+        """
+        if in_forward_mode(inputs):
+            return self(inputs, mask, reverse, training, batch_major)
+        # One for each shape: a trace for any batch would serve a call with a known one.
+        key = ("portable", reverse, batch_major, mask is not None, *inputs.x.shape)
+        if key not in self._functions:
+            options = ("r" if reverse else "-") + ("b" if batch_major else "-")
+            mark = {"api_implements": f"{PORTABLE}{options}:{uuid.uuid4().hex}"}
+            self._functions[key] = tf.function(
+                functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major),
+                autograph=False,
+                experimental_attributes=mark,
+            )
+        x, h, c, *parameters = inputs
+        padding = tf.zeros([0], tf.int32) if mask is None else mask[:, :, 0]
+        y, h, c = self._functions[key](x, h[None], c[None], *parameters, padding)
+        return Outputs(y, h[0], c[0])
 
     # -- by the backend's ops, here
 
@@ -598,6 +636,31 @@ def by_fused_op(
     call = Call(x, *states, None if mask is None else tf.squeeze(mask, 2))
     y, h, c = layer.train(call, parameters)[0] if keep else layer.infer(call, parameters)
     return Outputs(y, tf.squeeze(h, 0), tf.squeeze(c, 0))
+
+
+PORTABLE = "fused_lstm_impl:1:"
+"""The mark of a function that the fused op may take the place of, as ``graph_optimizer.cc`` reads
+it: its arguments and results have the names and the order of the op's."""
+
+
+def by_tensorflow(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    padding: Tensor,
+    reverse: bool,
+    batch_major: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute what the fused op computes by a loop of TensorFlow's ops."""
+    if batch_major:
+        x = tf.transpose(x, [1, 0, 2])
+    mask = padding[:, :, None] if padding.dtype == tf.bool else None
+    inputs = LayerInputs(x, h[0], c[0], kernel, recurrent_kernel, bias)
+    y, h, c = by_loop(WhileLoop(), inputs, mask, reverse)
+    return tf.transpose(y, [1, 0, 2]) if batch_major else y, h[None], c[None]
 
 
 # -- masks, in the order in which steps are read

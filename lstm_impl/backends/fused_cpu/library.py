@@ -92,7 +92,10 @@ class Binding:
 
 EXPORTS = "liblstm.map"
 
-TENSORFLOW = Binding("fused_cpu", "tensorflow", "tensorflow_binding", ("ops.cc",), "TensorFlow")
+TENSORFLOW_SOURCES = ("ops.cc", "graph_optimizer.cc")
+TENSORFLOW = Binding(
+    "fused_cpu", "tensorflow", "tensorflow_binding", TENSORFLOW_SOURCES, "TensorFlow"
+)
 JAX = Binding("jax_fused_cpu", "jax", "jax_binding", ("jax_ffi.cc",), "JAX")
 C = Binding("numpy_fused", "", "liblstm", (), "CPU")
 

@@ -138,8 +138,8 @@ def test_auto_on_a_cpu_without_compiler_takes_the_measured_fastest(
         (ON_CPU, "float32", True),
         (replace(ON_CPU, batch=None, timesteps=None), "float32", True),
         (replace(ON_CPU, training=False, traced=False), "float32", True),
-        # a graph for inference may be saved, and loaded without this library
-        (replace(ON_CPU, training=False), "float32", False),
+        # a graph for inference may be saved, and loaded without this library: see test_portable
+        (replace(ON_CPU, training=False), "float32", True),
         (replace(ON_CPU, compiled=True), "float32", False),
         (ON_CPU, "float16", False),
         (ON_CPU, "bfloat16", True),
