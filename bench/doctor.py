@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 
 from rich.console import Console
@@ -21,9 +21,10 @@ from bench.cli import arguments, command_line, output
 from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import activity
 from bench.machine.environment import Environment
+from bench.machine.reasons import NO_REASON, Reason
 from bench.machine.survey import Ask, Survey, survey
-from bench.records.schema import RecordedReason
 from bench.render.escape import clean, hanging
+from bench.render.messages import reason_texts
 from bench.render.table import Cell, Column, TextTable
 from bench.worker.disturbances import findings
 from lstm_impl import Availability, UnsupportedError
@@ -53,14 +54,17 @@ class Diagnosis:
 
     survey: Survey
     environment: Environment
-    findings: tuple[RecordedReason, ...]
+    findings: tuple[Reason, ...]
     ray: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data, as ``--format json`` prints it."""
         return {
             "schema": SCHEMA,
-            "devices": {name: devices.explain_missing(name) for name in self.survey.devices},
+            "devices": {
+                name: reason_texts(devices.explain_missing(name) or NO_REASON)[0]
+                for name in self.survey.devices
+            },
             "frameworks": dict(self.survey.frameworks),
             "backends": [
                 {
@@ -76,7 +80,11 @@ class Diagnosis:
             ],
             "problems": list(self.survey.problems),
             "ray": self.ray,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [
+                {"code": each.code, "text": text, "advice": advice}
+                for each in self.findings
+                for text, advice in [reason_texts(each)]
+            ],
             "environment": self.environment.to_dict(),
         }
 
@@ -120,8 +128,9 @@ def show(found: Diagnosis, console: Console) -> None:
     if not found.findings:
         console.print(Text("  nothing to change was found"))
     for finding in found.findings:
-        console.print(hanging("  -", Text(clean(finding.text, 600))))
-        console.print(hanging("    do:", Text(clean(finding.advice))), style="dim")
+        text, advice = reason_texts(finding)
+        console.print(hanging("  -", Text(clean(text, 600))))
+        console.print(hanging("    do:", Text(clean(advice))), style="dim")
 
 
 def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:

@@ -32,6 +32,7 @@ from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.processes import kill_group, last_line
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render.escape import clean
+from bench.render.messages import reason_line, reason_texts
 from bench.render.quantities import count
 from bench.session.progress import INCOMPLETE as BUDGET_SPENT
 from lstm_impl import UnsupportedError
@@ -172,7 +173,10 @@ class Proof:
         found = records.collect([path for name in codes if (path := self.folder / name).is_dir()])
         # A case that cannot run here is a failure, since bench.doctor found that it can.
         failed = [each for each in found.outcomes if each.outcome not in ("refused", "interrupted")]
-        failures = [*map(str, found.errors), *(f"{each.case.id}: {each.reason}" for each in failed)]
+        failures = [
+            *map(str, found.errors),
+            *(f"{each.case.id}: {reason_texts(each.reason)[0]}" for each in failed),
+        ]
         failures += [
             f"{each.case.id}: equal to the reference, but no kernel was seen on {self.device}: it "
             "may have computed on the CPU, or the profiler was not allowed to look"
@@ -239,7 +243,7 @@ def _prove(options: argparse.Namespace) -> int:
     for name in options.backends or ():
         canonical(name)
     if missing := devices.explain_missing(device):
-        print(f"no {device}: {missing}")
+        print(reason_line(missing))
         return NO_DEVICE
     try:
         options.output.mkdir(parents=True, exist_ok=True)

@@ -17,23 +17,21 @@ from pathlib import Path
 
 from bench.case.cases import ID_EXAMPLE, Case
 from bench.cli import arguments, command_line, output
-from bench.machine.processes import one_line
 from bench.render.data import csv_lines
 from bench.render.escape import clean
-from bench.render.messages import bound_text
+from bench.render.messages import bound_text, reason_line
 from bench.render.quantities import seconds
 from bench.render.table import Block, Column, Document, TextTable, numbers
 from bench.stats.bound import Bound
 from bench.stats.operators import kind, profiled_bound, shares
 from bench.worker.group import (
-    NOT_MEASURED,
-    REFUSED,
     Bench,
     Prepared,
     Unmeasured,
     failed,
     ignored_deprecations,
     prepare,
+    refused,
     step_figures,
 )
 from lstm_impl import Profile, UnavailableError, UnsupportedError
@@ -91,12 +89,10 @@ def profile_case(case: Case, seed: int = 0, bench: Bench | None = None) -> CaseP
         try:
             with prepared.guard:
                 return _profile_prepared(case, prepared, bench)
-        except UnavailableError as error:
-            return Unmeasured(NOT_MEASURED, one_line(error))
-        except UnsupportedError as error:
-            return Unmeasured(REFUSED, one_line(error))
+        except (UnavailableError, UnsupportedError) as error:
+            return refused(error)
         except Exception as error:
-            return failed(error, "while it was profiled")
+            return failed(error, "profile")
 
 
 def _profile_prepared(case: Case, prepared: Prepared, bench: Bench) -> CaseProfile:
@@ -206,8 +202,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _profile(options: argparse.Namespace) -> int:
     found = profile_case(options.case)
     if isinstance(found, Unmeasured):
-        text = f"{found.reason}{f'; {found.advice}' if found.advice else ''}"
-        print(f"{options.case.id}: {clean(text)}", file=sys.stderr)
+        print(f"{options.case.id}: {clean(reason_line(found.reason))}", file=sys.stderr)
         return NOT_PROFILED
     write(found, options.output, options.format)
     return PROFILED

@@ -21,6 +21,7 @@ from bench import compare, plugin, records, run
 from bench.__main__ import COMMANDS as ANSWERS
 from bench.cli.filters import parse_rule
 from bench.machine import packages as two_environments
+from bench.render.messages import reason_line
 from bench.worker.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends
 from lstm_impl.names import ENTRY_POINT_GROUP
@@ -394,6 +395,6 @@ def test_example_backend_is_measured_by_the_guides_command(example: Path) -> Non
     assert measured == {
         *(("numpy", "inference"), ("numpy", "training"), ("numpy_single", "inference"))
     }
-    assert {(each.outcome, each.reason) for each in found.outcomes} == {
+    assert {(each.outcome, reason_line(each.reason)) for each in found.outcomes} == {
         ("refused", "it computes no gradients")
     }

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from bench.machine.fields import InputError, printable
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine.reasons import ReasonedError
 
 BAD_INPUT = 2
 """The exit code of every command for invalid, unreadable or unwritable input."""
@@ -105,14 +106,12 @@ def failed(error: object, code: int = BAD_INPUT) -> int:
 
 def print_errors(errors: Iterable[object]) -> None:
     """Print errors on standard error, one line each."""
-    from bench.stats.intervals import ReasonedError  # imports NumPy, which takes time
-
     for error in errors:
         text = str(error)
         if isinstance(error, ReasonedError):
-            from bench.render.messages import error_text
+            from bench.render.messages import reason_texts
 
-            text = error_text(error.reason)
+            text = reason_texts(error.reason)[0]
         line = " ".join(each.strip() for each in text.splitlines())
         print(f"error: {printable(line, _LONGEST_LINE)}", file=sys.stderr)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench.machine.fields import InputError
+from bench.machine.reasons import Reason
 
 Nvml: TypeAlias = Any
 """The initialised module ``pynvml`` (from nvidia-ml-py, which has no types)."""
@@ -172,42 +173,33 @@ def missing(names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if explain_missing(name)]
 
 
-def explain_missing(device: str, facts: GpuFacts | None = None) -> str:
-    """Return why a device cannot be used here and what to do; empty if it can be used.
+def explain_missing(device: str, facts: GpuFacts | None = None) -> Reason | None:
+    """Return why a device cannot be used here, None if it can be used.
 
     Raises DeviceError if it names no device.
     """
     if kind(device) == "cpu":
-        return ""
+        return None
     index = gpu_index(device)
     facts = gpu_facts() if facts is None else facts
     if index < facts.visible:
-        return ""
-    if facts.hidden_by is not None and (index < facts.installed or not facts.visible):
-        return (
-            f"CUDA_VISIBLE_DEVICES={facts.hidden_by!r} hides it "
-            f"({facts.visible} of {_count(facts.installed)} left); change or unset the variable"
-        )
-    if facts.visible:
-        names = "gpu:0" if facts.visible == 1 else f"gpu:0 to gpu:{facts.visible - 1}"
-        return f"this machine has {_count(facts.visible)}, {names}"
+        return None
+    visible, installed = facts.visible, facts.installed
+    if facts.hidden_by is not None and (index < installed or not visible):
+        values = {"variable": facts.hidden_by, "visible": visible, "installed": installed}
+        return Reason("gpu_hidden", {"device": device, **values})
+    if visible:
+        names = "gpu:0" if visible == 1 else f"gpu:0 to gpu:{visible - 1}"
+        return Reason("gpu_absent", {"device": device, "visible": visible, "names": names})
     if facts.problem:
-        return (
-            f"{facts.problem}; see what nvidia-smi says "
-            "(after an update of the driver, the machine needs a restart)"
-        )
-    if facts.driver:
-        return "NVIDIA's driver is loaded but shows no GPU; see what nvidia-smi says"
-    if facts.hardware:
-        return (
-            "an NVIDIA GPU is in this machine but its driver is not loaded; install NVIDIA's driver"
-        )
-    if facts.container:
-        return (
-            "this container has no access to an NVIDIA GPU; if its host has one, start the "
-            "container with --gpus all"
-        )
-    return "this machine has no NVIDIA GPU; run the suite on a machine with one to add its results"
+        return Reason("gpu_problem", {"device": device, "problem": facts.problem})
+    causes = {
+        "gpu_not_shown": facts.driver,
+        "gpu_without_driver": facts.hardware,
+        "gpu_outside_container": facts.container,
+    }
+    code = next((code for code, is_so in causes.items() if is_so), "no_gpu")
+    return Reason(code, {"device": device})
 
 
 _CONTAINER_FILES = {".dockerenv": "docker", "run/.containerenv": "podman"}
@@ -227,10 +219,6 @@ def container(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -
         kinds = ("docker", "kubepods", "containerd", "lxc")
         found += [kind for kind in kinds if f"/{kind}" in groups]
     return next(iter(found), environ.get("container") or None)
-
-
-def _count(number: int) -> str:
-    return "1 GPU" if number == 1 else f"{number} GPUs"
 
 
 def gpu_uuids(nvml: Nvml) -> list[str]:

@@ -55,12 +55,12 @@ class Disturbance:
     gpu_throttled: Mapping[int, float]
     clock_change: float | None
 
-    def kept_busy(self) -> str:
+    def kept_busy(self) -> dict[str, object]:
         """Return how many processors others kept busy and which did, empty if it was little."""
         if self.others is None or self.others <= BUSY * self.processors:
-            return ""
-        busiest = f" ({', '.join(self.busiest)})" if self.busiest else ""
-        return f"{self.others:.1f} of {self.processors} processors busy{busiest}"
+            return {}
+        busiest = ", ".join(self.busiest)
+        return {"others": self.others, "processors": self.processors, "busiest": busiest}
 
 
 def activity(machine: Machine | None = None) -> Activity:

@@ -26,6 +26,7 @@ from bench.machine.fields import (
     printable,
     without_secrets,
 )
+from bench.machine.reasons import Reason
 from bench.records.streaming import StreamCalls
 from bench.records.streaming import parse as parse_streaming
 
@@ -58,13 +59,13 @@ def advice_for(advice: str, managed: bool) -> str:
     return advice
 
 
-@dataclass(frozen=True)
-class RecordedReason:
-    """A reason not to trust a measurement, and what to do about it."""
+RECORDED = "recorded"
+"""The code of a reason of which only the text is known."""
 
-    code: str
-    text: str
-    advice: str
+
+def recorded(code: str, text: str, advice: str, values: Mapping[str, object] = {}) -> Reason:
+    """Return a reason of a file. text, advice: as the program that wrote it said them."""
+    return Reason(code, {**values, "text": text, "advice": advice})
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Measurement:
     energy: Figures | None
     steady: bool | None
     valid: bool
-    reasons: tuple[RecordedReason, ...]
+    reasons: tuple[Reason, ...]
     path: Path
     stopped: str = ""
     remarks: tuple[str, ...] = ()
@@ -162,13 +163,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case without a time: one of ``OUTCOMES``, the reason and what to do."""
+    """A case without a time: one of ``OUTCOMES``, and the reason."""
 
     case: Case
     run: Run
     outcome: str
-    reason: str
-    advice: str
+    reason: Reason
     path: Path
 
 
@@ -269,8 +269,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     if gate["errors"].given:
         gate["errors"].numbers_or_nulls()
     if not gate["passed"].boolean():
-        text = "its results differ from the reference, so its time is not shown"
-        return Outcome(case, run, "failed", text, "", field.path)
+        return Outcome(case, run, "failed", Reason("gate_not_passed"), field.path)
     data = field["stats"]["data"]
     samples = data.times()
     if not samples:
@@ -282,11 +281,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     validity = ours["validity"]
     valid = validity["valid"].boolean()
     reasons = tuple(
-        RecordedReason(
-            each["code"].label(),
-            each["text"].text(),
-            advice_for(each["advice"].text(), run.managed),
-        )
+        _reason(each, each["code"].label(), each["text"].text(), each["advice"].text(), run)
         for each in validity["reasons"].items()
     )
     if not valid and not reasons:
@@ -318,14 +313,23 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
 def parse_outcome(field: Field, run: Run) -> Outcome:
     """Parse an entry of a case without a time."""
     outcome = field["outcome"].one_of(OUTCOMES)
-    return Outcome(
-        case=_case(field),
-        run=run,
-        outcome=outcome,
-        reason=field["reason"].text(),
-        advice=advice_for(field["advice"].text(), run.managed) if field["advice"].given else "",
-        path=field.path,
+    text, (code, advice) = field["reason"].text(), (field["code"], field["advice"])
+    reason = _reason(
+        field,
+        code.label() if code.given else RECORDED,  # older files have its text alone
+        text,
+        advice.text() if advice.given else "",
+        run,
     )
+    return Outcome(_case(field), run, outcome, reason, field.path)
+
+
+def _reason(field: Field, code: str, text: str, advice: str, run: Run) -> Reason:
+    """Return a reason with the values that it has in files since they have codes."""
+    values = field["values"].free() if field["values"].given else {}
+    # Advice names the options of the command that measured.
+    values = values and {**values, "managed": run.managed}
+    return recorded(code, text, advice_for(advice, run.managed), values)
 
 
 def _setup(field: Field) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.render.data import COLUMNS, csv_lines, finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
-from bench.render.messages import basis_text, group_unmeasured, unmeasured_heading
+from bench.render.messages import basis_text, group_unmeasured, reason_texts, unmeasured_heading
 from bench.render.quantities import (
     count,
     listed,
@@ -147,8 +147,9 @@ def _at_the_ends(near: Cheapest, k: int) -> str:
 
 def _reason(row: Row) -> str:
     """Return why a case has no time, and what to do."""
-    text = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
-    return f"{text} (to change that: {clean(row.advice)})" if row.advice else text
+    why, advice = map(clean, reason_texts(row.reason))
+    text = f"{row.outcome.replace('_', ' ')}: {why}"
+    return f"{text} (to change that: {advice})" if advice else text
 
 
 def notes(found: AxisSeries) -> list[str]:

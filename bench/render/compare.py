@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.case.cases import Case
+from bench.machine.reasons import Reason
 from bench.records.grouping import grouped
 from bench.render import quantities
 from bench.render.data import OF_BRIDGE, OF_RATIO, csv_records, finite, json_text
@@ -17,6 +18,7 @@ from bench.render.messages import (
     group_unmeasured,
     heterogeneous,
     problem_line,
+    reason_texts,
     unclear,
     unmeasured_heading,
     unmeasured_summary,
@@ -24,8 +26,8 @@ from bench.render.messages import (
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
-from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
-from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, Rule
+from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, OneSided, Rule
 from bench.stats.trust import Problem
 
 LONGEST_LIST = 20
@@ -40,35 +42,13 @@ NO_MAP = (
     "alone. `pytest --benchmark-only --lstm-suite crossover` measures a grid of them."
 )
 
-_NOTES = {
-    "no_shared_case": "{sides[0]} and {sides[1]} share no case: there is nothing to compare.",
-    "several_machines": "{side} holds runs of several machines ({hosts})",
-    "too_few_backends": "No group has two backends with results ({backends}): there is nothing to "
-    "compare. To add backends, run `pytest --benchmark-only --lstm-backends all`.",
-    "too_few_devices": "No two devices have results ({devices}): there is nothing to compare. To "
-    "add another, run `pytest --benchmark-only --lstm-device gpu:0` on a machine with a GPU, or "
-    "copy a result file of another machine here and name it with the others.",
-    "devices_share_no_case": "The devices ({devices}) share no case: there is nothing to compare.",
-    "few_processes": "left out: {left_out} of {streams} streams, whose p{part:g} fewer than "
-    f"{ENOUGH_PROCESSES} processes have, too few for a verdict; measure with `python -m bench.run "
-    f"--processes {ENOUGH_PROCESSES}`, and --seconds for more calls in each",
-}
-
 
 def note_text(note: Reason | str | None) -> str:
     """Describe a finding or a note; notes of files are text already."""
-    if note is None or isinstance(note, str):
-        return note or ""
-    values = {
-        name: ", ".join(map(str, value)) or "none"
-        if isinstance(value, list) and name != "sides"
-        else value
-        for name, value in note.values.items()
-    }
-    return _NOTES[note.code].format(**values)
+    return reason_texts(note)[0] if isinstance(note, Reason) else note or ""
 
 
-def reason_texts(row: ComparisonRow) -> list[str]:
+def invalid_texts(row: ComparisonRow) -> list[str]:
     """Describe why the ratio of a row is INVALID, after the side whose time is meant."""
     return [
         f"{side}: {problem_line(why)}" if side else problem_line(why) for side, why in row.reasons
@@ -185,7 +165,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
     for label, cases in grouped(report.one_sided, lambda case: case.label).items():
         heading = f"{count(len(cases), 'case')} only {clean(label, 120)} has, so not compared"
         lines = [
-            clean(each.case.id, 120) + (f" ({clean(each.why)})" if each.why else "")
+            clean(each.case.id, 120) + (f" ({clean(why)})" if (why := _lacking(each)) else "")
             for each in cases
         ]
         found.append((heading, _listed_lines(lines)))
@@ -307,7 +287,7 @@ def warning_lines(report: ComparisonReport) -> list[str]:
             f"({_bounds(found)}; {basis_text(found.basis)})"
         )
         if row.reasons:
-            text += f"; INVALID: {'; '.join(map(clean, reason_texts(row)))}"
+            text += f"; INVALID: {'; '.join(map(clean, invalid_texts(row)))}"
         level = "error" if id(row) in broke else "warning"
         lines.append(annotation(level, f"{_verdict(row)}: {clean(row.case.backend, 120)}", text))
     return lines
@@ -394,7 +374,7 @@ def _record(row: ComparisonRow) -> dict[str, object]:
         "new_s": row.new.time,
         **_numbers(row.comparison),
         "valid": not row.reasons,
-        "reason": "; ".join(reason_texts(row)),
+        "reason": "; ".join(invalid_texts(row)),
     }
 
 
@@ -462,13 +442,18 @@ def _records(report: ComparisonReport) -> list[dict[str, object]]:
         for mean in report.means
     ]
     for one in report.one_sided:
-        records.append({"kind": f"only {one.label}", **_case(one.case), "reason": one.why})
+        records.append({"kind": f"only {one.label}", **_case(one.case), "reason": _lacking(one)})
     for group in group_unmeasured(report.unmeasured):
-        reason = " ".join(text for text in (group.reason, group.advice) if text)
+        reason = " ".join(filter(None, (group.reason, group.advice)))
         records += [
             {"kind": group.outcome, **_case(case), "reason": reason} for case in group.cases
         ]
     return records
+
+
+def _lacking(case: OneSided) -> str:
+    """Return why the other side has no time of a case, if its files say so."""
+    return ": ".join(filter(None, (case.lacking, case.outcome, reason_texts(case.reason)[0])))
 
 
 # Maps of two devices

@@ -31,11 +31,11 @@ from bench.render import escape
 from bench.render.labels import machine
 from bench.render.messages import (
     bound_sentence,
-    error_text,
     findings,
     heterogeneity_note,
     method,
     problem_lines,
+    reason_texts,
 )
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
@@ -200,7 +200,12 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
         **_at("case.spec", "dtype", "input_size", "hidden_size", "num_layers", "bidirectional"),
         **_at("case.workload", "mode", "batch", "timesteps", "window", "min_length", "dropout"),
         **_at("case.workload", "batch_major", "optimizer", period_s="period"),
-        **_at("", "outcome", "reason", "advice", "samples", "steady", "error", "rank"),
+        **_at("", "outcome"),
+        **_of(
+            lambda row: reason_texts(row.reason),
+            {"reason": lambda texts: texts[0], "advice": lambda texts: texts[1]},
+        ),
+        **_at("", "samples", "steady", "error", "rank"),
         **_at("", "sequences_per_s", "timesteps_per_s", time_per_timestep_s="time_per_timestep"),
         **_at("", first_result_s="first_result"),
         **_in("setup", "build_s", "trace_s", "compile_s", "first_call_s"),
@@ -260,7 +265,7 @@ def load_frame(
     try:
         report = build(results, baseline=baseline)
     except NothingToReportError as error:
-        error.add_note(error_text(error.reason))
+        error.add_note(reason_texts(error.reason)[0])
         raise
     return framed(COLUMNS, cells(report))
 

@@ -11,7 +11,7 @@ from bench.render.compare import RATIO, WIDTH, annotation, by_reason, threshold_
 from bench.render.data import csv_records
 from bench.render.escape import LONGEST_NAME, clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
-from bench.render.messages import problem_lines
+from bench.render.messages import problem_lines, reason_texts
 from bench.render.quantities import (
     count,
     listed,
@@ -296,7 +296,8 @@ _COLUMNS = (
 
 
 def _outcome(row: Row) -> str:
-    return row.outcome if row.measured else f"{row.outcome.replace('_', ' ')}: {row.reason}"
+    text = f"{row.outcome.replace('_', ' ')}: {reason_texts(row.reason)[0]}"
+    return row.outcome if row.measured else text
 
 
 def _cells(point: Point) -> list[Cell]:

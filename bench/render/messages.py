@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
+import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +13,9 @@ from typing import Any
 
 from bench.case.cases import Case
 from bench.machine.fields import printable
+from bench.machine.reasons import Reason
 from bench.records.grouping import grouped
-from bench.records.schema import MORE_TIME, Outcome, advice_for
+from bench.records.schema import MORE_TIME, OUTCOMES, Outcome, advice_for
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,
@@ -28,7 +31,7 @@ from bench.render.table import Finding
 from bench.stats import bound as step
 from bench.stats import comparison, intervals, trust
 from bench.stats.comparison import SAME_WITHIN, Comparison, Heterogeneity, Pairing, Verdict
-from bench.stats.intervals import ENOUGH_PROCESSES, Reason
+from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.outliers import outliers
 from bench.stats.ratios import HETEROGENEOUS, OF_CASES_TOGETHER, all_slower, geometric_mean
 from bench.stats.rows import (
@@ -240,9 +243,9 @@ def _by_reason(
     pairs = [(row, problem) for row in rows for problem in problems_of(row)]
     for problems in grouped(pairs, lambda each: each[1].code).values():
         first = problems[0][1]
-        differ = any((each.text, each.values) != (first.text, first.values) for _, each in problems)
+        reason, advice = reason_texts(first.reason)
+        differ = any(reason_texts(each.reason) != (reason, advice) for _, each in problems)
         text = start.format(part_of(len(problems), len(rows), noun))
-        reason, advice = problem_texts(first)
         text += f": {'for one, ' * differ}{clean(reason)}"
         if differ or len(problems) < len(rows):
             cases = [name(row.case.id) for row, _ in problems]
@@ -269,14 +272,15 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
     found = []
     for outcome, backend, device in sorted(groups, key=lambda key: FAILURES.index(key[0])):
         cases = groups[outcome, backend, device]
-        reasons = list(dict.fromkeys(row.reason for row in cases))
+        texts = [reason_texts(row.reason) for row in cases]
+        reasons = list(dict.fromkeys(text for text, _ in texts))
         text = (
             f"{outcome.upper().replace('_', ' ')}: {count(len(cases), 'case')} "
             f"({name(backend)} on {name(device)}): {clean(reasons[0]) or 'no reason was recorded'}"
         )
         if len(reasons) > 1:
             text = f"{_with_stop(text)} And {count(len(reasons) - 1, 'other reason')}."
-        advice = next((row.advice for row in cases if row.advice), "")
+        advice = next((advice for _, advice in texts if advice), "")
         found.append(Finding(_with_advice(text, advice), warning=True))
     return _not_too_many(found)
 
@@ -305,15 +309,6 @@ def _with_stop(text: str) -> str:
     return text if text.endswith((".", "!", "?", "'", '"', "`")) else f"{text}."
 
 
-UNCLEAR_REASONS = {
-    comparison.PROCESSES_SHIFTED: "the difference of the two sides shifted during the session, so "
-    "its earlier and later processes disagree; measure again, or in more processes",
-    comparison.PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the "
-    "mean of all processes says the opposite; measure in more processes",
-}
-"""Why a ratio is UNCLEAR though its processes agree, by the code of the reason."""
-
-
 def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     """Return why ratios are UNCLEAR, and whether more processes would decide.
 
@@ -322,7 +317,7 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     judged = [ratio for ratio in ratios if ratio is not None and not ratio.heterogeneous]
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
     counts = Counter(reason.code for ratio in open_ones for reason in ratio.reasons)
-    why = [(number, UNCLEAR_REASONS[code]) for code, number in counts.items()]
+    why = [(number, SENTENCES[code]) for code, number in counts.items()]
     if by_spread := [ratio for ratio in open_ones if not ratio.reasons]:
         why.append((len(by_spread), _why_unclear(by_spread)))
     return [f"UNCLEAR: {part_of(number, len(judged), 'ratio')}: {text}" for number, text in why]
@@ -536,7 +531,7 @@ class UnmeasuredCases:
 
 def group_unmeasured(items: Iterable[Row | Outcome]) -> tuple[UnmeasuredCases, ...]:
     """Group cases without a time by outcome, reason and advice, each case once."""
-    found = grouped(items, lambda item: (item.outcome, item.reason, item.advice))
+    found = grouped(items, lambda item: (item.outcome, *reason_texts(item.reason)))
     return tuple(
         UnmeasuredCases(*key, tuple({item.case.id: item.case for item in same}.values()))
         for key, same in found.items()
@@ -674,59 +669,142 @@ def bound_text(bound: step.Bound, figures: Mapping[str, float]) -> str:
     return f"bound by {_BOUND_KINDS.get(named, named)}: {text}"
 
 
-# Why numbers are not to be trusted
+# Why a number is unreliable or missing, and what to change before a measurement
 
+_STAGES = {
+    "lookup": "while it was looked up",
+    "start": "while its framework was started",
+    "build": "while it was built",
+    "first_call": "in its first call",
+    "gate": "while the gate compared it with the reference",
+    "evidence": "while its evidence was read",
+    "calibration": "while the number of calls in a block was chosen",
+    "warm_up": "while it was warmed up",
+    "round": "in round {round}",
+    "copy": "when its results were copied",
+    "last_results": "when its last results were read",
+    "timed_results": "while its timed results were judged",
+    "profile": "while it was profiled",
+    "suite": "in the suite itself",
+}
 
-def problem_line(problem: Problem) -> str:
-    """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
-    text, advice = problem_texts(problem)
-    message = f"{text} ({advice})" if advice else text
-    return (
-        message
-        if problem.runs == problem.of
-        else f"{message} [in {problem.runs} of {problem.of} runs]"
-    )
+_TOO_LARGE = {
+    "large_for_gpu": "needs about {needed:GiB} on the GPU; {device} has {free:GiB}",
+    "large_for_memory": "needs about {needed:GiB}{judge:? to check its results in float64}; "
+    "{free:GiB} are free",
+    "long_step": "needs about {operations:.1e} operations a step, some {minutes:.0f} minutes here; "
+    "a step of more than {limit:.0f} is not begun",
+}
 
+_OVER = "the interval of the median over {nodes:?{nodes:#node}}{processes:?{processes:#process}}"
 
-def problem_lines(problems: Iterable[Problem]) -> str:
-    """Return several problems in one line, for a cell of a table."""
-    return "; ".join(map(problem_line, problems))
-
-
-def problem_texts(problem: Problem) -> tuple[str, str]:
-    """Return why numbers are not to be trusted and what to do, as recorded or by the code."""
-    if problem.text or not problem.values:
-        return problem.text, problem.advice
-    if problem.code == trust.FEW_PROCESSES:
-        return (
-            f"{count(round(problem.values[0]), 'process')}: a median over processes has no 95% "
-            f"interval of its own under {ENOUGH_PROCESSES}",
-            "go on with python -m bench.run --resume",
-        )
-    if problem.code == trust.UNSTEADY_RATIO:
-        text = "the earlier and the later half of the rounds have different ratios"
-        return text, advice_for(MORE_TIME, bool(problem.values[0]))
-    if problem.code == trust.FEW_ROUNDS:
-        text = (
-            f"fewer than {intervals.FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
-        )
-        return text, advice_for(MORE_TIME, bool(problem.values[0]))
-    width, processes, nodes = problem.values
-    over = count(round(nodes), "node") if nodes else f"{processes:.0f} processes"
-    text = f"the interval of the median over {over} is ±{width:.1%}"
-    if width > trust.WIDE_OVER_PROCESSES:
-        more = "on more nodes" if nodes else "in more processes"
-        text += f", over ±{trust.WIDE_OVER_PROCESSES:.0%}"
-        return text, f"measure {more}, or on a machine of its own"
-    text += f": {'nodes' if nodes else 'the speed of the machine'} differed"
-    unit = "node" if nodes else "process"
-    return text, f"ratios to other backends come from inside each {unit} and differ less"
-
-
-# Why a command has nothing to show
-
-
-_ERRORS = {
+SENTENCES = {
+    "": "",
+    # Of the samples of a process
+    trust.FEW_SAMPLES: "{samples:#sample}: a median has no 95% interval under "
+    f"{intervals.FEWEST_SAMPLES}",
+    trust.WIDE_INTERVAL: f"the median's interval is ±{{width:.1%}}, over ±{trust.WIDE:.0%}",
+    trust.NOT_STEADY: "the earlier and the later half of the samples differ: no steady state",
+    "behind": "a call takes {call_ms:.3g} ms and one is due every {period_ms:g} ms: latency grows "
+    "as long as it is measured",
+    "above_roof": "it reaches {part:.0%} of the {roof}, the best seen here ({by}) after measuring "
+    "that again",
+    # Over processes and nodes
+    trust.FEW_PROCESSES: "{processes:#process}: a median over processes has no 95% interval of its "
+    f"own under {ENOUGH_PROCESSES}",
+    trust.FEW_ROUNDS: f"fewer than {intervals.FEWEST_SAMPLES} rounds: a median of so few has no "
+    "95% interval",
+    trust.UNSTEADY_RATIO: "the earlier and the later half of the rounds have different ratios",
+    "wide": f"{_OVER} is ±{{width:.1%}}, over ±{trust.WIDE_OVER_PROCESSES:.0%}",
+    "uneven": f"{_OVER} is ±{{width:.1%}}: {{nodes:nodes|the speed of the machine}} differed",
+    **{outcome: f"{outcome.replace('_', ' ')}: {{of}}" for outcome in OUTCOMES},
+    # Of a ratio that is UNCLEAR though its processes agree
+    comparison.PROCESSES_SHIFTED: "the difference of the two sides shifted during the session, so "
+    "its earlier and later processes disagree; measure again, or in more processes",
+    comparison.PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the "
+    "mean of all processes says the opposite; measure in more processes",
+    # Of the machine
+    "busy": "others kept {others:.1f} of {processors} processors busy{busiest:? ({busiest})}",
+    "swap": "the machine swapped {megabytes:.1f} MB meanwhile",
+    "throttled": "the {processor} was slowed down by heat{times:? {times} times}"
+    "{hot:? for {hot:.1f} of {seconds:.1f} s}",
+    "clock": "the CPU's clock at the end was {times:.2f} times that at the start",
+    "threads": "more threads than usable processors: {variables}",
+    "memory": "only {free:GiB} of memory is free",
+    "quota": "a control group allows the time of {quota:g} processors, and {usable} are shown: "
+    "frameworks start too many threads and are stopped again and again",
+    "instructions": "{variables}: a library may not use all instructions of this CPU, and compute "
+    "at half its rate",
+    "governor": "the CPU's governor is {governor}: its clock follows the load",
+    "turbo": "the CPU's turbo is on: its clock depends on how warm it is",
+    "virtual": "this is a virtual machine: others on its host may slow it down unseen",
+    "gpu": "CUDA does not see this machine's GPU",
+    "nvml": "the GPU's clocks, heat and other processes cannot be read, nor recorded",
+    "gpu_shared": "{gpu}: other processes use it: {processes}",
+    "gpu_busy": "{gpu}: it is {percent:.0f}% busy with what does not show here",
+    "gpu_slowed": "{gpu}: its clock is limited: {reasons}",
+    "mig": "{gpu}: it is cut into slices (MIG): times are those of a slice",
+    "persistence": "{gpu}: its driver is unloaded when idle: the next first call takes seconds",
+    "tensorflows": "{both} are installed over one another in one folder: which of them runs, and "
+    "whether it knows the GPU, depends on which came last",
+    "launch_blocking": "CUDA_LAUNCH_BLOCKING is set: every kernel is waited for, and small ones "
+    "look slow",
+    # Of a device that is missing
+    "gpu_hidden": "no {device}: CUDA_VISIBLE_DEVICES={variable!r} hides it ({visible} of "
+    "{installed:#GPU} left); change or unset the variable",
+    "gpu_absent": "no {device}: this machine has {visible:#GPU}, {names}",
+    "gpu_problem": "no {device}: {problem}; see what nvidia-smi says (after an update of the "
+    "driver, the machine needs a restart)",
+    "gpu_not_shown": "no {device}: NVIDIA's driver is loaded but shows no GPU; see what nvidia-smi "
+    "says",
+    "gpu_without_driver": "no {device}: an NVIDIA GPU is in this machine but its driver is not "
+    "loaded; install NVIDIA's driver",
+    "gpu_outside_container": "no {device}: this container has no access to an NVIDIA GPU; if its "
+    "host has one, start the container with --gpus all",
+    "no_gpu": "no {device}: this machine has no NVIDIA GPU; run the suite on a machine with one to "
+    "add its results",
+    # Of a case without a time
+    **{
+        f"raised_in_{stage}": f"{{error}} {words}: {{message}}"
+        "{own:?; its own code raised it: no Ctrl-C came}"
+        for stage, words in _STAGES.items()
+    },
+    **_TOO_LARGE,
+    "unavailable": "{why}",
+    "needs_environment": "{why}",
+    "unsupported": "{why}",
+    "gate_not_passed": "its results differ from the reference, so its time is not shown",
+    "differs": "it does not compute what the reference computes: {errors}",
+    "differs_when_timed": "what was timed does not compute what the reference computes: {errors}",
+    "no_evidence": "{missing}",
+    "impossible": "accounting error: {seconds:.3g} s a step would be {part:.0%} of the {roof}, "
+    "over {limit:.0%} of what every library here reaches at best ({by})",
+    "not_recordable": "it cannot be recorded: {error}",
+    "stopped": "stopped from the keyboard while its group was measured",
+    "process_ended": "its process {ending}",
+    "process_killed": "its process {ending}",
+    "over_limit": "it took longer than its limit of {limit:g} s, with tracing and compiling, and "
+    "was ended while it was {timing:timed|prepared}",
+    "machines_lost": "machines were lost while it was measured, the last one: {error}",
+    # Of memory and energy
+    "server_not_started": "the process for memory cannot be started: {error}",
+    "server_ended": "the process for memory has ended",
+    "server_not_ready": "the process for memory was not ready in {limit:.0f} s",
+    "server_silent": "the process for memory did not answer in {limit:.0f} s",
+    "import_failed": "{framework} cannot be imported: {error}",
+    "over_memory_limit": "it took longer than {limit:.0f} s",
+    **{f"{code}_too": f"next to the process that times, {why}" for code, why in _TOO_LARGE.items()},
+    "only_linux": "on a CPU it is read from Linux's /proc",
+    "no_time_left": "no time was left for it of what the case may take",
+    "not_counted": "the allocator that JAX was set to use does not count",
+    "framework_silent": "{framework} does not say what it holds on a GPU",
+    "earlier_peak": "something before it in the process needed more, and {allocator} cannot reset "
+    "its peak",
+    "part_of_gpu": "it is a part of a GPU, and the counter is the complete GPU's",
+    "counter_stood": "the GPU's energy counter did not move",
+    "raised": "{error}",
+    "escaped": "{error} while it was measured",
+    # Of what was requested
     "no_case": "the files hold no case: nothing was measured or left out. Measure first, as with "
     "`python -m bench.run quick`, or name other files",
     "no_measured_case": "the files hold no measured case; `python -m bench.report --unmeasured` "
@@ -742,19 +820,161 @@ _ERRORS = {
     "no_session_since": "--since {moment:%Y-%m-%d %H:%M} (UTC): no session began then or later, "
     "the last began at {last:%Y-%m-%d %H:%M}; name that time or an earlier one",
     "same_run": "{new} of NEW holds the same run as {base} of BASE; they must be different runs",
+    # Of a comparison
+    "no_shared_case": "{base} and {new} share no case: there is nothing to compare.",
+    "several_machines": "{side} holds runs of several machines ({hosts})",
+    "too_few_backends": "No group has two backends with results ({backends}): there is nothing to "
+    "compare. To add backends, run `pytest --benchmark-only --lstm-backends all`.",
+    "too_few_devices": "No two devices have results ({devices}): there is nothing to compare. To "
+    "add another, run `pytest --benchmark-only --lstm-device gpu:0` on a machine with a GPU, or "
+    "copy a result file of another machine here and name it with the others.",
+    "devices_share_no_case": "The devices ({devices}) share no case: there is nothing to compare.",
+    "streams_left_out": "left out: {left_out} of {streams} streams, whose p{part:g} fewer than "
+    f"{ENOUGH_PROCESSES} processes have, too few for a verdict; measure with `python -m bench.run "
+    f"--processes {ENOUGH_PROCESSES}`, and --seconds for more calls in each",
 }
+"""What is wrong, by the code of the reason."""
+
+_QUIET = "close other programs, or measure on an idle machine"
+_SMALLER = "choose fewer sequences, timesteps or units, or a larger machine"
+_NOT_TIMED = "it was not timed: its time would be that of another"
+
+ADVICE = {
+    trust.FEW_SAMPLES: MORE_TIME,
+    trust.WIDE_INTERVAL: f"{{short_of_time:{MORE_TIME}|{_QUIET}}}",
+    trust.NOT_STEADY: f"{MORE_TIME}; if it stays, {_QUIET}",
+    "behind": "a longer period (--period), shorter chunks, or a faster backend",
+    "above_roof": "measure it again on an idle machine; if it stays, the step does less than is "
+    "counted, or the roof is too low: please report it",
+    trust.FEW_PROCESSES: "go on with python -m bench.run --resume",
+    trust.FEW_ROUNDS: MORE_TIME,
+    trust.UNSTEADY_RATIO: MORE_TIME,
+    "wide": "measure {nodes:on more nodes|in more processes}, or on a machine of its own",
+    "uneven": "ratios to other backends come from inside each {nodes:node|process} and differ less",
+    **dict.fromkeys(OUTCOMES, "{of:advice}"),
+    "busy": _QUIET,
+    "swap": "free some memory, or choose a smaller case",
+    "throttled": "cool it, or {times:use fewer threads: --lstm-threads N|lower its clock: "
+    "nvidia-smi -lgc}",
+    "clock": "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
+    "threads": "set --lstm-threads to the number of processors or fewer, or unset these variables",
+    "memory": "end what takes it, or omit large shapes",
+    "quota": "measure with --lstm-threads {threads}, or lift the limit",
+    "instructions": "unset these variables unless they are set on purpose",
+    "governor": "cpupower frequency-set -g performance (as root)",
+    "turbo": "for the steadiest times switch it off: echo 0 > /sys/devices/system/cpu/cpufreq/"
+    "boost, or echo 1 > .../intel_pstate/no_turbo",
+    "virtual": "measure again at another time, and compare: python -m bench.compare runs",
+    "gpu": "{why}",
+    "nvml": "{silent:?its management library does not answer}{why}"
+    "{installed:?; see what nvidia-smi says}",
+    "gpu_shared": "end them, or choose another GPU with CUDA_VISIBLE_DEVICES",
+    "gpu_busy": "another container or a screen uses it: see nvidia-smi, or choose another GPU",
+    "gpu_slowed": "let it cool, or look at its power limit: nvidia-smi -q -d PERFORMANCE,POWER",
+    "mig": "compare them with slices of the same size only",
+    "persistence": "nvidia-smi -pm 1 (as root)",
+    "tensorflows": "pip uninstall {packages}, then install the one you want",
+    "launch_blocking": "unset it",
+    **dict.fromkeys(_TOO_LARGE, _SMALLER),
+    "unavailable": "{install}",
+    "needs_environment": "python -m bench.run measures it in a process of its own; pytest does "
+    "with {variables} before it",
+    "differs": f"{_NOT_TIMED} function",
+    "differs_when_timed": "it was right before it was timed; its time would be that of another "
+    "function",
+    "no_evidence": f"{_NOT_TIMED} kernel",
+    "impossible": "its result is not waited for, it does too little work, or it uses more threads "
+    "than requested; if not, the roof is too low: please report it",
+    "stopped": "run it again; what was measured before is kept",
+    "process_ended": "its backend or framework is at fault; run it alone to see its complete "
+    "output",
+    "process_killed": "free memory, or choose a smaller case",
+    "over_limit": "allow it more: --case-limit TIME",
+    "machines_lost": "its backend or framework is at fault, or it needs more memory than there is",
+}
+"""What to do about it, for most codes; with the options of pytest, as in ``MORE_TIME``."""
 
 
-def error_text(reason: Reason) -> str:
-    """Return what was wrong with what was requested, where, and what to do."""
-    return _ERRORS[reason.code].format(**{k: _as_shown(v) for k, v in reason.values.items()})
+class _Sentence(string.Formatter):
+    """Puts values into a sentence, in more formats than Python's.
+
+    ``#noun``: a number with its noun. ``GiB``: bytes. ``?words``: these if it is true; ``one|two``:
+    the second if not. A reason in a reason is its sentence, and with ``advice`` its advice.
+    """
+
+    def format_field(self, value: Any, spec: str) -> str:
+        if isinstance(value, Reason):
+            return reason_texts(value)[spec == "advice"]
+        if spec.startswith("#"):
+            return count(value, spec[1:])
+        if spec.startswith("?"):
+            return spec[1:] if value else ""
+        if "|" in spec:
+            return spec.split("|")[not value]
+        if spec == "GiB":
+            gib = value / 2**30
+            return f"{gib:.1f} GiB" if gib < 9.95 else f"{gib:.0f} GiB"
+        if isinstance(value, list):
+            return ", ".join(printable(each, 60) for each in value) or "none"
+        return printable(str(super().format_field(value, spec)), LONGEST_SENTENCE)
 
 
-def _as_shown(value: object) -> object:
-    """Return names that are safe in a terminal, several in one line; times as they are."""
-    if isinstance(value, list):
-        return ", ".join(printable(each, 60) for each in value)
-    return printable(value, 120) if isinstance(value, str) else value
+def reason_texts(reason: Reason) -> tuple[str, str]:
+    """Return the sentence of a reason, and what to do about it.
+
+    A file's own texts serve where it has no values, its code is of a later version, or its values,
+    which may be anything, do not fit.
+    """
+    code, values, form = reason.code, reason.values, _Sentence().format
+    recorded = "text" in values
+    if not recorded or (code in SENTENCES and values.keys() > {"text", "advice"}):
+        unfit = (ArithmeticError, LookupError, TypeError, ValueError) if recorded else ()
+        with contextlib.suppress(*unfit):
+            text, advice = form(SENTENCES[code], **values), form(ADVICE.get(code, ""), **values)
+            return text, advice_for(advice, bool(values.get("managed")))
+    return str(values["text"]), str(values["advice"])
+
+
+def reason_line(reason: Reason) -> str:
+    """Return the sentence of a reason and what to do about it in one line."""
+    return "; ".join(filter(None, reason_texts(reason)))
+
+
+def no_figure(figures: Mapping[str, object]) -> str:
+    """Return why memory or energy is not known; older files have the sentence itself."""
+    how = str(figures.get("how", "not known"))
+    recorded = {**figures, "text": how, "advice": ""}
+    text = reason_texts(Reason(how, recorded))[0]
+    return f"not known: {text}" if how in SENTENCES else how
+
+
+def as_recorded(reason: Reason) -> dict[str, object]:
+    """Return what a file holds of a reason: code and values, and its texts for other readers."""
+    text, advice = reason_texts(reason)
+    return {"code": reason.code, "values": dict(reason.values), "text": text, "advice": advice}
+
+
+def outcome_as_recorded(case: Case, outcome: str, reason: Reason) -> dict[str, object]:
+    """Return what a file holds of a case without a time."""
+    facts = as_recorded(reason)
+    about = {"outcome": outcome, "reason": facts.pop("text"), **facts}
+    return {"case": case.to_dict(), "case_id": case.id, **about}
+
+
+def problem_line(problem: Problem) -> str:
+    """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
+    text, advice = reason_texts(problem.reason)
+    message = f"{text} ({advice})" if advice else text
+    return (
+        message
+        if problem.runs == problem.of
+        else f"{message} [in {problem.runs} of {problem.of} runs]"
+    )
+
+
+def problem_lines(problems: Iterable[Problem]) -> str:
+    """Return several problems in one line, for a cell of a table."""
+    return "; ".join(map(problem_line, problems))
 
 
 # Reference cases that differ between the two sides

@@ -177,7 +177,8 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
         elif not problems:
             what, problems = "unreliable time", row.validity.of_time
         if not row.measured:
-            why = ". ".join(filter(None, (row.reason.rstrip("."), row.advice)))
+            text, advice = messages.reason_texts(row.reason)
+            why = ". ".join(filter(None, (text.rstrip("."), advice)))
             found.append((row.case.id, row.outcome.replace("_", " "), why))
         elif problems:
             found.append((row.case.id, what, messages.problem_lines(problems)))
@@ -323,7 +324,7 @@ class PageData:
         ratio, interval, peak = row.to_baseline, row.interval, row.memory.get("peak_bytes")
         baseline = row.measured and row.case.backend == section.baseline
         problems = (*row.invalid, *row.ratio_problems, *row.validity.of_time)
-        reasons = (*map(messages.problem_line, problems), row.reason, row.advice)
+        reasons = (*map(messages.problem_line, problems), *messages.reason_texts(row.reason))
         why = "; ".join(dict.fromkeys(filter(None, reasons)))
         trust = 1 if not row.trusted else 2 if row.validity.of_time else 3
         found = {

@@ -20,9 +20,11 @@ from typing import Protocol
 
 from bench.case.cases import Case
 from bench.machine.processes import ending as ended
+from bench.machine.reasons import Reason
 from bench.machine.writing import ResultWriteError
 from bench.records.journal import STARTING, WAITING
 from bench.render.escape import clean
+from bench.render.messages import outcome_as_recorded, reason_texts
 from bench.render.quantities import listed
 from bench.session.schedule import Schedule
 from bench.session.session import Needs, Session, Work, needs_of
@@ -452,18 +454,14 @@ class Manager:
             raise ResultWriteError(clean(found[1]))
         # Of interleaved cases none can be blamed, and at the end of a budget none.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
-        outcome, reason = "crashed", f"its process {ending}"
-        advice = "its backend or framework is at fault; run it alone to see its complete output"
+        killed = ending.code == -signal.SIGKILL
+        code = "process_killed" if killed else "process_ended"
+        outcome, reason = "crashed", Reason(code, {"ending": str(ending)})
         if not ending.in_time:
-            outcome, advice = "timed_out", "allow it more: --case-limit TIME"
-            reason = (
-                f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
-                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
-            )
-        elif ending.code == -signal.SIGKILL:
-            advice = "free memory, or choose a smaller case"
+            values = {"limit": self.session.case_limit, "timing": watch.timing}
+            outcome, reason = "timed_out", Reason("over_limit", values)
         alone = lost if len(lost) == 1 else ()
-        outcomes = [self._outcome(case, outcome, reason, advice) for case in alone]
+        outcomes = [self._outcome(case, outcome, reason) for case in alone]
         file = worker.settle(outcomes)
         settled = 0 if file is None else self.schedule.add(file)
         if len(lost) > 1:
@@ -480,15 +478,14 @@ class Manager:
         self._report(outcomes)
         for each in () if file is None else file.outcomes:
             if each.outcome == "failed":
-                self._view.message(f"{each.case.id} failed: {each.reason}")
+                self._view.message(f"{each.case.id} failed: {reason_texts(each.reason)[0]}")
 
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
         """Keep the results of a worker whose machine is lost; its current cases are open again."""
         busy = () if watch.ended else watch.busy
         guilty = self.schedule.faults.lost(busy) if error.blame else []
-        reason = f"machines were lost while it was measured, the last one: {error}"
-        advice = "its backend or framework is at fault, or it needs more memory than there is"
-        outcomes = [self._outcome(case, "crashed", reason, advice) for case in guilty]
+        reason = Reason("machines_lost", {"error": str(error)})
+        outcomes = [self._outcome(case, "crashed", reason) for case in guilty]
         file = worker.settle(outcomes)
         if file is not None:
             self.schedule.add(file)
@@ -502,9 +499,8 @@ class Manager:
         for each in outcomes:
             self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
 
-    def _outcome(self, case: str, outcome: str, reason: str, advice: str) -> dict[str, object]:
-        found = {"case_id": case, "outcome": outcome, "reason": reason, "advice": advice}
-        return {"case": self.schedule.cases[case].to_dict(), **found}
+    def _outcome(self, case: str, outcome: str, reason: Reason) -> dict[str, object]:
+        return outcome_as_recorded(self.schedule.cases[case], outcome, reason)
 
     def _progress(self, watch: Watch, work: Work) -> SessionProgress:
         return SessionProgress(

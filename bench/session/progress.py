@@ -20,7 +20,7 @@ from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
-from bench.render.messages import problem_texts
+from bench.render.messages import no_figure, reason_line
 from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
@@ -276,11 +276,11 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     alone = "unreliable as a time, ratios are judged separately: "
     of_time = [(alone, problem) for row in measured for problem in row.validity.of_time]
     for start, problem in [*(("", each) for found in problems for each in found), *of_time]:
-        text = f"{start}{clean('; '.join(filter(None, problem_texts(problem))))}"
+        text = f"{start}{clean(reason_line(problem.reason))}"
         reasons[texts.setdefault((start, problem.code), text)] += 1
     memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
     reasons.update(
-        f"memory {clean(str(each.get('how', 'not known')))}"
+        f"memory {clean(no_figure(each))}"
         for each in memories.values()
         if each.get("peak_bytes") is None
     )
@@ -296,8 +296,6 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         spent=manager.spent,
         timed=sum(each.timed_s for each in measurements),
         skipped=Counter(
-            clean("; ".join(text for text in (row.reason, row.advice) if text))
-            for row in wanted
-            if row.outcome in _UNTRIED
+            clean(reason_line(row.reason)) for row in wanted if row.outcome in _UNTRIED
         ),
     )

@@ -26,10 +26,12 @@ from bench.machine import devices, environment
 from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import InputError, printable
 from bench.machine.reading import default_folder, expanded
+from bench.machine.reasons import Reason
 from bench.machine.writing import write_bytes
 from bench.records.schema import Results
 from bench.records.selection import of_cases
 from bench.render.escape import clean
+from bench.render.messages import reason_line, reason_texts
 from bench.render.quantities import shape_texts
 from bench.stats.rows import Section, build
 from lstm_impl.names import canonical
@@ -283,16 +285,17 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
     while True:
         before = here.activity()
         here.sleep(LOOK)
-        busy = between(before, here.activity()).kept_busy()
-        if not busy:
+        disturbance = between(before, here.activity()).kept_busy()
+        if not disturbance:
             return
+        busy = clean(reason_texts(Reason("busy", disturbance))[0])
         if here.now() - begun + LOOK > seconds:
             break
         if not note:
             wait = f"waiting up to {seconds:.0f} s for a quiet machine"
-            console.print(f"others keep {clean(busy)}; {wait}", markup=False)
+            console.print(f"{busy}; {wait}", markup=False)
             note = True
-    console.print(f"measuring anyway: others keep {clean(busy)}", markup=False)
+    console.print(f"measuring anyway: {busy}", markup=False)
 
 
 def measure(case: Case, options: argparse.Namespace, console: Console, seconds: float) -> int:
@@ -301,7 +304,7 @@ def measure(case: Case, options: argparse.Namespace, console: Console, seconds: 
     Raises UsageError, ResultWriteError, and KeyboardInterrupt if it was stopped so.
     """
     if missing := devices.explain_missing(case.device):
-        raise UsageError(f"no {case.device}: {missing}")
+        raise UsageError(reason_line(missing))
     suite = write_suite(case, expanded(default_folder()), measured_backends(case, options))
     console.print(
         f"measuring {describe(case)} for up to {seconds:.0f} s, in fresh processes", markup=False

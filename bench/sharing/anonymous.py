@@ -226,6 +226,7 @@ class _Cleaner:
             shown["code"] = _formed(reason["code"], r"\w{1,40}") or "unknown"
             if reason["code"] == "busy":  # without the names of programs
                 shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
+                shown.get("values", {}).pop("busiest", None)
         return {
             "group": case.group,
             "name": name,
@@ -238,8 +239,8 @@ class _Cleaner:
 
     def outcome(self, outcome: Mapping[str, Any]) -> dict[str, object]:
         found = {key: outcome[key] for key in (*_CASE, "outcome")}
-        texts = ("reason", "advice")
-        return found | {key: self.text(outcome[key]) for key in texts if outcome.get(key)}
+        kept = ("reason", "advice", "code", "values")
+        return found | {key: self.tree(outcome[key], self.text) for key in kept if outcome.get(key)}
 
     def state(self, state: object, host: str, secret: bytes) -> dict[str, object]:
         """Return the listed fields of the machine's state, each in its form."""

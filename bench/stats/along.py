@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.machine.reasons import Reason
 from bench.records.grouping import grouped
 from bench.records.maps import LearningMap
 from bench.stats.change_points import slope
@@ -20,7 +21,6 @@ from bench.stats.intervals import (
     CaseInterval,
     FloatArray,
     Interval,
-    Reason,
 )
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from bench.stats.rows import KINDS, Row, Section, ranked_backends

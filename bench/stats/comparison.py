@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from bench.machine.reasons import Reason
 from bench.stats.intervals import (
     ALONE,
     ENOUGH_PROCESSES,
@@ -23,7 +24,6 @@ from bench.stats.intervals import (
     Estimates,
     FloatArray,
     Interval,
-    Reason,
 )
 
 # The one-sided level of the same interval: ``--fail-on`` fails for one case exactly when the case's

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.machine.fields import InputError
+from bench.machine.reasons import Reason
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -347,25 +347,6 @@ UNPAIRED_ALLOWANCE = 0.29
 LEAST_SPREAD = 0.03
 MOST_SPREAD = UNPAIRED_ALLOWANCE
 CAP_CONFIDENCE = 0.99
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a number is unreliable, or what it is based on; ``render`` makes a sentence of it.
-
-    values: the numbers and names that the sentence needs.
-    """
-
-    code: str
-    values: Mapping[str, object] = field(default_factory=dict)
-
-
-class ReasonedError(InputError):
-    """Raised with a reason where a request cannot be answered."""
-
-    def __init__(self, code: str, **values: object) -> None:
-        super().__init__(f"{code}: {values}")
-        self.reason = Reason(code, values)
 
 
 @dataclass(frozen=True, slots=True)

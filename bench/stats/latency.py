@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.machine.reasons import Reason
 from bench.records.schema import Measurement
 from bench.records.streaming import CallTimes
 from bench.stats.comparison import Comparison
@@ -25,7 +26,6 @@ from bench.stats.intervals import (
     CaseInterval,
     FloatArray,
     Interval,
-    Reason,
     case_intervals,
 )
 from bench.stats.ratios import RunSamples, compare_all

@@ -16,10 +16,11 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.machine.fields import mapping
+from bench.machine.reasons import NO_REASON, Reason, ReasonedError
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
-from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError
+from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.nodes import (
     Item,
     SectionItems,
@@ -125,11 +126,16 @@ class Mean:
 
 @dataclass(frozen=True)
 class OneSided:
-    """A case that only one side has, and why the other has not, if its files say so."""
+    """A case that only one side has.
+
+    lacking: the other side, with its outcome and the reason, if its files say so.
+    """
 
     label: str
     case: Case
-    why: str
+    lacking: str = ""
+    outcome: str = ""
+    reason: Reason = NO_REASON
 
 
 @dataclass(frozen=True)
@@ -321,7 +327,7 @@ def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason,
         )
         for file in results.files
     )
-    notes = Reason("few_processes", {"left_out": few, "streams": len(streams), "part": part})
+    notes = Reason("streams_left_out", {"left_out": few, "streams": len(streams), "part": part})
     return replace(results, files=files), (notes,) if few else ()
 
 
@@ -363,11 +369,9 @@ def join_sides(
     bases, news = base.rows(new), new.rows(base)
     measured = [{key for key, row in rows.items() if row.measured} for rows in (bases, news)]
     one_sided = [
-        OneSided(
-            label,
-            row.case,
-            f"{lacking}: {there[key].outcome}: {there[key].reason}" if key in there else "",
-        )
+        OneSided(label, row.case, lacking, there[key].outcome, there[key].reason)
+        if key in there
+        else OneSided(label, row.case)
         for label, lacking, rows, there in (
             (base.label, new.label, bases, news),
             (new.label, base.label, news, bases),
@@ -490,7 +494,7 @@ def compare_runs(
         for side in sides
         if len(hosts := {run.machine for run in side.runs}) > 1
     ]
-    finding = None if rows else Reason("no_shared_case", {"sides": list(names)})
+    finding = None if rows else Reason("no_shared_case", {"base": names[0], "new": names[1]})
     title = f"{names[1]} against {names[0]}"
     report = report_of(title, rows, one_sided, (base, new), sides, notes, finding)
     return replace(report, over_time=True)
@@ -535,9 +539,10 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
         where = f" on {members[0].case.device}" * several + on_machine
         others = [row for row in members if row.measured and row is not base]
         if base is None or not base.measured:
-            why = f"{base.outcome}: {base.reason}" if base else "not measured"
-            why = f"{baseline}: {why}"
-            one_sided += [OneSided(row.case.backend + where, row.case, why) for row in others]
+            why = (base.outcome, base.reason) if base else ("not measured", NO_REASON)
+            one_sided += [
+                OneSided(row.case.backend + where, row.case, baseline, *why) for row in others
+            ]
             continue
         found = [
             ComparisonRow(

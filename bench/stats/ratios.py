@@ -21,6 +21,7 @@ from typing import TypeAlias, cast
 
 import numpy as np
 
+from bench.machine.reasons import Reason
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement
 from bench.stats.comparison import (
@@ -50,7 +51,6 @@ from bench.stats.intervals import (
     IntArray,
     Interval,
     Means,
-    Reason,
     boundaries,
     checked_times,
     means_over_nodes,

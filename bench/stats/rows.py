@@ -17,12 +17,13 @@ from datetime import datetime
 from functools import cached_property
 
 from bench.case.cases import Case
+from bench.machine.reasons import NO_REASON, Reason, ReasonedError
 from bench.records.grouping import grouped
 from bench.records.schema import Figures, Measurement, Outcome, Results, Run
 from bench.stats import latency
 from bench.stats.bound import CHAIN, HOST, LAUNCHES, NOT_KNOWN, Bound, bound
 from bench.stats.comparison import Comparison, Pairing, Verdict
-from bench.stats.intervals import CaseInterval, ReasonedError, case_intervals, percentiles
+from bench.stats.intervals import CaseInterval, case_intervals, percentiles
 from bench.stats.latency import StreamProcesses
 from bench.stats.nodes import Item, SectionItems, places
 from bench.stats.ratios import (
@@ -60,8 +61,8 @@ class Row:
 
     The rows in ``reference``, ``base`` and ``helper`` have no rank and ratios of their own.
 
-    outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
-        and advice, and everything below empty.
+    outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with a
+        reason, and everything below empty.
     interval: seconds per step. disturbed: ids of runs with reasons other than their samples'
         spread. setup: the runs' medians, seconds.
     memory, roofs, energy: the medians over the runs that have such figures, by name. roofs_by:
@@ -88,8 +89,7 @@ class Row:
 
     case: Case
     outcome: str
-    reason: str = ""
-    advice: str = ""
+    reason: Reason = NO_REASON
     runs: tuple[RunSamples, ...] = ()
     interval: CaseInterval | None = None
     disturbed: frozenset[str] = frozenset()
@@ -435,7 +435,7 @@ def case_rows(cases: Sequence[tuple[Sequence[Item], Mapping[str, str]]]) -> list
         else:
             # A failed gate is reported before a missing device.
             worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
-            found.append(Row(worst.case, worst.outcome, worst.reason, worst.advice))
+            found.append(Row(worst.case, worst.outcome, worst.reason))
     return found
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.machine.reasons import Reason
 from bench.records.grouping import grouped
-from bench.records.schema import Measurement, Outcome, RecordedReason
+from bench.records.schema import Measurement, Outcome
 from bench.stats.intervals import ENOUGH_PROCESSES, CaseInterval, halves_agree
 from bench.stats.ratios import RunSamples
 
@@ -57,17 +58,13 @@ _GRAVE = ("failed", "timed_out")
 class Problem:
     """Why a row's numbers are unreliable: in how many runs, of how many in the session.
 
-    text, advice: as the first process recorded them, empty of a problem found here. values: the
-    numbers of a problem found here: of ``WIDE_INTERVAL`` the half width, processes and nodes; of
-    ``FEW_PROCESSES`` how many; of ratios whether ``bench.run`` measured.
+    reason: as the first process recorded it, or found here.
     """
 
     code: str
-    text: str
-    advice: str
+    reason: Reason
     runs: int
     of: int
-    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,8 +110,7 @@ def pooled(
     reasons = [reason for item in measured if not item.valid for reason in item.reasons]
     for outcome in outcomes:
         if outcome.outcome != "interrupted":  # from the keyboard
-            text = f"{outcome.outcome.replace('_', ' ')}: {outcome.reason}"
-            reasons.append(RecordedReason(outcome.outcome, text, outcome.advice))
+            reasons.append(Reason(outcome.outcome, {"of": outcome.reason}))
     processes = len(measured)
     enough = processes >= ENOUGH_PROCESSES
     found: dict[str, list[Problem]] = {"invalid": [], "of_time": [], "noted": []}
@@ -124,13 +120,17 @@ def pooled(
         disturbed = min(len(same), runs)
         matters = not enough or code in _GRAVE or _many(disturbed, processes + len(outcomes))
         kind = ("of_time" if code in OF_TIME else "invalid") if matters else "noted"
-        found[kind].append(Problem(code, same[0].text, same[0].advice, disturbed, runs))
+        found[kind].append(Problem(code, same[0], disturbed, runs))
     if not enough and any(item.run.session != item.run.id for item in measured):
-        found["noted"].append(Problem(FEW_PROCESSES, "", "", runs, runs, (processes,)))
+        few = Reason(FEW_PROCESSES, {"processes": processes})
+        found["noted"].append(Problem(FEW_PROCESSES, few, runs, runs))
     if enough and interval.half_width > WIDE:
-        values = interval.half_width, interval.processes, interval.nodes
-        kind = "of_time" if interval.half_width > WIDE_OVER_PROCESSES else "noted"
-        found[kind].append(Problem(WIDE_INTERVAL, "", "", runs, runs, values))
+        too_wide = interval.half_width > WIDE_OVER_PROCESSES
+        over = {"nodes": interval.nodes} if interval.nodes else {"processes": interval.processes}
+        values = {"width": interval.half_width, "nodes": 0, "processes": 0, **over}
+        wide = Reason("wide" if too_wide else "uneven", values)
+        kind = "of_time" if too_wide else "noted"
+        found[kind].append(Problem(WIDE_INTERVAL, wide, runs, runs))
     unsteady, few_samples = (
         frozenset(
             item.run.id
@@ -176,15 +176,18 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
     if not shared:
         sides = (side.unpaired[len(side.invalid) :] for side in (validity, base_validity))
         return tuple({problem.code: problem for side in sides for problem in side}.values())
-    found: list[Problem] = []
-    managed = (float(validity.managed),)
+    options = {"managed": validity.managed}
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
-    if _many(drifted, len(shared)):
-        found.append(Problem(UNSTEADY_RATIO, "", "", drifted, len(shared), managed))
     short = sum(pair[0].run in few for pair in shared)
-    if short and len(shared) < ENOUGH_PROCESSES:
-        found.append(Problem(FEW_ROUNDS, "", "", short, len(shared), managed))
-    return tuple(found)
+    counts = (
+        (UNSTEADY_RATIO, drifted, _many(drifted, len(shared))),
+        (FEW_ROUNDS, short, short and len(shared) < ENOUGH_PROCESSES),
+    )
+    return tuple(
+        Problem(code, Reason(code, options), number, len(shared))
+        for code, number, matters in counts
+        if matters
+    )
 
 
 def _drifted(new: RunSamples, base: RunSamples) -> bool:

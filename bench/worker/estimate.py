@@ -15,6 +15,7 @@ import psutil
 
 from bench.case.cases import Case
 from bench.machine import devices
+from bench.machine.reasons import Reason
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import usable_cpus
 from lstm_impl.workload import Workload, differentiated
@@ -28,8 +29,6 @@ half the speed in float64, and six samples): half an hour."""
 CPU_RATE, GPU_RATE = 2e10, 1e12
 """Operations a second of one processor, and of a GPU: a fifth to a tenth of what a large float32
 matrix product reaches (1e11 and 1e13), as for a recurrence of small products."""
-
-ADVICE = "choose fewer sequences, timesteps or units, or a larger machine"
 
 
 @dataclass(frozen=True)
@@ -158,30 +157,23 @@ def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
         return None
 
 
-def too_large(case: Case, machine: Free) -> str:
-    """Return why a case cannot be measured on this machine; empty if it can."""
+def too_large(case: Case, machine: Free) -> Reason | None:
+    """Return why a case cannot be measured on this machine, None if it can."""
     found = estimate(case.spec, case.workload)
     device_bytes = found.weights + found.activations
     on_cpu = case.device == "cpu"
     if not on_cpu and machine.gpu_bytes is not None and device_bytes > machine.gpu_bytes:
-        return (
-            f"needs about {_gib(device_bytes)} on the GPU; "
-            f"{case.device} has {_gib(machine.gpu_bytes)}"
-        )
+        values = {"needed": device_bytes, "device": case.device, "free": machine.gpu_bytes}
+        return Reason("large_for_gpu", values)
     # A CPU holds what is measured and what the judge computes one after another.
     here = max(device_bytes, found.judge) if on_cpu else found.judge
     if machine.host_bytes is not None and here > machine.host_bytes:
-        purpose = "" if device_bytes == here and on_cpu else " to check its results in float64"
-        return f"needs about {_gib(here)}{purpose}; {_gib(machine.host_bytes)} are free"
+        judge = not on_cpu or device_bytes != here
+        free = machine.host_bytes
+        return Reason("large_for_memory", {"needed": here, "judge": judge, "free": free})
     seconds = found.operations / (CPU_RATE * machine.processors if on_cpu else GPU_RATE)
     if seconds > LONGEST_STEP:
-        return (
-            f"needs about {found.operations:.1e} operations a step, some {seconds / 60:.0f} "
-            f"minutes here; a step of more than {LONGEST_STEP / 60:.0f} is not begun"
-        )
-    return ""
-
-
-def _gib(size: int) -> str:
-    value = size / 2**30
-    return f"{value:.1f} GiB" if value < 9.95 else f"{value:.0f} GiB"
+        minutes, limit = seconds / 60, LONGEST_STEP / 60
+        values = {"operations": found.operations, "minutes": minutes, "limit": limit}
+        return Reason("long_step", values)
+    return None

@@ -27,10 +27,12 @@ from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError, Guard, Interrupts
 from bench.machine.processes import busy, one_line
+from bench.machine.reasons import Reason
 from bench.records import hdr
 from bench.records.journal import STARTING
-from bench.records.schema import SCHEMA, Figures, RecordedReason
+from bench.records.schema import SCHEMA, Figures
 from bench.records.streaming import Bounds, CallTimes, StreamCalls
+from bench.render.messages import as_recorded
 from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
 from bench.worker.disturbances import validity
@@ -64,12 +66,11 @@ class Unmeasured:
     """A case that has no time.
 
     outcome: ``not_measured`` (it cannot run here), ``refused`` (the backend cannot compute it) or
-    ``failed`` (an error, or the gate). reason: one line. details: such as a traceback.
+    ``failed`` (an error, or the gate). details: such as a traceback.
     """
 
     outcome: str
-    reason: str
-    advice: str = ""
+    reason: Reason
     details: str = ""
 
 
@@ -93,7 +94,7 @@ class Measured:
     setup: Mapping[str, float]
     gate: GateResult
     evidence: Mapping[str, object]
-    reasons: tuple[RecordedReason, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     roofs: Figures | None = None
     memory: Figures | None = None
     energy: Figures | None = None
@@ -129,7 +130,7 @@ class Measured:
             "energy": None if self.energy is None else dict(self.energy),
             "validity": {
                 "valid": not self.reasons,
-                "reasons": [asdict(each) for each in self.reasons],
+                "reasons": [as_recorded(each) for each in self.reasons],
             },
             "remarks": list(self.remarks),
             **streaming,
@@ -139,18 +140,27 @@ class Measured:
 Result: TypeAlias = Measured | Unmeasured
 
 
-def failed(error: BaseException, during: str) -> Unmeasured:
-    """Return the result of a case whose backend raised this. during: when, in words."""
+def failed(error: BaseException, stage: str, number: int | None = None) -> Unmeasured:
+    """Return the result of a case whose backend raised this. number: of a round."""
     if isinstance(error, EscapedError):
         error = error.error
-    message = one_line(error)
-    if isinstance(error, KeyboardInterrupt):
-        message += "; its own code raised it: no Ctrl-C came"
-    return Unmeasured(
-        FAILED,
-        f"{type(error).__name__} {during}: {message}",
-        details="".join(traceback.format_exception(error)),
-    )
+    values = {
+        "error": type(error).__name__,
+        "message": one_line(error),
+        "own": isinstance(error, KeyboardInterrupt),
+        **({} if number is None else {"round": number}),
+    }
+    reason = Reason(f"raised_in_{stage}", values)
+    return Unmeasured(FAILED, reason, "".join(traceback.format_exception(error)))
+
+
+def refused(error: UnavailableError | UnsupportedError) -> Unmeasured:
+    """Return the result of a case that a backend cannot compute, here or at all."""
+    if isinstance(error, UnavailableError):
+        return Unmeasured(
+            NOT_MEASURED, Reason("unavailable", {"why": one_line(error), "install": ""})
+        )
+    return Unmeasured(REFUSED, Reason("unsupported", {"why": one_line(error)}))
 
 
 def stream_calls(
@@ -392,20 +402,18 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     count only if the gate is passed.
     """
     if missing := devices.explain_missing(case.device):
-        return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
+        return Unmeasured(NOT_MEASURED, missing)
     begun = bench.clock.now()
     take = Printed if bench.output is None else bench.output.take
     take()  # what was printed before
     guard = Guard(bench.interrupts)
-    stages = ["while it was looked up"]
+    stages = ["lookup"]
     found: Prepared | Unmeasured
     try:
         with bench.interrupts, guard:
             found = _prepare(case, seed, bench, stages)
-    except UnavailableError as error:
-        found = Unmeasured(NOT_MEASURED, one_line(error))
-    except UnsupportedError as error:
-        found = Unmeasured(REFUSED, one_line(error))
+    except (UnavailableError, UnsupportedError) as error:
+        found = refused(error)
     except Exception as error:
         # Whatever a backend raises is its case's result, even SystemExit and KeyboardInterrupt: the
         # guard lets a real Ctrl-C through.
@@ -425,19 +433,16 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
     available = backend.availability(case.device)
     if not available:
         reason = _text("reason for being unavailable", available.reason)
-        advice = _text("way to install", available.install)
+        install = _text("way to install", available.install)
+        why = Reason("unavailable", {"why": reason, "install": install})
         if backend.environment and not backend.process():
             variables = " ".join(f"{name}={value}" for name, value in backend.environment.items())
-            advice = (
-                "python -m bench.run measures it in a process of its own; "
-                f"pytest does with {variables} before it"
-            )
-        return Unmeasured(NOT_MEASURED, reason, advice)
+            why = Reason("needs_environment", {"why": reason, "variables": variables})
+        return Unmeasured(NOT_MEASURED, why)
     if refusal := backend.refusal(case.spec, case.workload):
-        return Unmeasured(REFUSED, _text("refusal", refusal))
-    if reason := estimate.too_large(case, bench.free(case.device)):
-        return Unmeasured(NOT_MEASURED, reason, estimate.ADVICE)
-    return None
+        return Unmeasured(REFUSED, Reason("unsupported", {"why": _text("refusal", refusal)}))
+    too_large = estimate.too_large(case, bench.free(case.device))
+    return None if too_large is None else Unmeasured(NOT_MEASURED, too_large)
 
 
 def _evidence(
@@ -470,11 +475,11 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
     backend = get_backend(case.backend)
     if (why_not := _cannot(backend, case, bench)) is not None:
         return why_not
-    stages.append("while its framework was started")
+    stages.append("start")
     key = _start_key(backend, case)
     bench.start(backend, case)
     setup, bench.started[key] = {"start_s": bench.started[key]}, 0.0
-    stages.append("while it was built")
+    stages.append("build")
     gauge = bench.gauge(backend, case.device)
     begun = now()
     model = backend.build(
@@ -485,29 +490,22 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
     )
     setup["build_s"] = now() - begun
     step = model.prepare(case.workload, seed)
-    stages.append("in its first call")
+    stages.append("first_call")
     setup["trace_s"], setup["first_call_s"] = timing.first_use(step, bench.clock)
     held = None if gauge is None else gauge(step)
-    stages.append("while the gate compared it with the reference")
+    stages.append("gate")
     begun = now()
     result = bench.gate(model, case.workload, seed)
     setup["gate_s"] = now() - begun
     if not result.passed:
-        return Unmeasured(
-            FAILED,
-            f"it does not compute what the reference computes: {result.describe()}",
-            "it was not timed: its time would be that of another function",
-        )
-    stages.append("while its evidence was read")
+        return Unmeasured(FAILED, Reason("differs", {"errors": result.describe()}))
+    stages.append("evidence")
     begun = now()
     evidence = _evidence(model, case, bench.shared)
     setup["evidence_s"] = now() - begun
     if missing := backend.missing_evidence(evidence, case.device):
-        return Unmeasured(
-            FAILED,
-            _text("missing evidence", missing),
-            "it was not timed: its time would be that of another kernel",
-        )
+        text = _text("missing evidence", missing)
+        return Unmeasured(FAILED, Reason("no_evidence", {"missing": text}))
     return Prepared(step, model, setup, result, evidence, held)
 
 
@@ -549,7 +547,7 @@ def measure_group(
         for case in (case for case in cases if case.id in ready):
             series, prepared = timed[case.id], ready[case.id]
             if isinstance(series, Broken):
-                results[case.id] = failed(series.error, series.during)
+                results[case.id] = failed(series.error, series.stage, series.round)
                 continue
             begun = bench.clock.now()
             if (wrong := judge_timed_calls(case, prepared, series, seed, bench)) is not None:
@@ -601,14 +599,10 @@ def judge_timed_calls(
         with prepared.guard:
             result = bench.gate_timed(prepared.model, case.workload, seed, series.last)
     except Exception as error:
-        return failed(error, "while its timed results were judged")
+        return failed(error, "timed_results")
     if result.passed:
         return None
-    return Unmeasured(
-        FAILED,
-        f"what was timed does not compute what the reference computes: {result.describe()}",
-        "it was right before it was timed; its time would be that of another function",
-    )
+    return Unmeasured(FAILED, Reason("differs_when_timed", {"errors": result.describe()}))
 
 
 def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
@@ -627,12 +621,7 @@ def add_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) 
             **step_figures(case, prepared, seconds, bench),
         }
     except roofs.AccountingError as error:
-        return Unmeasured(
-            FAILED,
-            str(error),
-            "its result is not waited for, it does too little work, or it uses more threads than "
-            "requested; if not, the roof is too low: please report it",
-        )
+        return Unmeasured(FAILED, error.reason)
     reasons = (*measured.reasons, *roofs.above_roofs(figures))
     setup = {**measured.setup, "roofs_s": bench.clock.now() - start}
     return replace(measured, roofs=figures, setup=setup, reasons=reasons)
@@ -673,6 +662,6 @@ def add_memory_and_energy(
         with prepared.guard:
             used = bench.energy(prepared.step, case.device, seconds)
     except EscapedError as escaped:
-        why = f"{type(escaped.error).__name__} while it was measured"
-        used = resources.unknown(why, resources.ENERGY)
+        error = resources.NotKnownError("escaped", error=type(escaped.error).__name__)
+        used = resources.unknown(error, resources.ENERGY)
     return replace(measured, memory=prepared.memory, energy=used)

@@ -142,7 +142,7 @@ def serve(framework: str, connection: Connection) -> None:
         for name in MODULES.get(framework, (framework,)):
             _import(name)
     except Exception as error:
-        connection.send({"error": f"{framework} cannot be imported: {one_line(error)}"})
+        connection.send({"how": "import_failed", "framework": framework, "error": one_line(error)})
         return
     connection.send({})
     with contextlib.suppress(EOFError):
@@ -162,7 +162,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 def _measure_in_fork(request: Mapping[str, object], requests: Connection) -> dict[str, object]:
-    """Return what a forked child measures, or the error."""
+    """Return what a forked child measures, or with ``how`` why it measured nothing."""
     limit = request["limit"]
     assert isinstance(limit, int | float)
     ours, theirs = _FORK.Pipe(duplex=False)
@@ -171,12 +171,12 @@ def _measure_in_fork(request: Mapping[str, object], requests: Connection) -> dic
     theirs.close()
     try:
         if not ours.poll(limit):
-            return {"error": f"it took longer than {limit:.0f} s"}
+            return {"how": "over_memory_limit", "limit": limit}
         found: dict[str, object] = ours.recv()
         return found
     except (EOFError, OSError):
         child.join()
-        return {"error": f"its process {ending(child.exitcode or 0)}"}
+        return {"how": "process_ended", "ending": ending(child.exitcode or 0)}
     finally:
         child.kill()
         child.join()
@@ -195,7 +195,7 @@ def _run_child(
         found = measure(request)
     except BaseException as error:
         # Nothing may leave a fork: the server's loop is above it.
-        found = {"error": f"{type(error).__name__}: {one_line(error)}"}
+        found = {"how": "raised", "error": f"{type(error).__name__}: {one_line(error)}"}
     with contextlib.suppress(OSError):
         answers.send(found)
     os._exit(0)

@@ -29,10 +29,12 @@ from bench.machine import devices, environment
 from bench.machine.fields import ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, expanded
+from bench.machine.reasons import Reason
 from bench.machine.writing import ResultWriteError, delete_partial_files
 from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
 from bench.records.schema import Run
+from bench.render.messages import outcome_as_recorded, reason_line, reason_texts
 from bench.render.quantities import count
 from bench.stats.trust import OF_TIME
 from bench.worker.equivalence import SharedFolder, share_answers
@@ -54,11 +56,7 @@ from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan
 
 # -- record
 
-INTERRUPTED = Unmeasured(
-    "interrupted",
-    "stopped from the keyboard while its group was measured",
-    "run it again; what was measured before is kept",
-)
+INTERRUPTED = Unmeasured("interrupted", Reason("stopped"))
 
 Information: TypeAlias = Mapping[str, object]
 
@@ -192,7 +190,7 @@ class Recorder:
             except Exception as error:
                 # An error of the suite itself: those of backends are caught. It is recorded, or
                 # every later process would repeat it.
-                broken = failed(error, "in the suite itself")
+                broken = failed(error, "suite")
                 self._ready = dict.fromkeys(self._ready, broken)
         return self._ready[case.id]
 
@@ -205,8 +203,7 @@ class Recorder:
             assert entry is not None
             self._open_journal().benchmark(entry)
         else:
-            facts = {"outcome": result.outcome, "reason": result.reason, "advice": result.advice}
-            outcome = {"case": case.to_dict(), "case_id": case.id, **facts}
+            outcome = outcome_as_recorded(case, result.outcome, result.reason)
             self._open_journal().outcome(outcome)
         self.done[case.id] = result
         self._ready.pop(case.id, None)
@@ -289,7 +286,7 @@ def header(suite: Suite, settings: Settings) -> list[str]:
     most = f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
     return [
         f"lstm: suite {suite.name}: {where} ({backends})",
-        *(f"lstm: no {name}: {reason}" for name, reason in missing.items()),
+        *(f"lstm: {reason_line(reason)}" for reason in missing.values()),
         f"lstm: at most {most} of measuring, and what building and checking takes; "
         f"results go to {relative_to_here(settings.folder)}",
     ]
@@ -310,13 +307,13 @@ def summary(recorder: Recorder) -> Iterator[str]:
     counts = Counter(reason.code for reason in reasons)
     for reason in {reason.code: reason for reason in reversed(reasons)}.values():
         more = counts[reason.code] - 1
-        yield f"  {reason.text}{f' (and {more} more like it)' if more else ''}; {reason.advice}"
+        text, advice = reason_texts(reason)
+        yield f"  {text}{f' (and {more} more like it)' if more else ''}; {advice}"
     words = {"not_measured": "not measured", "refused": "refused by their backend"}
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
-    for result, cases in Counter(replace(each, details="") for each in others).items():
-        advice = f"; {result.advice}" if result.advice else ""
-        outcome = words.get(result.outcome, result.outcome)
-        yield f"{count(cases, 'case')} {outcome}: {result.reason}{advice}"
+    counted = Counter((each.outcome, reason_line(each.reason)) for each in others)
+    for (outcome, line), cases in counted.items():
+        yield f"{count(cases, 'case')} {words.get(outcome, outcome)}: {line}"
 
 
 def plain(text: str) -> str:
@@ -438,7 +435,7 @@ class Measuring:
                 except ResultError as error:
                     # What our reader would refuse is no result.
                     benchmark.has_error = True
-                    result = Unmeasured(FAILED, f"it cannot be recorded: {error}")
+                    result = Unmeasured(FAILED, Reason("not_recordable", {"error": str(error)}))
             self.recorder.record(case, result)
         except ResultWriteError as error:
             benchmark.has_error = True
@@ -581,8 +578,8 @@ def _settings(config: pytest.Config) -> Settings:
 
 def _report(result: Unmeasured) -> None:
     """Report a case without a time to pytest."""
-    advice = f"; {result.advice}" if result.advice else ""
+    line = reason_line(result.reason)
     if result.outcome == FAILED:
         details = f"\n\n{result.details}" if result.details else ""
-        pytest.fail(plain(f"{result.reason}{advice}{details}"), pytrace=False)
-    pytest.skip(plain(f"{result.reason}{advice}"))
+        pytest.fail(plain(f"{line}{details}"), pytrace=False)
+    pytest.skip(plain(line))

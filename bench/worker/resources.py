@@ -22,20 +22,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.machine.devices import Nvml
 from bench.machine.processes import one_line
+from bench.machine.reasons import Reason, ReasonedError
 from bench.machine.writing import Closing
 from bench.records.schema import Figures
 from bench.worker import estimate
 from bench.worker.memory_server import MODULES
 from lstm_impl import Backend, Step, get_backend
-
-RESIDENT = "growth of the resident memory of a process of its own, program code not counted"
-ALLOCATOR = "of {}'s allocator on the GPU, beyond what other cases held"
 
 START_LIMIT = 60.0
 """Seconds for importing a framework: 10 times what TensorFlow takes on two slow cores."""
@@ -53,13 +51,20 @@ GRACE = 5.0
 """Seconds to wait for an answer beyond its limit: killing a child that holds some GB takes one."""
 
 
-class NotKnownError(RuntimeError):
-    """Memory or energy cannot be measured; one line says why."""
+MEMORY, ENERGY = ("peak_bytes", "steady_bytes"), ("joules",)
 
 
-def unknown(reason: str, names: Iterable[str] = ("peak_bytes", "steady_bytes")) -> Figures:
-    """Return figures that are not known, with the reason."""
-    return {**dict.fromkeys(names), "how": f"not known: {reason}"}
+class NotKnownError(ReasonedError):
+    """Memory or energy cannot be measured."""
+
+
+def unknown(error: Exception, names: Iterable[str] = MEMORY) -> Figures:
+    """Return figures that are not known: ``how`` is the code of the reason, next to its values."""
+    reason = Reason("raised", {"error": one_line(error)})
+    if isinstance(error, NotKnownError):
+        reason = error.reason
+    values = cast("Figures", reason.values)
+    return {**dict.fromkeys(names), **values, "how": reason.code}
 
 
 # -- on a CPU, in a process of its own
@@ -93,11 +98,10 @@ class Server:
             )
         except OSError as error:  # no memory, or too many processes
             self._connection.close()
-            text = f"the process for memory cannot be started: {error.strerror}"
-            raise NotKnownError(text) from error
+            raise NotKnownError("server_not_started", error=error.strerror) from error
         finally:
             theirs.close()
-        self._receive(limit, "was not ready")
+        self._receive(limit, "server_not_ready")
 
     def ask(self, request: Mapping[str, object], limit: float) -> Figures:
         """Return the answer. Raises NotKnownError; a server that answers late is ended."""
@@ -105,8 +109,8 @@ class Server:
             self._connection.send({**request, "limit": limit})
         except OSError as error:
             self.close()
-            raise NotKnownError("the process for memory has ended") from error
-        return self._receive(limit + GRACE, "did not answer")
+            raise NotKnownError("server_ended") from error
+        return self._receive(limit + GRACE, "server_silent")
 
     def close(self) -> None:
         """End the process and its child at once."""
@@ -119,19 +123,19 @@ class Server:
         """Whether the process has been ended."""
         return self._connection.closed
 
-    def _receive(self, limit: float, failing: str) -> Figures:
+    def _receive(self, limit: float, late: str) -> Figures:
         try:
             if not self._connection.poll(limit):
-                raise NotKnownError(f"the process for memory {failing} in {limit:.0f} s")
-            found: Figures = self._connection.recv()
+                raise NotKnownError(late, limit=limit)
+            found: dict[str, Any] = self._connection.recv()
         except (EOFError, OSError) as error:
             self.close()
-            raise NotKnownError("the process for memory has ended") from error
+            raise NotKnownError("server_ended") from error
         except BaseException:  # such as Ctrl-C: it must not go on computing
             self.close()
             raise
-        if "error" in found:
-            raise NotKnownError(str(found["error"]))
+        if "how" in found:
+            raise NotKnownError(found.pop("how"), **found)
         return found
 
 
@@ -160,19 +164,19 @@ class ProcessMemory(Closing):
         """
         begun = time.monotonic()
         try:
-            found = {**self._ask(case, seed, limit), "how": RESIDENT}
+            found = {**self._ask(case, seed, limit), "how": "resident"}
         except NotKnownError as error:
-            found = {**unknown(str(error))}
+            found = {**unknown(error)}
         return {**found, "seconds": time.monotonic() - begun}
 
     def _ask(self, case: Case, seed: int, limit: float) -> Figures:
         end = time.monotonic() + limit
         if sys.platform != "linux":
-            raise NotKnownError("on a CPU it is read from Linux's /proc")
+            raise NotKnownError("only_linux")
         if limit < SHORTEST:
-            raise NotKnownError("no time was left for it of what the case may take")
+            raise NotKnownError("no_time_left")
         if reason := estimate.too_large(case, estimate.free(case.device)):
-            raise NotKnownError(f"next to the process that times, {reason}")
+            raise NotKnownError(f"{reason.code}_too", **reason.values)
         backend = get_backend(case.backend)
         framework = backend.strategy if backend.strategy in MODULES else backend.framework
         if framework in self._broken:
@@ -239,7 +243,7 @@ def _of_jax(jax: Any, index: int) -> Allocator:
     def read() -> tuple[int, int]:
         stats: Mapping[str, int] | None = device.memory_stats()
         if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nothing counts
-            raise NotKnownError("the allocator that JAX was set to use does not count")
+            raise NotKnownError("not_counted")
         return int(stats["bytes_in_use"]), int(stats["peak_bytes_in_use"])
 
     return Allocator("JAX", read, None)
@@ -268,39 +272,37 @@ def gauge(
     try:
         module, kind = _ALLOCATORS.get(backend.framework, ("", None))
         if kind is None or module not in loaded:
-            raise NotKnownError(f"{backend.framework} does not say what it holds on a GPU")
+            raise NotKnownError("framework_silent", framework=backend.framework)
         allocator = kind(loaded[module], devices.gpu_index(device))
         gc.collect()  # or memory of an earlier case would be freed meanwhile
         if allocator.reset is not None:
             allocator.reset()
         in_use, before = allocator.read()
     except Exception as error:
-        reason = one_line(error)
-        return lambda step: unknown(reason)
+        missing = unknown(error)
+        return lambda step: missing
 
     def figures(step: Step) -> Figures:
         """Read the figures. Raises NotKnownError, and whatever the allocator raises."""
-        name, (_, peak) = allocator.name, allocator.read()
-        how = ALLOCATOR.format(name)
-        if allocator.reset is None:
+        _, peak = allocator.read()
+        how = {"how": "allocator", "allocator": allocator.name}
+        if allocator.reset is None:  # so that there is no peak of a later step
             if peak <= before:
-                text = "something before it in the process needed more"
-                raise NotKnownError(f"{text}, and {name} cannot reset its peak")
-            how += f"; {name} cannot reset its peak, so that there is none of a later step"
-            return {"peak_bytes": peak - in_use, "steady_bytes": None, "how": how}
+                raise NotKnownError("earlier_peak", allocator=allocator.name)
+            return {"peak_bytes": peak - in_use, "steady_bytes": None, **how}
         allocator.reset()
         step.run()
         step.synchronize()
         steady = allocator.read()[1]
         # A later step is as much a part of the case as the first.
         peak = max(0, max(peak, steady) - in_use)
-        return {"peak_bytes": peak, "steady_bytes": max(0, steady - in_use), "how": how}
+        return {"peak_bytes": peak, "steady_bytes": max(0, steady - in_use), **how}
 
     def figures_or_reason(step: Step) -> Figures:
         try:
             return figures(step)
         except Exception as error:
-            return unknown(one_line(error))
+            return unknown(error)
 
     return figures_or_reason
 
@@ -311,8 +313,6 @@ counted."""
 
 CHUNK = 0.01
 """Seconds of steps, at least one, between two waits."""
-
-ENERGY = ("joules",)
 
 
 def energy(
@@ -333,8 +333,7 @@ def energy(
         with devices.opened_nvml(load) as nvml:
             gpu = devices.gpu_handle(nvml, environ, device)
             if gpu is None:
-                text = "it is a part of a GPU, and the counter is the complete GPU's"
-                raise NotKnownError(text)
+                raise NotKnownError("part_of_gpu")
             before, end = int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)), now() + SPAN
             while now() < end:
                 for _ in range(calls):
@@ -343,8 +342,8 @@ def energy(
                 count += calls
             used = int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)) - before
         if used <= 0:
-            raise NotKnownError("the GPU's energy counter did not move")
+            raise NotKnownError("counter_stood")
     except Exception as error:
         # The driver or the step may raise anything; the case keeps its time.
-        return unknown(one_line(error), ENERGY)
-    return {"joules": used / 1e3 / count, "how": "NVML total energy counter"}
+        return unknown(error, ENERGY)
+    return {"joules": used / 1e3 / count, "how": "nvml_energy_counter"}

@@ -29,8 +29,9 @@ from bench.case.cases import Case
 from bench.machine import devices, environment
 from bench.machine.fields import Field, ResultError
 from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.reasons import Reason, ReasonedError
 from bench.machine.writing import write
-from bench.records.schema import Figures, RecordedReason
+from bench.records.schema import Figures
 from bench.worker import estimate, roof_libraries
 from bench.worker.disturbances import LIMITING
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
@@ -46,13 +47,13 @@ IMPOSSIBLE = 3.0
 """Times the best rate of products of all libraries: no kernel is so much better, but a step that
 does half of its work or none is."""
 
-WORDS = {"matmul": "the matrix-product rate", "bandwidth": "the memory bandwidth"}
+WORDS = {"matmul": "matrix-product rate", "bandwidth": "memory bandwidth"}
 
 THIS_PROCESS = "this process"
 """Origin of a roof that no other process on this machine has exceeded."""
 
 
-class AccountingError(RuntimeError):
+class AccountingError(ReasonedError):
     """A case seems to be faster than its device can be."""
 
 
@@ -73,7 +74,7 @@ NO_ROOF = Roof(math.inf, "")
 _seconds = attrgetter("seconds")
 
 
-def above_roofs(figures: Figures) -> list[RecordedReason]:
+def above_roofs(figures: Figures) -> list[Reason]:
     """Return why a case with these figures is INVALID: it is well above a roof.
 
     Never for the chain, which a kernel that keeps the weights may exceed; for the rate of products
@@ -84,13 +85,7 @@ def above_roofs(figures: Figures) -> list[RecordedReason]:
     past_caches = isinstance(size, float) and isinstance(array, float) and size > array
     judged = ["matmul"] * (not figures.get("matmul_without")) + ["bandwidth"] * past_caches
     return [
-        RecordedReason(
-            "above_roof",
-            f"it reaches {part:.0%} of {WORDS[name]}, the best seen here "
-            f"({figures[f'{name}_by']}) after measuring that again",
-            "measure it again on an idle machine; if it stays, the step does less than is counted, "
-            "or the roof is too low: please report it",
-        )
+        Reason("above_roof", {"part": part, "roof": WORDS[name], "by": figures[f"{name}_by"]})
         for name in judged
         if isinstance(part := figures.get(f"of_{name}"), float) and part > WELL_ABOVE
     ]
@@ -411,10 +406,9 @@ class Roofs:
         if missing := sorted(set(frameworks) - includes):
             found["matmul_without"] = ", ".join(missing)
         elif isinstance(part := found.get("of_matmul"), float) and part > IMPOSSIBLE:
+            values = {"seconds": seconds, "part": part, "limit": IMPOSSIBLE}
             raise AccountingError(
-                f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
-                f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
-                f"at best ({found['matmul_by']})"
+                "impossible", **values, roof=WORDS["matmul"], by=found["matmul_by"]
             )
         return found
 

@@ -198,10 +198,11 @@ class StepSeries:
 
 @dataclass(frozen=True)
 class Broken:
-    """A step that raised while it was measured, and so has no times."""
+    """A step that raised while it was measured, and so has no times. round: of its blocks."""
 
     error: Exception
-    during: str
+    stage: str
+    round: int | None = None
 
 
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
@@ -575,9 +576,10 @@ class _Group:
 
     def _each(
         self,
-        during: str,
+        stage: str,
         work: Callable[[GroupMember], None],
         chosen: Callable[[GroupMember], bool] = lambda member: True,
+        number: int | None = None,
     ) -> None:
         """Do ``work`` with each chosen member in a new random order; one that raises is out."""
         members = self._remaining
@@ -591,7 +593,7 @@ class _Group:
                     work(member)
             except Exception as error:
                 # Whatever a backend raises is its own result; the others are still measured.
-                member.broken = Broken(error, during)
+                member.broken = Broken(error, stage, number)
 
     def _round_fits(self, share: float) -> bool:
         """Whether one more round ends within ``share`` of the time."""
@@ -610,7 +612,7 @@ class _Group:
 
     def calibrate(self) -> None:
         self._each(
-            "while the number of calls in a block was chosen",
+            "calibration",
             lambda member: member.calibrate(self._clock, self._plan.seconds),
         )
         one_round = sum(member.latest * (1 + 1 / member.calls) for member in self._remaining)
@@ -623,7 +625,7 @@ class _Group:
         while not all(member.settled() for member in self._remaining):
             if not self._round_fits(WARMUP_SHARE):
                 break
-            self._each("while it was warmed up", lambda member: member.warm_up(self._clock))
+            self._each("warm_up", lambda member: member.warm_up(self._clock))
         for member in self._remaining:
             member.lengthen()
 
@@ -631,7 +633,7 @@ class _Group:
         """Make the rounds whose blocks are the samples, and return why they ended."""
         for number in range(MOST_ROUNDS):
             sample = methodcaller("sample", self._clock, number)
-            self._each(f"in round {number}", sample, self._takes_part)
+            self._each("round", sample, self._takes_part, number)
             if all(member.precise(self._plan) for member in self._remaining):
                 return Stopped.PRECISE
             if not (any(map(self._takes_part, self._remaining)) and self._round_fits(1.0)):
@@ -639,11 +641,10 @@ class _Group:
         return Stopped.ROUNDS
 
     def keep_last_results(self) -> None:
-        during = "when its results were copied"
-        self._each(during, lambda member: member.check_wait(self._clock))
+        self._each("copy", lambda member: member.check_wait(self._clock))
         judged = self._plan.judged or 1 + _UNPREDICTABLE.randrange(NUMBERS)
-        during = "when its last results were read"
-        self._each(during, lambda member: member.keep_last_results(self._clock, judged))
+        keep = methodcaller("keep_last_results", self._clock, judged)
+        self._each("last_results", keep)
 
 
 # -- streams: every call timed by itself

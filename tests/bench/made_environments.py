@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, RecordedReason, Results, Run
+from bench.records.schema import Measurement, Results, Run, recorded
 from bench.stats.comparison import Comparison, Heterogeneity
 from bench.stats.rows import Row, build
 from lstm_impl import LSTMSpec, Workload
@@ -76,7 +76,7 @@ def two_environments(
                 third = (references or {}).get(case, reference)
                 log = process_log + CASE_SD * rng.standard_normal()
                 slow = difference if environment == "east" and third not in equal else 0.0
-                busy = [RecordedReason("busy", "others kept processors busy", "close them")]
+                busy = [recorded("busy", "others kept processors busy", "close them")]
                 why = busy if case in invalid else []
                 own = ratio if environment == "east" else 1.0
                 seconds = 1e-3 * (1 + case)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, RecordedReason, Run
+from bench.records.schema import Measurement, Run, recorded
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import a_run, gather, measured
@@ -69,9 +69,7 @@ def fleet(
     found = []
     for place, (host, slower) in enumerate(luck.items()):
         count = processes if isinstance(processes, int) else processes[place]
-        reasons = [RecordedReason("busy", "the cores were busy", "close what runs")] * (
-            host in invalid
-        )
+        reasons = [recorded("busy", "the cores were busy", "close what runs")] * (host in invalid)
         for number in range(count):
             run = on(host, number, session=session)
             process = slower + spread * rng.standard_normal()

@@ -11,8 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from bench.case.cases import Case
+from bench.machine.reasons import Reason
 from bench.records.files import collect
-from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
+from bench.records.schema import Measurement, Outcome, Results, Run, recorded
 from bench.render.messages import findings
 from bench.stats.rows import Report, Row, build
 from bench.stats.trust import Problem
@@ -27,8 +28,8 @@ REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
 SPEC = LSTMSpec(3, 4)
 INFERENCE = Workload(2, 10)
 TRAINING = Workload(2, 10, "training")
-BUSY = RecordedReason("busy", "the machine was busy", "close other programs")
-PROBLEM = Problem("slow", "the clock was slow", "wait until it is cool", 1, 1)
+BUSY = recorded("busy", "the machine was busy", "close other programs")
+PROBLEM = Problem("slow", recorded("slow", "the clock was slow", "wait until it is cool"), 1, 1)
 
 
 def a_run(number: int = 1, session: str = "s", host: str = "host", **changes: object) -> Run:
@@ -55,7 +56,7 @@ def measured(
     work: Workload = INFERENCE,
     spec: LSTMSpec = SPEC,
     device: str = "cpu",
-    reasons: Sequence[RecordedReason] = (),
+    reasons: Sequence[Reason] = (),
     samples: int = 11,
     **changes: object,
 ) -> Measurement:
@@ -84,7 +85,7 @@ def without_time(
     advice: str = "",
 ) -> Outcome:
     case = Case(backend, spec, work, device)
-    return Outcome(case, run or a_run(), outcome, reason, advice, Path("a.json"))
+    return Outcome(case, run or a_run(), outcome, recorded("", reason, advice), Path("a.json"))
 
 
 def results_of(*items: Measurement | Outcome, notes: Sequence[str] = ()) -> Results:
@@ -145,7 +146,7 @@ def hostile_report(text: str) -> Report:
             }
         },
     )
-    reason = RecordedReason(text, text, text)
+    reason = recorded(text, text, text)
     return build(
         results_of(
             measured(text, 0.01, run, reasons=[reason]),

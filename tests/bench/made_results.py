@@ -12,8 +12,9 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.cli.output import WIDTH, plain_text
+from bench.machine.reasons import Reason
 from bench.machine.writing import write
-from bench.records.schema import Measurement, Outcome, RecordedReason, ResultFile, Results, Run
+from bench.records.schema import Measurement, Outcome, ResultFile, Results, Run, recorded
 from bench.render import report as shown
 from bench.stats.rows import Report
 from lstm_impl import LSTMSpec, Workload
@@ -27,7 +28,7 @@ ENVIRONMENT: dict[str, object] = {
     "threads": {"intra": 2},
     "load": [0.1, 0.2],
 }
-BUSY = RecordedReason("busy", "the cores were busy", "close what runs")
+BUSY = recorded("busy", "the cores were busy", "close what runs")
 
 
 def a_run(number: int, host: str = "laptop", suite: str = "mine", **changes: object) -> Run:
@@ -60,7 +61,7 @@ LAPTOP, SERVER = (run("a", host=host).machine for host in ("laptop", "server"))
 
 
 def measured(
-    of: Case, seconds: float, during: Run, reasons: Sequence[RecordedReason] = (), **changes: object
+    of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = (), **changes: object
 ) -> Measurement:
     samples = seconds * np.exp(0.002 * np.linspace(-1, 1, 11))
     made = Measurement(
@@ -101,7 +102,7 @@ def gather(*items: Measurement | Outcome) -> Results:
 
 
 def unmeasured(of: Case, during: Run, outcome: str, reason: str, advice: str = "") -> Outcome:
-    return Outcome(of, during, outcome, reason, advice, Path("a.json"))
+    return Outcome(of, during, outcome, recorded("", reason, advice), Path("a.json"))
 
 
 def replicates(
@@ -144,8 +145,8 @@ def document(during: Run, items: Sequence[Measurement | Outcome]) -> dict[str, o
                     "case": item.case.to_dict(),
                     "case_id": item.case.id,
                     "outcome": item.outcome,
-                    "reason": item.reason,
-                    "advice": item.advice,
+                    "reason": item.reason.values["text"],
+                    "advice": item.reason.values["advice"],
                 }
                 for item in items
                 if isinstance(item, Outcome)
@@ -192,7 +193,7 @@ def _entry(item: Measurement) -> dict[str, object]:
                 "energy": item.energy,
                 "validity": {
                     "valid": item.valid,
-                    "reasons": [vars(reason) for reason in item.reasons],
+                    "reasons": [{"code": each.code, **each.values} for each in item.reasons],
                 },
             }
         },

@@ -176,7 +176,7 @@ def test_ask_on_a_busy_machine_names_what_runs_and_waits(
     machine.others, machine.until = 1.5, 7.0
     assert ask.main([*SHAPE, "--budget", "100s"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "others keep 1.5 of 2 processors busy (chromium (pid 7) 150%); waiting up to 25 s" in out
+    assert "others kept 1.5 of 2 processors busy (chromium (pid 7) 150%); waiting up to 25 s" in out
     assert "measuring anyway" not in out
     # Waiting took ten seconds of the command's time.
     assert measuring.budgets == [100 - 10 - ask.ANSWERING]
@@ -187,7 +187,7 @@ def test_ask_on_a_machine_that_stays_busy_waits_a_quarter(
 ) -> None:
     machine.others, machine.until = 1.5, 1e9
     assert ask.main([*SHAPE, "--budget", "100s"]) == 0
-    assert "measuring anyway: others keep 1.5 of 2" in " ".join(capsys.readouterr().out.split())
+    assert "measuring anyway: others kept 1.5 of 2" in " ".join(capsys.readouterr().out.split())
     assert 100 - 25 - ask.ANSWERING <= measuring.budgets[0] < 100
 
 

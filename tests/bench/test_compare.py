@@ -20,12 +20,12 @@ from bench.compare import compare_environments
 from bench.machine import packages as two_environments
 from bench.machine.fields import ResultError
 from bench.machine.packages import FILE, SIDES, LabelledPython, Python, differences, labels, load
+from bench.machine.reasons import ReasonedError
 from bench.records.schema import Results, Run
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
 from bench.render.messages import basis_text
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.intervals import ReasonedError
 from bench.stats.rows import NothingToReportError
 from tests.bench.harmless import assert_csv, assert_markdown, assert_plain
 from tests.bench.made_grids import STEPS, grid

@@ -15,8 +15,9 @@ from bench import doctor
 from bench.cli.command_line import PLAIN
 from bench.doctor import Diagnosis, show
 from bench.machine import devices, environment
+from bench.machine.reasons import Reason
 from bench.machine.survey import Entry, Survey
-from bench.records.schema import RecordedReason
+from bench.records.schema import recorded
 from lstm_impl import Availability
 from tests.loaded import FRAMEWORKS
 
@@ -36,7 +37,7 @@ SURVEY = Survey(
 )
 
 
-def diagnosis(*findings: RecordedReason) -> Diagnosis:
+def diagnosis(*findings: Reason) -> Diagnosis:
     return Diagnosis(SURVEY, environment.read(), findings)
 
 
@@ -60,7 +61,7 @@ def test_show_prints_each_backend_and_each_reason_once() -> None:
 
 
 def test_show_prints_versions_problems_and_findings() -> None:
-    text = shown(diagnosis(RecordedReason("busy", "others keep it [red]busy", "end them")))
+    text = shown(diagnosis(recorded("busy", "others keep it [red]busy", "end them")))
     assert "others keep it [red]busy" in text
     assert "do: end them" in text
     assert "imaginary 1.0" in text

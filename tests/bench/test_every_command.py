@@ -22,7 +22,7 @@ from bench.doctor import Diagnosis
 from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import schema
-from bench.records.schema import RecordedReason
+from bench.records.schema import recorded
 from bench.render.escape import text_console
 from bench.render.plot import KIND_OF
 from lstm_impl import Availability
@@ -221,7 +221,7 @@ def test_doctor_hostile_backend_text_is_text(payload: str) -> None:
         problems=(f"{payload}problem",),
     )
     found = Diagnosis(
-        survey, environment.read(), (RecordedReason(payload, f"{payload}t", f"{payload}a"),)
+        survey, environment.read(), (recorded(payload, f"{payload}t", f"{payload}a"),)
     )
     for width in FEW_WIDTHS:
         for forced, check in ((False, assert_plain), (True, assert_styled)):

@@ -195,7 +195,7 @@ def test_gpu_proof_interrupted_writes_its_archive(
 def test_gpu_proof_during_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(devices, "explain_missing", lambda device: "")
+    monkeypatch.setattr(devices, "explain_missing", lambda device: None)
     monkeypatch.setattr(gpu_proof, "prove", lambda *_: pytest.fail("it began all the same"))
     with MachineLock() as lock:
         lock.acquire("another")

@@ -19,7 +19,7 @@ from bench import history
 from bench.case.cases import Case
 from bench.cli.filters import parse_rule
 from bench.cli.output import plain_text
-from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
+from bench.records.schema import Measurement, Outcome, Results, Run, recorded
 from bench.render import history as history_words
 from bench.render.compare import threshold_text
 from bench.render.history import CSV_COLUMNS, changed, changes_table, gate_line, what
@@ -375,7 +375,7 @@ def test_history_csv_has_row_per_case_and_session() -> None:
 
 
 def test_history_unsteady_time_and_its_ratio_have_reasons() -> None:
-    moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
+    moved = recorded(NOT_STEADY, "it became slower", "wait")
     items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
     first, second = rows_of(build(gather(*items)))
     assert (first["valid"], first["time_valid"], first["ratio_valid"]) == ("true", "true", "")
@@ -428,7 +428,7 @@ def test_history_terminal_has_changed_cases_first() -> None:
 
 
 def test_history_unreliable_times_share_one_reason() -> None:
-    reasons = [RecordedReason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
+    reasons = [recorded(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
     items = [
         measured(a_case(name), 1.0, run(n), [reasons[n - 2]] if n > 1 else [])
         for n in (1, 2, 3)

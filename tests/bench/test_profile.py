@@ -14,7 +14,8 @@ from bench import profile
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.profile import FEWEST_CALLS, MOST, SECONDS, CaseProfile, profile_case, trace, write
-from bench.render.messages import bound_text
+from bench.records.schema import recorded
+from bench.render.messages import bound_text, reason_line, reason_texts
 from bench.stats.bound import Bound
 from bench.worker.group import Unmeasured
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
@@ -90,15 +91,21 @@ def test_profile_case_step_time_is_the_median_without_profiler(
 def test_profile_case_that_cannot_run_gives_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert unseen(Case("numpy", *SMALL)).reason == "numpy: no profiler of numpy is known here"
-    assert "no gpu:77" in unseen(replace(Case("modelled", *SMALL), device="gpu:77")).reason
+    assert (
+        reason_line(unseen(Case("numpy", *SMALL)).reason)
+        == "numpy: no profiler of numpy is known here"
+    )
+    assert (
+        "no gpu:77"
+        in reason_texts(unseen(replace(Case("modelled", *SMALL), device="gpu:77")).reason)[0]
+    )
 
     def nothing(model: ModelledModel, workload: Workload) -> Profile:
         return Profile("the test's profiler", ())
 
     monkeypatch.setattr(ModelledModel, "_profiled", nothing)
     found = unseen(Case("modelled", *SMALL))
-    assert (found.outcome, found.reason) == (
+    assert (found.outcome, reason_line(found.reason)) == (
         "refused",
         "the test's profiler saw no operator of modelled",
     )
@@ -217,7 +224,9 @@ def test_profile_command_without_a_profiler_writes_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "numpy: no profiler of numpy is known here"
-    monkeypatch.setattr(profile, "profile_case", lambda case: Unmeasured("refused", reason))
+    monkeypatch.setattr(
+        profile, "profile_case", lambda case: Unmeasured("refused", recorded("", reason, ""))
+    )
     file = tmp_path / "timeline.json"
     assert profile.main([CASE_ID, "--output", str(file)]) == profile.NOT_PROFILED
     assert "no profiler of numpy is known here" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from bench import records, report, run
 from bench.cli.command_line import INTERRUPTED
 from bench.machine.lock import MachineLock
 from bench.records.schema import Measurement, Outcome
+from bench.render.messages import reason_line
 from bench.session import measure
 from bench.session.progress import (
     BAD_INPUT,
@@ -267,8 +268,8 @@ def test_run_with_hanging_and_crashing_cases_measures_the_rest(place: Place) -> 
     assert [each.case.backend for each in place.measurements] == ["numpy"]
     outcomes = {name: each.outcome for name, each in place.outcomes.items()}
     assert outcomes == {"hanging": "timed_out", "segfault": "crashed", "absent": "not_measured"}
-    assert "SIGSEGV" in place.outcomes["segfault"].reason
-    assert "limit of 300 s" in place.outcomes["hanging"].reason
+    assert "SIGSEGV" in reason_line(place.outcomes["segfault"].reason)
+    assert "limit of 300 s" in reason_line(place.outcomes["hanging"].reason)
     summary = next(line for line in done.out.splitlines() if line.startswith("4 cases:"))
     for words in ("1 crashed", "1 over their time limit", "1 not measured"):
         assert words in summary

@@ -15,6 +15,7 @@ from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.cli.filters import parse_rule
 from bench.cli.output import WIDTH, plain_text
+from bench.records.schema import recorded
 from bench.render import compare as output
 from bench.render.compare import (
     CSV_COLUMNS,
@@ -148,7 +149,9 @@ def test_summary_lines_rule_counts_an_invalid_case() -> None:
 
 
 def test_by_reason_different_texts_of_a_code_are_marked_as_one_of_them() -> None:
-    first, same, other = (Problem("busy", f"{n} cores", "wait", 1, 1) for n in (2, 2, 3))
+    first, same, other = (
+        Problem("busy", recorded("", f"{n} cores", "wait"), 1, 1) for n in (2, 2, 3)
+    )
     assert by_reason([(first, "a"), (same, "b")]) == ["2 cores (wait): a and b"]
     assert by_reason([(first, "a"), (other, "c")]) == ["for one, 2 cores (wait): a and c"]
 

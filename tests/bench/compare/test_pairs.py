@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records.schema import Measurement, Outcome, RecordedReason, Results
-from bench.render.compare import note_text, reason_texts
-from bench.render.messages import basis_text
+from bench.records.schema import Measurement, Outcome, Results, recorded
+from bench.render.compare import invalid_texts, note_text
+from bench.render.messages import basis_text, reason_line
 from bench.stats import rows
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.pairs import (
@@ -68,7 +68,8 @@ def test_compare_runs_case_of_one_side_has_its_reason() -> None:
     report = compare_runs(base, new)
     (only,) = report.one_sided
     assert (only.label, only.case) == ("BASE", a_case(batch=2))
-    assert only.why == "NEW: crashed: out of memory"
+    assert (only.lacking, only.outcome) == ("NEW", "crashed")
+    assert reason_line(only.reason) == "out of memory"
     (outcome,) = report.unmeasured
     assert (outcome.outcome, outcome.case) == ("crashed", a_case(batch=2))
 
@@ -89,14 +90,16 @@ def test_compare_runs_two_disturbed_processes_of_six_are_invalid(
     base = replicates("b", {a_case(): 1.0})
     (row,) = compare_runs(base, disturbed(replicates("n", {a_case(): 1.5}), number)).rows
     reason = f"NEW: the cores were busy (close what runs) [in {number} of 6 runs]"
-    assert reason_texts(row) == ([reason] if invalid else [])
+    assert invalid_texts(row) == ([reason] if invalid else [])
 
 
 def test_compare_runs_one_failed_process_is_invalid() -> None:
-    failed = Outcome(a_case(), run("n9"), "failed", "the outputs differ", "", Path("a.json"))
+    failed = Outcome(
+        a_case(), run("n9"), "failed", recorded("", "the outputs differ", ""), Path("a.json")
+    )
     new = gather(*replicates("n", {a_case(): 1.5}).measurements, failed)
     (row,) = compare_runs(replicates("b", {a_case(): 1.0}), new).rows
-    assert reason_texts(row) == ["NEW: failed: the outputs differ [in 1 of 7 runs]"]
+    assert invalid_texts(row) == ["NEW: failed: the outputs differ [in 1 of 7 runs]"]
 
 
 def test_compare_runs_finds_a_change_within_differing_nodes() -> None:
@@ -127,7 +130,7 @@ def test_join_sides_adjacent_pairs_processes_by_start() -> None:
 
 
 def test_compare_backends_drifting_rounds_are_invalid() -> None:
-    during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
+    during, moved = run("a"), [recorded(NOT_STEADY, "it became slower", "wait")]
     report = compare_backends(
         gather(
             measured(a_case("keras"), 1.0, during),
@@ -286,7 +289,7 @@ def test_compare_devices_without_shared_shapes_has_a_finding() -> None:
 
 def test_compare_devices_unsteady_time_makes_its_cell_invalid() -> None:
     """Devices are measured one after the other, so rounds cannot cancel the change."""
-    during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
+    during, moved = run("a"), [recorded(NOT_STEADY, "it became slower", "wait")]
     items = [
         measured(a_case(batch=batch, device=device), 1.0, during, moved * (device == "gpu:0"))
         for batch in (1, 2)
@@ -335,7 +338,8 @@ def test_compare_backends_group_without_baseline_has_its_reason() -> None:
     )
     (only,) = report.one_sided
     assert only.case == a_case("scan", batch=2)
-    assert only.why == "keras: failed: wrong gradients"
+    assert (only.lacking, only.outcome) == ("keras", "failed")
+    assert reason_line(only.reason) == "wrong gradients"
 
 
 def test_compare_backends_means_are_for_each_machine_and_device() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from bench.case import published
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, RecordedReason
+from bench.records.schema import Measurement, Outcome, recorded
 from bench.render import published as published_words
 from bench.render.messages import problem_line
 from bench.render.published import PublishedReport, with_published
@@ -54,7 +54,7 @@ def test_with_published_two_sessions_of_one_machine_takes_the_newest_time() -> N
 def test_with_published_failed_is_invalid_and_unsteady_unreliable() -> None:
     of = Case("torch", SPEC, BRAUN)
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
-    moved = measured(of, 1.0, run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")])
+    moved = measured(of, 1.0, run("a"), [recorded(NOT_STEADY, "it became slower", "wait")])
     (shared,) = report_of(measured(of, 1.0, run("a")), failed).shared
     (problem,) = shared.ours[0][0].invalid
     assert problem_line(problem) == "failed: the outputs differ [in 1 of 2 runs]"
@@ -91,7 +91,7 @@ def test_with_published_other_work_names_the_suites_to_run(spec: LSTMSpec, work:
 def test_with_published_unmeasured_case_has_its_reason() -> None:
     case, other = Case("cudnn", SPEC, BRAUN, "gpu:0"), Case("cudnn", LSTMSpec(1, 1), BRAUN)
     outcomes = [
-        Outcome(each, run("a"), "not_measured", "no GPU", "get one", Path("a.json"))
+        Outcome(each, run("a"), "not_measured", recorded("", "no GPU", "get one"), Path("a.json"))
         for each in (case, other)
     ]
     (group,) = report_of(*outcomes).unmeasured

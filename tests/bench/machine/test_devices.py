@@ -8,6 +8,7 @@ import pytest
 
 from bench.machine import devices
 from bench.machine.devices import DeviceError
+from bench.render.messages import reason_texts
 from tests.bench.machine.made_machines import no_nvml, write
 
 PCI = "sys/bus/pci/devices/0000:01:00.0"
@@ -165,5 +166,6 @@ def test_explain_missing_any_cause_gives_reason_and_advice(
         write(tmp_path, name, text)
     environ = {} if setting is None else {"CUDA_VISIBLE_DEVICES": setting}
     found = devices.explain_missing(device, devices.gpu_facts(tmp_path, environ, load))
-    assert found.startswith(reason)
+    text = "" if found is None else reason_texts(found)[0]
+    assert text.removeprefix(f"no {device}: ").startswith(reason)
     assert bool(found) == bool(reason)

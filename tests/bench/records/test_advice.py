@@ -9,6 +9,7 @@ import pytest
 
 from bench import records
 from bench.records.schema import MORE_TIME, advice_for
+from bench.render.messages import reason_texts
 from tests.places import GOLDEN
 
 
@@ -42,7 +43,10 @@ def test_read_advice_names_options_of_its_command(tmp_path: Path, managed: bool)
     path.write_text(json.dumps(document))
     file = records.read(path)
     assert file.run.managed == managed
-    message = [file.measurements[0].reasons[0].advice, file.outcomes[0].advice]
+    message = [
+        reason_texts(file.measurements[0].reasons[0])[1],
+        reason_texts(file.outcomes[0].reason)[1],
+    ]
     assert message == (
         ["give it more time: --seconds TIME", "measure with --threads 2"]
         if managed

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bench import records
 from bench.records import files
 from bench.records.journal import Journal
+from bench.render.messages import reason_texts
 from tests.bench.made_results import SHAPES, make_store
 from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN, ROOT
@@ -61,11 +62,11 @@ def test_read_golden_file_gives_its_values() -> None:
     last = file.measurements[-1]
     assert not last.valid
     assert [reason.code for reason in last.reasons] == ["busy"]
-    assert last.reasons[0].advice == "close other programs and measure again"
+    assert reason_texts(last.reasons[0])[1] == "close other programs and measure again"
     outcome = file.outcomes[0]
     assert (outcome.outcome, outcome.case.device) == ("not_measured", "gpu:0")
-    assert outcome.reason == "no GPU is seen by TensorFlow"
-    assert outcome.advice == "pip install 'tensorflow[and-cuda]'"
+    assert reason_texts(outcome.reason)[0] == "no GPU is seen by TensorFlow"
+    assert reason_texts(outcome.reason)[1] == "pip install 'tensorflow[and-cuda]'"
 
 
 def test_read_unfinished_journal_gives_finished_cases_and_note() -> None:

@@ -21,6 +21,7 @@ from bench.machine.fields import ResultError
 from bench.machine.writing import ResultWriteError
 from bench.records.journal import Journal
 from bench.records.schema import Measurement
+from bench.render.messages import reason_texts
 from tests.bench.full_disk import full_disk
 from tests.places import GOLDEN, ROOT
 
@@ -48,8 +49,8 @@ def test_journal_entries_are_read_back_from_both_files(tmp_path: Path, golden: J
         assert list(map(comparable, file.measurements)) == list(
             map(comparable, expected.measurements)
         )
-        assert [(o.case, o.outcome, o.reason, o.advice) for o in file.outcomes] == [
-            (o.case, o.outcome, o.reason, o.advice) for o in expected.outcomes
+        assert [(o.case, o.outcome, reason_texts(o.reason)) for o in file.outcomes] == [
+            (o.case, o.outcome, reason_texts(o.reason)) for o in expected.outcomes
         ]
     assert from_json.run == from_journal.run
     assert from_json.run.finished == datetime(2025, 1, 31, 12, 5, tzinfo=UTC)

@@ -6,21 +6,28 @@ again, and the difference is what a reader of reports will notice.
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from string import Formatter
 
 import pytest
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, RecordedReason
+from bench.machine.reasons import Reason
+from bench.records.schema import Measurement, Outcome, recorded
 from bench.render.messages import (
+    ADVICE,
+    SENTENCES,
     answer,
+    as_recorded,
     assumptions,
     findings,
     heterogeneous_references,
     method,
     over_references,
+    reason_texts,
     summary,
 )
 from bench.stats.rows import Section, build
@@ -90,7 +97,7 @@ def fed(windows: Mapping[int, float], batch: int = 2, **factors: float) -> list[
 
 
 def invalid_with(item: Measurement, text: str) -> Measurement:
-    return replace(item, valid=False, reasons=(RecordedReason("busy", text, ""),))
+    return replace(item, valid=False, reasons=(recorded("busy", text, ""),))
 
 
 WINDOWS = {1: 0.020, 2: 0.015, 5: 0.012, 10: 0.011}
@@ -224,7 +231,7 @@ answer_to("answer_beside_an_approximation", **{"torch": 2.0, "scan": 3.0, "torch
 
 @scenario
 def fallback_and_its_cost() -> list[str]:
-    def items(reasons: Sequence[RecordedReason]) -> list[Measurement]:
+    def items(reasons: Sequence[Reason]) -> list[Measurement]:
         slow = [measured("keras_torch", 0.05, a_run(n), reasons=reasons) for n in range(6)]
         looped = [replace(each, evidence={"fallback": "a Python\nloop\x1b"}) for each in slow]
         return [*replicated(6, ("torch", 0.001)), *looped]
@@ -325,6 +332,49 @@ def test_messages_of_a_scenario_equal_the_snapshot(name: str) -> None:
 def test_snapshot_has_exactly_the_scenarios() -> None:
     assert list(written()) == list(SCENARIOS)
     assert SPEC.hidden_size == 4
+
+
+# Reasons
+
+
+def recorded_reasons() -> Iterator[tuple[str, set[str] | None]]:
+    """Yield the code of each reason in the source, and the names of its values if they are there.
+
+    Codes that are composed have no names here.
+    """
+    for path in (ROOT / "bench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reason":
+                code, values = (*node.args, ast.Dict([], []))[:2]
+                keys = values.keys if isinstance(values, ast.Dict) else [None]
+                names = {str(each.value) for each in keys if isinstance(each, ast.Constant)}
+                if isinstance(code, ast.Constant):
+                    yield str(code.value), None if None in keys else names
+
+
+def test_reason_codes_have_sentences_of_their_values() -> None:
+    found = [each for each in recorded_reasons() if each[0] in SENTENCES]
+    assert len(found) > 40
+    for code, names in found:
+        for form in (SENTENCES[code], ADVICE.get(code, "")):
+            wanted = {name for _, name, _, _ in Formatter().parse(form) if name}
+            assert names is None or wanted - {"gpu"} <= names, code  # which is added to them all
+
+
+@pytest.mark.parametrize("values", [{}, {"others": "many"}, {"others": 1e999}, {"others": [1]}])
+def test_reason_of_a_file_with_unfit_values_has_its_own_texts(values: dict[str, object]) -> None:
+    for code in ("busy", "of_a_later_version"):
+        reason = recorded(code, "others kept 1 of 2 busy", "close them", values)
+        assert reason_texts(reason) == ("others kept 1 of 2 busy", "close them")
+
+
+def test_reason_as_recorded_has_code_values_and_texts() -> None:
+    values = {"others": 1.25, "processors": 2, "busiest": "mail 90%"}
+    found = as_recorded(Reason("busy", values))
+    assert (found["code"], found["values"]) == ("busy", values)
+    assert found["text"] == "others kept 1.2 of 2 processors busy (mail 90%)"
+    kept = recorded("busy", "an older sentence", "", values)
+    assert reason_texts(kept) == (found["text"], found["advice"])
 
 
 if __name__ == "__main__":

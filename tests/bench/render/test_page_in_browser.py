@@ -31,7 +31,8 @@ from playwright.sync_api import (
 
 import bench.ask
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, RecordedReason, Run
+from bench.machine.reasons import Reason
+from bench.records.schema import Measurement, Outcome, Run, recorded
 from bench.render import page as pages
 from bench.render.messages import answer
 from bench.render.page import page as explorable
@@ -41,7 +42,7 @@ from lstm_impl.workload import Workload
 from tests.bench import made_results
 from tests.bench.made_streams import streams
 
-BUSY = RecordedReason("busy", "the machine was busy", "close other programs")
+BUSY = recorded("busy", "the machine was busy", "close other programs")
 
 PLOTS = ("explore", "samples")
 
@@ -58,9 +59,7 @@ def a_run(number: int = 1, host: str = "machine") -> Run:
     )
 
 
-def measured(
-    case: Case, seconds: float, run: Run, reasons: tuple[RecordedReason, ...] = ()
-) -> Measurement:
+def measured(case: Case, seconds: float, run: Run, reasons: tuple[Reason, ...] = ()) -> Measurement:
     """Return a measurement with all figures that a page can show."""
     return replace(
         made_results.measured(case, seconds, run, reasons),
@@ -111,7 +110,7 @@ def store(
                 items.append(measured(case, 0.1 * slower * (1 + 1 / window), run))
         refused = Case("onnxruntime", LSTMSpec(64, 64), Workload(8, 100, "training"))
         reason = "computes no gradients"
-        items.append(Outcome(refused, run, "refused", reason, "", Path("a.json")))
+        items.append(Outcome(refused, run, "refused", recorded("", reason, ""), Path("a.json")))
     return build(made_results.gather(*items))
 
 
@@ -458,7 +457,7 @@ def test_page_shows_several_machines_and_sessions(new: Any, tmp_path: Path) -> N
 def test_page_without_any_time_says_so(new: Any, tmp_path: Path) -> None:
     refused = Case("cudnn", LSTMSpec(4, 4), Workload(8, 10))
     path = tmp_path / "none.html"
-    outcome = Outcome(refused, a_run(), "refused", "needs a GPU", "", Path("a.json"))
+    outcome = Outcome(refused, a_run(), "refused", recorded("", "needs a GPU", ""), Path("a.json"))
     path.write_text(explorable(build(made_results.gather(outcome))), encoding="utf-8")
     found = new(path)
     assert found.answer.startswith("Nothing on this page has a time")
@@ -705,12 +704,12 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = replace(a_run(1, host), suite=host, session=host)
     items: list[Measurement | Outcome] = []
     for number, text in enumerate(NASTY):
-        problem = (RecordedReason(text, text, text),)
+        problem = (recorded(text, text, text),)
         for work in (Workload(8, 10), Workload(8, 10, "training", window=5)):
             case = Case(text, LSTMSpec(4, 4), work, NASTY[2])
             items.append(measured(case, 0.01 * (1 + number), run, problem if number else ()))
         failed = Case(text + "2", LSTMSpec(4, 4), Workload(8, 10), NASTY[2])
-        items.append(Outcome(failed, run, "failed", text, text, Path("a.json")))
+        items.append(Outcome(failed, run, "failed", recorded("", text, text), Path("a.json")))
     text = explorable(build(made_results.gather(*items)))
     assert len(text) < 5_500_000
     path = tmp_path_factory.mktemp("nasty") / "report.html"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from bench.machine.reasons import Reason
 from bench.render.labels import compact_verdict, spread_text, versus
 from bench.render.messages import heterogeneous, unclear
 from bench.stats.comparison import (
@@ -18,7 +19,7 @@ from bench.stats.comparison import (
     Verdict,
     processes_needed,
 )
-from bench.stats.intervals import Interval, Reason
+from bench.stats.intervals import Interval
 
 
 def ratio(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.case.cases import Case
 from bench.records.journal import Journal
-from bench.records.schema import Figures, Outcome, ResultFile, Run
+from bench.records.schema import Figures, Outcome, ResultFile, Run, recorded
 from bench.session.manager import Manager, SessionProgress
 from bench.session.session import Environment, Goal, Need, Session, Work
 from bench.session.workers import Worker
@@ -44,7 +44,10 @@ def file_of(
             replace(made_results.measured(case, seconds, run), memory=memory)
             for case, seconds in measured.items()
         ),
-        tuple(Outcome(case, run, what, "why", "", path) for case, what in (outcomes or {}).items()),
+        tuple(
+            Outcome(case, run, what, recorded("", "why", ""), path)
+            for case, what in (outcomes or {}).items()
+        ),
         (),
     )
 
@@ -237,7 +240,13 @@ class ScriptedWorker:
         named = {Case.from_dict(each["case"]): each for each in outcomes}  # type: ignore[arg-type]
         file = file_of(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
         more = tuple(
-            Outcome(each, file.run, str(data["outcome"]), str(data["reason"]), "", Path("x.json"))
+            Outcome(
+                each,
+                file.run,
+                str(data["outcome"]),
+                recorded("", str(data["reason"]), ""),
+                Path("x.json"),
+            )
             for each, data in named.items()
         )
         self.world.files.append(replace(file, outcomes=more))

@@ -20,6 +20,7 @@ from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.machine.environment import MachineKind
 from bench.records.schema import ResultFile
+from bench.render.messages import reason_line
 from bench.session.cluster import GRACE, ClusterMember, Fleet
 from bench.session.manager import Manager
 from bench.session.session import Goal, Need, Work
@@ -206,7 +207,7 @@ def test_fleet_with_a_case_that_kills_machines_gives_it_up(how: str, lost: int) 
     assert world.outcomes == {B5.id: "crashed"}
     assert world.counts == {each.id: 0 if each == B5 else 2 for each in CASES}
     assert any("was lost: its node died; tried again elsewhere" in text for text in world.messages)
-    (reason,) = {each.reason for file in world.files for each in file.outcomes}
+    (reason,) = {reason_line(each.reason) for file in world.files for each in file.outcomes}
     assert "its node died" in reason
 
 

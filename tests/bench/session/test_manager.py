@@ -17,6 +17,7 @@ import pytest
 
 from bench import records
 from bench.machine.writing import ResultWriteError
+from bench.render.messages import reason_line
 from bench.session import manager
 from bench.session.manager import Watch, WorkerError
 from bench.session.session import Goal, Work, load
@@ -107,7 +108,7 @@ def test_run_with_a_case_over_its_limit_records_it_and_continues() -> None:
     assert world.manager(session()).run()
     assert world.outcomes == {B5.id: "timed_out"}
     assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
-    (reason,) = {each.reason for file in world.files for each in file.outcomes}
+    (reason,) = {reason_line(each.reason) for file in world.files for each in file.outcomes}
     assert "limit of 10 s" in reason
     assert "prepared" in reason
     assert any(B5.id in line for line in world.messages)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from scipy import special
 
 from bench.case.cases import Case
-from bench.records.schema import RecordedReason, Results, Run
+from bench.machine.reasons import Reason
+from bench.records.schema import Results, Run, recorded
 from bench.render.messages import basis_text, heterogeneous_references
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
-from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates, Reason
+from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates
 from bench.stats.ratios import (
     allow_for,
     compare,
@@ -56,7 +57,7 @@ def run(name: str) -> Run:
     return Run(name, "session", "mine", 0, now, now, True, "host", "m", {}, {})
 
 
-BUSY = RecordedReason("busy", "others kept processors busy", "")
+BUSY = recorded("busy", "others kept processors busy", "")
 
 
 def in_both(suspect: str = "") -> Results:
@@ -147,7 +148,7 @@ def a_row(
     )
 
 
-PROBLEM = Problem("busy", "others kept processors busy", "close them", 1, 1)
+PROBLEM = Problem("busy", recorded("busy", "others kept processors busy", "close them"), 1, 1)
 
 
 def test_reference_is_the_first_valid_of_the_most_frequent() -> None:

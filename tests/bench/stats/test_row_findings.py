@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, RecordedReason, Run
+from bench.machine.reasons import Reason
+from bench.records.schema import Measurement, Run, recorded
 from bench.render.data import as_json
 from bench.render.messages import bound_sentence
 from bench.stats.comparison import Comparison
@@ -47,7 +48,7 @@ def made(
     seconds: float,
     roofs: Roofs | None = None,
     work: Workload = WORK,
-    reasons: tuple[RecordedReason, ...] = (),
+    reasons: tuple[Reason, ...] = (),
 ) -> list[Measurement]:
     case = Case(backend, LSTMSpec(8, 16), work)
     return [
@@ -90,7 +91,7 @@ def test_advice_skips_backends_that_were_not_faster() -> None:
 
 
 def test_advice_skips_untrusted_backends() -> None:
-    broken = RecordedReason("above_roof", "it is too fast", "look again")
+    broken = recorded("above_roof", "it is too fast", "look again")
     found = rows(made("keras", 1.0, LAUNCHES), made("few", 0.5, FEWER, reasons=(broken,)))
     assert "few takes" not in bound_sentence(found["keras"])
 

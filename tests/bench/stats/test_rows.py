@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.case.cases import Case
+from bench.machine.reasons import Reason
 from bench.records.files import collect
-from bench.records.schema import Figures, Measurement, Outcome, RecordedReason, Results
+from bench.records.schema import Figures, Measurement, Outcome, Results, recorded
 from bench.render.data import COLUMNS, records
+from bench.render.messages import reason_line
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
 from bench.stats.rows import (
@@ -138,7 +140,7 @@ def test_build_of_several_outcomes_takes_the_gravest() -> None:
         without_time("a", "timed_out", "slow", a_run(3)),
     ]
     row = the_row(build(results_of(*items)), "a")
-    assert (row.outcome, row.reason) == ("failed", "wrong")
+    assert (row.outcome, reason_line(row.reason)) == ("failed", "wrong")
 
 
 @pytest.mark.parametrize(("time", "fastest"), [(0.0101, False), (0.02, True)])
@@ -235,11 +237,11 @@ def test_build_fallback_is_the_commonest_and_remarks_are_once() -> None:
     assert the_row(report_of(*items[2:]), "a").fallback == ""
 
 
-UNSTEADY = RecordedReason("not_steady", "the halves differ", "give it more time")
+UNSTEADY = recorded("not_steady", "the halves differ", "give it more time")
 
 
 def test_build_percentiles_exclude_disturbed_processes() -> None:
-    def process(number: int, low: float, *reasons: RecordedReason) -> Measurement:
+    def process(number: int, low: float, *reasons: Reason) -> Measurement:
         item = measured("keras", 1.0, a_run(number), reasons=reasons)
         return replace(item, samples=np.linspace(low, low + 1, 60), rounds=np.arange(60))
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, RecordedReason, Run
-from bench.render.messages import problem_line, problem_texts
+from bench.machine.reasons import Reason
+from bench.records.schema import Measurement, Outcome, Run, recorded
+from bench.render.messages import problem_line, reason_texts
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
 from bench.stats.trust import (
@@ -28,10 +29,8 @@ from tests.bench.made_results import measured
 
 CASE = Case("keras", LSTMSpec(3, 4), Workload(2, 10, "training"))
 STARTED = datetime(2025, 1, 31, tzinfo=UTC)
-BUSY = RecordedReason("busy", "others kept 1.2 of 2 processors busy", "close what else runs")
-WIDE = RecordedReason(
-    "wide_interval", "the median's interval is ±8.0%, over ±5%", "give it more time"
-)
+BUSY = recorded("busy", "others kept 1.2 of 2 processors busy", "close what else runs")
+WIDE = recorded("wide_interval", "the median's interval is ±8.0%, over ±5%", "give it more time")
 
 
 def a_run(number: int) -> Run:
@@ -44,7 +43,7 @@ def all_problems(new: Side, base: Side) -> Sequence[Problem]:
 
 
 def processes(
-    count: int, reason: RecordedReason = BUSY, disturbed: int = 0, spread: float = 0.0
+    count: int, reason: Reason = BUSY, disturbed: int = 0, spread: float = 0.0
 ) -> list[Measurement]:
     """Make processes, the first ones disturbed, with medians from 1 - spread to 1 + spread."""
     return [
@@ -59,7 +58,7 @@ def processes(
 
 
 def outcome(kind: str, number: int = 99) -> Outcome:
-    return Outcome(CASE, a_run(number), kind, "it ended", "", Path("x.json"))
+    return Outcome(CASE, a_run(number), kind, recorded("", "it ended", ""), Path("x.json"))
 
 
 def judged(items: Sequence[Measurement], outcomes: Sequence[Outcome] = ()) -> Validity:
@@ -81,7 +80,7 @@ def test_validity_of_one_process_is_its_own() -> None:
 def test_validity_of_few_processes_is_noted(count: int) -> None:
     found = judged(processes(count))
     assert codes(found) == ([], [FEW_PROCESSES])
-    text, advice = problem_texts(found.noted[0])
+    text, advice = reason_texts(found.noted[0].reason)
     assert f"{count} process" in text
     assert "--resume" in advice
 
@@ -107,14 +106,14 @@ def test_validity_differing_medians_are_noted_or_unreliable() -> None:
     assert codes(judged(processes(6, spread=0.04))) == ([], [])
     found = judged(processes(6, spread=0.2))
     assert codes(found) == ([], ["wide_interval"])
-    text, advice = problem_texts(found.noted[0])
+    text, advice = reason_texts(found.noted[0].reason)
     assert "over 6 processes is ±20.0%: the speed of the machine differed" in text
     assert "inside each process" in advice
     found = judged(processes(6, spread=0.3))
     assert codes(found) == ([], [])
     (problem,) = found.of_time
     assert problem.code == "wide_interval"
-    assert "over 6 processes is ±30.0%, over ±25%" in problem_texts(problem)[0]
+    assert "over 6 processes is ±30.0%, over ±25%" in reason_texts(problem.reason)[0]
     assert found.time == (problem,)
     assert found.unpaired == ()  # how far it is known stands in the ratio's own interval
 
@@ -136,18 +135,14 @@ def test_validity_interrupted_process_is_no_problem() -> None:
 
 # Times and ratios
 
-UNSTEADY = RecordedReason(
-    "not_steady", "the earlier and the later half of the samples differ", "wait"
-)
-SHORT = RecordedReason(
-    "few_samples", "3 samples: a median has no 95% interval under 6", "give it more"
-)
-SWAP = RecordedReason("swap", "the machine swapped 12.0 MB meanwhile", "free some memory")
-HOT = RecordedReason("throttled", "the CPU slowed itself down 3 times because of heat", "cool it")
+UNSTEADY = recorded("not_steady", "the earlier and the later half of the samples differ", "wait")
+SHORT = recorded("few_samples", "3 samples: a median has no 95% interval under 6", "give it more")
+SWAP = recorded("swap", "the machine swapped 12.0 MB meanwhile", "free some memory")
+HOT = recorded("throttled", "the CPU slowed itself down 3 times because of heat", "cool it")
 
 
 def timed(
-    backend: str, values: npt.ArrayLike, number: int, reasons: Sequence[RecordedReason] = ()
+    backend: str, values: npt.ArrayLike, number: int, reasons: Sequence[Reason] = ()
 ) -> Measurement:
     """Make the samples of one process, one for each round, with its own reasons."""
     samples = np.asarray(values, dtype=np.float64)

@@ -10,6 +10,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Figures
+from bench.render.messages import no_figure
 from lstm_impl import LSTMSpec, Workload
 
 MIB = 2**20
@@ -100,7 +101,7 @@ def known(figures: Figures) -> tuple[float, float]:
 def reason(figures: Figures) -> str:
     assert figures["peak_bytes"] is None
     assert figures["steady_bytes"] is None
-    return str(figures["how"])
+    return no_figure(figures)
 
 
 def gone(process: int) -> bool:

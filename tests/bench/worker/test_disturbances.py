@@ -11,6 +11,7 @@ import pytest
 from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
 from bench.machine.environment import Cpu, Environment, Gpu, GpuProcess, MemorySize
+from bench.render.messages import reason_line, reason_texts
 from bench.worker import disturbances
 from bench.worker.disturbances import findings
 from bench.worker.timing import StepSeries, Stopped, StreamTimes
@@ -97,15 +98,15 @@ def test_findings_one_problem_gives_its_code(here: Environment, found: list[str]
 def test_findings_gpu_processes_gives_names_and_memory() -> None:
     here = with_gpu(processes=(GpuProcess(7, "trainer", 2**30), GpuProcess(8, None, None)))
     (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1))
-    assert "gpu:0: other processes use it" in found.text
-    assert "trainer (pid 7, 1.0 GiB), a process (pid 8)" in found.text
+    assert "gpu:0: other processes use it" in reason_texts(found)[0]
+    assert "trainer (pid 7, 1.0 GiB), a process (pid 8)" in reason_texts(found)[0]
 
 
 def test_findings_unreadable_gpu_says_what_to_install() -> None:
     here = replace(HERE, unread={"gpus": "nvidia-ml-py is not installed: pip install nvidia-ml-py"})
     (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1, driver=True))
     assert found.code == "nvml"
-    assert found.advice == "nvidia-ml-py is not installed: pip install nvidia-ml-py"
+    assert reason_texts(found)[1] == "nvidia-ml-py is not installed: pip install nvidia-ml-py"
 
 
 # -- after measuring
@@ -149,8 +150,8 @@ def test_reasons_all_have_advice() -> None:
     series = replace(GOOD, blocks=WIDE, steady=False)
     reasons = list(disturbances.validity(series, bad, ("x=9",), "cpu"))
     assert len(reasons) == 7
-    assert all(each.text and each.advice for each in reasons)
-    assert "mail (pid 3) 90%" in " ".join(each.text for each in reasons)
+    assert all(reason_line(each) and reason_texts(each)[1] for each in reasons)
+    assert "mail (pid 3) 90%" in " ".join(reason_line(each) for each in reasons)
 
 
 @pytest.mark.parametrize(
@@ -167,4 +168,6 @@ def test_validity_calls_longer_than_the_period_gives_behind(
         streamed = StreamTimes(calls, calls)
     found = list(disturbances.validity(replace(GOOD, streamed=streamed), CALM, (), "cpu", period))
     assert [each.code for each in found] == code
-    assert all("a call takes 12 ms and one is due every 10 ms" in each.text for each in found)
+    assert all(
+        "a call takes 12 ms and one is due every 10 ms" in reason_line(each) for each in found
+    )

@@ -15,6 +15,7 @@ import pytest
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.records.schema import Figures
+from bench.render.messages import reason_line, reason_texts
 from bench.worker import group, resources
 from bench.worker.group import Bench
 from bench.worker.roofs import AccountingError, Roofs
@@ -45,8 +46,8 @@ def test_measure_group_failed_gate_gives_no_time(world: World) -> None:
     results = group.measure_group([right, wrong], TimingPlan(5.0), bench=world.bench())
     failed = unmeasured(results[wrong.id])
     assert failed.outcome == "failed"
-    assert "y differs from the judge by 5.00e-01" in failed.reason
-    assert "1.00e-06 allowed" in failed.reason
+    assert "y differs from the judge by 5.00e-01" in reason_line(failed.reason)
+    assert "1.00e-06 allowed" in reason_line(failed.reason)
     assert world.log.count("wrong run") == 1
     assert measured(results[right.id]).gate.passed
     assert list(results) == [right.id, wrong.id]
@@ -86,8 +87,8 @@ def test_measure_group_any_error_fails_its_own_case(
     results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
     failed = unmeasured(results[bad.id])
     assert failed.outcome == "failed"
-    assert failed.reason.startswith(f"{type(error).__name__} ")
-    assert ("no Ctrl-C came" in failed.reason) == isinstance(error, KeyboardInterrupt)
+    assert reason_line(failed.reason).startswith(f"{type(error).__name__} ")
+    assert ("no Ctrl-C came" in reason_line(failed.reason)) == isinstance(error, KeyboardInterrupt)
     measured(results[good.id])
 
 
@@ -103,7 +104,7 @@ def test_measure_group_error_while_timed_fails_its_own_case(
 
     world.changes["bad run"] = late
     results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
-    assert type(error).__name__ in unmeasured(results[bad.id]).reason
+    assert type(error).__name__ in reason_line(unmeasured(results[bad.id]).reason)
     measured(results[good.id])
 
 
@@ -144,7 +145,7 @@ def test_measure_group_changed_setting_is_restored_for_the_next(
         remark = f"it changed {what}, which was put back"
         assert measured(results[bad.id]).remarks == (remark,)
     else:  # what was called after the change failed
-        assert unmeasured(results[bad.id]).reason.startswith("RecursionError ")
+        assert reason_line(unmeasured(results[bad.id]).reason).startswith("RecursionError ")
 
 
 class Ceilings(Roofs):
@@ -167,7 +168,9 @@ class Ceilings(Roofs):
         self.requests.append((case.backend, seconds, threads, frameworks))
         self.take()
         if case.backend in self.above:
-            raise AccountingError("accounting error: it is 400% of it")
+            raise AccountingError(
+                "impossible", seconds=1.0, part=4.0, limit=3.0, roof="matrix-product rate", by="a"
+            )
         return {"of_matmul": self.part, "matmul_by": "an abacus", "chain_s": None}
 
 
@@ -195,8 +198,9 @@ def test_measure_group_case_above_any_roof_fails_alone(world: World) -> None:
     bench = replace(world.bench(), roofs=Ceilings(above=["a"]))
     results = group.measure_group(cases, TimingPlan(5.0), bench=bench)
     failed = unmeasured(results[cases[0].id])
-    assert (failed.outcome, failed.reason) == ("failed", "accounting error: it is 400% of it")
-    assert "the roof is too low" in failed.advice
+    assert failed.outcome == "failed"
+    assert "would be 400% of the matrix-product rate" in reason_line(failed.reason)
+    assert "the roof is too low" in reason_texts(failed.reason)[1]
     assert measured(results[cases[1].id])
 
 
@@ -249,7 +253,7 @@ def needs(world: World, monkeypatch: pytest.MonkeyPatch) -> Bench:
         world.log.append(f"energy of {seconds:.1f} s")
         return USED
 
-    monkeypatch.setattr(devices, "explain_missing", lambda device: "")
+    monkeypatch.setattr(devices, "explain_missing", lambda device: None)
     return replace(
         world.bench(),
         announce=lambda cases: world.log.append("announced"),

@@ -13,6 +13,7 @@ import pytest
 from bench import case as suites
 from bench.case.cases import Case
 from bench.records.journal import STARTING
+from bench.render.messages import reason_line, reason_texts
 from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
 from bench.worker.group import (
@@ -112,7 +113,7 @@ def test_start_ahead_failure_is_the_result_of_its_case(world: World) -> None:
     assert bench.started == {}
     found = prepare(case, 0, bench)
     assert isinstance(found, Unmeasured)
-    assert "while its framework was started" in found.reason
+    assert "while its framework was started" in reason_line(found.reason)
 
 
 def test_evidence_second_process_reads_that_of_the_first(
@@ -148,14 +149,15 @@ def test_prepare_sets_threads_before_building(
 def test_prepare_case_too_large_is_not_built(world: World) -> None:
     found = refused(world, world.add("a"), free=lambda device: estimate.Free(1, None, 2))
     assert found.outcome == "not_measured"
-    assert found.reason.startswith("needs about ")
-    assert found.advice == estimate.ADVICE
+    assert reason_line(found.reason).startswith("needs about ")
+    assert "a larger machine" in reason_texts(found.reason)[1]
     assert "a start" not in world.log
 
 
 def test_prepare_missing_evidence_fails(world: World) -> None:
     found = refused(world, world.add("a", kernel="cudnn"))
-    assert (found.outcome, found.reason) == ("failed", "no cudnn ran on cpu")
+    assert (found.outcome, found.reason.code) == ("failed", "no_evidence")
+    assert reason_line(found.reason).startswith("no cudnn ran on cpu; it was not timed: ")
     assert world.log[-1] == "a evidence"
 
 
@@ -170,7 +172,7 @@ def test_prepare_broken_package_is_not_measured(
     found = prepare(broken, 0, Bench(roofs=None))
     assert isinstance(found, Unmeasured)
     assert found.outcome == "not_measured"
-    assert "there_is_no_such_module:Broken, which cannot be imported" in found.reason
+    assert "there_is_no_such_module:Broken, which cannot be imported" in reason_line(found.reason)
 
 
 def test_prepare_backend_with_environment_advises_both_ways(
@@ -182,8 +184,9 @@ def test_prepare_backend_with_environment_advises_both_ways(
         type(world.backends["particular"]), "environment", {"LSTM_TEST_SIDE": "east"}
     )
     monkeypatch.setattr(type(world.backends["particular"]), "availability", NumPyLoop.availability)
-    assert refused(world, case) == Unmeasured(
-        "not_measured",
+    found = refused(world, case)
+    assert found.outcome == "not_measured"
+    assert reason_texts(found.reason) == (
         "particular needs a process of its own, with LSTM_TEST_SIDE=east",
         "python -m bench.run measures it in a process of its own; "
         "pytest does with LSTM_TEST_SIDE=east before it",
@@ -210,7 +213,7 @@ def test_prepare_backend_with_environment_advises_both_ways(
 def test_prepare_error_says_at_which_stage(world: World, what: str, during: str) -> None:
     world.errors[what] = ValueError("Graph execution error:\n\n  it is broken\nand more")
     found = refused(world, world.add("a"))
-    assert found.reason == f"ValueError {during}: Graph execution error: it is broken"
+    assert reason_line(found.reason) == f"ValueError {during}: Graph execution error: it is broken"
     assert "Traceback" in found.details
     assert "and more" in found.details
 
@@ -231,7 +234,7 @@ def test_prepare_answer_of_wrong_type_fails(
 ) -> None:
     found = refused(world, world.add("a", **answers))
     assert found.outcome == "failed"
-    assert message in found.reason
+    assert message in reason_line(found.reason)
 
 
 def output_of(*parts: Printed) -> Any:

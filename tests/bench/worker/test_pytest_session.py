@@ -16,6 +16,7 @@ import pytest
 from bench import records
 from bench.machine.lock import MachineLock
 from bench.records.schema import Outcome
+from bench.render.messages import reason_line
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.measured_project import IDS, SUITE, Done, Project, Usual
@@ -94,7 +95,7 @@ def test_session_failed_gate_fails_the_test_without_a_time(mixed: Done) -> None:
     assert re.search(r"^\d cases? failed: .*dx differs .*allowed", mixed.out, re.MULTILINE)
     found = outcomes(mixed, "wrong")
     assert {each.case.workload.mode for each in found} == {"training"}
-    assert all(each.outcome == "failed" and "allowed" in each.reason for each in found)
+    assert all(each.outcome == "failed" and "allowed" in reason_line(each.reason) for each in found)
     assert [each.case.id for each in mixed.file.measurements if each.case.backend == "wrong"] == [
         IDS[1].replace("numpy", "wrong")  # inference computes no gradients
     ]
@@ -122,7 +123,7 @@ def test_session_missing_gpu_is_recorded(project: Project) -> None:
     done = project.measure("--lstm-device=cpu,gpu:77", "--lstm-backends=while_loop", "-k", "gpu")
     assert done.code == 0
     assert {each.case.device for each in done.file.outcomes} == {"gpu:77"}
-    assert all(each.reason.startswith("no gpu:77: ") for each in done.file.outcomes)
+    assert all(reason_line(each.reason).startswith("no gpu:77: ") for each in done.file.outcomes)
     assert re.search(r"^lstm: no gpu:77: ", done.out, re.MULTILINE)
 
 
@@ -228,7 +229,7 @@ def test_session_tensorflow_on_cpu_measures_all_but_cudnn(
     assert {(each.case.backend, each.outcome) for each in done.file.outcomes} == {
         ("cudnn", "not_measured")
     }
-    assert "gpu" in done.file.outcomes[0].reason.lower()
+    assert "gpu" in reason_line(done.file.outcomes[0].reason).lower()
     after = done.data["lstm"]["run"]["environment"]["after"]
     installed = after["libraries"]
     assert after["tensorflow"]["version"] == installed.get(
@@ -269,12 +270,12 @@ def test_session_memory_follows_suite_and_option(project: Project, usual: Usual)
 
     assert [each.memory for each in usual.done.file.measurements] == [None] * 3
     found = figures("on", "--lstm-memory=on", "--lstm-case-limit=100")
-    assert found["how"].startswith("growth of the resident memory")
+    assert found["how"] == "resident"
     assert 0 <= found["steady_bytes"] <= found["peak_bytes"] < 2**30
     assert found["seconds"] > 0
     project.suite.write_text(f"memory = true\n{SUITE}")
     # The limit leaves too little time for memory: the figure is missing, the time is not.
-    assert "no time was left" in figures("suite", "--lstm-case-limit=6")["how"]
+    assert figures("suite", "--lstm-case-limit=6")["how"] == "no_time_left"
     assert figures("off", "--lstm-memory=off") is None
 
 

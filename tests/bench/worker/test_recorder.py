@@ -15,6 +15,8 @@ from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.machine.writing import ResultWriteError, Writer, unfinished_name
+from bench.records.schema import recorded
+from bench.render.messages import reason_line
 from bench.worker import pytest_session
 from bench.worker.group import Bench, Measured, Result, Unmeasured
 from bench.worker.pytest_session import Recorder, Settings
@@ -30,7 +32,7 @@ CASES = [
 SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 3.0 for case in CASES})
 SERIES = StepSeries(2, (0.2, 0.4), (0, 1), (0.3,), Stopped.TIME, None, 1e-5)
 TIME = Measured(SERIES, {"first_call_s": 0.1}, GateResult(True, "judge", {}, {}), {})
-MISSING = Unmeasured("not_measured", "it is not here", "buy one")
+MISSING = Unmeasured("not_measured", recorded("", "it is not here", "buy one"))
 
 
 class Measurer:
@@ -142,7 +144,7 @@ def test_recorder_error_of_the_suite_is_recorded(
         result = found.result(case)
         assert isinstance(result, Unmeasured)
         assert result.outcome == "failed"
-        assert result.reason == "ZeroDivisionError in the suite itself: in the suite"
+        assert reason_line(result.reason) == "ZeroDivisionError in the suite itself: in the suite"
 
 
 def test_recorder_unwritable_file_keeps_the_journal(

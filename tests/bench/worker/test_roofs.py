@@ -11,6 +11,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Figures
+from bench.render.messages import reason_line
 from bench.worker import estimate
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from bench.worker.roofs import (
@@ -248,7 +249,7 @@ def test_figures_three_times_the_roof_raises(world: World) -> None:
     machine, least = below(world, "matmul")
     with pytest.raises(AccountingError) as error:
         roofs(world, machine).figures(case(), least / 3.2)
-    message = str(error.value)
+    message = reason_line(error.value.reason)
     assert message.startswith("accounting error: ")
     assert "320% of the matrix-product rate" in message
     assert f"{least / 3.2:.3g} s" in message
@@ -323,10 +324,10 @@ def test_above_roofs_name_roof_and_library() -> None:
     assert above_roofs(figures) == above_roofs({}) == []
     (problem,) = above_roofs({**figures, "of_matmul": 2.0})
     assert problem.code == "above_roof"
-    assert "200% of the matrix-product rate" in problem.text
-    assert "a library, float32, 64 x 64" in problem.text
+    assert "200% of the matrix-product rate" in reason_line(problem)
+    assert "a library, float32, 64 x 64" in reason_line(problem)
     (problem,) = above_roofs({**figures, "of_bandwidth": 2.0})
-    assert "200% of the memory bandwidth" in problem.text
+    assert "200% of the memory bandwidth" in reason_line(problem)
     # Caches may hold this data.
     assert above_roofs({**figures, "of_bandwidth": 50.0, "bytes": 1.0 * 2**20}) == []
 

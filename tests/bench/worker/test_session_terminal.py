@@ -10,7 +10,7 @@ import pytest
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.machine import devices
-from bench.records.schema import RecordedReason
+from bench.records.schema import recorded
 from bench.stats.trust import OF_TIME
 from bench.worker.group import Measured, Result
 from bench.worker.pytest_session import Recorder, Settings, header, summary
@@ -26,14 +26,14 @@ CASES = [
 SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 20.5 for case in CASES})
 SERIES = StepSeries(1, (0.1,), (0,), (), Stopped.TIME, None, 0.0)
 GOOD = Measured(SERIES, {"first_call_s": 0.1}, GateResult(True, "judge", {}, {}), {})
-BUSY = RecordedReason("busy", "others took a core", "close them")
-WIDE = RecordedReason(OF_TIME[0], "few samples", "more time")
+BUSY = recorded("busy", "others took a core", "close them")
+WIDE = recorded(OF_TIME[0], "few samples", "more time")
 
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = {"gpu:7": "it was sold"}
-    monkeypatch.setattr(devices, "explain_missing", lambda name: missing.get(name, ""))
+    missing = {"gpu:7": recorded("", "no gpu:7: it was sold", "")}
+    monkeypatch.setattr(devices, "explain_missing", lambda name: missing.get(name))
 
 
 def recorder_with(folder: Path, *results: Result) -> Recorder:

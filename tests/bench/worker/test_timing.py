@@ -240,10 +240,8 @@ def raising(after: int, error: BaseException) -> Iterator[float]:
     raise error
 
 
-@pytest.mark.parametrize(
-    ("after", "during"), [(0, "number of calls"), (3, "warmed up"), (14, "in round")]
-)
-def test_measure_raising_step_is_broken_alone(after: int, during: str) -> None:
+@pytest.mark.parametrize(("after", "stage"), [(0, "calibration"), (3, "warm_up"), (14, "round")])
+def test_measure_raising_step_is_broken_alone(after: int, stage: str) -> None:
     machine = Machine()
     error = RuntimeError("out of memory")
     steps = {
@@ -255,7 +253,8 @@ def test_measure_raising_step_is_broken_alone(after: int, during: str) -> None:
     broken = results["bad"]
     assert isinstance(broken, Broken)
     assert broken.error is error
-    assert during in broken.during
+    assert broken.stage == stage
+    assert (broken.round is not None) == (stage == "round")
     assert len(series(results["good"]).blocks) > 10
     assert series(results["good"]).rounds == series(results["other"]).rounds
 
