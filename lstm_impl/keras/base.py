@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import keras
 
+from lstm_impl.backends.fused_cpu import library
 from lstm_impl.call import Tensor
 from lstm_impl.keras.choice import AUTO, Arguments, Choice, Explanation, LayerCall
 from lstm_impl.spec import UnsupportedError
@@ -119,6 +121,25 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
         if not (training and 0.0 < self.dropout < 1.0):
             return sequences
         return sequences * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
+
+
+def not_fused(
+    call: LayerCall, dtype: str, binding: library.Binding, load: Callable[[], object]
+) -> str:
+    """Return why ``auto`` does not take the fused kernels for a call, or an empty string.
+
+    load: loads the binding's library.
+    """
+    if call.device != "cpu":
+        return "its kernels are for a CPU"
+    if reason := library.unsupported_type(dtype):
+        return reason
+    if call.traced and not (call.training or call.keras_step):
+        return "a program for inference may be exported, and would run only where this library is"
+    if not (available := library.available_to(binding)):
+        return str(available)
+    ready = library.ready(binding, load, "other code computes")
+    return "" if ready else str(ready)
 
 
 def forget_traces(model: Any) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import keras
 
 from lstm_impl.call import Tensor
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask
+from lstm_impl.keras.base import (
+    SIGMOID,
+    TANH,
+    BackendLSTM,
+    CallMemory,
+    Weights,
+    not_fused,
+    one_mask,
+)
 from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Shape, needs_keras
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
@@ -27,8 +35,9 @@ class LSTM(BackendLSTM):
     All arguments of Keras's layer, and
 
     backend: ``"auto"``, which picks by device and arguments; ``"keras"``, which is Keras's own
-        code; or the id of a backend that computes with what Keras runs on (``"torch"``, or
-        ``"jax_scan"`` and ``"jax_scan+preproject"``), which then is used or raises.
+        code; or the id of a backend that computes with what Keras runs on (``"torch"`` and
+        ``"torch_fused_cpu"``, or ``"jax_fused_cpu"``, ``"jax_scan"`` and
+        ``"jax_scan+preproject"``), which then is used or raises.
         ``explain()`` says what computes the layer, and why.
 
     Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
@@ -61,7 +70,9 @@ class LSTM(BackendLSTM):
         sizes: Shape = (None, None, None) if sequences is None else sequences.shape
         device = "gpu" if _computing.on_gpu() else "cpu"
         compiled = program and _THEIRS == "jax"
-        return LayerCall(device, bool(training), program, compiled, *sizes, masked)
+        step = program and _computing.in_keras_step()
+        how = device, bool(training), program, compiled
+        return LayerCall(*how, *sizes, masked, keras_step=step)
 
     def _choose(self, call: LayerCall) -> Choice:
         """Choose a backend. Raises UnsupportedError if the named one cannot compute the call."""
@@ -139,12 +150,14 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
         return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
     if reason := obstacle(_computing.BACKEND, arguments):
         return Choice(KERAS, f"it does what was requested: {reason}")
-    if _THEIRS == "jax":
-        fused = _computing.FUSED
-        if why_not := _computing.not_fused(call.device, arguments.compute_dtype, call.training):
-            reason = "its scan was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
-            return Choice(KERAS, reason, (f"{fused}: {why_not}",))
+    fused = _computing.FUSED
+    why_not = not_fused(call, arguments.compute_dtype, _computing.BINDING, _computing.load)
+    if not why_not:
         return Choice(fused, "one call for all steps, and one for their gradient")
+    passed_over = (f"{fused}: {why_not}",)
+    if _THEIRS == "jax":
+        reason = "its scan was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
+        return Choice(KERAS, reason, passed_over)
     if call.device == "gpu" and not arguments.use_cudnn:
         reason = "the layer has use_cudnn=False, and torch takes cuDNN on a GPU"
     elif call.traced and call.masked:
@@ -152,8 +165,9 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
             "PyTorch records a program from this call, and packing by a mask would fix its lengths"
         )
     else:
-        return Choice(_computing.BACKEND, "one call for all steps, where Keras loops in Python")
-    return Choice(KERAS, reason)
+        reason = "one call for all steps, where Keras loops in Python"
+        return Choice(_computing.BACKEND, reason, passed_over)
+    return Choice(KERAS, reason, passed_over)
 
 
 def tune(*given: Any, **more: Any) -> list[Decision]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+
 import jax
 import jax.numpy as jnp
+import keras
 
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.jax.fused_layer import fused_layer, lanes
@@ -15,7 +18,8 @@ from lstm_impl.spec import UnsupportedError
 BACKEND = "jax_scan+preproject"
 """One matrix product for the input of all steps, before the loop."""
 
-FUSED = "jax_fused_cpu"
+FUSED, BINDING, load = "jax_fused_cpu", library.JAX, lanes
+STEPS = keras.Model.test_step.__code__, keras.Model.predict_step.__code__
 NAMES = ("jax_scan", BACKEND, FUSED)
 TANH = (jnp.tanh, jax.nn.tanh)
 SIGMOID = (jax.nn.sigmoid,)
@@ -31,18 +35,14 @@ def becomes_program(sequences: Tensor) -> bool:
     return isinstance(sequences, jax.core.Tracer)
 
 
-def not_fused(device: str, dtype: str, training: bool) -> str:
-    """Return why ``auto`` does not take the fused kernels for a call, or an empty string."""
-    if device != "cpu":
-        return "its kernels are for a CPU"
-    if reason := library.unsupported_type(dtype):
-        return reason
-    if not training:
-        return "a program for inference may be exported, and would run only where this library is"
-    if not (available := library.available_to(library.JAX)):
-        return str(available)
-    ready = library.ready(library.JAX, lanes, "Keras's code computes")
-    return "" if ready else str(ready)
+def in_keras_step() -> bool:
+    """Return whether Keras traces this call for its ``evaluate`` or ``predict``, which no export
+    holds. Their steps have no public mark: this looks for them among the callers.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code not in STEPS:
+        frame = frame.f_back
+    return frame is not None
 
 
 def compute(

@@ -1,4 +1,4 @@
-"""Compute the layer for Keras on PyTorch: by PyTorch's own LSTM, with any mask."""
+"""Compute the layer for Keras on PyTorch: by its own LSTM or the fused kernels, with any mask."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import keras
 import torch
 from torch.nn.utils import rnn
 
+from lstm_impl.backends.fused_cpu import c_interface, library
+from lstm_impl.backends.torch.fused_layer import fused_layer
 from lstm_impl.call import State, Tensor
 from lstm_impl.keras.base import Weights
+from lstm_impl.spec import UnsupportedError
 
 BACKEND = "torch"
-"""The one backend of this library that computes a layer here."""
+"""PyTorch's own LSTM."""
 
-NAMES = (BACKEND,)
+FUSED, BINDING, load = "torch_fused_cpu", library.C, c_interface.kernels
+NAMES = (BACKEND, FUSED)
 TANH = (torch.tanh,)
 SIGMOID = (torch.sigmoid,)
 
@@ -27,6 +31,11 @@ def becomes_program(sequences: Tensor) -> bool:
     return bool(torch.jit.is_tracing() or torch.compiler.is_compiling())
 
 
+def in_keras_step() -> bool:
+    """Return False: Keras on PyTorch runs its steps, and traces none."""
+    return False
+
+
 def compute(
     name: str,
     sequences: Tensor,
@@ -39,11 +48,39 @@ def compute(
     """Compute last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
     # A stateful layer's state is a variable, assigned to before the gradient is computed.
     h, c = (part.clone() for part in state)
+    if name == FUSED:
+        return _fused(sequences, (h, c), weights, mask, zero_masked, every_step)
     if mask is not None:
         return _masked(sequences, (h, c), weights, mask, zero_masked, every_step)
     y, h, c = torch.lstm(sequences, (h[None], c[None]), *_arguments(weights), True)
     last = y[:, -1]
     return last, y if every_step else y[:, -1:], (h[0], c[0])
+
+
+def _fused(
+    x: Tensor,
+    state: State,
+    weights: Weights,
+    mask: Tensor | None,
+    zero_masked: bool,
+    every_step: bool,
+) -> tuple[Tensor, Tensor, State]:
+    if on_gpu():
+        raise UnsupportedError(f"{FUSED}: its kernels are for a CPU, and Keras computes on a GPU")
+    kernel, recurrent_kernel, bias = weights
+    bias = kernel.new_zeros(kernel.shape[1]) if bias is None else bias
+    valid = None if mask is None else mask.t()
+    parameters = kernel, recurrent_kernel, bias, valid
+    y, h, c = fused_layer(x, *state, *parameters, batch_major=True)
+    last = h
+    if mask is not None:
+        steps = torch.arange(mask.shape[1])
+        before = torch.where(mask, steps, -1).cummax(dim=1).values  # the last step that was valid
+        last = torch.where(mask[:, -1:] if zero_masked else before[:, -1:] >= 0, h, 0.0)
+        if not zero_masked:
+            taken = y.gather(1, before.clamp(min=0)[:, :, None].expand_as(y))
+            y = torch.where(before[:, :, None] >= 0, taken, 0.0)
+    return last, y if every_step else last[:, None], (h, c)
 
 
 def _masked(

@@ -21,7 +21,8 @@ if importlib.util.find_spec("tensorflow") is None and os.environ.get("KERAS_BACK
 from lstm_impl.availability import AVAILABLE, UnavailableError  # noqa: E402
 from lstm_impl.backends.fused_cpu import library  # noqa: E402
 from lstm_impl.keras import on_jax  # noqa: E402
-from lstm_impl.keras.base import Weights  # noqa: E402
+from lstm_impl.keras.base import Weights, not_fused  # noqa: E402
+from lstm_impl.keras.choice import LayerCall  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_library_that_cannot_be_made_is_said_once_and_not_used(
 
     monkeypatch.setattr(library, "available_to", lambda binding: AVAILABLE)
     monkeypatch.setattr(library, "being_compiled", lambda binding: False)
-    monkeypatch.setattr(on_jax, "lanes", fail)
+    call = LayerCall("cpu", True, True, True, 1, 2, 3)
     for _ in range(2):
-        reason = on_jax.not_fused("cpu", "float32", training=True)
+        reason = not_fused(call, "float32", library.JAX, fail)
         assert reason == "its library cannot be made: disk full"
-    assert caplog.text.count("disk full; Keras's code computes in its place") == 1
+    assert caplog.text.count("disk full; other code computes in its place") == 1
