@@ -58,7 +58,7 @@ from bench.session.cluster import (
     RemoteExecutor,
 )
 from bench.session.manager import Manager, WorkerError, cases_words
-from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, View, summarize
+from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, Summary, View
 from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
 from bench.session.workers import LocalExecutor
 from lstm_impl.tuning.machine import usable_cpus
@@ -285,7 +285,7 @@ def _measure(
             interrupted = True
             replace(manager.session, spent=manager.spent).save(folder)
     _end_undisturbed()
-    summary = summarize(manager, list(session.files(folder)))
+    summary = Summary(manager, list(session.files(folder)))
     command = run_command(folder, place)
     if interrupted:
         kept = count(summary.measured, "case")
@@ -295,7 +295,7 @@ def _measure(
         for line in summary.without_time():
             console.print(line)
         return summary.code
-    for line in summary.lines(manager):
+    for line in summary.lines():
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
     if not manager.schedule.finished:
@@ -561,12 +561,12 @@ def _conclude(
             replace(manager.session, spent=manager.spent).save(plan.folder)
         elif not manager.end():
             open_ = True
-        summary = summarize(manager, list(manager.session.files(plan.folder)))
+        summary = Summary(manager, list(manager.session.files(plan.folder)))
         kept += summary.measured
         codes.append(summary.code)
         if not interrupted:
             write(f"\n{clean(kind.words)}, {count(kind.members, 'machine')}:")
-            for line in summary.lines(manager):
+            for line in summary.lines():
                 write(line)
     if interrupted:
         write(f"stopped: {count(kept, 'case')} measured and kept; resume: {command}")

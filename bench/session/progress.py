@@ -7,8 +7,7 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -20,12 +19,12 @@ from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
-from bench.render.messages import no_figure, reason_line
+from bench.render.messages import FAILURES, no_figure, reason_line
 from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.rows import NothingToReportError, Row, build
-from bench.stats.trust import FEW_PROCESSES
+from bench.stats.trust import FEW_PROCESSES, Problem
 from lstm_impl import UnsupportedError
 
 DRAW_EVERY = 1.0
@@ -149,26 +148,57 @@ def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
         return failed(stopped, INTERRUPTED)
 
 
-@dataclass(frozen=True)
 class Summary:
-    """The summary of a session's results.
+    """The summary of a session's files; VALID and INVALID are as in the report.
 
-    spent, timed: seconds of the session, and inside measured blocks. reasons: why times, ratios or
-    memory are unreliable or missing, with the number of cases. skipped: why cases were not tried,
-    with their number.
+    valid, unreached, few, precise: numbers of cases. spent, timed: seconds of the session, and
+    inside measured blocks. reasons: why times, ratios or memory are unreliable or missing, and
+    skipped: why cases were not tried, each with the number of cases.
     """
 
-    cases: int
-    valid: int
-    reasons: Counter[str]
-    outcomes: Counter[str]
-    unreached: int
-    processes: int
-    precise: int
-    few: int
-    spent: float
-    timed: float
-    skipped: Counter[str]
+    def __init__(self, manager: Manager, files: Sequence[ResultFile]) -> None:
+        self._manager, self._processes = manager, len(files)
+        schedule, goal = manager.schedule, manager.schedule.goal.processes
+        rows: list[Row] = []
+        with contextlib.suppress(NothingToReportError):
+            rows = [row for each in build(Results(tuple(files), ())).sections for row in each.rows]
+        wanted = [row for row in rows if row.case.id in schedule.cases]
+        measured = [row for row in wanted if row.measured]
+        # What makes a time unreliable alone need not affect its ratio, which the report shows.
+        problems = [
+            {each.code: each for each in (*row.ratio_problems, *row.invalid)} for row in measured
+        ]
+        if goal is None:
+            for row, found in zip(measured, problems, strict=True):
+                noted = row.validity.noted
+                found |= {each.code: each for each in noted if each.code == FEW_PROCESSES}
+        invalid = sum(map(bool, problems))
+        kinds = Counter({"INVALID": invalid})
+        kinds.update(
+            row.outcome for row in wanted if not row.measured and row.outcome != "interrupted"
+        )
+        self.valid = len(measured) - invalid
+        self.unreached = len(schedule.cases) - self.valid - kinds.total()
+        times = {row.case.id for row in measured}
+        for case, outcome in schedule.outcomes.items():
+            # A case that some processes measured before it ended one has a time.
+            if case in times and outcome.outcome in FAILURES:
+                kinds[outcome.outcome] += schedule.given_up(case)
+        self.outcomes = +kinds
+        measurements = [each for file in files for each in file.measurements]
+        self.precise = sum(map(schedule.precise, times))
+        self.few = sum(len(row.runs) < (goal or ENOUGH_PROCESSES) for row in measured)
+        self.spent, self.timed = manager.spent, sum(each.timed_s for each in measurements)
+        self.reasons = _reasons(measured, problems)
+        memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
+        self.reasons.update(
+            f"memory {clean(no_figure(each))}"
+            for each in memories.values()
+            if each.get("peak_bytes") is None
+        )
+        self.skipped = Counter(
+            clean(reason_line(row.reason)) for row in wanted if row.outcome in _UNTRIED
+        )
 
     @property
     def measured(self) -> int:
@@ -178,13 +208,13 @@ class Summary:
     @property
     def code(self) -> int:
         """The command's exit code."""
-        if any(self.outcomes[kind] for kind in ("failed", "crashed", "timed_out")):
+        if any(self.outcomes[kind] for kind in FAILURES):
             return FAILED
         return INCOMPLETE if self.unreached else MEASURED
 
-    def lines(self, manager: Manager) -> list[str]:
+    def lines(self) -> list[str]:
         """Return the summary in lines."""
-        return [*self._of_cases(), *self._of_time(manager)]
+        return [*self._of_cases(), *self._of_time()]
 
     def without_time(self) -> list[str]:
         """Return the cases without a time, and why they were not tried, in lines."""
@@ -208,8 +238,7 @@ class Summary:
         parts += [f"{number} {words.get(kind, kind)}" for kind, number in self.outcomes.items()]
         if self.unreached:
             parts.append(f"{self.unreached} not reached")
-        lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
-
+        lines = [f"{count(len(self._manager.schedule.cases), 'case')}: {', '.join(parts)}"]
         skipped = self.skipped.most_common(_MOST_REASONS)
         reasons = [*self.reasons.items(), *skipped]
         lines += [f"  {why} ({count(n, 'case')})" for why, n in reasons]
@@ -217,9 +246,10 @@ class Summary:
             lines.append(f"  {count(more, 'other reason')}: the report has them")
         return lines
 
-    def _of_time(self, manager: Manager) -> Iterator[str]:
+    def _of_time(self) -> Iterator[str]:
         """Yield how far the goal was reached, why the session ended, and its times."""
-        goal, finished = manager.session.goal, manager.schedule.finished
+        session, finished = self._manager.session, self._manager.schedule.finished
+        goal = session.goal
         if goal.processes is None:
             few = f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
             yield (
@@ -232,8 +262,8 @@ class Summary:
                 "requested: the budget held no more"
             )
         why = "done" if finished else "the budget is spent"
-        message = f"{count(self.processes, 'process')}, {duration(self.spent)}"
-        if manager.session.fleet:
+        message = f"{count(self._processes, 'process')}, {duration(self.spent)}"
+        if session.fleet:
             # Several machines measure for longer than the session takes.
             yield f"{why}{'' if finished else ', or no machine is left'}: {message}"
             return
@@ -243,59 +273,12 @@ class Summary:
         yield f"{why}: {message}, of which {outside_words}"
 
 
-def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
-    """Summarize a session's files; VALID and INVALID are as in the report."""
-    schedule = manager.schedule
-    rows: list[Row] = []
-    with contextlib.suppress(NothingToReportError):
-        rows = [row for each in build(Results(tuple(files), ())).sections for row in each.rows]
-    wanted = [row for row in rows if row.case.id in schedule.cases]
-    measured = [row for row in wanted if row.measured]
-    # What makes a time unreliable alone need not affect its ratio, which the report shows.
-    problems = [
-        list({problem.code: problem for problem in (*row.ratio_problems, *row.invalid)}.values())
-        for row in measured
-    ]
-    if schedule.goal.processes is None:
-        for row, found in zip(measured, problems, strict=True):
-            found += [problem for problem in row.validity.noted if problem.code == FEW_PROCESSES]
-    invalid = sum(map(bool, problems))
-    wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
-    kinds: Counter[str] = Counter()
-    kinds["INVALID"] = invalid
-    kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
-    known = sum(kinds.values()) + len(measured) - invalid
-    times = {row.case.id: row for row in measured}
-    for case, outcome in schedule.outcomes.items():
-        # A case that some processes measured before it ended one has a time.
-        if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
-            kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
-    measurements = [each for file in files for each in file.measurements]
-    reasons: Counter[str] = Counter()
-    texts: dict[tuple[str, str], str] = {}  # of the first problem of each code
+def _reasons(measured: Sequence[Row], problems: Sequence[Mapping[str, Problem]]) -> Counter[str]:
+    """Count the rows by problem, in the words of the first of each code."""
     alone = "unreliable as a time, ratios are judged separately: "
-    of_time = [(alone, problem) for row in measured for problem in row.validity.of_time]
-    for start, problem in [*(("", each) for found in problems for each in found), *of_time]:
-        text = f"{start}{clean(reason_line(problem.reason))}"
-        reasons[texts.setdefault((start, problem.code), text)] += 1
-    memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
-    reasons.update(
-        f"memory {clean(no_figure(each))}"
-        for each in memories.values()
-        if each.get("peak_bytes") is None
-    )
-    return Summary(
-        cases=len(schedule.cases),
-        valid=len(measured) - invalid,
-        reasons=reasons,
-        outcomes=+kinds,
-        unreached=len(schedule.cases) - known,
-        processes=len(files),
-        precise=sum(schedule.precise(case) for case in times),
-        few=sum(len(row.runs) < wanted_processes for row in measured),
-        spent=manager.spent,
-        timed=sum(each.timed_s for each in measurements),
-        skipped=Counter(
-            clean(reason_line(row.reason)) for row in wanted if row.outcome in _UNTRIED
-        ),
-    )
+    found = [("", each) for of in problems for each in of.values()]
+    found += [(alone, each) for row in measured for each in row.validity.of_time]
+    texts: dict[tuple[str, str], str] = {}
+    for start, each in found:
+        texts.setdefault((start, each.code), f"{start}{clean(reason_line(each.reason))}")
+    return Counter(texts[start, each.code] for start, each in found)

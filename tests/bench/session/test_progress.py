@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench.session.manager import SessionProgress
-from bench.session.progress import View, duration, summarize
+from bench.session.progress import Summary, View, duration
 from bench.session.session import Goal
 from tests.bench.made_results import measured
 from tests.bench.session.made_sessions import A5, HOURS, World, run_of, session
@@ -93,11 +93,11 @@ def test_summary_time_outside_blocks_is_the_rest_of_the_session() -> None:
     found.run()
     item = replace(measured(A5, 0.1, run_of(1)), samples=np.full(11, 0.1), calls=4)
     (file, *_) = world.files
-    summary = summarize(found, [replace(file, measurements=(item,))])
+    summary = Summary(found, [replace(file, measurements=(item,))])
     assert summary.timed == pytest.approx(4.4)
     outside = summary.spent - 4.4
     words = f"of which {duration(outside)} ({outside / summary.spent:.0%}) outside measured blocks"
-    assert words in "\n".join(summary.lines(found))
+    assert words in "\n".join(summary.lines())
 
 
 @pytest.mark.parametrize("processes", [2, 6])
@@ -106,7 +106,7 @@ def test_summary_counts_cases_with_too_few_processes(processes: int) -> None:
     goal = Goal(processes=processes)
     found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
     found.run()
-    summary = summarize(found, world.files)
+    summary = Summary(found, world.files)
     assert summary.unreached == 0
     few = "2 cases in fewer than the 6 processes that were requested: the budget held no more"
-    assert (few in summary.lines(found)) is (processes == 6)
+    assert (few in summary.lines()) is (processes == 6)
