@@ -116,17 +116,15 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
         case_limit=CASE_LIMIT if options.case_limit is None else options.case_limit,
         started=datetime.now(UTC).isoformat(),
         seed=options.seed or 0,
-        devices=options.device,
-        backends=options.backends,
-        modes=options.mode,
-        periods=options.period,
+        choice=SuiteChoice(
+            options.backends, options.device, options.mode, options.period, options.variant
+        ),
         deadline=options.deadline,
         load=options.load or 0,
         threads=options.threads,
         seconds=options.seconds,
-        variants=options.variant,
     )
-    suite = suites.load(session.suite, choice_of(session))
+    suite = suites.load(session.suite, session.choice)
     session = replace(
         session,
         # An absolute path, since it may be resumed from another folder.
@@ -150,7 +148,7 @@ def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Sess
     if options.processes is not None or options.precision is not None:
         precision = session.goal.precision if options.precision is None else options.precision
         changed = replace(changed, goal=Goal(precision, options.processes))
-    suite = suites.load(session.suite, choice_of(session))
+    suite = suites.load(session.suite, session.choice)
     if suite.name != session.suite_name:
         raise UsageError(
             f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
@@ -170,13 +168,6 @@ def _check_resume(options: argparse.Namespace) -> None:
                 f"{what} does not go with --resume: a session keeps its options; "
                 "start a new one without --resume"
             )
-
-
-def choice_of(session: Session) -> SuiteChoice:
-    """Return what of its suite a session measures."""
-    return SuiteChoice(
-        session.backends, session.devices, session.modes, session.periods, session.variants
-    )
 
 
 def _of_package(suite: Suite) -> bool:
@@ -479,7 +470,7 @@ class NodePlan:
         path, options = self.suite.path, self._options
         named = _of_package(self.suite)
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())
-        return NodeRequest(name, text, choice_of(self._model), options.wait, options.force)
+        return NodeRequest(name, text, self._model.choice, options.wait, options.force)
 
     def session(self, member: ClusterMember) -> tuple[Session, Suite]:
         """Return the session of a member's kind of machine, and its suite there."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from bench import records
 from bench.case.cases import Case
+from bench.case.loading import SuiteChoice
 from bench.machine.fields import Field, InputError, ResultError, error_at, printable
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import JOURNAL_SUFFIX, write
@@ -151,13 +152,12 @@ class SessionError(InputError):
 class Session:
     """What one ``bench.run`` measures.
 
-    suite: a name, or the path of a file. devices, backends, variants, modes: chosen, or None.
-    seconds: of measuring for each case in one process, None for the suite's own. periods, deadline,
-    load: of streams; periods are None for the suite's own, and one of them None for back to back.
-    memory: whether the memory of cases on the CPU is measured too. budget: seconds of the session,
-    None without a limit. spent: seconds that it had taken when a process last ended. finished: when
-    it ended (UTC, ISO 8601), or None. fleet, kind: on a cluster, the id shared by the sessions of
-    one run, and the kind of machine of this one; both empty on one machine.
+    suite: a name, or the path of a file. choice: what of it. seconds: of measuring for each case in
+    one process, None for the suite's own. deadline, load: of streams. memory: whether the memory of
+    cases on the CPU is measured too. budget: seconds of the session, None without a limit. spent:
+    seconds that it had taken when a process last ended. finished: when it ended (UTC, ISO 8601), or
+    None. fleet, kind: on a cluster, the id shared by the sessions of one run, and the kind of
+    machine of this one; both empty on one machine.
     """
 
     id: str
@@ -169,10 +169,7 @@ class Session:
     case_limit: float
     started: str
     seed: int = 0
-    devices: tuple[str, ...] | None = None
-    backends: tuple[str, ...] | None = None
-    modes: tuple[str, ...] | None = None
-    periods: tuple[float | None, ...] | None = None
+    choice: SuiteChoice = field(default_factory=SuiteChoice)
     deadline: float | None = None
     load: int = 0
     threads: int | None = None
@@ -182,13 +179,12 @@ class Session:
     finished: str | None = None
     fleet: str = ""
     kind: str = ""
-    variants: tuple[str, ...] | None = None
 
     def save(self, folder: Path) -> None:
         """Write the session into a results folder. Raises ResultWriteError, naming the path."""
         data = asdict(replace(self, cases=()))
         data |= {"schema": SCHEMA, "cases": [case.to_dict() for case in self.cases]}
-        write(_path(folder, self.id), data)
+        write(_path(folder, self.id), data | data.pop("choice"))
 
     def ended(self, spent: float) -> Session:
         """Return the session at its end."""
@@ -300,10 +296,13 @@ def _read(path: Path) -> Session:
             case_limit=data["case_limit"].number(0.0),
             started=data["started"].time().isoformat(),
             seed=data["seed"].integer(0, 2**64 - 1),
-            devices=_names(data["devices"]),
-            backends=_names(data["backends"]),
-            modes=_names(data["modes"]),
-            periods=_given(data["periods"], lambda field: tuple(map(_number, field.items()))),
+            choice=SuiteChoice(
+                periods=_given(data["periods"], lambda field: tuple(map(_number, field.items()))),
+                **{
+                    name: _names(data[name])
+                    for name in ("backends", "devices", "modes", "variants")
+                },
+            ),
             deadline=_number(data["deadline"]),
             load=_integer(data["load"], 0) or 0,
             threads=_integer(data["threads"], 1),
@@ -313,7 +312,6 @@ def _read(path: Path) -> Session:
             finished=_given(data["finished"], lambda field: field.time().isoformat()),
             fleet=_given(data["fleet"], Field.text) or "",
             kind=_given(data["kind"], Field.text) or "",
-            variants=_names(data["variants"]),
         )
     except ResultError as error:
         raise SessionError(str(error)) from None

@@ -150,7 +150,7 @@ class LocalExecutor:
             os.close(descriptor)
 
     def _command(self, work: Work, listing: Path, turn: int | None = None) -> list[str]:
-        session = self.session
+        session, choice = self.session, self.session.choice
         files = sorted(str(path) for path in self.bench.glob("bench_*.py"))
         command = [self.python, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
         options = {
@@ -161,11 +161,11 @@ class LocalExecutor:
             "order-seed": work.order_seed,
             "cases": listing.absolute(),
             "results": self.folder.absolute(),
-            "device": session.devices and ",".join(session.devices),
-            "backends": session.backends and ",".join(session.backends),
-            "variant": session.variants and ",".join(session.variants),
-            "mode": session.modes and ",".join(session.modes),
-            "period": session.periods and ",".join(map(format_period, session.periods)),
+            "device": choice.devices and ",".join(choice.devices),
+            "backends": choice.backends and ",".join(choice.backends),
+            "variant": choice.variants and ",".join(choice.variants),
+            "mode": choice.modes and ",".join(choice.modes),
+            "period": choice.periods and ",".join(map(format_period, choice.periods)),
             "deadline": session.deadline and format_period(session.deadline),
             "load": session.load or None,
             "threads": session.threads,

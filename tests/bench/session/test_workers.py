@@ -15,6 +15,7 @@ import pytest
 
 from bench import records
 from bench.case.cases import Case
+from bench.case.loading import SuiteChoice
 from bench.records.digest import with_digest
 from bench.records.journal import Journal
 from bench.session import workers
@@ -38,13 +39,10 @@ def test_start_passes_all_settings_of_the_session(tmp_path: Path) -> None:
     complete = session(
         suite="/a/mine.toml",
         seed=7,
-        devices=("cpu", "gpu:0"),
-        modes=("training",),
-        backends=("a", "b"),
+        choice=SuiteChoice(("a", "b"), ("cpu", "gpu:0"), ("training",), (None, 0.01)),
         threads=2,
         seconds=1.5,
         case_limit=45.0,
-        periods=(None, 0.01),
         deadline=0.0005,
         load=2,
     )
