@@ -102,17 +102,14 @@ class Choice:
 
     backend: its id; ``keras`` is Keras's code. why: the reason. passed_over: backends that would
     have come first, and why they cannot. fallback: whether it is Keras's loop because nothing else
-    can serve the arguments (not because nothing else is faster). most_sequences: if the batch is
-    known at run time only, the largest one for which it is ``backend``; for a larger one the graph
-    takes Keras's loop. None without such a branch. portable: whether the graph holds a function of
-    TensorFlow's ops, in whose place the fused op runs where this library is loaded.
+    can serve the arguments (not because nothing else is faster). portable: whether the graph holds
+    a function of TensorFlow's ops, in whose place the fused op runs where this library is loaded.
     """
 
     backend: str
     why: str
     passed_over: tuple[str, ...] = ()
     fallback: bool = False
-    most_sequences: int | None = None
     portable: bool = False
 
     def __str__(self) -> str:
@@ -138,11 +135,6 @@ class Explanation:
         for call, choice in self.choices:
             lines.append(f"  {call}: {choice.backend}")
             lines.append(f"    because {choice.why}")
-            if choice.most_sequences is not None:
-                lines.append(
-                    f"    for batches of up to {choice.most_sequences:,}; for larger ones, when "
-                    "they come, the graph takes Keras's own loop"
-                )
             lines += [f"    not {reason}" for reason in choice.passed_over]
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
@@ -254,32 +246,6 @@ NOT_SERVED = "use_cudnn=True cannot be served: {}; leave it out to let auto pick
 
 BY_HAND = "the hand-written gradient has only the recurrent part in its loop"
 
-FUSED_UNITS = 64
-"""Features and units up to which ``block_lstm``'s one op beats a loop, which then spends its time
-on calling ops; above, its small matrix products are slower."""
-
-FUSED_TYPES = ("float32", "float16")
-
-SMALL_STEP = 2_000_000
-"""Multiplications in one timestep up to which the fused op, and in inference XLA's loop, was
-faster. Above, matrix products take the time, and TensorFlow spreads its own over the cores."""
-
-SMALL_TRAINING_STEP = 5_000_000
-"""The same for XLA's loop in training: its hand-written gradient has few products in the loop."""
-
-UNITS_PER_SEQUENCE = 4
-"""Units for each sequence of a batch from which the hand-written gradient pays: it saves a product
-of the size of the weights in each step, and costs copies of the size of the batch."""
-
-PREPROJECT_BATCH = 4
-"""Sequences up to which one product for the input of all steps pays in inference: the loop then
-reads half of the weights, which takes longer than the products. One sequence of 512 units was 2.0
-times as fast as Keras's loop, 4 of 256 units 1.09 times, 8 of them 0.99."""
-
-PREPROJECT_STATE = 4_096
-"""Sequences times units up to which it pays: one sequence of 1024 units took 0.60 of Keras's
-time."""
-
 
 def check_auto(arguments: Arguments) -> None:
     """Raise UnsupportedError where the arguments leave ``auto`` nothing to pick."""
@@ -325,8 +291,8 @@ def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice
     reason = obstacle(get_backend(FUSED_CPU), arguments) or ("" if fused else str(fused))
     if not reason:
         return fused_choice("one op for all steps, and one for their gradient", call)
-    other = _on_cpu(arguments, call)
-    return replace(other, passed_over=(f"{FUSED_CPU}: {reason}", *other.passed_over))
+    why = "nothing else here is faster at every size on a CPU; tune() finds what is at yours"
+    return Choice(KERAS, why, (f"{FUSED_CPU}: {reason}",))
 
 
 def fused_choice(why: str, call: LayerCall, passed_over: tuple[str, ...] = ()) -> Choice:
@@ -343,61 +309,6 @@ def fused_choice(why: str, call: LayerCall, passed_over: tuple[str, ...] = ()) -
 def may_be_saved(call: LayerCall) -> bool:
     """Return whether a user may save the graph, to run it where this library is not."""
     return call.traced and not call.keras_step and not (call.training and call.recorded)
-
-
-def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
-    units = arguments.units
-    widest = max(call.features or 0, units)
-    each = ((call.features or 0) + units) * 4 * units
-    work = (call.batch or 1) * each
-    multiplications = f"a timestep has {work:,} multiplications"
-    # If the batch is not known, the graph decides when it runs.
-    small = call.batch is None or work <= SMALL_STEP
-    fused = widest <= FUSED_UNITS and small and arguments.compute_dtype in FUSED_TYPES
-    compiled = call.static and work <= (SMALL_TRAINING_STEP if call.training else SMALL_STEP)
-    # TensorFlow Lite has no such op, and a graph that may be saved may be converted.
-    if fused and (call.training or not compiled) and not may_be_saved(call):
-        return Choice(
-            "block_lstm",
-            f"with at most {widest} features and units, one op for all steps is best",
-            most_sequences=_branch(arguments, call, SMALL_STEP // each),
-        )
-    if compiled:
-        return Choice(
-            "while_loop+hoisted+xla" if call.training else "while_loop+xla",
-            f"all sizes are known and {multiplications}, few enough for a compiled loop",
-        )
-    passed_over = (f"XLA: {multiplications if call.static else not_static(call)}",)
-    preprojected = min(PREPROJECT_BATCH, PREPROJECT_STATE // units)
-    if not call.training and (call.batch or 1) > preprojected:
-        return Choice(
-            KERAS,
-            f"for {call.batch or 'any number of'} sequences and {units} units nothing here beats "
-            "Keras's own loop in inference",
-            passed_over,
-        )
-    if not call.training:
-        return Choice(
-            "partial_unroll@5+preproject",
-            "one matrix product for the input of all steps, and a loop with few turns",
-            passed_over,
-            most_sequences=_branch(arguments, call, preprojected),
-        )
-    most = units // UNITS_PER_SEQUENCE
-    if call.batch is not None and call.batch > most:
-        return Choice(
-            KERAS,
-            f"for {call.batch} sequences and {units} units nothing here beats Keras's own loop",
-            (*passed_over, "while_loop+hoisted: its copies cost more than it saves"),
-        )
-    return Choice(
-        "while_loop+hoisted", BY_HAND, passed_over, most_sequences=_branch(arguments, call, most)
-    )
-
-
-def _branch(arguments: Arguments, call: LayerCall, most: int) -> int | None:
-    """Return the largest batch for a choice, if the graph has to look at it when it runs."""
-    return None if call.batch is not None or arguments.dropout else most
 
 
 def not_static(call: LayerCall) -> str:

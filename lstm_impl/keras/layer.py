@@ -266,13 +266,6 @@ class LSTM(BackendLSTM):
         choice = self._chosen(sequences, mask, training)
         if choice.backend == KERAS:
             last, outputs, h, c = self._by_keras(*given)
-        elif choice.most_sequences is not None:
-            # One graph for any batch: it looks at the batch when it runs.
-            last, outputs, h, c = tf.cond(
-                tf.shape(sequences)[0] <= choice.most_sequences,
-                lambda: self._by(choice.backend, *given),
-                lambda: self._by_keras(*given),
-            )
         else:
             last, outputs, h, c = self._by(choice.backend, *given, portable=choice.portable)
         return last, outputs, [h, c]

@@ -24,7 +24,6 @@ import keras  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl import Availability, UnsupportedError, get_backend  # noqa: E402
 from lstm_impl.backends.tensorflow.model import profile  # noqa: E402
-from lstm_impl.keras import choice  # noqa: E402
 
 # Keras's own way of reading a variable for a file
 pytestmark = pytest.mark.filterwarnings(
@@ -297,48 +296,6 @@ def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate a machine on which ``fused_cpu`` cannot be compiled."""
     none = Availability(False, "there is no compiler")
     monkeypatch.setattr(lstm_impl.keras.LSTM, "_fused", lambda _: none)
-
-
-BRANCHED: dict[str, list[Any]] = {
-    "arguments": [
-        {"return_state": True},
-        {"return_sequences": True, "go_backwards": True, "use_bias": False},
-    ],
-    "masked": [False, True],
-    "limit": [2, 4],
-}
-
-
-@pytest.mark.usefixtures("without_a_compiler")
-@pytest.mark.parametrize("row", pairwise(BRANCHED), ids=row_id)
-def test_graph_serves_batches_on_both_sides_of_the_limit(
-    row: Row, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments, masked, limit = row.values()
-    # 3 features and 4 units are 112 multiplications for a sequence.
-    monkeypatch.setattr(choice, "SMALL_STEP", 112 * limit)
-    layer, reference = both(lambda lstm: lstm(**arguments), ours)
-    for each in (layer, reference):
-        each.build(X.shape)
-    layer.set_weights(reference.get_weights())
-
-    def step(layer: Any, x: Any, mask: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            outputs = layer(x, mask=mask if masked else None, training=True)
-            loss = tf.add_n([tf.reduce_sum(part**2) for part in tf.nest.flatten(outputs)])
-        sources = [x, *(variable.value for variable in layer.trainable_variables)]
-        return outputs, tape.gradient(loss, sources)
-
-    signature = [tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in (X, GAPS)]
-    one_graph = tf.function(
-        functools.partial(step, layer), input_signature=signature, autograph=False
-    ).get_concrete_function()
-    for batch in (1, limit, limit + 1, 8):
-        x, mask = tf.constant(X[:batch]), tf.constant(GAPS[:batch])
-        same(one_graph(x, mask), step(reference, x, mask))
-    ((_, chosen),) = layer.explain().choices
-    assert (chosen.backend, chosen.most_sequences) == ("block_lstm", limit)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -54,8 +54,7 @@ def test_tune_races_once_and_layers_take_the_fastest() -> None:
         # One that computes the same may come too late to race.
         assert not by_rule.problem or "no time was left" in by_rule.problem
         assert each.backend in {*QUICK, each.rule}
-    # Compiled by XLA, without a mask and dropout.
-    assert found[1].rule == "while_loop+xla"
+    assert found[1].rule in ("fused_cpu", "keras")
     made.fit(X, TARGET, batch_size=BATCH, verbose=0)  # with a batch that is unknown in tracing
     assert picked(made.layers[0]) == found[0].backend
     assert lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK) == found
