@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ from bench.machine.lock import MachineLock
 from bench.records.schema import Measurement, Outcome
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
+from tests.bench import fake_gpu
 from tests.bench.made_results import a_run, gather, measured, unmeasured
 from tests.outside import outside
 from tests.places import ROOT
@@ -137,43 +139,87 @@ def members(archive: Path) -> dict[str, str]:
         }
 
 
-def test_gpu_proof_writes_one_archive_of_results_and_logs(tmp_path: Path) -> None:
-    """Run everything once, as a user does with a GPU."""
-    output = tmp_path / "results"
+def start(tmp_path: Path, wrong: str, seconds: int) -> subprocess.Popen[str]:
+    """Start it as a user does, on a machine with a made-up GPU."""
+    if not (packages := tmp_path / "packages").exists():
+        fake_gpu.install(packages)
     code = (
         "import sys; from pathlib import Path; from bench import gpu_proof\n"
         "assert gpu_proof.TESTS.is_dir()\n"
         "gpu_proof.TESTS = Path('no-such-folder')\n"
         "sys.exit(gpu_proof.main(sys.argv[1:]))"
     )
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", code, "--device", "cpu", "--backends", "numpy"),
-            *("--suite", "smoke", "--seconds", "600", "--output", str(output)),
-        ],
-        env=outside(LSTM_LOCK=str(tmp_path / "lock"), **quick_pytest.USED),
-        capture_output=True,
+    words = ["--backends", f"{fake_gpu.NAME},cudnn,numpy", "--suite", "smoke"]
+    words += ["--seconds", str(seconds), "--output", str(tmp_path / "results")]
+    own = {"LSTM_LOCK": str(tmp_path / "lock"), "FAKE_GPU": wrong, **quick_pytest.USED}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env=outside(packages, **own),
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "PROVEN: every backend that is available here is right" in done.stdout
-    assert "on the CPU: this proves nothing about a GPU" in done.stdout
-    (archive,) = output.glob("gpu-proof-*.tar.gz")
-    assert f"archive: {archive}" in done.stdout
+
+
+def test_gpu_proof_writes_one_archive_of_results_and_logs(tmp_path: Path) -> None:
+    """Run everything once; half of the backends are missing."""
+    process = start(tmp_path, "nothing", 600)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    assert "PROVEN: every backend that is available here is right" in printed
+    assert "numpy: NumPy computes on the CPU only" in printed
+    assert re.search("^cudnn: .*no NVIDIA GPU is seen|^cudnn: TensorFlow is not", printed, re.M)
+    (archive,) = (tmp_path / "results").glob("gpu-proof-*.tar.gz")
+    assert f"archive: {archive}" in printed
     files = members(archive)
     assert set(files) >= {
         *("summary.txt", "doctor.json", "matrix-0.log", "measured.log", "report.log")
     }
     assert "tests.log" not in files  # there were none to run
     assert files["summary.txt"].startswith("PROVEN")
-    assert "  13 cases right and measured, 0 FAILED" in done.stdout
-    assert json.loads(files["doctor.json"])["backends"][0]["name"] == "numpy"
-    assert "numpy" in files["report.log"]
-    (result,) = output.glob("smoke-*.json")
-    assert len(records.read(result).measurements) == 4
+    assert "  13 cases right and measured, 0 FAILED" in printed
+    found = {each["name"]: each["devices"] for each in json.loads(files["doctor.json"])["backends"]}
+    assert {name for name in found if found[name]["gpu:0"]["available"]} == {fake_gpu.NAME}
+    assert "Imaginary A" in files["doctor.json"]
+    assert fake_gpu.NAME in files["report.log"]
+    (result,) = (tmp_path / "results").glob("smoke-*.json")
+    measurements = records.read(result).measurements
+    assert [each.case.device for each in measurements] == ["gpu:0"] * 4
     assert files[f"measured/{result.name}"] == result.read_text()
-    assert len(list(output.iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wrong", "seconds", "code", "message"),
+    [
+        ("memory", 600, 1, "failed: matrix: fake_cudnn/.*CUDA_ERROR_OUT_OF_MEMORY"),
+        ("kernel", 600, 1, "no cuDNN kernel ran on gpu:0; the profiler saw gemm"),
+        ("time", 60, 5, r"not done: \S+: the time was up; see \S+.log"),
+    ],
+)
+def test_gpu_proof_where_a_gpu_fails_says_so_in_its_archive(
+    tmp_path: Path, wrong: str, seconds: int, code: int, message: str
+) -> None:
+    process = start(tmp_path, wrong, seconds)
+    printed, _ = process.communicate()
+    assert process.returncode == code, printed
+    assert re.search(message, printed)
+    (archive,) = (tmp_path / "results").glob("gpu-proof-*.tar.gz")
+    assert re.search(message, members(archive)["summary.txt"])
+
+
+@pytest.mark.slow
+def test_gpu_proof_killed_can_be_run_again(tmp_path: Path) -> None:
+    with start(tmp_path, "nothing", 600) as process:
+        assert process.stdout is not None
+        while "the suite matrix" not in process.stdout.readline():
+            assert process.poll() is None
+        left = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    for each in left:  # what it had started has a session of its own
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    again = start(tmp_path, "nothing", 600)
+    assert "PROVEN" in again.communicate()[0]
 
 
 def test_gpu_proof_interrupted_writes_its_archive(
@@ -230,13 +276,29 @@ def test_gpu_proof_without_a_lock_names_its_file(
     assert error.startswith(f"error: {tmp_path / 'no/such/lock'} cannot be locked")
 
 
-def test_gpu_proof_without_a_gpu_exits_with_3(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+OLD = "NVIDIA's driver does not answer: Driver/library version mismatch"
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (devices.GpuFacts(), "this machine has no NVIDIA GPU"),
+        (devices.GpuFacts(hardware=True), "an NVIDIA GPU is in this machine but its driver is not"),
+        (devices.GpuFacts(hardware=True, driver=True, problem=OLD), f"{OLD}; see what nvidia-smi"),
+        (devices.GpuFacts(1, 0, hidden_by=""), "CUDA_VISIBLE_DEVICES='' hides it"),
+    ],
+)
+def test_gpu_proof_without_a_usable_gpu_exits_with_3(
+    facts: devices.GpuFacts,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(devices, "gpu_facts", lambda: devices.GpuFacts())
+    monkeypatch.setattr(devices, "gpu_facts", lambda: facts)
     assert gpu_proof.main(["--output", str(tmp_path / "results")]) == 3
     captured = capsys.readouterr()
-    assert captured.out.startswith("no gpu:0: this machine has no NVIDIA GPU")
+    assert captured.out.startswith(f"no gpu:0: {message}")
     assert (captured.out.count("\n"), captured.err) == (1, "")
     assert not (tmp_path / "results").exists()
 
