@@ -940,6 +940,14 @@ def reason_line(reason: Reason) -> str:
     return "; ".join(filter(None, reason_texts(reason)))
 
 
+def counted(reasons: Iterable[tuple[str, Reason]]) -> Counter[str]:
+    """Count reasons by code, each in the words of the first, with the text before it."""
+    found, texts = list(reasons), dict[tuple[str, str], str]()
+    for start, reason in found:
+        texts.setdefault((start, reason.code), f"{start}{clean(reason_line(reason))}")
+    return Counter(texts[start, reason.code] for start, reason in found)
+
+
 def no_figure(figures: Mapping[str, object]) -> str:
     """Return why memory or energy is not known; older files have the sentence itself."""
     how = str(figures.get("how", "not known"))

@@ -7,7 +7,7 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -19,12 +19,12 @@ from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
-from bench.render.messages import FAILURES, no_figure, reason_line
+from bench.render.messages import FAILURES, counted, no_figure, reason_line
 from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.rows import NothingToReportError, Row, build
-from bench.stats.trust import FEW_PROCESSES, Problem
+from bench.stats.trust import FEW_PROCESSES
 from lstm_impl import UnsupportedError
 
 DRAW_EVERY = 1.0
@@ -169,9 +169,9 @@ class Summary:
             {each.code: each for each in (*row.ratio_problems, *row.invalid)} for row in measured
         ]
         if goal is None:
-            for row, found in zip(measured, problems, strict=True):
+            for row, own in zip(measured, problems, strict=True):
                 noted = row.validity.noted
-                found |= {each.code: each for each in noted if each.code == FEW_PROCESSES}
+                own |= {each.code: each for each in noted if each.code == FEW_PROCESSES}
         invalid = sum(map(bool, problems))
         kinds = Counter({"INVALID": invalid})
         kinds.update(
@@ -189,7 +189,10 @@ class Summary:
         self.precise = sum(map(schedule.precise, times))
         self.few = sum(len(row.runs) < (goal or ENOUGH_PROCESSES) for row in measured)
         self.spent, self.timed = manager.spent, sum(each.timed_s for each in measurements)
-        self.reasons = _reasons(measured, problems)
+        alone = "unreliable as a time, ratios are judged separately: "
+        found = [("", each.reason) for of in problems for each in of.values()]
+        found += [(alone, each.reason) for row in measured for each in row.validity.of_time]
+        self.reasons = counted(found)
         memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
         self.reasons.update(
             f"memory {clean(no_figure(each))}"
@@ -271,14 +274,3 @@ class Summary:
         share = outside / self.spent if self.spent else 0.0
         outside_words = f"{duration(outside)} ({share:.0%}) outside measured blocks"
         yield f"{why}: {message}, of which {outside_words}"
-
-
-def _reasons(measured: Sequence[Row], problems: Sequence[Mapping[str, Problem]]) -> Counter[str]:
-    """Count the rows by problem, in the words of the first of each code."""
-    alone = "unreliable as a time, ratios are judged separately: "
-    found = [("", each) for of in problems for each in of.values()]
-    found += [(alone, each) for row in measured for each in row.validity.of_time]
-    texts: dict[tuple[str, str], str] = {}
-    for start, each in found:
-        texts.setdefault((start, each.code), f"{start}{clean(reason_line(each.reason))}")
-    return Counter(texts[start, each.code] for start, each in found)

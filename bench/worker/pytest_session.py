@@ -34,7 +34,7 @@ from bench.machine.writing import ResultWriteError, delete_partial_files
 from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
 from bench.records.schema import Run
-from bench.render.messages import outcome_as_recorded, reason_line, reason_texts
+from bench.render.messages import counted, outcome_as_recorded, reason_line
 from bench.render.quantities import count
 from bench.stats.trust import OF_TIME
 from bench.worker.equivalence import SharedFolder, share_answers
@@ -302,17 +302,12 @@ def summary(recorder: Recorder) -> Iterator[str]:
     parts += [f"{len(unreliable) - invalid} with an unreliable time"] * (len(unreliable) > invalid)
     tail = f", {' and '.join(parts)}:" if parts else ""
     yield f"{count(len(measured), 'case')} measured{tail}"
-    # Each reason with its first text.
-    reasons = [reason for result in unreliable for reason in result.reasons]
-    counts = Counter(reason.code for reason in reasons)
-    for reason in {reason.code: reason for reason in reversed(reasons)}.values():
-        more = counts[reason.code] - 1
-        text, advice = reason_texts(reason)
-        yield f"  {text}{f' (and {more} more like it)' if more else ''}; {advice}"
+    reasons = counted(("", reason) for result in unreliable for reason in result.reasons)
+    yield from (f"  {line} ({count(cases, 'case')})" for line, cases in reasons.items())
     words = {"not_measured": "not measured", "refused": "refused by their backend"}
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
-    counted = Counter((each.outcome, reason_line(each.reason)) for each in others)
-    for (outcome, line), cases in counted.items():
+    lines = Counter((each.outcome, reason_line(each.reason)) for each in others)
+    for (outcome, line), cases in lines.items():
         yield f"{count(cases, 'case')} {words.get(outcome, outcome)}: {line}"
 
 

@@ -213,7 +213,9 @@ def test_submit_busy_programs_are_not_published(tmp_path: Path, document: Json) 
     message = "others kept 1.5 of 2 processors busy (tax_software, python3)"
     validity = document["benchmarks"][0]["extra_info"]["lstm"]["validity"]
     validity["valid"] = False
-    validity["reasons"].append({"code": "busy", "text": message, "advice": ""})
+    values = {"others": 1.5, "processors": 2, "busiest": "tax_software 90%"}
+    busy = {"code": "busy", "text": message, "advice": "", "values": values}
+    validity["reasons"].append(busy)
     made = made_of(signed(tmp_path / "a.json", document))
     assert "tax_software" not in made.read_text()
     assert "others kept 1.5 of 2 processors busy" in made.read_text()

@@ -81,8 +81,8 @@ def test_summary_counts_measured_invalid_and_unreliable(tmp_path: Path) -> None:
     invalid, unreliable = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
     assert lines_of(tmp_path, GOOD, invalid, unreliable) == [
         "3 cases measured, 1 of them INVALID and 1 with an unreliable time:",
-        "  few samples (and 1 more like it); more time",
-        "  others took a core; close them",
+        "  few samples; more time (2 cases)",
+        "  others took a core; close them (1 case)",
     ]
     assert lines_of(tmp_path, invalid)[0] == "1 case measured, 1 of them INVALID:"
     assert lines_of(tmp_path, unreliable)[0] == "1 case measured, 1 with an unreliable time:"
