@@ -34,7 +34,7 @@ from bench.machine.writing import ResultWriteError, delete_partial_files
 from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
 from bench.records.schema import Run
-from bench.render.messages import counted, outcome_as_recorded, reason_line
+from bench.render.messages import counted, outcome_as_recorded, outcome_words, reason_line
 from bench.render.quantities import count
 from bench.stats.trust import OF_TIME
 from bench.worker.equivalence import SharedFolder, share_answers
@@ -304,11 +304,10 @@ def summary(recorder: Recorder) -> Iterator[str]:
     yield f"{count(len(measured), 'case')} measured{tail}"
     reasons = counted(("", reason) for result in unreliable for reason in result.reasons)
     yield from (f"  {line} ({count(cases, 'case')})" for line, cases in reasons.items())
-    words = {"not_measured": "not measured", "refused": "refused by their backend"}
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
     lines = Counter((each.outcome, reason_line(each.reason)) for each in others)
     for (outcome, line), cases in lines.items():
-        yield f"{count(cases, 'case')} {words.get(outcome, outcome)}: {line}"
+        yield f"{count(cases, 'case')} {outcome_words(outcome)}: {line}"
 
 
 def plain(text: str) -> str:

@@ -114,7 +114,7 @@ def test_session_error_shows_its_traceback_and_others_go_on(mixed: Done) -> None
 
 def test_session_unavailable_backend_is_skipped_and_recorded(mixed: Done) -> None:
     assert "3 cases not measured: it is not installed; pip install it" in mixed.out
-    assert "2 cases refused by their backend: windows are beneath it" in mixed.out
+    assert "2 cases refused by the backend: windows are beneath it" in mixed.out
     assert [each.outcome for each in outcomes(mixed, "absent")] == ["not_measured"] * 3
     assert [each.outcome for each in outcomes(mixed, "choosy")] == ["refused"] * 2
 
