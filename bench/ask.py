@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bench.case.cases import Case
 from bench.cli import arguments, command_line, output
+from bench.machine.lock import check_system
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
 from bench.records.schema import advice_for_ask
@@ -71,6 +72,8 @@ def _answered(options: argparse.Namespace) -> int:
     if options.paths or not options.again:
         sections = {case: query.look_up(case, options, sound=not options.paths) for case in queries}
     missing = [case for case in queries if not options.paths and sections.get(case) is None]
+    if missing:
+        check_system()
     lacking = {each: None for case in missing for each in query.not_installed(case, options)}
     for line in lacking:
         console.print(line, markup=False)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from bench import case as suites
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
+from bench.machine.lock import check_system
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.escape import text_console
 from bench.render.quantities import count
@@ -51,12 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     if options.list:
         if options.ray is not None:
             raise UsageError("--ray measures, and --list does not: give one of them")
         return _list()
+    check_system()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     run = measure.run if options.ray is None else measure.run_cluster
     if options.python or (
         options.resume is not None and measure.holds_environments(options.results)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 import signal
 import sys
 import threading
@@ -220,6 +219,10 @@ def _path() -> Callable[[], str]:
 
 
 def _limits() -> Callable[[], str]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return str
     names = [f"RLIMIT_{of}" for of in ("AS", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")]
     numbers = {name: getattr(resource, name) for name in names if hasattr(resource, name)}
     before = {name: resource.getrlimit(number) for name, number in numbers.items()}
@@ -262,7 +265,7 @@ def _change_folder(path: str) -> None:
 _SETTINGS: tuple[_Setting, ...] = (
     _setting(
         "the alarm clock",
-        lambda: signal.getitimer(signal.ITIMER_REAL)[0] > 0,
+        lambda: hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0,
         lambda was: was or signal.setitimer(signal.ITIMER_REAL, 0),
     ),
     _handlers,

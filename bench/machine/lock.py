@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.machine.fields import Field, printable
+from bench.machine.fields import Field, InputError, printable
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import Closing, lock
 
@@ -40,6 +40,12 @@ class LockError(OSError):
     """The lock's file cannot be used; one line."""
 
 
+def check_system() -> None:
+    """Raise InputError where nothing can be measured, for want of locks and process groups."""
+    if not hasattr(os, "killpg"):
+        raise InputError("measuring needs Linux or macOS (on Windows: WSL2); results need neither")
+
+
 def default_path() -> Path:
     """Return a path of the user's own: another user's file could not be opened or trusted."""
     own = Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
@@ -49,10 +55,13 @@ def default_path() -> Path:
 class MachineLock(Closing):
     """A lock held from ``acquire`` until ``close``, or the end of the process and its workers.
 
+    Raises InputError as ``check_system`` does.
+
     fd: the open file, to be inherited; None if the lock was not acquired.
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        check_system()
         self.path = path or default_path()
         self.fd: int | None = None
 

@@ -28,6 +28,9 @@ def die_with(parent: int) -> None:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that leads a group of its own, with all its children."""
+    if not hasattr(os, "killpg"):  # Windows, where its children live on
+        process.kill()
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 

@@ -17,6 +17,11 @@ LARGEST_FILE = 2**30
 """Bytes. 10,000 cases take a twentieth of it, and JSON ten times as much memory as its file."""
 
 
+def open_flags(*names: str) -> int:
+    """Return the flags of ``os.open`` that this system has of these, and Windows' for all bytes."""
+    return sum(getattr(os, name, 0) for name in ("O_BINARY", *names))
+
+
 def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """Return the contents of a regular file.
 
@@ -26,7 +31,7 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     try:
         # Opening a pipe would wait for its writer. The kind is checked on the open file, since the
         # name may be another file's by now.
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        file = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK"))
         with os.fdopen(file, "rb") as stream:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):

@@ -26,6 +26,7 @@ from typing import Self
 import numpy as np
 
 from bench.machine.fields import ResultError, printable
+from bench.machine.reading import open_flags
 
 
 class Closing(ABC):
@@ -160,7 +161,7 @@ def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
 def _locked(path: Path) -> bool | None:
     """Return whether a process has locked a file; None if that is unknown."""
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        file = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK"))
     except OSError:
         return None
     try:
@@ -235,7 +236,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     path = Path(path)
     try:
         if _is_written_through(path):
-            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | open_flags("O_NOCTTY"))
             try:
                 write_all(file, data)
             finally:
@@ -287,11 +288,11 @@ def _write_and_rename(path: Path, data: bytes) -> None:
     unfinished = path.with_name(unfinished_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | open_flags(), 0o666)
         try:
             write_all(file, data)
             with contextlib.suppress(OSError):  # keep the permissions of an existing file
-                os.fchmod(file, stat.S_IMODE(path.stat().st_mode))
+                unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
             os.fsync(file)
         finally:
             os.close(file)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.machine.fields import Field, printable
+from bench.machine.reading import open_flags
 from bench.machine.writing import (
     JOURNAL_SUFFIX,
     Closing,
@@ -59,7 +60,7 @@ class LineFile(Closing):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _check_free(self.path)
             hidden = self.path.with_name(unfinished_name(self.path.name))
-            self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | open_flags(), 0o666)
             self._hidden = hidden
             # Wait, since others hold the lock for a moment to check it.
             self._locks = lock(self._file, wait=True)

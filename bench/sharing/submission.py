@@ -17,7 +17,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from bench.machine.fields import Field, ResultError, error_at, printable
-from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.reading import open_flags, parse_json, regular_bytes
 from bench.machine.writing import write
 from bench.records.files import collect, read
 from bench.records.schema import ResultFile
@@ -51,7 +51,7 @@ def users_secret() -> bytes | None:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | open_flags(), 0o600)
                 with os.fdopen(file, "wb") as opened:
                     opened.write(secrets.token_bytes(_SECRET_SIZE))
         found = regular_bytes(path, _SECRET_SIZE)

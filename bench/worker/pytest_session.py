@@ -26,7 +26,7 @@ from bench import records
 from bench.case.cases import REPLICAS, Case, format_period
 from bench.case.loading import Suite, SuiteError
 from bench.machine import devices, environment
-from bench.machine.fields import ResultError, printable
+from bench.machine.fields import InputError, ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, expanded
 from bench.machine.reasons import Reason
@@ -394,12 +394,15 @@ class Measuring:
             return  # --benchmark-disable: everything runs once and nothing is recorded
 
         # Held until this process ends; for a worker its manager holds it.
-        busy, self._lock = self.config.getoption("lstm_busy"), MachineLock()
+        busy = self.config.getoption("lstm_busy")
         try:
+            self._lock = MachineLock()
             if busy == "wait":
                 self._lock.wait(self.recorder.suite.name, lambda text: print(text, flush=True))
             else:
                 self._lock.acquire(self.recorder.suite.name)
+        except InputError as error:
+            raise pytest.UsageError(str(error)) from None
         except (HeldError, LockError) as error:
             if busy != "force":
                 raise pytest.UsageError(
