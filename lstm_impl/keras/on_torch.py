@@ -8,7 +8,7 @@ from torch.nn.utils import rnn
 
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.torch.fused_layer import fused_layer
-from lstm_impl.call import State, Tensor
+from lstm_impl.call import Outputs, State, Tensor
 from lstm_impl.keras.base import Weights
 from lstm_impl.spec import UnsupportedError
 
@@ -47,80 +47,56 @@ def compute(
 ) -> tuple[Tensor, Tensor, State]:
     """Compute last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
     # A stateful layer's state is a variable, assigned to before the gradient is computed.
-    h, c = (part.clone() for part in state)
-    if name == FUSED:
-        return _fused(sequences, (h, c), weights, mask, zero_masked, every_step)
-    if mask is not None:
-        return _masked(sequences, (h, c), weights, mask, zero_masked, every_step)
-    y, h, c = torch.lstm(sequences, (h[None], c[None]), *_arguments(weights), True)
-    last = y[:, -1]
-    return last, y if every_step else y[:, -1:], (h[0], c[0])
+    state = tuple(part.clone() for part in state)
+    run = _by_kernels if name == FUSED else _by_torch
+    if mask is None:
+        y, h, c = run(sequences, state, weights, None)
+        return h, y if every_step else h[:, None], (h, c)
+    # Each sequence's valid steps are moved to its front, in the order in which they are read, and
+    # their outputs back to their places; in masked steps the state is kept.
+    lengths = mask.sum(dim=1)
+    front = torch.argsort(~mask, dim=1, stable=True)
+    x = sequences.gather(1, front[:, :, None].expand_as(sequences))
+    y, h, c = run(x, state, weights, lengths)
+    some = (lengths > 0)[:, None]
+    h, c = (torch.where(some, *each) for each in zip((h, c), state, strict=True))
+    last = torch.where(mask[:, -1:] if zero_masked else some, h, torch.zeros_like(h))
+    if not every_step:
+        return last, last[:, None], (h, c)
+    number = mask.cumsum(dim=1) - 1
+    y = y.gather(1, number.clamp(min=0)[:, :, None].expand_as(y))
+    shown = mask if zero_masked else number >= 0
+    return last, torch.where(shown[:, :, None], y, torch.zeros_like(y)), (h, c)
 
 
-def _fused(
-    x: Tensor,
-    state: State,
-    weights: Weights,
-    mask: Tensor | None,
-    zero_masked: bool,
-    every_step: bool,
-) -> tuple[Tensor, Tensor, State]:
+def _by_kernels(x: Tensor, state: State, weights: Weights, lengths: Tensor | None) -> Outputs:
     if on_gpu():
         raise UnsupportedError(f"{FUSED}: its kernels are for a CPU, and Keras computes on a GPU")
     kernel, recurrent_kernel, bias = weights
     bias = kernel.new_zeros(kernel.shape[1]) if bias is None else bias
-    valid = None if mask is None else mask.t()
-    parameters = kernel, recurrent_kernel, bias, valid
-    y, h, c = fused_layer(x, *state, *parameters, batch_major=True)
-    last = h
-    if mask is not None:
-        steps = torch.arange(mask.shape[1])
-        before = torch.where(mask, steps, -1).cummax(dim=1).values  # the last step that was valid
-        last = torch.where(mask[:, -1:] if zero_masked else before[:, -1:] >= 0, h, 0.0)
-        if not zero_masked:
-            taken = y.gather(1, before.clamp(min=0)[:, :, None].expand_as(y))
-            y = torch.where(before[:, :, None] >= 0, taken, 0.0)
-    return last, y if every_step else last[:, None], (h, c)
+    valid = None if lengths is None else torch.arange(x.shape[1])[:, None] < lengths
+    return fused_layer(x, *state, kernel, recurrent_kernel, bias, valid, batch_major=True)
 
 
-def _masked(
-    sequences: Tensor,
-    state: State,
-    weights: Weights,
-    mask: Tensor,
-    zero_masked: bool,
-    every_step: bool,
-) -> tuple[Tensor, Tensor, State]:
-    """Keep the state in masked steps: each sequence's valid steps are moved to its front, in the
-    order in which they are read, and their outputs back to their places.
-    """
-    h, c = state
-    lengths = mask.sum(dim=1)
-    front = torch.argsort(~mask, dim=1, stable=True)
+def _by_torch(x: Tensor, state: State, weights: Weights, lengths: Tensor | None) -> Outputs:
+    if lengths is None:
+        y, h, c = torch.lstm(x, tuple(part[None] for part in state), *_arguments(weights), True)
+        return Outputs(y, h[0], c[0])
     packed = rnn.pack_padded_sequence(
-        sequences.gather(1, front[:, :, None].expand_as(sequences)),
+        x,
         lengths.clamp(min=1).cpu(),  # no sequence may be empty: one step is computed and unused
         batch_first=True,
         enforce_sorted=False,
     )
     order, back = packed.sorted_indices, packed.unsorted_indices
-    start = h[None, order], c[None, order]
-    data, h_last, c_last = torch.lstm(packed.data, packed.batch_sizes, start, *_arguments(weights))
-    some = (lengths > 0)[:, None]
-    h = torch.where(some, h_last[0, back], h)
-    c = torch.where(some, c_last[0, back], c)
-    last = torch.where(mask[:, -1:] if zero_masked else some, h, torch.zeros_like(h))
-    if not every_step:
-        return last, last[:, None], (h, c)
+    start = tuple(part[None, order] for part in state)
+    data, h, c = torch.lstm(packed.data, packed.batch_sizes, start, *_arguments(weights))
     y, _ = rnn.pad_packed_sequence(
         rnn.PackedSequence(data, packed.batch_sizes, order, back),
         batch_first=True,
-        total_length=mask.shape[1],
+        total_length=x.shape[1],
     )
-    number = mask.cumsum(dim=1) - 1
-    y = y.gather(1, number.clamp(min=0)[:, :, None].expand_as(y))
-    shown = mask if zero_masked else number >= 0
-    return last, torch.where(shown[:, :, None], y, torch.zeros_like(y)), (h, c)
+    return Outputs(y, h[0, back], c[0, back])
 
 
 def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:
