@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "activations.h"
+#include "bfloat16_activations.h"
 #include "thread_team.h"
 #include "kernels.h"
 #include "memory.h"
@@ -281,9 +281,10 @@ class ForwardPass {
 
   // The gates of z, of which o replaces its sum there, and the new cell state.
   LSTM_IMPL_INLINE void finish_cell(float* z, Index s, Index t, Index row, Index block) {
-    const Vector i = sigmoid(load(z)), f = sigmoid(load(z + kLanes));
-    const Vector g = tanh(load(z + 2 * kLanes)), o = sigmoid(load(z + 3 * kLanes));
-    store(z + 3 * kLanes, o);
+    const Sigmoid i = gate_sigmoid<Value>(load(z)), f = gate_sigmoid<Value>(load(z + kLanes));
+    const Vector g = gate_tanh<Value>(load(z + 2 * kLanes));
+    const Sigmoid o = gate_sigmoid<Value>(load(z + 3 * kLanes));
+    store(z + 3 * kLanes, o.value);
     const Index place = (block * layer_.timesteps + t) * layer_.batch + row;
     if (call_.gates != nullptr) {
       Value* gates = call_.gates + place * kPanel;
@@ -293,7 +294,7 @@ class ForwardPass {
       store(gates + 3 * kLanes, kept_sigmoid<Value>(o));
     }
     const Vector before = load(cells(s - 1, block) + row * kLanes);
-    const Vector c = valid(t, row) ? f * before + i * g : before;
+    const Vector c = valid(t, row) ? f.value * before + i.value * g : before;
     store(cells(s, block) + row * kLanes, c);
     if constexpr (kRounds<Value>) {
       if (call_.cells != nullptr) store(call_.cells + place * kLanes, c);
@@ -305,7 +306,7 @@ class ForwardPass {
     const Index unit = block * kLanes, count = layer_.units - unit;
     const Vector o = load(z + 3 * kLanes);
     // What the next step reads is what is written.
-    Vector h = rounded<Value>(o * tanh(load(cells(s, block) + row * kLanes)));
+    Vector h = rounded<Value>(o * gate_tanh<Value>(load(cells(s, block) + row * kLanes)));
     if (call_.mask != nullptr || kRounds<Value>) {
       store_part(y_.at(t, row) + unit, valid(t, row) ? h : Vector{}, count);
       if (!valid(t, row)) h = load_part(h_before + unit, count);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backward.h"
+#include "bfloat16.h"
 #include "thread_team.h"
 #include "forward.h"
 #include "gradients.h"
@@ -44,7 +45,12 @@ Index Layer::cells_size() const { return unit_blocks(*this) * timesteps * batch 
 
 template <class Value>
 void forward(const Forward<Value>& call, const Pool& pool) {
-  if (call.layer.batch > 0) ForwardPass<Value>(call, pool).run(pool);
+  if (call.layer.batch == 0) return;
+  if ((kRounds<Value> || call.layer.bfloat16_products) && pays_in_bfloat16(call.layer)) {
+    forward_in_bfloat16(call, pool);
+  } else {
+    ForwardPass<Value>(call, pool).run(pool);
+  }
 }
 
 template <class Value>

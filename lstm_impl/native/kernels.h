@@ -31,6 +31,7 @@ struct Layer {
   std::int64_t timesteps, batch, inputs, units;
   bool batch_major;  // x and y are [batch, time, feature], else [time, batch, feature]
   bool reverse;      // read from the last step to the first; y stands at the step it belongs to
+  bool bfloat16_products = false;  // of a layer of float: factors may be rounded to bfloat16
 
   // Why it cannot be computed, whatever its weights and inputs hold, or an empty string: an axis
   // past 2^31 - 1 or without a unit or input, or more to keep than 64 bits can count.

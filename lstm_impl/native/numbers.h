@@ -26,21 +26,25 @@ LSTM_IMPL_INLINE Vector widened(Halves halves) {
   return value;
 }
 
-// Of each lane the upper half, rounded to the nearest, ties to even; NaN stays NaN.
-LSTM_IMPL_INLINE Words rounded_words(Vector value) {
+// Of each lane the upper half, rounded to the nearest, ties to even; NaN stays NaN. AVX512-BF16 has
+// an instruction for it, which makes zeros of denormal numbers.
+LSTM_IMPL_INLINE Halves rounded_halves(Vector value) {
+#if defined(__AVX512BF16__)
+  Halves halves;
+  asm("vcvtneps2bf16 %1, %t0" : "=v"(halves) : "v"(value));
+  return halves;
+#else
   Words words;
   std::memcpy(&words, &value, sizeof words);
   const Words nearest = words + 0x7fffu + ((words >> 16) & 1u);
-  return (value == value ? nearest : words | 0x400000u) >> 16;
+  return __builtin_convertvector((value == value ? nearest : words | 0x400000u) >> 16, Halves);
+#endif
 }
 
 // A register of numbers as they will be read when they have been stored.
 template <class Value>
 LSTM_IMPL_INLINE Vector rounded(Vector value) {
-  if constexpr (kRounds<Value>) {
-    const Words words = rounded_words(value) << 16;
-    std::memcpy(&value, &words, sizeof value);
-  }
+  if constexpr (kRounds<Value>) return widened(rounded_halves(value));
   return value;
 }
 
@@ -51,7 +55,7 @@ LSTM_IMPL_INLINE Vector load(const BFloat16* from) {
 }
 
 LSTM_IMPL_INLINE void store(BFloat16* to, Vector value) {
-  const Halves halves = __builtin_convertvector(rounded_words(value), Halves);
+  const Halves halves = rounded_halves(value);
   std::memcpy(to, &halves, sizeof halves);
 }
 
@@ -64,7 +68,7 @@ LSTM_IMPL_INLINE Vector load_part(const BFloat16* from, Index count) {
 }
 
 LSTM_IMPL_INLINE void store_part(BFloat16* to, Vector value, Index count) {
-  const Halves halves = __builtin_convertvector(rounded_words(value), Halves);
+  const Halves halves = rounded_halves(value);
   std::memcpy(to, &halves, static_cast<std::size_t>(std::min(count, kLanes)) * sizeof(BFloat16));
 }
 
@@ -76,9 +80,9 @@ struct Sigmoid {
 // How a sigmoid is kept. Near one a number that is rounded has few digits of what is missing: there
 // that is kept, with a minus before it.
 template <class Value>
-LSTM_IMPL_INLINE Vector kept_sigmoid(Vector value) {
-  if constexpr (kRounds<Value>) value = value > 0.5f ? -(1.0f - value) : value;
-  return value;
+LSTM_IMPL_INLINE Vector kept_sigmoid(const Sigmoid& gate) {
+  if constexpr (kRounds<Value>) return gate.value > 0.5f ? -gate.rest : gate.value;
+  return gate.value;
 }
 
 template <class Value>

@@ -1,0 +1,272 @@
+// The forward pass with products of bfloat16: of layers that are kept in it, and of layers of float
+// whose products may be.
+#ifndef LSTM_IMPL_NATIVE_BFLOAT16_FORWARD_H_
+#define LSTM_IMPL_NATIVE_BFLOAT16_FORWARD_H_
+
+#include <algorithm>
+#include <optional>
+#include <type_traits>
+#include <vector>
+
+#include "bfloat16_activations.h"
+#include "bfloat16_products.h"
+#include "kernels.h"
+#include "memory.h"
+#include "numbers.h"
+#include "panels.h"
+#include "plan.h"
+#include "product.h"
+#include "thread_team.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+template <class Value, class Products>
+class Bfloat16Forward {
+ public:
+  Bfloat16Forward(const Forward<Value>& call, const Pool& pool)
+      : call_(call),
+        layer_(call.layer),
+        plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
+        blocks_(unit_blocks(layer_)),
+        steps_ahead_(layer_.batch >= kFull ? 1
+                                           : std::min(layer_.timesteps,
+                                                      blocks_of(kRowsAhead, layer_.batch))),
+        input_pairs_(blocks_of(layer_.inputs, 2)),
+        unit_pairs_(blocks_of(layer_.units, 2)),
+        input_width_(blocks_of(layer_.inputs, kLanes) * kLanes),
+        unit_width_(blocks_ * kLanes),
+        given_(rows_of(layer_, call.x, layer_.inputs)),
+        y_(rows_of(layer_, call.y, layer_.units)),
+        kernel_(blocks_ * input_pairs_ * kPanel),
+        recurrent_(blocks_ * unit_pairs_ * kPanel),
+        bias_(blocks_ * kPanel),
+        cells_(blocks_ * layer_.batch * kLanes),
+        hidden_(2 * layer_.batch * unit_width_),
+        inputs_(floats_for(std::max<Index>(1, layer_.timesteps * layer_.batch) * input_width_)),
+        lefts_(floats_for(2 * layer_.batch * unit_width_)) {
+    if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
+  }
+
+  void run(const Pool& pool) {
+    pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
+    for (Index b = 0; b < layer_.batch; ++b) {
+      const Value* h = call_.h0 + b * layer_.units;
+      for (Index unit = 0; unit < unit_width_; unit += kLanes) {
+        keep_hidden(-1, b, unit, load_part(h + unit, layer_.units - unit));
+      }
+    }
+    const int workers = plan_.workers;
+    const int parts = static_cast<int>(std::min<Index>(blocks_, workers == 1 ? 1 : 2 * workers));
+    std::vector<Phase> phases;
+    phases.push_back({1, parts, [this, parts](Index, int part) { pack(part, parts); }});
+    if (plan_.by_rows) {
+      phases.push_back(plan_.chains(
+          layer_, layer_.timesteps,
+          [this](Index s, Index first, Index last) { advance(s, first, last, 0, blocks_); }));
+    } else {
+      phases.push_back({layer_.timesteps, parts, [this, parts](Index s, int part) {
+                          advance(s, 0, layer_.batch, share(blocks_, part, parts),
+                                  share(blocks_, part + 1, parts));
+                        }});
+    }
+    ThreadTeam::run(std::move(phases), workers, pool);
+    const Index last = layer_.timesteps - 1;
+    for (Index b = 0; b < layer_.batch; ++b) {
+      copy_row(hidden(last, b), layer_.units, call_.h_last + b * layer_.units);
+    }
+    unpack_state(cells_.get(), layer_.batch * kLanes, layer_.batch, layer_.units, call_.c_last);
+  }
+
+ private:
+  using Left = typename Products::Left;
+
+  // As in ForwardPass: from so many rows on a step has full tiles of its own, and with fewer the
+  // input's product is made for several steps at once.
+  static constexpr Index kFull = 12, kRowsAhead = 48;
+
+  // Rows whose sums are kept side by side, and pairs of a panel that all of them meet before the
+  // next ones are read: 16 kB of floats, and 12 kB of sums, in the first cache.
+  static constexpr Index kMostRows = 48, kDepthOpened = 32;
+
+  static Index floats_for(Index numbers) {
+    return blocks_of(numbers * static_cast<Index>(sizeof(Left)), sizeof(float));
+  }
+
+  void pack(int part, int parts) {
+    const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
+    const Weights<Value>& weights = call_.weights;
+    pack_pairs(weights.kernel, layer_.inputs, layer_.units, first, last, kernel_.get());
+    pack_pairs(weights.recurrent_kernel, layer_.units, layer_.units, first, last,
+               recurrent_.get());
+    pack_gates(weights.bias, 1, layer_.units, first, last, bias_.get());
+    const Index rows = layer_.timesteps * layer_.batch;
+    for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
+      const Value* from = given_.at(k / layer_.batch, k % layer_.batch);
+      Left* to = reinterpret_cast<Left*>(inputs_.get()) + k * input_width_;
+      for (Index at = 0; at < input_width_; at += kLanes) {
+        Products::store_left(to + at,
+                             rounded<BFloat16>(load_part(from + at, layer_.inputs - at)));
+      }
+    }
+  }
+
+  const Left* input(Index t, Index row) const {
+    return reinterpret_cast<const Left*>(inputs_.get()) + (t * layer_.batch + row) * input_width_;
+  }
+
+  // h after step `s` as it is carried on, and as the left operand of the next step's product.
+  float* hidden(Index s, Index row) const {
+    return hidden_.get() + ((s + 1) % 2 * layer_.batch + row) * unit_width_;
+  }
+  Left* left(Index s, Index row) const {
+    return reinterpret_cast<Left*>(lefts_.get()) + ((s + 1) % 2 * layer_.batch + row) * unit_width_;
+  }
+
+  LSTM_IMPL_INLINE void keep_hidden(Index s, Index row, Index unit, Vector h) const {
+    store(hidden(s, row) + unit, h);
+    Products::store_left(left(s, row) + unit, kRounds<Value> ? h : rounded<BFloat16>(h));
+  }
+
+  const float* kernel(Index block) const { return kernel_.get() + block * input_pairs_ * kPanel; }
+  const float* recurrent(Index block) const {
+    return recurrent_.get() + block * unit_pairs_ * kPanel;
+  }
+  const float* bias(Index block) const { return bias_.get() + block * kPanel; }
+
+  void advance(Index s, Index first_row, Index last_row, Index first_block, Index last_block) {
+    for (Index k = first_block; k < last_block; ++k) {
+      const Index block = there_and_back(s, k, first_block, last_block);
+      if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
+      for (Index row = first_row; row < last_row; row += kMostRows) {
+        step(s, row, std::min(last_row, row + kMostRows), block);
+      }
+    }
+  }
+
+  // Of the steps that are computed ahead from step `s` on, the first in time, and how many.
+  Index first_ahead(Index s, Index count) const {
+    return layer_.reverse ? layer_.timesteps - s - count : s;
+  }
+  Index count_ahead(Index s) const { return std::min(steps_ahead_, layer_.timesteps - s); }
+
+  float* ahead(Index block) const {
+    return ahead_->get() + block * steps_ahead_ * layer_.batch * kPanel;
+  }
+
+  void look_ahead(Index s, Index block) {
+    const Index count = count_ahead(s), rows = count * layer_.batch;
+    const Left* x = input(first_ahead(s, count), 0);
+    for (Index row = 0; row < rows; row += kMostRows) {
+      float* sums = ahead(block) + row * kPanel;
+      const Index here = std::min(kMostRows, rows - row);
+      for (Index r = 0; r < here; ++r) copy_row(bias(block), kPanel, sums + r * kPanel);
+      add(sums, x + row * input_width_, input_width_, here, kernel(block), input_pairs_);
+    }
+  }
+
+  // sums[rows][gate][lane] += left * a panel of pairs.
+  void add(float* sums, const Left* left, Index across, Index rows, const float* panel,
+           Index pairs) {
+    if (rows <= kTallRows) {
+      for_each_tile<kTallRows>(0, rows, [&](auto constant, Index row) {
+        constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kGates);
+        for (Index offset = 0; offset < kPanel; offset += kPart * kLanes) {
+          Tile<kTile, kPart> tile;
+          tile.fill(sums + row * kPanel + offset, kPanel);
+          Products::add(tile, left + row * across, across, pairs, panel + offset);
+          tile.spill(sums + row * kPanel + offset, kPanel);
+        }
+      });
+      return;
+    }
+    alignas(64) float scratch[2 * kDepthOpened * kPanel];
+    for (Index from = 0; from < pairs; from += kDepthOpened) {
+      const Index depth = std::min(kDepthOpened, pairs - from);
+      const float* opened = Products::opened(panel + from * kPanel, depth, scratch);
+      for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
+        Tile<decltype(constant)::value, kGates> tile;
+        tile.fill(sums + row * kPanel, kPanel);
+        Products::add_opened(tile, left + row * across + 2 * from, across, depth, opened);
+        tile.spill(sums + row * kPanel, kPanel);
+      });
+    }
+  }
+
+  void step(Index s, Index first_row, Index last_row, Index block) {
+    alignas(64) float sums[kMostRows * kPanel];
+    const Index t = time_of(layer_, s), rows = last_row - first_row;
+    if (steps_ahead_ > 1) {
+      const Index from = s - s % steps_ahead_;
+      const Index place = t - first_ahead(from, count_ahead(from));
+      copy_row(ahead(block) + (place * layer_.batch + first_row) * kPanel, rows * kPanel, sums);
+    } else {
+      for (Index r = 0; r < rows; ++r) copy_row(bias(block), kPanel, sums + r * kPanel);
+      add(sums, input(t, first_row), input_width_, rows, kernel(block), input_pairs_);
+    }
+    add(sums, left(s - 1, first_row), unit_width_, rows, recurrent(block), unit_pairs_);
+    // In two goes, as in ForwardPass.
+    for (Index r = 0; r < rows; ++r) finish_cell(sums + r * kPanel, t, first_row + r, block);
+    for (Index r = 0; r < rows; ++r) finish_output(sums + r * kPanel, s, t, first_row + r, block);
+  }
+
+  float* cell(Index block, Index row) const {
+    return cells_.get() + (block * layer_.batch + row) * kLanes;
+  }
+
+  // The gates of z, of which o replaces its sum there, and the new cell state.
+  LSTM_IMPL_INLINE void finish_cell(float* z, Index t, Index row, Index block) {
+    const Sigmoid i = coarse_sigmoid(load(z)), f = coarse_sigmoid(load(z + kLanes));
+    const Vector g = coarse_tanh(load(z + 2 * kLanes));
+    const Sigmoid o = coarse_sigmoid(load(z + 3 * kLanes));
+    store(z + 3 * kLanes, o.value);
+    const Index place = (block * layer_.timesteps + t) * layer_.batch + row;
+    if (call_.gates != nullptr) {
+      Value* gates = call_.gates + place * kPanel;
+      store(gates, kept_sigmoid<Value>(i));
+      store(gates + kLanes, kept_sigmoid<Value>(f));
+      store(gates + 2 * kLanes, g);
+      store(gates + 3 * kLanes, kept_sigmoid<Value>(o));
+    }
+    const Vector before = load(cell(block, row));
+    const Vector c = valid(t, row) ? f.value * before + i.value * g : before;
+    store(cell(block, row), c);
+    if (call_.cells != nullptr) store(call_.cells + place * kLanes, c);
+  }
+
+  LSTM_IMPL_INLINE void finish_output(const float* z, Index s, Index t, Index row, Index block) {
+    const Index unit = block * kLanes, count = layer_.units - unit;
+    const Vector o = load(z + 3 * kLanes);
+    const Vector h = rounded<Value>(o * coarse_tanh(load(cell(block, row))));
+    const bool here = valid(t, row);
+    store_part(y_.at(t, row) + unit, here ? h : Vector{}, count);
+    const Vector carried = here ? h : load(hidden(s - 1, row) + unit);
+    keep_hidden(s, row, unit, carried);
+    if (call_.hidden != nullptr) {
+      store_part(call_.hidden + (t * layer_.batch + row) * layer_.units + unit, carried, count);
+    }
+  }
+
+  bool valid(Index t, Index row) const {
+    return call_.mask == nullptr || call_.mask[t * layer_.batch + row] != 0;
+  }
+
+  const Forward<Value>& call_;
+  const Layer& layer_;
+  const Plan plan_;
+  const Index blocks_, steps_ahead_;
+  const Index input_pairs_, unit_pairs_;  // of rows of the kernels
+  const Index input_width_, unit_width_;  // numbers of a left operand's row, padded with zeros
+  const Rows<const Value> given_;
+  const Rows<Value> y_;
+  const Floats kernel_, recurrent_;  // in pairs
+  const Floats bias_;
+  const Floats cells_;           // [block][batch][lane]
+  const Floats hidden_;          // h of two steps
+  const Floats inputs_, lefts_;  // left operands: x [time][batch], h of two steps [2][batch]
+  std::optional<Floats> ahead_;  // [block][steps ahead][batch][gate][lane]
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_BFLOAT16_FORWARD_H_
