@@ -461,7 +461,8 @@ class Manager:
             values = {"limit": self.session.case_limit, "timing": watch.timing}
             outcome, reason = "timed_out", Reason("over_limit", values)
         alone = lost if len(lost) == 1 else ()
-        outcomes = [self._outcome(case, outcome, reason) for case in alone]
+        cases = self.schedule.cases
+        outcomes = [outcome_as_recorded(cases[case], outcome, reason) for case in alone]
         file = worker.settle(outcomes)
         settled = 0 if file is None else self.schedule.add(file)
         if len(lost) > 1:
@@ -485,7 +486,8 @@ class Manager:
         busy = () if watch.ended else watch.busy
         guilty = self.schedule.faults.lost(busy) if error.blame else []
         reason = Reason("machines_lost", {"error": str(error)})
-        outcomes = [self._outcome(case, "crashed", reason) for case in guilty]
+        cases = self.schedule.cases
+        outcomes = [outcome_as_recorded(cases[case], "crashed", reason) for case in guilty]
         file = worker.settle(outcomes)
         if file is not None:
             self.schedule.add(file)
@@ -498,9 +500,6 @@ class Manager:
     def _report(self, outcomes: Sequence[Mapping[str, object]]) -> None:
         for each in outcomes:
             self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
-
-    def _outcome(self, case: str, outcome: str, reason: Reason) -> dict[str, object]:
-        return outcome_as_recorded(self.schedule.cases[case], outcome, reason)
 
     def _progress(self, watch: Watch, work: Work) -> SessionProgress:
         return SessionProgress(

@@ -187,16 +187,24 @@ class Remaining:
     observations: int
 
 
+_Part: TypeAlias = tuple[Remaining, int]
+"""A lot, and its number of processes."""
+
+
 class PlannedTime:
     """The total seconds of planned processes. process: seconds of one outside its cases.
 
     Lots of one environment with equally many processes share processes.
     """
 
-    def __init__(self, process: Callable[[Environment], float]) -> None:
+    def __init__(
+        self, process: Callable[[Environment], float], planned: Iterable[_Part] = ()
+    ) -> None:
         self._process = process
         self._outside = self._measuring = 0.0
         self._processes: dict[Environment, set[int]] = {}
+        for each, number in planned:
+            self.add(each, number)
 
     def fits(self, each: Remaining, number: int, seconds: float) -> bool:
         """Return whether ``number`` processes of a lot fit in too, at the least share."""
@@ -232,13 +240,9 @@ class PlannedTime:
         return self._outside + outside, self._measuring + number * each.measuring
 
 
-_Parts: TypeAlias = list[tuple[Remaining, int]]
-"""Lots, and the number of processes of each."""
-
-
 def plan(
     coming: Sequence[Remaining], seconds: float, process: Callable[[Environment], float]
-) -> tuple[_Parts, _Parts]:
+) -> tuple[list[_Part], list[_Part]]:
     """Return the lots that fit into ``seconds``, and those that are put off.
 
     On a slow machine fewer groups fit: some groups with reliable verdicts are better than all
@@ -386,9 +390,8 @@ class Schedule:
 
         Where precision decides about the number of processes, each lot needs one more at least.
         """
-        needed = PlannedTime(self.costs.process)
-        for each in map(self._remaining, self._open()):
-            needed.add(each, max(1, each.missing))
+        left = [(each, max(1, each.missing)) for each in map(self._remaining, self._open())]
+        needed = PlannedTime(self.costs.process, left)
         running = (self.costs.expected(work) for work, _ in self.running.works.values())
         return sum(running) + needed.total(seconds)
 
@@ -422,7 +425,8 @@ class Schedule:
             order.shuffle(lots)
             lots.sort(key=lambda each: self.running.given[(place, *each.lot.key)])
             if chosen := self._chosen(lots, seconds, most):
-                share = min(self._share(waiting, machines * seconds), self._share(chosen, seconds))
+                whole, own = (PlannedTime(self.costs.process, each) for each in (waiting, chosen))
+                share = min(whole.share(machines * seconds), own.share(seconds))
                 cases = tuple(case for each, _ in chosen for case in self._behind(each.lot))
                 seed = order.getrandbits(32)
                 memory = bool(self._memory_unknown(cases))
@@ -446,16 +450,7 @@ class Schedule:
             observations=self.costs.observations(present, environment),
         )
 
-    def _share(self, parts: Iterable[tuple[Remaining, int]], seconds: float) -> float:
-        """Return the part of its measuring time that each case gets with these processes."""
-        needed = PlannedTime(self.costs.process)
-        for each, number in parts:
-            needed.add(each, number)
-        return needed.share(seconds)
-
-    def _chosen(
-        self, waiting: Sequence[Remaining], seconds: float, most: int
-    ) -> list[tuple[Remaining, int]]:
+    def _chosen(self, waiting: Sequence[Remaining], seconds: float, most: int) -> list[_Part]:
         """Return the lots with the fewest processes that one process measures in that time."""
         for level in sorted({each.begun for each in waiting}):
             there = [each for each in waiting if each.begun == level]

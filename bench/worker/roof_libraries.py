@@ -350,14 +350,18 @@ class JaxLibrary(Library):
             return ()
         jax = self._jax
         source = jax.device_put(np.ones(size // 4, np.float32), self._device)
-        add = jax.jit(lambda array: array + 1)
+        add = partial(jax.jit(lambda array: array + 1), source)
+        return (RoofWork(self._calls(add), 2 * size, "adding to an array by JAX"),)
+
+    def _calls(self, call: Callable[[], object]) -> Callable[[int], None]:
+        """Return a function that makes calls and waits for the last."""
 
         def run(count: int) -> None:
             for _ in range(count):
-                last = add(source)
-            jax.block_until_ready(last)
+                last = call()
+            self._jax.block_until_ready(last)
 
-        return (RoofWork(run, 2 * size, "adding to an array by JAX"),)
+        return run
 
     def operators(self, by: str) -> Sequence[RoofWork]:
         """Return a loop that XLA compiles."""
@@ -369,12 +373,7 @@ class JaxLibrary(Library):
             lambda value: jax.lax.fori_loop(0, PASSES, lambda number, value: number - value, value)
         )
         loop = function.lower(numbers).compile()
-
-        def run(count: int) -> None:
-            for _ in range(count):
-                last = loop(numbers)
-            jax.block_until_ready(last)
-
+        run = self._calls(partial(loop, numbers))
         return (RoofWork(run, _kernels(loop.as_text()), "a loop of JAX's with XLA"),)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.case.cases import Case
 from bench.records.journal import Journal
-from bench.records.schema import Figures, Outcome, ResultFile, Run, recorded
+from bench.records.schema import Figures, ResultFile, Run
 from bench.session.manager import Manager, SessionProgress
 from bench.session.session import Environment, Goal, Need, Session, Work
 from bench.session.workers import Worker
@@ -45,7 +45,7 @@ def file_of(
             for case, seconds in measured.items()
         ),
         tuple(
-            Outcome(case, run, what, recorded("", "why", ""), path)
+            made_results.unmeasured(case, run, what, "why")
             for case, what in (outcomes or {}).items()
         ),
         (),
@@ -240,13 +240,7 @@ class ScriptedWorker:
         named = {Case.from_dict(each["case"]): each for each in outcomes}  # type: ignore[arg-type]
         file = file_of(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
         more = tuple(
-            Outcome(
-                each,
-                file.run,
-                str(data["outcome"]),
-                recorded("", str(data["reason"]), ""),
-                Path("x.json"),
-            )
+            made_results.unmeasured(each, file.run, str(data["outcome"]), str(data["reason"]))
             for each, data in named.items()
         )
         self.world.files.append(replace(file, outcomes=more))
