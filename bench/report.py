@@ -39,7 +39,7 @@ ALONG = ("terminal", "markdown", "csv", "json")
 
 MEASURE = {
     "window": "python -m bench.run truncation",
-    "timesteps": "python -m bench.run call-paths --processes 6",
+    "timesteps": "python -m bench.run sizes --processes 6",
     "batch": "python -m bench.run sizes",
 }
 

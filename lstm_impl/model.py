@@ -68,7 +68,7 @@ class Model(abc.ABC):
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         """Return ``tensor`` as a NumPy array in memory of its own."""
-        return np.array(tensor)
+        return np.asarray(tensor).copy()
 
     @abc.abstractmethod
     def _infer(self, call: Call) -> Outputs:

@@ -359,9 +359,10 @@ def heterogeneous(ratios: Iterable[Comparison | None]) -> list[str]:
 
 
 _METHOD = {
-    "times": f"Times are medians of one step with their {TIME_INTERVAL}. Inference is the forward "
-    "pass; training is forward and backward. The first result includes building, tracing, "
-    "compiling and one step.",
+    "times": f"Times are medians of one step with their {TIME_INTERVAL}: of the call in the "
+    "backend's name (+predict, :forward), else of its own step on arrays that it has placed. "
+    "Inference is the forward pass; training is forward and backward. The first result includes "
+    "building, tracing, compiling and one step.",
     "ratios": "vs {base}: the speedup over {base} on the same work, above 1 is faster. FASTER and "
     f"SLOWER: the whole {RATIO_INTERVAL} is on that side of 1 (statistically significant); SAME: "
     f"it is within ±{100 * SAME_WITHIN:g}%; UNCLEAR: anything else. Over several shapes the "

@@ -1,16 +1,18 @@
 """Variants of backends: the same models, given other inputs, batches of them, or int8 weights.
 
-``:denormal`` times a state that has decayed into float32's denormal numbers, where many processors
-are slow; ``:padded``, ``:batches`` and ``:buckets`` sequences of different lengths in batches;
-``:int8`` inference after the dynamic quantisation that PyTorch and ONNX Runtime offer.
+``:forward`` times ``model.forward``, NumPy's arrays in and out; ``:denormal`` a state that has
+decayed into float32's denormal numbers, where many processors are slow; ``:padded``, ``:batches``
+and ``:buckets`` sequences of different lengths in batches; ``:int8`` inference after the dynamic
+quantisation that PyTorch and ONNX Runtime offer.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +24,7 @@ from lstm_impl import reference
 from lstm_impl.backend import Backend
 from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
 from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel
-from lstm_impl.call import Results, Step
+from lstm_impl.call import Outputs, Results, Step
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
 from lstm_impl.proof.comparison import results_by_name
 from lstm_impl.registry import get_backend
@@ -161,6 +163,45 @@ class DenormalBackend(VariantBackend):
         batch_major: bool = False,
     ) -> Model:
         return super().build(spec, decaying(weights), device, batch_major=batch_major)
+
+
+# -- the call of a user
+
+
+class ForwardModel(VariantModel):
+    """A model whose step is ``forward``, from NumPy's arrays to NumPy's arrays."""
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step, sets = super().prepare(workload, seed), InputSets(self.spec, workload, seed)
+        turns: list[Iterator[tuple[FloatArray, LSTMState, Any]]] = []
+
+        def use(numbers: Sequence[int]) -> None:
+            given = [
+                (np.ascontiguousarray(self._swapped(each.x)), each.state, each.lengths)
+                for each in map(sets, numbers)
+            ]
+            turns[:] = [itertools.cycle(given)]
+
+        def run() -> Outputs:
+            y, state = self.forward(*next(turns[0]))
+            return Outputs(y, state.h, state.c)
+
+        def results(found: Outputs) -> Results:
+            return {"y": self._swapped(found.y), "h": found.h, "c": found.c}
+
+        use((0,))
+        return replace(step, run=run, use=use, results=results)
+
+
+class ForwardBackend(VariantBackend):
+    """The backend by the call that a user of this library makes."""
+
+    variant_model = ForwardModel
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "forward only infers"
+        return super().refusal(spec, workload)
 
 
 # -- batches of sequences whose lengths differ
@@ -337,6 +378,7 @@ class BatchedBackend(VariantBackend):
     variant_model = BatchedModel
 
 
+forward = functools.partial(make_variant, ForwardBackend, "forward")
 denormal = functools.partial(make_variant, DenormalBackend, "denormal")
 padded = functools.partial(make_variant, BatchedBackend, "padded")
 batched = functools.partial(make_variant, BatchedBackend, "batches")

@@ -217,7 +217,8 @@ def train_by(path: str, model: Any) -> Train:
     def step(inputs: Mapping[str, Tensor], upstream: Mapping[str, Tensor]) -> Tensor:
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
-            loss = tf.add_n([tf.reduce_sum(outputs[name] * upstream[name]) for name in OUTPUTS])
+            made = [tf.cast(outputs[name], tf.float32) * upstream[name] for name in OUTPUTS]
+            loss = tf.add_n([tf.reduce_sum(each) for each in made])
         variables = model.trainable_variables
         model.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
@@ -236,7 +237,8 @@ def observe(model: Any) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]]
         weights = [each.value for each in model.trainable_variables]
         with tf.GradientTape() as tape:
             outputs = _in_order(model(inputs, training=True))
-        flowing = [upstream[name] for name in OUTPUTS]
+        pairs = zip(OUTPUTS, outputs, strict=True)
+        flowing = [tf.cast(upstream[name], each.dtype) for name, each in pairs]
         return outputs, tape.gradient(outputs, weights, output_gradients=flowing)
 
     traced: Callable[..., Any] = tf.function(look, autograph=False)
@@ -270,7 +272,9 @@ class CalledModelModel(Model):
         self._before: LSTMWeights | None = None
         path = "".join(backend.options)
         with self._placing():
-            self._layer = self.backend.layer(spec.hidden_size)
+            self._layer = self.backend.layer(
+                spec.hidden_size, return_sequences=True, return_state=True, dtype=spec.dtype
+            )
             self._model = make_model(keras, self._layer, spec)
             if self.backend.path.trains:
                 losses = {name: flow(keras) for name in OUTPUTS}
@@ -299,7 +303,7 @@ class CalledModelModel(Model):
             return self._tf.transpose(sequence, [1, 0, 2])
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        array = np.array(tensor)
+        array = np.asarray(tensor).copy()
         if array.ndim == 2:  # a state, which has no axis of layers in Keras
             return array[None]
         return array if self.batch_major else np.swapaxes(array, 0, 1)
@@ -472,8 +476,8 @@ class CalledModel(KerasThree, abc.ABC):
         return "".join(self.options) not in ("", "signature", "onnx")
 
     @abc.abstractmethod
-    def layer(self, units: int) -> Any:
-        """Make a layer that returns its sequences and its state."""
+    def layer(self, units: int, **arguments: Any) -> Any:
+        """Make the layer."""
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
         """Return what computed the layer's calls, as far as it is known."""
@@ -493,8 +497,10 @@ class CalledModel(KerasThree, abc.ABC):
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.num_layers > 1 or spec.bidirectional:
             return "its model has one layer in one direction"
-        if spec.dtype != "float32":
-            return f"its model is of float32, not {spec.dtype}"
+        if spec.dtype not in ("float32", "mixed_bfloat16"):
+            return f"its model is of float32 or mixed_bfloat16, not {spec.dtype}"
+        if self.path.exported and spec.dtype != "float32":
+            return f"its model is exported in float32, not {spec.dtype}"
         if workload is None:
             return ""
         if workload.min_length is not None:
@@ -518,10 +524,10 @@ class KerasModel(CalledModel):
     strategy = "keras_model"
     summary = "a Keras model of one LSTM, by the call that a user makes"
 
-    def layer(self, units: int) -> Any:
+    def layer(self, units: int, **arguments: Any) -> Any:
         import keras
 
-        return keras.layers.LSTM(units, return_sequences=True, return_state=True)
+        return keras.layers.LSTM(units, **arguments)
 
 
 class LstmImplModel(CalledModel):
@@ -530,12 +536,12 @@ class LstmImplModel(CalledModel):
     strategy = "lstm_impl_model"
     summary = "the same Keras model with lstm_impl.keras.LSTM as its layer"
 
-    def layer(self, units: int) -> Any:
+    def layer(self, units: int, **arguments: Any) -> Any:
         import lstm_impl.keras
 
         with contextlib.suppress(UnavailableError):  # the layer says why, and takes another
             library.build()  # not in the background of the calls
-        return lstm_impl.keras.LSTM(units, return_sequences=True, return_state=True)
+        return lstm_impl.keras.LSTM(units, **arguments)
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
         made = layer.explain().choices

@@ -46,7 +46,7 @@ def test_refusal_of_the_other_mode_gives_the_reason(path: str) -> None:
     [
         (replace(SPEC, num_layers=2), INFER, "one layer in one direction"),
         (replace(SPEC, bidirectional=True), INFER, "one layer in one direction"),
-        (replace(SPEC, dtype="float64"), INFER, "of float32, not float64"),
+        (replace(SPEC, dtype="float64"), INFER, "of float32 or mixed_bfloat16, not float64"),
         (SPEC, replace(INFER, min_length=2), "takes no lengths"),
         (SPEC, replace(TRAIN, optimizer=None), "name an optimizer, sgd"),
         (SPEC, replace(TRAIN, optimizer="adam"), "no weights with adam"),
@@ -58,6 +58,12 @@ def test_refusal_of_unsupported_workloads_gives_the_reason(
     spec: LSTMSpec, workload: Workload, message: str
 ) -> None:
     assert message in called("").refusal(spec, workload)
+
+
+def test_refusal_of_an_export_in_mixed_precision_gives_the_reason() -> None:
+    mixed = replace(SPEC, dtype="mixed_bfloat16")
+    assert called("train_on_batch").refusal(mixed, TRAIN) == ""
+    assert "exported in float32" in called("signature").refusal(mixed, INFER)
 
 
 @pytest.mark.parametrize("path", ["litert", "onnx"])
@@ -136,6 +142,13 @@ def few(purpose: str) -> list[Any]:
 @pytest.mark.parametrize("path", few("infers"))
 def test_inference_by_each_call_equals_the_reference(path: str) -> None:
     result = gate(built(f"keras_model+{path}" if path else "keras_model"), INFER, seed=3)
+    assert result.passed, result.describe()
+
+
+@pytest.mark.parametrize("strategy", ["keras_model", "lstm_impl_model"])
+def test_training_in_mixed_precision_passes_the_gate(strategy: str) -> None:
+    mixed = replace(SPEC, dtype="mixed_bfloat16")
+    result = gate(built(f"{strategy}+train_on_batch", mixed), TRAIN, seed=3)
     assert result.passed, result.describe()
 
 

@@ -26,7 +26,7 @@ def built(name: str, *, batch_major: bool = False) -> Model:
 
 
 def test_variant_has_its_own_name_and_is_not_listed() -> None:
-    for variant in ("denormal", *POLICIES):
+    for variant in ("denormal", "forward", *POLICIES):
         assert get_backend(f"numpy:{variant}").name == f"numpy:{variant}"
         assert f"numpy:{variant}" not in list_backends()
     get_backend("numpy:padded").use_threads(3)
@@ -41,6 +41,7 @@ def test_variant_has_its_own_name_and_is_not_listed() -> None:
         ("numpy:padded", Workload(2, 4, window=2), "complete sequences"),
         ("numpy:batches", Workload(2, 3, "training", optimizer="sgd"), "without an optimizer"),
         ("onnxruntime:buckets", TRAIN, "only infers"),
+        ("numpy:forward", TRAIN, "forward only infers"),
     ],
 )
 def test_refusal_by_a_variant_gives_the_reason(name: str, workload: Workload, message: str) -> None:
@@ -107,6 +108,28 @@ def test_timed_step_in_batches_equals_the_reference(policy: str) -> None:
         ours = step.results(step.run())
         assert {"y", "h", "c", "dlayer0.forward.kernel"} <= ours.keys()
         assert max(compare(ours, {name: theirs[name] for name in ours}).values()) < 1e-5
+
+
+# -- the call of a user
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_step_of_forward_returns_what_forward_does(batch_major: bool) -> None:
+    model = built("numpy:forward", batch_major=batch_major)
+    workload = Workload(3, 4, min_length=2, batch_major=batch_major)
+    assert gate(model, workload).passed
+    step = model.prepare(workload, seed=4)
+    assert step.use is not None
+    assert step.results is not None
+    step.use((0, 7))
+    for number in (0, 7, 0):
+        inputs = InputSets(SPEC, workload, 4)(number)
+        theirs, state = reference.forward(
+            SPEC, model.get_weights(), inputs.x, inputs.state, inputs.lengths
+        )
+        found = step.results(step.run())
+        np.testing.assert_allclose(found["y"], theirs, atol=1e-6)
+        np.testing.assert_allclose(found["c"], state.c, atol=1e-6)
 
 
 # -- denormal numbers
