@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bench.case.cases import Case
 from bench.machine import devices
@@ -63,7 +63,11 @@ def unknown(error: Exception, names: Iterable[str] = MEMORY) -> Figures:
     reason = Reason("raised", {"error": one_line(error)})
     if isinstance(error, NotKnownError):
         reason = error.reason
-    values = cast("Figures", reason.values)
+    # Figures are numbers and texts.
+    values: dict[str, Any] = {
+        key: int(value) if isinstance(value, bool) else value
+        for key, value in reason.values.items()
+    }
     return {**dict.fromkeys(names), **values, "how": reason.code}
 
 

@@ -102,6 +102,8 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         (f"{OURS}.steady", "no", f'{OURS}.steady is "no"; expected true or false'),
         (f"{OURS}.validity.valid", False, f"{OURS}.validity.reasons is empty; expected at least"),
         (f"{OURS}.validity.reasons", [{}], f"{OURS}.validity.reasons[0].code is missing;"),
+        ("lstm.outcomes[0].values", [1], "lstm.outcomes[0].values is a list; expected an object"),
+        ("lstm.outcomes[0].code", 1, "lstm.outcomes[0].code is 1; expected a name"),
         ("benchmarks[3].stats.data[1]", 0, f"benchmarks[3].stats.data[1] is 0; {TIME}"),
         ("benchmarks[3].stats.data[1]", math.nan, f"benchmarks[3].stats.data[1] is NaN; {TIME}"),
         ("benchmarks[3].stats.data[1]", 10**400, f"{'0' * 20}...; {TIME}"),

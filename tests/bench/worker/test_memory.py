@@ -182,3 +182,4 @@ def test_memory_case_that_does_not_fit_twice_is_not_begun(
     monkeypatch.setattr(estimate, "free", lambda device: estimate.Free(10, None, 2))
     found = process_memory.measure(case("numpy"), 0, ENOUGH)
     assert "next to the process that times, needs about" in reason(found)
+    assert {type(each) for each in found.values()} <= {int, float, str, type(None)}  # as is read
