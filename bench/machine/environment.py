@@ -412,6 +412,29 @@ def _libraries(machine: Machine) -> dict[str, str]:
     return found
 
 
+def installed() -> dict[str, str]:
+    """Return the versions of all distributions of this Python by their names, in lower case."""
+    # Importing Ray adds a place inside its package that has copies of some.
+    places = [
+        place
+        for place in sys.path
+        if not {parent.name for parent in Path(place).parents} & {"site-packages", "dist-packages"}
+    ]
+    found: dict[str, str] = {}
+    for each in metadata.distributions(path=places):
+        if name := each.metadata["Name"]:  # a broken one has none
+            # An import finds the first of two.
+            found.setdefault(name.lower().replace("_", "-"), each.version)
+    return dict(sorted(found.items()))
+
+
+def recorded(environment: Environment) -> dict[str, object]:
+    """Return what a result file has of an environment: its data, and all that is installed."""
+    everything = attempt(installed) or {}
+    digest = hashlib.sha256(repr(everything).encode()).hexdigest()[:12]
+    return {**environment.to_dict(), "installed": everything, "installed_hash": digest}
+
+
 def _tensorflow(machine: Machine) -> dict[str, object] | None:
     tf = machine.modules.get("tensorflow")
     if tf is None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 from bench.machine import processes
-from bench.machine.environment import LIBRARIES
+from bench.machine.environment import LIBRARIES, installed
 from bench.machine.fields import Field
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
@@ -63,19 +62,8 @@ def ask(environment: Path) -> Python:
 
 def here() -> Python:
     """Return this Python."""
-    packages: dict[str, str] = {}
-    # Importing Ray adds a place inside its package that has copies of some.
-    places = [
-        place
-        for place in sys.path
-        if not {parent.name for parent in Path(place).parents} & {"site-packages", "dist-packages"}
-    ]
-    for each in metadata.distributions(path=places):
-        if name := each.metadata["Name"]:  # a broken one has none
-            # An import finds the first of two.
-            packages.setdefault(name.lower().replace("_", "-"), each.version)
     version = ".".join(map(str, sys.version_info[:3]))
-    return Python(sys.executable, version, packages, str(Path(__file__).resolve().parents[1]))
+    return Python(sys.executable, version, installed(), str(Path(__file__).resolve().parents[1]))
 
 
 if __name__ == "__main__":

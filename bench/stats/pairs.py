@@ -216,7 +216,12 @@ _LASTING = re.compile(
 )
 
 # Values that differ between any two sessions.
-_OWN = frozenset({"options.session", "options.cases", "options.results", "options.judged", "boot"})
+_OWN = frozenset(
+    {
+        *("options.session", "options.cases", "options.results", "options.judged", "boot"),
+        *("installed", "installed_hash"),  # among the libraries
+    }
+)
 
 _KNOWN_LATE = ("threads", "tensorflow")
 
@@ -251,14 +256,20 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
             for runs in (base, new)
         )
     ]
+    # Older files have those libraries alone that can change a time.
+    everything = all(
+        mapping(run.environment.get("before")).get("installed") for run in (*base, *new)
+    )
     sides: list[dict[str, dict[str, None]]] = [{}, {}]
     for runs, values in zip((base, new), sides, strict=True):
         for run in {run.id: run for run in runs}.values():
-            after = mapping(run.environment.get("after"))
+            before, after = (mapping(run.environment.get(when)) for when in ("before", "after"))
+            installed = mapping(before.get("installed")) if everything else {}
             state = {
                 "host": run.host,
                 "options": run.options,
-                **mapping(run.environment.get("before")),
+                **before,
+                "libraries": {**mapping(before.get("libraries")), **installed},
                 **{name: after[name] for name in late if name in after},
             }
             for name, text in plain_values(state):

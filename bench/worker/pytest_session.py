@@ -155,7 +155,7 @@ class Recorder:
                 host=before.host,
                 machine_id=before.machine_id,
                 options=settings.options,
-                environment={"before": before.to_dict()},
+                environment={"before": environment.recorded(before)},
             )
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records.schema import Measurement, Outcome, Results, recorded
+from bench.records.schema import Measurement, Outcome, Results, Run, recorded
 from bench.render.compare import invalid_texts, note_text
 from bench.render.messages import basis_text, reason_line
 from bench.stats import rows
@@ -185,6 +185,23 @@ def test_environment_differences_of_mixed_runs_name_each_value() -> None:
     mixed = [run("a", environment=other), run("b", environment=same)]
     (found,) = environment_differences([run("c", environment=same)], mixed)
     assert found == ("libraries.tensorflow", "2.21.0", "2.20.0 or 2.21.0")
+
+
+def test_environment_differences_name_each_installed_package() -> None:
+    def having(name: str, **installed: str) -> Run:
+        libraries = {"tensorflow": "2.21.0"}
+        everything = {"tensorflow": "2.21.0", **installed}
+        state = {"libraries": libraries, "installed": everything, "installed_hash": name}
+        return run(name, environment=state)
+
+    base, new = having("a", rich="15.0", gast="0.6"), having("b", rich="14.0")
+    assert environment_differences([base], [new]) == [
+        ("libraries.rich", "15.0", "14.0"),
+        ("libraries.gast", "0.6", "not recorded"),
+    ]
+    # A file of before they were recorded lacks none of them.
+    older = run("c", environment={"libraries": {"tensorflow": "2.21.0"}})
+    assert environment_differences([older], [new]) == []
 
 
 def test_environment_differences_of_any_shape_are_bounded() -> None:
