@@ -50,35 +50,26 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
         input: ``[T, B, in]``, ``[B, T, in]`` if batch_first, ``[T, in]``, or a packed sequence.
         hx: h and c ``[L*D, B, H]``, or ``[L*D, H]`` without a batch; zeros if None.
         """
-        packed = input if isinstance(input, PackedSequence) else None
         order = back = valid = None
         x, batch_axis = input, 0 if self.batch_first else 1
-        if packed is not None:
-            data, sizes, order, back = packed
-            valid = torch.arange(int(sizes[0])) < sizes[:, None]
-            x, batch_axis = data.new_zeros(*valid.shape, data.shape[1]).index_put((valid,), data), 1
-        single = x.dim() == 2
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"LSTM: input is {tuple(x.shape)}; expected [{self.input_size}] as its last axis, "
-                "of two or three"
-            )
-        x = x.unsqueeze(batch_axis) if single else x
+        if packed := isinstance(input, PackedSequence):
+            data, sizes, order, back = input
+            valid, batch_axis = torch.arange(int(sizes[0])) < sizes[:, None], 1
+            x = data.new_zeros(*valid.shape, data.shape[1]).index_put((valid,), data)
+        if single := x.dim() == 2:
+            x = x.unsqueeze(batch_axis)
         shape = len(self.all_weights), x.shape[batch_axis], self.hidden_size
-        if hx is None:
-            h = c = x.new_zeros(shape)
-        else:
-            h, c = (each.unsqueeze(1) if single else each for each in hx)
-            if h.shape != shape or c.shape != shape:
-                raise ValueError(
-                    f"LSTM: hx is {tuple(h.shape)} and {tuple(c.shape)}; expected {shape} for both"
-                )
+        h, c = hx or 2 * (x.new_zeros(shape[::2] if single else shape),)
+        h, c = (each.unsqueeze(1) if single else each for each in (h, c))
+        if h.shape != shape or c.shape != shape:
+            found = f"{tuple(h.shape)} and {tuple(c.shape)}"
+            raise ValueError(f"LSTM: h and c are {found}; expected {shape} for both")
         if order is not None:
             h, c = h[:, order], c[:, order]
         y, *last = self._layers(x, h, c, valid, batch_axis == 0)
         h, c = (each if back is None else each[:, back] for each in last)
-        if packed is not None:
-            return PackedSequence(y[valid], *packed[1:]), (h, c)
+        if packed:
+            return PackedSequence(y[valid], *input[1:]), (h, c)
         return (y.squeeze(batch_axis), (h.squeeze(1), c.squeeze(1))) if single else (y, (h, c))
 
     def _layers(

@@ -34,16 +34,15 @@ class Kernels:
         if (version := loaded.lstm_version()) != library.VERSION:
             raise KernelError(f"its library has version {version}; expected {library.VERSION}")
         loaded.lstm_error.restype = ctypes.c_char_p
-        for name in ("gates_size", "cells_size"):
-            getattr(loaded, f"lstm_{name}").restype = ctypes.c_int64
+        self._lanes = int(loaded.lstm_lanes())
         self._loaded = loaded
         self._forward, self._backward = loaded.lstm_forward, loaded.lstm_backward
         self._input_gradient = loaded.lstm_input_gradient
 
-    def kept_sizes(self, layer: KernelLayer) -> tuple[int, int]:
-        """Return how many gates and cells a forward pass keeps."""
-        reference = ctypes.byref(layer)
-        return self._loaded.lstm_gates_size(reference), self._loaded.lstm_cells_size(reference)
+    def kept_sizes(self, timesteps: Any, batch: Any, units: Any) -> tuple[Any, Any]:
+        """Return how many gates and cells a forward pass keeps; sizes may be a tracer's symbols."""
+        cells = -(-units // self._lanes) * self._lanes * timesteps * batch
+        return 4 * cells, cells
 
     def forward(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute: kernel, recurrent_kernel, bias, x, h0, c0, mask; y, h, c, gates, cells, hidden.

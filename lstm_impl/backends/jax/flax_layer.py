@@ -15,6 +15,7 @@ from lstm_impl.call import State, Tensor
 from lstm_impl.spec import UnsupportedError
 
 SIGMOID = nnx.sigmoid, jax.nn.sigmoid
+HOW = ("return_carry", "time_major", "reverse", "keep_order")
 TANH = nnx.tanh, jax.nn.tanh, jnp.tanh
 
 
@@ -50,10 +51,9 @@ class LSTM(nnx.RNN):  # type: ignore[misc]
         inputs: ``[.., T, in]``, or ``[T, .., in]`` if time_major. how: ``return_carry``,
         ``time_major``, ``reverse`` and ``keep_order``; those of the module where they are None.
         """
-        names = ("return_carry", "time_major", "reverse", "keep_order")
-        if unknown := how.keys() - {*names}:
+        if unknown := how.keys() - {*HOW}:
             raise TypeError(f"LSTM has no argument {min(unknown)!r}")
-        chosen = [getattr(self, name) if how.get(name) is None else how[name] for name in names]
+        chosen = [getattr(self, name) if how.get(name) is None else how[name] for name in HOW]
         with_carry, time_major, reverse, keep_order = chosen
         x = inputs if time_major else jnp.moveaxis(inputs, -2, 0)
         steps, *examples, features = x.shape

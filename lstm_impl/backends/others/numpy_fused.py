@@ -88,7 +88,8 @@ class NumPyFusedModel(NumPyModel):
         states = [_address(each) + offset for each in (call.h, call.c, h, c)]
         keep = [0, 0, 0]
         if kept is not None:
-            gates, cells = (np.empty(size, np.float32) for size in self._kernels.kept_sizes(layer))
+            sizes = self._kernels.kept_sizes(layer.timesteps, layer.batch, layer.units)
+            gates, cells = (np.empty(size, np.float32) for size in sizes)
             # Without a mask the outputs are the hidden states.
             own = None if mask is None else np.empty(y.size, np.float32)
             keep = [_address(gates), _address(cells), _address(own)]

@@ -6,7 +6,6 @@ of a loop in PyTorch's own operators. Importing this module imports PyTorch.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -89,13 +88,13 @@ def fused_layer(
 
 def _shape(*given: Any) -> tuple[Any, Any, Any]:
     """Return timesteps, batch and units. Raises ValueError if a tensor does not fit the others."""
-    x, h, *_, valid, batch_major, _ = given[:9]
+    x, h, _, kernel, *_, valid, batch_major, _ = given[:9]
     batch, timesteps = x.shape[:2] if batch_major else x.shape[1::-1]
-    units = h.shape[-1]
+    units, inputs = h.shape[-1], kernel.shape[0]
     state, width = (batch, units), 4 * units
-    expected = (state, state, (x.shape[-1], width), (units, width), (width,))
-    names = ("h", "c", "kernel", "recurrent_kernel", "bias")
-    for name, each, shape in zip(names, given[1:6], expected, strict=True):
+    expected = (*x.shape[:2], inputs), state, state, (inputs, width), (units, width), (width,)
+    names = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
+    for name, each, shape in zip(names, given[:6], expected, strict=True):
         if each.shape != shape or each.dtype != x.dtype:
             raise ValueError(
                 f"fused_layer: {name} is {each.dtype} {tuple(each.shape)}; "
@@ -113,18 +112,6 @@ def _layer_of(*given: Any) -> c_interface.KernelLayer:
     timesteps, batch, units = _shape(*given)
     how = batch_major, reverse, x.dtype == torch.bfloat16, torch.get_num_threads()
     return c_interface.KernelLayer(timesteps, batch, x.shape[2], units, *how)
-
-
-def _kept_sizes(timesteps: Any, batch: Any, units: Any, masked: bool) -> tuple[Any, Any, Any]:
-    """Return how many gates, cells and hidden states are kept; sizes may be symbols."""
-    cells = -(-units // _lanes()) * timesteps * batch * _lanes()
-    # Without a mask the hidden states are the outputs.
-    return 4 * cells, cells, timesteps * batch * units if masked else 0
-
-
-@functools.cache
-def _lanes() -> int:
-    return c_interface.kernels().kept_sizes(c_interface.KernelLayer(1, 1, 1, 1))[1]
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:
@@ -148,10 +135,13 @@ def _forward(*given: Any) -> Any:
 @torch.library.register_fake(OPERATOR)
 def _forward_shapes(*given: Any) -> Any:
     x, valid, keep = given[0], given[6], given[9]
-    sizes = _, batch, units = _shape(*given)
+    timesteps, batch, units = _shape(*given)
     made = [x.new_empty(each) for each in ((*x.shape[:2], units), (batch, units), (batch, units))]
     if keep:
-        made += [x.new_empty([size]) for size in _kept_sizes(*sizes, valid.dim() == 2)]
+        # Without a mask the hidden states are the outputs.
+        hidden = timesteps * batch * units if valid.dim() == 2 else 0
+        kept = *c_interface.kernels().kept_sizes(timesteps, batch, units), hidden
+        made += [x.new_empty([size]) for size in kept]
     return made
 
 
