@@ -211,7 +211,7 @@ class Proof:
             return
         seconds = self.share(TESTS_SHARE)
         print(f"the tests that need a GPU, at most {seconds:.0f} s", flush=True)
-        command = ["pytest", "-p", "no:cacheprovider", "-k", GPU_TEST, *files]
+        command = ["pytest", "--color=no", "-p", "no:cacheprovider", "-k", GPU_TEST, *files]
         code = self.run({"tests": command}, seconds)["tests"]
         note = f"tests: {self.last_words('tests')}; see tests.log"
         if code == TESTS_FAILED:

@@ -17,10 +17,8 @@ NOTEBOOK = ROOT / "docs/results.ipynb"
 Cell = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
-    """The code cells, executed by a kernel of this Python in the notebook's folder."""
-    output = tmp_path_factory.mktemp("notebook") / "executed.ipynb"
+def execute(source: Path, output: Path, environ: dict[str, str]) -> None:
+    """Execute a notebook in its own folder, by a kernel of this Python."""
     code = (
         "import nbclient, nbformat, sys; source, output, folder = sys.argv[1:];"
         "book = nbformat.read(source, as_version=4);"
@@ -29,16 +27,22 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
         "nbformat.write(client.execute(), output)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(NOTEBOOK), str(output), str(NOTEBOOK.parent)],
+        [sys.executable, "-c", code, str(source), str(output), str(source.parent)],
         # The clone's code, not an installed one, and no settings of the user.
-        env=os.environ
-        | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        env=environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
+    """The code cells, executed."""
+    output = tmp_path_factory.mktemp("notebook") / "executed.ipynb"
+    execute(NOTEBOOK, output, os.environ | {"PYTHONPATH": str(ROOT)})
     return code_cells(output)
 
 

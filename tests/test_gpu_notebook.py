@@ -1,0 +1,62 @@
+"""Test the notebook for a GPU: to its end with a made-up one, and without one."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests import quick_pytest
+from tests.bench import fake_gpu
+from tests.outside import outside
+from tests.test_notebook import ROOT, Cell, code_cells, execute, printed
+
+NOTEBOOK = ROOT / "docs/gpu.ipynb"
+
+SHORT = {
+    'PROOF = ["--seconds", "8m"]': f'PROOF = ["--backends", "{fake_gpu.NAME}", "--suite", "smoke"]',
+    'EDGES = ["cudnn-edges", "--budget", "7m", "--processes", "2"]': "EDGES = ['smoke', "
+    f"'--device', 'gpu:0', '--backends', '{fake_gpu.NAME}', '--processes', '1']",
+}
+"""The notebook's settings, and those of the tests."""
+
+
+def executed(tmp_path: Path, *packages: Path) -> list[Cell]:
+    book = json.loads(NOTEBOOK.read_text("utf-8"))
+    for cell in book["cells"]:
+        source = "".join(cell["source"])
+        for theirs, ours in SHORT.items() if packages else ():
+            assert theirs in source or "PROOF =" not in source
+            source = source.replace(theirs, ours)
+        cell["source"] = source
+    path = tmp_path / "gpu.ipynb"
+    path.write_text(json.dumps(book), "utf-8")
+    own = {"LSTM_LOCK": str(tmp_path / "lock"), **quick_pytest.USED}
+    execute(path, path, outside(*packages, **own))
+    return code_cells(path)
+
+
+def test_gpu_notebook_without_a_gpu_says_what_to_choose(tmp_path: Path) -> None:
+    _, proof, *rest = executed(tmp_path)
+    assert printed(proof).startswith("no gpu:0: ")
+    assert "No backend can use a GPU here: choose one as above" in printed(proof)
+    assert [cell["outputs"] for cell in rest] == [[], [], []]
+
+
+@pytest.mark.slow
+def test_gpu_notebook_with_a_gpu_ends_with_a_submission(tmp_path: Path) -> None:
+    fake_gpu.install(tmp_path / "packages")
+    _, proof, edges, report, sharing = executed(tmp_path, tmp_path / "packages")
+    # In a clone it also runs the tests that need a real GPU.
+    assert "13 cases right and measured, 0 FAILED" in printed(proof)
+    assert "process 1 (every case is measured in 1): 4 cases in it" in printed(edges)
+    (shown,) = (each["data"]["text/markdown"] for each in report["outputs"])
+    assert fake_gpu.NAME in "".join(shown)
+    with zipfile.ZipFile(tmp_path / "gpu-submission.zip") as zipped:
+        names = zipped.namelist()
+    assert [name for name in names if name.endswith(".tar.gz")]
+    # On a busy machine a file may be refused, with the reason.
+    shared = [name for name in names if name.startswith("results/community/imaginary-a")]
+    assert bool(shared) != ("refused: " in printed(sharing))
