@@ -75,8 +75,10 @@ def _answered(options: argparse.Namespace) -> int:
     if missing:
         check_system()
     lacking = {each: None for case in missing for each in query.not_installed(case, options)}
-    for line in lacking:
-        console.print(line, markup=False)
+    if lacking:
+        console.print(
+            f"not installed: {', '.join(lacking)}; {command_line.typed('doctor')} says how"
+        )
     if missing and not lacking:
         query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []

@@ -8,6 +8,7 @@ LSTM layers of a model are read from its file.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -34,8 +35,7 @@ from bench.render.escape import clean
 from bench.render.messages import reason_line, reason_texts
 from bench.render.quantities import shape_texts
 from bench.stats.rows import Section, build
-from lstm_impl.names import canonical
-from lstm_impl.registry import get_backend
+from lstm_impl.names import canonical, framework
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -329,12 +329,15 @@ def usual_backends(case: Case) -> tuple[str, ...]:
 
 
 def not_installed(case: Case, options: argparse.Namespace) -> list[str]:
-    """Return what to install where fewer than two of the measured backends have their packages."""
-    backends = [get_backend(name) for name in measured_backends(case, options)]
-    found = [[each.availability(case.device) for each in of.packages] for of in backends]
-    if sum(all(each) for each in found) >= 2:
-        return []
-    return list(dict.fromkeys(str(each) for of in found for each in of if not each))
+    """Return the missing frameworks where fewer than two of the backends can be measured."""
+    needed = [framework(name) for name in measured_backends(case, options)]
+    # The module of each of these has its name.
+    modules = [each for each in dict.fromkeys(needed) if each in _FRAMEWORKS]
+    missing = [each for each in modules if importlib.util.find_spec(each) is None]
+    return missing if sum(each not in missing for each in needed) < 2 else []
+
+
+_FRAMEWORKS = ("tensorflow", "torch", "jax", "flax", "onnxruntime", "openvino")
 
 
 def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:

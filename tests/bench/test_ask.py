@@ -17,7 +17,6 @@ from bench.machine.disturbance import Activity
 from bench.records.schema import Results, advice_for_ask
 from bench.session import query
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.availability import AVAILABLE, Availability, Package
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_results import LAPTOP, disturbed, replicates, save
@@ -64,7 +63,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> BusyMachine:
     found = BusyMachine()
     monkeypatch.setattr(ask, "Surroundings", found.surroundings)
-    monkeypatch.setattr(Package, "availability", lambda package, device: AVAILABLE)
+    monkeypatch.setattr(query, "_FRAMEWORKS", ())  # what is installed here does not matter
     return found
 
 
@@ -216,13 +215,13 @@ def test_ask_without_an_answer_exits_with_1(
 def test_ask_without_two_frameworks_says_so_and_measures_nothing(
     here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = Availability(False, "A framework is not installed", "pip install it")
-    monkeypatch.setattr(Package, "availability", lambda package, device: missing)
+    monkeypatch.setattr(query, "_FRAMEWORKS", ("no_such",))
+    monkeypatch.setattr(query, "framework", lambda name: "numpy" if name == "numpy" else "no_such")
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
     monkeypatch.setattr(query, "wait_until_quiet", lambda *given: pytest.fail("it waits"))
     assert ask.main([*SHAPE, "--backends", "numpy,torch,keras"]) == 1
     first, *rest = capsys.readouterr().out.splitlines()
-    assert first == "A framework is not installed: pip install it"
+    assert first.startswith("not installed: no_such; ")
     assert rest[0].startswith("No answer for batch 4")
 
 
