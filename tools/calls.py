@@ -1,0 +1,141 @@
+"""Run ``python -m tools.calls``: tables of the suite ``call-paths``, a column for each call.
+
+``defaults`` compares this library's Keras layer with Keras's in each call, ``inference`` and
+``training`` show every backend's time. A report would need a table for each of these columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import bench
+from bench.cli import arguments, command_line
+from bench.cli.progress import result_paths
+from bench.records.files import collect
+from bench.render.labels import FASTEST, caption
+from bench.render.quantities import bounds, ratio, seconds
+from bench.render.table import markdown_table
+from bench.stats.rows import build
+
+DEFAULTS = {
+    "`tf.function`": ("+function", "inference", "float32"),
+    "`predict_on_batch`": ("+predict_on_batch", "inference", "float32"),
+    "`model(x)`": ("", "inference", "float32"),
+    "`train_on_batch`": ("+train_on_batch", "training", "float32"),
+    "the same, mixed_bfloat16": ("+train_on_batch", "training", "mixed_bfloat16"),
+}
+"""By heading, the end of both backends' names, and which of their rows."""
+
+KERAS, OURS, ONNX = "keras_model", "lstm_impl_model", "keras_model+onnx"
+
+TIMES: Mapping[str, Mapping[str, str]] = {
+    "inference": {
+        "Keras `tf.function`": f"{KERAS}+function",
+        "ours": f"{OURS}+function",
+        "Keras `predict_on_batch`": f"{KERAS}+predict_on_batch",
+        "ours ": f"{OURS}+predict_on_batch",
+        "ours `model(x)`": OURS,
+        "`forward` of `fused_cpu`": "fused_cpu:forward",
+        "of `torch`": "torch:forward",
+        "ONNX Runtime": ONNX,
+    },
+    "training": {
+        "Keras `train_on_batch`": f"{KERAS}+train_on_batch",
+        "ours": f"{OURS}+train_on_batch",
+        "step of `fused_cpu`": "fused_cpu",
+        "of `torch`": "torch",
+    },
+}
+"""By heading, the backend whose time is shown."""
+
+Row = Any  # of a pandas frame
+
+
+def defaults(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the lines of the table: our time in each call, and the speedup over Keras's layer."""
+    frames = {
+        heading: bench.load_frame(paths, baseline=f"{KERAS}{call}").query(
+            f"backend == '{OURS}{call}' and mode == '{mode}' and dtype == '{dtype}'"
+        )
+        for heading, (call, mode, dtype) in DEFAULTS.items()
+    }
+    yield ["batch × time × units", *frames]
+    for shape in _shapes(bench.load_frame(paths)):
+        found = (frame[frame.shape_ == shape] for frame in map(_shaped, frames.values()))
+        yield [shape, *(_cell(each.iloc[0]) if len(each) else "" for each in found)]
+
+
+def _cell(row: Row) -> str:
+    if row.outcome != "measured":
+        return str(row.outcome)
+    verdict = "" if row.verdict == "FASTER" else f" {row.verdict}"
+    speedup = f"{ratio(row.speedup)}× ({bounds(row.speedup_low, row.speedup_high)})"
+    return f"{_time(row)}, {speedup}{verdict}"
+
+
+def _time(row: Row) -> str:
+    return ("" if row.time_valid else "\\~") + seconds(row.time_s)
+
+
+def times(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the lines of the table of times; the shortest of each row in bold."""
+    columns = TIMES[mode]
+    frame = _shaped(bench.load_frame(paths).query(f"mode == '{mode}' and dtype == 'float32'"))
+    yield ["batch × time × units", *columns]
+    for shape in _shapes(frame):
+        rows = frame[frame.shape_ == shape].set_index("backend")
+        shortest = rows[rows.index.isin(columns.values())].time_s.min()
+        cells = []
+        for name in columns.values():
+            row: Row = rows.loc[name] if name in rows.index else None
+            text = "" if row is None or row.outcome != "measured" else _time(row)
+            if text and row.time_s == shortest:
+                text = f"**{text}**" + (f" {FASTEST}" if row.fastest is True else "")
+            cells.append(text)
+        yield [shape, *cells]
+
+
+def _shaped(frame: Any) -> Any:
+    """Add the shape in short: 8×100×256, and 5×15×1→4 where input and units differ."""
+    units = [
+        str(hidden) if hidden == features else f"{features}→{hidden}"
+        for features, hidden in zip(frame.input_size, frame.hidden_size, strict=True)
+    ]
+    sizes = zip(frame.batch, frame.timesteps, units, strict=True)
+    return frame.assign(shape_=["×".join(map(str, each)) for each in sizes])
+
+
+def _shapes(frame: Any) -> list[str]:
+    ordered = frame.assign(work=frame.batch * frame.timesteps * frame.hidden_size**2)
+    return list(dict.fromkeys(_shaped(ordered.sort_values("work")).shape_))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command_line.run(_parser(), _calls, words, OSError)
+
+
+def _calls(options: argparse.Namespace) -> int:
+    paths = [str(each) for each in result_paths(options.paths)]
+    table = defaults(paths) if options.table == "defaults" else times(options.table, paths)
+    headings, *lines = table
+    print(markdown_table(headings, [False, *[True] * (len(headings) - 1)], lines))
+    (section, *_) = build(collect(result_paths(options.paths))).sections
+    marks = {"defaults": "Our time, and how many times as fast as Keras's layer (99.5% CI)."}
+    mark = f"Bold: the shortest time; {FASTEST} significantly FASTER than all others, jointly."
+    print(f"\n{marks.get(options.table, mark)} \\~ an unreliable time. {caption(section)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser("tools.calls", "Tables of the suite call-paths, in Markdown.")
+    parser.add_argument("table", choices=("defaults", *TIMES))
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="result files or folders")
+    arguments.add_choice(parser, "format", ("markdown",), default="markdown")
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)
