@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -21,6 +22,7 @@
 
 #include "kernels.h"
 #include "memory.h"
+#include "thread_team.h"
 
 namespace lstm_impl {
 namespace {
@@ -44,6 +46,7 @@ class Threads {
   }
 
   void schedule(std::function<void()> work, int threads) {
+    bool asleep;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       // One more where all are busy and there may be more: callers may come side by side.
@@ -52,8 +55,10 @@ class Threads {
       }
       if (started_ == 0) return;  // the caller does it all
       work_.push_back(std::move(work));
+      queued_.store(static_cast<int>(work_.size()), std::memory_order_relaxed);
+      asleep = spinning_ < static_cast<int>(work_.size());
     }
-    some_.notify_one();
+    if (asleep) some_.notify_one();
   }
 
   static int cpus() {
@@ -86,10 +91,20 @@ class Threads {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       ++waiting_;
+      if (work_.empty()) {
+        ++spinning_;
+        lock.unlock();
+        for (int spins = 0; spins < kSpins && queued_.load(std::memory_order_relaxed) == 0; ++spins) {
+          ThreadTeam::pause();
+        }
+        lock.lock();
+        --spinning_;
+      }
       some_.wait(lock, [this] { return !work_.empty(); });
       --waiting_;
       std::function<void()> work = std::move(work_.front());
       work_.pop_front();
+      queued_.store(static_cast<int>(work_.size()), std::memory_order_relaxed);
       lock.unlock();
       work();
       work = nullptr;
@@ -97,11 +112,16 @@ class Threads {
     }
   }
 
+  // Some 100 microseconds, in which a caller that calls again finds threads awake: to wake one takes
+  // as long as a small layer.
+  static constexpr int kSpins = 4000;
+
   const int most_ = cpus() - 1;
   std::mutex mutex_;
   std::condition_variable some_;
   std::deque<std::function<void()>> work_;
-  int waiting_ = 0, started_ = 0;
+  std::atomic<int> queued_{0};  // the size of work_, for who looks at it without the lock
+  int waiting_ = 0, spinning_ = 0, started_ = 0;  // waiting: those that spin among them
 };
 
 // Before any thread calls: a child that is forked while another thread makes them would wait for it.

@@ -1,18 +1,14 @@
-// The kernels, compiled for the machine at hand and apart from TensorFlow's headers: their inline
-// functions must not be compiled for another machine than TensorFlow's own copies of them.
+// What a layer is, and its forward pass; compiled for the machine at hand, as all of liblstm is, and
+// apart from frameworks' headers: their inline functions must not be compiled for another machine
+// than their own copies of them. A file for each pass, so that a compiler makes them side by side.
 #include "kernels.h"
 
 #include <algorithm>
 #include <limits>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "backward.h"
 #include "bfloat16.h"
-#include "thread_team.h"
 #include "forward.h"
-#include "gradients.h"
 #include "plan.h"
 #include "vector.h"
 
@@ -53,38 +49,7 @@ void forward(const Forward<Value>& call, const Pool& pool) {
   }
 }
 
-template <class Value>
-void backward(const Backward<Value>& call, const Pool& pool) {
-  const Layer& layer = call.layer;
-  const Index width = kGates * layer.units;
-  if (layer.batch == 0 || layer.timesteps == 0) {  // sums of nothing
-    std::fill_n(call.dkernel, layer.inputs * width, Value{});
-    std::fill_n(call.drecurrent_kernel, layer.units * width, Value{});
-    std::fill_n(call.dbias, width, Value{});
-    if (layer.batch == 0) return;
-  }
-  BackwardPass<Value> recurrence(call, pool);
-  WeightGradients<Value> weights(call);
-  const int workers = std::max(recurrence.workers(), workers_for(weights.multiplications(), pool));
-  std::vector<Phase> phases;
-  recurrence.add_phases(phases);
-  weights.add_phases(phases, workers);
-  ThreadTeam::run(std::move(phases), workers, pool);
-  recurrence.finish();
-}
-
-template <class Value>
-void input_gradient(const InputGradient<Value>& call, const Pool& pool) {
-  if (call.layer.batch > 0 && call.layer.timesteps > 0) {
-    InputGradients<Value>(call, pool).run(pool);
-  }
-}
-
 template void forward(const Forward<float>&, const Pool&);
 template void forward(const Forward<BFloat16>&, const Pool&);
-template void backward(const Backward<float>&, const Pool&);
-template void backward(const Backward<BFloat16>&, const Pool&);
-template void input_gradient(const InputGradient<float>&, const Pool&);
-template void input_gradient(const InputGradient<BFloat16>&, const Pool&);
 
 }  // namespace lstm_impl

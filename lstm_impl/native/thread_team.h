@@ -58,6 +58,15 @@ class ThreadTeam {
     here_[0].value.store(true, std::memory_order_relaxed);
   }
 
+  // Lets a processor rest for some tens of cycles.
+  static void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb");  // `yield` does nothing on most CPUs, and the spins would end at once
+#endif
+  }
+
  private:
   // Each has its own cache line, or threads would wait for each other's writes.
   struct alignas(64) Claim {
@@ -189,14 +198,6 @@ class ThreadTeam {
 
   int first_of(int worker, int segments) const {
     return static_cast<int>(static_cast<std::int64_t>(worker) * segments / workers_);
-  }
-
-  static void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("isb");  // `yield` does nothing on most CPUs, and the spins would end at once
-#endif
   }
 
   const std::vector<Phase> phases_;

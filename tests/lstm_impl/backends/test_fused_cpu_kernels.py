@@ -24,24 +24,29 @@ needs_aarch64 = pytest.mark.skipif(
 )
 
 
-def compiled(tmp_path: Path, gxx: str | None, *flags: str, march: str = library.NATIVE) -> Path:
+def compiled(
+    tmp_path: Path,
+    gxx: str | None,
+    *flags: str,
+    march: str = library.NATIVE,
+    checks: str = "fused_cpu_kernels.cc",
+) -> Path:
     """Return the program: the kernels with their own flags, and the checks with other ones."""
     command = [str(gxx), *library.kernel_flags(march), "-I", str(library.SOURCES), "-pthread"]
     command += [*flags, "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
-    units = [path for path in library.C.compiled() if path.name != "c_api.cc"]
-    objects = {path: str(tmp_path / f"{path.stem}.o") for path in units}
-    checks = tmp_path / "checks.o"
+    objects = {path: str(tmp_path / f"{path.stem}.o") for path in library.C.compiled()}
+    of_checks = tmp_path / "checks.o"
     made = [
         subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
         for arguments in (
             *(("-c", path, "-o", into) for path, into in objects.items()),
-            ("-O1", "-c", HERE / "fused_cpu_kernels.cc", "-o", checks),
+            ("-O1", "-c", HERE / checks, "-o", of_checks),
         )
     ]
     said = [process.communicate()[1] for process in made]
     assert not any(process.returncode for process in made), said
     program = tmp_path / "fused_cpu_kernels"
-    linked = [*command, str(checks), *objects.values(), "-o", str(program)]
+    linked = [*command, str(of_checks), *objects.values(), "-o", str(program)]
     done = subprocess.run(linked, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return program

@@ -1,0 +1,145 @@
+"""Test calls of liblstm by many threads, after a fork and at the end of a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import LSTMSpec
+from lstm_impl.backends.fused_cpu import c_interface, library
+from tests.lstm_impl.backends.built import built, ready
+from tests.lstm_impl.backends.test_fused_cpu_kernels import (
+    ADDRESS,
+    GXX,
+    THREAD,
+    check,
+    compiled,
+    needs_compiler,
+)
+
+BINDINGS = ("numpy_fused", "fused_cpu", "jax_fused_cpu", "torch_fused_cpu")
+SPEC = LSTMSpec(8, 64)
+X = np.random.default_rng(0).standard_normal((12, 48, 8)).astype(np.float32)
+
+
+def named_threads() -> int:
+    """Return how many threads of liblstm's own pool this process has."""
+    names = (path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+    return sum(name == "liblstm" for name in names)
+
+
+@pytest.mark.parametrize("name", BINDINGS)
+def test_model_called_by_many_threads_gives_each_the_same_numbers(name: str) -> None:
+    model = built(name, SPEC)
+    expected, before = model.forward(X)[0], named_threads()
+    found: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: found.extend(model.forward(X)[0] for _ in range(5)))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 30
+    assert all(np.array_equal(each, expected) for each in found)
+    if name in ("numpy_fused", "torch_fused_cpu"):
+        assert named_threads() < len(os.sched_getaffinity(0))
+    else:  # threads are the framework's
+        assert named_threads() == before
+
+
+def test_bindings_in_one_process_share_one_liblstm() -> None:
+    for name in ("numpy_fused", "fused_cpu", "jax_fused_cpu"):
+        ready(name)
+        built(name, SPEC).forward(X)
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    mapped = {Path(line.split()[-1]).name for line in maps if "_binding" in line or "lstm" in line}
+    kernels = [line.split()[-1] for line in maps if line.endswith(library.C.file)]
+    assert {"tensorflow_binding.so", "jax_binding.so"} <= mapped
+    assert len(set(kernels)) == 1
+    assert set(kernels) == {c_interface.kernels()._loaded._name}
+
+
+RUN = """
+    import os, signal, sys, threading, time
+    import numpy as np
+    from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+    spec = LSTMSpec(8, 64)
+    model = get_backend(sys.argv[1]).build(spec, LSTMWeights.random(spec))
+    x = np.ones((12, 48, 8), np.float32)
+    y = model.forward(x)[0]
+"""
+
+
+def run(name: str, words: str) -> subprocess.CompletedProcess[str]:
+    ready(name)
+    command = [sys.executable, "-c", textwrap.dedent(RUN) + textwrap.dedent(words), name]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["numpy_fused", "torch_fused_cpu", "fused_cpu"])
+def test_child_forked_while_threads_call_computes(name: str) -> None:
+    done = run(
+        name,
+        """
+        def forever():
+            while True:
+                model.forward(x)
+        for _ in range(3):
+            threading.Thread(target=forever, daemon=True).start()
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                os._exit(0 if np.array_equal(model.forward(x)[0], y) else 1)
+            code = os.waitpid(child, 0)[1]
+            assert code == 0, code
+        os._exit(0)
+        """,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+# JAX itself ends such a process by an abort, with any function of its own.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["numpy_fused", "torch_fused_cpu", "fused_cpu"])
+def test_process_that_ends_while_threads_call_ends_cleanly(name: str) -> None:
+    for _ in range(3):
+        done = run(
+            name,
+            """
+            def forever():
+                while True:
+                    model.forward(x)
+            for _ in range(3):
+                threading.Thread(target=forever, daemon=True).start()
+            time.sleep(0.2)
+            """,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("flags", [THREAD, ADDRESS], ids=["thread", "address"])
+def test_c_interface_called_by_many_threads_under_a_sanitizer(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    check(compiled(tmp_path, GXX, *flags, checks="liblstm_calls.cc"))
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_c_interface_in_children_of_forks_computes(tmp_path: Path) -> None:
+    # Without a sanitizer: under one a forked child may not start threads.
+    check(compiled(tmp_path, GXX, checks="liblstm_calls.cc"), "fork")
