@@ -149,9 +149,9 @@ def test_sql_answers_equal_the_report(place: Path) -> None:
     assert len(first) == sum(row["rank"] == 1 for row in rows)
     logs: dict[tuple[object, ...], list[float]] = {}
     for row in rows:
-        if isinstance(row["ratio"], float):
+        if isinstance(row["speedup"], float):
             key = (row["device"], row["mode"], row["backend"])
-            logs.setdefault(key, []).append(math.log(row["ratio"]))
+            logs.setdefault(key, []).append(math.log(row["speedup"]))
     found = {tuple(row[:3]): row[3] for row in duckdb.sql(SQL[1]).fetchall()}
     assert found == {
         key: pytest.approx(math.exp(sum(each) / len(each))) for key, each in logs.items()
