@@ -29,11 +29,12 @@ class ForwardPass {
         blocks_(unit_blocks(layer_)),
         packed_(is_packed(layer_)),
         steps_ahead_(packed_ ? steps_ahead(layer_) : 1),
+        kernel_packed_(packed_ && !(steps_ahead_ > 1 && is_read_in_place(layer_))),
         given_(rows_of(layer_, call.x, layer_.inputs)),
         y_(rows_of(layer_, call.y, layer_.units)),
         cells_(blocks_ * layer_.batch * kLanes) {
     if (packed_) {
-      kernel_.emplace(blocks_ * layer_.inputs * kPanel);
+      if (kernel_packed_) kernel_.emplace(blocks_ * layer_.inputs * kPanel);
       recurrent_.emplace(blocks_ * layer_.units * kPanel);
       bias_.emplace(blocks_ * kPanel);
     } else {
@@ -109,10 +110,22 @@ class ForwardPass {
     return layer.timesteps * layer.batch > most;
   }
 
+  // The input's product of so few rows reads the kernel as it lies, in tiles as full as of a panel.
+  // Of more rows the panels are made in less time than those tiles wait for lines that lie far
+  // apart, as they do if the kernel does not stay in the second cache.
+  static bool is_read_in_place(const Layer& layer) {
+    constexpr Index kMostRows = 40, kMost = 1 << 18;  // floats, 1 MB
+    return !kRounds<Value> && layer.units % kLanes == 0 &&
+           layer.timesteps * layer.batch <= kMostRows &&
+           kGates * layer.units * layer.inputs <= kMost;
+  }
+
   void pack(Index first, Index last) {
     const Weights<Value>& weights = call_.weights;
     const Index units = layer_.units;
-    pack_gates(weights.kernel, layer_.inputs, units, first, last, kernel_->get());
+    if (kernel_packed_) {
+      pack_gates(weights.kernel, layer_.inputs, units, first, last, kernel_->get());
+    }
     pack_gates(weights.recurrent_kernel, units, units, first, last, recurrent_->get());
     pack_gates(weights.bias, 1, units, first, last, bias_->get());
   }
@@ -193,12 +206,16 @@ class ForwardPass {
 
   // Bias and input product of `rows` rows that lie `across` floats apart.
   void project(const float* x, Index across, Index rows, Index block, float* to, Index to_across) {
-    const float* right = kernel(block);
     for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
       constexpr int kTile = decltype(constant)::value;
       Tile<kTile, kGates> z;
       z.fill(bias_->get() + block * kPanel, 0);
-      add_product<kGates>(z, x + row * across, across, 1, layer_.inputs, right);
+      if (kernel_packed_) {
+        add_product<kGates>(z, x + row * across, across, 1, layer_.inputs, kernel(block));
+      } else if constexpr (!kRounds<Value>) {
+        add_unpacked_block(z, x + row * across, across, layer_.inputs,
+                           call_.weights.kernel + block * kLanes, layer_.units);
+      }
       z.spill(to + row * to_across, to_across);
     });
   }
@@ -213,7 +230,6 @@ class ForwardPass {
   // next, part: the block of which a part of the panels is asked for meanwhile, and which part.
   template <int kTile>
   void step(Index s, Index row, Index block, Index next, Index part) {
-    const Fetch of_kernel = Fetch::part(kernel(next), layer_.inputs, part);
     const Fetch of_recurrent = Fetch::part(recurrent(next), layer_.units, part);
     const Index t = time_of(layer_, s);
     const Rows<float> before = hidden(s - 1);
@@ -227,7 +243,7 @@ class ForwardPass {
       } else {
         z.fill(bias_->get() + block * kPanel + offset, 0);
         add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs, kernel(block) + offset,
-                            of_kernel);
+                            Fetch::part(kernel(next), layer_.inputs, part));
       }
       add_product<kGates>(z, before.at(0, row), before.batch, 1, layer_.units,
                           recurrent(block) + offset, of_recurrent);
@@ -339,6 +355,7 @@ class ForwardPass {
   const Index blocks_;
   const bool packed_;
   const Index steps_ahead_;
+  const bool kernel_packed_;
   const Rows<const Value> given_;  // the input as given
   const Rows<Value> y_;
   const Floats cells_;  // [block][batch][lane]: c0, or c not kept as floats

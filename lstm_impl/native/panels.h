@@ -61,9 +61,9 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
 template <class Value>
 void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
                      float* panel) {
-  for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
-    const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-    for (Index gate = 0; gate < kGates; ++gate) {
+  for (Index gate = 0; gate < kGates; ++gate) {  // outside, so that rows are read in order
+    for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
+      const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
       float* to = panel + (block * kGates + gate) * kLanes * width * kLanes;
       for (Index v = 0; v < width; ++v) {
         const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);

@@ -44,14 +44,14 @@ struct Tile {
 // Sums from which on adding to one of them has finished before it is added to again.
 constexpr int kManySums = 8;
 
-// sums += left * panel, of one row of the panel, which is Width registers.
+// sums += left * panel, of one row of the panel, which is Width registers, `apart` floats apart.
 template <int Rows, int Width>
 LSTM_IMPL_INLINE void add_outer(Tile<Rows, Width>& sums, const float* left, Index across,
-                                const float* panel) {
+                                const float* panel, Index apart = kLanes) {
   Vector columns[Width];
 #pragma GCC unroll 8
   for (int v = 0; v < Width; ++v) {
-    columns[v] = load(panel + v * kLanes);
+    columns[v] = load(panel + v * apart);
     if constexpr (Rows > 1) hold(columns[v]);
   }
 #pragma GCC unroll 8

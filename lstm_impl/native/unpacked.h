@@ -98,6 +98,16 @@ void add_unpacked(const float* left, Index across, Index rows, Index depth, cons
   });
 }
 
+// The same of one full block of units and as many rows as a panel's product takes at once: sums
+// stay in registers, and what is read of the kernel lies `units` floats apart.
+template <int Rows>
+LSTM_IMPL_INLINE void add_unpacked_block(Tile<Rows, kGates>& sums, const float* left, Index across,
+                                         Index depth, const float* kernel, Index units) {
+  for (Index k = 0; k < depth; ++k) {
+    add_outer(sums, left + k, across, kernel + k * kGates * units, units);
+  }
+}
+
 }  // namespace lstm_impl
 
 #endif  // LSTM_IMPL_NATIVE_UNPACKED_H_

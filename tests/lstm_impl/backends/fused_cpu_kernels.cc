@@ -583,6 +583,12 @@ int main(int count, char** arguments) {
     wrong += check({18, 1, 66, 260, padding == 2, padding != 0, padding}, random, few);
     cases += 5;
   }
+  // So few that the input's product alone reads its kernel as it lies.
+  for (const int padding : {0, 1, 2}) {
+    wrong += check({13, 3, 37, 48, padding == 1, padding == 2, padding}, random, few);
+    wrong += check({39, 1, 5, 256, padding == 2, padding == 1, padding}, random, few);
+    cases += 2;
+  }
   // Many tasks of each group of rows, and weights that are read for more of them at once.
   wrong += check({40, 60, 64, 64, false, true, 1}, random, few);
   wrong += check({9, 50, 40, 260, true, false, 2}, random, {2, 5});
