@@ -17,6 +17,7 @@ from bench.machine.reading import (
     DEFAULT_FOLDER,
     REFERENCE,
     RESULTS_VARIABLE,
+    SHARED,
     default_folder,
     has_no_cases,
     is_url,
@@ -105,9 +106,6 @@ def _parser() -> argparse.ArgumentParser:
 FILTERS = ("backend", "shape")
 """Filters of results; the other filters are options of the query."""
 
-CLONE = Path(__file__).resolve().parents[1]
-"""Where the reference results are, if this is a clone and not an installed copy."""
-
 
 def _recommend(options: argparse.Namespace) -> int:
     there = available(options.paths)
@@ -184,7 +182,7 @@ def available(paths: Sequence[str]) -> Available:
         learned, bad = newest(maps, TASKS)
     else:
         own = Path(default_folder())
-        folders = list(dict.fromkeys((own, own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
+        folders = list(dict.fromkeys((own, own / REFERENCE, SHARED / DEFAULT_FOLDER / REFERENCE)))
         # Folders that were not named may be empty without an error.
         results = read_results([each for each in folders if _holds_results(each)])
         reference = [

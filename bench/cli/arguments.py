@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from bench.cli.command_line import BAD_INPUT
 from bench.machine.fields import did_you_mean, printable
+from bench.machine.reading import SHARED
 
 _LONGEST_ERROR = 1000
 _LONGEST_TIME = 1e8  # seconds; three years
@@ -24,6 +25,12 @@ _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the long usage."""
+
+    def format_help(self) -> str:
+        """Return the help, in which a document's name is its path if this is no clone."""
+        text = super().format_help()
+        inside = Path(__file__).resolve().parents[2] == SHARED
+        return text if inside else re.sub(r"(?<!/)docs/(?=\w+\.md)", f"{SHARED}/docs/", text)
 
     def error(self, message: str) -> NoReturn:
         """Print an error in one line and exit with the code of bad input."""

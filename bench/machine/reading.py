@@ -9,6 +9,7 @@ import json
 import os
 import re
 import stat
+import sysconfig
 from pathlib import Path
 
 from bench.machine.fields import Field, InputError, ResultError, error_at, printable, shown
@@ -114,6 +115,15 @@ DEFAULT_FOLDER = "results"
 
 REFERENCE = "reference"
 """The folder of the committed results, inside that of a user's own."""
+
+_CLONE = Path(__file__).resolve().parents[2]
+
+SHARED = (
+    _CLONE
+    if (_CLONE / "docs/running.md").is_file()
+    else Path(sysconfig.get_path("data")) / "share/lstm-benchmark-suite"
+)
+"""The folder with docs/ and results/reference/: the clone, or what a wheel has of it."""
 
 RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder, or a URL."""

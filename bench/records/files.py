@@ -27,6 +27,7 @@ from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.reading import (
     DEFAULT_FOLDER,
     REFERENCE,
+    SHARED,
     has_no_cases,
     is_url,
     journal_lines,
@@ -125,11 +126,15 @@ def collect(
 
 
 def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[AnyPath]:
-    """Return the paths, with copies in place of URLs; add to the errors."""
+    """Return the paths, with copies in place of URLs; add to the errors.
+
+    The reference's usual path is that of the installed package where it is not here.
+    """
     found: list[AnyPath] = []
     for path in paths:
         if not is_url(path):
-            found.append(path)
+            usual = Path(path) == Path(DEFAULT_FOLDER, REFERENCE)
+            found.append(SHARED / path if usual and not Path(path).exists() else path)
             continue
         try:
             copy = remote.fetched(str(path), result_names)

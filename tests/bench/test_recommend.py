@@ -74,7 +74,7 @@ COSTS = {"keras": made.Cost(1e-3, 1e-4)}
 @pytest.fixture(autouse=True)
 def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(recommend, "CLONE", tmp_path / "clone")
+    monkeypatch.setattr(recommend, "SHARED", tmp_path / "clone")
 
 
 def answered(*arguments: object) -> int:
