@@ -5,18 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.outside import outside
 from tests.places import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 PATTERNS: dict[str, list[str]] = SETUPTOOLS["package-data"]
+
+SHARED_PARTS = ("share", "lstm-benchmark-suite")
 
 MADE = "native/prebuilt/"
 """The folder of built libraries, which the repository does not hold."""
@@ -117,3 +122,45 @@ def test_constraints_pin_each_required_package_once() -> None:
     names = {re.split(r"[^\w.-]", line)[0].lower() for line in lines} - {table["name"]}
     assert not names - set(pins), "python -m tools.constraints adds them"
     assert len(set(pins)) == len(pins)
+
+
+def test_wheel_brings_documents_and_reference_results() -> None:
+    files = SETUPTOOLS["data-files"]
+    for patterns in files.values():
+        for pattern in patterns:
+            assert list(ROOT.glob(pattern)), f"nothing is {pattern}"
+    assert {Path(place).parts[:2] for place in files} == {SHARED_PARTS}
+
+
+def test_installed_copy_finds_documents_and_reference(tmp_path: Path) -> None:
+    """Copy what a wheel installs to where it does, and run commands away from the clone."""
+    environment = tmp_path / "environment"
+    for place, patterns in SETUPTOOLS["data-files"].items():
+        folder = environment / place
+        folder.mkdir(parents=True)
+        for path in (path for pattern in patterns for path in ROOT.glob(pattern)):
+            (folder / path.name).symlink_to(path)
+    packages = tmp_path / "packages"
+    for name in ("bench", "lstm_impl"):
+        shutil.copytree(ROOT / name, packages / name, ignore=shutil.ignore_patterns("*.pyc"))
+    code = (
+        "import sys, sysconfig; get = sysconfig.get_path; place = sys.argv.pop(1)\n"
+        "sysconfig.get_path = lambda name, *rest: place if name == 'data' else get(name, *rest)\n"
+        "from bench.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+
+    def said(*words: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(environment), *words],
+            cwd=tmp_path,
+            env=outside(tmp_path, PYTHONPATH=str(packages), COLUMNS="200"),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    (columns,) = re.findall(r"(/\S+/columns\.md)", said("report", "--help"))
+    assert Path(columns).is_relative_to(environment)
+    assert Path(columns).is_file()
+    shape = ["--batch", "32", "--steps", "100", "--hidden", "256", "--mode", "training", "--brief"]
+    assert said("ask", "results/reference", *shape).startswith("Use fused_cpu, ")

@@ -171,6 +171,20 @@ def test_workflow_has_read_permission_and_a_time_limit(name: str) -> None:
     assert all(re.search(r"@v\d", each) for each in re.findall(r"uses: (.*)", text))
 
 
+def test_gpu_workflow_runs_by_label_and_attests_what_it_uploads() -> None:
+    yaml = pytest.importorskip("yaml")
+    text = WORKFLOWS[".github/workflows/gpu.yml"]
+    found = yaml.safe_load(text)
+    assert found[True] == {"pull_request": {"types": ["labeled"]}, "workflow_dispatch": None}
+    job = found["jobs"]["gpu"]
+    assert "github.event.label.name == 'gpu'" in job["if"]
+    assert set(job["permissions"]) == {"contents", "id-token", "attestations"}
+    steps = {each.get("uses", each.get("run")): each.get("with") for each in job["steps"]}
+    attested = steps["actions/attest-build-provenance@v2"]["subject-path"]
+    assert steps["actions/upload-artifact@v4"]["path"] == attested
+    assert f"{0.07 * job['timeout-minutes']:.2f} USD at the time limit" in text
+
+
 def test_nightly_comparison_command_is_valid() -> None:
     """It runs the same suite in both environments, with as many processes as the rule needs."""
     text = WORKFLOWS[".github/workflows/upstream.yml"]
