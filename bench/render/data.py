@@ -187,6 +187,16 @@ for _part in PARTS:
     for _name, (_ratio, _path) in _paths.items():
         _OF_STREAM[_name] = functools.partial(_of_stream, part=_part, ratio=_ratio, path=_path)
 
+OF_VALIDITY: dict[str, Callable[[Row], Value]] = {
+    "valid": lambda row: not row.invalid if row.measured else None,
+    "invalid_reasons": lambda row: problem_lines(row.invalid),
+    "time_valid": lambda row: not row.validity.time if row.measured else None,
+    "time_reasons": lambda row: problem_lines(row.validity.time),
+    "ratio_valid": lambda row: not row.ratio_problems if row.to_baseline else None,
+    "ratio_reasons": lambda row: problem_lines(row.ratio_problems),
+}
+"""Whether a row's time and its ratio to the baseline can be trusted, and why not."""
+
 COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
     "columns.csv",
     {
@@ -226,12 +236,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
                 "gradients": lambda row: (
                     row.case.workload.gradients if row.case.workload.training else None
                 ),
-                "valid": lambda row: not row.invalid if row.measured else None,
-                "invalid_reasons": lambda row: problem_lines(row.invalid),
-                "time_valid": lambda row: not row.validity.time if row.measured else None,
-                "time_reasons": lambda row: problem_lines(row.validity.time),
-                "ratio_valid": lambda row: not row.ratio_problems if row.to_baseline else None,
-                "ratio_reasons": lambda row: problem_lines(row.ratio_problems),
+                **OF_VALIDITY,
                 "fastest": lambda row: row.fastest if row.rank == 1 else None,
                 "break_even_steps": _break_even_steps,
                 "why": bound_sentence,

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.render import labels
 from bench.render.compare import RATIO, WIDTH, annotation, by_reason, threshold_text
-from bench.render.data import csv_records
+from bench.render.data import OF_VALIDITY, csv_records
 from bench.render.escape import LONGEST_NAME, clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
-from bench.render.messages import problem_lines, reason_texts
+from bench.render.messages import reason_texts
 from bench.render.quantities import (
     count,
     listed,
@@ -162,15 +162,10 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
                 "time_s": time.mid,
                 "time_low_s": time.low,
                 "time_high_s": time.high,
-                "valid": not row.invalid,
-                "invalid_reasons": problem_lines(row.invalid),
-                "time_valid": not row.validity.time,
-                "time_reasons": problem_lines(row.validity.time),
             }
-        if point.to_before is not None:
-            record |= {name: get(point.to_before) for name, get in RATIO.items()}
-            record["ratio_valid"] = not point.of_ratio
-            record["ratio_reasons"] = problem_lines(point.of_ratio)
+        if row.to_baseline is not None:
+            record |= {name: get(row.to_baseline) for name, get in RATIO.items()}
+        record |= {name: get(row) for name, get in OF_VALIDITY.items()}
         if (moved := moves.get(session.number)) is not None:
             record |= {
                 "moved": moved.scope.value,
@@ -305,14 +300,14 @@ def _cells(point: Point) -> list[Cell]:
     number = f"#{point.session.number}"
     if point.row.interval is None:
         return list(map(Cell, (number, "—", "", "", "", clean(_outcome(point.row), 80), "")))
-    time, to_before = point.row.interval, point.to_before
+    time, to_before = point.row.interval, point.row.to_baseline
     sign = labels.UNRELIABLE if point.row.validity.of_time else ""
     speed, bounds, verdict, style = "", "", "", ""
     if to_before is not None:
         speed, bounds = _speed(to_before.ratio)
         speed += "*" if to_before.allowance else ""
         verdict, style = compact_verdict(to_before), STYLES[to_before.verdict]
-    if point.row.invalid or point.of_ratio:
+    if point.row.invalid or point.row.ratio_problems:
         verdict = f"{verdict} (INVALID)".strip()
     step = f"{sign}{seconds(time.mid)}"
     cells = (number, step, labels.bounds_of_time(time, time.mid), speed, bounds)
@@ -323,7 +318,7 @@ def _overview(machine: MachineHistory) -> TextTable:
     """Lay out a line per case: those that changed last first, by the size of the change."""
 
     def news(line: CaseHistory) -> float:
-        last = line.points[-1].to_before
+        last = line.points[-1].row.to_baseline
         changed_now = last is not None and last.verdict in (Verdict.FASTER, Verdict.SLOWER)
         return -abs(last.log_ratio) if last is not None and changed_now else 0.0
 
@@ -381,7 +376,9 @@ def method(machine: MachineHistory) -> list[str]:
         f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster.",
     ]
     points = [point for line in machine.lines for point in line.points]
-    if any(point.to_before is not None and point.to_before.allowance for point in points):
+    if any(
+        point.row.to_baseline is not None and point.row.to_baseline.allowance for point in points
+    ):
         lines.append(
             f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
             "processes differ, so an allowance was added to the interval."

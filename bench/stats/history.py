@@ -19,12 +19,11 @@ from bench.case.cases import Case
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.change_points import ChangeEvent, change_events, enough
-from bench.stats.comparison import Comparison, Verdict
+from bench.stats.comparison import Verdict
 from bench.stats.nodes import Item, machine_names
 from bench.stats.pairs import Rule, environment_differences
 from bench.stats.ratios import compare
 from bench.stats.rows import NothingToReportError, Row, case_rows
-from bench.stats.trust import Problem
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,12 @@ class SessionReplicates:
 class Point:
     """A case in one session.
 
-    to_before: its ratio to the last session before with a time, None for the first. changes: since
-    that session. of_ratio: the problems of that ratio.
+    row: its baseline is the last session before with a time. changes: since that session.
     """
 
     session: SessionReplicates
     row: Row
-    to_before: Comparison | None = None
     changes: tuple[Change, ...] = ()
-    of_ratio: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,16 +205,16 @@ def _line(
     for session, row in zip(
         present, case_rows([(by_session[session.id], {}) for session in present]), strict=True
     ):
-        point = Point(session, row)
+        changes: tuple[Change, ...] = ()
         if row.measured and last is not None:
             # Sessions are never paired by rounds.
             both = [[run.without_rounds for run in each.runs] for each in (row, last.row)]
             problems = row.validity.unpaired + last.row.validity.unpaired
             changes = _changes(last.session.runs, session.runs, commits)
-            of_ratio = tuple(dict.fromkeys(problems))
-            point = Point(session, row, compare(*both), changes, of_ratio)
-        points.append(point)
-        last = point if row.measured else last
+            once = tuple(dict.fromkeys(problems))
+            row = replace(row, to_baseline=compare(*both), ratio_problems=once)
+        points.append(Point(session, row, changes))
+        last = points[-1] if row.measured else last
     return CaseHistory(items[0].case, tuple(points))
 
 

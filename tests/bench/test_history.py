@@ -244,7 +244,7 @@ def test_history_machines_are_not_compared() -> None:
     )
     machines = build(found).machines
     assert [machine.name for machine in machines] == ["server", "laptop"]
-    assert all(p.to_before is None for m in machines for line in m.lines for p in line.points)
+    assert all(p.row.to_baseline is None for m in machines for line in m.lines for p in line.points)
 
 
 @pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
