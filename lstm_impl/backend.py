@@ -33,6 +33,7 @@ class Backend:
     takes_number: whether ``@k`` must follow the strategy.
     listed: what follows the strategy in the ids that ``list_backends`` shows.
     devices: kinds of device it can run on.
+    bf32: whether it can round the factors of float32's products to bfloat16, or is exact anyway.
     elsewhere: why it runs on no other device; empty for a sentence with the strategy's name.
     packages: what must be installed.
     gpu: how its framework finds GPUs; None if it uses none.
@@ -58,6 +59,7 @@ class Backend:
     listed: ClassVar[tuple[str, ...]] = ("",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     elsewhere: ClassVar[str] = ""
+    bf32: ClassVar[bool] = False
     packages: ClassVar[tuple[Package, ...]] = ()
     gpu: ClassVar[cuda.Framework | None] = None
     optimizers: ClassVar[tuple[str, ...]] = ()
@@ -124,6 +126,8 @@ class Backend:
 
         These reasons hold for all backends; a backend adds its own.
         """
+        if spec.dtype == "bf32" and not self.bf32:
+            return "it has no products of bfloat16 for float32 numbers"
         if workload is None or workload.optimizer is None:
             return ""
         if workload.optimizer not in self.optimizers:

@@ -43,6 +43,8 @@ PRECISIONS: dict[str, Precision] = {
     # Keras's mixed precision: float32 weights, cast to half for each step.
     "mixed_float16": Precision("float32", "float16", "float32", 2.0**-11),
     "mixed_bfloat16": Precision("float32", "bfloat16", "float32", 2.0**-8),
+    # float32 kept, but the factors of matrix products may be rounded to bfloat16.
+    "bf32": Precision("float32", "float32", "float32", 2.0**-8),
 }
 
 MOST_SIZE = 2**31 - 1

@@ -140,8 +140,13 @@ LstmCode failed(LstmCode code, const char* words) {
 }
 
 Layer layer_of(const LstmLayer& given) {
-  return {given.timesteps, given.batch, given.inputs,
-          given.units,     given.batch_major != 0, given.reverse != 0};
+  return {given.timesteps,
+          given.batch,
+          given.inputs,
+          given.units,
+          given.batch_major != 0,
+          given.reverse != 0,
+          given.bfloat16 == LSTM_FLOAT_BY_BFLOAT16};
 }
 
 LstmCode checked(const Layer& layer) {
@@ -189,7 +194,7 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& wor
     const Layer layer = layer_of(given);
     if (const LstmCode code = checked(layer); code != LSTM_OK) return code;
     const Pool pool = pool_of(given, threads);
-    if (given.bfloat16 != 0) {
+    if (given.bfloat16 == LSTM_BFLOAT16) {
       work(layer, pool, static_cast<BFloat16*>(nullptr));
     } else {
       work(layer, pool, static_cast<float*>(nullptr));

@@ -22,9 +22,14 @@ enum LstmCode : std::int32_t {
   LSTM_FAILED = 3,     // anything else
 };
 
+// Of numbers and of the factors of products. LSTM_FLOAT_BY_BFLOAT16: numbers are float, and factors
+// may be rounded to bfloat16, where that is faster.
+enum LstmType : std::int32_t { LSTM_FLOAT = 0, LSTM_BFLOAT16 = 1, LSTM_FLOAT_BY_BFLOAT16 = 2 };
+
 struct LstmLayer {
   std::int64_t timesteps, batch, inputs, units;
-  std::int32_t batch_major, reverse, bfloat16;
+  std::int32_t batch_major, reverse;
+  std::int32_t bfloat16;  // an LstmType
   std::int32_t threads;  // of the library's own, at most so many with the one that calls; 0 for one
                          // on each CPU that the process may use
 };

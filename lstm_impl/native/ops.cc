@@ -104,6 +104,7 @@ absl::Status input_gradient_shapes(InferenceContext* c) {
       .Attr("W: {float, bfloat16, resource} = DT_FLOAT") \
       .Attr("row: int = 0")                              \
       .Attr("reverse: bool = false")                     \
+      .Attr("bf32: bool = false")                        \
       .Attr("batch_major: bool = false")                 \
       .SetShapeFn(forward_shapes)
 
@@ -115,6 +116,7 @@ h, c: initial states [rows, batch, units], of which `row` is this layer's.
 kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 * units], gates
   i, f, g, o. Outside a graph they may be the handles of variables, which saves reading each by
   an op; in a graph nothing orders this op and the variables' updates. Of type T in any case.
+bf32: factors of float's products may be rounded to bfloat16.
 padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
   an empty vector.
 y: [time, batch, units], or batch-major as x.
@@ -318,6 +320,7 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("row", &row_));
     OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
+    OP_REQUIRES_OK(context, context->GetAttr("bf32", &bf32_));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -333,6 +336,7 @@ class FusedLSTM : public OpKernel {
     const std::int64_t units = recurrent.dim_size(0), gates = 4 * units;
     LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
+    if (bf32_ && layer.bfloat16 == LSTM_FLOAT) layer.bfloat16 = LSTM_FLOAT_BY_BFLOAT16;
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
     OP_REQUIRES_OK(context, check("bias", bias, TensorShape({gates})));
@@ -380,7 +384,7 @@ class FusedLSTM : public OpKernel {
   }
 
   int row_;
-  bool reverse_, batch_major_;
+  bool reverse_, batch_major_, bf32_;
 };
 
 class FusedLSTMGradient : public OpKernel {

@@ -44,11 +44,13 @@ def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Erro
     # Half and TF32 round each factor once (u) and accumulate in float32; but sums over time are
     # kept in the compute type by some backends, so those count with u.
     per_step = u * math.sqrt(fan_in) if u <= single else u + single * math.sqrt(fan_in)
-    tf32 = spec.dtype == "tf32"
+    only_factors = spec.dtype in ("tf32", "bf32")  # are rounded so
     # Of the last step alone: those of earlier steps are small next to the products' errors.
-    elementwise = (single if tf32 else u) * math.sqrt(ELEMENTWISE / 3)
+    elementwise = (single if only_factors else u) * math.sqrt(ELEMENTWISE / 3)
     forward = math.hypot(per_step * math.sqrt(timesteps), elementwise) * math.sqrt(spec.num_layers)
-    sums = (single if tf32 else u) * math.sqrt(batch * timesteps if u <= single else timesteps)
+    sums = (single if only_factors else u) * math.sqrt(
+        batch * timesteps if u <= single else timesteps
+    )
     by_kind = {"forward": forward, "flow": 2.0 * forward, "weight": 2.0 * forward + sums}
     return {name: min(CEILING, CONSTANT * by_kind[_kind(name)]) for name in names}
 

@@ -40,6 +40,7 @@ def to_tf32(values: npt.ArrayLike) -> Single:
 ROUND: dict[str, Round] = {
     "float32": to_single,
     "tf32": to_tf32,
+    "bf32": round_to_bfloat16,
     "float16": to_float16,
     "mixed_float16": to_float16,
     "bfloat16": round_to_bfloat16,
@@ -64,8 +65,8 @@ class RoundedModel(NumPyModel):
     ) -> None:
         super().__init__(get_backend("numpy"), spec, "cpu", False, weights)
         own = ROUND[spec.dtype]
-        # TF32 rounds only the factors of products.
-        rest = to_single if spec.dtype == "tf32" else own
+        # TF32 and bf32 round only the factors of products.
+        rest = to_single if spec.dtype in ("tf32", "bf32") else own
         self._factors = factors or own
         self._sums, self._states = sums or rest, states or rest
 

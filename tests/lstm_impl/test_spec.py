@@ -63,6 +63,8 @@ def test_roundoff_is_half_the_spacing_at_one() -> None:
     for dtype, precision in PRECISIONS.items():
         if dtype == "tf32":  # ten bits of mantissa, as float16
             epsilon = float(np.finfo(np.float16).eps)
+        elif dtype == "bf32":  # seven, as bfloat16
+            epsilon = float(ml_dtypes.finfo("bfloat16").eps)
         else:
             epsilon = float(ml_dtypes.finfo(precision.compute).eps)
         assert precision.roundoff == epsilon / 2, dtype

@@ -106,6 +106,7 @@ class FusedCpu(TensorFlowBackend):
     model = FusedModel
     flags = ()
     devices = ("cpu",)
+    bf32 = True
 
     def tools(self, device: str) -> Availability:
         return fused_cpu_library.availability()
@@ -135,7 +136,7 @@ class Network:
         self._directions = spec.num_directions
         self._batch_major = batch_major
         self._layers = [
-            FusedLayer(row, row % self._directions == 1, batch_major)
+            FusedLayer(row, row % self._directions == 1, batch_major, spec.dtype == "bf32")
             for row in range(spec.state_layers)
         ]
 
@@ -251,13 +252,20 @@ class FusedLayer:
 
     row: which of a call's states ``[rows, B, H]`` is its own. reverse: the steps are read from the
     last to the first; outputs stand at the step they belong to. batch_major: of input and output.
+    bf32: products of float32 may be of bfloat16.
 
     parameters are kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and bias ``[4H]``, or outside a
     graph the handles of their variables; a call's lengths are integers ``[B]``, a bool mask
     ``[T, B]`` that is False where a step is left out, or None.
     """
 
-    def __init__(self, row: int = 0, reverse: bool = False, batch_major: bool = False) -> None:
+    def __init__(
+        self,
+        row: int = 0,
+        reverse: bool = False,
+        batch_major: bool = False,
+        bf32: bool = False,
+    ) -> None:
         module = ops()
         self._inference = module.lstm_impl_fused_lstm
         self._training = module.lstm_impl_fused_lstm_training
@@ -267,18 +275,19 @@ class FusedLayer:
         # Each attribute of an op, also with its default value, takes half a microsecond.
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
+        self._forward = self._attributes | ({"bf32": True} if bf32 else {})
 
     def infer(self, call: Call, parameters: Tensors) -> Outputs:
         """Compute outputs ``[T, B, H]`` and final states ``[1, B, H]``, and keep nothing."""
         check_not_compiled()
         read = (*call[:3], *parameters, as_padding(call.lengths))
-        return Outputs(*self._inference(*read, **self._attributes))
+        return Outputs(*self._inference(*read, **self._forward))
 
     def train(self, call: Call, parameters: Tensors) -> tuple[Outputs, Kept]:
         """Compute the same, and keep what ``backward`` needs."""
         check_not_compiled()
         read = (*call[:3], *parameters, as_padding(call.lengths))
-        y, h, c, *kept = self._training(*read, **self._attributes)
+        y, h, c, *kept = self._training(*read, **self._forward)
         return Outputs(y, h, c), Kept(call, y, *kept)
 
     def backward(
@@ -377,7 +386,7 @@ def ops() -> Any:
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
     """Compute the forward pass again, since nothing was kept."""
-    given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major")}
+    given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major", "bf32")}
     y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
     return _gradient(op, [y, *kept], upstream)
 

@@ -98,4 +98,5 @@ class NumPyLoop(Backend):
     each_length_anew = False
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     elsewhere = "NumPy computes on the CPU only"
+    bf32 = True
     optimizers = OPTIMIZERS
