@@ -79,22 +79,6 @@ def installed() -> Path:
     return Path(found.origin).parent.parent
 
 
-RUN = """
-import sys
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
-import lstm_impl.backends.fused_cpu.library as library
-from lstm_impl.proof import gate
-for name in sys.argv[1:]:
-    backend = get_backend(name)
-    print(backend.availability("cpu").reason)
-    for dtype in ("float32", "bfloat16"):
-        spec = LSTMSpec(3, 33, dtype=dtype)
-        found = gate(backend.build(spec, LSTMWeights.random(spec)), Workload(13, 5, "training"))
-        assert found.passed, found.describe()
-assert not library._unloadable, library._unloadable
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++: apt-get install g++")
 @pytest.mark.parametrize("unpacked", [False, True], ids=["installed", "unpacked"])
@@ -115,7 +99,7 @@ def test_native_prebuilt_libraries_compute_without_a_compiler(
                 shutil.copy(path, made)
         variables = {library.COMPILER: "none", library.CACHE: str(tmp_path / "cache")}
         done = subprocess.run(
-            [sys.executable, "-c", RUN, *names],
+            [sys.executable, "-m", "tools.wheel_check", *names],
             env={**os.environ, **variables, prebuilt.FOLDER: str(made)},
             capture_output=True,
             text=True,

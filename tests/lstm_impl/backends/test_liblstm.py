@@ -77,27 +77,32 @@ RUN = """
     model = get_backend(sys.argv[1]).build(spec, LSTMWeights.random(spec))
     x = np.ones((12, 48, 8), np.float32)
     y = model.forward(x)[0]
+    def forever():
+        while True:
+            model.forward(x)
+    for _ in range(3):
+        threading.Thread(target=forever, daemon=True).start()
 """
 
 
-def run(name: str, words: str) -> subprocess.CompletedProcess[str]:
+# JAX itself may not be forked, and ends a process with such threads by an abort.
+OTHERS = [pytest.param(each, marks=pytest.mark.slow) for each in ("fused_cpu", "torch_fused_cpu")]
+in_own_process = pytest.mark.parametrize("name", ["numpy_fused", *OTHERS])
+
+
+def run(name: str, words: str) -> None:
     ready(name)
     command = [sys.executable, "-c", textwrap.dedent(RUN) + textwrap.dedent(words), name]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["numpy_fused", "torch_fused_cpu", "fused_cpu"])
+@in_own_process
 def test_child_forked_while_threads_call_computes(name: str) -> None:
-    done = run(
+    run(
         name,
         """
-        def forever():
-            while True:
-                model.forward(x)
-        for _ in range(3):
-            threading.Thread(target=forever, daemon=True).start()
-        for _ in range(10):
+        for _ in range(5):
             child = os.fork()
             if child == 0:
                 signal.alarm(20)
@@ -107,26 +112,11 @@ def test_child_forked_while_threads_call_computes(name: str) -> None:
         os._exit(0)
         """,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
-# JAX itself ends such a process by an abort, with any function of its own.
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["numpy_fused", "torch_fused_cpu", "fused_cpu"])
+@in_own_process
 def test_process_that_ends_while_threads_call_ends_cleanly(name: str) -> None:
-    for _ in range(3):
-        done = run(
-            name,
-            """
-            def forever():
-                while True:
-                    model.forward(x)
-            for _ in range(3):
-                threading.Thread(target=forever, daemon=True).start()
-            time.sleep(0.2)
-            """,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+    run(name, "time.sleep(0.2)")
 
 
 @pytest.mark.slow

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from typing import Any
@@ -36,35 +33,6 @@ def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.Monke
 
     for one, several in zip(computed(1), computed(3), strict=True):
         np.testing.assert_array_equal(one, several)
-
-
-def run(code: str) -> None:
-    begin = """
-        import numpy as np, os, threading, time
-        from lstm_impl import LSTMSpec, LSTMWeights, get_backend
-        spec = LSTMSpec(64, 64)
-        model = get_backend("numpy_fused").build(spec, LSTMWeights.random(spec, 1))
-        x = np.ones((50, 32, 64), np.float32)
-        y = model.forward(x)[0]
-    """
-    whole = textwrap.dedent(begin) + textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_forked_child_computes_with_threads_of_its_own() -> None:
-    run("""
-        child = os.fork()
-        same = np.array_equal(model.forward(x)[0], y)
-        if child == 0:
-            os._exit(0 if same else 1)
-        assert same
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    """)
 
 
 def test_other_threads_run_while_a_kernel_computes() -> None:
@@ -102,18 +70,6 @@ def test_read_only_and_transposed_input_gives_the_same_numbers() -> None:
     for x in (fixed, np.asfortranarray(X)):
         state = np.zeros((SPEC.state_layers, 8, 40), np.float32)
         np.testing.assert_array_equal(model._infer(Call(x, state, state)).y, expected)
-
-
-def test_process_that_ends_during_calls_ends_cleanly() -> None:
-    run("""
-        def forever():
-            while True:
-                model.forward(x)
-
-        for _ in range(3):
-            threading.Thread(target=forever, daemon=True).start()
-        time.sleep(0.2)
-    """)
 
 
 def test_layer_that_cannot_be_computed_raises_with_the_reason() -> None:
