@@ -58,7 +58,8 @@ def build(cpus: Sequence[str], folder: Path, unpacked: Path | None = None) -> It
         kind = KINDS[cpu]
         flags = library.kernel_flags(f"-march={kind.march}")
         kernels = _path(folder, library.product(library.C), cpu)
-        library.compile_library(compiler, flags, [], kernels, library.C)
+        if prebuilt.damage(kernels):  # else it serves another TensorFlow as well
+            library.compile_library(compiler, flags, [], kernels, library.C)
         yield kernels
         for binding, (version, flags, links) in bindings.items() if number == 0 else ():
             made = _path(folder, library.product(binding, version), f"any_{kind.machine}")
