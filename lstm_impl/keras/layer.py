@@ -89,14 +89,6 @@ class _Memory(CallMemory):
         self.picked: dict[tuple[Arguments, LayerCall], Choice] = {}
         self.cores: dict[str, LayerCore] = {}
         self.availability: dict[tuple[str, str], Availability] = {}
-        self._zeros: Tensor | None = None
-
-    def zeros(self, batch: int, units: int, dtype: str) -> Tensor:
-        """Return the initial state ``[1, B, H]`` of a call outside a graph, kept for the next."""
-        zeros = self._zeros
-        if zeros is None or zeros.shape[1] != batch:
-            self._zeros = zeros = tf.zeros([1, batch, units], dtype)
-        return zeros
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -241,7 +233,7 @@ class LSTM(BackendLSTM):
         """Compute by one call of the fused op, which no tape records."""
         dtype = self.cell.compute_dtype
         if initial_state is None:
-            h = c = self._memory.zeros(x.shape[0], self.units, dtype)
+            h = c = _zeros(x.shape[0], self.units, dtype)
         else:
             h, c = (
                 tf.expand_dims(keras.ops.convert_to_tensor(each, dtype), 0)
@@ -342,6 +334,13 @@ class LSTM(BackendLSTM):
         return self._memory.cores[name]
 
 
+@functools.lru_cache(maxsize=16)
+def _zeros(batch: int, units: int, dtype: str) -> Tensor:
+    """Return the initial state ``[1, B, H]`` of calls outside a graph, on the CPU."""
+    with tf.device("/CPU:0"):
+        return tf.zeros([1, batch, units], dtype)
+
+
 def _handles(cell: Any) -> Tensors:
     """Return the handles of a cell's variables, which the fused op reads outside a graph.
 
@@ -404,11 +403,11 @@ class LayerCore:
         requested in any case. batch_major: x and y are ``[B, T, ...]``, for a backend that
         ``takes_batch_major``.
         """
-        if batch_major and in_forward_mode(inputs):
-            time_major = inputs._replace(x=tf.transpose(inputs.x, [1, 0, 2]))
-            y, h, c = self(time_major, mask, reverse, training)
-            return Outputs(tf.transpose(y, [1, 0, 2]), h, c)
         if in_forward_mode(inputs):
+            if batch_major:
+                time_major = inputs._replace(x=tf.transpose(inputs.x, [1, 0, 2]))
+                y, h, c = self(time_major, mask, reverse, training)
+                return Outputs(tf.transpose(y, [1, 0, 2]), h, c)
             if inputs.x.shape[0] is None:
                 raise UnsupportedError(FORWARD_MODE)
             return by_loop(StaticUnroll(), inputs, mask, reverse)

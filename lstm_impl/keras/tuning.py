@@ -25,9 +25,6 @@ from lstm_impl.workload import Workload
 SEED = 0
 """Seed of dropout in all layers that are compared, so that they drop the same units."""
 
-WRAPPED = ("layer", "forward_layer", "backward_layer")
-"""Attributes in which Keras's wrappers keep a layer."""
-
 
 def tune(
     model: Any,
@@ -89,7 +86,9 @@ def tune(
 
 
 def _to_choose(model: Any) -> list[LSTM]:
-    layers = [layer for layer in _lstms(model) if layer.backend == AUTO]
+    # Also those in wrappers and nested models.
+    inside = model._flatten_layers() if isinstance(model, keras.Layer) else ()
+    layers = [each for each in inside if isinstance(each, LSTM) and each.backend == AUTO]
     if not layers:
         raise ValueError(
             "the model has no lstm_impl.keras.LSTM with backend='auto'; keras.layers.LSTM and "
@@ -99,25 +98,6 @@ def _to_choose(model: Any) -> list[LSTM]:
         if not layer.built:
             raise ValueError(f"layer {layer.name!r} is not built yet: call the model once")
     return layers
-
-
-def _lstms(model: Any) -> list[LSTM]:
-    """Return this library's layers in a model, its wrappers and inner models, each once."""
-    found: list[LSTM] = []
-    seen: set[int] = set()
-    left = [model]
-    while left:
-        each = left.pop(0)
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, LSTM):
-            found.append(each)
-            continue
-        wrapped = (getattr(each, name, None) for name in WRAPPED)
-        layers = [layer for layer in wrapped if isinstance(layer, keras.layers.Layer)]
-        left[:0] = [*getattr(each, "layers", ()), *layers]
-    return found
 
 
 def request(

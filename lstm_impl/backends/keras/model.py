@@ -170,12 +170,7 @@ def convert(model: Any, shape: tuple[int, ...], hidden: int) -> bytes:
 def by_litert(converted: bytes, threads: int | None) -> Infer:
     """Run what was converted in LiteRT's interpreter."""
     run = litert.make_runner(converted, threads)
-
-    def infer(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, h, c = run({"x": x, "h": h, "c": c})
-        return y, h, c
-
-    return infer
+    return lambda x, h, c: tuple(run({"x": x, "h": h, "c": c}))
 
 
 def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
