@@ -60,13 +60,9 @@ def test_sizes_of_two_bidirectional_layers_are_these() -> None:
 
 def test_roundoff_is_half_the_spacing_at_one() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with TensorFlow and JAX")
+    factors = {"tf32": "float16", "bf32": "bfloat16"}  # as many bits of mantissa
     for dtype, precision in PRECISIONS.items():
-        if dtype == "tf32":  # ten bits of mantissa, as float16
-            epsilon = float(np.finfo(np.float16).eps)
-        elif dtype == "bf32":  # seven, as bfloat16
-            epsilon = float(ml_dtypes.finfo("bfloat16").eps)
-        else:
-            epsilon = float(ml_dtypes.finfo(precision.compute).eps)
+        epsilon = float(ml_dtypes.finfo(factors.get(dtype, precision.compute)).eps)
         assert precision.roundoff == epsilon / 2, dtype
 
 

@@ -82,11 +82,13 @@ on_x86 = [
     ],
 )
 def test_kernels_equal_sums_in_double_and_survive_failed_allocations(
-    tmp_path: Path, flags: tuple[str, ...]
+    tmp_path: Path, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = compiled(tmp_path, GXX, *flags)
-    check(program)
-    check(program, "memory")
+    for products in ("widened", "dots"):
+        monkeypatch.setenv("LSTM_NATIVE_BFLOAT16", products)
+        check(program)
+        check(program, "memory")
 
 
 @pytest.mark.slow
