@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec
-from lstm_impl.backends.fused_cpu import c_interface, library
+from lstm_impl.backends.fused_cpu import c_interface
 from tests.lstm_impl.backends.built import built, ready
 from tests.lstm_impl.backends.test_fused_cpu_kernels import (
     ADDRESS,
@@ -62,11 +62,11 @@ def test_bindings_in_one_process_share_one_liblstm() -> None:
         ready(name)
         built(name, SPEC).forward(X)
     maps = Path("/proc/self/maps").read_text().splitlines()
-    mapped = {Path(line.split()[-1]).name for line in maps if "_binding" in line or "lstm" in line}
-    kernels = [line.split()[-1] for line in maps if line.endswith(library.C.file)]
-    assert {"tensorflow_binding.so", "jax_binding.so"} <= mapped
-    assert len(set(kernels)) == 1
-    assert set(kernels) == {c_interface.kernels()._loaded._name}
+    mapped = {line.split()[-1] for line in maps if "_binding" in line or "/liblstm" in line}
+    # Prebuilt ones have longer names.
+    names = sorted(Path(path).name.split("-")[0].removesuffix(".so") for path in mapped)
+    assert names == ["jax_binding", "liblstm", "tensorflow_binding"]
+    assert c_interface.kernels()._loaded._name in mapped
 
 
 RUN = """
@@ -85,9 +85,7 @@ RUN = """
 """
 
 
-# JAX itself may not be forked, and ends a process with such threads by an abort.
-OTHERS = [pytest.param(each, marks=pytest.mark.slow) for each in ("fused_cpu", "torch_fused_cpu")]
-in_own_process = pytest.mark.parametrize("name", ["numpy_fused", *OTHERS])
+SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in ("fused_cpu", "torch_fused_cpu")]
 
 
 def run(name: str, words: str) -> None:
@@ -97,7 +95,7 @@ def run(name: str, words: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@in_own_process
+@pytest.mark.parametrize("name", ["numpy_fused", *SLOW])
 def test_child_forked_while_threads_call_computes(name: str) -> None:
     run(
         name,
@@ -114,7 +112,8 @@ def test_child_forked_while_threads_call_computes(name: str) -> None:
     )
 
 
-@in_own_process
+# JAX and PyTorch abort a process that ends while such threads call any function of theirs.
+@pytest.mark.parametrize("name", ["numpy_fused", *SLOW[:1]])
 def test_process_that_ends_while_threads_call_ends_cleanly(name: str) -> None:
     run(name, "time.sleep(0.2)")
 
