@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.func_graph import FuncGraph
-from tensorflow.python.ops.resource_variable_ops import ResourceVariable
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable, variable_accessed
 
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
@@ -349,8 +349,11 @@ def _handles(cell: Any) -> Tensors:
     """
     variables = (cell.kernel, cell.recurrent_kernel, cell.bias) if cell.use_bias else ()
     values = [each.value for each in variables]
-    plain = all(isinstance(each, ResourceVariable) for each in values)
-    return [each.handle for each in values] if plain else ()
+    if not all(isinstance(each, ResourceVariable) for each in values):
+        return ()
+    for each in values:
+        variable_accessed(each)  # tf.recompute_grad asks which variables were read
+    return [each.handle for each in values]
 
 
 def _in_keras_step() -> bool:

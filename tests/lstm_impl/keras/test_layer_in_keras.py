@@ -129,6 +129,16 @@ def test_weights_of_a_stateless_scope_are_read() -> None:
     same(found, reference(X))
 
 
+def test_recomputed_gradients_equal_keras() -> None:
+    found = []
+    for layer in both(lambda lstm: keras.Sequential([keras.Input((STEPS, 3)), lstm()])):
+        again = tf.recompute_grad(layer.layers[0])
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(again(tf.constant(X)) ** 2)
+        found.append(tape.gradient(loss, [each.value for each in layer.trainable_variables]))
+    same(*found)
+
+
 @pytest.mark.parametrize("wrong", [X[:, :0], X[:, :, :2]], ids=["no_timesteps", "features"])
 def test_wrong_input_raises_as_in_keras(wrong: Array) -> None:
     for layer in (theirs(), ours()):
