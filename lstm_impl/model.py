@@ -11,17 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.call import (
-    Call,
-    Outputs,
-    RawGradients,
-    Request,
-    Results,
-    State,
-    Step,
-    Tensor,
-    Upstream,
-)
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Step, Tensor, Upstream
 from lstm_impl.evidence import Profile
 from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
@@ -345,7 +335,7 @@ class Model(abc.ABC):
         rest = (None if each is None else self._to_device(each) for each in (lengths_, masks_))
         return Call(place(x_), h, c, *rest)
 
-    def _zero_state(self, batch: int) -> State:
+    def _zero_state(self, batch: int) -> tuple[Tensor, Tensor]:
         kept = self._zeros  # once, since another thread may replace it
         if kept is not None and kept[0] == batch:
             return kept[1:]

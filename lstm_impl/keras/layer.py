@@ -301,7 +301,7 @@ class LSTM(BackendLSTM):
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
         core = self._core(backend)
         # The fused op reads and writes either layout; a mask's outputs are filled time-major.
-        batch_major = core.takes_batch_major and mask is None
+        batch_major = isinstance(core.backend, FusedCpu) and mask is None
         x = sequences if batch_major else tf.transpose(sequences, [1, 0, 2])
         valid = steps = None
         if mask is not None:  # [B, T] or [B, T, 1] of any type
@@ -385,11 +385,6 @@ class LayerCore:
         self._dtype = compute_dtype
         self._functions: dict[tuple[object, ...], Any] = {}
 
-    @property
-    def takes_batch_major(self) -> bool:
-        """Whether input and outputs may be batch-major without a mask."""
-        return isinstance(self.backend, FusedCpu)
-
     def __call__(
         self,
         inputs: LayerInputs,
@@ -403,8 +398,7 @@ class LayerCore:
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
         output. With ``reverse`` the steps are read from the last to the first; outputs stand at
         the step they belong to. training: whether to be prepared for a gradient, which may be
-        requested in any case. batch_major: x and y are ``[B, T, ...]``, for a backend that
-        ``takes_batch_major``.
+        requested in any case. batch_major: x and y are ``[B, T, ...]``, by ``fused_cpu`` alone.
         """
         if in_forward_mode(inputs):
             if batch_major:
