@@ -17,13 +17,11 @@ from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress, result_paths
 from bench.machine.fields import printable
 from bench.machine.reading import default_folder, is_study, is_url
-from bench.records import study as studies
 from bench.records.maps import newest, split_paths, unreported
-from bench.render import along, data, page, study
+from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
 from bench.render.exports import github_action, hyperfine, tensorboard
-from bench.render.table import Document
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
 
@@ -51,8 +49,10 @@ def report(options: argparse.Namespace) -> int:
 
     Raises UsageError and what ``build`` and what ``filters.read`` raises.
     """
-    if options.paths and all(map(_is_study, options.paths)):
-        return _studies(options)
+    for path in options.paths:
+        if not is_url(path) and is_study(Path(path)):
+            how = f"in a clone, python -m tools.study {path} shows it"
+            raise UsageError(f"{path} is a study of an earlier version; {how}")
     _check(options)
     if options.along is not None:
         return _along(options)
@@ -71,20 +71,6 @@ def report(options: argparse.Namespace) -> int:
             made = build(results, baseline=options.baseline, kind=options.kind)
         (_teach if options.teach else _show)(made, options)
     return command_line.BAD_INPUT if results.errors else 0
-
-
-def _is_study(path: str) -> bool:
-    return not is_url(path) and Path(path).is_file() and is_study(Path(path))
-
-
-def _studies(options: argparse.Namespace) -> int:
-    """Write the tables of studies of earlier versions; the exit code of ``bench.report``."""
-    if options.format not in LISTING:
-        raise UsageError(f"a study is shown with --format {' or '.join(LISTING)}")
-    found = [studies.read(Path(each), study.KINDS) for each in options.paths]
-    document = Document([block for each in found for block in study.blocks(each)])
-    output.deliver(options, document.terminal, {"markdown": document.markdown})
-    return 0
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -138,7 +138,7 @@ def default_folder() -> str:
 
 
 def is_study(path: Path) -> bool:
-    """Return whether a file is that of a study (``records.study``)."""
+    """Return whether a file is that of a study of an earlier version (``tools.study``)."""
     return _first_key(path) == "study"
 
 

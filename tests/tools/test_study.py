@@ -15,6 +15,7 @@ from bench.records import files
 from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
 from tests.bench.made_texts import PAYLOADS
 from tests.places import REFERENCE
+from tools import study
 
 Document = dict[str, Any]
 Shown = Callable[..., tuple[int, str, str]]
@@ -25,10 +26,10 @@ TEXTS = ("backend", "way", "numbers", "stream", "side", "failed", "machine_id", 
 
 @pytest.fixture
 def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
-    """Exit code, output and errors of ``bench.report`` on a file."""
+    """Exit code, output and errors of ``tools.study`` on a file."""
 
     def run(path: Path, *words: str) -> tuple[int, str, str]:
-        code = report.main([str(path), *words])
+        code = study.main([str(path), *words])
         return code, *capsys.readouterr()
 
     return run
@@ -54,7 +55,7 @@ def records(document: Document) -> list[Document]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_report_on_a_study_of_an_earlier_version_shows_its_table(kind: str, shown: Shown) -> None:
+def test_study_of_an_earlier_version_shows_its_table(kind: str, shown: Shown) -> None:
     code, out, err = shown(reference(kind), "--format", "markdown")
     assert (code, err) == (0, "")
     assert out.count("SLOWER") >= 1
@@ -124,7 +125,7 @@ def test_report_on_a_study_shows_hostile_texts_as_text(
         (lambda found: records(found)[0].update(batch="many"), 'batch is "many"; expected'),
     ],
 )
-def test_report_on_a_file_that_is_no_study_is_refused_in_one_line(
+def test_study_of_a_file_that_is_no_study_is_refused_in_one_line(
     change: Callable[[Document], object], words: str, tmp_path: Path, shown: Shown
 ) -> None:
     code, out, err = shown(written(tmp_path, "scaling", change))
@@ -132,10 +133,9 @@ def test_report_on_a_file_that_is_no_study_is_refused_in_one_line(
     assert words in err
 
 
-def test_report_on_a_study_as_data_is_refused(shown: Shown) -> None:
-    code, _, err = shown(reference("lengths"), "--format", "csv")
-    assert code == 2
-    assert "a study is shown with --format terminal or markdown" in err
+def test_report_on_a_study_names_the_tool(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(reference("lengths"))]) == 2
+    assert "python -m tools.study" in capsys.readouterr().err
 
 
 def test_readers_of_results_skip_studies(tmp_path: Path) -> None:

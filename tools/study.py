@@ -1,17 +1,23 @@
-"""Show studies of earlier versions: what processes measured of each side, against a baseline.
+"""Run ``python -m tools.study FILE...``: show the studies that earlier versions wrote.
 
-``scaling``, ``lengths`` and ``denormals`` were studies before they became suites.
+``scaling``, ``lengths`` and ``denormals`` were studies before they became suites. Their files lie
+in the folder of results and hold no times of cases, so that the readers of results skip them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import argparse
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from bench.machine.fields import Field
-from bench.records.study import Study
+from bench.cli import arguments, command_line, output
+from bench.machine.fields import Field, error_at
+from bench.machine.reading import parse_json, regular_bytes
+from bench.records.digest import CHANGED, changed
+from bench.records.schema import Run, parse_run
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import RATIO_INTERVAL, TIME_INTERVAL, compact_verdict, name
 from bench.render.quantities import (
@@ -22,9 +28,43 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Cell, Column, TextTable, numbers
+from bench.render.table import Block, Cell, Column, Document, TextTable, numbers
 from bench.stats.intervals import case_interval
 from bench.stats.ratios import RunSamples, compare
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """kind: what was measured. question: the request. answers: records of each process."""
+
+    kind: str
+    run: Run
+    question: Field
+    answers: tuple[tuple[Field, ...], ...]
+
+
+def read(path: Path, kinds: Collection[str]) -> Study:
+    """Return the study, of one of these kinds, in a file.
+
+    Raises ResultError, whatever the bytes are.
+    """
+    try:
+        root = Field(path, "", parse_json(path, regular_bytes(path)))
+    except RecursionError:
+        raise error_at(path, "is nested too deeply to be a study") from None
+    kind = root["study"].one_of(kinds)
+    if root["schema"].integer(1) != SCHEMA:
+        raise root["schema"].error(f"{SCHEMA}, which this version knows")
+    answers = tuple(tuple(each.items()) for each in root["answers"].items())
+    if not answers or not all(answers):
+        raise root["answers"].error("an answer with records from each process")
+    run = parse_run(root["run"])
+    if changed(root.mapping()):
+        raise error_at(path, CHANGED)
+    return Study(kind, run, root["question"], answers)
+
 
 _BOUNDS = 10
 """Letters that an interval takes: 1.00-1.00."""
@@ -156,3 +196,26 @@ def _runs(records: _Records, kind: _Kind) -> list[RunSamples]:
             RunSamples(str(number), times, np.array(rounds), adjacent=kind.adjacent, started=number)
         )
     return runs
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command_line.run(_parser(), _show, words)
+
+
+def _show(options: argparse.Namespace) -> int:
+    found = [read(path, KINDS) for path in options.paths]
+    document = Document([block for each in found for block in blocks(each)])
+    output.deliver(options, document.terminal, {"markdown": document.markdown})
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser("tools.study", "Show the studies that earlier versions wrote.")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="a file of a study")
+    arguments.add_output(parser, ("terminal", "markdown"))
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)
