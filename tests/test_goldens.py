@@ -26,29 +26,12 @@ from tests.places import ROOT
 FOLDER = ROOT / "tests" / "golden"
 RESULTS = str(ROOT / "results" / "reference")
 
-TEXTS = {
-    *(
-        "advice",
-        "bound_by",
-        "host",
-        "how",
-        "invalid_reasons",
-        "note",
-        "ratio_note",
-        "ratio_reasons",
-    ),
-    *(
-        "reason",
-        "reasons",
-        "time_reasons",
-        "why",
-        "base",
-        "new",
-        "also_changed",
-        "versions_changed",
-    ),
-    *("differences", "machine", "bridge", "pairing", "learnable_distance", "measure"),
-}
+_TEXTS = """
+advice also_changed base bound_by bridge differences host how invalid_reasons learnable_distance
+machine measure new note pairing ratio_note ratio_reasons reason reasons time_reasons
+versions_changed why
+"""
+TEXTS = set(_TEXTS.split())
 """Columns that hold prose or names of machines."""
 
 COMMANDS = {

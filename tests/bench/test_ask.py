@@ -14,7 +14,7 @@ import pytest
 from bench import ask
 from bench.case.cases import Case
 from bench.machine.disturbance import Activity
-from bench.records.schema import Results, advice_for_ask
+from bench.records.schema import Results
 from bench.session import query
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
@@ -161,12 +161,6 @@ def test_ask_with_invalid_results_measures_again(
     measuring.found = busy
     assert ask.main([*SHAPE, "--again"]) == 0  # what was measured just now is the answer
     assert "Do not rely on it yet" in capsys.readouterr().out
-
-
-def test_worded_for_ask_names_options_of_ask() -> None:
-    assert advice_for_ask("give it more time: --seconds TIME") == (
-        "give it more time: --budget TIME --again"
-    )
 
 
 def test_ask_on_a_busy_machine_names_what_runs_and_waits(

@@ -20,13 +20,9 @@ from bench.compare import compare_environments
 from bench.machine import packages as two_environments
 from bench.machine.fields import ResultError
 from bench.machine.packages import FILE, SIDES, LabelledPython, Python, differences, labels, load
-from bench.machine.reasons import ReasonedError
 from bench.records.schema import Results, Run
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
-from bench.render.messages import basis_text
-from bench.stats.comparison import Pairing, Verdict
-from bench.stats.rows import NothingToReportError
 from tests.bench.harmless import assert_csv, assert_markdown, assert_plain
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
@@ -104,15 +100,6 @@ def test_compare_output_unwritable_file_is_an_error(
     assert Path("a/new/folder.txt").read_text() == message
     assert compare.main([*slower, "--output", "out.txt/folder.txt"]) == 2
     assert "out.txt/folder.txt cannot be written" in capsys.readouterr().err
-
-
-def test_compare_svg_shows_what_a_terminal_does(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = str(save(tmp_path / "made", gather(*grid(STEPS))))
-    assert compare.main(["devices", folder, "--format", "svg", "--output", "a.svg"]) == 0
-    assert "wins" not in capsys.readouterr().out
-    assert "3.000&#160;F" in Path("a.svg").read_text(encoding="utf-8")
 
 
 def test_compare_published_without_results_names_a_suite(
@@ -220,18 +207,6 @@ def test_compare_slower_device_annotates_only_with_a_rule(
     assert capsys.readouterr().out.count("::error title=SLOWER") == 3
 
 
-def test_compare_unknown_baseline_or_same_run_is_refused(
-    tmp_path: Path,
-) -> None:
-    items = [measured(a_case(name), 1.0, run("a")) for name in ("keras", "scan")]
-    folder = str(save(tmp_path / "made", gather(*items)))
-    for what, known in (("backends", "backend.*keras.*scan"), ("devices", "device.*cpu")):
-        with pytest.raises(NothingToReportError, match=f"--baseline.*{known}"):
-            ask([what, folder, "--baseline", "tpu"])
-    with pytest.raises(ReasonedError, match="same_run"):
-        ask(["runs", folder, folder])
-
-
 def test_compare_percentile_is_judged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,20 +248,6 @@ def test_compare_environments_filter_limits_the_rule(
     assert found["opening"] == ["What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."]
     assert {case["pairing"] for case in found["cases"] if case["kind"] == "case"} == {"adjacent"}
     assert ask(["environments", str(in_turn), "--fail-on", "slower:50%"]) == 0
-
-
-def test_compare_environments_pairs_adjacent_processes() -> None:
-    report = compare_environments(side("base", 1.0), side("new", 1.1), (OLD, NEW))
-    for row in report.rows:
-        assert row.comparison.pairing is Pairing.ADJACENT
-        assert row.comparison.paired
-        assert row.comparison.processes == 10
-        assert row.comparison.verdict is Verdict.SLOWER
-        assert row.comparison.ratio.low < 1.1 < row.comparison.ratio.high
-    assert "right before or after it" in basis_text(report.rows[0].comparison.basis)
-    (mean,) = report.means
-    assert mean.comparison.verdict is Verdict.SLOWER
-    assert report.over_time
 
 
 def test_package_differences_have_frameworks_first() -> None:

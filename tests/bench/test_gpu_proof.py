@@ -276,29 +276,13 @@ def test_gpu_proof_without_a_lock_names_its_file(
     assert error.startswith(f"error: {tmp_path / 'no/such/lock'} cannot be locked")
 
 
-OLD = "NVIDIA's driver does not answer: Driver/library version mismatch"
-
-
-@pytest.mark.parametrize(
-    ("facts", "message"),
-    [
-        (devices.GpuFacts(), "this machine has no NVIDIA GPU"),
-        (devices.GpuFacts(hardware=True), "an NVIDIA GPU is in this machine but its driver is not"),
-        (devices.GpuFacts(hardware=True, driver=True, problem=OLD), f"{OLD}; see what nvidia-smi"),
-        (devices.GpuFacts(1, 0, hidden_by=""), "CUDA_VISIBLE_DEVICES='' hides it"),
-    ],
-)
 def test_gpu_proof_without_a_usable_gpu_exits_with_3(
-    facts: devices.GpuFacts,
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(devices, "gpu_facts", lambda: facts)
+    monkeypatch.setattr(devices, "gpu_facts", lambda: devices.GpuFacts(1, 0, hidden_by=""))
     assert gpu_proof.main(["--output", str(tmp_path / "results")]) == 3
     captured = capsys.readouterr()
-    assert captured.out.startswith(f"no gpu:0: {message}")
+    assert captured.out.startswith("no gpu:0: CUDA_VISIBLE_DEVICES='' hides it")
     assert (captured.out.count("\n"), captured.err) == (1, "")
     assert not (tmp_path / "results").exists()
 
@@ -322,11 +306,3 @@ def test_gpu_proof_with_bad_input_prints_one_line(
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-
-
-@pytest.mark.parametrize("seconds", ["nan", "-1", "soon", "inf"])
-def test_gpu_proof_with_a_bad_time_fails(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        gpu_proof.main([f"--seconds={seconds}"])
-    assert stopped.value.code == 2
-    assert "is not a time" in capsys.readouterr().err

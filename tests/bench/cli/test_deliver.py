@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import pytest
 from rich.console import Console
 
 from bench.cli import output
-from bench.cli.command_line import PLAIN
-from bench.render.escape import text_console
 
 
 def terminal(console: Console) -> None:
@@ -50,15 +47,6 @@ def test_deliver_file_equals_pipe_and_is_reported(
         assert capsys.readouterr() == ("", f"written: {path}\n")
     output.deliver(target("markdown", None), terminal, TEXTS)
     assert capsys.readouterr() == ("**x**\n", "")
-
-
-def test_plain_letters_keep_layout() -> None:
-    for encoding, expected in (("utf-8", "★ 1–2 µs  \n"), ("ascii", "* 1-2 us  \n")):
-        raw = io.BytesIO()
-        file = io.TextIOWrapper(raw, encoding=encoding, errors=PLAIN, newline="")
-        terminal(text_console(file=file, width=80))
-        file.flush()
-        assert raw.getvalue().decode(encoding) == expected
 
 
 def test_deliver_summary_gets_markdown_appended(

@@ -116,16 +116,6 @@ def test_deliver_in_github_actions_adds_summary_and_annotations(
     assert "::warning" not in capsys.readouterr().out
 
 
-def test_deliver_json_prints_annotations_on_stderr(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    summary = str(tmp_path / "summary.md")
-    show(SLOWER, "json", None, summary)
-    out, err = capsys.readouterr()
-    json.loads(out)
-    assert err.startswith("::warning ")
-
-
 def with_gate(report: ComparisonReport, rule: str) -> ComparisonReport:
     return replace(report, gate=judge(parse_rule(rule), report.rows))
 

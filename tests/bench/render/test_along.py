@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import plot, report
+from bench import report
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.cli.output import plain_text
@@ -124,20 +123,6 @@ def test_along_notes_learning_map_gives_distance_by_window(
     assert "15: 8, 30: 20, 60: 8" in message
 
 
-@pytest.mark.parametrize("kind", report.ALONG)
-def test_report_along_each_format_is_written(
-    kind: str, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "along"
-    words = [str(one_process), "--along", "window", "--format", kind, "--output", str(file)]
-    assert report.main(words) == 0
-    text = file.read_text(encoding="utf-8")
-    starts = ("truncation on", "## ", "session,", "{")
-    assert text.startswith(starts[report.ALONG.index(kind)])
-    if kind == "json":
-        assert json.loads(text)["rows"][0]["backend"]
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -178,13 +163,3 @@ def test_report_along_window_reads_learning_map_in_same_folder(
     path.write_text("{")
     assert report.main([str(one_process), str(path), "--along", "window"]) == BAD_INPUT
     assert capsys.readouterr().err.count("learning-made-up.json") == 1
-
-
-def test_plot_along_window_draws_time_and_memory(usual_windows: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    file = tmp_path / "a.svg"
-    assert plot.main([str(usual_windows), "--along", "window", "--output", str(file)]) == 0
-    text = file.read_text(encoding="utf-8")
-    for words in ("What a timestep costs along window", "per timestep", "peak memory (MiB)"):
-        assert words in text
-    assert all(name in text for name in made.COSTS)

@@ -63,10 +63,6 @@ def test_report_of_nodes_has_one_table_in_every_format() -> None:
     assert "Node bad is an outlier" in page(found)
     rows = list(csv.DictReader(io.StringIO("\n".join(as_csv(found)))))
     assert {row["host"] for row in rows} == {"a, b, c, d, e, bad"}
-    assert {row["nodes"] for row in rows} == {"6"}
-    assert len({row["machine_id"] for row in rows}) == 1
-    assert all(float(row["spread_between_nodes"]) > 0 for row in rows)
-    assert {row["ratio_nodes"] for row in rows} == {"", "6"}
     document = json.loads(as_json(found))
     assert document["sections"][0]["nodes"]["id of bad"] == "bad"
 
