@@ -59,6 +59,12 @@ class ThreadTeam {
   }
 
   // Lets a processor rest for some tens of cycles.
+  // The k-th segment, every other step from the end: what the step before read last, and the cache
+  // still holds, is then read first.
+  static int in_order(std::int64_t step, int k, int first, int end) {
+    return step % 2 == 0 ? k : first + end - 1 - k;
+  }
+
   static void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -96,7 +102,9 @@ class ThreadTeam {
         continue;
       }
       const int segments = phases_[phase].segments;
-      for (int s = first_of(worker, segments); s < first_of(worker + 1, segments); ++s) {
+      const int first = first_of(worker, segments), end = first_of(worker + 1, segments);
+      for (int k = first; k < end; ++k) {
+        const int s = in_order(now, k, first, end);
         if (claim(s, now)) {
           here_[worker].value.store(true, std::memory_order_relaxed);
           do_segment(phase, now, s);
@@ -117,7 +125,9 @@ class ThreadTeam {
         const bool away = !here_[other].value.load(std::memory_order_relaxed);
         if (!free && !away && spins < kPatience) continue;
         // from its last segment on, which it would reach last
-        for (int s = first_of(other + 1, segments) - 1; s >= first_of(other, segments); --s) {
+        const int first = first_of(other, segments), end = first_of(other + 1, segments);
+        for (int k = end - 1; k >= first; --k) {
+          const int s = in_order(now, k, first, end);
           if (!claim(s, now)) continue;
           if (!free) here_[other].value.store(false, std::memory_order_relaxed);
           do_segment(phase, now, s);
