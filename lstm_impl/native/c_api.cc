@@ -154,9 +154,13 @@ LstmCode checked(const Layer& layer) {
   return failed(LSTM_INVALID, last_problem.c_str());
 }
 
+// Steps of a call that are done before another pool's threads wake up: the library's own spin.
+constexpr std::int64_t kFewSteps = 4;
+
 Pool pool_of(const LstmLayer& layer, const LstmThreads* callers) {
-  if (callers == nullptr) {
-    const int threads = layer.threads > 0 ? layer.threads : Threads::cpus();
+  if (callers == nullptr || layer.timesteps <= kFewSteps) {
+    const int given = callers != nullptr ? callers->count : layer.threads;
+    const int threads = given > 0 ? given : Threads::cpus();
     return {[threads](std::function<void()> work) {
               Threads::here().schedule(std::move(work), threads);
             },

@@ -52,7 +52,7 @@ LstmCode lstm_check(const LstmLayer* layer);
 std::int64_t lstm_gates_size(const LstmLayer* layer);
 std::int64_t lstm_cells_size(const LstmLayer* layer);
 // The order of pointers is that of Forward, Backward and InputGradient in kernels.h; null where an
-// array is left out. threads: null for the library's own.
+// array is left out. threads: null for the library's own, which a call of few steps always takes.
 LstmCode lstm_forward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_backward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_input_gradient(const LstmLayer* layer, const LstmThreads* threads,
