@@ -21,7 +21,6 @@ from bench.records.maps import newest, split_paths, unreported
 from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
-from bench.render.exports import github_action, hyperfine, tensorboard
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
 
@@ -103,7 +102,7 @@ def _check(options: argparse.Namespace) -> None:
     if form == "html":
         page.check()
     if form == "tensorboard":
-        tensorboard.check(options.output)
+        data.check_tensorboard(options.output)
 
 
 def _along(options: argparse.Namespace) -> int:
@@ -151,13 +150,13 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         "html": lambda: page.page(report),
         "csv": lambda: data.as_csv(report),
         "json": lambda: data.as_json(report),
-        "parquet": lambda: data.parquet(report),
+        "parquet": lambda: data.as_parquet(data.COLUMNS, data.cells(report)),
         "svg": lambda: shown.as_picture(report, draw=draw),
-        "hyperfine": lambda: hyperfine.as_json(report),
-        "github-action": lambda: github_action.as_json(report),
+        "hyperfine": lambda: data.hyperfine(report),
+        "github-action": lambda: data.github_action(report),
     }
     if options.format == "tensorboard":
-        tensorboard.write(report, options.output)
+        data.write_tensorboard(report, options.output)
         return
     output.deliver(options, lambda console: shown.show(report, console, draw), texts)
     if options.brief and options.format == "terminal" and options.output is None:

@@ -1,4 +1,4 @@
-"""Write the report and its samples as data: CSV, JSON, Parquet and pandas frames.
+"""Write the report and its samples as data: CSV, JSON, Parquet, pandas frames, and for other tools.
 
 ``columns.csv`` and ``sample_columns.csv`` describe the columns; ``COLUMNS`` and ``SAMPLE_COLUMNS``
 compute them from a row. Seconds and plain ratios, never scaled or rounded. pandas and pyarrow are
@@ -8,6 +8,7 @@ reads.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -16,12 +17,15 @@ import itertools
 import json
 import operator
 import os
+import re
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from bench.machine.fields import InputError, mapping, printable
 from bench.records.files import collect
@@ -104,11 +108,16 @@ def _of(
     return {name: functools.partial(of_part, get) for name, get in values.items()}
 
 
+def _attributes(*names: str, **paths: str) -> dict[str, Callable[[Any], Value]]:
+    """Return getters of attributes, by their own names or other ones."""
+    paths |= {name: name for name in names}
+    return {name: operator.attrgetter(path) for name, path in paths.items()}
+
+
 def _at(part: str, *names: str, **paths: str) -> dict[str, _Getter]:
     """Return getters of attributes of a row's attribute, by their own names or other ones."""
-    paths |= {name: name for name in names}
-    values = {name: operator.attrgetter(path) for name, path in paths.items()}
-    return _of(operator.attrgetter(part) if part else lambda row: row, values)
+    found = _attributes(*names, **paths)
+    return _of(operator.attrgetter(part) if part else lambda row: row, found)
 
 
 def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
@@ -140,25 +149,19 @@ def _machine_id(section: Section) -> str:
 
 
 OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
-    "ratio": lambda found: found.ratio.mid,
-    "ratio_low": lambda found: found.ratio.low,
-    "ratio_high": lambda found: found.ratio.high,
-    "ratio_confidence": lambda found: found.ratio.confidence,
-    "ratio_allowance": lambda found: found.allowance,
-    "ratio_spread": lambda found: found.spread,
+    **_attributes(ratio="ratio.mid", ratio_low="ratio.low", ratio_high="ratio.high"),
+    **_attributes(ratio_confidence="ratio.confidence", ratio_allowance="allowance"),
+    **_attributes(ratio_spread="spread", ratio_spread_between_nodes="between"),
+    **_attributes(verdict="verdict.value"),
     "speedup": lambda found: speed(found.ratio.mid),
     "speedup_low": lambda found: speed(found.ratio.high),
     "speedup_high": lambda found: speed(found.ratio.low),
-    "verdict": lambda found: found.verdict.value,
     "ratio_nodes": lambda found: found.nodes or None,
-    "ratio_spread_between_nodes": lambda found: found.between,
 }
 
 OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
-    "ratio_bridge": lambda heterogeneity: heterogeneity.reference,
-    "bridge_ratio": lambda heterogeneity: heterogeneity.found.ratio.mid,
-    "bridge_ratio_low": lambda heterogeneity: heterogeneity.found.ratio.low,
-    "bridge_ratio_high": lambda heterogeneity: heterogeneity.found.ratio.high,
+    **_attributes(ratio_bridge="reference", bridge_ratio="found.ratio.mid"),
+    **_attributes(bridge_ratio_low="found.ratio.low", bridge_ratio_high="found.ratio.high"),
     "ratio_note": lambda heterogeneity: (
         heterogeneity_note(heterogeneity) if heterogeneity.significant else None
     ),
@@ -309,36 +312,36 @@ def cells(report: Report) -> Iterator[list[Value]]:
             yield [None if v == "" or (type(v) is float and not isfinite(v)) else v for v in values]
 
 
-_VALUES: dict[str, Callable[[Measurement, int], Value]] = {
-    "session": lambda measured, _: measured.run.session,
-    "run": lambda measured, _: measured.run.id,
-    "started": lambda measured, _: measured.run.started.isoformat(),
-    "host": lambda measured, _: measured.run.host,
-    "machine_id": lambda measured, _: measured.run.machine_id,
-    "case_id": lambda measured, _: measured.case.id,
-    "backend": lambda measured, _: measured.case.backend,
-    "device": lambda measured, _: measured.case.device,
-    "mode": lambda measured, _: measured.case.workload.mode,
-    "shape": lambda measured, _: measured.case.shape,
-    "dtype": lambda measured, _: measured.case.spec.dtype,
-    "sample": lambda _, number: number,
-    "round": lambda measured, number: int(measured.rounds[number]),
-    "calls": lambda measured, _: measured.calls,
-    "time_s": lambda measured, number: float(measured.samples[number]),
-    "valid": lambda measured, _: measured.valid,
-}
-"""Getters of a measurement and a sample's number in it."""
+class _Sample(NamedTuple):
+    """A sample of a measurement, by its number."""
 
-SAMPLE_COLUMNS = described("sample_columns.csv", _VALUES)
+    of: Measurement
+    sample: int
+
+
+SAMPLE_COLUMNS: dict[str, DataColumn[[_Sample]]] = described(
+    "sample_columns.csv",
+    {
+        **_attributes("sample", session="of.run.session", run="of.run.id", host="of.run.host"),
+        **_attributes(
+            machine_id="of.run.machine_id", case_id="of.case.id", backend="of.case.backend"
+        ),
+        **_attributes(device="of.case.device", shape="of.case.shape", dtype="of.case.spec.dtype"),
+        **_attributes(mode="of.case.workload.mode", calls="of.calls", valid="of.valid"),
+        "started": lambda each: each.of.run.started.isoformat(),
+        "round": lambda each: int(each.of.rounds[each.sample]),
+        "time_s": lambda each: float(each.of.samples[each.sample]),
+    },
+)
 """The columns, in their order."""
 
 
 def sample_rows(results: Results) -> Iterator[list[Value]]:
     """Yield a row per sample in the order of ``SAMPLE_COLUMNS``, process by process."""
     getters = [column.value for column in SAMPLE_COLUMNS.values()]
-    for measurement in results.measurements:
-        for number in range(measurement.samples.size):
-            yield [get(measurement, number) for get in getters]
+    for measured in results.measurements:
+        for sample in (_Sample(measured, number) for number in range(measured.samples.size)):
+            yield [get(sample) for get in getters]
 
 
 def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
@@ -466,16 +469,8 @@ def check_parquet() -> None:
         )
 
 
-def parquet(report: Report) -> bytes:
-    """Return the table as a Parquet file, null where there is no value.
-
-    Raises InputError where pyarrow is missing.
-    """
-    return as_parquet(COLUMNS, cells(report))
-
-
 def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> bytes:
-    """Return rows as a Parquet file, each column with its type, unit and meaning.
+    """Return rows as a Parquet file, each column with its type, unit and meaning; null for None.
 
     Raises InputError where pyarrow is missing.
     """
@@ -507,6 +502,92 @@ def _encodable(value: Value) -> Value:
     """Replace half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
+
+# Other tools
+
+
+def github_action(report: Report) -> str:
+    """Return times for github-action-benchmark, which its ``customSmallerIsBetter`` reads.
+
+    Of each measured case the newest session's, in seconds, with half its interval; the fields are
+    those of "Custom benchmarks" in https://github.com/benchmark-action/github-action-benchmark.
+    Its alert on a rise in per cent knows no intervals: ``bench.compare --fail-on`` does.
+    """
+    found: dict[Value, dict[str, object]] = {}
+    for row in (row for row in records(report) if row["time_s"] is not None):
+        entry: dict[str, object] = {"name": row["case_id"], "unit": "s", "value": row["time_s"]}
+        low, high = row["time_low_s"], row["time_high_s"]
+        if isinstance(low, float) and isinstance(high, float):
+            entry["range"] = f"± {(high - low) / 2:.3g}"
+        invalid = "" if row["valid"] else f"; INVALID: {row['invalid_reasons']}"
+        entry["extra"] = f"{row['processes']} processes, session {row['session']}{invalid}"
+        found.setdefault(row["case_id"], entry)
+    return json.dumps(list(found.values()), indent=2) + "\n"
+
+
+_PARAMETERS = ("backend", "device", "mode", "dtype", "batch", "timesteps", "hidden_size", "session")
+
+
+def hyperfine(report: Report) -> str:
+    """Return measured cases with all samples, in seconds, as hyperfine's scripts and Bencher read.
+
+    The fields are those of ``BenchmarkResult`` of https://github.com/sharkdp/hyperfine (1.20). Of
+    the processor's time only the sum is known, and only of some cases: ``user`` is that or 0,
+    ``system`` 0. Parameters are what differs: ``plot_parametrized.py`` takes only one.
+    """
+    rows = [row for section in report.sections for row in section.rows]
+    found = [(row, data) for row, data in zip(rows, records(report), strict=True) if row.measured]
+    varied = [name for name in _PARAMETERS if len({data[name] for _, data in found}) > 1]
+    results: list[dict[str, object]] = []
+    for row, data in found:
+        times = [float(sample) for run in row.runs for sample in run.samples]
+        mean, spread = statistics.fmean(times), statistics.stdev(times) if len(times) > 1 else None
+        result = {"command": row.case.id, "mean": mean, "stddev": spread, "times": times}
+        result |= {"median": statistics.median(times), "min": min(times), "max": max(times)}
+        result |= {"user": mean * row.roofs.get("processors_busy", 0.0), "system": 0.0}
+        parameters = {name: str(data[name]) for name in varied}
+        results.append(result | {"exit_codes": [0] * len(times), "parameters": parameters})
+    return json_text({"results": results})
+
+
+_SCALARS = ("time_s", "speedup", "first_result_s", "peak_memory_bytes")
+
+
+def check_tensorboard(folder: Path | None) -> None:
+    """Raise InputError where scalars for TensorBoard cannot be written into this folder."""
+    if find_spec("tensorboard") is None:
+        install = "pip install 'lstm-benchmark-suite[tensorboard]'"
+        raise InputError(f"--format tensorboard needs tensorboard: {install}")
+    if folder is None:
+        raise InputError("--format tensorboard writes files: name their folder, --output DIR")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{printable(str(folder))} is there already: name a new folder")
+
+
+def write_tensorboard(report: Report, folder: Path) -> None:
+    """Write scalars into a new folder by TensorBoard's own writer, a run for each backend.
+
+    A tag is a column and a case without its backend, so that a chart compares backends; a step is a
+    session, the oldest first. ``check_tensorboard`` says where that is possible.
+    """
+    from tensorboard.summary import Writer
+
+    steps = {each.run.session: step for step, each in enumerate(reversed(report.sections))}
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def writer(name: str) -> Any:
+            return stack.enter_context(contextlib.closing(Writer(str(folder / name))))
+
+        for row in records(report):
+            backend, _, case = str(row["case_id"]).partition("/")
+            name, step = re.sub(r"[^\w+@-]", "_", backend)[:100], steps[str(row["session"])]
+            at = datetime.fromisoformat(str(row["started"])).timestamp()
+            for column in (each for each in _SCALARS if row[each] is not None):
+                writer(name).add_scalar(f"{column}/{case}", row[column], step, wall_time=at)
+
+
+# Decisions
 
 BY = "bench.report --teach"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from bench.records.maps import LEARNED, TASKS_IN_WORDS, LearningMap
 from bench.render import labels
-from bench.render.data import finite, json_text
+from bench.render.data import COLUMNS, finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import heading, machine
 from bench.render.messages import basis_text, problem_line
@@ -327,42 +327,37 @@ def _need_data(found: Recommendation | NoRecommendation) -> dict[str, object]:
     return {"window": need.window, "assumed": need.assumed, "why": window_reason(need)}
 
 
+_OF_REPORT = (
+    *("backend", "peak_memory_bytes", "trace_s", "compile_s", "gradients", "case_id", "session"),
+    *("started", "processes", "allowance", "valid", "time_valid"),
+)
+"""The report's columns on the best row."""
+
+
 def _answer_data(found: Recommendation) -> dict[str, object]:
     """Return the answer as plain values."""
-    case, setup = found.best.case, found.best.setup or {}
-    section, interval, longer = found.place.section, found.best.interval, found.longer
+    section, longer = found.place.section, found.longer
     return {
         "answered": True,
         "needed_window": _need_data(found),
         "window": found.window,
-        "backend": case.backend,
         "sure": found.fastest,
         "rivals": [_rival_data(each) for each in found.rivals],
         "next": None if found.ahead is None else _rival_data(found.ahead),
         "time_per_step_s": _data(found.step),
         "time_per_timestep_s": _data(found.timestep),
-        "peak_memory_bytes": found.best.memory.get("peak_bytes"),
-        "trace_s": setup.get("trace_s"),
-        "compile_s": setup.get("compile_s"),
         "exact": not found.differences,
         "differences": {
             name: {"measured": measured, "asked": requested}
             for name, measured, requested in found.differences
         },
         "kind": found.place.kind,
-        "gradients": case.workload.gradients if case.workload.training else None,
         "own": found.place.own,
-        "case_id": case.id,
-        "case": case.to_dict(),
-        "session": section.run.session,
+        "case": found.best.case.to_dict(),
         "host": section.run.host,
         "machine": dict(machine(section)),
-        "started": section.started.isoformat(),
-        "processes": interval.processes if interval else None,
-        "allowance": interval.allowance if interval else None,
-        "valid": not found.best.invalid,
+        **{name: COLUMNS[name].value(section, found.best) for name in _OF_REPORT},
         "invalid_reasons": [problem_line(problem) for problem in found.best.invalid],
-        "time_valid": not found.best.validity.time,
         "time_reasons": [problem_line(problem) for problem in found.best.validity.time],
         "longer": longer
         and {

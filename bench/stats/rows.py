@@ -350,22 +350,18 @@ def build(
     results: Results,
     *,
     baseline: str | None = None,
-    device: str | None = None,
     kind: str = "all",
 ) -> Report:
     """Return the report on these results.
 
     baseline: the backend that ratios refer to; by default, in each section, the first of the
-    usual ones that was measured, or else the one that was measured most. device, kind: only these
-    cases.
+    usual ones that was measured, or else the one that was measured most. kind: of the cases.
 
-    Raises NothingToReportError for a baseline or device that no case has, or if nothing is left.
+    Raises NothingToReportError for a baseline that no case has, or if nothing is left.
     """
     items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
     if not items:
         raise NothingToReportError("no_case")
-    check_known("--device", "device", device, (item.case.device for item in items))
-    items = [item for item in items if device in (None, item.case.device)]
     kinds = sorted({item.case.kind for item in items})
     items = [item for item in items if kind in ("all", item.case.kind)]
     if not items:

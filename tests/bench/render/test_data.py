@@ -117,7 +117,7 @@ def test_parquet_invalid_utf8_and_batches_are_written(
     monkeypatch.setattr(data, "_BATCH", 1)
     whole = build(collect([path]))
     assert parquet.read_table(out).num_rows == len(records(whole)) > 1
-    out.write_bytes(data.parquet(whole))
+    out.write_bytes(data.as_parquet(COLUMNS, data.cells(whole)))
     assert parquet.read_table(out).num_rows == len(records(whole))
 
 

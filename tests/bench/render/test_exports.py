@@ -11,8 +11,7 @@ import pytest
 
 from bench import report
 from bench.cli import arguments
-from bench.render.data import records
-from bench.render.exports import github_action, hyperfine
+from bench.render.data import github_action, hyperfine, records
 from bench.stats.rows import build
 from tests.bench.made_reports import measured, results_of, without_time
 from tests.bench.made_results import save
@@ -26,7 +25,7 @@ FOUND = results_of(
 
 def test_hyperfine_cases_have_their_samples_and_what_differs() -> None:
     made = build(FOUND)
-    (fast, keras) = sorted(json.loads(hyperfine.as_json(made))["results"], key=lambda r: r["mean"])
+    (fast, keras) = sorted(json.loads(hyperfine(made))["results"], key=lambda r: r["mean"])
     row = next(each for each in made.sections[0].rows if each.case.id == keras["command"])
     assert keras["times"] == np.concatenate([run.samples for run in row.runs]).tolist()
     assert keras["median"] == pytest.approx(np.median(keras["times"]))
@@ -39,7 +38,7 @@ def test_hyperfine_cases_have_their_samples_and_what_differs() -> None:
 
 def test_github_action_entries_are_cases_of_the_newest_session() -> None:
     made = build(FOUND)
-    entries = json.loads(github_action.as_json(made))
+    entries = json.loads(github_action(made))
     times = {each["case_id"]: each["time_s"] for each in records(made) if each["time_s"]}
     assert {each["name"]: each["value"] for each in entries} == times
     for entry in entries:

@@ -1,1 +1,0 @@
-"""Write the report for other tools, a module for each of their formats."""
