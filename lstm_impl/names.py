@@ -79,11 +79,11 @@ BUILT_IN: dict[str, Strategy] = {
 VARIANTS: dict[str, str] = {
     # variant: the function that makes a backend's variant from the backend's id.
     "int8": "lstm_impl.backends.variants:int8",
-    "forward": "lstm_impl.backends.variants:forward",
     "denormal": "lstm_impl.backends.variants:denormal",
     "padded": "lstm_impl.backends.variants:padded",
     "batches": "lstm_impl.backends.variants:batched",
     "buckets": "lstm_impl.backends.variants:buckets",
+    "forward": "lstm_impl.backends.variants:forward",
     "replicas": "lstm_impl.backends.tensorflow.replicas:replicated",
 }
 """Ways to change a backend, written after a colon: ``torch:int8``."""
