@@ -124,7 +124,7 @@ def style() -> Iterator[None]:
         os.environ["MPLBACKEND"] = named
     params = mpl.rc_params_from_file(_STYLE, fail_on_error=True, use_default_template=False)
     with mpl.rc_context(params), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        warnings.filterwarnings("ignore", "Glyph .* missing from (current )?font")
         yield
 
 
