@@ -28,7 +28,7 @@ from bench.stats.rows import NothingToReportError, build
 from bench.stats.trust import NOT_STEADY
 from lstm_impl.workload import Workload
 from tests.bench import made_environments
-from tests.bench.made_environments import FAR, two_environments
+from tests.bench.made_environments import FAR
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results
 from tests.bench.made_results import (
     ENVIRONMENT,
@@ -424,14 +424,3 @@ def test_compare_backends_over_a_bridge_equals_the_report() -> None:
     assert by_backend["a"].ratio.mid == pytest.approx(1.5, rel=0.01)
     assert by_backend["a"].heterogeneity
     assert by_backend["bridge"].paired
-
-
-def test_compare_backends_tests_the_bridge_of_each_device() -> None:
-    items = [
-        *two_environments(FAR, 1.1),
-        *two_environments(0.0, 1.1, device="gpu:0", seed=2),
-    ]
-    found = {
-        (row.case.device, row.comparison.heterogeneous) for row in over_bridges(gather(*items))
-    }
-    assert found == {("cpu", True), ("gpu:0", False)}

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import ast
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import pytest
 
 from bench.case.cases import Case
+from bench.cli.output import plain_text
 from bench.machine.reasons import Reason
 from bench.records.schema import Measurement, Outcome, recorded
+from bench.render.labels import compact_verdict, versus
 from bench.render.messages import (
     ADVICE,
     SENTENCES,
@@ -24,15 +29,22 @@ from bench.render.messages import (
     as_recorded,
     assumptions,
     findings,
+    heterogeneous,
     heterogeneous_references,
     method,
     over_references,
     reason_texts,
     summary,
+    unclear,
 )
+from bench.render.recommend import document
+from bench.stats import recommend
+from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
+from bench.stats.intervals import Interval
+from bench.stats.recommend import Query
 from bench.stats.rows import Section, build
 from lstm_impl.workload import Workload
-from tests.bench import made_nodes
+from tests.bench import made_nodes, made_windows
 from tests.bench.made_environments import FAR
 from tests.bench.made_environments import results as bridged
 from tests.bench.made_reports import (
@@ -46,6 +58,7 @@ from tests.bench.made_reports import (
     results_of,
     without_time,
 )
+from tests.bench.made_windows import Cost
 from tests.places import ROOT
 
 FILE = ROOT / "tests" / "golden" / "messages.txt"
@@ -311,6 +324,97 @@ def node_is_invalid() -> list[str]:
     items = made_nodes.fleet({"a": 0.0, "b": 0.0}, TIMES, invalid=["b"])
     (section,) = build(made_nodes.results(*items)).sections
     return messages_of(section)
+
+
+def ratio(
+    verdict: Verdict = Verdict.UNCLEAR, mid: float = 1.0, by: float = 1.1, **facts: Any
+) -> Comparison:
+    return Comparison(
+        Interval(mid / by, mid, mid * by, 0.995),
+        *(verdict, 6, Pairing.ALTERNATING, None, Reason(""), math.log(mid), 0.01, 5.0),
+        **facts,
+    )
+
+
+def bridge(mid: float = 0.88, new: str = "a") -> Heterogeneity:
+    return Heterogeneity("third", new, "b", 10, ratio(mid=mid, by=1.01))
+
+
+@scenario
+def verdicts_in_short() -> list[str]:
+    # More processes do not make a reference homogeneous, so the spread is not the reason there.
+    known: list[dict[str, Any]] = [
+        *({}, {"between": 0.03}),
+        *({"heterogeneity": bridge()}, {"heterogeneity": bridge(1.0)}),
+    ]
+    found = [ratio(Verdict.FASTER, spread=0.06), ratio(), *(ratio(spread=0.06, **k) for k in known)]
+    faster = ratio(Verdict.FASTER, mid=1 / 1.6)
+    return [*map(compact_verdict, found), versus(faster, "ke\x1bras", ", the next")]
+
+
+@scenario
+def unclear_ratios() -> list[str]:
+    spreads = ([0.06], [0.09, 0.03, 0.05], [0.5])
+    nodes = ((0.01, 0.03), (None, None), (0.1, None), (None, 0.1))
+    groups: list[Sequence[Comparison | None]] = [
+        *([ratio(spread=each) for each in spread] for spread in spreads),
+        *([ratio(spread=own, between=apart, nodes=3), ratio(Verdict.SAME)] for apart, own in nodes),
+        [None, ratio(Verdict.SAME, spread=0.06), ratio(Verdict.SLOWER)],
+        [ratio(spread=0.06, heterogeneity=bridge())],
+    ]
+    return [line for group in groups for line in ("--", *unclear(group))]
+
+
+@scenario
+def heterogeneous_references_are_named_once() -> list[str]:
+    there, hostile = bridge(), bridge(new="\x1b[31m")
+    found = (there, there, there.inverse, bridge(1.0), bridge(0.7), hostile)
+    return heterogeneous([None, ratio(), *(ratio(heterogeneity=each) for each in found)])
+
+
+QUERY = Query(14, 64, 256)
+TIED = {"keras": Cost(1e-3, 1e-4), "while_loop": Cost(1e-3, 1.005e-4)}
+
+
+def recommended(
+    name: str,
+    query: Query = QUERY,
+    costs: Mapping[str, Cost] = made_windows.COSTS,
+    learned: Mapping[int, int] | None = None,
+    **facts: Any,
+) -> None:
+    """Add a scenario of a recommendation. learned: distances by window; facts: of the windows."""
+
+    def lines() -> list[str]:
+        by_window = None if learned is None else made_windows.learned_through(learned)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = made_windows.write_windows(Path(folder), costs, **{"noise": 0.0, **facts})
+            found = recommend.answer(query, made_windows.read_places(paths), by_window)
+        shown = document(query, found, by_window, ["the command"])
+        return list(filter(None, plain_text(shown.terminal, 1000).splitlines()))
+
+    SCENARIOS[name] = lines
+
+
+recommended("recommendation_without_a_map")
+recommended("recommendation_by_a_map", learned={10: 8, 15: 20, 30: 50})
+recommended("recommendation_beyond_the_map", Query(40, 64, 256), learned={10: 8, 30: 20})
+recommended("recommendation_of_a_near_shape", batch=96, valid=False, memory=False)
+recommended("recommendation_from_one_process", processes=1, valid=False)
+recommended("recommendation_of_equal_backends", costs=TIED, noise=1e-4)
+recommended("recommendation_of_unclear_backends", costs=TIED, noise=0.1)
+recommended("recommendation_of_the_only_backend", costs={"keras": TIED["keras"]})
+recommended("recommendation_within_short_sequences", Query(14, 64, 256, steps=25))
+recommended("recommendation_where_no_shape_is_near", batch=8, processes=1)
+recommended(
+    "recommendation_for_inference",
+    Query(0, 64, 256, steps=58, mode="inference"),
+    learned={30: 20},
+    windows=(None,),
+    timesteps=60,
+    mode="inference",
+    optimizer=None,
+)
 
 
 def written() -> dict[str, list[str]]:

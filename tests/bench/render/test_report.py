@@ -232,10 +232,6 @@ def test_report_answers_precede_tables_and_findings(few: Report) -> None:
     assert "FAILED: 1 case (swapped_gates on cpu)" in after[after.index("\nFindings\n") :]
 
 
-def test_report_without_findings_has_no_heading_for_them() -> None:
-    assert "Findings" not in as_text(build(results_of(measured("keras", 0.01))))
-
-
 def test_brief_report_has_verdicts_and_warnings(few: Report) -> None:
     text = as_text(few, draw=brief)
     first = r"while_loop\+xla ★ +21\.2 ms +16\.2–27\.8 +1\.95× FASTER +1\.63–2\.33 +█"

@@ -15,7 +15,6 @@ from bench import case as suites
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.session.query import (
-    describe,
     measured_backends,
     newest_section,
     suite_text,
@@ -123,11 +122,3 @@ def test_write_suite_names_its_file_after_the_query(
     assert "onnxruntime" in usual_backends(inference)
     assert "cudnn" in usual_backends(inference.on("gpu:0"))
     assert "fused_cpu" not in usual_backends(inference.on("gpu:0"))
-
-
-def test_describe_gives_a_query_in_words() -> None:
-    assert describe(QUERY) == (
-        "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
-    )
-    cut = Case("", LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0")
-    assert describe(cut).endswith(", state, float64, windows of 5, training on gpu:0")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.cli.output import plain_text
 from bench.machine.fields import ResultError
 from bench.records import maps
 from bench.records.maps import TASKS, LearningMap, newest, unreported
-from bench.render.recommend import as_json, document, map_source, summary_line, window_reason
-from bench.render.table import Document
+from bench.render.recommend import as_json, window_reason
 from bench.stats.recommend import (
     NEAR,
     MeasuredWindows,
@@ -192,6 +189,8 @@ def test_recommend_without_an_answer_names_what_was_measured(tmp_path: Path) -> 
     assert isinstance(elsewhere, NoRecommendation)
     assert elsewhere.places == ("training on cpu",)
     assert elsewhere.nearest is None
+    data = json.loads(as_json(QUESTION, found, None, ()))
+    assert (data["answered"], data["nearest"]["window"]) == (False, 30)
 
 
 # -- sequences that end
@@ -386,196 +385,3 @@ def test_newest_takes_the_newest_complete_map(tmp_path: Path) -> None:
 def test_unreported_skips_reported_errors() -> None:
     one, same, other = ResultError("a is cut off"), ResultError("a is cut off"), ResultError("b")
     assert unreported([one, other], [same]) == [other]
-
-
-def test_answer_names_the_map_its_tasks_and_training(tmp_path: Path) -> None:
-    complete = maps.read(made.write_learning(tmp_path, {30: 20}, seeds=1))
-    assert map_source(complete) == (
-        "learning-made-up.json: the echo with while_loop, 1 seed, 20.0k timesteps seen; learned is "
-        "90% of the way to the best possible loss, by every seed"
-    )
-    cut = maps.read(made.write_learning(tmp_path, {30: 20}, task="copy", complete=False))
-    assert map_source(cut).startswith("learning-made-up.json: copy memory with while_loop, 2 ")
-    assert map_source(cut).endswith("by every seed; not all of it was measured")
-
-
-QUESTION = Query(14, 64, 256)
-INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
-COMMANDS = ("python -m bench.run ./dependency-14.toml --processes 6",)
-
-
-def document_of(
-    given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
-) -> Document:
-    return document(question, answer(question, given, learned), learned, COMMANDS)
-
-
-def first(
-    given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
-) -> str:
-    return summary_line(question, answer(question, given, learned))
-
-
-def lines(
-    given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
-) -> dict[str, str]:
-    """Return the text under each heading."""
-    _, block, _ = document_of(given, question, learned).blocks
-    return dict(str(line).split(": ", 1) for line in block.lines)
-
-
-@pytest.fixture(scope="module")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[MeasuredWindows]:
-    """Make the usual windows without noise."""
-    return made.read_places(made.write_windows(tmp_path_factory.mktemp("exact"), noise=0.0))
-
-
-# -- the first line
-
-
-def test_answer_headline_has_window_backend_and_cost(
-    exact: Sequence[MeasuredWindows],
-) -> None:
-    learned = made.learned_through({10: 8, 15: 20, 30: 50})
-    line = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
-    assert first(exact, learned=learned) == line
-    assert document_of(exact, learned=learned).markdown().startswith(f"## {line}\n\n### For a dep")
-    found = answer(QUESTION, exact, learned)
-    assert json.loads(as_json(QUESTION, found, learned, COMMANDS))["answer"] == line
-
-
-def test_answer_headline_names_what_is_assumed_near_or_untrusted(tmp_path: Path) -> None:
-    given = made.read_places(made.write_windows(tmp_path, batch=96, valid=False, memory=False))
-    line = first(given)
-    assert line.startswith(
-        "No map says which window learns a dependency of 14. Assuming at least 29, take 30 and "
-    )
-    assert "MiB" not in line
-    assert "the measurement is INVALID" in line
-    assert line.endswith("measured at a near shape (batch 96 for 64).")
-
-
-def test_answer_headline_counts_ties_named_below(
-    tmp_path: Path,
-) -> None:
-    costs = {"keras": made.Cost(1e-3, 1e-4), "while_loop": made.Cost(1e-3, 1.005e-4)}
-    given = made.read_places(made.write_windows(tmp_path / "same", costs, noise=1e-4))
-    assert first(given).endswith("; others may be equally fast.")
-    assert lines(given)["backend"] == (
-        "keras has the shortest time; the same within 2%: while_loop (take the one of less memory "
-        "or compiling)"
-    )
-    given = made.read_places(made.write_windows(tmp_path / "unclear", costs, noise=0.1))
-    assert "not significantly slower: " in lines(given)["backend"]
-    alone = made.read_places(made.write_windows(tmp_path / "a", {"keras": costs["keras"]}))
-    assert lines(alone)["backend"] == "keras, the only one measured"
-
-
-# -- what is below it
-
-
-def test_answer_has_intervals_memory_and_sources(
-    exact: Sequence[MeasuredWindows],
-) -> None:
-    found = lines(exact)
-    assert found["window"] == (
-        "30 timesteps, the shortest measured one of at least 29: no map says which window learns a "
-        "dependency of 14; assumed is twice the dependency and one timestep"
-    )
-    # 7.8 ms, and 9.4 ms of the next.
-    assert found["backend"] == (
-        "while_loop+hoisted, FASTER than each of the others: 1.21 times as fast as "
-        "static_unroll+xla, the next (1.21–1.21)"
-    )
-    assert found["per step"] == "7.80 ms (7.80–7.80)"
-    assert found["per timestep"] == "260 µs (260–260), of the whole batch"
-    assert found["memory"] == "51.1 MiB at its peak"
-    assert found["startup"] == "trace 200 ms and compile 100 ms"
-    assert found["measured"] == (
-        "exactly this shape, 128 in, adam updates, gradients of weights, input, state; truncation "
-        "on of made-up a67554 · 2025-01-01 12:00 UTC · 6 processes"
-    )
-    assert found["longer"] == (
-        "windows of 240 take 13% less time per timestep (225 µs, while_loop+hoisted) and 24.0 MiB "
-        "more memory"
-    )
-
-
-def test_answer_of_one_process_names_its_interval_and_problems(tmp_path: Path) -> None:
-    given = made.read_places(made.write_windows(tmp_path, processes=1, valid=False))
-    text = " ".join(plain_text(document_of(given).terminal).split())
-    assert "INVALID, do not rely on it: the cores were busy" in text
-    assert text.endswith(f"To measure precisely this {COMMANDS[0]}")
-    assert "the shortest time" in lines(given)["backend"]
-
-
-# -- sequences that end
-
-
-def test_answer_windows_are_within_the_sequences(
-    exact: Sequence[MeasuredWindows],
-) -> None:
-    question = Query(14, 64, 256, steps=25)
-    line = first(exact, question)
-    assert line.startswith("Take windows of 25 and")
-    assert "(steps 30 for 25)" in line
-    assert "ssum" not in line
-    assert "of 14 timesteps in sequences of 25 timesteps" in document_of(exact, question).markdown()
-    assert "the whole sequence: a longer one would" in lines(exact, question)["window"]
-
-
-def test_answer_of_inference_has_no_window(tmp_path: Path) -> None:
-    costs = {"keras": made.Cost(1e-3, 1e-4)}
-    given = made.read_places(
-        made.write_windows(
-            tmp_path, costs, (None,), timesteps=60, mode="inference", optimizer=None, processes=1
-        )
-    )
-    answered = document_of(given, INFERENCE, made.learned_through({30: 20}))
-    head, about, _ = answered.blocks
-    line = head.title
-    assert line.startswith("Take keras: ")
-    assert "measured at a near shape (steps 60 for 58)" in line
-    assert about.title.startswith("For sequences of 58 timesteps, batch 64")
-    assert "window" not in plain_text(answered.terminal)
-    none = answer(INFERENCE, [])
-    assert summary_line(INFERENCE, none) == (
-        "Which backend is fastest was not measured: there are no results of inference on cpu."
-    )
-
-
-# -- where nothing answers
-
-
-def test_answer_from_a_near_shape_says_so_first(
-    tmp_path: Path,
-) -> None:
-    given = made.read_places(made.write_windows(tmp_path, batch=8, processes=1))
-    assert first(given) == (
-        "No map says which window learns a dependency of 14. Windows of at least 29 are assumed; "
-        "which backend is fastest was not measured: no shape within a factor of 1.5 was measured "
-        "in training on cpu."
-    )
-    found = lines(given)
-    assert list(found) == ["window", "no results", "the nearest"]
-    assert "but batch 8, 256 hidden, 128 in, 1 layer, float32" in found["no results"]
-    assert found["the nearest"].startswith(
-        "batch 8, 256 hidden, 128 in: there, at windows of 30, while_loop+h"
-    )
-    assert found["the nearest"].endswith("a step, which says nothing of what it takes here")
-    data = json.loads(as_json(QUESTION, answer(QUESTION, given), None, COMMANDS))
-    assert (data["answered"], data["nearest"]["window"]) == (False, 30)
-
-
-def test_answer_of_an_unlearned_dependency_leads_with_the_map(
-    exact: Sequence[MeasuredWindows],
-) -> None:
-    """The failed distances come first, and the window is called an assumption."""
-    learned = made.learned_through({10: 8, 30: 20})
-    assert first(exact, replace(QUESTION, dependency=40), learned).startswith(
-        "No window is known to learn a dependency of 40: distances up to 20 were learned. Assuming "
-        "at least 81, take "
-    )
-
-
-# -- data
