@@ -44,9 +44,7 @@ def test_packages_of_bench_are_those_with_a_layer() -> None:
     assert {path.parent.name for path in BENCH.glob("*/__init__.py")} == set(LAYER)
 
 
-def test_module_imports_only_its_own_package_and_lower_layers(
-    imports: dict[str, set[str]],
-) -> None:
+def test_module_imports_only_its_own_package_and_lower_layers(imports: dict[str, set[str]]) -> None:
     wrong = [
         f"{module} imports {other}"
         for module, others in imports.items()
@@ -93,9 +91,7 @@ def test_module_has_a_docstring() -> None:
     assert list(undocumented()) == []
 
 
-def test_diagram_has_each_dependency_and_package(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_diagram_has_each_dependency_and_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out
     assert out.startswith("```mermaid\nflowchart TD\n    ")

@@ -115,9 +115,7 @@ def test_compare_published_with_fail_on_is_refused() -> None:
     assert raised.value.code == 2
 
 
-def test_compare_as_main_unwritable_file_is_one_line(
-    tmp_path: Path,
-) -> None:
+def test_compare_as_main_unwritable_file_is_one_line(tmp_path: Path) -> None:
     # The command runs as __main__, and its errors are bench.compare's.
     save(tmp_path, gather(measured(a_case(), 1.0, run("a"))))
     done = subprocess.run(

@@ -133,9 +133,7 @@ shapes = [{ batch = 1, input_size = 1, hidden_size = 2 }]
 """
 
 
-def test_file_named_without_benchmark_only_measures_streams(
-    project: Project,
-) -> None:
+def test_file_named_without_benchmark_only_measures_streams(project: Project) -> None:
     project.suite.write_text(project.suite.read_text() + STREAM)
     paced = ("--lstm-period=back-to-back,1ms", "--lstm-deadline=1us", "--lstm-budget=0.1")
     done = project.run("bench/bench_cases.py", "-kstreaming", *project.into, *paced)

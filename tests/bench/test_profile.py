@@ -88,9 +88,7 @@ def test_profile_case_step_time_is_the_median_without_profiler(
     assert found.seconds * FEWEST_CALLS > SECONDS
 
 
-def test_profile_case_that_cannot_run_gives_the_reason(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_profile_case_that_cannot_run_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         reason_line(unseen(Case("numpy", *SMALL)).reason)
         == "numpy: no profiler of numpy is known here"

@@ -27,9 +27,7 @@ def main(*words: object) -> int:
     return submit.main([str(each) for each in words])
 
 
-def test_submit_names_what_was_written_and_what_existed(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_submit_names_what_was_written_and_what_existed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(*SESSION) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     paths, told = lines[: len(SESSION)], lines[len(SESSION) :]

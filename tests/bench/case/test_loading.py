@@ -243,9 +243,7 @@ STREAM = GOOD.replace(
 )
 
 
-def test_load_stream_has_a_case_for_each_period(
-    tmp_path: Path,
-) -> None:
+def test_load_stream_has_a_case_for_each_period(tmp_path: Path) -> None:
     assert ids(load(tmp_path, STREAM)) == [
         "numpy/b2-t6-i1-h4/float32/streaming/cpu",
         "numpy/b2-t6-i1-h4-p10ms/float32/streaming/cpu",

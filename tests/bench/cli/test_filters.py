@@ -82,9 +82,7 @@ def test_progress_terminal_shows_and_removes_line() -> None:
     assert line(terminal) == ""
 
 
-def test_progress_pipe_gets_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_progress_pipe_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.StringIO()
     threads = threading.active_count()
     with Progress("reading results", pipe, after=0):

@@ -170,9 +170,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_collect_folder_skips_journal_next_to_json(
-    folder: Path,
-) -> None:
+def test_collect_folder_skips_journal_next_to_json(folder: Path) -> None:
     found = records.collect([folder])
     assert [file.path.name for file in found.files] == ["replicate-1.json", "replicate-2.json"]
     assert found.errors == ()

@@ -134,9 +134,7 @@ def test_read_cached_case_keeps_place_of_errors(golden: Json) -> None:
         assert f"{WORK}.batch is" in refused(golden)
 
 
-def test_read_hostile_value_gives_short_safe_error(
-    golden: Json,
-) -> None:
+def test_read_hostile_value_gives_short_safe_error(golden: Json) -> None:
     put(golden, "lstm.run.started", "\x1b[31m\n\u202e\ud800" + "x" * 1_000_000)
     assert len(refused(golden)) < 300
     put(golden, "lstm.run.started", "2025-01-31T12:00:00+00:00")

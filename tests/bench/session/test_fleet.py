@@ -190,9 +190,7 @@ def check(world: Cluster, fleet: Fleet) -> None:
         seed=st.integers(0, 2**32),
     )
 )
-def test_fleet_with_failing_machines_measures_all_and_loses_nothing(
-    world: Cluster,
-) -> None:
+def test_fleet_with_failing_machines_measures_all_and_loses_nothing(world: Cluster) -> None:
     world.behaviour = dict(world.behaviour)
     check(world, world.run())
     assert world.budget is None or world.time <= world.budget + GRACE + 1.0

@@ -167,9 +167,7 @@ def test_run_environments_resumed_starts_with_the_side_that_is_behind(
         assert {measured.count(case.id) for case in of.cases} == {3}
 
 
-def test_run_environments_resumed_for_more_processes_keeps_the_order(
-    measure: Measure,
-) -> None:
+def test_run_environments_resumed_for_more_processes_keeps_the_order(measure: Measure) -> None:
     measure(*HERE, "--processes", "1")
     measure("--results", "here", "--resume", "--processes", "3")
     assert Executor.started == ["base", "new", "new", "base", "base", "new"]

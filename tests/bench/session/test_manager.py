@@ -125,9 +125,7 @@ def test_run_with_a_crash_among_interleaved_cases_finds_the_guilty_one(
 
 
 @pytest.mark.parametrize("memory_seconds", [1.0, 20.0])
-def test_run_with_a_budget_fits_six_processes_and_the_memory(
-    memory_seconds: float,
-) -> None:
+def test_run_with_a_budget_fits_six_processes_and_the_memory(memory_seconds: float) -> None:
     world = World(seconds=HOURS, memory_seconds=memory_seconds)
     world.manager(session(goal=Goal(), budget=800.0, case_limit=1000.0, memory=True)).run()
     assert min(world.counts.values()) >= 6

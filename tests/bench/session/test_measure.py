@@ -38,9 +38,7 @@ def text_of(shown: Console) -> str:
     return shown.file.getvalue()
 
 
-def test_folder_and_place_of_a_url_gives_the_usual_folder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_folder_and_place_of_a_url_gives_the_usual_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured_module.folder_and_place("mine") == (Path("mine"), None)
     assert measured_module.folder_and_place(None) == (Path("results"), None)
     assert measured_module.folder_and_place("memory://team") == (Path("results"), "memory://team")

@@ -30,9 +30,7 @@ def written(folder: Path, text: str = small_suite(), name: str = "mine") -> Path
     return path
 
 
-def test_new_session_with_processes_has_no_budget(
-    tmp_path: Path,
-) -> None:
+def test_new_session_with_processes_has_no_budget(tmp_path: Path) -> None:
     plain = opened(tmp_path)
     assert (plain.suite, plain.budget, plain.case_limit) == (SUITE, BUDGET, CASE_LIMIT)
     assert (plain.goal, plain.spent, plain.finished) == (Goal(PRECISION), 0.0, None)
@@ -85,9 +83,7 @@ def kept(folder: Path, **changes: object) -> Session:
     return found
 
 
-def test_resumed_session_adds_its_budget_and_replaces_its_goal(
-    tmp_path: Path,
-) -> None:
+def test_resumed_session_adds_its_budget_and_replaces_its_goal(tmp_path: Path) -> None:
     kept(tmp_path)
     found = opened(tmp_path, "--resume", "s", "--budget", "30s", "--case-limit", "20s")
     assert (found.budget, found.case_limit, found.goal) == (90.0, 20.0, Goal(0.05, 2))

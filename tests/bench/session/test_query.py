@@ -111,9 +111,7 @@ def test_suite_text_of_any_query_gives_exactly_its_case(
     assert only.group == query.group
 
 
-def test_write_suite_names_its_file_after_the_query(
-    tmp_path: Path,
-) -> None:
+def test_write_suite_names_its_file_after_the_query(tmp_path: Path) -> None:
     path = write_suite(QUERY, tmp_path, usual_backends(QUERY))
     assert path == tmp_path / "asked" / "b4-t20-i8-h16-adam-dw-training-cpu.toml"
     backends = {each.backend for each in suites.load(str(path)).cases}

@@ -219,9 +219,7 @@ def test_run_cluster_measures_every_kind_and_summarizes_each(cluster: FakeCluste
         assert Counter(found) == dict.fromkeys((case.id for case in session.cases), 2)
 
 
-def test_run_cluster_interrupted_keeps_results_to_resume(
-    cluster: FakeCluster,
-) -> None:
+def test_run_cluster_interrupted_keeps_results_to_resume(cluster: FakeCluster) -> None:
     cluster.interrupted_at = 2
     code, printed = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
     assert code == INTERRUPTED

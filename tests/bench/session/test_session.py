@@ -95,9 +95,7 @@ def made(folder: Path, **changes: object) -> Session:
     return found
 
 
-def test_of_fleet_finds_sessions_by_fleet_member_or_newest(
-    tmp_path: Path,
-) -> None:
+def test_of_fleet_finds_sessions_by_fleet_member_or_newest(tmp_path: Path) -> None:
     made(tmp_path, id="alone", started="2026-01-01T00:00:00+00:00")
     made(tmp_path, id="old-x", fleet="old", kind="x", started="2026-01-02T00:00:00+00:00")
     x = made(tmp_path, id="new-x", fleet="new", kind="x", started="2026-01-03T00:00:00+00:00")

@@ -234,9 +234,7 @@ def test_false_rate_over_many_series_is_low() -> None:
     assert sum(each.series >= 10 for each in found) <= 1
 
 
-def test_correlated_sessions_raise_fewer_false_alarms(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_correlated_sessions_raise_fewer_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = noise(50, 25, seed=5)
     for at in range(1, 25):
         fresh[:, at] += 0.7 * fresh[:, at - 1]

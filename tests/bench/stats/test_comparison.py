@@ -133,9 +133,7 @@ def test_processes_needed_for_an_effect(spread: float, effect: float, needed: in
 
 
 @pytest.mark.parametrize("pairing", Pairing)
-def test_allowance_is_zero_for_six_processes_and_largest_for_one(
-    pairing: Pairing,
-) -> None:
+def test_allowance_is_zero_for_six_processes_and_largest_for_one(pairing: Pairing) -> None:
     processes, same, none, how = basis_of(pairing, ENOUGH_PROCESSES)
     assert (processes, same, none) == (6, pairing, None)
     assert "allowance" not in basis_text(how)

@@ -97,9 +97,7 @@ def test_power_finds_a_slow_node_of_five() -> None:
     assert sum(("0", "") in each for each in named) >= 90
 
 
-def test_p_outlying_without_allowance_is_students_t(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_p_outlying_without_allowance_is_students_t(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.stats.outliers.RATIO_ALLOWANCE", 0.0)
     values, nothing = np.random.default_rng(9).normal(0, 0.1, 6), np.zeros(6)
     found = p_outlying(values, nothing)

@@ -69,9 +69,7 @@ def test_process_means_of_many_equal_each_alone(table: list[list[float]]) -> Non
 
 
 @given(logs)
-def test_process_means_middle_is_inside_and_error_positive(
-    values: list[float],
-) -> None:
+def test_process_means_middle_is_inside_and_error_positive(values: list[float]) -> None:
     middle, error, degrees, aside = numbers(of(values))
     assert min(values) - 1e-9 <= middle <= max(values) + 1e-9
     assert 0 < error < math.inf
@@ -80,9 +78,7 @@ def test_process_means_middle_is_inside_and_error_positive(
 
 
 @pytest.mark.parametrize("count", [6, 10, 20, 40])
-def test_process_means_of_usual_spread_are_the_plain_mean(
-    count: int,
-) -> None:
+def test_process_means_of_usual_spread_are_the_plain_mean(count: int) -> None:
     values = 0.04 * np.linspace(-1, 1, count) + 0.1
     found = of(values)
     spread = float(np.std(values, ddof=1))
@@ -187,9 +183,7 @@ def test_shift_during_the_session_makes_the_verdict_unclear() -> None:
 @pytest.mark.parametrize(
     "started", [None, [each * 7 % 12 for each in range(12)]], ids=["unknown", "mixed"]
 )
-def test_verdict_without_order_or_shift_is_firm(
-    started: Sequence[float] | None,
-) -> None:
+def test_verdict_without_order_or_shift_is_firm(started: Sequence[float] | None) -> None:
     found = compare(*sides(STEP, started))
     assert (found.verdict, found.reasons) == (Verdict.SLOWER, ())
 

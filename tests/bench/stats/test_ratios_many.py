@@ -75,9 +75,7 @@ def test_compare_all_equals_the_definition(pairs: list[tuple[Runs, Runs]], at_on
 
 @unhurried
 @given(st.lists(sides(), min_size=1, max_size=8))
-def test_case_intervals_equal_the_definition(
-    pairs: list[tuple[Runs, Runs]],
-) -> None:
+def test_case_intervals_equal_the_definition(pairs: list[tuple[Runs, Runs]]) -> None:
     cases = [[run.samples for run in side] for pair in pairs for side in pair]
     found = intervals.case_intervals([[("", each) for each in runs] for runs in cases])
     assert len(found) == len(cases)

@@ -196,9 +196,7 @@ def test_recommend_without_an_answer_names_what_was_measured(tmp_path: Path) -> 
 # -- sequences that end
 
 
-def test_recommend_window_is_within_the_sequences(
-    usual: Sequence[MeasuredWindows],
-) -> None:
+def test_recommend_window_is_within_the_sequences(usual: Sequence[MeasuredWindows]) -> None:
     found = found_in(usual, Query(14, 64, 256, steps=100))
     assert (found.need.window, found.window) == (29, 30)
     assert found.longer is not None

@@ -52,9 +52,7 @@ def test_false_rate_of_equals_is_at_most_one_percent(noise: str, processes: int)
 
 
 @pytest.mark.parametrize("processes", [1, 2, slowly(3), slowly(4), 5])
-def test_false_rate_of_few_processes_is_at_most_one_percent(
-    processes: int,
-) -> None:
+def test_false_rate_of_few_processes_is_at_most_one_percent(processes: int) -> None:
     rates = [false_rate(noise, processes) for noise in NOISES.values()]
     assert np.mean(rates) <= 0.01
     assert false_rate(as_measured, processes) <= 0.003
