@@ -26,9 +26,13 @@ from lstm_impl import Availability, UnsupportedError, get_backend  # noqa: E402
 from lstm_impl.backends.tensorflow.model import profile  # noqa: E402
 
 # Keras's own way of reading a variable for a file
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+    # Keras 3.16 warns where it passes no mask on, and so does this layer
+    pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning"),
+]
 
 _AVAILABLE = get_backend("fused_cpu").availability("cpu")
 FUSED = pytest.mark.skipif(not _AVAILABLE, reason=f"fused_cpu: {_AVAILABLE}")
@@ -196,7 +200,6 @@ def test_bidirectional_equals_keras(row: Row) -> None:
         assert [choice.backend for _, choice in part.explain().choices] == ["block_lstm"]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
 @pytest.mark.parametrize("passed_on", [None, True, False], ids=["installed", "3.15", "3.16"])
 def test_masks_go_through_a_stack_as_in_keras(passed_on: bool | None) -> None:
     """Keras 3.16 passes no mask on from an LSTM; a user may tell each layer otherwise."""
