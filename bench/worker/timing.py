@@ -264,6 +264,10 @@ LATE_TRIES = 3
 """Consecutive series of copies that must be late before a step is refused: a busy machine may delay
 one of them."""
 
+_CACHED = np.zeros(2**20)
+"""Eight megabytes, more than a core's own caches hold: filling them evicts arrays that were placed,
+as results are not there either that another core wrote."""
+
 COPIES = 9
 """Results in such a series, of which the median counts; one for a call of 10 ms or more, for which
 a disturbance of a copy is small."""
@@ -445,6 +449,7 @@ class GroupMember:
             arrays = results(returned)
             took = clock.now() - start
             copy = place_results(arrays)
+            _CACHED.fill(0.0)
             start = clock.now()
             copy()
             late.append(took - SLOWEST_COPY * (clock.now() - start))
