@@ -1,7 +1,8 @@
-"""Run ``python -m tools.calls``: tables of the suite ``call-paths``, a column for each call.
+"""Run ``python -m tools.calls``: tables of ``call-paths`` and ``cpu-frameworks``, a column a call.
 
 ``defaults`` compares this library's Keras layer with Keras's in each call, ``inference`` and
-``training`` show every backend's time. A report would need a table for each of these columns.
+``training`` show every backend's time, and ``frameworks`` those in inference of each framework's
+own LSTM and of this project's kernels. A report would need a table for each of these columns.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ TIMES: Mapping[str, Mapping[str, str]] = {
         "step of `fused_cpu`": "fused_cpu",
         "of `torch`": "torch",
     },
+    "frameworks": {
+        "`numpy_fused`": "numpy_fused",
+        "`jax_fused_cpu`": "jax_fused_cpu",
+        "`fused_cpu`": "fused_cpu",
+        "`torch_fused_cpu`": "torch_fused_cpu",
+        "JAX": "jax_scan+preproject",
+        "PyTorch": "torch",
+        "Keras": "keras",
+        "ONNX Runtime": "onnxruntime",
+        "OpenVINO": "openvino",
+    },
 }
 """By heading, the backend whose time is shown."""
 
@@ -82,7 +94,8 @@ def _time(row: Row) -> str:
 def times(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
     """Yield the lines of the table of times; the shortest of each row in bold."""
     columns = TIMES[mode]
-    frame = _shaped(bench.load_frame(paths).query(f"mode == '{mode}' and dtype == 'float32'"))
+    kind = "training" if mode == "training" else "inference"
+    frame = _shaped(bench.load_frame(paths).query(f"mode == '{kind}' and dtype == 'float32'"))
     yield ["batch × time × units", *columns]
     for shape in _shapes(frame):
         rows = frame[frame.shape_ == shape].set_index("backend")
@@ -92,7 +105,7 @@ def times(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
             row: Row = rows.loc[name] if name in rows.index else None
             text = "" if row is None or row.outcome != "measured" else _time(row)
             if text and row.time_s == shortest:
-                text = f"**{text}**" + (f" {FASTEST}" if row.fastest is True else "")
+                text = f"**{text}**" + f" {FASTEST}" * (row.fastest in (True,))
             cells.append(text)
         yield [shape, *cells]
 
