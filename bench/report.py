@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress, result_paths
-from bench.machine.fields import printable
+from bench.machine.fields import printable, require
 from bench.machine.reading import default_folder, is_study, is_url
 from bench.records.maps import newest, split_paths, unreported
 from bench.render import along, data, page
@@ -30,6 +30,9 @@ TOOLS = ("hyperfine", "github-action", "tensorboard")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES, *TOOLS)
 BRIEF = ("terminal", "markdown", "svg")
 LISTING = ("terminal", "markdown")
+
+NEEDED = {"parquet": "pyarrow", "html": "jinja2", "tensorboard": "tensorboard"}
+"""The package that a format needs, by the name of its extra."""
 
 ALONG = ("terminal", "markdown", "csv", "json")
 """The formats of ``--along``."""
@@ -97,10 +100,8 @@ def _check(options: argparse.Namespace) -> None:
     for message, wrong in refused.items():
         if wrong:
             raise UsageError(message)
-    if form.endswith("parquet"):
-        data.check_parquet()
-    if form == "html":
-        page.check()
+    if (extra := form.rpartition(".")[2]) in NEEDED:
+        require(NEEDED[extra], f"--format {form}", extra)
     if form == "tensorboard":
         data.check_tensorboard(options.output)
 

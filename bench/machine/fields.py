@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeGuard
 
@@ -32,6 +33,13 @@ class InputError(ValueError):
 
 class ResultError(InputError):
     """A result file cannot be used; one line, naming the file and the field."""
+
+
+def require(package: str, what: str, extra: str) -> None:
+    """Raise InputError, saying what to install, where a package that something needs is missing."""
+    if find_spec(package) is None:
+        install = f"pip install 'lstm-benchmark-suite[{extra}]'"
+        raise InputError(f"{what} needs {package}, which is not installed: {install}")
 
 
 def error_at(path: Path, text: str, where: str = "") -> ResultError:

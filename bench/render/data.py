@@ -22,12 +22,11 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
-from bench.machine.fields import InputError, mapping, printable
+from bench.machine.fields import InputError, mapping, printable, require
 from bench.records.files import collect
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Results, Run
@@ -108,7 +107,7 @@ def _of(
     return {name: functools.partial(of_part, get) for name, get in values.items()}
 
 
-def _attributes(*names: str, **paths: str) -> dict[str, Callable[[Any], Value]]:
+def attributes(*names: str, **paths: str) -> dict[str, Callable[[Any], Value]]:
     """Return getters of attributes, by their own names or other ones."""
     paths |= {name: name for name in names}
     return {name: operator.attrgetter(path) for name, path in paths.items()}
@@ -116,7 +115,7 @@ def _attributes(*names: str, **paths: str) -> dict[str, Callable[[Any], Value]]:
 
 def _at(part: str, *names: str, **paths: str) -> dict[str, _Getter]:
     """Return getters of attributes of a row's attribute, by their own names or other ones."""
-    found = _attributes(*names, **paths)
+    found = attributes(*names, **paths)
     return _of(operator.attrgetter(part) if part else lambda row: row, found)
 
 
@@ -125,10 +124,6 @@ def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
     keys |= {name: name for name in names}
     values = {name: operator.methodcaller("get", key) for name, key in keys.items()}
     return _of(operator.attrgetter(part), values)
-
-
-def _heterogeneity(row: Row) -> Heterogeneity | None:
-    return None if row.to_baseline is None else row.to_baseline.heterogeneity
 
 
 def _break_even_steps(row: Row) -> Value:
@@ -149,10 +144,10 @@ def _machine_id(section: Section) -> str:
 
 
 OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
-    **_attributes(ratio="ratio.mid", ratio_low="ratio.low", ratio_high="ratio.high"),
-    **_attributes(ratio_confidence="ratio.confidence", ratio_allowance="allowance"),
-    **_attributes(ratio_spread="spread", ratio_spread_between_nodes="between"),
-    **_attributes(verdict="verdict.value"),
+    **attributes(ratio="ratio.mid", ratio_low="ratio.low", ratio_high="ratio.high"),
+    **attributes(ratio_confidence="ratio.confidence", ratio_allowance="allowance"),
+    **attributes(ratio_spread="spread", ratio_spread_between_nodes="between"),
+    **attributes(verdict="verdict.value"),
     "speedup": lambda found: speed(found.ratio.mid),
     "speedup_low": lambda found: speed(found.ratio.high),
     "speedup_high": lambda found: speed(found.ratio.low),
@@ -160,8 +155,8 @@ OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
 }
 
 OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
-    **_attributes(ratio_bridge="reference", bridge_ratio="found.ratio.mid"),
-    **_attributes(bridge_ratio_low="found.ratio.low", bridge_ratio_high="found.ratio.high"),
+    **attributes(ratio_bridge="reference", bridge_ratio="found.ratio.mid"),
+    **attributes(bridge_ratio_low="found.ratio.low", bridge_ratio_high="found.ratio.high"),
     "ratio_note": lambda heterogeneity: (
         heterogeneity_note(heterogeneity) if heterogeneity.significant else None
     ),
@@ -247,7 +242,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
             },
         ),
         **_of(lambda row: row.to_baseline, OF_RATIO),
-        **_of(_heterogeneity, OF_BRIDGE),
+        **_of(lambda row: row.to_baseline.heterogeneity if row.to_baseline else None, OF_BRIDGE),
         **_in("percentiles", **{f"p{part}_s": part for part in PERCENTILES}),
         **_of(lambda row: row.stream, _OF_STREAM),
     },
@@ -322,12 +317,12 @@ class _Sample(NamedTuple):
 SAMPLE_COLUMNS: dict[str, DataColumn[[_Sample]]] = described(
     "sample_columns.csv",
     {
-        **_attributes("sample", session="of.run.session", run="of.run.id", host="of.run.host"),
-        **_attributes(
+        **attributes("sample", session="of.run.session", run="of.run.id", host="of.run.host"),
+        **attributes(
             machine_id="of.run.machine_id", case_id="of.case.id", backend="of.case.backend"
         ),
-        **_attributes(device="of.case.device", shape="of.case.shape", dtype="of.case.spec.dtype"),
-        **_attributes(mode="of.case.workload.mode", calls="of.calls", valid="of.valid"),
+        **attributes(device="of.case.device", shape="of.case.shape", dtype="of.case.spec.dtype"),
+        **attributes(mode="of.case.workload.mode", calls="of.calls", valid="of.valid"),
         "started": lambda each: each.of.run.started.isoformat(),
         "round": lambda each: int(each.of.rounds[each.sample]),
         "time_s": lambda each: float(each.of.samples[each.sample]),
@@ -356,9 +351,6 @@ def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
         raise results.errors[0]
     return framed(SAMPLE_COLUMNS, sample_rows(results))
 
-
-EXTRA = "lstm-benchmark-suite[parquet]"
-"""The extra with pyarrow."""
 
 # Rows that are converted to columns at once: enough for good compression, in little memory.
 _BATCH = 10_000
@@ -461,20 +453,12 @@ def json_text(document: Mapping[str, object]) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def check_parquet() -> None:
-    """Raise InputError, saying what to install, if Parquet cannot be written here."""
-    if find_spec("pyarrow") is None:
-        raise InputError(
-            f"--format parquet needs pyarrow, which is not installed: pip install '{EXTRA}'"
-        )
-
-
 def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> bytes:
     """Return rows as a Parquet file, each column with its type, unit and meaning; null for None.
 
     Raises InputError where pyarrow is missing.
     """
-    check_parquet()
+    require("pyarrow", "--format parquet", "parquet")
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
@@ -555,9 +539,6 @@ _SCALARS = ("time_s", "speedup", "first_result_s", "peak_memory_bytes")
 
 def check_tensorboard(folder: Path | None) -> None:
     """Raise InputError where scalars for TensorBoard cannot be written into this folder."""
-    if find_spec("tensorboard") is None:
-        install = "pip install 'lstm-benchmark-suite[tensorboard]'"
-        raise InputError(f"--format tensorboard needs tensorboard: {install}")
     if folder is None:
         raise InputError("--format tensorboard writes files: name their folder, --output DIR")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.case.cases import Case
-from bench.machine.fields import InputError, mapping
+from bench.machine.fields import mapping, require
 from bench.records.hdr import decode
 from bench.render import labels, messages, plot, quantities
 from bench.render.data import COLUMNS
@@ -69,18 +69,12 @@ FILTERS = {"session": "Session", **CHOICES, "kind": "Kind", **SIZES}
 NO_OPTIMIZER = "none"
 
 
-def check() -> None:
-    """Raise InputError, saying what to install, if pages cannot be made here."""
-    if find_spec("jinja2") is None:
-        raise InputError(f"--format html needs jinja2, which is not installed: {EXTRA}")
-
-
 def page(report: Report) -> str:
     """Return the page; without plotly it has no plots and says so.
 
     Raises InputError where jinja2 is missing.
     """
-    check()
+    require("jinja2", "--format html", "html")
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -171,11 +165,9 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
     """Return each case that has no time or is unreliable, with what is wrong and why."""
     found = []
     for row in section.rows:
-        what, problems = "INVALID", row.invalid
-        if not problems and row.ratio_problems:
-            what, problems = "INVALID ratio", row.ratio_problems
-        elif not problems:
-            what, problems = "unreliable time", row.validity.of_time
+        kinds = {"INVALID": row.invalid, "INVALID ratio": row.ratio_problems}
+        kinds["unreliable time"] = row.validity.of_time
+        what, problems = next((each for each in kinds.items() if each[1]), ("", ()))
         if not row.measured:
             text, advice = messages.reason_texts(row.reason)
             why = ". ".join(filter(None, (text.rstrip("."), advice)))
