@@ -7,8 +7,10 @@ part of the format.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -149,26 +151,20 @@ class Case:
     def shape(self) -> str:
         """Sizes, such as ``b32-t100-i128-h256``, then what is not the default."""
         spec, work = self.spec, self.workload
-        parts = [str(self.sizes)]
-        if spec.num_layers > 1:
-            parts.append(f"l{spec.num_layers}")
-        if spec.bidirectional:
-            parts.append("bi")
-        if work.window is not None:
-            parts.append(f"w{work.window}")
-        if work.min_length is not None:
-            parts.append(f"len{work.min_length}")
-        if work.dropout:
-            parts.append(f"drop{work.dropout:g}")
-        if work.batch_major:
-            parts.append("bm")
-        if work.optimizer is not None:
-            parts.append(work.optimizer)
-        if work.period is not None:
-            parts.append(f"p{1000 * work.period:g}ms")
-        if work.gradients != "all":  # ids are older than this field
-            parts.append(_GRADIENTS[work.gradients])
-        return "-".join(parts)
+        by_text = {
+            f"l{spec.num_layers}": spec.num_layers > 1,
+            "bi": spec.bidirectional,
+            f"w{work.window}": work.window is not None,
+            f"len{work.min_length}": work.min_length is not None,
+            f"drop{work.dropout:g}": work.dropout,
+            "bm": work.batch_major,
+            work.optimizer: work.optimizer is not None,
+            f"p{1000 * (work.period or 0.0):g}ms": work.period is not None,
+            # Ids are older than this field.
+            _GRADIENTS.get(work.gradients): work.gradients != "all",
+        }
+        unusual = [text for text, is_so in by_text.items() if text and is_so]
+        return "-".join([str(self.sizes), *unusual])
 
     @cached_property
     def group(self) -> str:
@@ -271,3 +267,25 @@ def _from_mapping(cls: type[_T], where: str, data: object) -> _T:
         return cls(**data)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def toml(about: str, case: Case, windows: Sequence[int], **more: object) -> str:
+    """Return a suite of one shape as a file has it, perhaps cut into these windows.
+
+    about: a comment. more: further fields of the suite.
+    """
+
+    def pairs(values: Mapping[str, object]) -> list[str]:
+        return [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+
+    spec, work = case.spec, case.workload
+    suite: dict[str, object] = {"schema": 1, **more, "devices": [case.device]}
+    suite |= {"modes": [work.mode], "dtypes": [spec.dtype], "gradients": work.gradients}
+    shape: dict[str, object] = {"batch": work.batch, "timesteps": work.timesteps}
+    shape |= {"input_size": spec.input_size, "hidden_size": spec.hidden_size}
+    shape |= {"num_layers": spec.num_layers, "bidirectional": spec.bidirectional}
+    shape |= {"optimizer": work.optimizer} if work.optimizer else {}
+    comment = [f"# {line}" for line in textwrap.wrap(about, 96)]
+    group = pairs({"windows": list(windows)} if windows else {})
+    lines = [*comment, "", *pairs(suite), "", "[[groups]]", *group]
+    return "\n".join([*lines, f"shapes = [{{ {', '.join(pairs(shape))} }}]", ""])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.case import loading
-from bench.case.cases import BACKENDS, PEERS
+from bench.case.cases import BACKENDS, PEERS, Case, toml
 from bench.case.loading import SuiteError
 from bench.machine import devices
 from bench.machine.fields import printable
@@ -17,6 +15,8 @@ from bench.machine.writing import write_bytes
 from bench.render.recommend import window_reason
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.recommend import NeededWindow, NoRecommendation, Query, Recommendation
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
 
 GPU_BACKENDS = ("cudnn",)
 
@@ -30,46 +30,26 @@ def text(query: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
     if not chosen:
         gpu = GPU_BACKENDS if devices.kind(query.device) == "gpu" else ()
         chosen = [*BACKENDS, *gpu, *PEERS]
-    size = query.input_size or query.hidden_size
+    windows: list[int] = []
     if query.training:
-        windows = [need.window * each for each in _MULTIPLES]
-        if query.steps is not None:
-            windows = [k for k in windows if k <= query.steps]
-        timesteps = windows[-1]
+        multiples = (need.window * each for each in _MULTIPLES)
+        windows = [each for each in multiples if query.steps is None or each <= query.steps]
+        most, mode = windows[-1], query.mode
+        work = Workload(query.batch, most, mode, optimizer="adam", gradients="weights")
         what = f"windows for a dependency of {query.dependency} timesteps"
         cost = (
             f"what a window for a dependency of {query.dependency} timesteps costs. The window "
             f"needed is {need.window}: {window_reason(need)}."
         )
-        cut = f'gradients = "weights"\nwindows = {json.dumps(windows)}\n'
-        optimizer = ', optimizer = "adam"'
     else:
-        timesteps = need.window
-        what = f"inference on {timesteps} timesteps"
+        work = Workload(query.batch, need.window, query.mode)
+        what = f"inference on {need.window} timesteps"
         cost = f"what {what} costs."
-        cut = optimizer = ""
-    about = textwrap.wrap(f"Written by python -m bench.recommend: {cost}", 96)
-    comment = "\n".join(f"# {line}" for line in about)
-    layers = f", num_layers = {query.num_layers}" if query.num_layers > 1 else ""
-    return f"""\
-{comment}
-
-schema = 1
-name = "{name(query)}"
-summary = "{what}"
-backends = {json.dumps(chosen)}
-devices = {json.dumps([query.device])}
-modes = {json.dumps([query.mode])}
-dtypes = {json.dumps([query.dtype])}
-seconds = 3.0
-memory = true
-
-[[groups]]
-{cut}shapes = [
-  {{ batch = {query.batch}, timesteps = {timesteps}, input_size = {size}, \
-hidden_size = {query.hidden_size}{layers}{optimizer} }},
-]
-"""
+    size, layers = query.input_size or query.hidden_size, query.num_layers
+    spec = LSTMSpec(size, query.hidden_size, num_layers=layers, dtype=query.dtype)
+    about = f"Written by python -m bench.recommend: {cost}"
+    more = {"name": name(query), "summary": what, "backends": chosen, "seconds": 3.0}
+    return toml(about, Case("", spec, work, query.device), windows, memory=True, **more)
 
 
 def name(query: Query) -> str:

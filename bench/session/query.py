@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.case.cases import BACKENDS, PEERS, Case
+from bench.case.cases import BACKENDS, PEERS, Case, toml
 from bench.cli.command_line import INTERRUPTED, ReportedError, UsageError
 from bench.cli.progress import read_results
 from bench.machine import devices, environment
@@ -361,36 +361,9 @@ def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:
 
 def suite_text(case: Case, backends: Sequence[str]) -> str:
     """Return a suite of one query as TOML."""
-    spec, work = case.spec, case.workload
-    suite = {
-        "schema": 1,
-        "name": "asked",
-        "summary": suite_name(case),
-        "backends": list(backends),
-        "devices": [case.device],
-        "modes": [work.mode],
-        "gradients": work.gradients,
-        "dtypes": [spec.dtype],
-        "seconds": SECONDS,
-    }
-    shape: dict[str, object] = {
-        "batch": work.batch,
-        "timesteps": work.timesteps,
-        "input_size": spec.input_size,
-        "hidden_size": spec.hidden_size,
-        "num_layers": spec.num_layers,
-        "bidirectional": spec.bidirectional,
-    }
-    if work.optimizer is not None:
-        shape["optimizer"] = work.optimizer
-    lines = ["# Written by python -m bench.ask.", *_pairs(suite), "", "[[groups]]"]
-    if work.window is not None:
-        lines.append(f"windows = [{work.window}]")
-    return "\n".join([*lines, f"shapes = [{{ {', '.join(_pairs(shape))} }}]", ""])
-
-
-def _pairs(values: Mapping[str, object]) -> list[str]:
-    return [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    windows = [] if case.workload.window is None else [case.workload.window]
+    more = {"name": "asked", "summary": suite_name(case), "backends": list(backends)}
+    return toml("Written by python -m bench.ask.", case, windows, seconds=SECONDS, **more)
 
 
 def write_suite(case: Case, folder: Path, backends: Sequence[str]) -> Path:
