@@ -124,12 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         "ask", "Which backend for my shape, on this machine: two minutes, two lines.", EPILOG
     )
     size, add = arguments.SIZE, arguments.add_values
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help="answer from these result files or folders only, of whatever machine; measure nothing",
-    )
+    text = "answer from these result files or folders only, of whatever machine; measure nothing"
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=text)
     add(
         parser,
         ("batch", "N", size, "sequences side by side"),

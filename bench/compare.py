@@ -194,28 +194,18 @@ def _parser() -> argparse.ArgumentParser:
         arguments.add_unmeasured(added)
         filters.add(added)
         if ruled:
-            added.add_argument(
-                "--fail-on",
-                metavar="RULE",
-                help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% "
-                "(slower:5%%)",
-            )
-            added.add_argument(
-                "--percentile",
-                metavar="P",
-                type=float,
-                choices=PARTS,
-                help="compare this percentile of the latency of streams' calls, not medians: "
-                f"{', '.join(f'{part:g}' for part in PARTS)}",
-            )
+            rule = "exit with 1 if a case is SLOWER (slower), or by more than 5%% (slower:5%%)"
+            arguments.add_values(added, ("fail-on", "RULE", str, rule))
+            part = "compare this percentile of the latency of streams' calls, not medians: "
+            part += ", ".join(f"{each:g}" for each in PARTS)
+            arguments.add_values(added, ("percentile", "P", float, part), choices=PARTS)
         return added
 
     of_machines = "compare CPU and GPU of a machine, and machine with machine"
     devices = command("devices", of_machines)
     command_line.add_result_paths(devices)
-    devices.add_argument(
-        "--baseline", metavar="DEVICE", help="compare all with this one: cpu, or 'cpu on MACHINE'"
-    )
+    one = "compare all with this one: cpu, or 'cpu on MACHINE'"
+    arguments.add_values(devices, ("baseline", "DEVICE", str, one))
     runs = command("runs", "compare new runs with older ones, the largest change first")
     runs.add_argument("base", metavar="BASE", help="result file or folder of the older runs")
     runs.add_argument("new", metavar="NEW", help="result file or folder of the newer runs")

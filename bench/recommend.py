@@ -19,10 +19,10 @@ from bench.machine.reading import (
     RESULTS_VARIABLE,
     SHARED,
     default_folder,
-    has_no_cases,
     is_url,
 )
 from bench.machine.writing import ResultWriteError
+from bench.records.files import result_files
 from bench.records.maps import TASKS, LearningMap, newest, split_paths, unreported
 from bench.records.schema import Results
 from bench.render import recommend as shown
@@ -68,13 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         "Recommend a truncation window and a backend from results, with their cost.",
         EPILOG,
     )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help="result files or folders, those of bench.echo windows too (default: every session in "
-        f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, and the reference results)",
-    )
+    every = f"every session in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, and the reference results"
+    text = f"result files or folders, those of bench.echo windows too (default: {every})"
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=text)
     size, add = arguments.SIZE, arguments.add_values
     add(parser, ("batch", "N", size, "sequences in a step"), required=True)
     parser.add_argument(
@@ -184,7 +180,7 @@ def available(paths: Sequence[str]) -> Available:
         own = Path(default_folder())
         folders = list(dict.fromkeys((own, own / REFERENCE, SHARED / DEFAULT_FOLDER / REFERENCE)))
         # Folders that were not named may be empty without an error.
-        results = read_results([each for each in folders if _holds_results(each)])
+        results = read_results([each for each in folders if result_files(each)])
         reference = [
             file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
         ]
@@ -193,15 +189,6 @@ def available(paths: Sequence[str]) -> Available:
     also = unreported(bad, results.errors)
     print_errors(also)
     return Available(results, reference, learned, [*results.errors, *also])
-
-
-def _holds_results(folder: Path) -> bool:
-    return any(
-        each.name.endswith((".json", ".jsonl"))
-        and not each.name.startswith(".")
-        and not has_no_cases(each)
-        for each in (folder.iterdir() if folder.is_dir() else ())
-    )
 
 
 if __name__ == "__main__":

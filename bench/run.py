@@ -90,12 +90,8 @@ def _parser() -> arguments.Parser:
     )
 
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "suite",
-        nargs="?",
-        metavar="SUITE",
-        help=f"a suite of the package or the path of a TOML file (default: {SUITE})",
-    )
+    suite = f"a suite of the package or the path of a TOML file (default: {SUITE})"
+    which.add_argument("suite", nargs="?", metavar="SUITE", help=suite)
     which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
     place = f"folder, or URL to copy to at the end (default: ${RESULTS_VARIABLE}, {DEFAULT_FOLDER})"
     budget = f"time for all (default: {BUDGET / 60:g}m; none with --processes)"
@@ -134,13 +130,11 @@ def _parser() -> arguments.Parser:
         ),
     ):
         parser.add_argument(f"--{name}", nargs="?", const="", metavar=metavar, help=text)
-    parser.add_argument(
-        "--python",
-        action="append",
-        metavar="ENVIRONMENT",
-        help="given twice: measure in this Python or virtual environment and in the other, a "
-        "process of each in turn (default: 10), for python -m bench.compare environments",
+    twice = (
+        "given twice: measure in this Python or virtual environment and in the other, a process of "
+        "each in turn (default: 10), for python -m bench.compare environments"
     )
+    arguments.add_values(parser, ("python", "ENVIRONMENT", str, twice), action="append")
     arguments.add_flags(
         parser,
         list="list the suites and end",

@@ -123,18 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     text = "result files, or folders, of which the newest run is taken"
     parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help=text)
-    parser.add_argument(
-        "--to",
-        metavar="PLACE",
-        default=FOLDER,
-        help="a folder, with one for each kind of machine, or a URL (default: %(default)s)",
-    )
-    parser.add_argument("--yes", action="store_true", help="send to the URL without asking")
-    parser.add_argument(
-        "--unchanged",
-        action="store_true",
-        help="send the files to the URL with the names in them, like `bench.run --results URL`",
-    )
+    place = "a folder, with one for each kind of machine, or a URL"
+    arguments.add_with_default(parser, ("to", "PLACE", str, FOLDER, place))
+    names = "send the files to the URL with the names in them, like `bench.run --results URL`"
+    arguments.add_flags(parser, yes="send to the URL without asking", unchanged=names)
     return parser
 
 

@@ -75,9 +75,7 @@ def parser(command: str, description: str, epilog: str = "", **more: Any) -> Par
 
 
 def add_values(
-    to: argparse._ActionsContainer,
-    *rows: tuple[str, str, Callable[[str], Any], str],
-    **more: Any,
+    to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], str], **more: Any
 ) -> None:
     """Add options with a value: name, metavar, type and help. more: for ``add_argument``."""
     for name, metavar, kind, described in rows:
@@ -117,9 +115,7 @@ def add_output(parser: argparse._ActionsContainer, formats: Sequence[str]) -> No
     """Add the options ``--format`` and ``--output``."""
     described = "what is written (default: implied by FILE's name, or else terminal)"
     add_choice(parser, "format", formats, described)
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write to FILE, not the terminal"
-    )
+    add_values(parser, ("output", "FILE", Path, "write to FILE, not the terminal"))
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -195,12 +191,7 @@ MEASURED: tuple[tuple[str, str, Any, str], ...] = (
     ("threads", "N", integer(1, 4096), "threads for every framework (default: its own choice)"),
     ("seed", "N", integer(0, 2**53), "of weights, inputs and every random order (default: 0)"),
     ("period", "PERIODS", periods, "time between two calls of a stream: 10ms, back-to-back, ..."),
-    (
-        "deadline",
-        "TIME",
-        short_time,
-        "count calls of streams later than this (default: period)",
-    ),
+    ("deadline", "TIME", short_time, "count calls of streams later than this (default: period)"),
     ("load", "N", integer(0, 4096), "processes that keep a processor busy each during streams"),
 )
 """Options of what is measured, for pytest and for ``bench.run``."""

@@ -156,11 +156,6 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(PLAIN, _plain)
 
 
-def width_is_known() -> bool:
-    """Return whether the output has a width: a terminal's, or one that the user has set."""
-    return sys.stdout.isatty() or "COLUMNS" in os.environ
-
-
 def python() -> str:
     """Return how a user calls this Python: ``python``, or its path if that is another one."""
     # tox runs commands with another PATH than the user's.
@@ -183,13 +178,10 @@ def typed_command(command: str) -> str:
 
 def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:
     """Add the argument ``paths``: result files or folders; ``default`` is for the help."""
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help=f"result files or folders (default: {default} in ${RESULTS_VARIABLE} "
-        f"or {DEFAULT_FOLDER}/)",
+    text = (
+        f"result files or folders (default: {default} in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)"
     )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=text)
 
 
 class UsageError(InputError):

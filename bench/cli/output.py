@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import TypeAlias
 
 from rich.console import Console
 
-from bench.cli import command_line
 from bench.cli.command_line import UsageError
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
@@ -65,7 +65,8 @@ def deliver(
 
 def console() -> Console:
     """Return standard output with its own width, or ``WIDTH`` if that is unknown."""
-    return text_console(width=None if command_line.width_is_known() else WIDTH)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ  # a terminal's, or one the user has set
+    return text_console(width=None if known else WIDTH)
 
 
 def plain_text(draw: Draw, width: int = WIDTH) -> str:

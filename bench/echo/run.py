@@ -79,14 +79,12 @@ def parser() -> arguments.Parser:
 
 def settings_of(options: argparse.Namespace) -> EchoSettings:
     """Return the settings that the options name. Raises UsageError."""
-    given = {key: value for key, value in vars(options).items() if key in _SETTINGS}
+    names = {each.name for each in fields(EchoSettings)}
+    given = {key: value for key, value in vars(options).items() if key in names}
     try:
         return EchoSettings(**given)
     except SettingsError as error:
         raise UsageError(f"--{error.field.replace('_', '-')} {error.problem}") from error
-
-
-_SETTINGS = {each.name for each in fields(EchoSettings)}
 
 
 def picture_of(output: Path | None) -> Path | None:

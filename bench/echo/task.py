@@ -150,13 +150,7 @@ def best_possible_loss(settings: EchoSettings) -> Float64:
     seen = position if settings.reset_state else time
     unknown = np.broadcast_to(seen < settings.echo, zeros.shape)
     cost = np.zeros(zeros.shape)
-    cost[unknown] = _cross_entropy(zeros[unknown], guess[unknown])
+    for truth, guessed in ((zeros, guess), (1.0 - zeros, 1.0 - guess)):  # cross-entropy
+        some = unknown & (truth > 0)
+        cost[some] -= truth[some] * np.log(guessed[some])
     return np.asarray(cost.mean(axis=1), np.float64)
-
-
-def _cross_entropy(truth: Float64, guess: Float64) -> Float64:
-    """Return the nats of predicting ``guess`` where a zero has probability ``truth``."""
-    result = np.zeros_like(truth)
-    for p, q in ((truth, guess), (1.0 - truth, 1.0 - guess)):
-        result[p > 0] -= p[p > 0] * np.log(q[p > 0])
-    return result

@@ -231,7 +231,14 @@ class Training:
         scale = 2.0 ** round(0.5 * np.log2(targets.size))
         found = self.model.gradients(x, head.dy * scale, state, masks=masks)
         of_lstm = [np.asarray(each, np.float64) / scale for each in found.weights.arrays()]
-        updated, sums = self._update([*of_lstm, head.dkernel, head.dbias])
+        gradients, before = [*of_lstm, head.dkernel, head.dbias], self.parameters.arrays()
+        rate, sums = settings.learning_rate, self._optimizer_state
+        if settings.optimizer == "adam":
+            updated, sums = adam(before, sums, gradients, rate, self.windows_done + 1)
+        else:
+            updated, sums = adagrad(before, sums, gradients, rate)
+        if not all(np.all(np.isfinite(array)) for array in updated):
+            raise self._diverged()
         self.last = Window(head.loss, head.accuracy, inputs, targets, head.ones)
         self.parameters = Parameters.from_arrays(settings.spec, updated)
         self.model.set_weights(self.parameters.lstm)
@@ -245,18 +252,6 @@ class Training:
         while self.windows_done < windows:
             self.step()
         return np.array(self.losses)
-
-    def _update(self, gradients: list[Float64]) -> tuple[list[Float64], list[Float64]]:
-        """Return parameters and optimizer state after an update. Raises DivergedError."""
-        before, rate = self.parameters.arrays(), self.settings.learning_rate
-        if self.settings.optimizer == "adam":
-            step = self.windows_done + 1
-            updated, sums = adam(before, self._optimizer_state, gradients, rate, step)
-        else:
-            updated, sums = adagrad(before, self._optimizer_state, gradients, rate)
-        if not all(np.all(np.isfinite(array)) for array in updated):
-            raise self._diverged()
-        return updated, sums
 
     def _diverged(self) -> DivergedError:
         return DivergedError(

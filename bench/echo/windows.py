@@ -283,13 +283,8 @@ def parser() -> arguments.Parser:
         ("jobs", "N", arguments.integer(1, 4096), usable_cpus(), "trainings at a time"),
     )
     arguments.add_values(made, ("results", "DIR", Path, "folder of the map (results)"))
-    made.add_argument(
-        "--show",
-        nargs="*",
-        type=Path,
-        metavar="PATH",
-        help="show the newest map in these files and folders (results) and train nothing",
-    )
+    show = "show the newest map in these files and folders (results) and train nothing"
+    arguments.add_values(made, ("show", "PATH", Path, show), nargs="*")
     return made
 
 

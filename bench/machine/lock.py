@@ -83,18 +83,13 @@ class MachineLock(Closing):
             raise HeldError(f"another run measures on this machine: {self._holder()}")
         self.fd = file
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        with contextlib.suppress(
-            OSError
-        ):  # on a full disk the lock holds without its holder's name
+        with contextlib.suppress(OSError):  # on a full disk it holds without its holder's name
             os.ftruncate(file, 0)
             holder = {"pid": os.getpid(), "since": since, "what": what}
             os.pwrite(file, json.dumps(holder).encode(), 0)
 
     def wait(
-        self,
-        what: str,
-        tell: Callable[[str], None],
-        sleep: Callable[[float], None] = time.sleep,
+        self, what: str, tell: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
     ) -> None:
         """Repeat ``acquire`` until it succeeds; ``tell`` is called once if it must wait."""
         announced = False

@@ -86,12 +86,9 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
     return parsed
 
 
-def journal_lines(
-    path: Path, data: bytes, first: str, message: str
-) -> tuple[list[Field], list[str]]:
+def journal_lines(path: Path, data: bytes) -> tuple[list[Field], list[str]]:
     """Return the complete lines of a journal, and a note if the last one is cut off.
 
-    first: the key that its first line must have. message: what a journal is of, for the error.
     Raises ResultError.
     """
     raw = data.split(b"\n")
@@ -106,8 +103,8 @@ def journal_lines(
             lines.append(Field(path, where, parse_json(path, text, where)))
     if not lines:
         raise error_at(path, "has no complete line")
-    if not isinstance(lines[0].value, dict) or first not in lines[0].value:
-        raise error_at(path, f"is not a journal of {message}: its first line has no run")
+    if not isinstance(lines[0].value, dict) or "run" not in lines[0].value:
+        raise error_at(path, "is not a journal of this suite: its first line has no run")
     return lines, notes
 
 

@@ -79,9 +79,7 @@ Ask = Callable[[SurveyRequest], SurveyAnswer]
 
 
 def survey(
-    devices: Sequence[str],
-    names: Sequence[str] | None = None,
-    ask: Ask | None = None,
+    devices: Sequence[str], names: Sequence[str] | None = None, ask: Ask | None = None
 ) -> Survey:
     """Check all backends (or those with these names) on each of these devices.
 

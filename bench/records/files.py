@@ -66,8 +66,7 @@ def read(path: AnyPath) -> ResultFile:
 
 
 def collect(
-    paths: Iterable[AnyPath],
-    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    paths: Iterable[AnyPath], watch: Callable[[Sequence[Path]], Iterable[Path]] = iter
 ) -> Results:
     """Read the distinct runs in these files, folders and URLs.
 
@@ -374,7 +373,7 @@ def unfinished(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _journal_lines(path: Path) -> tuple[list[Field], list[str]]:
-    return journal_lines(path, _bytes(path), "run", "this suite")
+    return journal_lines(path, _bytes(path))
 
 
 def _result_file(

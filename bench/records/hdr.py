@@ -70,7 +70,8 @@ def decode(text: str) -> list[Bin]:
         if number < 0:
             place -= number
         else:
-            low, width = _value(place)
+            row = max((place >> _HALF_BITS) - 1, 0)
+            low, width = (place - (row << _HALF_BITS)) << row, 1 << row
             counts.append(Bin(low / _NANOSECONDS, (low + width) / _NANOSECONDS, number))
             place += 1
         if place > _MOST_COUNTS:
@@ -83,12 +84,6 @@ def _places(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     # Exact, since a double holds 53 bits and an hour of nanoseconds has 42.
     row = np.maximum(np.frexp(values.astype(np.float64))[1] - _HALF_BITS - 1, 0)
     return np.asarray((row << _HALF_BITS) + (values >> row), dtype=np.int64)
-
-
-def _value(place: int) -> tuple[int, int]:
-    """Return the least value of a bin and its width."""
-    row = max((place >> _HALF_BITS) - 1, 0)
-    return (place - (row << _HALF_BITS)) << row, 1 << row
 
 
 def _variable(number: int) -> bytes:

@@ -180,17 +180,11 @@ class Journal(LineFile):
         self.append(line)
 
     def finish(
-        self,
-        finished: datetime | str | None = None,
-        environment_after: Mapping[str, object] | None = None,
-        *,
-        complete: bool = True,
+        self, environment_after: Mapping[str, object] | None = None, *, complete: bool = True
     ) -> None:
-        """Write the last line: when the run ended (by default now), and whether it is complete."""
-        run = self._started()
-        finished = datetime.now(UTC) if finished is None else finished
-        time = finished if isinstance(finished, str) else finished.isoformat()
-        ended = {"finished": time, "environment_after": environment_after, "complete": complete}
+        """Write the last line: that the run ends now, and whether it is complete."""
+        run, now = self._started(), datetime.now(UTC).isoformat()
+        ended = {"finished": now, "environment_after": environment_after, "complete": complete}
         line = plain(ended)
         parse_finish(run, Field(self.path, "", line))
         self.append(line)

@@ -87,10 +87,6 @@ class MapCell:
         """Return whether at least ``LEARNED`` was learned."""
         return self.learned_share is not None and self.learned_share >= LEARNED
 
-    def to_dict(self) -> dict[str, object]:
-        """Return plain data, as in a file."""
-        return {**asdict(self), "curve": list(self.curve)}
-
 
 @dataclass(frozen=True)
 class LearningRun:
@@ -210,7 +206,7 @@ def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, 
             "schema": SCHEMA,
             MARK: True,
             "run": dict(run),
-            "cells": [cell.to_dict() for cell in cells],
+            "cells": [asdict(cell) for cell in cells],
         }
     }
 
@@ -223,7 +219,19 @@ def _read(path: Path) -> LearningMap:
     schema = ours["schema"]
     if type(schema.value) is not int or schema.value != SCHEMA:
         raise schema.error(f"{SCHEMA}, the schema that this version reads")
-    run, items = _parse_run(ours["run"]), ours["cells"].items()
+    of_run = ours["run"]
+    finished = of_run["finished"]
+    run = LearningRun(
+        id=of_run["id"].label(),
+        started=of_run["started"].time(),
+        finished=finished.time() if finished.given else None,
+        complete=of_run["complete"].boolean(),
+        backend=of_run["backend"].label(),
+        device=of_run["device"].label(),
+        settings=of_run["settings"].free(),
+        libraries=of_run["libraries"].free(),
+    )
+    items = ours["cells"].items()
     notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
     if not run.complete:
         notes.append(f"{printable(str(path))} is unfinished; its finished cells are read")
@@ -236,20 +244,6 @@ def _read(path: Path) -> LearningMap:
             raise error_at(path, "is a cell that the file holds already", item.name)
         cells[cell.key] = cell
     return LearningMap(path, run, tuple(cells.values()), tuple(notes))
-
-
-def _parse_run(field: Field) -> LearningRun:
-    finished = field["finished"]
-    return LearningRun(
-        id=field["id"].label(),
-        started=field["started"].time(),
-        finished=finished.time() if finished.given else None,
-        complete=field["complete"].boolean(),
-        backend=field["backend"].label(),
-        device=field["device"].label(),
-        settings=field["settings"].free(),
-        libraries=field["libraries"].free(),
-    )
 
 
 _CELL_FIELDS = tuple(field.name for field in fields(MapCell))

@@ -23,15 +23,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import (
-    Block,
-    Cell,
-    Column,
-    Document,
-    Finding,
-    TextTable,
-    numbers,
-)
+from bench.render.table import Block, Cell, Column, Document, Finding, TextTable, numbers
 from bench.stats.along import (
     NEAR_CHEAPEST,
     AxisSeries,
@@ -57,17 +49,10 @@ _HEADING = 12
 
 def title(found: AxisSeries) -> str:
     """Return device, mode and shape of a series, and the values along its axis."""
-    first = found.rows[0].case
-    shape = [
-        words
-        for words in shape_texts(first)
-        if found.axis == "window" or not words.startswith("batch ")
-    ]
-    work = first.workload
-    if found.axis == "timesteps":
-        shape.insert(0, f"batch {work.batch}")
-    elif found.axis == "batch":
-        shape.insert(0, f"{work.timesteps} steps")
+    first, work = found.rows[0].case, found.rows[0].case.workload
+    both, *shape = shape_texts(first)
+    other = {"timesteps": f"batch {work.batch}", "batch": f"{work.timesteps} steps"}
+    shape = [other.get(found.axis, both), *shape]
     if first.spec.dtype != "float32":
         shape.append(first.spec.dtype)
     values = listed([str(each) for each in found.values], 12) if found.values else "none"

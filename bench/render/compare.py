@@ -223,13 +223,8 @@ def document(report: ComparisonReport) -> Document:
     for heading, rows in grouped(report.rows, lambda row: row.heading).items():
         blocks.append(Block(heading, table=TextTable.of(_COLUMNS, map(_cells, rows))))
     blocks += [Block(map_title(each), table=_map_table(each)) for each in report.maps[:_MOST_MAPS]]
-    for lines, style in (
-        (map_lines(report), "dim"),
-        (summary_lines(report), ""),
-        (method_lines(report), "dim"),
-    ):
-        if lines:
-            blocks.append(Block(lines=lines, style=style))
+    texts = [(map_lines(report), "dim"), (summary_lines(report), ""), (method_lines(report), "dim")]
+    blocks += [Block(lines=lines, style=style) for lines, style in texts if lines]
     blocks += [Block(title, lines, level=4, indent=2) for title, lines in details(report)]
     return Document(blocks)
 
@@ -527,12 +522,6 @@ def map_lines(report: ComparisonReport) -> list[str]:
     return lines
 
 
-def _cell_text(found: Map, place: tuple[int, int]) -> str:
-    """Return ``┃3.205 F``, with a line where the new device begins or ceases to win."""
-    cell, line = found.cells[place], _LINE if found.starts(*place) else ""
-    return f"{line}{times_as_fast(cell.comparison.ratio.mid, 3)} {MARKS[cell.state]}"
-
-
 def _map_table(found: Map) -> TextTable:
     """Lay out a line per batch: its cells, and from where on the new device wins."""
 
@@ -541,7 +530,9 @@ def _map_table(found: Map) -> TextTable:
         if cell is None:
             return Cell()
         style = "yellow" if cell.reasons else STYLES[cell.comparison.verdict]
-        return Cell(_cell_text(found, (batch, hidden)), style=style, strong=cell.wins)
+        line = _LINE * found.starts(batch, hidden)
+        text = f"{line}{times_as_fast(cell.comparison.ratio.mid, 3)} {MARKS[cell.state]}"
+        return Cell(text, style=style, strong=cell.wins)
 
     columns = ["batch \\ hidden", *map(str, found.hidden_sizes)]
     return TextTable.of(

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from bench.render import labels
 from bench.render.compare import RATIO, WIDTH, annotation, by_reason, threshold_text
-from bench.render.data import OF_VALIDITY, csv_records
-from bench.render.escape import LONGEST_NAME, clean, terminal_picture
+from bench.render.data import OF_VALIDITY, attributes, csv_records
+from bench.render.escape import clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import reason_texts
-from bench.render.quantities import (
-    count,
-    listed,
-    percent,
-    seconds,
-    times_as_fast,
-    times_bounds,
-)
+from bench.render.quantities import count, listed, percent, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, TextTable
 from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
@@ -51,10 +45,7 @@ def what(machine: MachineHistory, lasting: LastingChange) -> str:
         number = len(lasting.cases)
         return (f"all {number:,} cases" if number > 1 else "the only case") + on
     if lasting.event.scope is Scope.BACKENDS:
-        names = [
-            clean(name, LONGEST_NAME)
-            for name in dict.fromkeys(case.backend for case in lasting.cases)
-        ]
+        names = list(map(labels.name, dict.fromkeys(case.backend for case in lasting.cases)))
         return f"{listed(names, _MOST_NAMES)} ({count(len(lasting.cases), 'case')}){on}"
     return listed([clean(case.id, 120) for case in lasting.cases], _MOST_NAMES)
 
@@ -124,6 +115,13 @@ CSV_COLUMNS = (
     *("moved", "moved_verdict", "moved_ratio", "moved_ratio_low", "moved_ratio_high"),
 )
 
+_Getters: TypeAlias = Mapping[str, Callable[[Any], object]]
+_TIME = attributes("processes", time_s="mid", time_low_s="low", time_high_s="high")
+_MOVED = {
+    **attributes(moved="scope.value", moved_verdict="verdict.value", moved_ratio="ratio.mid"),
+    **attributes(moved_ratio_low="ratio.low", moved_ratio_high="ratio.high"),
+}
+
 
 def as_csv(history: History) -> Iterator[str]:
     """Return a row per case and session, in seconds and plain ratios."""
@@ -155,25 +153,12 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
         for name, wanted in (("versions_changed", True), ("also_changed", False)):
             shown = [_change(change) for change in point.changes if change.version is wanted]
             record[name] = "; ".join(shown)
-        row, time = point.row, point.row.interval
-        if time is not None:
-            record |= {
-                "processes": time.processes,
-                "time_s": time.mid,
-                "time_low_s": time.low,
-                "time_high_s": time.high,
-            }
-        if row.to_baseline is not None:
-            record |= {name: get(row.to_baseline) for name, get in RATIO.items()}
-        record |= {name: get(row) for name, get in OF_VALIDITY.items()}
-        if (moved := moves.get(session.number)) is not None:
-            record |= {
-                "moved": moved.scope.value,
-                "moved_verdict": moved.verdict.value,
-                "moved_ratio": moved.ratio.mid,
-                "moved_ratio_low": moved.ratio.low,
-                "moved_ratio_high": moved.ratio.high,
-            }
+        row = point.row
+        parts: list[tuple[object, _Getters]] = [(row.interval, _TIME), (row.to_baseline, RATIO)]
+        parts += [(row, OF_VALIDITY), (moves.get(session.number), _MOVED)]
+        for part, getters in parts:
+            if part is not None:
+                record |= {name: get(part) for name, get in getters.items()}
         yield record
 
 
@@ -210,10 +195,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
         else:
             blocks.append(Block(table=_overview(machine)))
         blocks.append(Block(lines=method(machine), style="dim"))
-        for title, of_time in (
-            ("INVALID, and where", False),
-            ("Unreliable times, and where", True),
-        ):
+        for title, of_time in {"INVALID": False, "Unreliable times": True}.items():
             lines = by_reason(
                 (problem, f"{line.case.id} in #{point.session.number}")
                 for line in machine.lines
@@ -221,7 +203,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
                 for problem in (point.row.validity.of_time if of_time else point.row.invalid)
             )
             if lines:
-                blocks.append(Block(title, lines, level=4, indent=2))
+                blocks.append(Block(f"{title}, and where", lines, level=4, indent=2))
     if history.notes:
         lines = [clean(note, 500) for note in history.notes]
         blocks.append(Block("Notes", lines, level=4, indent=2))
@@ -375,14 +357,12 @@ def method(machine: MachineHistory) -> list[str]:
         "speed: how many times as fast as in the session before with the case, with its "
         f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster.",
     ]
-    points = [point for line in machine.lines for point in line.points]
-    if any(
-        point.row.to_baseline is not None and point.row.to_baseline.allowance for point in points
-    ):
+    rows = [point.row for line in machine.lines for point in line.points]
+    if any(row.to_baseline and row.to_baseline.allowance for row in rows):
         lines.append(
             f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
             "processes differ, so an allowance was added to the interval."
         )
-    if any(point.row.validity.of_time for point in points):
+    if any(row.validity.of_time for row in rows):
         lines.append(f"{labels.UNRELIABLE_TIME}.")
     return lines

@@ -18,12 +18,7 @@ from bench.render.quantities import (
     times_bounds,
 )
 from bench.render.quantities import ratio as ratio_words
-from bench.stats.comparison import (
-    PLAIN_MEAN_OPPOSED,
-    PROCESSES_SHIFTED,
-    Comparison,
-    Verdict,
-)
+from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Comparison, Verdict
 from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval
 from bench.stats.rows import KINDS, Row, Section, Table
 
@@ -38,13 +33,8 @@ _MOST_NODES = 4  # that are named on a line
 
 def heading(section: Section) -> str:
     """Return on one line what was run, where and when."""
-    run = section.run
-    parts = [
-        f"{name(run.suite) or 'unnamed suite'} on {where(section)}",
-        f"{section.started:%Y-%m-%d %H:%M} UTC",
-        count(len(section.runs), "process"),
-    ]
-    return " · ".join(parts)
+    suite, runs = name(section.run.suite) or "unnamed suite", count(len(section.runs), "process")
+    return f"{suite} on {where(section)} · {section.started:%Y-%m-%d %H:%M} UTC · {runs}"
 
 
 def where(section: Section) -> str:
@@ -173,12 +163,8 @@ def spread_text(found: Comparison, by: str = "") -> str:
     Empty for other verdicts, where neither is known, and where the reference is heterogeneous.
     by: precedes the number of nodes.
     """
-    if (
-        found.verdict is not Verdict.UNCLEAR
-        or found.spread is None
-        or found.heterogeneous
-        or found.reasons
-    ):
+    explained = found.heterogeneous or found.reasons
+    if found.verdict is not Verdict.UNCLEAR or found.spread is None or explained:
         return ""
     nodes = "" if found.between is None else f", nodes{by} {percent(found.between)}"
     return f"{percent(found.spread)}{nodes}"

@@ -34,15 +34,7 @@ from bench.stats.comparison import SAME_WITHIN, Comparison, Heterogeneity, Pairi
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.outliers import outliers
 from bench.stats.ratios import HETEROGENEOUS, OF_CASES_TOGETHER, all_slower, geometric_mean
-from bench.stats.rows import (
-    KINDS,
-    MEASURED,
-    Row,
-    Section,
-    Table,
-    all_problems,
-    compare_rows,
-)
+from bench.stats.rows import KINDS, MEASURED, Row, Section, Table, all_problems, compare_rows
 from bench.stats.trust import Problem
 from lstm_impl.names import framework
 
@@ -258,11 +250,8 @@ def _by_reason(
 
 
 def _with_advice(text: str, advice: str) -> str:
-    return (
-        f"{_with_stop(text)} To change that: {_with_stop(clean(advice))}"
-        if advice
-        else _with_stop(text)
-    )
+    change = f" To change that: {_with_stop(clean(advice))}" if advice else ""
+    return _with_stop(text) + change
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:
@@ -975,11 +964,8 @@ def problem_line(problem: Problem) -> str:
     """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
     text, advice = reason_texts(problem.reason)
     message = f"{text} ({advice})" if advice else text
-    return (
-        message
-        if problem.runs == problem.of
-        else f"{message} [in {problem.runs} of {problem.of} runs]"
-    )
+    some = f" [in {problem.runs} of {problem.of} runs]" if problem.runs != problem.of else ""
+    return message + some
 
 
 def problem_lines(problems: Iterable[Problem]) -> str:

@@ -145,31 +145,17 @@ def encoded(drawn: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
-@dataclass(frozen=True)
-class Look:
-    """The look of a backend in every picture. number: its place among all looks."""
+class Look(NamedTuple):
+    """The look of a backend in every picture.
 
-    number: int
+    colour: ``#RRGGBB``, with a contrast of at least 3:1 on white and on a dark background. shape:
+    the place of its marker and dashes in ``MARKERS`` and ``DASHES``, which are matplotlib's.
+    """
 
-    @property
-    def colour(self) -> str:
-        """``#RRGGBB``, with a contrast of at least 3:1 on white and on a dark background."""
-        return COLOURS[self.number % len(COLOURS)]
-
-    @property
-    def shape(self) -> int:
-        """The place of its marker and dashes in ``MARKERS`` and ``DASHES``."""
-        return (self.number + self.number // len(COLOURS)) % len(MARKERS)
-
-    @property
-    def marker(self) -> str:
-        """matplotlib's marker of a point."""
-        return MARKERS[self.shape]
-
-    @property
-    def dashes(self) -> tuple[int, tuple[float, ...]]:
-        """matplotlib's dashes of a line."""
-        return DASHES[self.shape % len(DASHES)]
+    colour: str
+    shape: int
+    marker: str
+    dashes: tuple[int, tuple[float, ...]]
 
 
 def look_of(backend: str) -> Look:
@@ -178,10 +164,11 @@ def look_of(backend: str) -> Look:
     Those of ``USUAL`` have a look of their own. Any other name has one of the rest, the same on
     every machine; two such names may share it.
     """
-    if backend in USUAL:
-        return Look(USUAL.index(backend))
     left = len(COLOURS) * len(MARKERS) - len(USUAL)
-    return Look(len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left)
+    other = len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left
+    number = USUAL.index(backend) if backend in USUAL else other
+    shape = (number + number // len(COLOURS)) % len(MARKERS)
+    return Look(COLOURS[number % len(COLOURS)], shape, MARKERS[shape], DASHES[shape % len(DASHES)])
 
 
 # Inches. A wider picture does not fit a page, and a narrower one has no space for bars.

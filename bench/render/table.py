@@ -84,10 +84,7 @@ class TextTable:
 
     @classmethod
     def of(
-        cls,
-        columns: Iterable[Column],
-        lines: Iterable[Iterable[Cell | str]],
-        grouped: bool = False,
+        cls, columns: Iterable[Column], lines: Iterable[Iterable[Cell | str]], grouped: bool = False
     ) -> TextTable:
         """Return a table whose cells may be plain texts."""
         cells = (
@@ -97,13 +94,8 @@ class TextTable:
 
     def without_empty(self) -> TextTable:
         """Return the table without columns that are empty in every line."""
-        return self.only(
-            [
-                index
-                for index in range(len(self.columns))
-                if index == 0 or any(line[index].text for line in self.lines)
-            ]
-        )
+        columns = enumerate(zip(*self.lines, strict=True))
+        return self.only([at for at, cells in columns if at == 0 or any(c.text for c in cells)])
 
     def only(self, indices: Sequence[int]) -> TextTable:
         """Return the table with these columns alone."""

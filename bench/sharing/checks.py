@@ -17,12 +17,7 @@ import numpy as np
 from bench.machine.fields import Field, is_number, mapping, printable
 from bench.records import digest, hdr
 from bench.records.schema import Measurement, ResultFile
-from bench.stats.intervals import (
-    FEWEST_SAMPLES,
-    halves_agree,
-    median_interval,
-    relative_half_width,
-)
+from bench.stats.intervals import FEWEST_SAMPLES, halves_agree, median_interval, relative_half_width
 from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker import estimate
 from bench.worker.roofs import WELL_ABOVE

@@ -222,10 +222,7 @@ class _Lines:
 
 
 def over_processes(
-    values: FloatArray,
-    allowance: float,
-    named: float,
-    confidence: float = CASE_CONFIDENCE,
+    values: FloatArray, allowance: float, named: float, confidence: float = CASE_CONFIDENCE
 ) -> CaseInterval:
     """Return the mean of the processes' values, with its interval.
 
@@ -376,9 +373,7 @@ class AxisSeries:
 
 
 def series(
-    sections: Iterable[Section],
-    axis: str = "window",
-    learned: LearningMap | None = None,
+    sections: Iterable[Section], axis: str = "window", learned: LearningMap | None = None
 ) -> tuple[AxisSeries, ...]:
     """Return every series in these sections, also those without any time.
 

@@ -121,18 +121,19 @@ def changes(
             series_list.append(_Series(row, columns, values[columns]))
     if not series_list:
         return []
+    from scipy.stats import false_discovery_control
+
     shares = _shares(series_list, kinds)
-    answers = [_ask(each, shares[kinds[each.row]], _STAGES[1], arcs) for each in series_list]
-    significant = _discoveries(answers, level)
-    # More permutations, which take ten times as long, only where nothing is significant yet.
-    for most in _STAGES[2:]:
-        if any(significant) or not any(answer.open for answer in answers):
-            break
+    answers = [_Answer(1.0, 0.0, 0, 0, open=True) for _ in series_list]
+    for most in _STAGES[1:]:
         answers = [
             _ask(each, shares[kinds[each.row]], most, arcs) if answer.open else answer
             for each, answer in zip(series_list, answers, strict=True)
         ]
-        significant = _discoveries(answers, level)
+        significant = false_discovery_control([answer.p for answer in answers]) <= level
+        # More permutations, which take ten times as long, only where nothing is significant yet.
+        if significant.any() or not any(answer.open for answer in answers):
+            break
     found = []
     for each, answer, there in zip(series_list, answers, significant, strict=True):
         if there:
@@ -141,13 +142,6 @@ def changes(
             at = int(each.columns[-1 if answer.gradual else answer.start])
             found.append(ChangePoint(each.row, at, until, answer.p, answer.score, answer.gradual))
     return sorted(found, key=lambda each: (each.p, -each.score))
-
-
-def _discoveries(answers: Sequence[_Answer], level: float) -> list[bool]:
-    from scipy.stats import false_discovery_control
-
-    found: list[bool] = (false_discovery_control([each.p for each in answers]) <= level).tolist()
-    return found
 
 
 # One series
@@ -333,7 +327,8 @@ def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int
     sums: dict[int, list[float]] = {family: [0.0, 0.0, 0.0] for family in families}
     for each in series_list:
         values = each.values
-        near, far = (_small(values[lag:] - values[:-lag]) for lag in (1, 2))
+        squares = [np.sort((values[lag:] - values[:-lag]) ** 2) for lag in (1, 2)]
+        near, far = (float(np.mean(each[: math.ceil(KEPT * each.size)])) for each in squares)
         if near + far > 0:
             own = (near / (near + far), far / (near + far), float(values.size))
             kept = sums[families[each.row]]
@@ -344,11 +339,6 @@ def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int
         correlation = min(max(correlation, 0.0), _MOST_CORRELATED)
         shares[family] = (1 - correlation) / (1 + correlation)
     return shares
-
-
-def _small(differences: FloatArray) -> float:
-    squares = np.sort(differences**2)
-    return float(np.mean(squares[: math.ceil(KEPT * squares.size)]))
 
 
 NEAR = 2
@@ -434,11 +424,8 @@ def change_events(logs: FloatArray, backends: Sequence[str]) -> list[ChangeEvent
     steps = _parts(recent, backends) if enough(recent) else []
     for part in steps:
         part.take_out(recent)
-    found = [
-        *found,
-        *(replace(part, first=part.first + start, at=part.at + start) for part in steps),
-    ]
-    found = _joined(found)
+    moved = (replace(part, first=part.first + start, at=part.at + start) for part in steps)
+    found = _joined([*found, *moved])
     found.sort(key=lambda part: (part.first, part.at, list(Scope).index(part.scope)))
     events = [_event(part, found, rest) for part in found]
     events = [
@@ -552,7 +539,7 @@ def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int,
     found: list[tuple[Scope, int, FloatArray]] = [(Scope.ALL, 0, shared)]
     rest = logs - levels[:, None] - shared
     alone: set[int] = set()
-    by_backend = _rows_by(backends)
+    by_backend = grouped(range(len(backends)), lambda row: backends[row])
     if len(by_backend) > 1:
         for rows in by_backend.values():
             found.append((Scope.BACKENDS, rows[0], _medians(rest[rows], axis=0)))
@@ -560,10 +547,6 @@ def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int,
     if len(logs) > 1:
         found += [(Scope.CASES, row, values) for row, values in enumerate(rest) if row not in alone]
     return found
-
-
-def _rows_by(backends: Sequence[str]) -> dict[str, list[int]]:
-    return grouped(range(len(backends)), lambda row: backends[row])
 
 
 def _shift(
@@ -595,7 +578,7 @@ def _changed_cases(
     """
     by_backend = {
         name: there
-        for name, rows in _rows_by(backends).items()
+        for name, rows in grouped(range(len(backends)), lambda row: backends[row]).items()
         if (there := [row for row in rows if math.isfinite(shifted[row])])
     }
     shifts = {name: _least_median(shifted[rows]) for name, rows in by_backend.items()}

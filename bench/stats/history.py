@@ -20,7 +20,7 @@ from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.change_points import ChangeEvent, change_events, enough
 from bench.stats.comparison import Verdict
-from bench.stats.nodes import Item, machine_names
+from bench.stats.nodes import Item, distinct
 from bench.stats.pairs import Rule, environment_differences
 from bench.stats.ratios import compare
 from bench.stats.rows import NothingToReportError, Row, case_rows
@@ -147,7 +147,7 @@ def build(results: Results, *, pattern: str = "*") -> History:
         known = sorted({item.case.backend for item in measured})
         example = measured[0].case.id
         raise NothingToReportError("no_case_fits", pattern=pattern, example=example, known=known)
-    names = machine_names({item.run.machine_id: item.run for item in measured})
+    names = distinct({item.run.machine_id: item.run.machine for item in measured})
     machines = [
         _machine(names[machine], machine, found, commits)
         for machine, found in grouped(wanted, lambda item: item.run.machine_id).items()
@@ -162,10 +162,8 @@ def since(results: Results, moment: datetime) -> Results:
 
     Raises NothingToReportError if there are none.
     """
-    begun: dict[str, datetime] = {}
-    for file in results.files:
-        run = file.run
-        begun[run.session] = min(run.started, begun.get(run.session, run.started))
+    sessions = grouped((file.run for file in results.files), lambda run: run.session)
+    begun = {session: min(run.started for run in runs) for session, runs in sessions.items()}
     files = tuple(file for file in results.files if begun[file.run.session] >= moment)
     if not files:
         last = max(begun.values())
@@ -176,15 +174,11 @@ def since(results: Results, moment: datetime) -> Results:
 def _machine(
     name: str, machine: str, items: Sequence[Measurement | Outcome], commits: Mapping[str, str]
 ) -> MachineHistory:
-    runs: dict[str, dict[str, Run]] = {}
-    for item in items:
-        runs.setdefault(item.run.session, {})[item.run.id] = item.run
-    ordered = sorted(
-        runs.items(), key=lambda found: min((run.started, run.id) for run in found[1].values())
-    )
+    runs = grouped({item.run.id: item.run for item in items}.values(), lambda run: run.session)
+    ordered = sorted(runs.items(), key=lambda each: min((run.started, run.id) for run in each[1]))
     sessions: list[SessionReplicates] = []
     for number, (session, during) in enumerate(ordered, start=1):
-        here = tuple(during.values())
+        here = tuple(during)
         before = sessions[-1].runs if sessions else here
         sessions.append(SessionReplicates(number, session, here, _changes(before, here, commits)))
     by_case = grouped(items, lambda item: item.case.id).values()

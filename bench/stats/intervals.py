@@ -442,9 +442,7 @@ Runs = Sequence[tuple[str, npt.ArrayLike]]
 """The node of each process of a case (empty where nodes are not distinguished), and its samples."""
 
 
-def case_interval(
-    runs: Sequence[npt.ArrayLike], confidence: float = CASE_CONFIDENCE
-) -> CaseInterval:
+def case_interval(runs: Sequence[npt.ArrayLike]) -> CaseInterval:
     """Return the time of one case from the samples of each of its processes (seconds per step).
 
     The middle is the median of the processes' medians. With 6 processes or more the bounds are
@@ -456,12 +454,10 @@ def case_interval(
 
     Raises ValueError without a run, and for samples that are empty, not finite or not positive.
     """
-    return case_intervals([[("", samples) for samples in runs]], confidence)[0]
+    return case_intervals([[("", samples) for samples in runs]])[0]
 
 
-def case_intervals(
-    cases: Sequence[Runs], confidence: float = CASE_CONFIDENCE
-) -> list[CaseInterval]:
+def case_intervals(cases: Sequence[Runs]) -> list[CaseInterval]:
     """Return ``case_interval`` of many cases at once, over nodes where these are distinguished.
 
     Over nodes the middle is the median of the nodes' medians, each of its processes' medians, and
@@ -477,18 +473,15 @@ def case_intervals(
         for index, (_, samples) in enumerate(runs)
     ]
     sizes = boundaries(np.array([values.size for values in arrays]))
-    inside = np.array(median_intervals(np.concatenate(arrays), sizes, confidence))
+    inside = np.array(median_intervals(np.concatenate(arrays), sizes))
     counts = np.array([len(runs) for runs in cases])
     starts = boundaries(counts)
     found = np.empty((4, len(cases)))
     for count in np.unique(counts).tolist():
         here = np.flatnonzero(counts == count)
         rows = starts[here][:, None] + np.arange(count)
-        found[:, here] = (
-            inside[:, rows[:, 0]]
-            if count == 1
-            else time_bounds(inside[1, rows], MOST_SPREAD, confidence)
-        )
+        alone = count == 1
+        found[:, here] = inside[:, rows[:, 0]] if alone else time_bounds(inside[1, rows])
     intervals = []
     for at, runs in enumerate(cases):
         nodes: dict[str, list[float]] = {}
@@ -496,13 +489,13 @@ def case_intervals(
             if node:
                 nodes.setdefault(node, []).append(float(median))
         low, mid, high, covered = found[:, at].tolist()
-        alone = CaseInterval(low, mid, high, covered, *_case_basis(len(runs)))
-        intervals.append(_over_nodes(alone, list(nodes.values()), confidence) if nodes else alone)
+        own = CaseInterval(low, mid, high, covered, *_case_basis(len(runs)))
+        intervals.append(_over_nodes(own, list(nodes.values())) if nodes else own)
     return intervals
 
 
 def time_bounds(
-    times: FloatArray, widest: float | FloatArray, confidence: float = CASE_CONFIDENCE
+    times: FloatArray, widest: float = MOST_SPREAD
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return low, middle, high and confidence of times ``[cases, units]`` of two units or more.
 
@@ -512,19 +505,19 @@ def time_bounds(
 
     cases, count = times.shape
     offsets = count * np.arange(cases + 1)
-    low, mid, high, covered = median_intervals(times.ravel(), offsets, confidence)
+    low, mid, high, covered = median_intervals(times.ravel(), offsets)
     if count >= ENOUGH_PROCESSES:
         return low, mid, high, covered
     logs = np.sort(np.log(times), axis=1)
     # Around the mean of the logs, from which a median is never further than this.
     centre, spread = np.mean(logs, axis=1), np.std(logs, axis=1, ddof=1)
-    quantile = special.stdtrit(count - 1.0, (1 + confidence) / 2)
-    most = special.ndtri((1 + max(confidence, CAP_CONFIDENCE)) / 2)
+    quantile = special.stdtrit(count - 1.0, (1 + CASE_CONFIDENCE) / 2)
+    most = special.ndtri((1 + CAP_CONFIDENCE) / 2)
     half = np.minimum(
         quantile * np.maximum(spread, LEAST_SPREAD), most * np.maximum(spread, widest)
     ) / math.sqrt(count)
     with np.errstate(over="ignore", under="ignore"):
-        return np.exp(centre - half), mid, np.exp(centre + half), np.full(cases, confidence)
+        return np.exp(centre - half), mid, np.exp(centre + half), np.full(cases, CASE_CONFIDENCE)
 
 
 OF_MEDIANS, OF_ITS_SAMPLES, OF_ITS_CALLS = "of_medians", "of_its_samples", "of_its_calls"
@@ -602,9 +595,7 @@ OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
 """Codes of what the interval of a time over nodes is based on."""
 
 
-def _over_nodes(
-    alone: CaseInterval, nodes: Sequence[Sequence[float]], confidence: float
-) -> CaseInterval:
+def _over_nodes(alone: CaseInterval, nodes: Sequence[Sequence[float]]) -> CaseInterval:
     """Return the interval of a case from the medians of each node's processes.
 
     alone: of all of its processes as if they were of one node.
@@ -620,16 +611,11 @@ def _over_nodes(
     own = None if within is None else within**2 * share
     # Where no node has two processes, their spread is taken to be the largest that was seen.
     widest = math.sqrt(TIME_ALLOWANCE**2 + (MOST_SPREAD**2 * share if own is None else own))
-    low, middle, high, covered = time_bounds(medians[None], widest, confidence)
+    low, middle, high, covered = (float(each[0]) for each in time_bounds(medians[None], widest))
     allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
     numbers = {"nodes": count, "processes": alone.processes, "allowance": allowance}
     return CaseInterval(
-        float(low[0]),
-        float(middle[0]),
-        float(high[0]),
-        float(covered[0]),
-        alone.processes,
-        allowance,
+        *(low, middle, high, covered, alone.processes, allowance),
         Reason(OF_NODES_MEDIANS, numbers),
         nodes=count,
         between=spread_between(np.log(medians), own),

@@ -50,17 +50,15 @@ def fewest_calls(part: float) -> int:
     return int(counts[few.argmin()])
 
 
-def percentile(
-    ordered: FloatArray, part: float, confidence: float = CASE_CONFIDENCE
-) -> Interval | None:
+def percentile(ordered: FloatArray, part: float) -> Interval | None:
     """Return a percentile of one process's calls ``[n]``, in order; None with too few calls.
 
-    Its confidence is that of the ranks of its bounds: at least the requested one.
+    Its confidence is that of the ranks of its bounds: at least ``CASE_CONFIDENCE``.
     """
     count, p = ordered.size, part / 100
     if count < fewest_calls(part):
         return None
-    low, high, covered = _ranks(count, p, confidence)
+    low, high, covered = _ranks(count, p)
     # Rounded first: 0.9 of 70 calls is 63 and a rest of rounding.
     rank = math.ceil(round(p * count, 6))
     bounds = [float(ordered[each - 1]) for each in (low, rank, high)]
@@ -68,14 +66,14 @@ def percentile(
 
 
 @functools.lru_cache(maxsize=4096)
-def _ranks(count: int, p: float, confidence: float) -> tuple[int, int, float]:
+def _ranks(count: int, p: float) -> tuple[int, int, float]:
     """Return the ranks of the bounds of a percentile, with at most equal tails, and their coverage.
 
     The number of calls below the percentile is Binomial(count, p).
     """
     from scipy import special
 
-    tail = (1 - confidence) / 2
+    tail = (1 - CASE_CONFIDENCE) / 2
     low, high = (math.ceil(special.bdtrik(each, count, p)) for each in (tail, 1 - tail))
     low, high = max(1, low), min(count, high + 1)
     inside = special.bdtr(high - 1.0, count, p) - special.bdtr(low - 1.0, count, p)

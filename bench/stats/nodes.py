@@ -40,25 +40,12 @@ class SectionItems:
         if len(set(node_of.values())) == 1:
             return cls(items)
         firsts = grouped(runs.values(), lambda run: node_of[run.id])
-        return cls(
-            items, node_names({node: first for node, (first, *_) in firsts.items()}), node_of
-        )
+        # Nodes of one kind have one processor: the machine's name does not distinguish them.
+        return cls(items, distinct({node: run.host for node, (run, *_) in firsts.items()}), node_of)
 
 
-def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
+def distinct(names: Mapping[str, str]) -> dict[str, str]:
     """Return the name of each machine by its id, with the id where two have the same."""
-    return _distinct({machine: run.machine for machine, run in machines.items()})
-
-
-def node_names(machines: Mapping[str, Run]) -> dict[str, str]:
-    """Return the host name of each node by its machine's id, with the id where two have the same.
-
-    Nodes of one kind have the same processor, so the machine's name does not distinguish them.
-    """
-    return _distinct({machine: run.host for machine, run in machines.items()})
-
-
-def _distinct(names: Mapping[str, str]) -> dict[str, str]:
     times = Counter(names.values())
     return {
         machine: name if name and times[name] == 1 else f"{name}#{machine}"

@@ -21,15 +21,7 @@ from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.stats.nodes import (
-    Item,
-    SectionItems,
-    in_one_kind,
-    machine_names,
-    machines,
-    node_names,
-    node_of,
-)
+from bench.stats.nodes import Item, SectionItems, distinct, in_one_kind, machines, node_of
 from bench.stats.ratios import RunSamples, compare_all, geometric_mean
 from bench.stats.rows import Row, case_rows, check_known, sections, usual_baseline
 from bench.stats.trust import Problem, Validity, of_ratio
@@ -477,11 +469,7 @@ def report_of(
 
 
 def compare_runs(
-    base: Results,
-    new: Results,
-    names: tuple[str, str] = ("BASE", "NEW"),
-    *,
-    adjacent: bool = False,
+    base: Results, new: Results, names: tuple[str, str] = ("BASE", "NEW"), *, adjacent: bool = False
 ) -> ComparisonReport:
     """Compare each case of the new runs with that of the base runs, the largest change first.
 
@@ -524,7 +512,8 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
     baseline = baseline or usual_baseline(counts)
     items = entries(results)
     machine, runs = machines(item.run for item in items), {i.run.machine_id: i.run for i in items}
-    of_machine, of_node = machine_names(runs), node_names(runs)
+    of_machine = distinct({each: run.machine for each, run in runs.items()})
+    of_node = distinct({each: run.host for each, run in runs.items()})
     first_of = in_one_kind(item.run for item in items)
     # A place has the name of its machine, or of all of its kind.
     names = {
@@ -620,7 +609,10 @@ def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRo
     for side in (base, new):
         measured = [(key, row) for key, row in side.rows().items() if row.measured]
         works.append(grouped(measured, lambda each: _work(each[1].case)))
-        fastest = {work: min(found, key=_validly_fast)[0] for work, found in works[-1].items()}
+        fastest = {
+            work: min(found, key=lambda each: (bool(each[1].validity.unpaired), each[1].time))[0]
+            for work, found in works[-1].items()
+        }
         cases = {work: side.cases[key] for work, key in fastest.items()}
         best.append(ComparisonSide(side.label, cases))
     shared = works[0].keys() & works[1].keys()
@@ -637,11 +629,6 @@ def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRo
 def _work(case: Case) -> str:
     """Return what a case computes, whatever its backend and device."""
     return replace(case, backend="any", device="any").id
-
-
-def _validly_fast(each: tuple[str, Row]) -> tuple[bool, float]:
-    """Order rows by their time, INVALID ones after all others."""
-    return bool(each[1].validity.unpaired), each[1].time
 
 
 def _families(rows: Iterable[ComparisonRow]) -> list[tuple[bool, Cells]]:
@@ -678,8 +665,8 @@ _Place = tuple[str, str]  # machine_id, device
 
 def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
     """Return the side of each device, in the order of the files, a machine's CPU first."""
-    machines = {item.run.machine_id: item.run for item in results.measurements}
-    names, order = machine_names(machines), list(machines)
+    machines = {item.run.machine_id: item.run.machine for item in results.measurements}
+    names, order = distinct(machines), list(machines)
     measured = {(item.run.machine_id, item.case.device) for item in results.measurements}
     items = grouped(entries(results), lambda item: (item.run.machine_id, item.case.device))
     return {

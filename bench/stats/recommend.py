@@ -74,11 +74,6 @@ class Query:
         return [each for each in sizes if each[1] != each[2]]
 
 
-def are_near(found: Iterable[Difference]) -> bool:
-    """Return whether each of them is within a factor of ``NEAR``."""
-    return all(_factor(measured, requested) <= NEAR for _, measured, requested in found)
-
-
 def distance(found: Iterable[Difference]) -> float:
     """Return the sum of the logarithms of the factors between measured and requested sizes."""
     return sum(abs(math.log(measured / requested)) for _, measured, requested in found)
@@ -266,7 +261,11 @@ def answer(
         and (query.training or place.case.workload.window is None)
         and place.by_window
     ]
-    near = [place for place in same_work if are_near(query.differences(place.case))]
+    near = [
+        place
+        for place in same_work
+        if all(_factor(here, asked) <= NEAR for _, here, asked in query.differences(place.case))
+    ]
     reaching = [place for place in near if _lengths(query, requested, place)]
     if reaching:
         return _answer_at(query, requested, min(reaching, key=rank))

@@ -346,12 +346,7 @@ def _once(found: Sequence[Problem]) -> tuple[Problem, ...]:
     return tuple({problem.code: problem for problem in found}.values())
 
 
-def build(
-    results: Results,
-    *,
-    baseline: str | None = None,
-    kind: str = "all",
-) -> Report:
+def build(results: Results, *, baseline: str | None = None, kind: str = "all") -> Report:
     """Return the report on these results.
 
     baseline: the backend that ratios refer to; by default, in each section, the first of the
@@ -414,15 +409,12 @@ def case_rows(cases: Sequence[tuple[Sequence[Item], Mapping[str, str]]]) -> list
     cases: the items of each, and the node of each run by its id, where nodes are distinguished.
     """
     measured = [[each for each in items if isinstance(each, Measurement)] for items, _ in cases]
-    times = iter(
-        case_intervals(
-            [
-                [(nodes.get(item.run.id, ""), item.samples) for item in own]
-                for own, (_, nodes) in zip(measured, cases, strict=True)
-                if own
-            ]
-        )
-    )
+    runs = [
+        [(nodes.get(item.run.id, ""), item.samples) for item in own]
+        for own, (_, nodes) in zip(measured, cases, strict=True)
+        if own
+    ]
+    times = iter(case_intervals(runs))
     found = []
     for own, (items, nodes) in zip(measured, cases, strict=True):
         outcomes = [item for item in items if isinstance(item, Outcome)]
@@ -489,14 +481,11 @@ def _error(items: Sequence[Measurement]) -> float | None:
 
 
 def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
-        values = [value for item in items if (value := item.setup.get(key)) is not None]
-        middle = statistics.median(values) if values else None
-        # Compiling is a difference of two times, which noise can make negative: then it is not
-        # known. Negative ones count in the median, which would be too high without them.
-        found[key] = None if middle is None or middle < 0 else middle
-    return found
+    middles = _figures([item.setup for item in items])
+    # Compiling is a difference of two times, which noise can make negative: then it is not known.
+    # Negative ones count in the median, which would be too high without them.
+    keys = ("build_s", "trace_s", "compile_s", "first_call_s")
+    return {key: middle if (middle := middles.get(key, -1.0)) >= 0 else None for key in keys}
 
 
 def _figures(items: Sequence[Figures | None]) -> dict[str, float]:

@@ -73,7 +73,13 @@ def validity(
     if disturbance.swapped:
         yield Reason("swap", {"megabytes": disturbance.swapped / 1e6})
     if device == "cpu":
-        yield from _of_cpu(disturbance, threads)
+        if disturbance.cpu_throttled:
+            yield _throttled("CPU", disturbance.cpu_throttled)
+        change = disturbance.clock_change
+        if change is not None and abs(change - 1) > CLOCK_CHANGE:
+            yield Reason("clock", {"times": change})
+        if threads:
+            yield Reason("threads", {"variables": ", ".join(threads)})
         return
     hot = disturbance.gpu_throttled.get(devices.gpu_index(device), 0.0)
     if hot > HOT_SHARE * disturbance.seconds:
@@ -83,16 +89,6 @@ def validity(
 def _throttled(processor: str, times: int, hot: float = 0.0, seconds: float = 0.0) -> Reason:
     values = {"processor": processor, "times": times, "hot": hot, "seconds": seconds}
     return Reason("throttled", values)
-
-
-def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterator[Reason]:
-    if disturbance.cpu_throttled:
-        yield _throttled("CPU", disturbance.cpu_throttled)
-    change = disturbance.clock_change
-    if change is not None and abs(change - 1) > CLOCK_CHANGE:
-        yield Reason("clock", {"times": change})
-    if threads:
-        yield Reason("threads", {"variables": ", ".join(threads)})
 
 
 # -- before measuring

@@ -68,11 +68,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
 
 
 def gate_timed(
-    model: Model,
-    workload: Workload,
-    seed: int,
-    last: JudgedCalls,
-    judge: Judge | None = None,
+    model: Model, workload: Workload, seed: int, last: JudgedCalls, judge: Judge | None = None
 ) -> GateResult:
     """Compare the results of timed calls with the reference.
 

@@ -93,12 +93,7 @@ class Settings:
 class Recorder:
     """Measures the selected cases of a suite and records the results."""
 
-    def __init__(
-        self,
-        suite: Suite,
-        settings: Settings,
-        bench: Bench | None = None,
-    ) -> None:
+    def __init__(self, suite: Suite, settings: Settings, bench: Bench | None = None) -> None:
         self.suite = suite
         self.settings = settings
         self.done: dict[str, Result] = {}

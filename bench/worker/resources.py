@@ -287,28 +287,24 @@ def gauge(
         return lambda step: missing
 
     def figures(step: Step) -> Figures:
-        """Read the figures. Raises NotKnownError, and whatever the allocator raises."""
-        _, peak = allocator.read()
-        how = {"how": "allocator", "allocator": allocator.name}
-        if allocator.reset is None:  # so that there is no peak of a later step
-            if peak <= before:
-                raise NotKnownError("earlier_peak", allocator=allocator.name)
-            return {"peak_bytes": peak - in_use, "steady_bytes": None, **how}
-        allocator.reset()
-        step.run()
-        step.synchronize()
-        steady = allocator.read()[1]
-        # A later step is as much a part of the case as the first.
-        peak = max(0, max(peak, steady) - in_use)
-        return {"peak_bytes": peak, "steady_bytes": max(0, steady - in_use), **how}
-
-    def figures_or_reason(step: Step) -> Figures:
         try:
-            return figures(step)
+            _, peak = allocator.read()
+            how = {"how": "allocator", "allocator": allocator.name}
+            if allocator.reset is None:  # so that there is no peak of a later step
+                if peak <= before:
+                    raise NotKnownError("earlier_peak", allocator=allocator.name)
+                return {"peak_bytes": peak - in_use, "steady_bytes": None, **how}
+            allocator.reset()
+            step.run()
+            step.synchronize()
+            steady = allocator.read()[1]
+            # A later step is as much a part of the case as the first.
+            peak = max(0, max(peak, steady) - in_use)
+            return {"peak_bytes": peak, "steady_bytes": max(0, steady - in_use), **how}
         except Exception as error:
             return unknown(error)
 
-    return figures_or_reason
+    return figures
 
 
 SPAN = 2.0

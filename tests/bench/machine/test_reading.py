@@ -70,11 +70,11 @@ def test_regular_bytes_unreadable_path_raises_with_reason(
 
 def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
     data = b'{"run": 1}\n\n{"a": {"b": 2}}\n{"cut'
-    lines, notes = journal_lines(Path("a.jsonl"), data, "run", "anything")
+    lines, notes = journal_lines(Path("a.jsonl"), data)
     assert [line.value for line in lines] == [{"run": 1}, {"a": {"b": 2}}]
     assert lines[1]["a"]["b"].name == "line 3: a.b"
     assert notes == ["a.jsonl: the last line is cut off and was dropped"]
-    assert journal_lines(Path("a.jsonl"), data[: data.rindex(b"{")], "run", "it")[1] == []
+    assert journal_lines(Path("a.jsonl"), data[: data.rindex(b"{")])[1] == []
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
         (b"", "a.jsonl has no complete line"),
         (b'{"run": 1}', "a.jsonl has no complete line"),
         (b"\n \n", "a.jsonl has no complete line"),
-        (b"[1]\n", "a.jsonl is not a journal of maps: its first line has no run"),
-        (b'{"walk": 1}\n{"run": 1}\n', "is not a journal of maps: its first line has no run"),
+        (b"[1]\n", "a.jsonl is not a journal of this suite: its first line has no run"),
+        (b'{"walk": 1}\n{"run": 1}\n', "is not a journal of this suite: its first line"),
         (b'{"run": 1}\n{"cut\n', "a.jsonl: line 2: is cut off or not JSON"),
     ],
 )
 def test_journal_lines_other_content_raises(data: bytes, message: str) -> None:
     with pytest.raises(ResultError) as error:
-        journal_lines(Path("a.jsonl"), data, "run", "maps")
+        journal_lines(Path("a.jsonl"), data)
     assert message in str(error.value)
 
 

@@ -9,7 +9,6 @@ import os
 import random
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def test_journal_entries_are_read_back_from_both_files(tmp_path: Path, golden: J
         for outcome in golden["lstm"]["outcomes"]:
             journal.outcome(outcome)
         unfinished = records.read(path)
-        journal.finish("2025-01-31T12:05:00+00:00", {"load": 2.5})
+        journal.finish({"load": 2.5})
     from_journal = records.read(path)
     made = records.journal_to_json(path, {"node": "x"}, {"id": "y"})
     assert made == tmp_path / "new" / "a.json"
@@ -53,7 +52,7 @@ def test_journal_entries_are_read_back_from_both_files(tmp_path: Path, golden: J
             (o.case, o.outcome, reason_texts(o.reason)) for o in expected.outcomes
         ]
     assert from_json.run == from_journal.run
-    assert from_json.run.finished == datetime(2025, 1, 31, 12, 5, tzinfo=UTC)
+    assert from_json.run.finished is not None
     assert from_json.run.environment["after"] == {"load": 2.5}
     document = json.loads(made.read_text())
     assert document["machine_info"] == {"node": "x"}
