@@ -6,7 +6,6 @@ import csv
 import functools
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -378,14 +377,11 @@ def test_sparkline_shows_a_jump_and_no_noise() -> None:
 
 def test_history_document_has_lasting_changes_first() -> None:
     text = shown(slow_scan(), sessions=False)
-    line = r"#18 2026-01-19  scan \(2 cases\) +0\.8\d\d .* SLOWER +tensorflow 2\.20"
-    assert re.search(line, text)
     first = text.index("What changed for longer than a session")
     assert first < text.index("start (UTC)") < text.index("keras/")
     markdown = history_words.document(slow_scan()).markdown()
     assert markdown.index("### What changed for longer") < markdown.index("start (UTC)")
-    message = "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#")
-    assert message in history_words.document(slow_scan()).markdown()
+    assert "| \\#18 2026-01-19 | scan (2 cases) |" in markdown
     assert "What changed for longer" not in shown(build(upgrade()), sessions=False)
 
 

@@ -15,7 +15,7 @@ from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.profile import FEWEST_CALLS, MOST, SECONDS, CaseProfile, profile_case, trace, write
 from bench.records.schema import recorded
-from bench.render.messages import bound_text, reason_line, reason_texts
+from bench.render.messages import reason_line, reason_texts
 from bench.stats.bound import Bound
 from bench.worker.group import Unmeasured
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
@@ -55,18 +55,13 @@ def unseen(case: Case) -> Unmeasured:
         ("modelled", WIDE, "products"),
         ("sleeps", LARGE, "waiting"),
         ("sleeps", SMALL, "waiting"),
+        ("copies", LARGE, "copies"),
     ],
 )
 def test_profile_case_bound_agrees_with_the_roofs(
     backend: str, shape: tuple[LSTMSpec, Workload], kind: str
 ) -> None:
     assert seen(backend, shape).bound.kind == kind
-
-
-def test_profile_case_backend_that_copies_is_bound_by_copies() -> None:
-    found = seen("copies", LARGE)
-    assert found.bound.kind == "copies"
-    assert bound_text(found.bound, found.figures).startswith("bound by copies: ")
 
 
 def test_profile_case_step_time_is_the_median_without_profiler(

@@ -6,7 +6,6 @@ import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
-from bench.cli.output import plain_text
 from bench.render import compare as output
 from bench.render.compare import map_work, wins_from
 from bench.stats.comparison import Pairing
@@ -124,18 +123,3 @@ def test_document_without_a_map_names_the_suite_crossover() -> None:
     items = [measured(of, 1.0, run("r0")) for of in made.cases]
     for found in maps(*items):
         assert len(found.cells) == len(found.batches) * len(found.hidden_sizes) == 12
-
-
-def test_document_map_shows_the_line_winners_and_blanks() -> None:
-    report = compare_devices(gather(*grid(STEPS)))
-    lines = plain_text(output.document(report).terminal).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("gpu:0 over cpu, keras"))
-    rows = [line.split() for line in lines[start + 3 : start + 6]]
-    assert rows[0][:7] == ["1", "0.333", "S", "0.667", "S", "┃3.000", "F"]
-    assert rows[1][:5] == ["8", "0.667", "S", "┃3.000", "F"]
-    assert rows[2][:3] == ["64", "3.000", "F"]
-    assert "F FASTER, S SLOWER; ┃ where it begins" in " ".join(lines)
-    assert max(map(len, lines)) <= 100
-    assert "| 1 | 0.333 S | 0.667 S | **┃3.000 F** | 512 (128: SLOWER) |" in (
-        output.document(report).markdown()
-    )

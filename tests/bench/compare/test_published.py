@@ -111,20 +111,6 @@ def full_report(backend: str = "torch") -> PublishedReport:
     )
 
 
-def test_terminal_names_the_sources_and_what_they_measured(tmp_path: Path) -> None:
-    text = " ".join(shown(full_report(), "terminal", tmp_path).split())
-    assert "training: batch 64 × 100 steps, 123 in, 320 hidden" in text
-    assert "ours (INVALID) torch cpu (Test CPU) float32 1.00 s" in text
-    assert "published TensorFlow cuDNNLSTM NVIDIA GTX 1080 float32 10.0 ms [2]" in text
-    assert "[1] published by baidu-research/DeepBench" in text
-    assert "the input product is skipped there" in text
-    assert "forward, backward_data and backward_weights added up" in text
-    assert "[2] published by stefbraun/rnn_benchmarks" in text
-    assert "copy from the host" in text
-    assert "no ratio and no verdict is made of them" in text
-    assert "the cores were busy (torch/b64-t100-i123-h320/float32/training/cpu)." in text
-
-
 def test_markdown_hostile_name_keeps_the_columns(tmp_path: Path) -> None:
     text = shown(full_report("a|b`c"), "markdown", tmp_path)
     rows = [line for line in text.splitlines() if line.startswith("|")]

@@ -62,24 +62,6 @@ def test_records_every_value_has_its_columns_kind() -> None:
     assert len(seen) >= 90
 
 
-def test_records_speedup_is_inverse_of_ratio() -> None:
-    row = of("torch", records(report_of(*replicated(6, ("keras", 1.0), ("torch", 2.0)))))
-    low, mid, high = (row[name] for name in ("ratio_low", "ratio", "ratio_high"))
-    assert isinstance(low, float)
-    assert isinstance(mid, float)
-    assert isinstance(high, float)
-    assert low < 2 < high
-    assert mid == pytest.approx(2)
-    assert (row["speedup_low"], row["speedup"], row["speedup_high"]) == (
-        1 / high,
-        1 / mid,
-        1 / low,
-    )
-    assert row["verdict"] == "SLOWER"
-    assert row["time_low_s"] < row["time_s"] < row["time_high_s"]  # type: ignore[operator]
-    assert row["ratio_valid"] is True
-
-
 FIGURES: Figures = {"peak_bytes": 1e6, "of_matmul": 0.5, "of_bandwidth": 0.25, "operations": 9.0}
 
 

@@ -5,15 +5,12 @@ from dataclasses import replace
 import pytest
 
 from bench.render.labels import (
-    FASTEST,
     MARKS,
-    SHORTEST,
     UNRELIABLE_TIME,
     bounds_of_time,
     caption,
     heading,
     machine,
-    mark,
     notes,
     title,
 )
@@ -28,7 +25,6 @@ from tests.bench.made_reports import (
     replicated,
     report_of,
     results_of,
-    the_row,
 )
 
 
@@ -75,18 +71,6 @@ def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
         "gpu:0, training in windows (batch 2 × 10 steps, 3 in, 4 hidden, gradients of weights, "
         "input, state)",
     ]
-
-
-def test_mark_of_first_row_is_full_star_if_significant() -> None:
-    significant = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010)))
-    assert (mark(the_row(significant, "torch")), mark(the_row(significant, "keras"))) == (
-        FASTEST,
-        "",
-    )
-    near = report_of(*replicated(6, ("keras", 0.0101), ("torch", 0.0100)))
-    assert (mark(the_row(near, "torch")), mark(the_row(near, "keras"))) == (SHORTEST, "")
-    alone = report_of(measured("keras", 0.01))
-    assert mark(the_row(alone, "keras")) == ""
 
 
 def test_notes_of_rows_explain_only_their_marks() -> None:

@@ -11,8 +11,10 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from string import Formatter
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -20,7 +22,10 @@ import pytest
 from bench.case.cases import Case
 from bench.cli.output import plain_text
 from bench.machine.reasons import Reason
+from bench.records.files import collect
 from bench.records.schema import Measurement, Outcome, recorded
+from bench.render import compare as compared
+from bench.render import published, report
 from bench.render.labels import compact_verdict, versus
 from bench.render.messages import (
     ADVICE,
@@ -41,15 +46,19 @@ from bench.render.recommend import document
 from bench.stats import recommend
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import Interval
+from bench.stats.pairs import compare_devices
 from bench.stats.recommend import Query
-from bench.stats.rows import Section, build
+from bench.stats.rows import Report, Section, build
 from lstm_impl.workload import Workload
 from tests.bench import made_nodes, made_windows
+from tests.bench.compare.test_published import full_report
 from tests.bench.made_environments import FAR
 from tests.bench.made_environments import results as bridged
+from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_reports import (
     BUSY,
     INFERENCE,
+    REPLICATES,
     SPEC,
     TRAINING,
     a_run,
@@ -58,6 +67,7 @@ from tests.bench.made_reports import (
     results_of,
     without_time,
 )
+from tests.bench.made_results import gather
 from tests.bench.made_windows import Cost
 from tests.places import ROOT
 
@@ -415,6 +425,34 @@ recommended(
     mode="inference",
     optimizer=None,
 )
+
+
+def layout(name: str, text: Callable[[], str]) -> None:
+    """Add a scenario of a complete document."""
+    SCENARIOS[name] = lambda: indent(text(), "  ").splitlines()
+
+
+@cache
+def two_processes() -> Report:
+    return build(collect(REPLICATES))
+
+
+layout("full_report", lambda: report.markdown(two_processes()))
+layout("brief_report", lambda: report.markdown(two_processes(), report.brief))
+layout("report_of_the_fastest", lambda: report.markdown(two_processes(), report.fastest))
+layout("report_of_whys", lambda: report.markdown(bound_cases(), report.whys))
+layout("published_times", lambda: published.document(full_report()).markdown())
+layout(
+    "map_of_two_devices",
+    lambda: compared.document(compare_devices(gather(*grid(STEPS)))).markdown(),
+)
+
+
+def bound_cases() -> Report:
+    """Return cases with known and unknown bounds, and one without a time."""
+    roofs = {"chain": {"of_chain": 0.7}, "products": {"of_matmul": 0.9}, "none": {"of_matmul": 0.1}}
+    items = [measured(name, 1.0, roofs=each) for name, each in roofs.items()]
+    return build(results_of(*items, without_time("cudnn", "refused")))
 
 
 def written() -> dict[str, list[str]]:

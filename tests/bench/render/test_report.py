@@ -177,12 +177,7 @@ def test_report_narrow_terminal_drops_least_needed_columns(many: Report) -> None
     assert seen >= {0, 1, 2, 4}
 
 
-def test_report_shape_has_backends_by_time(few: Report, many: Report) -> None:
-    lines = as_text(few).splitlines()
-    start = lines.index("batch 2 × 10 steps, 3 in, 4 hidden · b2-t10-i3-h4")
-    assert re.match(r"keras ★ +11\.1 ms +8\.48–14\.5 .* 1× baseline +█+$", lines[start + 3])
-    row = r"while_loop +21\.2 ms +16\.2–27\.8 .* 0\.52× SLOWER +0\.43–0\.64 +█+"
-    assert re.match(row, lines[start + 4])
+def test_report_shape_has_backends_by_time(many: Report) -> None:
     lines = as_text(many).splitlines()
     start = lines.index("batch 2 × 10 steps, 3 in, 4 hidden · b2-t10-i3-h4") + 3
     shown = lines[start : start + 21]
@@ -219,30 +214,6 @@ def test_report_single_backend_has_no_bar(draw: Draw) -> None:
     assert "Bars show" not in text
 
 
-def test_report_narrow_terminal_drops_bars_before_verdict(few: Report) -> None:
-    text = as_text(few, 40)
-    assert "█" not in text
-    assert re.search(r"while_loop +21\.2 ms +0\.52× SLOWER\n", text)
-
-
-def test_report_answers_precede_tables_and_findings(few: Report) -> None:
-    before, _, after = as_text(few).partition("median")
-    assert "- cpu, inference: keras is the fastest" in before
-    assert "warnings below, under Findings" in before
-    assert "FAILED: 1 case (swapped_gates on cpu)" in after[after.index("\nFindings\n") :]
-
-
-def test_brief_report_has_verdicts_and_warnings(few: Report) -> None:
-    text = as_text(few, draw=brief)
-    first = r"while_loop\+xla ★ +21\.2 ms +16\.2–27\.8 +1\.95× FASTER +1\.63–2\.33 +█"
-    assert re.search(first, text)
-    assert re.search(r"^keras +41\.4 ms +31\.6–54\.2 +1× baseline +█", text, re.M)
-    assert re.search(r"^swapped_gates +failed", text, re.M)
-    assert re.search(r"^window 10\nwhile_loop +3\.13 ms .* INVALID", text, re.M)
-    assert "! FAILED: 1 case (swapped_gates on cpu)" in text
-    assert "Fewer than 6 processes" in text
-
-
 @pytest.mark.parametrize("outcome", ["not_measured", "refused"])
 def test_brief_report_omits_unavailable_backends(outcome: str) -> None:
     found = build(results_of(measured("keras", 0.01), without_time("cudnn", outcome, device="cpu")))
@@ -250,32 +221,6 @@ def test_brief_report_omits_unavailable_backends(outcome: str) -> None:
     assert "cudnn" not in as_text(found, draw=brief)
     alone = build(results_of(without_time("cudnn", outcome)))
     assert "cudnn" not in as_text(alone, draw=brief)
-
-
-def test_report_memory_is_shown_where_known(many: Report) -> None:
-    sized = measured("keras", 0.01, memory={"peak_bytes": 44.4 * 2**20, "how": "message"})
-    unknown = measured("while_loop", 0.02, memory={"peak_bytes": None, "how": "not known: it died"})
-    found = build(results_of(sized, unknown))
-    assert "44.4 MiB" in as_text(found, 160)
-    assert "Memory is the peak" in as_text(found)
-    assert "memory" not in as_text(build(results_of(unknown))).lower()
-
-
-def test_whys_have_one_sentence_per_case() -> None:
-    items = [
-        measured("fast", 1.0, roofs={"of_chain": 0.7}),
-        measured("slow", 2.0, roofs={"of_matmul": 0.9}),
-    ]
-    refused = without_time("cudnn", "refused")
-    unknown = measured("numpy", 3.0, roofs={"of_matmul": 0.1})
-    found = build(results_of(*items, unknown, refused))
-    for text in (as_text(found, 200, whys), markdown(found, whys)):
-        assert "What limits 1 of 3 cases is not known; in TensorFlow, PyTorch" in text
-        assert "How many operators these start is not known: numpy." in text
-        assert "1 case has no time, " in text
-        assert "bound by the chain of products: " in text
-        assert "bound by products: " in text
-    assert "| `b2-t10-i3-h4` | `fast` | 1.00 s | bound by the chain" in markdown(found, whys)
 
 
 def colours(report: Report, **settings: bool) -> str:
@@ -341,36 +286,9 @@ def test_report_rich_markup_is_shown_as_text() -> None:
 # Markdown
 
 
-def test_markdown_report_has_line_per_case_and_sentences(few: Report) -> None:
-    text = markdown(few)
-    lines = text.splitlines()
-    assert lines[0] == "## golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes"
-    assert "- **cpu, inference**: keras is the fastest: 1.91× faster than while_loop" in text
-    assert "- **FAILED**: 1 case (swapped_gates on cpu)" in text
-    head = lines.index("### cpu, inference") + 2
-    assert lines[head].startswith("| shape | backend | median |")
-    assert lines[head + 2] == (
-        "| batch 2 × 10 steps, 3 in, 4 hidden (b2-t10-i3-h4) | **`keras`** ★ | **11.1 ms** | "
-        "8.48–14.5 | 180 | 1,800 | 1.75 s | 1× baseline |  |"
-    )
-    assert lines[head + 3] == (
-        "|  | `while_loop` | 21.2 ms | 16.2–27.8 | 94.3 | 943 | 1.75 s | 0.52× SLOWER | 0.43–0.64 |"
-    )
-    noted = replace(few, notes=("<b>it</b> was renamed",))
-    assert markdown(noted) == text + "\n- note: \\<b\\>it\\</b\\> was renamed\n"
-
-
-def test_markdown_brief_has_fastest_backend_of_each_work(few: Report) -> None:
-    lines = markdown(few, fastest).splitlines()
-    assert lines[0] == ("|  | work | shortest time | time | 95% CI | vs keras | 99.5% CI | trust |")
-    assert lines[2] == (
-        "| cpu, inference | batch 2 × 10 steps, 3 in, 4 hidden | `keras` ★ | 11.1 ms | 8.48–14.5 | "
-        "1× baseline |  |  |"
-    )
-    assert sum(line.startswith("|") for line in lines) == 2 + sum(
-        len(table.groups) for section in few.sections for table in section.tables
-    )
-    assert "golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes" in lines[-1]
+def test_markdown_report_ends_in_notes_that_are_text(few: Report) -> None:
+    noted = markdown(replace(few, notes=("<b>it</b> was renamed",)))
+    assert noted == markdown(few) + "\n- note: \\<b\\>it\\</b\\> was renamed\n"
 
 
 def test_markdown_brief_names_windows_and_precisions() -> None:

@@ -20,9 +20,6 @@ def report() -> Report:
 def test_report_of_streams_has_percentiles_and_p99_verdict(report: Report) -> None:
     (table,) = report.sections[0].tables
     assert (table.kind, table.mode) == ("streaming", "streaming")
-    text = as_text(report, width=200)
-    for word in ("p90", "p99", "p99.9", "p99 vs keras"):
-        assert word in text
     rows = {record["backend"]: record for record in records(report)}
     assert rows["torch"]["verdict"] == "SAME"
     assert rows["torch"]["latency_p99_verdict"] == "SLOWER"

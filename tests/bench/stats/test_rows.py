@@ -245,14 +245,6 @@ def a_row(backend: str = "keras", rank: int | None = None, work: Workload = TRAI
     return Row(Case(backend, SPEC, work), "measured", rank=rank)
 
 
-def test_row_without_time_has_no_speed() -> None:
-    found = report_of(measured("keras", 0.5), without_time("cudnn"))
-    none, row = the_row(found, "cudnn"), the_row(found, "keras")
-    assert not none.measured
-    assert none.sequences_per_s is none.timesteps_per_s is none.time_per_timestep is None
-    assert (row.sequences_per_s, row.timesteps_per_s, row.time_per_timestep) == (4, 40, 0.05)
-
-
 # Tables
 
 
