@@ -30,38 +30,9 @@ SPEC = LSTMSpec(3, 4)
 # -- its name
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("while_loop+fast", r"while_loop has no option \+fast; its options are: \+preproject"),
-        ("numpy+xla", r"numpy has no option \+xla; its options are: none"),
-        ("while_loop@3", r"while_loop takes no number \(@3\)"),
-        ("while_loop+preproject+hoisted", r"hoisted computes the input product.*drop \+preproject"),
-    ],
-)
-def test_wrong_options_raise_with_the_reason(name: str, says: str) -> None:
-    with pytest.raises(UnsupportedError, match=says):
-        get_backend(name)
-
-
-class Numbered(NumPyLoop):
-    """A strategy with a number, as ``partial_unroll`` has."""
-
-    strategy = "numbered"
-    flags = ("b", "a")
-    takes_number = True
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("numbered@2",)
-
-
-def test_name_includes_the_number() -> None:
-    assert Numbered(["a", "b"], 7).name == "numbered@7+b+a"
-    with pytest.raises(UnsupportedError, match="numbered needs a number, as in numbered@10"):
-        Numbered()
-    with pytest.raises(UnsupportedError, match="the number must be at least 1"):
-        Numbered([], 0)
+def test_options_that_exclude_each_other_raise_with_the_reason() -> None:
+    with pytest.raises(UnsupportedError, match=r"computes the input product.*drop \+preproject"):
+        get_backend("while_loop+preproject+hoisted")
 
 
 # -- availability by device, packages, GPU and tools, in this order

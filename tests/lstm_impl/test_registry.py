@@ -68,6 +68,11 @@ def test_canonical_equals_the_name_of_the_backend(written: str, id_: str) -> Non
         ("partial_unroll@0", "the number must be at least 1"),
         ("keras:int8", "keras has no variant int8; torch and onnxruntime have one"),
         ("keras:int4", "there is no variant 'int4' of keras; the variants are int8, denormal"),
+        ("numpy+xla", "numpy has no option \\+xla; its options are: none"),
+        ("torch:", "there is no variant ''"),
+        ("torch:int8:int8", "torch:int8 has no variant int8"),
+        ("torhc:int8", "did you mean torch"),
+        (":int8", "there is no backend ''"),
     ],
 )
 def test_canonical_raises_as_get_backend_does(name: str, says: str) -> None:
