@@ -16,8 +16,6 @@ pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install
 from lstm_impl.keras import choice as decided
 from lstm_impl.keras.choice import (
     Arguments,
-    Choice,
-    Explanation,
     LayerCall,
     can_be_compiled,
     check_auto,
@@ -71,19 +69,15 @@ def test_cudnn_requested_but_unable_is_refused() -> None:
             check_auto(Arguments(4, use_cudnn=True, **wrong))
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(("batch", "hidden"), [(1, 16), (1, 256), (32, 128), (64, 512)])
 @pytest.mark.parametrize(
     ("traced", "timesteps"), [(True, None), (False, 10)], ids=["dynamic", "outside a graph"]
 )
 def test_auto_takes_xla_only_for_static_shapes_in_a_graph(
-    device: str, training: bool, batch: int, hidden: int, traced: bool, timesteps: int | None
+    training: bool, traced: bool, timesteps: int | None
 ) -> None:
-    arguments = Arguments(hidden, use_cudnn=False)
-    call = LayerCall(device, training, traced, False, batch, timesteps, hidden)
-    choice = choose(arguments, call, NO_COMPILER)
-    assert "xla" not in choice.backend
+    call = LayerCall("gpu", training, traced, False, 8, timesteps, 3)
+    assert choose(Arguments(4, use_cudnn=False), call, NO_COMPILER).backend == "while_loop+hoisted"
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -127,7 +121,6 @@ def test_auto_on_a_cpu_with_compiler_takes_fused_cpu(
 
 
 PLAIN = Arguments(4)
-CALL = LayerCall("cpu", True, True, False, 8, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -186,21 +179,6 @@ def test_jit_compile_is_allowed_if_xla_has_the_ops(backend: str, compiled: bool)
                 assert supports_jit(keras_or_auto, Arguments(4, **other), has_gpu=True)
 
 
-def test_explain_has_calls_choices_and_skipped_backends() -> None:
-    late = Choice("block_lstm", "it is best", ("fused_cpu: no compiler",))
-    found = Explanation("auto", ((CALL, late),), called=False, notes=("a note",))
-    assert str(found).splitlines() == [
-        'backend="auto", not called yet',
-        f"  {CALL}: block_lstm",
-        "    because it is best",
-        "    not fused_cpu: no compiler",
-        "  a note",
-    ]
-    assert repr(found) == str(found)
-    assert str(replace(found, called=True)).splitlines()[0] == 'backend="auto"'
-    assert str(late) == "block_lstm: it is best; fused_cpu: no compiler"
-
-
 BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4
 SMALL_CALL = LayerCall("cpu", True, True, False, BATCH, STEPS, WIDTH)
 RATE = 0.5
@@ -212,18 +190,6 @@ def tuning_request(masked: bool, rate: float, training: bool = True) -> TuningRe
     found = decided.request(Arguments(UNITS, dropout=rate), call, TunedMachine("here", {}), None)
     assert found is not None
     return found
-
-
-def raced(*names: str, question: TuningRequest | None = None) -> Decision:
-    """Return a decision for the first of these, with each of the others twice as slow."""
-    times = [Raced(names[0], 1.0, 1.0, 1.0, 1.0, 20)]
-    times += [Raced(name, 2.0, 2.0, 1.9, 2.1, 20) for name in names[1:]]
-    requested = question or tuning_request(False, 0.0)
-    return Decision(requested, tuple(times), "", "2026-11-26", "a test")
-
-
-def _choice(found: Decision, call: LayerCall, rule: str = "keras") -> Choice | None:
-    return decided.raced_choice(found, Arguments(UNITS), call, Choice(rule, "a rule"))
 
 
 def test_explain_unknown_sizes_are_those_of_tune() -> None:
@@ -245,33 +211,13 @@ def test_decision_applies_to_equal_mask_and_dropout_only(
     masked: bool, rate: float, through: str
 ) -> None:
     question = replace(tuning_request(masked, rate), through=through)
-    found = raced("scan", question=question)
+    scan = Raced("scan", 1.0, 1.0, 1.0, 1.0, 20)
+    found = Decision(question, (scan,), "", "2026-11-26", "a test")
     for other in WORKS:
         taken = decided.decision(tuning_request(*other), [found])
         # a model has its dropout between layers
         wanted = other == (masked, rate) and not (rate and through == "model")
         assert (taken is not None) == wanted, other
-
-
-@pytest.mark.parametrize(
-    ("names", "rule", "message"),
-    [
-        (("scan",), "keras", "; the rule would have picked keras"),
-        (("scan", "keras"), "keras", ", 2.00 times as fast as the rule's keras (1.90 to 2.10)"),
-        (("keras", "scan"), "keras", ", or as fast: the rule would have picked it too"),
-        # The ratio to one that is not the fastest has no interval.
-        (("theirs", "scan", "keras"), "keras", ", 1.00 times as fast as the rule's keras"),
-    ],
-)
-def test_choice_names_the_race_and_its_gain(
-    names: tuple[str, ...], rule: str, message: str
-) -> None:
-    found = _choice(raced(*names), SMALL_CALL, rule)
-    assert found is not None
-    assert (
-        found.why
-        == f"it was the fastest of {len(names)} raced at 2 x 5 (2026-11-26, a test){message}"
-    )
 
 
 def test_call_has_the_dtype_and_gradients_of_the_layer() -> None:
