@@ -75,52 +75,6 @@ def test_cudnn_emulated_on_a_cpu_equals_the_reference(name: str, case: str) -> N
 # -- the parameter buffer
 
 
-def canonical_regions(tf: Any, spec: LSTMSpec, buffer: Any) -> tuple[list[Any], list[Any]]:
-    """Return matrices and biases of a buffer by TensorFlow's op."""
-    # CudnnRNNParamsToCanonicalV2 takes the number of arrays from an attribute that it does not have
-    # unless there is a projection; the first version is for nets without one.
-    weights, biases = tf.raw_ops.CudnnRNNParamsToCanonical(
-        num_layers=spec.num_layers,
-        num_units=spec.hidden_size,
-        input_size=spec.input_size,
-        params=buffer,
-        num_params=8 * spec.state_layers,
-        direction="bidirectional" if spec.bidirectional else "unidirectional",
-    )
-    return [np.asarray(array) for array in weights], [np.asarray(array) for array in biases]
-
-
-def buffer_size(tf: Any, spec: LSTMSpec) -> int:
-    """Return the size of the buffer by TensorFlow's op."""
-    size = tf.raw_ops.CudnnRNNParamsSize(
-        num_layers=spec.num_layers,
-        num_units=spec.hidden_size,
-        input_size=spec.input_size,
-        T=tf.float32,
-        S=tf.int32,
-        direction="bidirectional" if spec.bidirectional else "unidirectional",
-    )
-    return int(np.asarray(size)[0])
-
-
-def assert_buffer_is_as_tensorflow_cuts_it(tf: Any, spec: LSTMSpec, buffer: Any) -> None:
-    weights = LSTMWeights.random(spec, seed=1)
-    assert buffer.shape == (buffer_size(tf, spec),)
-    matrices, biases = canonical_regions(tf, spec, buffer)
-    cells = [cell for layer in weights.layers for cell in layer]
-    for number, cell in enumerate(cells):
-        for gate_number in range(4):
-            units = slice(gate_number * spec.hidden_size, (gate_number + 1) * spec.hidden_size)
-            first = 8 * number + gate_number
-            np.testing.assert_array_equal(matrices[first], cell.kernel[:, units].T)
-            np.testing.assert_array_equal(matrices[first + 4], cell.recurrent_kernel[:, units].T)
-            np.testing.assert_array_equal(biases[first], np.zeros(spec.hidden_size))
-            np.testing.assert_array_equal(biases[first + 4], cell.bias[units])
-
-
-BUFFER_SPECS = [SMALL, LSTMSpec(7, 9, num_layers=3), LSTMSpec(5, 3, bidirectional=True), DEEP]
-
-
 @pytest.mark.usefixtures("emulation", "eagerly")
 def test_repack_gives_the_same_buffer_as_packing_once(tf: Any) -> None:
     buffers = []
@@ -198,13 +152,6 @@ def gpu(tf: Any) -> str:
     if not available:
         pytest.skip(f"needs a GPU that TensorFlow can use: {available}")
     return "gpu:0"
-
-
-@pytest.mark.parametrize("spec", BUFFER_SPECS, ids=str)
-def test_packed_buffer_on_a_gpu_is_split_as_packed(tf: Any, gpu: str, spec: LSTMSpec) -> None:
-    model: Any = build("cudnn", spec, device=gpu)
-    with tf.device("/GPU:0"):
-        assert_buffer_is_as_tensorflow_cuts_it(tf, spec, model.variables[0])
 
 
 @pytest.mark.parametrize("name", OPTIONS)
