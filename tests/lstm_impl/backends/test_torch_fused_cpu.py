@@ -32,12 +32,6 @@ def tensors(seed: int = 0, dtype: Any = torch.float32) -> list[Any]:
     return [each.requires_grad_() for each in made]
 
 
-def by_torch(x: Any, h: Any, c: Any, kernel: Any, recurrent: Any, bias: Any) -> tuple[Any, ...]:
-    weights = [kernel.T, recurrent.T, bias, torch.zeros_like(bias)]
-    y, h, c = torch.lstm(x, (h[None], c[None]), weights, True, 1, 0.0, False, False, False)
-    return y, h[0], c[0]
-
-
 def loss(outputs: Any) -> Any:
     return sum((torch.sin(each.float()) * k).sum() for k, each in enumerate(outputs, 1))
 
@@ -55,24 +49,6 @@ def test_batch_major_input_that_is_not_contiguous_equals_the_contiguous() -> Non
     transposed = given[3].detach().T.contiguous().T
     y, h, c = layer(x, *given[1:3], transposed, *given[4:], batch_major=True)
     assert_close((y.transpose(0, 1), h, c), layer(*given))
-
-
-def test_masked_step_keeps_the_state_and_has_no_output_or_gradient() -> None:
-    given = tensors()
-    valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 1])
-    y, h, _ = layer(*given, valid)
-    assert torch.equal(h[1], y[1, 1])
-    assert not y[2:, 1].any()
-    (dx,) = torch.autograd.grad(loss((y, h)), given[:1])
-    assert dx[:2, 1].any()
-    assert not dx[2:, 1].any()
-
-
-def test_bfloat16_layer_equals_torch_in_float32() -> None:
-    given = tensors(dtype=torch.bfloat16)
-    found = layer(*given)
-    assert {each.dtype for each in found} == {torch.bfloat16}
-    assert_close(found, by_torch(*(each.float() for each in given)), atol=0.01)
 
 
 @pytest.mark.parametrize("trained", [True, False])
