@@ -36,15 +36,17 @@ def test_size_beyond_32_bits_raises_with_its_name(field: str, most: int) -> None
         LSTMSpec(**{**sizes, field: most + 1})
 
 
-@pytest.mark.parametrize("value", [1, "yes", None])
-def test_bidirectional_that_is_no_bool_raises(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"LSTMSpec.bidirectional is .*; expected True or False"):
-        LSTMSpec(2, 3, bidirectional=value)
-
-
-def test_unknown_dtype_raises_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'float8'.*float64, float32, tf32, float16, bfloat16"):
-        LSTMSpec(2, 3, dtype="float8")
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        *(("bidirectional", value, "expected True or False") for value in (1, "yes", None)),
+        ("dtype", "float8", r"'float8'.*float64, float32, tf32, float16, bfloat16"),
+    ],
+)
+def test_wrong_flag_or_dtype_raises_with_its_name(field: str, value: Any, says: str) -> None:
+    fields: dict[str, Any] = {field: value}
+    with pytest.raises(ValueError, match=rf"LSTMSpec.{field} is .*{says}"):
+        LSTMSpec(2, 3, **fields)
 
 
 def test_sizes_of_two_bidirectional_layers_are_these() -> None:
