@@ -22,7 +22,7 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl import Availability, UnsupportedError, get_backend  # noqa: E402
+from lstm_impl import UnsupportedError, get_backend  # noqa: E402
 from lstm_impl.backends.tensorflow.model import profile  # noqa: E402
 
 # Keras's own way of reading a variable for a file
@@ -265,17 +265,13 @@ def sequential(lstm: MakeLSTM, **arguments: Any) -> Any:
     return keras.Sequential([keras.Input((STEPS, 3)), lstm(**arguments)])
 
 
-def fitted(model: Any, batch_size: int = 3) -> list[Array]:
-    """The same outside a graph, whose making would take longer than the fit: all that Keras's layer
-    does here, and what of ours is no matter of graphs."""
-    return fit(model, batch_size, run_eagerly=True)
-
-
 @functools.cache
 def fitted_by_keras(batch_size: int) -> tuple[list[Array], list[Array]]:
-    """Return the weights of ``sequential`` with Keras's layer, and the results of ``fit``."""
+    """Return the weights of ``sequential`` with Keras's layer, and the results of ``fit`` outside a
+    graph, whose making would take longer than the fit.
+    """
     reference = sequential(theirs)
-    return reference.get_weights(), fitted(reference, batch_size)
+    return reference.get_weights(), fit(reference, batch_size, run_eagerly=True)
 
 
 def fits_as_keras(model: Any, batch_size: int = 3, **compile_arguments: Any) -> None:
@@ -302,13 +298,6 @@ def test_fit_equals_keras(backend: str, jit_compile: bool | str) -> None:
     # With XLA batches have one size: it compiles each size again.
     fits_as_keras(model, 4 if jit_compile is True else 3, jit_compile=jit_compile)
     assert {call.training for call, _ in model.layers[0].explain().choices} == {True}
-
-
-@pytest.fixture
-def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate a machine on which ``fused_cpu`` cannot be compiled."""
-    none = Availability(False, "there is no compiler")
-    monkeypatch.setattr(lstm_impl.keras.LSTM, "_fused", lambda _: none)
 
 
 @pytest.mark.parametrize("training", [True, False])
