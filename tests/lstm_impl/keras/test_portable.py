@@ -156,23 +156,19 @@ def marked(arguments: str, results: Callable[..., Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "count"),
+    ("arguments", "count", "made"),
     [
-        ("x, h, c, kernel, recurrent_kernel, bias, other", 7),
-        ("x, h, c, kernel, recurrent_kernel, bias", 6),
-        ("x", 1),
+        ("x, h, c, kernel, recurrent_kernel, bias, other", 7, 3),
+        ("x, h, c, kernel, recurrent_kernel, bias", 6, 3),
+        ("x", 1, 1),
+        ("x, h, c, kernel, recurrent_kernel, bias, padding", 7, 4),
     ],
 )
-def test_marked_function_of_other_arguments_is_left(arguments: str, count: int) -> None:
-    function = marked(arguments, lambda *given: tuple(each + 1 for each in given[:3]))
+def test_marked_function_of_other_arguments_or_results_is_left(
+    arguments: str, count: int, made: int
+) -> None:
+    function = marked(arguments, lambda *given: tuple(each + 1 for each in given[:made]))
     outer = tf.function(lambda *given: function(*(2 * each for each in given)), autograph=False)
     outputs, ops = ran(outer, *[X] * count)
     assert OP not in ops
-    close(outputs, (2 * X + 1,) * min(count, 3))
-
-
-def test_marked_function_of_other_results_is_left() -> None:
-    function = marked("x, h, c, kernel, recurrent_kernel, bias, padding", lambda *given: given[:4])
-    outer = tf.function(lambda *given: function(*(2 * each for each in given)), autograph=False)
-    _, ops = ran(outer, *[X] * 7)
-    assert OP not in ops
+    close(outputs, (2 * X + 1,) * made)
