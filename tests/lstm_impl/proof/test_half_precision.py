@@ -53,13 +53,6 @@ def test_gate_of_bfloat16_for_a_finer_dtype_fails(row: Row) -> None:
     assert not judged(model, batch, timesteps, row["mode"]).passed
 
 
-def test_gate_of_a_coarser_dtype_names_it() -> None:
-    spec = LSTMSpec(40, 32, dtype="mixed_float16")
-    model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER["weights_and_inputs"])
-    text = judged(model, 32, 20).describe()
-    assert text.startswith("it seems to compute in bfloat16: ")
-
-
 class LargerFromTheSecondCall(RoundedModel):
     calls = 0
 
