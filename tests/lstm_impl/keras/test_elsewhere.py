@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lstm_impl.availability import Package
+from tests.lstm_impl.backends.own_process import run_tests
 
 # XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) include these; with
 # it they would be compiled a second time.
@@ -32,21 +30,9 @@ layers.LSTM = lstm_impl.keras.LSTM
 
 def in_a_process_of(backend: str, *arguments: str, more: dict[str, str] | None = None) -> int:
     """Return how many tests passed in a pytest whose Keras runs on this backend."""
-    for name in ("keras", backend):
-        if not (found := Package(name, name, f"pip install {name}").availability("cpu")):
-            pytest.skip(str(found))
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-        env={**os.environ, "KERAS_BACKEND": backend, **(more or {})},
-        cwd=HERE.parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    found_count = re.search(r"(\d+) passed", said)
-    return int(found_count[1]) if found_count else 0
+    packages = [Package(name, name, f"pip install {name}") for name in ("keras", backend)]
+    passed, _ = run_tests(packages, {"KERAS_BACKEND": backend, **(more or {})}, *arguments)
+    return passed
 
 
 @pytest.mark.parametrize(
