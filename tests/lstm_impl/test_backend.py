@@ -114,9 +114,7 @@ def test_availability_without_frameworks_says_what_to_install(
             backend.build(SPEC, LSTMWeights.random(SPEC), device=device)
 
 
-def test_availability_without_a_needed_variable_names_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_availability_without_a_needed_variable_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Particular(NumPyLoop):
         strategy = "particular"
         environment: ClassVar[Mapping[str, str]] = {"LSTM_TEST_TUNING": "0"}

@@ -180,9 +180,7 @@ def test_backend_that_cannot_be_made_raises_and_hides_no_other(
     assert list_backends() == [*before, "leaving", "exiting"]
 
 
-def test_entry_point_with_a_built_in_name_is_ignored(
-    install: Callable[..., None],
-) -> None:
+def test_entry_point_with_a_built_in_name_is_ignored(install: Callable[..., None]) -> None:
     install(numpy="abacus_lstm:Abacus")
     assert type(get_backend("numpy")) is NumPyLoop
     assert strategies()["numpy"].endswith(":NumPyLoop")

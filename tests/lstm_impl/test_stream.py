@@ -122,9 +122,7 @@ def test_trace_covers_the_first_and_a_shorter_last_window() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_updates_alternate_in_sign_and_restart_resets_them(
-    optimizer: str,
-) -> None:
+def test_updates_alternate_in_sign_and_restart_resets_them(optimizer: str) -> None:
     model = build()
     start = LSTMWeights.random(SPEC).arrays()
     step = model.prepare(Workload(2, 6, "training", window=3, optimizer=optimizer))
@@ -150,9 +148,7 @@ def test_updates_alternate_in_sign_and_restart_resets_them(
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_given_step_equals_the_reference(
-    batch_major: bool,
-) -> None:
+def test_given_step_equals_the_reference(batch_major: bool) -> None:
     inputs = Workload(2, 5, "training", min_length=2).inputs(SPEC, seed=9)
     model = build(batch_major=batch_major)
     weights, given = LSTMWeights.random(SPEC), (inputs.x, inputs.dy, inputs.state)

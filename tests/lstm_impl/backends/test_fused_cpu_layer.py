@@ -102,9 +102,7 @@ print(module.run(tf.ones([4, 2, 3])).numpy().sum())
 
 
 @pytest.mark.slow
-def test_saved_model_without_the_ops_names_them_and_with_them_runs(
-    tmp_path: Path,
-) -> None:
+def test_saved_model_without_the_ops_names_them_and_with_them_runs(tmp_path: Path) -> None:
     model = built("fused_cpu", LSTMSpec(3, 4))
     module = tf.Module()
     module.model_variables = model.variables

@@ -27,9 +27,7 @@ def test_keras_and_tf_keras_make_their_own_layers(name: str, module: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["keras+loop", "keras+unroll", "keras+xla", "keras+loop+xla"])
-def test_option_loop_sets_use_cudnn_to_false(
-    name: str,
-) -> None:
+def test_option_loop_sets_use_cudnn_to_false(name: str) -> None:
     backend = get_backend(name)
     assert isinstance(backend, keras_layer.Keras)
     assert backend.arguments()["use_cudnn"] is False

@@ -38,9 +38,7 @@ def test_evidence_counts_the_operators_inside_the_loop_too() -> None:
     assert found["ops"]["FULLY_CONNECTED"] == 2
 
 
-def test_use_threads_applies_to_later_interpreters(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_use_threads_applies_to_later_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
     requested: list[int | None] = []
     original = litert.open_interpreter
 

@@ -78,9 +78,7 @@ def test_hand_written_gradient_can_be_differentiated_again(name: str) -> None:
 
 # XLA takes no stacks of length zero, which the loops of a gradient would need.
 @pytest.mark.parametrize("timesteps", [3, pytest.param(4, marks=pytest.mark.slow)])
-def test_partial_unroll_with_xla_without_a_full_iteration_or_rest_passes(
-    timesteps: int,
-) -> None:
+def test_partial_unroll_with_xla_without_a_full_iteration_or_rest_passes(timesteps: int) -> None:
     result = gate(built("partial_unroll@4+xla"), Workload(2, timesteps, "training"))
     assert result.passed, result.describe()
 

@@ -183,9 +183,7 @@ def test_loop_before_compiling_equals_the_reference(name: str, case: str) -> Non
     assert result.passed, result.describe()
 
 
-def test_compile_is_done_for_each_shape_and_kind_of_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_compile_is_done_for_each_shape_and_kind_of_call(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     codes = []

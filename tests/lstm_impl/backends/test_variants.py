@@ -86,9 +86,7 @@ def test_gate_of_batches_passes(policy: str, batch_major: bool) -> None:
         assert result.passed, result.describe()
 
 
-def test_gate_of_sequences_in_the_wrong_order_fails(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_gate_of_sequences_in_the_wrong_order_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     merged = variants.merged
     monkeypatch.setattr(variants, "merged", lambda parts, *more: merged(parts[::-1], *more))
     assert not gate(built("numpy:padded"), Workload(32, 9, min_length=2)).passed

@@ -71,9 +71,7 @@ def test_clone_has_its_own_copy_of_the_weights() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_timed_call_is_inference_or_gradients(
-    masked: bool,
-) -> None:
+def test_timed_call_is_inference_or_gradients(masked: bool) -> None:
     made = layer(backend="block_lstm")
     x = tuning.sample(BATCH, STEPS, WIDTH, "float32")
     mask = tf.constant(MASK) if masked else None

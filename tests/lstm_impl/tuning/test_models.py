@@ -150,9 +150,7 @@ def test_tune_stream_waits_for_each_call(
 # -- the GPU's name
 
 
-def test_gpu_name_comes_from_tensorflow_if_known(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_gpu_name_comes_from_tensorflow_if_known(monkeypatch: pytest.MonkeyPatch) -> None:
     details = [{"device_name": "An accelerator"}, {}]
     config = SimpleNamespace(
         list_physical_devices=lambda kind: [0, 1],
