@@ -21,12 +21,12 @@ SIGMOID = keras.activations.sigmoid, keras.ops.sigmoid
 
 class Weights(NamedTuple):
     """A layer's weights as tensors of its compute type: kernel ``[in, 4H]``, recurrent_kernel
-    ``[H, 4H]`` and bias ``[4H]``, or None without one.
+    ``[H, 4H]`` and bias ``[4H]``, zeros in a layer without one.
     """
 
     kernel: Tensor
     recurrent_kernel: Tensor
-    bias: Tensor | None
+    bias: Tensor
 
     @classmethod
     def of(cls, cell: Any) -> Weights:
@@ -35,8 +35,8 @@ class Weights(NamedTuple):
         def tensor(variable: Any) -> Tensor:
             return keras.ops.cast(keras.ops.convert_to_tensor(variable), cell.compute_dtype)
 
-        bias = tensor(cell.bias) if cell.use_bias else None
-        return cls(tensor(cell.kernel), tensor(cell.recurrent_kernel), bias)
+        bias = cell.bias if cell.use_bias else keras.ops.zeros([4 * cell.units])
+        return cls(tensor(cell.kernel), tensor(cell.recurrent_kernel), tensor(bias))
 
 
 class CallMemory:

@@ -108,17 +108,30 @@ class LSTM(BackendLSTM):
         if self.go_backwards:
             x = keras.ops.flip(x, axis=1)
             mask = None if mask is None else keras.ops.flip(mask, axis=1)
-        h, c = (keras.ops.cast(keras.ops.convert_to_tensor(part), dtype) for part in initial_state)
-        last, outputs, states = _computing.compute(
-            choice.backend,
-            x,
-            (h, c),
-            Weights.of(self.cell),
-            mask,
-            self.zero_output_for_mask,
-            self.return_sequences,
-        )
-        return last, outputs, list(states)
+        if choice.backend == _computing.FUSED and _computing.on_gpu():
+            raise UnsupportedError(f"{choice.backend}: its kernels are for a CPU, not a GPU")
+        parts = map(keras.ops.convert_to_tensor, initial_state)
+        start = tuple(keras.ops.cast(part, dtype) for part in parts)
+        y, h, c = _computing.compute(choice.backend, x, start, Weights.of(self.cell), mask)
+        last = h
+        if mask is not None:
+            shown, before = keras.ops.any(mask, axis=1), keras.ops.zeros_like(h)
+            if self.zero_output_for_mask:
+                shown = mask[:, -1]
+            elif _THEIRS == "jax":  # where Keras shows the state before the first valid step
+                before = start[0]
+            last = keras.ops.where(shown[:, None], h, before)
+            if self.return_sequences and not self.zero_output_for_mask:
+                y = _repeated(y, mask, before)
+        return last, y if self.return_sequences else last[:, None], [h, c]
+
+
+def _repeated(y: Tensor, mask: Tensor, before: Tensor) -> Tensor:
+    """Return ``y [B, T, H]`` with each masked step's output that of the step before, or before."""
+    steps = keras.ops.arange(y.shape[1], dtype="int32")
+    last = _computing.cummax(keras.ops.where(mask, steps, -1))[:, :, None]
+    taken = keras.ops.take_along_axis(y, keras.ops.maximum(last, 0), axis=1)
+    return keras.ops.where(last >= 0, taken, before[:, None])
 
 
 def _refuse(name: str, arguments: Arguments) -> None:

@@ -240,7 +240,7 @@ class LSTM(BackendLSTM):
                 for each in initial_state
             )
         layer = FusedLayer(reverse=self.go_backwards, batch_major=True)
-        y, h, c = layer.infer(Call(x, h, c), _handles(self.cell) or self._weights())
+        y, h, c = layer.infer(Call(x, h, c), _handles(self.cell) or Weights.of(self.cell))
         if not self.return_sequences:
             y = tf.squeeze(h, 0)
         elif self.go_backwards:
@@ -273,13 +273,6 @@ class LSTM(BackendLSTM):
         self._remember(call, choice)
         return choice
 
-    def _weights(self) -> Tensors:
-        """Return kernel, recurrent kernel and bias, which are zeros in a layer without one."""
-        kernel, recurrent_kernel, bias = Weights.of(self.cell)
-        if bias is None:
-            bias = tf.zeros([4 * self.units], self.cell.compute_dtype)
-        return kernel, recurrent_kernel, bias
-
     def _by_keras(self, *given: Any) -> tuple[Tensor, ...]:
         """Compute by Keras's code: named, it may choose cuDNN; from auto, it is the loop."""
         keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
@@ -308,7 +301,7 @@ class LSTM(BackendLSTM):
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = valid[:, :, None]
-        inputs = LayerInputs(x, h, c, *self._weights())
+        inputs = LayerInputs(x, h, c, *Weights.of(self.cell))
         compute = core.portable if portable else core
         y, h, c = compute(inputs, steps, self.go_backwards, training, batch_major)
         if valid is not None and self.go_backwards:

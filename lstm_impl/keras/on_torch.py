@@ -10,7 +10,6 @@ from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.torch.fused_layer import fused_layer
 from lstm_impl.call import Outputs, State, Tensor
 from lstm_impl.keras.base import Weights
-from lstm_impl.spec import UnsupportedError
 
 BACKEND = "torch"
 """PyTorch's own LSTM."""
@@ -36,75 +35,57 @@ def in_keras_step() -> bool:
     return False
 
 
+def cummax(steps: Tensor) -> Tensor:
+    """Return the largest number up to each place of the second axis."""
+    return steps.cummax(dim=1).values
+
+
 def compute(
-    name: str,
-    sequences: Tensor,
-    state: State,
-    weights: Weights,
-    mask: Tensor | None,
-    zero_masked: bool,
-    every_step: bool,
-) -> tuple[Tensor, Tensor, State]:
-    """Compute last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
+    name: str, sequences: Tensor, state: State, weights: Weights, mask: Tensor | None
+) -> Outputs:
+    """Compute outputs ``[B, T, H]``, zero in masked steps, and the final h and c."""
     # A stateful layer's state is a variable, assigned to before the gradient is computed.
-    state = tuple(part.clone() for part in state)
-    run = _by_kernels if name == FUSED else _by_torch
-    if mask is None:
-        y, h, c = run(sequences, state, weights, None)
-        return h, y if every_step else h[:, None], (h, c)
-    # Each sequence's valid steps are moved to its front, in the order in which they are read, and
-    # their outputs back to their places; in masked steps the state is kept.
+    h, c = (part.clone() for part in state)
+    if name == FUSED:
+        valid = None if mask is None else mask.T
+        return fused_layer(sequences, h, c, *weights, valid, batch_major=True)
+    if mask is not None:
+        return _packed(sequences, (h, c), weights, mask)
+    y, h, c = torch.lstm(sequences, (h[None], c[None]), *_arguments(weights), True)
+    return Outputs(y, h[0], c[0])
+
+
+def _packed(x: Tensor, state: State, weights: Weights, mask: Tensor) -> Outputs:
+    """Move each sequence's valid steps to its front, in the order in which they are read, and their
+    outputs back to their places. The state is kept in masked steps.
+    """
     lengths = mask.sum(dim=1)
     front = torch.argsort(~mask, dim=1, stable=True)
-    x = sequences.gather(1, front[:, :, None].expand_as(sequences))
-    y, h, c = run(x, state, weights, lengths)
-    some = (lengths > 0)[:, None]
-    h, c = (torch.where(some, *each) for each in zip((h, c), state, strict=True))
-    last = torch.where(mask[:, -1:] if zero_masked else some, h, torch.zeros_like(h))
-    if not every_step:
-        return last, last[:, None], (h, c)
-    number = mask.cumsum(dim=1) - 1
-    y = y.gather(1, number.clamp(min=0)[:, :, None].expand_as(y))
-    shown = mask if zero_masked else number >= 0
-    return last, torch.where(shown[:, :, None], y, torch.zeros_like(y)), (h, c)
-
-
-def _by_kernels(x: Tensor, state: State, weights: Weights, lengths: Tensor | None) -> Outputs:
-    if on_gpu():
-        raise UnsupportedError(f"{FUSED}: its kernels are for a CPU, and Keras computes on a GPU")
-    kernel, recurrent_kernel, bias = weights
-    bias = kernel.new_zeros(kernel.shape[1]) if bias is None else bias
-    valid = None if lengths is None else torch.arange(x.shape[1])[:, None] < lengths
-    return fused_layer(x, *state, kernel, recurrent_kernel, bias, valid, batch_major=True)
-
-
-def _by_torch(x: Tensor, state: State, weights: Weights, lengths: Tensor | None) -> Outputs:
-    if lengths is None:
-        y, h, c = torch.lstm(x, tuple(part[None] for part in state), *_arguments(weights), True)
-        return Outputs(y, h[0], c[0])
     packed = rnn.pack_padded_sequence(
-        x,
+        x.gather(1, front[:, :, None].expand_as(x)),
         lengths.clamp(min=1).cpu(),  # no sequence may be empty: one step is computed and unused
         batch_first=True,
         enforce_sorted=False,
     )
     order, back = packed.sorted_indices, packed.unsorted_indices
     start = tuple(part[None, order] for part in state)
-    data, h, c = torch.lstm(packed.data, packed.batch_sizes, start, *_arguments(weights))
+    data, *last = torch.lstm(packed.data, packed.batch_sizes, start, *_arguments(weights))
     y, _ = rnn.pad_packed_sequence(
         rnn.PackedSequence(data, packed.batch_sizes, order, back),
         batch_first=True,
         total_length=x.shape[1],
     )
-    return Outputs(y, h[0, back], c[0, back])
+    y = y.gather(1, torch.argsort(front, dim=1)[:, :, None].expand_as(y))
+    some = (lengths > 0)[:, None]
+    pairs = zip(last, state, strict=True)
+    h, c = (torch.where(some, each[0, back], before) for each, before in pairs)
+    return Outputs(torch.where(mask[:, :, None], y, torch.zeros_like(y)), h, c)
 
 
 def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:
     """Return PyTorch's arguments after input and state, for one layer in one direction."""
     *matrices, bias = weights
     # The gates are in the same order.
-    parameters = [matrix.t().contiguous() for matrix in matrices]
-    if bias is not None:
-        parameters += [bias, torch.zeros_like(bias)]
+    parameters = [*(each.t().contiguous() for each in matrices), bias, torch.zeros_like(bias)]
     keeps_for_gradient = torch.is_grad_enabled()
-    return parameters, bias is not None, 1, 0.0, keeps_for_gradient, False
+    return parameters, True, 1, 0.0, keeps_for_gradient, False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lstm_impl.backends.jax.model import JaxBackend
 from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 
@@ -35,18 +33,16 @@ class JaxScan(JaxBackend):
 def scanned(
     x: Tensor,
     state: State,
-    parameters: Sequence[Tensor | None],
+    parameters: Tensors,
     valid: Tensor | None,
     preproject: bool,
     *,
     reverse: bool = False,
-    zero_masked: bool = True,
-    every_step: bool = True,
 ) -> Outputs:
-    """Compute outputs ``[T, B, H]``, or None without every_step, and the final state.
+    """Compute outputs ``[T, B, H]`` and the final state.
 
     x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
-    that of the step before, or zero.
+    zero.
     """
     import jax
     import jax.numpy as jnp
@@ -54,10 +50,9 @@ def scanned(
     kernel, recurrent_kernel, bias = parameters
 
     def project(x: Tensor) -> Tensor:
-        product = jnp.matmul(x, kernel)
-        return product if bias is None else product + bias
+        return jnp.matmul(x, kernel) + bias
 
-    def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor | None]:
+    def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor]:
         h, c = carry
         x_t, valid = slices
         z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)
@@ -67,8 +62,8 @@ def scanned(
         if valid is not None:
             # In reverse the state does not change before the first valid step.
             h_new, c_new = jnp.where(valid, h_new, h), jnp.where(valid, c_new, c)
-            y = jnp.where(valid, h_new, jnp.zeros_like(h_new)) if zero_masked else h_new
-        return (h_new, c_new), y if every_step else None
+            y = jnp.where(valid, h_new, jnp.zeros_like(h_new))
+        return (h_new, c_new), y
 
     (h, c), y = jax.lax.scan(step, state, (project(x) if preproject else x, valid), reverse=reverse)
     return Outputs(y, h, c)

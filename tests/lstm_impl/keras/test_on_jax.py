@@ -1,18 +1,15 @@
-"""Test JAX's scan as the computation of a Keras layer, under any mask."""
+"""Test JAX's computations of a Keras layer under any mask, and when auto takes them."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-import itertools
 import os
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.lstm_impl.keras.masked_steps import MASKS, problem, repeated
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, reference
 
 jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")
 if importlib.util.find_spec("tensorflow") is None and os.environ.get("KERAS_BACKEND") != "jax":
@@ -24,42 +21,26 @@ from lstm_impl.keras import on_jax  # noqa: E402
 from lstm_impl.keras.base import Weights, not_fused  # noqa: E402
 from lstm_impl.keras.choice import LayerCall  # noqa: E402
 
+MASKS = np.array([list(row) for row in ("11111", "11000", "00111", "01001", "00000")]) == "1"
+"""Full, padded on the right, on the left, with gaps, and empty."""
 
-@pytest.mark.parametrize(
-    ("name", "masked", "every_step", "zero_masked"),
-    [
-        ("jax_scan", True, True, False),
-        ("jax_scan", True, False, True),
-        ("jax_scan", False, True, False),
-        ("jax_scan+preproject", True, True, True),
-        ("jax_scan+preproject", True, False, False),
-        ("jax_scan+preproject", False, False, False),
-        *[("jax_fused_cpu", *how) for how in itertools.product((False, True), repeat=3)],
-    ],
-)
-def test_masked_step_keeps_state_and_repeats_output_or_zero(
-    name: str, masked: bool, every_step: bool, zero_masked: bool
-) -> None:
-    given = problem(MASKS if masked else np.ones_like(MASKS))
-    bias: Any = given.cell.bias
-    if not masked:  # nor a bias: None means zeros
-        given = replace(given, cell=replace(given.cell, bias=0 * bias))
-        bias = None
-    y, h, c = given.solved()
-    shown = y if zero_masked else repeated(y, given.mask, before=given.h)
-    compute = functools.partial(
-        on_jax.compute, name, zero_masked=zero_masked, every_step=every_step
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("name", on_jax.NAMES)
+def test_masked_step_keeps_state_and_has_no_output(name: str, masked: bool) -> None:
+    spec, rng = LSTMSpec(3, 4, dtype="float64"), np.random.default_rng(0)
+    mask, weights = MASKS if masked else np.ones_like(MASKS), LSTMWeights.random(spec)
+    x, (h, c) = rng.standard_normal((*mask.shape, 3)), rng.standard_normal((2, len(mask), 4))
+    y, h_last, c_last = jax.jit(functools.partial(on_jax.compute, name))(
+        x, (h, c), Weights(*weights.layers[0][0]), mask if masked else None
     )
-    last, outputs, state = jax.jit(compute)(
-        given.x,
-        (given.h, given.c),
-        Weights(given.cell.kernel, given.cell.recurrent_kernel, bias),
-        given.mask if masked else None,
-    )
-    np.testing.assert_allclose(last, shown[:, -1], atol=1e-6)
-    np.testing.assert_allclose(outputs, shown if every_step else shown[:, -1:], atol=1e-6)
-    np.testing.assert_allclose(state[0], h, atol=1e-6)
-    np.testing.assert_allclose(state[1], c, atol=1e-6)
+    for row, valid in enumerate(mask):
+        expected, state = np.zeros((5, 1, 4)), LSTMState(h[None, [row]], c[None, [row]])
+        if valid.any():
+            own = x[row, valid][:, None]
+            expected[valid], state = reference.forward(spec, weights, own, state)
+        for found, right in ((y, expected[:, 0]), (h_last, state.h), (c_last, state.c)):
+            np.testing.assert_allclose(found[row], np.squeeze(right), atol=1e-6)
 
 
 def test_traced_program_is_distinguished_from_a_call() -> None:
