@@ -109,7 +109,7 @@ class FusedCpu(TensorFlowBackend):
     bf32 = True
 
     def tools(self, device: str) -> Availability:
-        return fused_cpu_library.availability()
+        return fused_cpu_library.available_to(fused_cpu_library.TENSORFLOW)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         reason = fused_cpu_library.unsupported_type(spec.precision.compute)
@@ -370,7 +370,7 @@ def ops() -> Any:
     """Return the ops as a module, after compiling them if necessary."""
     import tensorflow as tf
 
-    module = fused_cpu_library.load()
+    module = fused_cpu_library.load(fused_cpu_library.TENSORFLOW)
 
     def refuse(op: Any, *upstream: Tensor) -> Any:
         raise UnsupportedError(NO_SECOND_GRADIENT)

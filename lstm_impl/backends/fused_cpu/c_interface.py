@@ -73,4 +73,4 @@ def kernels() -> Kernels:
 
     Raises UnavailableError where they cannot be compiled or loaded.
     """
-    return Kernels(library.load_plain(library.C))
+    return Kernels(library.load(library.C))

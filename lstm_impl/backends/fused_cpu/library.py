@@ -92,9 +92,8 @@ class Binding:
 
 EXPORTS = "liblstm.map"
 
-TENSORFLOW_SOURCES = ("ops.cc", "graph_optimizer.cc")
 TENSORFLOW = Binding(
-    "fused_cpu", "tensorflow", "tensorflow_binding", TENSORFLOW_SOURCES, "TensorFlow"
+    "fused_cpu", "tensorflow", "tensorflow_binding", ("ops.cc", "graph_optimizer.cc"), "TensorFlow"
 )
 JAX = Binding("jax_fused_cpu", "jax", "jax_binding", ("jax_ffi.cc",), "JAX")
 C = Binding("numpy_fused", "", "liblstm", (), "CPU")
@@ -148,11 +147,6 @@ class Compiler:
                 "with the ABI of 2011"
             )
         return ""
-
-
-def availability() -> Availability:
-    """Return whether there are libraries for this machine and TensorFlow, or a compiler."""
-    return available_to(TENSORFLOW)
 
 
 def _parts(binding: Binding) -> dict[Binding, None]:
@@ -294,7 +288,7 @@ def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
             made = found[0]
             continue
         try:
-            made = _built(_compiler(), *_flags(part), announce, part, made)
+            made = _built(part, announce, made)
         except (ImportError, OSError, UnavailableError) as error:
             # The compiler, a damaged framework, or a folder that is not ours.
             raise _failure(part, binding, "made", error) from error
@@ -303,11 +297,9 @@ def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
 
 
 def _flags(binding: Binding) -> tuple[list[str], list[str]]:
-    if binding == TENSORFLOW:
-        return tensorflow_flags()
     if binding == C:
         return [*KERNEL_FLAGS], []
-    return jax_flags()
+    return tensorflow_flags() if binding == TENSORFLOW else jax_flags()
 
 
 def jax_flags() -> tuple[list[str], list[str]]:
@@ -323,8 +315,7 @@ _compiling: set[subprocess.Popen[str]] = set()
 
 def being_compiled(binding: Binding = TENSORFLOW) -> bool:
     """Return whether a thread is compiling the library; start it where there is none to load."""
-    loaded = load.cache_info().currsize if binding == TENSORFLOW else binding in _loaded
-    if binding not in _background and not loaded and _to_be_compiled(binding):
+    if binding not in (*_background, *_loaded) and _to_be_compiled(binding):
         logger.warning(
             "%s is being compiled in the background; until it is ready other code computes, also "
             "in graphs that are traced before. python -m lstm_impl.build compiles it ahead of time",
@@ -341,10 +332,8 @@ def _to_be_compiled(binding: Binding) -> bool:
     if not available_to(binding):
         return False
     try:
-        return any(
-            not _prebuilt(part).fitting and not _place(_compiler(), *_flags(part), part).exists()
-            for part in _parts(binding)
-        )
+        parts = [part for part in _parts(binding) if not _prebuilt(part).fitting]
+        return not all(_place(part).exists() for part in parts)
     except OSError:  # the folder cannot be read: loading fails, and gives the reason
         return False
 
@@ -370,34 +359,32 @@ def _compiler() -> Compiler:
     return found
 
 
-@functools.cache
-def load() -> Any:
-    """Return the ops as a module, after compiling them if necessary."""
-    _require(TENSORFLOW)
-    import tensorflow as tf
-
-    return _opened(TENSORFLOW, tf.load_op_library, OSError, tf.errors.OpError)
+_loaded: dict[Binding, Any] = {}
 
 
-_loaded: dict[Binding, ctypes.CDLL] = {}
-
-
-def load_plain(binding: Binding) -> ctypes.CDLL:
-    """Return the library of JAX's custom calls or liblstm; compile it first, where it was not yet.
+def load(binding: Binding) -> Any:
+    """Return a library of ctypes, or a module with TensorFlow's ops; compile it first, if need be.
 
     Raises UnavailableError where it cannot be compiled or loaded.
     """
     if binding not in _loaded:
-        _loaded[binding] = _opened(binding, ctypes.CDLL, OSError)
+        _loaded[binding] = _opened(binding)
     return _loaded[binding]
 
 
-def _opened(binding: Binding, opener: Callable[[str], Any], *errors: type[Exception]) -> Any:
+def _opened(binding: Binding) -> Any:
+    _require(binding)
+    opener: Callable[[str], Any] = ctypes.CDLL
+    errors: tuple[type[Exception], ...] = (OSError,)
+    if binding == TENSORFLOW:
+        import tensorflow as tf
+
+        opener, errors = tf.load_op_library, (OSError, tf.errors.OpError)
     if binding != C:
         # The name that a binding asks for is then there. What is wrong is raised below.
         with contextlib.suppress(UnavailableError):
-            load_plain(C)
-    _require(binding)
+            load(C)
+        _require(binding)
     for path in _prebuilt(binding).fitting:
         try:
             return opener(str(path))
@@ -470,28 +457,20 @@ def key(compiler: Compiler, flags: Sequence[str], version: str, binding: Binding
     return f"{binding.framework or binding.product}-{version}-{digest.hexdigest()[:16]}"
 
 
-def _place(
-    compiler: Compiler, flags: Sequence[str], links: Sequence[str], binding: Binding
-) -> Path:
-    """Return where the library of this compiler is kept."""
+def _place(binding: Binding) -> Path:
+    """Return where the library of this machine's compiler is kept."""
     framework = binding.framework
     version = importlib.import_module(framework).__version__ if framework else str(VERSION)
-    return _folder() / key(compiler, [*flags, *links], version, binding) / binding.file
+    flags, links = _flags(binding)
+    return _folder() / key(_compiler(), [*flags, *links], version, binding) / binding.file
 
 
-def _built(
-    compiler: Compiler,
-    flags: Sequence[str],
-    links: Sequence[str],
-    announce: bool,
-    binding: Binding,
-    kernels: Path | None = None,
-) -> Path:
+def _built(binding: Binding, announce: bool, kernels: Path | None = None) -> Path:
     """Where the library is; compiled now, if it is not there, by one process at a time.
 
     kernels: the liblstm that a binding is linked to.
     """
-    library = _place(compiler, flags, links, binding)
+    compiler, library = _compiler(), _place(binding)
     folder = library.parent
     for each in (folder.parent, folder):
         each.parent.mkdir(parents=True, exist_ok=True)
@@ -510,7 +489,7 @@ def _built(
         print(f"{line} {binding.once_for} ...", end="", file=progress, flush=True)
         started = time.monotonic()
         try:
-            compile_library(compiler, flags, links, library, binding, kernels)
+            compile_library(compiler, *_flags(binding), library, binding, kernels)
         except UnavailableError:
             print(" failed", file=progress)
             raise

@@ -34,7 +34,7 @@ class JaxFusedCpu(JaxBackend):
         return "XLA compiled no custom call of the kernels"
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Any:
-        library.load_plain(library.JAX)  # compiled now, not in the first call
+        library.load(library.JAX)  # compiled now, not in the first call
         return super()._build(spec, weights, device, batch_major)
 
     def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:

@@ -77,11 +77,11 @@ def fused_layer(
 @functools.cache
 def lanes() -> int:
     """Register the custom calls; return how many units a block of kept numbers has."""
-    loaded = library.load_plain(library.JAX)
+    loaded = library.load(library.JAX)
     for name in (FORWARD, BACKWARD, INPUT_GRADIENT):
         handler = jax.ffi.pycapsule(getattr(loaded, name))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")
-    return int(library.load_plain(library.C).lstm_lanes())
+    return int(library.load(library.C).lstm_lanes())
 
 
 # -- the calls. given: x, h, c, kernel, recurrent_kernel, bias and valid; kept: y, gates, cells and

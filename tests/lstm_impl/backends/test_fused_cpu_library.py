@@ -30,14 +30,13 @@ def _ask_again() -> Iterator[None]:
     library._failed.clear()
 
 
-def compiler(path: Path) -> library.Compiler:
-    found = library.find_compiler(str(path))
-    assert isinstance(found, library.Compiler)
-    return found
+def built() -> Path:
+    return library._built(library.C, announce=True)
 
 
-def built(made: library.Compiler) -> Path:
-    return library._built(made, [], [], True, library.C)
+def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_background", "_failed", "_loaded"):
+        monkeypatch.setattr(library, name, {})
 
 
 CALLS = "once\n" * (len(library.C.compiled()) + 1)
@@ -47,19 +46,9 @@ CALLS = "once\n" * (len(library.C.compiled()) + 1)
 # -- where it cannot be compiled
 
 
-def test_availability_without_a_compiler_names_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(library.COMPILER, "no-such-compiler")
-    found = library.availability()
-    assert not found
-    assert "no compiler no-such-compiler" in found.reason
-    assert found.install == "apt-get install g++"
-
-
 def test_compiler_with_another_abi_is_refused(make_compiler: MakeCompiler) -> None:
     make_compiler(_GLIBCXX_USE_CXX11_ABI="0")
-    found = library.availability()
+    found = library.available_to(library.C)
     assert not found
     assert "another C++ ABI" in found.reason
     assert "c++-of-a-test 12.4.0" in found.reason
@@ -73,29 +62,27 @@ pytest_tensorflow = pytest.mark.skipif(
 )
 
 
-@pytest_tensorflow
 def test_compiled_library_is_kept(
     make_compiler: MakeCompiler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = compiler(make_compiler())
-    first = built(made)
+    make_compiler()
+    first = built()
     said = capsys.readouterr().err
     assert said.startswith("lstm_impl: compiling liblstm with c++-of-a-test 12.4.0")
     assert said.count("\n") == 1
-    assert built(made) == first
+    assert built() == first
     assert capsys.readouterr().err == ""
     assert (tmp_path / "calls").read_text() == CALLS
     digest = prebuilt.digest_file(first).name
     assert sorted(path.name for path in first.parent.iterdir()) == [library.C.file, digest, "lock"]
 
 
-@pytest_tensorflow
 @pytest.mark.parametrize("damage", ["cut short", "empty", "garbage", "no digest", "a link"])
 def test_damaged_library_is_compiled_again_with_a_warning(
     make_compiler: MakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    made = compiler(make_compiler('echo "a library" > "$out"'))
-    path = built(made)
+    make_compiler('echo "a library" > "$out"')
+    path = built()
     whole = path.read_bytes()
     if damage == "no digest":
         prebuilt.digest_file(path).unlink()
@@ -104,51 +91,47 @@ def test_damaged_library_is_compiled_again_with_a_warning(
         path.symlink_to(tmp_path / "elsewhere")
     else:
         path.write_bytes({"cut short": whole[:-1], "empty": b"", "garbage": b"?" * 9}[damage])
-    assert built(made).read_bytes() == whole
+    assert built().read_bytes() == whole
     assert "is deleted and compiled again" in caplog.text
     assert (tmp_path / "calls").read_text() == CALLS * 2
     assert not path.is_symlink()
 
 
-@pytest_tensorflow
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 @pytest.mark.parametrize("inner", [False, True])
 def test_cache_writable_by_others_is_refused(
-    make_compiler: MakeCompiler, tmp_path: Path, mode: int, inner: bool
+    make_compiler: MakeCompiler, mode: int, inner: bool
 ) -> None:
-    made = compiler(make_compiler())
-    path = built(made)
+    make_compiler()
+    path = built()
     folder = path.parent if inner else path.parent.parent
     folder.chmod(mode)
     with pytest.raises(UnavailableError, match="can be written by others: chmod go-w"):
-        built(made)
+        built()
     folder.chmod(0o755)
-    assert built(made) == path
+    assert built() == path
 
 
-@pytest_tensorflow
 def test_lock_that_is_a_link_is_not_followed_or_emptied(
     make_compiler: MakeCompiler, tmp_path: Path
 ) -> None:
-    made = compiler(make_compiler())
-    path = built(made)
-    lock = path.parent / "lock"
+    make_compiler()
+    lock = built().parent / "lock"
     lock.write_text("kept")
-    built(made)
+    built()
     assert lock.read_text() == "kept"
     (tmp_path / "precious").write_text("kept")
     lock.unlink()
     lock.symlink_to(tmp_path / "precious")
     with pytest.raises(OSError, match="symbolic link"):
-        built(made)
+        built()
     assert (tmp_path / "precious").read_text() == "kept"
 
 
-@pytest_tensorflow
 def test_concurrent_processes_compile_once(make_compiler: MakeCompiler, tmp_path: Path) -> None:
-    made = compiler(make_compiler('sleep 0.2; touch "$out"'))
+    make_compiler('sleep 0.2; touch "$out"')
     found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(built(made))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(built())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -189,19 +172,17 @@ def test_lock_with_a_child_forked_meanwhile_is_free_after_release(tmp_path: Path
 def test_being_compiled_without_library_compiles_once_in_the_background(
     make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = compiler(make_compiler(f'until [ -e {tmp_path}/go ]; do sleep 0.01; done; touch "$out"'))
-    monkeypatch.setattr(library, "_background", {})
-    library.load.cache_clear()
+    make_compiler(f'until [ -e {tmp_path}/go ]; do sleep 0.01; done; touch "$out"')
+    nothing_loaded(monkeypatch)
     assert library.being_compiled()
     assert library.being_compiled()
     (tmp_path / "go").touch()
     library._background[library.TENSORFLOW].join(30)
     assert not library.being_compiled()
-    place = library._place(made, *library.tensorflow_flags(), library.TENSORFLOW)
-    assert library.build() == place
+    assert library.build() == library._place(library.TENSORFLOW)
     binding = "once\n" * (len(library.TENSORFLOW.compiled()) + 1)
     assert (tmp_path / "calls").read_text() == CALLS + binding
-    monkeypatch.setattr(library, "_background", {})
+    nothing_loaded(monkeypatch)
     assert not library.being_compiled()  # it is there
     assert not library._background
 
@@ -212,12 +193,10 @@ def test_unreadable_cache_is_reported_by_load_and_compiled_by_nobody(
 ) -> None:
     make_compiler()
     monkeypatch.setenv(library.CACHE, f"/tmp/{'x' * 300}")
-    monkeypatch.setattr(library, "_background", {})
-    monkeypatch.setattr(library, "_failed", {})
-    library.load.cache_clear()
+    nothing_loaded(monkeypatch)
     assert not library.being_compiled()
     with pytest.raises(UnavailableError, match=r"cannot be made: .*File name too long"):
-        library.load()
+        library.load(library.TENSORFLOW)
 
 
 @pytest_tensorflow
@@ -225,8 +204,7 @@ def test_stop_while_compiling_kills_the_compiler_and_leaves_nothing(
     make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_compiler("exec sleep 600")
-    monkeypatch.setattr(library, "_background", {})
-    library.load.cache_clear()
+    nothing_loaded(monkeypatch)
     assert library.being_compiled()
     thread = library._background[library.TENSORFLOW]
     library._stop(thread)
@@ -243,7 +221,7 @@ def test_build_command_prints_the_library_or_the_reason(
     only_c = {library.C: AVAILABLE}
     missing = Availability(False, "of a test")
     monkeypatch.setattr(library, "available_to", lambda binding: only_c.get(binding, missing))
-    monkeypatch.setattr(library, "_compiler", lambda: compiler(make_compiler()))
+    make_compiler()
     assert build_command() == 0
     name, path = capsys.readouterr().out.strip().split(": ")
     assert name == "numpy_fused"
@@ -263,33 +241,22 @@ def test_build_command_with_a_damaged_framework_prints_the_reason(
     assert f"numpy_fused: its library cannot be made: {error}" in capsys.readouterr().err
 
 
-@pytest_tensorflow
-def test_failed_compilation_reports_the_first_error_and_leaves_no_file(
+def test_failed_compilation_is_remembered_and_leaves_no_file(
     make_compiler: MakeCompiler, tmp_path: Path
 ) -> None:
-    made = compiler(
-        make_compiler("echo 'a note'; echo 'ops.cc:1: error: no such thing' >&2; exit 1")
-    )
+    make_compiler("echo 'a note'; echo 'ops.cc:1: error: no such thing' >&2; exit 1")
+    assert library.available_to(library.C)
     with pytest.raises(UnavailableError, match=r"ops.cc:1: error: no such thing"):
-        built(made)
+        library._opened(library.C)
+    assert "error: no such thing" in library.available_to(library.C).reason
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["lock"]
-
-
-@pytest_tensorflow
-def test_availability_after_a_failed_compilation_is_false(
-    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_compiler("echo 'error: no' >&2; exit 1")
-    assert library.availability()
-    with pytest.raises(UnavailableError, match="error: no"):
-        library.load.__wrapped__()
-    assert "error: no" in library.availability().reason
 
 
 def test_key_changes_with_all_that_the_library_depends_on(
     make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = compiler(make_compiler())
+    make_compiler()
+    made = library._compiler()
 
     def key(flag: str, version: str, **macros: str) -> str:
         changed = replace(made, macros={**made.macros, **macros})

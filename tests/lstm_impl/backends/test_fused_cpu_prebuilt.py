@@ -12,7 +12,7 @@ import pytest
 
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
-from lstm_impl.availability import UnavailableError
+from lstm_impl.availability import Availability, UnavailableError
 
 BINDING = library.TENSORFLOW.digest()
 V3, V4 = (" ".join(prebuilt.KINDS[name].features) for name in ("x86-64-v3", "x86-64-v4"))
@@ -54,6 +54,10 @@ def put_binding(folder: Path, version: str = "2.21.0", sources: str = BINDING) -
     return put(folder, "any_x86_64", name=name, version=version, sources=sources)
 
 
+def availability() -> Availability:
+    return library.available_to(library.TENSORFLOW)
+
+
 def fitting(binding: library.Binding = library.C) -> tuple[Path, ...]:
     return library._prebuilt(binding).fitting
 
@@ -70,55 +74,43 @@ def test_look_prefers_the_fastest_library_for_this_cpu(folder: Path) -> None:
     assert fitting() == (v3,)
     of_cpu(folder.parent, V3)
     assert fitting() == (v3,)
-    found = library.availability()
+    found = availability()
     assert found
     assert found.reason == "fused_cpu runs from a prebuilt library, for x86-64-v3"
 
 
 def test_binding_without_a_prebuilt_liblstm_needs_a_compiler(folder: Path) -> None:
     put_binding(folder)
-    assert not library.availability()
+    assert not availability()
     put(folder)
-    assert library.availability()
+    assert availability()
     assert library.available_to(library.C)
     assert not library.available_to(library.JAX)
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("cpu", "how", "message"),
     [
-        ({"version": "2.20.0"}, "it is for TensorFlow 2.20.0, and this is 2.21.0"),
-        ({"sources": "0" * 16}, "it was made from other sources than these"),
+        ("", {"version": "2.20.0"}, "it is for TensorFlow 2.20.0, and this is 2.21.0"),
+        ("", {"sources": "0" * 16}, "it was made from other sources than these"),
+        ("x86-64-v4", {}, "this CPU has no avx512f"),
+        ("aarch64", {}, "this CPU is of another kind (x86_64)"),
+        ("x86-64-v5", {}, "its name is not one that tools.native gives"),
     ],
 )
-def test_look_refuses_unfit_bindings_with_the_reason(
-    folder: Path, how: dict[str, str], message: str
+def test_look_refuses_what_does_not_fit_with_the_reason(
+    folder: Path, cpu: str, how: dict[str, str], message: str
 ) -> None:
-    put(folder)
-    refused(put_binding(folder, **how), message)
-
-
-@pytest.mark.parametrize(
-    ("cpu", "message"),
-    [
-        ("x86-64-v4", "this CPU has no avx512f"),
-        ("aarch64", "this CPU is of another kind (x86_64)"),
-        ("x86-64-v5", "its name is not one that tools.native gives"),
-    ],
-)
-def test_look_refuses_unfit_libraries_with_the_reason(folder: Path, cpu: str, message: str) -> None:
     of_cpu(folder.parent, V3)
-    refused(put(folder, cpu), message)
-
-
-def refused(path: Path, message: str) -> None:
-    found = library.availability()
+    path = put(folder, cpu or "x86-64-v3")
+    path = path if cpu else put_binding(folder, **how)
+    found = availability()
     assert not found
     assert f"{path.name}: {message}" in found.reason
     assert "there is no compiler no-such-compiler" in found.reason
     assert found.install == "apt-get install g++"
     with pytest.raises(UnavailableError, match=re.escape(message)):
-        library.load.__wrapped__()
+        library._opened(library.TENSORFLOW)
 
 
 @pytest.mark.parametrize("left", [9, 0, None], ids=["cut short", "empty", "no digest"])
@@ -128,19 +120,19 @@ def test_damaged_library_is_not_loaded(folder: Path, left: int | None) -> None:
         prebuilt.digest_file(path).unlink()
     else:
         os.truncate(path, left)
-    assert f"{path.name}: its size " in library.availability().reason
+    assert f"{path.name}: its size " in availability().reason
 
 
 @pytest.mark.parametrize("which", ["folder", "library"])
 def test_library_writable_by_others_is_refused(folder: Path, which: str) -> None:
     path = put(folder)
     (folder if which == "folder" else path).chmod(0o777)
-    assert "can be written by others" in library.availability().reason
+    assert "can be written by others" in availability().reason
 
 
 def test_missing_folder_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(prebuilt.FOLDER, str(folder / "nowhere"))
-    assert f"{folder / 'nowhere'}: there is no such folder" in library.availability().reason
+    assert f"{folder / 'nowhere'}: there is no such folder" in availability().reason
 
 
 def test_library_that_cannot_be_loaded_is_replaced_by_the_next(folder: Path) -> None:
@@ -148,7 +140,7 @@ def test_library_that_cannot_be_loaded_is_replaced_by_the_next(folder: Path) -> 
     put(folder, cpu="x86-64-v3")
     put(folder, cpu="x86-64-v4")
     put_binding(folder)
-    assert library.availability()
+    assert availability()
     with pytest.raises(UnavailableError, match=r"no compiler.*v3.*cannot be loaded.*v4.*cannot be"):
-        library.load.__wrapped__()
-    assert not library.availability()
+        library._opened(library.TENSORFLOW)
+    assert not availability()
