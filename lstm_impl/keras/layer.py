@@ -649,16 +649,8 @@ def by_tensorflow(
 
 
 def valid_steps(valid: Tensor) -> Tensor:
-    """Return where each sequence's valid steps are: row k of ``[T, B]`` is the k-th one's step."""
-    shape = tf.shape(valid)
-    timesteps, batch = shape[0], shape[1]
-    step = tf.broadcast_to(tf.range(timesteps)[:, None], shape)
-    number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
-    # Masked steps go into one more row, which is dropped.
-    row = tf.where(valid, number, timesteps)
-    column = tf.broadcast_to(tf.range(batch)[None, :], shape)
-    rows = tf.scatter_nd(tf.stack([row, column], axis=-1), step, [timesteps + 1, batch])
-    return rows[:-1]
+    """Return the steps ``[T, B]`` of each sequence: its valid ones first, then the masked ones."""
+    return tf.argsort(tf.cast(~valid, tf.int32), axis=0, stable=True)
 
 
 def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
