@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -179,15 +179,7 @@ def features(layer: LSTM) -> int:
 
 def layer_results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]:
     """Return outputs and gradients of a loss of them by name, in float64, from a traced call."""
-
-    def run() -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = layer(x, mask=mask, training=True)
-            loss = tf.reduce_sum(tf.cast(y, tf.float32) * _target(y))
-        return y, tape.gradient(loss, [x, *(each.value for each in layer.trainable_variables)])
-
-    y, gradients = _traced(run)()
+    y, gradients = _traced(lambda: _trained(layer, x, mask, _target))()
     arrays = dict(zip(("y", "dx", *PARAMETERS), (y, *gradients), strict=False))
     return {name: np.asarray(tf.cast(array, tf.float64)) for name, array in arrays.items()}
 
@@ -195,7 +187,16 @@ def layer_results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]
 def _target(y: Any) -> Any:
     """Return a gradient for an output, the same for the same shape."""
     shape = [size if size is not None else 1 for size in y.shape]
-    return tf.constant(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    return tf.ones_like(y) * tf.cast(np.random.default_rng(0).standard_normal(shape), y.dtype)
+
+
+def _trained(layer: Any, x: Any, mask: Any, flow: Callable[[Any], Any]) -> tuple[Any, list[Any]]:
+    """Return outputs, and gradients of the input and the variables from those of the outputs."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, mask=mask, training=True)
+    wanted = [x, *(each.value for each in layer.trainable_variables)]
+    return y, tape.gradient(y, wanted, output_gradients=flow(y))
 
 
 def layer_step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
@@ -206,11 +207,7 @@ def layer_step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
         return layer(x, mask=mask, training=False)
 
     def train(x: Any, mask: Any = None) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = layer(x, mask=mask, training=True)
-        wanted = [x, *(each.value for each in layer.trainable_variables)]
-        return tape.gradient(y, wanted, output_gradients=tf.ones_like(y))
+        return _trained(layer, x, mask, tf.ones_like)[1]
 
     traced = functools.cache(lambda: _traced(train if training else forward, *given))
     return Step(lambda: traced()(*given), tf.test.experimental.sync_devices, traced)
