@@ -310,17 +310,12 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[P
         return list(_read(Path(folder).rglob("*.xplane.pb")))
 
 
-def profile(
-    run: Callable[[], Tensor],
-    synchronize: Callable[[], None],
-    plane: str = "/device:GPU",
-    line: str = "Stream",
-) -> Counter[str]:
-    """Count the events of one call of ``run`` on planes and lines whose names begin so."""
+def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Counter[str]:
+    """Count the GPU's kernels of one call of ``run``."""
     return Counter(
         each.name
         for each in record(run, synchronize)
-        if each.plane.startswith(plane) and each.line.startswith(line)
+        if each.plane.startswith("/device:GPU") and each.line.startswith("Stream")
     )
 
 
