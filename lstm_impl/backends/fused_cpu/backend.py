@@ -28,7 +28,7 @@ from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, 
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload, differentiated
+from lstm_impl.workload import differentiated
 
 __all__ = ["FusedCpu", "ops"]
 
@@ -98,22 +98,15 @@ class FusedModel(TensorFlowModel):
             return self._values()
 
 
-class FusedCpu(TensorFlowBackend):
+class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
     """``LstmImplFusedLstm`` forward, ``LstmImplFusedLstmGrad`` backward."""
 
     strategy = "fused_cpu"
     summary = "a fused op of our own in C++, compiled on first use"
     model = FusedModel
+    binding = fused_cpu_library.TENSORFLOW
     flags = ()
-    devices = ("cpu",)
     bf32 = True
-
-    def tools(self, device: str) -> Availability:
-        return fused_cpu_library.available_to(fused_cpu_library.TENSORFLOW)
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        reason = fused_cpu_library.unsupported_type(spec.precision.compute)
-        return reason or super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if any(op.startswith("LstmImplFusedLstm") for op in evidence.get("ops", {})):

@@ -25,13 +25,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from platformdirs import user_cache_path
 
 import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
 import lstm_impl.private_files as private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
+from lstm_impl.backend import Backend
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +185,20 @@ def available_to(binding: Binding) -> Availability:
 def _require(binding: Binding) -> None:
     if not (available := available_to(binding)):
         raise UnavailableError(f"{binding.backend}: {available}")
+
+
+class KernelBackend(Backend):
+    """A backend that calls the kernels, through ``binding``."""
+
+    binding: ClassVar[Binding]
+    devices = ("cpu",)
+    elsewhere = "its kernels are for a CPU"
+
+    def tools(self, device: str) -> Availability:
+        return available_to(self.binding)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        return unsupported_type(spec.precision.compute) or super().refusal(spec, workload)
 
 
 def product(binding: Binding, version: str | None = None) -> fused_cpu_prebuilt.Product:

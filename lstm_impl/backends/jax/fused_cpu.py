@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lstm_impl.availability import Availability
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.jax.model import JaxBackend
 from lstm_impl.call import Call, Outputs, Tensors
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
 
 
-class JaxFusedCpu(JaxBackend):
+class JaxFusedCpu(library.KernelBackend, JaxBackend):
     """``fused_layer`` for each layer and direction."""
 
     strategy = "jax_fused_cpu"
     summary = "the kernels of fused_cpu in JAX, compiled on first use"
-    devices = ("cpu",)
-    elsewhere = "its kernels are for a CPU"
-
-    def tools(self, device: str) -> Availability:
-        return library.available_to(library.JAX)
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        return library.unsupported_type(spec.precision.compute) or super().refusal(spec, workload)
+    binding = library.JAX
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if "lstm_impl_forward" in evidence.get("custom_calls", {}):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.availability import Availability
-from lstm_impl.backend import Backend
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
@@ -169,20 +167,16 @@ def _address(array: Any) -> int:
         return int(array.ctypes.data)
 
 
-class NumPyFused(Backend):
+class NumPyFused(library.KernelBackend):
     """The kernels of ``fused_cpu``, called by ctypes."""
 
     strategy = "numpy_fused"
     framework = "numpy"
     model = NumPyFusedModel
     summary = "the kernels of fused_cpu on NumPy's arrays, without a framework"
+    binding = library.C
     each_length_anew = False
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)
-    elsewhere = "its kernels are for a CPU"
     optimizers = OPTIMIZERS
-
-    def tools(self, device: str) -> Availability:
-        return library.available_to(library.C)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype != "float32":

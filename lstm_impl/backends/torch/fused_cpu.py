@@ -6,14 +6,11 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from lstm_impl.availability import Availability
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
 
 RAN = "lstm_impl::fused_lstm"
 
@@ -51,21 +48,14 @@ class TorchFusedCpuModel(TorchModel):
         return "the kernels of fused_cpu" if RAN in ops else super().implementation(ops)
 
 
-class TorchFusedCpu(TorchBackend):
+class TorchFusedCpu(library.KernelBackend, TorchBackend):
     """``fused_layer`` for each layer and direction."""
 
     strategy = "torch_fused_cpu"
     summary = "the kernels of fused_cpu in PyTorch, compiled on first use"
     model = TorchFusedCpuModel
-    devices = ("cpu",)
-    elsewhere = "its kernels are for a CPU"
+    binding = library.C
     each_length_anew = False
-
-    def tools(self, device: str) -> Availability:
-        return library.available_to(library.C)
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        return library.unsupported_type(spec.precision.compute) or super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         return "" if RAN in evidence.get("ops", {}) else "no operator of the kernels ran"
