@@ -21,12 +21,7 @@ from tensorflow.python.ops.resource_variable_ops import ResourceVariable, variab
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.fused_cpu.backend import (
-    FusedCpu,
-    FusedLayer,
-    compiled_by_xla,
-    loaded,
-)
+from lstm_impl.backends.fused_cpu.backend import FusedCpu, FusedLayer, compiled_by_xla, loaded
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.loops import (
@@ -155,13 +150,10 @@ class LSTM(BackendLSTM):
             if (arguments, call) not in picked:
                 if len(picked) >= MOST_PICKED:
                     picked.clear()
-                found = self._by_race(arguments, call)
+                found = self._by_race(arguments, call, self._fused())
                 if found.backend == FUSED_CPU and not (ready := loaded()):
-                    known = self._memory.availability
-                    before, known[FUSED_CPU, "cpu"] = self._fused(), ready
-                    found = self._by_race(arguments, call)
+                    found = self._by_race(arguments, call, ready)
                     if ready is library.BEING_COMPILED:
-                        known[FUSED_CPU, "cpu"] = before
                         return found
                 picked[arguments, call] = found
             return picked[arguments, call]
@@ -179,9 +171,9 @@ class LSTM(BackendLSTM):
             )
         return Choice(backend.name, "it was requested by name")
 
-    def _by_race(self, arguments: Arguments, call: LayerCall) -> Choice:
+    def _by_race(self, arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
         """Return the fastest in a race on such a call, if there was one; else the rule's pick."""
-        rule = choose(arguments, call, self._fused())
+        rule = choose(arguments, call, fused)
         if rule.fallback or arguments.use_cudnn is True:
             return rule
         if self._memory.decisions is None:
