@@ -75,11 +75,8 @@ def explain(facts: CudaFacts, framework: Framework, index: int) -> Availability:
             "run where there is one, in a container with --gpus all",
         )
     build = framework.look()
-    title, visible, built_with = (
-        f"{framework.title} {build.version}",
-        build.visible,
-        build.built_with,
-    )
+    title, visible = f"{framework.title} {build.version}", build.visible
+    built_with = build.built_with
     if visible > index:
         return AVAILABLE
     fix = ""

@@ -593,11 +593,7 @@ def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) 
 
 
 def by_fused_op(
-    inputs: LayerInputs,
-    mask: Tensor | None,
-    reverse: bool,
-    keep: bool,
-    batch_major: bool = False,
+    inputs: LayerInputs, mask: Tensor | None, reverse: bool, keep: bool, batch_major: bool = False
 ) -> Outputs:
     """Return the outputs by the fused op, which takes any mask as it is.
 

@@ -253,11 +253,7 @@ class FusedLayer:
     """
 
     def __init__(
-        self,
-        row: int = 0,
-        reverse: bool = False,
-        batch_major: bool = False,
-        bf32: bool = False,
+        self, row: int = 0, reverse: bool = False, batch_major: bool = False, bf32: bool = False
     ) -> None:
         module = ops()
         self._inference = module.lstm_impl_fused_lstm

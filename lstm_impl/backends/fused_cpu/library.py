@@ -16,6 +16,7 @@ import importlib.util
 import io
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,10 +115,7 @@ inline function of theirs can take the place of TensorFlow's own copy of it. Pro
 become one instruction; nothing is reordered, and NaN stays NaN."""
 
 SHARED_FLAGS = (
-    "-fPIC",
-    "-fvisibility=hidden",
-    "-fvisibility-inlines-hidden",
-    "-fno-gnu-unique",
+    *("-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fno-gnu-unique"),
     "-Wall",
 )
 
@@ -253,11 +251,8 @@ def find_compiler(
     """Find a compiler for this CPU, or for ``march``. install: the command that installs it."""
     path = shutil.which(name)
     if path is None:
-        return Availability(
-            False,
-            f"its kernels are compiled on first use, and there is no compiler {name}",
-            install,
-        )
+        reason = f"its kernels are compiled on first use, and there is no compiler {name}"
+        return Availability(False, reason, install)
     command = [path, *kernel_flags(march), "-D_GLIBCXX_USE_CXX11_ABI=1"]
     command += ["-x", "c++", "-E", "-dM", "-"]
     try:
@@ -268,14 +263,9 @@ def find_compiler(
         return Availability(False, f"the compiler {path} cannot be run: {error}", install)
     if done.returncode != 0:
         cpu = "this CPU" if march == NATIVE else march.removeprefix("-march=")
-        return Availability(
-            False, f"the compiler {path} cannot compile for {cpu}: {_gist(done.stderr)}", install
-        )
-    macros = {}
-    for line in done.stdout.splitlines():
-        _, name, *value = line.split(maxsplit=2)
-        macros[name] = value[0] if value else ""
-    return Compiler(path, macros)
+        reason = f"the compiler {path} cannot compile for {cpu}: {_gist(done.stderr)}"
+        return Availability(False, reason, install)
+    return Compiler(path, dict(re.findall(r"^#define (\S+) ?(.*)$", done.stdout, re.MULTILINE)))
 
 
 def kernel_flags(march: str) -> list[str]:

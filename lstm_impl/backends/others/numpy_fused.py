@@ -129,11 +129,8 @@ class NumPyFusedModel(NumPyModel):
             if number and call.masks is not None:
                 below = below * self._swapped(call.masks[number - 1])
             dy = below
-        return RawGradients.of(
-            outputs,
-            differentiated(gradients, dy, dh, dc),
-            LSTMWeights.from_arrays(spec, weights),
-        )
+        inputs = differentiated(gradients, dy, dh, dc)
+        return RawGradients.of(outputs, inputs, LSTMWeights.from_arrays(spec, weights))
 
     def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:
         key = row, x.shape
