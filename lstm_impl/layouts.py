@@ -117,10 +117,7 @@ def onnx_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, F
         i, f, g, o = np.split(array, 4, axis=-1)
         return np.concatenate([i, o, f, g], axis=-1)
 
-    return (
-        np.stack([reorder(cell.kernel).T for cell in layer]),
-        np.stack([reorder(cell.recurrent_kernel).T for cell in layer]),
-        np.stack(
-            [np.concatenate([reorder(cell.bias), np.zeros_like(cell.bias)]) for cell in layer]
-        ),
-    )
+    w = [reorder(cell.kernel).T for cell in layer]
+    r = [reorder(cell.recurrent_kernel).T for cell in layer]
+    b = [np.concatenate([reorder(cell.bias), np.zeros_like(cell.bias)]) for cell in layer]
+    return np.stack(w), np.stack(r), np.stack(b)

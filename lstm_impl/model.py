@@ -389,16 +389,9 @@ class Stream:
         work, model = self._workload, self._model
         runs = {"training": self.train, "streaming": self.chunk}
         begins = work.streaming or work.optimizer is not None
-        return Step(
-            runs.get(work.mode, self.infer),
-            model.synchronize,
-            self.trace,
-            self.use,
-            model._host_results,
-            self.restart if begins else None,
-            self._sets.room(),
-            model._place_results,
-        )
+        run, restart = runs.get(work.mode, self.infer), self.restart if begins else None
+        rest = model._host_results, restart, self._sets.room(), model._place_results
+        return Step(run, model.synchronize, self.trace, self.use, *rest)
 
     def use(self, numbers: Sequence[int]) -> None:
         """Place these sets of inputs, for the next calls to work on in turn; keep the state."""

@@ -225,28 +225,15 @@ def _layer_backward(
         tanh_c = np.tanh(trace.c[t + 1])
         dh_new = valid * (dh + dy[t])
         dc_new = valid * dc + dh_new * o * (1.0 - tanh_c**2)
-        dz[t] = np.concatenate(
-            [
-                dc_new * g * i * (1.0 - i),
-                dc_new * trace.c[t] * f * (1.0 - f),
-                dc_new * i * (1.0 - g**2),
-                dh_new * tanh_c * o * (1.0 - o),
-            ],
-            axis=-1,
-        )
+        di, df = dc_new * g * i * (1.0 - i), dc_new * trace.c[t] * f * (1.0 - f)
+        dg, do = dc_new * i * (1.0 - g**2), dh_new * tanh_c * o * (1.0 - o)
+        dz[t] = np.concatenate([di, df, dg, do], axis=-1)
         dc = dc_new * f + (1.0 - valid) * dc
         dh = dz[t] @ trace.weights.recurrent_kernel.T + (1.0 - valid) * dh
     flat = dz.reshape(-1, dz.shape[-1])
-    return (
-        dz,
-        LayerWeights(
-            trace.x.reshape(len(flat), -1).T @ flat,
-            trace.h[:-1].reshape(len(flat), -1).T @ flat,
-            flat.sum(axis=0),
-        ),
-        dh,
-        dc,
-    )
+    kernel = trace.x.reshape(len(flat), -1).T @ flat
+    recurrent_kernel = trace.h[:-1].reshape(len(flat), -1).T @ flat
+    return dz, LayerWeights(kernel, recurrent_kernel, flat.sum(axis=0)), dh, dc
 
 
 def _reverse(array: Float64, lengths: npt.NDArray[np.integer] | None) -> Float64:

@@ -111,13 +111,9 @@ class LSTMSpec:
     @property
     def parameter_count(self) -> int:
         """Number of trainable parameters, with one bias for each gate."""
-        return sum(
-            self.num_directions
-            * 4
-            * self.hidden_size
-            * (self.layer_input_size(layer) + self.hidden_size + 1)
-            for layer in range(self.num_layers)
-        )
+        inputs = sum(map(self.layer_input_size, range(self.num_layers)))
+        rows = inputs + self.num_layers * (self.hidden_size + 1)
+        return self.num_directions * 4 * self.hidden_size * rows
 
     def quantize(self, values: npt.ArrayLike) -> FloatArray:
         """Round ``values`` to this dtype, in its NumPy storage type."""

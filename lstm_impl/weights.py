@@ -61,12 +61,8 @@ class LSTMWeights:
                 spec.quantize(bias),
             )
 
-        return cls(
-            tuple(
-                tuple(draw_layer(spec.layer_input_size(layer)) for _ in range(spec.num_directions))
-                for layer in range(spec.num_layers)
-            )
-        )
+        layers = (row // spec.num_directions for row in range(spec.state_layers))
+        return cls.from_cells(spec, [draw_layer(spec.layer_input_size(each)) for each in layers])
 
     @classmethod
     def from_arrays(cls, spec: LSTMSpec, arrays: Sequence[npt.ArrayLike]) -> LSTMWeights:
@@ -116,11 +112,8 @@ class LSTMWeights:
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> LSTMWeights:
         """Apply ``function`` to each array."""
-        return LSTMWeights(
-            tuple(
-                tuple(LayerWeights(*map(function, cell)) for cell in layer) for layer in self.layers
-            )
-        )
+        layers = ([LayerWeights(*map(function, cell)) for cell in layer] for layer in self.layers)
+        return LSTMWeights(tuple(map(tuple, layers)))
 
     def check(self, spec: LSTMSpec, *, finite: bool = True) -> None:
         """Raise ValueError, naming the array, if these weights do not fit ``spec``.

@@ -63,15 +63,12 @@ def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LST
     c = np.asarray(inputs.state.c, np.float64)
     low, high = CELLS
     full = np.copysign(low + (high - low) * np.abs(c) / max(np.abs(c).max(), 1e-9), c)
-    enlarged = LSTMWeights.from_cells(
-        spec,
-        [
-            replace(cell, kernel=enlarge(cell.kernel), bias=enlarge(cell.bias))
-            for cell in weights.cells()
-        ],
-    )
+    cells = [
+        replace(cell, kernel=enlarge(cell.kernel), bias=enlarge(cell.bias))
+        for cell in weights.cells()
+    ]
     state = LSTMState(inputs.state.h, spec.quantize(full))
-    return enlarged, replace(inputs, x=spec.quantize(x), state=state)
+    return LSTMWeights.from_cells(spec, cells), replace(inputs, x=spec.quantize(x), state=state)
 
 
 def saturated_errors(

@@ -82,14 +82,8 @@ NEAR = 0.5
 
 def _kind(workload: Workload) -> tuple[object, ...]:
     """Return what two workloads must have in common besides their sizes."""
-    return (
-        workload.mode,
-        workload.min_length is not None,
-        workload.window,
-        _drops(workload),
-        workload.optimizer,
-        workload.gradients,
-    )
+    padded, drops = workload.min_length is not None, _drops(workload)
+    return workload.mode, padded, workload.window, drops, workload.optimizer, workload.gradients
 
 
 def _drops(workload: Workload) -> bool:
