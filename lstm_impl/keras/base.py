@@ -70,12 +70,8 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
 
     def get_config(self) -> dict[str, Any]:
         """Return Keras's configuration with ``backend`` and what Keras leaves out."""
-        return {
-            **super().get_config(),
-            "use_cudnn": self.use_cudnn,
-            "implementation": self.cell.implementation,
-            "backend": self.backend,
-        }
+        more = {"use_cudnn": self.use_cudnn, "implementation": self.cell.implementation}
+        return {**super().get_config(), **more, "backend": self.backend}
 
     def explain(self) -> Explanation:
         """Return what computes this layer, and why: ``print(layer.explain())``.

@@ -272,17 +272,11 @@ def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice
             return Choice(CUDNN, "it is the fused kernel made for this, and the layer fits it")
         passed_over = (f"{CUDNN}: {reason}",)
     if arguments.unroll:
-        return Choice(
-            "static_unroll+hoisted" if call.training else "static_unroll+preproject",
-            "the layer has unroll=True",
-            passed_over,
-        )
+        option = "hoisted" if call.training else "preproject"
+        return Choice(f"static_unroll+{option}", "the layer has unroll=True", passed_over)
     if call.compiled:
-        return Choice(
-            "while_loop+hoisted" if call.training else "while_loop",
-            "it is a small graph that XLA compiles well, with all that is around it",
-            passed_over,
-        )
+        why = "it is a small graph that XLA compiles well, with all that is around it"
+        return Choice("while_loop+hoisted" if call.training else "while_loop", why, passed_over)
     if call.device == "gpu":
         if call.static:
             why = "all sizes are known, and one compiled loop launches far fewer kernels"

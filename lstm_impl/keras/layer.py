@@ -508,17 +508,11 @@ class LayerCore:
                 sizes = [None] * (len(tensor.shape) - 1) + [tensor.shape[-1]]
                 return tf.TensorSpec(sizes, tensor.dtype)
 
-            self._functions[key] = tf.function(
-                direct,
-                input_signature=[
-                    LayerInputs(
-                        *map(any_batch_and_time, inputs[:3]),
-                        *(tf.TensorSpec(p.shape, p.dtype) for p in inputs[3:]),
-                    ),
-                    tuple(map(any_batch_and_time, masks)),
-                ],
-                autograph=False,
-            )
+            weights = (tf.TensorSpec(each.shape, each.dtype) for each in inputs[3:])
+            of_inputs = LayerInputs(*map(any_batch_and_time, inputs[:3]), *weights)
+            signature = [of_inputs, tuple(map(any_batch_and_time, masks))]
+            made = tf.function(direct, input_signature=signature, autograph=False)
+            self._functions[key] = made
         return Outputs(*self._functions[key](inputs, masks))
 
     # -- compiled by XLA

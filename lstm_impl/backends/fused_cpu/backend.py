@@ -177,17 +177,11 @@ class Network:
         for number in reversed(range(self._num_layers)):
             parts = [dy] if self._directions == 1 else tf.split(dy, 2, axis=2)
             of_input = number > 0 or gradients != "weights"
-            found = [
-                self._layers[row].backward(
-                    kept[row],
-                    parameters[3 * row : 3 * row + 3],
-                    upstream._replace(dy=part),
-                    of_input=of_input,
-                    of_state=of_state,
-                    last=True,
-                )
-                for row, part in zip(self._rows(number), parts, strict=True)
-            ]
+            found = []
+            for row, part in zip(self._rows(number), parts, strict=True):
+                cell, flow = parameters[3 * row : 3 * row + 3], upstream._replace(dy=part)
+                layer = self._layers[row]
+                found.append(layer.backward(kept[row], cell, flow, of_input, of_state, last=True))
             weights = [each for _, of_cell in found for each in of_cell] + weights
             states = [inputs[1:] for inputs, _ in found] + states
             dy = found[0][0][0]
@@ -294,18 +288,9 @@ class FusedLayer:
         and may be written over.
         """
         x, h, c, padding, _ = kept.call
-        dz, dh, dc, *weights = self._gradient(
-            x,
-            h,
-            c,
-            parameters[1],
-            as_padding(padding),
-            *kept[1:],
-            *upstream,
-            state=of_state,
-            overwrite=last,
-            **self._attributes,
-        )
+        read = (x, h, c, parameters[1], as_padding(padding), *kept[1:], *upstream)
+        how = self._attributes
+        dz, dh, dc, *weights = self._gradient(*read, state=of_state, overwrite=last, **how)
         dx = self._input_gradient(x, parameters[0], dz, **self._layout) if of_input else None
         return (dx, *((dh, dc) if of_state else (None, None))), weights
 

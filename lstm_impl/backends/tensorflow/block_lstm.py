@@ -61,6 +61,10 @@ class BlockLSTM(TensorFlowBackend):
         return Outputs(reverse_time(y, padding) if reverse else y, h, c)
 
 
+ARGUMENTS = ("seq_len_max", "x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
+"""Of the op and of its gradient, in their order."""
+
+
 def _block(
     x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
 ) -> tuple[dict[str, Any], Any]:
@@ -68,17 +72,9 @@ def _block(
     import tensorflow as tf
 
     peephole = tf.zeros([c0.shape[-1]], x.dtype)  # taken, though use_peephole is off
-    arguments = {
-        "seq_len_max": tf.cast(tf.shape(x)[0], tf.int64),
-        "x": x,
-        "cs_prev": c0,
-        "h_prev": h0,
-        "w": both,
-        "wci": peephole,
-        "wcf": peephole,
-        "wco": peephole,
-        "b": bias,
-    }
+    steps = tf.cast(tf.shape(x)[0], tf.int64)
+    given = (steps, x, c0, h0, both, peephole, peephole, peephole, bias)
+    arguments = dict(zip(ARGUMENTS, given, strict=True))
     # The cell is not clipped; in the second version 0 would mean to clip at zero.
     return arguments, tf.raw_ops.BlockLSTMV2(**arguments, cell_clip=-1.0, use_peephole=False)
 
@@ -133,11 +129,10 @@ def _registered() -> str:
 
     @tf.RegisterGradient(name)
     def gradient(op: Any, *upstream: Tensor) -> list[Tensor | None]:
-        names = ("seq_len_max", "x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
         kept = dict(zip(("i", "cs", "f", "o", "ci", "co", "h"), op.outputs, strict=True))
         _, d_cells, *_, d_hidden = upstream
         x, h0, c0, both, bias = _gradients(
-            dict(zip(names, op.inputs, strict=True)), kept, d_hidden, d_cells
+            dict(zip(ARGUMENTS, op.inputs, strict=True)), kept, d_hidden, d_cells
         )
         return [None, x, c0, h0, both, None, None, None, bias]
 

@@ -97,11 +97,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             outputs, residuals = self.forward_with_residuals(given, mask, reverse)
 
             def backward(*upstream: Tensor) -> Any:
-                return tuple(
-                    self.backward_from_residuals(
-                        residuals, given, mask, reverse, Upstream(*upstream)
-                    )
-                )
+                flow = Upstream(*upstream)
+                return tuple(self.backward_from_residuals(residuals, given, mask, reverse, flow))
 
             return tuple(outputs), backward
 
@@ -156,15 +153,11 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             tanh_c = tf.tanh(c_t)
             dh_t = dh + dy_t
             dc_t = dc + tanh_gradient(y=tanh_c, dy=dh_t * o)
-            dz = tf.concat(
-                [
-                    sigmoid_gradient(y=i, dy=dc_t * g),
-                    sigmoid_gradient(y=f, dy=dc_t * c_before),
-                    tanh_gradient(y=g, dy=dc_t * i),
-                    sigmoid_gradient(y=o, dy=dh_t * tanh_c),
-                ],
-                axis=-1,
-            )
+            di = sigmoid_gradient(y=i, dy=dc_t * g)
+            df = sigmoid_gradient(y=f, dy=dc_t * c_before)
+            dg = tanh_gradient(y=g, dy=dc_t * i)
+            do = sigmoid_gradient(y=o, dy=dh_t * tanh_c)
+            dz = tf.concat([di, df, dg, do], axis=-1)
             if mask is not None:
                 valid = slices[7]
                 dz = tf.where(valid, dz, tf.zeros_like(dz))

@@ -459,14 +459,10 @@ def _read(path: Path) -> Iterator[ProfiledEvent]:
             # Threads of one name, such as those of a pool, differ in their number.
             track = f"{track} {line.id}" if plane.name.startswith("/host:") else track
             for event in line.events:
-                yield ProfiledEvent(
-                    plane.name,
-                    track,
-                    plane.event_metadata[event.metadata_id].name,
-                    line.timestamp_ns * 1e-9 + event.offset_ps * 1e-12,
-                    event.duration_ps * 1e-12,
-                    _stat(plane, event, of_xla),
-                )
+                name = plane.event_metadata[event.metadata_id].name
+                start = line.timestamp_ns * 1e-9 + event.offset_ps * 1e-12
+                rest = event.duration_ps * 1e-12, _stat(plane, event, of_xla)
+                yield ProfiledEvent(plane.name, track, name, start, *rest)
 
 
 def _stat(plane: Any, event: Any, keys: Collection[int]) -> str:
