@@ -52,17 +52,7 @@ class JaxCudnn(JaxBackend):
             lengths = jnp.full(x.shape[0], x.shape[1], jnp.int32)
         # The layer takes lax's precision HIGH as TF32, and HIGHEST as float32.
         wanted: Any = lax.Precision.HIGH if spec.dtype == "tf32" else lax.Precision.HIGHEST
-        y, h, c = rnn.lstm(
-            x,
-            h,
-            c,
-            weights,
-            lengths,
-            spec.input_size,
-            spec.hidden_size,
-            spec.num_layers,
-            0.0,  # dropout
-            spec.bidirectional,
-            wanted,
-        )
+        sizes, dropout = (spec.input_size, spec.hidden_size, spec.num_layers), 0.0
+        how = (*sizes, dropout, spec.bidirectional, wanted)
+        y, h, c = rnn.lstm(x, h, c, weights, lengths, *how)
         return Outputs(y, h, c)

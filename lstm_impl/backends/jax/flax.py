@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lstm_impl.availability import Package
 from lstm_impl.backends.jax.model import INSTALL_CPU, INSTALL_GPU, JaxBackend
 from lstm_impl.call import Call, Outputs, Tensors
@@ -29,14 +31,8 @@ class Flax(JaxBackend):
             cell = nnx.OptimizedLSTMCell(
                 x.shape[-1], h.shape[-1], param_dtype=kernel.dtype, rngs=nnx.Rngs(0)
             )
-            return nnx.RNN(
-                cell,
-                time_major=True,
-                return_carry=True,
-                reverse=reverse,
-                keep_order=True,
-                rngs=False,
-            )
+            always: dict[str, Any] = {"time_major": True, "return_carry": True, "keep_order": True}
+            return nnx.RNN(cell, **always, reverse=reverse, rngs=False)
 
         # Only the shapes of the module's random weights are made.
         rnn = nnx.eval_shape(make)

@@ -150,15 +150,10 @@ def _unfold(each: Tensor, axis: int, size: int) -> Tensor:
 
 
 def _call_backward(reverse: bool, given: Tensors, kept: Tensors, upstream: Tensors) -> Tensors:
-    x, h, c, kernel, recurrent_kernel, bias, valid = given
+    x, h, c, kernel, recurrent_kernel, _, valid = given
     y, gates, cells, hidden = kept
-    results = [
-        jax.ShapeDtypeStruct(gates.shape, jnp.float32),
-        *(
-            jax.ShapeDtypeStruct(each.shape, each.dtype)
-            for each in (h, c, kernel, recurrent_kernel, bias)
-        ),
-    ]
+    results = [jax.ShapeDtypeStruct(gates.shape, jnp.float32)]
+    results += [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in given[1:6]]
     read = (x, h, c, recurrent_kernel, valid, hidden if valid.size else y, gates, cells)
     call = jax.ffi.ffi_call(BACKWARD, results, vmap_method="sequential")
     dz, *rest = call(*read, *upstream, reverse=reverse)

@@ -340,12 +340,6 @@ def _read(files: Iterable[Path]) -> Iterator[ProfiledEvent]:
                 # Threads of one name, such as those of a pool, differ in their number.
                 name = f"{line.name} {number}" if plane.name.startswith("/host:") else line.name
                 for event in line.events:
-                    stats = dict(event.stats)
-                    yield ProfiledEvent(
-                        plane.name,
-                        name,
-                        event.name,
-                        event.start_ns * 1e-9,
-                        event.duration_ns * 1e-9,
-                        str(stats.get(OF_XLA, "")),
-                    )
+                    start, seconds = event.start_ns * 1e-9, event.duration_ns * 1e-9
+                    instruction = str(dict(event.stats).get(OF_XLA, ""))
+                    yield ProfiledEvent(plane.name, name, event.name, start, seconds, instruction)
