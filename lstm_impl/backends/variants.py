@@ -419,11 +419,8 @@ class TorchInt8Model(TorchLSTMModel):
         module = self._lstm(self.spec.input_size, self.spec.num_layers)
         # The float32 parameters are kept in ``parameters``; the module's own are copied from them.
         with torch.no_grad():
-            for ours, kept in zip(
-                (each for each in module.parameters() if each.requires_grad),
-                self.parameters,
-                strict=True,
-            ):
+            own = (each for each in module.parameters() if each.requires_grad)
+            for ours, kept in zip(own, self.parameters, strict=True):
                 ours.copy_(kept)
         with warnings.catch_warnings():
             # PyTorch announces that these functions move to a package of their own.

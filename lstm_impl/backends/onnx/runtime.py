@@ -85,13 +85,9 @@ class OnnxRuntimeModel(InferenceModel):
         if self.device != "cpu":
             if hasattr(self._ort, "preload_dlls"):  # finds CUDA's libraries in Python packages
                 self._ort.preload_dlls()
-            provider = (
-                "CUDAExecutionProvider",
-                {
-                    "device_id": str(self._place[1]),
-                    "use_tf32": "1" if self.spec.dtype == "tf32" else "0",
-                },
-            )
+            tf32 = "1" if self.spec.dtype == "tf32" else "0"
+            chosen = {"device_id": str(self._place[1]), "use_tf32": tf32}
+            provider = ("CUDAExecutionProvider", chosen)
         session = self._ort.InferenceSession(
             self.graph(lengths, masks), sess_options=options, providers=[provider]
         )

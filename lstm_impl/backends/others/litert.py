@@ -18,6 +18,7 @@ from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
+from lstm_impl.model import Stream
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -65,16 +66,8 @@ class LiteRTModel(InferenceModel):
 
     def evidence(self, workload: Workload) -> Evidence:
         """Return the operators of the converted model, with those inside its loops."""
-        spec, timesteps = self.spec, workload.windows()[0].stop
-        state = (spec.state_layers, workload.batch, spec.hidden_size)
-        shapes: dict[str, tuple[int, ...]] = {
-            "x": self._layout((timesteps, workload.batch, spec.input_size)),
-            "h": state,
-            "c": state,
-        }
-        if workload.min_length is not None:
-            shapes["lengths"] = (workload.batch,)
-        ops = operators(self.convert(shapes))
+        given = Stream(self, workload.first_window()).request().call.given()
+        ops = operators(self.convert({name: each.shape for name, each in given.items()}))
         details = {
             "device": self.device,
             "interpreter": interpreter_name(),
@@ -176,11 +169,8 @@ def operators(model: bytes) -> Counter[str]:
     """Count the operators of a converted model, in all its subgraphs."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    names = {
-        code: name
-        for name, code in vars(schema.BuiltinOperator).items()
-        if not name.startswith("_")
-    }
+    kinds = vars(schema.BuiltinOperator).items()
+    names = {code: name for name, code in kinds if not name.startswith("_")}
     root = schema.Model.GetRootAs(model, 0)
     found: Counter[str] = Counter()
     for subgraph in (root.Subgraphs(k) for k in range(root.SubgraphsLength())):

@@ -37,16 +37,9 @@ class NumPyModel(Model):
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         x, h, c, lengths, masks = call
         dy, dh, dc = upstream
+        given = self._swapped(x), self._swapped(dy), LSTMState(h, c), LSTMState(dh, dc)
         y, state, found = reference.forward_and_gradients(
-            self.spec,
-            self._weights,
-            self._swapped(x),
-            self._swapped(dy),
-            LSTMState(h, c),
-            LSTMState(dh, dc),
-            lengths,
-            masks,
-            of=gradients,
+            self.spec, self._weights, *given, lengths, masks, of=gradients
         )
         inputs = [] if found.x is None else [self._swapped(found.x)]
         inputs += [] if found.state is None else [found.state.h, found.state.c]

@@ -16,7 +16,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.call import Call, Outputs, Request
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
+from lstm_impl.model import Model, Stream
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -100,11 +100,7 @@ class OpenVINOModel(InferenceModel):
 
     def evidence(self, workload: Workload) -> Evidence:
         """Return the operations of the model as compiled for this processor."""
-        inputs = workload.first_window().inputs(self.spec)
-        x = self._swapped(inputs.x)
-        call = Call(x, inputs.state.h, inputs.state.c, inputs.lengths, inputs.masks)
-        given = {name: self._to_device(array) for name, array in call.given().items()}
-        compiled = self._model(given)
+        compiled = self._model(Stream(self, workload.first_window()).request().call.given())
         # At run time each node is an ExecutionNode, whose information names its type.
         nodes = compiled.get_runtime_model().get_ops()
         ops = Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in nodes)

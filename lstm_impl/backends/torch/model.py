@@ -265,14 +265,8 @@ def counted(events: Iterable[Any]) -> Evidence:
         ops[name] += 1
         launches += event.cpu_parent is None
         operations += float(event.flops or 0) if name in PRODUCTS else 0.0
-    return Evidence(
-        "torch profiler",
-        ops,
-        kernels,
-        launches=launches,
-        launched_by="python",
-        operations=operations or None,
-    )
+    found = Evidence("torch profiler", ops, kernels, launches=launches, launched_by="python")
+    return replace(found, operations=operations or None)
 
 
 def timeline(events: Iterable[Any]) -> list[Event]:
