@@ -62,47 +62,31 @@ class NumPyFusedModel(NumPyModel):
         mask = self._mask(call)
         x, spec = call.x, self.spec
         h, c = np.empty_like(call.h), np.empty_like(call.c)
+        first = [_address(each) for each in (call.h, call.c, h, c)]
         for number in range(spec.num_layers):
             if number and call.masks is not None:
                 x = x * self._swapped(call.masks[number - 1])
-            outputs = []
+            x, outputs = np.ascontiguousarray(x), []
             for direction in range(spec.num_directions):
                 row = number * spec.num_directions + direction
-                outputs.append(self._layer(row, x, call, mask, h, c, kept))
+                layer = self._sizes(row, x)
+                y = np.empty((*x.shape[:2], spec.hidden_size), np.float32)
+                states = [each + row * h.strides[0] for each in first]
+                keep = [0, 0, 0]
+                if kept is not None:
+                    sizes = self._kernels.kept_sizes(layer.timesteps, layer.batch, layer.units)
+                    gates, cells = (np.empty(size, np.float32) for size in sizes)
+                    # Without a mask the outputs are the hidden states.
+                    own = None if mask is None else np.empty(y.size, np.float32)
+                    keep = [_address(gates), _address(cells), _address(own)]
+                    hidden = y if own is None else own
+                    kept.append(_Kept(layer, x, call.h[row], call.c[row], hidden, gates, cells))
+                weights = self._addresses[3 * row : 3 * row + 3]
+                read = (*weights, _address(x), *states[:2], _address(mask))
+                self._kernels.forward(layer, *read, _address(y), *states[2:], *keep)
+                outputs.append(y)
             x = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
         return Outputs(x, h, c)
-
-    def _layer(
-        self,
-        row: int,
-        x: Array,
-        call: Call,
-        mask: npt.NDArray[np.uint8] | None,
-        h: Array,
-        c: Array,
-        kept: list[_Kept] | None,
-    ) -> Array:
-        layer = self._sizes(row, x)
-        x = np.ascontiguousarray(x)
-        y = np.empty((*x.shape[:2], self.spec.hidden_size), np.float32)
-        offset = row * h.strides[0]
-        states = [_address(each) + offset for each in (call.h, call.c, h, c)]
-        keep = [0, 0, 0]
-        if kept is not None:
-            sizes = self._kernels.kept_sizes(layer.timesteps, layer.batch, layer.units)
-            gates, cells = (np.empty(size, np.float32) for size in sizes)
-            # Without a mask the outputs are the hidden states.
-            own = None if mask is None else np.empty(y.size, np.float32)
-            keep = [_address(gates), _address(cells), _address(own)]
-            hidden = y if own is None else own
-            kept.append(_Kept(layer, x, call.h[row], call.c[row], hidden, gates, cells))
-        self._kernels.forward(
-            layer,
-            *self._addresses[3 * row : 3 * row + 3],
-            *(_address(x), *states[:2], _address(mask)),
-            *(_address(y), *states[2:], *keep),
-        )
-        return y
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         kept: list[_Kept] = []
