@@ -580,9 +580,7 @@ def _only(masks: Tensors) -> Tensor | None:
 
 
 def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) -> Tensors:
-    gradients: Tensors = tape.gradient(
-        list(targets), list(sources), output_gradients=list(upstream)
-    )
+    gradients: Tensors = tape.gradient(list(targets), list(sources), list(upstream))
     return gradients
 
 

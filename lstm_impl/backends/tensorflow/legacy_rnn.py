@@ -53,12 +53,9 @@ class DynamicRNN(TensorFlowBackend):
             # Use our parameters in place of variables that the cell would make.
             cell.built = True
             cell._kernel, cell._bias = parameters
-            y, last = self.run(
-                cell,
-                reverse_time(x, padding) if reverse else x,
-                rnn_cell.LSTMStateTuple(c=c, h=h),
-                None if padding is None else padding.lengths,
-            )
+            x = reverse_time(x, padding) if reverse else x
+            lengths = None if padding is None else padding.lengths
+            y, last = self.run(cell, x, rnn_cell.LSTMStateTuple(c=c, h=h), lengths)
         return Outputs(reverse_time(y, padding) if reverse else y, last.h, last.c)
 
     def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:

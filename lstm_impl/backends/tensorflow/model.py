@@ -280,12 +280,8 @@ class TracedSteps:
             outputs = model.network(call, training=True)
         # Hand-written gradients and those of a loop have ops for every input. TensorFlow prunes
         # those of an input that is not requested, in a loop too.
-        of_inputs, of_weights = tape.gradient(
-            list(outputs),
-            [inputs, model.variables],
-            output_gradients=list(upstream),
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        sources, zero = [inputs, model.variables], tf.UnconnectedGradients.ZERO
+        of_inputs, of_weights = tape.gradient(list(outputs), sources, list(upstream), zero)
         return outputs, of_inputs, of_weights
 
     def _train_and_update(

@@ -115,12 +115,8 @@ def _gradient(
 ) -> Any:
     import tensorflow as tf
 
-    return tape.gradient(
-        list(targets),
-        list(sources),
-        output_gradients=list(upstream),
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-    )
+    zero = tf.UnconnectedGradients.ZERO
+    return tape.gradient(list(targets), list(sources), list(upstream), zero)
 
 
 def in_forward_mode(tensors: Sequence[Tensor]) -> bool:
