@@ -223,13 +223,9 @@ class Batch:
     def of(self, inputs: Inputs) -> Inputs:
         """Return these sequences' inputs."""
         part, rows = slice(0, self.timesteps), self.rows
-        return Inputs(
-            inputs.x[part, rows],
-            inputs.dy[part, rows],
-            LSTMState(inputs.state.h[:, rows], inputs.state.c[:, rows]),
-            None if inputs.lengths is None else inputs.lengths[rows],
-            None,
-        )
+        state = LSTMState(inputs.state.h[:, rows], inputs.state.c[:, rows])
+        lengths = None if inputs.lengths is None else inputs.lengths[rows]
+        return Inputs(inputs.x[part, rows], inputs.dy[part, rows], state, lengths, None)
 
 
 def batches(policy: str, lengths: npt.NDArray[np.integer]) -> list[Batch]:

@@ -70,11 +70,8 @@ def _packed(x: Tensor, state: State, weights: Weights, mask: Tensor) -> Outputs:
     order, back = packed.sorted_indices, packed.unsorted_indices
     start = tuple(part[None, order] for part in state)
     data, *last = torch.lstm(packed.data, packed.batch_sizes, start, *_arguments(weights))
-    y, _ = rnn.pad_packed_sequence(
-        rnn.PackedSequence(data, packed.batch_sizes, order, back),
-        batch_first=True,
-        total_length=x.shape[1],
-    )
+    made = rnn.PackedSequence(data, packed.batch_sizes, order, back)
+    y, _ = rnn.pad_packed_sequence(made, batch_first=True, total_length=x.shape[1])
     y = y.gather(1, torch.argsort(front, dim=1)[:, :, None].expand_as(y))
     some = (lengths > 0)[:, None]
     pairs = zip(last, state, strict=True)

@@ -312,11 +312,8 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[P
 
 def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Counter[str]:
     """Count the GPU's kernels of one call of ``run``."""
-    return Counter(
-        each.name
-        for each in record(run, synchronize)
-        if each.plane.startswith("/device:GPU") and each.line.startswith("Stream")
-    )
+    events = (each for each in record(run, synchronize) if each.plane.startswith("/device:GPU"))
+    return Counter(each.name for each in events if each.line.startswith("Stream"))
 
 
 def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:

@@ -23,15 +23,10 @@ class TorchLSTMModel(TorchModel):
         return trained_parameters(self.module)
 
     def _lstm(self, input_size: int, num_layers: int) -> Tensor:
-        module = self._torch.nn.LSTM(
-            input_size,
-            self.spec.hidden_size,
-            num_layers,
-            batch_first=self.batch_major,
-            bidirectional=self.spec.bidirectional,
-            device=self.torch_device,
-            dtype=self.variable_dtype,
-        )
+        how = {"batch_first": self.batch_major, "bidirectional": self.spec.bidirectional}
+        like = {"device": self.torch_device, "dtype": self.variable_dtype}
+        sizes = input_size, self.spec.hidden_size, num_layers
+        module = self._torch.nn.LSTM(*sizes, **how, **like)
         with self._torch.no_grad():
             for name, parameter in module.named_parameters():
                 if name.startswith("bias_ih"):

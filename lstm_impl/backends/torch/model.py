@@ -84,12 +84,9 @@ class TorchModel(Model):
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
         """Make the parameters with any values: the weights are set next."""
-        return [
-            self._torch.empty(
-                array.shape, dtype=self.variable_dtype, device=self.torch_device
-            ).requires_grad_()
-            for array in self.backend.pack(self.spec, weights)
-        ]
+        like = {"dtype": self.variable_dtype, "device": self.torch_device}
+        packed = self.backend.pack(self.spec, weights)
+        return [self._torch.empty(each.shape, **like).requires_grad_() for each in packed]
 
     def trained(self, masks: Tensor | None) -> Tensors:
         """Return the parameters that ``network`` uses, which may be others with masks."""
