@@ -284,7 +284,7 @@ class Model(abc.ABC):
         """Place arrays like results on the device; the function returned copies them back."""
         placed = [self._to_device(np.asarray(array)) for array in results.values()]
         self.synchronize()
-        return lambda: [self._host_float(each) for each in placed]
+        return lambda: [np.array(self._host_float(each)) for each in placed]
 
     def _swapped(self, array: FloatArray) -> FloatArray:
         """Turn ``array [T, B, F]`` into the model's layout, or one in that layout back."""
