@@ -52,7 +52,8 @@ def test_model_called_by_many_threads_gives_each_the_same_numbers(name: str) -> 
     assert len(found) == 30
     assert all(np.array_equal(each, expected) for each in found)
     if name in ("numpy_fused", "torch_fused_cpu"):
-        assert named_threads() < len(os.sched_getaffinity(0))
+        # Another test of this process may have asked for more.
+        assert named_threads() <= max(before, len(os.sched_getaffinity(0)) - 1)
     else:  # threads are the framework's
         assert named_threads() == before
 
