@@ -318,8 +318,8 @@ class Model(abc.ABC):
         lengths_ = checked_lengths(lengths, batch, timesteps)
         masks_ = checked_masks(spec, masks, batch, timesteps)
         shortest = None if lengths_ is None else int(lengths_.min())
-        asked = (batch, timesteps, shortest, masks_ is None, optimizer, gradients)
-        if asked != self._accepted:
+        requested = (batch, timesteps, shortest, masks_ is None, optimizer, gradients)
+        if requested != self._accepted:
             workload = Workload(
                 batch,
                 timesteps,
@@ -331,7 +331,7 @@ class Model(abc.ABC):
                 gradients=gradients or "all",
             )
             self._refuse(workload)
-            self._accepted = asked
+            self._accepted = requested
         rest = (None if each is None else self._to_device(each) for each in (lengths_, masks_))
         return Call(place(x_), h, c, *rest)
 

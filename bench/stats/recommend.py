@@ -264,7 +264,7 @@ def answer(
     near = [
         place
         for place in same_work
-        if all(_factor(here, asked) <= NEAR for _, here, asked in query.differences(place.case))
+        if all(_factor(here, wanted) <= NEAR for _, here, wanted in query.differences(place.case))
     ]
     reaching = [place for place in near if _lengths(query, requested, place)]
     if reaching:

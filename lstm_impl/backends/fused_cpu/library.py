@@ -233,11 +233,11 @@ _failed: dict[tuple[Binding, str], Availability] = {}
 """By compiler, the libraries that could not be made or loaded in this process."""
 
 
-def _failure(part: Binding, asked: Binding, what: str, error: Exception) -> UnavailableError:
+def _failure(part: Binding, requested: Binding, what: str, error: Exception) -> UnavailableError:
     """Remember that a library cannot be made or loaded, and return the error to raise."""
     reason = f"its library cannot be {what}: {error}"
     _failed[part, _compiler().path] = Availability(False, reason)
-    return UnavailableError(f"{asked.backend}: {reason}")
+    return UnavailableError(f"{requested.backend}: {reason}")
 
 
 _unloadable: dict[Path, str] = {}
