@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import records
 from bench.records.schema import Results
+from bench.render.messages import reason_texts
 from tests import hostile, quick_pytest
 from tests.bench.warm_pytest import WarmPytest
 from tests.outside import outside
@@ -107,4 +108,7 @@ class Place:
     @property
     def reasons(self) -> dict[str, str]:
         """Return outcome and reason of backends without a time."""
-        return {each.case.backend: f"{each.outcome}: {each.reason}" for each in self.found.outcomes}
+        return {
+            each.case.backend: f"{each.outcome}: {reason_texts(each.reason)[0]}"
+            for each in self.found.outcomes
+        }
