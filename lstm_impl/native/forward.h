@@ -59,7 +59,7 @@ class ForwardPass {
       copy_row(call_.h0, layer_.batch * layer_.units, hidden(-1).data);
     }
     const int workers = plan_.workers;
-    const int parts = static_cast<int>(std::min<Index>(blocks_, workers == 1 ? 1 : 2 * workers));
+    const int parts = plan_.parts(blocks_);
     std::vector<Phase> phases;
     if (packed_ || kRounds<Value>) {
       phases.push_back({1, parts, [this, parts](Index, int part) {
@@ -74,15 +74,11 @@ class ForwardPass {
                           advance_unpacked(s, share(blocks_, part, parts),
                                            share(blocks_, part + 1, parts));
                         }});
-    } else if (plan_.by_rows) {
-      phases.push_back(plan_.chains(
-          layer_, layer_.timesteps,
-          [this](Index s, Index first, Index last) { advance(s, first, last, 0, blocks_); }));
     } else {
-      phases.push_back({layer_.timesteps, parts, [this, parts](Index s, int part) {
-                          advance(s, 0, layer_.batch, share(blocks_, part, parts),
-                                  share(blocks_, part + 1, parts));
-                        }});
+      phases.push_back(plan_.all_steps(
+          layer_, blocks_, [this](Index s, Index first, Index last, Index block, Index end) {
+            advance(s, first, last, block, end);
+          }));
     }
     ThreadTeam::run(std::move(phases), workers, pool);
     finish();

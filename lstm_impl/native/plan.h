@@ -77,6 +77,26 @@ struct Plan {
     };
     return {blocks_of(steps_in_all, steps), groups, task, true};
   }
+
+  // Segments in which packing and steps that are shared out by units divide `blocks`.
+  int parts(Index blocks) const {
+    return static_cast<int>(std::min<Index>(blocks, workers == 1 ? 1 : 2 * workers));
+  }
+
+  // All steps of a layer in `advance(step, first row, last row, first block, last block)`: of a
+  // group of sequences one after the other, or of all sequences by parts of the blocks.
+  template <class Advance>
+  Phase all_steps(const Layer& layer, Index blocks, Advance advance) const {
+    if (by_rows) {
+      return chains(layer, layer.timesteps, [blocks, advance](Index s, Index first, Index last) {
+        advance(s, first, last, 0, blocks);
+      });
+    }
+    const int all = parts(blocks);
+    return {layer.timesteps, all, [batch = layer.batch, blocks, all, advance](Index s, int part) {
+              advance(s, 0, batch, share(blocks, part, all), share(blocks, part + 1, all));
+            }};
+  }
 };
 
 inline int workers_for(double multiplications, const Pool& pool) {
