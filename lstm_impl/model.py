@@ -284,7 +284,13 @@ class Model(abc.ABC):
         """Place arrays like results on the device; the function returned copies them back."""
         placed = [self._to_device(np.asarray(array)) for array in results.values()]
         self.synchronize()
-        return lambda: [np.array(self._host_float(each)) for each in placed]
+
+        def copied(tensor: Tensor) -> FloatArray:
+            found = self._host_float(tensor)
+            # Some backends lend their memory, where others have copied it.
+            return found.copy() if found is tensor or found.base is not None else found
+
+        return lambda: [copied(each) for each in placed]
 
     def _swapped(self, array: FloatArray) -> FloatArray:
         """Turn ``array [T, B, F]`` into the model's layout, or one in that layout back."""
