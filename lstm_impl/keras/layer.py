@@ -294,8 +294,8 @@ class LSTM(BackendLSTM):
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = valid[:, :, None]
         inputs = LayerInputs(x, h, c, *Weights.of(self.cell))
-        compute = core.portable if portable else core
-        y, h, c = compute(inputs, steps, self.go_backwards, training, batch_major)
+        how = training, batch_major, portable
+        y, h, c = core(inputs, steps, self.go_backwards, *how)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
         last = h
@@ -377,6 +377,7 @@ class LayerCore:
         reverse: bool,
         training: bool = True,
         batch_major: bool = False,
+        portable: bool = False,
     ) -> Outputs:
         """Compute the outputs for ``inputs``.
 
@@ -384,6 +385,7 @@ class LayerCore:
         output. With ``reverse`` the steps are read from the last to the first; outputs stand at
         the step they belong to. training: whether to be prepared for a gradient, which may be
         requested in any case. batch_major: x and y are ``[B, T, ...]``, by ``fused_cpu`` alone.
+        portable: in a graph that may be saved, by a function whose place ``fused_cpu`` takes.
         """
         if in_forward_mode(inputs):
             if batch_major:
@@ -393,6 +395,8 @@ class LayerCore:
             if inputs.x.shape[0] is None:
                 raise UnsupportedError(FORWARD_MODE)
             return by_loop(StaticUnroll(), inputs, mask, reverse)
+        if portable:
+            return self._portable(inputs, mask, reverse, batch_major)
         if isinstance(self.backend, FusedCpu):
             return by_fused_op(inputs, mask, reverse, training or recorded(), batch_major)
         if self.backend.xla:
@@ -403,20 +407,13 @@ class LayerCore:
             return self._traced(inputs, mask, reverse)
         return self._direct(inputs, mask, reverse)
 
-    def portable(
-        self,
-        inputs: LayerInputs,
-        mask: Tensor | None,
-        reverse: bool,
-        training: bool,
-        batch_major: bool,
+    def _portable(
+        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, batch_major: bool
     ) -> Outputs:
-        """Compute the same by a function of TensorFlow's ops, for a graph that may be saved.
+        """Compute by a function of TensorFlow's ops, for a graph that may be saved.
 
         ``graph_optimizer.cc`` puts the fused op in its place where the library is loaded.
         """
-        if in_forward_mode(inputs):
-            return self(inputs, mask, reverse, training, batch_major)
         # One for each shape: a trace for any batch would serve a call with a known one.
         key = ("portable", reverse, batch_major, mask is not None, *inputs.x.shape)
         if key not in self._functions:
