@@ -41,8 +41,6 @@ class Backend:
     bias_offset: what is added to the biases that it keeps, whose updates round as the sum does.
     environment: variables that must have these values in a process before anything is imported in
         it; two backends that need different ones never share a process.
-    each_length_anew: whether it traces, compiles or tunes again for each new number of timesteps;
-        True where that is not known.
     threads: the count that ``use_threads`` got, None before.
     apart: whether that environment changes how other backends of its framework compute, which then
         run in other processes.
@@ -65,7 +63,6 @@ class Backend:
     optimizers: ClassVar[tuple[str, ...]] = ()
     bias_offset: ClassVar[float] = 0.0
     environment: ClassVar[Mapping[str, str]] = {}
-    each_length_anew: ClassVar[bool] = True
     threads: ClassVar[int | None] = None
     apart: ClassVar[bool] = False
     approximate: ClassVar[bool] = False

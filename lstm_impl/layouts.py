@@ -84,8 +84,8 @@ def torch_parameters(weights: LSTMWeights) -> dict[str, FloatArray]:
 
 def basic_cell(cell: LayerWeights, forget_bias: float = 1.0) -> tuple[FloatArray, FloatArray]:
     """Return kernel ``[in + H, 4H]`` and bias ``[4H]`` of a BasicLSTMCell with this forget bias."""
-    kernel = _swap_middle(np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0))
-    bias = _swap_middle(cell.bias).copy()
+    kernel = _gates(np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0), 0, 2, 1, 3)
+    bias = _gates(cell.bias, 0, 2, 1, 3)
     hidden = len(bias) // 4
     bias[2 * hidden : 3 * hidden] -= bias.dtype.type(forget_bias)
     return kernel, bias
@@ -97,14 +97,14 @@ def from_basic_cell(kernel: FloatArray, bias: FloatArray, forget_bias: float = 1
     bias = bias.copy()
     bias[2 * hidden : 3 * hidden] += bias.dtype.type(forget_bias)
     inputs = len(kernel) - hidden
-    both = _swap_middle(kernel)
-    return LayerWeights(both[:inputs], both[inputs:], _swap_middle(bias))
+    both = _gates(kernel, 0, 2, 1, 3)
+    return LayerWeights(both[:inputs], both[inputs:], _gates(bias, 0, 2, 1, 3))
 
 
-def _swap_middle(array: FloatArray) -> FloatArray:
-    """Exchange the second and third of the four gates on the last axis."""
-    first, second, third, fourth = np.split(array, 4, axis=-1)
-    return np.concatenate([first, third, second, fourth], axis=-1)
+def _gates(array: FloatArray, *order: int) -> FloatArray:
+    """Return a copy with the four gates on the last axis in another order."""
+    gates = np.split(array, 4, axis=-1)
+    return np.concatenate([gates[number] for number in order], axis=-1)
 
 
 # -- ONNX: W [D, 4H, in], R [D, 4H, H], B [D, 8H], gates i, o, f, c.
@@ -112,12 +112,7 @@ def _swap_middle(array: FloatArray) -> FloatArray:
 
 def onnx_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return W, R and B of ONNX's LSTM operator for one layer, all directions."""
-
-    def reorder(array: FloatArray) -> FloatArray:
-        i, f, g, o = np.split(array, 4, axis=-1)
-        return np.concatenate([i, o, f, g], axis=-1)
-
-    w = [reorder(cell.kernel).T for cell in layer]
-    r = [reorder(cell.recurrent_kernel).T for cell in layer]
-    b = [np.concatenate([reorder(cell.bias), np.zeros_like(cell.bias)]) for cell in layer]
+    w = [_gates(cell.kernel, 0, 3, 1, 2).T for cell in layer]
+    r = [_gates(cell.recurrent_kernel, 0, 3, 1, 2).T for cell in layer]
+    b = [np.append(_gates(cell.bias, 0, 3, 1, 2), np.zeros_like(cell.bias)) for cell in layer]
     return np.stack(w), np.stack(r), np.stack(b)

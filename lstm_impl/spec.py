@@ -104,8 +104,7 @@ class LSTMSpec:
         return PRECISIONS[self.dtype]
 
     def layer_input_size(self, layer: int) -> int:
-        """Return the features that a layer reads: the input's, or the outputs of the layer
-        below."""
+        """Return the features that a layer reads: the input's, or outputs of the layer below."""
         return self.input_size if layer == 0 else self.output_size
 
     @property

@@ -19,8 +19,7 @@ from lstm_impl.spec import FloatArray, LSTMSpec
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One direction of a layer: kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]``, bias
-    ``[4H]``."""
+    """One direction: kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias ``[4H]``."""
 
     kernel: FloatArray
     recurrent_kernel: FloatArray
@@ -52,17 +51,14 @@ class LSTMWeights:
         def draw(*shape: int) -> FloatArray:
             return rng.uniform(-limit, limit, shape)
 
-        def draw_layer(inputs: int) -> LayerWeights:
-            bias = draw(4 * spec.hidden_size)
-            bias[spec.hidden_size : 2 * spec.hidden_size] += 1.0
-            return LayerWeights(
-                spec.quantize(draw(inputs, 4 * spec.hidden_size)),
-                spec.quantize(draw(spec.hidden_size, 4 * spec.hidden_size)),
-                spec.quantize(bias),
-            )
-
-        layers = (row // spec.num_directions for row in range(spec.state_layers))
-        return cls.from_cells(spec, [draw_layer(spec.layer_input_size(each)) for each in layers])
+        hidden, gates, cells = spec.hidden_size, 4 * spec.hidden_size, []
+        for row in range(spec.state_layers):
+            bias = draw(gates)
+            bias[hidden : 2 * hidden] += 1.0
+            inputs = spec.layer_input_size(row // spec.num_directions)
+            arrays = draw(inputs, gates), draw(hidden, gates), bias
+            cells.append(LayerWeights(*map(spec.quantize, arrays)))
+        return cls.from_cells(spec, cells)
 
     @classmethod
     def from_arrays(cls, spec: LSTMSpec, arrays: Sequence[npt.ArrayLike]) -> LSTMWeights:
@@ -155,10 +151,8 @@ class LSTMState:
     @classmethod
     def zeros(cls, spec: LSTMSpec, batch: int) -> LSTMState:
         """Return the state before any input."""
-        shape = (spec.state_layers, batch, spec.hidden_size)
-        return cls(
-            h=np.zeros(shape, spec.precision.storage), c=np.zeros(shape, spec.precision.storage)
-        )
+        shape, dtype = (spec.state_layers, batch, spec.hidden_size), spec.precision.storage
+        return cls(h=np.zeros(shape, dtype), c=np.zeros(shape, dtype))
 
 
 @dataclass(frozen=True)

@@ -291,18 +291,14 @@ def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice
 
 def fused_choice(why: str, call: LayerCall, passed_over: tuple[str, ...] = ()) -> Choice:
     """Choose the fused op for a call, portable where the graph may be saved."""
-    portable = may_be_saved(call)
+    # A user may save it, to run it where this library is not.
+    portable = call.traced and not call.keras_step and not (call.training and call.recorded)
     if portable:
         why += (
             "; the graph may be saved, so it holds a loop of TensorFlow's ops, in whose place "
             "the op runs where this library is loaded"
         )
     return Choice(FUSED_CPU, why, passed_over, portable=portable)
-
-
-def may_be_saved(call: LayerCall) -> bool:
-    """Return whether a user may save the graph, to run it where this library is not."""
-    return call.traced and not call.keras_step and not (call.training and call.recorded)
 
 
 def not_static(call: LayerCall) -> str:
@@ -315,8 +311,7 @@ def not_static(call: LayerCall) -> str:
 # -- what auto picks from races
 
 LAYERS_GRADIENTS = "weights+input"
-"""The gradients that a layer's training step is raced with, as any layer but a model's first
-has."""
+"""The gradients of a layer's raced training step: those of any layer but a model's first."""
 
 
 @dataclass(frozen=True)
@@ -373,11 +368,7 @@ def raced_choice(
     found: Decision, arguments: Arguments, call: LayerCall, rule: Choice
 ) -> Choice | None:
     """Return the fastest of a race that can serve the call; None if none of them can."""
-
-    @functools.cache
-    def obstacle_to(name: str) -> str:
-        return _obstacle_in_call(name, arguments, call)
-
+    obstacle_to = functools.cache(lambda name: _obstacle_in_call(name, arguments, call))
     name = found.best(lambda name: not obstacle_to(name))
     if not name:
         return None

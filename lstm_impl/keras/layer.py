@@ -66,8 +66,7 @@ from lstm_impl.tuning import Decision, TunedMachine, load, machine
 from lstm_impl.tuning.models import gpu_name
 
 KERAS_STEPS = ("one_step_on_data", "multi_step_on_data", "multi_step_on_iterator")
-"""Beginnings of the names of the graphs that Keras traces for ``fit``, ``evaluate``, ``predict``
-and what they do with one batch."""
+"""Beginnings of the names of the graphs that Keras traces for ``fit`` and its other methods."""
 
 MOST_PICKED = 1_000
 """Calls of which is kept what computes them: outside a graph sizes can differ without end."""
@@ -141,8 +140,7 @@ class LSTM(BackendLSTM):
         )
 
     def _choose(self, call: LayerCall) -> Choice:
-        """Choose a backend. Raises UnsupportedError or UnavailableError if none can compute the
-        call."""
+        """Choose a backend. Raises UnsupportedError or UnavailableError if there is none."""
         backend = self._memory.backend
         arguments = self._arguments()
         if backend is None:
@@ -248,11 +246,12 @@ class LSTM(BackendLSTM):
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
         choice = self._chosen(sequences, mask, training)
-        if choice.backend == KERAS:
-            last, outputs, h, c = self._by_keras(*given)
-        else:
-            last, outputs, h, c = self._by(choice.backend, *given, portable=choice.portable)
-        return last, outputs, [h, c]
+        if choice.backend == KERAS:  # named, it may choose cuDNN; from auto, it is the loop
+            keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
+            last, outputs, states = keras_layer.inner_loop(self, *given)
+            return last, outputs, list(states)
+        last, outputs, *states = self._by(choice.backend, *given, portable=choice.portable)
+        return last, outputs, states
 
     def _chosen(self, sequences: Tensor, mask: Tensor, training: bool) -> Choice:
         """Choose what computes this call, and remember it."""
@@ -264,12 +263,6 @@ class LSTM(BackendLSTM):
         choice = self._choose(call)
         self._remember(call, choice)
         return choice
-
-    def _by_keras(self, *given: Any) -> tuple[Tensor, ...]:
-        """Compute by Keras's code: named, it may choose cuDNN; from auto, it is the loop."""
-        keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
-        last, outputs, states = keras_layer.inner_loop(self, *given)
-        return last, outputs, *states
 
     def _by(
         self,
@@ -508,15 +501,13 @@ class LayerCore:
             weights = (tf.TensorSpec(each.shape, each.dtype) for each in inputs[3:])
             of_inputs = LayerInputs(*map(any_batch_and_time, inputs[:3]), *weights)
             signature = [of_inputs, tuple(map(any_batch_and_time, masks))]
-            made = tf.function(direct, input_signature=signature, autograph=False)
-            self._functions[key] = made
+            self._functions[key] = tf.function(direct, signature, autograph=False)
         return Outputs(*self._functions[key](inputs, masks))
 
     # -- compiled by XLA
 
     def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-        """Compile forward and backward separately: a compiled loop cannot be differentiated
-        from outside."""
+        """Compile forward and backward: a compiled loop cannot be differentiated from outside."""
         forward, backward = self._compiled_pair(mask is not None, reverse)
         return _twice_differentiable(
             lambda inputs, masks: forward(LayerInputs(*inputs), masks),
@@ -548,13 +539,12 @@ class LayerCore:
                 outputs = self._direct(inputs, mask, reverse)
             return _gradient(tape, outputs, inputs, upstream)
 
-        pair = []
-        for name, body in (("forward", forward), ("backward", backward)):
-            key = (name, reverse, masked)
-            if key not in self._functions:
-                self._functions[key] = tf.function(body, jit_compile=True, autograph=False)
-            pair.append(self._functions[key])
-        return pair[0], pair[1]
+        key = ("compiled", reverse, masked)
+        if key not in self._functions:
+            compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+            self._functions[key] = compiled(forward), compiled(backward)
+        pair: tuple[Any, Any] = self._functions[key]
+        return pair
 
 
 def _twice_differentiable(

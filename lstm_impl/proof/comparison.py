@@ -201,12 +201,6 @@ def gains(
     return found, allowed
 
 
-def may_be_coarser(spec: LSTMSpec, theirs: Mapping[str, FloatArray]) -> bool:
-    """Return whether bfloat16 could pass for this type, and there are enough numbers to tell."""
-    numbers = sum(theirs[name].size for name in ("y", "h", "c"))
-    return spec.precision.roundoff == HALF and numbers >= ENOUGH_NUMBERS
-
-
 def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
     """Return weights and inputs as bfloat16 holds them."""
     state = LSTMState(round_to_bfloat16(inputs.state.h), round_to_bfloat16(inputs.state.c))

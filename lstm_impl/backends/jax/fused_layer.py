@@ -149,7 +149,8 @@ def _unfold(each: Tensor, axis: int, size: int) -> Tensor:
     return jnp.moveaxis(split, axis, 0)
 
 
-def _call_backward(reverse: bool, given: Tensors, kept: Tensors, upstream: Tensors) -> Tensors:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _backward(reverse: bool, given: Tensors, kept: Tensors, upstream: Tensors) -> Tensors:
     x, h, c, kernel, recurrent_kernel, _, valid = given
     y, gates, cells, hidden = kept
     results = [jax.ShapeDtypeStruct(gates.shape, jnp.float32)]
@@ -165,15 +166,10 @@ def _call_backward(reverse: bool, given: Tensors, kept: Tensors, upstream: Tenso
 # -- their gradients
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _backward(reverse: bool, given: Tensors, kept: Tensors, upstream: Tensors) -> Tensors:
-    return _call_backward(reverse, given, kept, upstream)
-
-
 def _backward_saving(
     reverse: bool, given: Tensors, kept: Tensors, upstream: Tensors
 ) -> tuple[Tensors, Any]:
-    return _call_backward(reverse, given, kept, upstream), (given, kept, upstream)
+    return _backward(reverse, given, kept, upstream), (given, kept, upstream)
 
 
 def _second(reverse: bool, saved: Any, cotangents: Tensors) -> tuple[Any, ...]:

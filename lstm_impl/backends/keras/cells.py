@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,8 +44,12 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
 
 
 Run = Callable[[int, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
-"""Run the layer of a row on its input ``[B, T, F]``, initial h and c, and valid steps ``[B,
-T]``."""
+"""Run a row's layer on its input ``[B, T, F]``, initial h and c, and valid steps ``[B, T]``."""
+
+
+def calling(layers: Sequence[Any], **more: Any) -> Run:
+    """Return how to run layers by their own calls."""
+    return lambda row, x, h, c, valid: layers[row](x, initial_state=[h, c], mask=valid, **more)
 
 
 def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Outputs:

@@ -9,7 +9,14 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.backends.jax.model import JaxBackend, JaxModel
-from lstm_impl.backends.keras.cells import PACKAGE, VARIABLE, KerasThree, make_layers, through_keras
+from lstm_impl.backends.keras.cells import (
+    PACKAGE,
+    VARIABLE,
+    KerasThree,
+    calling,
+    make_layers,
+    through_keras,
+)
 from lstm_impl.backends.others.openvino import OpenVINOBackend, OpenVINOModel
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
@@ -116,12 +123,8 @@ class KerasTorchModel(TorchModel):
     def network(self, call: Call) -> Outputs:
         if call.lengths is not None:
             call = call._replace(lengths=call.lengths.to(call.x.device))
-
-        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
-            return self._layers[row](x, initial_state=[h, c], mask=valid)
-
         with self._on_device():
-            return through_keras(self.spec, call, run, self.batch_major)
+            return through_keras(self.spec, call, calling(self._layers), self.batch_major)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
         if any("cudnn_rnn" in op for op in ops):
@@ -171,11 +174,7 @@ class KerasOpenVINOModel(OpenVINOModel):
         from keras.src.backend.openvino.core import OpenVINOKerasTensor
 
         inside = Call(*(None if each is None else OpenVINOKerasTensor(each) for each in call))
-
-        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
-            return self._layers[row](x, initial_state=[h, c], mask=valid)
-
-        y, h, c = through_keras(self.spec, inside, run, self.batch_major)
+        y, h, c = through_keras(self.spec, inside, calling(self._layers), self.batch_major)
         return Outputs(y.output, h.output, c.output)
 
     def _set_weights(self, weights: LSTMWeights) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.availability import Package
-from lstm_impl.backends.keras.cells import PACKAGE, KerasThree, make_layers, through_keras
+from lstm_impl.backends.keras.cells import PACKAGE, KerasThree, calling, make_layers, through_keras
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs
 from lstm_impl.evidence import Evidence
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -37,12 +37,8 @@ class LayerModel(TensorFlowModel):
         return replace(found, details={**found.details, **by_name})
 
     def network(self, call: Call, training: bool) -> Outputs:
-        tf = self._tf
-        with tf.device(self.tf_device):
-
-            def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
-                return self._layers[row](x, initial_state=[h, c], mask=valid, training=training)
-
+        run = calling(self._layers, training=training)
+        with self._tf.device(self.tf_device):
             return through_keras(self.spec, call, run, self.batch_major)
 
 

@@ -167,12 +167,6 @@ def convert(model: Any, shape: tuple[int, ...], hidden: int) -> bytes:
     return litert.convert(call, dict(zip(INPUTS, (shape, state, state), strict=True)))
 
 
-def by_litert(converted: bytes, threads: int | None) -> Infer:
-    """Run what was converted in LiteRT's interpreter."""
-    run = litert.make_runner(converted, threads)
-    return lambda x, h, c: tuple(run({"x": x, "h": h, "c": c}))
-
-
 def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
     """Infer by an ONNX graph of one LSTM operator with the model's weights, from arrays to arrays.
 
@@ -322,13 +316,13 @@ class CalledModelModel(Model):
         if key not in self._exported:
             threads = self.backend.threads
             if key:
-                made = by_litert(self._converted(key), threads)
+                run = litert.make_runner(self._converted(key), threads)
+                self._exported[key] = lambda x, h, c: tuple(run({"x": x, "h": h, "c": c}))
             elif "onnx" in self.backend.options:
-                made = by_onnx(self.spec, self.get_weights(), threads or 0)
+                self._exported[key] = by_onnx(self.spec, self.get_weights(), threads or 0)
             else:
                 with self._placing():
-                    made = by_signature(self._model)
-            self._exported[key] = made
+                    self._exported[key] = by_signature(self._model)
         return self._exported[key]
 
     def _converted(self, shape: tuple[int, ...]) -> bytes:
@@ -338,16 +332,12 @@ class CalledModelModel(Model):
         given = self._given(request.call)
         if self.backend.path.exported:
             self._export(given[0].shape)
-        elif "function" not in self.backend.options:
-            return  # Keras's own loops trace and compile in their first call
-        elif request.gradients is None:
+        elif "function" in self.backend.options:  # Keras's loops trace in their first call
+            step: tuple[Any, Any] = self._infer_call, given
+            if request.upstream is not None:
+                step = self._train_call, self._step_of(request.call, request.upstream)
             with self._placing():
-                self._infer_call.get_concrete_function(*given)  # type: ignore[attr-defined]
-        elif request.upstream is not None:
-            with self._placing():
-                self._train_call.get_concrete_function(  # type: ignore[attr-defined]
-                    *self._step_of(request.call, request.upstream)
-                )
+                step[0].get_concrete_function(*step[1])
 
     # -- training
 
@@ -375,7 +365,11 @@ class CalledModelModel(Model):
         if self._before is None:
             return RawGradients(loss, *[None] * 6)  # all that a timed call returns
         # Its results are computed again with the weights that it began with.
-        (y, h, c), weights = self._seen(self._before, inputs, flowing)
+        after = self.get_weights()
+        self._assign(self._before)
+        with self._placing():
+            (y, h, c), weights = self._look(inputs, flowing)
+        self._assign(after)
         return RawGradients(y, h, c, None, None, None, weights)
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
@@ -391,17 +385,6 @@ class CalledModelModel(Model):
             return super().forward_and_gradients(*given, optimizer=optimizer, **more)
         finally:
             self._before = None
-
-    def _seen(
-        self, before: LSTMWeights, inputs: Mapping[str, Tensor], flowing: Mapping[str, Tensor]
-    ) -> tuple[Any, Any]:
-        """Return outputs and gradients of a step that began with these weights."""
-        after = self.get_weights()
-        self._assign(before)
-        with self._placing():
-            found = self._look(inputs, flowing)
-        self._assign(after)
-        return found[0], found[1]
 
     # -- weights
 
@@ -465,10 +448,6 @@ class CalledModel(KerasThree, abc.ABC):
     def path(self) -> Path:
         """The call of the model."""
         return PATHS["".join(self.options)]
-
-    @property
-    def each_length_anew(self) -> bool:  # type: ignore[override]  # the call decides
-        return "".join(self.options) not in ("", "signature", "onnx")
 
     @abc.abstractmethod
     def layer(self, units: int, **arguments: Any) -> Any:

@@ -199,7 +199,6 @@ class OnnxRuntime(Backend):
     gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
     summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
     model = OnnxRuntimeModel
-    each_length_anew = False
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:

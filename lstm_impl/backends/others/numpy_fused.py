@@ -41,8 +41,8 @@ class NumPyFusedModel(NumPyModel):
         self._kernels = c_interface.kernels()
         super()._open(weights)
 
-    def _keep(self, weights: LSTMWeights) -> None:
-        super()._keep(weights)
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        super()._set_weights(weights)
         self._arrays = [np.ascontiguousarray(each, np.float32) for each in weights.arrays()]
         self._addresses = [_address(each) for each in self._arrays]
         self._layers: dict[tuple[int, tuple[int, ...]], c_interface.KernelLayer] = {}
@@ -156,7 +156,6 @@ class NumPyFused(library.KernelBackend):
     model = NumPyFusedModel
     summary = "the kernels of fused_cpu on NumPy's arrays, without a framework"
     binding = library.C
-    each_length_anew = False
     optimizers = OPTIMIZERS
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:

@@ -21,7 +21,7 @@ class NumPyModel(Model):
     """The reference with its weights."""
 
     def _open(self, weights: LSTMWeights) -> None:
-        self._keep(weights)
+        self._set_weights(weights)
         self._optimizers: dict[str, NumPyOptimizer] = {}
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
@@ -58,7 +58,7 @@ class NumPyModel(Model):
             self.spec.quantize(array + change)
             for array, change in zip(self._weights.arrays(), changes, strict=True)
         ]
-        self._keep(LSTMWeights.from_arrays(self.spec, arrays))
+        self._set_weights(LSTMWeights.from_arrays(self.spec, arrays))
         return raw
 
     def _host_weights(self, raw: LSTMWeights, gradient: bool = True) -> LSTMWeights:
@@ -68,10 +68,6 @@ class NumPyModel(Model):
         return self._weights
 
     def _set_weights(self, weights: LSTMWeights) -> None:
-        self._keep(weights)
-
-    def _keep(self, weights: LSTMWeights) -> None:
-        """Compute with these weights from now on."""
         self._weights = weights
 
     def synchronize(self) -> None:
@@ -88,7 +84,6 @@ class NumPyLoop(Backend):
     framework = "numpy"
     model = NumPyModel
     summary = "the float64 NumPy reference, a Python loop over time"
-    each_length_anew = False
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     elsewhere = "NumPy computes on the CPU only"
     bf32 = True

@@ -82,10 +82,6 @@ class TensorFlowBackend(Backend):
         """Whether the step is compiled by XLA (``jit_compile=True``)."""
         return "xla" in self.options
 
-    @property
-    def each_length_anew(self) -> bool:  # type: ignore[override]  # the options decide
-        return self.xla or not self.dynamic
-
     # -- what a strategy supplies
 
     def layer(

@@ -41,11 +41,6 @@ class Cudnn(TensorFlowBackend):
     def environment(self) -> Mapping[str, str]:  # type: ignore[override]  # by option
         return {TUNING: "0"} if "untuned" in self.options else {}
 
-    @property
-    def each_length_anew(self) -> bool:  # type: ignore[override]  # by option
-        """Whether the op tries its algorithms at each new number of timesteps."""
-        return not {"lengths", "untuned"} & set(self.options)
-
     def conflict(self) -> str:
         if {"lengths", "untuned"} <= set(self.options):
             return "with lengths TensorFlow's op is never tuned; leave +untuned out"

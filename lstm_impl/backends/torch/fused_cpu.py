@@ -55,7 +55,6 @@ class TorchFusedCpu(library.KernelBackend, TorchBackend):
     summary = "the kernels of fused_cpu in PyTorch, compiled on first use"
     model = TorchFusedCpuModel
     binding = library.C
-    each_length_anew = False
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         return "" if RAN in evidence.get("ops", {}) else "no operator of the kernels ran"

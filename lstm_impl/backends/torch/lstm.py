@@ -95,7 +95,6 @@ class Torch(TorchBackend):
     strategy = "torch"
     summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
     model = TorchLSTMModel
-    each_length_anew = False
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
         named = torch_parameters(weights)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, Workload, get_backend
+from lstm_impl import LSTMSpec, Workload
 from lstm_impl.backends.hlo import ProfiledEvent, describe_hlo
 from lstm_impl.backends.tensorflow.model import profile, summarise, timeline
 from lstm_impl.model import Stream
@@ -51,14 +51,6 @@ def test_evidence_counts_launches_however_often_the_step_ran(name: str) -> None:
         assert started(Workload(2, 200)) == short + each * 194
     # Two windows of six count twice as many as one.
     assert started(Workload(2, 12, window=6)) == 2 * short
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("while_loop", False), ("while_loop+xla", True), ("static_unroll", True), ("keras", False)],
-)
-def test_each_length_anew_is_true_for_xla_and_unrolled_loops(name: str, expected: bool) -> None:
-    assert get_backend(name).each_length_anew == expected
 
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"
