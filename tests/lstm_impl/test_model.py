@@ -1,7 +1,8 @@
-"""Test a model's arguments, results, weights and refusals."""
+"""Test a model's arguments, results, weights and refusals, and its timed steps."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,16 @@ from lstm_impl import (
     get_backend,
     reference,
 )
-from lstm_impl.backends.others.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.call import Call, Request
+from lstm_impl.model import FIRST_CHUNKS, given_step
+from lstm_impl.proof.check import joined_inputs
+from lstm_impl.proof.comparison import results_by_name
+from lstm_impl.workload import OPTIMIZERS, STATES_TOO, InputSets
 
 SPEC = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+STREAM = Workload(2, 1, "streaming")
 
 
 def build(spec: LSTMSpec = SPEC, **options: Any) -> Model:
@@ -152,3 +159,180 @@ def test_prepare_of_a_bidirectional_stream_raises() -> None:
 def test_profile_without_a_profiler_raises() -> None:
     with pytest.raises(UnsupportedError, match="numpy: no profiler of numpy is known here"):
         build().profile(Workload(1, 2))
+
+
+# -- timed steps, window by window
+
+
+def test_step_with_windows_carries_the_state() -> None:
+    workload = Workload(2, 8, window=3)
+    inputs = workload.inputs(SPEC, seed=4)
+    model = build()
+    step = model.prepare(workload, seed=4)
+    step.trace()
+    last = step.run()
+    step.synchronize()
+    whole, final = model.forward(inputs.x, inputs.state)
+    np.testing.assert_allclose(last.y, whole[6:], atol=1e-6)
+    np.testing.assert_allclose(last.c, final.c, atol=1e-6)
+    np.testing.assert_array_equal(step.run().y, last.y)  # and the next call begins again
+
+
+def test_training_step_with_windows_stops_the_gradient_between() -> None:
+    workload = Workload(2, 4, "training", window=2)
+    inputs = workload.inputs(SPEC, seed=4)
+    model = build()
+    raw = model.prepare(workload, seed=4).run()
+    _, state = model.forward(inputs.x[:2], inputs.state)
+    alone = model.gradients(inputs.x[2:], inputs.dy[2:], state)
+    np.testing.assert_allclose(raw.dx, alone.x, atol=1e-6)
+    np.testing.assert_allclose(raw.dh, alone.state.h, atol=1e-6)
+    np.testing.assert_allclose(raw.weights.arrays()[0], alone.weights.arrays()[0], atol=1e-5)
+
+
+def test_step_uses_lengths_and_masks() -> None:
+    workload = Workload(3, 5, "training", min_length=2, dropout=0.5)
+    inputs = workload.inputs(DEEP, seed=1)
+    assert inputs.masks is not None
+    model = build(DEEP)
+    raw = model.prepare(workload, seed=1).run()
+    expected = model.gradients(
+        inputs.x, inputs.dy, inputs.state, lengths=inputs.lengths, masks=inputs.masks
+    )
+    np.testing.assert_allclose(raw.dx, expected.x, atol=1e-6)
+    without = model.gradients(inputs.x, inputs.dy, inputs.state)
+    assert np.abs(raw.dx - without.x).max() > 1e-3
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize("timesteps", [1, 3, STATES_TOO])
+def test_calls_use_the_placed_sets_of_inputs_in_turn(timesteps: int, batch_major: bool) -> None:
+    workload = Workload(2, timesteps, batch_major=batch_major)
+    step = build(batch_major=batch_major).prepare(workload, seed=4)
+    assert step.use is not None
+    assert step.results is not None
+    sets = InputSets(SPEC, workload, seed=4)
+    step.use([0, 7, 8])
+    found = []
+    for number in (0, 7, 8, 0):
+        found.append(step.results(step.run())["y"])
+        inputs = sets(number)
+        wanted, _ = build().forward(inputs.x, inputs.state)
+        np.testing.assert_allclose(found[-1], wanted, atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 0.1
+    assert np.abs(found[1] - found[2]).max() > 0.1
+    np.testing.assert_array_equal(found[3], found[0])
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_results_are_named_time_major_host_arrays(batch_major: bool) -> None:
+    workload = Workload(2, 3, "training", batch_major=batch_major)
+    inputs = workload.inputs(DEEP, seed=4)
+    step = build(DEEP, batch_major=batch_major).prepare(workload, seed=4)
+    assert step.results is not None
+    found = step.results(step.run())
+    weights = LSTMWeights.random(DEEP)
+    wanted = results_by_name(
+        *reference.forward_and_gradients(DEEP, weights, inputs.x, inputs.dy, inputs.state)
+    )
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
+
+
+def test_trace_covers_the_first_and_a_shorter_last_window() -> None:
+    requested: list[Request] = []
+
+    class Traced(NumPyModel):
+        def _trace_ahead(self, request: Request) -> None:
+            requested.append(request)
+
+    model = Traced(get_backend("numpy"), SPEC, "cpu", False, LSTMWeights.random(SPEC))
+    model.prepare(Workload(2, 8, window=3)).trace()
+    model.prepare(Workload(2, 3, "training", gradients="weights", optimizer="sgd")).trace()
+    model.prepare(Workload(2, 1, "streaming")).trace()
+    assert [len(each.call.x) for each in requested] == [3, 2, 3, 1]
+    assert [each.gradients for each in requested] == [None, None, "weights", None]
+    assert [each.optimizer for each in requested] == [None, None, "sgd", None]
+    assert [each.upstream is None for each in requested] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_updates_alternate_in_sign_and_restart_resets_them(optimizer: str) -> None:
+    model = build()
+    start = LSTMWeights.random(SPEC).arrays()
+    step = model.prepare(Workload(2, 6, "training", window=3, optimizer=optimizer))
+    assert step.restart is not None
+
+    def moves() -> list[float]:
+        """Return how far each of three calls has moved a weight from its start."""
+        found = []
+        for _ in range(3):
+            step.run()
+            found.append(np.max(np.abs(model.get_weights().arrays()[0] - start[0])))
+        return found
+
+    first = moves()
+    assert first[0] > 0
+    assert first[1] < first[0] / 2 if optimizer == "sgd" else first[1] < 1.5 * first[0]
+    step.restart()
+    assert moves() == first
+    # So does a newly prepared one, although the optimizer has run.
+    model.set_weights(LSTMWeights.random(SPEC))
+    step = model.prepare(Workload(2, 6, "training", window=3, optimizer=optimizer))
+    assert moves() == first
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_given_step_equals_the_reference(batch_major: bool) -> None:
+    inputs = Workload(2, 5, "training", min_length=2).inputs(SPEC, seed=9)
+    model = build(batch_major=batch_major)
+    weights, given = LSTMWeights.random(SPEC), (inputs.x, inputs.dy, inputs.state)
+    wanted = results_by_name(
+        *reference.forward_and_gradients(SPEC, weights, *given, lengths=inputs.lengths)
+    )
+    for mode in ("inference", "training"):
+        step = given_step(model, inputs, mode, gradients="all")
+        assert step.use is None  # there are no other inputs
+        assert step.results is not None
+        for name, array in step.results(step.run()).items():
+            np.testing.assert_allclose(array, wanted[name], atol=1e-5, err_msg=name)
+    few = given_step(model, inputs, "training")
+    assert few.results is not None
+    assert "dx" not in few.results(few.run())
+
+
+# -- an endless stream
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize("timesteps", [1, 3])
+def test_stream_takes_chunks_in_turn_and_keeps_the_state(timesteps: int, batch_major: bool) -> None:
+    work = replace(STREAM, timesteps=timesteps, batch_major=batch_major)
+    step = build(batch_major=batch_major).prepare(work, seed=7)
+    sets, calls = InputSets(SPEC, work, 7), FIRST_CHUNKS + 5
+    inputs = joined_inputs(sets, [n % FIRST_CHUNKS for n in range(calls)], sets.first.state)
+    assert step.results is not None
+    found = [step.results(step.run()) for _ in range(calls)]
+    y, state = build().forward(inputs.x, inputs.state)
+    np.testing.assert_allclose(np.concatenate([each["y"] for each in found]), y, atol=1e-6)
+    np.testing.assert_allclose(found[-1]["c"], state.c, atol=1e-6)
+
+
+def test_use_keeps_the_state_and_restart_does_not() -> None:
+    step = build().prepare(STREAM, seed=7)
+    assert step.use is not None
+    assert step.restart is not None
+    sets = InputSets(SPEC, STREAM, 7)
+    first = step.run()
+    step.use([1, 2])
+    second = step.run()
+    x, state = sets(1).x, sets.first.state
+    np.testing.assert_allclose(second.y, build()._infer(Call(x, first.h, first.c)).y)
+    step.run()
+    step.run()
+    step.restart()
+    np.testing.assert_allclose(step.run().y, build()._infer(Call(x, state.h, state.c)).y)
+    step.use([0])
+    step.restart()
+    np.testing.assert_array_equal(step.run().y, first.y)

@@ -44,16 +44,8 @@ class Problem:
         )
 
     def gradients(self) -> LSTMGradients:
-        return reference.forward_and_gradients(
-            self.spec,
-            self.weights,
-            self.x,
-            self.dy,
-            self.state,
-            self.dstate,
-            self.lengths,
-            self.masks,
-        )[2]
+        given = self.spec, self.weights, self.x, self.dy, self.state, self.dstate
+        return reference.forward_and_gradients(*given, self.lengths, self.masks)[2]
 
     def objective(self) -> float:
         """Compute the number whose gradient ``gradients`` returns."""
@@ -196,8 +188,7 @@ KINDS = {
     "layers, masks": draw(LSTMSpec(2, 3, num_layers=3, dtype="float64"), dropout=0.4),
     "everything": draw(
         LSTMSpec(2, 2, num_layers=2, bidirectional=True, dtype="float64"),
-        batch=2,
-        timesteps=3,
+        *(2, 3),
         lengths=[3, 2],
         dropout=0.4,
     ),
@@ -303,14 +294,15 @@ def test_padded_sequence_equals_the_short_one(problem: Problem) -> None:
             masks=None if alone.masks is None else alone.masks[:, :length],
         )
         y_alone, last_alone = alone.forward()
-        np.testing.assert_allclose(y[:length, [b]], y_alone, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(last.h[:, [b]], last_alone.h, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(last.c[:, [b]], last_alone.c, rtol=1e-12, atol=1e-14)
         of_alone = alone.gradients()
-        np.testing.assert_allclose(gradients.x[:length, [b]], of_alone.x, rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(
-            gradients.state.c[:, [b]], of_alone.state.c, rtol=1e-10, atol=1e-12
-        )
+        for found, wanted in (
+            (y[:length, [b]], y_alone),
+            (last.h[:, [b]], last_alone.h),
+            (last.c[:, [b]], last_alone.c),
+            (gradients.x[:length, [b]], of_alone.x),
+            (gradients.state.c[:, [b]], of_alone.state.c),
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
 
 
 @settings(deadline=None)

@@ -79,33 +79,33 @@ WEIGHT_MUTATIONS = {
 }
 
 
-class MutantModel(NumPyModel):
+class ChangedModel(NumPyModel):
+    """A model that is changed in one way: by a function, or as a subclass says."""
+
+    def __init__(self, spec: LSTMSpec, change: Any = None) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
+        self._change = change
+
+
+class WeightMutant(ChangedModel):
     """A model that computes with changed weights and reports the right ones."""
 
-    def __init__(self, spec: LSTMSpec, weights: LSTMWeights, mutated: LSTMWeights) -> None:
-        super().__init__(get_backend("numpy"), spec, "cpu", False, mutated)
-        self._shown = weights
+    def __init__(self, spec: LSTMSpec, change: Callable[[LayerWeights], LayerWeights]) -> None:
+        super().__init__(spec)
+        self._shown = self._weights
+        cells = [change(cell) for cell in self._weights.cells()]
+        self._set_weights(LSTMWeights.from_cells(spec, cells))
 
     def get_weights(self) -> LSTMWeights:
         return self._shown
 
 
-def mutant(spec: LSTMSpec, change: Callable[[LayerWeights], LayerWeights]) -> MutantModel:
-    weights = LSTMWeights.random(spec, seed=3)
-    mutated = LSTMWeights(tuple(tuple(change(cell) for cell in layer) for layer in weights.layers))
-    return MutantModel(spec, weights, mutated)
-
-
-class GradientMutant(NumPyModel):
+class GradientMutant(ChangedModel):
     """A model with right outputs and one change in the gradients."""
 
-    def __init__(self, spec: LSTMSpec, change: Callable[[RawGradients], RawGradients]) -> None:
-        weights = LSTMWeights.random(spec, seed=3)
-        super().__init__(get_backend("numpy"), spec, "cpu", False, weights)
-        self._change = change
-
     def _train(self, *args: Any) -> RawGradients:
-        return self._change(super()._train(*args))
+        raw: RawGradients = self._change(super()._train(*args))
+        return raw
 
 
 def scale_array(name: str, factor: float) -> Callable[[RawGradients], RawGradients]:
@@ -130,14 +130,8 @@ GRADIENT_MUTATIONS: dict[str, Callable[[RawGradients], RawGradients]] = {
 }
 
 
-class UpdateMutant(NumPyModel):
+class UpdateMutant(ChangedModel):
     """A model with right gradients and a changed update."""
-
-    def __init__(
-        self, spec: LSTMSpec, change: Callable[[LSTMWeights, LSTMWeights], LSTMWeights]
-    ) -> None:
-        super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
-        self._change = change
 
     def _train_and_update(self, *args: Any) -> RawGradients:
         before = self._weights
@@ -246,7 +240,8 @@ CHANGED: dict[str, Sequence[Any]] = {
 
 @pytest.mark.parametrize("row", pairwise(CHANGED), ids=row_id)
 def test_gate_of_a_changed_cell_fails_in_each_precision(row: Row) -> None:
-    model = mutant(replace(row["spec"], dtype=row["dtype"]), WEIGHT_MUTATIONS[row["mutation"]])
+    spec = replace(row["spec"], dtype=row["dtype"])
+    model = WeightMutant(spec, WEIGHT_MUTATIONS[row["mutation"]])
     result = gate(model, Workload(5, 15, "inference"))
     assert not result.passed, f"{row} was not noticed: {result.errors}"
 
@@ -281,18 +276,17 @@ def test_gate_judges_gradients_that_the_step_leaves_out(
     assert not gate(GradientMutant(LSTMSpec(6, 8), changed), workload).passed
 
 
-class OnlyThere(NumPyModel):
+class OnlyThere(ChangedModel):
     """A model that is wrong only in a step with these gradients."""
 
     def __init__(self, spec: LSTMSpec, gradients: str) -> None:
-        super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
-        self._wrong = gradients
+        super().__init__(spec, gradients)
         self.requested: list[tuple[str, int]] = []
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         self.requested.append((gradients, len(call.x)))
         raw = super()._train(gradients, call, upstream)
-        return scale_array("bias", 1.01)(raw) if gradients == self._wrong else raw
+        return scale_array("bias", 1.01)(raw) if gradients == self._change else raw
 
 
 @pytest.mark.usefixtures("nothing_judged")
@@ -306,14 +300,13 @@ def test_gate_judges_the_step_that_is_timed() -> None:
 
 @pytest.mark.usefixtures("nothing_judged")
 def test_gate_keeps_nan_of_the_timed_step_next_to_all_gradients() -> None:
-    class BrokenThere(NumPyModel):
+    class BrokenThere(ChangedModel):
         def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
             raw = super()._train(gradients, call, upstream)
             broken = gradients != "all" and np.abs(call.x).max() > 50
             return replace(raw, y=raw.y * np.nan) if broken else raw
 
-    model = BrokenThere(get_backend("numpy"), SPEC, "cpu", False, LSTMWeights.random(SPEC))
-    result = gate(model, Workload(2, 9, "training", gradients="weights"))
+    result = gate(BrokenThere(SPEC), Workload(2, 9, "training", gradients="weights"))
     assert not result.passed
     assert "8 times as large y differs" in result.describe()
 
@@ -333,29 +326,25 @@ def test_gate_judges_all_gradients_once_for_each_spec_on_few_steps() -> None:
 
 
 def test_gate_of_windows_without_the_carried_state_fails() -> None:
-    class Forgetful(NumPyModel):
+    class Forgetful(ChangedModel):
         def _infer(self, call: Call) -> Outputs:
             zeros = np.zeros_like(call.h)
             return super()._infer(call._replace(h=zeros, c=zeros))
 
-    spec = LSTMSpec(3, 5)
-    weights = LSTMWeights.random(spec)
-    model = Forgetful(get_backend("numpy"), spec, "cpu", False, weights)
-    result = gate(model, Workload(2, 9, "inference", window=4))
-    assert not result.passed
+    assert not gate(Forgetful(LSTMSpec(3, 5)), Workload(2, 9, "inference", window=4)).passed
 
 
 def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
     seen: list[Call] = []
 
-    class Watching(NumPyModel):
+    class Watching(ChangedModel):
         def _infer(self, call: Call) -> Outputs:
             seen.append(call)
             return super()._infer(call)
 
     spec, workload = LSTMSpec(3, 5), Workload(2, 14, "inference", window=4)
-    weights = LSTMWeights.random(spec)
-    assert gate(Watching(get_backend("numpy"), spec, "cpu", False, weights), workload).passed
+    model = Watching(spec)
+    assert gate(model, workload).passed
     # And the first one for the saturated network, zeros and repeats.
     assert [len(call.x) for call in seen] == [4, 4, 2, 4, 4, 4]
     inputs = workload.inputs(spec)
@@ -364,7 +353,7 @@ def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
         np.testing.assert_array_equal(call.x, inputs.x[part])
         np.testing.assert_allclose(call.h, state.h, atol=1e-6)
         np.testing.assert_allclose(call.c, state.c, atol=1e-6)
-        _, state = reference.forward(spec, weights, call.x, state)
+        _, state = reference.forward(spec, model.get_weights(), call.x, state)
 
 
 class Converting(NumPyModel):
@@ -427,3 +416,77 @@ def test_keep_of_one_name_keeps_the_largest_share_of_its_bound() -> None:
         keep(errors, bounds, {"y": off}, {"y": allowed})
         kept.append((errors["y"], bounds["y"]))
     np.testing.assert_equal(kept, [(0.1, 1.0)] * 2 + [(0.05, 0.1)] + [(math.nan, 1.0)] * 2)
+
+
+# -- streams
+
+STREAM = Workload(2, 1, "streaming")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "bfloat16"])
+@pytest.mark.parametrize("timesteps", [1, 4])
+def test_gate_of_a_rounded_stream_passes(dtype: str, timesteps: int) -> None:
+    spec = LSTMSpec(5, 8, num_layers=2, dtype=dtype)
+    right = RoundedModel(spec, LSTMWeights.random(spec, seed=3))
+    result = gate(right, replace(STREAM, timesteps=timesteps))
+    assert result.passed, result.describe()
+    assert {"y", "streamed y", "streamed h", "streamed c"} <= set(result.errors)
+
+
+class StateNotKept(ChangedModel):
+    """A model that begins each call with a zero state, as a stateless layer does."""
+
+    def _stream(self, call: Call) -> Outputs:
+        return self._infer(call._replace(h=0 * call.h, c=0 * call.c))
+
+
+class CellNotKept(ChangedModel):
+    def _stream(self, call: Call) -> Outputs:
+        return self._infer(call._replace(c=0 * call.c))
+
+
+class StateKeptOfTheBeginning(ChangedModel):
+    _begun: tuple[object, object] | None = None
+
+    def _stream(self, call: Call) -> Outputs:
+        self._begun = self._begun or (call.h, call.c)
+        return self._infer(call._replace(h=self._begun[0], c=self._begun[1]))
+
+
+class StateOfAnotherSequence(ChangedModel):
+    def _stream(self, call: Call) -> Outputs:
+        return self._infer(call._replace(h=call.h[:, ::-1], c=call.c[:, ::-1]))
+
+
+class StateInFewerDigits(ChangedModel):
+    def _stream(self, call: Call) -> Outputs:
+        return self._infer(call._replace(h=np.float16(call.h), c=np.float16(call.c)))
+
+
+class EveryOtherChunk(ChangedModel):
+    _last: Outputs | None = None
+
+    def _stream(self, call: Call) -> Outputs:
+        if self._last is not None:
+            last, self._last = self._last, None
+            return last
+        self._last = self._infer(call)
+        return self._last
+
+
+WRONG_STREAMS = (
+    StateNotKept,
+    CellNotKept,
+    StateKeptOfTheBeginning,
+    StateOfAnotherSequence,
+    StateInFewerDigits,
+    EveryOtherChunk,
+)
+
+
+@pytest.mark.parametrize("wrong", WRONG_STREAMS)
+def test_gate_of_a_stream_that_is_right_for_one_call_only_fails(wrong: type[ChangedModel]) -> None:
+    assert gate(wrong(SPEC), replace(STREAM, mode="inference")).passed
+    result = gate(wrong(SPEC), STREAM)
+    assert not result.passed
+    assert "fed chunk by chunk" in result.describe()

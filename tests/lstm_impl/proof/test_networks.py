@@ -48,17 +48,16 @@ class CellCutAt10(Stepwise):
 
 
 class NaNOver50(NumPyModel):
+    filling = np.nan
+
     def _infer(self, call: Call) -> Outputs:
         y, h, c = super()._infer(call)
         over = np.abs(call.x).max(axis=-1, keepdims=True) > 50
-        return Outputs(np.where(over, np.nan, y), h, c)
+        return Outputs(np.where(over, self.filling, y), h, c)
 
 
-class ZerosOver50(NumPyModel):
-    def _infer(self, call: Call) -> Outputs:
-        y, h, c = super()._infer(call)
-        over = np.abs(call.x).max(axis=-1, keepdims=True) > 50
-        return Outputs(np.where(over, 0.0, y), h, c)
+class ZerosOver50(NaNOver50):
+    filling = 0.0
 
 
 class NegatedOver50(NumPyModel):
