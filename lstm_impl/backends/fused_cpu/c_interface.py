@@ -19,6 +19,10 @@ class KernelLayer(ctypes.Structure):
     ]
 
 
+kernel_layer = functools.lru_cache(KernelLayer)
+"""The structure of these sizes, made once: it takes as long as half a small kernel."""
+
+
 class KernelError(RuntimeError):
     """A kernel could not compute, such as for want of memory."""
 

@@ -18,9 +18,6 @@ from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 Array = npt.NDArray[np.float32]
 
-MOST_SHAPES = 100
-"""Shapes whose sizes a model keeps for the kernels."""
-
 
 class _Kept(NamedTuple):
     """What a layer and direction keeps for its gradient."""
@@ -45,7 +42,6 @@ class NumPyFusedModel(NumPyModel):
         super()._set_weights(weights)
         self._arrays = [np.ascontiguousarray(each, np.float32) for each in weights.arrays()]
         self._addresses = [_address(each) for each in self._arrays]
-        self._layers: dict[tuple[int, tuple[int, ...]], c_interface.KernelLayer] = {}
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         whole = np.issubdtype(array.dtype, np.integer)
@@ -117,16 +113,11 @@ class NumPyFusedModel(NumPyModel):
         return RawGradients.of(outputs, inputs, LSTMWeights.from_arrays(spec, weights))
 
     def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:
-        key = row, x.shape
-        if key not in self._layers:
-            if len(self._layers) >= MOST_SHAPES:
-                self._layers.clear()
-            batch, timesteps = x.shape[:2] if self.batch_major else x.shape[1::-1]
-            reverse = row % self.spec.num_directions == 1
-            self._layers[key] = c_interface.KernelLayer(
-                timesteps, batch, x.shape[2], self.spec.hidden_size, self.batch_major, reverse
-            )
-        return self._layers[key]
+        batch, timesteps = x.shape[:2] if self.batch_major else x.shape[1::-1]
+        sizes = timesteps, batch, x.shape[2], self.spec.hidden_size
+        return c_interface.kernel_layer(
+            *sizes, self.batch_major, row % self.spec.num_directions == 1
+        )
 
     def _mask(self, call: Call) -> npt.NDArray[np.uint8] | None:
         if call.lengths is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lstm_impl.backends.fused_cpu import c_interface, library
@@ -12,7 +12,8 @@ from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.weights import LSTMWeights
 
-RAN = "lstm_impl::fused_lstm"
+OPERATORS = "lstm_impl::fused_lstm"
+"""What the names of the operators begin with."""
 
 
 class TorchFusedCpuModel(TorchModel):
@@ -28,7 +29,9 @@ class TorchFusedCpuModel(TorchModel):
         from lstm_impl.backends.torch.fused_layer import fused_layer
 
         torch = self._torch
-        parameters = [each.to(self.compute_dtype) for each in self.parameters]
+        parameters = self.parameters
+        if self.compute_dtype != self.variable_dtype:
+            parameters = [each.to(self.compute_dtype) for each in parameters]
         valid = None
         if call.lengths is not None:
             timesteps = call.x.shape[1 if self.batch_major else 0]
@@ -45,7 +48,7 @@ class TorchFusedCpuModel(TorchModel):
         return through_layers(self.spec, call, layer, join, torch.stack)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
-        return "the kernels of fused_cpu" if RAN in ops else super().implementation(ops)
+        return "the kernels of fused_cpu" if ran(ops) else super().implementation(ops)
 
 
 class TorchFusedCpu(library.KernelBackend, TorchBackend):
@@ -57,4 +60,9 @@ class TorchFusedCpu(library.KernelBackend, TorchBackend):
     binding = library.C
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        return "" if RAN in evidence.get("ops", {}) else "no operator of the kernels ran"
+        return "" if ran(evidence.get("ops", {})) else "no operator of the kernels ran"
+
+
+def ran(ops: Iterable[str]) -> bool:
+    """Return whether an operator of the kernels is among these."""
+    return any(op.startswith(OPERATORS) for op in ops)

@@ -6,6 +6,7 @@ of a loop in PyTorch's own operators. Importing this module imports PyTorch.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -17,16 +18,20 @@ from lstm_impl.call import Outputs, Tensor
 from lstm_impl.spec import UnsupportedError
 
 OPERATOR = "lstm_impl::fused_lstm"
-GRADIENT = f"{OPERATOR}_gradient"
+TRAINING, GRADIENT = f"{OPERATOR}_training", f"{OPERATOR}_gradient"
 
 _LAYER = "Tensor x, Tensor h, Tensor c, Tensor kernel, Tensor recurrent_kernel, Tensor bias, "
-_HOW = "Tensor valid, bool batch_major, bool reverse"
-torch.library.define(OPERATOR, f"({_LAYER}{_HOW}, bool keep) -> Tensor[]")
+_HOW = "Tensor? valid, bool batch_major, bool reverse"
+_SIX = f"({', '.join(6 * ['Tensor'])})"  # of a list PyTorch's autograd would make a tree each time
+torch.library.define(OPERATOR, f"({_LAYER}{_HOW}) -> (Tensor, Tensor, Tensor)")
+torch.library.define(TRAINING, f"({_LAYER}{_HOW}) -> {_SIX}")
 torch.library.define(
     GRADIENT,
     f"({_LAYER}{_HOW}, bool of_x, Tensor hidden, Tensor gates, Tensor cells, Tensor dy, "
-    "Tensor dh, Tensor dc) -> Tensor[]",
+    f"Tensor dh, Tensor dc) -> {_SIX}",
 )
+
+_COMPUTES = tuple(getattr(torch, name) for name in COMPUTES)
 
 
 def fused_layer(
@@ -75,15 +80,15 @@ def fused_layer(
     if torch.is_autocast_enabled("cpu"):
         given = tuple(each.to(torch.get_autocast_dtype("cpu")) for each in given)
     x = given[0]
-    if str(x.dtype).removeprefix("torch.") not in COMPUTES or x.device.type not in ("cpu", "meta"):
+    if x.dtype not in _COMPUTES or x.device.type not in ("cpu", "meta"):
         raise UnsupportedError(
             f"fused_layer: x is {x.dtype} on {x.device.type}; expected {' or '.join(COMPUTES)} on "
             "cpu, or use torch.nn.LSTM"
         )
-    keep = torch.is_grad_enabled() and any(each.requires_grad for each in given)
-    valid = x.new_empty([0], dtype=torch.bool) if valid is None else valid
-    made = torch.ops.lstm_impl.fused_lstm(*given, valid, batch_major, reverse, keep)
-    return Outputs(*made[:3])
+    ours = torch.ops.lstm_impl
+    trained = torch.is_grad_enabled() and any(each.requires_grad for each in given)
+    compute = ours.fused_lstm_training if trained else ours.fused_lstm
+    return Outputs(*compute(*given, valid, batch_major, reverse)[:3])
 
 
 def _shape(*given: Any) -> tuple[Any, Any, Any]:
@@ -93,90 +98,102 @@ def _shape(*given: Any) -> tuple[Any, Any, Any]:
     units, inputs = h.shape[-1], kernel.shape[0]
     state, width = (batch, units), 4 * units
     expected = (*x.shape[:2], inputs), state, state, (inputs, width), (units, width), (width,)
-    names = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
-    for name, each, shape in zip(names, given[:6], expected, strict=True):
+    for place, (each, shape) in enumerate(zip(given, expected, strict=False)):
         if each.shape != shape or each.dtype != x.dtype:
+            name = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")[place]
             raise ValueError(
                 f"fused_layer: {name} is {each.dtype} {tuple(each.shape)}; "
                 f"expected {x.dtype} {tuple(shape)}"
             )
-    if valid.dim() == 2 and valid.shape != (timesteps, batch):
+    if valid is not None and valid.shape != (timesteps, batch):
         raise ValueError(
             f"fused_layer: valid is {tuple(valid.shape)}; expected {(timesteps, batch)}"
         )
     return timesteps, batch, units
 
 
-def _layer_of(*given: Any) -> c_interface.KernelLayer:
+def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interface.KernelLayer:
     x, batch_major, reverse = given[0], *given[7:9]
-    timesteps, batch, units = _shape(*given)
     how = batch_major, reverse, x.dtype == torch.bfloat16, torch.get_num_threads()
-    return c_interface.KernelLayer(timesteps, batch, x.shape[2], units, *how)
+    return c_interface.kernel_layer(timesteps, batch, x.shape[2], units, *how)
 
 
-def _addresses(*tensors: Tensor | None) -> list[int]:
-    return [0 if each is None or not each.numel() else each.data_ptr() for each in tensors]
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else int(tensor.data_ptr())  # of an empty one it is 0
 
 
-def _mask(valid: Tensor) -> Tensor | None:
-    return valid.to(torch.uint8).contiguous() if valid.dim() == 2 else None
-
-
-@torch.library.impl(OPERATOR, "CPU")
-def _forward(*given: Any) -> Any:
-    layer, made = _layer_of(*given), _forward_shapes(*given)
-    x, h, c, kernel, recurrent_kernel, bias = (each.contiguous() for each in given[:6])
-    read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
-    kept = made[3:] or [None, None, None]
-    c_interface.kernels().forward(layer, *_addresses(*read, *made[:3], *kept))
-    return made
+def _mask(valid: Tensor | None) -> Tensor | None:
+    return None if valid is None else valid.to(torch.uint8).contiguous()
 
 
 @torch.library.register_fake(OPERATOR)
-def _forward_shapes(*given: Any) -> Any:
-    x, valid, keep = given[0], given[6], given[9]
-    timesteps, batch, units = _shape(*given)
-    made = [x.new_empty(each) for each in ((*x.shape[:2], units), (batch, units), (batch, units))]
-    if keep:
-        # Without a mask the hidden states are the outputs.
-        hidden = timesteps * batch * units if valid.dim() == 2 else 0
-        kept = *c_interface.kernels().kept_sizes(timesteps, batch, units), hidden
-        made += [x.new_empty([size]) for size in kept]
+def _results(*given: Any) -> tuple[Tensor, ...]:
+    return _made(_shape(*given), False, given)
+
+
+@torch.library.register_fake(TRAINING)
+def _training_results(*given: Any) -> tuple[Tensor, ...]:
+    return _made(_shape(*given), True, given)
+
+
+def _made(sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
+    timesteps, batch, units = sizes
+    x, valid = given[0], given[6]
+    y = x.new_empty((*x.shape[:2], units))
+    made = y, x.new_empty((batch, units)), x.new_empty((batch, units))
+    if not keep:
+        return made
+    # Without a mask the hidden states are the outputs.
+    hidden = 0 if valid is None else timesteps * batch * units
+    kept = *c_interface.kernels().kept_sizes(timesteps, batch, units), hidden
+    return *made, *(x.new_empty([size]) for size in kept)
+
+
+def _forward(keep: bool, *given: Any) -> tuple[Tensor, ...]:
+    sizes = _shape(*given)
+    made = _made(sizes, keep, given)
+    x, h, c, kernel, recurrent_kernel, bias = [each.contiguous() for each in given[:6]]
+    read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
+    kept = () if keep else (None, None, None)
+    addresses = [_address(each) for each in (*read, *made, *kept)]
+    c_interface.kernels().forward(_layer_of(*sizes, *given), *addresses)
     return made
 
 
+torch.library.impl(OPERATOR, "CPU", functools.partial(_forward, False))
+torch.library.impl(TRAINING, "CPU", functools.partial(_forward, True))
+
+
 @torch.library.impl(GRADIENT, "CPU")
-def _gradient(*given: Any) -> list[Tensor]:
-    x, h, c, kernel, recurrent_kernel = (each.contiguous() for each in given[:5])
-    hidden, gates, cells, dy, dh, dc = (each.contiguous() for each in given[10:])
-    layer, mask = _layer_of(*given), _mask(given[6])
+def _gradient(*given: Any) -> tuple[Tensor, ...]:
+    x, h, c, kernel, recurrent_kernel = [each.contiguous() for each in given[:5]]
+    hidden, gates, cells, dy, dh, dc = [each.contiguous() for each in given[10:]]
+    layer, mask = _layer_of(*_shape(*given), *given), _mask(given[6])
     dz = torch.empty(gates.shape, dtype=torch.float32)
-    dx, *made = _gradient_shapes(*given)
-    c_interface.kernels().backward(
-        layer,
-        *_addresses(recurrent_kernel, x, h, c, mask, hidden, gates, cells, dy, dh, dc),
-        *_addresses(dz, *made),
-    )
+    dx, *made = _gradient_results(*given)
+    read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells, dy, dh, dc)
+    c_interface.kernels().backward(layer, *map(_address, (*read, dz, *made)))
     if given[9]:
-        c_interface.kernels().input_gradient(layer, *_addresses(kernel, dz, dx))
-    return [dx, *made]
+        c_interface.kernels().input_gradient(layer, *map(_address, (kernel, dz, dx)))
+    return dx, *made
 
 
 @torch.library.register_fake(GRADIENT)
-def _gradient_shapes(*given: Any) -> list[Tensor]:
+def _gradient_results(*given: Any) -> tuple[Tensor, ...]:
     x, *others = given[:6]
     dx = x.new_empty(x.shape if given[9] else [0])
-    return [dx, *(each.new_empty(each.shape) for each in others)]
+    return dx, *(each.new_empty(each.shape) for each in others)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    *given, ctx.batch_major, ctx.reverse, _ = inputs
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *given, ctx.batch_major, ctx.reverse = inputs
+    ctx.set_materialize_grads(False)  # else there were zeros for gates and cells
     ctx.save_for_backward(*given, output[0], *output[3:])
 
 
-def _backward(ctx: Any, upstream: list[Tensor | None]) -> tuple[Any, ...]:
+def _backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
     *given, y, gates, cells, hidden = ctx.saved_tensors
-    hidden = hidden if given[6].dim() == 2 else y
+    hidden = y if given[6] is None else hidden
     like = (y, given[1], given[2])
     flows = [
         torch.zeros_like(known) if each is None else each
@@ -186,18 +203,18 @@ def _backward(ctx: Any, upstream: list[Tensor | None]) -> tuple[Any, ...]:
     dx, *others = torch.ops.lstm_impl.fused_lstm_gradient(
         *given, ctx.batch_major, ctx.reverse, of_x, hidden, gates, cells, *flows
     )
-    return dx if of_x else None, *others, None, None, None, None
+    return dx if of_x else None, *others, None, None, None
 
 
-def _save_gradient(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+def _save_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *given, ctx.batch_major, ctx.reverse, ctx.of_x = inputs[:10]
     ctx.save_for_backward(*given, *inputs[13:])
 
 
-def _second(ctx: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
+def _second(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     """Return the second gradient by the loop. What was kept depends on what was given: None."""
     *given, valid, dy, dh, dc = ctx.saved_tensors
-    steps = valid[:, :, None] if valid.dim() == 2 else None
+    steps = None if valid is None else valid[:, :, None]
 
     def by_loop(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         x = x.transpose(0, 1) if ctx.batch_major else x
@@ -213,5 +230,5 @@ def _second(ctx: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
     return *of_given, *7 * (None,), *of_flows
 
 
-torch.library.register_autograd(OPERATOR, _backward, setup_context=_save)
+torch.library.register_autograd(TRAINING, _backward, setup_context=_save)
 torch.library.register_autograd(GRADIENT, _second, setup_context=_save_gradient)

@@ -53,11 +53,23 @@ def test_batch_major_input_that_is_not_contiguous_equals_the_contiguous() -> Non
 
 @pytest.mark.parametrize("trained", [True, False])
 def test_operator_passes_the_checks_of_torch(trained: bool) -> None:
-    given = tensors() if trained else [each.detach() for each in tensors()]
+    given = [each.detach() for each in tensors()]
     valid = torch.ones(T, B, dtype=torch.bool)
-    for padding in (valid, valid[0, :0]):
-        arguments = (*given, padding, False, True, trained)
-        torch.library.opcheck(torch.ops.lstm_impl.fused_lstm.default, arguments)
+    operators = torch.ops.lstm_impl
+    operator = operators.fused_lstm_training if trained else operators.fused_lstm
+    for padding in (valid, None):
+        arguments = (*given, padding, False, True)
+        torch.library.opcheck(operator.default, arguments)
+
+
+def test_gradients_fill_no_zeros_for_what_is_kept() -> None:
+    given = tensors()
+    outputs = layer(*given)
+    with torch.autograd.profiler.profile() as recorded:
+        torch.autograd.grad(outputs, given, [torch.ones_like(each) for each in outputs])
+    ran = [event.name for event in recorded.function_events]
+    assert "lstm_impl::fused_lstm_gradient" in ran
+    assert not any("zero" in name for name in ran)
 
 
 def test_unsupported_use_raises_with_the_reason() -> None:
