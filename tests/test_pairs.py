@@ -25,9 +25,7 @@ def no_y_under_2(row: Row) -> bool:
 
 
 @pytest.mark.parametrize("allowed", [lambda _: True, no_y_under_2], ids=["all", "some"])
-def test_pairwise_rows_cover_each_allowed_pair(
-    allowed: Callable[[Row], bool],
-) -> None:
+def test_pairwise_rows_cover_each_allowed_pair(allowed: Callable[[Row], bool]) -> None:
     rows = pairwise(AXES, allowed)
     assert rows
     assert all(allowed(row) for row in rows)
@@ -43,9 +41,7 @@ def test_pairwise_rows_cover_each_allowed_pair(
 
 
 @pytest.mark.parametrize("allowed", [lambda _: True, no_y_under_2], ids=["all", "some"])
-def test_each_value_rows_cover_each_allowed_value(
-    allowed: Callable[[Row], bool],
-) -> None:
+def test_each_value_rows_cover_each_allowed_value(allowed: Callable[[Row], bool]) -> None:
     table, rows = pairwise(AXES, allowed), each_value(AXES, allowed)
     for axis in AXES:
         assert {row[axis] for row in rows} == {row[axis] for row in table}

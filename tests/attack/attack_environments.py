@@ -153,7 +153,5 @@ def test_commands_any_environment_end_as_documented(attack: Attack, tmp_path: Pa
     made = tmp_path / "made"
     made_results.make(made)
     attack.run(
-        KIND,
-        trials,
-        lambda each: attempt(each[1], each[2], made, tmp_path / str(each[0]), attack),
+        KIND, trials, lambda each: attempt(each[1], each[2], made, tmp_path / str(each[0]), attack)
     )

@@ -143,10 +143,7 @@ def test_outputs_hostile_text_is_inert(
 
 
 def test_page_hostile_text_is_inert_in_browser(
-    attack: Attack,
-    originals: tuple[Documents, Texts],
-    tmp_path: Path,
-    browser: Browser,
+    attack: Attack, originals: tuple[Documents, Texts], tmp_path: Path, browser: Browser
 ) -> None:
     documents, free = originals
     draw = attack.random("pages")

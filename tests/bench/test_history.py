@@ -226,10 +226,7 @@ def test_history_session_without_the_case_keeps_its_changes() -> None:
 
 
 def test_history_machines_are_not_compared() -> None:
-    found = gather(
-        measured(a_case(), 1.0, run(1)),
-        measured(a_case(), 0.1, run(2, host="server")),
-    )
+    found = gather(measured(a_case(), 1.0, run(1)), measured(a_case(), 0.1, run(2, host="server")))
     machines = build(found).machines
     assert [machine.name for machine in machines] == ["server", "laptop"]
     assert all(p.row.to_baseline is None for m in machines for line in m.lines for p in line.points)

@@ -20,14 +20,7 @@ from bench.stats.bound import Bound
 from bench.worker.group import Unmeasured
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
 from tests.bench.worker import modelled_backends
-from tests.bench.worker.modelled_backends import (
-    LARGE,
-    MACHINE,
-    SMALL,
-    WIDE,
-    ModelledModel,
-    bench,
-)
+from tests.bench.worker.modelled_backends import LARGE, MACHINE, SMALL, WIDE, ModelledModel, bench
 
 
 @pytest.fixture(autouse=True)

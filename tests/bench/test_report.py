@@ -16,14 +16,7 @@ from bench.render.page import page
 from bench.render.report import as_picture, full, markdown
 from bench.stats.rows import Report, build
 from lstm_impl.workload import Workload
-from tests.bench.made_reports import (
-    REPLICATES,
-    a_run,
-    endless,
-    measured,
-    results_of,
-    without_time,
-)
+from tests.bench.made_reports import REPLICATES, a_run, endless, measured, results_of, without_time
 from tests.bench.made_results import as_text
 from tests.places import GOLDEN
 

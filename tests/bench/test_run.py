@@ -20,14 +20,7 @@ from bench.machine.lock import MachineLock
 from bench.records.schema import Measurement, Outcome
 from bench.render.messages import reason_line
 from bench.session import measure
-from bench.session.progress import (
-    BAD_INPUT,
-    FAILED,
-    HELD,
-    INCOMPLETE,
-    MEASURED,
-    UNWRITABLE,
-)
+from bench.session.progress import BAD_INPUT, FAILED, HELD, INCOMPLETE, MEASURED, UNWRITABLE
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_suites import small_suite
@@ -242,10 +235,7 @@ def test_run_measures_memory_in_one_process(twice: Ran) -> None:
 
 
 def test_run_of_cases_too_large_records_their_reasons(
-    place: Place,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    signals: None,
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, signals: None
 ) -> None:
     huge = "batch = [1, 900_000_000], timesteps = 100"
     suite = SUITE.replace("batch = 1, timesteps = [2, 3, 4]", huge)
@@ -277,10 +267,7 @@ def test_run_with_hanging_and_crashing_cases_measures_the_rest(place: Place) -> 
 
 
 def test_run_interrupted_keeps_results_and_resume_continues(
-    place: Place,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    signals: None,
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, signals: None
 ) -> None:
     with place.start("--processes", "2") as process:
         place.wait_for_journal('"benchmark"')
@@ -314,10 +301,7 @@ def test_run_of_a_suite_named_learning_measures_it(
 
 
 def test_run_during_another_run_is_refused(
-    place: Place,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    signals: None,
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: None
 ) -> None:
     monkeypatch.setenv("LSTM_LOCK", str(place.lock))
     with MachineLock(place.lock) as lock:

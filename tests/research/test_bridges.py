@@ -26,9 +26,7 @@ WORDS = (Verdict.FASTER, Verdict.SLOWER)
 
 
 @pytest.mark.parametrize(
-    "noise",
-    [0.03, 0.10, 0.29, outlying_processes],
-    ids=["3%", "10%", "29%", "outlying"],
+    "noise", [0.03, 0.10, 0.29, outlying_processes], ids=["3%", "10%", "29%", "outlying"]
 )
 @pytest.mark.parametrize("processes", [1, 2, 3, 6, 10, 20])
 def test_false_rate_of_an_equal_reference_is_at_most_one_percent(

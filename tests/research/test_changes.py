@@ -7,13 +7,7 @@ import pytest
 
 from bench.stats.change_points import Scope, change_events
 from research import changes
-from research.changes import (
-    BEFORE,
-    EFFECTS,
-    NAMES,
-    OUTSIDE,
-    WORLDS,
-)
+from research.changes import BEFORE, EFFECTS, NAMES, OUTSIDE, WORLDS
 from tests.research.documented import assert_same
 
 

@@ -7,11 +7,7 @@ import pytest
 
 from bench.stats.comparison import Verdict
 from research import rules
-from research.noises import (
-    Samples,
-    paired_samples,
-    unpaired_samples,
-)
+from research.noises import Samples, paired_samples, unpaired_samples
 from research.rules import rate
 from research.verdicts import STATES
 

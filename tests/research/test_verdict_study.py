@@ -69,10 +69,7 @@ def test_main_prints_the_requested_tables(
 
 @pytest.mark.parametrize("trials", [rules.TRIALS, 7])
 def test_main_with_output_draws_the_pictures(
-    trials: int,
-    tmp_path: Path,
-    calls: list[tuple[str, int]],
-    capsys: pytest.CaptureFixture[str],
+    trials: int, tmp_path: Path, calls: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new" / "pictures"
     more = [] if trials == rules.TRIALS else ["--trials", str(trials)]
@@ -92,10 +89,7 @@ def test_main_with_output_draws_the_pictures(
     ],
 )
 def test_main_conflicting_options_are_refused_first(
-    words: list[str],
-    text: str,
-    calls: list[tuple[str, int]],
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], text: str, calls: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verdict_study.main(words) == 2
     err = capsys.readouterr().err

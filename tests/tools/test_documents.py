@@ -24,9 +24,7 @@ def remade(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, bool], list[str]]
     return found
 
 
-def test_documents_unknown_name_lists_the_known(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_documents_unknown_name_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert documents.main(["docs/none.md"]) == BAD_INPUT
     wrong = capsys.readouterr().err
     assert wrong.startswith("error: docs/none.md is not a document of the project")
@@ -63,7 +61,5 @@ def test_documents_wrong_comment_is_one_line(
     assert capsys.readouterr().err == "error: README.md: `rm x` is no command\n"
 
 
-def test_documents_of_the_project_equal_their_commands(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_documents_of_the_project_equal_their_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert documents.main(["--check"]) == documents.SAME, capsys.readouterr().out

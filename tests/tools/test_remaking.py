@@ -27,9 +27,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_remake_text_and_picture_twice_changes_nothing(
-    project: Path,
-) -> None:
+def test_remake_text_and_picture_twice_changes_nothing(project: Path) -> None:
     assert len(remake("a.md", project, write=True)) == 2
     text = (project / "a.md").read_text()
     assert "| `static_unroll` ☆ |" in text
@@ -121,10 +119,7 @@ def test_check_picture_ignores_lines_but_not_texts() -> None:
         ("<!-- made by: python -m bench.report 'a -->\n<!-- end -->\n", "No closing quotation"),
         (f"<!-- made by: {PLOT.rpartition(' ')[0]} -->\n<!-- end -->\n", "--output names no file"),
         ("<!-- made by: python -m bench.report no.json -->\n<!-- end -->\n", "no.json"),
-        (
-            "<!-- made by: python -m bench.report --format x -->\n<!-- end -->\n",
-            "invalid choice",
-        ),
+        ("<!-- made by: python -m bench.report --format x -->\n<!-- end -->\n", "invalid choice"),
     ],
 )
 def test_remake_wrong_comment_is_named(text: str, message: str, project: Path) -> None:

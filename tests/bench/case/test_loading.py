@@ -156,10 +156,7 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
     [
         (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
         (("batch = 2", f"batch = 1{'0' * 5000}"), "is no suite, which is a file of TOML: "),
-        (
-            ("[[groups]]", "[[groups]]\nwindows = [7]"),
-            "groups[0].shapes[0]: window is 7; expected",
-        ),
+        (("[[groups]]", "[[groups]]\nwindows = [7]"), "groups[0].shapes[0]: window is 7; expected"),
         (("[[groups]]", "[[groups]]\nwindow = [3]"), "groups[0].window is not known (did"),
         (
             ("[[groups]]", '[[groups]]\nmodes = ["train"]'),

@@ -69,20 +69,14 @@ def test_grid_stream_without_timesteps_has_one() -> None:
         ({**SIZES, "batch": True}, ".batch is true; expected a positive integer or a list of them"),
         ({**SIZES, "batch": 2.0}, ".batch is 2.0; expected a positive integer or a list of them"),
         ({**SIZES, "batch": []}, ".batch is a list; expected a positive integer or a list of them"),
-        (
-            {**SIZES, "batch": 10**18},
-            f".batch is {10**18}; expected a positive integer and",
-        ),
+        ({**SIZES, "batch": 10**18}, f".batch is {10**18}; expected a positive integer and"),
         ({**SIZES, "dropout": True}, ".dropout is true; expected a number from 0 to 1"),
         ({**SIZES, "dropout": float("nan")}, ".dropout is NaN; expected a number from 0 to 1"),
         (
             {**SIZES, "input_size": "hidden"},
             '.input_size is "hidden"; expected a positive integer, a list of them, or "hidden_s',
         ),
-        (
-            {**SIZES, "num_layers": 10**9},
-            ": num_layers is 1000000000; expected at most",
-        ),
+        ({**SIZES, "num_layers": 10**9}, ": num_layers is 1000000000; expected at most"),
         ({**SIZES, "dropout": 1.0}, ": dropout is 1.0; expected at least 0 and less than"),
         ({**SIZES, "bidirectional": 1}, ": bidirectional is 1; expected True or False"),
         (
@@ -114,10 +108,7 @@ def test_grid_window_longer_than_the_sequence_raises() -> None:
     [
         ({"dropout": 0.1}, ": dropout is 0.1, but mode is 'streaming'; expected 0.0"),
         ({"min_length": 1}, ": min_length is 1, but mode is 'streaming'; expected None"),
-        (
-            {"optimizer": "sgd"},
-            ": optimizer is 'sgd', but mode is 'streaming'",
-        ),
+        ({"optimizer": "sgd"}, ": optimizer is 'sgd', but mode is 'streaming'"),
         ({"bidirectional": True}, ".bidirectional is true; expected false"),
     ],
 )

@@ -251,10 +251,7 @@ def test_at_percentile_leaves_other_cases_out() -> None:
 def test_compare_devices_of_one_machine_uses_its_cpu() -> None:
     during = run("a")
     report = compare_devices(
-        gather(
-            measured(a_case(device="gpu:0"), 0.01, during),
-            measured(a_case(), 1.0, during),
-        )
+        gather(measured(a_case(device="gpu:0"), 0.01, during), measured(a_case(), 1.0, during))
     )
     (row,) = report.rows
     assert (row.base_label, row.new_label) == ("cpu", "gpu:0")

@@ -11,12 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.echo.picture import (
-    Scene,
-    draw,
-    running_median,
-    save,
-)
+from bench.echo.picture import Scene, draw, running_median, save
 from bench.echo.task import EchoSettings
 from bench.render import plot
 from tests.bench.echo.made_scenes import scene

@@ -145,21 +145,12 @@ def test_best_possible_loss_with_reset_state_is_in_every_window() -> None:
     assert best_possible_loss(EchoSettings(echo=0, reset_state=True)).max() == 0.0
 
 
-@given(
-    st.integers(1, 20),
-    st.integers(1, 9),
-    st.integers(1, 5),
-    st.booleans(),
-)
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 5), st.booleans())
 def test_best_possible_loss_is_at_most_a_coin_toss(
     echo: int, window: int, batch: int, reset: bool
 ) -> None:
     settings = EchoSettings(
-        bits=30 * batch,
-        echo=echo,
-        window=window,
-        batch=batch,
-        reset_state=reset,
+        bits=30 * batch, echo=echo, window=window, batch=batch, reset_state=reset
     )
     best = best_possible_loss(settings)
     assert best.shape == (settings.windows_per_epoch,)

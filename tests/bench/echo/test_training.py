@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from bench.echo.task import Bits, EchoSettings, Float64
-from bench.echo.training import (
-    DivergedError,
-    Parameters,
-    Training,
-    adagrad,
-    model_of,
-    softmax_loss,
-)
+from bench.echo.training import DivergedError, Parameters, Training, adagrad, model_of, softmax_loss
 from tests.bench.echo.made_models import Spy
 
 SMALL = EchoSettings(bits=1500, window=15)  # 20 windows an epoch

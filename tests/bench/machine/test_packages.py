@@ -58,9 +58,7 @@ def test_ask_without_suite_raises_with_install_command(tmp_path: Path) -> None:
     assert f"{python} -m pip install lstm-benchmark-suite" in str(caught.value)
 
 
-def test_ask_without_pytest_raises_with_missing_package(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ask_without_pytest_raises_with_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     without = {"version": "3.11.7", "packages": {"pytest": "9.0"}, "bench": "/bench"}
     monkeypatch.setattr(processes, "ask", lambda *words, **more: without)
     with pytest.raises(NoPythonError, match="has no pytest-benchmark"):

@@ -185,9 +185,7 @@ ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] =
 
 
 @pytest.mark.parametrize("expected", ASKED)
-def test_field_wrong_value_raises_with_expected_kind(
-    expected: str,
-) -> None:
+def test_field_wrong_value_raises_with_expected_kind(expected: str) -> None:
     ask, right, wrong = ASKED[expected]
     for value in right:
         answer = ask(field(value))

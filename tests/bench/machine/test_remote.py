@@ -71,9 +71,7 @@ def all_of(names: Any) -> Any:
     return names
 
 
-def test_fetched_cut_off_or_large_file_is_not_kept(
-    place: Callable[[Files], str],
-) -> None:
+def test_fetched_cut_off_or_large_file_is_not_kept(place: Callable[[Files], str]) -> None:
     infos = {"a_json": {"size": 4}, "c_json": {"size": LARGEST_FILE + 1}}
     files = Files(dict.fromkeys(("a.json", "b.json", "c.json"), b"{}"), **infos)
     found = fetched(place(files), all_of)

@@ -24,9 +24,7 @@ def request_for(*backends: str) -> SurveyRequest:
     return SurveyRequest("imaginary", backends, ("cpu", "gpu:0"))
 
 
-def test_ask_process_working_framework_gives_version_and_backends(
-    framework: Path,
-) -> None:
+def test_ask_process_working_framework_gives_version_and_backends(framework: Path) -> None:
     framework.write_text("__version__ = '4.2'\nprint('greetings nobody asked for')\n")
     answer = survey.ask_process(request_for("numpy"))
     assert (answer["version"], answer["error"]) == ("4.2", "")
@@ -87,9 +85,7 @@ def test_survey_backend_with_variables_gets_own_process() -> None:
     assert found.frameworks == {"torch": "1"}
 
 
-def test_survey_broken_strategy_is_reported_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_survey_broken_strategy_is_reported_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     point = SimpleNamespace(name="alien", value="no_such_module:Alien")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
     found = survey.survey(["cpu"], ask=lambda request: NOTHING)

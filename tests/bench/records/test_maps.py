@@ -162,11 +162,7 @@ def test_read_mutated_map_gives_map_or_clear_error(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    where=st.floats(0, 1),
-    length=st.integers(0, 30),
-    patch=st.binary(max_size=30),
-)
+@given(where=st.floats(0, 1), length=st.integers(0, 30), patch=st.binary(max_size=30))
 def test_read_changed_map_bytes_give_map_or_clear_error(
     tmp_path: Path, where: float, length: int, patch: bytes
 ) -> None:

@@ -12,13 +12,7 @@ from types import ModuleType
 import pytest
 
 from bench import ask, compare, load_frame, report
-from tests.bench.harmless import (
-    assert_csv,
-    assert_markdown,
-    assert_page,
-    assert_plain,
-    assert_svg,
-)
+from tests.bench.harmless import assert_csv, assert_markdown, assert_page, assert_plain, assert_svg
 from tests.bench.made_environments import HOMES, a_case, results
 from tests.bench.made_results import save
 

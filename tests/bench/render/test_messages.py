@@ -149,8 +149,7 @@ findings_of(
     ],
 )
 findings_of(
-    "no_backend_has_all_shapes",
-    [measured("keras", 0.02), measured("torch", 0.01, work=BATCH_4)],
+    "no_backend_has_all_shapes", [measured("keras", 0.02), measured("torch", 0.01, work=BATCH_4)]
 )
 findings_of("only_one_backend", [measured("keras", 0.02)])
 findings_of("only_an_approximation", [measured("torch:int8", 0.02)])

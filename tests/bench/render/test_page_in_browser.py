@@ -497,10 +497,7 @@ def test_page_speedup_map_colours_verdicts(opened: Opened) -> None:
 
 @pytest.mark.parametrize(
     ("up", "across"),
-    [
-        ("peak memory (bytes)", "timesteps"),
-        ("operations per second", "operations per byte"),
-    ],
+    [("peak memory (bytes)", "timesteps"), ("operations per second", "operations per byte")],
 )
 def test_page_explorer_draws_any_figure_on_any_axis(opened: Opened, up: str, across: str) -> None:
     opened.choose("Mode", "training")

@@ -303,7 +303,7 @@ def test_markdown_brief_names_windows_and_precisions() -> None:
     assert "trust" not in head
     assert [row[0] for row in rows] == ["cpu, inference", "", "", "cpu, training"]
     assert [row[1].rpartition(", ")[2] for row in rows] == [
-        *("float16", "4 hidden", "4 hidden", "window 5"),
+        *("float16", "4 hidden", "4 hidden", "window 5")
     ]
     assert rows[-1][3] == "2.00 ms a timestep"
 

@@ -20,10 +20,7 @@ TABLE = TextTable.of(
         Column("empty"),
         Column("a long heading of it", right=True, no_wrap=True),
     ],
-    [
-        ["keras", "", Cell("1.0 s", "0.9–1.1", strong=True)],
-        ["a|b`c", "", Cell("2.0 s", "<b>")],
-    ],
+    [["keras", "", Cell("1.0 s", "0.9–1.1", strong=True)], ["a|b`c", "", Cell("2.0 s", "<b>")]],
 )
 
 
@@ -71,8 +68,7 @@ def test_sheet_markdown_aligned_pads_columns() -> None:
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_sheet_lines_fit_the_terminal(width: int) -> None:
     long = TextTable.of(
-        [Column("case", names=True, most=160), Column("k", no_wrap=True)],
-        [["x" * 100, "y" * 8]],
+        [Column("case", names=True, most=160), Column("k", no_wrap=True)], [["x" * 100, "y" * 8]]
     )
     lines = shown(long, width)
     assert max(map(cell_len, lines)) <= width

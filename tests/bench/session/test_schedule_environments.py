@@ -8,16 +8,7 @@ import pytest
 
 from bench.records.schema import ResultFile
 from bench.session.schedule import Schedule
-from bench.session.session import (
-    Environment,
-    Goal,
-    Lot,
-    Need,
-    Work,
-    environments,
-    lots,
-    needs_of,
-)
+from bench.session.session import Environment, Goal, Lot, Need, Work, environments, lots, needs_of
 from tests.bench.session.made_sessions import EAST, WEST, case, file_of, needs
 
 

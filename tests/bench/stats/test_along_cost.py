@@ -92,9 +92,7 @@ def test_saturation_with_few_processes_is_seldom_significant() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.floats(1e-6, 1e-1), min_size=9, max_size=9),
-    st.integers(1, 8),
-    st.floats(1e-3, 1e3),
+    st.lists(st.floats(1e-6, 1e-1), min_size=9, max_size=9), st.integers(1, 8), st.floats(1e-3, 1e3)
 )
 def test_saturation_is_inside_its_bounds_in_any_unit(
     costs: list[float], processes: int, unit: float

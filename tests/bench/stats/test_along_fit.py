@@ -68,10 +68,7 @@ def test_fit_intervals_have_their_coverage(processes: int) -> None:
     for _ in range(repetitions):
         found = fitted(noisy(rng, fixed, slope, processes, 0.03, 0.05))
         for index, (interval, truth) in enumerate(
-            (
-                (found.fixed, fixed),
-                (found.per_timestep, slope),
-            )
+            ((found.fixed, fixed), (found.per_timestep, slope))
         ):
             assert interval is not None
             assert interval.allowance is None

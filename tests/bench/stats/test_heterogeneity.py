@@ -19,20 +19,8 @@ from bench.records.schema import Results, Run, recorded
 from bench.render.messages import basis_text, heterogeneous_references
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates
-from bench.stats.ratios import (
-    allow_for,
-    compare,
-    geometric_mean,
-    most_heterogeneous,
-    with_verdicts,
-)
-from bench.stats.rows import (
-    Row,
-    all_problems,
-    build,
-    compare_rows,
-    problems,
-)
+from bench.stats.ratios import allow_for, compare, geometric_mean, most_heterogeneous, with_verdicts
+from bench.stats.rows import Row, all_problems, build, compare_rows, problems
 from bench.stats.trust import UNSTEADY_RATIO, Problem, Validity
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_environments import (
@@ -133,10 +121,7 @@ def test_reference_of_each_device_is_judged_separately() -> None:
 
 
 def a_row(
-    backend: str,
-    places: Sequence[str],
-    invalid: Sequence[Problem] = (),
-    unsteady: bool = False,
+    backend: str, places: Sequence[str], invalid: Sequence[Problem] = (), unsteady: bool = False
 ) -> Row:
     """Make a row in six processes of each of these environments; it drifts if unsteady."""
     drift = np.exp(np.linspace(0, 1, 11)) if unsteady else np.ones(11)

@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from bench.stats import intervals
 from bench.stats.intervals import PERCENTILES, percentiles
 from bench.stats.ratios import RunSamples
-from tests.bench.stats.made_processes import (
-    samples,
-    scales,
-    slowly,
-)
+from tests.bench.stats.made_processes import samples, scales, slowly
 
 
 @given(samples)

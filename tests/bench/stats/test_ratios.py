@@ -261,8 +261,7 @@ def groups_of(tables: Iterable[npt.NDArray[np.float64]]) -> list[list[Comparison
 
 
 @pytest.mark.parametrize(
-    "spread",
-    [0.08, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.15))],
+    "spread", [0.08, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.15))]
 )
 def test_fastest_with_an_equal_noisy_third_is_not_significant(spread: float) -> None:
     """The first and a noisy third are equal; a second is slower and steady."""

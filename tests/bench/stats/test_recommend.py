@@ -259,8 +259,7 @@ def row(learned: set[int], windows: tuple[int, ...] = (3, 5, 10, 15, 30, 60)) ->
 
 
 ECHO = of_task(
-    "echo",
-    {1: row({3, 5, 10, 15, 30, 60}), 3: row({5, 10, 15, 30}), 8: row({15}), 20: row(set())},
+    "echo", {1: row({3, 5, 10, 15, 30, 60}), 3: row({5, 10, 15, 30}), 8: row({15}), 20: row(set())}
 )
 COPY = of_task("copy", {8: row({15, 30, 60}), 20: row({30, 60}), 50: row(set())})
 

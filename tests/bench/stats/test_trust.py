@@ -15,14 +15,7 @@ from bench.records.schema import Measurement, Outcome, Run, recorded
 from bench.render.messages import problem_line, reason_texts
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
-from bench.stats.trust import (
-    FEW_PROCESSES,
-    Problem,
-    Side,
-    Validity,
-    of_ratio,
-    pooled,
-)
+from bench.stats.trust import FEW_PROCESSES, Problem, Side, Validity, of_ratio, pooled
 from bench.stats.trust import WIDE as WIDE_FROM
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import measured

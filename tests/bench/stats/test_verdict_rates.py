@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 
 from bench.stats.comparison import GATE_LEVEL, Verdict, holm
-from bench.stats.intervals import (
-    Means,
-)
+from bench.stats.intervals import Means
 from research import rules
 from research.noises import NOISES, Noise, as_measured, outlying_processes
 from research.rules import Verdicts, rate
-from tests.bench.stats.made_processes import (
-    slowly,
-)
+from tests.bench.stats.made_processes import slowly
 
 TRIALS = 20_000
 """Comparisons for each rate: one of 0.5% has a standard error of 0.05%, so a rule that is wrong in
@@ -95,10 +91,7 @@ def test_rate_of_same_for_two_percent_is_low(processes: int, effect: float) -> N
 @pytest.mark.parametrize("spreads", [(0.03, 0.03), (0.29, 0.29), (0.03, 0.29)])
 @pytest.mark.parametrize(
     "processes",
-    [
-        *((1, 1), (1, 6), (3, 3), (6, 6), (6, 20), (20, 6)),
-        *map(slowly, [(5, 6), (12, 12)]),
-    ],
+    [*((1, 1), (1, 6), (3, 3), (6, 6), (6, 20), (20, 6)), *map(slowly, [(5, 6), (12, 12)])],
 )
 def test_false_rate_of_unpaired_equals_is_at_most_one_percent(
     spreads: tuple[float, float], processes: tuple[int, int]

@@ -17,9 +17,7 @@ from lstm_impl.proof import Judge, numpy_judge
 from tests.bench.worker.scripted_backends import TIMED
 
 
-def test_judge_large_case_is_a_proven_float64_backend(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_judge_large_case_is_a_proven_float64_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(equivalence, "REFERENCE_OPERATIONS", 1.0)
     monkeypatch.setattr(equivalence, "JUDGES", ("numpy",))
     equivalence.prove.cache_clear()

@@ -27,9 +27,7 @@ def lasting(backends: Path) -> Iterator[ProcessMemory]:
 
 
 @linux
-def test_measure_growing_case_gives_peak_and_steady_bytes(
-    lasting: ProcessMemory,
-) -> None:
+def test_measure_growing_case_gives_peak_and_steady_bytes(lasting: ProcessMemory) -> None:
     peak, steady = known(lasting.measure(case("grows"), 0, ENOUGH))
     assert peak == pytest.approx((8 + 64) * MIB, abs=2 * MIB)
     assert steady == pytest.approx((3 * 8 + 16) * MIB, abs=2 * MIB)
@@ -59,9 +57,7 @@ def test_server_failed_child_gives_the_reason_and_goes_on(
 
 
 @linux
-def test_server_hanging_child_is_ended_at_its_limit(
-    lasting: ProcessMemory,
-) -> None:
+def test_server_hanging_child_is_ended_at_its_limit(lasting: ProcessMemory) -> None:
     """The seconds are recorded with figures and without."""
     known(lasting.measure(case("grows"), 0, ENOUGH))
     begun = time.monotonic()

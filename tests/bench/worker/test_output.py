@@ -18,9 +18,7 @@ def output() -> Iterator[Output]:
     found.close()
 
 
-def test_output_python_native_and_child_processes_is_kept(
-    output: Output,
-) -> None:
+def test_output_python_native_and_child_processes_is_kept(output: Output) -> None:
     with output:
         print("by print")
         print("to stderr", file=sys.stderr)

@@ -71,9 +71,7 @@ def test_start_same_device_mode_and_optimizer_happens_once(world: World) -> None
     assert world.log.count("a start") == 2
 
 
-def test_start_ahead_keeps_seconds_and_starts_once(
-    world: World,
-) -> None:
+def test_start_ahead_keeps_seconds_and_starts_once(world: World) -> None:
     world.costs["a start"] = 7.0
     case, bench = world.add("a"), world.bench()
     announced: list[object] = []
@@ -161,9 +159,7 @@ def test_prepare_missing_evidence_fails(world: World) -> None:
     assert world.log[-1] == "a evidence"
 
 
-def test_prepare_broken_package_is_not_measured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_prepare_broken_package_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"numpy": names.BUILT_IN["numpy"].place, "broken": "there_is_no_such_module:Broken"}
     monkeypatch.setattr(names, "strategies", lambda: known)
     suite = suites.load("smoke", suites.SuiteChoice(backends=("all",), modes=("inference",)))
@@ -242,9 +238,7 @@ def output_of(*parts: Printed) -> Any:
     return SimpleNamespace(take=iter(parts).__next__)
 
 
-def test_prepare_failed_case_reports_its_own_output(
-    world: World,
-) -> None:
+def test_prepare_failed_case_reports_its_own_output(world: World) -> None:
     output = output_of(Printed(9, "of another"), Printed(8, "it burns"))
     world.errors["a build"] = ValueError("broken")
     found = refused(world, world.add("a"), output=output)

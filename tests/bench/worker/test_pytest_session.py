@@ -167,9 +167,7 @@ def test_session_killed_leaves_finished_cases_in_the_journal(project: Project) -
     assert re.search(rf"lstm: .*{re.escape(journal.name)} holds an unfinished run.* {died}", again)
 
 
-def test_session_unwritable_folder_is_a_usage_error(
-    project: Project,
-) -> None:
+def test_session_unwritable_folder_is_a_usage_error(project: Project) -> None:
     (project.folder / "results").write_text("a file, no folder")
     done = project.measure()
     assert done.code == 4
@@ -178,9 +176,7 @@ def test_session_unwritable_folder_is_a_usage_error(
     assert "passed" not in done.out
 
 
-def test_session_full_disk_keeps_finished_cases(
-    project: Project,
-) -> None:
+def test_session_full_disk_keeps_finished_cases(project: Project) -> None:
     (project.packages / "full.py").write_text(
         textwrap.dedent(
             """
@@ -223,9 +219,7 @@ def test_session_unreadable_result_fails_and_is_in_no_file(project: Project) -> 
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
-def test_session_tensorflow_on_cpu_measures_all_but_cudnn(
-    project: Project,
-) -> None:
+def test_session_tensorflow_on_cpu_measures_all_but_cudnn(project: Project) -> None:
     options = ("--lstm-backends=block_lstm,cudnn", "--lstm-device=cpu", "-kt3-i1")
     done = project.start(*project.suited, *options, environ=quick_pytest.USED)
     assert done.code == 0, done.out
@@ -283,9 +277,7 @@ def test_session_memory_follows_suite_and_option(project: Project, usual: Usual)
     assert figures("off", "--lstm-memory=off") is None
 
 
-def test_session_too_many_threads_is_invalid(
-    project: Project,
-) -> None:
+def test_session_too_many_threads_is_invalid(project: Project) -> None:
     wanted = (f"--lstm-threads={1 + (os.cpu_count() or 1)}", "-kt3-i1")
     done = project.measure(*wanted)
     assert done.code == 0
@@ -312,9 +304,7 @@ OSC_52 = "\x1b]52;c;cm0gLXJmIH4=\x07"
 """An escape code that would write a command into the clipboard."""
 
 
-def test_session_escape_codes_do_not_reach_the_terminal(
-    project: Project,
-) -> None:
+def test_session_escape_codes_do_not_reach_the_terminal(project: Project) -> None:
     done = project.run("--benchmark-only", f"--lstm-suite={OSC_52}\u202e", where=ROOT)
     assert done.code == 4
     assert "there is no suite" in done.out

@@ -17,9 +17,7 @@ from bench.worker.roof_libraries import ARRAY, Library, NumPyLibrary
 from bench.worker.roofs import fastest
 
 
-def test_array_bytes_little_memory_is_its_share(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_array_bytes_little_memory_is_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, size in ((None, ARRAY), (2**40, ARRAY), (2**27, 2**23)):
         monkeypatch.setattr(estimate, "free", lambda device, of=free: estimate.Free(of, None, 2))
         assert roof_libraries.array_bytes("cpu") == size
@@ -27,9 +25,7 @@ def test_array_bytes_little_memory_is_its_share(
 
 
 @pytest.mark.parametrize("sizes", [(2, 4, 16), (1, 256, 1024), (8, 512, 128)])
-def test_factors_repeated_product_stays_in_range(
-    sizes: roof_libraries.Sizes,
-) -> None:
+def test_factors_repeated_product_stays_in_range(sizes: roof_libraries.Sizes) -> None:
     left, right = roof_libraries.factors(sizes)
     for _ in range(100):  # one number of it, like the compiled loop
         out = left @ right
@@ -38,9 +34,7 @@ def test_factors_repeated_product_stays_in_range(
     assert np.abs(out).max() <= 1.0
 
 
-def test_libraries_are_those_of_the_frameworks_in_use(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_libraries_are_those_of_the_frameworks_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, str]] = []
 
     class Made(NumPyLibrary):
@@ -60,9 +54,7 @@ def test_libraries_are_those_of_the_frameworks_in_use(
     assert started == [("torch", "gpu:0"), ("jax", "gpu:0")]
 
 
-def test_numpy_products_use_blas_threads_one_and_several(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_numpy_products_use_blas_threads_one_and_several(monkeypatch: pytest.MonkeyPatch) -> None:
     works = NumPyLibrary("cpu", 2).products((32, 128, 512), "float32")
     assert [work.by for work in works] == [
         "NumPy",
@@ -98,9 +90,7 @@ def test_numpy_threads_with_own_columns_make_the_complete_product(
     assert sorted(multiplied) == [(16, 64, 85)] * 4 + [(16, 64, 86)] * 2
 
 
-def test_numpy_small_products_are_stacked_and_counted(
-    multiplied: list[tuple[int, ...]],
-) -> None:
+def test_numpy_small_products_are_stacked_and_counted(multiplied: list[tuple[int, ...]]) -> None:
     for sizes, stack in (((1, 8, 32), 64), ((32, 64, 64), 2), ((512, 64, 64), 1)):
         (work,) = NumPyLibrary("cpu").products(sizes, "float32")
         multiplied.clear()
@@ -109,9 +99,7 @@ def test_numpy_small_products_are_stacked_and_counted(
         assert work.amount == stack
 
 
-def test_numpy_own_threads_limit_the_blas_to_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_numpy_own_threads_limit_the_blas_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def threads() -> set[int]:
         return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 

@@ -147,9 +147,7 @@ def test_measure_short_step_has_several_calls_a_block() -> None:
 
 
 @pytest.mark.parametrize("cost", [0.0021, 0.004, 0.009])
-def test_measure_untimed_call_is_a_twentieth_if_time_allows(
-    cost: float,
-) -> None:
+def test_measure_untimed_call_is_a_twentieth_if_time_allows(cost: float) -> None:
     def calls(seconds: float) -> int:
         machine = Machine()
         steps = {"a": machine.step("a", noisy(cost, 0.1))}
