@@ -16,7 +16,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolate_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Give the tests a lock, roofs and decisions of their own, not the user's.
+    """Give the tests a lock, results, roofs and decisions of their own, not the user's.
 
     A fixture, since ``pytest --benchmark-only`` loads this file too.
     """
@@ -24,9 +24,10 @@ def _isolate_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["LSTM_ROOFS"] = "off"
     os.environ["LSTM_DECISIONS"] = str(tmp_path_factory.mktemp("decisions"))
     # A worker of pytest-xdist would measure nothing.
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+    xdist = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID")
+    shown = ("COLUMNS", "GITHUB_STEP_SUMMARY", "NO_COLOR", "FORCE_COLOR")
+    for name in ("LSTM_RESULTS", *xdist, *shown):
         os.environ.pop(name, None)
-    os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

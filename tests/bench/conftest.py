@@ -69,7 +69,6 @@ def project(tmp_path: Path, warm: WarmPytest) -> Project:
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty working folder without results."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
 
 
 @pytest.fixture

@@ -55,7 +55,6 @@ def case(backend: str) -> Case:
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 
 

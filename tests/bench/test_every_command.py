@@ -127,8 +127,6 @@ def shown(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Shown:
     monkeypatch.chdir(tmp_path)
-    for name in ("LSTM_RESULTS", "GITHUB_STEP_SUMMARY", "NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm-256color")
     pytest.importorskip("matplotlib")

@@ -127,7 +127,6 @@ def shown(found: History, *, sessions: bool) -> str:
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 
 

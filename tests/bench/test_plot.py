@@ -17,10 +17,7 @@ from tests.places import ROOT
 EXAMPLE = str(ROOT / "docs/examples/quick.json")
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 @pytest.mark.parametrize(

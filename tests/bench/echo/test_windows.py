@@ -32,10 +32,7 @@ SMALL = MapPlan(distances=(1,), windows=(3, 6), seeds=1, timesteps=60)
 OPTIONS = ("--distances", "1", "--windows", "3,6", "--seeds", "2", "--timesteps", "60")
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 def run(*options: str) -> int:

@@ -53,7 +53,6 @@ def files(store: tuple[Faults, Any]) -> Any:
 def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
 
 
 def runs(found: Results) -> list[str]:

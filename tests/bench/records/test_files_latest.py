@@ -41,8 +41,6 @@ def of_a_kind(kind: str, run: str = RUN, hours: float = 0.0) -> list[Measurement
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The default folder with a fleet's run, and an older one with one of its kinds."""
     monkeypatch.chdir(tmp_path)
-    for name in ("LSTM_RESULTS", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "160")
     there = tmp_path / "results"
     save(there, gather(*of_a_kind("east"), *of_a_kind("west"), *of_a_kind("east", BEFORE, -24)))

@@ -69,7 +69,6 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
     """Run two environments that do not exist."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
     Executor.made = []
     Executor.started = []
     Executor.interrupt_at = math.inf

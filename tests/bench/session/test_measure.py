@@ -26,7 +26,6 @@ pytest.importorskip("fsspec")
 def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
 
 
 def console() -> Console:

@@ -181,7 +181,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> F
     """Measure on this cluster, with minutes between two looks."""
     made = FakeCluster()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
     monkeypatch.setattr(nodes, "ClusterMachines", made)
     fleet = partial(Fleet, now=lambda: made.time, sleep=made.sleep)
     monkeypatch.setattr(nodes, "Fleet", fleet)

@@ -16,7 +16,6 @@ from bench.stats.ratios import RunSamples
 
 times = st.floats(min_value=1e-9, max_value=1e6)
 samples = st.lists(times, min_size=1, max_size=40)
-scales = st.floats(min_value=1e-6, max_value=1e6)
 
 
 def slowly(*values: object) -> ParameterSet:

@@ -35,12 +35,6 @@ def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
     return [(node, [math.exp(log)]) for node, all_logs in nodes.items() for log in all_logs]
 
 
-def test_interval_without_nodes_equals_that_of_processes() -> None:
-    samples = [[1.0, 1.1, 1.3], [1.2, 0.9], [1.05]]
-    (found,) = case_intervals([[("", each) for each in samples]])
-    assert found == case_interval(samples)
-
-
 def test_interval_of_one_node_is_not_over_nodes() -> None:
     (found,) = case_intervals([runs({"a": [0.0, 0.1, 0.2]})])
     plain = case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +86,23 @@ def test_case_intervals_equal_the_definition(pairs: list[tuple[Runs, Runs]]) -> 
         assert (each.low, each.mid, each.high) == pytest.approx(_defined_interval(runs), rel=1e-9)
         assert each.processes == len(runs)
         assert (each.allowance is None) == (not 1 < len(runs) < ENOUGH_PROCESSES)
+
+
+@unhurried
+@given(sides(), st.floats(1e-3, 1e3), st.randoms(use_true_random=False))
+def test_compare_depends_on_no_side_unit_or_order(
+    pair: tuple[Runs, Runs], scale: float, random: Random
+) -> None:
+    found = ratios.compare(*pair)
+    swapped = ratios.compare(*reversed(pair))
+    assert swapped.log_ratio == pytest.approx(-found.log_ratio, abs=1e-12)
+    assert swapped.verdict is found.inverse.verdict
+    scaled = [[replace(run, samples=scale * run.samples) for run in side] for side in pair]
+    for side in scaled:
+        random.shuffle(side)
+    other = ratios.compare(*scaled)
+    assert other.log_ratio == pytest.approx(found.log_ratio, abs=1e-9)
+    assert other.standard_error == pytest.approx(found.standard_error, rel=1e-6, abs=1e-9)
 
 
 def test_compare_all_bad_side_is_refused_as_alone() -> None:
