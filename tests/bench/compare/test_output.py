@@ -16,26 +16,11 @@ from bench.cli.command_line import UsageError
 from bench.cli.filters import parse_rule
 from bench.cli.output import WIDTH, plain_text
 from bench.records.schema import recorded
+from bench.render import compare
 from bench.render import compare as output
-from bench.render.compare import (
-    CSV_COLUMNS,
-    as_json,
-    by_reason,
-    details,
-    summary_lines,
-    unmeasured_details,
-    warning_lines,
-)
 from bench.render.compare import as_csv as comma_separated
 from bench.render.messages import group_unmeasured
-from bench.stats.pairs import (
-    ComparisonReport,
-    Gate,
-    compare_backends,
-    compare_devices,
-    compare_runs,
-    judge,
-)
+from bench.stats import pairs
 from bench.stats.trust import Problem
 from tests.bench.compare.shown import show
 from tests.bench.made_grids import Times, grid
@@ -51,14 +36,14 @@ from tests.bench.made_results import (
     unmeasured,
 )
 
-SLOWER = compare_runs(
+SLOWER = pairs.compare_runs(
     replicates("b", {a_case("keras"): 1.0, a_case("scan"): 1.0}, jitter=0.005),
     replicates("n", {a_case("keras"): 1.3, a_case("scan"): 1.0}, jitter=0.005),
 )
 """Six runs compared with six that are slower in one of two cases."""
 
 
-def shown(report: ComparisonReport, width: int = WIDTH) -> list[str]:
+def shown(report: pairs.ComparisonReport, width: int = WIDTH) -> list[str]:
     return plain_text(output.document(report).terminal, width).splitlines()
 
 
@@ -74,7 +59,7 @@ def test_terminal_wide_table_fits_100_columns() -> None:
         )
         for side in ("b", "n")
     )
-    lines = shown(compare_runs(base, new))
+    lines = shown(pairs.compare_runs(base, new))
     assert max(map(len, lines)) <= 100
     heading = next(line for line in lines if line.startswith("case"))
     assert heading.split() == [*("case", "base", "new", "speed", "99.5%", "CI", "verdict", "runs")]
@@ -116,58 +101,58 @@ def test_deliver_in_github_actions_adds_summary_and_annotations(
     assert "::warning" not in capsys.readouterr().out
 
 
-def with_gate(report: ComparisonReport, rule: str) -> ComparisonReport:
-    return replace(report, gate=judge(parse_rule(rule), report.rows))
+def with_gate(report: pairs.ComparisonReport, rule: str) -> pairs.ComparisonReport:
+    return replace(report, gate=pairs.judge(parse_rule(rule), report.rows))
 
 
 def test_summary_lines_count_verdicts_and_give_the_mean() -> None:
-    verdicts, mean = summary_lines(SLOWER)
+    verdicts, mean = compare.summary_lines(SLOWER)
     assert verdicts == "2 shared cases: 1 SLOWER, 1 SAME."
     assert mean.startswith("NEW is 0.877 times as fast as BASE (")
     assert mean.endswith(", SLOWER), geometric mean over 2 shared cases.")
 
 
 def test_summary_lines_rule_counts_an_invalid_case() -> None:
-    report = compare_runs(
+    report = pairs.compare_runs(
         replicates("b", {a_case(): 1.0}), disturbed(replicates("n", {a_case(): 2.0}), 2)
     )
-    *_, invalid, gate = summary_lines(with_gate(report, "slower"))
+    *_, invalid, gate = compare.summary_lines(with_gate(report, "slower"))
     assert invalid.startswith("INVALID: 1 case, marked in the table")
     assert "FAILED, 1 slower (1 of them INVALID): keras/" in gate
     reason = "the cores were busy (close what runs) [in 2 of 6 runs]"
-    assert ("INVALID, and where", [f"{reason}: {a_case().id} (NEW)"]) in details(report)
+    assert ("INVALID, and where", [f"{reason}: {a_case().id} (NEW)"]) in compare.details(report)
 
 
 def test_by_reason_different_texts_of_a_code_are_marked_as_one_of_them() -> None:
     first, same, other = (
         Problem("busy", recorded("", f"{n} cores", "wait"), 1, 1) for n in (2, 2, 3)
     )
-    assert by_reason([(first, "a"), (same, "b")]) == ["2 cores (wait): a and b"]
-    assert by_reason([(first, "a"), (other, "c")]) == ["for one, 2 cores (wait): a and c"]
+    assert compare.by_reason([(first, "a"), (same, "b")]) == ["2 cores (wait): a and b"]
+    assert compare.by_reason([(first, "a"), (other, "c")]) == ["for one, 2 cores (wait): a and c"]
 
 
 def test_details_name_other_differences_or_none() -> None:
     other = ENVIRONMENT | {"libraries": {"tensorflow": "2.20.0"}}
     base = gather(measured(a_case(), 1.0, run("b")))
     new = gather(measured(a_case(), 1.0, run("n", environment=other)))
-    (heading, lines), *_ = details(compare_runs(base, new))
+    (heading, lines), *_ = compare.details(pairs.compare_runs(base, new))
     assert heading == "What else differs from BASE to NEW (it may be the cause)"
     assert "libraries.tensorflow: 2.21.0 → 2.20.0" in lines
-    (found,) = details(compare_runs(base, gather(measured(a_case(), 1.0, run("m")))))
+    (found,) = compare.details(pairs.compare_runs(base, gather(measured(a_case(), 1.0, run("m")))))
     assert found == ("Nothing else that was recorded differs from BASE to NEW", [])
 
 
 def test_unmeasured_details_list_failures_and_count_the_rest() -> None:
     quiet = unmeasured(a_case("cudnn"), run("a"), "not_measured", "no GPU", "get one")
     loud = unmeasured(a_case("scan"), run("a"), "crashed", "out of memory")
-    report = compare_backends(gather(measured(a_case(), 1.0, run("a")), quiet, loud))
+    report = pairs.compare_backends(gather(measured(a_case(), 1.0, run("a")), quiet, loud))
     groups = group_unmeasured(report.unmeasured)
-    (crashed, ids), (one, none) = unmeasured_details(groups, all_of_them=False)
+    (crashed, ids), (one, none) = compare.unmeasured_details(groups, all_of_them=False)
     assert "out of memory" in crashed
     assert ids == [loud.case.id]
     assert one.startswith("1 case has no time, not measured: no GPU. get one")
     assert none == []
-    listed = unmeasured_details(groups, all_of_them=True)
+    listed = compare.unmeasured_details(groups, all_of_them=True)
     assert [ids for _, ids in listed] == [[quiet.case.id], [loud.case.id]]
 
 
@@ -176,20 +161,22 @@ def test_unmeasured_details_list_failures_and_count_the_rest() -> None:
 
 @pytest.mark.parametrize(("rule", "level"), [("slower", "error"), ("slower:50%", "warning")])
 def test_warning_lines_broken_rule_gives_an_error(rule: str, level: str) -> None:
-    assert [line.split()[0] for line in warning_lines(with_gate(SLOWER, rule))] == [f"::{level}"]
+    assert [line.split()[0] for line in compare.warning_lines(with_gate(SLOWER, rule))] == [
+        f"::{level}"
+    ]
 
 
 def test_warning_lines_escape_workflow_commands() -> None:
     during = run("a")
     odd = a_case("50%,a:b")
-    report = compare_backends(
+    report = pairs.compare_backends(
         gather(measured(a_case("keras"), 1.0, during), measured(odd, 9.0, during))
     )
-    (line,) = warning_lines(replace(report, over_time=True))
+    (line,) = compare.warning_lines(replace(report, over_time=True))
     assert line.startswith("::warning title=SLOWER%3A 50%25%2Ca%3Ab::50%25,a:b/b8")
 
 
-def rows_of(report: ComparisonReport) -> list[dict[str, str]]:
+def rows_of(report: pairs.ComparisonReport) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
 
 
@@ -197,8 +184,8 @@ def test_csv_has_a_row_for_each_case() -> None:
     times = {a_case("keras"): 1.0, a_case("scan"): 1.0, a_case("gone"): 1.0}
     crash = unmeasured(a_case("gone"), run("n0"), "crashed", "out of memory", "use less")
     items = replicates("n", {a_case("keras"): 2.0, a_case("scan"): 1.0}).measurements
-    rows = rows_of(compare_runs(replicates("b", times), gather(*items, crash)))
-    assert tuple(rows[0]) == CSV_COLUMNS
+    rows = rows_of(pairs.compare_runs(replicates("b", times), gather(*items, crash)))
+    assert tuple(rows[0]) == compare.CSV_COLUMNS
     assert [(row["kind"], row["backend"]) for row in rows] == [
         ("case", "keras"),
         ("case", "scan"),
@@ -214,8 +201,8 @@ def test_csv_has_a_row_for_each_case() -> None:
 
 def test_json_infinite_bound_is_null() -> None:
     wild = [measured(a_case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(2)]
-    report = compare_runs(gather(measured(a_case(), 1.0, run("b"))), gather(*wild))
-    text = as_json(report)
+    report = pairs.compare_runs(gather(measured(a_case(), 1.0, run("b"))), gather(*wild))
+    text = compare.as_json(report)
     found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert found["cases"][0]["ratio_high"] is None
 
@@ -225,15 +212,16 @@ def test_csv_of_devices_has_the_cells_of_the_best() -> None:
     times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
     alone, both = grid(times), [*grid(times), *grid(times, backend="slow")]
     kinds = [
-        [row["kind"] for row in rows_of(compare_devices(gather(*items)))] for items in (alone, both)
+        [row["kind"] for row in rows_of(pairs.compare_devices(gather(*items)))]
+        for items in (alone, both)
     ]
     assert [each.count("fastest of each") for each in kinds] == [0, 2]
 
 
-def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> Gate:
+def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> pairs.Gate:
     base = replicates("b", dict.fromkeys(times, 1.0), **options)  # type: ignore[arg-type]
     new = replicates("n", times, **options)  # type: ignore[arg-type]
-    return judge(parse_rule(rule), compare_runs(base, new).rows)
+    return pairs.judge(parse_rule(rule), pairs.compare_runs(base, new).rows)
 
 
 def test_judge_threshold_needs_the_complete_interval_beyond_it() -> None:

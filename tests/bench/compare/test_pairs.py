@@ -12,18 +12,8 @@ import pytest
 from bench.records.schema import Measurement, Outcome, Results, Run, recorded
 from bench.render.compare import invalid_texts, note_text
 from bench.render.messages import basis_text, reason_line
-from bench.stats import rows
+from bench.stats import pairs, rows
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.pairs import (
-    ComparisonRow,
-    ComparisonSide,
-    at_percentile,
-    compare_backends,
-    compare_devices,
-    compare_runs,
-    environment_differences,
-    join_sides,
-)
 from bench.stats.rows import NothingToReportError, build
 from bench.stats.trust import NOT_STEADY
 from lstm_impl.workload import Workload
@@ -53,7 +43,7 @@ def test_compare_backends_times_equal_those_of_the_report() -> None:
             for index, seconds in enumerate(of_processes)
         )
     )
-    (row,) = compare_backends(found).rows
+    (row,) = pairs.compare_backends(found).rows
     in_report = {each.case.backend: each.time for each in rows.build(found).sections[0].rows}
     assert in_report == {"keras": pytest.approx(1.25), "scan": pytest.approx(2.4)}
     assert (row.base.time, row.new.time) == (in_report["keras"], in_report["scan"])
@@ -65,7 +55,7 @@ def test_compare_runs_case_of_one_side_has_its_reason() -> None:
     )
     crash = unmeasured(a_case(batch=2), run("n"), "crashed", "out of memory")
     new = gather(measured(a_case(batch=1), 1.0, run("n")), crash)
-    report = compare_runs(base, new)
+    report = pairs.compare_runs(base, new)
     (only,) = report.one_sided
     assert (only.label, only.case) == ("BASE", a_case(batch=2))
     assert (only.lacking, only.outcome) == ("NEW", "crashed")
@@ -77,7 +67,7 @@ def test_compare_runs_case_of_one_side_has_its_reason() -> None:
 def test_compare_runs_mean_is_over_shared_cases() -> None:
     one, two, gone = a_case(batch=1), a_case(batch=2), a_case(batch=3)
     base = replicates("b", {one: 1.0, two: 1.0, gone: 1.0})
-    report = compare_runs(base, replicates("n", {one: 2.0, two: 8.0}))
+    report = pairs.compare_runs(base, replicates("n", {one: 2.0, two: 8.0}))
     (mean,) = report.means
     assert (mean.base_label, mean.new_label, mean.cases) == ("BASE", "NEW", 2)
     assert mean.comparison.ratio.mid == pytest.approx(4.0)
@@ -88,7 +78,7 @@ def test_compare_runs_two_disturbed_processes_of_six_are_invalid(
     number: int, invalid: bool
 ) -> None:
     base = replicates("b", {a_case(): 1.0})
-    (row,) = compare_runs(base, disturbed(replicates("n", {a_case(): 1.5}), number)).rows
+    (row,) = pairs.compare_runs(base, disturbed(replicates("n", {a_case(): 1.5}), number)).rows
     reason = f"NEW: the cores were busy (close what runs) [in {number} of 6 runs]"
     assert invalid_texts(row) == ([reason] if invalid else [])
 
@@ -98,14 +88,14 @@ def test_compare_runs_one_failed_process_is_invalid() -> None:
         a_case(), run("n9"), "failed", recorded("", "the outputs differ", ""), Path("a.json")
     )
     new = gather(*replicates("n", {a_case(): 1.5}).measurements, failed)
-    (row,) = compare_runs(replicates("b", {a_case(): 1.0}), new).rows
+    (row,) = pairs.compare_runs(replicates("b", {a_case(): 1.0}), new).rows
     assert invalid_texts(row) == ["NEW: failed: the outputs differ [in 1 of 7 runs]"]
 
 
 def test_compare_runs_finds_a_change_within_differing_nodes() -> None:
     base = results(*fleet(WILD, {a_case(): 1.0}, session="before", seed=1))
     new = results(*fleet(WILD, {a_case(): 1.2}, session="after", seed=2))
-    (row,) = compare_runs(base, new).rows
+    (row,) = pairs.compare_runs(base, new).rows
     found = row.comparison
     assert (found.verdict, found.nodes, found.pairing) == (Verdict.SLOWER, 6, Pairing.UNPAIRED)
     assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
@@ -122,8 +112,8 @@ def test_join_sides_adjacent_pairs_processes_by_start() -> None:
             began = run("").started + timedelta(hours=turn)
             during = replace(run(f"{name}{first + order * turn}"), started=began)
             items.append(measured(a_case(), 1.0 + turn, during))
-        sides.append(ComparisonSide(name, {"x": items}))
-    ((row,), _) = join_sides(sides[0], sides[1], adjacent=True)
+        sides.append(pairs.ComparisonSide(name, {"x": items}))
+    ((row,), _) = pairs.join_sides(sides[0], sides[1], adjacent=True)
     assert row.comparison.ratio.mid == pytest.approx(1.0)
     assert row.comparison.ratio.high < 1.02
     assert row.comparison.pairing is Pairing.ADJACENT
@@ -131,7 +121,7 @@ def test_join_sides_adjacent_pairs_processes_by_start() -> None:
 
 def test_compare_backends_drifting_rounds_are_invalid() -> None:
     during, moved = run("a"), [recorded(NOT_STEADY, "it became slower", "wait")]
-    report = compare_backends(
+    report = pairs.compare_backends(
         gather(
             measured(a_case("keras"), 1.0, during),
             drifting(measured(a_case("scan"), 1.0, during, moved)),
@@ -150,7 +140,7 @@ def test_compare_runs_rows_are_sorted_by_size_of_change() -> None:
     small, large, gone = a_case(batch=1), a_case(batch=2), a_case(batch=3)
     base = replicates("b", {small: 1.0, large: 1.0, gone: 1.0})
     new = replicates("n", {small: 0.9, large: 2.0})
-    report = compare_runs(base, new)
+    report = pairs.compare_runs(base, new)
     assert [row.case for row in report.rows] == [large, small]
     assert [row.comparison.verdict for row in report.rows] == [Verdict.SLOWER, Verdict.FASTER]
     assert report.rows[0].comparison.ratio.mid == pytest.approx(2.0)
@@ -168,7 +158,7 @@ def test_environment_differences_skip_passing_states() -> None:
         "load": [5.0, 5.0],
         "governor": "performance",
     }
-    found = environment_differences([run("a")], [run("b", environment=other)])
+    found = pairs.environment_differences([run("a")], [run("b", environment=other)])
     assert {name: (base, new) for name, base, new in found} == {
         "cpu.name": ("Test CPU", "Other CPU"),
         "cpu.clock_max_hz": ("3 GHz", "3.5 GHz"),
@@ -183,7 +173,7 @@ def test_environment_differences_of_mixed_runs_name_each_value() -> None:
     other = {"libraries": {"tensorflow": "2.20.0"}}
     same = {"libraries": {"tensorflow": "2.21.0"}}
     mixed = [run("a", environment=other), run("b", environment=same)]
-    (found,) = environment_differences([run("c", environment=same)], mixed)
+    (found,) = pairs.environment_differences([run("c", environment=same)], mixed)
     assert found == ("libraries.tensorflow", "2.21.0", "2.20.0 or 2.21.0")
 
 
@@ -195,13 +185,13 @@ def test_environment_differences_name_each_installed_package() -> None:
         return run(name, environment=state)
 
     base, new = having("a", rich="15.0", gast="0.6"), having("b", rich="14.0")
-    assert environment_differences([base], [new]) == [
+    assert pairs.environment_differences([base], [new]) == [
         ("libraries.rich", "15.0", "14.0"),
         ("libraries.gast", "0.6", "not recorded"),
     ]
     # A file of before they were recorded lacks none of them.
     older = run("c", environment={"libraries": {"tensorflow": "2.21.0"}})
-    assert environment_differences([older], [new]) == []
+    assert pairs.environment_differences([older], [new]) == []
 
 
 def test_environment_differences_of_any_shape_are_bounded() -> None:
@@ -211,13 +201,13 @@ def test_environment_differences_of_any_shape_are_bounded() -> None:
         level["a"] = {}
         level = level["a"]  # type: ignore[assignment]
     wide: dict[str, object] = {"x": list(range(100_000)), "gpus": "none", "cpu": 3, "deep": deep}
-    found = environment_differences([run("a", environment=wide)], [run("b")])
+    found = pairs.environment_differences([run("a", environment=wide)], [run("b")])
     assert len(found) <= 5000
 
 
 def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:
-    found, _ = at_percentile(streams({"keras": 5.0, "torch": 8.0}, processes), percentile)
-    return [row.comparison.verdict for row in compare_backends(found, "keras").rows]
+    found, _ = pairs.at_percentile(streams({"keras": 5.0, "torch": 8.0}, processes), percentile)
+    return [row.comparison.verdict for row in pairs.compare_backends(found, "keras").rows]
 
 
 def test_at_percentile_distinguishes_tails() -> None:
@@ -227,8 +217,8 @@ def test_at_percentile_distinguishes_tails() -> None:
 
 
 def test_at_percentile_of_few_processes_gives_a_note_only() -> None:
-    found, notes = at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
-    assert not compare_backends(found, None).rows
+    found, notes = pairs.at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
+    assert not pairs.compare_backends(found, None).rows
     assert note_text(notes[0]).startswith("left out: 2 of 2 streams")
 
 
@@ -240,7 +230,9 @@ def test_at_percentile_leaves_other_cases_out() -> None:
         for of in (a_case(), replace(stream.measurements[0].case, backend="torch"))
     ]
     results_and_notes = gather(*stream.measurements, measured(a_case(), 1.0, during), *failed)
-    found, notes = at_percentile(replace(results_and_notes, notes=("one file was cut off",)), 99.0)
+    found, notes = pairs.at_percentile(
+        replace(results_and_notes, notes=("one file was cut off",)), 99.0
+    )
     assert {item.case.backend for item in found.measurements} == {"keras"}
     assert [item.case.workload.mode for item in found.measurements] == ["streaming"] * 6
     assert [item.case.backend for item in found.outcomes] == ["torch"]
@@ -250,7 +242,7 @@ def test_at_percentile_leaves_other_cases_out() -> None:
 
 def test_compare_devices_of_one_machine_uses_its_cpu() -> None:
     during = run("a")
-    report = compare_devices(
+    report = pairs.compare_devices(
         gather(measured(a_case(device="gpu:0"), 0.01, during), measured(a_case(), 1.0, during))
     )
     (row,) = report.rows
@@ -260,7 +252,7 @@ def test_compare_devices_of_one_machine_uses_its_cpu() -> None:
 
 
 def test_compare_devices_of_two_machines_pairs_equal_devices() -> None:
-    report = compare_devices(
+    report = pairs.compare_devices(
         gather(
             measured(a_case(), 1.0, run("a")),
             measured(a_case(device="gpu:0"), 1.0, run("a")),
@@ -279,26 +271,28 @@ def test_compare_devices_of_two_machines_pairs_equal_devices() -> None:
 def test_compare_devices_with_a_baseline_uses_it() -> None:
     during = run("a")
     items = [measured(a_case(device=name), 1.0, during) for name in ("cpu", "gpu:0", "gpu:1")]
-    report = compare_devices(gather(*items), baseline="gpu:1")
+    report = pairs.compare_devices(gather(*items), baseline="gpu:1")
     assert [(row.base_label, row.new_label) for row in report.rows] == [
         ("gpu:1", "cpu"),
         ("gpu:1", "gpu:0"),
     ]
     with pytest.raises(NothingToReportError) as unknown:
-        compare_devices(gather(*items), baseline="tpu")
+        pairs.compare_devices(gather(*items), baseline="tpu")
     assert unknown.value.reason.values["known"] == ["cpu", "gpu:0", "gpu:1"]
 
 
 def test_compare_devices_without_shared_shapes_has_a_finding() -> None:
     during = run("a")
     cpu = measured(a_case(batch=1), 1.0, during)
-    separate = compare_devices(gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during)))
+    separate = pairs.compare_devices(
+        gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during))
+    )
     assert note_text(separate.finding).startswith("The devices (cpu, gpu:0) share no case")
     one = [cpu, measured(a_case(batch=1, device="gpu:0"), 1.0, during)]
-    assert compare_devices(gather(*one)).no_map
+    assert pairs.compare_devices(gather(*one)).no_map
     two = [replace(each, case=replace(each.case, workload=Workload(2, 10))) for each in one]
-    assert not compare_devices(gather(*one, *two)).no_map
-    assert not compare_devices(gather(cpu)).no_map
+    assert not pairs.compare_devices(gather(*one, *two)).no_map
+    assert not pairs.compare_devices(gather(cpu)).no_map
 
 
 def test_compare_devices_unsteady_time_makes_its_cell_invalid() -> None:
@@ -309,13 +303,13 @@ def test_compare_devices_unsteady_time_makes_its_cell_invalid() -> None:
         for batch in (1, 2)
         for device in ("cpu", "gpu:0")
     ]
-    report = compare_devices(gather(*items))
+    report = pairs.compare_devices(gather(*items))
     assert {cell.state for found in report.maps for cell in found.cells.values()} == {"INVALID"}
 
 
 def test_compare_backends_pairs_rounds_with_the_baseline() -> None:
     during = run("a")
-    report = compare_backends(
+    report = pairs.compare_backends(
         gather(
             measured(a_case("while_loop"), 2.0, during),
             measured(a_case("static_unroll"), 0.5, during),
@@ -334,15 +328,15 @@ def test_compare_backends_pairs_rounds_with_the_baseline() -> None:
 def test_compare_backends_unknown_baseline_lists_the_known() -> None:
     during = run("a")
     items = [measured(a_case(name), 1.0, during) for name in ("keras", "scan")]
-    assert compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
+    assert pairs.compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
     with pytest.raises(NothingToReportError) as unknown:
-        compare_backends(gather(*items), baseline="keras2")
+        pairs.compare_backends(gather(*items), baseline="keras2")
     assert unknown.value.reason.values["known"] == ["keras", "scan"]
 
 
 def test_compare_backends_group_without_baseline_has_its_reason() -> None:
     during = run("a")
-    report = compare_backends(
+    report = pairs.compare_backends(
         gather(
             measured(a_case("keras"), 1.0, during),
             measured(a_case("scan"), 1.0, during),
@@ -365,7 +359,7 @@ def test_compare_backends_means_are_for_each_machine_and_device() -> None:
         for batch in (1, 2)
         for device, during in (("cpu", here), ("gpu:0", here), ("cpu", there))
     ]
-    report = compare_backends(gather(*items))
+    report = pairs.compare_backends(gather(*items))
     assert [(mean.new_label, mean.cases) for mean in report.means] == [
         (f"scan on cpu on {LAPTOP}", 2),
         (f"scan on gpu:0 on {LAPTOP}", 2),
@@ -375,8 +369,8 @@ def test_compare_backends_means_are_for_each_machine_and_device() -> None:
 
 def test_compare_backends_single_backend_has_a_finding() -> None:
     one, none = (
-        compare_backends(gather(measured(a_case(), 1.0, run("a")))),
-        compare_backends(gather()),
+        pairs.compare_backends(gather(measured(a_case(), 1.0, run("a")))),
+        pairs.compare_backends(gather()),
     )
     assert "two backends with results (keras)" in note_text(one.finding)
     assert "two backends with results (none)" in note_text(none.finding)
@@ -386,7 +380,7 @@ def test_compare_backends_on_two_kinds_of_machine_compares_each() -> None:
     items = fleet({"a": 0.0, "b": 0.1}, {a_case(): 1.0, a_case("while_loop"): 2.0})
     other = on("z", 0, cpu="Another CPU")
     items += [measured(a_case(), 1.0, other), measured(a_case("while_loop"), 3.0, other)]
-    report = compare_backends(results(*items))
+    report = pairs.compare_backends(results(*items))
     assert {row.new_label for row in report.rows} == {
         "while_loop on 2 nodes (a, b)",
         f"while_loop on {other.machine}",
@@ -397,9 +391,9 @@ def test_compare_backends_on_two_kinds_of_machine_compares_each() -> None:
 # Over a reference backend
 
 
-def over_bridges(found: Results) -> list[ComparisonRow]:
+def over_bridges(found: Results) -> list[pairs.ComparisonRow]:
     """Return the rows of the backend that shares no process with the baseline."""
-    return [row for row in compare_backends(found, "b").rows if row.case.backend == "a"]
+    return [row for row in pairs.compare_backends(found, "b").rows if row.case.backend == "a"]
 
 
 def test_compare_backends_over_a_bridge_equals_the_report() -> None:
@@ -415,7 +409,7 @@ def test_compare_backends_over_a_bridge_equals_the_report() -> None:
         assert row.comparison.pairing is Pairing.BRIDGED
         assert row.comparison.verdict is ratio.verdict is Verdict.UNCLEAR
         assert row.comparison.ratio.high == pytest.approx(ratio.ratio.high)
-    even = compare_backends(made_environments.results(0.0, 1.5, cases=4), "b").rows
+    even = pairs.compare_backends(made_environments.results(0.0, 1.5, cases=4), "b").rows
     assert not any(row.comparison.heterogeneous for row in even)
     by_backend = {row.case.backend: row.comparison for row in even}
     assert by_backend["a"].ratio.mid == pytest.approx(1.5, rel=0.01)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench import case as suites
 from bench import records
+from bench.machine import reading
 from bench.machine.fields import (
     DEEPEST,
     LARGEST_INTEGER,
@@ -23,20 +24,10 @@ from bench.machine.fields import (
     printable,
     shown,
 )
-from bench.machine.reading import (
-    FolderError,
-    expanded,
-    has_no_cases,
-    is_learning_map,
-    is_study,
-    is_url,
-    journal_lines,
-    regular_bytes,
-)
 from bench.records import maps
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "bytes": regular_bytes,
+    "bytes": reading.regular_bytes,
     "result": records.read,
     "map": maps.read,
     "cases": lambda path: suites.load_cases(path, suites.load("smoke")),
@@ -65,16 +56,16 @@ def test_regular_bytes_unreadable_path_raises_with_reason(
     tmp_path: Path, name: str, message: str
 ) -> None:
     with pytest.raises(ResultError, match=message):
-        regular_bytes(tmp_path / name)
+        reading.regular_bytes(tmp_path / name)
 
 
 def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
     data = b'{"run": 1}\n\n{"a": {"b": 2}}\n{"cut'
-    lines, notes = journal_lines(Path("a.jsonl"), data)
+    lines, notes = reading.journal_lines(Path("a.jsonl"), data)
     assert [line.value for line in lines] == [{"run": 1}, {"a": {"b": 2}}]
     assert lines[1]["a"]["b"].name == "line 3: a.b"
     assert notes == ["a.jsonl: the last line is cut off and was dropped"]
-    assert journal_lines(Path("a.jsonl"), data[: data.rindex(b"{")])[1] == []
+    assert reading.journal_lines(Path("a.jsonl"), data[: data.rindex(b"{")])[1] == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +81,7 @@ def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:
 )
 def test_journal_lines_other_content_raises(data: bytes, message: str) -> None:
     with pytest.raises(ResultError) as error:
-        journal_lines(Path("a.jsonl"), data)
+        reading.journal_lines(Path("a.jsonl"), data)
     assert message in str(error.value)
 
 
@@ -102,14 +93,16 @@ def test_journal_lines_other_content_raises(data: bytes, message: str) -> None:
     ],
 )
 def test_is_url_path_is_not(text: str, wanted: bool) -> None:
-    assert is_url(text) is wanted
-    assert is_url(Path(text)) is False
+    assert reading.is_url(text) is wanted
+    assert reading.is_url(Path(text)) is False
 
 
 def test_expanded_url_is_refused_and_creates_nothing() -> None:
-    with pytest.raises(FolderError, match="s3://team/lstm: a folder of this machine is needed"):
-        expanded("s3://team/lstm")
-    assert expanded("results") == Path("results")
+    with pytest.raises(
+        reading.FolderError, match="s3://team/lstm: a folder of this machine is needed"
+    ):
+        reading.expanded("s3://team/lstm")
+    assert reading.expanded("results") == Path("results")
 
 
 @pytest.mark.parametrize(
@@ -132,15 +125,15 @@ def test_kind_of_file_follows_first_key(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    assert is_study(path) is study
-    assert is_learning_map(path) is learning
-    assert has_no_cases(path) is (study or (learning and data != b"{"))
+    assert reading.is_study(path) is study
+    assert reading.is_learning_map(path) is learning
+    assert reading.has_no_cases(path) is (study or (learning and data != b"{"))
 
 
 def test_kind_of_file_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "learning-a.json")
     for path in (tmp_path / "learning-a.json", tmp_path / "nothing.json", Path("a\0b")):
-        assert not has_no_cases(path)
+        assert not reading.has_no_cases(path)
 
 
 JSON = st.recursive(

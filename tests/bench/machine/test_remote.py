@@ -11,15 +11,6 @@ import pytest
 
 from bench.machine import remote, upload
 from bench.machine.reading import LARGEST_FILE
-from bench.machine.remote import (
-    LIMIT_VARIABLE,
-    PlaceError,
-    RemotePath,
-    answer_within_limit,
-    fetched,
-    reason,
-    safe_url,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +51,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
     def put(files: Files) -> str:
         for module in (remote, upload):
             monkeypatch.setattr(
-                module, "opened", lambda url: RemotePath(url, files, url[len("fake://") :])
+                module, "opened", lambda url: remote.RemotePath(url, files, url[len("fake://") :])
             )
         return "fake://there"
 
@@ -74,7 +65,7 @@ def all_of(names: Any) -> Any:
 def test_fetched_cut_off_or_large_file_is_not_kept(place: Callable[[Files], str]) -> None:
     infos = {"a_json": {"size": 4}, "c_json": {"size": LARGEST_FILE + 1}}
     files = Files(dict.fromkeys(("a.json", "b.json", "c.json"), b"{}"), **infos)
-    found = fetched(place(files), all_of)
+    found = remote.fetched(place(files), all_of)
     cut, large = sorted(map(str, found.errors))
     assert cut == "fake://there/a.json is cut off: 2 of 4 bytes came; try again"
     assert "c.json is larger than" in large
@@ -97,13 +88,13 @@ def test_fetched_unchanged_file_uses_copy(
 ) -> None:
     files = Files({"a.json": b"{}"}, a_json=info)
     url = place(files)
-    fetched(url, all_of)
+    remote.fetched(url, all_of)
     assert len(files.read) == 1
-    fetched(url, all_of)
+    remote.fetched(url, all_of)
     assert len(files.read) == 1 + again
     files.infos["a.json"] = {**info, "ETag": '"2"'}
     files.contents["a.json"] = b"[]"
-    assert (fetched(url, all_of).path / "a.json").read_bytes() == b"[]"
+    assert (remote.fetched(url, all_of).path / "a.json").read_bytes() == b"[]"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +113,7 @@ def test_fetched_hostile_name_stays_in_folder(
     def results(names: Any) -> list[str]:
         return [each for each in names if not each.startswith(".")]
 
-    found = fetched(place(Hostile({})), results)
+    found = remote.fetched(place(Hostile({})), results)
     made = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert all(path.parent == found.path for path in made)
     assert {path.name for path in made} <= {remote.INDEX, "a.json"}
@@ -131,14 +122,14 @@ def test_fetched_hostile_name_stays_in_folder(
 def test_fetched_url_of_file_copies_it(place: Callable[[Files], str]) -> None:
     files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
     url = place(files) + "/a.json"
-    found = fetched(url, all_of)
+    found = remote.fetched(url, all_of)
     assert (found.path.name, found.path.read_bytes()) == ("a.json", b"{}")
     files.contents["a.json"], files.infos["a.json"] = b"[]", {"ETag": "2"}
-    assert fetched(url, all_of).path.read_bytes() == b"[]"
+    assert remote.fetched(url, all_of).path.read_bytes() == b"[]"
     assert remote.named(f"{found.path}: is odd") == f"{url}: is odd"
     del files.contents["a.json"]
-    with pytest.raises(PlaceError, match=r"a\.json cannot be read: it is not there"):
-        fetched(url, all_of)
+    with pytest.raises(remote.PlaceError, match=r"a\.json cannot be read: it is not there"):
+        remote.fetched(url, all_of)
 
 
 class Written(Files):
@@ -193,7 +184,7 @@ def test_upload_simultaneous_writer_is_not_replaced(
     (tmp_path / "a.json").write_bytes(b"mine")
     real, looks = upload._there, []
 
-    def look(place: RemotePath, target: str) -> bytes | None:
+    def look(place: remote.RemotePath, target: str) -> bytes | None:
         looks.append(target)
         if len(looks) == 1:
             (there / "a.json").write_bytes(b"another's")
@@ -230,7 +221,7 @@ def test_upload_store_without_conditions_compares_contents(
     ],
 )
 def test_safe_url_any_url_has_no_secret_or_escape(url: str, message: str) -> None:
-    assert safe_url(url) == message
+    assert remote.safe_url(url) == message
 
 
 def test_is_gone_denied_access_is_not_missing() -> None:
@@ -239,26 +230,26 @@ def test_is_gone_denied_access_is_not_missing() -> None:
 
     error = FileNotFoundError("a.json")
     error.__cause__ = RefusedError()
-    assert reason(error).startswith("access is denied")
+    assert remote.reason(error).startswith("access is denied")
     assert not remote.is_gone(error)
     assert remote.is_gone(FileNotFoundError("a.json"))
     assert not remote.is_gone(OSError("a.json"))
-    assert reason(FileNotFoundError("a.json")) == "it is not there"
+    assert remote.reason(FileNotFoundError("a.json")) == "it is not there"
     for status, denied in ((401, True), (403, True), (404, False), (500, False)):
         RefusedError.status = status
-        assert reason(RefusedError()).startswith("access is denied") is denied
+        assert remote.reason(RefusedError()).startswith("access is denied") is denied
     circle = OSError("a")
     circle.__cause__ = OSError("b")
     circle.__cause__.__cause__ = circle
-    assert reason(circle) == "OSError: a"
+    assert remote.reason(circle) == "OSError: a"
 
 
 def test_answer_within_limit_slow_call_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(LIMIT_VARIABLE, "0.05")
+    monkeypatch.setenv(remote.LIMIT_VARIABLE, "0.05")
     ended = threading.Event()
     with pytest.raises(TimeoutError):  # although the answer would come
-        answer_within_limit(ended.wait, 300)
+        remote.answer_within_limit(ended.wait, 300)
     ended.set()
     for odd in ("", "nan", "-1", "inf", "soon"):
-        monkeypatch.setenv(LIMIT_VARIABLE, odd)
+        monkeypatch.setenv(remote.LIMIT_VARIABLE, odd)
         assert remote.limit() == remote.LIMIT

@@ -4,16 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.render.labels import (
-    MARKS,
-    UNRELIABLE_TIME,
-    bounds_of_time,
-    caption,
-    heading,
-    machine,
-    notes,
-    title,
-)
+from bench.render import labels
 from bench.stats.intervals import Interval
 from bench.stats.rows import build
 from tests.bench.made_reports import (
@@ -30,11 +21,11 @@ from tests.bench.made_reports import (
 
 def test_caption_of_a_section_has_session_and_machine() -> None:
     (section,) = build(results_of(measured("keras", 0.01))).sections
-    assert caption(section) == (
+    assert labels.caption(section) == (
         "quick on A 3040d4 · 2025-01-31 12:01 UTC · 1 process; A CPU, 2 cores; keras 3."
     )
     (unnamed,) = build(results_of(measured("keras", 0.01, a_run(suite="", host="")))).sections
-    assert heading(unnamed).startswith("unnamed suite on A 034903 · ")
+    assert labels.heading(unnamed).startswith("unnamed suite on A 034903 · ")
 
 
 def test_machine_partly_known_gpus_and_threads_are_named() -> None:
@@ -44,7 +35,7 @@ def test_machine_partly_known_gpus_and_threads_are_named() -> None:
     (section,) = build(
         results_of(measured("a", 0.1, a_run(environment={"before": before})))
     ).sections
-    assert machine(section) == [
+    assert labels.machine(section) == [
         ("CPU", "A CPU, 1 core, 4 usable threads"),
         ("GPU 0", "A GPU, driver 550"),
         ("GPU 2", "driver 551"),
@@ -53,7 +44,7 @@ def test_machine_partly_known_gpus_and_threads_are_named() -> None:
     ]
     odd = {"cpu": {"name": "A CPU", "cores": 0, "usable": 10**30}, "gpus": "none"}
     (section,) = build(results_of(measured("a", 0.1, a_run(environment={"before": odd})))).sections
-    assert machine(section) == [("CPU", "A CPU")]
+    assert labels.machine(section) == [("CPU", "A CPU")]
 
 
 def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
@@ -65,7 +56,7 @@ def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
         measured("keras", 0.01, work=replace(TRAINING, window=5), device="gpu:0"),
     ]
     (section,) = build(results_of(*items)).sections
-    assert [title(table) for table in section.tables] == [
+    assert [labels.title(table) for table in section.tables] == [
         "cpu, inference",
         "cpu, training, float16 and float32",
         "gpu:0, training in windows (batch 2 × 10 steps, 3 in, 4 hidden, gradients of weights, "
@@ -75,12 +66,12 @@ def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
 
 def test_notes_of_rows_explain_only_their_marks() -> None:
     (section,) = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010))).sections
-    assert notes(section.rows) == [MARKS]
-    assert notes(section.rows[1:]) == []
+    assert labels.notes(section.rows) == [labels.MARKS]
+    assert labels.notes(section.rows[1:]) == []
     first = section.rows[0]
     problem = replace(first.validity, of_time=(PROBLEM,))
     unreliable = replace(first, validity=problem)
-    assert notes([unreliable]) == [MARKS, UNRELIABLE_TIME]
+    assert labels.notes([unreliable]) == [labels.MARKS, labels.UNRELIABLE_TIME]
 
 
 @pytest.mark.parametrize(
@@ -88,4 +79,4 @@ def test_notes_of_rows_explain_only_their_marks() -> None:
     [(0.95, "0.900–1.20"), (0.95 - 1e-12, "0.900–1.20"), (0.75, "0.900–1.20 (75%)"), (0.0, "")],
 )
 def test_bounds_of_time_few_samples_names_lower_confidence(confidence: float, message: str) -> None:
-    assert bounds_of_time(Interval(0.9, 1.0, 1.2, confidence), 1.0) == message
+    assert labels.bounds_of_time(Interval(0.9, 1.0, 1.2, confidence), 1.0) == message

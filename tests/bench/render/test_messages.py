@@ -25,23 +25,8 @@ from bench.machine.reasons import Reason
 from bench.records.files import collect
 from bench.records.schema import Measurement, Outcome, recorded
 from bench.render import compare as compared
-from bench.render import published, report
+from bench.render import messages, published, report
 from bench.render.labels import compact_verdict, versus
-from bench.render.messages import (
-    ADVICE,
-    SENTENCES,
-    answer,
-    as_recorded,
-    assumptions,
-    findings,
-    heterogeneous,
-    heterogeneous_references,
-    method,
-    over_references,
-    reason_texts,
-    summary,
-    unclear,
-)
 from bench.render.recommend import document
 from bench.stats import recommend
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
@@ -84,9 +69,9 @@ def of(*items: Measurement | Outcome, baseline: str | None = None) -> Section:
 
 def messages_of(section: Section) -> list[str]:
     """Return all sentences of a section, warnings with a mark before them."""
-    found = findings(section)
+    found = messages.findings(section)
     rest = [each for each in found if not each.answer]
-    return ["!" * each.warning + each.text for each in (*summary(found), *rest)]
+    return ["!" * each.warning + each.text for each in (*messages.summary(found), *rest)]
 
 
 def scenario(build: Callable[[], Iterable[str]]) -> None:
@@ -102,7 +87,7 @@ def findings_of(name: str, items: Sequence[Measurement | Outcome], baseline: str
 
 def answer_to(name: str, **times: float) -> None:
     """Add a scenario of the answer for one shape, from six processes."""
-    SCENARIOS[name] = lambda: answer(of(*replicated(6, *times.items())))
+    SCENARIOS[name] = lambda: messages.answer(of(*replicated(6, *times.items())))
 
 
 def wild(backend: str, *seconds: float) -> list[Measurement]:
@@ -238,7 +223,7 @@ def invalid_in_some_processes() -> list[str]:
 
 @scenario
 def unreliable_answer() -> list[str]:
-    return answer(of(measured("keras", 2e-3), measured("scan", 1e-3, reasons=[BUSY])))
+    return messages.answer(of(measured("keras", 2e-3), measured("scan", 1e-3, reasons=[BUSY])))
 
 
 answer_to("answer_with_the_next", keras=2e-3, while_loop=1e-3, scan=1.25e-3)
@@ -278,7 +263,7 @@ def methods() -> list[str]:
             replicated(6, *TWO),
             [without_time("keras")],
         )
-        for line in ("--", *method(of(*items)))
+        for line in ("--", *messages.method(of(*items)))
     ]
 
 
@@ -288,7 +273,10 @@ def bridges() -> list[str]:
         line
         for far in (FAR, 0.0)
         for (section,) in [build(bridged(far, 1.1), baseline="b").sections]
-        for line in (*heterogeneous_references(section.rows), *over_references(section.rows))
+        for line in (
+            *messages.heterogeneous_references(section.rows),
+            *messages.over_references(section.rows),
+        )
     ]
 
 
@@ -304,14 +292,16 @@ def on_nodes(name: str, luck: Mapping[str, float], times: Mapping[Case, float] =
     def lines() -> list[str]:
         (section,) = build(made_nodes.results(*made_nodes.fleet(luck, times))).sections
         nodes = [each for each in messages_of(section) if "ode" in each or "INVALID" in each]
-        return [*nodes, *answer_lines(section), *assumptions(section.rows)]
+        return [*nodes, *answer_lines(section), *messages.assumptions(section.rows)]
 
     SCENARIOS[name] = lines
 
 
 def answer_lines(section: Section) -> list[str]:
     one = [row for row in section.rows if row.case.group == section.rows[0].case.group]
-    return answer(replace(section, rows=tuple(sorted(one, key=lambda row: row.rank or 99))))
+    return messages.answer(
+        replace(section, rows=tuple(sorted(one, key=lambda row: row.rank or 99)))
+    )
 
 
 on_nodes("nodes_alike", FIVE)
@@ -371,14 +361,14 @@ def unclear_ratios() -> list[str]:
         [None, ratio(Verdict.SAME, spread=0.06), ratio(Verdict.SLOWER)],
         [ratio(spread=0.06, heterogeneity=bridge())],
     ]
-    return [line for group in groups for line in ("--", *unclear(group))]
+    return [line for group in groups for line in ("--", *messages.unclear(group))]
 
 
 @scenario
 def heterogeneous_references_are_named_once() -> list[str]:
     there, hostile = bridge(), bridge(new="\x1b[31m")
     found = (there, there, there.inverse, bridge(1.0), bridge(0.7), hostile)
-    return heterogeneous([None, ratio(), *(ratio(heterogeneity=each) for each in found)])
+    return messages.heterogeneous([None, ratio(), *(ratio(heterogeneity=each) for each in found)])
 
 
 QUERY = Query(14, 64, 256)
@@ -494,10 +484,10 @@ def recorded_reasons() -> Iterator[tuple[str, set[str] | None]]:
 
 
 def test_reason_codes_have_sentences_of_their_values() -> None:
-    found = [each for each in recorded_reasons() if each[0] in SENTENCES]
+    found = [each for each in recorded_reasons() if each[0] in messages.SENTENCES]
     assert len(found) > 40
     for code, names in found:
-        for form in (SENTENCES[code], ADVICE.get(code, "")):
+        for form in (messages.SENTENCES[code], messages.ADVICE.get(code, "")):
             wanted = {name for _, name, _, _ in Formatter().parse(form) if name}
             assert names is None or wanted - {"gpu"} <= names, code  # which is added to them all
 
@@ -506,16 +496,16 @@ def test_reason_codes_have_sentences_of_their_values() -> None:
 def test_reason_of_a_file_with_unfit_values_has_its_own_texts(values: dict[str, object]) -> None:
     for code in ("busy", "of_a_later_version"):
         reason = recorded(code, "others kept 1 of 2 busy", "close them", values)
-        assert reason_texts(reason) == ("others kept 1 of 2 busy", "close them")
+        assert messages.reason_texts(reason) == ("others kept 1 of 2 busy", "close them")
 
 
 def test_reason_as_recorded_has_code_values_and_texts() -> None:
     values = {"others": 1.25, "processors": 2, "busiest": "mail 90%"}
-    found = as_recorded(Reason("busy", values))
+    found = messages.as_recorded(Reason("busy", values))
     assert (found["code"], found["values"]) == ("busy", values)
     assert found["text"] == "others kept 1.2 of 2 processors busy (mail 90%)"
     kept = recorded("busy", "an older sentence", "", values)
-    assert reason_texts(kept) == (found["text"], found["advice"])
+    assert messages.reason_texts(kept) == (found["text"], found["advice"])
 
 
 if __name__ == "__main__":

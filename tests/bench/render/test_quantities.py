@@ -10,21 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.case.cases import Case
-from bench.render.quantities import (
-    bounds,
-    count,
-    listed,
-    part_of,
-    percent,
-    rate,
-    ratio,
-    seconds,
-    seconds_range,
-    shape_texts,
-    size,
-    size_range,
-    times_bounds,
-)
+from bench.render import quantities
 from bench.stats.intervals import Interval
 from lstm_impl import LSTMSpec, Workload
 
@@ -62,7 +48,7 @@ def positive(least: float, most: float) -> st.SearchStrategy[float]:
 @example(0.99949)
 @example(999.5)
 def test_seconds_any_time_is_short_and_read_back(value: float) -> None:
-    message = seconds(value)
+    message = quantities.seconds(value)
     assert read(message) == pytest.approx(value, rel=THREE_DIGITS)
     assert len(message) <= len("49.8 ms") or value >= 999.5
 
@@ -71,7 +57,7 @@ def test_seconds_any_time_is_short_and_read_back(value: float) -> None:
 @example(9994.9)
 @example(9995.0)
 def test_rate_any_number_has_six_letters_and_is_read_back(value: float) -> None:
-    message = rate(value)
+    message = quantities.rate(value)
     assert read(message) == pytest.approx(value, rel=THREE_DIGITS)
     assert len(message) <= 6
 
@@ -79,13 +65,13 @@ def test_rate_any_number_has_six_letters_and_is_read_back(value: float) -> None:
 @given(positive(1, 2.0**45), st.sampled_from((1, -1)))
 @example(1023.6, 1)
 def test_size_of_either_sign_is_read_back(value: float, sign: int) -> None:
-    assert read(size(sign * value)) == pytest.approx(sign * value, rel=THREE_DIGITS)
+    assert read(quantities.size(sign * value)) == pytest.approx(sign * value, rel=THREE_DIGITS)
 
 
 @given(positive(0.1, 1e6))
 def test_ratio_has_two_places_or_three_digits(value: float) -> None:
-    assert float(ratio(value)) == pytest.approx(value, rel=THREE_DIGITS, abs=0.00501)
-    assert ratio(1 / value) != "0" or value > 1e5
+    assert float(quantities.ratio(value)) == pytest.approx(value, rel=THREE_DIGITS, abs=0.00501)
+    assert quantities.ratio(1 / value) != "0" or value > 1e5
 
 
 @pytest.mark.parametrize(
@@ -104,44 +90,48 @@ def test_ratio_has_two_places_or_three_digits(value: float) -> None:
 def test_ratio_beyond_a_million_is_infinite_or_zero(
     value: float, places: int, message: str
 ) -> None:
-    assert ratio(value, places) == message
+    assert quantities.ratio(value, places) == message
 
 
 def test_times_bounds_exchange_low_and_high() -> None:
-    assert times_bounds(0.5, 2.0) == bounds(0.5, 2.0) == "0.50–2.00"
-    assert times_bounds(0.25, 0.5) == "2.00–4.00"
+    assert quantities.times_bounds(0.5, 2.0) == quantities.bounds(0.5, 2.0) == "0.50–2.00"
+    assert quantities.times_bounds(0.25, 0.5) == "2.00–4.00"
 
 
 def test_ranges_use_the_unit_of_their_middle() -> None:
-    assert seconds_range(0.0008, 0.0012, 0.001) == "0.800–1.20"
-    assert seconds_range(0.9, math.inf, 0.9995) == "0.900–∞"
-    assert size_range(Interval(2**19, 2**20, 2**21, 0.95)) == "0.500–2.00"
+    assert quantities.seconds_range(0.0008, 0.0012, 0.001) == "0.800–1.20"
+    assert quantities.seconds_range(0.9, math.inf, 0.9995) == "0.900–∞"
+    assert quantities.size_range(Interval(2**19, 2**20, 2**21, 0.95)) == "0.500–2.00"
 
 
 def test_size_and_percent_are_readable() -> None:
-    assert size(12.5 * 1024) == "12.5 KiB"
-    assert size(-1.5 * 2**20) == "−1.50 MiB"
-    assert size(0) == "0 B"
-    assert percent(0.004) == "0.4%"
-    assert percent(0.0095) == "1%"
-    assert percent(0.12) == "12%"
+    assert quantities.size(12.5 * 1024) == "12.5 KiB"
+    assert quantities.size(-1.5 * 2**20) == "−1.50 MiB"
+    assert quantities.size(0) == "0 B"
+    assert quantities.percent(0.004) == "0.4%"
+    assert quantities.percent(0.0095) == "1%"
+    assert quantities.percent(0.12) == "12%"
 
 
 def test_count_agrees_with_its_noun() -> None:
-    assert [count(n, "case") for n in (0, 1, 2_000)] == ["0 cases", "1 case", "2,000 cases"]
-    assert count(2, "process") == "2 processes"
-    assert [part_of(n, 2, "ratio") for n in (1, 2)] == ["1 ratio of 2", "2 ratios"]
+    assert [quantities.count(n, "case") for n in (0, 1, 2_000)] == [
+        "0 cases",
+        "1 case",
+        "2,000 cases",
+    ]
+    assert quantities.count(2, "process") == "2 processes"
+    assert [quantities.part_of(n, 2, "ratio") for n in (1, 2)] == ["1 ratio of 2", "2 ratios"]
 
 
 def test_listed_long_list_counts_what_is_left_out() -> None:
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b", "c"]) == "a, b and c"
-    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert quantities.listed(["a"]) == "a"
+    assert quantities.listed(["a", "b", "c"]) == "a, b and c"
+    assert quantities.listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
 
 
 def test_shape_words_have_unusual_properties() -> None:
     plain = Case("keras", LSTMSpec(3, 4), Workload(2, 1))
-    assert shape_texts(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
+    assert quantities.shape_texts(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
     work = Workload(
         *(2, 10, "training"),
@@ -151,14 +141,14 @@ def test_shape_words_have_unusual_properties() -> None:
         optimizer="adam",
         gradients="weights",
     )
-    assert shape_texts(Case("keras", spec, work)) == [
+    assert quantities.shape_texts(Case("keras", spec, work)) == [
         *("batch 2 × 10 steps", "3 in, 4 hidden", "2 layers", "bidirectional", "lengths from 5"),
         *("dropout 0.25", "batch-major", "adam updates", "gradients of weights"),
     ]
     stream = Case("keras", LSTMSpec(3, 4), Workload(1, 1, "streaming", period=0.0125))
-    assert shape_texts(stream)[-1] == "a call every 12.5 ms"
+    assert quantities.shape_texts(stream)[-1] == "a call every 12.5 ms"
 
 
 def test_bounds_of_either_sign_have_same_digits() -> None:
-    assert seconds_range(-1.16e-3, 1.418e-3, 9.67e-4) == "-1160–1418"
-    assert seconds_range(1e-3, 2e-3, 1e-3) == "1.00–2.00"
+    assert quantities.seconds_range(-1.16e-3, 1.418e-3, 9.67e-4) == "-1160–1418"
+    assert quantities.seconds_range(1e-3, 2e-3, 1e-3) == "1.00–2.00"

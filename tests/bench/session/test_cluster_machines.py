@@ -15,20 +15,11 @@ from bench.case.loading import Suite, SuiteChoice
 from bench.cli.command_line import UsageError
 from bench.machine.environment import MachineKind
 from bench.session import cluster, stub
-from bench.session.cluster import (
-    FIRST,
-    LIVES,
-    NODES_EVERY,
-    PATIENCE,
-    ClusterMachines,
-    ClusterMember,
-    NodeRequest,
-)
 from bench.session.workers import LostError
 from tests.bench.session.made_answers import Clock
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
-REQUEST = NodeRequest("mine", None, SuiteChoice())
+REQUEST = cluster.NodeRequest("mine", None, SuiteChoice())
 
 
 class RayError(Exception):
@@ -51,10 +42,10 @@ class RayTaskError(RayError):
     cause: Exception | None = None
 
 
-def facts() -> tuple[str, ClusterMember]:
+def facts() -> tuple[str, cluster.ClusterMember]:
     """Return the answer of a node that can measure."""
     kind = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
-    return "", ClusterMember("", kind, "", SUITE, ("gpu:0",))
+    return "", cluster.ClusterMember("", kind, "", SUITE, ("gpu:0",))
 
 
 class Actor:
@@ -154,21 +145,21 @@ def messages() -> list[str]:
 
 
 @pytest.fixture
-def nodes(ray: Ray, clock: Clock, messages: list[str]) -> ClusterMachines:
-    return ClusterMachines("auto", REQUEST, messages.append, clock)
+def nodes(ray: Ray, clock: Clock, messages: list[str]) -> cluster.ClusterMachines:
+    return cluster.ClusterMachines("auto", REQUEST, messages.append, clock)
 
 
-def names(found: list[ClusterMember]) -> list[str]:
+def names(found: list[cluster.ClusterMember]) -> list[str]:
     return [each.name for each in found]
 
 
-def looked(nodes: ClusterMachines, clock: Clock) -> list[ClusterMember]:
-    clock.time += NODES_EVERY
+def looked(nodes: cluster.ClusterMachines, clock: Clock) -> list[cluster.ClusterMember]:
+    clock.time += cluster.NODES_EVERY
     return list(nodes.arrived())
 
 
 def test_arrived_reserves_complete_nodes_and_sends_the_request(
-    nodes: ClusterMachines, ray: Ray, clock: Clock
+    nodes: cluster.ClusterMachines, ray: Ray, clock: Clock
 ) -> None:
     ray.lend(1, Resources={"CPU": 4.0, "GPU": 2.0}, Labels={"ray.io/accelerator-type": "H100"})
     ray.lend(2, Resources={"CPU": 2.0, "accelerator_type:A100": 1.0, "memory": 5.0})
@@ -195,7 +186,7 @@ def test_arrived_reserves_complete_nodes_and_sends_the_request(
 
 
 def test_arrived_with_an_unsuitable_node_leaves_it_out_for_good(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
+    nodes: cluster.ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
 ) -> None:
     ray.answer = ("another version of the suite", None)
     ray.lend(1)
@@ -207,19 +198,19 @@ def test_arrived_with_an_unsuitable_node_leaves_it_out_for_good(
 
 
 def test_arrived_with_a_dead_node_tries_it_a_limited_number_of_times(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
+    nodes: cluster.ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
 ) -> None:
     ray.answer = RayActorError("a\nThe actor died.")
     ray.lend(1)
-    for _ in range(LIVES + 2):
+    for _ in range(cluster.LIVES + 2):
         assert looked(nodes, clock) == []
-    assert messages == ["node#000001 is left out: The actor died."] * LIVES
-    assert len(ray.actors) == LIVES
+    assert messages == ["node#000001 is left out: The actor died."] * cluster.LIVES
+    assert len(ray.actors) == cluster.LIVES
 
 
 @pytest.mark.parametrize(("for_good", "again"), [(True, []), (False, ["node#000001"])])
 def test_retire_unless_for_good_lets_a_node_return_once(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, for_good: bool, again: list[str]
+    nodes: cluster.ClusterMachines, ray: Ray, clock: Clock, for_good: bool, again: list[str]
 ) -> None:
     ray.lend(1)
     (member,) = looked(nodes, clock)
@@ -231,15 +222,15 @@ def test_retire_unless_for_good_lets_a_node_return_once(
 
 
 def test_waiting_has_a_limit_for_first_and_for_requested_nodes(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
+    nodes: cluster.ClusterMachines, ray: Ray, clock: Clock, messages: list[str]
 ) -> None:
     assert nodes.waiting
-    clock.time = FIRST
+    clock.time = cluster.FIRST
     assert not nodes.waiting
     ray.answer = None
     ray.lend(1)
     assert looked(nodes, clock) == []
-    clock.time += PATIENCE - 1.0
+    clock.time += cluster.PATIENCE - 1.0
     assert nodes.waiting
     clock.time += 1.0
     assert not nodes.waiting
@@ -253,7 +244,7 @@ def test_waiting_has_a_limit_for_first_and_for_requested_nodes(
     assert names(looked(nodes, clock)) == ["node#000001"]
 
 
-def test_close_releases_all_nodes(nodes: ClusterMachines, ray: Ray, clock: Clock) -> None:
+def test_close_releases_all_nodes(nodes: cluster.ClusterMachines, ray: Ray, clock: Clock) -> None:
     for number in (1, 2):
         ray.lend(number)
     assert len(looked(nodes, clock)) == 2
@@ -289,7 +280,7 @@ THERE.cause = ValueError("no such method\nat all")
     ],
 )
 def test_answer_with_any_ray_error_raises_lost_error_with_its_cause(
-    nodes: ClusterMachines, ray: Ray, clock: Clock, error: Exception, why: str, blame: bool
+    nodes: cluster.ClusterMachines, ray: Ray, clock: Clock, error: Exception, why: str, blame: bool
 ) -> None:
     ray.lend(1)
     (member,) = looked(nodes, clock)

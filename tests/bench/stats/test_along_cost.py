@@ -7,15 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.stats.along import (
-    AxisSeries,
-    Cheapest,
-    bytes_per_unit,
-    cheapest,
-    step_interval,
-    steps,
-    unit_interval,
-)
+from bench.stats import along
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from tests.bench import made_windows as made
 
@@ -48,8 +40,8 @@ def noisy(
     }
 
 
-def found(times: dict[int, dict[str, float]]) -> Cheapest:
-    answer = cheapest(times)
+def found(times: dict[int, dict[str, float]]) -> along.Cheapest:
+    answer = along.cheapest(times)
     assert answer is not None
     return answer
 
@@ -113,7 +105,7 @@ def test_saturation_is_inside_its_bounds_in_any_unit(
 # -- streams
 
 
-def test_series_line_of_each_backend_equals_its_costs(stream: AxisSeries) -> None:
+def test_series_line_of_each_backend_equals_its_costs(stream: along.AxisSeries) -> None:
     assert {cost.backend for cost in stream.backends} == set(made.COSTS)
     for cost in stream.backends:
         truth = made.COSTS[cost.backend]
@@ -131,8 +123,8 @@ def test_series_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
     paths = made.write_windows(tmp_path, costs, (10, 30, 100), timesteps=100, noise=0.0)
     (found,) = made.read_streams(paths)
     (cost,) = found.backends
-    assert [steps(row) for row in cost.rows] == [10, 4, 1]
-    step, timestep = step_interval(cost.rows[1]), unit_interval(cost.rows[1])
+    assert [along.steps(row) for row in cost.rows] == [10, 4, 1]
+    step, timestep = along.step_interval(cost.rows[1]), along.unit_interval(cost.rows[1])
     assert step is not None
     assert timestep is not None
     assert step.mid == pytest.approx(1e-3 + 1e-4 * 25)
@@ -153,11 +145,11 @@ def test_series_slope_interval_has_its_coverage() -> None:
     hits = 0
     for _ in range(1000):
         peaks = 1e7 + 5000.0 * np.array(LONGER) + generator.normal(0, 3e5, len(LONGER))
-        found = bytes_per_unit(dict(zip(LONGER, peaks.tolist(), strict=True)))
+        found = along.bytes_per_unit(dict(zip(LONGER, peaks.tolist(), strict=True)))
         assert found is not None
         hits += found.low <= 5000 <= found.high
     assert 925 <= hits <= 975
 
 
 def test_series_of_one_window_has_no_slope() -> None:
-    assert bytes_per_unit({10: 1.0}) is None
+    assert along.bytes_per_unit({10: 1.0}) is None

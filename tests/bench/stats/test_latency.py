@@ -11,17 +11,9 @@ import pytest
 from scipy import stats
 
 from bench.render.messages import basis_text
+from bench.stats import latency
 from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import Interval
-from bench.stats.latency import (
-    PARTS,
-    StreamProcesses,
-    compared,
-    fewest_calls,
-    over_processes,
-    percentile,
-    stream_of,
-)
 from bench.stats.ratios import RunSamples
 from bench.worker.timing import StreamConditions
 from tests.bench.made_results import measured
@@ -30,16 +22,16 @@ from tests.bench.made_streams import a_run, a_stream, streamed
 
 @pytest.mark.parametrize(("part", "calls"), [(50.0, 11), (90.0, 64), (99.0, 662), (99.9, 6636)])
 def test_fewest_calls_leave_two_beyond_with_99_percent(part: float, calls: int) -> None:
-    assert fewest_calls(part) == calls
+    assert latency.fewest_calls(part) == calls
     beyond = 1 - part / 100
     assert stats.binom.cdf(1, calls, beyond) <= 0.01 < stats.binom.cdf(1, calls - 1, beyond)
 
 
 @pytest.mark.parametrize("count", [64, 100, 997, 6636, 20000])
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", latency.PARTS)
 def test_percentile_bounds_are_the_nearest_ranks(part: float, count: int) -> None:
-    found = percentile(np.arange(1.0, count + 1), part)
-    if count < fewest_calls(part):
+    found = latency.percentile(np.arange(1.0, count + 1), part)
+    if count < latency.fewest_calls(part):
         assert found is None
         return
     assert found is not None
@@ -62,7 +54,7 @@ def test_percentile_interval_covers_for_any_distribution() -> None:
     ):
         inside = 0
         for calls in sizes:
-            found = percentile(np.sort(calls), 99.0)
+            found = latency.percentile(np.sort(calls), 99.0)
             assert found is not None
             inside += found.low <= true <= found.high
         # 1,000 of at least 95%: four standard errors are 2.8%.
@@ -74,26 +66,26 @@ def percentiles_of(*mids: float) -> list[dict[float, Interval]]:
 
 
 def test_percentile_over_processes_is_the_median_of_theirs() -> None:
-    found = over_processes(percentiles_of(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
+    found = latency.over_processes(percentiles_of(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
     assert list(found) == [99.0]
     assert (found[99.0].low, found[99.0].mid, found[99.0].high) == (1.0, 4.0, 90.0)
     assert found[99.0].processes == 7
 
 
 def test_percentile_of_one_process_has_its_own_interval() -> None:
-    (found,) = over_processes(percentiles_of(2.0)).values()
+    (found,) = latency.over_processes(percentiles_of(2.0)).values()
     assert (found.low, found.mid, found.high, found.confidence) == (1.8, 2.0, 2.4, 0.96)
     assert "its own calls" in basis_text(found.basis)
 
 
 def test_percentile_process_with_few_calls_is_excluded() -> None:
-    found = over_processes([*percentiles_of(1.0, 2.0, 3.0), {}])
+    found = latency.over_processes([*percentiles_of(1.0, 2.0, 3.0), {}])
     assert (found[99.0].mid, found[99.0].processes) == (2.0, 3)
     # Those with the most calls are the quickest, and no percentile is of these alone.
-    assert over_processes([*percentiles_of(1.0, 3.0), {}]) == {}
+    assert latency.over_processes([*percentiles_of(1.0, 3.0), {}]) == {}
 
 
-def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> StreamProcesses:
+def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> latency.StreamProcesses:
     """Make a stream with the 99th percentiles of its processes alone."""
     runs = [
         RunSamples(
@@ -101,12 +93,12 @@ def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> Stream
         )
         for n, value in enumerate(values)
     ]
-    by_process = {**dict.fromkeys(PARTS, ()), 99.0: runs}
-    return StreamProcesses(1, {}, {}, 1.0, 0, None, None, by_process)
+    by_process = {**dict.fromkeys(latency.PARTS, ()), 99.0: runs}
+    return latency.StreamProcesses(1, {}, {}, 1.0, 0, None, None, by_process)
 
 
-def ratio(new: StreamProcesses, base: StreamProcesses) -> Comparison | None:
-    (found,) = compared([(new, base)])
+def ratio(new: latency.StreamProcesses, base: latency.StreamProcesses) -> Comparison | None:
+    (found,) = latency.compared([(new, base)])
     return found.get(99.0)
 
 
@@ -133,7 +125,7 @@ def test_percentile_of_few_processes_or_nodes_has_no_verdict() -> None:
 
 def test_percentile_other_pairs_are_judged_next_to_a_short_one() -> None:
     few, good = (stream([1.0]), stream([1.0])), (stream([2.0] * 6), stream([1.0] * 6))
-    assert [list(each) for each in compared([few, good, few])] == [[], [99.0], []]
+    assert [list(each) for each in latency.compared([few, good, few])] == [[], [99.0], []]
 
 
 def test_percentile_separate_processes_are_unpaired() -> None:
@@ -148,7 +140,7 @@ def test_percentile_separate_processes_are_unpaired() -> None:
 
 
 def test_calls_of_no_stream_are_none() -> None:
-    assert stream_of([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
+    assert latency.stream_of([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
 
 
 def test_calls_of_all_processes_are_pooled() -> None:
@@ -158,7 +150,7 @@ def test_calls_of_all_processes_are_pooled() -> None:
         streamed(case, a_run(number), 1e-4, 4.0, 100 * (number + 1), each)
         for number, each in enumerate(beside)
     ]
-    found = stream_of(items, {})
+    found = latency.stream_of(items, {})
     assert found is not None
     each = [item.streaming for item in items]
     assert (found.calls, found.load, found.deadline) == (300, 2, 1.2e-4)

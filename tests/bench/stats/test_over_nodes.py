@@ -12,19 +12,8 @@ from hypothesis import strategies as st
 from scipy import special
 
 from bench.render.messages import basis_text
+from bench.stats import intervals
 from bench.stats.comparison import Comparison, Pairing, Verdict
-from bench.stats.intervals import (
-    LEAST_SPREAD,
-    MOST_SPREAD,
-    RATIO_ALLOWANCE,
-    TIME_ALLOWANCE,
-    Estimates,
-    case_interval,
-    case_intervals,
-    means_over_nodes,
-    pooled_spread,
-    spread_between,
-)
 from bench.stats.ratios import RunSamples, compare, geometric_mean
 
 logs = st.floats(min_value=-3, max_value=3)
@@ -36,16 +25,16 @@ def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
 
 
 def test_interval_of_one_node_is_not_over_nodes() -> None:
-    (found,) = case_intervals([runs({"a": [0.0, 0.1, 0.2]})])
-    plain = case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])
+    (found,) = intervals.case_intervals([runs({"a": [0.0, 0.1, 0.2]})])
+    plain = intervals.case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])
     assert (found.low, found.mid, found.high) == (plain.low, plain.mid, plain.high)
     assert (found.nodes, found.between) == (1, None)
     assert "how nodes differ is not included" in basis_text(found.basis)
 
 
 def test_node_counts_once_for_any_number_of_processes() -> None:
-    (few,) = case_intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
-    (many,) = case_intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
+    (few,) = intervals.case_intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
+    (many,) = intervals.case_intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
     assert few.mid == many.mid == pytest.approx(math.exp(0.1))
     assert few.nodes == many.nodes == 3
     assert (few.processes, many.processes) == (3, 52)
@@ -56,10 +45,10 @@ def test_interval_over_nodes_has_its_middle_in_any_unit(
     nodes: list[list[float]], unit: float
 ) -> None:
     named = {str(place): each for place, each in enumerate(nodes)}
-    (found,) = case_intervals([runs(named)])
+    (found,) = intervals.case_intervals([runs(named)])
     assert found.low <= found.mid * (1 + 1e-12)
     assert found.mid <= found.high * (1 + 1e-12)
-    (scaled,) = case_intervals(
+    (scaled,) = intervals.case_intervals(
         [runs({node: [log + unit for log in all_] for node, all_ in named.items()})]
     )
     assert scaled.mid == pytest.approx(found.mid * math.exp(unit), rel=1e-9)
@@ -72,33 +61,33 @@ def test_variance_between_nodes_is_separated_from_processes() -> None:
         str(place): list(effect + 0.05 * rng.standard_normal(20))
         for place, effect in enumerate(0.20 * rng.standard_normal(40))
     }
-    (found,) = case_intervals([runs(nodes)])
+    (found,) = intervals.case_intervals([runs(nodes)])
     assert found.within == pytest.approx(0.05, rel=0.1)
     assert found.between == pytest.approx(0.20, rel=0.25)
     alike = {node: list(0.05 * rng.standard_normal(20)) for node in nodes}
-    (found,) = case_intervals([runs(alike)])
+    (found,) = intervals.case_intervals([runs(alike)])
     assert found.between is not None
     assert found.between < 0.01
 
 
 def test_variance_between_nodes_of_one_process_is_unknown() -> None:
-    (found,) = case_intervals([runs({"a": [0.0], "b": [0.3]})])
+    (found,) = intervals.case_intervals([runs({"a": [0.0], "b": [0.3]})])
     assert (found.between, found.within) == (None, None)
-    assert spread_between(np.array([0.0, 0.3]), None) is None
-    assert pooled_spread([None, None], [1, 1]) is None
-    assert pooled_spread([None, 0.1], [1, 4]) == pytest.approx(0.1)
+    assert intervals.spread_between(np.array([0.0, 0.3]), None) is None
+    assert intervals.pooled_spread([None, None], [1, 1]) is None
+    assert intervals.pooled_spread([None, 0.1], [1, 4]) == pytest.approx(0.1)
 
 
 def test_interval_of_two_differing_nodes_is_bounded() -> None:
-    (found,) = case_intervals([runs({"a": [0.0], "b": [0.28]})])
+    (found,) = intervals.case_intervals([runs({"a": [0.0], "b": [0.28]})])
     # The spread of single processes is taken to be the largest that was seen.
-    most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)
+    most = math.hypot(intervals.TIME_ALLOWANCE, intervals.MOST_SPREAD)
     half = special.ndtri(0.995) * most / math.sqrt(2)
     assert math.log(found.high) == pytest.approx(0.14 + half)
     assert math.log(found.low) == pytest.approx(0.14 - half)
-    (near,) = case_intervals([runs({"a": [0.0], "b": [0.01]})])
+    (near,) = intervals.case_intervals([runs({"a": [0.0], "b": [0.01]})])
     assert math.log(near.high) == pytest.approx(
-        0.005 + special.stdtrit(1, 0.975) * LEAST_SPREAD / math.sqrt(2)
+        0.005 + special.stdtrit(1, 0.975) * intervals.LEAST_SPREAD / math.sqrt(2)
     )
 
 
@@ -108,8 +97,8 @@ def test_interval_of_two_differing_nodes_is_bounded() -> None:
 def means(middles: list[float], error: float = 0.01) -> tuple[float, float, float]:
     """Return the middle and the bounds."""
     each = np.array([middles])
-    of_nodes = Estimates(each, np.full_like(each, error), np.full_like(each, 5.0))
-    found = means_over_nodes(of_nodes, RATIO_ALLOWANCE)
+    of_nodes = intervals.Estimates(each, np.full_like(each, error), np.full_like(each, 5.0))
+    found = intervals.means_over_nodes(of_nodes, intervals.RATIO_ALLOWANCE)
     low, high = found.bounds()
     return float(found.middles[0]), float(low[0]), float(high[0])
 

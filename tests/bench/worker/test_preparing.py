@@ -14,32 +14,22 @@ from bench import case as suites
 from bench.case.cases import Case
 from bench.records.journal import STARTING
 from bench.render.messages import reason_line, reason_texts
-from bench.worker import estimate
+from bench.worker import estimate, group
 from bench.worker.equivalence import SharedFolder
-from bench.worker.group import (
-    FROM_ANOTHER,
-    Bench,
-    Output,
-    Prepared,
-    Printed,
-    Unmeasured,
-    prepare,
-    start_ahead,
-)
 from lstm_impl import Availability, LSTMSpec, names
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from tests.bench.worker.scripted_backends import WORK, World
 
 
-def prepared(world: World, case: Case, **changes: Any) -> Prepared:
-    found = prepare(case, 0, replace(world.bench(), **changes))
-    assert isinstance(found, Prepared), found
+def prepared(world: World, case: Case, **changes: Any) -> group.Prepared:
+    found = group.prepare(case, 0, replace(world.bench(), **changes))
+    assert isinstance(found, group.Prepared), found
     return found
 
 
-def refused(world: World, case: Case, **changes: Any) -> Unmeasured:
-    found = prepare(case, 0, replace(world.bench(), **changes))
-    assert isinstance(found, Unmeasured), found
+def refused(world: World, case: Case, **changes: Any) -> group.Unmeasured:
+    found = group.prepare(case, 0, replace(world.bench(), **changes))
+    assert isinstance(found, group.Unmeasured), found
     return found
 
 
@@ -65,8 +55,8 @@ def test_start_same_device_mode_and_optimizer_happens_once(world: World) -> None
     case, bench = world.add("a"), world.bench()
     wider = replace(case, spec=LSTMSpec(2, 4))
     other = replace(case, workload=replace(WORK, optimizer="sgd"))
-    found = [prepare(each, 0, bench) for each in (case, wider, other)]
-    started = [each.setup["start_s"] for each in found if isinstance(each, Prepared)]
+    found = [group.prepare(each, 0, bench) for each in (case, wider, other)]
+    started = [each.setup["start_s"] for each in found if isinstance(each, group.Prepared)]
     assert started == pytest.approx([7.0, 0.0, 7.0])
     assert world.log.count("a start") == 2
 
@@ -77,9 +67,9 @@ def test_start_ahead_keeps_seconds_and_starts_once(world: World) -> None:
     announced: list[object] = []
     bench = replace(bench, announce=lambda *given: announced.append(given))
     for _ in range(2):
-        start_ahead(case, bench)
-    found = prepare(case, 0, bench)
-    assert isinstance(found, Prepared)
+        group.start_ahead(case, bench)
+    found = group.prepare(case, 0, bench)
+    assert isinstance(found, group.Prepared)
     assert found.setup["start_s"] == pytest.approx(7.0)
     assert world.log.count("a start") == 1
     assert announced == [((case,), STARTING)]
@@ -87,7 +77,7 @@ def test_start_ahead_keeps_seconds_and_starts_once(world: World) -> None:
 
 def test_start_ahead_announces_before_any_call_and_keeps_streams(world: World) -> None:
     """A process that a backend ends there is its own failure, as is a stream that it closes."""
-    case, output, announced = world.add("a"), Output(), list[object]()
+    case, output, announced = world.add("a"), group.Output(), list[object]()
     bench = replace(world.bench(), output=output, announce=lambda *given: announced.append(given))
 
     def misbehave() -> None:
@@ -97,7 +87,7 @@ def test_start_ahead_announces_before_any_call_and_keeps_streams(world: World) -
 
     world.changes["a availability"] = misbehave
     world.errors["a availability"] = SystemExit()
-    start_ahead(case, bench)
+    group.start_ahead(case, bench)
     assert "announced 1" in world.log
     os.fstat(2)  # it is open again
     assert output.take().size == 0
@@ -107,10 +97,10 @@ def test_start_ahead_announces_before_any_call_and_keeps_streams(world: World) -
 def test_start_ahead_failure_is_the_result_of_its_case(world: World) -> None:
     case, bench = world.add("a"), world.bench()
     world.errors["a start"] = SystemExit("no licence")
-    start_ahead(case, bench)
+    group.start_ahead(case, bench)
     assert bench.started == {}
-    found = prepare(case, 0, bench)
-    assert isinstance(found, Unmeasured)
+    found = group.prepare(case, 0, bench)
+    assert isinstance(found, group.Unmeasured)
     assert "while its framework was started" in reason_line(found.reason)
 
 
@@ -121,10 +111,10 @@ def test_evidence_second_process_reads_that_of_the_first(
     case, shared = world.add("a"), SharedFolder(tmp_path)
     first, second = (prepared(world, case, shared=shared) for _ in range(2))
     assert (first.setup["evidence_s"], second.setup["evidence_s"]) == pytest.approx((3.0, 0.0))
-    assert second.evidence == {**first.evidence, FROM_ANOTHER: True}
+    assert second.evidence == {**first.evidence, group.FROM_ANOTHER: True}
     prepared(world, world.add("b"), shared=shared)
     monkeypatch.setenv("KERAS_BACKEND", "a_different_one")  # its kernels may differ
-    assert FROM_ANOTHER not in prepared(world, case, shared=shared).evidence
+    assert group.FROM_ANOTHER not in prepared(world, case, shared=shared).evidence
     assert world.log.count("a evidence") == 2
 
 
@@ -165,8 +155,8 @@ def test_prepare_broken_package_is_not_measured(monkeypatch: pytest.MonkeyPatch)
     suite = suites.load("smoke", suites.SuiteChoice(backends=("all",), modes=("inference",)))
     assert {case.backend for case in suite.cases} == {"numpy", "broken"}
     broken = next(case for case in suite.cases if case.backend == "broken")
-    found = prepare(broken, 0, Bench(roofs=None))
-    assert isinstance(found, Unmeasured)
+    found = group.prepare(broken, 0, group.Bench(roofs=None))
+    assert isinstance(found, group.Unmeasured)
     assert found.outcome == "not_measured"
     assert "there_is_no_such_module:Broken, which cannot be imported" in reason_line(found.reason)
 
@@ -233,13 +223,13 @@ def test_prepare_answer_of_wrong_type_fails(
     assert message in reason_line(found.reason)
 
 
-def output_of(*parts: Printed) -> Any:
+def output_of(*parts: group.Printed) -> Any:
     """Output that returns the next part each time."""
     return SimpleNamespace(take=iter(parts).__next__)
 
 
 def test_prepare_failed_case_reports_its_own_output(world: World) -> None:
-    output = output_of(Printed(9, "of another"), Printed(8, "it burns"))
+    output = output_of(group.Printed(9, "of another"), group.Printed(8, "it burns"))
     world.errors["a build"] = ValueError("broken")
     found = refused(world, world.add("a"), output=output)
     assert found.details.endswith("\nIt printed:\nit burns")
@@ -249,5 +239,5 @@ def test_prepare_failed_case_reports_its_own_output(world: World) -> None:
 def test_prepare_much_output_adds_a_remark(world: World) -> None:
     case = world.add("a")
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
-        found = prepared(world, case, output=output_of(Printed(), Printed(size, "x")))
+        found = prepared(world, case, output=output_of(group.Printed(), group.Printed(size, "x")))
         assert list(found.guard.remarks) == remarks

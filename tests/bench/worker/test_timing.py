@@ -9,15 +9,6 @@ import numpy as np
 import pytest
 
 from bench.worker import timing
-from bench.worker.timing import (
-    Broken,
-    Clock,
-    StepSeries,
-    Stopped,
-    TimingError,
-    TimingPlan,
-    first_use,
-)
 from lstm_impl.call import Step
 
 
@@ -28,8 +19,8 @@ class Machine:
     time: float = 0.0
     log: list[str] = field(default_factory=list)
 
-    def clock(self, resolution: float = 1e-9) -> Clock:
-        return Clock(lambda: self.time, resolution)
+    def clock(self, resolution: float = 1e-9) -> timing.Clock:
+        return timing.Clock(lambda: self.time, resolution)
 
     def step(
         self, name: str, cost: float | Iterator[float], wait: float = 0.0, trace: float = 0.0
@@ -50,14 +41,14 @@ class Machine:
         return Step(run, pass_time(wait), pass_time(trace))
 
 
-def series(result: StepSeries | Broken) -> StepSeries:
-    assert isinstance(result, StepSeries), result
+def series(result: timing.StepSeries | timing.Broken) -> timing.StepSeries:
+    assert isinstance(result, timing.StepSeries), result
     return result
 
 
-def alone(machine: Machine, step: Step, seconds: float = 20.0) -> StepSeries:
+def alone(machine: Machine, step: Step, seconds: float = 20.0) -> timing.StepSeries:
     """Measure a single step."""
-    return series(timing.measure({"a": step}, TimingPlan(seconds), machine.clock())["a"])
+    return series(timing.measure({"a": step}, timing.TimingPlan(seconds), machine.clock())["a"])
 
 
 def noisy(center: float, spread: float) -> Iterator[float]:
@@ -89,10 +80,10 @@ def test_measure_spinning_threads_do_not_slow_the_next_member(seed: int) -> None
 
     steps = {"spins": Step(spin(0.02), lambda: None, lambda: None)}
     steps["plain"] = Step(plain, lambda: None, lambda: None)
-    plan = TimingPlan(20.0, -1.0, seed)
+    plan = timing.TimingPlan(20.0, -1.0, seed)
     disturbed = series(timing.measure(steps, plan, machine.clock())["plain"])
     assert max(disturbed.samples) > 1.5 * 0.02
-    clock = Clock(lambda: machine.time, 1e-9, rest)
+    clock = timing.Clock(lambda: machine.time, 1e-9, rest)
     rested = series(timing.measure(steps, plan, clock)["plain"])
     assert rested.samples == pytest.approx([0.02] * len(rested.samples))
 
@@ -102,8 +93,8 @@ def test_measure_single_call_has_an_untimed_call_before() -> None:
     # The first call after another member's takes longer.
     costs = {"a": itertools.cycle([0.03, 0.02]), "b": itertools.cycle([0.05, 0.04])}
     steps = {name: machine.step(name, cost) for name, cost in costs.items()}
-    clock = Clock(lambda: machine.time, 1e-9, lambda: None)
-    found = timing.measure(steps, TimingPlan(5.0, -1.0), clock)
+    clock = timing.Clock(lambda: machine.time, 1e-9, lambda: None)
+    found = timing.measure(steps, timing.TimingPlan(5.0, -1.0), clock)
     for name, cost in (("a", 0.02), ("b", 0.04)):
         samples = series(found[name]).samples[5:]
         assert samples == pytest.approx([cost] * len(samples))
@@ -123,7 +114,7 @@ def test_measure_queued_work_is_waited_for() -> None:
         machine.time, queued = machine.time + queued, 0.0
 
     step = Step(launch, finish, lambda: None)
-    assert first_use(step, machine.clock())[1] == pytest.approx(0.00301)
+    assert timing.first_use(step, machine.clock())[1] == pytest.approx(0.00301)
     result = alone(machine, step, 1.0)
     assert result.samples == pytest.approx([0.00301] * len(result.samples))
 
@@ -141,7 +132,7 @@ def test_measure_long_wait_gets_longer_blocks(cost: float) -> None:
 def test_measure_short_step_has_several_calls_a_block() -> None:
     machine = Machine()
     steps = {"long": machine.step("long", 0.2), "short": machine.step("short", 1e-4)}
-    results = timing.measure(steps, TimingPlan(10.0), machine.clock())
+    results = timing.measure(steps, timing.TimingPlan(10.0), machine.clock())
     assert series(results["long"]).calls == 1
     assert 100 <= series(results["short"]).calls <= 120
 
@@ -151,7 +142,7 @@ def test_measure_untimed_call_is_a_twentieth_if_time_allows(cost: float) -> None
     def calls(seconds: float) -> int:
         machine = Machine()
         steps = {"a": machine.step("a", noisy(cost, 0.1))}
-        return series(timing.measure(steps, TimingPlan(seconds), machine.clock())["a"]).calls
+        return series(timing.measure(steps, timing.TimingPlan(seconds), machine.clock())["a"]).calls
 
     assert calls(20.0) == timing.CALLS_FOR_ONE
     assert (calls(0.1) - 1) * cost * 0.9 <= 1.2 * timing.SHORTEST_BLOCK  # the shortest block
@@ -163,7 +154,9 @@ def test_measure_short_of_time_leaves_out_untimed_calls(seconds: float, untimed:
     machine = Machine()
     clock = replace(machine.clock(), rest=lambda: None)
     steps = {name: machine.step(name, noisy(0.03, 0.1)) for name in "ab"}
-    found = [series(each) for each in timing.measure(steps, TimingPlan(seconds), clock).values()]
+    found = [
+        series(each) for each in timing.measure(steps, timing.TimingPlan(seconds), clock).values()
+    ]
     per_block = [each.untimed / (len(each.blocks) + len(each.warmup)) for each in found]  # type: ignore[operator]
     # Calibration comes before it is known how many rounds fit.
     assert all((each > 0.02) is untimed for each in per_block)
@@ -182,7 +175,7 @@ def test_measure_rounds_have_each_member_in_seeded_order() -> None:
     def order(seed: int) -> list[str]:
         machine = Machine()
         steps = {name: machine.step(name, noisy(0.1, 0.2)) for name in "abc"}
-        results = timing.measure(steps, TimingPlan(30.0, seed=seed), machine.clock())
+        results = timing.measure(steps, timing.TimingPlan(30.0, seed=seed), machine.clock())
         rounds = {name: series(result).rounds for name, result in results.items()}
         assert rounds["a"] == rounds["b"] == rounds["c"] == tuple(range(len(rounds["a"])))
         return machine.log[-3 * len(rounds["a"]) :]
@@ -198,10 +191,10 @@ def test_measure_rounds_have_each_member_in_seeded_order() -> None:
 def test_measure_precise_member_continues_for_others() -> None:
     machine = Machine()
     steps = {"quiet": machine.step("quiet", 0.1), "noisy": machine.step("noisy", noisy(0.1, 0.3))}
-    results = timing.measure(steps, TimingPlan(20.0), machine.clock())
+    results = timing.measure(steps, timing.TimingPlan(20.0), machine.clock())
     quiet, loud = series(results["quiet"]), series(results["noisy"])
-    assert quiet.stopped is Stopped.PRECISE
-    assert loud.stopped is Stopped.TIME
+    assert quiet.stopped is timing.Stopped.PRECISE
+    assert loud.stopped is timing.Stopped.TIME
     assert quiet.rounds == loud.rounds
     assert len(quiet.rounds) > 50
 
@@ -209,9 +202,9 @@ def test_measure_precise_member_continues_for_others() -> None:
 def test_measure_ends_within_the_time_of_all_members() -> None:
     machine = Machine()
     steps = {name: machine.step(name, noisy(0.3, 0.3)) for name in "ab"}
-    results = timing.measure(steps, TimingPlan(6.025), machine.clock())
+    results = timing.measure(steps, timing.TimingPlan(6.025), machine.clock())
     assert 11 < machine.time <= 12.05
-    assert series(results["a"]).stopped is Stopped.TIME
+    assert series(results["a"]).stopped is timing.Stopped.TIME
 
 
 def test_measure_slow_start_is_warm_up() -> None:
@@ -247,9 +240,9 @@ def test_measure_raising_step_is_broken_alone(after: int, stage: str) -> None:
         "bad": machine.step("bad", raising(after, error)),
         "other": machine.step("other", noisy(0.2, 0.3)),
     }
-    results = timing.measure(steps, TimingPlan(20.0), machine.clock())
+    results = timing.measure(steps, timing.TimingPlan(20.0), machine.clock())
     broken = results["bad"]
-    assert isinstance(broken, Broken)
+    assert isinstance(broken, timing.Broken)
     assert broken.error is error
     assert broken.stage == stage
     assert (broken.round is not None) == (stage == "round")
@@ -264,10 +257,10 @@ def test_measure_step_without_time_is_broken(timed: int, message: str) -> None:
     machine = Machine()
     costs = itertools.chain([0.1] * timed, itertools.repeat(0.0))
     steps = {"nothing": machine.step("nothing", costs), "good": machine.step("good", 0.1)}
-    results = timing.measure(steps, TimingPlan(9.0), machine.clock())
+    results = timing.measure(steps, timing.TimingPlan(9.0), machine.clock())
     broken = results["nothing"]
-    assert isinstance(broken, Broken)
-    assert isinstance(broken.error, TimingError)
+    assert isinstance(broken, timing.Broken)
+    assert isinstance(broken.error, timing.TimingError)
     assert message in str(broken.error)
     samples = series(results["good"]).samples
     assert samples == pytest.approx([0.1] * len(samples))
@@ -288,8 +281,8 @@ class Device:
         self.runs = 0
 
     @property
-    def clock(self) -> Clock:
-        return Clock(lambda: self.time, 1e-9)
+    def clock(self) -> timing.Clock:
+        return timing.Clock(lambda: self.time, 1e-9)
 
     def finish(self) -> None:
         self.time, self.queued = self.time + self.queued, 0.0
@@ -331,20 +324,20 @@ class Device:
     ],
 )
 def test_measure_work_after_the_wait_is_broken(machine: Device, waited_for: bool) -> None:
-    result = timing.measure({"a": machine.step()}, TimingPlan(1.0), machine.clock)["a"]
+    result = timing.measure({"a": machine.step()}, timing.TimingPlan(1.0), machine.clock)["a"]
     if waited_for:
-        assert not isinstance(result, Broken)
+        assert not isinstance(result, timing.Broken)
     else:
-        assert isinstance(result, Broken)
+        assert isinstance(result, timing.Broken)
         assert "it is not waited for" in str(result.error)
 
 
 def test_measure_calls_have_distinct_inputs() -> None:
     machine = Device()
-    result = timing.measure({"a": machine.step()}, TimingPlan(3.0, -1.0, judged=5), machine.clock)[
-        "a"
-    ]
-    assert not isinstance(result, Broken)
+    result = timing.measure(
+        {"a": machine.step()}, timing.TimingPlan(3.0, -1.0, judged=5), machine.clock
+    )["a"]
+    assert not isinstance(result, timing.Broken)
     assert len(machine.used) >= len(result.blocks) * (result.calls + 1)
     assert len(set(machine.used)) == len(machine.used)
     assert result.last is not None
@@ -380,8 +373,8 @@ def test_measure_placing_inputs_counts_for_the_budget() -> None:
 def test_measure_training_step_restarts_for_three_judged_calls() -> None:
     machine, restarted = Device(), []
     step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
-    result = timing.measure({"a": step}, TimingPlan(0.5, judged=5), machine.clock)["a"]
-    assert not isinstance(result, Broken)
+    result = timing.measure({"a": step}, timing.TimingPlan(0.5, judged=5), machine.clock)["a"]
+    assert not isinstance(result, timing.Broken)
     assert result.last is not None
     assert restarted == [machine.runs - 3]
     assert result.last.inputs == (5, 6, 7)
