@@ -54,9 +54,8 @@ expect.set_options(timeout=PATIENCE)
 def a_run(number: int = 1, host: str = "machine") -> Run:
     at = datetime(2025, 1, 31, 12, tzinfo=UTC) + timedelta(minutes=number)
     environment = {"before": {"cpu": {"name": f"CPU of {host}", "cores": 2}}}
-    return Run(
-        f"run-{number}", "s", "quick", 1, at, at, True, host, f"id of {host}", {}, environment
-    )
+    changes = {"machine_id": f"id of {host}", "started": at, "environment": environment}
+    return made_results.a_run(number, host, "quick", **changes)
 
 
 def measured(case: Case, seconds: float, run: Run, reasons: tuple[Reason, ...] = ()) -> Measurement:

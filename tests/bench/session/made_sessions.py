@@ -26,8 +26,7 @@ A5, B5, A6, B6 = CASES = (case("a"), case("b"), case("a", 6), case("b", 6))
 
 
 def run_of(number: int, session: str = "s") -> Run:
-    now = datetime.now(UTC)
-    return Run(f"run{number}", session, "mine", 0, now, now, True, "host", "m", {}, {})
+    return made_results.a_run(number, id=f"run{number}", session=session)
 
 
 def file_of(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -13,19 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.schema import Results, Run, recorded
+from bench.records.schema import Results, recorded
 from bench.render.messages import basis_text, heterogeneous_references
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates
 from bench.stats.ratios import allow_for, compare, geometric_mean, most_heterogeneous, with_verdicts
 from bench.stats.rows import Row, all_problems, build, compare_rows, problems
 from bench.stats.trust import UNSTEADY_RATIO, Problem, Validity
-from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_environments import (
     FAR,
     a_case,
+    a_run,
     heterogeneity_of,
     ratios_of,
     results,
@@ -35,16 +33,6 @@ from tests.bench.made_environments import (
 from tests.bench.made_results import gather, measured
 from tests.bench.stats.made_processes import EFFECTS, OTHER_EFFECTS, runs
 
-
-def case(backend: str) -> Case:
-    return Case(backend, LSTMSpec(1, 4), Workload(2, 5))
-
-
-def run(name: str) -> Run:
-    now = datetime.now(UTC)
-    return Run(name, "session", "mine", 0, now, now, True, "host", "m", {}, {})
-
-
 BUSY = recorded("busy", "others kept processors busy", "")
 
 
@@ -53,11 +41,11 @@ def in_both(suspect: str = "") -> Results:
     items = []
     for environment, own, effect in (("east", "a", EFFECTS), ("west", "b", OTHER_EFFECTS)):
         for number, log in enumerate(effect):
-            of = run(f"{environment}{number}")
+            of = a_run(f"{environment}{number}")
             slow = math.log(1.5) if own == "a" else 0.0
             why = [BUSY] if suspect == own else []
-            one = measured(case(own), math.exp(log + slow), of, why)
-            both = measured(case("bridge"), math.exp(log + 3.0), of)
+            one = measured(a_case(own), math.exp(log + slow), of, why)
+            both = measured(a_case("bridge"), math.exp(log + 3.0), of)
             items += [one, both]
     return gather(*items)
 
@@ -129,7 +117,10 @@ def a_row(
     samples = tuple(replace(run, samples=run.samples * drift) for run in in_all)
     drifted = frozenset(run.run for run in samples) if unsteady else frozenset()
     return Row(
-        case(backend), "measured", runs=samples, validity=Validity(tuple(invalid), unsteady=drifted)
+        a_case(backend),
+        "measured",
+        runs=samples,
+        validity=Validity(tuple(invalid), unsteady=drifted),
     )
 
 
@@ -139,7 +130,7 @@ PROBLEM = Problem("busy", recorded("busy", "others kept processors busy", "close
 def test_reference_is_the_first_valid_of_the_most_frequent() -> None:
     places = {"few": "e", "bad": "ew", "good": "ew", "late": "ew"}
     items = [
-        measured(case(name), time, run(f"{place}{n}"), [BUSY] if name == "bad" else [])
+        measured(a_case(name), time, a_run(f"{place}{n}"), [BUSY] if name == "bad" else [])
         for time, (name, in_places) in enumerate(places.items(), start=1)
         for place in in_places
         for n in range(6)

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TypeAlias
 
 import pytest
@@ -15,19 +14,16 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.schema import Measurement, Run, recorded
+from bench.records.schema import Measurement, recorded
 from bench.render.data import as_json
 from bench.render.messages import bound_sentence
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
 from bench.stats.rows import UNTRIED, Report, Row, break_even, break_even_pairs, build
 from lstm_impl import LSTMSpec, Workload, list_backends
-from tests.bench.made_results import gather, measured
+from tests.bench.made_results import a_run, gather, measured
 
-DAY = datetime(2025, 1, 31, tzinfo=UTC)
-RUNS = [
-    Run(str(number), "s", "quick", 1, DAY, DAY, True, "host", "id", {}, {}) for number in range(6)
-]
+RUNS = [a_run(number) for number in range(6)]
 WORK = Workload(32, 100, "training")
 Roofs: TypeAlias = Mapping[str, float | str | None]
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +10,18 @@ import pytest
 
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.schema import Measurement, Outcome, Run, recorded
+from bench.records.schema import Measurement, Outcome, recorded
 from bench.render.messages import problem_line, reason_texts
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
 from bench.stats.trust import FEW_PROCESSES, Problem, Side, Validity, of_ratio, pooled
 from bench.stats.trust import WIDE as WIDE_FROM
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import measured
+from tests.bench.made_results import a_run, measured
 
 CASE = Case("keras", LSTMSpec(3, 4), Workload(2, 10, "training"))
-STARTED = datetime(2025, 1, 31, tzinfo=UTC)
 BUSY = recorded("busy", "others kept 1.2 of 2 processors busy", "close what else runs")
 WIDE = recorded("wide_interval", "the median's interval is ±8.0%, over ±5%", "give it more time")
-
-
-def a_run(number: int) -> Run:
-    return Run(f"r{number}", "s", "x", 0, STARTED, STARTED, True, "host", "m", {}, {})
 
 
 def all_problems(new: Side, base: Side) -> Sequence[Problem]:
@@ -130,8 +124,6 @@ def test_validity_interrupted_process_is_no_problem() -> None:
 
 UNSTEADY = recorded("not_steady", "the earlier and the later half of the samples differ", "wait")
 SHORT = recorded("few_samples", "3 samples: a median has no 95% interval under 6", "give it more")
-SWAP = recorded("swap", "the machine swapped 12.0 MB meanwhile", "free some memory")
-HOT = recorded("throttled", "the CPU slowed itself down 3 times because of heat", "cool it")
 
 
 def timed(
