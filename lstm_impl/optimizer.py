@@ -16,8 +16,7 @@ Float64 = npt.NDArray[np.float64]
 
 LEARNING_RATE = 1e-5
 """Of both optimizers: so small that weights stay near their start for long (Adam moves one by about
-this in a step), and 80 times the rounding of a float32 weight near 1, so that a wrong update
-shows."""
+this in a step), and 80 times the rounding of a float32 weight near 1: a wrong update shows."""
 
 BETA1, BETA2 = 0.9, 0.999
 """Adam's decay rates, the default of all libraries."""

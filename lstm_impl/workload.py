@@ -28,8 +28,7 @@ SEQUENCE_MODES = MODES[:2]
 OPTIMIZERS = ("sgd", "adam")
 
 MOST_LISTED = 1_000_000
-"""Sequences up to which lengths are added one by one; for more the mean is used, with an error
-below one timestep in a million."""
+"""Sequences up to which lengths are added; for more, by the mean, 1 in a million is off at most."""
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 1e-6, 3600.0
 """Seconds between two calls: clocks are no finer, and nobody measures for hours."""
@@ -222,8 +221,7 @@ STATES_TOO = 16
 sixteenth of the recurrence's input, and placing it would take as long as placing the input."""
 
 SPREAD = 65_521
-"""Offsets in the drawn numbers at which a set of inputs may begin: a prime, so that neighbouring
-sets begin at different ones."""
+"""Offsets in the drawn numbers at which a set of inputs may begin: a prime, so that sets differ."""
 
 
 class InputSets:

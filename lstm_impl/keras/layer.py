@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow.python.framework.func_graph import FuncGraph
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable, variable_accessed
 
+import lstm_impl.keras.choice as choice
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.fused_cpu import library
@@ -39,27 +40,7 @@ from lstm_impl.backends.tensorflow.second_gradient import (
 )
 from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask
-from lstm_impl.keras.choice import (
-    AUTO,
-    FUSED_CPU,
-    KERAS,
-    NOT_COMPILED,
-    Arguments,
-    Choice,
-    LayerCall,
-    Shape,
-    Sizes,
-    can_be_compiled,
-    check_auto,
-    choose,
-    decision,
-    in_layer,
-    obstacle,
-    raced_choice,
-    request,
-    requested_backend,
-    supports_jit,
-)
+from lstm_impl.keras.choice import AUTO, FUSED_CPU, KERAS, Arguments, Choice, LayerCall, Sizes
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
@@ -111,11 +92,11 @@ class LSTM(BackendLSTM):
         """Use the backend of this name, and return its canonical id."""
         arguments = self._arguments()
         if name == AUTO:
-            check_auto(arguments)
-        backend = None if name == AUTO else requested_backend(name, arguments)
+            choice.check_auto(arguments)
+        backend = None if name == AUTO else choice.requested_backend(name, arguments)
         self._memory = _Memory(backend)
         has_gpu = bool(tf.config.list_logical_devices("GPU"))
-        self.supports_jit = supports_jit(backend, arguments, has_gpu)
+        self.supports_jit = choice.supports_jit(backend, arguments, has_gpu)
         return AUTO if backend is None else backend.name
 
     def _expect(self, sizes: Sizes) -> None:
@@ -156,11 +137,11 @@ class LSTM(BackendLSTM):
                 picked[arguments, call] = found
             return picked[arguments, call]
         # Attributes such as unroll may have been set since the backend was named.
-        if reason := obstacle(backend, arguments):
+        if reason := choice.obstacle(backend, arguments):
             raise UnsupportedError(f"backend={self.backend!r} cannot compute this layer: {reason}")
-        if call.compiled and not can_be_compiled(backend):
+        if call.compiled and not choice.can_be_compiled(backend):
             raise UnsupportedError(
-                f"backend={self.backend!r} cannot compute this call: {NOT_COMPILED}"
+                f"backend={self.backend!r} cannot compute this call: {choice.NOT_COMPILED}"
             )
         if not (available := self._available(backend.name, call.device)):
             raise UnavailableError(
@@ -171,16 +152,16 @@ class LSTM(BackendLSTM):
 
     def _by_race(self, arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
         """Return the fastest in a race on such a call, if there was one; else the rule's pick."""
-        rule = choose(arguments, call, fused)
+        rule = choice.choose(arguments, call, fused)
         if rule.fallback or arguments.use_cudnn is True:
             return rule
         if self._memory.decisions is None:
             self._memory.decisions = load()
         if not self._memory.decisions:
             return rule
-        requested = request(arguments, call, self._machine(), self._memory.sizes)
-        found = decision(requested, self._memory.decisions) if requested else None
-        return (raced_choice(found, arguments, call, rule) if found else None) or rule
+        requested = choice.request(arguments, call, self._machine(), self._memory.sizes)
+        found = choice.decision(requested, self._memory.decisions) if requested else None
+        return (choice.raced_choice(found, arguments, call, rule) if found else None) or rule
 
     def _machine(self) -> TunedMachine:
         """Return the machine as decisions record it."""
@@ -245,24 +226,24 @@ class LSTM(BackendLSTM):
         """
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
-        choice = self._chosen(sequences, mask, training)
-        if choice.backend == KERAS:  # named, it may choose cuDNN; from auto, it is the loop
+        picked = self._chosen(sequences, mask, training)
+        if picked.backend == KERAS:  # named, it may choose cuDNN; from auto, it is the loop
             keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
             last, outputs, states = keras_layer.inner_loop(self, *given)
             return last, outputs, list(states)
-        last, outputs, *states = self._by(choice.backend, *given, portable=choice.portable)
+        last, outputs, *states = self._by(picked.backend, *given, portable=picked.portable)
         return last, outputs, states
 
     def _chosen(self, sequences: Tensor, mask: Tensor, training: bool) -> Choice:
         """Choose what computes this call, and remember it."""
         traced = not tf.executing_eagerly()
         how = self._device(), bool(training), traced, traced and compiled_by_xla()
-        sizes: Shape = sequences.shape
+        sizes: choice.Shape = sequences.shape
         in_step = traced and _in_keras_step()
         call = LayerCall(*how, *sizes, mask is not None, recorded(), in_step)
-        choice = self._choose(call)
-        self._remember(call, choice)
-        return choice
+        picked = self._choose(call)
+        self._remember(call, picked)
+        return picked
 
     def _by(
         self,
@@ -306,9 +287,9 @@ class LSTM(BackendLSTM):
 
     def _core(self, name: str) -> LayerCore:
         if name not in self._memory.cores:
-            backend = self._memory.backend or requested_backend(name, self._arguments())
+            backend = self._memory.backend or choice.requested_backend(name, self._arguments())
             assert isinstance(backend, TensorFlowBackend)
-            self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
+            self._memory.cores[name] = LayerCore(choice.in_layer(backend), self.cell.compute_dtype)
         return self._memory.cores[name]
 
 

@@ -15,30 +15,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+import lstm_impl.proof.comparison as comparison
 from lstm_impl.call import Results
 from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.proof.comparison import (
-    COARSE,
-    CONSTANT,
-    ENOUGH_NUMBERS,
-    HALF,
-    RMS,
-    STALE,
-    Errors,
-    approximate_errors,
-    bounds,
-    compare,
-    error,
-    gains,
-    keep,
-    nan_as_infinity,
-    requested_results,
-    results_by_name,
-    rounded,
-    shared_errors,
-    update_error,
-)
+from lstm_impl.proof.comparison import Errors, error, requested_results, results_by_name
 from lstm_impl.proof.judge import Judge, numpy_judge
 from lstm_impl.proof.networks import large_updates, saturated, saturated_errors, special_numbers
 from lstm_impl.spec import FloatArray, LSTMSpec
@@ -58,7 +39,7 @@ class GateResult:
     def describe(self) -> str:
         """Return a sentence for each failed array, the worst first; or the largest error."""
         shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
-        worst = sorted(shares, key=lambda name: -nan_as_infinity(shares[name]))
+        worst = sorted(shares, key=lambda name: -comparison.nan_as_infinity(shares[name]))
         if self.passed:
             name = worst[0]
             return (
@@ -81,8 +62,8 @@ COMPLAINTS = {
     "updated": f"after an update of the weights {{array}} {OFF}",
     "saturated": "with kernels and inputs 8 times as large {array} differs from the {judge}, "
     f"relative root mean square {NUMBERS}",
-    RMS: "the root mean square of {array}'s difference from the {judge} is {found:.1%} of its own, "
-    "{allowed:.0%} allowed",
+    comparison.RMS: "the root mean square of {array}'s difference from the {judge} is "
+    "{found:.1%} of its own, {allowed:.0%} allowed",
     "streamed": "fed chunk by chunk, {array} differs by {found:.2e} from that of the whole "
     "sequence by the {judge}, {allowed:.2e} allowed",
     "whole": f"{{array}} as a whole is not as large as that of the {{judge}}: off by {NUMBERS}",
@@ -119,34 +100,34 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     inputs = workload.inputs(spec, seed)
     if not workload.training:
         inputs = replace(inputs, masks=None)
-    comparison = _Comparison(model, workload, judge or numpy_judge(spec))
+    judged = _Comparison(model, workload, judge or numpy_judge(spec))
     if model.backend.approximate:
-        comparison.keep(*approximate_errors(*comparison.results(weights, inputs)))
-        return comparison.result()
+        judged.keep(*comparison.approximate_errors(*judged.results(weights, inputs)))
+        return judged.result()
     windows = [inputs.window(part) for part in judged_parts(workload)]
     state = inputs.state
     for window in windows:
         if workload.optimizer is not None:
-            comparison.begin(weights)
-        state = comparison.compare_results(weights, replace(window, state=state))
+            judged.begin(weights)
+        state = judged.compare_results(weights, replace(window, state=state))
     large, given = saturated(spec, weights, windows[0])
-    comparison.begin(large)
-    comparison.keep(*saturated_errors(spec, *comparison.results(large, given)))
+    judged.begin(large)
+    judged.keep(*saturated_errors(spec, *judged.results(large, given)))
     for name, special, given in special_numbers(spec, weights, windows[0]):
-        comparison.begin(special)
-        comparison.compare_results(special, given, name)
+        judged.begin(special)
+        judged.compare_results(special, given, name)
     if workload.optimizer is not None:
-        comparison.compare_updates(weights, seed)
+        judged.compare_updates(weights, seed)
     model.set_weights(weights)
     if workload.training and workload.gradients != "all":
-        comparison.keep(*_all_gradients(model, workload))
+        judged.keep(*_all_gradients(model, workload))
     if workload.streaming:
-        comparison.keep(*stream_errors(model, comparison.judge, weights, workload, seed))
+        judged.keep(*stream_errors(model, judged.judge, weights, workload, seed))
     # A conversion and its inverse can be wrong in the same way: read what was set.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
-    comparison.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
-    comparison.bounds["weights"] = CONSTANT * spec.precision.roundoff
-    return comparison.result()
+    judged.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
+    judged.bounds["weights"] = comparison.CONSTANT * spec.precision.roundoff
+    return judged.result()
 
 
 @dataclass
@@ -163,7 +144,7 @@ class _Comparison:
     bounds: Errors = field(default_factory=dict)
 
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
-        keep(self.errors, self.bounds, found, allowed)
+        comparison.keep(self.errors, self.bounds, found, allowed)
 
     def result(self) -> GateResult:
         passed = all(off <= self.bounds[name] for name, off in self.errors.items())
@@ -186,21 +167,21 @@ class _Comparison:
             )
             self.keep_update(weights, changes)
         if not special:
-            self.keep(*gains(spec, ours, theirs, self.workload.batch))
+            self.keep(*comparison.gains(spec, ours, theirs, self.workload.batch))
             # Could bfloat16 pass for this type, and are there enough numbers to tell?
             numbers = sum(theirs[name].size for name in ("y", "h", "c"))
-            if spec.precision.roundoff == HALF and numbers >= ENOUGH_NUMBERS:
-                coarse = self._judged(*rounded(weights, inputs))
-                self.keep(*shared_errors(ours, theirs, coarse, COARSE))
+            if spec.precision.roundoff == comparison.HALF and numbers >= comparison.ENOUGH_NUMBERS:
+                coarse = self._judged(*comparison.rounded(weights, inputs))
+                self.keep(*comparison.shared_errors(ours, theirs, coarse, comparison.COARSE))
         return LSTMState(theirs["h"], theirs["c"])
 
     def keep_errors(
         self, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], special: str = ""
     ) -> None:
         """Keep each array's error and bound."""
-        found = compare(ours, theirs)
+        found = comparison.compare(ours, theirs)
         timesteps = len(theirs["y"])
-        allowed = bounds(self.model.spec, self.workload.batch, timesteps, list(found))
+        allowed = comparison.bounds(self.model.spec, self.workload.batch, timesteps, list(found))
         before = f"{special} " if special else ""
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
 
@@ -208,7 +189,7 @@ class _Comparison:
         """Keep how far the weights are from ``before`` plus these changes, and the bound."""
         model = self.model
         after, offset = model.get_weights(), model.backend.bias_offset
-        off, most = update_error(model.spec, before, after, changes, offset)
+        off, most = comparison.update_error(model.spec, before, after, changes, offset)
         self.keep({"update": off}, {"update": most})
 
     def compare_updates(self, weights: LSTMWeights, seed: int) -> None:
@@ -232,9 +213,9 @@ class _Comparison:
             changes = formula.changes([ours[f"d{name}"] for name in weights.names()])
             after = model.get_weights()
             self.keep_update(before, changes)
-            if number and spec.precision.roundoff >= HALF:
+            if number and spec.precision.roundoff >= comparison.HALF:
                 stale = self._judged(weights, self._quantized(inputs), nothing)
-                self.keep(*shared_errors(ours, theirs, stale, STALE))
+                self.keep(*comparison.shared_errors(ours, theirs, stale, comparison.STALE))
             before = after
 
     def _quantized(self, inputs: Inputs) -> Inputs:
@@ -376,7 +357,7 @@ def _compared(
     ours: Mapping[str, FloatArray],
     theirs: Mapping[str, FloatArray],
 ) -> tuple[Errors, Errors]:
-    found = compare(ours, theirs)
-    allowed = bounds(spec, workload.batch, len(theirs["y"]), list(found))
-    more, most = gains(spec, ours, theirs, workload.batch)
+    found = comparison.compare(ours, theirs)
+    allowed = comparison.bounds(spec, workload.batch, len(theirs["y"]), list(found))
+    more, most = comparison.gains(spec, ours, theirs, workload.batch)
     return found | more, allowed | most

@@ -38,9 +38,7 @@ def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager
     rows = max(spec.input_size, spec.output_size) + spec.hidden_size
     if 2.0 * batch * rows * 4 * spec.hidden_size >= SHARED_PRODUCT:
         return contextlib.nullcontext()
-    one: contextlib.AbstractContextManager[object]
-    one = _pools().limit(limits=1, user_api="blas")
-    return one
+    return _pools().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
 
 
 @functools.cache

@@ -27,8 +27,7 @@ FAR = 1.5
 slowest: a disturbed machine makes blocks slower, never faster."""
 
 ENOUGH = 12
-"""Blocks of one that races alone: from 11 on, the range of ratios covers the median at
-``LEVEL``."""
+"""Blocks of one that races alone: from 11 on, their range covers the median at ``LEVEL``."""
 
 LEVEL = 0.001
 """Largest probability that an interval of ratios misses the true median."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from lstm_impl.availability import Package
 from lstm_impl.backends.jax.model import INSTALL_CPU, INSTALL_GPU, JaxBackend
-from lstm_impl.call import Call, Outputs, Tensors
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 
 
 class Flax(JaxBackend):
@@ -20,7 +20,7 @@ class Flax(JaxBackend):
     )
     summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
 
-    def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
+    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
         import jax.numpy as jnp
         from flax import nnx
 
@@ -40,7 +40,6 @@ class Flax(JaxBackend):
         rnn.cell.dense_h.kernel = nnx.Param(recurrent_kernel)
         rnn.cell.dense_h.bias = nnx.Param(bias)
         (c, h), y = rnn(x, initial_carry=(c, h), seq_lengths=lengths)
-        if lengths is not None:
-            steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
-            y = jnp.where((steps[:, None] < lengths[None, :])[:, :, None], y, jnp.zeros_like(y))
+        if valid is not None:
+            y = jnp.where(valid[:, :, None], y, jnp.zeros_like(y))
         return Outputs(y, h, c)

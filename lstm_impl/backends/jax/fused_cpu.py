@@ -7,7 +7,7 @@ from typing import Any
 
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.jax.model import JaxBackend
-from lstm_impl.call import Call, Outputs, Tensors
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
@@ -28,14 +28,9 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
         library.load(library.JAX)  # compiled now, not in the first call
         return super()._build(spec, weights, device, batch_major)
 
-    def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
-        import jax.numpy as jnp
-
+    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
         from lstm_impl.backends.jax.fused_layer import fused_layer
 
-        x, h, c, lengths, _ = call
+        x, h, c, *_ = call
         kernel, recurrent_kernel, bias = parameters
-        valid = None
-        if lengths is not None:
-            valid = jnp.arange(x.shape[0], dtype=lengths.dtype)[:, None] < lengths[None, :]
         return fused_layer(x, h, c, kernel, recurrent_kernel, bias, valid, reverse=reverse)

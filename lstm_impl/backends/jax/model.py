@@ -60,8 +60,7 @@ def _gpus() -> list[Any]:
 
 
 def _cuda_version() -> tuple[int, int] | None:
-    """Return the CUDA version that JAX's plugin is built for, by its name, which has no minor
-    one."""
+    """Return the CUDA version of JAX's plugin, by its name, which has no minor one."""
     for major in (13, 12):
         if importlib.util.find_spec(f"jax_cuda{major}_plugin") is not None:
             return major, 0
@@ -240,8 +239,7 @@ class JaxModel(Model):
             self._jax.block_until_ready(self._last)
 
     def evidence(self, workload: Workload) -> Evidence:
-        """Return what XLA compiled for the first window of ``workload``; on a GPU the kernels
-        too."""
+        """Return what XLA compiled for the first window; on a GPU the kernels too."""
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         one = workload.first_window()
@@ -279,12 +277,13 @@ class JaxBackend(Backend):
 
     # -- what a strategy supplies
 
-    def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
+    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
         """Compute one direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
 
         call: x ``[T, B, in]``, h and c ``[B, H]``. parameters: kernel, recurrent kernel and bias,
-        in the compute type. With ``reverse`` each sequence's valid steps are read from the last to
-        the first; outputs stand at the step they belong to, and are zero on padding.
+        in the compute type. valid: bool ``[T, B]``, or None if no step is padding. With ``reverse``
+        each sequence's valid steps are read from the last to the first; outputs stand at the step
+        they belong to, and are zero on padding.
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
@@ -292,8 +291,12 @@ class JaxBackend(Backend):
         """Compute the network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
         import jax.numpy as jnp
 
+        valid, lengths = None, call.lengths
+        if lengths is not None:
+            valid = jnp.arange(call.x.shape[0], dtype=lengths.dtype)[:, None] < lengths[None, :]
+
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
-            return self.layer(own, parameters[3 * row : 3 * row + 3], reverse)
+            return self.layer(own, parameters[3 * row : 3 * row + 3], valid, reverse)
 
         join = functools.partial(jnp.concatenate, axis=-1)
         return through_layers(spec, call, layer, join, jnp.stack)

@@ -18,16 +18,10 @@ class JaxScan(JaxBackend):
     flags = ("preproject",)
     listed = ("", "+preproject")
 
-    def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
-        import jax.numpy as jnp
-
-        x, h, c, lengths, _ = call
-        valid = None
-        if lengths is not None:
-            steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
-            valid = (steps[:, None] < lengths[None, :])[:, :, None]
-        preproject = "preproject" in self.options
-        return scanned(x, (h, c), parameters, valid, preproject, reverse=reverse)
+    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
+        steps = None if valid is None else valid[:, :, None]
+        how = steps, "preproject" in self.options
+        return scanned(call.x, (call.h, call.c), parameters, *how, reverse=reverse)
 
 
 def scanned(

@@ -114,8 +114,7 @@ class TensorFlowBackend(Backend):
         return LSTMWeights.from_cells(spec, cells)
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        """Compute the network, time-major: outputs ``[T, B, D*H]``, final h and c ``[L*D, B,
-        H]``."""
+        """Compute the network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
         import tensorflow as tf
 
         padding = None if call.lengths is None else PaddingMask.of(call.x, call.lengths)

@@ -268,9 +268,6 @@ class TracedSteps:
 
     # -- what is traced
 
-    def _infer(self, call: Call) -> Outputs:
-        return self._model.network(call, training=call.masks is not None)
-
     def train(self, gradients: str, call: Call, *upstream: Tensor) -> tuple[Any, ...]:
         """Add ops for the outputs and for the gradients of the requested inputs and weights."""
         tf, model = self._tf, self._model
@@ -302,7 +299,8 @@ class TracedSteps:
         sizes = (batch,) if backend.dynamic else tuple(call.x.shape)
         key = (gradients, *optional, optimizer, *sizes)
         if key not in self._functions:
-            body: Callable[..., tuple[Any, ...]] = self._infer
+            training = call.masks is not None
+            body: Callable[..., Any] = functools.partial(model.network, training=training)
             if gradients is not None:
                 body = functools.partial(self.train, gradients)
                 if optimizer is not None:
@@ -350,8 +348,7 @@ def _arguments(request: Request) -> tuple[Any, ...]:
 
 
 class Optimizer:
-    """Update by TensorFlow's fused ops ``ResourceApplyGradientDescent`` and
-    ``ResourceApplyAdam``."""
+    """Update by TensorFlow's ops ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``."""
 
     def __init__(self, name: str, variables: Sequence[Any]) -> None:
         import tensorflow as tf
@@ -462,8 +459,7 @@ def _read(path: Path) -> Iterator[ProfiledEvent]:
 
 
 def _stat(plane: Any, event: Any, keys: Collection[int]) -> str:
-    """Return the text of the first of an event's stats with one of these keys, or an empty
-    string."""
+    """Return the text of the first of an event's stats with one of these keys, if any."""
     for stat in event.stats if keys else ():
         if stat.metadata_id in keys:
             return stat.str_value or str(plane.stat_metadata[stat.ref_value].name)
