@@ -43,6 +43,7 @@ from lstm_impl.keras.conversion import convert  # noqa: E402
 
 if (_theirs := _keras.config.backend()) == "tensorflow":
     from lstm_impl.keras.layer import LSTM
+    from lstm_impl.keras.predict import PredictOnBatch
     from lstm_impl.keras.tuning import tune
 elif _theirs in ("jax", "torch"):
     from lstm_impl.keras.elsewhere import LSTM, tune
@@ -62,7 +63,8 @@ def accelerate(
 
     ``LSTM`` and ``RNN`` of an ``LSTMCell`` are replaced wherever they are: in ``Bidirectional``,
     ``TimeDistributed`` and other wrappers, and in models inside the model. Weights, names, the
-    optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are traced again.
+    optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are traced again. On
+    TensorFlow, ``predict_on_batch`` then calls Keras's graph at once for batches like earlier ones.
 
     Parameters
     ----------
@@ -86,4 +88,7 @@ def accelerate(
         If no layer can have this backend.
     """
     convert(model, LSTM, backend, print_fn)
+    theirs = getattr(type(model), "predict_on_batch", None)
+    if _theirs == "tensorflow" and theirs is _keras.Model.predict_on_batch:
+        model.predict_on_batch = PredictOnBatch(model)
     return model

@@ -1,7 +1,7 @@
 """Run ``keras_model`` and ``lstm_impl_model``: a Keras model of one LSTM, by a user's call.
 
 ``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict(x)``, and so on
-(``PATHS``); ``lstm_impl_model`` is the same model with this library's layer. Arrays are
+(``PATHS``); ``lstm_impl_model`` is the same model after ``lstm_impl.keras.accelerate``. Arrays are
 batch-major, as in Keras; time-major ones are transposed once, before they are first used.
 
 A training call returns its loss alone. The gate gets outputs and gradients from a separate call,
@@ -10,7 +10,6 @@ and from the call itself the weights that it left.
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import functools
 import tempfile
@@ -261,10 +260,10 @@ class CalledModelModel(Model):
         self._before: LSTMWeights | None = None
         path = "".join(backend.options)
         with self._placing():
-            self._layer = self.backend.layer(
+            self._layer = keras.layers.LSTM(
                 spec.hidden_size, return_sequences=True, return_state=True, dtype=spec.dtype
             )
-            self._model = make_model(keras, self._layer, spec)
+            self._model = self.backend.finished(make_model(keras, self._layer, spec))
             if self.backend.path.trains:
                 losses = {name: flow(keras) for name in OUTPUTS}
                 self._model.compile(keras.optimizers.SGD(LEARNING_RATE), loss=losses)
@@ -428,7 +427,7 @@ class CalledModelModel(Model):
         return Evidence(found.source, found.ops, found.kernels, details)
 
 
-class CalledModel(KerasThree, abc.ABC):
+class CalledModel(KerasThree):
     """A Keras model of one LSTM layer, run through one of ``PATHS``."""
 
     framework = "tensorflow"
@@ -449,9 +448,9 @@ class CalledModel(KerasThree, abc.ABC):
         """The call of the model."""
         return PATHS["".join(self.options)]
 
-    @abc.abstractmethod
-    def layer(self, units: int, **arguments: Any) -> Any:
-        """Make the layer."""
+    def finished(self, model: Any) -> Any:
+        """Return the Keras model as it is called."""
+        return model
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
         """Return what computed the layer's calls, as far as it is known."""
@@ -498,24 +497,19 @@ class KerasModel(CalledModel):
     strategy = "keras_model"
     summary = "a Keras model of one LSTM, by the call that a user makes"
 
-    def layer(self, units: int, **arguments: Any) -> Any:
-        import keras
-
-        return keras.layers.LSTM(units, **arguments)
-
 
 class LstmImplModel(CalledModel):
-    """A model of ``lstm_impl.keras.LSTM`` with ``backend="auto"``."""
+    """The same model after ``lstm_impl.keras.accelerate``."""
 
     strategy = "lstm_impl_model"
-    summary = "the same Keras model with lstm_impl.keras.LSTM as its layer"
+    summary = "the same Keras model after lstm_impl.keras.accelerate"
 
-    def layer(self, units: int, **arguments: Any) -> Any:
+    def finished(self, model: Any) -> Any:
         import lstm_impl.keras
 
         with contextlib.suppress(UnavailableError):  # the layer says why, and takes another
             library.build()  # not in the background of the calls
-        return lstm_impl.keras.LSTM(units, **arguments)
+        return lstm_impl.keras.accelerate(model, print_fn=None)
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
         made = layer.explain().choices
