@@ -91,8 +91,7 @@ class RawGradients:
 
 
 Results: TypeAlias = Mapping[str, FloatArray]
-"""Host arrays by name, time-major: y, h, c; in training also dx, dh, dc, if there are any, and
-dlayer0.forward.kernel and so on."""
+"""Host arrays by name, time-major: y, h, c; gradients dx, dh, dc, dlayer0.forward.kernel ..."""
 
 
 @dataclass(frozen=True)

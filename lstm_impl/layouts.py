@@ -43,22 +43,14 @@ def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMW
         raise ValueError(
             f"cuDNN's buffer has shape {buffer.shape}; this spec needs ({matrices + biases},)"
         )
-    gates = 4 * spec.hidden_size
-    pairs = buffer[matrices:].reshape(spec.state_layers, 2, gates)
-    offset = 0
-
-    def take(inputs: int) -> FloatArray:
-        nonlocal offset
-        part = buffer[offset : offset + gates * inputs].reshape(gates, inputs).T
-        offset += gates * inputs
-        return np.ascontiguousarray(part)
-
-    cells = []
-    for row in range(spec.state_layers):
-        kernel = take(spec.layer_input_size(row // spec.num_directions))
-        recurrent_kernel = take(spec.hidden_size)
-        both = pairs[row].sum(axis=0) if bias == "sum" else pairs[row, 1]
-        cells.append(LayerWeights(kernel, recurrent_kernel, both))
+    gates, rows = 4 * spec.hidden_size, range(spec.state_layers)
+    inputs = [spec.layer_input_size(row // spec.num_directions) for row in rows]
+    ends = np.cumsum([gates * size for each in inputs for size in (each, spec.hidden_size)])
+    *parts, rest = np.split(buffer, ends)
+    kernels = [np.ascontiguousarray(part.reshape(gates, -1).T) for part in parts]
+    pairs = rest.reshape(spec.state_layers, 2, gates)
+    kept = pairs.sum(axis=1) if bias == "sum" else pairs[:, 1]
+    cells = [LayerWeights(kernels[2 * row], kernels[2 * row + 1], kept[row]) for row in rows]
     return LSTMWeights.from_cells(spec, cells)
 
 

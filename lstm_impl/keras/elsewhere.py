@@ -7,16 +7,8 @@ from typing import Any
 
 import keras
 
+import lstm_impl.keras.base as base
 from lstm_impl.call import Tensor
-from lstm_impl.keras.base import (
-    SIGMOID,
-    TANH,
-    BackendLSTM,
-    CallMemory,
-    Weights,
-    not_fused,
-    one_mask,
-)
 from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Shape, needs_keras
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
@@ -29,7 +21,7 @@ _computing: Any = importlib.import_module(f"lstm_impl.keras.on_{_THEIRS}")
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
-class LSTM(BackendLSTM):
+class LSTM(base.BackendLSTM):
     """``keras.layers.LSTM`` computed by a backend of this library.
 
     All arguments of Keras's layer, and
@@ -46,15 +38,15 @@ class LSTM(BackendLSTM):
     these arguments.
     """
 
-    _tanh = (*TANH, *_computing.TANH)
-    _sigmoid = (*SIGMOID, *_computing.SIGMOID)
+    _tanh = (*base.TANH, *_computing.TANH)
+    _sigmoid = (*base.SIGMOID, *_computing.SIGMOID)
 
     def _begin(self, name: str) -> str:
         """Use the backend of this name, and return its canonical id."""
         if name not in (AUTO, KERAS):
             name = get_backend(name).name
             _refuse(name, self._arguments())
-        self._memory = CallMemory()
+        self._memory = base.CallMemory()
         return name
 
     def _note(self) -> str:
@@ -93,7 +85,7 @@ class LSTM(BackendLSTM):
         """Compute the last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without
         return_sequences) and final state, as Keras's method does.
         """
-        mask = one_mask(mask)
+        mask = base.one_mask(mask)
         call = self._call_of(sequences, training, mask is not None)
         choice = self._choose(call)
         self._remember(call, choice)
@@ -112,7 +104,7 @@ class LSTM(BackendLSTM):
             raise UnsupportedError(f"{choice.backend}: its kernels are for a CPU, not a GPU")
         parts = map(keras.ops.convert_to_tensor, initial_state)
         start = tuple(keras.ops.cast(part, dtype) for part in parts)
-        y, h, c = _computing.compute(choice.backend, x, start, Weights.of(self.cell), mask)
+        y, h, c = _computing.compute(choice.backend, x, start, base.Weights.of(self.cell), mask)
         last = h
         if mask is not None:
             shown, before = keras.ops.any(mask, axis=1), keras.ops.zeros_like(h)
@@ -164,7 +156,7 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     if reason := obstacle(_computing.BACKEND, arguments):
         return Choice(KERAS, f"it does what was requested: {reason}")
     fused = _computing.FUSED
-    why_not = not_fused(call, arguments.compute_dtype, _computing.BINDING, _computing.load)
+    why_not = base.not_fused(call, arguments.compute_dtype, _computing.BINDING, _computing.load)
     if not why_not:
         return Choice(fused, "one call for all steps, and one for their gradient")
     passed_over = (f"{fused}: {why_not}",)

@@ -231,7 +231,7 @@ class LSTM(BackendLSTM):
             keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
             last, outputs, states = keras_layer.inner_loop(self, *given)
             return last, outputs, list(states)
-        last, outputs, *states = self._by(picked.backend, *given, portable=picked.portable)
+        last, outputs, *states = self._by(picked, *given)
         return last, outputs, states
 
     def _chosen(self, sequences: Tensor, mask: Tensor, training: bool) -> Choice:
@@ -246,19 +246,13 @@ class LSTM(BackendLSTM):
         return picked
 
     def _by(
-        self,
-        backend: str,
-        sequences: Tensor,
-        state: list[Tensor],
-        mask: Tensor,
-        training: bool,
-        portable: bool = False,
+        self, picked: Choice, sequences: Tensor, state: list[Tensor], mask: Tensor, training: bool
     ) -> tuple[Tensor, ...]:
         """Compute by a backend of this library: last output, outputs and final h and c."""
         sequences = self._dropped(tf.cast(sequences, self.cell.compute_dtype), training)
         # A stateful layer's state is a variable, assigned to before the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
-        core = self._core(backend)
+        core = self._core(picked.backend)
         # The fused op reads and writes either layout; a mask's outputs are filled time-major.
         batch_major = isinstance(core.backend, FusedCpu) and mask is None
         x = sequences if batch_major else tf.transpose(sequences, [1, 0, 2])
@@ -268,7 +262,7 @@ class LSTM(BackendLSTM):
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = valid[:, :, None]
         inputs = LayerInputs(x, h, c, *Weights.of(self.cell))
-        how = training, batch_major, portable
+        how = training, batch_major, picked.portable
         y, h, c = core(inputs, steps, self.go_backwards, *how)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])

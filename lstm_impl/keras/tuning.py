@@ -17,7 +17,7 @@ from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.proof import comparison
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, UnsupportedError
 from lstm_impl.tuning.decision import Decision, TuningRequest
 from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
 from lstm_impl.workload import Workload
@@ -138,6 +138,7 @@ def enter(
         return layer_results(made, x, around)
 
     truth = results(KERAS)
+    allowed = comparison.bounds(question.spec, *sizes, list(truth))
 
     def problem(name: str) -> str:
         try:
@@ -148,7 +149,7 @@ def enter(
                 return str(available)
             if name == KERAS:
                 return ""
-            return difference(results(name), truth, question.spec, *sizes)
+            return difference(results(name), truth, allowed)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 
@@ -219,14 +220,9 @@ def _traced(function: Any, *arguments: Any) -> Any:
 
 
 def difference(
-    ours: Mapping[str, FloatArray],
-    theirs: Mapping[str, FloatArray],
-    spec: LSTMSpec,
-    batch: int,
-    timesteps: int,
+    ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], allowed: Mapping[str, float]
 ) -> str:
     """Return where results differ from those of Keras's layer, or an empty string."""
-    allowed = comparison.bounds(spec, batch, timesteps, list(ours))
     for name, error in comparison.compare(ours, theirs).items():
         # Both sides are rounded, each by as much as the bound allows.
         if not error <= 2 * allowed[name]:

@@ -31,8 +31,7 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
         *("while_loop+hoisted", "partial_unroll@5+hoisted"),
     ),
 }
-"""TensorFlow's backends that were fastest for some shape, by mode. Those of other frameworks race
-only if they are named."""
+"""TensorFlow's backends that were fastest for some shape, by mode; others race only by name."""
 
 SECONDS = 20.0
 """Seconds of a race with its first calls: compiling a loop takes one to three."""
@@ -82,14 +81,9 @@ def tune(
     if not again and (known := answered(question, [each.name for each in requested])):
         return known
     weights = LSTMWeights.random(spec, seed)
-    steps: dict[str, Step] = {}
-    problems: dict[str, str] = {}
-    for backend in requested:
-        found = _entrant(backend, spec, weights, workload, device, seed)
-        if isinstance(found, Step):
-            steps[backend.name] = found
-        else:
-            problems[backend.name] = found
+    found = {each.name: _entrant(each, spec, weights, workload, device, seed) for each in requested}
+    steps = {name: each for name, each in found.items() if isinstance(each, Step)}
+    problems = {name: each for name, each in found.items() if isinstance(each, str)}
     return remember(question, steps, problems, "", seconds, seed, "lstm_impl.tune")
 
 

@@ -79,32 +79,26 @@ def _block(
     return arguments, tf.raw_ops.BlockLSTMV2(**arguments, cell_clip=-1.0, use_peephole=False)
 
 
-def _forward(
-    x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
-    _, outputs = _block(x, h0, c0, both, bias)
+def _forward(*given: Tensor) -> tuple[Tensor, Tensor]:
+    _, outputs = _block(*given)
     return outputs.h, outputs.cs
 
 
-def _with_gradient(
-    x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
+def _with_gradient(*given: Tensor) -> tuple[Tensor, Tensor]:
     """Compute hidden and cell states ``[T, B, H]``, differentiated by ``BlockLSTMGradV2``."""
     import tensorflow as tf
 
     @tf.custom_gradient
-    def block(
-        x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
-    ) -> tuple[Any, Callable[..., Any]]:
+    def block(*given: Tensor) -> tuple[Any, Callable[..., Any]]:
         with _own_gradient():
-            arguments, outputs = _block(x, h0, c0, both, bias)
+            arguments, outputs = _block(*given)
 
         def backward(d_hidden: Tensor, d_cells: Tensor) -> Any:
             return _gradients(arguments, outputs._asdict(), d_hidden, d_cells)
 
         return guarded((outputs.h, outputs.cs)), backward
 
-    hidden, cells = block(x, h0, c0, both, bias)
+    hidden, cells = block(*given)
     return hidden, cells
 
 
