@@ -312,8 +312,8 @@ class Model(abc.ABC):
         optimizer: str | None = None,
     ) -> Call:
         """Check a user's arguments and place them on the device; gradients: None in inference."""
-        spec = self.spec
-        batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
+        spec, x = self.spec, np.asarray(x)
+        batch, timesteps = batch_and_timesteps(x.shape, self.batch_major)
         place = self._lend if gradients is None else self._to_device
         x_ = checked_array(spec, "x", x, self._layout((timesteps, batch, spec.input_size)))
         if state is None:
