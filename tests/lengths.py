@@ -1,7 +1,5 @@
 """Find functions that are longer than a screen."""
 
-from __future__ import annotations
-
 import ast
 
 LONGEST_FUNCTION = 60

@@ -1,7 +1,5 @@
 """Find the modules that a fresh interpreter has loaded after a program."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

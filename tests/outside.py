@@ -1,7 +1,5 @@
 """Make the environment of a process that a test starts as a user would."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

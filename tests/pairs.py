@@ -3,8 +3,6 @@
 They find an error of one value or of a pair of values as the full product does, in far fewer rows.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -4,8 +4,6 @@ Names, reasons and versions in result files are free texts of unknown writers. F
 listed here but found: those that the reader accepts replaced.
 """
 
-from __future__ import annotations
-
 import contextlib
 import random
 import re

@@ -4,8 +4,6 @@ It skips what takes seconds in each process that measures and is tested elsewher
 installed library, pytest-benchmark's look at the processor, and the import of Hypothesis.
 """
 
-from __future__ import annotations
-
 import sys
 from types import SimpleNamespace
 

@@ -4,8 +4,6 @@ A golden holds columns of numbers, flags or verdicts, and no texts; rows may be 
 a figure changes on purpose, run ``python -m tests.test_goldens NAME`` and say why in the commit.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import importlib

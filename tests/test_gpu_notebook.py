@@ -1,7 +1,5 @@
 """Test the notebook for a GPU: to its end with a made-up one, and without one."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from pathlib import Path

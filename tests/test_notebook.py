@@ -1,7 +1,5 @@
 """Test that the notebook runs in a fresh kernel and shows its own output."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

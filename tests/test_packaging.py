@@ -1,7 +1,5 @@
 """Test the lists of packages and data files that a wheel is built from."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -1,7 +1,5 @@
 """Test that covering arrays have each allowed pair of values."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any

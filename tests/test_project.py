@@ -1,7 +1,5 @@
 """Test what the project's documents promise: commands exist, examples run, installs work."""
 
-from __future__ import annotations
-
 import configparser
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """Test the structure of the code: imports go one way, packages stay small, no cycles."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections import Counter

@@ -5,8 +5,6 @@ line and no partial file. A full disk is a small file system if root may mount o
 on the size of files, which fails in the same call.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random

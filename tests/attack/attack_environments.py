@@ -1,7 +1,5 @@
 """Attack every command with rare environments: it must end as documented, without a traceback."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

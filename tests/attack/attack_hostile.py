@@ -3,8 +3,6 @@
 Their package is ``tests/hostile``, whose own tests measure many at once.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -6,8 +6,6 @@ outside of the attacked code (``interposed``): a case is finished when its line 
 disk.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -4,8 +4,6 @@ There may be no other exception, no warning and no hang; the line names the file
 then reported, since accepted values must not fail later.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import random

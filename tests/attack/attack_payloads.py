@@ -4,8 +4,6 @@ The output, at any width, has no control byte and no active link, and is well-fo
 its format. A few pages are opened in a browser, where nothing may run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

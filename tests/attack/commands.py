@@ -1,7 +1,5 @@
 """The commands that read, with their formats, and the endings that each documents."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """Add the attack's options, and print its counts at the end."""
 
-from __future__ import annotations
-
 import secrets
 
 import pytest

@@ -1,7 +1,5 @@
 """Make a folder for every command: two sessions, two devices, windows and a map."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -3,8 +3,6 @@
 The readers are foreign: the parsers of the standard library, one of Markdown, PyArrow.
 """
 
-from __future__ import annotations
-
 import csv
 import html.parser
 import io

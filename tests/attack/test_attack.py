@@ -1,7 +1,5 @@
 """Test that each kind of attack can fail, by giving it something broken."""
 
-from __future__ import annotations
-
 import fnmatch
 import signal
 import tomllib

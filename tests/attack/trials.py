@@ -1,7 +1,5 @@
 """Run many trials of one kind in parallel, drawn from a seed, and report failures."""
 
-from __future__ import annotations
-
 import contextlib
 import random
 import signal

@@ -4,8 +4,6 @@ The backend computes with NumPy and records a kernel of cuDNN, and is judged by 
 FAKE_GPU in the environment is what goes wrong: ``memory``, ``kernel`` or ``time``; else nothing.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tests.bench import other_package

@@ -1,7 +1,5 @@
 """Simulate a full disk."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable

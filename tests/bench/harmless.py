@@ -1,7 +1,5 @@
 """Assert that the texts that commands write are harmless, whatever the files held."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Make results of two environments with a reference backend measured in both."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Make results of a grid of batch × hidden size on two devices."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from bench.case.cases import Case

@@ -1,7 +1,5 @@
 """Make results of several machines."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 

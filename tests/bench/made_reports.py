@@ -1,7 +1,5 @@
 """Make reports of a few backends on small shapes, and of hostile names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

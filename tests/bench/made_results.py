@@ -1,7 +1,5 @@
 """Make results without measuring, as objects and as files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

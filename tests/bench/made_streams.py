@@ -1,7 +1,5 @@
 """Make results of streams from random latencies, kept as a process keeps them."""
 
-from __future__ import annotations
-
 import zlib
 from datetime import UTC, datetime, timedelta
 

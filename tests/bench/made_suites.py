@@ -1,7 +1,5 @@
 """Write a small suite of the backend numpy, for tests that run the suite."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

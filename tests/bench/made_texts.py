@@ -4,8 +4,6 @@ They have something for each command: two devices, a grid of shapes, a published
 sessions of one machine, memory, roofs, outcomes of every kind, and a map of what was learned.
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 import json

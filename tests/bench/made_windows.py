@@ -1,7 +1,5 @@
 """Make result files of streams in windows whose fixed cost and slope are known."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Mapping, Sequence

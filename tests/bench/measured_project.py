@@ -1,7 +1,5 @@
 """Measure this project by pytest into a folder of the test."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

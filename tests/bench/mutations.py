@@ -3,8 +3,6 @@
 All randomness is from a ``random.Random``: of a seed, or of Hypothesis.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import random

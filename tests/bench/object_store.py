@@ -4,8 +4,6 @@ It listens on 127.0.0.1 only, on a free port, and ends with its block. Faults ma
 short, refused or missing.
 """
 
-from __future__ import annotations
-
 import importlib
 import threading
 from collections.abc import Callable, Iterable, Iterator

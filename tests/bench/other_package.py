@@ -1,7 +1,5 @@
 """Install a package with backends in entry points, for one test."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

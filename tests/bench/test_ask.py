@@ -1,7 +1,5 @@
 """Test ``python -m bench.ask``: answers from available or new results."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Test ``bench.compare``: what it reads, where its answer goes, and its exit codes."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -4,8 +4,6 @@ A file may come from anywhere: its texts stay text in every format, and no figur
 lets through makes a table or a picture fail.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import warnings

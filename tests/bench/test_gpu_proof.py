@@ -1,7 +1,5 @@
 """Test ``bench.gpu_proof``, run on the CPU with the reference."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Test ``bench.history``: what it reads, where its answer goes, and its exit codes."""
 
-from __future__ import annotations
-
 import csv
 import functools
 import io

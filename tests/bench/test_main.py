@@ -1,7 +1,5 @@
 """Test ``python -m bench`` and ``lstm-bench``."""
 
-from __future__ import annotations
-
 import importlib
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test that results are read, and nothing measured, without the names that Windows lacks."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test ``bench.plot``: the file it writes, and what it refuses."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 

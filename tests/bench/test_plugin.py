@@ -3,8 +3,6 @@
 Where the start does not matter the process is a fork of one that has imported what tests need.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Test ``python -m bench.profile``: what binds a case, its operators, and its timeline."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

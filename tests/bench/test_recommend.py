@@ -1,7 +1,5 @@
 """Test ``bench.recommend``: what it reads, its answers and bad input."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Test ``bench.run`` as a user runs it, on backends that need no framework."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

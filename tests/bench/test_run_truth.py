@@ -5,8 +5,6 @@ must be found slower. What the simulation of ``verdict_study`` shows of made-up 
 here of real ones: processes, alternating blocks, files and verdicts as a user has them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

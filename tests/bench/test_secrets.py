@@ -1,7 +1,5 @@
 """Test that passwords and signatures in URLs reach no result file, page or error."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 TensorFlow takes six seconds to import, and may not be installed where results are read.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

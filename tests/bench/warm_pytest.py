@@ -3,8 +3,6 @@
 Imports take longer than most tests. Tests of how a process starts do not use forks.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

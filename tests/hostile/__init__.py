@@ -4,8 +4,6 @@ Their classes are made from one table of phases and deeds. The tests also measur
 behaves.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tests.bench import other_package

@@ -1,7 +1,5 @@
 """Define what backends do, and in which phase. The installed package has a copy of this file."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import multiprocessing

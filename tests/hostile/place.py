@@ -1,7 +1,5 @@
 """Make a folder with the hostile package, a suite of one shape, and a lock of its own."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

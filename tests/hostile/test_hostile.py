@@ -1,7 +1,5 @@
 """Test commands with backends that misbehave and one that behaves."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Compare tables of the studies with those of ``research/verdicts.md``."""
 
-from __future__ import annotations
-
 import functools
 import math
 import re

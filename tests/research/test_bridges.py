@@ -1,7 +1,5 @@
 """The study of references (bridges): small simulations of its rates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

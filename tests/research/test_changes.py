@@ -1,7 +1,5 @@
 """The study of change points: its worlds and its promised rates."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The study of nodes: its worlds and its promised rates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The simulated noises have their medians and spreads."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The study of recorded pairs: its pairs, its tables and its exit codes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

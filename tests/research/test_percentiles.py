@@ -1,7 +1,5 @@
 """The study of percentiles: its streams and its rates."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 import pytest

@@ -1,7 +1,5 @@
 """The rules of this suite and of other tools on the same data."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The command of the studies: its tables, pictures and errors."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable, Sequence

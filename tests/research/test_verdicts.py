@@ -1,7 +1,5 @@
 """The study of the verdicts: its tables are near the documented ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

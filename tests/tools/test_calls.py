@@ -1,7 +1,5 @@
 """Test the tables of calls on the reference results, of other shapes than the suite has now."""
 
-from __future__ import annotations
-
 import pytest
 
 import bench

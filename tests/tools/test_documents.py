@@ -1,7 +1,5 @@
 """Test the command that remakes parts of the documents."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.cli.command_line import BAD_INPUT

@@ -1,7 +1,5 @@
 """Test the command that compiles fused_cpu ahead, and its use without a compiler."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

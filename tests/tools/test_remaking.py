@@ -1,7 +1,5 @@
 """Test that parts of documents equal what their commands make, and differences are reported."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files of studies of earlier versions: shown as tables, harmless, or refused in one line."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Cases: ids, and conversion to plain data and back."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Suites in files: their cases, and errors."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """docs/suites.md compared with the suites."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The suites of the package."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Published times: the table, and steps made of its figures."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

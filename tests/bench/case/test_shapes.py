@@ -1,7 +1,5 @@
 """Grids of shapes, and their specs and workloads."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

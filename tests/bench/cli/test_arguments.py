@@ -1,7 +1,5 @@
 """Test the types of values of command lines."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Test output to a file, a pipe, a terminal without the letters, and GitHub's summary."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test reading and selecting results for a command, with errors and progress."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import threading

@@ -1,7 +1,5 @@
 """Test maps of two devices: their cells, and where one begins to win."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench import case as suites

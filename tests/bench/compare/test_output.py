@@ -1,7 +1,5 @@
 """Test comparisons in a terminal, as Markdown, CSV and JSON, and the verdict of a rule."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Test how two sides of results are joined and paired, and what differs between them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test our times next to published ones: the shared shapes, and their formats."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Models for the tests of trainings: one that records its calls, a wrong one, a failing one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

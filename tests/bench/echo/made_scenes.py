@@ -1,7 +1,5 @@
 """Make a scene of a training without training, for the tests of its picture."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bench.echo.picture import Scene

@@ -1,7 +1,5 @@
 """Test ``python -m bench.echo``: options, exit codes, output, picture and Ctrl-C."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import signal

@@ -1,7 +1,5 @@
 """Test what the picture of the echo task shows, and that nothing overlaps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache

@@ -1,7 +1,5 @@
 """Test the echo task: settings, series and the best possible loss."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Test a training of the echo task: loss, optimizers, steps and the carried state."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, cast
 

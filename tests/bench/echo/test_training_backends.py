@@ -1,7 +1,5 @@
 """Test that trainings of the echo task on all installed backends have the same loss curve."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Test maps of what windows learn: cells, workers, file and tables."""
 
-from __future__ import annotations
-
 import math
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Made-up machines: their files, their table of processes, their driver."""
 
-from __future__ import annotations
-
 import os
 from collections import namedtuple
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Test reading a machine and its state, on made-up machines."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os

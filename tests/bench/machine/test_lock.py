@@ -1,7 +1,5 @@
 """Test the lock of a machine, which names its holder."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

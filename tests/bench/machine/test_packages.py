@@ -1,7 +1,5 @@
 """Test the list of what is installed in a Python, and paths that are none."""
 
-from __future__ import annotations
-
 import sys
 from importlib import metadata
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test requests to a new process, and the report of how it died."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test copies of files elsewhere, which are complete or missing, and uploads."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path

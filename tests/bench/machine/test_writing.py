@@ -1,7 +1,5 @@
 """Test atomic writing of files, and whether the writer of a file still runs."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """Test that advice names the options of the user's command."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

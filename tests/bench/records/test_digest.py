@@ -1,7 +1,5 @@
 """Test that any change of a result file is detected."""
 
-from __future__ import annotations
-
 import copy
 import json
 import random

@@ -1,7 +1,5 @@
 """Test reading and writing of results elsewhere, and places that fail."""
 
-from __future__ import annotations
-
 import functools
 import json
 import threading

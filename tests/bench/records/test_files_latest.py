@@ -1,7 +1,5 @@
 """Test the newest run, which commands show by default, and names of sessions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test that each line of a journal is on disk before the call returns, and is read back."""
 
-from __future__ import annotations
-
 import errno
 import json
 import math

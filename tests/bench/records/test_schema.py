@@ -1,7 +1,5 @@
 """Test that each field of a result file is checked, and errors name its place."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

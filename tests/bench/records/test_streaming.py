@@ -1,7 +1,5 @@
 """Test the statistics and histograms of a stream's calls."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import importlib

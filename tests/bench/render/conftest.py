@@ -1,7 +1,5 @@
 """Fixtures of the tests of reports."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.records.files import collect

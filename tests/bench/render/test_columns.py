@@ -1,7 +1,5 @@
 """Test how each column of the tidy table is computed."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import replace

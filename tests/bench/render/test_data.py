@@ -1,7 +1,5 @@
 """Test that CSV, JSON and Parquet hold the same rows, and the SQL queries in the documents."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Test the decisions that a report writes for ``backend="auto"``."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

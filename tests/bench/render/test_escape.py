@@ -1,7 +1,5 @@
 """Test that any text is escaped for a terminal, Markdown and a spreadsheet."""
 
-from __future__ import annotations
-
 import ast
 import io
 import unicodedata

@@ -1,7 +1,5 @@
 """Test the report in formats of other tools, read as these tools read them."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test pandas frames of a report and its samples."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

@@ -1,7 +1,5 @@
 """Test that a heterogeneous reference is noted wherever its ratios are shown."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

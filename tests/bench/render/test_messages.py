@@ -4,8 +4,6 @@ Where sentences change on purpose: ``python -m tests.bench.render.test_messages`
 again, and the difference is what a reader of reports will notice.
 """
 
-from __future__ import annotations
-
 import ast
 import math
 import tempfile

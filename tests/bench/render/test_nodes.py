@@ -1,7 +1,5 @@
 """Test reports on several machines of one kind."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Test the HTML of the page: escaping, policy, and missing optional packages."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -4,8 +4,6 @@ A Chromium or Chrome is looked for in $LSTM_BROWSER, on the PATH, and where Play
 own. Without one these tests are skipped with that reason, and fail in CI, where one must be.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os

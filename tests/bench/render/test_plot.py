@@ -1,7 +1,5 @@
 """Test the texts and bars of pictures of results."""
 
-from __future__ import annotations
-
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Test the formatting of times, rates, ratios, sizes and shapes."""
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -1,7 +1,5 @@
 """Test reports on streams: percentiles, deadlines and load."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.render.data import records

@@ -1,7 +1,5 @@
 """Test tables in a terminal, as Markdown and as CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 

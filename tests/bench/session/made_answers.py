@@ -1,7 +1,5 @@
 """Answers of a node, made up."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.session.session import Goal, Session

@@ -1,7 +1,5 @@
 """Build cases, results, sessions, and workers that follow a script."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ It listens on 127.0.0.1 and ends with the tests. The nodes share this machine's 
 measured times mean nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import json

@@ -1,7 +1,5 @@
 """Two environments interleaved: the order of their processes, and their files."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import math

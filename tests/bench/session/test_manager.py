@@ -1,7 +1,5 @@
 """Test the manager with scripted workers on a simulated clock."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import os

@@ -1,7 +1,5 @@
 """Test results for a URL: measured here, copied at the end, and kept if copying fails."""
 
-from __future__ import annotations
-
 import io
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Test reading the LSTM layers of a model's file."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import zipfile

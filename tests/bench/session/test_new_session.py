@@ -1,7 +1,5 @@
 """Test sessions from the options of a command, new or resumed."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Test a node's agent with workers of this machine."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import replace

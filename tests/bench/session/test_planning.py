@@ -1,7 +1,5 @@
 """Test planning with a budget in complete sessions on simulated clocks."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

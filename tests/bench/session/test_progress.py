@@ -1,7 +1,5 @@
 """Test the display of a session, and its summary."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Test what a query finds in results, and the suite that measures it."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace

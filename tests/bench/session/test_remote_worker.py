@@ -1,7 +1,5 @@
 """Test workers on a node, whose journals are written here line by line."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from pathlib import Path

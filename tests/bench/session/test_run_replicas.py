@@ -1,7 +1,5 @@
 """Test that ``bench.run`` measures a backend and its replicas in one process."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test the schedule of one process after the other."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

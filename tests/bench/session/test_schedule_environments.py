@@ -1,7 +1,5 @@
 """Test the schedule of backends that need different environments."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

@@ -1,7 +1,5 @@
 """Test the schedule of several machines side by side."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from random import Random

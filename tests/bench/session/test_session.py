@@ -1,7 +1,5 @@
 """Test reading and writing sessions."""
 
-from __future__ import annotations
-
 import json
 import os
 from datetime import UTC, datetime

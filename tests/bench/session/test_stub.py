@@ -1,7 +1,5 @@
 """Test the code that checks a node's copy of the suite."""
 
-from __future__ import annotations
-
 import pickle
 import subprocess
 import sys

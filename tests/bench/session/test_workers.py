@@ -1,7 +1,5 @@
 """Test workers on this machine."""
 
-from __future__ import annotations
-
 import json
 import signal
 import sys

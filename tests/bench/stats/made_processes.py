@@ -1,7 +1,5 @@
 """Made-up samples of processes, for comparisons."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

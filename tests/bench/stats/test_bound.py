@@ -1,7 +1,5 @@
 """What binds a case, from known roofs and profiles."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.stats import bound

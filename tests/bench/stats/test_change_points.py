@@ -1,7 +1,5 @@
 """Changes of the machine, of backends and of cases in times over sessions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

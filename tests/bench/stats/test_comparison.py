@@ -1,7 +1,5 @@
 """Comparisons: inverses, p-values, verdicts, Holm's method and heterogeneity."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Rows that share no process are compared over a reference that shares some with each."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

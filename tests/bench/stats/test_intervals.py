@@ -1,7 +1,5 @@
 """Intervals of times within one process and over several, and percentiles of samples."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

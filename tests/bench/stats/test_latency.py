@@ -1,7 +1,5 @@
 """Percentiles of calls: how many calls they need, their coverage, and their comparison."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Machines of one kind that measured one suite are nodes of one section."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Outlying nodes, in all cases or in one backend."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Intervals of times and of ratios over nodes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Means over processes, some of which may be outlying."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Sequence

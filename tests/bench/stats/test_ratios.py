@@ -1,7 +1,5 @@
 """Ratios of one case and over several, by every pairing of their sides."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Results for many cases at once equal the definitions for each case."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

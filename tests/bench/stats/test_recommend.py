@@ -1,7 +1,5 @@
 """The window that a dependency needs, and recommended windows and backends."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

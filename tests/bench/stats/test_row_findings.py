@@ -1,7 +1,5 @@
 """The bound of a case, helpers on the same work, and break-even points."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

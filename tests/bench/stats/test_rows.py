@@ -1,7 +1,5 @@
 """Rows from result files: pooled, compared, ranked and judged."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from random import Random
 

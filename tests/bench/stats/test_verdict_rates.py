@@ -1,7 +1,5 @@
 """Simulated rates of false and of true verdicts, as promised."""
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -1,7 +1,5 @@
 """Backends of another package whose processes grow, die and hang."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ its products, operators, copies and pauses take on a machine of known speed. So 
 limits each. The registry finds them like any other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar

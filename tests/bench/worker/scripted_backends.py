@@ -1,7 +1,5 @@
 """Backends whose times and errors a test sets, and a bench on their clock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

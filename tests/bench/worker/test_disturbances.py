@@ -1,7 +1,5 @@
 """Reasons why a machine makes times unreliable, before and after measuring."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

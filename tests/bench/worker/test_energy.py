@@ -1,7 +1,5 @@
 """Energy, with a simulated GPU whose counter moves in ticks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

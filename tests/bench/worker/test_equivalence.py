@@ -1,7 +1,5 @@
 """The judge of a case too large for the reference, and shared answers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a case needs, compared with figures computed by hand."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Groups: cases are judged before any is timed, and errors stay with their case."""
 
-from __future__ import annotations
-
 import inspect
 import signal
 import statistics

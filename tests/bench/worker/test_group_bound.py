@@ -3,8 +3,6 @@
 They pass the gate and are measured, written, read and judged like any other, on a simulated clock.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Memory, with simulated allocators and real processes that grow, die and hang."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

@@ -1,7 +1,5 @@
 """The process that measures memory, with forks that grow, die and hang."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -1,7 +1,5 @@
 """Results of a case, recorded and read back."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace

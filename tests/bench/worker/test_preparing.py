@@ -1,7 +1,5 @@
 """Preparing a case: the order of its stages, and what is reported of each error."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

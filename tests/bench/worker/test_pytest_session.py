@@ -1,7 +1,5 @@
 """Pytest sessions that measure: items, files, endings and terminal output."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The file of the best roofs: what it keeps, how long, and damaged contents."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

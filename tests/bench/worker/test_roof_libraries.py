@@ -1,7 +1,5 @@
 """Products, moved bytes and empty loops of each library."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import time

@@ -1,7 +1,5 @@
 """Roofs on a simulated clock: what is measured, and the parts of a case."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """The first and the last lines of a pytest session that measures."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Calls of a stream on a simulated clock."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ pass, an update and a copy to the host take the seconds given here, and nothing 
 the time of an honest backend is known, and the speed of this machine does not matter.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
