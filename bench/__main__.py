@@ -3,8 +3,6 @@
 ``lstm-bench ask ...`` does what ``python -m bench.ask ...`` does.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

@@ -3,8 +3,6 @@
 ``session.query`` looks for results or measures them; ``render.messages`` writes the answer.
 """
 
-from __future__ import annotations
-
 import argparse
 import textwrap
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """``python -m bench.compare``: compare runs, devices, backends or environments case by case."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import os

@@ -5,8 +5,6 @@ of an LSTM, past the equivalence gate and with the kernels that ran), the tests 
 ``bench.run`` of the suite ``quick`` and ``bench.report``, each in its part of the time.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """``python -m bench.history``: every case over the sessions of one machine, and what changed."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -4,8 +4,6 @@ Throughput, speedup over a baseline or memory of one session; or with ``--along`
 against the window, timesteps or batch.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import sys

@@ -5,8 +5,6 @@ compared with the roofs. The command prints what binds the case and its operator
 writes a timeline for Perfetto.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -1,7 +1,5 @@
 """``python -m bench.recommend``: which window and which backend, from results."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

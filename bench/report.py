@@ -3,8 +3,6 @@
 Good files are shown when others cannot be read; each bad one gives one line and exit code 2.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import gc

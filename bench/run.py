@@ -1,7 +1,5 @@
 """``python -m bench.run SUITE``: measure a suite in fresh processes until intervals are narrow."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import signal

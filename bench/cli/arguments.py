@@ -4,8 +4,6 @@ A type raises ``argparse.ArgumentTypeError`` with one line that says what is exp
 imports nothing of results or frameworks, since pytest loads it with the plugin's options.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import re

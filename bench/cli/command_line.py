@@ -1,7 +1,5 @@
 """Run commands with exit codes and errors of one line, also for closed pipes and full disks."""
 
-from __future__ import annotations
-
 import argparse
 import codecs
 import contextlib

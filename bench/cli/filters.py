@@ -1,7 +1,5 @@
 """Add and apply the options that select results, and parse ``--fail-on``."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -1,7 +1,5 @@
 """Write the output of a command to a terminal, a pipe or a file, in the requested format."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import os

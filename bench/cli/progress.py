@@ -4,8 +4,6 @@ A thread draws the line after a second, only on a terminal, and removes it at th
 run while times are measured.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Write the suite that measures what a query of ``bench.recommend`` asks for."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path

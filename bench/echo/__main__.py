@@ -1,7 +1,5 @@
 """``python -m bench.echo``: train the 2016 tutorial's task, or map what a window learns."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor

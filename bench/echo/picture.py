@@ -1,7 +1,5 @@
 """Draw a training: the loss curve, and the inputs, targets and predictions of the last window."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from dataclasses import dataclass

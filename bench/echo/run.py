@@ -1,7 +1,5 @@
 """Train the echo task from the command line: options, progress, Ctrl-C and the picture."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

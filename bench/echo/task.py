@@ -5,8 +5,6 @@ This is the task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)". 
 timesteps, and carry the state from each window to the next.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@
 window and a seed, with the state carried from window to window or reset at each.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import itertools

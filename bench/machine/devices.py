@@ -4,8 +4,6 @@ No framework is imported: starting one takes seconds, and it is wrong about a GP
 libraries are missing. The driver or its files are queried.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

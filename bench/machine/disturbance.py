@@ -1,7 +1,5 @@
 """Record what else a machine does during a measurement."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -5,8 +5,6 @@ process has imported is read. The machine's files are looked for under a root an
 process table and modules are parameters, so that tests can make up any machine.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

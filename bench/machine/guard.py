@@ -7,8 +7,6 @@ sys.path, ...) is restored after each call and noted, as are its warnings. A chi
 returns ends there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import os

@@ -4,8 +4,6 @@ The lock is the system's (``flock``) on a file in the user's temporary folder, a
 last holder. Worker processes inherit it: those that a killed manager leaves running still hold it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """List what is installed in a Python, perhaps another than this, by a process of that Python."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@ A process with a request reads and answers JSON. Its work may end it (a framewor
 processor) or never finish.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

@@ -3,8 +3,6 @@
 A path may lead to a pipe that never ends, a device, a folder or a terabyte of zeros.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

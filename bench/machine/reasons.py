@@ -3,8 +3,6 @@
 ``render.messages`` has the sentence of each code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

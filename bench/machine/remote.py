@@ -8,8 +8,6 @@ Files are copied into the user's cache folder and read there. A copy is used unt
 or time of change, or its size, differs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib

@@ -4,8 +4,6 @@ Each installed framework is imported in a process of its own, which may crash (a
 processor), hang, print or conflict with other frameworks.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import signal
 from collections.abc import Callable, Mapping, Sequence

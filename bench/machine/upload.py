@@ -1,7 +1,5 @@
 """Copy files to places that are no folder of this machine, whole and never over another file."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

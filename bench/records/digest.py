@@ -4,8 +4,6 @@ The digest is the SHA-256 of the file's other contents as JSON with sorted keys,
 only, and numbers as Python's ``json`` writes them: only order and layout of fields may change.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -9,8 +9,6 @@ A session is what one command measured on one machine, or on machines of one kin
 a run on machines of several kinds have names that begin with that of the run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import os

@@ -1,7 +1,5 @@
 """Group items by a key, such as the processes of a case or the rows of a device."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 

@@ -4,8 +4,6 @@ They count whole nanoseconds with three significant digits. HdrHistogram's libra
 since they allocate what a text of a foreign file claims to need; the tests compare with them.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import struct

@@ -3,8 +3,6 @@
 An entry that could not be read back is refused before it is written.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

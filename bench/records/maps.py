@@ -4,8 +4,6 @@ A map has, for each task, distance and window, with the state carried and with i
 loss of each seed's training, the best possible loss and the loss without memory.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields

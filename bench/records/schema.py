@@ -3,8 +3,6 @@
 Schema 2 added ``case.variant``. Files of schema 1, which have none, will always be read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Select results by device, backend, shape, variant, mode and type."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase

@@ -3,8 +3,6 @@
 Single calls are not kept. The percentiles were computed from the exact times.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple

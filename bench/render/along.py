@@ -4,8 +4,6 @@ A series is a table with a line per backend. As data it has a flat row for each 
 in seconds and bytes that are never scaled or rounded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.render.data import COLUMNS, csv_lines, finite, json_text

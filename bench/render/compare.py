@@ -1,7 +1,5 @@
 """Show a comparison in a terminal, as Markdown, CSV, JSON or SVG, and in GitHub Actions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Escape text from result files for a terminal, Markdown and a spreadsheet."""
 
-from __future__ import annotations
-
 import io
 import re
 import unicodedata

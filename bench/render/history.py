@@ -1,7 +1,5 @@
 """Show a history in a terminal, as Markdown, CSV or a picture, with what changed first."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Name machines, sessions and tables, and write the marks and verdicts next to numbers."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ that escapes every text, and the page's policy allows only ``page.js`` and Plotl
 copied into the page from the installed package. Needs the extra ``html``.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -4,8 +4,6 @@ A backend has the same colour, marker and dashes in every picture, and nothing i
 alone. matplotlib is imported when something is drawn; no display is needed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

@@ -4,8 +4,6 @@ Published times are shown with source, device and what was measured; no ratio, i
 is made of them, since neither machine nor work is the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 

@@ -1,7 +1,5 @@
 """Format times, rates, ratios, sizes and shapes for people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Describe the window and the backend that ``bench.recommend`` found."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 

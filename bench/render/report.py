@@ -1,7 +1,5 @@
 """Show a report in full, in brief or with what bounds each case, in a terminal and as Markdown."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

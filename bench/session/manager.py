@@ -6,8 +6,6 @@ no signal), records what it died of, and continues with the rest in another. ``s
 what to measure next; an ``Executor`` starts the workers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import re

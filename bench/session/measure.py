@@ -5,8 +5,6 @@ a copy takes processor time from what is measured. If copying fails, the files h
 command that copies them later is printed. The options are those of ``bench.run``, by their names.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

@@ -5,8 +5,6 @@ one shape is written next to the results and measured, so that the next answer c
 LSTM layers of a model are read from its file.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import json

@@ -5,8 +5,6 @@ side. ``plan`` chooses what fits into a budget; ``RunningProcesses``, ``Costs`` 
 the state of processes. Nothing here starts a process, opens a file or reads a clock.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

@@ -5,8 +5,6 @@ version, can say so. It imports only the standard library until the two copies a
 same; then it passes calls on to ``cluster.NodeAgent``.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import pickle

@@ -5,8 +5,6 @@ part can take, so the rule never says that a part is small, and says "not known"
 is large. ``operators`` applies the same rule to profiles; ``docs/why.md`` argues the thresholds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ A case's time in each session has its interval and its ratio to the session befo
 lasting changes come from ``change_points``, with the versions that changed there.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

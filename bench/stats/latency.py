@@ -6,8 +6,6 @@ Nagaraja, *Order Statistics*, 7.1). It takes calls as independent, which success
 quite; so over processes each process's percentile is one value, as medians are elsewhere.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Mapping, Sequence

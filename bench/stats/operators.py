@@ -4,8 +4,6 @@ Operators are classified by their names, which frameworks choose: ``_MklMatMul``
 ``aten::addmm`` PyTorch's, ``dot`` XLA's.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -7,8 +7,6 @@ names one. The cases of a node are not independent, so they are one value. The t
 outlying node: two among few hide each other. Outlying nodes stay in every interval.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

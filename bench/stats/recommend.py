@@ -4,8 +4,6 @@ Only measured times are used, of the same shape or a near one (each size within 
 ``NEAR``), which is then named. Nothing is scaled or extrapolated.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace

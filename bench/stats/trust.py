@@ -6,8 +6,6 @@ interleaved in the same processes. With enough processes their medians show how 
 a disturbance of a few of them is only noted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 These are pure functions of what ``machine`` read.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 

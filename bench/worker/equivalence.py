@@ -4,8 +4,6 @@ The comparison is in ``lstm_impl.proof``; ``docs/equivalence.md`` derives its bo
 chooses the judge, keeps its answers, and judges what a step computed in its last timed calls.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -4,8 +4,6 @@ A case too large for the machine is skipped with a reason; otherwise it would sw
 never end. Bytes are lower bounds for any backend, so that no case is skipped that would fit.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from dataclasses import dataclass

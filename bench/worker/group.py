@@ -4,8 +4,6 @@ A case ends as ``Measured``, or as ``Unmeasured`` with a reason. Whatever a back
 result of its own case and of no other.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -4,8 +4,6 @@ For the first item of a group the recorder measures the complete group in blocks
 replays its samples to pytest-benchmark, whose table, files and comparisons use them as usual.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

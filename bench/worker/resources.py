@@ -9,8 +9,6 @@ Energy is read from the counter of the board that NVIDIA's driver keeps (NVML, o
 in ticks of 20 to 100 ms. So each case runs for two seconds more by itself, after the timing.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 import math

@@ -6,8 +6,6 @@ operators at each timestep; the launch roof is the time of a loop of operators o
 the backend starts them: by TensorFlow's executor, by XLA or from Python.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
