@@ -170,6 +170,7 @@ def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
     made: LSTM = type(layer).from_config(config)
     made.build((None, None, features(layer)))
     made.set_weights(layer.get_weights())
+    made.supports_masking = True  # or Keras 3.16 warns of each mask that it is given
     return made
 
 

@@ -38,6 +38,7 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
     ]
     for layer, cell in zip(layers, weights.cells(), strict=True):
         layer.build((None, None, cell.kernel.shape[0]))
+        layer.supports_masking = True  # or Keras 3.16 warns of each mask that it is given
         for variable, array in zip(layer.trainable_variables, cell, strict=True):
             variable.assign(array)
     return layers

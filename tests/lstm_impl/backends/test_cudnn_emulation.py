@@ -10,7 +10,11 @@ import pytest
 
 from tests.lstm_impl.backends.cudnn_emulation import params_size
 
-pytestmark = pytest.mark.usefixtures("emulation")
+pytestmark = [
+    pytest.mark.usefixtures("emulation"),
+    # Of masks that Keras 3.16 does not pass on.
+    pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning"),
+]
 
 
 def op_arguments(tf: Any, **changes: Any) -> dict[str, Any]:

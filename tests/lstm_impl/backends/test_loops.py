@@ -101,7 +101,9 @@ def test_static_unroll_with_xla_of_bidirectional_float64_is_refused(
         backend.build(spec, LSTMWeights.random(spec))
     monkeypatch.setattr(type(backend), "refusal", TensorFlowBackend.refusal)
     result = gate(built("static_unroll+xla", spec), Workload(4, 7, "inference"))
-    assert not result.passed, "XLA compiles this rightly now: take the refusal out"
+    # The release candidates of 2.22 compile it rightly.
+    repaired = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 22)
+    assert result.passed == repaired, "with all TensorFlows that are supported: allow it again"
 
 
 pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")

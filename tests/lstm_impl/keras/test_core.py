@@ -14,6 +14,9 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras import tuning  # noqa: E402
 
+# Of masks that Keras 3.16, and so this layer, does not pass on.
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
+
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 
 # -- how it is traced

@@ -29,6 +29,9 @@ from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn  # noqa: E40
 from tests.lstm_impl.keras.axes import ARGUMENTS  # noqa: E402
 from tests.pairs import Row, each_value, pairwise, slow_ones_run  # noqa: E402
 
+# Of masks that Keras 3.16, and so this layer, does not pass on.
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
+
 BATCH, TIMESTEPS, FEATURES, UNITS = 7, 5, 3, 6
 
 # Two steps an iteration cover all cases of ten (an iteration, the next and a rest), and are traced

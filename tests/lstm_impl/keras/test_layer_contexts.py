@@ -28,6 +28,9 @@ from tests.lstm_impl.keras.test_layer import (  # noqa: E402
     random,
 )
 
+# Of masks that Keras 3.16, and so this layer, does not pass on.
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
+
 X = tf.constant(random(2, 3, FEATURES), tf.float32)
 TANGENT = tf.constant(random(2, 3, FEATURES, seed=1), tf.float32)
 

@@ -99,6 +99,7 @@ RATE = 0.5
 WORKS = [(masked, rate) for masked in (False, True) for rate in (0.0, RATE)]
 
 
+@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")  # Keras 3.16
 def test_tune_model_with_masks_races_with_masks() -> None:
     made = keras.Sequential(
         [
