@@ -88,7 +88,7 @@ VARIANTS: dict[str, str] = {
 }
 """Ways to change a backend, written after a colon: ``torch:int8``."""
 
-INT8 = ("torch", "onnxruntime")
+INT8 = ("torch", "onnxruntime", "numpy_fused")
 """The backends that have the variant ``int8``."""
 
 REPLICATED = (
@@ -177,7 +177,7 @@ def check_variant(backend: str, variant: str) -> None:
             f"there is no variant {variant!r} of {backend}; the variants are {', '.join(VARIANTS)}"
         )
     if variant == "int8" and backend not in INT8:
-        raise UnsupportedError(f"{backend} has no variant int8; {' and '.join(INT8)} have one")
+        raise UnsupportedError(f"{backend} has no variant int8; {', '.join(INT8)} have one")
     if variant == "replicas" and parse(backend)[0] not in REPLICATED:
         raise UnsupportedError(
             f"{backend} has no variant replicas; {', '.join(REPLICATED)} have one"

@@ -2,8 +2,8 @@
 
 ``:forward`` times ``model.forward``, NumPy's arrays in and out; ``:denormal`` a state that has
 decayed into float32's denormal numbers, where many processors are slow; ``:padded``, ``:batches``
-and ``:buckets`` sequences of different lengths in batches; ``:int8`` inference after the dynamic
-quantisation that PyTorch and ONNX Runtime offer.
+and ``:buckets`` sequences of different lengths in batches; ``:int8`` inference after dynamic
+quantisation, by PyTorch, ONNX Runtime or the kernels of ``fused_cpu``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 from lstm_impl import reference
 from lstm_impl.backend import Backend
+from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
+from lstm_impl.backends.others.numpy_fused import NumPyFused, NumPyFusedModel
 from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel
 from lstm_impl.call import Outputs, Results, Step
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
@@ -463,7 +465,31 @@ class OnnxRuntimeInt8(_Int8, OnnxRuntime):
     summary = "ONNX's LSTM in ONNX Runtime, dynamically quantised to int8"
 
 
+class NumPyFusedInt8Model(NumPyFusedModel):
+    """Weights in int8, a scale for each column, packed for the kernels."""
+
+    kernel_type = c_interface.INT8
+
+    def _keep(self, weights: LSTMWeights) -> None:
+        super()._keep(weights)
+        self._packed = []
+        for row in range(0, len(self._arrays), 3):
+            inputs, width = self._arrays[row].shape
+            layer = c_interface.KernelLayer(1, 1, inputs, width // 4, type=self.kernel_type)
+            packed = self._kernels.pack(layer, *self._addresses[row : row + 3])
+            self._packed.append(packed)
+            self._addresses[row : row + 3] = [packed.ctypes.data, 0, 0]
+
+
+class NumPyFusedInt8(_Int8, NumPyFused):
+    """The kernels with weights and activations rounded to int8."""
+
+    strategy = "numpy_fused:int8"
+    model = NumPyFusedInt8Model
+    summary = "the kernels of fused_cpu on NumPy's arrays, in int8"
+
+
 def int8(backend: str) -> Backend:
     """The quantised backend of the same runtime as the float32 backend with this id."""
-    kinds = {kind.strategy: kind for kind in (TorchInt8, OnnxRuntimeInt8)}
+    kinds = {kind.strategy: kind for kind in (TorchInt8, OnnxRuntimeInt8, NumPyFusedInt8)}
     return kinds[f"{backend}:int8"]()

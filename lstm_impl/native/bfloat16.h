@@ -10,6 +10,9 @@ namespace lstm_impl {
 // Whether forward_in_bfloat16() is faster here than products of floats.
 bool pays_in_bfloat16(const Layer& layer);
 
+// The instruction of its products, or in words what takes its place.
+const char* bfloat16_products();
+
 template <class Value>
 void forward_in_bfloat16(const Forward<Value>& call, const Pool& pool);
 

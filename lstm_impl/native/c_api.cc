@@ -20,6 +20,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "bfloat16.h"
+#include "int8.h"
 #include "kernels.h"
 #include "memory.h"
 #include "thread_team.h"
@@ -146,12 +148,14 @@ Layer layer_of(const LstmLayer& given) {
           given.units,
           given.batch_major != 0,
           given.reverse != 0,
-          given.bfloat16 == LSTM_FLOAT_BY_BFLOAT16};
+          given.type == LSTM_FLOAT_BY_BFLOAT16};
 }
 
-LstmCode checked(const Layer& layer) {
-  if (last_problem = layer.problem(); last_problem.empty()) return LSTM_OK;
-  return failed(LSTM_INVALID, last_problem.c_str());
+LstmCode checked(const LstmLayer& given) {
+  const Layer layer = layer_of(given);
+  last_problem = layer.problem();
+  if (last_problem.empty() && given.type == LSTM_INT8) last_problem = int8_problem(layer);
+  return last_problem.empty() ? LSTM_OK : failed(LSTM_INVALID, last_problem.c_str());
 }
 
 // Steps of a call that are done before another pool's threads wake up: the library's own spin.
@@ -195,10 +199,13 @@ LstmCode guarded(const Work& work) {
 template <class Work>
 LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& work) {
   return guarded([&] {
+    if (const LstmCode code = checked(given); code != LSTM_OK) return code;
+    if (given.type == LSTM_INT8) {
+      return failed(LSTM_INVALID, "a layer in int8 keeps nothing and has no gradients");
+    }
     const Layer layer = layer_of(given);
-    if (const LstmCode code = checked(layer); code != LSTM_OK) return code;
     const Pool pool = pool_of(given, threads);
-    if (given.bfloat16 == LSTM_BFLOAT16) {
+    if (given.type == LSTM_BFLOAT16) {
       work(layer, pool, static_cast<BFloat16*>(nullptr));
     } else {
       work(layer, pool, static_cast<float*>(nullptr));
@@ -220,6 +227,30 @@ class Pointers {
   void* const* next_;
 };
 
+LstmCode forward_in_int8(const LstmLayer& given, const LstmThreads* threads,
+                         void* const* pointers) {
+  return guarded([&] {
+    if (const LstmCode code = checked(given); code != LSTM_OK) return code;
+    Pointers next(pointers);
+    const auto* weights = next.take<const std::int32_t>();
+    next.take<const float>();
+    next.take<const float>();
+    const auto read = [&] { return next.take<const float>(); };
+    const auto write = [&] { return next.take<float>(); };
+    const Int8Forward call{layer_of(given),
+                           weights,
+                           read(),
+                           read(),
+                           read(),
+                           next.take<const unsigned char>(),
+                           write(),
+                           write(),
+                           write()};
+    forward(call, pool_of(given, threads));
+    return LSTM_OK;
+  });
+}
+
 }  // namespace
 }  // namespace lstm_impl
 
@@ -234,7 +265,7 @@ const char* lstm_error() { return lstm_impl::last_error; }
 std::int64_t lstm_lanes() { return Layer{1, 1, 1, 1, false, false}.cells_size(); }
 
 LstmCode lstm_check(const LstmLayer* layer) {
-  return lstm_impl::guarded([&] { return lstm_impl::checked(lstm_impl::layer_of(*layer)); });
+  return lstm_impl::guarded([&] { return lstm_impl::checked(*layer); });
 }
 
 std::int64_t lstm_gates_size(const LstmLayer* layer) {
@@ -245,8 +276,34 @@ std::int64_t lstm_cells_size(const LstmLayer* layer) {
   return lstm_impl::layer_of(*layer).cells_size();
 }
 
+std::int64_t lstm_packed_size(const LstmLayer* given) {
+  if (lstm_check(given) != LSTM_OK) return 0;
+  return lstm_impl::int8_size(lstm_impl::layer_of(*given)) *
+         static_cast<std::int64_t>(sizeof(std::int32_t));
+}
+
+LstmCode lstm_pack(const LstmLayer* given, void* const* pointers) {
+  if (const LstmCode code = lstm_check(given); code != LSTM_OK) return code;
+  Pointers next(pointers);
+  const auto read = [&] { return next.take<const float>(); };
+  const lstm_impl::Weights<float> weights{read(), read(), read()};
+  lstm_impl::pack_int8(lstm_impl::layer_of(*given), weights, next.take<std::int32_t>());
+  return LSTM_OK;
+}
+
+const char* lstm_products(const LstmLayer* given) {
+  if (given->type == LSTM_INT8) return lstm_impl::int8_products();
+  if (given->type == LSTM_FLOAT || !lstm_impl::pays_in_bfloat16(lstm_impl::layer_of(*given))) {
+    return "float32";
+  }
+  return lstm_impl::bfloat16_products();
+}
+
 // Members of a braced list are evaluated in order.
 LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
+  if (given->type == LSTM_INT8 && pointers[10] == nullptr && pointers[11] == nullptr) {
+    return lstm_impl::forward_in_int8(*given, threads, pointers);
+  }
   return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
     using Value = std::remove_pointer_t<decltype(typed)>;
     Pointers next(pointers);

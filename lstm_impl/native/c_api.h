@@ -10,8 +10,8 @@
 #include <cstdint>
 
 // Of this interface: a library with another number has other functions or structures, and another
-// name (liblstm.so.2).
-#define LSTM_VERSION 2
+// name (liblstm.so.3).
+#define LSTM_VERSION 3
 
 extern "C" {
 
@@ -23,13 +23,19 @@ enum LstmCode : std::int32_t {
 };
 
 // Of numbers and of the factors of products. LSTM_FLOAT_BY_BFLOAT16: numbers are float, and factors
-// may be rounded to bfloat16, where that is faster.
-enum LstmType : std::int32_t { LSTM_FLOAT = 0, LSTM_BFLOAT16 = 1, LSTM_FLOAT_BY_BFLOAT16 = 2 };
+// may be rounded to bfloat16, where that is faster. LSTM_INT8: numbers are float, and factors are
+// rounded to int8, in forward passes that keep nothing, of weights from lstm_pack().
+enum LstmType : std::int32_t {
+  LSTM_FLOAT = 0,
+  LSTM_BFLOAT16 = 1,
+  LSTM_FLOAT_BY_BFLOAT16 = 2,
+  LSTM_INT8 = 3,
+};
 
 struct LstmLayer {
   std::int64_t timesteps, batch, inputs, units;
   std::int32_t batch_major, reverse;
-  std::int32_t bfloat16;  // an LstmType
+  std::int32_t type;  // an LstmType
   std::int32_t threads;  // of the library's own, at most so many with the one that calls; 0 for one
                          // on each CPU that the process may use
 };
@@ -51,6 +57,13 @@ LstmCode lstm_check(const LstmLayer* layer);
 // Numbers that a forward pass keeps for the backward one.
 std::int64_t lstm_gates_size(const LstmLayer* layer);
 std::int64_t lstm_cells_size(const LstmLayer* layer);
+// In int8: bytes of the packed weights, 0 for a layer that cannot be computed, and packing them:
+// kernel, recurrent kernel and bias in float; the packed ones, best aligned to 64 bytes. They take
+// the place of the kernel in lstm_forward(), and the other two are null.
+std::int64_t lstm_packed_size(const LstmLayer* layer);
+LstmCode lstm_pack(const LstmLayer* layer, void* const* pointers);
+// How a forward pass of the layer multiplies here, in a few words.
+const char* lstm_products(const LstmLayer* layer);
 // The order of pointers is that of Forward, Backward and InputGradient in kernels.h; null where an
 // array is left out. threads: null for the library's own, which a call of few steps always takes.
 LstmCode lstm_forward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);

@@ -18,6 +18,10 @@ bool pays_in_bfloat16(const Layer& layer) {
   return layer.batch == 1 && kGates * layer.units * (layer.inputs + layer.units) > kManyWeights;
 }
 
+const char* bfloat16_products() {
+  return products_of_this_cpu() == Bfloat16Products::kDots ? "vdpbf16ps" : "bfloat16 as float32";
+}
+
 template <class Value>
 void forward_in_bfloat16(const Forward<Value>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_DOTS)

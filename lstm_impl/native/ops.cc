@@ -336,7 +336,7 @@ class FusedLSTM : public OpKernel {
     const std::int64_t units = recurrent.dim_size(0), gates = 4 * units;
     LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
-    if (bf32_ && layer.bfloat16 == LSTM_FLOAT) layer.bfloat16 = LSTM_FLOAT_BY_BFLOAT16;
+    if (bf32_ && layer.type == LSTM_FLOAT) layer.type = LSTM_FLOAT_BY_BFLOAT16;
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
     OP_REQUIRES_OK(context, check("bias", bias, TensorShape({gates})));

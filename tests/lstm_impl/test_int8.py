@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends, reference
+from lstm_impl.backends.fused_cpu import c_interface
+from lstm_impl.spec import FloatArray
+from tests.lstm_impl.backends.built import needs
 
 SPEC = LSTMSpec(6, 16, num_layers=2, bidirectional=True)
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "numpy_fused"])
 def test_int8_equals_the_network_up_to_its_rounding(runtime: str) -> None:
     backend = get_backend(f"{runtime}:int8")
     if not (available := backend.availability("cpu")):
@@ -29,11 +32,12 @@ def test_int8_equals_the_network_up_to_its_rounding(runtime: str) -> None:
     model.set_weights(LSTMWeights.random(SPEC, seed=2))
     other, _ = model.forward(x)
     assert np.max(np.abs(other - y)) > 0.01
-    ran = model.evidence(Workload(3, 9))["ops"]
-    assert any("quantize" in op.lower() for op in ran), ran
+    evidence = model.evidence(Workload(3, 9))
+    ran = [evidence["products"]] if runtime == "numpy_fused" else evidence["ops"]
+    assert any(word in op.lower() for op in ran for word in ("quantize", "vpdpbusd", "32 bits"))
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "numpy_fused"])
 def test_int8_refusal_gives_the_reason(runtime: str) -> None:
     backend = get_backend(f"{runtime}:int8")
     assert backend.approximate
@@ -44,3 +48,33 @@ def test_int8_refusal_gives_the_reason(runtime: str) -> None:
     for stream in (Workload(2, 4, window=2), Workload(2, 3, "streaming")):
         assert "complete sequences only" in backend.refusal(SPEC, stream)
     assert "CPU" in str(backend.availability("gpu:0")) or not backend.availability("gpu:0")
+
+
+@needs("numpy_fused")
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_int8_kernels_carry_padded_sequences_as_without_padding(batch_major: bool) -> None:
+    model = get_backend("numpy_fused:int8").build(
+        SPEC, LSTMWeights.random(SPEC, seed=1), batch_major=batch_major
+    )
+    x = np.random.default_rng(0).standard_normal((5, 3, 6)).astype(np.float32)
+
+    def forward(x: FloatArray, lengths: list[int] | None = None) -> list[FloatArray]:
+        y, state = model.forward(x.swapaxes(0, 1) if batch_major else x, lengths=lengths)
+        return [y.swapaxes(0, 1) if batch_major else y, state.h, state.c]
+
+    padded = np.concatenate([x, np.full((4, 3, 6), 1e9, np.float32)])
+    found = forward(padded, [5, 5, 5])
+    np.testing.assert_array_equal(found[0][5:], 0)
+    for ours, theirs in zip([found[0][:5], *found[1:]], forward(x), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@needs("numpy_fused")
+def test_int8_kernels_refuse_what_they_cannot_compute() -> None:
+    kernels = c_interface.kernels()
+    with pytest.raises(c_interface.KernelError, match="at most 131072"):
+        kernels.pack(c_interface.KernelLayer(1, 1, 1, 131073, type=c_interface.INT8), 0, 0, 0)
+    layer = c_interface.KernelLayer(1, 1, 2, 3, type=c_interface.INT8)
+    for function, arrays in ((kernels.forward, 13), (kernels.backward, 17)):
+        with pytest.raises(c_interface.KernelError, match="has no gradients"):
+            function(layer, *[1] * arrays)

@@ -66,7 +66,7 @@ def test_canonical_equals_the_name_of_the_backend(written: str, id_: str) -> Non
         ("partial_unroll", "partial_unroll needs a number"),
         ("scan@5", "scan takes no number"),
         ("partial_unroll@0", "the number must be at least 1"),
-        ("keras:int8", "keras has no variant int8; torch and onnxruntime have one"),
+        ("keras:int8", "keras has no variant int8; torch, onnxruntime, numpy_fused have one"),
         ("keras:int4", "there is no variant 'int4' of keras; the variants are int8, denormal"),
         ("numpy+xla", "numpy has no option \\+xla; its options are: none"),
         ("torch:", "there is no variant ''"),

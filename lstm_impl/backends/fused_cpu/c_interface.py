@@ -7,15 +7,27 @@ import functools
 import struct
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lstm_impl.backends.fused_cpu import library
+
+INT8 = 3
+"""The type of a layer whose weights ``Kernels.pack`` has rounded to int8."""
+
+LINE = 64
+"""Bytes of a processor's line of cache."""
 
 
 class KernelLayer(ctypes.Structure):
-    """Sizes of one direction of one layer; threads: at most so many, 0 for one on each CPU."""
+    """Sizes and type of one direction of one layer.
+
+    type: 0 for float32, 1 for bfloat16, ``INT8``. threads: at most so many, 0 for one on each CPU.
+    """
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("timesteps", "batch", "inputs", "units")),
-        *((name, ctypes.c_int32) for name in ("batch_major", "reverse", "bfloat16", "threads")),
+        *((name, ctypes.c_int32) for name in ("batch_major", "reverse", "type", "threads")),
     ]
 
 
@@ -42,6 +54,8 @@ class Kernels:
         self._loaded = loaded
         self._forward, self._backward = loaded.lstm_forward, loaded.lstm_backward
         self._input_gradient = loaded.lstm_input_gradient
+        loaded.lstm_products.restype = ctypes.c_char_p
+        loaded.lstm_packed_size.restype = ctypes.c_int64
 
     def kept_sizes(self, timesteps: Any, batch: Any, units: Any) -> tuple[Any, Any]:
         """Return how many gates and cells a forward pass keeps; sizes may be a tracer's symbols."""
@@ -65,9 +79,31 @@ class Kernels:
         """Compute: kernel, dz; dx."""
         self._run(self._input_gradient, layer, addresses)
 
+    def pack(self, layer: KernelLayer, *addresses: int) -> npt.NDArray[np.uint8]:
+        """Round kernel, recurrent_kernel and bias to int8.
+
+        ``forward`` of a layer of type ``INT8`` takes the address of the result as its kernel, and
+        0 for the other two.
+        """
+        size = self._loaded.lstm_packed_size(ctypes.byref(layer))
+        memory = np.empty(size + LINE, np.uint8)
+        start = -memory.ctypes.data % LINE
+        packed = memory[start : start + size]
+        pointers = struct.pack("4P", *addresses, packed.ctypes.data)
+        self._check(self._loaded.lstm_pack(ctypes.byref(layer), pointers))
+        return packed
+
+    def products(self, layer: KernelLayer) -> str:
+        """Return how a forward pass of the layer multiplies here, such as ``vdpbf16ps``."""
+        return str(self._loaded.lstm_products(ctypes.byref(layer)).decode())
+
     def _run(self, function: Any, layer: KernelLayer, addresses: tuple[int, ...]) -> None:
         # Making an array of ctypes takes a third as long as a small kernel.
-        if function(ctypes.byref(layer), None, struct.pack(f"{len(addresses)}P", *addresses)):
+        pointers = struct.pack(f"{len(addresses)}P", *addresses)
+        self._check(function(ctypes.byref(layer), None, pointers))
+
+    def _check(self, code: int) -> None:
+        if code:
             raise KernelError(f"fused LSTM: {self._loaded.lstm_error().decode()}")
 
 

@@ -47,7 +47,7 @@ COMPILER = "CXX"
 CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
-VERSION = 2
+VERSION = 3
 """Of liblstm's C interface."""
 
 COMPUTES = ("float32", "bfloat16")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ class _Kept(NamedTuple):
 
 class NumPyFusedModel(NumPyModel):
     """Canonical weights in float32, and one call of the kernels for each layer and direction."""
+
+    kernel_type: ClassVar[int] = 0
 
     def _open(self, weights: LSTMWeights) -> None:
         self._kernels = c_interface.kernels()
@@ -115,9 +117,8 @@ class NumPyFusedModel(NumPyModel):
     def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:
         batch, timesteps = x.shape[:2] if self.batch_major else x.shape[1::-1]
         sizes = timesteps, batch, x.shape[2], self.spec.hidden_size
-        return c_interface.kernel_layer(
-            *sizes, self.batch_major, row % self.spec.num_directions == 1
-        )
+        reverse = row % self.spec.num_directions == 1
+        return c_interface.kernel_layer(*sizes, self.batch_major, reverse, self.kernel_type)
 
     def _mask(self, call: Call) -> npt.NDArray[np.uint8] | None:
         if call.lengths is None:
@@ -127,7 +128,12 @@ class NumPyFusedModel(NumPyModel):
         return mask.astype(np.uint8)
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        return {"kernels": ["lstm_forward"], "device": "cpu"}
+        layer = c_interface.KernelLayer(
+            workload.timesteps, workload.batch, self.spec.input_size, self.spec.hidden_size
+        )
+        layer.type = self.kernel_type
+        products = self._kernels.products(layer)
+        return {"kernels": ["lstm_forward"], "device": "cpu", "products": products}
 
 
 def _address(array: Any) -> int:

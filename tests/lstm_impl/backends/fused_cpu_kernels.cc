@@ -32,6 +32,7 @@
 #include <utility>
 #include <vector>
 
+#include "int8.h"
 #include "kernels.h"
 
 // Allocations until one fails, on whichever thread; none does where it is negative.
@@ -487,6 +488,121 @@ int check(const Case& one, std::mt19937& random, const std::vector<int>& thread_
          check_stored<BFloat16>(one, in, thread_counts);
 }
 
+// -- in int8
+
+Results compute_in_int8(const Case& one, const Inputs& in, int threads) {
+  const std::int64_t T = one.timesteps, B = one.batch, H = one.units;
+  const Layer layer{T, B, one.inputs, H, one.batch_major, one.reverse};
+  Threads pool_threads(threads == kNobodyComes ? 0 : threads - 1);
+  const lstm_impl::Pool pool{
+      [&](std::function<void()> work) { pool_threads.schedule(std::move(work)); },
+      threads == kNobodyComes ? 3 : threads};
+  std::vector<std::int32_t> weights(size(lstm_impl::int8_size(layer)));
+  lstm_impl::pack_int8(layer, {in.kernel.data(), in.recurrent.data(), in.bias.data()},
+                       weights.data());
+  const auto made = [](std::size_t count) {
+    return Floats(count, std::numeric_limits<float>::quiet_NaN());
+  };
+  Results out{{made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}}};
+  counted([&] {
+    lstm_impl::forward(
+        lstm_impl::Int8Forward{layer, weights.data(), in.x.data(), in.h0.data(), in.c0.data(),
+                               in.mask.empty() ? nullptr : in.mask.data(), out.y.data(),
+                               out.h.data(), out.c.data()},
+        pool);
+  });
+  return out;
+}
+
+// Rounds `count` numbers `apart` from each other to 127ths of the largest.
+void round_to_int8(float* from, std::int64_t count, std::int64_t apart) {
+  double most = 0;
+  for (std::int64_t k = 0; k < count; ++k) most = std::max(most, std::fabs(double{from[k * apart]}));
+  for (std::int64_t k = 0; most > 0 && k < count; ++k) {
+    float& value = from[k * apart];
+    value = static_cast<float>(std::round(value * 127 / most) * most / 127);
+  }
+}
+
+// Against sums in double of rounded weights and inputs; what remains is the rounding of h.
+int check_in_int8(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
+  const Inputs in = make(one, random);
+  Inputs rounded = in;
+  const std::int64_t I = one.inputs, H = one.units;
+  for (std::int64_t column = 0; column < 4 * H; ++column) {
+    round_to_int8(rounded.kernel.data() + column, I, 4 * H);
+    round_to_int8(rounded.recurrent.data() + column, H, 4 * H);
+  }
+  for (std::int64_t row = 0; row < one.timesteps * one.batch; ++row) {
+    round_to_int8(rounded.x.data() + row * I, I, 1);
+  }
+  std::vector<Doubles> expected = reference(one, rounded);
+  expected.resize(3);
+  const Results first = compute_in_int8(one, in, 1);
+  const auto arrays = first.all();
+  int wrong = 0;
+  const auto complain = [&](const char* what, double off) {
+    std::printf("T%ld B%ld I%ld H%ld in int8: %s, %g\n", static_cast<long>(one.timesteps),
+                static_cast<long>(one.batch), static_cast<long>(I), static_cast<long>(H), what, off);
+    ++wrong;
+  };
+  for (std::size_t k = 0; k < expected.size(); ++k) {
+    double most = 0;
+    for (std::size_t at = 0; at < expected[k].size(); ++at) {
+      const double off = std::fabs((*arrays[k].second)[at] - expected[k][at]);
+      if (!(off <= most)) most = off;  // NaN stays
+    }
+    if (!(most < 0.02)) complain(arrays[k].first, most);
+  }
+  for (const int threads : thread_counts) {  // sums of whole numbers have no order
+    if (!same_bits(first, compute_in_int8(one, in, threads))) complain("others by threads", threads);
+  }
+  return wrong;
+}
+
+int check_all_in_int8(std::mt19937& random, const std::vector<int>& few,
+                      const std::vector<int>& many) {
+  int wrong = 0;
+  for (const int padding : {0, 1, 2}) {
+    const bool one = padding == 1, two = padding == 2;
+    wrong += check_in_int8({2, 3, 1, 1, one, two, padding}, random, few) +
+             check_in_int8({0, 2, 3, 5, one, two, padding}, random, few) +
+             check_in_int8({9, 5, 7, 33, two, one, padding}, random, few) +
+             check_in_int8({30, 1, 37, 257, two, one, padding}, random, many) +
+             check_in_int8({7, 8, 33, 130, one, two, padding}, random, many) +
+             check_in_int8({6, 53, 65, 70, two, one, padding}, random, many) +
+             check_in_int8({11, 100, 70, 33, one, two, padding}, random, many);
+  }
+  // Numbers of which nothing is left, and some that are none.
+  const Case few_numbers{2, 2, 5, 6, false, false, 0};
+  Inputs in = make(few_numbers, random);
+  for (float& value : in.x) value *= 1e-39f;
+  for (float& value : in.kernel) value *= 1e-39f;
+  Inputs without = in;
+  std::fill(without.x.begin(), without.x.end(), 0.0f);
+  if (!same_bits(compute_in_int8(few_numbers, in, 1), compute_in_int8(few_numbers, without, 1))) {
+    std::printf("in int8 denormal numbers count\n");
+    ++wrong;
+  }
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
+                          -std::numeric_limits<float>::infinity()}) {
+    for (const bool of_x : {true, false}) {
+      Inputs spoilt = make(few_numbers, random);
+      (of_x ? spoilt.x[0] : spoilt.recurrent[0]) = bad;
+      if (compute_in_int8(few_numbers, spoilt, 1).y[0] == compute_in_int8(few_numbers, spoilt, 1).y[0]) {
+        std::printf("in int8 %g becomes a number\n", static_cast<double>(bad));
+        ++wrong;
+      }
+    }
+  }
+  if (lstm_impl::int8_problem({1, 1, 1, (1 << 17) + 1, false, false}).empty() ||
+      !lstm_impl::int8_problem({1, 1, 1 << 17, 1, false, false}).empty()) {
+    std::printf("in int8 the longest sums are not the ones that fit\n");
+    ++wrong;
+  }
+  return wrong;
+}
+
 // -- where there is no memory
 
 enum Outcome { kRight = 0, kRefused = 1, kWrong = 2 };
@@ -603,6 +719,8 @@ int main(int count, char** arguments) {
     wrong += check({9, 7, 70, 129, false, padding == 0, padding, true}, random, many);
     cases += 4;
   }
+  wrong += check_all_in_int8(random, few, many);
+  cases += 25;
   std::printf("%d cases, %d wrong\n", cases + 1, wrong);
   return wrong == 0 ? 0 : 1;
 }

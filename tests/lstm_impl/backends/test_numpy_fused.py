@@ -25,7 +25,7 @@ def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.Monke
     def computed(threads: int) -> Any:
         model = built("numpy_fused", SPEC)
         plain = c_interface.KernelLayer
-        monkeypatch.setattr(c_interface, "KernelLayer", lambda *sizes: plain(*sizes, 0, threads))
+        monkeypatch.setattr(c_interface, "KernelLayer", lambda *sizes: plain(*sizes, threads))
         y, state = model.forward(X)
         gradients = model.gradients(X, np.ones_like(y))
         monkeypatch.setattr(c_interface, "KernelLayer", plain)

@@ -1,0 +1,217 @@
+// The forward pass with weights and activations in int8.
+#ifndef LSTM_IMPL_NATIVE_INT8_FORWARD_H_
+#define LSTM_IMPL_NATIVE_INT8_FORWARD_H_
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "bfloat16_activations.h"
+#include "int8.h"
+#include "int8_products.h"
+#include "memory.h"
+#include "numbers.h"
+#include "panels.h"
+#include "plan.h"
+#include "product.h"
+#include "thread_team.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// A layer's weights, one after the other.
+template <class Word>
+struct Int8Weights {
+  Int8Weights(const Layer& layer, Word* memory)
+      : kernel(memory, layer.inputs, layer.units),
+        recurrent(kernel.end(), layer.units, layer.units),
+        bias(recurrent.end()) {}
+
+  Int8Kernel<Word> kernel, recurrent;
+  Word* bias;  // of floats [block][gate][lane]
+};
+
+template <class Bytes>
+class Int8Pass {
+ public:
+  Int8Pass(const Int8Forward& call, const Pool& pool)
+      : call_(call),
+        layer_(call.layer),
+        plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
+        blocks_(unit_blocks(layer_)),
+        steps_ahead_(layer_.batch >= kFull ? 1
+                                           : std::min(layer_.timesteps,
+                                                      blocks_of(kRowsAhead, layer_.batch))),
+        rows_(layer_.timesteps * layer_.batch),
+        input_width_(blocks_of(layer_.inputs, kLine) * kLine),
+        unit_width_(blocks_of(layer_.units, kLine) * kLine),
+        weights_(layer_, call.weights),
+        given_(rows_of(layer_, call.x, layer_.inputs)),
+        y_(rows_of(layer_, call.y, layer_.units)),
+        cells_(blocks_ * layer_.batch * kLanes),
+        hidden_(2 * layer_.batch * unit_width_),
+        inputs_(floats_for(rows_, input_width_)),
+        lefts_(plan_.workers, floats_for(layer_.batch, unit_width_)) {
+    if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
+  }
+
+  void run(const Pool& pool) {
+    pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
+    for (Index b = 0; b < layer_.batch; ++b) {
+      copy_row(call_.h0 + b * layer_.units, layer_.units, hidden(-1, b));
+    }
+    const int parts = plan_.parts(blocks_);
+    std::vector<Phase> phases;
+    phases.push_back({1, parts, [this, parts](Index, int part) {
+                        pack(share(rows_, part, parts), share(rows_, part + 1, parts));
+                      }});
+    phases.push_back(plan_.all_steps(
+        layer_, blocks_, [this](Index s, Index first, Index last, Index block, Index end) {
+          advance(s, first, last, block, end);
+        }));
+    ThreadTeam::run(std::move(phases), plan_.workers, pool);
+    const Index last = layer_.timesteps - 1;
+    for (Index b = 0; b < layer_.batch; ++b) {
+      copy_row(hidden(last, b), layer_.units, call_.h_last + b * layer_.units);
+    }
+    unpack_state(cells_.get(), layer_.batch * kLanes, layer_.batch, layer_.units, call_.c_last);
+  }
+
+ private:
+  // As in Bfloat16Forward.
+  static constexpr Index kFull = 12, kRowsAhead = 48, kMostRows = 48;
+  static constexpr Index kLine = 64;
+
+  // Rows of bytes, and after them what a number of each stands for.
+  static Index floats_for(Index rows, Index width) {
+    return std::max<Index>(1, rows * (width / static_cast<Index>(sizeof(float)) + 1));
+  }
+  struct Lefts {
+    std::uint8_t* bytes;
+    float* scales;
+  };
+  static Lefts lefts_in(float* memory, Index rows, Index width) {
+    return {reinterpret_cast<std::uint8_t*>(memory),
+            memory + rows * width / static_cast<Index>(sizeof(float))};
+  }
+
+  void pack(Index first, Index last) {
+    const Lefts inputs = lefts_in(inputs_.get(), rows_, input_width_);
+    for (Index k = first; k < last; ++k) {
+      const float* from = given_.at(k / layer_.batch, k % layer_.batch);
+      inputs.scales[k] =
+          pack_bytes(from, layer_.inputs, input_width_, inputs.bytes + k * input_width_);
+    }
+  }
+
+  float* hidden(Index s, Index row) const {
+    return hidden_.get() + ((s + 1) % 2 * layer_.batch + row) * unit_width_;
+  }
+
+  const float* bias(Index block) const {
+    return reinterpret_cast<const float*>(weights_.bias) + block * kPanel;
+  }
+
+  void advance(Index s, Index first_row, Index last_row, Index first_block, Index last_block) {
+    // Each part of the units rounds all of h for itself: to meet once more would take longer.
+    const Buffers::Buffer buffer(lefts_);
+    const Index rows = last_row - first_row;
+    const Lefts left = lefts_in(buffer.get(), rows, unit_width_);
+    for (Index r = 0; r < rows; ++r) {
+      left.scales[r] = pack_bytes(hidden(s - 1, first_row + r), layer_.units, unit_width_,
+                                  left.bytes + r * unit_width_);
+    }
+    for (Index k = first_block; k < last_block; ++k) {
+      const Index block = there_and_back(s, k, first_block, last_block);
+      if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
+      for (Index r = 0; r < rows; r += kMostRows) {
+        step(s, first_row + r, std::min(kMostRows, rows - r), block,
+             {left.bytes + r * unit_width_, left.scales + r});
+      }
+    }
+  }
+
+  // Of the steps that are computed ahead from step `s` on, the first in time, and how many.
+  Index first_ahead(Index s, Index count) const {
+    return layer_.reverse ? layer_.timesteps - s - count : s;
+  }
+  Index count_ahead(Index s) const { return std::min(steps_ahead_, layer_.timesteps - s); }
+
+  float* ahead(Index block) const {
+    return ahead_->get() + block * steps_ahead_ * layer_.batch * kPanel;
+  }
+
+  void look_ahead(Index s, Index block) {
+    const Index count = count_ahead(s);
+    add_input(ahead(block), first_ahead(s, count) * layer_.batch, count * layer_.batch, block);
+  }
+
+  // sums = x * kernel + bias, of `count` rows of x.
+  void add_input(float* sums, Index row, Index count, Index block) {
+    const Lefts inputs = lefts_in(inputs_.get(), rows_, input_width_);
+    for (Index r = 0; r < count; ++r) copy_row(bias(block), kPanel, sums + r * kPanel);
+    weights_.kernel.template add<Bytes>(sums, inputs.bytes + row * input_width_, input_width_,
+                                        inputs.scales + row, count, block);
+  }
+
+  void step(Index s, Index row, Index rows, Index block, const Lefts& left) {
+    alignas(64) float sums[kMostRows * kPanel];
+    const Index t = time_of(layer_, s);
+    if (steps_ahead_ > 1) {
+      const Index from = s - s % steps_ahead_;
+      const Index place = t - first_ahead(from, count_ahead(from));
+      copy_row(ahead(block) + (place * layer_.batch + row) * kPanel, rows * kPanel, sums);
+    } else {
+      add_input(sums, t * layer_.batch + row, rows, block);
+    }
+    weights_.recurrent.template add<Bytes>(sums, left.bytes, unit_width_, left.scales, rows,
+                                           block);
+    // In two goes, as in ForwardPass.
+    for (Index r = 0; r < rows; ++r) finish_cell(sums + r * kPanel, t, row + r, block);
+    for (Index r = 0; r < rows; ++r) finish_output(sums + r * kPanel, s, t, row + r, block);
+  }
+
+  float* cell(Index block, Index row) const {
+    return cells_.get() + (block * layer_.batch + row) * kLanes;
+  }
+
+  LSTM_IMPL_INLINE void finish_cell(float* z, Index t, Index row, Index block) {
+    const Vector i = coarse_sigmoid(load(z)).value, f = coarse_sigmoid(load(z + kLanes)).value;
+    const Vector g = coarse_tanh(load(z + 2 * kLanes));
+    store(z + 3 * kLanes, coarse_sigmoid(load(z + 3 * kLanes)).value);
+    const Vector before = load(cell(block, row));
+    store(cell(block, row), valid(t, row) ? f * before + i * g : before);
+  }
+
+  LSTM_IMPL_INLINE void finish_output(const float* z, Index s, Index t, Index row, Index block) {
+    const Index unit = block * kLanes;
+    const Vector h = load(z + 3 * kLanes) * coarse_tanh(load(cell(block, row)));
+    const bool here = valid(t, row);
+    store_part(y_.at(t, row) + unit, here ? h : Vector{}, layer_.units - unit);
+    store(hidden(s, row) + unit, here ? h : load(hidden(s - 1, row) + unit));
+  }
+
+  bool valid(Index t, Index row) const {
+    return call_.mask == nullptr || call_.mask[t * layer_.batch + row] != 0;
+  }
+
+  const Int8Forward& call_;
+  const Layer& layer_;
+  const Plan plan_;
+  const Index blocks_, steps_ahead_;
+  const Index rows_;                      // of x
+  const Index input_width_, unit_width_;  // bytes of a left operand's row
+  const Int8Weights<const std::int32_t> weights_;
+  const Rows<const float> given_;
+  const Rows<float> y_;
+  const Floats cells_;           // [block][batch][lane]
+  const Floats hidden_;          // h of two steps
+  const Floats inputs_;          // the input as left operands
+  const Buffers lefts_;          // h as left operands
+  std::optional<Floats> ahead_;  // [block][steps ahead][batch][gate][lane]
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_INT8_FORWARD_H_

@@ -1,0 +1,246 @@
+// Products of numbers in int8 with sums in 32 bits: a matrix lies as quads of rows, four numbers of a
+// column in a lane, as vpdpbusd reads them. That multiplies bytes without a sign by bytes with one,
+// so that 128 is added to each number of the left operand, and sums start at what this adds.
+//
+// A number is rounded to a 127th of the largest of its row, or of a kernel of its column.
+#ifndef LSTM_IMPL_NATIVE_INT8_PRODUCTS_H_
+#define LSTM_IMPL_NATIVE_INT8_PRODUCTS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "numbers.h"
+#include "product.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+constexpr Index kQuad = 4;
+constexpr float kMostInt8 = 127.0f;
+
+// Of smaller numbers than so many 127ths nothing is left.
+constexpr float kLeastScale = 1e-37f;
+
+// Rows of a kernel whose products fit a sum.
+constexpr Index kMostRowsOfInt8 = 1 << 17;
+
+LSTM_IMPL_INLINE Bits load(const std::int32_t* from) {
+  Bits value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+LSTM_IMPL_INLINE void store(std::int32_t* to, Bits value) { std::memcpy(to, &value, sizeof value); }
+
+// The largest magnitudes of what it has seen, and zeros, or NaN where one of that was not finite.
+struct Magnitudes {
+  Vector most{}, zero{};
+
+  LSTM_IMPL_INLINE void see(Vector value) {
+    const Vector magnitude = value < 0.0f ? -value : value;
+    most = magnitude > most ? magnitude : most;
+    zero += value * 0.0f;
+  }
+};
+
+// Nearest integers, of numbers up to 127. As in exponential(), they stand in a sum's lowest bits.
+LSTM_IMPL_INLINE Bits nearest(Vector value) {
+  const Vector shifted = value + 12582912.0f;
+  Bits bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  return bits - 0x4b400000;
+}
+
+// A row of `count` floats as bytes with 128 added, up to `width` of them. Returns what one of them
+// stands for, NaN where a number is not finite.
+inline float pack_bytes(const float* from, Index count, Index width, std::uint8_t* to) {
+  using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
+  Magnitudes found;
+  for (Index k = 0; k < count; k += kLanes) found.see(load_part(from + k, count - k));
+  float most = 0.0f, zero = 0.0f;
+  for (Index lane = 0; lane < kLanes; ++lane) {
+    most = std::max(most, found.most[lane]);
+    zero += found.zero[lane];
+  }
+  const float scale = most / kMostInt8, inverse = scale > kLeastScale ? 1.0f / scale : 0.0f;
+  for (Index k = 0; k < width; k += kLanes) {
+    const Vector value = k < count ? load_part(from + k, count - k) : Vector{};
+    const Bytes bytes = __builtin_convertvector(nearest(value * inverse) + 128, Bytes);
+    std::memcpy(to + k, &bytes, sizeof bytes);
+  }
+  return scale + zero;
+}
+
+// For any CPU.
+struct PortableBytes {
+  static constexpr const char* kName = "products of 32 bits";
+
+  // sum += the products of four bytes without a sign and four with one.
+  static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
+#pragma GCC unroll 4
+    for (int part = 0; part < kQuad; ++part) {
+      const Bits lifted = (Bits)((Words)right << static_cast<unsigned>(24 - 8 * part));
+      sum += ((left >> 8 * part) & 255) * (lifted >> 24);
+    }
+  }
+};
+
+#if defined(__x86_64__) && defined(__AVX2__)
+#define LSTM_IMPL_VNNI 1
+
+// Written out, as in Dots: a library for any CPU with such registers has it too.
+struct Vnni {
+#if defined(__AVX512F__)
+  static constexpr const char* kName = "vpdpbusd of AVX512-VNNI";
+
+  static bool here() { return __builtin_cpu_supports("avx512vnni"); }
+  static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+  }
+#else
+  static constexpr const char* kName = "vpdpbusd of AVX-VNNI";
+
+  static bool here() { return __builtin_cpu_supports("avxvnni"); }
+  static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
+    asm("{vex} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(left), "x"(right));
+  }
+#endif
+};
+#endif
+
+template <int Rows>
+using Int8Tile = Bits[Rows][kGates];
+
+// sums += left * panel, of one quad of rows of the panel.
+template <class Bytes, int Rows>
+LSTM_IMPL_INLINE void add_quad(Int8Tile<Rows>& sums, const std::uint8_t* left, Index across,
+                               const std::int32_t* panel) {
+  Bits columns[kGates];
+#pragma GCC unroll 4
+  for (int v = 0; v < kGates; ++v) columns[v] = load(panel + v * kLanes);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    std::int32_t quad;
+    std::memcpy(&quad, left + r * across, sizeof quad);
+    const Bits everywhere = Bits{} + quad;
+#pragma GCC unroll 4
+    for (int v = 0; v < kGates; ++v) Bytes::add(sums[r][v], everywhere, columns[v]);
+  }
+}
+
+// The same of `depth` quads. Every other one of a single row goes to sums of its own, see
+// add_product().
+template <class Bytes, int Rows>
+LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows>& sums, const std::uint8_t* left, Index across,
+                                Index depth, const std::int32_t* panel) {
+  Index k = 0;
+  if constexpr (Rows * kGates < kManySums) {
+    Int8Tile<Rows> more = {};
+    for (; k + 2 <= depth; k += 2) {
+      add_quad<Bytes>(sums, left + k * kQuad, across, panel + k * kPanel);
+      add_quad<Bytes>(more, left + (k + 1) * kQuad, across, panel + (k + 1) * kPanel);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kGates; ++v) sums[r][v] += more[r][v];
+    }
+  }
+  for (; k < depth; ++k) {
+    add_quad<Bytes>(sums, left + k * kQuad, across, panel + k * kPanel);
+  }
+}
+
+// A kernel [rows, 4 * units] in int8, in the caller's memory: panels [block][quad][gate][lane], and
+// of each column [block][gate][lane] what a number stands for, and where its sum starts.
+template <class Word>
+class Int8Kernel {
+ public:
+  Int8Kernel(Word* memory, Index rows, Index units)
+      : rows_(rows),
+        units_(units),
+        quads_(blocks_of(rows, kQuad)),
+        panels_(memory),
+        scales_(panels_ + across(units) * quads_),
+        starts_(scales_ + across(units)) {}
+
+  static Index size(Index rows, Index units) {
+    return across(units) * (blocks_of(rows, kQuad) + 2);
+  }
+
+  Word* end() const { return starts_ + across(units_); }
+
+  void pack(const float* kernel) const {
+    for (Index block = 0; block < blocks_of(units_, kLanes); ++block) {
+      for (Index gate = 0; gate < kGates; ++gate) pack_column(kernel, block, gate);
+    }
+  }
+
+  // sums[count][gate][lane] += left * this, of a block of units. left_scales: what a number of each
+  // row stands for.
+  template <class Bytes>
+  void add(float* sums, const std::uint8_t* left, Index left_across, const float* left_scales,
+           Index count, Index block) const {
+    for_each_tile<kRows>(0, count, [&](auto constant, Index row) {
+      constexpr int kTile = decltype(constant)::value;
+      const Index column = block * kPanel;
+      Int8Tile<kTile> tile;
+#pragma GCC unroll 8
+      for (int r = 0; r < kTile; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kGates; ++v) tile[r][v] = load(starts_ + column + v * kLanes);
+      }
+      add_quads<Bytes>(tile, left + row * left_across, left_across, quads_,
+                       panels_ + column * quads_);
+#pragma GCC unroll 8
+      for (int r = 0; r < kTile; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kGates; ++v) {
+          float* to = sums + (row + r) * kPanel + v * kLanes;
+          const Vector scale =
+              load(reinterpret_cast<const float*>(scales_) + column + v * kLanes) *
+              left_scales[row + r];
+          store(to, load(to) + __builtin_convertvector(tile[r][v], Vector) * scale);
+        }
+      }
+    });
+  }
+
+ private:
+  static Index across(Index units) { return blocks_of(units, kLanes) * kPanel; }
+
+  // Of a register of columns.
+  void pack_column(const float* kernel, Index block, Index gate) const {
+    const Index unit = block * kLanes, count = units_ - unit;
+    const auto row = [&](Index k) {
+      return k < rows_ ? load_part(kernel + (k * kGates + gate) * units_ + unit, count) : Vector{};
+    };
+    Magnitudes found;
+    for (Index k = 0; k < rows_; ++k) found.see(row(k));
+    const Vector scale = found.most / kMostInt8;
+    const Vector inverse = scale > kLeastScale ? 1.0f / scale : Vector{};
+    Bits sum{};
+    for (Index quad = 0; quad < quads_; ++quad) {
+      Bits packed{};
+      for (int part = 0; part < kQuad; ++part) {
+        const Bits whole = nearest(row(quad * kQuad + part) * inverse);
+        sum += whole;
+        packed |= (whole & 255) << 8 * part;
+      }
+      store(panels_ + (block * quads_ + quad) * kPanel + gate * kLanes, packed);
+    }
+    const Index column = block * kPanel + gate * kLanes;
+    store(reinterpret_cast<float*>(scales_) + column, scale + found.zero);
+    store(starts_ + column, sum * -128);
+  }
+
+  const Index rows_, units_, quads_;
+  Word* const panels_;
+  Word* const scales_;  // of floats
+  Word* const starts_;
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_INT8_PRODUCTS_H_

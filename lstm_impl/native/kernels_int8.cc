@@ -1,0 +1,56 @@
+// The forward pass in int8, by what the CPU has.
+#include "int8.h"
+
+#include <algorithm>
+
+#include "int8_forward.h"
+#include "int8_products.h"
+
+namespace lstm_impl {
+
+std::string int8_problem(const Layer& layer) {
+  const Index most = std::max(layer.inputs, layer.units);
+  if (most <= kMostRowsOfInt8) return "";
+  return "a sum of " + std::to_string(most) + " products in int8 does not fit 32 bits; at most " +
+         std::to_string(kMostRowsOfInt8) + " do";
+}
+
+Index int8_size(const Layer& layer) {
+  return Int8Kernel<std::int32_t>::size(layer.inputs, layer.units) +
+         Int8Kernel<std::int32_t>::size(layer.units, layer.units) + unit_blocks(layer) * kPanel;
+}
+
+void pack_int8(const Layer& layer, const Weights<float>& weights, std::int32_t* to) {
+  const Int8Weights<std::int32_t> packed(layer, to);
+  packed.kernel.pack(weights.kernel);
+  packed.recurrent.pack(weights.recurrent_kernel);
+  pack_gates(weights.bias, 1, layer.units, 0, unit_blocks(layer),
+             reinterpret_cast<float*>(packed.bias));
+}
+
+#if defined(LSTM_IMPL_VNNI)
+static bool vnni_here() {
+  static const bool here = Vnni::here();
+  return here;
+}
+#endif
+
+const char* int8_products() {
+#if defined(LSTM_IMPL_VNNI)
+  if (vnni_here()) return Vnni::kName;
+#endif
+  return PortableBytes::kName;
+}
+
+void forward(const Int8Forward& call, const Pool& pool) {
+  if (call.layer.batch == 0) return;
+#if defined(LSTM_IMPL_VNNI)
+  if (vnni_here()) {
+    Int8Pass<Vnni>(call, pool).run(pool);
+    return;
+  }
+#endif
+  Int8Pass<PortableBytes>(call, pool).run(pool);
+}
+
+}  // namespace lstm_impl
