@@ -55,7 +55,7 @@ BUILT_IN: dict[str, Strategy] = {
     "cudnn": _ours(
         "tensorflow", "tensorflow.cudnn:Cudnn", "lengths", "repack", "training", "untuned"
     ),
-    "torch": _ours("torch", "torch.lstm:Torch"),
+    "torch": _ours("torch", "torch.lstm:Torch", "frozen"),
     "torch_fused_cpu": _ours("torch", "torch.fused_cpu:TorchFusedCpu"),
     "torch_compile": _ours("torch", "torch.compiled:TorchCompile", "cell"),
     "jax_scan": _ours("jax", "jax.scan:JaxScan", "preproject"),

@@ -267,9 +267,9 @@ class TorchLibrary(Library):
     @contextlib.contextmanager
     def _at(self, precision: str) -> Iterator[None]:
         if self._gpu:
-            from lstm_impl.backends.torch.model import allow_tf32
+            from lstm_impl.backends.torch.model import set_products
 
-            allow_tf32(precision == "tf32")  # PyTorch's models set it again for each call
+            set_products(precision, self._device)  # PyTorch's models set it again for each call
         with self._torch.inference_mode():
             yield
 

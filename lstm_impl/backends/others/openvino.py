@@ -17,7 +17,7 @@ from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.call import Call, Outputs, Request
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -38,6 +38,8 @@ class OpenVINOBackend(Backend):
     packages: ClassVar[tuple[Package, ...]] = (
         Package("openvino", "OpenVINO", "pip install openvino"),
     )
+    hints: ClassVar[Mapping[str, str]] = {"float32": "f32"}
+    """OpenVINO's names of the types in which it can compute."""
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         without_telemetry()
@@ -46,8 +48,8 @@ class OpenVINOBackend(Backend):
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
             return "OpenVINO only infers; it computes no gradients"
-        if spec.dtype != "float32":
-            return f"OpenVINO is given float32 only, not {spec.dtype}"
+        if spec.dtype not in self.hints:
+            return f"OpenVINO is given {' and '.join(self.hints)} only, not {spec.dtype}"
         return ""
 
 
@@ -64,13 +66,18 @@ class OpenVINOModel(InferenceModel):
         if key not in self._ready:
             import openvino
 
+            precision = self.backend.hints[self.spec.dtype]
             config: dict[str, Any] = {
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": precision,
                 "PERFORMANCE_HINT": _hint(self.backend),
             }
             if self.backend.threads is not None:
                 config["INFERENCE_NUM_THREADS"] = self.backend.threads
-            self._ready[key] = openvino.compile_model(self._graph(inputs), "CPU", config)
+            compiled = openvino.compile_model(self._graph(inputs), "CPU", config)
+            chosen = compiled.get_property("INFERENCE_PRECISION_HINT")
+            if chosen != getattr(openvino.Type, precision):
+                raise UnsupportedError(f"OpenVINO computes in {chosen} on this CPU")
+            self._ready[key] = compiled
         return self._ready[key]
 
     def _graph(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
@@ -184,6 +191,7 @@ class OpenVINO(OpenVINOBackend):
     model = OpenVINOLSTMModel
     flags = ("throughput",)
     listed = ("", "+throughput")
+    hints: ClassVar[Mapping[str, str]] = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def _gates(array: FloatArray) -> FloatArray:

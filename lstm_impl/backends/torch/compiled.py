@@ -58,16 +58,7 @@ class TorchCompileModel(TorchModel):
 
     def _compile(self, key: Hashable, function: Callable[..., Any]) -> Any:
         if key not in self._compiled:
-            # The compiler keeps its results with a function's code object and gives up after a few
-            # versions, so that each model and shape gets its own code object.
-            own = types.FunctionType(
-                function.__code__.replace(),
-                function.__globals__,
-                function.__name__,
-                function.__defaults__,
-                function.__closure__,
-            )
-            self._compiled[key] = self._torch.compile(own, fullgraph=True, dynamic=False)
+            self._compiled[key] = compiled_anew(function)
         return self._compiled[key]
 
     def _loop(self, step: Callable[..., State], call: Call, parameters: Tensors) -> Outputs:
@@ -95,6 +86,22 @@ class TorchCompileModel(TorchModel):
         if any(op.startswith("Torch-Compiled Region") for op in ops):
             return "compiled by Inductor"
         return super().implementation(ops)
+
+
+def compiled_anew(function: Callable[..., Any]) -> Any:
+    """Return a compiled function of its own."""
+    import torch
+
+    # The compiler keeps its results with a function's code object and gives up after a few
+    # versions, so that each model and shape gets its own code object.
+    own = types.FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    return torch.compile(own, fullgraph=True, dynamic=False)
 
 
 class TorchCompile(TorchBackend):
@@ -125,6 +132,28 @@ def compiler_availability(device: str) -> Availability:
         reason = f"{needs} Python's headers, and {headers} is not there"
         return Availability(False, reason, "apt-get install python3-dev")
     return AVAILABLE
+
+
+def frozen(lstm: Tensor) -> Any:
+    """Return a function of x, h and c, to be called first in ``freezing``."""
+
+    def network(x: Tensor, h: Tensor, c: Tensor) -> Tensors:
+        y, state = lstm(x, (h, c))
+        return [y, *state]
+
+    return compiled_anew(network)
+
+
+@contextlib.contextmanager
+def freezing() -> Iterator[None]:
+    """Let what is compiled have weights as constants, also of an ``nn.LSTM``, which the compiler
+    else leaves as it is."""
+    import torch
+
+    with quiet_compiler():
+        inductor = importlib.import_module("torch._inductor.config")
+        with inductor.patch(freezing=True), torch._dynamo.config.patch(allow_rnn=True):
+            yield
 
 
 @contextlib.contextmanager

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from lstm_impl.availability import Availability
+from lstm_impl.backends.torch.compiled import compiler_availability, freezing, frozen
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.layouts import torch_parameters
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
 
 
 class TorchLSTMModel(TorchModel):
@@ -20,6 +24,7 @@ class TorchLSTMModel(TorchModel):
         self.module = self._lstm(self.spec.input_size, self.spec.num_layers)
         self._layers: list[Tensor] = []
         self._copied: tuple[int, ...] = ()
+        self._frozen: dict[tuple[int, ...], Any] = {}
         return trained_parameters(self.module)
 
     def _lstm(self, input_size: int, num_layers: int) -> Tensor:
@@ -33,6 +38,20 @@ class TorchLSTMModel(TorchModel):
                     parameter.zero_()
                     parameter.requires_grad_(False)
         return module
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        super()._set_weights(weights)
+        self._frozen.clear()
+
+    def _infer(self, call: Call) -> Outputs:
+        if "frozen" not in self.backend.options:
+            return super()._infer(call)
+        with self._torch.inference_mode(), self.precision():
+            if (found := self._frozen.get(call.x.shape)) is not None:
+                return Outputs(*found(*call[:3]))
+            found = self._frozen[call.x.shape] = frozen(self.module)
+            with freezing():
+                return Outputs(*found(*call[:3]))
 
     def trained(self, masks: Tensor | None) -> Tensors:
         if masks is None:
@@ -90,11 +109,28 @@ class TorchLSTMModel(TorchModel):
 
 
 class Torch(TorchBackend):
-    """``torch.nn.LSTM``."""
+    """``torch.nn.LSTM``.
+
+    Option ``+frozen`` compiles it by ``torch.compile`` with the weights as constants, which are
+    then reordered for oneDNN once and not in each call.
+    """
 
     strategy = "torch"
     summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
     model = TorchLSTMModel
+    flags = ("frozen",)
+    bf32 = True
+
+    def tools(self, device: str) -> Availability:
+        if "frozen" in self.options:
+            return compiler_availability(device)
+        return super().tools(device)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        beyond = workload is not None and (workload.training or workload.min_length is not None)
+        if beyond and "frozen" in self.options:
+            return "with frozen weights it only infers, sequences of one length"
+        return super().refusal(spec, workload)
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
         named = torch_parameters(weights)

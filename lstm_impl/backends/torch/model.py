@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,9 +18,10 @@ import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, State, Tensor, Tensors, Upstream
-from lstm_impl.evidence import Event, Evidence, Profile
+from lstm_impl.evidence import Event, Evidence, Profile, most
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
+from lstm_impl.spec import UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -116,9 +118,9 @@ class TorchModel(Model):
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Set the spec's precision in PyTorch during one call."""
-        if self.device != "cpu" and self.spec.dtype in ("float32", "tf32"):
-            # A setting of the process: models of both kinds may alternate.
-            allow_tf32(self.spec.dtype == "tf32")
+        if self.spec.dtype in ("float32", "tf32", "bf32"):
+            # A setting of the process: models of these kinds may alternate.
+            set_products(self.spec.dtype, self.device)
         if self.autocast and "mixed" in self.spec.dtype:
             return self._torch.autocast(  # type: ignore[no-any-return]
                 self.torch_device.type, dtype=self.compute_dtype
@@ -205,9 +207,11 @@ class TorchModel(Model):
         """Return the operators of one step and how often each ran; on a GPU the kernels too."""
         found = counted(self._recorded(workload))
         ran = self.implementation(found.ops or {})
-        details = {"device": self.device, "implementation": ran}
+        details: dict[str, Any] = {"device": self.device, "implementation": ran}
         if ran == STEP_BY_STEP:
             details["fallback"] = ran
+        if ran == "oneDNN":
+            details["primitives"] = most(primitives(self._warmed(workload).run))
         return replace(found, details=details)
 
     def _profiled(self, workload: Workload) -> Profile:
@@ -219,17 +223,51 @@ class TorchModel(Model):
         return record(step.run, step.synchronize, self.torch_device.type == "cuda")
 
 
-def allow_tf32(allow: bool) -> None:
-    """Set whether float32 products, also cuDNN's recurrent ones, use TF32 on the GPU."""
+def set_products(dtype: str, device: str) -> None:
+    """Set whether factors of float32's products, also recurrent ones, may be rounded: on a GPU to
+    TF32, on a CPU by oneDNN to bfloat16."""
     import torch
 
-    if hasattr(torch.backends.cudnn, "rnn"):  # from PyTorch 2.9 on
+    allow = dtype == "tf32"
+    if device == "cpu" and hasattr(torch.backends.mkldnn, "rnn"):  # from PyTorch 2.9 on
+        torch.backends.mkldnn.rnn.fp32_precision = "bf16" if dtype == "bf32" else "none"
+    elif dtype == "bf32":
+        raise UnsupportedError("bf32 is oneDNN's, on a CPU and from PyTorch 2.9 on")
+    elif device == "cpu":
+        return
+    elif hasattr(torch.backends.cudnn, "rnn"):  # from PyTorch 2.9 on
         precision = "tf32" if allow else "ieee"
         torch.backends.cudnn.rnn.fp32_precision = precision
         torch.backends.cuda.matmul.fp32_precision = precision
     else:
         torch.backends.cudnn.allow_tf32 = allow
         torch.backends.cuda.matmul.allow_tf32 = allow
+
+
+# -- what oneDNN prints
+
+
+def primitives(run: Callable[[], object]) -> Counter[str]:
+    """Count oneDNN's primitives in a call, with their instruction sets: ``rnn
+    brgemm:avx512_core_bf16``.
+
+    oneDNN prints them on the process's standard output, whatever ``sys.stdout`` is.
+    """
+    import torch
+
+    mkldnn, before = torch.backends.mkldnn, os.dup(1)
+    with tempfile.TemporaryFile("w+") as file:
+        os.dup2(file.fileno(), 1)
+        try:
+            with mkldnn.verbose(mkldnn.VERBOSE_ON):
+                run()
+        finally:
+            os.dup2(before, 1)
+            os.close(before)
+        file.seek(0)
+        lines = [line.split(",") for line in file]
+    # onednn_verbose,v1,primitive,exec,cpu,rnn,brgemm:avx512_core,forward_inference,...
+    return Counter(" ".join(each[5:7]) for each in lines if each[2:4] == ["primitive", "exec"])
 
 
 # -- what the profiler records

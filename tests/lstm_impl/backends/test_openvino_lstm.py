@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lstm_impl import LSTMSpec, Workload
+from lstm_impl import LSTMSpec, UnsupportedError, Workload
 from lstm_impl.backends.others.openvino import OpenVINO
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built, ready
@@ -46,9 +46,25 @@ def test_import_starts_no_process_and_prints_nothing(name: str) -> None:
     assert done.stdout.split() == ["0", "None"]
 
 
+def test_type_that_this_cpu_replaces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built("openvino")
+    monkeypatch.setattr(OpenVINO, "hints", {"float32": "bf16"})
+    import openvino
+
+    compiled = openvino.compile_model
+
+    def in_float32(network: object, device: str, config: dict[str, str]) -> object:
+        return compiled(network, device, config | {"INFERENCE_PRECISION_HINT": "f32"})
+
+    monkeypatch.setattr(openvino, "compile_model", in_float32)
+    with pytest.raises(UnsupportedError, match=r"OpenVINO computes in .*float32"):
+        model.forward([[[1.0, 2.0, 3.0]]])
+
+
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_lstm_sequence_equals_the_reference(batch_major: bool) -> None:
-    spec = LSTMSpec(3, 5, 2, True)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lstm_sequence_equals_the_reference(batch_major: bool, dtype: str) -> None:
+    spec = LSTMSpec(3, 5, 2, True, dtype)
     model = built("openvino", spec, batch_major=batch_major)
     result = gate(model, Workload(4, 6, min_length=2, batch_major=batch_major))
     assert result.passed, result.describe()

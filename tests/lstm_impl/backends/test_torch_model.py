@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, Workload, dropout_masks, get_backend
+from lstm_impl import (
+    LSTMSpec,
+    LSTMWeights,
+    UnsupportedError,
+    Workload,
+    dropout_masks,
+    get_backend,
+)
 from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
@@ -44,7 +51,7 @@ def _precision_restored() -> Iterator[None]:
 
     if not hasattr(torch.backends.cudnn, "rnn"):
         pytest.skip("PyTorch before 2.9 has another setting")
-    settings = (torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
+    settings = (torch.backends.cudnn.rnn, torch.backends.cuda.matmul, torch.backends.mkldnn.rnn)
     before = [each.fp32_precision for each in settings]
     yield
     for each, value in zip(settings, before, strict=True):
@@ -61,6 +68,20 @@ def test_call_sets_the_precision_of_its_own_model(dtype: str, word: str) -> None
     with model.precision():
         assert torch.backends.cudnn.rnn.fp32_precision == word
         assert torch.backends.cuda.matmul.fp32_precision == word
+
+
+@pytest.mark.usefixtures("_precision_restored")
+def test_bf32_is_onednn_s_setting_during_a_call_of_its_own_model() -> None:
+    import torch
+
+    model = built("torch", LSTMSpec(3, 5, dtype="bf32"))
+    for one, word in ((model, "bf16"), (built("torch"), "none"), (model, "bf16")):
+        one.forward(np.ones((2, 1, 3)))
+        assert torch.backends.mkldnn.rnn.fp32_precision == word
+    built("torch").forward(np.ones((2, 1, 3)))
+    model.device = "gpu:0"
+    with pytest.raises(UnsupportedError, match="bf32 is oneDNN's, on a CPU"):
+        model.precision()
 
 
 def test_evidence_counts_launches_and_operations() -> None:
@@ -149,6 +170,9 @@ def test_evidence_names_the_implementation() -> None:
     if torch.backends.mkldnn.is_available():
         assert found["implementation"] == "oneDNN"
         assert found["ops"]["aten::mkldnn_rnn_layer"] == 1
+        ran = found["primitives"]
+        assert sum(count for name, count in ran.items() if name.startswith("rnn ")) == 2
+        assert any(name.startswith("reorder ") for name in ran)
     double = built("torch", LSTMSpec(3, 5, dtype="float64")).evidence(Workload(2, 4))
     assert double["implementation"] == "PyTorch's operators, step by step"
 
@@ -214,9 +238,32 @@ def test_compiled_loop_equals_the_reference(name: str) -> None:
     assert model.evidence(workload)["implementation"] == "compiled by Inductor"
 
 
-def test_availability_without_a_compiler_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_frozen_weights_are_reordered_once_and_replaced_by_others() -> None:
+    model, eager = built("torch+frozen"), built("torch")
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    first = model.forward(x)[0]
+    for seed in (1, 2):
+        for one in (model, eager):
+            one.set_weights(LSTMWeights.random(model.spec, seed))
+        assert error(model.forward(x)[0], eager.forward(x)[0]) < 1e-6
+    assert error(model.forward(x)[0], first) > 0.01
+    found = model.evidence(Workload(2, 4))
+    assert not any("reorder" in name for name in found.get("primitives", {}))
+
+
+@pytest.mark.parametrize("workload", [Workload(2, 3, "training"), Workload(2, 3, min_length=1)])
+def test_frozen_weights_refuse_what_does_not_compile(workload: Workload) -> None:
+    assert "only infers" in get_backend("torch+frozen").refusal(LSTMSpec(3, 5), workload)
+    assert not get_backend("torch").refusal(LSTMSpec(3, 5), workload)
+
+
+@pytest.mark.parametrize("name", ["torch_compile", "torch+frozen"])
+def test_availability_without_a_compiler_names_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    message = str(get_backend("torch_compile").availability("cpu"))
+    message = str(get_backend(name).availability("cpu"))
     assert message.startswith(
         "torch.compile needs a C++ compiler, and no-such-compiler is not found"
     )
