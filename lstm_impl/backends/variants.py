@@ -25,7 +25,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
 from lstm_impl.backends.others.numpy_fused import NumPyFused, NumPyFusedModel
-from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel
+from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel, trained_parameters
 from lstm_impl.call import Outputs, Results, Step
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
 from lstm_impl.proof.comparison import results_by_name
@@ -417,8 +417,7 @@ class TorchInt8Model(TorchLSTMModel):
         module = self._lstm(self.spec.input_size, self.spec.num_layers)
         # The float32 parameters are kept in ``parameters``; the module's own are copied from them.
         with torch.no_grad():
-            own = (each for each in module.parameters() if each.requires_grad)
-            for ours, kept in zip(own, self.parameters, strict=True):
+            for ours, kept in zip(trained_parameters(module), self.parameters, strict=True):
                 ours.copy_(kept)
         with warnings.catch_warnings():
             # PyTorch announces that these functions move to a package of their own.
@@ -470,8 +469,8 @@ class NumPyFusedInt8Model(NumPyFusedModel):
 
     kernel_type = c_interface.INT8
 
-    def _keep(self, weights: LSTMWeights) -> None:
-        super()._keep(weights)
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        super()._set_weights(weights)
         self._packed = []
         for row in range(0, len(self._arrays), 3):
             inputs, width = self._arrays[row].shape

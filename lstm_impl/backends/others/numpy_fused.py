@@ -128,11 +128,8 @@ class NumPyFusedModel(NumPyModel):
         return mask.astype(np.uint8)
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        layer = c_interface.KernelLayer(
-            workload.timesteps, workload.batch, self.spec.input_size, self.spec.hidden_size
-        )
-        layer.type = self.kernel_type
-        products = self._kernels.products(layer)
+        sizes = workload.timesteps, workload.batch, self.spec.input_size, self.spec.hidden_size
+        products = self._kernels.products(c_interface.KernelLayer(*sizes, type=self.kernel_type))
         return {"kernels": ["lstm_forward"], "device": "cpu", "products": products}
 
 

@@ -134,26 +134,21 @@ def compiler_availability(device: str) -> Availability:
     return AVAILABLE
 
 
-def frozen(lstm: Tensor) -> Any:
-    """Return a function of x, h and c, to be called first in ``freezing``."""
+def frozen(lstm: Tensor, *given: Tensor) -> Any:
+    """Compile an ``nn.LSTM`` with its weights as constants, as a function of x, h and c."""
+    import torch
 
     def network(x: Tensor, h: Tensor, c: Tensor) -> Tensors:
         y, state = lstm(x, (h, c))
         return [y, *state]
 
-    return compiled_anew(network)
-
-
-@contextlib.contextmanager
-def freezing() -> Iterator[None]:
-    """Let what is compiled have weights as constants, also of an ``nn.LSTM``, which the compiler
-    else leaves as it is."""
-    import torch
-
+    made = compiled_anew(network)
     with quiet_compiler():
         inductor = importlib.import_module("torch._inductor.config")
+        # Without being allowed to, the compiler leaves such a module as it is.
         with inductor.patch(freezing=True), torch._dynamo.config.patch(allow_rnn=True):
-            yield
+            made(*given)
+    return made
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lstm_impl.availability import Availability
-from lstm_impl.backends.torch.compiled import compiler_availability, freezing, frozen
+from lstm_impl.backends.torch.compiled import compiler_availability, frozen
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.layouts import torch_parameters
@@ -47,11 +47,9 @@ class TorchLSTMModel(TorchModel):
         if "frozen" not in self.backend.options:
             return super()._infer(call)
         with self._torch.inference_mode(), self.precision():
-            if (found := self._frozen.get(call.x.shape)) is not None:
-                return Outputs(*found(*call[:3]))
-            found = self._frozen[call.x.shape] = frozen(self.module)
-            with freezing():
-                return Outputs(*found(*call[:3]))
+            if call.x.shape not in self._frozen:
+                self._frozen[call.x.shape] = frozen(self.module, *call[:3])
+            return Outputs(*self._frozen[call.x.shape](*call[:3]))
 
     def trained(self, masks: Tensor | None) -> Tensors:
         if masks is None:

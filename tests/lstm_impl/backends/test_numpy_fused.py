@@ -24,11 +24,11 @@ X = np.random.default_rng(0).standard_normal((30, 8, 24)).astype(np.float32)
 def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     def computed(threads: int) -> Any:
         model = built("numpy_fused", SPEC)
-        plain = c_interface.KernelLayer
-        monkeypatch.setattr(c_interface, "KernelLayer", lambda *sizes: plain(*sizes, threads))
+        plain = c_interface.kernel_layer
+        monkeypatch.setattr(c_interface, "kernel_layer", lambda *sizes: plain(*sizes, threads))
         y, state = model.forward(X)
         gradients = model.gradients(X, np.ones_like(y))
-        monkeypatch.setattr(c_interface, "KernelLayer", plain)
+        monkeypatch.setattr(c_interface, "kernel_layer", plain)
         return [y, state.h, gradients.x, *gradients.weights.arrays()]
 
     for one, several in zip(computed(1), computed(3), strict=True):
