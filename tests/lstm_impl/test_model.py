@@ -1,7 +1,5 @@
 """Test a model's arguments, results, weights and refusals, and its timed steps."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Test how backends are found by name and in other packages, and what that imports."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import sys

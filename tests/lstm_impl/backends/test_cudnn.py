@@ -1,7 +1,5 @@
 """Test the cuDNN backend: on a CPU by an emulation of its op, and on a GPU by the op itself."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 from unittest import mock

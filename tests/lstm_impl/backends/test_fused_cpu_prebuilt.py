@@ -1,7 +1,5 @@
 """Test which prebuilt liblstm and binding are loaded, and why others are refused."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Test what is specific to JAX: tracing, 64 bits, waiting, and what XLA compiled."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

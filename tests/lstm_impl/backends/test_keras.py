@@ -1,7 +1,5 @@
 """Test Keras's layers in TensorFlow (Keras 2 and 3), and on JAX, PyTorch and OpenVINO."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 import types

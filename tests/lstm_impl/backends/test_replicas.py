@@ -1,7 +1,5 @@
 """Replicas on two logical CPUs, in a process of their own: only right steps pass the gate."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Test TensorFlow's models and loops: tracing, windows, graphs, and the evidence of what ran."""
 
-from __future__ import annotations
-
 import functools
 import tempfile
 from pathlib import Path

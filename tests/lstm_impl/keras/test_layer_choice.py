@@ -1,7 +1,5 @@
 """Test what computes a layer: a named backend, ``auto``'s pick by rule or by races, or Keras."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from dataclasses import replace

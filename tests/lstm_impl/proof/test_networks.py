@@ -4,8 +4,6 @@ Each model is the NumPy loop, or the same in rounded arithmetic (``rounded_model
 error; errors, precisions, sizes and modes are combined in pairs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any

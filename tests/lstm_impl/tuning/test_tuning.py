@@ -1,7 +1,5 @@
 """Test races, and decisions: the backend picked, the requests they hold for, and their files."""
 
-from __future__ import annotations
-
 import json
 import random
 import sys
