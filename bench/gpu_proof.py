@@ -309,7 +309,8 @@ def prove(proof: Proof, options: argparse.Namespace, named: Sequence[str]) -> No
     proof.measure(MATRIX, parts, MATRIX_SHARE, "--seconds", "0.02s")  # its times mean nothing
     proof.run_tests(TESTS)
     compared = [name for name in dict.fromkeys([*named, *COMPARED]) if name in proof.available]
-    proof.measure(options.suite, {"measured": compared or names}, 1.0)
+    parts = {"measured": compared or names}
+    proof.measure(options.suite, parts, 1.0, "--seed", str(options.seed))
     report = ["bench.report", "--format", "markdown", str(proof.folder / "measured")]
     proof.run({"report": report}, RESERVE)
 
@@ -329,6 +330,7 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, ("output", "DIR", Path, place), default=Path("results"))
     add(parser, ("backends", "NAMES", arguments.names, "only these, separated by commas"))
     add(parser, ("suite", "NAME|FILE", str, "what to measure (default: quick)"), default="quick")
+    add(parser, ("seed", "N", arguments.integer(0, 2**53), "as of bench.run"), default=0)
     # For the tests, which run everything without a GPU.
     parser.add_argument("--device", default="gpu:0", help=argparse.SUPPRESS)
     return parser

@@ -22,6 +22,7 @@ from bench.records.files import latest, read
 from bench.render.quantities import count
 from bench.sharing.anonymous import texts
 from bench.sharing.submission import FOLDER, submit
+from bench.sharing.submission import check as check_shared
 
 REFUSED = 1
 
@@ -34,7 +35,8 @@ MOST_SHOWN = 4
 EPILOG = """\
 A file must be complete, unchanged and consistent: each case passed its gate, with evidence of what
 ran; statistics and validity are those of the samples; no rate is above the device's, no time is
-outside the run, and no samples occur twice.
+outside the run, and no samples occur twice. Its seed must be one that seeds.csv, beside the folder,
+has as published lately.
 
 In a folder the files are ready for a pull request. For a URL, such as s3://team/lstm, they are
 written here first and sent after confirmation, or without it with --yes. An existing file is never
@@ -54,6 +56,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
+    if options.check:
+        checked = [check_shared(folder, datetime.now(UTC)) for folder in options.paths]
+        if _refuse([text for each in checked for text in each.problems]):
+            return REFUSED
+        for path in (path for each in checked for path in each.there):
+            print(f"{printable(str(path))}: {read(path).run.tier}")
+        return 0
     paths = [path for each in options.paths for path in (latest(each) if each.is_dir() else [each])]
     if not paths:
         raise ResultError("there are no result files")
@@ -68,9 +77,7 @@ def _submit(options: argparse.Namespace) -> int:
     else:
         folder = Path(FOLDER) if url is not None else expanded(options.to)
         found = submit(paths, folder, datetime.now(UTC))
-        for described in found.problems:
-            print(f"refused: {printable(described, 600)}", file=sys.stderr)
-        if found.problems:
+        if _refuse(found.problems):
             return REFUSED
         for path in found.written:
             print(printable(str(path)))
@@ -85,6 +92,12 @@ def _submit(options: argparse.Namespace) -> int:
             )
         paths = [*found.written, *found.there]
     return 0 if url is None else _send(paths, url, agreed=options.yes)
+
+
+def _refuse(problems: Sequence[str]) -> int:
+    for described in problems:
+        print(f"refused: {printable(described, 600)}", file=sys.stderr)
+    return REFUSED if problems else 0
 
 
 def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
@@ -126,7 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     place = "a folder, with one for each kind of machine, or a URL"
     arguments.add_with_default(parser, ("to", "PLACE", str, FOLDER, place))
     names = "send the files to the URL with the names in them, like `bench.run --results URL`"
-    arguments.add_flags(parser, yes="send to the URL without asking", unchanged=names)
+    listed = "check the shared files in the folders, and list in tiers.csv whose attestations hold"
+    arguments.add_flags(parser, yes="send to the URL without asking", unchanged=names, check=listed)
     return parser
 
 

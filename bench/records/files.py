@@ -33,9 +33,11 @@ from bench.machine.reading import (
     regular_bytes,
 )
 from bench.machine.writing import JOURNAL_SUFFIX, running_writer, write, writer_of
-from bench.records.digest import CHANGED, MARK, changed, is_as_written, with_digest
+from bench.records.digest import CHANGED, KEY, MARK, changed, is_as_written, with_digest
 from bench.records.schema import (
+    FILE,
     SCHEMA,
+    TIERS,
     Measurement,
     Outcome,
     ResultFile,
@@ -47,6 +49,9 @@ from bench.records.schema import (
     parse_outcome,
     parse_run,
 )
+
+TIER_LIST = "tiers.csv"
+"""``bench.submit --check`` writes it: the digest of each attested file, and its tier."""
 
 AnyPath = str | os.PathLike[str]
 
@@ -304,6 +309,8 @@ def _read_json(path: Path) -> ResultFile:
     ours = document["lstm"]
     run = parse_run(ours["run"])
     is_whole = is_as_written(data) or not changed(document.mapping())
+    if ours["submitted"].given:
+        run = replace(run, tier=_tier(path, document[KEY].value) if is_whole else FILE)
     warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
     notes = list(warnings)
     found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
@@ -312,6 +319,15 @@ def _read_json(path: Path) -> ResultFile:
     if isinstance(info, dict) and isinstance(info.get("id"), str):
         commit = f"{info['id']}{' with changes' if info.get('dirty') is True else ''}"
     return replace(found, commit=commit, warnings=tuple(warnings))
+
+
+def _tier(path: Path, digest: object) -> str:
+    """Return the tier that the list in the folder of shared results has for these contents."""
+    try:
+        listed = regular_bytes(path.absolute().parent.parent / TIER_LIST).splitlines()
+    except ResultError:
+        return FILE
+    return next((tier for tier in TIERS if f"{digest},{tier}".encode() in listed), FILE)
 
 
 def _document(path: Path, data: bytes) -> Field:

@@ -66,12 +66,18 @@ def recorded(code: str, text: str, advice: str, values: Mapping[str, object] = {
     return Reason(code, {**values, "text": text, "advice": advice})
 
 
+TIERS = MAINTAINERS, WORKFLOW, FILE = ("maintainers", "workflow", "file")
+"""How far a shared result can be trusted: attested as made by the maintainers' or by a
+contributor's workflow, or a bare file, which proves nothing."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The run of one process. session: that of its replicates too.
 
     started, finished: UTC; finished is None for an interrupted run. environment: the machine's
-    state ``before`` and ``after``.
+    state ``before`` and ``after``. tier: one of ``TIERS`` of a shared result, which stands not in
+    its file but in a list beside it; otherwise empty.
     """
 
     id: str
@@ -85,6 +91,7 @@ class Run:
     machine_id: str
     options: Mapping[str, object]
     environment: Mapping[str, object]
+    tier: str = ""
 
     @property
     def managed(self) -> bool:
@@ -110,7 +117,7 @@ class Run:
     def to_dict(self) -> dict[str, object]:
         """Return plain data, as in a result file."""
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "tier"},
             "started": self.started.isoformat(),
             "finished": None if self.finished is None else self.finished.isoformat(),
         }

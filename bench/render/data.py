@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias
 from bench.machine.fields import InputError, mapping, printable, require
 from bench.records.files import collect
 from bench.records.grouping import grouped
-from bench.records.schema import Measurement, Results, Run
+from bench.records.schema import TIERS, Measurement, Results, Run
 from bench.render import escape
 from bench.render.labels import machine
 from bench.render.messages import (
@@ -204,6 +204,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
         "host": lambda section, _: ", ".join(section.nodes.values()) or section.run.host,
         "machine_id": lambda section, _: _machine_id(section),
         "baseline": lambda section, _: section.baseline,
+        "tier": lambda section, _: max((run.tier for run in section.runs), key=("", *TIERS).index),
         **_at("case", "backend", "device", "kind", "shape", "variant", case_id="id"),
         **_at("case.spec", "dtype", "input_size", "hidden_size", "num_layers", "bidirectional"),
         **_at("case.workload", "mode", "batch", "timesteps", "window", "min_length", "dropout"),

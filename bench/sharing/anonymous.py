@@ -12,6 +12,7 @@ import getpass
 import hashlib
 import hmac
 import json
+import os
 import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from bench.machine.environment import LIBRARIES, Cpu, Gpu
 from bench.machine.fields import error_at, mapping
 from bench.records import digest
 from bench.records.schema import Measurement, Outcome, ResultFile
+from bench.sharing.proofs import HERE, REPOSITORY
 
 HIDDEN = "(not published)"
 """Replaces a text whose form is not published."""
@@ -143,6 +145,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     ours, run = document["lstm"], file.run
     machine = keyed_hash(run.machine_id, secret)
     host = f"{kind(file)}-{machine[:6]}"
+    workflow = _formed(os.environ.get(HERE), REPOSITORY)
     found = digest.with_digest(
         {
             "benchmarks": [clean.entry(entry) for entry in document["benchmarks"]],
@@ -169,13 +172,15 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
                 },
                 "writer": None,
                 "outcomes": [clean.outcome(each) for each in ours["outcomes"]],
-                "submitted": {"digest": document.get(digest.KEY)},
+                "submitted": {"digest": document.get(digest.KEY), "workflow": workflow},
             },
             "machine_info": {"node": host},
             "version": _formed(document.get("version"), _VERSION) or "",
         }
     )
-    text = json.dumps(found, ensure_ascii=False).lower()
+    # The owner of a workflow is public, and may be the user of its runner.
+    searched = found | {"lstm": {**mapping(found["lstm"]), "submitted": None}}
+    text = json.dumps(searched, ensure_ascii=False).lower()
     for name in names:  # in another way than they were removed
         if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text):
             raise error_at(file.path, f"still holds the name {name} where it is made anonymous")

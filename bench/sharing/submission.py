@@ -9,20 +9,23 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.reading import open_flags, parse_json, regular_bytes
-from bench.machine.writing import write
-from bench.records.files import collect, read
-from bench.records.schema import ResultFile
+from bench.machine.writing import write, write_bytes
+from bench.records.digest import KEY
+from bench.records.files import TIER_LIST, collect, read
+from bench.records.schema import FILE, ResultFile
 from bench.sharing.anonymous import anonymous, kind
 from bench.sharing.checks import copies, problems
+from bench.sharing.proofs import proven_tier, seed_error
 
 FOLDER = "results/community"
 """The project's folder of shared results, with a folder for each kind of machine."""
@@ -65,21 +68,18 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
 
     Raises ResultError for a file that cannot be read, ResultWriteError.
     """
-    given = [(path, _document(path), read(path)) for path in paths]
-    found = [
-        f"{printable(str(path))}: {described}"
-        for path, document, file in given
-        for described in problems(document, file, now)
-    ]
-    files = [file for _, _, file in given]
-    found += copies([*_others(files, folder), *files])
+    given = [_read(path) for path in paths]
+    files = [file for _, file in given]
+    found = copies([*_others(files, folder), *files])
+    for document, file in given:
+        found += _problems(document, file, folder, now, now)
     if found:
         return Submission(tuple(found))
     secret = users_secret() or secrets.token_bytes(32)
     made: dict[Path, dict[str, object]] = {}
     there: list[Path] = []
-    for path, document, file in given:
-        target = folder / kind(file) / path.name
+    for document, file in given:
+        target = folder / kind(file) / file.path.name
         if target.exists():
             if read(target).run.id != file.run.id:
                 raise error_at(target, "belongs to another run; rename the submitted file")
@@ -90,6 +90,38 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
         write(target, data)
         read(target)
     return Submission((), tuple(made), tuple(there))
+
+
+def check(folder: Path, now: datetime) -> Submission:
+    """Check all files in a folder of shared results; if they are correct, list their tiers in it.
+
+    Raises ResultError for a file that cannot be read, ResultWriteError.
+    """
+    given = [_read(path) for path in sorted(folder.glob("*/*.json"))]
+    found = copies([file for _, file in given])
+    listed = ["digest,tier"]
+    for document, file in given:
+        found += _problems(document, file, folder, now, file.run.started)
+        try:
+            tier = proven_tier(document["lstm"]["submitted"]["workflow"])
+        except ResultError as error:
+            found.append(str(error))
+        else:
+            listed += [] if tier == FILE else [f"{document[KEY].value},{tier}"]
+    if not found:
+        write_bytes(folder / TIER_LIST, "\n".join([*listed, ""]).encode())
+    return Submission(tuple(found), there=tuple(file.path for _, file in given))
+
+
+def _problems(
+    document: Field, file: ResultFile, folder: Path, now: datetime, until: datetime
+) -> Iterator[str]:
+    for each in chain(problems(document, file, now), seed_error(file.run, folder, until)):
+        yield f"{printable(str(file.path))}: {each}"
+
+
+def _read(path: Path) -> tuple[Field, ResultFile]:
+    return _document(path), read(path)
 
 
 def _document(path: Path) -> Field:

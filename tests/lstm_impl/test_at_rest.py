@@ -1,5 +1,7 @@
 """Test the wait for a process's other threads."""
 
+from __future__ import annotations
+
 import threading
 import time
 from dataclasses import dataclass

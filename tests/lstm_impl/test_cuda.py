@@ -1,5 +1,7 @@
 """Test the reasons why a GPU cannot be used, without a GPU."""
 
+from __future__ import annotations
+
 import ctypes
 import re
 from pathlib import Path

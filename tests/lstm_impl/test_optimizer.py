@@ -1,5 +1,7 @@
 """Test that each backend updates its weights by the formula in NumPy."""
 
+from __future__ import annotations
+
 import functools
 import importlib.util
 import re

@@ -20,6 +20,7 @@ from bench.records.files import collect, read
 from bench.sharing import anonymous as anonymous_module
 from bench.sharing import submission
 from bench.sharing.anonymous import HIDDEN, anonymous, kind
+from bench.sharing.proofs import HERE
 from bench.sharing.submission import FOLDER, Submission, submit
 from bench.stats.rows import build
 from tests.bench.made_nodes import a_case
@@ -37,6 +38,7 @@ MACHINE = re.sub("[^a-z0-9]+", "-", PROCESSOR.lower()).strip("-") + "-2-cores"
 def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "user_cache_path", lambda name: tmp_path / "home" / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(HERE, raising=False)
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_submit_keeps_measurements_and_digest_of_original(tmp_path: Path, docume
     made = made_of(signed(tmp_path / "a.json", document))
     found = json.loads(made.read_text())
     assert found["digest"] == digest(found) != document["digest"]
-    assert found["lstm"]["submitted"] == {"digest": document["digest"]}
+    assert found["lstm"]["submitted"] == {"digest": document["digest"], "workflow": None}
     for before, after in zip(document["benchmarks"], found["benchmarks"], strict=True):
         assert before["stats"] == after["stats"]
         for key in ("case", "gate", "evidence", "setup", "blocks", "roofs", "validity"):

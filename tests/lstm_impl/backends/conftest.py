@@ -1,5 +1,7 @@
 """Provide fixtures for tests of TensorFlow's backends."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Test calls of liblstm by many threads, after a fork and at the end of a process."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """Test the variants of any backend: denormal numbers, and sequences in batches."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from hypothesis import given

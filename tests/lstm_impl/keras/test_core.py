@@ -1,5 +1,7 @@
 """Test one direction of one layer by a backend: tracing, clones and masks."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -3,6 +3,8 @@
 Values must equal those of Keras's layer. What ran is read from the graph after its optimization.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,71 @@
+"""Check the proofs of a shared result's origin: the seed of its run, and an attestation.
+
+The maintainers publish seeds in ``seeds.csv`` beside the folder of shared results: no older file
+has one. An attestation is GitHub's signature of a file that a workflow made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bench.machine.fields import Field, error_at, printable
+from bench.machine.reading import regular_bytes
+from bench.records.schema import FILE, MAINTAINERS, WORKFLOW, Run
+
+LASTS = timedelta(days=60)
+"""How long a seed can be used after it was published."""
+
+REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}"
+"""The form of a repository's name on GitHub."""
+
+HERE = "GITHUB_REPOSITORY"
+"""The variable in which a workflow of GitHub has the name of its repository."""
+
+
+def seed_error(run: Run, folder: Path, until: datetime) -> Iterator[str]:
+    """Yield why a run's seed will not do: it was not published before the run, or long ago.
+
+    until: when the seed may be at most ``LASTS`` old. Raises ResultError for an invalid list.
+    """
+    path = folder.absolute().parent / "seeds.csv"
+    if not path.exists():
+        return  # not the project's folder
+    try:
+        pairs = [line.split(",") for line in regular_bytes(path).decode().splitlines()[1:]]
+        seeds = {int(seed): datetime.fromisoformat(at).astimezone(UTC) for at, seed in pairs}
+    except ValueError as error:
+        text = f"needs a time and a seed in each line: {printable(str(error))}"
+        raise error_at(path, text) from None
+    if run.seed not in seeds or not until - LASTS <= seeds[run.seed] <= run.started:
+        newest = max(seeds, key=lambda seed: seeds[seed], default="of an update")
+        yield (
+            f"lstm.run.seed is {run.seed}; a seed is needed that was published before the run and "
+            f"since {until - LASTS:%Y-%m-%d}: measure with the newest, --seed {newest}"
+        )
+
+
+def proven_tier(attester: Field) -> str:
+    """Return the tier of a shared file. attester: the repository that it says has attested it.
+
+    In a workflow, the workflow's own repository is the maintainers'. Raises ResultError if there is
+    no such attestation, or no ``gh``, GitHub's command.
+    """
+    if not attester.given:
+        return FILE
+    name, said = attester.text(), "that is no repository"
+    if re.fullmatch(REPOSITORY, name):
+        command = ["gh", "attestation", "verify", str(attester.path.absolute()), "--repo", name]
+        try:
+            ended = subprocess.run(command, capture_output=True, check=False)
+        except OSError:
+            said = "gh is not installed (https://cli.github.com)"
+        else:
+            if ended.returncode == 0:
+                return MAINTAINERS if name == os.environ.get(HERE) else WORKFLOW
+            said = ended.stderr.decode("utf-8", "replace").strip() or "gh did not say why"
+    raise attester.error(f"a repository that has attested the file: {printable(said)}")
