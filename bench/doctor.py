@@ -10,8 +10,8 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 
 from rich.console import Console
@@ -28,6 +28,7 @@ from bench.render.messages import reason_texts
 from bench.render.table import Cell, Column, TextTable
 from bench.worker.disturbances import findings
 from lstm_impl import Availability, UnsupportedError
+from lstm_impl.backends.fused_cpu.prebuilt import cpu_flags
 
 SCHEMA = 1
 FORMATS = ("terminal", "json")
@@ -48,14 +49,54 @@ LISTEN = 1.0
 """Seconds for which the machine is watched: enough for counters that tick every 10 ms."""
 
 
+Choices = tuple[tuple[str, str], ...]
+"""Flags of CPUs, and what is done there: the first that a CPU has counts, an empty one always."""
+
+_BFLOAT16: Choices = (("amx_bf16", "native"), ("avx512_bf16", "native"))
+_FLOAT16: Choices = (("avx512_fp16", "native"),)
+_INT8: Choices = (("avx512_vnni", "native"), ("avx_vnni", "native"))
+_EMULATED: Choices = (("", "emulated"),)
+_REFUSED: Choices = (("", "refused"),)
+_WIDENED: Choices = (("", "half the bytes, products of float32"),)
+_REFERENCE: Choices = (("avx512bw", "emulated by oneDNN's reference"),)
+_STEPS: Choices = (("", "emulated step by step"),)
+_CRASHES: Choices = (("", "crashes: RuntimeError"),)
+
+PRECISIONS: Mapping[str, tuple[Choices, Choices, Choices]] = {
+    "bf32": (
+        _BFLOAT16 + _EMULATED,
+        (("", "as bfloat16 for one sequence, else as float32"),),
+        (("amx_bf16", "native"), ("", "as float32")),
+    ),
+    "bfloat16": (_BFLOAT16 + _EMULATED, _WIDENED, _BFLOAT16 + _REFERENCE + _STEPS),
+    "mixed_bfloat16": (_BFLOAT16 + _EMULATED, _WIDENED, _BFLOAT16 + _REFERENCE + _CRASHES),
+    "float16": (_FLOAT16 + _EMULATED, _REFUSED, _FLOAT16 + _STEPS),
+    "mixed_float16": (_FLOAT16 + _EMULATED, _REFUSED, _FLOAT16 + _CRASHES),
+    "int8": (_INT8 + _EMULATED, _INT8 + _EMULATED, (("", "by FBGEMM or oneDNN"),)),
+}
+"""Of each precision: what a CPU can multiply, and what the kernels of ``fused_cpu`` and PyTorch's
+LSTM do. Seen with PyTorch 2.13 on a CPU with AVX512-BF16, and with oneDNN limited to older ones."""
+
+
+def precisions(flags: Collection[str]) -> dict[str, list[str]]:
+    """Return ``PRECISIONS`` for a CPU with these flags of Linux; empty if it has none."""
+
+    def chosen(choices: Choices) -> str:
+        flag, word = next(each for each in choices if not each[0] or each[0] in flags)
+        return f"{word} ({flag})" if flag else word
+
+    return {name: list(map(chosen, row)) for name, row in PRECISIONS.items()} if flags else {}
+
+
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found. ray: the version of Ray, None without it."""
+    """What was found. ray: the version of Ray, None without it. precisions: as ``precisions``."""
 
     survey: Survey
     environment: Environment
     findings: tuple[Reason, ...]
     ray: str | None = None
+    precisions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data, as ``--format json`` prints it."""
@@ -79,6 +120,7 @@ class Diagnosis:
                 for entry in self.survey.entries
             ],
             "problems": list(self.survey.problems),
+            "precisions": self.precisions,
             "ray": self.ray,
             "findings": [
                 {"code": each.code, "text": text, "advice": advice}
@@ -106,7 +148,8 @@ def diagnose(
     with contextlib.suppress(metadata.PackageNotFoundError):
         ray = metadata.version("ray")
     found = survey(tuple(dict.fromkeys(names)), backends, ask)
-    return Diagnosis(found, here, tuple(findings(here, meanwhile, facts)), ray)
+    spoils = tuple(findings(here, meanwhile, facts))
+    return Diagnosis(found, here, spoils, ray, precisions(cpu_flags()))
 
 
 def show(found: Diagnosis, console: Console) -> None:
@@ -120,6 +163,11 @@ def show(found: Diagnosis, console: Console) -> None:
     for problem in found.survey.problems:
         console.print(hanging("!", Text(clean(problem), style="red"), "red"))
     console.print()
+    if found.precisions:
+        columns = ("precision", "products of this CPU", "kernels of fused_cpu", "PyTorch's LSTM")
+        lines = [[Cell(name), *map(Cell, row)] for name, row in found.precisions.items()]
+        console.print(TextTable.of(list(map(Column, columns)), lines).grid())
+        console.print()
     console.print(Text("The machine", style="bold"))
     for label, text in machine_lines(found):
         console.print(hanging(f"  {label}:", Text(clean(text, 600))))

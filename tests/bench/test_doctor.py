@@ -19,6 +19,7 @@ from bench.machine.reasons import Reason
 from bench.machine.survey import Entry, Survey
 from bench.records.schema import recorded
 from lstm_impl import Availability
+from lstm_impl.backends.fused_cpu import prebuilt
 from tests.loaded import FRAMEWORKS
 
 YES = Availability(True)
@@ -68,6 +69,29 @@ def test_show_prints_versions_problems_and_findings() -> None:
     assert "registered as [bold]no:Class" in text
     assert "\x1b" not in text
     assert "nothing to change" in shown(diagnosis())
+
+
+@pytest.mark.parametrize(
+    ("flags", "cpu", "torch"),
+    [
+        ("avx2 avx512bw avx512_bf16 amx_bf16", "native (amx_bf16)", "native (amx_bf16)"),
+        ("avx2 avx512bw avx512_bf16", "native (avx512_bf16)", "native (avx512_bf16)"),
+        ("avx2 avx512bw", "emulated", "emulated by oneDNN's reference (avx512bw)"),
+        ("avx2", "emulated", "crashes: RuntimeError"),
+    ],
+)
+def test_show_prints_what_is_native_for_the_flags_of_a_cpu(
+    flags: str, cpu: str, torch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
+    assert doctor.precisions(prebuilt.cpu_flags()) == {}
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+    found = doctor.precisions(prebuilt.cpu_flags())
+    assert (found["mixed_bfloat16"][0], found["mixed_bfloat16"][2]) == (cpu, torch)
+    text = shown(replace(diagnosis(), precisions=found))
+    row = next(line for line in text.splitlines() if line.startswith("mixed_bfloat16"))
+    assert row.split("  ")[1].strip() == cpu
+    assert "mixed_bfloat16" not in shown(diagnosis())
 
 
 @pytest.mark.parametrize(
@@ -125,6 +149,7 @@ def test_doctor_json_holds_everything_shown(capsys: pytest.CaptureFixture[str]) 
     assert data["frameworks"]["numpy"]
     assert data["environment"]["cpu"]["logical"] >= 1
     assert isinstance(data["findings"], list)
+    assert set(data["precisions"]) in (set(), set(doctor.PRECISIONS))
 
 
 def test_doctor_without_frameworks_names_what_to_install(tmp_path: Path) -> None:

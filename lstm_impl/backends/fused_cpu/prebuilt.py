@@ -44,7 +44,7 @@ class CPUKind:
         here = platform.machine()
         if here != self.machine:
             return f"this CPU is of another kind ({here})"
-        missing = [each for each in self.features if each not in _features()]
+        missing = [each for each in self.features if each not in cpu_flags()]
         return f"this CPU has no {missing[0]}" if missing else ""
 
 
@@ -191,11 +191,11 @@ def installed_ffi() -> str:
     return ""
 
 
-def _features() -> Iterable[str]:
-    """Return the flags of the first processor in Linux."""
+def cpu_flags() -> frozenset[str]:
+    """Return the flags of the first processor in Linux, none where they cannot be read."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return ()
+        return frozenset()
     flags = (line.partition(":")[2] for line in lines if line.startswith("flags"))
     return frozenset(next(flags, "").split())
