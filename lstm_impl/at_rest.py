@@ -1,7 +1,5 @@
 """Wait until a process's other threads rest, so that what comes next is timed alone."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

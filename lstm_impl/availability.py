@@ -1,7 +1,5 @@
 """Describe whether a backend can run on a device here, and if not, what a user can do."""
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 

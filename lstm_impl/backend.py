@@ -7,8 +7,6 @@ the reason, what it cannot do. One that trains may update its weights too. ``Bac
 computing; ``Model`` (``model.py``) is that way applied to one spec with weights on a device.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

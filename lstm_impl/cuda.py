@@ -1,7 +1,5 @@
 """Explain why a GPU cannot be used, and what a user can do about it."""
 
-from __future__ import annotations
-
 import ctypes
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Record what really ran: kernels, ops and devices, by a profiler or by what was compiled."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -8,8 +8,6 @@
 Importing this module imports JAX, and ``LSTM`` Flax; ``lstm_impl`` neither.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from lstm_impl.backends.jax.fused_layer import fused_layer

@@ -1,7 +1,5 @@
 """Convert canonical weights to the layouts of other libraries and back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

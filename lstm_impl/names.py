@@ -3,8 +3,6 @@
 This module imports no backend, so that code which only needs names stays quick to import.
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib.metadata
 import re

@@ -4,8 +4,6 @@ Each framework computes this update in its own way; the NumPy backend runs these
 gate compares the others with them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

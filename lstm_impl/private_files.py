@@ -1,7 +1,5 @@
 """Check whether another user can write files that decide what this process runs."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

@@ -9,8 +9,6 @@ sequence's length the output is zero and the state is that of the last valid ste
 shares no code with any backend; tests check it by finite differences.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Get backends by name: the built-in ones and those that other packages bring."""
 
-from __future__ import annotations
-
 import importlib
 import traceback
 

@@ -1,7 +1,5 @@
 """Define an LSTM network: its shape and its precision, without weights or a framework."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ Importing this module imports PyTorch; ``lstm_impl`` does not. A program that ``
 saved loads where this module was imported.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

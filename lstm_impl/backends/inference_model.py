@@ -1,7 +1,5 @@
 """Share what models have whose weights are compiled in as constants: they only infer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Loop over layers and directions, for all frameworks whose tensors index and multiply."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from lstm_impl.call import Call, Outputs, Tensor

@@ -1,7 +1,5 @@
 """Compile the kernels of ``fused_cpu`` ahead of their first use."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lstm_impl.availability import UnavailableError

@@ -1,7 +1,5 @@
 """Run ``python -m lstm_impl.build``: compile the kernels and print where the libraries are."""
 
-from __future__ import annotations
-
 import sys
 
 from lstm_impl.availability import UnavailableError

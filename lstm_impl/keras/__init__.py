@@ -13,8 +13,6 @@ that compute with it; on JAX and PyTorch, with theirs. Importing this package im
 it runs on; ``lstm_impl`` does not.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
 from typing import Any

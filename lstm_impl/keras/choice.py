@@ -1,7 +1,5 @@
 """Choose which backend computes a Keras layer: which can, which ``auto`` picks, and why."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

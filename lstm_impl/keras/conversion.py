@@ -1,7 +1,5 @@
 """Replace the LSTM layers of a Keras model by the layer of this package."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Define the Keras layer for Keras on JAX or PyTorch."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

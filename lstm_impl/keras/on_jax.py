@@ -1,7 +1,5 @@
 """Compute the layer for Keras on JAX: by ``lax.scan`` or the fused kernels, with any mask."""
 
-from __future__ import annotations
-
 import inspect
 
 import jax

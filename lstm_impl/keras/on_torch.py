@@ -1,7 +1,5 @@
 """Compute the layer for Keras on PyTorch: by its own LSTM or the fused kernels, with any mask."""
 
-from __future__ import annotations
-
 import keras
 import torch
 from torch.nn.utils import rnn

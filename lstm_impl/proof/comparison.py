@@ -1,7 +1,5 @@
 """Compute how far arrays differ and how far they may: two right backends differ by rounding."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

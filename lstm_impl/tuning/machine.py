@@ -1,7 +1,5 @@
 """Describe the machine on which a race runs, as decisions record it."""
 
-from __future__ import annotations
-
 import functools
 import os
 import platform

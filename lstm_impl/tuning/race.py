@@ -1,7 +1,5 @@
 """Time ready steps in alternating blocks, and estimate ratios with their intervals."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

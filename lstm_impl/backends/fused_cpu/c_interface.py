@@ -1,7 +1,5 @@
 """Call the kernels of ``fused_cpu`` through their C interface (``lstm_impl/native/c_api.h``)."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import struct

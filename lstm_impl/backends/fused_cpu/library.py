@@ -4,8 +4,6 @@ liblstm has all kernels, a C interface and no framework in it. The bindings of T
 link to it, so that a process has one copy, which is loaded before they are.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import ctypes

@@ -1,7 +1,5 @@
 """Find liblstm and its bindings compiled elsewhere, for machines without a compiler."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata

@@ -1,7 +1,5 @@
 """Run ``jax_cudnn``: ``jax.experimental.rnn``, cuDNN's LSTM from JAX, on an NVIDIA GPU."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

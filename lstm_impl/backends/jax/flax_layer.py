@@ -1,7 +1,5 @@
 """A sequence of steps of Flax's cell by the kernels of ``fused_cpu``; importing it imports Flax."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

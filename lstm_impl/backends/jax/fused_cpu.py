@@ -1,7 +1,5 @@
 """Run ``jax_fused_cpu``: the kernels of ``fused_cpu`` as custom calls of XLA, on a CPU."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Run ``onnxruntime``: one LSTM operator a layer in an ONNX graph, for inference."""
 
-from __future__ import annotations
-
 import ctypes
 import json
 import tempfile

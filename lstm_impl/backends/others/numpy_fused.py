@@ -1,7 +1,5 @@
 """Run ``numpy_fused``: the kernels of ``fused_cpu`` on NumPy's arrays, without any framework."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple

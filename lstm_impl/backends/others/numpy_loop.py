@@ -1,7 +1,5 @@
 """Run ``numpy``: the float64 reference as a backend, for machines without a framework."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

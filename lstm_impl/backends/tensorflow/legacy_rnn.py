@@ -1,7 +1,5 @@
 """Run ``dynamic_rnn`` and ``static_rnn``: the API of 2016, with its ``BasicLSTMCell``."""
 
-from __future__ import annotations
-
 import logging
 import os
 import warnings

@@ -1,7 +1,5 @@
 """One direction of one LSTM layer in PyTorch's own operators, step by step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from lstm_impl.call import Outputs, State, Tensor

@@ -1,7 +1,5 @@
 """Share what all PyTorch backends have: placing arrays, gradients, waiting, evidence."""
 
-from __future__ import annotations
-
 import abc
 import contextlib
 import os
