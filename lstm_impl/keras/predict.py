@@ -22,7 +22,10 @@ MOST_BATCHES = 1_000
 """Shapes and types of batches that a model remembers: there may be any number of them."""
 
 ALIGNMENT = 64
-"""Bytes: TensorFlow's ops may end the process on an input that begins elsewhere."""
+"""Bytes: TensorFlow's own ops may end the process on an input that begins elsewhere."""
+
+FUSED = "LstmImplFusedLstm"
+"""The beginning of the fused ops' names."""
 
 OPTIONS = {"disable_model_pruning": False, "disable_meta_optimizer": False}
 """Of TensorFlow's graph optimizer, where a user has chosen none."""
@@ -85,28 +88,42 @@ def _direct(model: Any, function: Any, x: Any) -> Callable[[Any], Any] | None:
     outputs = tf.nest.flatten(structure)
     if list(map(id, outputs)) != list(map(id, graph.outputs)):
         return None  # ragged or sparse ones are of several tensors
-    dtypes, lent = [each.dtype for each in outputs], list(map(_is_alone, outputs))
+    dtypes, alone = [each.dtype for each in outputs], list(map(_is_alone, outputs))
+    lent = list(map(_can_be_lent, graph.inputs[: len(graph.inputs) - len(captured)]))
     numbers = tf.nest.pack_sequence_as(structure, range(len(outputs)))
 
     def call(x: Any) -> Any:
-        given = [*map(_placed, tf.nest.flatten(x)), *captured]
+        given = [*map(_placed, tf.nest.flatten(x), lent), *captured]
         made = tf.raw_ops.StatefulPartitionedCall(args=given, Tout=dtypes, f=graph)
-        pairs = zip(made, lent, strict=True)
-        found = [tensor.__array__() if alone else tensor.numpy() for tensor, alone in pairs]
+        pairs = zip(made, alone, strict=True)
+        found = [each.__array__() if its_own else each.numpy() for each, its_own in pairs]
         return keras.tree.map_structure(found.__getitem__, numbers)
 
     return call
 
 
-def _placed(array: npt.NDArray[Any]) -> Tensor:
-    """Copy an array to a tensor once, where ``tf.constant`` copies it twice."""
+def _placed(array: npt.NDArray[Any], lent: bool) -> Tensor:
+    """Lend an array to the graph, or copy it once, where ``tf.constant`` copies it twice."""
     if array.dtype.str not in ("<f4", "<f8") or not array.size:
         return tf.constant(array)
-    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -room.__array_interface__["data"][0] % ALIGNMENT
-    copy: Any = np.ndarray(array.shape, array.dtype, room, start)
-    copy[...] = array
-    return tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
+    if not (lent and array.flags.carray):
+        room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+        start = -room.__array_interface__["data"][0] % ALIGNMENT
+        copy: Any = np.ndarray(array.shape, array.dtype, room, start)
+        copy[...] = array
+        array = copy
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def _can_be_lent(given: Tensor) -> bool:
+    """Return whether fused ops alone read an input of a graph: they take any alignment."""
+    # Keras's slice of the first step, for a dropout mask, is unused in inference.
+    used = (
+        each
+        for each in given.consumers()
+        if each.type != "StridedSlice" or each.outputs[0].consumers()
+    )
+    return all(each.type.startswith((FUSED, "Shape")) for each in used)
 
 
 def _is_alone(output: Tensor) -> bool:
@@ -115,4 +132,4 @@ def _is_alone(output: Tensor) -> bool:
         (output,) = output.op.inputs
         if len(output.consumers()) > 1:
             return False
-    return str(output.op.type).startswith("LstmImplFusedLstm")
+    return bool(output.op.type.startswith(FUSED))
