@@ -67,10 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Show the comparison; return the exit code.
-
-    Raises UsageError and what ``filters.read`` raises.
-    """
+    """Show the comparison; return the exit code. Raises UsageError, and as ``filters.read``."""
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if options.what == "published":
         return _published(options, summary)

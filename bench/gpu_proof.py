@@ -118,10 +118,7 @@ class Proof:
         return max(1.0, part * (self.end - RESERVE - time.monotonic()))
 
     def run(self, commands: Mapping[str, Sequence[str]], seconds: float) -> dict[str, int | None]:
-        """Run modules by the name of their logs, side by side, for at most ``seconds``.
-
-        Returns their exit codes, None for one that was ended.
-        """
+        """Run modules side by side for at most ``seconds``; return exit codes, None if ended."""
         end, environ = time.monotonic() + seconds, {**ENVIRON, **os.environ}
         codes: dict[str, int | None] = dict.fromkeys(commands)
         with contextlib.ExitStack() as stack:

@@ -65,10 +65,7 @@ COLUMNS = ("operator", "kind", "count", "seconds", "share")
 
 @dataclass(frozen=True)
 class CaseProfile:
-    """The profile of a case.
-
-    seconds: of a step without the profiler, the median of some calls. figures: of its roofs.
-    """
+    """A case's profile. seconds: the median without the profiler. figures: of its roofs."""
 
     case: Case
     profile: Profile

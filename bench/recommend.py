@@ -164,10 +164,7 @@ class Available:
 
 
 def available(paths: Sequence[str]) -> Available:
-    """Return the results of these paths, or of every session here and the reference.
-
-    Files that cannot be read are reported on standard error, too.
-    """
+    """Return results of paths, or of all sessions and the reference; report unreadable files."""
     paths = paths or ([default_folder()] if is_url(default_folder()) else [])
     reference: list[str] = []
     if paths:

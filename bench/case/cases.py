@@ -69,10 +69,7 @@ _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def parse_period(text: str) -> float | None:
-    """Return the seconds between the calls of a stream, None for back to back.
-
-    Raises ValueError for other text.
-    """
+    """Return the seconds between calls, None for back to back. Raises ValueError for other text."""
     if text == BACK_TO_BACK:
         return None
     match = _TIME.fullmatch(text.strip())

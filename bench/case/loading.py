@@ -188,10 +188,7 @@ def _suite_errors(path: Path) -> Iterator[None]:
 
 
 def load_cases(path: Path, suite: Suite) -> Suite:
-    """Return the suite with the cases that a JSON file lists: ids of its cases, or new cases.
-
-    Raises SuiteError.
-    """
+    """Return the suite of a JSON file's cases, new ones or by their ids. Raises SuiteError."""
     by_id = {case.id: case for case in suite.cases}
     found = []
     with _suite_errors(path):

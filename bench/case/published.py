@@ -68,10 +68,7 @@ class PublishedShape:
 
     @classmethod
     def of(cls, case: Case) -> PublishedShape | None:
-        """Return that of a case, or None with windows, padding, dropout or an optimizer.
-
-        Nobody published times with these.
-        """
+        """Return that of a case, or None with windows, padding, dropout or an optimizer."""
         spec, work = case.spec, case.workload
         if work.window or work.min_length or work.dropout or work.optimizer:
             return None

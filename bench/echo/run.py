@@ -86,10 +86,7 @@ def settings_of(options: argparse.Namespace) -> EchoSettings:
 
 
 def picture_of(output: Path | None) -> Path | None:
-    """Return the path of the picture, None without matplotlib.
-
-    Raises UsageError for a path that cannot be written, before the training.
-    """
+    """Return the picture's path, None without matplotlib. Raises UsageError if it is unwritable."""
     if not plot.available():
         if output is not None:
             plot.check()
@@ -146,10 +143,7 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train with these options and show the result; return the exit code of ``bench.echo``.
-
-    Raises UsageError, UnsupportedError.
-    """
+    """Train, show the result and return the exit code. Raises UsageError, UnsupportedError."""
     path, settings = picture_of(options.output), settings_of(options)
     try:
         device = devices.parse(options.device)

@@ -159,10 +159,7 @@ def train_cell(plan: MapPlan, item: Item, model: lstm_impl.Model | None = None) 
 def train_cells(
     plan: MapPlan, jobs: int, done: Callable[[MapCell], None], stopped: Callable[[], bool]
 ) -> None:
-    """Train all cells, ``jobs`` at a time, until stopped.
-
-    Raises BrokenExecutor if a process dies, and what a training raises.
-    """
+    """Train all cells, ``jobs`` at a time, until stopped. Raises BrokenExecutor if one dies."""
     ours = dict.fromkeys(THREADS - os.environ.keys(), "1")
     os.environ.update(ours)
     spawn = multiprocessing.get_context("spawn")

@@ -172,10 +172,7 @@ def missing(names: Iterable[str]) -> list[str]:
 
 
 def explain_missing(device: str, facts: GpuFacts | None = None) -> Reason | None:
-    """Return why a device cannot be used here, None if it can be used.
-
-    Raises DeviceError if it names no device.
-    """
+    """Return why a device cannot be used here, or None. Raises DeviceError if this names none."""
     if kind(device) == "cpu":
         return None
     index = gpu_index(device)

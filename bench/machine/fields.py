@@ -95,10 +95,7 @@ class MissingField:
 
 
 class Field:
-    """A value of a file and its place there.
-
-    Every method that returns a kind of value raises ResultError for a value of another kind.
-    """
+    """A value of a file and its place there. Methods raise ResultError for other kinds of value."""
 
     __slots__ = ("_key", "_parent", "path", "value")
 

@@ -85,10 +85,7 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
 
 
 def journal_lines(path: Path, data: bytes) -> tuple[list[Field], list[str]]:
-    """Return the complete lines of a journal, and a note if the last one is cut off.
-
-    Raises ResultError.
-    """
+    """Return a journal's complete lines, and a note if the last is cut off. Raises ResultError."""
     raw = data.split(b"\n")
     notes = []
     # The process ended while it wrote what follows the last newline.

@@ -96,10 +96,7 @@ class RemotePath:
 
 
 def opened(url: str) -> RemotePath:
-    """Return the place of a URL, without a request to it.
-
-    Raises PlaceError if fsspec, or what it needs for this kind of place, is not installed.
-    """
+    """Return a URL's place without a request. Raises PlaceError without what fsspec needs."""
     try:
         core = importlib.import_module("fsspec.core")
     except ImportError:

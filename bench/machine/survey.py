@@ -79,10 +79,7 @@ Ask = Callable[[SurveyRequest], SurveyAnswer]
 def survey(
     devices: Sequence[str], names: Sequence[str] | None = None, ask: Ask | None = None
 ) -> Survey:
-    """Check all backends (or those with these names) on each of these devices.
-
-    Raises UnsupportedError for a name that is no backend.
-    """
+    """Check all backends, or these, on each device. Raises UnsupportedError for an unknown name."""
     backends, problems = [], []
     if names is not None:
         backends = [get_backend(name) for name in dict.fromkeys(names)]

@@ -65,10 +65,7 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
 
 
 def _create(place: RemotePath, target: str, data: bytes) -> None:
-    """Write a new file, if the place can do so without replacing another's.
-
-    The caller compares what another writer may have written meanwhile.
-    """
+    """Write a new file, if possible without replacing another's; the caller compares with that."""
 
     def exclusively() -> None:
         with place.files.open(target, "xb") as file:

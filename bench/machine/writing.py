@@ -248,10 +248,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def delete_partial_files(folder: str | os.PathLike[str]) -> None:
-    """Delete the partial files in a results folder whose writer has ended.
-
-    If that is unknown, a partial file is deleted after a day.
-    """
+    """Delete partial files whose writer has ended, and after a day where that is unknown."""
     for place in (Path(folder), Path(folder) / ".sessions"):
         with contextlib.suppress(OSError):
             for path in place.iterdir():

@@ -58,10 +58,7 @@ def encode(seconds: npt.NDArray[np.float64]) -> str:
 
 
 def decode(text: str) -> list[Bin]:
-    """Return the bins of a histogram in order, without empty ones.
-
-    Raises ValueError for text that is no such histogram.
-    """
+    """Return a histogram's bins in order, without empty ones. Raises ValueError for other text."""
     counts: list[Bin] = []
     place = 0
     for number in _numbers(_unpacked(text)):

@@ -31,10 +31,7 @@ _MOST_CELLS = 100_000
 
 
 def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
-    """Return whether no training can learn it: the state is reset, and the window is too short.
-
-    Such cells of a map are known without a training.
-    """
+    """Whether no training can learn it: the state is reset, and the window is too short."""
     return not carried and window <= distance
 
 

@@ -353,10 +353,7 @@ SMALLEST_FIGURE, LARGEST_FIGURE = 1e-30, 1e30
 
 
 def _figures(field: Field, numbers: Sequence[str] = ()) -> Figures | None:
-    """Parse numbers of at least 0, texts or nulls by name; None if the field is null or missing.
-
-    numbers: the names that may have no text.
-    """
+    """Parse numbers >= 0, nulls and (but for ``numbers``) texts by name; None for a null."""
     if not field.given:
         return None
     figures: dict[str, float | str | None] = {}

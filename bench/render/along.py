@@ -225,10 +225,7 @@ def brief(found: Sequence[AxisSeries]) -> Document:
 
 
 def records(found: Iterable[AxisSeries]) -> list[dict[str, Value]]:
-    """Return a flat row for each series, backend and value of the axis.
-
-    The numbers of a backend's line are in each of its rows.
-    """
+    """Return a flat row per series, backend and value of the axis, each with the backend's line."""
     rows = (
         _of_row(each, row) | _of_cheapest(of, row) | _of_fit(of)
         for each in found

@@ -455,10 +455,7 @@ def json_text(document: Mapping[str, object]) -> str:
 
 
 def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> bytes:
-    """Return rows as a Parquet file, each column with its type, unit and meaning; null for None.
-
-    Raises InputError where pyarrow is missing.
-    """
+    """Return rows as Parquet, with types, units and meanings. Raises InputError without pyarrow."""
     require("pyarrow", "--format parquet", "parquet")
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter

@@ -69,10 +69,7 @@ def spreadsheet(text: str, limit: int = 2000) -> str:
 
 
 def text_console(**options: Any) -> Console:
-    """Return a console that reads no markup or emoji codes and colours no numbers.
-
-    options: those of Rich's own ``Console``.
-    """
+    """Return a Rich console that reads no markup or emoji codes and colours no numbers."""
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 

@@ -401,10 +401,7 @@ def work_text(case: Case) -> str:
 
 
 def variant(case: Case) -> str:
-    """Return what the form's other fields leave open; empty for the usual.
-
-    Usual is a training step with the gradients of the weights.
-    """
+    """Return what the form's other fields leave open; empty for a usual training step."""
     work = case.workload
     found = quantities.unusual(case)
     if work.streaming:

@@ -56,10 +56,7 @@ class PublishedReport:
 
 
 def with_published(report: Report, theirs: Iterable[PublishedStep]) -> PublishedReport:
-    """Return the shapes that both sides have, with the newest time of each case and machine.
-
-    Others published no windows, padding or dropout.
-    """
+    """Return the shapes that both have, with the newest time of each case and machine."""
     published_by = grouped(theirs, lambda step: step.shape)
     several = len({section.run.machine_id for section in report.sections}) > 1
     found: dict[tuple[PublishedShape, str, str], tuple[Row, str, str]] = {}

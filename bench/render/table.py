@@ -161,10 +161,7 @@ class TextTable:
         return replace(self, columns=columns).only(kept)
 
     def grid(self, heading: int = escape.LONGEST_NAME, header: bool = True) -> Grid:
-        """Return a Rich table. heading: letters in a line of a heading.
-
-        Long headings are broken before names, which have no blanks to break at.
-        """
+        """Return a Rich table, long headings broken before names. heading: letters in a line."""
         grid = Grid(
             box=box.SIMPLE_HEAD,
             pad_edge=False,
@@ -229,10 +226,7 @@ def markdown_table(
     lines: Iterable[Iterable[str]],
     aligned: bool = False,
 ) -> str:
-    """Return a table of texts that are Markdown already. right: the columns of numbers.
-
-    aligned: columns are padded to one width.
-    """
+    """Return a table of Markdown texts. right: columns of numbers. aligned: padded to one width."""
     right, rows = list(right), [list(headings), *map(list, lines)]
     # At least 2: the line below the headings needs a dash and a colon.
     widths = [max(2, *map(len, column)) if aligned else 0 for column in zip(*rows, strict=True)]

@@ -438,10 +438,7 @@ class NodeAgent(Closing):
 
 
 def _forget_what_ray_set(start: Path = Path("/proc/self/environ")) -> None:
-    """Remove the OMP_NUM_THREADS that Ray sets, so that libraries choose as they do without Ray.
-
-    That of the node's own environment stays.
-    """
+    """Remove Ray's OMP_NUM_THREADS, not the node's own, so that libraries choose as without Ray."""
     with contextlib.suppress(OSError):
         if b"\0OMP_NUM_THREADS=" in b"\0" + start.read_bytes():
             return

@@ -431,10 +431,7 @@ class Manager:
             yield
 
     def _all_wait(self) -> bool:
-        """Return whether all processes have long waited for a turn that none of them has.
-
-        A process that an ended one left behind may hold it.
-        """
+        """Whether all processes have long waited for a turn, which one left behind may hold."""
         if not all(watch.waiting for watch in self._watches):
             self._all_wait_since = None
         elif self._all_wait_since is None:

@@ -372,10 +372,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
 
 
 def interleave(managers: Sequence[Manager]) -> None:
-    """Run a process of each session in turn until all are done, reversing the order each time.
-
-    So a machine that becomes slower slows both equally.
-    """
+    """Run the sessions' processes in turn, in alternating order: a drift slows all equally."""
     for manager in managers:
         manager.begin()
     waiting = list(managers)

@@ -339,10 +339,7 @@ _FRAMEWORKS = ("tensorflow", "torch", "jax", "flax", "onnxruntime", "openvino")
 
 
 def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:
-    """Return the backends that are measured, and after them the variants of those that have them.
-
-    Raises UsageError for a variant that none of them has.
-    """
+    """Return the measured backends, then their variants. Raises UsageError for an unknown one."""
     backends = options.backends or usual_backends(case)
     found = list(backends)
     for variant in options.variant or ():
@@ -365,10 +362,7 @@ def suite_text(case: Case, backends: Sequence[str]) -> str:
 
 
 def write_suite(case: Case, folder: Path, backends: Sequence[str]) -> Path:
-    """Write a query's suite next to the results, in place of an old one.
-
-    Raises ResultWriteError.
-    """
+    """Write a query's suite next to the results, over an old one. Raises ResultWriteError."""
     path = folder / FOLDER / f"{suite_name(case)}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, suite_text(case, backends).encode())

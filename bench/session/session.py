@@ -206,10 +206,7 @@ def journals(folder: Path, suite: str) -> list[Path]:
 
 
 def load(folder: Path, session: str = "") -> Session:
-    """Return the session with this id, or the newest unfinished one.
-
-    Raises SessionError.
-    """
+    """Return the session with this id, or the newest unfinished one. Raises SessionError."""
     where = printable(str(folder))
     if session:
         path = _path(folder, session) if _ID.fullmatch(session) else None

@@ -206,10 +206,7 @@ def _is_line(values: FloatArray, line: FloatArray) -> bool:
 
 
 def _by_steps(values: FloatArray) -> list[float]:
-    """Return the least sums of squares that no step, one step and so on leave.
-
-    Exact, by dynamic programming over the place of the last step.
-    """
+    """Return the least sums of squares of no step, one and so on: exact, by dynamic programming."""
     n = values.size
     sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))
     starts, ends = np.arange(n + 1)[:, None], np.arange(n + 1)[None, :]
@@ -496,10 +493,7 @@ def _joined(parts: Iterable[_Part]) -> list[_Part]:
 def _next_part(
     logs: FloatArray, backends: Sequence[str], known: Sequence[_Part], arcs: bool
 ) -> _Part | None:
-    """Return the most significant shift in a table; None without a significant one.
-
-    known: the shifts that were found before and are subtracted.
-    """
+    """Return the most significant shift, or None. known: shifts found before, to be subtracted."""
     series_list = _series(logs, backends)
     # The machine's series has an autocorrelation of its own.
     families = [int(scope is not Scope.ALL) for scope, _, _ in series_list]

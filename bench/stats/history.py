@@ -60,10 +60,7 @@ class SessionReplicates:
 
 @dataclass(frozen=True)
 class Point:
-    """A case in one session.
-
-    row: its baseline is the last session before with a time. changes: since that session.
-    """
+    """A case in one session, compared with the last one that has a time; changes: since that."""
 
     session: SessionReplicates
     row: Row
@@ -156,10 +153,7 @@ def build(results: Results, *, pattern: str = "*") -> History:
 
 
 def since(results: Results, moment: datetime) -> Results:
-    """Return the results of the sessions that began then or later.
-
-    Raises NothingToReportError if there are none.
-    """
+    """Return results of sessions that began then or later. Raises NothingToReportError for none."""
     sessions = grouped((file.run for file in results.files), lambda run: run.session)
     begun = {session: min(run.started for run in runs) for session, runs in sessions.items()}
     files = tuple(file for file in results.files if begun[file.run.session] >= moment)
@@ -232,10 +226,7 @@ def _changes(
 
 @dataclass(frozen=True)
 class RuleResult:
-    """The lasting changes for the worse that broke a rule, with their machines.
-
-    judged: the number of machines with enough sessions.
-    """
+    """Lasting changes for the worse that broke a rule. judged: machines with enough sessions."""
 
     rule: Rule
     failed: tuple[tuple[MachineHistory, LastingChange], ...]

@@ -112,10 +112,7 @@ class Estimates:
         return self.middles - half, self.middles + half
 
     def p_slower(self, threshold: float = 0.0) -> FloatArray:
-        """Return one-sided p-values of "slower by at most ``threshold``" (0.05 is 5%).
-
-        Raises ValueError for a threshold of -1 or less.
-        """
+        """Return p-values of "slower by at most ``threshold``". Raises ValueError up to -1."""
         from scipy import special
 
         if not threshold > -1:
@@ -596,10 +593,7 @@ OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
 
 
 def _over_nodes(alone: CaseInterval, nodes: Sequence[Sequence[float]]) -> CaseInterval:
-    """Return the interval of a case from the medians of each node's processes.
-
-    alone: of all of its processes as if they were of one node.
-    """
+    """Return a case's interval over nodes' medians. alone: over all processes as if of one node."""
     count, sizes = len(nodes), [len(each) for each in nodes]
     spreads = [float(np.std(np.log(each), ddof=1)) if len(each) > 1 else None for each in nodes]
     within = pooled_spread(spreads, sizes)

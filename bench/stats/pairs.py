@@ -118,10 +118,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class OneSided:
-    """A case that only one side has.
-
-    lacking: the other side, with its outcome and the reason, if its files say so.
-    """
+    """A case that only one side has. lacking: the other, with its outcome and reason, if known."""
 
     label: str
     case: Case

@@ -429,10 +429,7 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
 
 
 def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
-    """Return the runs of a side by their ids, in the order in which they started, if known.
-
-    Raises ValueError without a run, and for one that is twice.
-    """
+    """Return runs by id, in order of start if known. Raises ValueError for none, or one twice."""
     if len(runs) == 0:
         raise ValueError(f"{name}: no run")
     if all(run.started is not None for run in runs):

@@ -54,10 +54,7 @@ _GRAVE = ("failed", "timed_out")
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a row's numbers are unreliable: in how many runs, of how many in the session.
-
-    reason: as the first process recorded it, or found here.
-    """
+    """Why a row is unreliable: a process's reason or one found here, in how many of its runs."""
 
     code: str
     reason: Reason

@@ -93,10 +93,7 @@ def _throttled(processor: str, times: int, hot: float = 0.0, seconds: float = 0.
 
 
 def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> list[Reason]:
-    """Return everything worth changing before a measurement, the most harmful first.
-
-    disturbance: during a second in which this process did nothing.
-    """
+    """Return what to change before measuring, the worst first. disturbance: in an idle second."""
     found = []
     if busy := disturbance.kept_busy():
         found.append(Reason("busy", busy))

@@ -243,10 +243,7 @@ def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
 
 @functools.cache
 def prove(name: str, spec: LSTMSpec) -> None:
-    """Check a float64 judge against the reference: this network, two sequences, four timesteps.
-
-    Raises RuntimeError if it fails the gate.
-    """
+    """Check a float64 judge on two sequences of four timesteps. Raises RuntimeError if it fails."""
     model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), "cpu")
     workload = Workload(batch=2, timesteps=4, mode="training")
     result = gate(model, workload, seed=1, judge=numpy_judge(spec))

@@ -362,10 +362,7 @@ def _start_key(backend: Backend, case: Case) -> tuple[str, ...]:
 
 
 def start_ahead(case: Case, bench: Bench) -> None:
-    """Start the framework of a case before it is the process's turn to measure.
-
-    ``prepare`` repeats whatever fails here and gives the reason.
-    """
+    """Start a case's framework before the turn to measure. ``prepare`` repeats what fails here."""
     key, output = None, bench.output
     try:
         with output or contextlib.nullcontext(), Guard(), ignored_deprecations():
@@ -446,10 +443,7 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
 def _evidence(
     model: Model, case: Case, shared: equivalence.SharedFolder | None
 ) -> dict[str, object]:
-    """Return what a case runs, which one process of a session looks up.
-
-    Raises TypeError and ValueError for what cannot be recorded.
-    """
+    """Return what a case runs, looked up once per session. Raises TypeError and ValueError."""
     # Processes with the same environment variables run the same kernels.
     variables = {name: each for name, each in os.environ.items() if not name.startswith("PYTEST_")}
     facts = json.dumps([case.id, sorted(variables.items())])

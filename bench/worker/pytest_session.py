@@ -167,10 +167,7 @@ class Recorder:
             self._bench.roofs.reload()
 
     def result(self, case: Case) -> Result:
-        """Return the result of a case; the first request of a group measures all of it.
-
-        Raises ResultWriteError if the journal cannot be written.
-        """
+        """Return a case's result; the first request measures its group. Raises ResultWriteError."""
         if case.id not in self._ready:
             group = [each for each in self._selected[case.group] if each.id not in self.done]
             # Only one group is measured ahead: a crash loses what is not on disk.

@@ -129,10 +129,7 @@ kernel, which starts nothing."""
 
 
 def _kernels(text: str) -> int:
-    """Return how many kernels a compiled loop starts, by its text.
-
-    Raises RuntimeError if the text does not say, or a pass starts none.
-    """
+    """Return how many kernels a compiled loop starts. Raises RuntimeError if its text hides it."""
     from lstm_impl.backends.hlo import launches
 
     found = launches(text)

@@ -162,10 +162,7 @@ class LibraryRoof:
 
 
 class RoofFile:
-    """The file, and what this process adds to it.
-
-    path: None keeps nothing. today: seconds since 1970.
-    """
+    """The file, if ``path`` names one, and what this process adds. today: seconds since 1970."""
 
     def __init__(self, path: Path | None, today: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -465,10 +462,7 @@ class Roofs:
         *,
         again: bool,
     ) -> bool:
-        """Measure the roofs that are not known yet, or all again and longer.
-
-        Returns whether any was measured again.
-        """
+        """Measure unknown roofs, or all again and longer; return whether any was measured again."""
         keys = [key for _, alternatives in parts for key in alternatives]
         if again:
             keys = [key for key in keys if self._rounds[key] < ROUNDS[str(key[0])]]

@@ -341,17 +341,11 @@ class GroupMember:
         self.step.use(numbers)
 
     def needs_call_before(self, clock: Clock) -> bool:
-        """Whether an untimed call comes before a block.
-
-        It refills the caches after another member's block, and wakes the threads after a rest.
-        """
+        """Whether an untimed call precedes a block, to refill the caches and wake the threads."""
         return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
 
     def time_block(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
-        """Return the seconds of one block, and what its last call returned.
-
-        judged: number of the inputs of the last call.
-        """
+        """Return the seconds of a block, and what its last call, on inputs ``judged``, returned."""
         begun, untimed = clock.now(), self.needs_call_before(clock)
         self.place(self.calls + untimed, judged)
         if untimed:
