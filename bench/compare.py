@@ -129,10 +129,7 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
     if options.percentile is not None:
         title += f": p{options.percentile:g} of the latency of streams' calls"
     report = replace(
-        report,
-        title=title,
-        notes=(*report.notes, *notes),
-        list_unmeasured=options.unmeasured,
+        report, title=title, notes=(*report.notes, *notes), list_unmeasured=options.unmeasured
     )
     return report, complete
 

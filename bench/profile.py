@@ -22,16 +22,7 @@ from bench.render.quantities import seconds
 from bench.render.table import Block, Column, Document, TextTable, numbers
 from bench.stats.bound import Bound
 from bench.stats.operators import kind, profiled_bound, shares
-from bench.worker.group import (
-    Bench,
-    Prepared,
-    Unmeasured,
-    failed,
-    ignored_deprecations,
-    prepare,
-    refused,
-    step_figures,
-)
+from bench.worker import group
 from lstm_impl import Profile, UnavailableError, UnsupportedError
 from lstm_impl.evidence import by_name
 
@@ -74,23 +65,25 @@ class CaseProfile:
     figures: Mapping[str, float]
 
 
-def profile_case(case: Case, seed: int = 0, bench: Bench | None = None) -> CaseProfile | Unmeasured:
+def profile_case(
+    case: Case, seed: int = 0, bench: group.Bench | None = None
+) -> CaseProfile | group.Unmeasured:
     """Return the profile of one step of a case, or why there is none."""
-    bench = bench or Bench()
-    with bench.interrupts, ignored_deprecations():
-        prepared = prepare(case, seed, bench)
-        if not isinstance(prepared, Prepared):
+    bench = bench or group.Bench()
+    with bench.interrupts, group.ignored_deprecations():
+        prepared = group.prepare(case, seed, bench)
+        if not isinstance(prepared, group.Prepared):
             return prepared
         try:
             with prepared.guard:
                 return _profile_prepared(case, prepared, bench)
         except (UnavailableError, UnsupportedError) as error:
-            return refused(error)
+            return group.refused(error)
         except Exception as error:
-            return failed(error, "profile")
+            return group.failed(error, "profile")
 
 
-def _profile_prepared(case: Case, prepared: Prepared, bench: Bench) -> CaseProfile:
+def _profile_prepared(case: Case, prepared: group.Prepared, bench: group.Bench) -> CaseProfile:
     profile = prepared.model.profile(case.workload)
     if not profile.events:
         raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
@@ -107,7 +100,7 @@ def _profile_prepared(case: Case, prepared: Prepared, bench: Bench) -> CaseProfi
     figures: dict[str, float | str | None] = {}
     if bench.roofs is not None:
         figures |= bench.roofs.figures(case, taken, bench.threads, bench.frameworks(case.device))
-    figures |= step_figures(case, prepared, taken, bench)
+    figures |= group.step_figures(case, prepared, taken, bench)
     numbers = {key: each for key, each in figures.items() if isinstance(each, int | float)}
     owners = {
         f"of_{key.removesuffix('_by')}": str(each)
@@ -151,10 +144,7 @@ def write(found: CaseProfile, timeline: Path, form: str) -> None:
         Block(lines=more, joined=True),
     ]
     here = Block(lines=[*more, f"Timeline: open {timeline} in {OPEN_WITH}"])
-    texts = {
-        "markdown": Document(blocks).markdown,
-        "csv": lambda: csv_lines(COLUMNS, every),
-    }
+    texts = {"markdown": Document(blocks).markdown, "csv": lambda: csv_lines(COLUMNS, every)}
     target = argparse.Namespace(format=form, output=None)
     output.deliver(target, Document([*blocks[:2], here]).terminal, texts)
 
@@ -196,7 +186,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _profile(options: argparse.Namespace) -> int:
     found = profile_case(options.case)
-    if isinstance(found, Unmeasured):
+    if isinstance(found, group.Unmeasured):
         print(f"{options.case.id}: {clean(reason_line(found.reason))}", file=sys.stderr)
         return NOT_PROFILED
     write(found, options.output, options.format)

@@ -1,5 +1,6 @@
 """List what is installed in a Python, perhaps another than this, by a process of that Python."""
 
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -136,3 +137,20 @@ def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
     names = sorted(old | now, key=lambda name: (first.get(name, len(first)), name))
     pairs = [(n, old.get(n, "not installed"), now.get(n, "not installed")) for n in names]
     return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+_MODULES = {"litert": "ai_edge_litert"}
+"""Modules whose names differ from those of their frameworks."""
+
+
+def framework_module(framework: str) -> str:
+    """Return the name of a framework's module."""
+    return _MODULES.get(framework, framework.replace("-", "_"))
+
+
+def has_framework(framework: str) -> bool:
+    """Return whether a framework's module exists, without importing it."""
+    try:
+        return importlib.util.find_spec(framework_module(framework)) is not None
+    except (ImportError, ValueError):
+        return False

@@ -4,7 +4,7 @@ Each installed framework is imported in a process of its own, which may crash (a
 processor), hang, print or conflict with other frameworks.
 """
 
-import importlib.util
+import importlib
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.machine import processes
 from bench.machine.guard import Interrupts
+from bench.machine.packages import framework_module, has_framework
 from bench.machine.processes import one_line
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
 from lstm_impl.names import strategies
@@ -26,9 +27,6 @@ AT_ONCE = 2
 
 REFERENCE = "numpy"
 """The reference backend, which always runs and is no choice."""
-
-_MODULES = {"litert": "ai_edge_litert"}
-"""Modules whose names differ from those of their frameworks."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def survey(
     # A process for each framework and the variables that it needs.
     groups: dict[tuple[str, str], list[Backend]] = {}
     for backend in backends:
-        if installed(backend.framework):
+        if has_framework(backend.framework):
             needed = str(sorted(backend.environment.items()))
             groups.setdefault((backend.framework, needed), []).append(backend)
     requests = []
@@ -128,19 +126,6 @@ def survey(
         },
         problems=tuple(problems),
     )
-
-
-def module(framework: str) -> str:
-    """Return the name of a framework's module."""
-    return _MODULES.get(framework, framework.replace("-", "_"))
-
-
-def installed(framework: str) -> bool:
-    """Return whether a framework's module exists, without importing it."""
-    try:
-        return importlib.util.find_spec(module(framework)) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def availability(backend: Backend, device: str) -> Availability:
@@ -181,7 +166,7 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
     error, available = "", {}
     loaded: object = None
     try:
-        loaded = importlib.import_module(module(request.framework))
+        loaded = importlib.import_module(framework_module(request.framework))
     except Exception as raised:  # an extension module may raise anything
         message = f"{type(raised).__name__}: {one_line(raised)}"
         error = f"{request.framework} is installed but cannot be imported ({message}); reinstall it"

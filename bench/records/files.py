@@ -20,18 +20,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from bench.machine import remote
+from bench.machine import reading, remote
 from bench.machine.fields import Field, ResultError, error_at, printable
-from bench.machine.reading import (
-    DEFAULT_FOLDER,
-    REFERENCE,
-    SHARED,
-    has_no_cases,
-    is_url,
-    journal_lines,
-    parse_json,
-    regular_bytes,
-)
 from bench.machine.writing import JOURNAL_SUFFIX, running_writer, write, writer_of
 from bench.records.digest import CHANGED, KEY, MARK, changed, is_as_written, with_digest
 from bench.records.schema import (
@@ -134,15 +124,17 @@ def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[Any
     """
     found: list[AnyPath] = []
     for path in paths:
-        if not is_url(path):
-            usual = Path(path) == Path(DEFAULT_FOLDER, REFERENCE)
-            found.append(SHARED / path if usual and not Path(path).exists() else path)
+        if not reading.is_url(path):
+            usual = Path(path) == Path(reading.DEFAULT_FOLDER, reading.REFERENCE)
+            found.append(reading.SHARED / path if usual and not Path(path).exists() else path)
             continue
         try:
             copy = remote.fetched(str(path), result_names)
             if not copy.errors and not _holds_results(copy):
                 with contextlib.suppress(remote.PlaceError):
-                    instead = remote.fetched(f"{str(path).rstrip('/')}/{REFERENCE}", result_names)
+                    instead = remote.fetched(
+                        f"{str(path).rstrip('/')}/{reading.REFERENCE}", result_names
+                    )
                     if instead.errors or _holds_results(instead):
                         copy = instead
         except remote.PlaceError as error:
@@ -159,7 +151,7 @@ def _holds_results(copy: remote.Fetched) -> bool:
     return copy.path.is_file() or any(result_names(each.name for each in copy.path.iterdir()))
 
 
-def latest(folder: AnyPath = DEFAULT_FOLDER) -> list[Path]:
+def latest(folder: AnyPath = reading.DEFAULT_FOLDER) -> list[Path]:
     """Return the files of the newest run in a folder, or else in its ``reference`` folder.
 
     Files that cannot be read are included: the newest may be one of them, and its error is shown.
@@ -262,13 +254,13 @@ def _spare(path: Path) -> Path | None:
 
 
 def result_files(
-    folder: Path, wanted: Callable[[Path], bool] = lambda path: not has_no_cases(path)
+    folder: Path, wanted: Callable[[Path], bool] = lambda path: not reading.has_no_cases(path)
 ) -> list[Path]:
     """Return the result files directly in a folder, or in its ``reference`` folder if it has none.
 
     wanted: selects their kind, by default files of cases (``maps`` and ``study`` read the others).
     """
-    for place in (folder, folder / REFERENCE):
+    for place in (folder, folder / reading.REFERENCE):
         try:
             names = result_names(path.name for path in place.iterdir())
         except (OSError, ValueError):
@@ -324,7 +316,7 @@ def _read_json(path: Path) -> ResultFile:
 def _tier(path: Path, digest: object) -> str:
     """Return the tier that the list in the folder of shared results has for these contents."""
     try:
-        listed = regular_bytes(path.absolute().parent.parent / TIER_LIST).splitlines()
+        listed = reading.regular_bytes(path.absolute().parent.parent / TIER_LIST).splitlines()
     except ResultError:
         return FILE
     return next((tier for tier in TIERS if f"{digest},{tier}".encode() in listed), FILE)
@@ -332,7 +324,7 @@ def _tier(path: Path, digest: object) -> str:
 
 def _document(path: Path, data: bytes) -> Field:
     """Return the contents of a JSON file of this suite."""
-    document = Field(path, "", parse_json(path, data))
+    document = Field(path, "", reading.parse_json(path, data))
     if not isinstance(document.value, dict) or "lstm" not in document.value:
         made = "they are made by pytest --benchmark-only"
         raise error_at(path, f"holds no results of this suite ({made})")
@@ -387,7 +379,7 @@ def unfinished(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _journal_lines(path: Path) -> tuple[list[Field], list[str]]:
-    return journal_lines(path, _bytes(path))
+    return reading.journal_lines(path, _bytes(path))
 
 
 def _result_file(
@@ -420,7 +412,7 @@ def _result_file(
 
 
 def _bytes(path: Path) -> bytes:
-    data = regular_bytes(path)
+    data = reading.regular_bytes(path)
     if not data.strip():
         raise error_at(path, "is empty")
     return data

@@ -11,20 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.machine import writing
 from bench.machine.fields import Field, printable
 from bench.machine.reading import open_flags
-from bench.machine.writing import (
-    JOURNAL_SUFFIX,
-    Closing,
-    Writer,
-    encode,
-    lock,
-    plain,
-    sync_folder,
-    unfinished_name,
-    write_all,
-    write_error,
-)
 from bench.records.schema import (
     SCHEMA,
     Run,
@@ -38,7 +27,7 @@ STARTING, WAITING = "starting", "waiting"
 """Phases of a process that starts while another one of its session measures."""
 
 
-class LineFile(Closing):
+class LineFile(writing.Closing):
     """Writes a new file of objects, one a line; a line is on disk before the call returns.
 
     The file takes its name with its first line, which names its writer, and is locked while it is
@@ -57,15 +46,15 @@ class LineFile(Closing):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _check_free(self.path)
-            hidden = self.path.with_name(unfinished_name(self.path.name))
+            hidden = self.path.with_name(writing.unfinished_name(self.path.name))
             self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | open_flags(), 0o666)
             self._hidden = hidden
             # Wait, since others hold the lock for a moment to check it.
-            self._locks = lock(self._file, wait=True)
+            self._locks = writing.lock(self._file, wait=True)
             _OPEN.add(self)
         except (OSError, ValueError) as error:
             self.close()
-            raise write_error(self.path, error) from None
+            raise writing.write_error(self.path, error) from None
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -78,15 +67,15 @@ class LineFile(Closing):
 
     def append(self, line: Mapping[str, object]) -> None:
         """Write a line."""
-        line = plain(line)
+        line = writing.plain(line)
         if os.getpid() != self._process:
             # The child of a fork would write lines twice, or inside another line.
             raise RuntimeError(f"{self.path} is written by process {self._process} alone")
         before = os.lseek(self._file, 0, os.SEEK_CUR)
         if before == 0:
-            line["writer"] = Writer.this_process(locks=self._locks is True).to_dict()
+            line["writer"] = writing.Writer.this_process(locks=self._locks is True).to_dict()
         try:
-            write_all(self._file, encode(line) + b"\n")
+            writing.write_all(self._file, writing.encode(line) + b"\n")
             os.fsync(self._file)
             if self._hidden is not None:
                 _name(self._hidden, self.path)
@@ -97,7 +86,7 @@ class LineFile(Closing):
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, before)
                 os.lseek(self._file, before, os.SEEK_SET)
-            raise write_error(self.path, error) from None
+            raise writing.write_error(self.path, error) from None
 
 
 def _check_free(path: Path) -> None:
@@ -118,7 +107,7 @@ def _name(hidden: Path, path: Path) -> None:
     else:
         with contextlib.suppress(OSError):  # it has its name, so its line must stay
             hidden.unlink()
-    sync_folder(path.parent)
+    writing.sync_folder(path.parent)
 
 
 _OPEN: weakref.WeakSet[LineFile] = weakref.WeakSet()
@@ -136,8 +125,8 @@ class Journal(LineFile):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
-        if not path.name.endswith(JOURNAL_SUFFIX):
-            text = f"expected a name ending in {JOURNAL_SUFFIX}"
+        if not path.name.endswith(writing.JOURNAL_SUFFIX):
+            text = f"expected a name ending in {writing.JOURNAL_SUFFIX}"
             raise ValueError(f"a journal cannot be named {printable(str(path))}; {text}")
         self._run: Run | None = None
         self._measured: set[str] = set()
@@ -147,7 +136,7 @@ class Journal(LineFile):
         """Write the first line, the run, as not finished."""
         data = run.to_dict() if isinstance(run, Run) else run
         begun = {**data, "finished": None, "complete": False}
-        line = plain({"schema": SCHEMA, "run": begun})
+        line = writing.plain({"schema": SCHEMA, "run": begun})
         parsed = parse_run(Field(self.path, "run", line["run"]))
         self.append(line)
         self._run = parsed
@@ -163,7 +152,7 @@ class Journal(LineFile):
 
     def benchmark(self, entry: Mapping[str, object]) -> None:
         """Write a measured case in pytest-benchmark's form, with ours in ``extra_info``."""
-        line = plain({"benchmark": entry})
+        line = writing.plain({"benchmark": entry})
         field = Field(self.path, "benchmark", line["benchmark"])
         case_id = parse_benchmark(field, self._started()).case.id
         if case_id in self._measured:
@@ -173,7 +162,7 @@ class Journal(LineFile):
 
     def outcome(self, entry: Mapping[str, object]) -> None:
         """Write a case without a time."""
-        line = plain({"outcome": entry})
+        line = writing.plain({"outcome": entry})
         parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
         self.append(line)
 
@@ -183,7 +172,7 @@ class Journal(LineFile):
         """Write the last line: that the run ends now, and whether it is complete."""
         run, now = self._started(), datetime.now(UTC).isoformat()
         ended = {"finished": now, "environment_after": environment_after, "complete": complete}
-        line = plain(ended)
+        line = writing.plain(ended)
         parse_finish(run, Field(self.path, "", line))
         self.append(line)
 

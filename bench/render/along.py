@@ -6,33 +6,13 @@ in seconds and bytes that are never scaled or rounded.
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from bench.render import quantities
 from bench.render.data import COLUMNS, csv_lines, finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
 from bench.render.messages import basis_text, group_unmeasured, reason_texts, unmeasured_heading
-from bench.render.quantities import (
-    count,
-    listed,
-    seconds,
-    seconds_range,
-    shape_texts,
-    size,
-    size_range,
-    times_as_fast,
-    times_bounds,
-)
 from bench.render.table import Block, Cell, Column, Document, Finding, TextTable, numbers
-from bench.stats.along import (
-    NEAR_CHEAPEST,
-    AxisSeries,
-    BackendCost,
-    Cheapest,
-    step_interval,
-    steps,
-    unit_interval,
-    value,
-    window,
-)
+from bench.stats import along
 from bench.stats.intervals import CASE_CONFIDENCE, ENOUGH_PROCESSES, Interval
 from bench.stats.rows import Row
 
@@ -45,24 +25,24 @@ _HEADING = 12
 """Letters in a line of a heading: with so many the tables fit a terminal of 80."""
 
 
-def title(found: AxisSeries) -> str:
+def title(found: along.AxisSeries) -> str:
     """Return device, mode and shape of a series, and the values along its axis."""
     first, work = found.rows[0].case, found.rows[0].case.workload
-    both, *shape = shape_texts(first)
+    both, *shape = quantities.shape_texts(first)
     other = {"timesteps": f"batch {work.batch}", "batch": f"{work.timesteps} steps"}
     shape = [other.get(found.axis, both), *shape]
     if first.spec.dtype != "float32":
         shape.append(first.spec.dtype)
-    values = listed([str(each) for each in found.values], 12) if found.values else "none"
+    values = quantities.listed([str(each) for each in found.values], 12) if found.values else "none"
     return f"{name(first.device)}, {work.mode}, {', '.join(shape)}; {found.axis}: {values}"
 
 
-def table(found: AxisSeries) -> TextTable:
+def table(found: along.AxisSeries) -> TextTable:
     """Lay out a line per backend: fixed cost, slope, where a unit is inexpensive, misfit."""
     unit = UNITS[found.axis]
     columns = [
         Column("backend", names=True),
-        *numbers("fixed per step", f"per {unit}", f"within {NEAR_CHEAPEST:.0%} from"),
+        *numbers("fixed per step", f"per {unit}", f"within {along.NEAR_CHEAPEST:.0%} from"),
         *numbers(f"memory per {unit}", "line misses by"),
         *numbers(f"vs {name(found.section.baseline)} at {found.values[0]}"),
         *(Column("verdict"), Column("trust")),
@@ -70,11 +50,11 @@ def table(found: AxisSeries) -> TextTable:
     return TextTable.of(columns, [_line(found, each) for each in found.backends]).without_empty()
 
 
-def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
+def _line(found: along.AxisSeries, of: along.BackendCost) -> list[Cell]:
     if not of.measured:
         outcomes = dict.fromkeys(row.outcome.replace("_", " ") for row in of.rows)
         return [Cell(of.backend, name(", ".join(outcomes))), *[Cell()] * 8]
-    longest = value(of.measured[-1], found.axis)
+    longest = along.value(of.measured[-1], found.axis)
     fit, near, slope = of.fit, of.cheapest, of.memory_slope
     fixed, per_unit, first, memory, misfit, versus, verdict = [Cell()] * 7
     if fit is None or not fit.is_line:
@@ -94,11 +74,13 @@ def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
         bounds = "" if near.first_low == near.first_high else f"{low}–{high}"
         first = Cell(_at_the_ends(near, near.first), bounds)
     if slope is not None:
-        memory = Cell(size(slope.mid), size_range(slope) if slope.confidence else "")
+        memory = Cell(
+            quantities.size(slope.mid), quantities.size_range(slope) if slope.confidence else ""
+        )
     ratio = of.measured[0].to_baseline
-    if ratio is not None and value(of.measured[0], found.axis) == found.values[0]:
-        bounds = times_bounds(ratio.ratio.low, ratio.ratio.high)
-        versus = Cell(f"{times_as_fast(ratio.ratio.mid)}×", bounds)
+    if ratio is not None and along.value(of.measured[0], found.axis) == found.values[0]:
+        bounds = quantities.times_bounds(ratio.ratio.low, ratio.ratio.high)
+        versus = Cell(f"{quantities.times_as_fast(ratio.ratio.mid)}×", bounds)
         verdict = Cell(compact_verdict(ratio))
     invalid = sum(not row.trusted for row in of.measured)
     trust = Cell(f"{invalid} of {len(of.measured)} INVALID" if invalid else "")
@@ -108,7 +90,7 @@ def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
 
 def _signed(value: float) -> str:
     """Return seconds of either sign: a fitted cost may be negative."""
-    return f"−{seconds(-value)}" if value < 0 else seconds(value)
+    return f"−{quantities.seconds(-value)}" if value < 0 else quantities.seconds(value)
 
 
 def _signed_range(interval: Interval) -> str:
@@ -116,11 +98,11 @@ def _signed_range(interval: Interval) -> str:
     largest = max(abs(interval.low), abs(interval.high))
     if largest > 100 * abs(interval.mid):
         return f"{_signed(interval.low)} to {_signed(interval.high)}"
-    described = seconds_range(interval.low, interval.high, abs(interval.mid))
+    described = quantities.seconds_range(interval.low, interval.high, abs(interval.mid))
     return described.replace("–", " to ").replace("-", "−") if interval.low < 0 else described
 
 
-def _at_the_ends(near: Cheapest, k: int) -> str:
+def _at_the_ends(near: along.Cheapest, k: int) -> str:
     """Return ``60``, or at the ends of the measured values ``≤ 3`` and ``≥ 960``."""
     return f"≤ {k}" if k == near.values[0] else f"≥ {k}" if k == near.values[-1] else str(k)
 
@@ -135,7 +117,7 @@ def _reason(row: Row) -> str:
     return f"{text} (to change that: {advice})" if advice else text
 
 
-def notes(found: AxisSeries) -> list[str]:
+def notes(found: along.AxisSeries) -> list[str]:
     """Return what is missing in a series and why, and where a line does not fit the times."""
     never = [row for of in found.backends if not of.measured for row in of.rows]
     groups = group_unmeasured(never)
@@ -143,12 +125,12 @@ def notes(found: AxisSeries) -> list[str]:
     for of in (each for each in found.backends if each.measured):
         reasons: dict[str, list[int]] = {}
         for row in of.unreached:
-            reasons.setdefault(_reason(row), []).append(value(row, found.axis))
-        known = {value(row, found.axis) for row in of.rows}
+            reasons.setdefault(_reason(row), []).append(along.value(row, found.axis))
+        known = {along.value(row, found.axis) for row in of.rows}
         if left := [each for each in found.values if each not in known]:
             reasons["not in the suite, or the run ended before it"] = left
         messages = [
-            f"{found.axis} {listed([str(each) for each in values], most=12)}: {why}"
+            f"{found.axis} {quantities.listed([str(each) for each in values], most=12)}: {why}"
             for why, values in reasons.items()
         ]
         if of.cheapest is not None and (later := of.cheapest.slower_later):
@@ -161,7 +143,7 @@ def notes(found: AxisSeries) -> list[str]:
             if fit.bent:
                 messages.append("the times bend away from one line; the intervals include that")
             if fit.left_out:
-                left_out = count(fit.left_out, "process")
+                left_out = quantities.count(fit.left_out, "process")
                 messages.append(f"the line leaves out {left_out} without a time at every value")
             if fit.fixed is None:
                 messages.append("no process measured every value, so the line has no interval")
@@ -172,7 +154,7 @@ def notes(found: AxisSeries) -> list[str]:
     return lines
 
 
-def method(found: Sequence[AxisSeries]) -> list[str]:
+def method(found: Sequence[along.AxisSeries]) -> list[str]:
     """Return how to read the tables."""
     axis = found[0].axis
     unit = "sequence" if axis == "batch" else "timestep"
@@ -182,8 +164,9 @@ def method(found: Sequence[AxisSeries]) -> list[str]:
         "One line a process by least squares of relative errors, with "
         f"{100 * CASE_CONFIDENCE:g}% intervals over the processes, which include other lines that "
         "the smallest or the largest values have alone.",
-        f"within {NEAR_CHEAPEST:.0%} from: the first value from which on a {unit} costs at most as "
-        "much more than at the cheapest value, by ratios inside each process, with its interval.",
+        f"within {along.NEAR_CHEAPEST:.0%} from: the first value from which on a {unit} costs at "
+        "most as much more than at the cheapest value, by ratios inside each process, with its "
+        "interval.",
     ]
     fits = [of.fit for each in found for of in each.backends if of.fit]
     few = sorted({basis_text(fit.fixed.basis) for fit in fits if fit.fixed and fit.fixed.allowance})
@@ -198,7 +181,7 @@ def method(found: Sequence[AxisSeries]) -> list[str]:
 # Terminal and Markdown
 
 
-def document(found: Sequence[AxisSeries]) -> Document:
+def document(found: Sequence[along.AxisSeries]) -> Document:
     """Return the tables with their notes and how to read them."""
     blocks: list[Block] = []
     shown = None
@@ -212,7 +195,7 @@ def document(found: Sequence[AxisSeries]) -> Document:
     return Document([*blocks, Block(lines=method(found), style="dim")], _HEADING)
 
 
-def brief(found: Sequence[AxisSeries]) -> Document:
+def brief(found: Sequence[along.AxisSeries]) -> Document:
     """Return only the tables, for a page that has its own headings."""
     drawn = [each for each in found if each.values]
     blocks = [Block(title(each), table=table(each), level=0) for each in drawn]
@@ -224,7 +207,7 @@ def brief(found: Sequence[AxisSeries]) -> Document:
 # Data
 
 
-def records(found: Iterable[AxisSeries]) -> list[dict[str, Value]]:
+def records(found: Iterable[along.AxisSeries]) -> list[dict[str, Value]]:
     """Return a flat row per series, backend and value of the axis, each with the backend's line."""
     rows = (
         _of_row(each, row) | _of_cheapest(of, row) | _of_fit(of)
@@ -244,11 +227,14 @@ _SHARED = (
 """Columns of the report, and ``window`` and ``steps``, in the order of the rows."""
 
 
-def _of_row(found: AxisSeries, row: Row) -> dict[str, Value]:
+def _of_row(found: along.AxisSeries, row: Row) -> dict[str, Value]:
     run, unit = found.section.run, UNITS[found.axis]
 
     def report(*names: str) -> dict[str, Value]:
-        known = {"steps": steps(row), "window": window(row) if found.axis == "window" else None}
+        known = {
+            "steps": along.steps(row),
+            "window": along.window(row) if found.axis == "window" else None,
+        }
         return {
             each: known[each] if each in known else COLUMNS[each].value(found.section, row)
             for each in names
@@ -260,18 +246,18 @@ def _of_row(found: AxisSeries, row: Row) -> dict[str, Value]:
         "machine_id": run.machine_id,
         **report(*_SHARED),
     }
-    record |= _bounds("time_per_step", "_s", step_interval(row))
-    record |= _bounds(f"time_per_{unit}", "_s", unit_interval(row, found.axis))
+    record |= _bounds("time_per_step", "_s", along.step_interval(row))
+    record |= _bounds(f"time_per_{unit}", "_s", along.unit_interval(row, found.axis))
     record |= report("timesteps_per_s", "peak_memory_bytes")
     record |= report("build_s", "trace_s", "compile_s", "first_call_s")
     return record | {
-        "learnable_distance": found.learnable(window(row)),
+        "learnable_distance": found.learnable(along.window(row)),
         "baseline": found.section.baseline if row.to_baseline else None,
         **report("ratio", "ratio_low", "ratio_high", "verdict"),
     }
 
 
-def _of_cheapest(of: BackendCost, row: Row) -> dict[str, Value]:
+def _of_cheapest(of: along.BackendCost, row: Row) -> dict[str, Value]:
     near = of.cheapest
     best = "cheapest_window" if of.axis == "window" else f"cheapest_{of.axis}"
     record: dict[str, Value] = {
@@ -282,11 +268,11 @@ def _of_cheapest(of: BackendCost, row: Row) -> dict[str, Value]:
         "near_cheapest_to": near.last if near else None,
     }
     return record | _bounds(
-        "over_cheapest", "", near.over.get(value(row, of.axis)) if near else None
+        "over_cheapest", "", near.over.get(along.value(row, of.axis)) if near else None
     )
 
 
-def _of_fit(of: BackendCost) -> dict[str, Value]:
+def _of_fit(of: along.BackendCost) -> dict[str, Value]:
     fit, unit = of.fit, UNITS[of.axis]
     record: dict[str, Value] = {"fit_processes": fit.processes if fit else None}
     record |= _bounds("fit_fixed", "_s", fit.fixed if fit else None)
@@ -311,13 +297,13 @@ def _bounds(key: str, unit: str, interval: Interval | None) -> dict[str, Value]:
     }
 
 
-def as_csv(found: Sequence[AxisSeries]) -> Iterator[str]:
+def as_csv(found: Sequence[along.AxisSeries]) -> Iterator[str]:
     """Return ``records`` as CSV under a line of their names."""
     rows = records(found)
     return csv_lines(rows[0], (row.values() for row in rows))
 
 
-def as_json(found: Sequence[AxisSeries]) -> str:
+def as_json(found: Sequence[along.AxisSeries]) -> str:
     """Return notes of the series, and ``records``, as JSON."""
     document = {
         "along": found[0].axis,

@@ -30,16 +30,8 @@ from bench.machine.fields import InputError, mapping, printable, require
 from bench.records.files import collect
 from bench.records.grouping import grouped
 from bench.records.schema import TIERS, Measurement, Results, Run
-from bench.render import escape
+from bench.render import escape, messages
 from bench.render.labels import machine
-from bench.render.messages import (
-    bound_sentence,
-    findings,
-    heterogeneity_note,
-    method,
-    problem_lines,
-    reason_texts,
-)
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
 from bench.stats.latency import PARTS, StreamProcesses
@@ -158,7 +150,7 @@ OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
     **attributes(ratio_bridge="reference", bridge_ratio="found.ratio.mid"),
     **attributes(bridge_ratio_low="found.ratio.low", bridge_ratio_high="found.ratio.high"),
     "ratio_note": lambda heterogeneity: (
-        heterogeneity_note(heterogeneity) if heterogeneity.significant else None
+        messages.heterogeneity_note(heterogeneity) if heterogeneity.significant else None
     ),
 }
 """Of a reference backend, over which backends of different environments are compared."""
@@ -187,11 +179,11 @@ for _part in PARTS:
 
 OF_VALIDITY: dict[str, Callable[[Row], Value]] = {
     "valid": lambda row: not row.invalid if row.measured else None,
-    "invalid_reasons": lambda row: problem_lines(row.invalid),
+    "invalid_reasons": lambda row: messages.problem_lines(row.invalid),
     "time_valid": lambda row: not row.validity.time if row.measured else None,
-    "time_reasons": lambda row: problem_lines(row.validity.time),
+    "time_reasons": lambda row: messages.problem_lines(row.validity.time),
     "ratio_valid": lambda row: not row.ratio_problems if row.to_baseline else None,
-    "ratio_reasons": lambda row: problem_lines(row.ratio_problems),
+    "ratio_reasons": lambda row: messages.problem_lines(row.ratio_problems),
 }
 """Whether a row's time and its ratio to the baseline can be trusted, and why not."""
 
@@ -211,7 +203,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
         **_at("case.workload", "batch_major", "optimizer", period_s="period"),
         **_at("", "outcome"),
         **_of(
-            lambda row: reason_texts(row.reason),
+            lambda row: messages.reason_texts(row.reason),
             {"reason": lambda texts: texts[0], "advice": lambda texts: texts[1]},
         ),
         **_at("", "samples", "steady", "error", "rank"),
@@ -238,7 +230,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
                 **OF_VALIDITY,
                 "fastest": lambda row: row.fastest if row.rank == 1 else None,
                 "break_even_steps": _break_even_steps,
-                "why": bound_sentence,
+                "why": messages.bound_sentence,
                 "nodes": lambda row: row.interval.nodes or None if row.interval else None,
             },
         ),
@@ -269,7 +261,7 @@ def load_frame(
     try:
         report = build(results, baseline=baseline)
     except NothingToReportError as error:
-        error.add_note(reason_texts(error.reason)[0])
+        error.add_note(messages.reason_texts(error.reason)[0])
         raise
     return framed(COLUMNS, cells(report))
 
@@ -375,8 +367,8 @@ def as_json(report: Report) -> str:
                 "machine_id": section.run.machine_id,
                 **({"nodes": dict(section.nodes)} if section.nodes else {}),
                 "machine": dict(machine(section)),
-                "findings": [finding.text for finding in findings(section)],
-                "method": method(section),
+                "findings": [finding.text for finding in messages.findings(section)],
+                "method": messages.method(section),
                 "break_even": break_evens(section),
             }
             for section in report.sections

@@ -4,45 +4,28 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from bench.records.maps import LEARNED, TASKS_IN_WORDS, LearningMap
-from bench.render import labels
+from bench.render import labels, quantities
 from bench.render.data import COLUMNS, finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import heading, machine
 from bench.render.messages import basis_text, problem_line
-from bench.render.quantities import (
-    GRADIENT_TEXTS,
-    bounds,
-    count,
-    listed,
-    percent,
-    rate,
-    seconds,
-    seconds_range,
-    size,
-)
 from bench.render.table import Block, Document
+from bench.stats import recommend
 from bench.stats.along import window
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, Interval
-from bench.stats.recommend import (
-    NEAR,
-    Difference,
-    NeededWindow,
-    NoRecommendation,
-    Query,
-    Recommendation,
-    Rival,
-)
 
 _MOST_SHAPES = 5
 
 
-def summary_line(query: Query, found: Recommendation | NoRecommendation) -> str:
+def summary_line(
+    query: recommend.Query, found: recommend.Recommendation | recommend.NoRecommendation
+) -> str:
     """Return the window, the backend and their cost, or what is not known."""
     known = ""
     if found.need.assumed:
         known = f"{_capital(_known(found.need))}. "
-    if isinstance(found, NoRecommendation):
+    if isinstance(found, recommend.NoRecommendation):
         start = "which backend is fastest was not measured"
         if known:
             start = f"{known}Windows of at least {found.need.window} are assumed; {start}"
@@ -59,7 +42,7 @@ def summary_line(query: Query, found: Recommendation | NoRecommendation) -> str:
             start = f"{known}Assuming at least {found.need.window}, take {length} and {name}"
     peak = found.best.memory.get("peak_bytes")
     text = f"{start}: {_with_interval(found.step)} a step"
-    text += "" if peak is None else f", {size(peak)}"
+    text += "" if peak is None else f", {quantities.size(peak)}"
     if found.best.invalid:
         text += "; the measurement is INVALID"
     elif found.rivals:
@@ -73,11 +56,11 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _differ(found: Sequence[Difference]) -> str:
+def _differ(found: Sequence[recommend.Difference]) -> str:
     return ", ".join(f"{name} {measured} for {wanted}" for name, measured, wanted in found)
 
 
-def _known(found: NeededWindow) -> str:
+def _known(found: recommend.NeededWindow) -> str:
     """Return what is known of a dependency that no map gives a window for."""
     if found.furthest is None:
         return f"no map says which window learns a dependency of {found.dependency}"
@@ -85,32 +68,34 @@ def _known(found: NeededWindow) -> str:
     return f"no window is known to learn a dependency of {found.dependency}: {reached} learned"
 
 
-def _in_short(found: NoRecommendation, query: Query) -> str:
+def _in_short(found: recommend.NoRecommendation, query: recommend.Query) -> str:
     """Return why there is no answer, as part of a sentence."""
     if found.lengths:
         what = "windows" if query.training else "sequences"
-        there = listed([str(each) for each in found.lengths], most=12)
+        there = quantities.listed([str(each) for each in found.lengths], most=12)
         return (
             f"{what} of about {found.need.window} were not measured near this shape, only {there}"
         )
     here = f"{query.mode} on {query.device}"
     if not found.cases:
-        there = f", only of {listed(list(map(clean, found.places)))}" if found.places else ""
+        there = (
+            f", only of {quantities.listed(list(map(clean, found.places)))}" if found.places else ""
+        )
         return f"there are no results of {here}{there}"
-    return f"no shape within a factor of {NEAR:g} was measured in {here}"
+    return f"no shape within a factor of {recommend.NEAR:g} was measured in {here}"
 
 
-def _other_shapes(found: NoRecommendation) -> list[str]:
+def _other_shapes(found: recommend.NoRecommendation) -> list[str]:
     shapes = dict.fromkeys(
         f"batch {case.workload.batch}, {case.spec.hidden_size} hidden, {case.spec.input_size} in, "
-        f"{count(case.spec.num_layers, 'layer')}, {case.spec.dtype}"
+        f"{quantities.count(case.spec.num_layers, 'layer')}, {case.spec.dtype}"
         for case in found.cases
     )
     more = [f"and {len(shapes) - _MOST_SHAPES} more"] if len(shapes) > _MOST_SHAPES else []
     return [*list(shapes)[:_MOST_SHAPES], *more]
 
 
-def window_reason(found: NeededWindow) -> str:
+def window_reason(found: recommend.NeededWindow) -> str:
     """Return why a dependency needs a window, and what is assumed."""
     if found.cut is not None:
         rest = window_reason(replace(found, window=found.cut, cut=None))
@@ -127,13 +112,13 @@ def window_reason(found: NeededWindow) -> str:
             for task, (distance, window) in found.ended.items()
         ]
         messages += [f"{TASKS_IN_WORDS[task]} not at all" for task in found.never]
-        return f"{listed(messages)}, by every seed, with the state carried"
+        return f"{quantities.listed(messages)}, by every seed, with the state carried"
     return f"{_known(found)}; assumed is twice the dependency and one timestep"
 
 
 def document(
-    query: Query,
-    found: Recommendation | NoRecommendation,
+    query: recommend.Query,
+    found: recommend.Recommendation | recommend.NoRecommendation,
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> Document:
@@ -142,15 +127,15 @@ def document(
     inputs = f", {query.input_size} in" if query.input_size else ""
     what = "sequences"
     if query.training:
-        what = f"a dependency of {count(query.dependency, 'timestep')}"
+        what = f"a dependency of {quantities.count(query.dependency, 'timestep')}"
         what += "" if query.steps is None else " in sequences"
     if query.steps is not None:
-        what += f" of {count(query.steps, 'timestep')}"
+        what += f" of {quantities.count(query.steps, 'timestep')}"
     about = (
         f"For {what}, batch {query.batch}{inputs}, {query.hidden_size} hidden{layers}, "
         f"{query.dtype}, {query.mode} on {query.device}"
     )
-    if isinstance(found, NoRecommendation):
+    if isinstance(found, recommend.NoRecommendation):
         lines = _no_answer(query, found)
     else:
         lines = _full_answer(query, found)
@@ -165,7 +150,7 @@ def document(
     )
 
 
-def _no_answer(query: Query, found: NoRecommendation) -> list[str]:
+def _no_answer(query: recommend.Query, found: recommend.NoRecommendation) -> list[str]:
     lines = []
     if query.training:
         lines.append(f"window: at least {found.need.window}: {window_reason(found.need)}")
@@ -182,11 +167,11 @@ def _no_answer(query: Query, found: NoRecommendation) -> list[str]:
     return lines
 
 
-def _full_answer(query: Query, found: Recommendation) -> list[str]:
+def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> list[str]:
     best, place = found.best, found.place
     lines = []
     if query.training:
-        text = count(found.window, "timestep")
+        text = quantities.count(found.window, "timestep")
         if found.window != found.need.window:
             text += f", the shortest measured one of at least {found.need.window}"
         lines.append(f"window: {text}: {window_reason(found.need)}")
@@ -195,11 +180,11 @@ def _full_answer(query: Query, found: Recommendation) -> list[str]:
         f"backend: {_backend_text(found)}",
         f"per step: {_with_interval(found.step)}",
         f"per timestep: {_with_interval(found.timestep)}, of the whole batch",
-        f"memory: {'was not measured' if peak is None else f'{size(peak)} at its peak'}",
+        f"memory: {'was not measured' if peak is None else f'{quantities.size(peak)} at its peak'}",
     ]
     setup = best.setup or {}
     starts = [
-        f"{word} {seconds(value)}"
+        f"{word} {quantities.seconds(value)}"
         for word, key in (("trace", "trace_s"), ("compile", "compile_s"))
         if (value := setup.get(key)) is not None
     ]
@@ -215,13 +200,15 @@ def _full_answer(query: Query, found: Recommendation) -> list[str]:
         lines += [f"{word}: {clean(problem_line(problem))}" for problem in problems]
     if found.longer is not None:
         row = found.longer.row
+        saved = quantities.percent(found.longer.saves)
+        timestep = quantities.seconds(found.longer.timestep.mid)
         text = (
-            f"longer: windows of {window(row)} take {percent(found.longer.saves)} less time per "
-            f"timestep ({seconds(found.longer.timestep.mid)}, {labels.name(row.case.backend)})"
+            f"longer: windows of {window(row)} take {saved} less time per timestep ({timestep}, "
+            f"{labels.name(row.case.backend)})"
         )
         more = row.memory.get("peak_bytes")
         if more is not None and peak is not None and more > peak:
-            text += f" and {size(more - peak)} more memory"
+            text += f" and {quantities.size(more - peak)} more memory"
         lines.append(text)
     if not place.own:
         machines = "; ".join(f"{label}: {text}" for label, text in machine(place.section)[:2])
@@ -229,7 +216,7 @@ def _full_answer(query: Query, found: Recommendation) -> list[str]:
     return lines
 
 
-def _backend_text(found: Recommendation) -> str:
+def _backend_text(found: recommend.Recommendation) -> str:
     name = labels.name(found.best.case.backend)
     if found.ahead is None:
         return f"{name}, the only one measured"
@@ -239,7 +226,7 @@ def _backend_text(found: Recommendation) -> str:
         how = "FASTER than each of the others" if found.fastest else "the shortest time"
         return (
             f"{name}, {how}: {ratio.mid:.2f} times as fast as {next_one}, the next "
-            f"({bounds(ratio.low, ratio.high)})"
+            f"({quantities.bounds(ratio.low, ratio.high)})"
         )
     shown = []
     for is_same, text in (
@@ -251,11 +238,11 @@ def _backend_text(found: Recommendation) -> str:
             for each in found.rivals
             if (each.ratio.verdict is Verdict.SAME) is is_same
         ]
-        shown += [text.format(listed(names))] if names else []
+        shown += [text.format(quantities.listed(names))] if names else []
     return f"{name} has the shortest time; {'; '.join(shown)}"
 
 
-def _place_text(found: Recommendation) -> str:
+def _place_text(found: recommend.Recommendation) -> str:
     case = found.best.case
     spec, work = case.spec, case.workload
     shape = "exactly this shape"
@@ -264,15 +251,15 @@ def _place_text(found: Recommendation) -> str:
     messages = [shape, f"{spec.input_size} in"]
     if work.training:
         messages.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
-        messages.append(GRADIENT_TEXTS[work.gradients])
+        messages.append(quantities.GRADIENT_TEXTS[work.gradients])
     if work.training and found.place.kind == "throughput":
         messages.append("whole sequences of that length, no state carried")
     return f"{', '.join(messages)}; {heading(found.place.section)}"
 
 
 def _with_interval(interval: Interval) -> str:
-    low_high = seconds_range(interval.low, interval.high, interval.mid)
-    return f"{seconds(interval.mid)} ({low_high})"
+    low_high = quantities.seconds_range(interval.low, interval.high, interval.mid)
+    return f"{quantities.seconds(interval.mid)} ({low_high})"
 
 
 def map_source(learned: LearningMap) -> str:
@@ -280,10 +267,10 @@ def map_source(learned: LearningMap) -> str:
     cells = [cell for cell in learned.cells if cell.carried]
     there = [TASKS_IN_WORDS[task] for task in learned.tasks()]
     longest = max(cell.timesteps for cell in cells)
-    seeds = count(len({cell.seed for cell in cells}), "seed")
+    seeds = quantities.count(len({cell.seed for cell in cells}), "seed")
     return (
-        f"{labels.name(learned.path.name)}: {listed(there)} with "
-        f"{labels.name(learned.run.backend)}, {seeds}, {rate(float(longest))} timesteps "
+        f"{labels.name(learned.path.name)}: {quantities.listed(there)} with "
+        f"{labels.name(learned.run.backend)}, {seeds}, {quantities.rate(float(longest))} timesteps "
         f"seen; learned is {100 * LEARNED:g}% of the way to the best possible loss, by every seed"
         + ("; copy memory asks for blanks" if learned.run.settings.get("blanks") is True else "")
         + ("" if learned.run.complete else "; not all of it was measured")
@@ -294,13 +281,13 @@ def map_source(learned: LearningMap) -> str:
 
 
 def as_json(
-    query: Query,
-    found: Recommendation | NoRecommendation,
+    query: recommend.Query,
+    found: recommend.Recommendation | recommend.NoRecommendation,
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> str:
     """Return the query and its answer as JSON. commands: measure exactly this."""
-    if isinstance(found, NoRecommendation):
+    if isinstance(found, recommend.NoRecommendation):
         data: dict[str, object] = {
             "answered": False,
             "why": [_in_short(found, query), *_other_shapes(found)],
@@ -320,7 +307,7 @@ def as_json(
     )
 
 
-def _need_data(found: Recommendation | NoRecommendation) -> dict[str, object]:
+def _need_data(found: recommend.Recommendation | recommend.NoRecommendation) -> dict[str, object]:
     need = found.need
     return {"window": need.window, "assumed": need.assumed, "why": window_reason(need)}
 
@@ -332,7 +319,7 @@ _OF_REPORT = (
 """The report's columns on the best row."""
 
 
-def _answer_data(found: Recommendation) -> dict[str, object]:
+def _answer_data(found: recommend.Recommendation) -> dict[str, object]:
     """Return the answer as plain values."""
     section, longer = found.place.section, found.longer
     return {
@@ -368,7 +355,7 @@ def _answer_data(found: Recommendation) -> dict[str, object]:
     }
 
 
-def _rival_data(found: Rival) -> dict[str, object]:
+def _rival_data(found: recommend.Rival) -> dict[str, object]:
     return {
         "backend": found.row.case.backend,
         "verdict": found.ratio.verdict.value,

@@ -6,7 +6,6 @@ LSTM layers of a model are read from its file.
 """
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from bench.cli.progress import read_results
 from bench.machine import devices, environment
 from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import InputError, printable
+from bench.machine.packages import has_framework
 from bench.machine.reading import default_folder, expanded
 from bench.machine.reasons import Reason
 from bench.machine.writing import write_bytes
@@ -329,13 +329,8 @@ def usual_backends(case: Case) -> tuple[str, ...]:
 def not_installed(case: Case, options: argparse.Namespace) -> list[str]:
     """Return the missing frameworks where fewer than two of the backends can be measured."""
     needed = [framework(name) for name in measured_backends(case, options)]
-    # The module of each of these has its name.
-    modules = [each for each in dict.fromkeys(needed) if each in _FRAMEWORKS]
-    missing = [each for each in modules if importlib.util.find_spec(each) is None]
+    missing = [each for each in dict.fromkeys(needed) if each and not has_framework(each)]
     return missing if sum(each not in missing for each in needed) < 2 else []
-
-
-_FRAMEWORKS = ("tensorflow", "torch", "jax", "flax", "onnxruntime", "openvino")
 
 
 def measured_backends(case: Case, options: argparse.Namespace) -> list[str]:

@@ -21,7 +21,7 @@ import psutil
 from bench import records
 from bench.case.cases import format_period
 from bench.machine.fields import ResultError
-from bench.machine.writing import Writer, running_writer, write, write_bytes, writer_of
+from bench.machine.writing import Writer, lock, running_writer, write, write_bytes, writer_of
 from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
 from bench.session.session import FOLDER, Environment, Session, Work, journals
@@ -132,19 +132,13 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[int | None]:
-        """Yield a locked descriptor by which a worker takes its turn in measuring.
-
-        A worker that inherits the descriptor holds the lock, until it ends.
-        """
+        """Yield a descriptor whose lock, a turn in measuring, a worker that inherits it holds."""
         if self.judged is None or self.side_by_side == 1:
             yield None
             return
-        import fcntl
-
         descriptor = os.open(self.judged / "turn", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock(descriptor, wait=False, shared=True)
             yield descriptor
         finally:
             os.close(descriptor)

@@ -16,19 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.machine.reasons import Reason
-from bench.stats.intervals import (
-    ALONE,
-    ENOUGH_PROCESSES,
-    REFERENCE_ALLOWANCE,
-    VERDICT_CONFIDENCE,
-    Estimates,
-    FloatArray,
-    Interval,
-)
+from bench.stats import intervals
 
 # The one-sided level of the same interval: ``--fail-on`` fails for one case exactly when the case's
 # interval lies beyond the threshold.
-GATE_LEVEL = (1 - VERDICT_CONFIDENCE) / 2
+GATE_LEVEL = (1 - intervals.VERDICT_CONFIDENCE) / 2
 
 # Two times are the SAME where the interval of their ratio lies within this factor.
 SAME_WITHIN = 0.02
@@ -55,16 +47,16 @@ def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | 
     """
     from scipy import special
 
-    counts = np.arange(ENOUGH_PROCESSES, MOST_NEEDED + 1)
+    counts = np.arange(intervals.ENOUGH_PROCESSES, MOST_NEEDED + 1)
     if spread <= 0:
-        return ENOUGH_PROCESSES
-    critical = special.stdtrit(counts - 1, (1 + VERDICT_CONFIDENCE) / 2)
+        return intervals.ENOUGH_PROCESSES
+    critical = special.stdtrit(counts - 1, (1 + intervals.VERDICT_CONFIDENCE) / 2)
     found = special.nctdtr(counts - 1, math.log1p(effect) / spread * np.sqrt(counts), critical)
     enough = np.flatnonzero(found <= 1 - power)
     return int(counts[enough[0]]) if enough.size else None
 
 
-def verdicts(low: FloatArray, high: FloatArray) -> npt.NDArray[np.str_]:
+def verdicts(low: intervals.FloatArray, high: intervals.FloatArray) -> npt.NDArray[np.str_]:
     """Return the verdict of each interval of *log* ratios, ``[cases]``.
 
     SAME where it lies within ±2% (between 1/1.02 and 1.02, so that the sides can be exchanged),
@@ -143,9 +135,9 @@ OF_PROCESSES, OF_NODES, OF_NODES_APART = "of_processes", "of_nodes", "of_nodes_a
 def basis_of(pairing: Pairing, *counts: int) -> Basis:
     """Return the basis of so many processes or pairs of them, or of so many on either side."""
     fewest = min(counts)
-    allowance = pairing.allowance if fewest < ENOUGH_PROCESSES else None
+    allowance = pairing.allowance if fewest < intervals.ENOUGH_PROCESSES else None
     if allowance is not None and fewest == 1:
-        allowance *= ALONE
+        allowance *= intervals.ALONE
     values = {"counts": counts, "pairing": pairing, "allowance": allowance}
     return fewest, pairing, allowance, Reason(OF_PROCESSES, values)
 
@@ -180,7 +172,7 @@ class Comparison:
         all of them, outlying ones too, has the other sign.
     """
 
-    ratio: Interval
+    ratio: intervals.Interval
     verdict: Verdict
     processes: int
     pairing: Pairing
@@ -219,7 +211,7 @@ class Comparison:
         )
         return replace(
             self,
-            ratio=Interval(low, mid, high, ratio.confidence),
+            ratio=intervals.Interval(low, mid, high, ratio.confidence),
             verdict=turned.get(self.verdict, self.verdict),
             log_ratio=-self.log_ratio,
             new_logs=self.base_logs,
@@ -229,9 +221,9 @@ class Comparison:
         )
 
     @property
-    def estimate(self) -> Estimates:
+    def estimate(self) -> intervals.Estimates:
         """The t distribution of its log ratio."""
-        return Estimates.of(self.log_ratio, self.standard_error, self.degrees)
+        return intervals.Estimates.of(self.log_ratio, self.standard_error, self.degrees)
 
     def p_slower(self, threshold: float = 0.0) -> float:
         """Return the one-sided p-value of "slower by at most ``threshold``" (0.05 is 5%)."""
@@ -257,7 +249,9 @@ class Heterogeneity:
     def significant(self) -> bool:
         """Whether its interval lies beyond what is always allowed for."""
         ratio = self.found.ratio
-        return ratio.low > 1 + REFERENCE_ALLOWANCE or ratio.high < 1 / (1 + REFERENCE_ALLOWANCE)
+        return ratio.low > 1 + intervals.REFERENCE_ALLOWANCE or ratio.high < 1 / (
+            1 + intervals.REFERENCE_ALLOWANCE
+        )
 
     @property
     def inverse(self) -> Heterogeneity:

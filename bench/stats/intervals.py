@@ -230,9 +230,7 @@ def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray
     quantile = special.stdtrit(means.degrees, (1 + VERDICT_CONFIDENCE) / 2)
     errors = np.maximum(means.errors, SHIFT_REACH * np.abs(shifts) / 2 / quantile)
     return replace(
-        means,
-        errors=np.where(ordered, errors, means.errors),
-        shifts=np.where(ordered, shifts, 0.0),
+        means, errors=np.where(ordered, errors, means.errors), shifts=np.where(ordered, shifts, 0.0)
     )
 
 

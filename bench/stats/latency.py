@@ -16,16 +16,8 @@ import numpy as np
 from bench.machine.reasons import Reason
 from bench.records.schema import Measurement
 from bench.records.streaming import CallTimes
+from bench.stats import intervals
 from bench.stats.comparison import Comparison
-from bench.stats.intervals import (
-    CASE_CONFIDENCE,
-    ENOUGH_PROCESSES,
-    OF_ITS_CALLS,
-    CaseInterval,
-    FloatArray,
-    Interval,
-    case_intervals,
-)
 from bench.stats.ratios import RunSamples, compare_all
 from bench.stats.trust import MINORITY
 
@@ -48,7 +40,7 @@ def fewest_calls(part: float) -> int:
     return int(counts[few.argmin()])
 
 
-def percentile(ordered: FloatArray, part: float) -> Interval | None:
+def percentile(ordered: intervals.FloatArray, part: float) -> intervals.Interval | None:
     """Return a percentile of one process's calls ``[n]``, in order; None with too few calls.
 
     Its confidence is that of the ranks of its bounds: at least ``CASE_CONFIDENCE``.
@@ -60,7 +52,7 @@ def percentile(ordered: FloatArray, part: float) -> Interval | None:
     # Rounded first: 0.9 of 70 calls is 63 and a rest of rounding.
     rank = math.ceil(round(p * count, 6))
     bounds = [float(ordered[each - 1]) for each in (low, rank, high)]
-    return Interval(bounds[0], bounds[1], bounds[2], covered)
+    return intervals.Interval(bounds[0], bounds[1], bounds[2], covered)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -71,7 +63,7 @@ def _ranks(count: int, p: float) -> tuple[int, int, float]:
     """
     from scipy import special
 
-    tail = (1 - CASE_CONFIDENCE) / 2
+    tail = (1 - intervals.CASE_CONFIDENCE) / 2
     low, high = (math.ceil(special.bdtrik(each, count, p)) for each in (tail, 1 - tail))
     low, high = max(1, low), min(count, high + 1)
     inside = special.bdtr(high - 1.0, count, p) - special.bdtr(low - 1.0, count, p)
@@ -79,8 +71,8 @@ def _ranks(count: int, p: float) -> tuple[int, int, float]:
 
 
 def over_processes(
-    processes: Sequence[Mapping[float, Interval]], nodes: Sequence[str] = ()
-) -> dict[float, CaseInterval]:
+    processes: Sequence[Mapping[float, intervals.Interval]], nodes: Sequence[str] = ()
+) -> dict[float, intervals.CaseInterval]:
     """Return the percentiles of a case from those of its processes with enough calls.
 
     Each is the median of the processes' percentiles, with bounds as of medians
@@ -89,7 +81,7 @@ def over_processes(
     the node of each process, where nodes are distinguished.
     """
     on = nodes or [""] * len(processes)
-    found: dict[float, CaseInterval] = {}
+    found: dict[float, intervals.CaseInterval] = {}
     for part in PARTS:
         percentiles = [each[part] for each in processes if part in each]
         where = [node for each, node in zip(processes, on, strict=True) if part in each]
@@ -97,11 +89,13 @@ def over_processes(
             continue
         if len(percentiles) == 1:
             (own,) = percentiles
-            how = Reason(OF_ITS_CALLS)
-            found[part] = CaseInterval(own.low, own.mid, own.high, own.confidence, 1, None, how)
+            how = Reason(intervals.OF_ITS_CALLS)
+            found[part] = intervals.CaseInterval(
+                own.low, own.mid, own.high, own.confidence, 1, None, how
+            )
         elif percentiles:
             runs = [(node, [each.mid]) for node, each in zip(where, percentiles, strict=True)]
-            found[part] = case_intervals([runs])[0]
+            found[part] = intervals.case_intervals([runs])[0]
     return found
 
 
@@ -118,8 +112,8 @@ class StreamProcesses:
     """
 
     calls: int
-    latency: Mapping[float, CaseInterval]
-    service: Mapping[float, CaseInterval]
+    latency: Mapping[float, intervals.CaseInterval]
+    service: Mapping[float, intervals.CaseInterval]
     most: float
     load: int
     deadline: float | None
@@ -183,7 +177,7 @@ def compared(
                 {run.node or f" {run.run}" for run in side if run.run in shared or not shared}
                 for side in sides
             ]
-            if min(map(len, units)) >= ENOUGH_PROCESSES:
+            if min(map(len, units)) >= intervals.ENOUGH_PROCESSES:
                 enough[number, part] = sides
     found = dict(zip(enough, compare_all(list(enough.values())), strict=True))
     return [
@@ -192,5 +186,5 @@ def compared(
     ]
 
 
-def _intervals(taken: CallTimes) -> dict[float, Interval]:
-    return {part: Interval(*bounds) for part, bounds in taken.percentiles.items()}
+def _intervals(taken: CallTimes) -> dict[float, intervals.Interval]:
+    return {part: intervals.Interval(*bounds) for part, bounds in taken.percentiles.items()}

@@ -7,19 +7,7 @@ Operators are classified by their names, which frameworks choose: ``_MklMatMul``
 import re
 from collections.abc import Mapping
 
-from bench.stats.bound import (
-    CHAIN,
-    COPIES,
-    GATES,
-    HOST,
-    LAUNCHES,
-    MOST_OF_IT,
-    PRODUCTS,
-    WAITING,
-    Bound,
-    bound,
-    starting,
-)
+from bench.stats import bound
 from lstm_impl.evidence import Profile, by_name, covered
 
 NOTHING = "nothing"
@@ -38,14 +26,14 @@ _KINDS = (
         ),
     ),
     (
-        PRODUCTS,
+        bound.PRODUCTS,
         re.compile(
             r"mat_?mul|gemm|gemv|\bdot|(?<![a-z])(add|b|badd)?b?mm(?![a-z])|linear|lstm|rnn|conv(?!ert)",
             re.I,
         ),
     ),
     (
-        COPIES,
+        bound.COPIES,
         re.compile(
             r"transpos|cop(y|ies)|memcpy|memset|concat|(?<![a-z])cat(?![a-z])|split|slice|stack|pack"
             r"|unbind|gather|scatter|(?<![a-z])pad(?![a-z])|revers|(?<![a-z])flip|tile|tensorlist"
@@ -59,7 +47,7 @@ _KINDS = (
 
 def kind(name: str) -> str:
     """Return ``products``, ``copies``, ``overhead``, or ``gates`` for all other operators."""
-    return next((found for found, pattern in _KINDS if pattern.search(name)), GATES)
+    return next((found for found, pattern in _KINDS if pattern.search(name)), bound.GATES)
 
 
 def shares(profile: Profile, seconds: float) -> dict[str, float]:
@@ -68,7 +56,7 @@ def shares(profile: Profile, seconds: float) -> dict[str, float]:
     seconds: of the step without a profiler. Operators that run in parallel share the time that they
     cover. Where the profiler made them slower than the step is, their time is taken for all of it.
     """
-    spent = dict.fromkeys((PRODUCTS, COPIES, GATES, OVERHEAD), 0.0)
+    spent = dict.fromkeys((bound.PRODUCTS, bound.COPIES, bound.GATES, OVERHEAD), 0.0)
     for name, each in by_name(profile.events).items():
         spent[kind(name)] += each.seconds
     del spent[OVERHEAD]
@@ -88,21 +76,23 @@ def profiled_bound(
     owners: Mapping[str, str],
     valid: float,
     profile: Mapping[str, float],
-) -> Bound:
+) -> bound.Bound:
     """Return what a case is bound by: what its profile shows to take most, else what its roofs say.
 
     figures, owners, valid: as of ``bound``. profile: as ``shares`` returns it.
     """
-    of_roofs = bound(figures, owners, valid)
-    roofs, launching = of_roofs.parts, starting(owners)
+    of_roofs = bound.bound(figures, owners, valid)
+    roofs, launching = of_roofs.parts, bound.starting(owners)
     seen = {launching if each == NOTHING else each: share for each, share in profile.items()}
     largest = max(seen, key=seen.__getitem__)
     share = seen[largest]
-    if share <= MOST_OF_IT:
+    if share <= bound.MOST_OF_IT:
         return of_roofs
     parts = {**roofs, **seen}
-    if largest in (HOST, LAUNCHES) and roofs.get(WAITING, 0.0) > MOST_OF_IT:
-        return Bound(WAITING, roofs[WAITING], WAITING, parts, profiled=True)
-    if largest == PRODUCTS and roofs.get(CHAIN, 0.0) > max(MOST_OF_IT, roofs.get(PRODUCTS, 0.0)):
-        largest, share = CHAIN, roofs[CHAIN]
-    return Bound(largest, share, largest, parts, of_roofs.times, profiled=True)
+    if largest in (bound.HOST, bound.LAUNCHES) and roofs.get(bound.WAITING, 0.0) > bound.MOST_OF_IT:
+        return bound.Bound(bound.WAITING, roofs[bound.WAITING], bound.WAITING, parts, profiled=True)
+    if largest == bound.PRODUCTS and roofs.get(bound.CHAIN, 0.0) > max(
+        bound.MOST_OF_IT, roofs.get(bound.PRODUCTS, 0.0)
+    ):
+        largest, share = bound.CHAIN, roofs[bound.CHAIN]
+    return bound.Bound(largest, share, largest, parts, of_roofs.times, profiled=True)

@@ -142,9 +142,7 @@ def paired_logs(
     known, codes = np.unique(np.concatenate(rounds), return_inverse=True)
     new_codes, base_codes = np.split(codes, [rounds[0].size])
     shared, *places = np.intersect1d(
-        owners[0] * known.size + new_codes,
-        owners[1] * known.size + base_codes,
-        return_indices=True,
+        owners[0] * known.size + new_codes, owners[1] * known.size + base_codes, return_indices=True
     )
     if shared.size == 0:
         return log_new, log_base, errors

@@ -21,19 +21,8 @@ from lstm_impl import proof
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
-from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
+from lstm_impl.proof import GateResult, Judge, comparison, judged_parts, numpy_judge
 from lstm_impl.proof.check import SEVERAL, continued_stream
-from lstm_impl.proof.comparison import (
-    CONSTANT,
-    SMALLEST_SCALE,
-    approximate_errors,
-    bounds,
-    compare,
-    gains,
-    keep,
-    requested_results,
-    results_by_name,
-)
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
@@ -93,20 +82,20 @@ def gate_timed(
         lambda: _expected_results(judge, spec, weights, workload, seed, last.inputs),
     )
     for number, ours in enumerate(last.results):
-        theirs = requested_results(_results_of_call(answer, number), workload)
+        theirs = comparison.requested_results(_results_of_call(answer, number), workload)
         if model.backend.approximate:
-            keep(found, allowed, *approximate_errors(ours, theirs))
+            comparison.keep(found, allowed, *comparison.approximate_errors(ours, theirs))
             continue
         missing = [name for name in theirs if name not in ours]
         if model.steps_return_loss and workload.optimizer and len(missing) == len(theirs):
             continue  # its weights are judged instead
         theirs = {name: array for name, array in theirs.items() if name not in missing}
-        off = dict.fromkeys(missing, math.inf) | compare(ours, theirs)
-        most = bounds(spec, workload.batch, workload.timesteps, list(off))
+        off = dict.fromkeys(missing, math.inf) | comparison.compare(ours, theirs)
+        most = comparison.bounds(spec, workload.batch, workload.timesteps, list(off))
         if workload.optimizer is not None:
             most = {name: bound + UPDATE_ALLOWANCE for name, bound in most.items()}
-        for pair in ((off, most), gains(spec, ours, theirs, workload.batch)):
-            keep(found, allowed, *pair)
+        for pair in ((off, most), comparison.gains(spec, ours, theirs, workload.batch)):
+            comparison.keep(found, allowed, *pair)
     if workload.optimizer is not None:
         left = _results_of_call(answer, len(last.results))
         found["update"], allowed["update"] = _weight_error(spec, weights, model.get_weights(), left)
@@ -168,7 +157,9 @@ def _expected_results(
             gradients = [found[f"d{name}"] for name in names]
             changes = optimizer.changes(gradients)
             # Largest error of each, relative to its largest value.
-            off = bounds(spec, workload.batch, parts[0].stop, [f"d{name}" for name in names])
+            off = comparison.bounds(
+                spec, workload.batch, parts[0].stop, [f"d{name}" for name in names]
+            )
             for square, gradient, most in zip(squares, gradients, off.values(), strict=True):
                 square += _update_error(optimizer.name, gradient, most) ** 2
             pairs = zip(weights.arrays(), changes, strict=True)
@@ -188,7 +179,7 @@ def _update_error(optimizer: str, gradient: FloatArray, off: float) -> FloatArra
 
     Adam may step the other way where the gradient is smaller than its error.
     """
-    most = off * max(float(np.max(np.abs(gradient), initial=0.0)), SMALLEST_SCALE)
+    most = off * max(float(np.max(np.abs(gradient), initial=0.0)), comparison.SMALLEST_SCALE)
     if optimizer == "sgd":
         return np.full(gradient.shape, LEARNING_RATE * most)
     size = np.maximum(np.abs(np.asarray(gradient, np.float64)), most)
@@ -214,7 +205,9 @@ def _weight_error(
     start, expected = flat(before.arrays()), flat(left[name] for name in names)
     way, off = size(expected - start), flat(after.arrays()) - expected
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
-    error = size(flat(left[f"error {name}"] for name in names)) + CONSTANT * u * size(start)
+    error = size(flat(left[f"error {name}"] for name in names)) + comparison.CONSTANT * u * size(
+        start
+    )
     found = size(off) / way if np.all(np.isfinite(off)) else math.inf
     return found, min(MOST_UPDATE_ERROR, error / way)
 
@@ -259,8 +252,8 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
         x, dy, state = inputs.x, inputs.dy, inputs.state
         lengths, masks = inputs.lengths, inputs.masks
         if dstate is None:
-            return results_by_name(*model.forward(x, state, lengths, masks=masks), None)
-        return results_by_name(
+            return comparison.results_by_name(*model.forward(x, state, lengths, masks=masks), None)
+        return comparison.results_by_name(
             *model.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks)
         )
 

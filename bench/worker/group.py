@@ -35,17 +35,6 @@ from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
 from bench.worker.disturbances import validity
 from bench.worker.roofs import Roofs
-from bench.worker.timing import (
-    Broken,
-    Clock,
-    JudgedCalls,
-    Processors,
-    StepSeries,
-    StreamConditions,
-    StreamTimes,
-    TimingPlan,
-    processors_busy,
-)
 from lstm_impl import LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.backend import Backend
 from lstm_impl.call import Step
@@ -88,7 +77,7 @@ class Measured:
     is valid. remarks: warnings of its backend's code, and what that changed in the process.
     """
 
-    series: StepSeries
+    series: timing.StepSeries
     setup: Mapping[str, float]
     gate: GateResult
     evidence: Mapping[str, object]
@@ -162,7 +151,7 @@ def refused(error: UnavailableError | UnsupportedError) -> Unmeasured:
 
 
 def stream_calls(
-    streamed: StreamTimes, conditions: StreamConditions, period: float | None
+    streamed: timing.StreamTimes, conditions: timing.StreamConditions, period: float | None
 ) -> StreamCalls:
     """Return what a result file holds of the calls of a stream.
 
@@ -315,7 +304,7 @@ class Bench:
     which ``bench.run`` ends a case. output: keeps what backends print, if it is not None.
     """
 
-    clock: Clock = field(default_factory=Clock.system)
+    clock: timing.Clock = field(default_factory=timing.Clock.system)
     gate: Callable[[Model, Workload, int], GateResult] = equivalence.gate
     activity: Callable[[], disturbance.Activity] = disturbance.activity
     too_many_threads: Callable[[], Sequence[str]] = lambda: environment.too_many_threads(
@@ -332,10 +321,12 @@ class Bench:
     energy: Callable[[Step, str, float], Figures] = resources.energy
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
-    gate_timed: Callable[[Model, Workload, int, JudgedCalls], GateResult] = equivalence.gate_timed
+    gate_timed: Callable[[Model, Workload, int, timing.JudgedCalls], GateResult] = (
+        equivalence.gate_timed
+    )
     output: Output | None = None
-    stream: StreamConditions = field(default_factory=StreamConditions)
-    processors: Processors = field(default_factory=Processors)
+    stream: timing.StreamConditions = field(default_factory=timing.StreamConditions)
+    processors: timing.Processors = field(default_factory=timing.Processors)
 
     def frameworks(self, device: str) -> set[str]:
         """Return the frameworks that this process has started on a device."""
@@ -511,7 +502,7 @@ def _text(what: str, value: object) -> str:
 
 
 def measure_group(
-    cases: Sequence[Case], plan: TimingPlan, seed: int = 0, bench: Bench | None = None
+    cases: Sequence[Case], plan: timing.TimingPlan, seed: int = 0, bench: Bench | None = None
 ) -> dict[str, Result]:
     """Measure cases that do the same work on the same device, and return results by case id.
 
@@ -538,7 +529,7 @@ def measure_group(
         threads = bench.too_many_threads() if ready else ()
         for case in (case for case in cases if case.id in ready):
             series, prepared = timed[case.id], ready[case.id]
-            if isinstance(series, Broken):
+            if isinstance(series, timing.Broken):
                 results[case.id] = failed(series.error, series.stage, series.round)
                 continue
             begun = bench.clock.now()
@@ -567,8 +558,8 @@ def measure_group(
 
 
 def _timed(
-    ready: Mapping[str, Prepared], plan: TimingPlan, bench: Bench, workload: Workload
-) -> dict[str, StepSeries | Broken]:
+    ready: Mapping[str, Prepared], plan: timing.TimingPlan, bench: Bench, workload: Workload
+) -> dict[str, timing.StepSeries | timing.Broken]:
     steps = {name: each.step for name, each in ready.items()}
     guards = {name: each.guard for name, each in ready.items()}
     if not workload.streaming:
@@ -579,7 +570,7 @@ def _timed(
 
 
 def judge_timed_calls(
-    case: Case, prepared: Prepared, series: StepSeries, seed: int, bench: Bench
+    case: Case, prepared: Prepared, series: timing.StepSeries, seed: int, bench: Bench
 ) -> Unmeasured | None:
     """Return what is wrong with the results of the timed calls, None if they are right.
 
@@ -631,7 +622,9 @@ def step_figures(case: Case, prepared: Prepared, seconds: float, bench: Bench) -
     if case.device == "cpu":
         # Whatever it raises now costs this figure alone.
         with contextlib.suppress(Exception), prepared.guard:
-            working = processors_busy(prepared.step, seconds, bench.clock.now, bench.processors)
+            working = timing.processors_busy(
+                prepared.step, seconds, bench.clock.now, bench.processors
+            )
             if working is not None:
                 found["processors_busy"] = working
     return found

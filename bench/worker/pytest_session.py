@@ -28,7 +28,7 @@ from bench.machine.fields import InputError, ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, expanded
 from bench.machine.reasons import Reason
-from bench.machine.writing import ResultWriteError, delete_partial_files
+from bench.machine.writing import ResultWriteError, delete_partial_files, lock
 from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
 from bench.records.schema import Run
@@ -254,12 +254,10 @@ def take_turn(descriptor: int) -> None:
     descriptor: of a file on which the manager took a shared lock for this process before it
     started, so that none measures while it starts.
     """
-    import fcntl
-
     # If a backend has closed it, processes that measure at the same time are recorded as busy.
     with contextlib.suppress(OSError):
         os.set_inheritable(descriptor, False)  # what a backend starts must not keep it
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, wait=True)
 
 
 # -- report in the terminal

@@ -610,10 +610,7 @@ class _Group:
         return member.spent + member.latest <= self._plan.seconds
 
     def calibrate(self) -> None:
-        self._each(
-            "calibration",
-            lambda member: member.calibrate(self._clock, self._plan.seconds),
-        )
+        self._each("calibration", lambda member: member.calibrate(self._clock, self._plan.seconds))
         one_round = sum(member.latest * (1 + 1 / member.calls) for member in self._remaining)
         if FEW_ROUNDS * one_round > self._seconds:
             for member in self._remaining:

@@ -60,7 +60,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> BusyMachine:
     found = BusyMachine()
     monkeypatch.setattr(ask, "Surroundings", found.surroundings)
-    monkeypatch.setattr(query, "_FRAMEWORKS", ())  # what is installed here does not matter
+    monkeypatch.setattr(query, "has_framework", lambda name: True)
     return found
 
 
@@ -206,7 +206,7 @@ def test_ask_without_an_answer_exits_with_1(
 def test_ask_without_two_frameworks_says_so_and_measures_nothing(
     here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query, "_FRAMEWORKS", ("no_such",))
+    monkeypatch.setattr(query, "has_framework", lambda name: name == "numpy")
     monkeypatch.setattr(query, "framework", lambda name: "numpy" if name == "numpy" else "no_such")
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
     monkeypatch.setattr(query, "wait_until_quiet", lambda *given: pytest.fail("it waits"))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench.machine import survey
+from bench.machine.packages import has_framework
 from bench.machine.survey import SurveyAnswer, SurveyRequest
 from lstm_impl import Availability
 
@@ -56,7 +57,7 @@ def test_ask_process_hanging_framework_is_ended(framework: Path) -> None:
 
 
 def test_survey_missing_framework_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "installed", lambda framework: framework == "numpy")
+    monkeypatch.setattr(survey, "has_framework", lambda framework: framework == "numpy")
     requests: list[str] = []
 
     def ask(request: SurveyRequest) -> SurveyAnswer:
@@ -75,7 +76,7 @@ def test_survey_backend_with_variables_gets_own_process() -> None:
         yes = {name: {"cpu": {"ok": True}} for name in request.backends}
         return {"version": "1", "error": "", "available": yes}
 
-    if not survey.installed("torch"):
+    if not has_framework("torch"):
         pytest.skip("torch is not installed")
     found = survey.survey(["cpu"], ["torch", "keras_torch"], ask=ask)
     assert [each.environment for each in requests] == [{}, {"KERAS_BACKEND": "torch"}]
