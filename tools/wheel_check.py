@@ -28,7 +28,7 @@ def main(names: list[str]) -> int:
             if not found.passed:
                 print(f"{name} in {dtype}: {found.describe()}", file=sys.stderr)
                 return 1
-        print(available.reason)
+        print(f"{name}: {available.reason}")
     return 0
 
 

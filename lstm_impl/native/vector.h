@@ -37,8 +37,9 @@ constexpr Index kPanel = kGates * kLanes;  // floats of one row of a block of un
 
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Bits = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));
-using Unaligned =
-    float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+// A name is less aligned than its type; clang ignores `aligned` in an alias's type.
+using Unaligned __attribute__((aligned(sizeof(float)), may_alias)) = Vector;
+static_assert(alignof(Unaligned) == alignof(float), "loads would need aligned addresses");
 
 LSTM_IMPL_INLINE Vector load(const float* from) {
   return *reinterpret_cast<const Unaligned*>(from);

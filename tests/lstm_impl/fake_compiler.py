@@ -1,7 +1,5 @@
 """Make a script that stands in for a compiler."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

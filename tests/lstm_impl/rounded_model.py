@@ -4,8 +4,6 @@ The NumPy loop is exact in every dtype; this model has the errors of a right bac
 type, or of one that computes in another type than it claims. It takes no lengths and no dropout.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

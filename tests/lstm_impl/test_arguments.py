@@ -1,7 +1,5 @@
 """Test networks, workloads and a user's arrays: their checks, sizes, and rounding."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

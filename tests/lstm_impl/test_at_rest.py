@@ -1,7 +1,5 @@
 """Test the wait for a process's other threads."""
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import dataclass

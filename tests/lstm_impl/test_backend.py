@@ -1,7 +1,5 @@
 """Test a backend's name, availability and refusals."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace

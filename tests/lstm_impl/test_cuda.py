@@ -1,7 +1,5 @@
 """Test the reasons why a GPU cannot be used, without a GPU."""
 
-from __future__ import annotations
-
 import ctypes
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test evidence as a mapping, times of a profile, and how compiled modules are read."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 

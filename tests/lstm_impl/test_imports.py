@@ -1,7 +1,5 @@
 """Test that the library does not import the suite, and that its functions are short."""
 
-from __future__ import annotations
-
 import ast
 import doctest
 from collections.abc import Iterator

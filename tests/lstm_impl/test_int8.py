@@ -1,7 +1,5 @@
 """Test LSTMs quantised to int8."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

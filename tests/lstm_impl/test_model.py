@@ -1,7 +1,5 @@
 """Test a model's arguments, results, weights and refusals, and its timed steps."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -146,17 +144,11 @@ def test_prepare_of_a_refused_workload_raises() -> None:
     model.prepare(Workload(1, 1))
 
 
-def test_prepare_of_the_other_layout_raises() -> None:
+def test_other_layout_bidirectional_stream_or_profile_raises() -> None:
     with pytest.raises(ValueError, match=r"workload\.batch_major is True; the model was"):
         build().prepare(Workload(2, 3, batch_major=True))
-
-
-def test_prepare_of_a_bidirectional_stream_raises() -> None:
     with pytest.raises(UnsupportedError, match="one direction"):
         build(DEEP).prepare(Workload(2, 1, "streaming"))
-
-
-def test_profile_without_a_profiler_raises() -> None:
     with pytest.raises(UnsupportedError, match="numpy: no profiler of numpy is known here"):
         build().profile(Workload(1, 2))
 

@@ -1,7 +1,5 @@
 """Test that each backend updates its weights by the formula in NumPy."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import re

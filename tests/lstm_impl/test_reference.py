@@ -1,7 +1,5 @@
 """Test the reference by manual results, finite differences, and invariants."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Test canonical weights: how they are drawn and checked, and in other libraries' layouts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -104,6 +104,6 @@ def test_native_prebuilt_libraries_compute_without_a_compiler(
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        line = f"runs from a prebuilt library, for {cpu}"
-        assert done.stdout.splitlines() == [f"{name} {line}" for name in names]
+        line = f"it runs from a prebuilt library, for {cpu}"
+        assert done.stdout.splitlines() == [f"{name}: {line}" for name in names]
     assert not (tmp_path / "cache").exists()

@@ -171,8 +171,7 @@ def available_to(binding: Binding) -> Availability:
                 return replace(available, reason=f"{available.reason}; and {why_not}")
         elif part == C:
             cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
-            reason = f"{binding.backend} runs from a prebuilt library, for {cpu}"
-            available = Availability(True, reason)
+            available = Availability(True, f"it runs from a prebuilt library, for {cpu}")
         if not available:
             return available
     return available

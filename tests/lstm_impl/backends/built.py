@@ -1,7 +1,5 @@
 """Build backends and models for tests, or skip with the backend's reason if it is unavailable."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

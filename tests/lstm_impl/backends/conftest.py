@@ -1,7 +1,5 @@
 """Provide fixtures for tests of TensorFlow's backends."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

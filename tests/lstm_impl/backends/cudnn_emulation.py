@@ -11,8 +11,6 @@ NVIDIA's cuDNN.
 It computes LSTMs without dropout and projection; the rest raises NotImplementedError.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any

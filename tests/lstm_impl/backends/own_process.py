@@ -1,7 +1,5 @@
 """Run tests of Keras's other backends in their own processes: Keras has one backend a process."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

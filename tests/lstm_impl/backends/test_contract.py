@@ -5,8 +5,6 @@ a covering array, in which every pair of values occurs, with the backend as an a
 is not installed is skipped with its reason; one may refuse only the workloads listed here.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.util

@@ -3,8 +3,6 @@
 The matrix of ``test_contract.py`` includes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

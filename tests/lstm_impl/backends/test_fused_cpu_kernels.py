@@ -1,7 +1,5 @@
 """Test the kernels of fused_cpu without TensorFlow, against sums in double."""
 
-from __future__ import annotations
-
 import platform
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Test the ops of fused_cpu: what they keep, and what they and their gradients refuse."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import textwrap

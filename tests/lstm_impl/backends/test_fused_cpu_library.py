@@ -1,7 +1,5 @@
 """Test how liblstm and its bindings are compiled and kept, and the errors if it cannot be."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

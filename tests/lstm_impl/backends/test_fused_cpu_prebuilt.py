@@ -1,7 +1,5 @@
 """Test which prebuilt liblstm and binding are loaded, and why others are refused."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
@@ -76,7 +74,7 @@ def test_look_prefers_the_fastest_library_for_this_cpu(folder: Path) -> None:
     assert fitting() == (v3,)
     found = availability()
     assert found
-    assert found.reason == "fused_cpu runs from a prebuilt library, for x86-64-v3"
+    assert found.reason == "it runs from a prebuilt library, for x86-64-v3"
 
 
 def test_binding_without_a_prebuilt_liblstm_needs_a_compiler(folder: Path) -> None:

@@ -1,7 +1,5 @@
 """The kernels of fused_cpu under JAX's transformations, against the scan."""
 
-from __future__ import annotations
-
 import functools
 import os
 import subprocess

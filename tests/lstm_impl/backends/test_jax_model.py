@@ -1,7 +1,5 @@
 """Test what is specific to JAX: tracing, 64 bits, waiting, and what XLA compiled."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -74,16 +72,11 @@ def test_function_under_jax_grad_gives_the_gradients() -> None:
     assert error(np.asarray(kernel), expected.weights.layers[0][0].kernel) < 1e-5
 
 
-def test_evidence_counts_compiled_loops_and_products() -> None:
-    forward = shared("jax_scan").evidence(Workload(2, 4))
-    assert forward["platform"] == "cpu"
-    assert forward["loops"] == 1
-    assert forward["matrix_products"] == 2
-
-
-def test_evidence_counts_the_launches_of_a_step() -> None:
+def test_evidence_counts_compiled_loops_products_and_launches() -> None:
     model = shared("jax_scan")
-    short, long = (model.evidence(Workload(2, steps))["launches"] for steps in (4, 8))
+    forward = model.evidence(Workload(2, 4))
+    assert (forward["platform"], forward["loops"], forward["matrix_products"]) == ("cpu", 1, 2)
+    short, long = forward["launches"], model.evidence(Workload(2, 8))["launches"]
     assert long > short
     assert (long - short) % 4 == 0  # as many kernels at each timestep
     assert model.evidence(Workload(2, 8, window=4))["launches"] == 2 * short

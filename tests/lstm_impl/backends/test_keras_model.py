@@ -1,7 +1,5 @@
 """Test a Keras model by each call that users make: its results, and the weights it leaves."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Test the API of 2016, and that it leaves the process unchanged."""
 
-from __future__ import annotations
-
 import logging
 import os
 import warnings

@@ -1,7 +1,5 @@
 """Test calls of liblstm by many threads, after a fork and at the end of a process."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Test what is specific to LiteRT: conversion, shapes and threads."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

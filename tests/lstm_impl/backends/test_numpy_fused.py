@@ -1,7 +1,5 @@
 """The kernels of fused_cpu through their C interface: threads, processes and errors."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

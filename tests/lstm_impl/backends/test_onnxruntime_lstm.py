@@ -1,7 +1,5 @@
 """Test what is specific to ONNX Runtime: bindings, axes and providers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Test OpenVINO's operation, and that its import sends no telemetry."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The kernels of fused_cpu as an operator of PyTorch, against PyTorch's own layer."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import Any

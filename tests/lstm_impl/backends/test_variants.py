@@ -1,7 +1,5 @@
 """Test the variants of any backend: denormal numbers, and sequences in batches."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

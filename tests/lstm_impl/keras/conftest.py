@@ -1,7 +1,5 @@
 """What all tests of the Keras layers need."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

@@ -5,8 +5,6 @@ process. The results of Keras on that backend are the specification: outputs, gr
 state, over a covering array of behaviours.
 """
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

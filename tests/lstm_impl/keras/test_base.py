@@ -1,7 +1,5 @@
 """Test what the layers share on all backends of Keras: configurations and explanations."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

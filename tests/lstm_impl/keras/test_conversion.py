@@ -1,7 +1,5 @@
 """Models whose LSTMs ``lstm_impl.keras.accelerate`` has replaced."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Test one direction of one layer by a backend: tracing, clones and masks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Test the Keras layer on Keras's other backends, each in its own process."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import os

@@ -5,8 +5,6 @@ pair of values occurs with each backend. Outputs and gradients of Keras with ``u
 the specification.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable

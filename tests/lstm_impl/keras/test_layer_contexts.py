@@ -3,8 +3,6 @@
 Values and gradients must equal those of Keras's layer in the same context.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 Each test does the same with ``keras.layers.LSTM`` and expects the same results.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Test the layer without the library of ``fused_cpu``, and exports of a layer."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Test JAX's computations of a Keras layer under any mask, and when auto takes them."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import os

@@ -3,8 +3,6 @@
 Values must equal those of Keras's layer. What ran is read from the graph after its optimization.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """``predict_on_batch`` of a model after ``accelerate``: Keras's results, by the graph alone."""
 
-from __future__ import annotations
-
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,7 +1,5 @@
 """Test ``lstm_impl.keras.tune``: races for a model's layers, and ``auto`` after them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

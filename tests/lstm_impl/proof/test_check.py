@@ -3,8 +3,6 @@
 Without a framework: models compute with changed weights or gradients and report the right ones.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Test errors of arrays and their bounds, the reference as a judge, and approximate backends."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
