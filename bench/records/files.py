@@ -40,8 +40,7 @@ from bench.records.schema import (
     parse_run,
 )
 
-TIER_LIST = "tiers.csv"
-"""``bench.submit --check`` writes it: the digest of each attested file, and its tier."""
+TIER_LIST = "tiers.csv"  # the digest of each attested file and its tier, by bench.submit --check
 
 AnyPath = str | os.PathLike[str]
 

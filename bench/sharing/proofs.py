@@ -21,10 +21,8 @@ LASTS = timedelta(days=60)
 """How long a seed can be used after it was published."""
 
 REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}"
-"""The form of a repository's name on GitHub."""
-
 HERE = "GITHUB_REPOSITORY"
-"""The variable in which a workflow of GitHub has the name of its repository."""
+"""The variable in which a workflow has the name of its repository."""
 
 
 def seed_error(run: Run, folder: Path, until: datetime) -> Iterator[str]:

@@ -68,7 +68,7 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
 
     Raises ResultError for a file that cannot be read, ResultWriteError.
     """
-    given = [_read(path) for path in paths]
+    given = [(_document(path), read(path)) for path in paths]
     files = [file for _, file in given]
     found = copies([*_others(files, folder), *files])
     for document, file in given:
@@ -97,7 +97,9 @@ def check(folder: Path, now: datetime) -> Submission:
 
     Raises ResultError for a file that cannot be read, ResultWriteError.
     """
-    given = [_read(path) for path in sorted(folder.glob("*/*.json"))]
+    given = [(_document(path), read(path)) for path in sorted(folder.glob("*/*.json"))]
+    if not given:
+        raise error_at(folder, "holds no shared results, FOLDER/MACHINE/FILE.json")
     found = copies([file for _, file in given])
     listed = ["digest,tier"]
     for document, file in given:
@@ -118,10 +120,6 @@ def _problems(
 ) -> Iterator[str]:
     for each in chain(problems(document, file, now), seed_error(file.run, folder, until)):
         yield f"{printable(str(file.path))}: {each}"
-
-
-def _read(path: Path) -> tuple[Field, ResultFile]:
-    return _document(path), read(path)
 
 
 def _document(path: Path) -> Field:

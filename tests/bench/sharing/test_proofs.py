@@ -134,6 +134,8 @@ def test_seed_is_published_before_the_run_and_lately(
 
 def test_seeds_of_another_form_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("results").mkdir()
+    assert main("--check", "results") == 2
+    assert "results holds no shared results" in capsys.readouterr().err
     Path("results/seeds.csv").write_text("published,seed\nyesterday,\033[31m\n")
     assert main(SESSION[0]) == 2
     err = capsys.readouterr().err
