@@ -17,15 +17,8 @@ from bench.machine.fields import ResultError, printable
 from bench.records.schema import Results
 from bench.render import compare as shown
 from bench.render import published as published_shown
+from bench.stats import pairs
 from bench.stats.latency import PARTS
-from bench.stats.pairs import (
-    ComparisonReport,
-    at_percentile,
-    compare_backends,
-    compare_devices,
-    compare_runs,
-    judge,
-)
 from bench.stats.rows import USUAL_BASELINES, build
 
 FORMATS = ("terminal", "markdown", "csv", "json")
@@ -74,7 +67,7 @@ def _compare(options: argparse.Namespace) -> int:
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
     report, complete = _compared(options)
     if rule is not None:
-        report = replace(report, gate=judge(rule, report.rows))
+        report = replace(report, gate=pairs.judge(rule, report.rows))
     output.deliver(
         options,
         shown.document(report).terminal,
@@ -100,7 +93,7 @@ def _published(options: argparse.Namespace, summary: str | None) -> int:
     return command_line.BAD_INPUT if results.errors else 0
 
 
-def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
+def _compared(options: argparse.Namespace) -> tuple[pairs.ComparisonReport, bool]:
     """Return the comparison, and whether all files could be read."""
     sides = None
     if options.what == "runs":
@@ -112,7 +105,7 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
         found = filters.read(options, result_paths(options.paths))
     complete, notes = not any(each.errors for each in found), []
     if options.percentile is not None:
-        made = [at_percentile(each, options.percentile) for each in found]
+        made = [pairs.at_percentile(each, options.percentile) for each in found]
         found = [results for results, _ in made]
         notes = [note for _, of in made for note in of]
     base, new = found[0], found[-1]
@@ -121,9 +114,11 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
             report = compare_environments(base, new, sides)
         elif options.what == "runs":
             title = f"NEW ({printable(options.new)}) against BASE ({printable(options.base)})"
-            report = replace(compare_runs(base, new), title=title)
+            report = replace(pairs.compare_runs(base, new), title=title)
         else:
-            make = {"devices": compare_devices, "backends": compare_backends}[options.what]
+            make = {"devices": pairs.compare_devices, "backends": pairs.compare_backends}[
+                options.what
+            ]
             report = make(base, options.baseline)
     title = report.title
     if options.percentile is not None:
@@ -152,10 +147,10 @@ def _environments(
 
 def compare_environments(
     base: Results, new: Results, sides: tuple[packages.LabelledPython, packages.LabelledPython]
-) -> ComparisonReport:
+) -> pairs.ComparisonReport:
     """Compare each case in the new environment with the base's, paired by adjacent processes."""
     names = sides[0].label, sides[1].label
-    report = compare_runs(base, new, names, adjacent=True)
+    report = pairs.compare_runs(base, new, names, adjacent=True)
     differ = packages.differences(sides[0].python, sides[1].python)
     return replace(
         report,

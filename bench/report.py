@@ -45,10 +45,7 @@ Texts = Mapping[str, Callable[[], output.Answer]]
 
 
 def report(options: argparse.Namespace) -> int:
-    """Read results and write the report; the exit code of ``bench.report``.
-
-    Raises UsageError and what ``build`` and what ``filters.read`` raises.
-    """
+    """Report on results; return the exit code. Raises UsageError, and as ``build`` and ``read``."""
     for path in options.paths:
         if not is_url(path) and is_study(Path(path)):
             how = f"in a clone, python -m tools.study {path} shows it"

@@ -267,10 +267,7 @@ def _from_mapping(cls: type[_T], where: str, data: object) -> _T:
 
 
 def toml(about: str, case: Case, windows: Sequence[int], **more: object) -> str:
-    """Return a suite of one shape as a file has it, perhaps cut into these windows.
-
-    about: a comment. more: further fields of the suite.
-    """
+    """Return a suite of one shape, perhaps in windows. about: a comment. more: further fields."""
 
     def pairs(values: Mapping[str, object]) -> list[str]:
         return [f"{key} = {json.dumps(value)}" for key, value in values.items()]

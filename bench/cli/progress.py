@@ -72,10 +72,7 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
 
 
 def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
-    """Return the paths of a command, or those of ``default_paths``. Raises UsageError for none.
-
-    made_by: the command that makes results, for the error.
-    """
+    """Return a command's paths or the default ones; the UsageError for none names ``made_by``."""
     folder = default_folder()
     found = paths or default_paths(folder)
     if not found:

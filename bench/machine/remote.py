@@ -277,10 +277,7 @@ def _listed(place: RemotePath) -> dict[str, Mapping[str, Any]]:
 
 
 def _copy(place: RemotePath, to: Path, info: Mapping[str, Any], where: str, known: object) -> str:
-    """Update a copy and return the mark of its file, possibly empty.
-
-    known: the mark of the present copy. where: the file's name in errors.
-    """
+    """Update a copy of mark ``known``; return its file's mark, perhaps empty. where: for errors."""
     path = str(info.get("name") or place.inside(where)) if where else place.root
     if _size(info) is None:
         info = answer_within_limit(place.files.info, path)

@@ -140,10 +140,7 @@ def running_writer(path: Path) -> str:
 
 
 def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
-    """Lock an open file until it is closed, perhaps shared with other shared locks.
-
-    Returns False if another process has the lock, None if there are no locks.
-    """
+    """Lock an open file until it is closed; False if another has it, None if there are no locks."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -31,10 +31,7 @@ def digest(document: Mapping[str, object]) -> str:
 
 
 def with_digest(document: Mapping[str, object]) -> dict[str, object]:
-    """Return the document as plain data, its inner keys sorted and its digest at the end.
-
-    Raises ResultError for what JSON cannot hold.
-    """
+    """Return the document as plain data, its keys sorted, its digest last. Raises ResultError."""
     text = _canonical(plain(document))
     contents = json.loads(text)
     return {

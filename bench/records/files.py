@@ -46,10 +46,7 @@ AnyPath = str | os.PathLike[str]
 
 
 def read(path: AnyPath) -> ResultFile:
-    """Read the run in a result file or, if the name ends in ``.jsonl``, in a journal.
-
-    Raises ResultError for any invalid bytes.
-    """
+    """Read the run in a result file or a ``.jsonl`` journal. Raises ResultError for bad bytes."""
     path = Path(path)
     try:
         return _read_journal(path) if _is_journal(path) else _read_json(path)

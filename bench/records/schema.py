@@ -100,10 +100,7 @@ class Run:
 
     @property
     def machine(self) -> str:
-        """Return the processor's name and six digits of the machine's id: ``AMD EPYC 3192a4``.
-
-        Many machines share a host name such as ``vm``.
-        """
+        """Return ``AMD EPYC 3192a4``, with six digits of the id, since many share a host name."""
         cpu = mapping(mapping(self.environment.get("before")).get("cpu"))
         processor = cpu.get("name")
         words = _MARKS.sub(" ", processor).split() if isinstance(processor, str) else []

@@ -227,10 +227,7 @@ def _by_reason(
     noun: str,
     warning: bool = True,
 ) -> list[Finding]:
-    """Return a line for each kind of reason, in the words of its first case.
-
-    start: with a place for how many of the rows there are.
-    """
+    """Return a line per kind of reason, in its first case's words. start: with a place to count."""
     found = []
     pairs = [(row, problem) for row in rows for problem in problems_of(row)]
     for problems in grouped(pairs, lambda each: each[1].code).values():

@@ -68,10 +68,7 @@ NO_OPTIMIZER = "none"
 
 
 def page(report: Report) -> str:
-    """Return the page; without plotly it has no plots and says so.
-
-    Raises InputError where jinja2 is missing.
-    """
+    """Return the page; it says so if plotly lacks for plots. Raises InputError without jinja2."""
     require("jinja2", "--format html", "html")
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

@@ -101,10 +101,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def label(text: str, limit: int = 60) -> str:
-    """Return text of a result file on one short line.
-
-    matplotlib leaves names that begin with an underscore out of a legend.
-    """
+    """Return text on one short line; matplotlib's legends leave out names that begin with ``_``."""
     found = clean(text, limit)
     return f" {found}" if found.startswith("_") else found
 

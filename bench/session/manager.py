@@ -281,10 +281,7 @@ class Manager:
         return math.inf if budget is None else budget - self.spent
 
     def add_earlier(self, folder: Path, *, exclusive: bool) -> None:
-        """Add the results of earlier processes of the session in a folder.
-
-        exclusive: as in ``settle_all``. Raises ResultWriteError.
-        """
+        """Add earlier results. exclusive: as in ``settle_all``. Raises ResultWriteError."""
         settle_all(self.session, folder, exclusive=exclusive)
         for file in self.session.files(folder):
             self.schedule.add(file)

@@ -275,10 +275,7 @@ class Surroundings:
 
 
 def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> None:
-    """Print what else keeps the machine busy, and wait up to ``seconds`` until nothing does.
-
-    It takes ``LOOK`` seconds where the machine is quiet.
-    """
+    """Print what keeps the machine busy, and wait up to ``seconds`` (``LOOK`` if it is quiet)."""
     begun, note = here.now(), False
     while True:
         before = here.activity()

@@ -235,11 +235,7 @@ def newest(folder: Path) -> Session:
 
 
 def of_fleet(folder: Path, name: str = "") -> list[Session]:
-    """Return the sessions of one fleet: by its name, by the id of one of its sessions, or of the
-    newest unfinished session.
-
-    Raises SessionError.
-    """
+    """Return sessions of a fleet: named, with this session, or the newest. Raises SessionError."""
     known, _ = _read_all(folder)
     if not name or name not in {each.fleet for each in known}:
         session = load(folder, name)

@@ -314,10 +314,7 @@ def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _
 
 
 def _drawn(squares: FloatArray, kept: FloatArray, model: _Model) -> tuple[FloatArray, FloatArray]:
-    """Return the variance, drawn towards the model's, and its degrees of freedom.
-
-    squares: the sum of squares of the good processes; kept: how many they are.
-    """
+    """Return the variance, drawn to the model's, of ``kept`` squares, and degrees of freedom."""
     free = np.maximum(kept - 1, 0.0)
     share = np.where(free > 0.3, model.share(squares / np.maximum(free, 1e-9)), DEGREES)
     degrees = share + free

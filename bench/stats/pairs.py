@@ -146,10 +146,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Gate:
-    """The rows that broke a rule, of all that were judged together.
-
-    unclear: how many of these are UNCLEAR, and so pass though they may be slower.
-    """
+    """The rows that broke a rule, of all judged. unclear: those that pass, maybe slower."""
 
     rule: Rule
     judged: int
@@ -295,10 +292,7 @@ def plain_values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
 
 
 def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
-    """Return the streams with a percentile in enough processes, with it as their only sample.
-
-    A note says how many streams are left out.
-    """
+    """Return streams with a percentile as their only sample, and a note on those with few calls."""
     streams = grouped(
         (item for item in results.measurements if item.streaming is not None),
         lambda item: (item.run.machine_id, item.case.id),

@@ -362,10 +362,7 @@ def compare(*sides: Sequence[RunSamples]) -> Comparison:
 
 
 def compare_all(pairs: Sequence[Sides]) -> list[Comparison]:
-    """Compare many pairs of cases at once, each ``(new, base)`` or ``(new, base, reference)``.
-
-    Raises ValueError as ``compare`` does.
-    """
+    """Compare ``(new, base)`` or ``(new, base, reference)`` of all cases. Raises ValueError."""
     found: list[Comparison] = []
     start = size = 0
     # A part at a time, so that the arrays of a large store are not in memory all at once.

@@ -145,10 +145,7 @@ class Rival:
 
 @dataclass(frozen=True)
 class Longer:
-    """A longer window that costs less per timestep: its fastest row, and the part that it saves.
-
-    timestep: seconds of one timestep of the batch.
-    """
+    """A cheaper longer window: its fastest row, the part saved, seconds of a batch's timestep."""
 
     row: Row
     timestep: Interval

@@ -100,10 +100,7 @@ def start(backend: Backend, case: Case, threads: int | None) -> None:
 
 
 def measure(request: Mapping[str, object]) -> dict[str, object]:
-    """Measure one case in this process, after ``start``: ``peak_bytes`` and ``steady_bytes``.
-
-    Raises whatever the backend raises.
-    """
+    """Return a case's ``peak_bytes`` and ``steady_bytes``, after ``start``. Raises its errors."""
     from bench.case.cases import Case
     from lstm_impl import LSTMWeights, get_backend
 

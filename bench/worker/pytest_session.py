@@ -153,10 +153,7 @@ class Recorder:
         )
 
     def take_turn(self) -> None:
-        """Start the frameworks of all selected cases, then wait for the turn to measure.
-
-        Raises ResultWriteError if the journal cannot be written.
-        """
+        """Start all cases' frameworks, then wait for the turn. Raises ResultWriteError."""
         if self.settings.turn is None:
             return
         for case in self.selected:
@@ -185,10 +182,7 @@ class Recorder:
         return self._ready[case.id]
 
     def record(self, case: Case, result: Result, entry: Information | None = None) -> None:
-        """Write the result of a case. entry: of pytest-benchmark, for a measured case.
-
-        Raises ResultWriteError if it cannot be written.
-        """
+        """Write a case's result. entry: pytest-benchmark's, if timed. Raises ResultWriteError."""
         if isinstance(result, Measured):
             assert entry is not None
             self._open_journal().benchmark(entry)

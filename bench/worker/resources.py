@@ -73,10 +73,7 @@ def unknown(error: Exception, names: Iterable[str] = MEMORY) -> Figures:
 
 
 class Server:
-    """A process that has imported one framework and measures cases one after another.
-
-    Raises NotKnownError if it does not start within ``limit`` seconds.
-    """
+    """A process that measures cases with one framework. Raises NotKnownError if it starts late."""
 
     def __init__(self, framework: str, limit: float = START_LIMIT) -> None:
         self._connection, theirs = multiprocessing.Pipe()

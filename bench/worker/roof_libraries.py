@@ -170,8 +170,7 @@ class TensorFlowLibrary(Library):
                 config.enable_tensor_float_32_execution(before)
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Return operators called one by one; on a GPU, where a call takes longer, XLA's loop
-        too."""
+        """Return operators called one by one; on a GPU, where calls take long, also XLA's loop."""
         left, right = self._factors(sizes, precision)
         call = partial(self._tf.matmul, left, right)
         works = [RoofWork(repeated(call, self._wait, partial(self._at, precision)), 1, self.name)]

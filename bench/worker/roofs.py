@@ -339,10 +339,7 @@ class Roofs:
 
     @classmethod
     def of_machine(cls, shared: Path | None = None) -> Roofs:
-        """Include what other processes of this user measured.
-
-        shared: a folder of the session, which is used if there is no file for the user.
-        """
+        """Include this user's other processes, by their file or else the ``shared`` folder."""
         return cls(seen=RoofFile(default_path() or (None if shared is None else shared / NAME)))
 
     def reload(self) -> None:
