@@ -13,14 +13,7 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.machine.fields import Field, ResultError
-from bench.records.schema import (
-    Measurement,
-    Outcome,
-    parse_benchmark,
-    parse_finish,
-    parse_outcome,
-    parse_run,
-)
+from bench.records import schema
 from bench.render.messages import reason_line
 from tests.bench.mutations import DELETE, put, saved
 
@@ -29,18 +22,18 @@ Json = dict[str, Any]
 PATH = Path("a.json")
 
 
-def parsed(document: Json) -> list[Measurement | Outcome]:
+def parsed(document: Json) -> list[schema.Measurement | schema.Outcome]:
     """Parse the entries of a document of results."""
     root = Field(PATH, "", document)
-    run = parse_run(root["lstm"]["run"])
+    run = schema.parse_run(root["lstm"]["run"])
     return [
-        *(parse_benchmark(each, run) for each in root["benchmarks"].items()),
-        *(parse_outcome(each, run) for each in root["lstm"]["outcomes"].items()),
+        *(schema.parse_benchmark(each, run) for each in root["benchmarks"].items()),
+        *(schema.parse_outcome(each, run) for each in root["lstm"]["outcomes"].items()),
     ]
 
 
-def measured(document: Json) -> list[Measurement]:
-    return [each for each in parsed(document) if isinstance(each, Measurement)]
+def measured(document: Json) -> list[schema.Measurement]:
+    return [each for each in parsed(document) if isinstance(each, schema.Measurement)]
 
 
 def refused(document: Json) -> str:
@@ -155,7 +148,7 @@ def test_read_failed_gate_gives_no_time(golden: Json, errors: object) -> None:
     ours["gate"] = {"passed": False} | ({} if errors is DELETE else {"errors": errors})
     entry["stats"]["data"] = "none"
     ours["blocks"] = None
-    (failed,) = [each for each in parsed(golden) if isinstance(each, Outcome)][:1]
+    (failed,) = [each for each in parsed(golden) if isinstance(each, schema.Outcome)][:1]
     assert (failed.case.backend, failed.outcome) == ("while_loop+xla", "failed")
     assert "its results differ from the reference" in reason_line(failed.reason)
 
@@ -191,9 +184,9 @@ def test_timed_s_covers_blocks_or_stream(golden: Json) -> None:
 
 
 def test_run_round_trip_is_equal(golden: Json) -> None:
-    run = parse_run(Field(PATH, "run", golden["lstm"]["run"]))
+    run = schema.parse_run(Field(PATH, "run", golden["lstm"]["run"]))
     for each in (run, replace(run, finished=None, complete=False, options={"session": "s"})):
-        assert parse_run(Field(PATH, "run", json.loads(json.dumps(each.to_dict())))) == each
+        assert schema.parse_run(Field(PATH, "run", json.loads(json.dumps(each.to_dict())))) == each
         assert each.managed is ("session" in each.options)
 
 
@@ -208,9 +201,11 @@ def test_run_round_trip_is_equal(golden: Json) -> None:
 def test_parse_finish_gives_end_and_completeness(
     golden: Json, line: Json, complete: bool, after: Json
 ) -> None:
-    run = parse_run(Field(PATH, "run", golden["lstm"]["run"]))
+    run = schema.parse_run(Field(PATH, "run", golden["lstm"]["run"]))
     begun = replace(run, finished=None, complete=False)
-    ended = parse_finish(begun, Field(PATH, "", {"finished": "2026-01-01T00:00:00Z", **line}))
+    ended = schema.parse_finish(
+        begun, Field(PATH, "", {"finished": "2026-01-01T00:00:00Z", **line})
+    )
     assert ended.finished == datetime(2026, 1, 1, tzinfo=UTC)
     assert ended.complete is complete
     assert ended.environment["after"] == after

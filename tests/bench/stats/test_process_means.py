@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.stats import intervals
 from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Verdict
-from bench.stats.intervals import (
-    DEGREES,
-    ENOUGH_PROCESSES,
-    ENOUGH_SPREAD,
-    TOO_WIDE,
-    TOO_WIDE_UNTIL,
-    FloatArray,
-    Means,
-    process_means,
-)
 from bench.stats.ratios import RunSamples, compare
 from research.noises import Noise, as_measured, autoregressive, shift
 from research.rules import DIFFERENT, paired_verdicts, rate
@@ -28,11 +19,11 @@ ALLOWANCE = 0.05
 logs = st.lists(st.floats(-3, 3).map(lambda value: round(value, 6)), min_size=1, max_size=25)
 
 
-def of(values: list[float] | FloatArray, allowance: float = ALLOWANCE) -> Means:
-    return process_means(np.array([values], dtype=np.float64), allowance)
+def of(values: list[float] | intervals.FloatArray, allowance: float = ALLOWANCE) -> intervals.Means:
+    return intervals.process_means(np.array([values], dtype=np.float64), allowance)
 
 
-def numbers(found: Means) -> list[float]:
+def numbers(found: intervals.Means) -> list[float]:
     return [float(each[0]) for each in (found.middles, found.errors, found.degrees, found.excluded)]
 
 
@@ -57,7 +48,7 @@ def test_process_means_do_not_depend_on_order(values: list[float], random: objec
 
 @given(st.lists(st.lists(st.floats(-2, 2), min_size=7, max_size=7), min_size=1, max_size=6))
 def test_process_means_of_many_equal_each_alone(table: list[list[float]]) -> None:
-    found = process_means(np.array(table), ALLOWANCE)
+    found = intervals.process_means(np.array(table), ALLOWANCE)
     for index, row in enumerate(table):
         alone = numbers(of(row))
         assert [
@@ -71,7 +62,7 @@ def test_process_means_middle_is_inside_and_error_positive(values: list[float]) 
     middle, error, degrees, aside = numbers(of(values))
     assert min(values) - 1e-9 <= middle <= max(values) + 1e-9
     assert 0 < error < math.inf
-    assert 0 < degrees <= DEGREES + len(values) - 1 + 1e-9
+    assert 0 < degrees <= intervals.DEGREES + len(values) - 1 + 1e-9
     assert -1e-9 <= aside < len(values)
 
 
@@ -80,11 +71,13 @@ def test_process_means_of_usual_spread_are_the_plain_mean(count: int) -> None:
     values = 0.04 * np.linspace(-1, 1, count) + 0.1
     found = of(values)
     spread = float(np.std(values, ddof=1))
-    drawn = (DEGREES * ENOUGH_SPREAD**2 + (count - 1) * spread**2) / (DEGREES + count - 1)
-    narrower = 1 - TOO_WIDE * min(1, TOO_WIDE_UNTIL / count)
+    drawn = (intervals.DEGREES * intervals.ENOUGH_SPREAD**2 + (count - 1) * spread**2) / (
+        intervals.DEGREES + count - 1
+    )
+    narrower = 1 - intervals.TOO_WIDE * min(1, intervals.TOO_WIDE_UNTIL / count)
     assert found.middles[0] == pytest.approx(0.1)
     assert found.errors[0] == pytest.approx(narrower * math.sqrt(drawn / count), rel=0.01)
-    assert found.degrees[0] == pytest.approx(DEGREES + count - 1, rel=0.01)
+    assert found.degrees[0] == pytest.approx(intervals.DEGREES + count - 1, rel=0.01)
     assert found.spreads[0] == pytest.approx(spread, rel=0.01)
 
 
@@ -102,14 +95,16 @@ def test_process_means_of_wide_spread_use_the_plain_t_interval() -> None:
     values = 0.3 * np.array([-1.3, -0.6, -0.2, 0.2, 0.6, 1.3])
     found = of(values)
     assert found.degrees[0] == pytest.approx(5, abs=0.1)
-    plain = (1 - TOO_WIDE) * np.std(values, ddof=1) / math.sqrt(6)
+    plain = (1 - intervals.TOO_WIDE) * np.std(values, ddof=1) / math.sqrt(6)
     assert found.errors[0] == pytest.approx(plain, rel=0.01)
 
 
 def test_process_means_allowance_is_for_few_processes() -> None:
-    few = process_means(np.zeros((2, 3)), np.array([0.05, 0.14]))
+    few = intervals.process_means(np.zeros((2, 3)), np.array([0.05, 0.14]))
     assert few.errors[1] == pytest.approx(2.8 * few.errors[0])
-    many = process_means(np.zeros((2, ENOUGH_PROCESSES)), np.array([0.05, 0.14]))
+    many = intervals.process_means(
+        np.zeros((2, intervals.ENOUGH_PROCESSES)), np.array([0.05, 0.14])
+    )
     assert many.errors[1] == many.errors[0]
 
 

@@ -12,15 +12,6 @@ from bench.case import SuiteChoice
 from bench.stats.latency import fewest_calls
 from bench.worker import timing
 from bench.worker.group import stream_calls
-from bench.worker.timing import (
-    Broken,
-    Clock,
-    StepSeries,
-    Stopped,
-    StreamConditions,
-    TimingPlan,
-    timed_calls,
-)
 from lstm_impl.call import Step
 
 
@@ -34,8 +25,8 @@ class Machine:
     early: float = 0.0
 
     @property
-    def clock(self) -> Clock:
-        return Clock(lambda: self.time, 1e-9, sleep=self.sleep)
+    def clock(self) -> timing.Clock:
+        return timing.Clock(lambda: self.time, 1e-9, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
@@ -57,7 +48,9 @@ class Machine:
 
 def test_timed_calls_back_to_back_include_the_wait() -> None:
     machine = Machine()
-    calls = timed_calls(machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, None, machine.clock)
+    calls = timing.timed_calls(
+        machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, None, machine.clock
+    )
     assert calls.service == pytest.approx([1.5, 2.5, 3.5])
     np.testing.assert_array_equal(calls.latency, calls.service)
 
@@ -65,7 +58,7 @@ def test_timed_calls_back_to_back_include_the_wait() -> None:
 def test_timed_calls_with_period_count_latency_from_due_time() -> None:
     for late in (0.0, 0.0005):
         machine = Machine(late=late)
-        calls = timed_calls(machine.step(0.002), 4, 0.01, machine.clock)
+        calls = timing.timed_calls(machine.step(0.002), 4, 0.01, machine.clock)
         assert calls.latency == pytest.approx([0.002 + late] * 4)
         assert calls.service == pytest.approx([0.002] * 4)
         # It sleeps until the next is due.
@@ -76,26 +69,26 @@ def test_timed_calls_stall_delays_every_waiting_call() -> None:
     """No coordinated omission: a stall of 45 ms delays the four calls that are due in it."""
     machine = Machine()
     step = machine.step(iter([0.001, 0.045, *[0.001] * 6]))
-    calls = timed_calls(step, 8, 0.01, machine.clock)
+    calls = timing.timed_calls(step, 8, 0.01, machine.clock)
     assert calls.service == pytest.approx([0.001, 0.045, *[0.001] * 6])
     expected = [0.001, 0.045, 0.036, 0.027, 0.018, 0.009, 0.001, 0.001]
     assert calls.latency == pytest.approx(expected)
-    found = stream_calls(calls, StreamConditions(), 0.01)
+    found = stream_calls(calls, timing.StreamConditions(), 0.01)
     assert (found.deadline, found.missed, found.calls) == (0.01, 4, 8)
 
 
-def series(found: StepSeries | Broken) -> StepSeries:
-    assert isinstance(found, StepSeries), found
+def series(found: timing.StepSeries | timing.Broken) -> timing.StepSeries:
+    assert isinstance(found, timing.StepSeries), found
     return found
 
 
 def test_measure_streams_uses_all_time_and_keeps_every_call() -> None:
     machine = Machine()
     steps = {"a": machine.step(0.0002), "b": machine.step(0.0004)}
-    found = timing.measure_streams(steps, TimingPlan(2.0, precision=0.5), machine.clock)
+    found = timing.measure_streams(steps, timing.TimingPlan(2.0, precision=0.5), machine.clock)
     for name, cost in (("a", 0.0002), ("b", 0.0004)):
         result = series(found[name])
-        assert result.stopped is Stopped.TIME
+        assert result.stopped is timing.Stopped.TIME
         assert result.streamed is not None
         assert result.streamed.latency.size == result.calls * len(result.blocks)
         assert result.samples == pytest.approx([cost] * len(result.blocks))
@@ -109,7 +102,7 @@ def test_streaming_suite_has_time_for_a_99th_percentile() -> None:
     backends = [case.backend for case in suite.cases if case.group == paced]
     machine = Machine(late=0.0001)
     steps = {name: machine.step(0.0003) for name in backends}
-    plan = TimingPlan(suite.seconds[paced])
+    plan = timing.TimingPlan(suite.seconds[paced])
     for result in timing.measure_streams(steps, plan, machine.clock, period=0.01).values():
         streamed = series(result).streamed
         assert streamed is not None
@@ -121,7 +114,9 @@ def test_measure_streams_sample_is_the_median_of_its_block() -> None:
     machine = Machine()
     costs = itertools.cycle([0.001] * 9 + [0.1])
     result = series(
-        timing.measure_streams({"a": machine.step(costs)}, TimingPlan(20.0), machine.clock)["a"]
+        timing.measure_streams({"a": machine.step(costs)}, timing.TimingPlan(20.0), machine.clock)[
+            "a"
+        ]
     )
     assert result.samples == pytest.approx([0.001] * len(result.samples))
     assert result.streamed is not None
@@ -151,8 +146,8 @@ def test_measure_streams_step_not_waited_for_is_broken() -> None:
         results=results,
         place_results=lambda results: lambda: None,
     )
-    found = timing.measure_streams({"a": step}, TimingPlan(0.5), machine.clock)["a"]
-    assert isinstance(found, Broken)
+    found = timing.measure_streams({"a": step}, timing.TimingPlan(0.5), machine.clock)["a"]
+    assert isinstance(found, timing.Broken)
     assert "not waited for" in str(found.error)
 
 
@@ -162,7 +157,7 @@ def test_measure_streams_slow_member_takes_no_time_of_others(period: float | Non
     machine = Machine()
     turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))
     steps = {"a": machine.step(0.0002), "slow": machine.step(turning), "b": machine.step(0.0002)}
-    found = timing.measure_streams(steps, TimingPlan(8.0), machine.clock, period=period)
+    found = timing.measure_streams(steps, timing.TimingPlan(8.0), machine.clock, period=period)
     for name in ("a", "b"):
         streamed = series(found[name]).streamed
         assert streamed is not None
