@@ -21,9 +21,6 @@ from lstm_impl.call import Tensor
 MOST_BATCHES = 1_000
 """Shapes and types of batches that a model remembers: there may be any number of them."""
 
-ALIGNMENT = 64
-"""Bytes: TensorFlow's own ops may end the process on an input that begins elsewhere."""
-
 FUSED = "LstmImplFusedLstm"
 """The beginning of the fused ops' names."""
 
@@ -103,20 +100,15 @@ def _direct(model: Any, function: Any, x: Any) -> Callable[[Any], Any] | None:
 
 
 def _placed(array: npt.NDArray[Any], lent: bool) -> Tensor:
-    """Lend an array to the graph, or copy it once, where ``tf.constant`` copies it twice."""
-    if array.dtype.str not in ("<f4", "<f8") or not array.size:
-        return tf.constant(array)
-    if not (lent and array.flags.carray):
-        room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-        start = -room.__array_interface__["data"][0] % ALIGNMENT
-        copy: Any = np.ndarray(array.shape, array.dtype, room, start)
-        copy[...] = array
-        array = copy
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    """Return an array as a tensor, in the array's own memory if it can be lent."""
+    if lent and array.size and array.dtype.str in ("<f4", "<f8") and array.flags.carray:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)
 
 
 def _can_be_lent(given: Tensor) -> bool:
-    """Return whether fused ops alone read an input of a graph: they take any alignment."""
+    """Return whether fused ops alone read an input of a graph: they take any alignment, where
+    TensorFlow's may end the process."""
     # Keras's slice of the first step, for a dropout mask, is unused in inference.
     used = (
         each
