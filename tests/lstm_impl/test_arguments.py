@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.stats import binom
 
-from lstm_impl import PRECISIONS, LSTMSpec, LSTMState, Workload, dropout_masks
-from lstm_impl.model import (
-    batch_and_timesteps,
-    checked_array,
-    checked_lengths,
-    checked_masks,
-    checked_state,
-)
+from lstm_impl import PRECISIONS, LSTMSpec, LSTMState, Workload, dropout_masks, model
 from lstm_impl.spec import round_to_bfloat16
 
 SPEC = LSTMSpec(3, 4)
@@ -235,7 +228,7 @@ def test_input_without_timesteps_or_sequences_raises(
     shape: tuple[int, ...], batch_major: bool, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        batch_and_timesteps(shape, batch_major)
+        model.batch_and_timesteps(shape, batch_major)
 
 
 @pytest.mark.parametrize(
@@ -255,13 +248,13 @@ def test_array_of_a_wrong_shape_or_not_finite_raises_with_its_name(
     dtype: str, value: Any, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        checked_array(LSTMSpec(3, 4, dtype=dtype), "x", value, (2, 2, 3))
+        model.checked_array(LSTMSpec(3, 4, dtype=dtype), "x", value, (2, 2, 3))
 
 
 @given(st.sampled_from(sorted(PRECISIONS)), st.lists(st.floats(-1e3, 1e3), min_size=1))
 def test_checked_array_is_rounded_to_its_precision(dtype: str, values: list[float]) -> None:
     spec = LSTMSpec(3, 4, dtype=dtype)
-    found = checked_array(spec, "x", values, (len(values),))
+    found = model.checked_array(spec, "x", values, (len(values),))
     assert found.dtype == spec.precision.storage
     np.testing.assert_array_equal(found, spec.quantize(values))
 
@@ -279,7 +272,7 @@ def test_checked_array_is_rounded_to_its_precision(dtype: str, values: list[floa
 )
 def test_wrong_lengths_raise(lengths: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        checked_lengths(lengths, batch=2, timesteps=3)
+        model.checked_lengths(lengths, batch=2, timesteps=3)
 
 
 @pytest.mark.parametrize("name", ["h", "c"])
@@ -290,12 +283,14 @@ def test_state_of_a_wrong_shape_raises_with_its_name(name: str) -> None:
         (np.full((4, 5, 4), np.nan), rf"dstate.{name}\[0, 0, 0\] is nan"),
     ):
         with pytest.raises(ValueError, match=says):
-            checked_state(DEEP, "dstate", LSTMState(**{"h": good, "c": good, name: bad}), batch=5)
+            model.checked_state(
+                DEEP, "dstate", LSTMState(**{"h": good, "c": good, name: bad}), batch=5
+            )
 
 
 def test_masks_for_one_layer_or_of_a_wrong_shape_raise() -> None:
-    assert checked_masks(SPEC, None, batch=5, timesteps=2) is None
+    assert model.checked_masks(SPEC, None, batch=5, timesteps=2) is None
     with pytest.raises(ValueError, match="dropout acts between layers and there is one"):
-        checked_masks(SPEC, np.ones((0, 2, 5, 4)), batch=5, timesteps=2)
+        model.checked_masks(SPEC, np.ones((0, 2, 5, 4)), batch=5, timesteps=2)
     with pytest.raises(ValueError, match=r"masks has shape \(2, 5, 8\); expected \(1, 2, 5, 8\)"):
-        checked_masks(DEEP, np.ones((2, 5, 8)), batch=5, timesteps=2)
+        model.checked_masks(DEEP, np.ones((2, 5, 8)), batch=5, timesteps=2)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Model, Workload, get_backend, list_backends
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.workload import OPTIMIZERS
+from tests.lstm_impl.backends import built
 
 TRAIN = Workload(2, 3, "training")
 
@@ -33,9 +34,7 @@ def slow(name: str, optimizer: str) -> list[pytest.MarkDecorator]:
 
 def ready(name: str, spec: LSTMSpec, workload: Workload = TRAIN, **options: Any) -> Model:
     """Return the model, or skip with the backend's reason."""
-    backend = get_backend(name)
-    if not (available := backend.availability("cpu")):
-        pytest.skip(f"{name}: {available}")
+    backend = built.ready(name)
     if reason := backend.refusal(spec, workload):
         pytest.skip(f"{name}: {reason}")
     return backend.build(spec, LSTMWeights.random(spec, seed=2), "cpu", **options)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
 from lstm_impl.backend import Backend
+from lstm_impl.proof import GateResult, gate
 
 SPEC = LSTMSpec(3, 5)
 
@@ -43,3 +44,10 @@ def tensors(spec: LSTMSpec, batch: int, timesteps: int) -> tuple[Any, Any, Any]:
     inputs = Workload(batch, timesteps).inputs(spec)
     x, h, c = map(tf.constant, (inputs.x, inputs.state.h, inputs.state.c))
     return x, h, c
+
+
+def passes(model: Model, workload: Workload, seed: int = 0) -> GateResult:
+    """Return what the gate finds of a model that must pass it."""
+    result = gate(model, workload, seed)
+    assert result.passed, result.describe()
+    return result

@@ -10,7 +10,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backends.keras.model import PATHS, CalledModel
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.proof import gate
-from tests.lstm_impl.backends.built import SPEC, built
+from tests.lstm_impl.backends.built import SPEC, built, passes
 
 INFER = Workload(2, 4)
 TRAIN = Workload(2, 4, "training", optimizer="sgd", gradients="weights")
@@ -73,30 +73,24 @@ def test_availability_of_an_exported_model_on_a_gpu_gives_the_reason(path: str) 
 def test_lstm_impl_model_equals_the_reference(path: str) -> None:
     model = built(named(path, "lstm_impl_model"), batch_major=True)
     workload = replace(INFER if PATHS[path].infers else TRAIN, batch_major=True)
-    result = gate(model, workload, seed=3)
-    assert result.passed, result.describe()
+    passes(model, workload, 3)
     assert model.evidence(workload)["computed_by"]
 
 
 def test_state_is_carried_from_window_to_window() -> None:
-    result = gate(built("keras_model+predict_on_batch"), Workload(2, 7, window=3), seed=3)
-    assert result.passed, result.describe()
+    passes(built("keras_model+predict_on_batch"), Workload(2, 7, window=3), 3)
 
 
 # -- the gate stops what is wrong
 
 
-def test_gate_of_a_call_without_an_update_fails() -> None:
+def test_gate_of_a_call_with_another_update_or_none_fails() -> None:
     model = built("keras_model")
+    step = model._train_call
     model._train_call = lambda inputs, upstream: None
     result = gate(model, TRAIN, seed=3)
     assert not result.passed
     assert result.errors["update"] > result.bounds["update"]
-
-
-def test_gate_of_a_call_with_another_update_fails() -> None:
-    model = built("keras_model")
-    step = model._train_call
     model._train_call = lambda inputs, upstream: step(
         inputs, {**upstream, "c_n": 0.0 * upstream["c_n"]}
     )
@@ -139,19 +133,16 @@ def few(purpose: str) -> list[Any]:
 
 @pytest.mark.parametrize("path", few("infers"))
 def test_inference_by_each_call_equals_the_reference(path: str) -> None:
-    result = gate(built(f"keras_model+{path}" if path else "keras_model"), INFER, seed=3)
-    assert result.passed, result.describe()
+    passes(built(f"keras_model+{path}" if path else "keras_model"), INFER, 3)
 
 
 @pytest.mark.parametrize("strategy", ["keras_model", "lstm_impl_model"])
 def test_training_in_mixed_precision_passes_the_gate(strategy: str) -> None:
     mixed = replace(SPEC, dtype="mixed_bfloat16")
-    result = gate(built(f"{strategy}+train_on_batch", mixed), TRAIN, seed=3)
-    assert result.passed, result.describe()
+    passes(built(f"{strategy}+train_on_batch", mixed), TRAIN, 3)
 
 
 @pytest.mark.parametrize("path", few("trains"))
 def test_training_by_each_call_leaves_the_weights_of_the_reference(path: str) -> None:
-    result = gate(built(f"keras_model+{path}" if path else "keras_model"), TRAIN, seed=3)
-    assert result.passed, result.describe()
+    result = passes(built(f"keras_model+{path}" if path else "keras_model"), TRAIN, 3)
     assert "update" in result.errors

@@ -20,16 +20,7 @@ import keras  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras import choice as decided  # noqa: E402
 from lstm_impl.keras import tuning  # noqa: E402
-from lstm_impl.keras.choice import (  # noqa: E402
-    Arguments,
-    LayerCall,
-    can_be_compiled,
-    check_auto,
-    choose,
-    obstacle,
-    requested_backend,
-    supports_jit,
-)
+from lstm_impl.keras.choice import Arguments, LayerCall, choose, obstacle  # noqa: E402
 
 NO_COMPILER = Availability(False, "there is no compiler: apt-get install g++")
 ON_GPU = LayerCall("gpu", True, True, False, 8, 5, 3)
@@ -56,13 +47,15 @@ def test_auto_on_a_gpu_takes_cudnn_if_able(arguments: dict[str, Any], picked: st
     if picked not in ("cudnn", "keras"):
         assert choice.passed_over[0].startswith("cudnn: ")
     assert choice.fallback == (picked == "keras")
-    assert supports_jit(None, Arguments(4, **arguments), has_gpu=True) == (picked != "cudnn")
-    assert supports_jit(None, Arguments(4, **arguments), has_gpu=False)
+    assert decided.supports_jit(None, Arguments(4, **arguments), has_gpu=True) == (
+        picked != "cudnn"
+    )
+    assert decided.supports_jit(None, Arguments(4, **arguments), has_gpu=False)
 
 
 def test_cudnn_requested_but_unable_is_refused() -> None:
     requested = Arguments(4, use_cudnn=True)
-    check_auto(requested)
+    decided.check_auto(requested)
     for call, reason in (
         (ON_CPU, "runs on NVIDIA GPUs only, and the layer runs on the cpu; leave it out"),
         (replace(ON_GPU, compiled=True), "XLA cannot compile its op"),
@@ -72,7 +65,7 @@ def test_cudnn_requested_but_unable_is_refused() -> None:
     wrong: dict[str, Any]
     for wrong in ({"activation": "relu"}, {"unroll": True}):
         with pytest.raises(UnsupportedError, match="use_cudnn=True cannot be served: "):
-            check_auto(Arguments(4, use_cudnn=True, **wrong))
+            decided.check_auto(Arguments(4, use_cudnn=True, **wrong))
 
 
 @pytest.mark.parametrize("changed", [{"timesteps": None}, {"traced": False}], ids=str)
@@ -151,7 +144,7 @@ def test_backend_unable_to_serve_arguments_raises_the_reason(
     backend: str, arguments: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        requested_backend(backend, Arguments(4, **arguments))
+        decided.requested_backend(backend, Arguments(4, **arguments))
     assert reason in str(caught.value)
 
 
@@ -168,16 +161,16 @@ def test_backend_unable_to_serve_arguments_raises_the_reason(
 )
 def test_jit_compile_is_allowed_if_xla_has_the_ops(backend: str, compiled: bool) -> None:
     found = get_backend(backend)
-    assert can_be_compiled(found) == compiled
-    assert supports_jit(found, PLAIN, has_gpu=False) == compiled
+    assert decided.can_be_compiled(found) == compiled
+    assert decided.supports_jit(found, PLAIN, has_gpu=False) == compiled
     # On a GPU Keras's code, and auto, may take cuDNN, unless it is forbidden or unable.
-    assert supports_jit(found, PLAIN, has_gpu=True) == (compiled and backend != "keras")
+    assert decided.supports_jit(found, PLAIN, has_gpu=True) == (compiled and backend != "keras")
     if backend == "keras":
         other: dict[str, Any]
         for keras_or_auto in (found, None):
-            assert not supports_jit(keras_or_auto, PLAIN, has_gpu=True)
+            assert not decided.supports_jit(keras_or_auto, PLAIN, has_gpu=True)
             for other in ({"use_cudnn": False}, {"activation": "relu"}):
-                assert supports_jit(keras_or_auto, Arguments(4, **other), has_gpu=True)
+                assert decided.supports_jit(keras_or_auto, Arguments(4, **other), has_gpu=True)
 
 
 BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4

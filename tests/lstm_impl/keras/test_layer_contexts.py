@@ -16,15 +16,8 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 
 import keras  # noqa: E402
 
-from tests.lstm_impl.keras.test_layer import (  # noqa: E402
-    COMPILED,
-    FEATURES,
-    PLAIN,
-    UNITS,
-    build,
-    initial_weights,
-    random,
-)
+from tests.lstm_impl.keras import test_layer  # noqa: E402
+from tests.lstm_impl.keras.test_layer import FEATURES, UNITS, build, random  # noqa: E402
 
 # Of masks that Keras 3.16, and so this layer, does not pass on.
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
@@ -37,7 +30,7 @@ def backends(*usual: str) -> list[Any]:
     """Return one backend for each kind of gradient; the others are for the slow tests."""
     return [
         pytest.param(name, marks=() if name in usual else pytest.mark.slow)
-        for name in [*PLAIN, *COMPILED]
+        for name in [*test_layer.PLAIN, *test_layer.COMPILED]
     ]
 
 
@@ -71,7 +64,7 @@ CONTEXTS = (in_while_loop, in_cond, in_scan, in_recompute_grad)
 def keras_layer() -> Any:
     layer = keras.layers.LSTM(UNITS, return_sequences=True, use_cudnn=False)
     layer.build((None, None, FEATURES))
-    layer.set_weights(initial_weights())
+    layer.set_weights(test_layer.initial_weights())
     return layer
 
 

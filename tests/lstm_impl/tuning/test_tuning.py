@@ -16,21 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lstm_impl
-from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, get_backend, tuning
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Step, Upstream
-from lstm_impl.tuning import (
-    Decision,
-    DecisionError,
-    Raced,
-    TunedMachine,
-    TuningRequest,
-    folder,
-    load,
-    machine,
-    models,
-    save,
-)
+from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, load, models, save
 from lstm_impl.tuning.decision import NEAR, decide, find, nearest
 from lstm_impl.tuning.machine import model_name
 from lstm_impl.tuning.models import gpu_name
@@ -138,19 +127,19 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
     ],
 )
 def test_from_json_wrong_field_is_named(path: tuple[Any, ...], value: object, message: str) -> None:
-    with pytest.raises(DecisionError, match=message):
+    with pytest.raises(tuning.DecisionError, match=message):
         Decision.from_json(_changed(path, value))
 
 
 def test_from_json_with_a_repeated_key_raises() -> None:
     text = decided(keras=1.0).to_json().replace('"rule": ', '"rule": "scan", "rule": ', 1)
-    with pytest.raises(DecisionError, match="an object has a key twice"):
+    with pytest.raises(tuning.DecisionError, match="an object has a key twice"):
         Decision.from_json(text)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=20))
 def test_from_json_any_json_is_a_decision_or_an_error(value: object) -> None:
-    with pytest.raises(DecisionError):
+    with pytest.raises(tuning.DecisionError):
         Decision.from_json(json.dumps(value))
 
 
@@ -206,13 +195,13 @@ def test_save_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_folder_default_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "named"))
-    assert folder() == tmp_path / "named"
+    assert tuning.folder() == tmp_path / "named"
     save(stored("scan"))
     assert find(STORED) == stored("scan")
     assert load() == load(tmp_path / "named") == [stored("scan")]
     monkeypatch.setenv("LSTM_DECISIONS", "")
-    assert folder().name == "decisions"
-    assert tmp_path not in folder().parents
+    assert tuning.folder().name == "decisions"
+    assert tmp_path not in tuning.folder().parents
 
 
 def test_load_wrong_file_is_skipped_and_named(
@@ -250,12 +239,12 @@ def test_load_file_writable_by_others_is_skipped(
 def test_machine_name_is_the_processor_or_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
     assert model_name("")
-    monkeypatch.setattr(machine, "_cpuinfo", lambda: "model name : A\n")
-    monkeypatch.setattr(machine, "usable_cpus", lambda: 3)
-    assert machine.this_machine("cpu").device == "A, 3 usable"
-    assert machine.this_machine("gpu:0", "An accelerator").device == "An accelerator"
-    assert machine.this_machine("gpu:1").device == "gpu:1"  # of unknown name
-    assert machine.this_machine("cpu").versions == machine.versions()
+    monkeypatch.setattr(tuning.machine, "_cpuinfo", lambda: "model name : A\n")
+    monkeypatch.setattr(tuning.machine, "usable_cpus", lambda: 3)
+    assert tuning.machine.this_machine("cpu").device == "A, 3 usable"
+    assert tuning.machine.this_machine("gpu:0", "An accelerator").device == "An accelerator"
+    assert tuning.machine.this_machine("gpu:1").device == "gpu:1"  # of unknown name
+    assert tuning.machine.this_machine("cpu").versions == tuning.machine.versions()
 
 
 # -- races of models that need no framework
