@@ -77,7 +77,7 @@ class Run:
 
     started, finished: UTC; finished is None for an interrupted run. environment: the machine's
     state ``before`` and ``after``. tier: one of ``TIERS`` of a shared result, which stands not in
-    its file but in a list beside it; otherwise empty.
+    its file but in a list next to it; otherwise empty.
     """
 
     id: str

@@ -118,7 +118,7 @@ def shape_texts(case: Case) -> list[str]:
 
 
 def unusual(case: Case) -> list[str]:
-    """Return the unusual properties of a case, apart from sizes, optimizer and gradients."""
+    """Return the unusual properties of a case, except sizes, optimizer and gradients."""
     work = case.workload
     by_name = {
         "bidirectional": case.spec.bidirectional,

@@ -143,8 +143,8 @@ class TextTable:
         def left() -> int:
             return width - sum(sizes[at] + _GAP for at in kept) + _GAP
 
-        def drop(room: int, least: int) -> None:
-            while left() < room and (most := max(self.columns[at].needed for at in kept)) >= least:
+        def drop(space: int, least: int) -> None:
+            while left() < space and (most := max(self.columns[at].needed for at in kept)) >= least:
                 kept[:] = [at for at in kept if self.columns[at].needed < most]
 
         drop(0, least=1)

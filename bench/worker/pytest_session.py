@@ -218,7 +218,7 @@ class Recorder:
             journal.finish(environment_after=after.to_dict(), complete=complete)
         self._journal = None
         self.path = records.journal_to_json(journal.path, machine_info, commit_info)
-        with contextlib.suppress(OSError):  # a journal beside its file is harmless
+        with contextlib.suppress(OSError):  # a journal next to its file is harmless
             journal.path.unlink()
         return self.path
 
