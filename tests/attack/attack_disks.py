@@ -52,8 +52,6 @@ def _sparse(path: Path) -> None:
 
 
 def within(deed: Callable[[Path], object], name: str = "a.json") -> Callable[[Path], None]:
-    """Create a folder with this content."""
-
     def made(path: Path) -> None:
         path.mkdir()
         deed(path / name)
@@ -93,7 +91,6 @@ class Reading:
 
 
 def read(trial: Reading, folder: Path, attack: Attack) -> Iterator[str]:
-    """Run one command with something that is no result."""
     folder.mkdir()
     path, out = folder / trial.name, folder / f"out{trial.command.suffix}"
     PLACES[trial.what](path)
@@ -200,7 +197,6 @@ def wrong_on(out: Path, ended: Ended) -> Iterator[str]:
 
 
 def write(trial: Writing, made: Path, folder: Path, attack: Attack) -> Iterator[str]:
-    """Run one command with an output that cannot be written."""
     place = folder / "place"
     place.mkdir(parents=True)
     disk, suffix = trial.disk, trial.command.suffix

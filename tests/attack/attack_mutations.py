@@ -155,7 +155,6 @@ def changed_toml(data: bytes, draw: random.Random) -> bytes:
 
 
 def changed(source: Source, draw: random.Random) -> tuple[str, bytes]:
-    """Return how it was changed, and the new contents."""
     if draw.random() < 0.5:
         how = draw.choice(BYTES)
         return how, changed_bytes(source.data, how, draw)
@@ -165,7 +164,6 @@ def changed(source: Source, draw: random.Random) -> tuple[str, bytes]:
 
 
 def wrong_with(source: Source, folder: Path, data: bytes) -> Iterator[str]:
-    """Read it and return errors."""
     path = folder / source.name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)

@@ -65,7 +65,6 @@ def call(arguments: Sequence[str], width: int) -> Ended:
 
 
 def wrong_with(command: Command, files: Path, out: Path, width: int) -> Iterator[str]:
-    """Run it and return what is active in its output."""
     with limited():
         ended = call(command.with_paths(files, out), width)
     yield from wrong_end(command.module, ended)

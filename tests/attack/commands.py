@@ -39,7 +39,6 @@ class Command:
 
     @property
     def format(self) -> str:
-        """Return the name of the written format."""
         if "--format" in self.arguments:
             return self.arguments[self.arguments.index("--format") + 1]
         return self.suffix.removeprefix(".") or "text"
@@ -49,7 +48,6 @@ class Command:
         return "OUT" in self.arguments
 
     def with_paths(self, files: Path, out: Path) -> list[str]:
-        """Return the arguments for these results and this output file."""
         paths = {"FILES": str(files), "OLDER": str(files / OLDER), "OUT": str(out)}
         return [paths.get(each, each) for each in self.arguments]
 

@@ -14,7 +14,6 @@ from tests.payloads import Documents
 
 
 def make(folder: Path) -> None:
-    """Write it."""
     store = write_store(folder / "made", lambda document: document)
     for path in (*store.new.iterdir(), *store.windows.iterdir(), store.learning):
         path.rename(folder / path.name)
@@ -28,7 +27,6 @@ def _save(path: Path, document: Any) -> None:
 
 
 def load(folder: Path) -> Documents:
-    """Return its files by their relative names."""
     return {
         str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*.json"))
@@ -36,7 +34,6 @@ def load(folder: Path) -> Documents:
 
 
 def save(folder: Path, documents: Documents) -> None:
-    """Write documents under their names."""
     for name, document in documents.items():
         _save(folder / name, document)
 

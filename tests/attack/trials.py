@@ -42,7 +42,6 @@ class Attack:
         return max(1, round(number * self.size))
 
     def count(self, kind: str, what: str, number: int = 1) -> None:
-        """Count more of these."""
         self.counts.setdefault(kind, Counter())[what] += number
 
     def run(

@@ -82,7 +82,6 @@ def slower(tmp_path: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def stream(usual_windows: Path) -> AxisSeries:
-    """The default stream."""
     (found,) = made.read_streams([usual_windows])
     return found
 

@@ -24,7 +24,6 @@ HOMES: Mapping[str, str] = {"east": "a", "west": "b"}
 
 
 def a_case(backend: str, number: int = 0, device: str = "cpu") -> Case:
-    """Return a case with the work of this number."""
     return Case(backend, LSTMSpec(1, 4), Workload(2 + number, 5), device)
 
 
@@ -94,7 +93,6 @@ def two_environments(
 
 
 def results(difference: float = 0.0, ratio: float = 1.0, **more: object) -> Results:
-    """Return ``two_environments`` as results."""
     return gather(*two_environments(difference, ratio, **more))  # type: ignore[arg-type]
 
 
@@ -103,7 +101,6 @@ FAR = math.log(1.3)
 
 
 def rows_of(found: Results, backend: str = "a") -> list[Row]:
-    """Return a backend's rows in the report, compared with the baseline b."""
     (section,) = build(found, baseline="b").sections
     return [row for row in section.rows if row.case.backend == backend and row.measured]
 

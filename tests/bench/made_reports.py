@@ -58,7 +58,6 @@ def measured(
     samples: int = 11,
     **changes: object,
 ) -> Measurement:
-    """Return samples around a median, in alternating rounds."""
     usual: dict[str, object] = {
         "samples": seconds * np.linspace(0.99, 1.01, samples),
         "rounds": np.arange(samples),

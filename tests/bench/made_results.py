@@ -84,7 +84,6 @@ def measured(
 
 
 def gather(*items: Measurement | Outcome) -> Results:
-    """Return results with a file for each run."""
     runs = {item.run.id: item.run for item in items}
     files = [
         ResultFile(
@@ -207,7 +206,6 @@ def save(folder: Path, found: Results) -> Path:
 
 
 def as_text(report: Report, width: int = WIDTH, draw: shown.Draw = shown.full) -> str:
-    """Return the report as in a file: without colour."""
     return plain_text(lambda console: shown.show(report, console, draw), width)
 
 

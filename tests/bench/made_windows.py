@@ -54,7 +54,6 @@ COSTS = {
 
 
 def refused(*backends: str, reason: str = "it runs on GPUs only") -> dict[str, Cost]:
-    """Return backends that measure no window."""
     return dict.fromkeys(backends, Cost(1e-3, 1e-4, reaches=0, outcome="refused", reason=reason))
 
 
@@ -156,12 +155,10 @@ def join(paths: Sequence[Path], others: Sequence[Path]) -> None:
 def read_streams(
     paths: Sequence[Path], learned: LearningMap | None = None
 ) -> tuple[AxisSeries, ...]:
-    """Return the streams in these files."""
     return series(build(collect(paths), kind=KINDS[1]).sections, "window", learned)
 
 
 def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[MeasuredWindows]:
-    """Return the measured shapes of these files and of the reference's."""
     results = collect([*paths, *reference])
     foreign = [file.run.id for file in results.files if file.path in reference]
     return places(build(results).sections, foreign)

@@ -94,8 +94,6 @@ Environ: TypeAlias = dict[str, str]
 
 @dataclass
 class Done:
-    """The result of one pytest."""
-
     code: int
     out: str
     folder: Path

@@ -45,7 +45,6 @@ def of_turn(side: str, turn: int) -> Run:
 
 
 def side(name: str, factor: float, turns: int = 10, seed: int = 0) -> Results:
-    """Return runs whose times grow by half, with some noise."""
     luck = np.random.default_rng([seed, len(name)]).normal(0, 0.01, turns)
     return gather(
         *(
@@ -60,7 +59,6 @@ def side(name: str, factor: float, turns: int = 10, seed: int = 0) -> Results:
 
 @pytest.fixture(autouse=True)
 def _elsewhere(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 
 
@@ -217,7 +215,6 @@ def test_compare_percentile_is_judged(
 
 @pytest.fixture
 def in_turn(tmp_path: Path) -> Path:
-    """Return the folder of a measurement of two environments."""
     two_environments.save(tmp_path / "left", (OLD, NEW))
     for name, factor in zip(SIDES, (1.0, 1.2), strict=True):
         save(tmp_path / "left" / name, side(name, factor))

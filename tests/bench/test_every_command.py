@@ -104,8 +104,6 @@ COMMANDS = dict(_commands())
 
 
 class Shown:
-    """Runs a command in this process, and holds its output."""
-
     def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
         self._capsys = capsys
         self._out = folder / "out.svg"

@@ -126,7 +126,6 @@ def test_tests_for_a_gpu_have_names_that_gpu_proof_finds() -> None:
 
 
 def members(archive: Path) -> dict[str, str]:
-    """Return the files of an archive, by their path in its folder."""
     with tarfile.open(archive) as tar:
         files = {each.name: tar.extractfile(each) for each in tar.getmembers() if each.isfile()}
         return {

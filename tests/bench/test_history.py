@@ -130,7 +130,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def slow_files(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the files of ``slow_scan``."""
     return str(save(tmp_path_factory.mktemp("nights"), nights(slower=SLOW_SCAN)))
 
 

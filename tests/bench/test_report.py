@@ -131,7 +131,6 @@ def test_report_without_paths_reads_newest_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
     assert report.main([]) == 2
     assert capsys.readouterr() == (
         "",

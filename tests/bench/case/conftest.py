@@ -7,5 +7,4 @@ from bench.machine import devices
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Show a machine without a GPU."""
     monkeypatch.setattr(devices, "available", lambda: ["cpu"])

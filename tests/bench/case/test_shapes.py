@@ -24,7 +24,6 @@ def shapes(
     gradients: str = "all",
     period: float | None = None,
 ) -> list[tuple[LSTMSpec, Workload]]:
-    """Return the shapes of one entry, with this window."""
     grid = Grid.of(Field(Path("my.toml"), "groups[0].shapes[0]", table))
     return [grid.shape(each, window, "float32", mode, gradients, period) for each in grid]
 

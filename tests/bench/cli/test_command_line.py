@@ -47,7 +47,6 @@ def test_end_closed_pipe_gives_code_of_sigpipe(program: str) -> None:
 
 
 def ended(program: str, redirection: str, **environ: str) -> tuple[int, str, str]:
-    """Return code, output and errors of a command whose output a shell redirects."""
     done = subprocess.run(
         ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, program],
         capture_output=True,

@@ -60,7 +60,6 @@ class Terminal(io.StringIO):
 
 
 def line(terminal: Terminal) -> str:
-    """Return the final content of the line on the screen."""
     return terminal.getvalue().rpartition("\x1b[2K")[2]
 
 

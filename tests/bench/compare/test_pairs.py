@@ -390,7 +390,6 @@ def test_compare_backends_on_two_kinds_of_machine_compares_each() -> None:
 
 
 def over_bridges(found: Results) -> list[pairs.ComparisonRow]:
-    """Return the rows of the backend that shares no process with the baseline."""
     return [row for row in pairs.compare_backends(found, "b").rows if row.case.backend == "a"]
 
 

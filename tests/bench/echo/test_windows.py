@@ -224,7 +224,6 @@ def test_windows_unreadable_file_is_reported_and_others_shown(
 
 
 def shown() -> LearningMap:
-    """Return a map in which the longer window learns, and the reset state in part."""
     cells = [
         cell(
             distance=d,

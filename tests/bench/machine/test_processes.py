@@ -20,7 +20,6 @@ def python(code: str) -> list[str]:
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process exists and is no zombie."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

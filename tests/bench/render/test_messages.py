@@ -415,7 +415,6 @@ recommended(
 
 
 def layout(name: str, text: Callable[[], str]) -> None:
-    """Add a scenario of a complete document."""
     SCENARIOS[name] = lambda: indent(text(), "  ").splitlines()
 
 
@@ -436,7 +435,6 @@ layout(
 
 
 def bound_cases() -> Report:
-    """Return cases with known and unknown bounds, and one without a time."""
     roofs = {"chain": {"of_chain": 0.7}, "products": {"of_matmul": 0.9}, "none": {"of_matmul": 0.1}}
     items = [measured(name, 1.0, roofs=each) for name, each in roofs.items()]
     return build(results_of(*items, without_time("cudnn", "refused")))

@@ -18,8 +18,6 @@ from tests.bench.made_reports import REPLICATES, a_run, measured, results_of
 
 
 class Read(HTMLParser):
-    """Parse a page: its elements, and whether each is closed."""
-
     VOID = ("meta", "br", "input")
 
     def __init__(self, text: str) -> None:

@@ -57,7 +57,6 @@ def a_run(number: int = 1, host: str = "machine") -> Run:
 
 
 def measured(case: Case, seconds: float, run: Run, reasons: tuple[Reason, ...] = ()) -> Measurement:
-    """Return a measurement with all figures that a page can show."""
     return replace(
         made_results.measured(case, seconds, run, reasons),
         setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1 + seconds, "compile_s": 1.0},
@@ -169,7 +168,6 @@ class Opened:
 
     @property
     def wrong(self) -> list[str]:
-        """Return the errors so far."""
         self.page.evaluate("0")
         return self._wrong
 
@@ -213,7 +211,6 @@ class Opened:
         return folded
 
     def plot(self, view: str) -> list[dict[str, Any]]:
-        """Return Plotly's traces."""
         self.draw(view)
         found: list[dict[str, Any]] = self.page.evaluate(
             """view => document.querySelector(`#${view} .plot`).data.map((trace) => ({
@@ -257,7 +254,6 @@ class Opened:
 
     @property
     def backends(self) -> list[list[str]]:
-        """Return the lines of the table under the answer."""
         found: list[list[str]] = self.page.evaluate(
             """() => [...document.querySelectorAll('#picture .backends tbody tr')].map(
                  (row) => [...row.cells].map((cell) => cell.textContent))"""
@@ -265,7 +261,6 @@ class Opened:
         return found
 
     def table(self) -> list[list[str]]:
-        """Return the cells of the table of all cases."""
         found: list[list[str]] = self.page.evaluate(
             """() => [...document.querySelectorAll('#cases tbody tr')].map(
                  (row) => [...row.cells].map((cell) => cell.textContent))"""
@@ -301,7 +296,6 @@ def opened(once: Opened) -> Iterator[Opened]:
 
 @pytest.fixture
 def new(browser: Browser) -> Iterator[Any]:
-    """Open a page in a context of its own."""
     contexts = []
 
     def make(path: Path, **settings: Any) -> Opened:

@@ -57,7 +57,6 @@ def section(results: Results) -> Section:
 
 
 def words(results: Results, what: str, width: float = 7.0) -> list[str]:
-    """Return the texts of the picture."""
     found = section(results)
     data = plot.picture(Plot(what, found, choose(found, what), width), "svg")
     texts = ET.fromstring(data).iter("{http://www.w3.org/2000/svg}text")

@@ -32,7 +32,6 @@ THREE_DIGITS = 0.00501
 
 
 def read(text: str) -> float:
-    """Parse a formatted quantity."""
     number, unit = re.fullmatch(r"([−\d.,e+]+) ?(\D*)", text).groups()  # type: ignore[union-attr]
     return float(number.replace(",", "").replace("−", "-")) * UNITS[unit]
 

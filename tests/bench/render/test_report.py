@@ -69,7 +69,6 @@ def first_table(report: Report) -> Table:
 
 
 def cells(report: Report, backend: str) -> dict[str, str]:
-    """Return the texts of a backend's only case, by heading."""
     row = the_row(report, backend)
     return {part.heading: part.text(row).strip() for part in parts(first_table(report))}
 

@@ -129,7 +129,6 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 
 def counts(folder: Path) -> dict[str, Counter[str]]:
-    """Return how often each case was measured, by kind of machine."""
     fleet = next(iter((folder / ".sessions").glob("*.session.json"))).name.split(".")[0]
     kinds = {each.id: each.kind for each in of_fleet(folder, fleet)}
     found: dict[str, Counter[str]] = {}

@@ -43,7 +43,6 @@ class RayTaskError(RayError):
 
 
 def facts() -> tuple[str, cluster.ClusterMember]:
-    """Return the answer of a node that can measure."""
     kind = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
     return "", cluster.ClusterMember("", kind, "", SUITE, ("gpu:0",))
 

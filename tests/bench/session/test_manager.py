@@ -274,7 +274,6 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
     kills = 0
 
     def comes_to(more: int) -> bool:
-        """Return whether it does so many more steps before its end."""
         wanted = steps.stat().st_size + more
         while steps.stat().st_size < wanted:
             if driver.poll() is not None:

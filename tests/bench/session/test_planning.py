@@ -63,7 +63,6 @@ class Machine:
         )
 
     def sleep(self, seconds: float) -> None:
-        """Advance to the next event."""
         self.time = max(self.time, min(self.process.due, self.budget))
 
     @property
@@ -98,7 +97,6 @@ class Machine:
         return self.least([*lot.cases, *lot.references[:1]], lot.environment)
 
     def least(self, cases: Sequence[Case], environment: Environment) -> float:
-        """Return the seconds that a process takes for these, where known."""
         found = START + IMPORT + END
         for case in cases:
             found += self.own[case.id] + LEAST_SHARE * self.measuring[case.group]

@@ -189,14 +189,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> F
 
 
 def ran(*words: str) -> tuple[int, str]:
-    """Run; return the exit code and the output."""
     shown = io.StringIO()
     code = nodes.run_cluster(options(*words), Console(file=shown, width=1000))
     return code, shown.getvalue()
 
 
 def kept(folder: str = "results") -> dict[str, Session]:
-    """Return the sessions in a folder, by kind."""
     return {each.kind: each for each in of_fleet(Path(folder))} if Path(folder).is_dir() else {}
 
 

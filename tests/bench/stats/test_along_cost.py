@@ -32,7 +32,6 @@ def of(costs: np.ndarray, processes: int = 6) -> dict[int, dict[str, float]]:
 def noisy(
     rng: np.random.Generator, costs: np.ndarray, processes: int, noise: float
 ) -> dict[int, dict[str, float]]:
-    """Return times with errors of each time and of each process."""
     effect = np.exp(0.1 * rng.standard_normal(processes))
     table = costs * effect[:, None] * np.exp(noise * rng.standard_normal((processes, len(costs))))
     return {

@@ -30,7 +30,6 @@ def noisy(
     noise: float,
     of_all: float,
 ) -> dict[int, dict[str, float]]:
-    """Return times with errors of each time and of each process."""
     effects = np.exp(of_all * rng.standard_normal(processes))
     return {
         k: {
@@ -128,7 +127,6 @@ def of_curve(
 
 @functools.cache
 def fits_of(curve: str, repetitions: int = 60) -> list[Fit]:
-    """Return the fits of so many sessions of ten processes."""
     rng = np.random.default_rng(1)
     return [fitted(of_curve(rng, BENT[curve], 10, 0.02)) for _ in range(repetitions)]
 

@@ -12,7 +12,6 @@ LOW = {"of_matmul": 0.1, "of_chain": 0.2, "of_bandwidth": 0.01, "of_launch": 0.1
 
 
 def parts(products: float, copies: float, gates: float, nothing: float) -> dict[str, float]:
-    """Return shares of a step, as of a profile."""
     return {bound.PRODUCTS: products, bound.COPIES: copies, bound.GATES: gates, NOTHING: nothing}
 
 

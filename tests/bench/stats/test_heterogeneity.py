@@ -49,7 +49,6 @@ def in_both(suspect: str = "") -> Results:
 
 
 def rows(*, suspect: str = "") -> dict[str, Row]:
-    """Return the rows of their report by backend."""
     (section,) = build(in_both(suspect), baseline="b").sections
     return {row.case.backend: row for row in section.rows}
 

@@ -84,7 +84,6 @@ def test_percentile_process_with_few_calls_is_excluded() -> None:
 
 
 def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> latency.StreamProcesses:
-    """Make a stream with the 99th percentiles of its processes alone."""
     runs = [
         RunSamples(
             f"{name}{n}", np.array([value]), np.array([0]), node=f"{n % nodes}" if nodes else ""

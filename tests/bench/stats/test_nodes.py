@@ -19,7 +19,6 @@ def one(host: str, number: int = 0, **facts: object) -> Measurement:
 
 
 def grouped_runs(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
-    """Return the runs and the names of the nodes of each place."""
     return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
 
 

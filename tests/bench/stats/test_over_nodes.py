@@ -18,7 +18,6 @@ logs = st.floats(min_value=-3, max_value=3)
 
 
 def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
-    """Make a process for each log median."""
     return [(node, [math.exp(log)]) for node, all_logs in nodes.items() for log in all_logs]
 
 
@@ -93,7 +92,6 @@ def test_interval_of_two_differing_nodes_is_bounded() -> None:
 
 
 def means(middles: list[float], error: float = 0.01) -> tuple[float, float, float]:
-    """Return the middle and the bounds."""
     each = np.array([middles])
     of_nodes = intervals.Estimates(each, np.full_like(each, error), np.full_like(each, 5.0))
     found = intervals.means_over_nodes(of_nodes, intervals.RATIO_ALLOWANCE)

@@ -160,7 +160,6 @@ WIGGLE = 0.01 * np.array([-1.0, 0.6, 0.2, -0.4, 1.0, -0.4])
 
 
 def sides_of(logs: npt.NDArray[np.float64]) -> list[list[RunSamples]]:
-    """Make the interleaved processes of each of ``logs [backends, processes]``."""
     return [
         [RunSamples(str(run), np.exp([value] * 2), np.arange(2)) for run, value in enumerate(side)]
         for side in logs

@@ -116,7 +116,6 @@ def test_compare_all_bad_side_is_refused_as_alone() -> None:
 
 
 def _equal(one: Comparison, other: Comparison) -> None:
-    """Assert that both are equal but for the rounding of sums."""
     a, b = dataclasses.asdict(one), dataclasses.asdict(other)
     for key in ("ratio", "new_logs", "base_logs"):
         assert a.pop(key) == pytest.approx(b.pop(key), rel=1e-9)

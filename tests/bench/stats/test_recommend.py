@@ -239,7 +239,6 @@ Cells = Mapping[tuple[str, int, int], bool]
 
 
 def map_of(found: Cells) -> LearningMap:
-    """Make a map with the state carried."""
     return a_map(
         *(
             cell(task=task, distance=d, window=k, stride=k, loss=0.0 if good else 0.7)

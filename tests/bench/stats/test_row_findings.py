@@ -104,7 +104,6 @@ def case(backend: str) -> Case:
 
 
 def report(times: Mapping[str, tuple[float, float]]) -> Report:
-    """Make six runs of backends with these seconds of a step and until the first result."""
     items = [
         replace(
             measured(case(backend), step, run),
@@ -158,7 +157,6 @@ def test_break_even_both_take_the_same_time(
 
 
 def within(row: Row, low: float, mid: float, high: float) -> Comparison:
-    """Return its ratio with these bounds."""
     return replace(ratio(row), ratio=Interval(low, mid, high, 0.995))
 
 

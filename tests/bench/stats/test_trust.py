@@ -23,7 +23,6 @@ WIDE = recorded("wide_interval", "the median's interval is ±8.0%, over ±5%", "
 
 
 def all_problems(new: Side, base: Side) -> Sequence[Problem]:
-    """Return the problems of a ratio and of either side."""
     return (*new[0].invalid, *base[0].invalid, *of_ratio(new, base))
 
 
