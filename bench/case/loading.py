@@ -156,10 +156,7 @@ def available() -> dict[str, Path]:
 
 
 def load(name: str, choice: SuiteChoice | None = None, folder: Path | None = None) -> Suite:
-    """Return the suite with this name, or in the file with this path (it ends in ``.toml``).
-
-    folder: of relative paths, by default the current directory. Raises SuiteError.
-    """
+    """Return the suite of this name or path, relative to ``folder``. Raises SuiteError."""
     path = _find(name, folder or Path())
     with _suite_errors(path):
         return parse(path, regular_bytes(path, LARGEST_SUITE), choice)

@@ -31,10 +31,7 @@ def chosen(
 
 
 def read(options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]]) -> list[Results]:
-    """Read the selected results of each place, and report files that cannot be read.
-
-    Raises ReportedError if no file of a place can be read, NothingThereError.
-    """
+    """Read selected results, report unreadable files. Raises ReportedError, NothingThereError."""
     found = [read_results(paths) for paths in places]
     if not all(results.files for results in found):
         raise ReportedError

@@ -104,10 +104,7 @@ def picture_of(output: Path | None) -> Path | None:
 
 
 def choose_backend(name: str | None, device: str, settings: EchoSettings) -> lstm_impl.Backend:
-    """Return the backend to train with; NumPy, with a note, where the default is missing.
-
-    Raises UsageError if the backend is unknown, unavailable or refuses the settings.
-    """
+    """Return the backend; NumPy, with a note, if the default is missing. Raises UsageError."""
     try:
         backend = lstm_impl.get_backend(name or DEFAULT_BACKEND)
         available = backend.availability(device)

@@ -57,10 +57,7 @@ _URL = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """Return the text with its URLs reduced to scheme, host and path.
-
-    User name, password, query and fragment are removed: each of them may be a credential.
-    """
+    """Return the text with its URLs reduced to scheme, host and path, without credentials."""
     if ":/" not in text:  # a path halves the slashes of a URL
         return text
     return _URL.sub(lambda url: url["scheme"] + url["place"], text)

@@ -64,10 +64,7 @@ class MachineLock(Closing):
         self.fd: int | None = None
 
     def acquire(self, what: str) -> None:
-        """Take the lock. what: describes the measurement to others who want the lock.
-
-        Raises HeldError if another process has it, LockError if its file cannot be used.
-        """
+        """Take the lock. what: what is measured, for others. Raises HeldError, LockError."""
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.open(self.path, flags, 0o600)

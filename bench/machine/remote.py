@@ -184,7 +184,6 @@ def _denied(error: BaseException) -> bool:
 
 
 def _size(info: Mapping[str, Any]) -> int | None:
-    """Return the size of a file in bytes, None if the place does not give it."""
     size = info.get("size")
     return size if type(size) is int and size >= 0 else None
 
@@ -209,10 +208,7 @@ def named(text: str) -> str:
 
 
 def fetched(url: str, wanted: Wanted) -> Fetched:
-    """Copy a file, or the wanted files of a folder, unless their copies are up to date.
-
-    Raises PlaceError if the place, or a file named by its URL, cannot be read.
-    """
+    """Copy a file, or a folder's wanted files, unless up to date. Raises PlaceError."""
     place = opened(url)
     # By the complete URL: two users of one place may see different files.
     key = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]

@@ -25,10 +25,7 @@ def check(url: str) -> RemotePath:
 
 
 def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError]]:
-    """Copy files into a folder elsewhere. Return the URLs of those that are there, and the errors.
-
-    Raises PlaceError if the place cannot be reached at all.
-    """
+    """Copy files elsewhere; return the URLs of those there, and errors. Raises PlaceError."""
     place = check(url)
 
     def one(path: Path) -> str | ResultError:

@@ -156,7 +156,6 @@ def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
 
 
 def _locked(path: Path) -> bool | None:
-    """Return whether a process has locked a file; None if that is unknown."""
     try:
         file = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK"))
     except OSError:

@@ -118,10 +118,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Journal(LineFile):
-    """Writes one run's journal, a new file, as ``LineFile`` does.
-
-    Raises ResultError for an entry that ``read`` would refuse, before anything of it is written.
-    """
+    """Writes a run's journal, as ``LineFile``. Raises ResultError for what ``read`` refuses."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)

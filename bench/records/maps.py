@@ -276,10 +276,7 @@ def _parse_cell(field: Field) -> MapCell:
 
 
 def split_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
-    """Return the paths that may hold times, and those that may hold maps: a folder may hold both.
-
-    Raises ResultError for a URL of which not all files can be read.
-    """
+    """Return paths that may hold times, and maps. Raises ResultError for an unreadable URL."""
     errors: list[ResultError] = []
     here = local_paths(paths, errors)
     if errors:

@@ -111,7 +111,6 @@ def _at_the_ends(near: along.Cheapest, k: int) -> str:
 
 
 def _reason(row: Row) -> str:
-    """Return why a case has no time, and what to do."""
     why, advice = map(clean, reason_texts(row.reason))
     text = f"{row.outcome.replace('_', ' ')}: {why}"
     return f"{text} (to change that: {advice})" if advice else text

@@ -564,10 +564,7 @@ BY = "bench.report --teach"
 
 
 def write(report: Report) -> tuple[Path, list[Decision]]:
-    """Write the decisions of a report for ``backend="auto"``; return where, and which.
-
-    Raises InputError where there are none, or the folder cannot be written to.
-    """
+    """Write decisions for ``backend="auto"``; return where, and which. Raises InputError."""
     found = list({each.question.digest: each for each in decisions(report)}.values())
     if not found:
         raise InputError(

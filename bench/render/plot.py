@@ -254,7 +254,6 @@ class _Bar:
 
 
 def _bar(plot: Plot, row: Row) -> _Bar | None:
-    """Return the bar of a row, None if it lacks the figure."""
     bad = " INVALID" * _invalid(plot, row)
     if plot.what == "throughput":
         assert row.interval is not None
@@ -279,7 +278,6 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
 
 
 def _invalid(plot: Plot, row: Row) -> bool:
-    """Return whether the figure of a row is INVALID."""
     return bool(row.invalid) or (plot.what == "speedup" and not row.trusted)
 
 

@@ -151,7 +151,6 @@ def _tail_interval(row: Row) -> str:
 
 
 def _missed(row: Row) -> str:
-    """Return how many of all calls missed their deadline."""
     stream = row.stream
     missed = None if stream is None else stream.missed
     return "" if stream is None or missed is None else f"{missed:,} of {stream.calls:,}"
@@ -162,7 +161,6 @@ def _tail(row: Row) -> Comparison | None:
 
 
 def _ratio(found: Comparison | None) -> str:
-    """Return ratio and verdict, aligned."""
     return f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value}" if found else ""
 
 

@@ -294,10 +294,7 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
 
 
 def measure(case: Case, options: argparse.Namespace, console: Console, seconds: float) -> int:
-    """Measure a query in the results folder with ``bench.run``, and return its exit code.
-
-    Raises UsageError, ResultWriteError, and KeyboardInterrupt if it was stopped so.
-    """
+    """Measure a query by ``bench.run``; return its code. Raises UsageError, ResultWriteError."""
     if missing := devices.explain_missing(case.device):
         raise UsageError(reason_line(missing))
     suite = write_suite(case, expanded(default_folder()), measured_backends(case, options))

@@ -346,10 +346,7 @@ class BackendCost:
 
 @dataclass(frozen=True)
 class AxisSeries:
-    """The same work on one machine at several values of an axis, by every backend.
-
-    learned: the map of distances that were learned at these windows, if any.
-    """
+    """The same work on one machine at values of an axis. learned: the map of distances, if any."""
 
     section: Section
     axis: str

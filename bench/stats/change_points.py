@@ -715,7 +715,6 @@ def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _medians(values: FloatArray, axis: int) -> FloatArray:
-    """Return medians of the numbers; not a number where there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmedian(values, axis=axis))

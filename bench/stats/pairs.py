@@ -356,10 +356,7 @@ def entries(results: Results) -> list[Item]:
 def join_sides(
     base: ComparisonSide, new: ComparisonSide, heading: str = "", *, adjacent: bool = False
 ) -> tuple[list[ComparisonRow], list[OneSided]]:
-    """Return the cases that both sides have, and those that one lacks.
-
-    adjacent: whether the two took turns, a process of each right after one of the other.
-    """
+    """Return the cases of both sides, and of one. adjacent: whether their processes took turns."""
     bases, news = base.rows(new), new.rows(base)
     measured = [{key for key, row in rows.items() if row.measured} for rows in (bases, news)]
     one_sided = [

@@ -45,10 +45,7 @@ class NothingToReportError(ReasonedError):
 
 
 def check_known(option: str, what: str, name: str | None, names: Iterable[str]) -> None:
-    """Raise NothingToReportError if a ``what`` that an option names is none of these.
-
-    what: ``"backend"`` or ``"device"``; name: None if the option was not given.
-    """
+    """Raise NothingToReportError unless ``name`` is None or one of these backends or devices."""
     known = sorted(set(names))
     if name is not None and name not in known:
         code = "unknown_name" if known else "nothing_to_name"

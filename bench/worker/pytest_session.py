@@ -199,10 +199,7 @@ class Recorder:
         *,
         interrupted: bool = False,
     ) -> Path | None:
-        """End the run and write its result file; None if it was never started.
-
-        Raises ResultWriteError if that fails; the journal then stays and is read in its place.
-        """
+        """End the run and write its file, None if it never started. Raises ResultWriteError."""
         self._memory.close()
         if self._bench.output is not None:
             self._bench.output.close()
@@ -556,7 +553,6 @@ def _settings(config: pytest.Config) -> Settings:
 
 
 def _report(result: Unmeasured) -> None:
-    """Report a case without a time to pytest."""
     line = reason_line(result.reason)
     if result.outcome == FAILED:
         details = f"\n\n{result.details}" if result.details else ""

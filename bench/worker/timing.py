@@ -595,7 +595,6 @@ class _Group:
                 member.broken = Broken(error, stage, number)
 
     def _round_fits(self, share: float) -> bool:
-        """Whether one more round ends within ``share`` of the time."""
         next_round = sum(member.took for member in self._remaining if self._takes_part(member))
         return self._clock.now() - self._start + next_round <= share * self._seconds
 
