@@ -75,7 +75,8 @@ PRECISIONS: Mapping[str, tuple[Choices, Choices, Choices]] = {
     "int8": (_INT8 + _EMULATED, _INT8 + _EMULATED, (("", "by FBGEMM or oneDNN"),)),
 }
 """Of each precision: what a CPU can multiply, and what the kernels of ``fused_cpu`` and PyTorch's
-LSTM do. Seen with PyTorch 2.13 on a CPU with AVX512-BF16, and with oneDNN limited to older ones."""
+LSTM do. Seen with PyTorch 2.13 on a CPU with AVX512-BF16, and with oneDNN limited to older ones;
+AMX was not seen."""
 
 
 def precisions(flags: Collection[str]) -> dict[str, list[str]]:

@@ -1,8 +1,9 @@
-"""Run ``python -m tools.calls``: tables of ``call-paths`` and ``cpu-frameworks``, a column a call.
+"""Run ``python -m tools.calls``: tables of three suites, a column for each call or precision.
 
 ``defaults`` compares this library's Keras layer with Keras's in each call, ``inference`` and
 ``training`` show every backend's time, and ``frameworks`` those in inference of each framework's
-own LSTM and of this project's kernels. A report would need a table for each of these columns.
+own LSTM and of this project's kernels; ``precisions`` and ``precisions-training`` are tables of the
+suite ``precision-cpu``. A report would need a table for each of these columns.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pandas
 
 import bench
 from bench.cli import arguments, command_line
@@ -59,8 +62,28 @@ TIMES: Mapping[str, Mapping[str, str]] = {
         "ONNX Runtime": "onnxruntime",
         "OpenVINO": "openvino",
     },
+    "precisions": {
+        "float32: PyTorch": "torch",
+        "ONNX Runtime": "onnxruntime",
+        "`fused_cpu`": "fused_cpu",
+        "bfloat16: PyTorch": "torch bfloat16",
+        "`torch+frozen`": "torch+frozen bfloat16",
+        "OpenVINO": "openvino bfloat16",
+        "`fused_cpu` ": "fused_cpu bfloat16",
+        "int8: ONNX Runtime": "onnxruntime:int8",
+        "`numpy_fused:int8`": "numpy_fused:int8",
+    },
+    "precisions-training": {
+        "float32: PyTorch": "torch",
+        "`fused_cpu`": "fused_cpu",
+        "bfloat16: PyTorch": "torch bfloat16",
+        "`fused_cpu` ": "fused_cpu bfloat16",
+        "Keras": "keras bfloat16",
+    },
 }
-"""By heading, the backend whose time is shown."""
+"""By heading, the backend whose time is shown, in float32 if no type follows."""
+
+PRECISIONS = "precisions"
 
 Row = Any  # of a pandas frame
 
@@ -94,18 +117,25 @@ def _time(row: Row) -> str:
 def times(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
     """Yield the lines of the table of times; the shortest of each row in bold."""
     columns = TIMES[mode]
-    kind = "training" if mode == "training" else "inference"
-    frame = _shaped(bench.load_frame(paths).query(f"mode == '{kind}' and dtype == 'float32'"))
+    kind = "training" if mode.endswith("training") else "inference"
+    frame = _shaped(bench.load_frame(paths).query(f"mode == '{kind}'"))
+    types = frame.dtype.map(lambda dtype: "" if dtype == "float32" else f" {dtype}")
+    frame = frame.assign(name=frame.backend + types)
     yield ["batch × time × units", *columns]
     for shape in _shapes(frame):
-        rows = frame[frame.shape_ == shape].set_index("backend")
-        shortest = rows[rows.index.isin(columns.values())].time_s.min()
+        rows = frame[frame.shape_ == shape].set_index("name")
+        exact = rows[rows.index.isin(columns.values()) & rows.error.isna()]
+        shortest = exact.time_s.min()
         cells = []
         for name in columns.values():
             row: Row = rows.loc[name] if name in rows.index else None
             text = "" if row is None or row.outcome != "measured" else _time(row)
             if text and row.time_s == shortest:
-                text = f"**{text}**" + f" {FASTEST}" * (row.fastest in (True,))
+                # Another precision's rows are no rivals, and a star says nothing about them.
+                alone = not mode.startswith(PRECISIONS) and row.fastest in (True,)
+                text = f"**{text}**" + f" {FASTEST}" * alone
+            if text and pandas.notna(row.error):  # of an approximate backend
+                text += f" ({row.error:.1%})"
             cells.append(text)
         yield [shape, *cells]
 
@@ -136,14 +166,18 @@ def _calls(options: argparse.Namespace) -> int:
     headings, *lines = table
     print(markdown_table(headings, [False, *[True] * (len(headings) - 1)], lines))
     (section, *_) = build(collect(result_paths(options.paths))).sections
-    marks = {"defaults": "Our time, and how many times as fast as Keras's layer (99.5% CI)."}
+    marks = {
+        "defaults": "Our time, and how many times as fast as Keras's layer (99.5% CI).",
+        "precisions": "Bold: the shortest time but for int8, which is shown with its error.",
+        "precisions-training": "Bold: the shortest time.",
+    }
     mark = f"Bold: the shortest time; {FASTEST} significantly FASTER than all others, jointly."
     print(f"\n{marks.get(options.table, mark)} \\~ an unreliable time. {caption(section)}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("tools.calls", "Tables of the suite call-paths, in Markdown.")
+    parser = arguments.parser("tools.calls", "Tables of three suites, in Markdown.")
     parser.add_argument("table", choices=("defaults", *TIMES))
     parser.add_argument("paths", nargs="+", metavar="PATH", help="result files or folders")
     arguments.add_choice(parser, "format", ("markdown",), default="markdown")

@@ -23,9 +23,9 @@ import numpy.typing as npt
 from lstm_impl import reference
 from lstm_impl.backend import Backend
 from lstm_impl.backends.fused_cpu import c_interface
-from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
-from lstm_impl.backends.others.numpy_fused import NumPyFused, NumPyFusedModel
-from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel, trained_parameters
+from lstm_impl.backends.onnx.runtime import OnnxRuntimeModel
+from lstm_impl.backends.others.numpy_fused import NumPyFusedModel
+from lstm_impl.backends.torch.lstm import TorchLSTMModel, trained_parameters
 from lstm_impl.call import Outputs, Results, Step
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
 from lstm_impl.proof.comparison import results_by_name
@@ -406,7 +406,7 @@ class _Int8(Backend):
 
 
 class TorchInt8Model(TorchLSTMModel):
-    """The quantised module, with the weights at the time of quantisation."""
+    """``torch.ao.quantization.quantize_dynamic``'s module, with the weights at that time."""
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
@@ -428,16 +428,8 @@ class TorchInt8Model(TorchLSTMModel):
         return made[0]
 
 
-class TorchInt8(_Int8, Torch):
-    """``torch.nn.LSTM`` after ``torch.ao.quantization.quantize_dynamic``."""
-
-    strategy = "torch:int8"
-    model = TorchInt8Model
-    summary = "torch.nn.LSTM, dynamically quantised to int8"
-
-
 class OnnxRuntimeInt8Model(OnnxRuntimeModel):
-    """Sessions of quantised graphs."""
+    """Sessions of graphs with ``DynamicQuantizeLSTM``, by ONNX Runtime's ``quantize_dynamic``."""
 
     def graph(self, lengths: bool = False, masks: bool = False) -> bytes:
         """Serialise the ONNX model with its LSTM operators quantised."""
@@ -456,14 +448,6 @@ class OnnxRuntimeInt8Model(OnnxRuntimeModel):
             return place.read_bytes()
 
 
-class OnnxRuntimeInt8(_Int8, OnnxRuntime):
-    """ONNX Runtime's ``DynamicQuantizeLSTM``, made by its own ``quantize_dynamic``."""
-
-    strategy = "onnxruntime:int8"
-    model = OnnxRuntimeInt8Model
-    summary = "ONNX's LSTM in ONNX Runtime, dynamically quantised to int8"
-
-
 class NumPyFusedInt8Model(NumPyFusedModel):
     """Weights in int8, a scale for each column, packed for the kernels."""
 
@@ -480,15 +464,21 @@ class NumPyFusedInt8Model(NumPyFusedModel):
             self._addresses[row : row + 3] = [packed.ctypes.data, 0, 0]
 
 
-class NumPyFusedInt8(_Int8, NumPyFused):
-    """The kernels with weights and activations rounded to int8."""
+_INT8: Mapping[str, type[Model]] = {
+    "torch": TorchInt8Model,
+    "onnxruntime": OnnxRuntimeInt8Model,
+    "numpy_fused": NumPyFusedInt8Model,
+}
 
-    strategy = "numpy_fused:int8"
-    model = NumPyFusedInt8Model
-    summary = "the kernels of fused_cpu on NumPy's arrays, in int8"
+
+@functools.cache
+def _int8_kind(backend: str) -> type[Backend]:
+    plain = type(get_backend(backend))
+    summary = f"{plain.summary}, dynamically quantised to int8"
+    own = {"strategy": f"{backend}:int8", "model": _INT8[backend], "summary": summary}
+    return type(f"{plain.__name__}Int8", (_Int8, plain), own)
 
 
 def int8(backend: str) -> Backend:
     """The quantised backend of the same runtime as the float32 backend with this id."""
-    kinds = {kind.strategy: kind for kind in (TorchInt8, OnnxRuntimeInt8, NumPyFusedInt8)}
-    return kinds[f"{backend}:int8"]()
+    return _int8_kind(backend)()

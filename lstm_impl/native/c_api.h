@@ -58,7 +58,7 @@ LstmCode lstm_check(const LstmLayer* layer);
 std::int64_t lstm_gates_size(const LstmLayer* layer);
 std::int64_t lstm_cells_size(const LstmLayer* layer);
 // In int8: bytes of the packed weights, 0 for a layer that cannot be computed, and packing them:
-// kernel, recurrent kernel and bias in float; the packed ones, best aligned to 64 bytes. They take
+// kernel, recurrent kernel and bias in float; the packed ones, which stay where they are. They take
 // the place of the kernel in lstm_forward(), and the other two are null.
 std::int64_t lstm_packed_size(const LstmLayer* layer);
 LstmCode lstm_pack(const LstmLayer* layer, void* const* pointers);

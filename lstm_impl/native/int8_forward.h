@@ -20,11 +20,14 @@
 
 namespace lstm_impl {
 
-// A layer's weights, one after the other.
+// A layer's weights, one after the other, from the first line of cache in the caller's memory.
 template <class Word>
 struct Int8Weights {
+  static constexpr Index kLine = 64 / sizeof(Word);
+
   Int8Weights(const Layer& layer, Word* memory)
-      : kernel(memory, layer.inputs, layer.units),
+      : kernel(memory + (-reinterpret_cast<std::uintptr_t>(memory) / sizeof(Word)) % kLine,
+               layer.inputs, layer.units),
         recurrent(kernel.end(), layer.units, layer.units),
         bias(recurrent.end()) {}
 

@@ -17,7 +17,8 @@ std::string int8_problem(const Layer& layer) {
 
 Index int8_size(const Layer& layer) {
   return Int8Kernel<std::int32_t>::size(layer.inputs, layer.units) +
-         Int8Kernel<std::int32_t>::size(layer.units, layer.units) + unit_blocks(layer) * kPanel;
+         Int8Kernel<std::int32_t>::size(layer.units, layer.units) + unit_blocks(layer) * kPanel +
+         Int8Weights<std::int32_t>::kLine;
 }
 
 void pack_int8(const Layer& layer, const Weights<float>& weights, std::int32_t* to) {

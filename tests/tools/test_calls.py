@@ -25,3 +25,14 @@ def test_table_of_calls_has_the_times_of_the_results(
         assert seconds(wanted.time_s) in row[column]
         assert table == "inference" or f"{wanted.speedup:.2f}× (" in row[column]
         assert sum(each.startswith("**") for each in row) == (table == "inference")
+
+
+def test_table_of_precisions_leaves_out_what_was_not_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = map(str, (ROOT / "docs" / "examples").glob("cpu-frameworks-*.json"))
+    assert main(["precisions", *paths]) == 0
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:9]]
+    for row in rows:
+        assert [bool(cell.strip()) for cell in row] == [True] * 4 + [False] * 6
+        assert sum("**" in cell for cell in row) == 1

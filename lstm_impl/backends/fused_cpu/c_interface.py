@@ -13,9 +13,6 @@ from lstm_impl.backends.fused_cpu import library
 INT8 = 3
 """The type of a layer whose weights ``Kernels.pack`` has rounded to int8."""
 
-LINE = 64
-"""Bytes of a processor's line of cache."""
-
 
 class KernelLayer(ctypes.Structure):
     """Sizes and type of one direction of one layer.
@@ -83,10 +80,7 @@ class Kernels:
         ``forward`` of a layer of type ``INT8`` takes the address of the result as its kernel, and
         0 for the other two.
         """
-        size = self._loaded.lstm_packed_size(ctypes.byref(layer))
-        memory = np.empty(size + LINE, np.uint8)
-        start = -memory.ctypes.data % LINE
-        packed = memory[start : start + size]
+        packed = np.empty(self._loaded.lstm_packed_size(ctypes.byref(layer)), np.uint8)
         pointers = struct.pack("4P", *addresses, packed.ctypes.data)
         self._check(self._loaded.lstm_pack(ctypes.byref(layer), pointers))
         return packed
