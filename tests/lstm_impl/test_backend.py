@@ -7,18 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lstm_impl import (
-    PRECISIONS,
-    Availability,
-    LSTMSpec,
-    LSTMWeights,
-    Package,
-    UnavailableError,
-    UnsupportedError,
-    Workload,
-    get_backend,
-    list_backends,
-)
+import lstm_impl
+from lstm_impl import LSTMSpec, LSTMWeights, Package, UnsupportedError, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.workload import OPTIMIZERS
 from tests.loaded import FRAMEWORKS
@@ -47,8 +37,8 @@ class Loaf(NumPyLoop):
         Package("salt", "The salt", "pip install salt"),
     )
 
-    def tools(self, device: str) -> Availability:
-        return Availability(False, f"no baker for the {device}", "hire one")
+    def tools(self, device: str) -> lstm_impl.Availability:
+        return lstm_impl.Availability(False, f"no baker for the {device}", "hire one")
 
 
 class Oven(Loaf):
@@ -86,7 +76,7 @@ def test_availability_of_a_gpu_backend_on_a_cpu_names_the_gpu(
     monkeypatch.setattr(Oven, "elsewhere", "ovens are hot")
     assert str(Oven().availability("cpu")) == f"ovens are hot; and {missing}"
     installed(monkeypatch, "flour", "salt")
-    monkeypatch.setattr(Loaf, "tools", lambda self, device: Availability(True))
+    monkeypatch.setattr(Loaf, "tools", lambda self, device: lstm_impl.Availability(True))
     assert str(Oven().availability("cpu")) == "ovens are hot; use --device gpu:0"
 
 
@@ -99,7 +89,7 @@ def test_availability_without_frameworks_says_what_to_install(
         return None if name.partition(".")[0] in FRAMEWORKS else real(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
-    for name in list_backends():
+    for name in lstm_impl.list_backends():
         backend = get_backend(name)
         device = "cpu" if "cpu" in backend.devices else "gpu:0"
         found = backend.availability(device)
@@ -108,7 +98,7 @@ def test_availability_without_frameworks_says_what_to_install(
             continue
         assert "is not installed" in str(found), name
         assert "pip install" in found.install, name
-        with pytest.raises(UnavailableError, match="is not installed"):
+        with pytest.raises(lstm_impl.UnavailableError, match="is not installed"):
             backend.build(SPEC, LSTMWeights.random(SPEC), device=device)
 
 
@@ -139,7 +129,7 @@ def test_build_of_a_refused_spec_raises() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("dtype", lstm_impl.PRECISIONS)
 def test_refusal_of_an_optimizer_gives_the_reason(
     dtype: str, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,11 +91,8 @@ ENTRY %main.9 (x.1: f32[2]) -> f32[2] {
 def test_launches_of_a_loop_count_each_iteration(said: str, turns: int) -> None:
     # Three in the body and the comparison; then the outlined fusion, and the copy.
     assert launches(MODULE.replace("TRIPS", said)) == 4 * turns + 2
-
-
-def test_launches_without_a_loop_count_each_kernel_and_fusion_once() -> None:
     text = MODULE.replace("while(%start), condition=%cond.1, body=%body.1TRIPS", "copy(%start)")
-    assert launches(text) == 3
+    assert launches(text) == 3  # without a loop
 
 
 def test_launches_of_a_loop_with_unknown_iterations_are_unknown() -> None:

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lstm_impl
 from lstm_impl import (
     LSTMSpec,
-    LSTMState,
     LSTMWeights,
     Model,
     UnsupportedError,
     Workload,
-    dropout_masks,
     get_backend,
     reference,
 )
@@ -57,7 +56,7 @@ def test_build_rounds_weights_to_the_precision() -> None:
 
 WRONG = {
     "x": np.zeros((2, 5, 4)),
-    "state": LSTMState(np.zeros((4, 5, 4)), np.full((4, 5, 4), np.nan)),
+    "state": lstm_impl.LSTMState(np.zeros((4, 5, 4)), np.full((4, 5, 4), np.nan)),
     "lengths": [0, 1, 1, 1, 1],
     "masks": np.ones((2, 5, 8)),
 }
@@ -80,7 +79,7 @@ def test_wrong_arguments_raise_in_inference_and_training(name: str, batch_major:
 
 
 def test_masks_given_in_inference_act() -> None:
-    masks = dropout_masks(DEEP, 2, 5, 0.5, seed=0)
+    masks = lstm_impl.dropout_masks(DEEP, 2, 5, 0.5, seed=0)
     x = np.random.default_rng(0).standard_normal((2, 5, 3))
     masked, _ = build(DEEP).forward(x, masks=masks)
     expected, _ = reference.forward(DEEP, LSTMWeights.random(DEEP), x.astype("f4"), masks=masks)
@@ -108,7 +107,7 @@ def test_forward_without_a_state_begins_at_zero_for_each_batch() -> None:
     for batch in (2, 2, 3, 2):
         x = Workload(batch, 5).inputs(DEEP).x
         y, state = model.forward(x)
-        zeros = LSTMState.zeros(DEEP, batch)
+        zeros = lstm_impl.LSTMState.zeros(DEEP, batch)
         np.testing.assert_array_equal(y, fresh.forward(x, zeros)[0])
         state.h[:] = 1  # a user's array, which no later call reads
 

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lstm_impl import (
-    LayerWeights,
-    LSTMGradients,
-    LSTMSpec,
-    LSTMState,
-    LSTMWeights,
-    dropout_masks,
-    reference,
-)
+import lstm_impl
+from lstm_impl import LayerWeights, LSTMSpec, LSTMState, LSTMWeights, reference
 
 Float64 = npt.NDArray[np.float64]
 
@@ -41,7 +34,7 @@ class Problem:
             self.spec, self.weights, self.x, self.state, self.lengths, self.masks
         )
 
-    def gradients(self) -> LSTMGradients:
+    def gradients(self) -> lstm_impl.LSTMGradients:
         given = self.spec, self.weights, self.x, self.dy, self.state, self.dstate
         return reference.forward_and_gradients(*given, self.lengths, self.masks)[2]
 
@@ -83,17 +76,19 @@ def draw(
         state=draw_state(spec, batch, rng),
         dstate=draw_state(spec, batch, rng),
         lengths=None if lengths is None else np.array(lengths),
-        masks=dropout_masks(spec, timesteps, batch, dropout, rng) if dropout else None,
+        masks=lstm_impl.dropout_masks(spec, timesteps, batch, dropout, rng) if dropout else None,
     )
 
 
-def named(gradients: LSTMGradients) -> dict[str, Any]:
+def named(gradients: lstm_impl.LSTMGradients) -> dict[str, Any]:
     """Return all gradients by name."""
     arrays = {"x": gradients.x, "h": gradients.state.h, "c": gradients.state.c}
     return arrays | dict(zip(gradients.weights.names(), gradients.weights.arrays(), strict=True))
 
 
-def assert_close(ours: LSTMGradients, theirs: LSTMGradients, factor: float = 1.0) -> None:
+def assert_close(
+    ours: lstm_impl.LSTMGradients, theirs: lstm_impl.LSTMGradients, factor: float = 1.0
+) -> None:
     for name, array in named(theirs).items():
         np.testing.assert_allclose(
             named(ours)[name], factor * array, rtol=1e-10, atol=1e-12, err_msg=name

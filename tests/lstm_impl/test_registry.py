@@ -9,15 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_impl import (
-    LSTMSpec,
-    LSTMWeights,
-    UnavailableError,
-    UnsupportedError,
-    get_backend,
-    list_backends,
-    reference,
-)
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, list_backends, reference
+from lstm_impl.availability import UnavailableError
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.names import BUILT_IN, canonical, strategies
 from tests.loaded import FRAMEWORKS, SLOW, loaded_by

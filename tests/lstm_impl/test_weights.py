@@ -79,16 +79,13 @@ def test_check_of_a_wrong_shape_raises_with_the_name(index: int, where: str, exp
         LSTMWeights.from_arrays(SPEC, arrays)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_check_of_an_array_not_finite_raises_with_the_name(bad: float) -> None:
-    arrays = [array.copy() for array in LSTMWeights.random(SPEC).arrays()]
-    arrays[5][3] = bad
-    with pytest.raises(ValueError, match=r"weights.layers\[0\]\[1\].bias holds NaN or infinity"):
-        LSTMWeights.from_arrays(SPEC, arrays).check(SPEC)
-
-
-def test_check_of_other_layers_or_directions_raises() -> None:
+def test_check_of_numbers_not_finite_or_other_layers_raises() -> None:
     weights = LSTMWeights.random(SPEC)
+    for bad in (np.nan, np.inf):
+        arrays = [array.copy() for array in weights.arrays()]
+        arrays[5][3] = bad
+        with pytest.raises(ValueError, match=r"weights.layers\[0\]\[1\].bias holds NaN or inf"):
+            LSTMWeights.from_arrays(SPEC, arrays).check(SPEC)
     with pytest.raises(ValueError, match="weights have 2 layers; the spec has 3"):
         weights.check(replace(SPEC, num_layers=3))
     with pytest.raises(ValueError, match=r"weights.layers\[0\] has 2 directions; the spec has 1"):

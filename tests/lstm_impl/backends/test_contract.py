@@ -16,17 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import (
-    LSTMSpec,
-    LSTMWeights,
-    UnavailableError,
-    UnsupportedError,
-    Workload,
-    dropout_masks,
-    get_backend,
-    list_backends,
-    reference,
-)
+import lstm_impl
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error
@@ -38,7 +29,7 @@ from tests.pairs import Row, pairwise, row_id, slow_ones_run
 # in a fraction of the time. The Keras models have their own tests.
 NAMES = [
     name
-    for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in list_backends())
+    for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in lstm_impl.list_backends())
     if name != "numpy" and "_model" not in name
 ]
 COMPILED = [name for name in NAMES if "xla" in get_backend(name).options]
@@ -274,7 +265,7 @@ def test_availability_of_a_missing_device_gives_the_reason(name: str) -> None:
         pytest.skip(f"{name} has a GPU here")
     reasons = ("GPU", "not installed", "KERAS_BACKEND", "CPU", "on cpu only", "process of its own")
     assert any(each in str(available) for each in reasons), available
-    with pytest.raises(UnavailableError, match=f"{backend.strategy}.* on gpu:0: "):
+    with pytest.raises(lstm_impl.UnavailableError, match=f"{backend.strategy}.* on gpu:0: "):
         backend.build(LSTMSpec(2, 3), LSTMWeights.random(LSTMSpec(2, 3)), "gpu:0")
 
 
@@ -302,7 +293,7 @@ def test_get_weights_after_set_weights_returns_them(name: str) -> None:
 def test_masks_with_unsorted_lengths_equal_the_reference(name: str, batch_major: bool) -> None:
     spec = LSTMSpec(3, 5, 2, True)
     model = built(name, spec, batch_major=batch_major)
-    lengths, masks = np.array([2, 5, 1, 4]), dropout_masks(spec, 5, 4, 0.3, seed=0)
+    lengths, masks = np.array([2, 5, 1, 4]), lstm_impl.dropout_masks(spec, 5, 4, 0.3, seed=0)
     x = np.random.default_rng(0).standard_normal((5, 4, 3))
     y, state = model.forward(model._swapped(x), None, lengths, masks=masks)
     expected, final = reference.forward(spec, LSTMWeights.random(spec, 1), x, None, lengths, masks)

@@ -7,15 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import (
-    LSTMSpec,
-    LSTMWeights,
-    UnsupportedError,
-    Workload,
-    dropout_masks,
-    get_backend,
-    reference,
-)
+import lstm_impl
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.backends.hlo import ProfiledEvent
 from lstm_impl.backends.jax import model as jax_model
 from lstm_impl.backends.jax.scan import JaxScan
@@ -173,7 +166,7 @@ def test_cudnn_layer_with_masks_in_a_forward_pass_raises(cudnn_on_a_cpu: Build) 
     spec = LSTMSpec(3, 5, 2)
     model = cudnn_on_a_cpu(spec)
     with pytest.raises(UnsupportedError, match="draws its own dropout masks"):
-        model.forward(np.ones((4, 2, 3)), masks=dropout_masks(spec, 4, 2, 0.5, seed=0))
+        model.forward(np.ones((4, 2, 3)), masks=lstm_impl.dropout_masks(spec, 4, 2, 0.5, seed=0))
     with pytest.raises(UnsupportedError, match="draws its own dropout masks"):
         model.prepare(Workload(2, 4, mode="training", dropout=0.5))
 

@@ -32,8 +32,7 @@ def test_model_is_converted_once_for_each_shape(monkeypatch: pytest.MonkeyPatch)
 
 def test_evidence_counts_the_operators_inside_the_loop_too() -> None:
     found = built("litert").evidence(Workload(2, 4, min_length=2))
-    assert found["loops"] == 1
-    assert found["ops"]["FULLY_CONNECTED"] == 2
+    assert (found["loops"], found["ops"]["FULLY_CONNECTED"]) == (1, 2)
 
 
 def test_use_threads_applies_to_later_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
