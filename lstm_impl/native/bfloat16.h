@@ -7,6 +7,15 @@
 
 namespace lstm_impl {
 
+// How they are computed: see bfloat16_products.h.
+enum class Bfloat16Products { kWidened, kDots, kTiles };
+
+// The fastest on this CPU, as far as measured: dots on AMD's with AVX512-BF16, else widened. The
+// environment variable LSTM_NATIVE_BFLOAT16, "widened", "dots" or "tiles", says otherwise. Dots are
+// computed only where the CPU can. Throws std::runtime_error where tiles are asked for and are not
+// to be had, or multiply wrongly. Asked once.
+Bfloat16Products products_of_this_cpu();
+
 // Whether forward_in_bfloat16() is faster here than products of floats.
 bool pays_in_bfloat16(const Layer& layer);
 

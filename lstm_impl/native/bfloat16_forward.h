@@ -10,6 +10,7 @@
 
 #include "bfloat16_activations.h"
 #include "bfloat16_products.h"
+#include "gates.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
@@ -27,15 +28,13 @@ class Bfloat16Forward {
   Bfloat16Forward(const Forward<Value>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
-        plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
+        plan_(Products::plan(layer_, layer_.inputs + layer_.units, pool)),
         blocks_(unit_blocks(layer_)),
-        steps_ahead_(layer_.batch >= kFull ? 1
-                                           : std::min(layer_.timesteps,
-                                                      blocks_of(kRowsAhead, layer_.batch))),
-        input_pairs_(blocks_of(layer_.inputs, 2)),
-        unit_pairs_(blocks_of(layer_.units, 2)),
-        input_width_(blocks_of(layer_.inputs, kLanes) * kLanes),
-        unit_width_(blocks_ * kLanes),
+        steps_ahead_(Products::steps_ahead(layer_, plan_)),
+        input_pairs_(pairs_of(layer_.inputs)),
+        unit_pairs_(pairs_of(layer_.units)),
+        input_width_(Products::row_width(layer_.inputs)),
+        unit_width_(Products::row_width(layer_.units)),
         given_(rows_of(layer_, call.x, layer_.inputs)),
         y_(rows_of(layer_, call.y, layer_.units)),
         kernel_(blocks_ * input_pairs_ * kPanel),
@@ -53,7 +52,9 @@ class Bfloat16Forward {
     for (Index b = 0; b < layer_.batch; ++b) {
       const Value* h = call_.h0 + b * layer_.units;
       for (Index unit = 0; unit < unit_width_; unit += kLanes) {
-        keep_hidden(-1, b, unit, load_part(h + unit, layer_.units - unit));
+        const Index count = layer_.units - unit;
+        keep_hidden(-1, b, unit, count > 0 ? load_part(h + unit, count) : Vector{});
+        if (count <= 0) keep_hidden(0, b, unit, Vector{});  // padding, which no step writes
       }
     }
     const int workers = plan_.workers;
@@ -64,6 +65,7 @@ class Bfloat16Forward {
         layer_, blocks_, [this](Index s, Index first, Index last, Index block, Index end) {
           advance(s, first, last, block, end);
         }));
+    phases.back().leave = Products::release;
     ThreadTeam::run(std::move(phases), workers, pool);
     const Index last = layer_.timesteps - 1;
     for (Index b = 0; b < layer_.batch; ++b) {
@@ -75,13 +77,11 @@ class Bfloat16Forward {
  private:
   using Left = typename Products::Left;
 
-  // As in ForwardPass: from so many rows on a step has full tiles of its own, and with fewer the
-  // input's product is made for several steps at once.
-  static constexpr Index kFull = 12, kRowsAhead = 48;
+  static constexpr Index kMostRows = Products::kMostRows;
 
-  // Rows whose sums are kept side by side, and pairs of a panel that all of them meet before the
-  // next ones are read: 16 kB of floats, and 12 kB of sums, in the first cache.
-  static constexpr Index kMostRows = 48, kDepthOpened = 32;
+  static Index pairs_of(Index rows) {
+    return blocks_of(rows, 2 * Products::kPairs) * Products::kPairs;
+  }
 
   static Index floats_for(Index numbers) {
     return blocks_of(numbers * static_cast<Index>(sizeof(Left)), sizeof(float));
@@ -90,8 +90,9 @@ class Bfloat16Forward {
   void pack(int part, int parts) {
     const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
     const Weights<Value>& weights = call_.weights;
-    pack_pairs(weights.kernel, layer_.inputs, layer_.units, first, last, kernel_.get());
-    pack_pairs(weights.recurrent_kernel, layer_.units, layer_.units, first, last,
+    pack_pairs(weights.kernel, layer_.inputs, layer_.units, first, last, input_pairs_,
+               kernel_.get());
+    pack_pairs(weights.recurrent_kernel, layer_.units, layer_.units, first, last, unit_pairs_,
                recurrent_.get());
     pack_gates(weights.bias, 1, layer_.units, first, last, bias_.get());
     const Index rows = layer_.timesteps * layer_.batch;
@@ -99,8 +100,9 @@ class Bfloat16Forward {
       const Value* from = given_.at(k / layer_.batch, k % layer_.batch);
       Left* to = reinterpret_cast<Left*>(inputs_.get()) + k * input_width_;
       for (Index at = 0; at < input_width_; at += kLanes) {
-        Products::store_left(to + at,
-                             rounded<BFloat16>(load_part(from + at, layer_.inputs - at)));
+        const Index count = layer_.inputs - at;
+        const Vector x = count > 0 ? load_part(from + at, count) : Vector{};
+        Products::store_left(to + at, rounded<BFloat16>(x));
       }
     }
   }
@@ -149,56 +151,29 @@ class Bfloat16Forward {
   }
 
   void look_ahead(Index s, Index block) {
-    const Index count = count_ahead(s), rows = count * layer_.batch;
-    const Left* x = input(first_ahead(s, count), 0);
-    for (Index row = 0; row < rows; row += kMostRows) {
-      float* sums = ahead(block) + row * kPanel;
-      const Index here = std::min(kMostRows, rows - row);
-      for (Index r = 0; r < here; ++r) copy_row(bias(block), kPanel, sums + r * kPanel);
-      add(sums, x + row * input_width_, input_width_, here, kernel(block), input_pairs_);
-    }
+    const Index count = count_ahead(s);
+    Products::template multiply<kGates>(ahead(block), {bias(block), 0}, count * layer_.batch,
+                                        {of_input(first_ahead(s, count), 0, block)});
   }
 
-  // sums[rows][gate][lane] += left * a panel of pairs.
-  void add(float* sums, const Left* left, Index across, Index rows, const float* panel,
-           Index pairs) {
-    if (rows <= kTallRows) {
-      for_each_tile<kTallRows>(0, rows, [&](auto constant, Index row) {
-        constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kGates);
-        for (Index offset = 0; offset < kPanel; offset += kPart * kLanes) {
-          Tile<kTile, kPart> tile;
-          tile.fill(sums + row * kPanel + offset, kPanel);
-          Products::add(tile, left + row * across, across, pairs, panel + offset);
-          tile.spill(sums + row * kPanel + offset, kPanel);
-        }
-      });
-      return;
-    }
-    alignas(64) float scratch[2 * kDepthOpened * kPanel];
-    for (Index from = 0; from < pairs; from += kDepthOpened) {
-      const Index depth = std::min(kDepthOpened, pairs - from);
-      const float* opened = Products::opened(panel + from * kPanel, depth, scratch);
-      for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
-        Tile<decltype(constant)::value, kGates> tile;
-        tile.fill(sums + row * kPanel, kPanel);
-        Products::add_opened(tile, left + row * across + 2 * from, across, depth, opened);
-        tile.spill(sums + row * kPanel, kPanel);
-      });
-    }
+  Factors<Left> of_input(Index t, Index row, Index block) const {
+    return {input(t, row), input_width_, kernel(block), input_pairs_};
   }
 
   void step(Index s, Index first_row, Index last_row, Index block) {
     alignas(64) float sums[kMostRows * kPanel];
     const Index t = time_of(layer_, s), rows = last_row - first_row;
+    const Factors<Left> of_state{left(s - 1, first_row), unit_width_, recurrent(block),
+                                 unit_pairs_};
     if (steps_ahead_ > 1) {
       const Index from = s - s % steps_ahead_;
       const Index place = t - first_ahead(from, count_ahead(from));
-      copy_row(ahead(block) + (place * layer_.batch + first_row) * kPanel, rows * kPanel, sums);
+      const float* start = ahead(block) + (place * layer_.batch + first_row) * kPanel;
+      Products::template multiply<kGates>(sums, {start, kPanel}, rows, {of_state});
     } else {
-      for (Index r = 0; r < rows; ++r) copy_row(bias(block), kPanel, sums + r * kPanel);
-      add(sums, input(t, first_row), input_width_, rows, kernel(block), input_pairs_);
+      Products::template multiply<kGates>(sums, {bias(block), 0}, rows,
+                                          {of_input(t, first_row, block), of_state});
     }
-    add(sums, left(s - 1, first_row), unit_width_, rows, recurrent(block), unit_pairs_);
     // In two goes, as in ForwardPass.
     for (Index r = 0; r < rows; ++r) finish_cell(sums + r * kPanel, t, first_row + r, block);
     for (Index r = 0; r < rows; ++r) finish_output(sums + r * kPanel, s, t, first_row + r, block);
@@ -210,20 +185,10 @@ class Bfloat16Forward {
 
   // The gates of z, of which o replaces its sum there, and the new cell state.
   LSTM_IMPL_INLINE void finish_cell(float* z, Index t, Index row, Index block) {
-    const Sigmoid i = coarse_sigmoid(load(z)), f = coarse_sigmoid(load(z + kLanes));
-    const Vector g = coarse_tanh(load(z + 2 * kLanes));
-    const Sigmoid o = coarse_sigmoid(load(z + 3 * kLanes));
-    store(z + 3 * kLanes, o.value);
     const Index place = (block * layer_.timesteps + t) * layer_.batch + row;
-    if (call_.gates != nullptr) {
-      Value* gates = call_.gates + place * kPanel;
-      store(gates, kept_sigmoid<Value>(i));
-      store(gates + kLanes, kept_sigmoid<Value>(f));
-      store(gates + 2 * kLanes, g);
-      store(gates + 3 * kLanes, kept_sigmoid<Value>(o));
-    }
+    Value* const kept = call_.gates != nullptr ? call_.gates + place * kPanel : nullptr;
     const Vector before = load(cell(block, row));
-    const Vector c = valid(t, row) ? f.value * before + i.value * g : before;
+    const Vector c = finish_gates<BFloat16>(z, before, valid(t, row), kept);
     store(cell(block, row), c);
     if (call_.cells != nullptr) store(call_.cells + place * kLanes, c);
   }

@@ -4,16 +4,22 @@
 // Widened makes floats of them on the way to the product, which halves the memory traffic of the
 // weights on any CPU. Dots multiplies pairs by vdpbf16ps. Which is faster depends on the CPU: AMD's
 // start that instruction in each cycle, Intel's (Sapphire Rapids and later) in every other one, half
-// the multiplications of two float units. See products_of_this_cpu().
+// the multiplications of two float units. DotsByTiles multiplies by AMX, at 16 times the speed of
+// those. See products_of_this_cpu().
 #ifndef LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 #define LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 
 #include <algorithm>
-#include <cstdlib>
+#include <array>
 #include <cstring>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
 
 #include "numbers.h"
+#include "plan.h"
 #include "product.h"
+#include "tiles.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -42,46 +48,153 @@ LSTM_IMPL_INLINE Vector paired(Vector lower, Vector upper) {
                    __builtin_convertvector(rounded_halves(upper), Words) << 16);
 }
 
-// A kernel [rows, 4 * units] into pairs of rows, [block][pair][gate][lane], of blocks [first_block,
-// last_block). Of an odd number the last row is paired with zeros.
+// A kernel [rows, 4 * units] into `pairs` pairs of rows, [block][pair][gate][lane], of blocks
+// [first_block, last_block). Rows past the last are zeros.
 template <class Value>
 void pack_pairs(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
-                float* pairs) {
-  const Index count_of_pairs = blocks_of(rows, 2);
-  for (Index pair = 0; pair < count_of_pairs; ++pair) {
+                Index pairs, float* panels) {
+  for (Index pair = 0; pair < pairs; ++pair) {
     const Value* from = kernel + 2 * pair * kGates * units;
-    const bool single = 2 * pair + 1 == rows;
+    const Index here = rows - 2 * pair;
     for (Index block = first_block; block < last_block; ++block) {
-      float* to = pairs + (block * count_of_pairs + pair) * kPanel;
+      float* to = panels + (block * pairs + pair) * kPanel;
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
       for (Index gate = 0; gate < kGates; ++gate) {
         const Value* lower = from + gate * units + unit;
-        const Vector upper = single ? Vector{} : load_part(lower + kGates * units, count);
-        store(to + gate * kLanes, paired(load_part(lower, count), upper));
+        const Vector upper = here < 2 ? Vector{} : load_part(lower + kGates * units, count);
+        store(to + gate * kLanes, paired(here < 1 ? Vector{} : load_part(lower, count), upper));
       }
     }
   }
 }
 
+// A left operand, whose rows of numbers are `across` numbers apart, and a right one, a panel of
+// pairs of rows.
+template <class Left>
+struct Factors {
+  const Left* left;
+  Index across;
+  const float* panel;
+  Index pairs;
+
+  // `count` of the pairs from `first` on. width: registers of a row of the panel.
+  Factors part(Index first, Index count, Index width) const {
+    return {left + 2 * first, across, panel + first * width * kLanes, count};
+  }
+};
+
+// What sums start from: rows that are `across` floats apart, 0 for the same in all; null for zero.
+struct Start {
+  const float* from;
+  Index across;
+};
+
+// What products of floats have in common with those below, see backward.h.
+struct OfFloats {
+  static Plan plan(const Layer& layer, Index features, const Pool& pool) {
+    return recurrence_plan(layer, features, pool);
+  }
+  static constexpr void (*release)() = nullptr;
+};
+
+template <class Products>
+constexpr bool kRoundsFactors = !std::is_same_v<Products, OfFloats>;
+
+// Sums that stay in registers, of products as Products makes them.
+template <class Products>
+struct InRegisters {
+  // Rows whose sums are kept side by side, and pairs of a panel that all of them meet before the
+  // next ones are read: 16 kB of floats, and 12 kB of sums, in the first cache.
+  static constexpr Index kMostRows = 48, kDepthOpened = 32;
+
+  static Plan plan(const Layer& layer, Index features, const Pool& pool) {
+    return recurrence_plan(layer, features, pool);
+  }
+
+  // As in ForwardPass: from 12 rows on a step has full tiles of its own, and with fewer the input's
+  // product is made for several steps at once.
+  static Index steps_ahead(const Layer& layer, const Plan&) {
+    constexpr Index kFull = 12, kRowsAhead = 48;
+    if (layer.batch >= kFull) return 1;
+    return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
+  }
+
+  static constexpr void (*release)() = nullptr;
+
+  // What numbers of pairs, and of a row of a left operand, are multiples of.
+  static constexpr Index kPairs = 1;
+  static constexpr Index row_width(Index numbers) { return blocks_of(numbers, kLanes) * kLanes; }
+
+  // sums [rows][Width][lane] = start + products.
+  template <int Width, class Left>
+  static void multiply(float* sums, Start start, Index rows,
+                       std::initializer_list<Factors<Left>> products) {
+    constexpr Index kRow = Width * kLanes;
+    for (const Factors<Left>& product : products) {
+      if (rows <= kTallRows) {
+        constexpr int kMost = Width == 3 ? kRows : kTallRows;  // three registers have no halves
+        for_each_tile<kMost>(0, rows, [&](auto constant, Index row) {
+          constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, Width);
+          for (Index at = 0; at < kRow; at += kPart * kLanes) {
+            Tile<kTile, kPart> tile;
+            fill(tile, start, row, at);
+            Products::template add<Width>(tile, product.left + row * product.across, product.across,
+                                          product.pairs, product.panel + at);
+            tile.spill(sums + row * kRow + at, kRow);
+          }
+        });
+        start = {sums, kRow};
+        continue;
+      }
+      alignas(64) float scratch[2 * kDepthOpened * kRow];
+      for (Index from = 0; from < product.pairs; from += kDepthOpened) {
+        const Factors<Left> part =
+            product.part(from, std::min(kDepthOpened, product.pairs - from), Width);
+        const float* opened = Products::template opened<Width>(part.panel, part.pairs, scratch);
+        for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
+          Tile<decltype(constant)::value, Width> tile;
+          fill(tile, start, row, 0);
+          Products::template add_opened<Width>(tile, part.left + row * part.across, part.across,
+                                               part.pairs, opened);
+          tile.spill(sums + row * kRow, kRow);
+        });
+        start = {sums, kRow};
+      }
+    }
+  }
+
+ private:
+  template <int Rows, int Width>
+  static LSTM_IMPL_INLINE void fill(Tile<Rows, Width>& tile, const Start& start, Index row,
+                                    Index at) {
+    if (start.from == nullptr) {
+      tile.clear();
+    } else {
+      tile.fill(start.from + row * start.across + at, start.across);
+    }
+  }
+};
+
 // The left operand is of floats, that bfloat16 holds.
-struct Widened {
+struct Widened : InRegisters<Widened> {
   using Left = float;
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
-  // sums += left * pairs, of `depth` pairs.
-  template <int Rows, int Width>
+  // sums += left * pairs, of `depth` pairs of a panel that is PanelWidth registers wide.
+  template <int PanelWidth, int Rows, int Width>
   static LSTM_IMPL_INLINE void add(Tile<Rows, Width>& sums, const Left* left, Index across,
                                    Index depth, const float* pairs) {
+    constexpr Index kRow = PanelWidth * kLanes;
     Tile<Rows, Width> more;  // for additions not to wait for each other, see add_product()
     more.clear();
     for (Index k = 0; k < depth; ++k) {
       if constexpr (Rows * Width >= kManySums) {
-        add_half<false>(sums, left + 2 * k, across, pairs + k * kPanel);
-        add_half<true>(sums, left + 2 * k + 1, across, pairs + k * kPanel);
+        add_half<false>(sums, left + 2 * k, across, pairs + k * kRow);
+        add_half<true>(sums, left + 2 * k + 1, across, pairs + k * kRow);
       } else {
-        add_half<false>(sums, left + 2 * k, across, pairs + k * kPanel);
-        add_half<true>(more, left + 2 * k + 1, across, pairs + k * kPanel);
+        add_half<false>(sums, left + 2 * k, across, pairs + k * kRow);
+        add_half<true>(more, left + 2 * k + 1, across, pairs + k * kRow);
       }
     }
     if constexpr (Rows * Width < kManySums) {
@@ -95,25 +208,27 @@ struct Widened {
 
   // What many tiles will read of `depth` pairs: floats, in the first cache. `scratch` has room for
   // them.
+  template <int PanelWidth>
   static LSTM_IMPL_INLINE const float* opened(const float* pairs, Index depth, float* scratch) {
     constexpr Index kAhead = 12;  // rows of pairs that are asked for ahead, 3 kB
+    constexpr Index kRow = PanelWidth * kLanes;
     for (Index k = 0; k < depth; ++k) {
-      const float* row = pairs + k * kPanel;
+      const float* row = pairs + k * kRow;
 #pragma GCC unroll 4
-      for (Index gate = 0; gate < kGates; ++gate) {
-        __builtin_prefetch(row + kAhead * kPanel + gate * kLanes);
-        const Vector value = load(row + gate * kLanes);
-        store(scratch + 2 * k * kPanel + gate * kLanes, lower_half(value));
-        store(scratch + (2 * k + 1) * kPanel + gate * kLanes, upper_half(value));
+      for (Index at = 0; at < kRow; at += kLanes) {
+        __builtin_prefetch(row + kAhead * kRow + at);
+        const Vector value = load(row + at);
+        store(scratch + 2 * k * kRow + at, lower_half(value));
+        store(scratch + (2 * k + 1) * kRow + at, upper_half(value));
       }
     }
     return scratch;
   }
 
-  template <int Rows, int Width>
+  template <int PanelWidth, int Rows, int Width>
   static LSTM_IMPL_INLINE void add_opened(Tile<Rows, Width>& sums, const Left* left, Index across,
                                           Index depth, const float* opened) {
-    add_product<kGates>(sums, left, across, 1, 2 * depth, opened);
+    add_product<PanelWidth>(sums, left, across, 1, 2 * depth, opened);
   }
 
  private:
@@ -141,21 +256,22 @@ struct Widened {
 // The left operand is of bfloat16. The instruction is written out, since a library for any CPU with
 // AVX-512 has it too and calls it where there is one that knows it. It reads denormal numbers as
 // zero.
-struct Dots {
+struct Dots : InRegisters<Dots> {
   using Left = BFloat16;
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
-  template <int Rows, int Width>
+  template <int PanelWidth, int Rows, int Width>
   static LSTM_IMPL_INLINE void add(Tile<Rows, Width>& sums, const Left* left, Index across,
                                    Index depth, const float* pairs) {
+    constexpr Index kRow = PanelWidth * kLanes;
     Index k = 0;
     if constexpr (Rows * Width < kManySums) {
       Tile<Rows, Width> more;
       more.clear();
       for (; k + 2 <= depth; k += 2) {
-        add_pair(sums, left + 2 * k, across, pairs + k * kPanel);
-        add_pair(more, left + 2 * k + 2, across, pairs + (k + 1) * kPanel);
+        add_pair(sums, left + 2 * k, across, pairs + k * kRow);
+        add_pair(more, left + 2 * k + 2, across, pairs + (k + 1) * kRow);
       }
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
@@ -163,15 +279,18 @@ struct Dots {
         for (int v = 0; v < Width; ++v) sums.at[r][v] += more.at[r][v];
       }
     }
-    for (; k < depth; ++k) add_pair(sums, left + 2 * k, across, pairs + k * kPanel);
+    for (; k < depth; ++k) add_pair(sums, left + 2 * k, across, pairs + k * kRow);
   }
 
-  static LSTM_IMPL_INLINE const float* opened(const float* pairs, Index, float*) { return pairs; }
+  template <int PanelWidth>
+  static LSTM_IMPL_INLINE const float* opened(const float* pairs, Index, float*) {
+    return pairs;
+  }
 
-  template <int Rows, int Width>
+  template <int PanelWidth, int Rows, int Width>
   static LSTM_IMPL_INLINE void add_opened(Tile<Rows, Width>& sums, const Left* left, Index across,
                                           Index depth, const float* opened) {
-    add(sums, left, across, depth, opened);
+    add<PanelWidth>(sums, left, across, depth, opened);
   }
 
  private:
@@ -195,26 +314,172 @@ struct Dots {
 };
 #endif
 
-enum class Bfloat16Products { kWidened, kDots };
+#if defined(LSTM_IMPL_TILES)
 
-// Which products this CPU is fastest with: dots on AMD's with AVX512-BF16. The environment variable
-// LSTM_NATIVE_BFLOAT16, "widened" or "dots", says otherwise, as tests do; dots are computed only
-// where the CPU can. Asked once.
-inline Bfloat16Products products_of_this_cpu() {
-#if defined(LSTM_IMPL_DOTS)
-  static const Bfloat16Products chosen = [] {
-    if (!__builtin_cpu_supports("avx512bf16")) return Bfloat16Products::kWidened;
-    const char* asked = std::getenv("LSTM_NATIVE_BFLOAT16");
-    if (asked == nullptr) {
-      return __builtin_cpu_is("amd") ? Bfloat16Products::kDots : Bfloat16Products::kWidened;
+// Sums that stay in tiles. A panel's register of pairs is a tile's row: so the same panels serve
+// both, and a tile of the right operand is 16 of their rows. Two tiles of rows share each one that
+// is read, and of few rows one meets all columns.
+struct DotsByTiles {
+  using Left = BFloat16;
+
+  static constexpr Index kRegister = kLanes * sizeof(float);  // bytes
+  static_assert(kRegister <= tiles::kRowBytes);  // less than a tile's row in emulations only
+  static constexpr Index kRowsOfTile = tiles::kMostRows, kMostRows = 2 * kRowsOfTile;
+  static constexpr Index kPairs = tiles::kPairs;
+
+  static Plan plan(const Layer& layer, Index features, const Pool& pool) {
+    return plan_of_tiles(layer, features, pool);
+  }
+
+  // The kernel is read once for so many rows, where a thread's steps have all of a batch.
+  static Index steps_ahead(const Layer& layer, const Plan& plan) {
+    constexpr Index kRowsAhead = 128;
+    if (plan.by_rows && plan.groups > 1) return 1;
+    return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
+  }
+
+  // Pairs that are summed up before sums are put aside for other rows: of as many, 32 rows take a
+  // third of the first cache, and the panel stays in the second.
+  static constexpr Index kDepth = 128;
+
+  // In an odd number of cache lines, or a tile's rows would share a few sets of the first cache.
+  static constexpr Index row_width(Index numbers) {
+    return (blocks_of(numbers, tiles::kDepth) | 1) * tiles::kDepth;
+  }
+
+  static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
+
+  // As InRegisters::multiply(). Pairs and numbers of a row are padded with zeros.
+  template <int Width>
+  static void multiply(float* sums, Start start, Index rows,
+                       std::initializer_list<Factors<Left>> products) {
+    std::array<Factors<Left>, 2> parts;
+    std::size_t count = 0;
+    Index room = kDepth;
+    for (const Factors<Left>& product : products) {
+      for (Index from = 0; from < product.pairs;) {
+        const Index here = std::min(room, product.pairs - from);
+        parts[count++] = product.part(from, here, Width);
+        from += here;
+        room -= here;
+        if (room > 0 && count < parts.size()) continue;
+        add<Width>(sums, start, rows, parts.data(), count);
+        start = {sums, Width * kLanes};
+        count = 0;
+        room = kDepth;
+      }
     }
-    return std::strcmp(asked, "dots") == 0 ? Bfloat16Products::kDots : Bfloat16Products::kWidened;
-  }();
-  return chosen;
-#else
-  return Bfloat16Products::kWidened;
+    if (count > 0) add<Width>(sums, start, rows, parts.data(), count);
+  }
+
+  // To be called by a thread that has multiplied, before it does anything else: what else uses tiles
+  // sets its own shapes, and a processor saves less of a thread that uses none.
+  static void release() {
+    if (shaped() == RowsOfTiles{}) return;
+    shaped() = {};
+    tiles::release();
+  }
+
+ private:
+  // Tiles 0 to 3 are sums, 4 and 5 of left operands, 6 and 7 of right ones.
+  static constexpr int kLeft = 4, kRight = 6;
+
+  // Rows of the first and the second tile of a left operand, as this thread's tiles are shaped.
+  using RowsOfTiles = std::pair<Index, Index>;
+  static RowsOfTiles& shaped() {
+    static thread_local RowsOfTiles rows;
+    return rows;
+  }
+
+  static void shape(Index first, Index second) {
+    if (shaped() == RowsOfTiles{first, second}) return;
+    shaped() = {first, second};
+    tiles::Shapes shapes;
+    for (int tile = 0; tile < 8; ++tile) {
+      const bool of_second = tile == 2 || tile == 3 || tile == kLeft + 1;
+      const Index rows = tile >= kRight ? tiles::kPairs : of_second ? second : first;
+      shapes.rows[tile] = static_cast<std::uint8_t>(rows);
+      const bool left = tile == kLeft || tile == kLeft + 1;
+      shapes.row_bytes[tile] = static_cast<std::uint16_t>(left ? tiles::kRowBytes : kRegister);
+    }
+    tiles::set_shapes(shapes);
+  }
+
+  template <int Width>
+  static void add(float* sums, Start start, Index rows, const Factors<Left>* parts,
+                  std::size_t count) {
+    for (Index row = 0; row < rows; row += kMostRows) {
+      const Index here = std::min(kMostRows, rows - row);
+      const auto add = [&](auto tiles_of_rows, auto first, auto columns) {
+        constexpr int kTiles = decltype(tiles_of_rows)::value, kFirst = decltype(first)::value;
+        add_columns<Width, kTiles, kFirst, decltype(columns)::value>(sums, start, row, parts, count);
+      };
+      if (here <= kRowsOfTile) {
+        shape(here, here);
+        add(constant<1>{}, constant<0>{}, constant<Width>{});
+      } else {
+        shape(kRowsOfTile, here - kRowsOfTile);
+        add(constant<2>{}, constant<0>{}, constant<std::min(Width, 2)>{});
+        if constexpr (Width > 2) add(constant<2>{}, constant<2>{}, constant<Width - 2>{});
+      }
+    }
+  }
+
+  template <int Value>
+  using constant = std::integral_constant<int, Value>;
+
+  // Calls work(constant<k>) for each k below Count, which the names of tiles have to be.
+  template <int Count, class Work>
+  static LSTM_IMPL_INLINE void each(const Work& work) {
+    each(work, std::make_integer_sequence<int, Count>{});
+  }
+  template <class Work, int... Values>
+  static LSTM_IMPL_INLINE void each(const Work& work, std::integer_sequence<int, Values...>) {
+    (work(constant<Values>{}), ...);
+  }
+
+  // Of one or two tiles of rows, from `row` on, and `Columns` registers of a panel's row.
+  template <int Width, int TilesOfRows, int First, int Columns>
+  static void add_columns(float* sums, Start start, Index row, const Factors<Left>* parts,
+                          std::size_t count) {
+    constexpr Index kRow = Width * kLanes, kFloat = sizeof(float);
+    constexpr int kSumsOfRows = kLeft / TilesOfRows;  // those that shape() gives as many rows
+    static_assert(Columns <= kSumsOfRows);
+    const auto each_sum = [](const auto& work) {
+      each<TilesOfRows>([&](auto r) { each<Columns>([&](auto c) { work(r, c); }); });
+    };
+    each_sum([&](auto r, auto c) {
+      if (start.from == nullptr) {
+        tiles::zero<r * kSumsOfRows + c>();
+      } else {
+        tiles::load<r * kSumsOfRows + c>(
+            start.from + (row + r * kRowsOfTile) * start.across + (First + c) * kLanes,
+            start.across * kFloat);
+      }
+    });
+    for (const Factors<Left>* part = parts; part != parts + count; ++part) {
+      const Left* left = part->left + row * part->across;
+      const float* right = part->panel + First * kLanes;
+      for (Index pair = 0; pair < part->pairs; pair += kPairs) {
+        each<TilesOfRows>([&](auto r) {
+          tiles::load<kLeft + r>(left + r * kRowsOfTile * part->across + 2 * pair,
+                                 part->across * static_cast<Index>(sizeof(Left)));
+        });
+        each<Columns>([&](auto c) {
+          tiles::load<kRight + c % 2>(right + pair * kRow + c * kLanes, kRow * kFloat);
+          each<TilesOfRows>([&](auto r) {
+            tiles::dot<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>();
+          });
+        });
+      }
+    }
+    each_sum([&](auto r, auto c) {
+      tiles::store<r * kSumsOfRows + c>(
+          sums + (row + r * kRowsOfTile) * kRow + (First + c) * kLanes, kRow * kFloat);
+    });
+  }
+};
 #endif
-}
 
 }  // namespace lstm_impl
 

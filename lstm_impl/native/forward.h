@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "bfloat16_activations.h"
-#include "thread_team.h"
+#include "gates.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "thread_team.h"
 #include "unpacked.h"
 #include "vector.h"
 
@@ -293,20 +294,10 @@ class ForwardPass {
 
   // The gates of z, of which o replaces its sum there, and the new cell state.
   LSTM_IMPL_INLINE void finish_cell(float* z, Index s, Index t, Index row, Index block) {
-    const Sigmoid i = gate_sigmoid<Value>(load(z)), f = gate_sigmoid<Value>(load(z + kLanes));
-    const Vector g = gate_tanh<Value>(load(z + 2 * kLanes));
-    const Sigmoid o = gate_sigmoid<Value>(load(z + 3 * kLanes));
-    store(z + 3 * kLanes, o.value);
     const Index place = (block * layer_.timesteps + t) * layer_.batch + row;
-    if (call_.gates != nullptr) {
-      Value* gates = call_.gates + place * kPanel;
-      store(gates, kept_sigmoid<Value>(i));
-      store(gates + kLanes, kept_sigmoid<Value>(f));
-      store(gates + 2 * kLanes, g);
-      store(gates + 3 * kLanes, kept_sigmoid<Value>(o));
-    }
+    Value* const kept = call_.gates != nullptr ? call_.gates + place * kPanel : nullptr;
     const Vector before = load(cells(s - 1, block) + row * kLanes);
-    const Vector c = valid(t, row) ? f.value * before + i.value * g : before;
+    const Vector c = finish_gates<Value>(z, before, valid(t, row), kept);
     store(cells(s, block) + row * kLanes, c);
     if constexpr (kRounds<Value>) {
       if (call_.cells != nullptr) store(call_.cells + place * kLanes, c);

@@ -1,17 +1,94 @@
-// The kernels with products of bfloat16, chosen once by what the CPU has: widened to floats, or
-// pairs by vdpbf16ps. Products by tiles (AMX) would be one more class beside Widened and Dots.
+// The kernels with products of bfloat16, chosen once by what the CPU has: widened to floats, pairs by
+// vdpbf16ps, or tiles (AMX).
 #include "bfloat16.h"
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "bfloat16_forward.h"
 #include "bfloat16_products.h"
+#include "numbers.h"
 
 namespace lstm_impl {
+namespace {
+
+#if defined(LSTM_IMPL_TILES)
+// Whether tiles multiply as plain sums do: small integers, which are exact in any order, in tiles of
+// all shapes. What a hypervisor or another library does to a process's tiles is not known.
+bool tiles_are_right() {
+  constexpr Index kRows = 21, kPairs = 144, kNumbers = 2 * kPairs, kWidth = 3;
+  const auto number = [](Index a, Index b) { return static_cast<float>((a * 7 + b * 5) % 9 - 4); };
+  const auto stored = [](float value) {
+    BFloat16 lane[kLanes];
+    store(lane, Vector{} + value);
+    return lane[0];
+  };
+  std::vector<BFloat16> left, right(kNumbers * kWidth * kLanes);
+  for (Index row = 0; row < kRows; ++row) {
+    for (Index k = 0; k < kNumbers; ++k) left.push_back(stored(number(row, k)));
+  }
+  for (Index k = 0; k < kNumbers; ++k) {
+    for (Index column = 0; column < kWidth * kLanes; ++column) {
+      const Index word = k / 2 * kWidth * kLanes + column;
+      right[static_cast<std::size_t>(2 * word + k % 2)] = stored(number(k, column));
+    }
+  }
+  std::vector<float> panel(kPairs * kWidth * kLanes), sums(kRows * kWidth * kLanes);
+  std::memcpy(panel.data(), right.data(), panel.size() * sizeof(float));
+  DotsByTiles::multiply<kWidth>(sums.data(), {nullptr, 0}, kRows,
+                                {Factors<BFloat16>{left.data(), kNumbers, panel.data(), kPairs}});
+  DotsByTiles::release();
+  for (Index row = 0; row < kRows; ++row) {
+    for (Index column = 0; column < kWidth * kLanes; ++column) {
+      float sum = 0;
+      for (Index k = 0; k < kNumbers; ++k) sum += number(row, k) * number(k, column);
+      if (sums[static_cast<std::size_t>(row * kWidth * kLanes + column)] != sum) return false;
+    }
+  }
+  return true;
+}
+#endif
+
+// Returns why this process cannot multiply by tiles, or an empty string.
+std::string problem_of_tiles() {
+#if defined(LSTM_IMPL_TILES)
+  if (!tiles::granted()) return "this CPU has no AMX tiles, or its system keeps them from us";
+  return tiles_are_right() ? "" : "its AMX tiles multiply wrongly";
+#else
+  return "this library is compiled for a CPU without AMX, or by a compiler that does not know it";
+#endif
+}
+
+}  // namespace
+
+Bfloat16Products products_of_this_cpu() {
+  static const Bfloat16Products chosen = [] {
+    const char* variable = std::getenv("LSTM_NATIVE_BFLOAT16");
+    const std::string asked = variable == nullptr ? "" : variable;
+    if (asked == "tiles") {
+      if (const std::string problem = problem_of_tiles(); !problem.empty()) {
+        throw std::runtime_error("LSTM_NATIVE_BFLOAT16 is \"tiles\", and " + problem);
+      }
+      return Bfloat16Products::kTiles;
+    }
+    // Tiles have run in an emulation only. Once a CPU with them has shown them faster, they are the
+    // default with one line more here: if (asked.empty() && problem_of_tiles().empty()) return kTiles.
+#if defined(LSTM_IMPL_DOTS)
+    const bool wanted = asked.empty() ? __builtin_cpu_is("amd") : asked == "dots";
+    if (wanted && __builtin_cpu_supports("avx512bf16")) return Bfloat16Products::kDots;
+#endif
+    return Bfloat16Products::kWidened;
+  }();
+  return chosen;
+}
 
 bool pays_in_bfloat16(const Layer& layer) {
   // Of few rows each weight is read a few times only, which pairs are not worth making for.
   constexpr std::int64_t kFewReads = 20;
   if (layer.timesteps * layer.batch <= kFewReads) return false;
-  if (products_of_this_cpu() == Bfloat16Products::kDots) return true;
+  if (products_of_this_cpu() != Bfloat16Products::kWidened) return true;
   // Widened multiplies no faster than products of floats, and reads half the bytes: of one sequence,
   // with more weights than a processor reads from its nearest caches, that is what takes the time.
   constexpr std::int64_t kManyWeights = 1 << 18;
@@ -24,6 +101,12 @@ const char* bfloat16_products() {
 
 template <class Value>
 void forward_in_bfloat16(const Forward<Value>& call, const Pool& pool) {
+#if defined(LSTM_IMPL_TILES)
+  if (products_of_this_cpu() == Bfloat16Products::kTiles) {
+    Bfloat16Forward<Value, DotsByTiles>(call, pool).run(pool);
+    return;
+  }
+#endif
 #if defined(LSTM_IMPL_DOTS)
   if (products_of_this_cpu() == Bfloat16Products::kDots) {
     Bfloat16Forward<Value, Dots>(call, pool).run(pool);

@@ -115,10 +115,20 @@ inline Plan plan_by_rows(const Layer& layer, double step, int workers) {
   return {workers, true, groups, std::max<Index>(1, static_cast<Index>(kTaskWork / work))};
 }
 
+// Multiplications of a step whose products have so many `features`.
+inline double step_work(const Layer& layer, Index features) {
+  return 4.0 * static_cast<double>(layer.batch) * static_cast<double>(layer.units) *
+         static_cast<double>(features);
+}
+
+inline Plan plan_by_units(const Layer& layer, double step, int workers) {
+  const Index most = step < kStepWork ? 1 : std::min<Index>(workers, unit_blocks(layer));
+  return most == 1 ? alone(layer) : Plan{static_cast<int>(most), false};
+}
+
 // Of the part that goes step by step. `features` are those of the products in a step.
 inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool) {
-  const double step = 4.0 * static_cast<double>(layer.batch) * static_cast<double>(layer.units) *
-                      static_cast<double>(features);
+  const double step = step_work(layer, features);
   // A step of one sequence takes about as long as of four: it waits for the weights.
   const double fewest = 4 / static_cast<double>(std::clamp<Index>(layer.batch, 1, 4));
   const int workers = workers_for(step * fewest * static_cast<double>(layer.timesteps), pool);
@@ -127,8 +137,24 @@ inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool
     // Where units would keep more threads busy, they are what is shared out.
     if (most == workers || step < kStepWork * workers) return plan_by_rows(layer, step, most);
   }
-  const Index most = step < kStepWork ? 1 : std::min<Index>(workers, unit_blocks(layer));
-  return most == 1 ? alone(layer) : Plan{static_cast<int>(most), false};
+  return plan_by_units(layer, step, workers);
+}
+
+// The same with tiles, which read a weight once for 32 rows: the batch is shared out where every
+// thread has as many, and the weights leave room in its second cache. Of more of them a thread had
+// better read a part.
+inline Plan plan_of_tiles(const Layer& layer, Index features, const Pool& pool) {
+  constexpr Index kRowsOfTiles = 32;
+  const double step = step_work(layer, features);
+  const int workers = workers_for(step * static_cast<double>(layer.timesteps), pool);
+  const bool wide = step / static_cast<double>(layer.batch) > kWideWeights;
+  const Index groups = layer.batch / kRowsOfTiles;
+  if (workers > 1 && !wide && groups >= workers) {
+    const auto most = static_cast<int>(std::min<Index>(groups, 2 * workers));
+    const double work = step / most;
+    return {workers, true, most, std::max<Index>(1, static_cast<Index>(kTaskWork / work))};
+  }
+  return plan_by_units(layer, step, workers);
 }
 
 // The k-th of [first, last), every other step from the end: what the step before read last, and the

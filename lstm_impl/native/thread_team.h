@@ -26,6 +26,7 @@ struct Phase {
   int segments;
   std::function<void(std::int64_t step, int segment)> work;
   bool chained = false;  // a step of a segment needs that segment's step before, and no other's
+  void (*leave)() = nullptr;  // what each thread does that may have worked on the phase, when it ends
 };
 
 class ThreadTeam {
@@ -58,13 +59,13 @@ class ThreadTeam {
     here_[0].value.store(true, std::memory_order_relaxed);
   }
 
-  // Lets a processor rest for some tens of cycles.
   // The k-th segment, every other step from the end: what the step before read last, and the cache
   // still holds, is then read first.
   static int in_order(std::int64_t step, int k, int first, int end) {
     return step % 2 == 0 ? k : first + end - 1 - k;
   }
 
+  // Lets a processor rest for some tens of cycles.
   static void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -95,7 +96,9 @@ class ThreadTeam {
     std::size_t phase = 0;
     for (;;) {
       const std::int64_t now = now_.load(std::memory_order_acquire);
-      while (phase < ends_.size() && now >= ends_[phase]) ++phase;
+      for (; phase < ends_.size() && now >= ends_[phase]; ++phase) {
+        if (phases_[phase].leave != nullptr) phases_[phase].leave();
+      }
       if (phase == ends_.size()) return;
       if (phases_[phase].chained) {
         follow(worker, phase, now);

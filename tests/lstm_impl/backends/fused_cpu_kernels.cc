@@ -34,6 +34,7 @@
 
 #include "int8.h"
 #include "kernels.h"
+#include "tiles.h"
 
 // Allocations until one fails, on whichever thread; none does where it is negative.
 static std::atomic<long> until_failure{-1};
@@ -473,6 +474,11 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
     if (!same_bits(found, compute<Value>(one, in, threads, true))) {
       complain("another result the second time, with " + std::to_string(threads) + " threads");
     }
+#if defined(LSTM_IMPL_EMULATED_TILES)
+    if (const int left = lstm_impl::tiles::configured_threads.load(); left != 0) {
+      complain(std::to_string(left) + " threads have not released their tiles");
+    }
+#endif
     Results kept = found;
     kept.dx = kept.dh0 = kept.dc0 = kept.dkernel = kept.drecurrent = kept.dbias = {};
     if (!same_bits(kept, compute<Value>(one, in, threads, false))) {

@@ -60,6 +60,7 @@ def check(*command: str | Path) -> None:
 ADDRESS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 THREAD = ("-O1", "-g", "-fsanitize=thread")
 NARROW = ("-O1", "-mno-avx")  # four lanes, as on aarch64
+TILES = "-DLSTM_IMPL_EMULATED_TILES"
 
 on_x86 = [
     pytest.mark.slow,
@@ -82,8 +83,8 @@ on_x86 = [
 def test_kernels_equal_sums_in_double_and_survive_failed_allocations(
     tmp_path: Path, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = compiled(tmp_path, GXX, *flags)
-    for products in ("widened", "dots"):
+    program = compiled(tmp_path, GXX, TILES, *flags)
+    for products in ("widened", "dots", "tiles"):
         monkeypatch.setenv("LSTM_NATIVE_BFLOAT16", products)
         check(program)
         check(program, "memory")
@@ -91,7 +92,11 @@ def test_kernels_equal_sums_in_double_and_survive_failed_allocations(
 
 @pytest.mark.slow
 @needs_aarch64
-def test_kernels_for_aarch64_in_an_emulator_equal_sums_in_double(tmp_path: Path) -> None:
+@pytest.mark.parametrize("products", ["widened", "tiles"])
+def test_kernels_for_aarch64_in_an_emulator_equal_sums_in_double(
+    tmp_path: Path, products: str
+) -> None:
     march = f"-march={prebuilt.KINDS['aarch64'].march}"
-    program = compiled(tmp_path, TO_AARCH64, "-static", march=march)
-    check(str(EMULATOR), "-cpu", "cortex-a57", program)
+    program = compiled(tmp_path, TO_AARCH64, TILES, "-static", march=march)
+    selected = f"LSTM_NATIVE_BFLOAT16={products}"
+    check(str(EMULATOR), "-cpu", "cortex-a57", "-E", selected, program)

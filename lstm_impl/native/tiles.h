@@ -1,0 +1,223 @@
+// The operations of AMX on tiles: eight registers of up to 16 rows of 64 bytes, and a product of
+// pairs of bfloat16 with sums in float32. All of AMX that the kernels use is behind this header.
+//
+// With LSTM_IMPL_EMULATED_TILES they are plain C++ that rounds as the instructions do and stops the
+// program where those would fault, so that tests on any machine run the kernels for tiles.
+#ifndef LSTM_IMPL_NATIVE_TILES_H_
+#define LSTM_IMPL_NATIVE_TILES_H_
+
+#include <cstdint>
+#include <cstring>
+
+#include "vector.h"
+
+// Instructions are written out, as a library for any CPU with AVX-512 has them too. Assemblers know
+// them since the compilers have a header for them.
+#if defined(LSTM_IMPL_EMULATED_TILES)
+#define LSTM_IMPL_TILES 1
+#elif defined(__x86_64__) && defined(__AVX512F__) && defined(__linux__)
+#if __has_include(<amxtileintrin.h>) || __has_include(<amxintrin.h>)
+#define LSTM_IMPL_TILES 1
+#endif
+#endif
+
+#if defined(LSTM_IMPL_TILES)
+
+#if defined(LSTM_IMPL_EMULATED_TILES)
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#else
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace lstm_impl::tiles {
+
+constexpr Index kMostRows = 16, kRowBytes = 64;
+
+// Of the left operand: numbers of a row; of the right one: its rows, which are pairs.
+constexpr Index kDepth = 32, kPairs = kDepth / 2;
+
+// What the instruction that sets all shapes at once reads: palette 1.
+struct Shapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {};
+  std::uint8_t rows[16] = {};
+};
+static_assert(sizeof(Shapes) == 64);
+
+#if defined(LSTM_IMPL_EMULATED_TILES)
+
+struct State {
+  bool configured = false;
+  Shapes shapes;
+  std::uint8_t tile[8][kMostRows][kRowBytes];
+};
+
+inline thread_local State state;
+
+// Threads whose tiles are configured, for tests to see that none is left so.
+inline std::atomic<int> configured_threads{0};
+
+inline void require(bool met, const char* what) {
+  if (met) return;
+  std::fprintf(stderr, "tiles: %s\n", what);
+  std::abort();
+}
+
+inline bool granted() { return true; }
+
+inline void set_shapes(const Shapes& shapes) {
+  require(shapes.palette == 1, "there is no such palette");
+  for (int k = 0; k < 16; ++k) {
+    const bool none = shapes.rows[k] == 0 && shapes.row_bytes[k] == 0;
+    require(none || (k < 8 && shapes.rows[k] >= 1 && shapes.rows[k] <= kMostRows &&
+                     shapes.row_bytes[k] >= 1 && shapes.row_bytes[k] <= kRowBytes),
+            "a shape is out of range");
+  }
+  if (!state.configured) configured_threads.fetch_add(1);
+  state.configured = true;
+  state.shapes = shapes;
+  std::memset(state.tile, 0, sizeof state.tile);
+}
+
+inline void release() {
+  if (state.configured) configured_threads.fetch_sub(1);
+  state.configured = false;
+}
+
+inline void require_tile(int tile) {
+  require(state.configured, "they are used before they are configured");
+  require(state.shapes.rows[tile] > 0, "one is used that has no shape");
+}
+
+template <int Tile>
+void zero() {
+  require_tile(Tile);
+  std::memset(state.tile[Tile], 0, sizeof state.tile[Tile]);
+}
+
+template <int Tile>
+void load(const void* from, Index apart) {
+  zero<Tile>();
+  for (Index row = 0; row < state.shapes.rows[Tile]; ++row) {
+    std::memcpy(state.tile[Tile][row], static_cast<const char*>(from) + row * apart,
+                state.shapes.row_bytes[Tile]);
+  }
+}
+
+template <int Tile>
+void store(void* to, Index apart) {
+  require_tile(Tile);
+  for (Index row = 0; row < state.shapes.rows[Tile]; ++row) {
+    std::memcpy(static_cast<char*>(to) + row * apart, state.tile[Tile][row],
+                state.shapes.row_bytes[Tile]);
+  }
+}
+
+// Denormal numbers are read, and written, as zero.
+inline float flushed(float value) {
+  return std::fabs(value) < 1.17549435e-38f ? std::copysign(0.0f, value) : value;
+}
+
+// Number `column` of a row.
+inline float number(const std::uint8_t* row, Index column) {
+  std::uint16_t upper;
+  std::memcpy(&upper, row + 2 * column, sizeof upper);
+  const std::uint32_t bits = static_cast<std::uint32_t>(upper) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return flushed(value);
+}
+
+// As Intel's manual has it: the lower numbers of all pairs are summed up with one rounding for a
+// product and its sum, so are the upper ones, and then both are added to what is there.
+template <int Sums, int Left, int Right>
+void dot() {
+  static_assert(Sums != Left && Sums != Right && Left != Right);
+  for (const int tile : {Sums, Left, Right}) require_tile(tile);
+  const Shapes& of = state.shapes;
+  require(of.rows[Sums] == of.rows[Left] && of.row_bytes[Sums] == of.row_bytes[Right] &&
+              of.row_bytes[Left] == of.rows[Right] * 4 && of.row_bytes[Sums] % 4 == 0,
+          "the shapes of a product do not fit");
+  constexpr Index kColumns = kRowBytes / 4;  // what lies past a shape is zero
+  float right[kDepth][kColumns];
+  for (Index k = 0; k < kDepth; ++k) {
+    for (Index column = 0; column < kColumns; ++column) {
+      right[k][column] = number(state.tile[Right][k / 2], 2 * column + k % 2);
+    }
+  }
+  for (Index row = 0; row < of.rows[Sums]; ++row) {
+    float sums[2][kColumns] = {}, total[kColumns];
+    for (Index k = 0; k < kDepth; ++k) {
+      const float left = number(state.tile[Left][row], k);
+      float* const to = sums[k % 2];
+      for (Index column = 0; column < kColumns; ++column) {
+        to[column] = flushed(std::fma(left, right[k][column], to[column]));
+      }
+    }
+    std::memcpy(total, state.tile[Sums][row], sizeof total);
+    for (Index column = 0; column < kColumns; ++column) {
+      const float sum = flushed(sums[0][column] + sums[1][column]);
+      total[column] = flushed(flushed(total[column]) + sum);
+    }
+    std::memcpy(state.tile[Sums][row], total, sizeof total);
+  }
+}
+
+#else
+
+// Whether the CPU has the tiles, Linux saves them where it changes threads, and it lets this process
+// use them: it asks for the memory that saving them takes.
+inline bool granted() {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) return false;
+  constexpr unsigned kBfloat16 = 1u << 22, kTile = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (~d & (kBfloat16 | kTile)) != 0) return false;
+  // Of palette 1: bytes of a row and number of tiles, and most rows.
+  if (!__get_cpuid_count(0x1d, 1, &a, &b, &c, &d)) return false;
+  if ((b & 0xffff) < kRowBytes || b >> 16 < 8 || (c & 0xffff) < kMostRows) return false;
+  unsigned saved, above;
+  asm volatile("xgetbv" : "=a"(saved), "=d"(above) : "c"(0));
+  constexpr unsigned kStates = 3u << 17;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // of arch_prctl(2)
+  return (saved & kStates) == kStates &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+inline void set_shapes(const Shapes& shapes) { asm volatile("ldtilecfg %0" : : "m"(shapes)); }
+
+inline void release() { asm volatile("tilerelease"); }
+
+template <int Tile>
+LSTM_IMPL_INLINE void zero() {
+  asm volatile("tilezero %%tmm%c0" : : "i"(Tile));
+}
+
+// Rows are `apart` bytes apart.
+template <int Tile>
+LSTM_IMPL_INLINE void load(const void* from, Index apart) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(apart), "i"(Tile) : "memory");
+}
+
+template <int Tile>
+LSTM_IMPL_INLINE void store(void* to, Index apart) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(apart), "i"(Tile) : "memory");
+}
+
+// Sums += Left * Right.
+template <int Sums, int Left, int Right>
+LSTM_IMPL_INLINE void dot() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sums), "i"(Left), "i"(Right));
+}
+
+#endif
+
+}  // namespace lstm_impl::tiles
+
+#endif  // LSTM_IMPL_TILES
+
+#endif  // LSTM_IMPL_NATIVE_TILES_H_
