@@ -3,35 +3,44 @@
 #define LSTM_IMPL_NATIVE_BACKWARD_H_
 
 #include <algorithm>
+#include <array>
+#include <optional>
 #include <vector>
 
 #include "activations.h"
-#include "thread_team.h"
+#include "bfloat16_products.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "thread_team.h"
 #include "vector.h"
 
 namespace lstm_impl {
 
-template <class Value>
+// Products: how those of dz and the recurrent kernel's transpose are made, of floats or of numbers
+// rounded to bfloat16.
+template <class Value, class Products = OfFloats>
 class BackwardPass {
  public:
   BackwardPass(const Backward<Value>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
-        plan_(recurrence_plan(layer_, layer_.units, pool)),
+        plan_(Products::plan(layer_, layer_.units, pool)),
         blocks_(unit_blocks(layer_)),
         width_(width(blocks_, plan_)),
         groups_(blocks_of(blocks_, width_)),
         dy_(rows_of(layer_, call.dy, layer_.units)),
-        recurrent_(blocks_ * kLanes * blocks_ * kPanel),
+        recurrent_(blocks_ * kLanes * blocks_ * kPanel / kNumbers),
         initial_cells_(blocks_ * layer_.batch * kLanes),
         dh_(blocks_ * layer_.batch * kLanes),
-        dc_(blocks_ * layer_.batch * kLanes) {}
+        dc_(blocks_ * layer_.batch * kLanes) {
+    if constexpr (kRoundsFactors<Products>) {
+      rounded_.emplace(blocks_of(2 * layer_.batch * rounded_width(), 2));
+    }
+  }
 
   int workers() const { return plan_.workers; }
 
@@ -42,6 +51,10 @@ class BackwardPass {
     pack_state(call_.dc_last, batch, units, dc_.get());
     const int groups = static_cast<int>(groups_);
     phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
+    if constexpr (kRoundsFactors<Products>) {
+      // Of padding, which no step writes.
+      std::fill_n(rounded(0, 0), 2 * batch * rounded_width(), BFloat16{0});
+    }
     // One step more is for the state before the first.
     const Index steps = layer_.timesteps + (call_.dh0 != nullptr ? 1 : 0);
     if (plan_.by_rows) {
@@ -54,6 +67,7 @@ class BackwardPass {
       phases.push_back(
           {steps, groups, [this](Index s, int group) { advance(s, 0, layer_.batch, group); }});
     }
+    phases.back().leave = Products::release;
   }
 
   void finish() {
@@ -64,6 +78,9 @@ class BackwardPass {
   }
 
  private:
+  // Numbers of a factor in a lane.
+  static constexpr Index kNumbers = kRoundsFactors<Products> ? 2 : 1;
+
   // Blocks of units of one register tile: four, or fewer where every thread is to have some.
   static Index width(Index blocks, const Plan& plan) {
     const Index shares = plan.by_rows ? 1 : plan.workers;
@@ -71,23 +88,30 @@ class BackwardPass {
   }
 
   float* panel(Index group) const {
-    return recurrent_.get() + group * width_ * kLanes * blocks_ * kPanel;
+    return recurrent_.get() + group * width_ * kLanes * blocks_ * kPanel / kNumbers;
   }
   Index width_of(Index group) const { return std::min(width_, blocks_ - group * width_); }
 
   void pack(Index group) {
-    pack_transposed(call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
+    pack_transposed<kNumbers == 2>(call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
                     width_of(group), panel(group));
   }
 
   // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.
   void advance(Index s, Index first_row, Index last_row, Index group) {
     with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
-      // Three registers have no halves.
-      constexpr int kMost = decltype(width)::value == 3 ? kRows : kTallRows;
-      for_each_tile<kMost>(first_row, last_row, [&](auto rows, Index row) {
-        step<decltype(rows)::value, decltype(width)::value>(s, row, group);
-      });
+      constexpr int kWidth = decltype(width)::value;
+      if constexpr (kRoundsFactors<Products>) {
+        for (Index row = first_row; row < last_row; row += Products::kMostRows) {
+          step_of_rounded<kWidth>(s, row, std::min(Products::kMostRows, last_row - row), group);
+        }
+      } else {
+        // Three registers have no halves.
+        constexpr int kMost = kWidth == 3 ? kRows : kTallRows;
+        for_each_tile<kMost>(first_row, last_row, [&](auto rows, Index row) {
+          step<decltype(rows)::value, kWidth>(s, row, group);
+        });
+      }
     });
   }
 
@@ -135,9 +159,35 @@ class BackwardPass {
       }
       dh.spill(sums + part * kLanes, kWidth * kLanes);
     }
-    for (int r = 0; r < kTile; ++r) {
+    finish<kWidth>(sums, s, row, kTile, first_block);
+  }
+
+  // The same of up to kMostRows rows, by dz as it was rounded in the step before.
+  template <int kWidth>
+  void step_of_rounded(Index s, Index row, Index rows, Index group) {
+    const Index first_block = group * width_;
+    constexpr Index kRow = kWidth * kLanes;
+    alignas(64) float sums[Products::kMostRows * kRow];
+    const bool carried = s == 0 || call_.mask != nullptr;
+    for (Index r = 0; carried && r < rows; ++r) {
       for (int v = 0; v < kWidth; ++v) {
-        const Vector sum = load(sums + (r * kWidth + v) * kLanes);
+        store(sums + r * kRow + v * kLanes, load(dh_at(first_block + v, row + r)));
+      }
+    }
+    if (s > 0) {
+      const Factors<BFloat16> product{rounded(s - 1, row), rounded_width(), panel(group),
+                                      blocks_ * kPanel / 2};
+      Products::template multiply<kWidth>(sums, {carried ? sums : nullptr, kRow}, rows, {product});
+    }
+    finish<kWidth>(sums, s, row, rows, first_block);
+  }
+
+  // Of rows of dh, [row][block][lane].
+  template <int kWidth, class Count>
+  LSTM_IMPL_INLINE void finish(const float* dh, Index s, Index row, Count rows, Index first_block) {
+    for (Count r = 0; r < rows; ++r) {
+      for (int v = 0; v < kWidth; ++v) {
+        const Vector sum = load(dh + (r * kWidth + v) * kLanes);
         if (s == layer_.timesteps) {
           store(dh_at(first_block + v, row + r), sum);
         } else {
@@ -146,6 +196,13 @@ class BackwardPass {
       }
     }
   }
+
+  // dz of a row as the product of the step after step `s` reads it, [block][gate][lane].
+  BFloat16* rounded(Index s, Index row) const {
+    return reinterpret_cast<BFloat16*>(rounded_->get()) +
+           (s % 2 * layer_.batch + row) * rounded_width();
+  }
+  Index rounded_width() const { return Products::row_width(blocks_ * kPanel); }
 
   float* dh_at(Index block, Index row) const {
     return dh_.get() + (block * layer_.batch + row) * kLanes;
@@ -158,7 +215,7 @@ class BackwardPass {
       const bool valid = call_.mask[t * layer_.batch + row] != 0;
       store(dh_at(block, row), valid ? Vector{} : dh);
       if (!valid) {
-        for (Index gate = 0; gate < kGates; ++gate) store(dz + gate * kLanes, Vector{});
+        keep_dz(dz, s, row, block, {});
         return;
       }
     }
@@ -172,11 +229,25 @@ class BackwardPass {
     float* carried = dc_.get() + (block * layer_.batch + row) * kLanes;
     dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
     const Vector dc = load(carried) + dh * o.value * (1.0f - tanh_c * tanh_c);
-    store(dz, dc * g * i.value * i.rest);
-    store(dz + kLanes, dc * c_before * f.value * f.rest);
-    store(dz + 2 * kLanes, dc * i.value * (1.0f - g * g));
-    store(dz + 3 * kLanes, dh * tanh_c * o.value * o.rest);
+    keep_dz(dz, s, row, block,
+            {dc * g * i.value * i.rest, dc * c_before * f.value * f.rest,
+             dc * i.value * (1.0f - g * g), dh * tanh_c * o.value * o.rest});
     store(carried, dc * f.value);
+  }
+
+  LSTM_IMPL_INLINE void keep_dz(float* to, Index s, Index row, Index block,
+                                const std::array<Vector, kGates>& dz) {
+#pragma GCC unroll 4
+    for (Index gate = 0; gate < kGates; ++gate) {
+      store(to + gate * kLanes, dz[static_cast<std::size_t>(gate)]);
+    }
+    if constexpr (kRoundsFactors<Products>) {
+      BFloat16* const at = rounded(s, row) + block * kPanel;
+#pragma GCC unroll 4
+      for (Index gate = 0; gate < kGates; ++gate) {
+        store(at + gate * kLanes, dz[static_cast<std::size_t>(gate)]);
+      }
+    }
   }
 
   const Backward<Value>& call_;
@@ -187,6 +258,7 @@ class BackwardPass {
   const Floats recurrent_;      // transposed, in panels of width_ blocks
   const Floats initial_cells_;  // [block][batch][lane], as are the next two
   const Floats dh_, dc_;        // what flows to the step before, besides through dz
+  std::optional<Floats> rounded_;  // dz of two steps, [2][batch]
 };
 
 }  // namespace lstm_impl

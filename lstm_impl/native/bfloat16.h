@@ -25,6 +25,15 @@ const char* bfloat16_products();
 template <class Value>
 void forward_in_bfloat16(const Forward<Value>& call, const Pool& pool);
 
+// Whether backward_in_bfloat16() is faster here than products of floats: by other instructions only.
+inline bool pays_backward_in_bfloat16() {
+  return products_of_this_cpu() != Bfloat16Products::kWidened;
+}
+
+// Of a call that has steps and sequences.
+template <class Value>
+void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool);
+
 }  // namespace lstm_impl
 
 #endif  // LSTM_IMPL_NATIVE_BFLOAT16_H_

@@ -292,11 +292,17 @@ LstmCode lstm_pack(const LstmLayer* given, void* const* pointers) {
 }
 
 const char* lstm_products(const LstmLayer* given) {
-  if (given->type == LSTM_INT8) return lstm_impl::int8_products();
-  if (given->type == LSTM_FLOAT || !lstm_impl::pays_in_bfloat16(lstm_impl::layer_of(*given))) {
-    return "float32";
-  }
-  return lstm_impl::bfloat16_products();
+  const char* products = "float32";
+  const LstmCode code = lstm_impl::guarded([&] {
+    if (given->type == LSTM_INT8) {
+      products = lstm_impl::int8_products();
+    } else if (given->type != LSTM_FLOAT &&
+               lstm_impl::pays_in_bfloat16(lstm_impl::layer_of(*given))) {
+      products = lstm_impl::bfloat16_products();
+    }
+    return LSTM_OK;
+  });
+  return code == LSTM_OK ? products : lstm_error();
 }
 
 // Members of a braced list are evaluated in order.

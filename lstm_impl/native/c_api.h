@@ -62,7 +62,7 @@ std::int64_t lstm_cells_size(const LstmLayer* layer);
 // the place of the kernel in lstm_forward(), and the other two are null.
 std::int64_t lstm_packed_size(const LstmLayer* layer);
 LstmCode lstm_pack(const LstmLayer* layer, void* const* pointers);
-// How a forward pass of the layer multiplies here, in a few words.
+// How a forward pass of the layer multiplies here, or why it cannot, in a few words.
 const char* lstm_products(const LstmLayer* layer);
 // The order of pointers is that of Forward, Backward and InputGradient in kernels.h; null where an
 // array is left out. threads: null for the library's own, which a call of few steps always takes.

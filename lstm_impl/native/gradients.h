@@ -5,15 +5,18 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
 #include <vector>
 
-#include "thread_team.h"
+#include "backward.h"
+#include "bfloat16_products.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "thread_team.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -23,8 +26,9 @@ namespace lstm_impl {
 constexpr Index kDepth = 256;
 
 // Gradients of kernel, recurrent kernel and bias: [x, h before, 1] transposed, times dz. Its left
-// operand is packed in pieces of some thousand rows, so that it takes no memory to speak of.
-template <class Value>
+// operand is packed in pieces of some thousand rows, so that it takes no memory to speak of; so is
+// dz where Products are of numbers rounded to bfloat16.
+template <class Value, class Products = OfFloats>
 class WeightGradients {
  public:
   explicit WeightGradients(const Backward<Value>& call)
@@ -33,13 +37,14 @@ class WeightGradients {
         blocks_(unit_blocks(layer_)),
         rows_(layer_.timesteps * layer_.batch),
         columns_(layer_.inputs + layer_.units + 1),
-        tiles_(blocks_of(columns_, kRows)),
+        tiles_(blocks_of(columns_, kColumns)),
         piece_(std::min(blocks_of(rows_, kDepth), kPiece)),
         x_(rows_of(layer_, call.x, layer_.inputs)),
         hidden_(call.mask == nullptr
                     ? rows_of(layer_, call.hidden, layer_.units)
                     : Rows<const Value>{call.hidden, layer_.batch * layer_.units, layer_.units}),
-        left_(piece_ * kDepth * tiles_ * kRows) {
+        left_(piece_ * kDepth * tiles_ * kColumns / kNumbers) {
+    if constexpr (kRoundsFactors<Products>) right_.emplace(piece_ * blocks_ * kPairs * kPanel);
     if (kRounds<Value> && blocks_of(rows_, kDepth) > piece_) {
       totals_.emplace(columns_ * kGates * layer_.units);
     }
@@ -54,26 +59,49 @@ class WeightGradients {
     // Some segments a thread, so that the last one to finish keeps nobody waiting for long.
     const Index wanted = workers == 1 ? 1 : 4 * workers;
     const Index cuts = std::clamp<Index>(blocks_of(wanted, blocks_), 1, tiles_);
-    buffers_.emplace(workers, std::max(tiles_, blocks_of(tiles_, cuts) * kPanel) * kRows);
+    const Index packed = kNumbers == 2 ? kSquare * tiles_ : tiles_;
+    buffers_.emplace(workers, std::max(packed, blocks_of(tiles_, cuts) * kPanel) * kColumns);
     for (Index from = 0; from < blocks_of(rows_, kDepth); from += piece_) {
       const Index chunks = std::min(piece_, blocks_of(rows_, kDepth) - from);
-      phases.push_back({1, static_cast<int>(chunks),
-                        [this, from](Index, int chunk) { pack(from + chunk, chunk); }});
+      phases.push_back({1, static_cast<int>(chunks), [this, from](Index, int chunk) {
+                          if constexpr (kRoundsFactors<Products>) {
+                            pack_rounded(from + chunk, chunk);
+                          } else {
+                            pack(from + chunk, chunk);
+                          }
+                        }});
       phases.push_back(
           {1, static_cast<int>(blocks_ * cuts), [this, from, chunks, cuts](Index, int segment) {
              const auto cut = static_cast<int>(segment % cuts);
              multiply(segment / cuts, share(tiles_, cut, static_cast<int>(cuts)),
                       share(tiles_, cut + 1, static_cast<int>(cuts)), from, chunks);
            }});
+      phases.back().leave = Products::release;
     }
   }
 
  private:
   static constexpr Index kPiece = 8;  // chunks of kDepth rows
 
+  // Numbers of a factor in 32 bits, columns of the left operand that are packed together, and pairs
+  // of rows in a chunk.
+  static constexpr Index kNumbers = kRoundsFactors<Products> ? 2 : 1;
+  static constexpr Index kColumns = kRoundsFactors<Products> ? kLanes : kRows;
+  static constexpr Index kPairs = kDepth / 2;
+
+  // Rows of kLanes pairs, which are transposed in registers.
+  static constexpr Index kSquare = 2 * kLanes;
+
   Index depth_of(Index chunk) const { return std::min(kDepth, rows_ - chunk * kDepth); }
 
-  float* left(Index place) const { return left_.get() + place * kDepth * tiles_ * kRows; }
+  float* left(Index place) const {
+    return left_.get() + place * kDepth * tiles_ * kColumns / kNumbers;
+  }
+
+  // Pairs of rows of dz, [pair][gate][lane].
+  float* right(Index place, Index block) const {
+    return right_->get() + (place * blocks_ + block) * kPairs * kPanel;
+  }
 
   // Chunk `chunk` of rows as [tile of columns][row][column of the tile].
   void pack(Index chunk, Index place) {
@@ -89,6 +117,50 @@ class WeightGradients {
       gather(t, b, row);
       for (Index tile = 0; tile < tiles_; ++tile) {
         std::memcpy(to + (tile * depth + k) * kRows, row + tile * kRows, kRows * sizeof(float));
+      }
+    }
+  }
+
+  // Chunk `chunk` of rows as [column][row], and of dz, both rounded. What is missing of a last chunk
+  // is zeros.
+  void pack_rounded(Index chunk, Index place) {
+    const Index depth = depth_of(chunk), width = tiles_ * kColumns;
+    const Index ones = layer_.inputs + layer_.units;
+    const Buffers::Buffer buffer(*buffers_);
+    float* const rows = buffer.get();  // [kSquare][width]
+    for (Index first = 0; first < kDepth; first += kSquare) {
+      for (Index k = 0; k < kSquare; ++k) {
+        float* const row = rows + k * width;
+        std::fill_n(row, width, 0.0f);
+        if (first + k >= depth) continue;
+        const Index at = chunk * kDepth + first + k;
+        gather(at / layer_.batch, at % layer_.batch, row);
+        row[ones] = 1.0f;
+      }
+      for (Index column = 0; column < width; column += kLanes) {
+        Vector square[kLanes];
+#pragma GCC unroll 16
+        for (Index pair = 0; pair < kLanes; ++pair) {
+          const float* row = rows + 2 * pair * width + column;
+          square[pair] = paired(load(row), load(row + width));
+        }
+        transpose<kLanes / 2>(square);
+#pragma GCC unroll 16
+        for (Index lane = 0; lane < kLanes; ++lane) {
+          store(left(place) + ((column + lane) * kDepth + first) / 2, square[lane]);
+        }
+      }
+    }
+    for (Index block = 0; block < blocks_; ++block) {
+      const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
+      float* const to = right(place, block);
+      for (Index pair = 0; pair < kPairs; ++pair) {
+        const Index here = depth - 2 * pair;
+        for (Index at = 0; at < kPanel; at += kLanes) {
+          const float* from = dz + 2 * pair * kPanel + at;
+          store(to + pair * kPanel + at, paired(here < 1 ? Vector{} : load(from),
+                                                here < 2 ? Vector{} : load(from + kPanel)));
+        }
       }
     }
   }
@@ -130,10 +202,18 @@ class WeightGradients {
     // own.
     const Buffers::Buffer sums(*buffers_);
     for (Index place = 0; place < chunks; ++place) {
+      if constexpr (kRoundsFactors<Products>) {
+        const auto* rows = reinterpret_cast<const BFloat16*>(left(place));
+        const Factors<BFloat16> product{rows + first_tile * kColumns * kDepth, kDepth,
+                                        right(place, block), kPairs};
+        Products::template multiply<kGates>(sums.get(), {place == 0 ? nullptr : sums.get(), kPanel},
+                                            (last_tile - first_tile) * kColumns, {product});
+        continue;
+      }
       const Index chunk = from + place, depth = depth_of(chunk);
       const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
       for (Index tile = first_tile; tile < last_tile; ++tile) {
-        float* kept = sums.get() + (tile - first_tile) * kRows * kPanel;
+        float* kept = sums.get() + (tile - first_tile) * kColumns * kPanel;
         Tile<kRows, kGates> sum;
         if (place == 0) {
           sum.clear();
@@ -142,11 +222,18 @@ class WeightGradients {
         }
         add_product<kGates>(sum, left(place) + tile * depth * kRows, 1, kRows, depth, dz);
         sum.spill(kept, kPanel);
-        if (place + 1 < chunks) continue;
-        for (int r = 0; r < kRows && tile * kRows + r < columns_; ++r) {
-          add_row(kept + r * kPanel, tile * kRows + r, unit, from, chunks);
-        }
+        if (place + 1 == chunks) add_rows(kept, tile, tile + 1, unit, from, chunks);
       }
+    }
+    if (kRoundsFactors<Products>) add_rows(sums.get(), first_tile, last_tile, unit, from, chunks);
+  }
+
+  // What a piece gives, [column][gate][lane], to the gradients of some tiles of columns.
+  void add_rows(const float* sums, Index first_tile, Index last_tile, Index unit, Index from,
+                Index chunks) const {
+    const Index first = first_tile * kColumns, last = std::min(last_tile * kColumns, columns_);
+    for (Index column = first; column < last; ++column) {
+      add_row(sums + (column - first) * kPanel, column, unit, from, chunks);
     }
   }
 
@@ -171,9 +258,23 @@ class WeightGradients {
   const Index blocks_, rows_, columns_, tiles_, piece_;
   const Rows<const Value> x_, hidden_;
   const Floats left_;
+  std::optional<Floats> right_;
   std::optional<Floats> totals_;  // [column][gate][unit]
   std::optional<Buffers> buffers_;  // of a row of [x, h before, 1], or of a segment's sums
 };
+
+// All of a call that has sequences: the recurrence, and then the weights' gradients.
+template <class Products, class Value>
+void backward_by(const Backward<Value>& call, const Pool& pool) {
+  BackwardPass<Value, Products> recurrence(call, pool);
+  WeightGradients<Value, Products> weights(call);
+  const int workers = std::max(recurrence.workers(), workers_for(weights.multiplications(), pool));
+  std::vector<Phase> phases;
+  recurrence.add_phases(phases);
+  weights.add_phases(phases, workers);
+  ThreadTeam::run(std::move(phases), workers, pool);
+  recurrence.finish();
+}
 
 // The gradient of the input: dz times the kernel's transpose.
 template <class Value>

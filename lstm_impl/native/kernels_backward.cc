@@ -1,12 +1,9 @@
 // The backward pass: gradients of states and weights.
 #include <algorithm>
-#include <utility>
-#include <vector>
 
-#include "backward.h"
+#include "bfloat16.h"
 #include "gradients.h"
 #include "kernels.h"
-#include "thread_team.h"
 
 namespace lstm_impl {
 
@@ -20,14 +17,12 @@ void backward(const Backward<Value>& call, const Pool& pool) {
     std::fill_n(call.dbias, width, Value{});
     if (layer.batch == 0) return;
   }
-  BackwardPass<Value> recurrence(call, pool);
-  WeightGradients<Value> weights(call);
-  const int workers = std::max(recurrence.workers(), workers_for(weights.multiplications(), pool));
-  std::vector<Phase> phases;
-  recurrence.add_phases(phases);
-  weights.add_phases(phases, workers);
-  ThreadTeam::run(std::move(phases), workers, pool);
-  recurrence.finish();
+  if ((kRounds<Value> || layer.bfloat16_products) && layer.timesteps > 0 &&
+      pays_backward_in_bfloat16()) {
+    backward_in_bfloat16(call, pool);
+  } else {
+    backward_by<OfFloats>(call, pool);
+  }
 }
 
 template void backward(const Backward<float>&, const Pool&);

@@ -96,7 +96,14 @@ bool pays_in_bfloat16(const Layer& layer) {
 }
 
 const char* bfloat16_products() {
-  return products_of_this_cpu() == Bfloat16Products::kDots ? "vdpbf16ps" : "bfloat16 as float32";
+  switch (products_of_this_cpu()) {
+    case Bfloat16Products::kTiles:
+      return "tdpbf16ps";
+    case Bfloat16Products::kDots:
+      return "vdpbf16ps";
+    default:
+      return "bfloat16 as float32";
+  }
 }
 
 template <class Value>

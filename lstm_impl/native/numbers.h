@@ -41,6 +41,15 @@ LSTM_IMPL_INLINE Halves rounded_halves(Vector value) {
 #endif
 }
 
+// Two registers rounded to bfloat16, one after the other.
+LSTM_IMPL_INLINE Vector side_by_side(Vector first, Vector second) {
+  const Halves halves[2] = {rounded_halves(first), rounded_halves(second)};
+  Vector both;
+  static_assert(sizeof halves == sizeof both);
+  std::memcpy(&both, halves, sizeof both);
+  return both;
+}
+
 // A register of numbers as they will be read when they have been stored.
 template <class Value>
 LSTM_IMPL_INLINE Vector rounded(Vector value) {

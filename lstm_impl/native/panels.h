@@ -57,21 +57,27 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
 
 // The transpose of `width` blocks of rows of a kernel [rows, 4 * units], from the row `first_row`,
 // into one panel [block of units][gate][lane][width][lane of the row]: the right operand of dz
-// times the kernel's transpose, dz lying as gates do.
-template <class Value>
+// times the kernel's transpose, dz lying as gates do. Paired: of two lanes that follow each other,
+// and are rounded to bfloat16, in 32 bits: [block][gate][pair of lanes][width][lane of the row].
+template <bool Paired = false, class Value>
 void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
                      float* panel) {
-  for (Index gate = 0; gate < kGates; ++gate) {  // outside, so that rows are read in order
+  constexpr Index kOfSquare = Paired ? 2 : 1;  // gates
+  for (Index gate = 0; gate < kGates; gate += kOfSquare) {  // outside, to read rows in order
     for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      float* to = panel + (block * kGates + gate) * kLanes * width * kLanes;
+      float* to = panel + (block * kGates + gate) / kOfSquare * kLanes * width * kLanes;
       for (Index v = 0; v < width; ++v) {
         const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);
         const Value* from = kernel + (row * kGates + gate) * units + unit;
         Vector square[kLanes];
 #pragma GCC unroll 16
         for (Index r = 0; r < kLanes; ++r) {
-          square[r] = r < here ? load_part(from + r * kGates * units, count) : Vector{};
+          const Value* one = from + r * kGates * units;
+          square[r] = r < here ? load_part(one, count) : Vector{};
+          if constexpr (Paired) {
+            square[r] = side_by_side(square[r], r < here ? load_part(one + units, count) : Vector{});
+          }
         }
         transpose<kLanes / 2>(square);
 #pragma GCC unroll 16

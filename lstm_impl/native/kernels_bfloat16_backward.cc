@@ -1,0 +1,24 @@
+// The backward pass with products of bfloat16, by vdpbf16ps or tiles.
+#include "bfloat16.h"
+#include "bfloat16_products.h"
+#include "gradients.h"
+
+namespace lstm_impl {
+
+template <class Value>
+void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool) {
+#if defined(LSTM_IMPL_TILES)
+  if (products_of_this_cpu() == Bfloat16Products::kTiles) {
+    backward_by<DotsByTiles>(call, pool);
+    return;
+  }
+#endif
+#if defined(LSTM_IMPL_DOTS)
+  backward_by<Dots>(call, pool);
+#endif
+}
+
+template void backward_in_bfloat16(const Backward<float>&, const Pool&);
+template void backward_in_bfloat16(const Backward<BFloat16>&, const Pool&);
+
+}  // namespace lstm_impl
