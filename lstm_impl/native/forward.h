@@ -3,6 +3,9 @@
 #define LSTM_IMPL_NATIVE_FORWARD_H_
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -29,6 +32,7 @@ class ForwardPass {
         plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
         blocks_(unit_blocks(layer_)),
         packed_(is_packed(layer_)),
+        parts_(unpacked_parts()),
         steps_ahead_(packed_ ? steps_ahead(layer_) : 1),
         kernel_packed_(packed_ && !(steps_ahead_ > 1 && is_read_in_place(layer_))),
         given_(rows_of(layer_, call.x, layer_.inputs)),
@@ -39,7 +43,7 @@ class ForwardPass {
       recurrent_.emplace(blocks_ * layer_.units * kPanel);
       bias_.emplace(blocks_ * kPanel);
     } else {
-      sums_.emplace(std::max<Index>(1, layer_.timesteps * layer_.batch) * blocks_ * kPanel);
+      sums_.emplace(sums_parts() * sums_size());
     }
     if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
     if (kRounds<Value> || (call.mask != nullptr && call.hidden == nullptr)) {
@@ -71,10 +75,21 @@ class ForwardPass {
                         }});
     }
     if (!packed_) {
-      phases.push_back({layer_.timesteps, parts, [this, parts](Index s, int part) {
-                          advance_unpacked(s, share(blocks_, part, parts),
-                                           share(blocks_, part + 1, parts));
-                        }});
+      if (by_kernel_rows()) {
+        const bool turned = turn(call_.weights.recurrent_kernel);
+        phases.push_back({2, parts_, [this, turned](Index half, int part) {
+                            if (half == 0) {
+                              multiply_unpacked(0, turned ? mirrored(part) : part);
+                            } else {
+                              finish_unpacked(0, part);
+                            }
+                          }});
+      } else {
+        phases.push_back({layer_.timesteps, parts_, [this](Index s, int part) {
+                            multiply_unpacked(s, part);
+                            finish_unpacked(s, part);
+                          }});
+      }
     } else {
       phases.push_back(plan_.all_steps(
           layer_, blocks_, [this](Index s, Index first, Index last, Index block, Index end) {
@@ -249,35 +264,103 @@ class ForwardPass {
     finish_rows(sums, kPanel, kTile, s, t, row, block, before);
   }
 
-  // A step with the kernels as they lie; the first one makes the input's products of all.
-  void advance_unpacked(Index s, Index first_block, Index last_block) {
-    const Blocks blocks{layer_.units, first_block, last_block};
-    if (s == 0) project_unpacked(blocks);
-    const Index batch = layer_.batch, across = blocks_ * kPanel, t = time_of(layer_, s);
-    const Rows<float> before = hidden(s - 1);
-    float* const sums = sums_->get() + t * batch * across;
-    add_unpacked(before.data, before.batch, batch, layer_.units, call_.weights.recurrent_kernel,
-                 blocks, sums, across);
-    for (Index block = first_block; block < last_block; ++block) {
-      finish_rows(sums + block * kPanel, across, static_cast<int>(batch), s, t, 0, block, before);
-    }
+  // A single step with the kernels as they lie is shared out by their rows, each part with sums of
+  // its own. Parts of the columns, whose distance is mostly a power of two, would be in a part of a
+  // cache's sets only, and half of 2 MB did not stay in 2 MB. Of more steps, and of many threads'
+  // sums, the second meeting would take longer than is gained.
+  static constexpr int kMostByRows = 4, kPartsByRows = 4;
+  bool by_kernel_rows() const {
+    return layer_.timesteps == 1 && plan_.workers > 1 && plan_.workers <= kMostByRows;
+  }
+  int unpacked_parts() const {
+    if (!by_kernel_rows()) return plan_.parts(blocks_);
+    return static_cast<int>(std::min<Index>(blocks_, kPartsByRows * plan_.workers));
+  }
+  int sums_parts() const { return by_kernel_rows() ? parts_ : 1; }
+  Index sums_size() const {
+    return std::max<Index>(1, layer_.timesteps * layer_.batch) * blocks_ * kPanel;
   }
 
-  void project_unpacked(const Blocks& blocks) {
-    const Weights<Value>& weights = call_.weights;
+  // Whether this call goes through each thread's parts from the last to the first, as every other
+  // one with the same weights does: of weights that do not fit the second cache it then reads
+  // those first that are there. A part's own order, and so the sums, stay the same.
+  static bool turn(const void* weights) {
+    static std::array<std::atomic<unsigned char>, 61> turns{};
+    return turns[reinterpret_cast<std::uintptr_t>(weights) / 64 % turns.size()].fetch_xor(
+               1, std::memory_order_relaxed) != 0;
+  }
+
+  // The same thread's part that is as far from its last as this one from its first.
+  int mirrored(int part) const {
+    const int workers = plan_.workers, worker = ((part + 1) * workers - 1) / parts_;
+    return static_cast<int>(share(parts_, worker, workers) + share(parts_, worker + 1, workers)) -
+           1 - part;
+  }
+
+  struct Range {
+    Index first, count;
+  };
+
+  // The rows of `depth` that a part multiplies.
+  Range rows_of_part(Index depth, int part) const {
+    if (!by_kernel_rows()) return {0, depth};
+    const Index all = blocks_of(depth, kDeep);
+    const Index first = std::min(depth, kDeep * share(all, part, parts_));
+    return {first, std::min(depth, kDeep * share(all, part + 1, parts_)) - first};
+  }
+
+  // A part of a step's products; in the first step also of the input's products of all steps.
+  void multiply_unpacked(Index s, int part) {
+    const Index batch = layer_.batch, across = blocks_ * kPanel;
+    const bool by_rows = by_kernel_rows();
+    const Blocks blocks{layer_.units, by_rows ? 0 : share(blocks_, part, parts_),
+                        by_rows ? blocks_ : share(blocks_, part + 1, parts_)};
+    float* const sums = sums_->get() + (by_rows ? part * sums_size() : 0);
+    if (s == 0) project_unpacked(blocks, rows_of_part(layer_.inputs, part), sums);
+    const Rows<float> before = hidden(s - 1);
+    const Range rows = rows_of_part(layer_.units, part);
+    add_unpacked(before.data + rows.first, before.batch, batch, rows.count,
+                 call_.weights.recurrent_kernel + rows.first * kGates * layer_.units, blocks,
+                 sums + time_of(layer_, s) * batch * across, across);
+  }
+
+  void project_unpacked(const Blocks& blocks, const Range& rows, float* sums) {
     const Index batch = layer_.batch, steps = layer_.timesteps, across = blocks_ * kPanel;
-    float* const sums = sums_->get();
+    const Value* const kernel = call_.weights.kernel + rows.first * kGates * layer_.units;
+    const Index first = blocks.first * kPanel, end = blocks.last * kPanel;
     for (Index row = 0; row < steps * batch; ++row) {
-      pack_gates(weights.bias, 1, layer_.units, blocks.first, blocks.last, sums + row * across);
+      std::fill(sums + row * across + first, sums + row * across + end, 0.0f);
     }
     if (x_.time == batch * x_.batch) {
-      add_unpacked(x_.data, x_.batch, steps * batch, layer_.inputs, weights.kernel, blocks, sums,
+      add_unpacked(x_.data + rows.first, x_.batch, steps * batch, rows.count, kernel, blocks, sums,
                    across);
       return;
     }
     for (Index b = 0; b < batch; ++b) {
-      add_unpacked(x_.at(0, b), x_.time, steps, layer_.inputs, weights.kernel, blocks,
+      add_unpacked(x_.at(0, b) + rows.first, x_.time, steps, rows.count, kernel, blocks,
                    sums + b * across, batch * across);
+    }
+  }
+
+  // The rest of a step, once all its products are there.
+  void finish_unpacked(Index s, int part) {
+    const Index batch = layer_.batch, across = blocks_ * kPanel, t = time_of(layer_, s);
+    const Rows<float> before = hidden(s - 1);
+    const Index last = share(blocks_, part + 1, parts_);
+    for (Index block = share(blocks_, part, parts_); block < last; ++block) {
+      const Index unit = block * kLanes;
+      float* const sums = sums_->get() + t * batch * across + block * kPanel;
+      for (Index gate = 0; gate < kGates; ++gate) {
+        const Vector bias =
+            load_part(call_.weights.bias + gate * layer_.units + unit, layer_.units - unit);
+        for (Index b = 0; b < batch; ++b) {
+          float* const to = sums + b * across + gate * kLanes;
+          Vector sum = bias;
+          for (Index n = 0; n < sums_parts(); ++n) sum += load(to + n * sums_size());
+          store(to, sum);
+        }
+      }
+      finish_rows(sums, across, static_cast<int>(batch), s, t, 0, block, before);
     }
   }
 
@@ -341,13 +424,14 @@ class ForwardPass {
   const Plan plan_;
   const Index blocks_;
   const bool packed_;
+  const int parts_;  // of a step, where nothing is in panels
   const Index steps_ahead_;
   const bool kernel_packed_;
   const Rows<const Value> given_;  // the input as given
   const Rows<Value> y_;
   const Floats cells_;  // [block][batch][lane]: c0, or c not kept as floats
   std::optional<Floats> kernel_, recurrent_, bias_;  // in panels
-  std::optional<Floats> sums_;    // [time][batch][block][gate][lane], where nothing is in panels
+  std::optional<Floats> sums_;    // [part][time][batch][block][gate][lane]: of products unpacked
   Rows<const float> x_{};         // the input as floats
   std::optional<Floats> ahead_;   // [block][steps ahead][batch][gate][lane]
   std::optional<Floats> states_;  // h of two steps, where it is not kept as floats

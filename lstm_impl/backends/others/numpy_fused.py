@@ -17,6 +17,10 @@ from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 Array = npt.NDArray[np.float32]
 
 
+LINE = 16
+"""Numbers in a cache line."""
+
+
 class _Kept(NamedTuple):
     """What a layer and direction keeps for its gradient."""
 
@@ -40,7 +44,7 @@ class NumPyFusedModel(NumPyModel):
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
-        self._arrays = [np.ascontiguousarray(each, np.float32) for each in weights.arrays()]
+        self._arrays = [_aligned(each) for each in weights.arrays()]
         self._addresses = [_address(each) for each in self._arrays]
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
@@ -129,6 +133,15 @@ class NumPyFusedModel(NumPyModel):
         sizes = workload.timesteps, workload.batch, self.spec.input_size, self.spec.hidden_size
         products = self._kernels.products(c_interface.KernelLayer(*sizes, type=self.kernel_type))
         return {"kernels": ["lstm_forward"], "device": "cpu", "products": products}
+
+
+def _aligned(array: npt.NDArray[np.generic]) -> Array:
+    """Copy to the start of a cache line: loads across two cost a stream a fifth of its time."""
+    memory = np.empty(array.size + LINE, np.float32)
+    start = -memory.ctypes.data // memory.itemsize % LINE
+    copy = memory[start : start + array.size].reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _address(array: Any) -> int:
