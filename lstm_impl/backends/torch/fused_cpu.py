@@ -37,10 +37,14 @@ class TorchFusedCpuModel(TorchModel):
             timesteps = call.x.shape[1 if self.batch_major else 0]
             valid = torch.arange(timesteps)[:, None] < call.lengths
 
+        how = {"batch_major": self.batch_major}
+        if len(parameters) == 3:  # without views and copies of the state
+            return fused_layer(*call[:3], *parameters, valid, **how)
+
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
             kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
             given = (own.x, own.h, own.c, kernel, recurrent_kernel, bias, valid)
-            return fused_layer(*given, batch_major=self.batch_major, reverse=reverse)
+            return fused_layer(*given, reverse=reverse, **how)
 
         if self.batch_major and call.masks is not None:
             call = call._replace(masks=call.masks.transpose(1, 2))

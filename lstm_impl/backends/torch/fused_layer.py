@@ -54,7 +54,7 @@ def fused_layer(
         Input ``[T, B, in]``, or ``[B, T, in]`` if batch_major; float32 or bfloat16, as are all
         tensors but ``valid``. None need be contiguous. Under ``torch.autocast`` all are cast.
     h, c : torch.Tensor
-        Initial state ``[B, H]``.
+        Initial state ``[B, H]``, or ``[1, B, H]`` as of a module with one layer.
     kernel, recurrent_kernel, bias : torch.Tensor
         ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``, gates in the order i, f, g, o.
     valid : torch.Tensor, optional
@@ -65,7 +65,7 @@ def fused_layer(
     Returns
     -------
     Outputs
-        y, with the axes of x, and h and c ``[B, H]``.
+        y, with the axes of x, and h and c, with those of the initial ones.
 
     Raises
     ------
@@ -96,7 +96,8 @@ def _shape(*given: Any) -> tuple[Any, Any, Any]:
     x, h, _, kernel, *_, valid, batch_major, _ = given[:9]
     batch, timesteps = x.shape[:2] if batch_major else x.shape[1::-1]
     units, inputs = h.shape[-1], kernel.shape[0]
-    state, width = (batch, units), 4 * units
+    state: Any = (1, batch, units) if h.dim() == 3 else (batch, units)
+    width = 4 * units
     expected = (*x.shape[:2], inputs), state, state, (inputs, width), (units, width), (width,)
     for place, (each, shape) in enumerate(zip(given, expected, strict=False)):
         if each.shape != shape or each.dtype != x.dtype:
@@ -138,9 +139,8 @@ def _training_results(*given: Any) -> tuple[Tensor, ...]:
 
 def _made(sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
     timesteps, batch, units = sizes
-    x, valid = given[0], given[6]
-    y = x.new_empty((*x.shape[:2], units))
-    made = y, x.new_empty((batch, units)), x.new_empty((batch, units))
+    x, h, valid = given[0], given[1], given[6]
+    made = x.new_empty((*x.shape[:2], units)), x.new_empty(h.shape), x.new_empty(h.shape)
     if not keep:
         return made
     # Without a mask the hidden states are the outputs.
@@ -216,10 +216,12 @@ def _second(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     *given, valid, dy, dh, dc = ctx.saved_tensors
     steps = None if valid is None else valid[:, :, None]
 
-    def by_loop(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    def by_loop(x: Tensor, h: Tensor, c: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
         x = x.transpose(0, 1) if ctx.batch_major else x
-        y, h, c = looped(cell, steps, ctx.reverse, x, *others)
-        return y.transpose(0, 1) if ctx.batch_major else y, h, c
+        state = [each.reshape(each.shape[-2:]) for each in (h, c)]
+        y, *last = looped(cell, steps, ctx.reverse, x, *state, *parameters)
+        last = [each.reshape(h.shape) for each in last]
+        return y.transpose(0, 1) if ctx.batch_major else y, *last
 
     def gradients(given: Any, flows: Any) -> Any:
         return torch.func.vjp(by_loop, *given)[1](flows)

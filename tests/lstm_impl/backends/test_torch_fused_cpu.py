@@ -96,6 +96,7 @@ def test_tensor_that_does_not_fit_is_refused_with_its_name() -> None:
 @pytest.mark.parametrize("masked", [False, True])
 def test_second_and_third_gradients_equal_those_of_a_loop(masked: bool, reverse: bool) -> None:
     given = tensors()
+    axes = (1, B, H) if masked else (B, H)  # also of a state with the axis of layers
     valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 1]) if masked else None
 
     def gradients(outputs: Any) -> list[Any]:
@@ -106,7 +107,8 @@ def test_second_and_third_gradients_equal_those_of_a_loop(masked: bool, reverse:
         return found
 
     steps = None if valid is None else valid[:, :, None]
-    ours = gradients(layer(*given, valid, reverse=reverse))
+    state = (each.reshape(axes) for each in given[1:3])
+    ours = gradients(layer(given[0], *state, *given[3:], valid, reverse=reverse))
     theirs = gradients(looped(cell, steps, reverse, *given))
     for found, expected in zip(ours, theirs, strict=True):
         assert_close(
