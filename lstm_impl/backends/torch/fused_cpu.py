@@ -39,7 +39,8 @@ class TorchFusedCpuModel(TorchModel):
 
         how = {"batch_major": self.batch_major}
         if len(parameters) == 3:  # without views and copies of the state
-            return fused_layer(*call[:3], *parameters, valid, **how)
+            kernel, recurrent_kernel, bias = parameters
+            return fused_layer(*call[:3], kernel, recurrent_kernel, bias, valid, **how)
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
             kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
