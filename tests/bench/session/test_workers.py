@@ -14,6 +14,7 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.case.loading import SuiteChoice
+from bench.machine.writing import lock
 from bench.records.digest import with_digest
 from bench.records.journal import Journal
 from bench.session import workers
@@ -83,6 +84,15 @@ def test_start_sets_the_environment_of_the_work(
         worker._process.wait()
         with worker._output:
             assert worker.last_words() == f"on the {side}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
+def test_start_side_by_side_keeps_others_from_measuring(tmp_path: Path) -> None:
+    executor = LocalExecutor(session(), tmp_path, judged=tmp_path, side_by_side=2)
+    with executor._turn(), executor._turn(), (tmp_path / "turn").open() as other:
+        assert lock(other.fileno(), wait=False) is False
+    with (tmp_path / "turn").open() as other:
+        assert lock(other.fileno(), wait=False)
 
 
 def crash(case: Case) -> dict[str, object]:
