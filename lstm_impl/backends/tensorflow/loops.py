@@ -366,7 +366,7 @@ class StaticUnroll(LoopBackend):
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if self.xla and spec.bidirectional and spec.dtype == "float64":
             # With TensorFlow 2.21 on a CPU outputs are wrong by 119% at hidden size 5, and right
-            # with 2.22.0rc0.
+            # with 2.18 and 2.22.0rc0.
             return (
                 "XLA compiles unrolled bidirectional float64 wrongly at some sizes; "
                 "use while_loop+xla, or drop +xla"
