@@ -225,7 +225,9 @@ class Int8Kernel {
     for (Index quad = 0; quad < quads_; ++quad) {
       Bits packed{};
       for (int part = 0; part < kQuad; ++part) {
-        const Bits whole = nearest(row(quad * kQuad + part) * inverse);
+        const Vector scaled = row(quad * kQuad + part) * inverse;
+        // Zero for NaN, of which the scale tells, or the sum would not fit.
+        const Bits whole = nearest(scaled == scaled ? scaled : Vector{});
         sum += whole;
         packed |= (whole & 255) << 8 * part;
       }
