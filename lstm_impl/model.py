@@ -280,9 +280,18 @@ class Model(abc.ABC):
             found |= self._host_weights(raw.weights).named("d")
         return found
 
-    def _place_results(self, results: Results) -> Callable[[], list[FloatArray]]:
-        """Place arrays like results on the device; the function returned copies them back."""
-        placed = [self._to_device(np.asarray(array)) for array in results.values()]
+    def _place_results(self, results: Results) -> Callable[[], Results]:
+        """Place arrays like results on the device, gradients of weights in the backend's layout.
+
+        The function returned copies them back, and to the layout of results, as of a step.
+        """
+        names = (self.given_weights or self.get_weights()).named("d").keys() & results.keys()
+        rest = {name: array for name, array in results.items() if name not in names}
+        own: Sequence[FloatArray] = []
+        if names:
+            arrays = [array for name, array in results.items() if name in names]
+            own = self.backend.pack(self.spec, LSTMWeights.from_arrays(self.spec, arrays))
+        placed = [self._to_device(np.asarray(array)) for array in (*own, *rest.values())]
         self.synchronize()
 
         def copied(tensor: Tensor) -> FloatArray:
@@ -290,7 +299,15 @@ class Model(abc.ABC):
             # Some backends lend their memory, where others have copied it.
             return found.copy() if found is tensor or found.base is not None else found
 
-        return lambda: [copied(each) for each in placed]
+        def copy() -> Results:
+            found = [copied(each) for each in placed]
+            made = dict(zip(rest, found[len(own) :], strict=True))
+            if own:
+                weights = self.backend.unpack(self.spec, found[: len(own)], gradient=True)
+                made |= weights.named("d")
+            return made
+
+        return copy
 
     def _swapped(self, array: FloatArray) -> FloatArray:
         """Turn ``array [T, B, F]`` into the model's layout, or one in that layout back."""

@@ -257,8 +257,8 @@ result may take this much longer than other copies."""
 
 SLOWEST_COPY = 2.0
 """Largest time of copying a result, relative to a copy of the same arrays that were placed on the
-device and waited for. Results are also transposed and split: the most seen was 1.7, over eleven
-backends from 1x1 to 64x25x512."""
+device in the backend's layout, and waited for: the most seen was 1.7, over eleven backends from 1x1
+to 64x25x512."""
 
 LATE_TRIES = 3
 """Consecutive series of copies that must be late before a step is refused: a busy machine may delay

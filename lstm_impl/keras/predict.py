@@ -74,7 +74,7 @@ def _direct(model: Any, function: Any, x: Any) -> Callable[[Any], Any] | None:
         not isinstance(function, tf.types.experimental.PolymorphicFunction)
         or model.jit_compile
         or model.distribute_strategy is not tf.distribute.get_strategy()
-        or len(tf.config.list_logical_devices()) > 1
+        or any(each.device_type != "CPU" for each in tf.config.list_logical_devices())
         # The op below is optimized by TensorFlow's defaults.
         or options.get_jit()
         or options.get_experimental_options() != OPTIONS

@@ -88,8 +88,15 @@ class StaleWeights(Honest):
         super()._set_weights(weights)
         self.packed = weights
 
+    def _train_and_update(self, *arguments: Any) -> RawGradients:
+        packed = self.packed
+        try:
+            return super()._train_and_update(*arguments)
+        finally:
+            self.packed = packed
+
     def _train(self, *arguments: Any) -> RawGradients:
-        updated, self._weights = self._weights, getattr(self, "packed", self._weights)
+        updated, self._weights = self._weights, self.packed
         try:
             return super()._train(*arguments)
         finally:
@@ -100,8 +107,7 @@ class StaleRecurrentKernel(StaleWeights):
     """The same for the recurrent kernel alone."""
 
     def _train(self, *arguments: Any) -> RawGradients:
-        fresh = self._weights
-        stale = getattr(self, "packed", fresh)
+        fresh, stale = self._weights, self.packed
         mixed = [
             replace(new, recurrent_kernel=old.recurrent_kernel)
             for new, old in zip(fresh.cells(), stale.cells(), strict=True)

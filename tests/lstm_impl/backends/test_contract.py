@@ -22,7 +22,7 @@ from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.workload import GRADIENTS
-from tests.lstm_impl.backends.built import built, passes, ready
+from tests.lstm_impl.backends.built import built, passes, ready, shared
 from tests.pairs import Row, pairwise, row_id, slow_ones_run
 
 # Two steps an iteration cover all cases of ten (an iteration, the next and a rest), and are traced
@@ -286,6 +286,30 @@ def test_get_weights_after_set_weights_returns_them(name: str) -> None:
     after, _ = model.forward(x)
     assert error(after, before) > 0.05
     assert error(after, reference.forward(spec, second, x)[0]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["numpy_fused", "dynamic_rnn", "block_lstm", "jax_scan", "torch"])
+def test_copy_of_placed_results_converts_like_results_of_a_step(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, unpack = shared(name), type(get_backend(name)).unpack
+    converted = []
+
+    def unpacked(self: Any, spec: LSTMSpec, arrays: Any, gradient: bool = False) -> LSTMWeights:
+        converted.append([each.shape for each in arrays])
+        return unpack(self, spec, arrays, gradient)
+
+    results = LSTMWeights.random(model.spec, seed=3).named("d") | {"y": np.ones((2, 3, 5), "f4")}
+    copy = model._place_results(results)
+    monkeypatch.setattr(type(get_backend(name)), "unpack", unpacked)
+    found = copy()
+    packed = model.backend.pack(model.spec, LSTMWeights.random(model.spec))
+    assert converted == [[each.shape for each in packed]]
+    assert found.keys() == results.keys()
+    for each, array in results.items():
+        assert found[each].shape == array.shape
+        if "bias" not in each:  # to which some backends add a constant
+            np.testing.assert_allclose(found[each], array, rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
