@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "numpy_fused": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "onnxruntime": (("float64", "mixed_bfloat16"), "does not compute float64|no mixed precision"),
     "litert": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
-    "openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
+    "openvino": (("float64", "float16", "mixed_bfloat16"), "float32 and bfloat16 only, not"),
     "keras_openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "keras_jax": (("float64",), "float64 in float32"),
 }
