@@ -68,6 +68,7 @@ def test_import_on_unsupported_keras_backend_is_refused(monkeypatch: pytest.Monk
     import lstm_impl.keras
 
     monkeypatch.setattr(keras.config, "backend", lambda: "numpy")
+    monkeypatch.setattr(lstm_impl.keras, "_theirs", "tensorflow")  # put back at the end
     message = "computes with TensorFlow, JAX or PyTorch and Keras runs on 'numpy' here"
     with pytest.raises(ImportError, match=message):
         importlib.reload(lstm_impl.keras)
