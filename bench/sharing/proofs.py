@@ -20,6 +20,9 @@ from bench.records.schema import FILE, MAINTAINERS, WORKFLOW, Run
 LASTS = timedelta(days=60)
 """How long a seed can be used after it was published."""
 
+GH_LIMIT = 60.0
+"""Seconds in which ``gh``, which asks GitHub's servers, must have answered."""
+
 REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}"
 HERE = "GITHUB_REPOSITORY"
 """The variable in which a workflow has the name of its repository."""
@@ -51,7 +54,7 @@ def proven_tier(attester: Field) -> str:
     """Return the tier of a shared file. attester: the repository that it says has attested it.
 
     In a workflow, the workflow's own repository is the maintainers'. Raises ResultError if there is
-    no such attestation, or no ``gh``, GitHub's command.
+    no such attestation, no ``gh``, GitHub's command, or no answer from it within ``GH_LIMIT``.
     """
     if not attester.given:
         return FILE
@@ -59,9 +62,11 @@ def proven_tier(attester: Field) -> str:
     if re.fullmatch(REPOSITORY, name):
         command = ["gh", "attestation", "verify", str(attester.path.absolute()), "--repo", name]
         try:
-            ended = subprocess.run(command, capture_output=True, check=False)
+            ended = subprocess.run(command, capture_output=True, check=False, timeout=GH_LIMIT)
         except OSError:
             said = "gh is not installed (https://cli.github.com)"
+        except subprocess.TimeoutExpired:
+            said = f"GitHub did not answer gh in {GH_LIMIT:g} s; check the network, run again"
         else:
             if ended.returncode == 0:
                 return MAINTAINERS if name == os.environ.get(HERE) else WORKFLOW

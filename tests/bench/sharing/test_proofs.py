@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import bench
 from bench import submit
-from bench.sharing import submission
+from bench.sharing import proofs, submission
 from bench.sharing.proofs import HERE, LASTS
 from bench.sharing.submission import FOLDER
 from tests.bench.mutations import signed
@@ -103,6 +104,20 @@ def test_check_needs_gh_only_for_a_file_of_a_workflow(
     attested()
     assert main("--check", FOLDER) == (1 if repository else 0)
     assert Path(FOLDER, "tiers.csv").exists() == (repository is None)
+
+
+def test_check_ends_gh_that_does_not_answer(
+    gh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attested()
+    gh.write_text("#!/bin/sh\nexec sleep 30\n")
+    monkeypatch.setattr(proofs, "GH_LIMIT", 0.2)
+    began = time.monotonic()
+    assert main("--check", FOLDER) == 1
+    assert time.monotonic() - began < 20
+    said = "GitHub did not answer gh in 0.2 s; check the network, run again"
+    assert said in capsys.readouterr().err
+    assert not Path(FOLDER, "tiers.csv").exists()
 
 
 @pytest.mark.parametrize(
