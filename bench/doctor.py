@@ -28,6 +28,7 @@ from bench.render.messages import reason_texts
 from bench.render.table import Cell, Column, TextTable
 from bench.worker.disturbances import findings
 from lstm_impl import Availability, UnsupportedError
+from lstm_impl.backends.fused_cpu.c_interface import TYPES, KernelLayer, Kernels, kernels_at_hand
 from lstm_impl.backends.fused_cpu.prebuilt import cpu_flags
 
 SCHEMA = 1
@@ -56,37 +57,43 @@ _BFLOAT16: Choices = (("amx_bf16", "native"), ("avx512_bf16", "native"))
 _FLOAT16: Choices = (("avx512_fp16", "native"),)
 _INT8: Choices = (("avx512_vnni", "native"), ("avx_vnni", "native"))
 _EMULATED: Choices = (("", "emulated"),)
-_REFUSED: Choices = (("", "refused"),)
-_WIDENED: Choices = (("", "half the bytes, products of float32"),)
 _REFERENCE: Choices = (("avx512bw", "emulated by oneDNN's reference"),)
 _STEPS: Choices = (("", "emulated step by step"),)
 _CRASHES: Choices = (("", "crashes: RuntimeError"),)
 
-PRECISIONS: Mapping[str, tuple[Choices, Choices, Choices]] = {
-    "bf32": (
-        _BFLOAT16 + _EMULATED,
-        (("", "as bfloat16 for one sequence, else as float32"),),
-        (("amx_bf16", "native"), ("", "as float32")),
-    ),
-    "bfloat16": (_BFLOAT16 + _EMULATED, _WIDENED, _BFLOAT16 + _REFERENCE + _STEPS),
-    "mixed_bfloat16": (_BFLOAT16 + _EMULATED, _WIDENED, _BFLOAT16 + _REFERENCE + _CRASHES),
-    "float16": (_FLOAT16 + _EMULATED, _REFUSED, _FLOAT16 + _STEPS),
-    "mixed_float16": (_FLOAT16 + _EMULATED, _REFUSED, _FLOAT16 + _CRASHES),
-    "int8": (_INT8 + _EMULATED, _INT8 + _EMULATED, (("", "by FBGEMM or oneDNN"),)),
+PRECISIONS: Mapping[str, tuple[Choices, Choices]] = {
+    "bf32": (_BFLOAT16 + _EMULATED, (("amx_bf16", "native"), ("", "as float32"))),
+    "bfloat16": (_BFLOAT16 + _EMULATED, _BFLOAT16 + _REFERENCE + _STEPS),
+    "mixed_bfloat16": (_BFLOAT16 + _EMULATED, _BFLOAT16 + _REFERENCE + _CRASHES),
+    "float16": (_FLOAT16 + _EMULATED, _FLOAT16 + _STEPS),
+    "mixed_float16": (_FLOAT16 + _EMULATED, _FLOAT16 + _CRASHES),
+    "int8": (_INT8 + _EMULATED, (("", "by FBGEMM or oneDNN"),)),
 }
-"""Of each precision: what a CPU can multiply, and what the kernels of ``fused_cpu`` and PyTorch's
-LSTM do. Seen with PyTorch 2.13 on a CPU with AVX512-BF16, and with oneDNN limited to older ones;
-AMX was not seen."""
+"""Of each precision: what a CPU can multiply, and what PyTorch's LSTM does. Seen with PyTorch 2.13
+on a CPU with AVX512-BF16, and with oneDNN limited to older ones; AMX was not seen."""
 
 
-def precisions(flags: Collection[str]) -> dict[str, list[str]]:
-    """Return ``PRECISIONS`` for a CPU with these flags of Linux; empty if it has none."""
+def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, list[str]]:
+    """Return ``PRECISIONS`` for a CPU with these flags, in between how ``kernels`` multiply there.
+
+    Empty for a system that names no flags.
+    """
 
     def chosen(choices: Choices) -> str:
         flag, word = next(each for each in choices if not each[0] or each[0] in flags)
         return f"{word} ({flag})" if flag else word
 
-    return {name: list(map(chosen, row)) for name, row in PRECISIONS.items()} if flags else {}
+    def asked(name: str) -> str:
+        if (kind := TYPES.get(name)) is None:
+            return "refused"
+        if kernels is None:
+            return "not compiled yet: python -m lstm_impl.build"
+        sizes = ((100, batch, 512, 512, False, False, kind) for batch in (1, 32))
+        one, many = (kernels.products(KernelLayer(*each)) for each in sizes)
+        return many if one == many else f"{many}; of one sequence: {one}"
+
+    rows = PRECISIONS.items() if flags else ()
+    return {name: [chosen(cpu), asked(name), chosen(torch)] for name, (cpu, torch) in rows}
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def diagnose(
         ray = metadata.version("ray")
     found = survey(tuple(dict.fromkeys(names)), backends, ask)
     spoils = tuple(findings(here, meanwhile, facts))
-    return Diagnosis(found, here, spoils, ray, precisions(cpu_flags()))
+    return Diagnosis(found, here, spoils, ray, precisions(cpu_flags(), kernels_at_hand()))
 
 
 def show(found: Diagnosis, console: Console) -> None:

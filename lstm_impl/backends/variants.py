@@ -451,7 +451,7 @@ class OnnxRuntimeInt8Model(OnnxRuntimeModel):
 class NumPyFusedInt8Model(NumPyFusedModel):
     """Weights in int8, a scale for each column, packed for the kernels."""
 
-    kernel_type = c_interface.INT8
+    kernel_type = c_interface.TYPES["int8"]
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)

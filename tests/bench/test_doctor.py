@@ -20,6 +20,7 @@ from bench.machine.survey import Entry, Survey
 from bench.records.schema import recorded
 from lstm_impl import Availability
 from lstm_impl.backends.fused_cpu import prebuilt
+from lstm_impl.backends.fused_cpu.c_interface import KernelLayer, Kernels
 from tests.loaded import FRAMEWORKS
 
 YES = Availability(True)
@@ -84,14 +85,36 @@ def test_show_prints_what_is_native_for_the_flags_of_a_cpu(
     flags: str, cpu: str, torch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
-    assert doctor.precisions(prebuilt.cpu_flags()) == {}
+    assert doctor.precisions(prebuilt.cpu_flags(), None) == {}
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
-    found = doctor.precisions(prebuilt.cpu_flags())
+    found = doctor.precisions(prebuilt.cpu_flags(), None)
+    assert found["bfloat16"][1] == "not compiled yet: python -m lstm_impl.build"
     assert (found["mixed_bfloat16"][0], found["mixed_bfloat16"][2]) == (cpu, torch)
     text = shown(replace(diagnosis(), precisions=found))
     row = next(line for line in text.splitlines() if line.startswith("mixed_bfloat16"))
     assert row.split("  ")[1].strip() == cpu
     assert "mixed_bfloat16" not in shown(diagnosis())
+
+
+def test_precisions_say_how_the_kernels_multiply() -> None:
+    class Asked(Kernels):
+        def __init__(self, wide: str) -> None:
+            self._wide = wide
+
+        def products(self, layer: KernelLayer) -> str:
+            kinds = {1: self._wide, 2: "narrow" if layer.batch == 1 else self._wide, 3: "vpdpbusd"}
+            return kinds[layer.type]
+
+    for wide in ("vdpbf16ps", "float32"):
+        found = doctor.precisions({"avx2"}, Asked(wide))
+        assert {name: row[1] for name, row in found.items()} == {
+            "bf32": f"{wide}; of one sequence: narrow",
+            "bfloat16": wide,
+            "mixed_bfloat16": wide,
+            "int8": "vpdpbusd",
+            "float16": "refused",
+            "mixed_float16": "refused",
+        }
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.spec import FloatArray
 from tests.lstm_impl.backends.built import needs
 
+INT8 = c_interface.TYPES["int8"]
+
 SPEC = LSTMSpec(6, 16, num_layers=2, bidirectional=True)
 
 
@@ -71,8 +73,8 @@ def test_int8_kernels_carry_padded_sequences_as_without_padding(batch_major: boo
 def test_int8_kernels_refuse_what_they_cannot_compute() -> None:
     kernels = c_interface.kernels()
     with pytest.raises(c_interface.KernelError, match="at most 131072"):
-        kernels.pack(c_interface.KernelLayer(1, 1, 1, 131073, type=c_interface.INT8), 0, 0, 0)
-    layer = c_interface.KernelLayer(1, 1, 2, 3, type=c_interface.INT8)
+        kernels.pack(c_interface.KernelLayer(1, 1, 1, 131073, type=INT8), 0, 0, 0)
+    layer = c_interface.KernelLayer(1, 1, 2, 3, type=INT8)
     for function, arrays in ((kernels.forward, 13), (kernels.backward, 17)):
         with pytest.raises(c_interface.KernelError, match="has no gradients"):
             function(layer, *[1] * arrays)

@@ -3,21 +3,26 @@
 import ctypes
 import functools
 import struct
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.backends.fused_cpu import library
+import lstm_impl.backends.fused_cpu.library as library
+from lstm_impl.evidence import Evidence
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
 
-INT8 = 3
-"""The type of a layer whose weights ``Kernels.pack`` has rounded to int8."""
+TYPES: Mapping[str, int] = {"float32": 0, "bfloat16": 1, "mixed_bfloat16": 1, "bf32": 2, "int8": 3}
+"""Of a layer, by precision; int8 is for weights that ``Kernels.pack`` has rounded."""
 
 
 class KernelLayer(ctypes.Structure):
     """Sizes and type of one direction of one layer.
 
-    type: 0 for float32, 1 for bfloat16, ``INT8``. threads: at most so many, 0 for one on each CPU.
+    type: one of ``TYPES``. threads: at most so many, 0 for one on each CPU.
     """
 
     _fields_ = [
@@ -77,7 +82,7 @@ class Kernels:
     def pack(self, layer: KernelLayer, *addresses: int) -> npt.NDArray[np.uint8]:
         """Round kernel, recurrent_kernel and bias to int8.
 
-        ``forward`` of a layer of type ``INT8`` takes the address of the result as its kernel, and
+        ``forward`` of a layer of type int8 takes the address of the result as its kernel, and
         0 for the other two.
         """
         packed = np.empty(self._loaded.lstm_packed_size(ctypes.byref(layer)), np.uint8)
@@ -106,3 +111,30 @@ def kernels() -> Kernels:
     Raises UnavailableError where they cannot be compiled or loaded.
     """
     return Kernels(library.load(library.C))
+
+
+def kernels_at_hand() -> Kernels | None:
+    """Return the kernels, or None where they would have to be compiled first."""
+    path = library.at_hand(library.C)
+    try:
+        return None if path is None else Kernels(ctypes.CDLL(str(path)))
+    except OSError:  # made on another system, perhaps
+        return None
+
+
+def products(spec: LSTMSpec, workload: Workload, kind: int) -> str:
+    """Return how the kernels multiply in a forward pass here, such as ``vdpbf16ps``.
+
+    kind: one of ``TYPES``. Layers that multiply in another way are named as well.
+    """
+    one, units, found = workload.first_window(), spec.hidden_size, []
+    for inputs in map(spec.layer_input_size, range(spec.num_layers)):
+        layer = KernelLayer(one.timesteps, one.batch, inputs, units, type=kind)
+        found.append(kernels().products(layer))
+    return ", ".join(dict.fromkeys(found))
+
+
+def with_products(found: Evidence, spec: LSTMSpec, workload: Workload) -> Evidence:
+    """Return evidence that says how the kernels multiplied."""
+    kind = TYPES.get(spec.dtype, TYPES["float32"])  # tf32 is of GPUs
+    return replace(found, details={**found.details, "products": products(spec, workload, kind)})

@@ -280,6 +280,16 @@ def _gist(words: str) -> str:
 # -- the library
 
 
+def at_hand(binding: Binding) -> Path | None:
+    """Return the library where it can be loaded without compiling it first, else None."""
+    if not available_to(binding):
+        return None
+    if found := _prebuilt(binding).fitting:
+        return found[0]
+    path = _place(binding)
+    return None if fused_cpu_prebuilt.damage(path) or private_files.problem(path) else path
+
+
 def build(binding: Binding = TENSORFLOW, announce: bool = True) -> Path:
     """Return the library for this framework and CPU; compile it, and liblstm, if there is none.
 

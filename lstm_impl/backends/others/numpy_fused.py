@@ -130,8 +130,7 @@ class NumPyFusedModel(NumPyModel):
         return mask.astype(np.uint8)
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        sizes = workload.timesteps, workload.batch, self.spec.input_size, self.spec.hidden_size
-        products = self._kernels.products(c_interface.KernelLayer(*sizes, type=self.kernel_type))
+        products = c_interface.products(self.spec, workload, self.kernel_type)
         return {"kernels": ["lstm_forward"], "device": "cpu", "products": products}
 
 

@@ -15,6 +15,7 @@ import pytest
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
+from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.build.__main__ import main as build_command
 from tests.lstm_impl.fake_compiler import MakeCompiler
 
@@ -73,6 +74,23 @@ def test_compiled_library_is_kept(
     assert (tmp_path / "calls").read_text() == CALLS
     digest = prebuilt.digest_file(first).name
     assert sorted(path.name for path in first.parent.iterdir()) == [library.C.file, digest, "lock"]
+
+
+def test_library_is_at_hand_where_it_is_compiled_and_whole(
+    make_compiler: MakeCompiler, tmp_path: Path
+) -> None:
+    make_compiler()
+    assert library.at_hand(library.C) is None
+    assert not (tmp_path / "calls").exists()
+    path = built()
+    assert library.at_hand(library.C) == path
+    assert c_interface.kernels_at_hand() is None  # it is no library
+    path.chmod(0o777)
+    assert library.at_hand(library.C) is None
+    path.chmod(0o755)
+    path.write_bytes(b"damaged")
+    assert library.at_hand(library.C) is None
+    assert (tmp_path / "calls").read_text() == CALLS
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "garbage", "no digest", "a link"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec
+from lstm_impl import LSTMSpec, Workload
 from lstm_impl.backends.fused_cpu import c_interface
 from tests.lstm_impl.backends.built import built, ready
 from tests.lstm_impl.backends.test_fused_cpu_kernels import (
@@ -24,6 +24,7 @@ from tests.lstm_impl.backends.test_fused_cpu_kernels import (
 )
 
 BINDINGS = ("numpy_fused", "fused_cpu", "jax_fused_cpu", "torch_fused_cpu")
+DTYPES = ("float32", "tf32", "bfloat16", "mixed_bfloat16", "bf32")
 SPEC = LSTMSpec(8, 64)
 X = np.random.default_rng(0).standard_normal((12, 48, 8)).astype(np.float32)
 
@@ -54,6 +55,24 @@ def test_model_called_by_many_threads_gives_each_the_same_numbers(name: str) -> 
         assert named_threads() <= max(before, len(os.sched_getaffinity(0)) - 1)
     else:  # threads are the framework's
         assert named_threads() == before
+
+
+@pytest.mark.parametrize("name", BINDINGS)
+def test_evidence_names_how_the_kernels_multiply_in_each_layer(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def products(_: object, layer: Any) -> str:
+        sizes = layer.timesteps, layer.batch, layer.inputs, layer.units
+        return " ".join(map(str, (*sizes, layer.type)))
+
+    monkeypatch.setattr(c_interface.Kernels, "products", products)
+    workload = Workload(2, 6, "training", window=3)
+    for dtype, kind in zip(DTYPES, (0, 0, 1, 1, 2), strict=True):
+        spec = LSTMSpec(4, 5, num_layers=3, dtype=dtype)
+        if not ready(name).refusal(spec, workload):
+            found = built(name, spec).evidence(workload)
+            assert found["products"] == f"3 2 4 5 {kind}, 3 2 5 5 {kind}"
+    assert dtype == "bf32" or name != "fused_cpu"
 
 
 def test_bindings_in_one_process_share_one_liblstm() -> None:
