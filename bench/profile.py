@@ -65,13 +65,11 @@ class CaseProfile:
     figures: Mapping[str, float]
 
 
-def profile_case(
-    case: Case, seed: int = 0, bench: group.Bench | None = None
-) -> CaseProfile | group.Unmeasured:
+def profile_case(case: Case, bench: group.Bench | None = None) -> CaseProfile | group.Unmeasured:
     """Return the profile of one step of a case, or why there is none."""
     bench = bench or group.Bench()
     with bench.interrupts, group.ignored_deprecations():
-        prepared = group.prepare(case, seed, bench)
+        prepared = group.prepare(case, 0, bench)
         if not isinstance(prepared, group.Prepared):
             return prepared
         try:

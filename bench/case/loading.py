@@ -90,13 +90,6 @@ def _sizes(field: Field, expected: str = "a positive integer or a list of them")
     return (field.integer(1, MOST_SIZE),)
 
 
-def _one_of(field: Field, known: Sequence[str]) -> str:
-    if field.value not in known:
-        hint = did_you_mean(str(field.value), known)
-        raise field.error(f"one of {', '.join(known)}{hint}")
-    return str(field.value)
-
-
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."
 _SHARED_KEYS = (
     *("backends", "variants", "devices", "modes", "gradients", "dtypes", "periods", "seconds"),
@@ -433,7 +426,7 @@ def _unique(items: Iterable[_T]) -> tuple[_T, ...]:
 
 
 def _choices(field: Field, known: Sequence[str]) -> tuple[str, ...]:
-    return _unique(_one_of(item, known) for item in _items(field, "a list with at least one name"))
+    return _unique(item.one_of(known) for item in _items(field, "a list with at least one name"))
 
 
 def _period(field: Field) -> float | None:
@@ -484,7 +477,7 @@ def _devices(name: str) -> Sequence[str]:
 _READ: Mapping[str, Callable[[Field], Any]] = {
     "modes": lambda field: _choices(field, MODES),
     "gradients": lambda field: (
-        (_one_of(field, GRADIENTS),) if isinstance(field.value, str) else _choices(field, GRADIENTS)
+        (field.one_of(GRADIENTS),) if isinstance(field.value, str) else _choices(field, GRADIENTS)
     ),
     "dtypes": lambda field: _choices(field, tuple(PRECISIONS)),
     "periods": lambda field: _unique(map(_period, _items(field, "a list of periods"))),

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import multiprocessing
 import os
-import signal
 import sys
 import uuid
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from bench.echo.task import (
     check_backend,
 )
 from bench.echo.training import DivergedError, Training, model_of
+from bench.machine.processes import ignore_interruptions
 from bench.machine.reading import LEARNING_PREFIX, default_folder, expanded
 from bench.machine.writing import write
 from bench.records import maps
@@ -163,7 +163,7 @@ def train_cells(
     ours = dict.fromkeys(THREADS - os.environ.keys(), "1")
     os.environ.update(ours)
     spawn = multiprocessing.get_context("spawn")
-    pool = futures.ProcessPoolExecutor(jobs, spawn, _leave_signals)
+    pool = futures.ProcessPoolExecutor(jobs, spawn, ignore_interruptions)
     try:
         waiting = {pool.submit(train_cell, plan, item) for item in plan.items()}
         while waiting and not stopped():
@@ -176,12 +176,6 @@ def train_cells(
         for process in multiprocessing.active_children() if stopped() else ():
             process.kill()
         pool.shutdown(cancel_futures=True)
-
-
-def _leave_signals() -> None:
-    """Ignore a terminal's Ctrl-C: the command ends this process."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:

@@ -392,13 +392,11 @@ def _cpu_temperature(machine: Machine) -> float:
 
 
 def _memory(machine: Machine) -> MemorySize:
-    memory = attempt(lambda: machine.psutil.virtual_memory())
-    swap = attempt(lambda: machine.psutil.swap_memory())
     return MemorySize(
-        total_bytes=None if memory is None else memory.total,
-        available_bytes=None if memory is None else memory.available,
-        swap_total_bytes=None if swap is None else swap.total,
-        swap_used_bytes=None if swap is None else swap.used,
+        total_bytes=attempt(lambda: machine.psutil.virtual_memory().total),
+        available_bytes=attempt(lambda: machine.psutil.virtual_memory().available),
+        swap_total_bytes=attempt(lambda: machine.psutil.swap_memory().total),
+        swap_used_bytes=attempt(lambda: machine.psutil.swap_memory().used),
     )
 
 

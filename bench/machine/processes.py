@@ -44,6 +44,12 @@ while os.getppid() == int(sys.argv[1]):
 """
 
 
+def ignore_interruptions() -> None:
+    """Ignore Ctrl-C and requests to end from now on: another process, or what is left, decides."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
     """Keep so many processors busy during the block, with a process each."""

@@ -20,32 +20,18 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import bench.records.schema as schema
 from bench.machine import reading, remote
 from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.writing import JOURNAL_SUFFIX, running_writer, write, writer_of
 from bench.records.digest import CHANGED, KEY, MARK, changed, is_as_written, with_digest
-from bench.records.schema import (
-    FILE,
-    SCHEMA,
-    TIERS,
-    Measurement,
-    Outcome,
-    ResultFile,
-    Results,
-    Run,
-    check_schema,
-    parse_benchmark,
-    parse_finish,
-    parse_outcome,
-    parse_run,
-)
 
 TIER_LIST = "tiers.csv"  # the digest of each attested file and its tier, by bench.submit --check
 
 AnyPath = str | os.PathLike[str]
 
 
-def read(path: AnyPath) -> ResultFile:
+def read(path: AnyPath) -> schema.ResultFile:
     """Read the run in a result file or a ``.jsonl`` journal. Raises ResultError for bad bytes."""
     path = Path(path)
     try:
@@ -56,7 +42,7 @@ def read(path: AnyPath) -> ResultFile:
 
 def collect(
     paths: Iterable[AnyPath], watch: Callable[[Sequence[Path]], Iterable[Path]] = iter
-) -> Results:
+) -> schema.Results:
     """Read the distinct runs in these files, folders and URLs.
 
     A folder means the result files directly in it, or in its ``reference`` folder if there are
@@ -66,7 +52,7 @@ def collect(
     """
     errors: list[ResultError] = []
     notes: list[str] = []
-    files: dict[str, ResultFile] = {}
+    files: dict[str, schema.ResultFile] = {}
     seen: set[Path] = set()
     ordered: list[Path] = []
     for each in map(Path, local_paths(paths, errors)):
@@ -105,7 +91,7 @@ def collect(
             gc.enable()
     notes += [each for file in files.values() for each in file.notes]
     warnings = [each for file in files.values() for each in file.warnings]
-    return Results(
+    return schema.Results(
         tuple(files.values()),
         tuple(ResultError(remote.named(str(error))) for error in errors),
         tuple(map(remote.named, notes)),
@@ -152,7 +138,7 @@ def latest(folder: AnyPath = reading.DEFAULT_FOLDER) -> list[Path]:
 
     Files that cannot be read are included: the newest may be one of them, and its error is shown.
     """
-    found: list[tuple[Path, Run | None]] = []
+    found: list[tuple[Path, schema.Run | None]] = []
     for path in result_files(Path(folder)):
         spare = _spare(path)
         found.append((path, _run_or_none(path) or (_run_or_none(spare) if spare else None)))
@@ -225,7 +211,7 @@ def journal_to_json(
         "commit_info": commit_info or {},
         "datetime": (run.finished or run.started).isoformat(),
         "lstm": {
-            "schema": SCHEMA,
+            "schema": schema.SCHEMA,
             MARK: True,
             "run": run.to_dict(),
             "writer": None if writer is None else writer.to_dict(),
@@ -281,24 +267,24 @@ def result_names(there: Iterable[str]) -> list[str]:
     ]
 
 
-def _run_or_none(path: Path) -> Run | None:
+def _run_or_none(path: Path) -> schema.Run | None:
     """Read the run without its cases; None if it cannot be read."""
     try:
         if _is_journal(path):
-            return parse_run(_journal_lines(path)[0][0]["run"])
-        return parse_run(_document(path, _bytes(path))["lstm"]["run"])
+            return schema.parse_run(_journal_lines(path)[0][0]["run"])
+        return schema.parse_run(_document(path, _bytes(path))["lstm"]["run"])
     except (ResultError, RecursionError):
         return None
 
 
-def _read_json(path: Path) -> ResultFile:
+def _read_json(path: Path) -> schema.ResultFile:
     data = _bytes(path)
     document = _document(path, data)
     ours = document["lstm"]
-    run = parse_run(ours["run"])
+    run = schema.parse_run(ours["run"])
     is_whole = is_as_written(data) or not changed(document.mapping())
     if ours["submitted"].given:
-        run = replace(run, tier=_tier(path, document[KEY].value) if is_whole else FILE)
+        run = replace(run, tier=_tier(path, document[KEY].value) if is_whole else schema.FILE)
     warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
     notes = list(warnings)
     found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
@@ -314,8 +300,10 @@ def _tier(path: Path, digest: object) -> str:
     try:
         listed = reading.regular_bytes(path.absolute().parent.parent / TIER_LIST).splitlines()
     except ResultError:
-        return FILE
-    return next((tier for tier in TIERS if f"{digest},{tier}".encode() in listed), FILE)
+        return schema.FILE
+    return next(
+        (tier for tier in schema.TIERS if f"{digest},{tier}".encode() in listed), schema.FILE
+    )
 
 
 def _document(path: Path, data: bytes) -> Field:
@@ -324,21 +312,21 @@ def _document(path: Path, data: bytes) -> Field:
     if not isinstance(document.value, dict) or "lstm" not in document.value:
         made = "they are made by pytest --benchmark-only"
         raise error_at(path, f"holds no results of this suite ({made})")
-    check_schema(document["lstm"]["schema"])
+    schema.check_schema(document["lstm"]["schema"])
     return document
 
 
-def _read_journal(path: Path) -> ResultFile:
+def _read_journal(path: Path) -> schema.ResultFile:
     lines, notes = _journal_lines(path)
     if lines[0]["schema"].given:
-        check_schema(lines[0]["schema"])
-    run = parse_run(lines[0]["run"])
+        schema.check_schema(lines[0]["schema"])
+    run = schema.parse_run(lines[0]["run"])
     kinds = ("benchmark", "outcome", "begun", "finished")
     entries: dict[str, list[Field]] = {kind: [] for kind in kinds}
     for line in lines[1:]:
         kind = line.only_of(*entries)
         if kind == "finished":
-            run = parse_finish(run, line)
+            run = schema.parse_finish(run, line)
         entries[kind].append(line[kind])
     if run.finished is None:
         text = "holds an unfinished run; its finished cases are read"
@@ -379,32 +367,32 @@ def _journal_lines(path: Path) -> tuple[list[Field], list[str]]:
 
 
 def _result_file(
-    path: Path, run: Run, benchmarks: list[Field], outcomes: list[Field], notes: list[str]
-) -> ResultFile:
+    path: Path, run: schema.Run, benchmarks: list[Field], outcomes: list[Field], notes: list[str]
+) -> schema.ResultFile:
     name = printable(str(path))
     seen: dict[str, str] = {}
-    measured: list[Measurement] = []
-    others: list[Outcome] = []
+    measured: list[schema.Measurement] = []
+    others: list[schema.Outcome] = []
     for field in benchmarks:
-        item = parse_benchmark(field, run)
+        item = schema.parse_benchmark(field, run)
         if item.case.id in seen:
             text = f"each case once in a run; it is also at {seen[item.case.id]} too"
             raise field["extra_info"]["lstm"]["case_id"].error(text)
         seen[item.case.id] = field.name
-        if isinstance(item, Measurement):
+        if isinstance(item, schema.Measurement):
             measured.append(item)
         else:
             others.append(item)
             notes.append(f"{name}: {field.name} did not pass its gate; its time is not used")
     for field in outcomes:
-        outcome = parse_outcome(field, run)
+        outcome = schema.parse_outcome(field, run)
         if outcome.case.id in seen:
             text = f"its case is at {seen[outcome.case.id]}"
             notes.append(f"{name}: {field.name} ({outcome.outcome}) is left out; {text}")
             continue
         seen[outcome.case.id] = field.name
         others.append(outcome)
-    return ResultFile(path, run, tuple(measured), tuple(others), tuple(notes))
+    return schema.ResultFile(path, run, tuple(measured), tuple(others), tuple(notes))
 
 
 def _bytes(path: Path) -> bytes:

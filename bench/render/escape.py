@@ -58,12 +58,12 @@ def code(text: str, limit: int = LONGEST_NAME) -> str:
     return f"`{inside}`" if inside and not re.search(r"[\\`|]", inside) else markdown(text, limit)
 
 
-def spreadsheet(text: str, limit: int = 2000) -> str:
+def spreadsheet(text: str) -> str:
     """Return text for a CSV file: on one line, and never a formula.
 
     A formula may follow blanks, or begin with full-width signs: an apostrophe precedes each.
     """
-    found = printable(text, limit)
+    found = printable(text, 2000)
     first = unicodedata.normalize("NFKC", found.lstrip()[:1])
     return f"'{found}" if first in ("=", "+", "-", "@") else found
 

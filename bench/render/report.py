@@ -7,36 +7,8 @@ from typing import TypeAlias
 
 from rich.console import Console
 
+from bench.render import labels, messages
 from bench.render.escape import terminal_picture
-from bench.render.labels import (
-    BARS,
-    FASTEST,
-    RATIO_INTERVAL,
-    STYLES,
-    TIME_INTERVAL,
-    UNRELIABLE,
-    bounds_of_time,
-    caption,
-    heading,
-    machine,
-    mark,
-    name,
-    notes,
-    spread_text,
-    title,
-)
-from bench.render.messages import (
-    assumptions,
-    bound_sentence,
-    findings,
-    heterogeneous_references,
-    method,
-    summary,
-    unclear,
-    unknown_bounds,
-    unmeasured,
-    unmeasured_heading,
-)
 from bench.render.quantities import (
     count,
     rate,
@@ -57,7 +29,7 @@ _MOST_ROWS = 1000
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 _PICTURE = 112  # cells of a picture's width: bars fit next to all columns of a brief report
 
-_STYLES = {str(verdict): style for verdict, style in STYLES.items()}
+_STYLES = {str(verdict): style for verdict, style in labels.STYLES.items()}
 _STYLES |= dict.fromkeys(("INVALID", "failed", "crashed", "timed out"), "bold red")
 _STYLES["baseline"] = "dim"
 
@@ -90,10 +62,10 @@ determine for calls that come a hundred times a second."""
 
 def parts(table: Table) -> list[TablePart]:
     """Return what is shown of each case of this table, as far as any case has it."""
-    base, windows = name(table.baseline), table.kind == KINDS[1]
+    base, windows = labels.name(table.baseline), table.kind == KINDS[1]
     found = [
         TablePart("per timestep" if windows else "median", _time, brief=True),
-        TablePart(TIME_INTERVAL, _interval, 1, brief=True),
+        TablePart(labels.TIME_INTERVAL, _interval, 1, brief=True),
     ]
     if table.kind == KINDS[0]:
         found.append(TablePart("sequences/s", lambda row: _known(row.sequences_per_s, rate), 3))
@@ -102,7 +74,7 @@ def parts(table: Table) -> list[TablePart]:
         text = functools.partial(_latency, part=part)
         found.append(TablePart(f"p{part:g}", text, 0 if part == TAIL else 3))
         if part == TAIL:
-            found.append(TablePart(f"p{part:g}, {TIME_INTERVAL}", _tail_interval, 1))
+            found.append(TablePart(f"p{part:g}, {labels.TIME_INTERVAL}", _tail_interval, 1))
     found.append(TablePart("late", _missed, 2))
     if not windows:
         found.append(TablePart("first result", lambda row: _known(row.first_result, seconds), 5))
@@ -110,7 +82,7 @@ def parts(table: Table) -> list[TablePart]:
     if any(row.to_baseline for row in table.rows):
         text = functools.partial(_versus, baseline=table.baseline)
         found.append(TablePart(f"vs {base}", text, right=False, brief=True))
-        found.append(TablePart(RATIO_INTERVAL, _versus_interval, 2, brief=True))
+        found.append(TablePart(labels.RATIO_INTERVAL, _versus_interval, 2, brief=True))
     found += [
         TablePart(f"p{TAIL:g} vs {base}", lambda row: _ratio(_tail(row)), right=False),
         TablePart("error", lambda row: _known(row.error, "{:.2%}".format), brief=True),
@@ -123,12 +95,12 @@ def parts(table: Table) -> list[TablePart]:
 def _time(row: Row) -> str:
     if not row.measured:
         return row.outcome.replace("_", " ")
-    return f"{UNRELIABLE if row.validity.of_time else ''}{seconds(row.time / _steps(row))}"
+    return f"{labels.UNRELIABLE if row.validity.of_time else ''}{seconds(row.time / _steps(row))}"
 
 
 def _interval(row: Row) -> str:
     steps = _steps(row)
-    return bounds_of_time(row.interval, row.time / steps, steps) if row.interval else ""
+    return labels.bounds_of_time(row.interval, row.time / steps, steps) if row.interval else ""
 
 
 def _steps(row: Row) -> int:
@@ -176,7 +148,7 @@ def _versus_interval(row: Row) -> str:
 
 
 def _spread(row: Row) -> str:
-    return spread_text(row.to_baseline) if row.to_baseline else ""
+    return labels.spread_text(row.to_baseline) if row.to_baseline else ""
 
 
 def _trust(row: Row) -> str:
@@ -214,14 +186,14 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
         for row in group:
             if brief and row.outcome in ("not_measured", "refused"):
                 continue  # backends that cannot run here are left out of a brief report
-            sign = mark(row)
-            style = "bold green" if sign == FASTEST else "bold" if sign else ""
+            sign = labels.mark(row)
+            style = "bold green" if sign == labels.FASTEST else "bold" if sign else ""
             first = Cell(row.case.backend, style=style, strong=bool(sign), mark=sign)
             time, *texts = (part.text(row) for part in shown)
             cells = [Cell(time, style=style or _style(time), strong=bool(sign))]
             cells += [Cell(text, style=_style(text)) for text in texts]
             bar = fastest / row.time if compared and row.measured else 0.0
-            cells.append(Cell(style="green" if sign == FASTEST else "cyan", share=bar))
+            cells.append(Cell(style="green" if sign == labels.FASTEST else "cyan", share=bar))
             lines.append([work, first, *cells])
             work = Cell()
     if not any(line[-1].share for line in lines):
@@ -239,7 +211,10 @@ def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]
         shown, left = table.begin(rows)
         more = f"and {count(left, f'more {table.noun}')}; --format csv has every case"
         yield Block(
-            title(table), [more] if left else [], text_table(shown, table, brief), style="dim"
+            labels.title(table),
+            [more] if left else [],
+            text_table(shown, table, brief),
+            style="dim",
         )
 
 
@@ -248,38 +223,42 @@ def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]
 
 def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
     """Yield all of a section; listed: cases without a time, too."""
-    found = findings(section)
-    facts = [f"{label}: {text}" for label, text in machine(section)]
-    yield Block(heading(section), facts, level=2, style="dim")
-    yield Block(lines=summary(found))
+    found = messages.findings(section)
+    facts = [f"{label}: {text}" for label, text in labels.machine(section)]
+    yield Block(labels.heading(section), facts, level=2, style="dim")
+    yield Block(lines=messages.summary(found))
     yield from _tables(section, rows)
     if others := [each for each in found if not each.answer]:
         yield Block("Findings", others)
-    for group in unmeasured(section) if listed else ():
+    for group in messages.unmeasured(section) if listed else ():
         yield Block(
-            unmeasured_heading(group), [name(case.id) for case in group.cases], level=4, indent=2
+            messages.unmeasured_heading(group),
+            [labels.name(case.id) for case in group.cases],
+            level=4,
+            indent=2,
         )
     compared = any(len(group) > 1 for table in section.timed_tables for group in table.groups)
-    key = [*notes(section.rows), *[BARS] * compared]
-    yield Block(lines=[*(f"{each}." for each in key), *method(section)], style="dim")
+    key = [*labels.notes(section.rows), *[labels.BARS] * compared]
+    yield Block(lines=[*(f"{each}." for each in key), *messages.method(section)], style="dim")
 
 
 def brief(section: Section, rows: int) -> Iterator[Block]:
     """Yield a screenful: the fastest backend of each shape, and by how much."""
-    facts = [f"{label}: {text}" for label, text in machine(section) if label != "System"]
-    yield Block(heading(section), facts, level=2, style="dim")
+    facts = [f"{label}: {text}" for label, text in labels.machine(section) if label != "System"]
+    yield Block(labels.heading(section), facts, level=2, style="dim")
     yield from _tables(section, rows, brief=True)
-    if warnings := [each for each in findings(section) if each.warning]:
+    if warnings := [each for each in messages.findings(section) if each.warning]:
         yield Block(lines=warnings)
     ratios = [row.to_baseline for row in section.rows if row.to_baseline]
-    lines = [*notes(section.rows), *[BARS] * any(ratios)]
+    lines = [*labels.notes(section.rows), *[labels.BARS] * any(ratios)]
     if ratios:
         lines.append(
-            f"Speedups are over {name(section.baseline)} with their {RATIO_INTERVAL}. FASTER and "
-            "SLOWER: all of it is on that side of 1 (statistically significant), SAME: within "
-            f"±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else"
+            f"Speedups are over {labels.name(section.baseline)} with their "
+            f"{labels.RATIO_INTERVAL}. FASTER and SLOWER: all of it is on that side of 1 "
+            f"(statistically significant), SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything "
+            "else"
         )
-    lines += [*unclear(ratios), *assumptions(section.rows)]
+    lines += [*messages.unclear(ratios), *messages.assumptions(section.rows)]
     yield Block(lines=[f"{each}." for each in lines], style="dim")
 
 
@@ -288,9 +267,9 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
     tables = section.timed_tables
     first = [group[0] for table in tables for group in table.groups]
     columns = [Column(""), Column("work"), Column("shortest time", names=True)]
-    columns += [Column("time", right=True), Column(TIME_INTERVAL, right=True)]
-    columns += [Column(f"vs {name(section.baseline) or 'baseline'}")]
-    columns += [Column(RATIO_INTERVAL), Column("processes spread"), Column("trust")]
+    columns += [Column("time", right=True), Column(labels.TIME_INTERVAL, right=True)]
+    columns += [Column(f"vs {labels.name(section.baseline) or 'baseline'}")]
+    columns += [Column(labels.RATIO_INTERVAL), Column("processes spread"), Column("trust")]
     lines: list[list[Cell | str]] = []
     for table in tables:
         place = f"{table.device}, {table.mode}"
@@ -303,16 +282,20 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
                 work.append(f"window {row.case.workload.window}")
             shown = [f"{_time(row)}{per}", _interval(row)]
             shown += [_versus(row, table.baseline).strip(), _versus_interval(row), _spread(row)]
-            backend = Cell(row.case.backend, mark=mark(row))
+            backend = Cell(row.case.backend, mark=labels.mark(row))
             lines.append([place, ", ".join(work), backend, *shown, _trust(row)])
             place = ""  # shown only in the first line
     if tables:
-        messages = [
+        explained = [
             f"{each}."
-            for each in (*notes(first), *assumptions(first), *heterogeneous_references(first))
+            for each in (
+                *labels.notes(first),
+                *messages.assumptions(first),
+                *messages.heterogeneous_references(first),
+            )
         ]
         found = TextTable.of(columns, lines).without_empty()
-        yield Block(table=found, lines=[*messages, caption(section)], joined=True)
+        yield Block(table=found, lines=[*explained, labels.caption(section)], joined=True)
 
 
 def whys(section: Section, rows: int) -> Iterator[Block]:
@@ -322,14 +305,14 @@ def whys(section: Section, rows: int) -> Iterator[Block]:
     for table in section.timed_tables:
         shown, left = table.begin(rows)
         lines = [
-            [row.case.shape, row.case.backend, seconds(row.time), bound_sentence(row)]
+            [row.case.shape, row.case.backend, seconds(row.time), messages.bound_sentence(row)]
             for group in shown.groups
             for row in group
             if row.measured
         ]
         more = [f"and {left:,} more; --format csv has all"] if left else []
-        yield Block(title(table), more, TextTable.of(columns, lines), level=0)
-    found = [*heterogeneous_references(section.rows), *unknown_bounds(section)]
+        yield Block(labels.title(table), more, TextTable.of(columns, lines), level=0)
+    found = [*messages.heterogeneous_references(section.rows), *messages.unknown_bounds(section)]
     yield Block(lines=[f"{each}." for each in found], style="dim", joined=True)
 
 

@@ -11,7 +11,6 @@ import functools
 import math
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,6 +38,7 @@ from bench.machine.packages import (
     differences,
     labels,
 )
+from bench.machine.processes import ignore_interruptions
 from bench.machine.reading import DEFAULT_FOLDER, default_folder, expanded, is_url
 from bench.machine.remote import PlaceError, safe_url
 from bench.machine.upload import check, upload
@@ -200,12 +200,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return code if place is None or copy_results([session], folder, place, console) else UNWRITABLE
 
 
-def _end_undisturbed() -> None:
-    """Ignore further signals: what is left takes a moment."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def take_lock(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
     """Take the machine's lock, by --wait and --force. Raises HeldError, LockError."""
     try:
@@ -273,7 +267,7 @@ def _measure(
         except KeyboardInterrupt:
             interrupted = True
             replace(manager.session, spent=manager.spent).save(folder)
-    _end_undisturbed()
+    ignore_interruptions()
     summary = Summary(manager, list(session.files(folder)))
     command = run_command(folder, place)
     if interrupted:
@@ -500,7 +494,7 @@ def run_cluster(options: argparse.Namespace, console: Console) -> int:
             fleet.run()
         except KeyboardInterrupt:
             interrupted = True
-        _end_undisturbed()
+        ignore_interruptions()
     ray = f"--ray {options.ray}" if options.ray else "--ray"
     command = f"{run_command(folder, place)} {ray} --resume {plan.fleet}"
     code = _conclude(plan, fleet, clean(command, 500), console, interrupted=interrupted)

@@ -72,7 +72,7 @@ def gate_timed(
         found, allowed = continued_stream(
             judge, spec, weights, workload, seed, last.inputs, last.results
         )
-        return GateResult(_within(found, allowed), judge.name, found, allowed)
+        return GateResult.of(judge, found, allowed)
     judge = judge or choose_judge(spec, workload)
     digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {last.inputs}".encode())
     for array in weights.arrays():
@@ -99,7 +99,7 @@ def gate_timed(
     if workload.optimizer is not None:
         left = _results_of_call(answer, len(last.results))
         found["update"], allowed["update"] = _weight_error(spec, weights, model.get_weights(), left)
-    return GateResult(_within(found, allowed), judge.name, found, allowed)
+    return GateResult.of(judge, found, allowed)
 
 
 def _results_of_call(answer: Mapping[str, FloatArray], number: int) -> dict[str, FloatArray]:
@@ -109,10 +109,6 @@ def _results_of_call(answer: Mapping[str, FloatArray], number: int) -> dict[str,
         for name, array in answer.items()
         if name.startswith(before)
     }
-
-
-def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
-    return all(off <= allowed[name] for name, off in found.items())
 
 
 def _judged_at_once(workload: Workload) -> Workload:

@@ -35,22 +35,14 @@ from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeight
 from lstm_impl.workload import Inputs, InputSets, Workload
 
 
-class VariantModel(Model):
-    """What a variant changes in the backend's own model, the other base of its class."""
-
-    def _warmed(self, workload: Workload) -> Step:
-        """Return the backend's own step, as evidence is about it."""
-        step = super().prepare(workload)
-        step.run()
-        step.synchronize()
-        return step
-
-
 class VariantBackend(Backend):
-    """A backend's variant, which ``make_variant`` derives from this and the backend's class."""
+    """A backend's variant, which ``make_variant`` derives from this and the backend's class.
+
+    variant_model: what the variant changes in the backend's own model, the other base of its class.
+    """
 
     variant: ClassVar[str]
-    variant_model: ClassVar[type[VariantModel]]
+    variant_model: ClassVar[type[Model]]
 
     @property
     def name(self) -> str:
@@ -108,7 +100,7 @@ def decaying(weights: LSTMWeights) -> LSTMWeights:
     return LSTMWeights(tuple(tuple(map(cell, layer)) for layer in weights.layers))
 
 
-class DenormalModel(VariantModel):
+class DenormalModel(Model):
     """A model whose step has a zero input, and a denormal state and gradients."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
@@ -170,7 +162,7 @@ class DenormalBackend(VariantBackend):
 # -- the call of a user
 
 
-class ForwardModel(VariantModel):
+class ForwardModel(Model):
     """A model whose step is ``forward``, from NumPy's arrays to NumPy's arrays."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
@@ -264,7 +256,7 @@ def merged(parts: Sequence[Batch], results: Sequence[Results], timesteps: int) -
     return complete
 
 
-class BatchedModel(VariantModel):
+class BatchedModel(Model):
     """A model whose step works on all batches of a workload, one after the other."""
 
     backend: VariantBackend

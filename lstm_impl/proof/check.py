@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -35,6 +36,12 @@ class GateResult:
     judge: str
     errors: Mapping[str, float]
     bounds: Mapping[str, float]
+
+    @classmethod
+    def of(cls, judge: Judge, errors: Mapping[str, float], bounds: Mapping[str, float]) -> Self:
+        """Return the result of these errors, which passes if each is within its bound."""
+        passed = all(off <= bounds[name] for name, off in errors.items())
+        return cls(passed, judge.name, errors, bounds)
 
     def describe(self) -> str:
         """Return a sentence for each failed array, the worst first; or the largest error."""
@@ -147,8 +154,7 @@ class _Comparison:
         comparison.keep(self.errors, self.bounds, found, allowed)
 
     def result(self) -> GateResult:
-        passed = all(off <= self.bounds[name] for name, off in self.errors.items())
-        return GateResult(passed, self.judge.name, self.errors, self.bounds)
+        return GateResult.of(self.judge, self.errors, self.bounds)
 
     def begin(self, weights: LSTMWeights) -> None:
         """Set these weights and start the optimizer again."""
