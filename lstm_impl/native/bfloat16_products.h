@@ -83,12 +83,6 @@ struct Factors {
   }
 };
 
-// What sums start from: rows that are `across` floats apart, 0 for the same in all; null for zero.
-struct Start {
-  const float* from;
-  Index across;
-};
-
 // What products of floats have in common with those below, see backward.h.
 struct OfFloats {
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {

@@ -90,21 +90,15 @@ class Int8Pass {
   static Index floats_for(Index rows, Index width) {
     return std::max<Index>(1, rows * (width / static_cast<Index>(sizeof(float)) + 1));
   }
-  struct Lefts {
-    std::uint8_t* bytes;
-    float* scales;
-  };
-  static Lefts lefts_in(float* memory, Index rows, Index width) {
-    return {reinterpret_cast<std::uint8_t*>(memory),
+  static LeftBytes lefts_in(float* memory, Index rows, Index width) {
+    return {reinterpret_cast<std::uint8_t*>(memory), width,
             memory + rows * width / static_cast<Index>(sizeof(float))};
   }
+  LeftBytes inputs() const { return lefts_in(inputs_.get(), rows_, input_width_); }
 
   void pack(Index first, Index last) {
-    const Lefts inputs = lefts_in(inputs_.get(), rows_, input_width_);
     for (Index k = first; k < last; ++k) {
-      const float* from = given_.at(k / layer_.batch, k % layer_.batch);
-      inputs.scales[k] =
-          pack_bytes(from, layer_.inputs, input_width_, inputs.bytes + k * input_width_);
+      pack_bytes(given_.at(k / layer_.batch, k % layer_.batch), layer_.inputs, inputs().from(k));
     }
   }
 
@@ -120,17 +114,15 @@ class Int8Pass {
     // Each part of the units rounds all of h for itself: to meet once more would take longer.
     const Buffers::Buffer buffer(lefts_);
     const Index rows = last_row - first_row;
-    const Lefts left = lefts_in(buffer.get(), rows, unit_width_);
+    const LeftBytes left = lefts_in(buffer.get(), rows, unit_width_);
     for (Index r = 0; r < rows; ++r) {
-      left.scales[r] = pack_bytes(hidden(s - 1, first_row + r), layer_.units, unit_width_,
-                                  left.bytes + r * unit_width_);
+      pack_bytes(hidden(s - 1, first_row + r), layer_.units, left.from(r));
     }
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = there_and_back(s, k, first_block, last_block);
       if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
       for (Index r = 0; r < rows; r += kMostRows) {
-        step(s, first_row + r, std::min(kMostRows, rows - r), block,
-             {left.bytes + r * unit_width_, left.scales + r});
+        step(s, first_row + r, std::min(kMostRows, rows - r), block, left.from(r));
       }
     }
   }
@@ -147,29 +139,27 @@ class Int8Pass {
 
   void look_ahead(Index s, Index block) {
     const Index count = count_ahead(s);
-    add_input(ahead(block), first_ahead(s, count) * layer_.batch, count * layer_.batch, block);
+    project(ahead(block), first_ahead(s, count) * layer_.batch, count * layer_.batch, block);
   }
 
-  // sums = x * kernel + bias, of `count` rows of x.
-  void add_input(float* sums, Index row, Index count, Index block) {
-    const Lefts inputs = lefts_in(inputs_.get(), rows_, input_width_);
-    for (Index r = 0; r < count; ++r) copy_row(bias(block), kPanel, sums + r * kPanel);
-    weights_.kernel.template add<Bytes>(sums, inputs.bytes + row * input_width_, input_width_,
-                                        inputs.scales + row, count, block);
+  // sums = bias + x * kernel, of `count` rows of x.
+  void project(float* sums, Index row, Index count, Index block) {
+    weights_.kernel.template multiply<Bytes>(sums, {bias(block), 0}, inputs().from(row), count,
+                                             block);
   }
 
-  void step(Index s, Index row, Index rows, Index block, const Lefts& left) {
+  void step(Index s, Index row, Index rows, Index block, const LeftBytes& left) {
     alignas(64) float sums[kMostRows * kPanel];
     const Index t = time_of(layer_, s);
+    Start start{sums, kPanel};
     if (steps_ahead_ > 1) {
       const Index from = s - s % steps_ahead_;
       const Index place = t - first_ahead(from, count_ahead(from));
-      copy_row(ahead(block) + (place * layer_.batch + row) * kPanel, rows * kPanel, sums);
+      start.from = ahead(block) + (place * layer_.batch + row) * kPanel;
     } else {
-      add_input(sums, t * layer_.batch + row, rows, block);
+      project(sums, t * layer_.batch + row, rows, block);
     }
-    weights_.recurrent.template add<Bytes>(sums, left.bytes, unit_width_, left.scales, rows,
-                                           block);
+    weights_.recurrent.template multiply<Bytes>(sums, start, left, rows, block);
     // In two goes, as in ForwardPass.
     for (Index r = 0; r < rows; ++r) finish_cell(sums + r * kPanel, t, row + r, block);
     for (Index r = 0; r < rows; ++r) finish_output(sums + r * kPanel, s, t, row + r, block);

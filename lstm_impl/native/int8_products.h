@@ -52,26 +52,6 @@ LSTM_IMPL_INLINE Bits nearest(Vector value) {
   return bits - 0x4b400000;
 }
 
-// A row of `count` floats as bytes with 128 added, up to `width` of them. Returns what one of them
-// stands for, NaN where a number is not finite.
-inline float pack_bytes(const float* from, Index count, Index width, std::uint8_t* to) {
-  using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
-  Magnitudes found;
-  for (Index k = 0; k < count; k += kLanes) found.see(load_part(from + k, count - k));
-  float most = 0.0f, zero = 0.0f;
-  for (Index lane = 0; lane < kLanes; ++lane) {
-    most = std::max(most, found.most[lane]);
-    zero += found.zero[lane];
-  }
-  const float scale = most / kMostInt8, inverse = scale > kLeastScale ? 1.0f / scale : 0.0f;
-  for (Index k = 0; k < width; k += kLanes) {
-    const Vector value = k < count ? load_part(from + k, count - k) : Vector{};
-    const Bytes bytes = __builtin_convertvector(nearest(value * inverse) + 128, Bytes);
-    std::memcpy(to + k, &bytes, sizeof bytes);
-  }
-  return scale + zero;
-}
-
 // For any CPU.
 struct PortableBytes {
   static constexpr const char* kName = "products of 32 bits";
@@ -110,46 +90,74 @@ struct Vnni {
 };
 #endif
 
-template <int Rows>
-using Int8Tile = Bits[Rows][kGates];
+// Rows of a left operand: bytes, `across` apart, and what a number of each row stands for.
+struct LeftBytes {
+  std::uint8_t* bytes;
+  Index across;
+  float* scales;
+
+  LeftBytes from(Index row) const { return {bytes + row * across, across, scales + row}; }
+};
+
+// `count` floats as the first row of a left operand, the rest of which is of zeros. Of numbers that
+// are not finite the scale becomes NaN.
+inline void pack_bytes(const float* from, Index count, const LeftBytes& to) {
+  using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
+  Magnitudes found;
+  for (Index k = 0; k < count; k += kLanes) found.see(load_part(from + k, count - k));
+  float most = 0.0f, zero = 0.0f;
+  for (Index lane = 0; lane < kLanes; ++lane) {
+    most = std::max(most, found.most[lane]);
+    zero += found.zero[lane];
+  }
+  const float scale = most / kMostInt8, inverse = scale > kLeastScale ? 1.0f / scale : 0.0f;
+  for (Index k = 0; k < to.across; k += kLanes) {
+    const Vector value = k < count ? load_part(from + k, count - k) : Vector{};
+    const Bytes bytes = __builtin_convertvector(nearest(value * inverse) + 128, Bytes);
+    std::memcpy(to.bytes + k, &bytes, sizeof bytes);
+  }
+  *to.scales = scale + zero;
+}
+
+template <int Rows, int Width>
+using Int8Tile = Bits[Rows][Width];
 
 // sums += left * panel, of one quad of rows of the panel.
-template <class Bytes, int Rows>
-LSTM_IMPL_INLINE void add_quad(Int8Tile<Rows>& sums, const std::uint8_t* left, Index across,
+template <class Bytes, int Rows, int Width>
+LSTM_IMPL_INLINE void add_quad(Int8Tile<Rows, Width>& sums, const std::uint8_t* left, Index across,
                                const std::int32_t* panel) {
-  Bits columns[kGates];
+  Bits columns[Width];
 #pragma GCC unroll 4
-  for (int v = 0; v < kGates; ++v) columns[v] = load(panel + v * kLanes);
+  for (int v = 0; v < Width; ++v) columns[v] = load(panel + v * kLanes);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     std::int32_t quad;
     std::memcpy(&quad, left + r * across, sizeof quad);
     const Bits everywhere = Bits{} + quad;
 #pragma GCC unroll 4
-    for (int v = 0; v < kGates; ++v) Bytes::add(sums[r][v], everywhere, columns[v]);
+    for (int v = 0; v < Width; ++v) Bytes::add(sums[r][v], everywhere, columns[v]);
   }
 }
 
-// The same of `depth` quads. Every other one of a single row goes to sums of its own, see
-// add_product().
-template <class Bytes, int Rows>
-LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows>& sums, const std::uint8_t* left, Index across,
+// The same of `depth` quads. Every other one of few rows goes to sums of its own, see add_product().
+template <class Bytes, int Rows, int Width>
+LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t* left, Index across,
                                 Index depth, const std::int32_t* panel) {
   Index k = 0;
-  if constexpr (Rows * kGates < kManySums) {
-    Int8Tile<Rows> more = {};
+  if constexpr (Rows * Width < kManySums) {
+    Int8Tile<Rows, Width> more = {};
     for (; k + 2 <= depth; k += 2) {
-      add_quad<Bytes>(sums, left + k * kQuad, across, panel + k * kPanel);
-      add_quad<Bytes>(more, left + (k + 1) * kQuad, across, panel + (k + 1) * kPanel);
+      add_quad<Bytes, Rows, Width>(sums, left + k * kQuad, across, panel + k * kPanel);
+      add_quad<Bytes, Rows, Width>(more, left + (k + 1) * kQuad, across, panel + (k + 1) * kPanel);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kGates; ++v) sums[r][v] += more[r][v];
+      for (int v = 0; v < Width; ++v) sums[r][v] += more[r][v];
     }
   }
   for (; k < depth; ++k) {
-    add_quad<Bytes>(sums, left + k * kQuad, across, panel + k * kPanel);
+    add_quad<Bytes, Rows, Width>(sums, left + k * kQuad, across, panel + k * kPanel);
   }
 }
 
@@ -178,38 +186,48 @@ class Int8Kernel {
     }
   }
 
-  // sums[count][gate][lane] += left * this, of a block of units. left_scales: what a number of each
-  // row stands for.
+  // sums[count][gate][lane] = start + left * this, of a block of units.
   template <class Bytes>
-  void add(float* sums, const std::uint8_t* left, Index left_across, const float* left_scales,
-           Index count, Index block) const {
-    for_each_tile<kRows>(0, count, [&](auto constant, Index row) {
-      constexpr int kTile = decltype(constant)::value;
-      const Index column = block * kPanel;
-      Int8Tile<kTile> tile;
-#pragma GCC unroll 8
-      for (int r = 0; r < kTile; ++r) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kGates; ++v) tile[r][v] = load(starts_ + column + v * kLanes);
-      }
-      add_quads<Bytes>(tile, left + row * left_across, left_across, quads_,
-                       panels_ + column * quads_);
-#pragma GCC unroll 8
-      for (int r = 0; r < kTile; ++r) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kGates; ++v) {
-          float* to = sums + (row + r) * kPanel + v * kLanes;
-          const Vector scale =
-              load(reinterpret_cast<const float*>(scales_) + column + v * kLanes) *
-              left_scales[row + r];
-          store(to, load(to) + __builtin_convertvector(tile[r][v], Vector) * scale);
-        }
+  void multiply(float* sums, Start start, const LeftBytes& left, Index count, Index block) const {
+    for_each_tile<kTallRows>(0, count, [&](auto constant, Index row) {
+      constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kGates);
+      for (Index at = 0; at < kPanel; at += kPart * kLanes) {
+        multiply_tile<Bytes, kTile, kPart>(sums + row * kPanel + at,
+                                           {start.from + row * start.across + at, start.across},
+                                           left.from(row), block, at);
       }
     });
   }
 
  private:
   static Index across(Index units) { return blocks_of(units, kLanes) * kPanel; }
+
+  // Of registers from the float `at` of a panel's row on. Not inlined, for GCC 12 then keeps sums in
+  // memory.
+  template <class Bytes, int Rows, int Width>
+  __attribute__((noinline)) void multiply_tile(float* sums, Start start, const LeftBytes& left,
+                                               Index block, Index at) const {
+    const Index column = block * kPanel + at;
+    Int8Tile<Rows, Width> tile;
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) tile[r][v] = load(starts_ + column + v * kLanes);
+    }
+    add_quads<Bytes, Rows, Width>(tile, left.bytes, left.across, quads_,
+                                  panels_ + block * kPanel * quads_ + at);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) {
+        const Vector scale = load(reinterpret_cast<const float*>(scales_) + column + v * kLanes) *
+                             left.scales[r];
+        store(sums + r * kPanel + v * kLanes,
+              load(start.from + r * start.across + v * kLanes) +
+                  __builtin_convertvector(tile[r][v], Vector) * scale);
+      }
+    }
+  }
 
   // Of a register of columns.
   void pack_column(const float* kernel, Index block, Index gate) const {

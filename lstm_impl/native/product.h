@@ -41,6 +41,12 @@ struct Tile {
   }
 };
 
+// What sums start from: rows that are `across` floats apart, 0 for the same in all; null for zero.
+struct Start {
+  const float* from;
+  Index across;
+};
+
 // Sums from which on adding to one of them has finished before it is added to again.
 constexpr int kManySums = 8;
 
