@@ -1,4 +1,4 @@
-"""Test the texts and bars of pictures of results."""
+"""Test pictures, and the look of each backend."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -13,8 +13,9 @@ from bench.machine.fields import InputError
 from bench.records.files import collect
 from bench.records.schema import Measurement, Results, Run
 from bench.render import plot
-from bench.render.plot import Plot, _bar, choose
+from bench.render.plot import COLOURS, MARKERS, USUAL, Plot, _bar, choose, look_of
 from bench.stats.rows import Section, build
+from lstm_impl import get_backend
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import BUSY, a_run, gather, measured
@@ -186,3 +187,40 @@ def test_choose_without_match_or_figure_raises_one_line(found: Section) -> None:
         choose(replace(found, rows=tuple(replace(row, memory={}) for row in found.rows)), "memory")
     with pytest.raises(InputError, match="no case was measured"):
         choose(replace(found, rows=()), "throughput")
+
+
+# Looks
+
+
+def test_look_of_known_backend_never_changes() -> None:
+    # Pages, slides and papers rely on these.
+    assert (look_of("keras").colour, look_of("keras").marker) == ("#757575", "o")
+    assert (look_of("while_loop+hoisted").colour, look_of("while_loop+hoisted").marker) == (
+        "#009E73",
+        "^",
+    )
+    assert (look_of("my_own").colour, look_of("my_own").marker) == ("#A87900", "s")
+
+
+def test_look_of_usual_backends_differ_in_colour_or_marker() -> None:
+    first = USUAL[: len(COLOURS)]
+    assert len({look_of(name).colour for name in first}) == len(COLOURS)
+    assert len({(look_of(name).colour, look_of(name).marker) for name in USUAL}) == len(USUAL)
+
+
+def test_usual_looks_names_are_backends() -> None:
+    for name in USUAL:
+        assert get_backend(name).name == name
+
+
+def test_look_of_other_name_is_none_of_the_usual_ones() -> None:
+    others = {look_of(f"plugin_{number}")[:3] for number in range(500)}
+    usual = {look_of(name)[:3] for name in USUAL}
+    # All looks are distinct.
+    assert not others & usual
+    assert len(others | usual) == len(COLOURS) * len(MARKERS)
+
+
+@pytest.mark.parametrize("text", ["", "\ud800", "<b>", "w" * 100_000])
+def test_look_of_any_text_has_a_colour(text: str) -> None:
+    assert look_of(text).colour in COLOURS

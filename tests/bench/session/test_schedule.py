@@ -1,13 +1,32 @@
-"""Test the schedule of one process after the other."""
+"""Test the schedule: of one process after the other, of several machines, of environments."""
 
 import math
+from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bench.records.schema import ResultFile
 from bench.session.schedule import Schedule
-from bench.session.session import Goal, Work
-from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, MEMORY, file_of, ids
+from bench.session.session import Environment, Goal, Lot, Need, Work, environments, lots, needs_of
+from bench.stats.intervals import ENOUGH_PROCESSES
+from tests.bench.session.made_sessions import (
+    A5,
+    A6,
+    B5,
+    B6,
+    CASES,
+    EAST,
+    MEMORY,
+    WEST,
+    case,
+    file_of,
+    ids,
+    needs,
+)
 
 
 def test_next_orders_by_seed_and_differs_between_processes() -> None:
@@ -100,3 +119,183 @@ def test_faults_forget_a_lost_machine_once_the_case_is_measured() -> None:
     schedule.add(file_of(1, {A5: 1.0}))
     assert schedule.faults.lost([A5.id]) == []
     assert not schedule.given_up(A5.id)
+
+
+# Several machines side by side
+
+
+def begun(schedule: Schedule, machines: int, place: str = "") -> Work:
+    work = schedule.next(math.inf, machines, place)
+    assert work is not None
+    schedule.running.begin(work, place)
+    return work
+
+
+def test_next_for_many_machines_gives_each_a_part() -> None:
+    many = [case(backend, steps) for steps in range(5, 17) for backend in ("a", "b")]
+    alone = Schedule(many, Goal(processes=2), 0)
+    assert len(ids(alone.next(math.inf, 1))) == len(many)
+    shared = Schedule(many, Goal(processes=2), 0)
+    groups = [len({each.group for each in begun(shared, 8).cases}) for _ in range(8)]
+    assert groups[0] == 3  # 12 groups in 2 processes, by 8 machines
+    assert groups[0] == max(groups)
+    assert groups[-1] == min(groups)
+    assert sum(groups) >= 12
+
+
+def test_next_for_many_machines_keeps_groups_together() -> None:
+    schedule = Schedule(CASES, Goal(processes=3), 0)
+    while work := schedule.next(math.inf, 1000):
+        schedule.running.begin(work)
+        assert ids(work) in ({A5.id, B5.id}, {A6.id, B6.id})
+
+
+def test_next_for_many_machines_measures_memory_once() -> None:
+    schedule = Schedule([A5], Goal(processes=3), 0, memory=True)
+    first, second = begun(schedule, 3), begun(schedule, 3)
+    assert (first.memory, second.memory) == (True, False)
+    schedule.running.end(first)  # lost: it is still to be measured
+    assert begun(schedule, 3).memory
+
+
+@pytest.mark.parametrize("seen", range(12))
+def test_next_until_precise_begins_at_most_half_more(seen: int) -> None:
+    schedule = Schedule([A5], Goal(1e-9), 0)
+    for number in range(1, seen + 1):
+        schedule.add(file_of(number, {A5: 1.0 + number / 10}))
+    works = 0
+    while work := schedule.next(math.inf, 50):
+        schedule.running.begin(work)
+        works += 1
+    assert works == max(ENOUGH_PROCESSES - seen, max(1, seen // 2) if seen >= 5 else 0)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(0, 2**32),
+)
+def test_next_in_any_order_of_ends_gives_each_case_its_processes(
+    groups: int, backends: int, machines: int, processes: int, seed: int
+) -> None:
+    random = Random(seed)
+    cases = [case(f"b{n}", 5 + group) for group in range(groups) for n in range(backends)]
+    schedule = Schedule(cases, Goal(processes=processes), seed)
+    flights: list[Work] = []
+    found: Counter[str] = Counter()
+    for number in range(1, 10_000):
+        while len(flights) < machines and (work := schedule.next(math.inf, machines)):
+            schedule.running.begin(work)
+            flights.append(work)
+        if not flights:
+            break
+        work = flights.pop(random.randrange(len(flights)))
+        if random.random() < 0.2:  # lost, after some of its cases
+            reached = work.cases[: random.randrange(len(work.cases) + 1)]
+            work_done = Work(work.number, reached, 0)
+        else:
+            work_done = work
+        schedule.add(file_of(number, dict.fromkeys(work_done.cases, 1.0)))
+        schedule.running.end(work)
+        found.update(each.id for each in work_done.cases)
+    assert schedule.finished
+    assert set(found.values()) == {processes}
+
+
+# Backends that need different environments
+
+
+def schedule(*backends: str, processes: int | None = 2) -> Schedule:
+    goal = Goal(0.02) if processes is None else Goal(processes=processes)
+    return Schedule([case(name) for name in backends], goal, 0, needs=needs)
+
+
+def measured(work: Work) -> ResultFile:
+    return file_of(work.number, dict.fromkeys(work.cases, 1.0))
+
+
+def test_next_alternates_between_environments() -> None:
+    plan = schedule("moonlight", "east", "west")
+    found = []
+    while work := plan.next():
+        found.append(work)
+        plan.add(measured(work))
+    assert len(found) == 4
+    for pair in (found[:2], found[2:]):  # each round has one of each
+        assert {work.environment for work in pair} == {EAST, WEST}
+    for work in found:
+        backends = {case.backend for case in work.cases}
+        assert backends == {"moonlight", "east" if work.environment == EAST else "west"}
+    counts = Counter(case.backend for work in found for case in work.cases)
+    assert counts == {"moonlight": 4, "east": 2, "west": 2}
+    assert plan.finished
+
+
+def test_shared_reference_neither_extends_nor_ends_a_session() -> None:
+    plan = schedule("moonlight", "east", "west", processes=None)
+    numbers = Counter[Environment]()
+    while work := plan.next():
+        numbers[work.environment] += 1
+        # The reference's medians differ; at home it needs more processes, elsewhere it does not.
+        slow = 1.0 + 0.5 * (work.number % 3)
+        times = {each: slow if each.backend == "moonlight" else 1.0 for each in work.cases}
+        plan.add(file_of(work.number, times))
+        if numbers[WEST] == 9:
+            break
+    assert numbers == {WEST: 9, EAST: 6}
+
+
+@pytest.mark.parametrize("outcome", ["failed", "not_measured", "crashed"])
+def test_shared_reference_that_fails_elsewhere_is_kept_at_home(outcome: str) -> None:
+    plan = schedule("moonlight", "plain", "east", "west")
+    found = []
+    while work := plan.next():
+        found.append(work)
+        bad = {
+            each: outcome
+            for each in work.cases
+            if each.backend == "moonlight" and work.environment == EAST
+        }
+        good = [each for each in work.cases if each not in bad]
+        plan.add(file_of(work.number, dict.fromkeys(good, 1.0), bad))
+    east = [{each.backend for each in work.cases} for work in found if work.environment == EAST]
+    west = [{each.backend for each in work.cases} for work in found if work.environment == WEST]
+    assert east == [{"moonlight", "plain", "east"}, {"plain", "east"}]
+    assert west == [{"moonlight", "west"}] * 2
+    assert not plan.outcomes
+
+
+def names(found: Lot) -> tuple[Environment, list[str], list[str]]:
+    backends = [case.backend for case in found.cases]
+    return found.environment, backends, [case.backend for case in found.references]
+
+
+def test_environments_place_free_backends_with_their_framework() -> None:
+    cases = [case(name) for name in ("moonlight", "plain", "east", "west")]
+    west, east = lots(cases, needs)
+    assert names(west) == (WEST, ["moonlight", "west"], [])
+    assert names(east) == (EAST, ["plain", "east"], ["moonlight", "plain"])
+
+
+def test_environments_that_change_results_keep_other_backends_out() -> None:
+    """Neither at home nor as a reference: they would be measured under a wrong name."""
+    cases = [case(name) for name in ("moonlight", "eclipse", "plain")]
+    others, isolated = lots(cases, needs)
+    assert names(others) == ((), ["moonlight", "plain"], [])
+    assert names(isolated) == ((("SIDE", "dark"),), ["eclipse"], ["plain"])
+    alone = lots([case("moonlight"), case("eclipse")], needs)
+    assert [names(lot)[1:] for lot in alone] == [(["moonlight"], []), (["eclipse"], [])]
+
+
+def test_environments_of_keras_backends_follow_their_frameworks() -> None:
+    found = environments(["torch", "keras", "while_loop", "keras_torch", "numpy", "keras_jax"])
+    backend = {name: dict(environment)["KERAS_BACKEND"] for name, environment in found.items()}
+    assert backend == {
+        **dict.fromkeys(("keras", "while_loop", "numpy"), "tensorflow"),
+        **dict.fromkeys(("torch", "keras_torch"), "torch"),
+        "keras_jax": "jax",
+    }
+    assert needs_of("no_such_backend") == Need()

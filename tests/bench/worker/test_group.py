@@ -1,12 +1,15 @@
-"""Groups: cases are judged before any is timed, and errors stay with their case."""
+"""Test measuring the cases of a group."""
 
 import inspect
+import os
 import signal
 import statistics
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from bench.machine import devices
 from bench.records.schema import Figures
 from bench.render.messages import reason_line, reason_texts
 from bench.worker import group, resources
-from bench.worker.group import Bench
+from bench.worker.group import KEPT, Bench, Output, Printed
 from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
 from lstm_impl import Backend, Step
@@ -301,3 +304,70 @@ def test_measure_group_replicas_on_gpus_have_no_roofs_memory_or_energy(
     assert one.roofs is not None
     assert (one.memory, one.energy) == (HELD, USED)
     assert (several.roofs, several.memory, several.energy) == (None, None, None)
+
+
+# The output of backends
+
+
+@pytest.fixture
+def output() -> Iterator[Output]:
+    found = Output()
+    yield found
+    found.close()
+
+
+def test_output_python_native_and_child_processes_is_kept(output: Output) -> None:
+    with output:
+        print("by print")
+        print("to stderr", file=sys.stderr)
+        os.write(2, b"by a library in C\n")
+        subprocess.run([sys.executable, "-c", "print('by a child')"], check=True)
+    text = "by print\nto stderr\nby a library in C\nby a child\n"
+    assert output.take() == Printed(len(text), text)
+    assert output.take() == Printed()
+
+
+def test_output_is_not_printed_elsewhere(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
+    print("before")
+    with output:
+        print("hidden")
+        os.write(1, b"hidden too\n")
+    print("after")
+    os.write(2, b"after too\n")
+    assert capfd.readouterr() == ("before\nafter\n", "after too\n")
+
+
+def test_output_large_keeps_beginning_and_end(output: Output) -> None:
+    with output:
+        os.write(1, b"first")
+        for _ in range(200):
+            os.write(1, b"x" * 2**18)
+        os.write(1, b"last")
+    found = output.take()
+    assert found.size == 200 * 2**18 + 9
+    assert found.text.startswith("firstxxx")
+    assert found.text.endswith("xxxlast")
+    assert f"... ({found.size - 2 * KEPT} bytes are left out) ..." in found.text
+    assert len(found.text) < 3 * KEPT
+
+
+def test_output_stream_closed_by_a_backend_stays_open(output: Output) -> None:
+    with output:
+        sys.stdout.close()
+        sys.stderr.close()
+        print("still")
+        print("there", file=sys.stderr)
+    assert output.take().text == "still\nthere\n"
+
+
+def test_output_closed_leaves_no_open_file() -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    output = Output()
+    with output:
+        print("gone")
+    output.close()
+    output.close()
+    assert count() == before
