@@ -78,6 +78,18 @@ def seconds(workload: Workload) -> float:
     return work * len(workload.windows())
 
 
+class Returning(Honest):
+    """A model whose step returns what ``returned`` makes of the results of its n-th call."""
+
+    def returned(self, raw: Any, number: int) -> Any:
+        raise NotImplementedError
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step, calls = super().prepare(workload, seed), itertools.count()
+        self.seen: list[Any] = []
+        return replace(step, run=lambda: self.returned(step.run(), next(calls)))
+
+
 # -- weights and optimizers
 
 
@@ -161,22 +173,28 @@ class ForgetsMoments(Honest):
         return super()._train_and_update(optimizer, *arguments)
 
 
-class EverySecond(Honest):
-    """Updates in its first call after a start, and then in every second call."""
+def leaving(change: Callable[[LSTMWeights, LSTMWeights, int], LSTMWeights]) -> type[Honest]:
+    """A model whose n-th update leaves other weights, by those before it and the right ones."""
 
-    calls = 0
+    class Leaving(Honest):
+        updates = 0
 
-    def _start_optimizer(self, name: str) -> None:
-        super()._start_optimizer(name)
-        self.calls = 0
+        def _start_optimizer(self, name: str) -> None:
+            super()._start_optimizer(name)
+            self.updates = 0
 
-    def _train_and_update(self, *arguments: Any) -> RawGradients:
-        before = self._weights
-        raw = super()._train_and_update(*arguments)
-        self.calls += 1
-        if self.calls % 2 == 0:
-            self._weights = before
-        return raw
+        def _train_and_update(self, *arguments: Any) -> RawGradients:
+            before = self._weights
+            raw = super()._train_and_update(*arguments)
+            self.updates += 1
+            self._weights = change(before, self._weights, self.updates)
+            return raw
+
+    return Leaving
+
+
+def to_float16(array: Any) -> Any:
+    return array.astype(np.float16).astype(np.float32)
 
 
 class Accumulates(Honest):
@@ -197,24 +215,6 @@ class Accumulates(Honest):
             )
         if self._optimizers:
             self.total = raw.weights
-        return raw
-
-
-class RoundsWeights(Honest):
-    """Keeps what an update leaves in float16."""
-
-    def _train_and_update(self, *arguments: Any) -> RawGradients:
-        raw = super()._train_and_update(*arguments)
-        self._weights = self._weights.map(lambda each: each.astype(np.float16).astype(np.float32))
-        return raw
-
-
-class Decays(Honest):
-    """Shrinks its weights with each update, as AdamW does."""
-
-    def _train_and_update(self, *arguments: Any) -> RawGradients:
-        raw = super()._train_and_update(*arguments)
-        self._weights = self._weights.map(lambda each: each * np.float32(1 - 0.01))
         return raw
 
 
@@ -295,18 +295,18 @@ class RemembersProduct(Honest):
     def saved(self, call: Call) -> float:
         return PRODUCT
 
-    def _infer(self, call: Call) -> Outputs:
+    def look_up(self, call: Call) -> None:
         key = self.key(call)
         if key in self.known:
             self.spend(-self.saved(call))
         self.known[key] = call  # kept alive, so that no other array has its identity
+
+    def _infer(self, call: Call) -> Outputs:
+        self.look_up(call)
         return super()._infer(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        key = self.key(call)
-        if key in self.known:
-            self.spend(-self.saved(call))
-        self.known[key] = call
+        self.look_up(call)
         return super()._train(gradients, call, upstream)
 
 
@@ -406,18 +406,12 @@ class Overwrites(Honest):
         return y.copy(), replace(state, h=state.h.copy(), c=state.c.copy())
 
 
-class LateInputGradient(Honest):
+class LateInputGradient(Returning):
     """Returns the input's gradient of the call before while it is timed."""
 
-    def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        step, before = super().prepare(workload, seed), []
-
-        def run() -> Any:
-            raw = step.run()
-            before.append(raw.dx)
-            return replace(raw, dx=before[max(0, len(before) - 2)])
-
-        return replace(step, run=run)
+    def returned(self, raw: Any, number: int) -> Any:
+        self.seen.append(raw.dx)
+        return replace(raw, dx=self.seen[max(0, number - 1)])
 
 
 class NotFinite(Honest):
@@ -426,23 +420,6 @@ class NotFinite(Honest):
     def _train(self, *arguments: Any) -> RawGradients:
         raw = super()._train(*arguments)
         return replace(raw, weights=raw.weights.map(lambda each: each * np.nan))
-
-
-class NotFiniteLater(Honest):
-    """The same from the third update on."""
-
-    updates = 0
-
-    def _start_optimizer(self, name: str) -> None:
-        super()._start_optimizer(name)
-        self.updates = 0
-
-    def _train_and_update(self, *arguments: Any) -> RawGradients:
-        raw = super()._train_and_update(*arguments)
-        self.updates += 1
-        if self.updates >= 3:
-            self._weights = self._weights.map(lambda each: each * np.nan)
-        return raw
 
 
 # -- others
@@ -494,23 +471,17 @@ class KeepsFirstState(OnlyOnce):
         return call._replace(h=first.h, c=first.c)
 
 
-class KeepsFirstRows(Honest):
+class KeepsFirstRows(Returning):
     """From its third call on computes half of the sequences, and repeats old results for the
     rest."""
 
-    def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        step, seen = super().prepare(workload, seed), []
-
-        def run() -> Any:
-            raw = step.run()
-            seen.append(raw)
-            if len(seen) <= 2:
-                return raw
-            y = raw.y.copy()
-            y[:, y.shape[1] // 2 :] = seen[0].y[:, y.shape[1] // 2 :]
-            return raw._replace(y=y)
-
-        return replace(step, run=run)
+    def returned(self, raw: Any, number: int) -> Any:
+        self.seen.append(raw)
+        if number < 2:
+            return raw
+        y = raw.y.copy()
+        y[:, y.shape[1] // 2 :] = self.seen[0].y[:, y.shape[1] // 2 :]
+        return raw._replace(y=y)
 
 
 class GoesOn(Honest):
@@ -546,50 +517,36 @@ CALLS_BEFORE = 2
 def later(change: Callable[[Any], Any]) -> type[Honest]:
     """A model whose step changes its results from its third call on."""
 
-    class Later(Honest):
-        def prepare(self, workload: Workload, seed: int = 0) -> Step:
-            step, calls = super().prepare(workload, seed), itertools.count()
-
-            def run() -> Any:
-                raw = step.run()
-                return raw if next(calls) < CALLS_BEFORE else change(raw)
-
-            return replace(step, run=run)
+    class Later(Returning):
+        def returned(self, raw: Any, number: int) -> Any:
+            return raw if number < CALLS_BEFORE else change(raw)
 
     return Later
 
 
-class LateOutputs(Honest):
+class LateOutputs(Returning):
     """Its outputs are ready only after the next call, as on a device that is not waited for."""
 
-    def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        step = super().prepare(workload, seed)
-        pending: list[tuple[Any, Any]] = []
-
-        def run() -> Any:
-            raw = step.run()
-            if pending:
-                np.copyto(*pending.pop())
-            y = np.zeros_like(raw.y)
-            pending.append((y, raw.y))
-            return replace(raw, y=y) if isinstance(raw, RawGradients) else raw._replace(y=y)
-
-        return replace(step, run=run)
+    def returned(self, raw: Any, number: int) -> Any:
+        if self.seen:
+            np.copyto(*self.seen.pop())
+        y = np.zeros_like(raw.y)
+        self.seen.append((y, raw.y))
+        return replace(raw, y=y) if isinstance(raw, RawGradients) else raw._replace(y=y)
 
 
-class UpdatesNothing(Honest):
+class UpdatesNothing(Returning):
     """Stops updating at its step's third call."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        step, before, calls = super().prepare(workload, seed), self._weights, itertools.count()
+        step = super().prepare(workload, seed)
+        self.before = self._weights
+        return step
 
-        def run() -> Any:
-            raw = step.run()
-            if next(calls) >= CALLS_BEFORE:
-                self._weights = before
-            return raw
-
-        return replace(step, run=run)
+    def returned(self, raw: Any, number: int) -> Any:
+        if number >= CALLS_BEFORE:
+            self._weights = self.before
+        return raw
 
 
 class ShowsNothing(Honest):
@@ -695,10 +652,14 @@ WRONG = {
     "other_beta2": Wrong(optimizing(beta2=0.99), (ADAM, WINDOWS)),
     "not_corrected": Wrong(optimizing(corrected=False), (ADAM,)),
     "learning_rate_a_hundredth_off": Wrong(optimizing(rate=1.01 * LEARNING_RATE), BOTH),
-    "updates_every_second_call": Wrong(EverySecond, (*BOTH, WINDOWS)),
+    "updates_every_second_call": Wrong(
+        leaving(lambda old, new, number: new if number % 2 else old), (*BOTH, WINDOWS)
+    ),
     "accumulates_gradients": Wrong(Accumulates, BOTH),
-    "rounds_weights_after_updates": Wrong(RoundsWeights, BOTH),
-    "weight_decay": Wrong(Decays, BOTH),
+    "rounds_weights_after_updates": Wrong(leaving(lambda old, new, _: new.map(to_float16)), BOTH),
+    "weight_decay": Wrong(
+        leaving(lambda old, new, _: new.map(lambda w: np.float32(0.99) * w)), BOTH
+    ),
     "clips_gradients": Wrong(Clips, (SGD,)),
     "late_gradients": Wrong(LateGradients, (TRAINING, ADAM), LATE),
     "late_gradients_of_weights": Wrong(LateWeights, (TRAINING, ADAM), LATE),
@@ -718,7 +679,10 @@ WRONG = {
     "overwrites_outputs_of_a_stream": Wrong(Overwrites, (STREAM,)),
     "input_gradient_one_call_late": Wrong(LateInputGradient, (TRAINING, ADAM), TIMED),
     "not_finite": Wrong(NotFinite, (TRAINING, *BOTH, WINDOWS)),
-    "not_finite_later": Wrong(NotFiniteLater, (*BOTH, WINDOWS)),
+    "not_finite_later": Wrong(
+        leaving(lambda old, new, n: new if n < 3 else new.map(lambda w: w * np.nan)),
+        (*BOTH, WINDOWS),
+    ),
     "right_where_it_is_judged": Wrong(RightWhereItIsJudged, (TRAINING,)),
     "last_gradient_dropped": Wrong(gradients_changed(without_last), (TRAINING,)),
     "keeps_the_first_state": Wrong(KeepsFirstState, (INFERENCE,)),
