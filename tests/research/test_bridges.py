@@ -1,21 +1,18 @@
 """The study of references (bridges): small simulations of its rates."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from bench.render.table import TextTable
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import process_means
 from bench.stats.ratios import HeterogeneityTests, difference
-from research import bridges, rules
+from research import bridges
 from research.bridges import found_rate, judge
 from research.noises import outlying_processes
 from research.rules import rate
 from tests.bench.stats.made_processes import runs
-from tests.research.documented import assert_near, assert_same
 
 TRIALS = 4000
 """Trials, of which a rate of 1% has a standard error of 0.16%."""
@@ -65,15 +62,3 @@ def test_study_finds_a_differing_reference_as_the_report_does() -> None:
     assert found == said
     assert any(found)
     assert not all(found)
-
-
-@pytest.mark.parametrize("make", [bridges.found_rates, bridges.false_rates, bridges.powers])
-def test_quick_table_is_near_the_documented_one(make: Callable[[int], TextTable]) -> None:
-    assert_near(make(100), 100)
-
-
-@pytest.mark.slow
-def test_tables_equal_the_documentation() -> None:
-    for table in bridges.tables(rules.TRIALS).values():
-        # Another version of SciPy may change a few in twenty thousand.
-        assert_same(table, within=0.15)

@@ -1,16 +1,11 @@
 """The study of nodes: its worlds and its promised rates."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
-from bench.render.table import TextTable
 from bench.stats.comparison import Verdict
-from research import nodes as study
 from research.nodes import NODES, WORLDS, covered, draw, means, pooled
 from research.rules import rate, verdicts
-from tests.research.documented import assert_near, assert_same
 
 TRIALS = 2_000
 DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
@@ -49,25 +44,3 @@ def test_pooled_nodes_would_call_equals_different() -> None:
     logs = draw(WORLDS["nodes 5%, processes 5%"], 5, TRIALS)
     assert rate(verdicts(pooled(logs)), *DIFFERENT) > 0.1
     assert rate(verdicts(means(logs)), *DIFFERENT) < 0.02
-
-
-@pytest.mark.parametrize(
-    ("make", "trials"),
-    [
-        (study.coverages, 100),
-        (study.false_rates, 100),
-        (study.powers, 100),
-        (study.named, 10),
-        (study.found, 5),
-    ],
-)
-def test_quick_table_is_near_the_documented_one(
-    make: Callable[[int], TextTable], trials: int
-) -> None:
-    assert_near(make(trials), trials)
-
-
-@pytest.mark.slow
-def test_tables_equal_the_documentation() -> None:
-    for table in study.tables(study.TRIALS).values():
-        assert_same(table)

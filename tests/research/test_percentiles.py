@@ -7,8 +7,6 @@ import pytest
 from bench.stats.comparison import Verdict
 from research import percentiles
 from research.percentiles import Stream, logs
-from research.rules import TRIALS
-from tests.research.documented import assert_near, assert_same
 
 
 def slow_calls(stream: Stream, processes: int = 40, calls: int = 2000) -> npt.NDArray[np.bool_]:
@@ -29,16 +27,3 @@ def test_clear_effect_is_found_and_equals_are_not() -> None:
     (found,) = logs(Stream(0.001), [90.0], 700, 600)
     assert percentiles._cells(found, 6, 0.0, Verdict.FASTER, Verdict.SLOWER) <= 0.02
     assert percentiles._cells(found, 6, 0.5, Verdict.SLOWER) > 0.95
-
-
-def test_quick_tables_are_near_the_documented_ones() -> None:
-    for table in percentiles.tables(5 * percentiles.CALL_SHARE).values():
-        # Of five trials two remain with 20 processes and ten times as many calls.
-        assert_near(table, 2)
-
-
-@pytest.mark.slow
-def test_tables_equal_the_documentation() -> None:
-    for table in percentiles.tables(TRIALS).values():
-        # Another version of SciPy may change a few in twenty thousand.
-        assert_same(table, within=0.15)

@@ -1,6 +1,10 @@
 """The rules of this suite and of other tools on the same data."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bench.stats.comparison import Verdict
@@ -8,6 +12,8 @@ from research import rules
 from research.noises import Samples, paired_samples, unpaired_samples
 from research.rules import rate
 from research.verdicts import STATES
+
+Times = npt.NDArray[Any]
 
 
 def few(trials: int = 40) -> list[Samples]:
@@ -34,30 +40,30 @@ def test_plain_t_rule_is_student_on_ratios_and_welch_on_medians() -> None:
         assert 0 < sum(expected) < len(expected)
 
 
-def test_mann_whitney_rule_equals_scipy() -> None:
+def mann_whitney(new: Times, base: Times) -> bool:
     from scipy.stats import mannwhitneyu
 
-    for world in few():
-        expected = [
-            mannwhitneyu(
-                new.ravel(), base.ravel(), method="asymptotic", use_continuity=False
-            ).pvalue
-            < 0.01
-            for new, base in zip(world.new, world.base, strict=True)
-        ]
-        assert rules.mann_whitney_rule(world).tolist() == expected
-        assert 0 < sum(expected) < len(expected)
+    found = mannwhitneyu(new.ravel(), base.ravel(), method="asymptotic", use_continuity=False)
+    return bool(found.pvalue < 0.01)
 
 
-def test_pyperf_rule_is_student_at_95_percent() -> None:
+def student(new: Times, base: Times) -> bool:
     from scipy.stats import ttest_ind
 
+    return bool(ttest_ind(new.ravel(), base.ravel(), equal_var=True).pvalue <= 0.05)
+
+
+@pytest.mark.parametrize(
+    ("rule", "definition"),
+    [(rules.mann_whitney_rule, mann_whitney), (rules.pyperf_rule, student)],
+    ids=["mann_whitney", "pyperf"],
+)
+def test_rule_of_all_samples_equals_scipys_test(
+    rule: Callable[[Samples], Times], definition: Callable[[Times, Times], bool]
+) -> None:
     for world in few():
-        expected = [
-            ttest_ind(new.ravel(), base.ravel(), equal_var=True).pvalue <= 0.05
-            for new, base in zip(world.new, world.base, strict=True)
-        ]
-        assert rules.pyperf_rule(world).tolist() == expected
+        expected = list(map(definition, world.new, world.base))
+        assert rule(world).tolist() == expected
         assert 0 < sum(expected) < len(expected)
 
 
@@ -109,9 +115,6 @@ def test_verdict_rule_equals_compare(processes: int, paired: bool) -> None:
     ]
     assert rules.verdict_rule(world).tolist() == expected
     assert 0 < sum(expected) < len(expected)
-
-
-TRIALS = 2000
 
 
 # Interleaved environments
