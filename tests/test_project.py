@@ -178,8 +178,8 @@ def test_gpu_workflow_runs_by_label_and_attests_what_it_uploads() -> None:
     assert "github.event.label.name == 'gpu'" in job["if"]
     assert set(job["permissions"]) == {"contents", "id-token", "attestations"}
     steps = {each.get("uses", each.get("run")): each.get("with") for each in job["steps"]}
-    attested = steps["actions/attest-build-provenance@v2"]["subject-path"]
-    assert steps["actions/upload-artifact@v4"]["path"] == attested
+    attested = steps["actions/attest-build-provenance@v3"]["subject-path"]
+    assert steps["actions/upload-artifact@v6"]["path"] == attested
     assert f"{0.07 * job['timeout-minutes']:.2f} USD at the time limit" in text
 
 
