@@ -182,6 +182,7 @@ def test_native_wheels_are_checked_with_all_that_is_built_for_them() -> None:
     soname = f"liblstm.so.{library.VERSION}"
     assert f"-Wl,-soname,{soname}" in library.NAME_FLAGS
     assert f"--exclude {soname} " in repair
+    assert (library.SOURCES / library.EXPORTS).read_text().startswith(f"LSTM_{library.VERSION} {{")
     versions = [
         re.findall(r"tensorflow==([\d.]+)", str(each))
         for each in (WHEELS["before-build"], [*checks, *WHEELS["test-requires"]])
