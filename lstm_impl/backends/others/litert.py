@@ -22,7 +22,7 @@ from lstm_impl.model import Stream
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
-INSTALL = "pip install tensorflow-cpu ai-edge-litert"
+INSTALL = "pip install 'lstm-benchmark-suite[litert]'"
 
 Runner: TypeAlias = Callable[[Mapping[str, Tensor]], list[Tensor]]
 
