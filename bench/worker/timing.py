@@ -326,19 +326,22 @@ class GroupMember:
     last: JudgedCalls | None = None
     next_inputs: int = field(default_factory=lambda: 1 + _UNPREDICTABLE.randrange(NUMBERS))
 
-    def place(self, count: int, last: int | None = None) -> None:
-        """Place new inputs for ``count`` calls. last: number of the inputs of the last call.
+    def place(self, clock: Clock, count: int, last: int | None = None) -> None:
+        """Place new inputs for ``count`` calls, then let other threads come to rest.
 
-        The first number is unpredictable, and no number is used twice.
+        The first number is unpredictable, and no number is used twice. last: number of the inputs
+        of the last call.
         """
-        if self.step.use is None:
-            return
-        numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
-        self.next_inputs += len(numbers)
-        if last is not None:
-            # With little space they repeat: this one is for the last call.
-            numbers[(count - 1) % len(numbers)] = last
-        self.step.use(numbers)
+        if self.step.use is not None:
+            numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
+            self.next_inputs += len(numbers)
+            if last is not None:
+                # With little space they repeat: this one is for the last call.
+                numbers[(count - 1) % len(numbers)] = last
+            self.step.use(numbers)
+        if clock.rest is not None:
+            # Those of the member before may still spin, and those that placed (PyTorch's for 5 ms).
+            clock.rest()
 
     def needs_call_before(self, clock: Clock) -> bool:
         """Whether an untimed call precedes a block, to refill the caches and wake the threads."""
@@ -347,7 +350,7 @@ class GroupMember:
     def time_block(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
         """Return the seconds of a block, and what its last call, on inputs ``judged``, returned."""
         begun, untimed = clock.now(), self.needs_call_before(clock)
-        self.place(self.calls + untimed, judged)
+        self.place(clock, self.calls + untimed, judged)
         if untimed:
             self.step.run()
             self.step.synchronize()
@@ -383,7 +386,7 @@ class GroupMember:
             return
         _, returned = self.time_block(clock, judged)
         results = step.results(returned)
-        self.place(1)
+        self.place(clock, 1)
         step.run()
         step.synchronize()
         check_unchanged(results, step.results(returned))
@@ -433,7 +436,7 @@ class GroupMember:
         short = calls == 1 and self.latest < self.calls * SHORTEST_BLOCK
         before = None
         for _ in range(COPIES if short else 1):
-            self.place(calls)
+            self.place(clock, calls)
             for _ in range(calls):
                 returned = step.run()
             step.synchronize()
@@ -584,9 +587,6 @@ class _Group:
         members = self._remaining
         self._order.shuffle(members)
         for member in filter(chosen, members):
-            if self._clock.rest is not None:
-                # Threads of the member before may still spin.
-                self._clock.rest()
             try:
                 with member.guard:
                     work(member)

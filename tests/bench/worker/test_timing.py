@@ -54,19 +54,21 @@ def noisy(center: float, spread: float) -> Iterator[float]:
     return itertools.cycle([center * (1 - spread), center * (1 + spread)])
 
 
+@pytest.mark.parametrize("placing", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_measure_spinning_threads_do_not_slow_the_next_member(seed: int) -> None:
-    """One member spins for 0.2 s after each block; the other needs all processors."""
+def test_measure_spinning_threads_slow_no_member(seed: int, placing: bool) -> None:
+    """Threads spin for 0.2 s after blocks of one member, or after inputs were placed for the other,
+    which needs all processors."""
     machine = Machine()
     until = 0.0
 
-    def spin(cost: float) -> Callable[[], None]:
-        def run() -> None:
+    def spin(cost: float) -> Callable[..., None]:
+        def work(*numbers: object) -> None:
             nonlocal until
             machine.time += cost
             until = machine.time + 0.2
 
-        return run
+        return work
 
     def plain() -> None:
         # The other takes half of the machine while it spins.
@@ -76,8 +78,9 @@ def test_measure_spinning_threads_do_not_slow_the_next_member(seed: int) -> None
     def rest() -> None:
         machine.time = max(machine.time, until)
 
-    steps = {"spins": Step(spin(0.02), lambda: None, lambda: None)}
-    steps["plain"] = Step(plain, lambda: None, lambda: None)
+    steps = {} if placing else {"spins": Step(spin(0.02), lambda: None, lambda: None)}
+    use = spin(0.0) if placing else None
+    steps["plain"] = Step(plain, lambda: None, lambda: None, use)
     plan = timing.TimingPlan(20.0, -1.0, seed)
     disturbed = series(timing.measure(steps, plan, machine.clock())["plain"])
     assert max(disturbed.samples) > 1.5 * 0.02
@@ -349,7 +352,7 @@ def test_place_little_room_repeats_inputs_but_the_last() -> None:
     step = replace(machine.step("a", 0.001), use=lambda numbers: used.append([*numbers]), room=4)
     member = timing.GroupMember(step)
     for count in (3, 4, 6, 8):
-        member.place(count, last=5)
+        member.place(machine.clock(), count, last=5)
         numbers = used[-1]
         assert len(numbers) == min(count, 4)
         assert numbers[(count - 1) % len(numbers)] == 5
