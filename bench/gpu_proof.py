@@ -139,7 +139,7 @@ class Proof:
                     codes[name] = process.wait(max(0.0, end - time.monotonic()))
         return codes
 
-    def last_words(self, name: str) -> str:
+    def last_output(self, name: str) -> str:
         """Return the last line of a log."""
         text = (self.folder / f"{name}.log").read_text(errors="replace")
         return clean(last_line(text).strip("= ")) or "it printed nothing"
@@ -182,7 +182,7 @@ class Proof:
             if code in (None, BUDGET_SPENT):
                 self.unfinished.append(f"{suite}: the time was up; see {name}.log")
             elif code != 0 and not failures:
-                line = self.last_words(name)
+                line = self.last_output(name)
                 failures.append(f"bench.run ended with exit code {code}: {line}; see {name}.log")
         if suite == MATRIX and not any(code in (None, BUDGET_SPENT) for code in codes.values()):
             known = {each.case.backend for each in found.measurements}
@@ -208,7 +208,7 @@ class Proof:
         print(f"the tests that need a GPU, at most {seconds:.0f} s", flush=True)
         command = ["pytest", "--color=no", "-p", "no:cacheprovider", "-k", GPU_TEST, *files]
         code = self.run({"tests": command}, seconds)["tests"]
-        note = f"tests: {self.last_words('tests')}; see tests.log"
+        note = f"tests: {self.last_output('tests')}; see tests.log"
         if code == TESTS_FAILED:
             self.failures.append(note)
         elif code is None:
@@ -289,7 +289,7 @@ def prove(proof: Proof, options: argparse.Namespace, named: Sequence[str]) -> No
         proof.unfinished.append("bench.doctor: the time was up; see doctor.log")
         return
     if not path.exists():
-        proof.failures.append(f"bench.doctor: {proof.last_words('doctor')}; see doctor.log")
+        proof.failures.append(f"bench.doctor: {proof.last_output('doctor')}; see doctor.log")
         return
     for entry in json.loads(path.read_bytes())["backends"]:
         on = entry["devices"][proof.device]

@@ -309,13 +309,8 @@ class _Axes:
         return replace(self, **{key: each for key, each in said.items() if key not in chosen})
 
 
-def _suite(root: Field, choice: SuiteChoice) -> Suite:
-    table = _table(root, _SUITE_KEYS, ("schema", "name", "groups"))
-    if table["schema"].value != SCHEMA:
-        raise table["schema"].error(f"{SCHEMA}, which this version of the suite knows")
-    name = table["name"].label()
-    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-        raise table["name"].error("letters, digits, - and _ (result files are named after it)")
+def _chosen(choice: SuiteChoice) -> dict[str, Any]:
+    """Return the axes that a user chose, resolved. Raises SuiteError for an unknown name."""
     chosen: dict[str, Any] = {}
     for key, resolve in (("backends", _backends), ("devices", _devices)):
         if (names := getattr(choice, key)) is not None:
@@ -328,24 +323,40 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
             if each not in known:
                 expected = f"{did_you_mean(each, known)}; expected one of {', '.join(known)}"
                 raise SuiteError(f"there is no {what} {shown(each)}{expected}")
+    return chosen
+
+
+def _group_axes(group: Field, own: _Axes) -> _Axes:
+    """Return a group's axes with the variants of its backends. Raises SuiteError."""
+    for key in ("backends", "devices"):
+        if not getattr(own, key):
+            raise SuiteError(f"{group.path}: {key} is missing, and {group.name} names none")
+    if own.variants != (NO_VARIANT,):
+        varied = (
+            backend if variant == NO_VARIANT else f"{backend}:{variant}"
+            for backend, variant in itertools.product(own.backends, own.variants)
+        )
+        place = f"{group.path}: {group.name}: "
+        names = _resolved(_backends, ((place, name) for name in varied))
+        own = replace(own, backends=names)
+    return own
+
+
+def _suite(root: Field, choice: SuiteChoice) -> Suite:
+    table = _table(root, _SUITE_KEYS, ("schema", "name", "groups"))
+    if table["schema"].value != SCHEMA:
+        raise table["schema"].error(f"{SCHEMA}, which this version of the suite knows")
+    name = table["name"].label()
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise table["name"].error("letters, digits, - and _ (result files are named after it)")
+    chosen = _chosen(choice)
     axes = _Axes(**chosen).changed(table, chosen)
     seconds: dict[str, float] = {}
     cases: dict[str, dict[Case, None]] = {}
     count = 0
     for group in _items(table["groups"], "a list of groups ([[groups]])"):
         entries = _table(group, _GROUP_KEYS, ("shapes",))
-        own = axes.changed(entries, chosen)
-        for key in ("backends", "devices"):
-            if not getattr(own, key):
-                raise SuiteError(f"{root.path}: {key} is missing, and {group.name} names none")
-        if own.variants != (NO_VARIANT,):
-            varied = (
-                backend if variant == NO_VARIANT else f"{backend}:{variant}"
-                for backend, variant in itertools.product(own.backends, own.variants)
-            )
-            place = f"{root.path}: {group.name}: "
-            names = _resolved(_backends, ((place, name) for name in varied))
-            own = replace(own, backends=names)
+        own = _group_axes(group, axes.changed(entries, chosen))
         grids = [Grid.of(shape) for shape in _items(entries["shapes"], _SHAPES)]
         windows: list[int | None] = [None]
         if "windows" in entries:

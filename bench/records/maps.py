@@ -21,7 +21,7 @@ from bench.records.grouping import grouped
 SCHEMA = 1
 
 TASKS = ("echo", "copy")
-TASKS_IN_WORDS = {"echo": "the echo", "copy": "copy memory"}
+TASK_NAMES = {"echo": "the echo", "copy": "copy memory"}
 
 LEARNED = 0.9
 """The share of the memoryless loss's excess over the best loss that must be removed."""

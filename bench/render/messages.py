@@ -507,7 +507,7 @@ class UnmeasuredCases:
     def text(self) -> str:
         """Return outcome and reason: ``not measured: no gpu:0: this machine has no GPU``."""
         parts = [clean(text, 300).rstrip(".") for text in (self.reason, self.advice) if text]
-        return f"{outcome_words(self.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
+        return f"{outcome_text(self.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
 
     @property
     def which(self) -> str:
@@ -539,7 +539,7 @@ def unmeasured_summary(groups: Sequence[UnmeasuredCases], option: str = "--unmea
     if len(quiet) == 1:
         return f"{text}, {quiet[0].text} ({quiet[0].which})"
     counts = Counter(group.outcome for group in quiet for _ in group.cases)
-    messages = [f"{number:,} {outcome_words(outcome)}" for outcome, number in counts.most_common()]
+    messages = [f"{number:,} {outcome_text(outcome)}" for outcome, number in counts.most_common()]
     return f"{text}: {', '.join(messages)} ({option} lists them)"
 
 
@@ -548,8 +548,8 @@ def unmeasured_heading(group: UnmeasuredCases) -> str:
     return f"{count(len(group.cases), 'case')} {group.text}"
 
 
-def outcome_words(outcome: str) -> str:
-    """Return why a case has no time in a few words."""
+def outcome_text(outcome: str) -> str:
+    """Return why a case has no time as a short text."""
     return _OUTCOMES.get(outcome, name(outcome.replace("_", " ")))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from bench.records.maps import LEARNED, TASKS_IN_WORDS, LearningMap
+from bench.records.maps import LEARNED, TASK_NAMES, LearningMap
 from bench.render import labels, quantities
 from bench.render.data import COLUMNS, finite, json_text
 from bench.render.escape import clean
@@ -104,14 +104,14 @@ def window_reason(found: recommend.NeededWindow) -> str:
         return "inference runs forward only, so the window does not limit what it remembers"
     if not found.guessed:
         messages = [
-            f"{TASKS_IN_WORDS[task]} of {distance} was learned in windows of {window}"
+            f"{TASK_NAMES[task]} of {distance} was learned in windows of {window}"
             for task, (distance, window) in found.reached.items()
         ]
         messages += [
-            f"{TASKS_IN_WORDS[task]} only up to {distance}, in windows of {window}"
+            f"{TASK_NAMES[task]} only up to {distance}, in windows of {window}"
             for task, (distance, window) in found.ended.items()
         ]
-        messages += [f"{TASKS_IN_WORDS[task]} not at all" for task in found.never]
+        messages += [f"{TASK_NAMES[task]} not at all" for task in found.never]
         return f"{quantities.listed(messages)}, by every seed, with the state carried"
     return f"{_known(found)}; assumed is twice the dependency and one timestep"
 
@@ -265,7 +265,7 @@ def _with_interval(interval: Interval) -> str:
 def map_source(learned: LearningMap) -> str:
     """Describe a map: its file, its tasks, by what they were learned and for how long."""
     cells = [cell for cell in learned.cells if cell.carried]
-    there = [TASKS_IN_WORDS[task] for task in learned.tasks()]
+    there = [TASK_NAMES[task] for task in learned.tasks()]
     longest = max(cell.timesteps for cell in cells)
     seeds = quantities.count(len({cell.seed for cell in cells}), "seed")
     return (

@@ -89,14 +89,14 @@ class Kind:
     """
 
     manager: Manager
-    words: str
+    description: str
     members: int = 0
     error: WorkerError | None = None
     idle: bool = False
 
 
 @dataclass
-class _Seat:
+class _Assignment:
     """A machine and its kind's session. process: the running one."""
 
     member: ClusterMember
@@ -124,7 +124,7 @@ class Fleet:
         self.kinds: dict[str, Kind] = {}
         self._machines, self._open, self._executor = machines, open_manager, executor
         self._message, self._now, self._sleep = message, now, sleep
-        self._seats: list[_Seat] = []
+        self._assigned: list[_Assignment] = []
         self._lost_until = now()
 
     def run(self) -> None:
@@ -137,7 +137,7 @@ class Fleet:
             while self._turn():
                 self._sleep(LOOK_EVERY)
         finally:
-            busy = [seat.process for seat in self._seats if seat.process is not None]
+            busy = [assigned.process for assigned in self._assigned if assigned.process is not None]
             with ThreadPoolExecutor(len(busy) or 1) as pool:  # each takes a moment to end
                 for ended in [pool.submit(process.close) for process in busy]:
                     with contextlib.suppress(LostError):
@@ -149,47 +149,51 @@ class Fleet:
             if member.key not in self.kinds:
                 self.kinds[member.key] = Kind(self._open(member), str(member))
             kind = self.kinds[member.key]
-            self._seats.append(_Seat(member, kind, self._executor(member, kind.manager)))
+            self._assigned.append(_Assignment(member, kind, self._executor(member, kind.manager)))
             kind.members += 1
             kind.idle = False
             self._message(f"{member.name} measures: {member}")
-        machines = Counter(seat.member.key for seat in self._seats)
-        for seat in list(self._seats):
-            self._advance(seat, machines[seat.member.key])
-        if any(seat.process is not None or not seat.kind.idle for seat in self._seats):
+        machines = Counter(assigned.member.key for assigned in self._assigned)
+        for assigned in list(self._assigned):
+            self._advance(assigned, machines[assigned.member.key])
+        if any(
+            assigned.process is not None or not assigned.kind.idle for assigned in self._assigned
+        ):
             return True
         managers = [kind.manager for kind in self.kinds.values()]
         unfinished = any(each.left > 0 and not each.schedule.finished for each in managers)
         return self._machines.waiting or (unfinished and self._now() < self._lost_until)
 
-    def _advance(self, seat: _Seat, machines: int) -> None:
+    def _advance(self, assigned: _Assignment, machines: int) -> None:
         """Begin a process where there is none, or look at it once."""
-        kind = seat.kind
-        if seat.process is None:
+        kind = assigned.kind
+        if assigned.process is None:
             if not kind.idle:
-                seat.process = kind.manager.process(seat.executor, machines, seat.member.name)
-            if seat.process is None:
+                assigned.process = kind.manager.process(
+                    assigned.executor, machines, assigned.member.name
+                )
+            if assigned.process is None:
                 # No machine of this kind gets any until something changes.
                 kind.idle = True
                 return
         try:
-            next(seat.process)
+            next(assigned.process)
             return
         except StopIteration:
             pass
         except LostError as error:
-            self._leave(seat, f"is lost: {error}", for_good=False)
+            self._leave(assigned, f"is lost: {error}", for_good=False)
             self._lost_until = self._now() + GRACE
         except WorkerError as error:
             kind.error = error
-            self._leave(seat, f"is left out: {error}", for_good=True)
-        seat.process = None
+            self._leave(assigned, f"is left out: {error}", for_good=True)
+        assigned.process = None
         kind.idle = False
 
-    def _leave(self, seat: _Seat, why: str, *, for_good: bool) -> None:
-        self._message(f"{seat.member.name} {why}")
-        self._seats.remove(seat)
-        self._machines.retire(seat.member, for_good=for_good)
+    def _leave(self, assigned: _Assignment, why: str, *, for_good: bool) -> None:
+        self._message(f"{assigned.member.name} {why}")
+        self._assigned.remove(assigned)
+        self._machines.retire(assigned.member, for_good=for_good)
 
 
 ASK_EVERY = 1.0
@@ -283,7 +287,7 @@ class RemoteWorker:
                 self._journal.append(line)
             self._early = []
         if seen.code is not None:
-            if found := CANNOT_WRITE.search(seen.words):
+            if found := CANNOT_WRITE.search(seen.output):
                 raise LostError(f"on that machine {clean(found[1])}", blame=False)
             if seen.data is not None:
                 self._checked(seen.name, ".json")
@@ -320,9 +324,9 @@ class RemoteWorker:
             return settle(path, outcomes)
         return None if self._journal is None else settle(self._journal.path, outcomes)
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """Return the end of what it printed."""
-        return "" if self._end is None else self._end.words
+        return "" if self._end is None else self._end.output
 
 
 # -- on a node
@@ -348,13 +352,14 @@ class WorkerNews:
     """What is new of a worker since the last look.
 
     journal: its journal's name, empty until there is one. code: its exit code, None while it runs.
-    When it has ended, words: the last that it printed; name, data: its result file, if it has one.
+    When it has ended, output: the end of what it printed; name, data: its result file, if it has
+    one.
     """
 
     lines: tuple[Mapping[str, object], ...] = ()
     journal: str = ""
     code: int | None = None
-    words: str = ""
+    output: str = ""
     name: str = ""
     data: bytes | None = None
 
@@ -416,7 +421,7 @@ class NodeAgent(Closing):
             return WorkerNews(lines, self._worker.journal)
         worker, self._worker = self._worker, None
         file = worker.settle(())
-        seen = WorkerNews(lines, worker.journal, code, worker.last_words())
+        seen = WorkerNews(lines, worker.journal, code, worker.last_output())
         if file is None:
             return seen
         seen = replace(seen, name=file.path.name, data=file.path.read_bytes())

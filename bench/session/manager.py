@@ -175,7 +175,7 @@ _OVER = object()
 
 
 class WorkerError(RuntimeError):
-    """Workers measure nothing; one line with the last words of the last one."""
+    """Workers measure nothing; one line with the last that one of them printed."""
 
 
 @dataclass(frozen=True)
@@ -442,7 +442,7 @@ class Manager:
 
     def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
         """Record how a worker ended, with outcomes that it could not record itself."""
-        if found := CANNOT_WRITE.search(worker.last_words()):
+        if found := CANNOT_WRITE.search(worker.last_output()):
             raise ResultWriteError(clean(found[1]))
         # Of interleaved cases none can be blamed, and at the end of a budget none.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
@@ -464,7 +464,7 @@ class Manager:
                 "interleaved; each is measured alone now"
             )
         elif settled == 0 and ending.in_budget:
-            lines = [line.strip() for line in worker.last_words().splitlines() if line.strip()]
+            lines = [line.strip() for line in worker.last_output().splitlines() if line.strip()]
             errors = [line for line in lines if line.startswith("ERROR")]  # pytest's own
             line = clean((errors or lines or ["it said nothing"])[-1])
             raise WorkerError(f"process {work.number} {ending} and measured nothing: {line}")
@@ -476,15 +476,15 @@ class Manager:
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
         """Keep the results of a worker whose machine is lost; its current cases are open again."""
         busy = () if watch.ended else watch.busy
-        guilty = self.schedule.faults.lost(busy) if error.blame else []
+        given_up = self.schedule.faults.lost(busy) if error.blame else []
         reason = Reason("machines_lost", {"error": str(error)})
         cases = self.schedule.cases
-        outcomes = [outcome_as_recorded(cases[case], "crashed", reason) for case in guilty]
+        outcomes = [outcome_as_recorded(cases[case], "crashed", reason) for case in given_up]
         file = worker.settle(outcomes)
         if file is not None:
             self.schedule.add(file)
         message = f"process {work.number} was lost: {error}"
-        if again := [case for case in busy if case not in guilty]:
+        if again := [case for case in busy if case not in given_up]:
             message += f"; tried again elsewhere: {listed(again, 3)}"
         self._view.message(message)
         self._report(outcomes)
@@ -510,7 +510,7 @@ class Manager:
         )
 
 
-def cases_words(cases: Sequence[Case]) -> str:
-    """Return the number of cases and their devices in words."""
+def describe_cases(cases: Sequence[Case]) -> str:
+    """Return the number of cases and their devices as text."""
     devices = list(dict.fromkeys(case.device for case in cases))
     return f"{len(cases)} cases on {listed(devices)}"

@@ -55,7 +55,7 @@ from bench.session.cluster import (
     NodeRequest,
     RemoteExecutor,
 )
-from bench.session.manager import Manager, WorkerError, cases_words
+from bench.session.manager import Manager, WorkerError, describe_cases
 from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, Summary, View
 from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
 from bench.session.workers import LocalExecutor
@@ -258,9 +258,8 @@ def _measure(
         manager = _manager(suite, executor, view, resumed=options.resume is not None)
         there = count(len(manager.schedule.runs), "process")
         found = f"; {there} measured before" if options.resume is not None else ""
-        view.message(
-            f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
-        )
+        cases = describe_cases(session.cases)
+        view.message(f"suite {session.suite_name}: {cases}, session {session.id}{found}")
         interrupted = False
         try:
             manager.run()
@@ -340,7 +339,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
         packages.save(folder, sides)
         view = View(console)
         stack.callback(view.close)
-        cases = cases_words(sessions[0].cases)
+        cases = describe_cases(sessions[0].cases)
         view.message(f"suite {suite.name}: {cases} in each; results: {folder}")
         managers = []
         for name, side, session in zip(SIDES, sides, sessions, strict=True):
@@ -376,11 +375,11 @@ def interleave(managers: Sequence[Manager]) -> None:
         manager.end()
 
 
-_Two: TypeAlias = tuple[Sequence[LabelledPython], Sequence[Session], Suite, Path]
+_EnvironmentSessions: TypeAlias = tuple[Sequence[LabelledPython], Sequence[Session], Suite, Path]
 """Two environments, a session of each, their suite, and the folder of both."""
 
 
-def _two_new(options: argparse.Namespace) -> _Two:
+def _two_new(options: argparse.Namespace) -> _EnvironmentSessions:
     """Return new sessions of two environments, with the same cases in the same order."""
     if len(options.python) != 2:
         raise UsageError("give --python twice: the environment to compare with, then the new one")
@@ -399,7 +398,7 @@ def _two_new(options: argparse.Namespace) -> _Two:
     return sides, [first, replace(first, id=new_session_name())], suite, folder
 
 
-def _two_resumed(options: argparse.Namespace) -> _Two:
+def _two_resumed(options: argparse.Namespace) -> _EnvironmentSessions:
     """Return the sessions of a folder of two environments, which must not have changed."""
     if options.python:
         raise UsageError("--python does not go with --resume: the folder has the environments")
@@ -516,7 +515,7 @@ def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: Vie
         manager.begin()
         there = len(manager.schedule.runs)
         found = f"; {count(there, 'process')} measured before" if there else ""
-        view.message(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
+        view.message(f"{member}: {describe_cases(session.cases)}, session {session.id}{found}")
         return manager
 
     def post(member: ClusterMember, manager: Manager) -> RemoteExecutor:
@@ -545,7 +544,7 @@ def _conclude(
         kept += summary.measured
         codes.append(summary.code)
         if not interrupted:
-            write(f"\n{clean(kind.words)}, {count(kind.members, 'machine')}:")
+            write(f"\n{clean(kind.description)}, {count(kind.members, 'machine')}:")
             for line in summary.lines():
                 write(line)
     if interrupted:

@@ -19,7 +19,7 @@ from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
-from bench.render.messages import FAILURES, counted, no_figure, outcome_words, reason_line
+from bench.render.messages import FAILURES, counted, no_figure, outcome_text, reason_line
 from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
@@ -224,7 +224,7 @@ class Summary:
         failed = {
             kind: n for kind, n in self.outcomes.items() if kind not in ("INVALID", *_UNTRIED)
         }
-        lines = [f"{count(n, 'case')} {outcome_words(kind)}" for kind, n in failed.items()]
+        lines = [f"{count(n, 'case')} {outcome_text(kind)}" for kind, n in failed.items()]
         if self.unreached:
             lines.append(f"{count(self.unreached, 'case')} not reached")
         return lines + [f"{why} ({count(n, 'case')})" for why, n in self.skipped.items()]
@@ -232,7 +232,7 @@ class Summary:
     def _of_cases(self) -> list[str]:
         """Return the numbers of cases by outcome, and the reasons."""
         parts = [f"{self.valid} VALID"]
-        parts += [f"{number} {outcome_words(kind)}" for kind, number in self.outcomes.items()]
+        parts += [f"{number} {outcome_text(kind)}" for kind, number in self.outcomes.items()]
         if self.unreached:
             parts.append(f"{self.unreached} not reached")
         lines = [f"{count(len(self._manager.schedule.cases), 'case')}: {', '.join(parts)}"]

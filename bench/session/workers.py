@@ -26,8 +26,8 @@ from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
 from bench.session.session import FOLDER, Environment, Session, Work, journals
 
-LAST_WORDS = 4000
-"""Bytes of a worker's output that are searched for its last words."""
+LAST_OUTPUT = 4000
+"""Bytes of the end of a worker's output in which its errors are looked for."""
 
 BENCH = Path(__file__).resolve().parents[1]
 
@@ -81,7 +81,7 @@ class Worker(Protocol):
         outcomes: those that it could not record itself. Raises ResultWriteError.
         """
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """Return the end of what it printed."""
 
 
@@ -276,10 +276,10 @@ class LocalWorker:
         path = self._find_journal() or self._find_result()
         return None if path is None else settle(path, outcomes)
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """Return the end of what it printed."""
         size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - LAST_WORDS))
+        self._output.seek(max(0, size - LAST_OUTPUT))
         return self._output.read().decode("utf-8", "replace")
 
     def _find_journal(self) -> Path | None:

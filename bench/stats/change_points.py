@@ -124,23 +124,23 @@ def changes(
     from scipy.stats import false_discovery_control
 
     shares = _shares(series_list, kinds)
-    answers = [_Answer(1.0, 0.0, 0, 0, open=True) for _ in series_list]
+    results = [_TestResult(1.0, 0.0, 0, 0, open=True) for _ in series_list]
     for most in _STAGES[1:]:
-        answers = [
-            _ask(each, shares[kinds[each.row]], most, arcs) if answer.open else answer
-            for each, answer in zip(series_list, answers, strict=True)
+        results = [
+            _test_for_change(each, shares[kinds[each.row]], most, arcs) if result.open else result
+            for each, result in zip(series_list, results, strict=True)
         ]
-        significant = false_discovery_control([answer.p for answer in answers]) <= level
+        significant = false_discovery_control([result.p for result in results]) <= level
         # More permutations, which take ten times as long, only where nothing is significant yet.
-        if significant.any() or not any(answer.open for answer in answers):
+        if significant.any() or not any(result.open for result in results):
             break
     found = []
-    for each, answer, there in zip(series_list, answers, significant, strict=True):
+    for each, result, there in zip(series_list, results, significant, strict=True):
         if there:
-            last = answer.end == each.values.size
-            until = None if last else int(each.columns[answer.end])
-            at = int(each.columns[-1 if answer.gradual else answer.start])
-            found.append(ChangePoint(each.row, at, until, answer.p, answer.score, answer.gradual))
+            last = result.end == each.values.size
+            until = None if last else int(each.columns[result.end])
+            at = int(each.columns[-1 if result.gradual else result.start])
+            found.append(ChangePoint(each.row, at, until, result.p, result.score, result.gradual))
     return sorted(found, key=lambda each: (each.p, -each.score))
 
 
@@ -148,7 +148,7 @@ def changes(
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _TestResult:
     """The p-value of a series, and the places between which its level differs.
 
     open: whether no permutation reached the statistic, so that more of them could reduce p.
@@ -162,7 +162,7 @@ class _Answer:
     gradual: bool = False
 
 
-def _ask(series: _Series, share: float, most: int, arcs: bool) -> _Answer:
+def _test_for_change(series: _Series, share: float, most: int, arcs: bool) -> _TestResult:
     """Test whether and where the level of a series changes, by at most so many permutations.
 
     share: the part of its statistics that autocorrelation does not explain (``_shares``).
@@ -177,13 +177,13 @@ def _ask(series: _Series, share: float, most: int, arcs: bool) -> _Answer:
         line = series.columns - series.columns.mean()
         line = line / np.linalg.norm(line)
         if _is_line(clipped, line):
-            trend = _tested(clipped, "trend", share, most, line)
+            trend = _permutation_test(clipped, "trend", share, most, line)
             return replace(trend, p=min(1.0, tests * trend.p), gradual=True)
-    answer = _tested(clipped, "steps", share, most)
-    if not answer.open and arcs:
-        arc = _tested(clipped, "arcs", share, min(most, _MOST_FOR_ARCS))
-        answer = arc if arc.p < answer.p else answer
-    return replace(answer, p=min(1.0, tests * answer.p))
+    result = _permutation_test(clipped, "steps", share, most)
+    if not result.open and arcs:
+        arc = _permutation_test(clipped, "arcs", share, min(most, _MOST_FOR_ARCS))
+        result = arc if arc.p < result.p else result
+    return replace(result, p=min(1.0, tests * result.p))
 
 
 def _is_line(values: FloatArray, line: FloatArray) -> bool:
@@ -224,9 +224,9 @@ def _by_steps(values: FloatArray) -> list[float]:
     return found
 
 
-def _tested(
+def _permutation_test(
     values: FloatArray, kind: str, share: float, most: int, line: FloatArray | None = None
-) -> _Answer:
+) -> _TestResult:
     """Return the p-value of the largest statistic, and its places.
 
     Permutations stop once enough of them reach it (Besag & Clifford 1991), which for most series is
@@ -235,7 +235,7 @@ def _tested(
     n = values.size
     starts, ends = _places(n, kind)
     if starts.size == 0:
-        return _Answer(1.0, 0.0, EDGE, n)
+        return _TestResult(1.0, 0.0, EDGE, n)
 
     def explained(columns: FloatArray) -> FloatArray:
         if line is not None:
@@ -263,7 +263,7 @@ def _tested(
         if beyond >= _ENOUGH:
             break
     p, score = (beyond + 1) / (done + 1), share * own
-    return _Answer(p, score, int(starts[best]), int(ends[best]), open=beyond == 0)
+    return _TestResult(p, score, int(starts[best]), int(ends[best]), open=beyond == 0)
 
 
 @functools.lru_cache(maxsize=64)
@@ -416,11 +416,11 @@ def change_events(logs: FloatArray, backends: Sequence[str]) -> list[ChangeEvent
         # Steps are found below, in the last sessions alone.
         found = [part for part in _parts(rest, backends, arcs=False) if part.gradual]
         for part in found:
-            part.take_out(rest)
+            part.subtract_from(rest)
     recent = rest[:, start:]
     steps = _parts(recent, backends) if enough(recent) else []
     for part in steps:
-        part.take_out(recent)
+        part.subtract_from(recent)
     moved = (replace(part, first=part.first + start, at=part.at + start) for part in steps)
     found = _joined([*found, *moved])
     found.sort(key=lambda part: (part.first, part.at, list(Scope).index(part.scope)))
@@ -441,7 +441,7 @@ def _parts(logs: FloatArray, backends: Sequence[str], arcs: bool = True) -> list
         if part is None:
             break
         found.append(part)
-        part.take_out(rest)
+        part.subtract_from(rest)
     return found
 
 
@@ -467,7 +467,7 @@ class _Part:
             way = (np.arange(columns) >= self.at).astype(np.float64)
         return np.asarray(np.array(self.shifts)[:, None] * way)
 
-    def take_out(self, logs: FloatArray) -> None:
+    def subtract_from(self, logs: FloatArray) -> None:
         """Subtract it from a table, in place."""
         logs[list(self.rows)] -= self.path(logs.shape[1])
 

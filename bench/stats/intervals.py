@@ -26,6 +26,7 @@ from bench.machine.reasons import Reason
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 # From 6 values on, minimum to maximum is a 95% interval of the median (1 - 2/2**6 = 0.969), and
 # the t-quantile (4.77) is small enough to be of use. With fewer, an allowance is added.
@@ -34,6 +35,7 @@ ENOUGH_PROCESSES = 6
 # Two-sided, so that 0.5% of equals are expected to be called FASTER or SLOWER: half of the 1% that
 # is promised, since real spreads are not normal.
 VERDICT_CONFIDENCE = 0.995
+CASE_CONFIDENCE = 0.95
 
 # The expected share of outlying processes. The noises that this must withstand have one in ten, but
 # a larger share takes the ends of a wide normal spread for outliers.
@@ -79,6 +81,43 @@ SHIFT_REACH = 2.5
 SHIFT_CLIP = 3.0
 
 _STEPS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value between its bounds, and their confidence.
+
+    The confidence is below the requested one where too few samples cannot reach it: the range of n
+    samples covers the median with 1 - 2/2**n.
+    """
+
+    low: float
+    mid: float
+    high: float
+    confidence: float
+
+    @property
+    def half_width(self) -> float:
+        """The larger distance from the middle to a bound, relative to the middle."""
+        return max(self.high - self.mid, self.mid - self.low) / self.mid
+
+
+@dataclass(frozen=True, slots=True)
+class CaseInterval(Interval):
+    """A value over processes.
+
+    basis: what the bounds are based on. allowance: the spread between processes (or nodes) that was
+    assumed, None where none was. nodes: the number of machines of one kind, 0 where they are not
+    distinguished; between, within: how far nodes and the processes of a node spread (standard
+    deviations of logs), None where that is not known.
+    """
+
+    processes: int
+    allowance: float | None
+    basis: Reason
+    nodes: int = 0
+    between: float | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True)
@@ -327,10 +366,7 @@ def _median(ordered: FloatArray) -> FloatArray:
     return np.asarray(below + (above - below) / 2)
 
 
-IntArray = npt.NDArray[np.int64]
-CASE_CONFIDENCE = 0.95
 UNPAIRED_ALLOWANCE = 0.29
-
 # A case's time over 2 to 5 processes: their spread is taken to be at least the smallest that was
 # seen, since few processes often agree by chance, and the interval to be no wider than the largest
 # spread that was seen requires, since Student's t of two processes (12.7) would make it useless.
@@ -339,43 +375,6 @@ UNPAIRED_ALLOWANCE = 0.29
 LEAST_SPREAD = 0.03
 MOST_SPREAD = UNPAIRED_ALLOWANCE
 CAP_CONFIDENCE = 0.99
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A value between its bounds, and their confidence.
-
-    The confidence is below the requested one where too few samples cannot reach it: the range of n
-    samples covers the median with 1 - 2/2**n.
-    """
-
-    low: float
-    mid: float
-    high: float
-    confidence: float
-
-    @property
-    def half_width(self) -> float:
-        """The larger distance from the middle to a bound, relative to the middle."""
-        return max(self.high - self.mid, self.mid - self.low) / self.mid
-
-
-@dataclass(frozen=True, slots=True)
-class CaseInterval(Interval):
-    """A value over processes.
-
-    basis: what the bounds are based on. allowance: the spread between processes (or nodes) that was
-    assumed, None where none was. nodes: the number of machines of one kind, 0 where they are not
-    distinguished; between, within: how far nodes and the processes of a node spread (standard
-    deviations of logs), None where that is not known.
-    """
-
-    processes: int
-    allowance: float | None
-    basis: Reason
-    nodes: int = 0
-    between: float | None = None
-    within: float | None = None
 
 
 # One case's samples

@@ -487,6 +487,21 @@ def compare_runs(
     return replace(report, over_time=True)
 
 
+def _place_names(items: Sequence[Item]) -> dict[str, str]:
+    """Return the name of each machine's place, by its id: its own, or that of all of its kind."""
+    runs = {item.run.machine_id: item.run for item in items}
+    of_machine = distinct({each: run.machine for each, run in runs.items()})
+    of_node = distinct({each: run.host for each, run in runs.items()})
+    first_of = in_one_kind(item.run for item in items)
+    return {
+        each: of_machine[each]
+        if len(kind) == 1
+        else f"{len(kind)} nodes ({', '.join(map(of_node.__getitem__, kind))})"
+        for kind in grouped(first_of, first_of.__getitem__).values()
+        for each in kind
+    }
+
+
 def compare_backends(results: Results, baseline: str | None = None) -> ComparisonReport:
     """Compare each backend with the baseline, on each shape, mode and device, paired by runs.
 
@@ -499,18 +514,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
     check_known("--baseline", "backend", baseline, counts)
     baseline = baseline or usual_baseline(counts)
     items = entries(results)
-    machine, runs = machines(item.run for item in items), {i.run.machine_id: i.run for i in items}
-    of_machine = distinct({each: run.machine for each, run in runs.items()})
-    of_node = distinct({each: run.host for each, run in runs.items()})
-    first_of = in_one_kind(item.run for item in items)
-    # A place has the name of its machine, or of all of its kind.
-    names = {
-        each: of_machine[each]
-        if len(kind) == 1
-        else f"{len(kind)} nodes ({', '.join(map(of_node.__getitem__, kind))})"
-        for kind in grouped(first_of, first_of.__getitem__).values()
-        for each in kind
-    }
+    machine, names = machines(item.run for item in items), _place_names(items)
     by_place = grouped(items, lambda item: names[item.run.machine_id])
     judged = sections([SectionItems.of(own, machine) for own in by_place.values()], baseline)
     groups = [

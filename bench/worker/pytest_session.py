@@ -32,7 +32,7 @@ from bench.machine.writing import ResultWriteError, delete_partial_files, lock
 from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
 from bench.records.schema import Run
-from bench.render.messages import counted, outcome_as_recorded, outcome_words, reason_line
+from bench.render.messages import counted, outcome_as_recorded, outcome_text, reason_line
 from bench.render.quantities import count
 from bench.stats.trust import OF_TIME
 from bench.worker.equivalence import SharedFolder, share_answers
@@ -286,7 +286,7 @@ def summary(recorder: Recorder) -> Iterator[str]:
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
     lines = Counter((each.outcome, reason_line(each.reason)) for each in others)
     for (outcome, line), cases in lines.items():
-        yield f"{count(cases, 'case')} {outcome_words(outcome)}: {line}"
+        yield f"{count(cases, 'case')} {outcome_text(outcome)}: {line}"
 
 
 def plain(text: str) -> str:

@@ -214,7 +214,7 @@ def test_compare_percentile_is_judged(
 
 
 @pytest.fixture
-def in_turn(tmp_path: Path) -> Path:
+def interleaved(tmp_path: Path) -> Path:
     two_environments.save(tmp_path / "left", (OLD, NEW))
     for name, factor in zip(SIDES, (1.0, 1.2), strict=True):
         save(tmp_path / "left" / name, side(name, factor))
@@ -222,9 +222,9 @@ def in_turn(tmp_path: Path) -> Path:
 
 
 def test_compare_environments_shows_package_changes_first(
-    in_turn: Path, capsys: pytest.CaptureFixture[str]
+    interleaved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ask(["environments", str(in_turn)]) == 0
+    assert ask(["environments", str(interleaved)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "nightly against release, measured interleaved"
     assert lines[1] == "What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."
@@ -232,15 +232,15 @@ def test_compare_environments_shows_package_changes_first(
 
 
 def test_compare_environments_filter_limits_the_rule(
-    in_turn: Path, capsys: pytest.CaptureFixture[str]
+    interleaved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["environments", str(in_turn), "--fail-on", "slower:5%", "--backend", "keras"]
+    words = ["environments", str(interleaved), "--fail-on", "slower:5%", "--backend", "keras"]
     assert ask([*words, "--format", "json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["fail_on"]["failed"] == [a_case().id]
     assert found["opening"] == ["What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."]
     assert {case["pairing"] for case in found["cases"] if case["kind"] == "case"} == {"adjacent"}
-    assert ask(["environments", str(in_turn), "--fail-on", "slower:50%"]) == 0
+    assert ask(["environments", str(interleaved), "--fail-on", "slower:50%"]) == 0
 
 
 def test_package_differences_have_frameworks_first() -> None:

@@ -243,7 +243,7 @@ class ScriptedWorker:
         self.world.files.append(replace(file, outcomes=more))
         return self.world.files[-1]
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         return self.world.words
 
 

@@ -174,7 +174,7 @@ class Process:
             return None
         return file_of(self.work.number, dict.fromkeys(self.measured, 1.0))
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         return ""
 
 

@@ -83,7 +83,7 @@ def test_start_sets_the_environment_of_the_work(
         assert isinstance(worker, LocalWorker)
         worker._process.wait()
         with worker._output:
-            assert worker.last_words() == f"on the {side}\n"
+            assert worker.last_output() == f"on the {side}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
@@ -228,10 +228,10 @@ def test_kill_ends_a_daemon_of_the_worker(tmp_path: Path) -> None:
     LocalExecutor(session(), tmp_path)  # such children become ours
     worker = LocalWorker([sys.executable, "-I", "-S", "-c", leaving], session(), tmp_path)
     try:
-        while "\n" not in worker.last_words():
+        while "\n" not in worker.last_output():
             assert worker.poll() is None
             time.sleep(0.01)
-        pid = int(worker.last_words())
+        pid = int(worker.last_output())
         assert psutil.pid_exists(pid)
     finally:
         worker.kill()

@@ -277,7 +277,9 @@ def test_statistic_is_the_square_of_students_t() -> None:
     # Alternating, so that there is no autocorrelation to correct.
     values[0] += 0.1 * (-1.0) ** np.arange(15)
     starts, _ = change_points._places(15, "steps")
-    found = change_points._tested(values[0], "steps", share=1.0, most=change_points._STAGES[0])
+    found = change_points._permutation_test(
+        values[0], "steps", share=1.0, most=change_points._STAGES[0]
+    )
     wanted = [ttest_ind(values[0, :at], values[0, at:]).statistic ** 2 for at in starts]
     assert found.score == pytest.approx(max(wanted))
     assert found.start == starts[int(np.argmax(wanted))]

@@ -27,9 +27,9 @@ KEPT = []
 
 class Scripted(NumPyLoop):
     def _build(self, spec, weights, device, batch_major):
-        return ToldModel(self, spec, "cpu", False, weights)
+        return WorldModel(self, spec, "cpu", False, weights)
 
-class ToldModel(NumPyModel):
+class WorldModel(NumPyModel):
     """Its steps do as the strategy is called; those of one unit, with which it starts, nothing."""
 
     def prepare(self, workload, seed=0):

@@ -79,9 +79,9 @@ class World:
                     world.happen(f"{name} build")
                 else:
                     world.happen(f"{name} start")
-                return ToldModel(self, spec, "cpu", False, weights)
+                return WorldModel(self, spec, "cpu", False, weights)
 
-        class ToldModel(NumPyModel):
+        class WorldModel(NumPyModel):
             def prepare(self, workload: Workload, seed: int = 0) -> Step:
                 if self.spec.hidden_size == 1:
                     return Step(lambda: None, lambda: None, lambda: None)
