@@ -9,8 +9,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "numbers.h"
+#include "panels.h"
 #include "product.h"
 #include "vector.h"
 
@@ -33,23 +35,58 @@ LSTM_IMPL_INLINE Bits load(const std::int32_t* from) {
 
 LSTM_IMPL_INLINE void store(std::int32_t* to, Bits value) { std::memcpy(to, &value, sizeof value); }
 
-// The largest magnitudes of what it has seen, and zeros, or NaN where one of that was not finite.
-struct Magnitudes {
-  Vector most{}, zero{};
+LSTM_IMPL_INLINE Bits bits_of(Vector value) {
+  Bits bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
 
-  LSTM_IMPL_INLINE void see(Vector value) {
-    const Vector magnitude = value < 0.0f ? -value : value;
-    most = magnitude > most ? magnitude : most;
-    zero += value * 0.0f;
+// The largest magnitudes of what it has seen. Their order is that of their bits, NaN above all.
+struct Magnitudes {
+  Bits most{};
+
+  LSTM_IMPL_INLINE void see(Vector value) { see(bits_of(value) & 0x7fffffff); }
+
+  LSTM_IMPL_INLINE Vector of_lanes() const {
+    Vector value;
+    std::memcpy(&value, &most, sizeof value);
+    return value;
   }
+
+  LSTM_IMPL_INLINE float of_all() {
+    meet<kLanes / 2>();
+    return of_lanes()[0];
+  }
+
+ private:
+  LSTM_IMPL_INLINE void see(Bits magnitude) { most = magnitude > most ? magnitude : most; }
+
+  template <Index Half>
+  LSTM_IMPL_INLINE void meet() {
+    if constexpr (Half > 0) {
+      Vector upper = of_lanes(), lower = upper;
+      exchange<Half>(upper, lower, std::make_integer_sequence<Index, kLanes>{});
+      see(bits_of(upper));
+      see(bits_of(lower));
+      meet<Half / 2>();
+    }
+  }
+};
+
+// What a number stands for, of floats the largest of which is `most`, and the inverse, which is zero
+// where nothing is left. Of a `most` that is not finite the first is NaN.
+template <class Float>
+struct Scale {
+  Float value, inverse;
+
+  explicit LSTM_IMPL_INLINE Scale(Float most)
+      : value(most / kMostInt8 + most * 0.0f),
+        inverse(value > kLeastScale ? 1.0f / value : Float{}) {}
 };
 
 // Nearest integers, of numbers up to 127. As in exponential(), they stand in a sum's lowest bits.
 LSTM_IMPL_INLINE Bits nearest(Vector value) {
-  const Vector shifted = value + 12582912.0f;
-  Bits bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  return bits - 0x4b400000;
+  return bits_of(value + 12582912.0f) - 0x4b400000;
 }
 
 // For any CPU.
@@ -101,22 +138,17 @@ struct LeftBytes {
 
 // `count` floats as the first row of a left operand, the rest of which is of zeros. Of numbers that
 // are not finite the scale becomes NaN.
-inline void pack_bytes(const float* from, Index count, const LeftBytes& to) {
+inline void pack_bytes(const float* from, Index count, LeftBytes to) {
   using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
   Magnitudes found;
   for (Index k = 0; k < count; k += kLanes) found.see(load_part(from + k, count - k));
-  float most = 0.0f, zero = 0.0f;
-  for (Index lane = 0; lane < kLanes; ++lane) {
-    most = std::max(most, found.most[lane]);
-    zero += found.zero[lane];
-  }
-  const float scale = most / kMostInt8, inverse = scale > kLeastScale ? 1.0f / scale : 0.0f;
+  const Scale<float> scale(found.of_all());
   for (Index k = 0; k < to.across; k += kLanes) {
     const Vector value = k < count ? load_part(from + k, count - k) : Vector{};
-    const Bytes bytes = __builtin_convertvector(nearest(value * inverse) + 128, Bytes);
+    const Bytes bytes = __builtin_convertvector(nearest(value * scale.inverse) + 128, Bytes);
     std::memcpy(to.bytes + k, &bytes, sizeof bytes);
   }
-  *to.scales = scale + zero;
+  *to.scales = scale.value;
 }
 
 template <int Rows, int Width>
@@ -237,13 +269,12 @@ class Int8Kernel {
     };
     Magnitudes found;
     for (Index k = 0; k < rows_; ++k) found.see(row(k));
-    const Vector scale = found.most / kMostInt8;
-    const Vector inverse = scale > kLeastScale ? 1.0f / scale : Vector{};
+    const Scale<Vector> scale(found.of_lanes());
     Bits sum{};
     for (Index quad = 0; quad < quads_; ++quad) {
       Bits packed{};
       for (int part = 0; part < kQuad; ++part) {
-        const Vector scaled = row(quad * kQuad + part) * inverse;
+        const Vector scaled = row(quad * kQuad + part) * scale.inverse;
         // Zero for NaN, of which the scale tells, or the sum would not fit.
         const Bits whole = nearest(scaled == scaled ? scaled : Vector{});
         sum += whole;
@@ -252,7 +283,7 @@ class Int8Kernel {
       store(panels_ + (block * quads_ + quad) * kPanel + gate * kLanes, packed);
     }
     const Index column = block * kPanel + gate * kLanes;
-    store(reinterpret_cast<float*>(scales_) + column, scale + found.zero);
+    store(reinterpret_cast<float*>(scales_) + column, scale.value);
     store(starts_ + column, sum * -128);
   }
 
