@@ -73,7 +73,7 @@ Bfloat16Products products_of_this_cpu() {
       }
       return Bfloat16Products::kTiles;
     }
-    // Tiles have run in an emulation only. Once a CPU with them has shown them faster, they are the
+    // Tiles have run in emulators only. Once a CPU with them has shown them faster, they are the
     // default with one line more here: if (asked.empty() && problem_of_tiles().empty()) return kTiles.
 #if defined(LSTM_IMPL_DOTS)
     const bool wanted = asked.empty() ? __builtin_cpu_is("amd") : asked == "dots";
