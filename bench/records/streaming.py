@@ -4,8 +4,7 @@ Single calls are not kept. The percentiles were computed from the exact times.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import astuple, dataclass, fields
 
 from bench.machine.fields import LONGEST, SHORTEST, Field
 
@@ -13,31 +12,43 @@ LONGEST_TEXT = 200_000
 """Letters of a histogram, three times the length of one with all possible values."""
 
 
-class Bounds(NamedTuple):
-    """A percentile of one process's calls in seconds, with its interval and confidence."""
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value between its bounds, and their confidence.
+
+    The confidence is below the requested one where too few samples cannot reach it: the range of n
+    samples covers the median with 1 - 2/2**n.
+    """
 
     low: float
     mid: float
     high: float
     confidence: float
 
+    @property
+    def half_width(self) -> float:
+        """The larger distance from the middle to a bound, relative to the middle."""
+        return max(self.high - self.mid, self.mid - self.low) / self.mid
+
 
 @dataclass(frozen=True)
 class CallTimes:
-    """The times of calls in seconds.
+    """The times of one process's calls in seconds.
 
     percentiles: those with enough calls, by their number (99.9). most: the longest time.
     histogram: see ``records.hdr``.
     """
 
-    percentiles: Mapping[float, Bounds]
+    percentiles: Mapping[float, Interval]
     most: float
     histogram: str
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data, as in a result file."""
         return {
-            "percentiles": {f"{part:g}": list(each) for part, each in self.percentiles.items()},
+            "percentiles": {
+                f"{part:g}": list(astuple(each)) for part, each in self.percentiles.items()
+            },
             "most_s": self.most,
             "histogram": self.histogram,
         }
@@ -91,7 +102,7 @@ def parse(field: Field) -> StreamCalls | None:
 
 
 def _taken(field: Field) -> CallTimes:
-    found: dict[float, Bounds] = {}
+    found: dict[float, Interval] = {}
     percentiles = field["percentiles"]
     for key in percentiles.mapping():
         each = percentiles[key]
@@ -102,12 +113,12 @@ def _taken(field: Field) -> CallTimes:
         if not 0 < part < 100:
             raise each.error("no such entry: its name is not a percentile from 0 to 100")
         items = each.items()
-        if len(items) != len(Bounds._fields):
+        if len(items) != len(fields(Interval)):
             raise each.error("a lower bound, the percentile, an upper bound and a confidence")
         low, mid, high = (item.number(SHORTEST, LONGEST) for item in items[:3])
         if not low <= mid <= high:
             raise each.error("numbers in order")
-        found[part] = Bounds(low, mid, high, items[3].number(0.0, 1.0))
+        found[part] = Interval(low, mid, high, items[3].number(0.0, 1.0))
     histogram = field["histogram"].text()
     if len(histogram) > LONGEST_TEXT:
         raise field["histogram"].error(f"at most {LONGEST_TEXT} letters")

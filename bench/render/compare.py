@@ -71,8 +71,7 @@ def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]])
     messages = [
         f"{clean(name, 60)} {clean(there, 60)} → {clean(here, 60)}" for name, there, here in found
     ]
-    more = [f"{len(messages) - _MOST_PACKAGES} more"] if len(messages) > _MOST_PACKAGES else []
-    return f"What differs {sides}: {'; '.join([*messages[:_MOST_PACKAGES], *more])}."
+    return f"What differs {sides}: {'; '.join(quantities.shortened(messages, _MOST_PACKAGES))}."
 
 
 def threshold_text(rule: Rule) -> str:
@@ -198,10 +197,9 @@ def _verdict(row: ComparisonRow) -> str:
 
 
 def _listed_lines(lines: Iterable[str]) -> list[str]:
-    lines = list(lines)
-    more = len(lines) - LONGEST_LIST
-    described = [f"and {more} more (all of them with --format json)"] if more > 0 else []
-    return lines[:LONGEST_LIST] + described
+    return quantities.shortened(
+        list(lines), LONGEST_LIST, "and {} more (all of them with --format json)"
+    )
 
 
 # Documents

@@ -35,6 +35,7 @@ from bench.render.labels import machine
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
 from bench.stats.latency import PARTS, StreamProcesses
+from bench.stats.pairs import hardware
 from bench.stats.rows import (
     NothingToReportError,
     Report,
@@ -613,14 +614,8 @@ def _machine(run: Run, device: str) -> TunedMachine | None:
     before = mapping(run.environment.get("before"))
     installed = mapping(before.get("libraries"))
     versions = {each: v for each in DISTRIBUTIONS if isinstance(v := installed.get(each), str)}
-    if device == "cpu":
-        cpu = mapping(before.get("cpu"))
-        name, usable = cpu.get("name"), cpu.get("usable")
-        if not isinstance(name, str) or not isinstance(usable, int):
-            return None
-        return TunedMachine(describe_cpu(name, usable), versions)
-    gpus, index = before.get("gpus"), device.partition(":")[2]
-    if not isinstance(gpus, list) or not index.isdigit() or int(index) >= len(gpus):
-        return None
-    name = mapping(gpus[int(index)]).get("name")
-    return TunedMachine(name, versions) if isinstance(name, str) else None
+    name = hardware(run, device)
+    if name and device == "cpu":
+        usable = mapping(before.get("cpu")).get("usable")
+        name = describe_cpu(name, usable) if isinstance(usable, int) else ""
+    return TunedMachine(name, versions) if name else None

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from bench.render import labels
+from bench.render import labels, quantities
 from bench.render.compare import RATIO, WIDTH, annotation, by_reason, threshold_text
 from bench.render.data import OF_VALIDITY, attributes, csv_records
 from bench.render.escape import clean, terminal_picture
@@ -52,10 +52,10 @@ def changed(changes: Sequence[Change], most: int = _MOST_CHANGES) -> str:
     """Return changed versions by name, and how many other things changed."""
     versions = [_change(each) for each in changes if each.version]
     others = len(changes) - len(versions)
-    more = [f"{len(versions) - most} more"] if len(versions) > most else []
+    shown = quantities.shortened(versions, most)
     if others:
-        more.append(f"{others} other{'s' * (others > 1)}{'' if versions else ' than versions'}")
-    return "; ".join([*versions[:most], *more])
+        shown.append(f"{count(others, 'other')}{'' if versions else ' than versions'}")
+    return "; ".join(shown)
 
 
 def _change(change: Change) -> str:

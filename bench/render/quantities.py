@@ -81,10 +81,15 @@ def part_of(part: int, total: int, noun: str) -> str:
     return count(part, noun) + (f" of {total:,}" if part < total else "")
 
 
+def shortened(texts: Sequence[str], most: int, more: str = "{} more") -> list[str]:
+    """Return the first texts, and after them how many more there are."""
+    left = len(texts) - most
+    return [*texts[:most], *([more.format(left)] if left > 0 else [])]
+
+
 def listed(names: list[str], most: int = 6) -> str:
     """Return ``a, b and c``; of a long list the first few and how many more there are."""
-    if len(names) > most:
-        names = [*names[:most], f"{len(names) - most} more"]
+    names = shortened(names, most)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

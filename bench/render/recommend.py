@@ -91,8 +91,7 @@ def _other_shapes(found: recommend.NoRecommendation) -> list[str]:
         f"{quantities.count(case.spec.num_layers, 'layer')}, {case.spec.dtype}"
         for case in found.cases
     )
-    more = [f"and {len(shapes) - _MOST_SHAPES} more"] if len(shapes) > _MOST_SHAPES else []
-    return [*list(shapes)[:_MOST_SHAPES], *more]
+    return quantities.shortened(list(shapes), _MOST_SHAPES, "and {} more")
 
 
 def window_reason(found: recommend.NeededWindow) -> str:

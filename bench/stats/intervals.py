@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.machine.reasons import Reason
+from bench.records.streaming import Interval as Interval
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -81,25 +82,6 @@ SHIFT_REACH = 2.5
 SHIFT_CLIP = 3.0
 
 _STEPS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A value between its bounds, and their confidence.
-
-    The confidence is below the requested one where too few samples cannot reach it: the range of n
-    samples covers the median with 1 - 2/2**n.
-    """
-
-    low: float
-    mid: float
-    high: float
-    confidence: float
-
-    @property
-    def half_width(self) -> float:
-        """The larger distance from the middle to a bound, relative to the middle."""
-        return max(self.high - self.mid, self.mid - self.low) / self.mid
 
 
 @dataclass(frozen=True, slots=True)

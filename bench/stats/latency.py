@@ -15,7 +15,6 @@ import numpy as np
 
 from bench.machine.reasons import Reason
 from bench.records.schema import Measurement
-from bench.records.streaming import CallTimes
 from bench.stats import intervals
 from bench.stats.comparison import Comparison
 from bench.stats.ratios import RunSamples, compare_all
@@ -136,8 +135,8 @@ def stream_of(measured: Sequence[Measurement], nodes: Mapping[str, str]) -> Stre
     deadline = deadlines.pop() if len(deadlines) == 1 else None
     return StreamProcesses(
         calls=sum(calls.calls for calls in each),
-        latency=over_processes([_intervals(calls.latency) for calls in each], on),
-        service=over_processes([_intervals(calls.service) for calls in each], on),
+        latency=over_processes([calls.latency.percentiles for calls in each], on),
+        service=over_processes([calls.service.percentiles for calls in each], on),
         most=max(calls.latency.most for calls in each),
         load=max(calls.load for calls in each),
         deadline=deadline,
@@ -184,7 +183,3 @@ def compared(
         {part: found[number, part] for part in PARTS if (number, part) in found}
         for number in range(len(pairs))
     ]
-
-
-def _intervals(taken: CallTimes) -> dict[float, intervals.Interval]:
-    return {part: intervals.Interval(*bounds) for part, bounds in taken.percentiles.items()}

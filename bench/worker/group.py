@@ -29,7 +29,7 @@ from bench.machine.reasons import Reason
 from bench.records import hdr
 from bench.records.journal import STARTING
 from bench.records.schema import SCHEMA, Figures
-from bench.records.streaming import Bounds, CallTimes, StreamCalls
+from bench.records.streaming import CallTimes, StreamCalls
 from bench.render.messages import as_recorded
 from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
@@ -171,16 +171,8 @@ def stream_calls(
 
 def _taken(seconds: FloatArray) -> CallTimes:
     ordered = np.sort(seconds).astype(np.float64)
-    found = {part: percentile(ordered, part) for part in PARTS}
-    return CallTimes(
-        {
-            part: Bounds(each.low, each.mid, each.high, each.confidence)
-            for part, each in found.items()
-            if each is not None
-        },
-        float(ordered[-1]),
-        hdr.encode(ordered),
-    )
+    found = {part: each for part in PARTS if (each := percentile(ordered, part)) is not None}
+    return CallTimes(found, float(ordered[-1]), hdr.encode(ordered))
 
 
 # -- the output of backends

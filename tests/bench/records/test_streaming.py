@@ -17,11 +17,11 @@ from bench import records
 from bench.machine.fields import Field, ResultError
 from bench.records import streaming
 from bench.records.hdr import decode, encode
-from bench.records.streaming import Bounds, CallTimes, StreamCalls
+from bench.records.streaming import CallTimes, Interval, StreamCalls
 from tests.places import GOLDEN
 
 TAKEN = CallTimes(
-    {50.0: Bounds(1e-4, 2e-4, 3e-4, 0.96), 99.9: Bounds(1e-3, 2e-3, 3e-3, 0.95)}, 4e-3, ""
+    {50.0: Interval(1e-4, 2e-4, 3e-4, 0.96), 99.9: Interval(1e-3, 2e-3, 3e-3, 0.95)}, 4e-3, ""
 )
 CALLS = StreamCalls(7000, TAKEN, TAKEN, 2, 0.01, 3)
 
