@@ -99,11 +99,29 @@ class Run:
         return "session" in self.options
 
     @property
+    def before(self) -> Mapping[str, object]:
+        """Return the state of its machine when it began, empty if its file has none."""
+        return mapping(self.environment.get("before"))
+
+    @property
+    def after(self) -> Mapping[str, object]:
+        """Return the same at its end, when the frameworks were loaded."""
+        return mapping(self.environment.get("after"))
+
+    def hardware(self, device: str) -> str:
+        """Return the name of a device of its machine, empty if its environment has none."""
+        kind, _, index = device.partition(":")
+        found = self.before.get("cpu") if kind == "cpu" else None
+        gpus = self.before.get("gpus")
+        if kind == "gpu" and isinstance(gpus, list) and index.isdecimal():
+            found = next(iter(gpus[int(index) :]), None)
+        name = mapping(found).get("name")
+        return name if isinstance(name, str) else ""
+
+    @property
     def machine(self) -> str:
         """Return ``AMD EPYC 3192a4``, with six digits of the id, since many share a host name."""
-        cpu = mapping(mapping(self.environment.get("before")).get("cpu"))
-        processor = cpu.get("name")
-        words = _MARKS.sub(" ", processor).split() if isinstance(processor, str) else []
+        words = _MARKS.sub(" ", self.hardware("cpu")).split()
         if not words:
             return self.host
         digits = self.machine_id

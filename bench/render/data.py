@@ -35,7 +35,6 @@ from bench.render.labels import machine
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
 from bench.stats.latency import PARTS, StreamProcesses
-from bench.stats.pairs import hardware
 from bench.stats.rows import (
     NothingToReportError,
     Report,
@@ -611,11 +610,10 @@ def _raced(row: Row, first: Row) -> Raced:
 
 def _machine(run: Run, device: str) -> TunedMachine | None:
     """Return where a run measured; None where its file does not say enough."""
-    before = mapping(run.environment.get("before"))
-    installed = mapping(before.get("libraries"))
+    installed = mapping(run.before.get("libraries"))
     versions = {each: v for each in DISTRIBUTIONS if isinstance(v := installed.get(each), str)}
-    name = hardware(run, device)
+    name = run.hardware(device)
     if name and device == "cpu":
-        usable = mapping(before.get("cpu")).get("usable")
+        usable = mapping(run.before.get("cpu")).get("usable")
         name = describe_cpu(name, usable) if isinstance(usable, int) else ""
     return TunedMachine(name, versions) if name else None

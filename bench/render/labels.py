@@ -45,7 +45,7 @@ def where(section: Section) -> str:
 
 def machine(section: Section) -> list[tuple[str, str]]:
     """Return what is known of the machine: label and text; for nodes also how often each ran."""
-    before = mapping(section.run.environment.get("before"))
+    before = section.run.before
     processes = Counter(section.node_of.values())
     nodes = [
         f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"

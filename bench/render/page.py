@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.case.cases import Case
-from bench.machine.fields import mapping, require
+from bench.machine.fields import require
 from bench.records.hdr import decode
 from bench.render import labels, messages, plot, quantities
 from bench.render.data import COLUMNS
@@ -177,9 +177,7 @@ _DETAILS = ("kernel", "container", "cpu", "memory", "gpus", "threads", "tensorfl
 
 def _details(section: Section) -> list[tuple[str, str]]:
     """Return what else the first run recorded of the machine, by the names in its file."""
-    before = mapping(section.run.environment.get("before"))
-    # Frameworks are loaded during a run, so their settings are known at its end.
-    after = mapping(section.run.environment.get("after"))
+    before, after = section.run.before, section.run.after
     late = {key: after[key] for key in ("threads", "tensorflow") if key in after}
     found: dict[str, list[str]] = {key: [] for key in _DETAILS}
     for name, text in plain_values({**before, **late}):

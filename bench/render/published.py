@@ -17,7 +17,6 @@ from bench.render.labels import TIME_INTERVAL, UNRELIABLE, bounds_of_time, where
 from bench.render.messages import UnmeasuredCases, group_unmeasured, problem_lines, unreliable
 from bench.render.quantities import count, seconds, shape_texts
 from bench.render.table import Block, Cell, Column, Document, TextTable
-from bench.stats.pairs import hardware
 from bench.stats.rows import Report, Row
 
 TITLE = "Our times and published ones"
@@ -65,7 +64,7 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
             shape = PublishedShape.of(row.case)
             if shape is not None and shape in published_by:
                 place = row.case.device + f" on {where(section)}" * several
-                ours = row, place, hardware(section.run, row.case.device)
+                ours = row, place, section.run.hardware(row.case.device)
                 key = shape, section.run.machine_id, row.case.id
                 if key not in found or (row.measured and not found[key][0].measured):
                     found[key] = ours

@@ -128,8 +128,7 @@ def machines(runs: Iterable[Run]) -> dict[str, str]:
     booted: dict[str, str] = {}
     for run in runs:
         own = found.setdefault(run.machine_id, run.machine_id)
-        before = run.environment.get("before")
-        boot = before.get("boot") if isinstance(before, Mapping) else None
+        boot = run.before.get("boot")
         first = booted.setdefault(boot, own) if isinstance(boot, str) and boot else own
         first = found[first]
         if first != own:
@@ -149,7 +148,7 @@ def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
     """Return the kinds of each machine by its id, as its runs say."""
     kinds: dict[str, set[MachineKind]] = {}
     for run in runs:
-        kind = kind_of(run.environment.get("before"))
+        kind = kind_of(run.before)
         kinds.setdefault(run.machine_id, set()).update([] if kind is None else [kind])
     return kinds
 

@@ -215,18 +215,6 @@ _KNOWN_LATE = ("threads", "tensorflow")
 _MOST_LEAVES = 2000
 
 
-def hardware(run: Run, device: str) -> str:
-    """Return the name of a device of a run's machine, empty if its environment has none."""
-    before = mapping(run.environment.get("before"))
-    kind, _, index = device.partition(":")
-    found = before.get("cpu") if kind == "cpu" else None
-    gpus = before.get("gpus")
-    if kind == "gpu" and isinstance(gpus, list) and index.isdecimal() and int(index) < len(gpus):
-        found = gpus[int(index)]
-    name = mapping(found).get("name")
-    return name if isinstance(name, str) else ""
-
-
 def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[str, str, str]]:
     """Return the differences between the environments and options of runs: name, base, new.
 
@@ -237,26 +225,20 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
     late = [
         name
         for name in _KNOWN_LATE
-        if all(
-            any(name in mapping(run.environment.get("after")) for run in runs)
-            for runs in (base, new)
-        )
+        if all(any(name in run.after for run in runs) for runs in (base, new))
     ]
     # Older files have those libraries alone that can change a time.
-    everything = all(
-        mapping(run.environment.get("before")).get("installed") for run in (*base, *new)
-    )
+    everything = all(run.before.get("installed") for run in (*base, *new))
     sides: list[dict[str, dict[str, None]]] = [{}, {}]
     for runs, values in zip((base, new), sides, strict=True):
         for run in {run.id: run for run in runs}.values():
-            before, after = (mapping(run.environment.get(when)) for when in ("before", "after"))
-            installed = mapping(before.get("installed")) if everything else {}
+            installed = mapping(run.before.get("installed")) if everything else {}
             state = {
                 "host": run.host,
                 "options": run.options,
-                **before,
-                "libraries": {**mapping(before.get("libraries")), **installed},
-                **{name: after[name] for name in late if name in after},
+                **run.before,
+                "libraries": {**mapping(run.before.get("libraries")), **installed},
+                **{name: run.after[name] for name in late if name in run.after},
             }
             for name, text in plain_values(state):
                 values.setdefault(name, {})[text] = None
@@ -687,5 +669,5 @@ def _device_pairs(
 
 def _with_hardware(side: ComparisonSide, device: str) -> str:
     """Return ``gpu:0 (NVIDIA H100)``, with the name if the environment has it."""
-    name = hardware(side.runs[0], device)
+    name = side.runs[0].hardware(device)
     return f"{side.label} ({name})" if name else side.label

@@ -34,7 +34,7 @@ from bench.stats.ratios import (
     allow_for,
     compare_all,
 )
-from bench.stats.trust import NO_PROBLEMS, OF_TIME, Problem, Side, Validity, of_ratio, pooled
+from bench.stats.trust import NO_PROBLEMS, OF_TIME, Problem, Side, Validity, of_ratio, once, pooled
 
 MEASURED = "measured"
 KINDS = ("throughput", "truncation", "streaming")
@@ -322,12 +322,12 @@ def problems(new: Row, base: Row) -> tuple[Problem, ...]:
     if (reference := _reference(new, base)) is None:
         return of_ratio(new.side, base.side)
     over = (of_ratio(row.side, reference.side) for row in (new, base))
-    return _once((*reference.invalid, *itertools.chain.from_iterable(over)))
+    return once((*reference.invalid, *itertools.chain.from_iterable(over)))
 
 
 def all_problems(new: Row, base: Row) -> tuple[Problem, ...]:
     """Return the same with the reasons of either side."""
-    return _once((*new.invalid, *base.invalid, *problems(new, base)))
+    return once((*new.invalid, *base.invalid, *problems(new, base)))
 
 
 def _reference(new: Row, base: Row) -> Row | None:
@@ -337,10 +337,6 @@ def _reference(new: Row, base: Row) -> Row | None:
     one, other, third = ({run.run for run in row.runs} for row in (new, base, new.reference))
     reached = not (one.isdisjoint(third) or other.isdisjoint(third))
     return new.reference if one.isdisjoint(other) and reached else None
-
-
-def _once(found: Sequence[Problem]) -> tuple[Problem, ...]:
-    return tuple({problem.code: problem for problem in found}.values())
 
 
 def build(results: Results, *, baseline: str | None = None, kind: str = "all") -> Report:

@@ -6,7 +6,8 @@ interleaved in the same processes. With enough processes their medians show how 
 a disturbance of a few of them is only noted.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,6 +150,12 @@ def _many(disturbed: int, processes: int) -> bool:
 
 NO_PROBLEMS = Validity()
 
+
+def once(found: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return one problem of each kind."""
+    return tuple({problem.code: problem for problem in found}.values())
+
+
 Side = tuple[Validity, Sequence[RunSamples]]
 """One side of a ratio: its problems, and the samples of its processes."""
 
@@ -170,7 +177,7 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
     shared = [(run, bases[run.run]) for run in runs if run.run in bases]
     if not shared:
         sides = (side.unpaired[len(side.invalid) :] for side in (validity, base_validity))
-        return tuple({problem.code: problem for side in sides for problem in side}.values())
+        return once(itertools.chain.from_iterable(sides))
     options = {"managed": validity.managed}
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     short = sum(pair[0].run in few for pair in shared)
