@@ -5,6 +5,8 @@ that escapes every text, and the page's policy allows only ``page.js`` and Plotl
 copied into the page from the installed package. Needs the extra ``html``.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json
@@ -13,6 +15,7 @@ from collections import Counter
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +32,9 @@ from bench.stats.pairs import plain_values
 from bench.stats.rows import Report, Row, Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 EXTRA = "pip install 'lstm-benchmark-suite[html]'"
 
@@ -70,7 +76,6 @@ NO_OPTIMIZER = "none"
 def page(report: Report) -> str:
     """Return the page; it says so if plotly lacks for plots. Raises InputError without jinja2."""
     require("jinja2", "--format html", "html")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     folder = Path(__file__).parent
@@ -89,6 +94,31 @@ def page(report: Report) -> str:
     # JSON inside an HTML element must not end that element.
     text = json.dumps(data.columns(), separators=(",", ":"), allow_nan=False)
     block = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return _template(folder).render(
+        report=report,
+        about=f"{', '.join(map(labels.name, suites))} on {', '.join(map(labels.name, hosts))}",
+        hashes=Markup(" ".join(f"'sha256-{each}'" for each in digests)),
+        style=style,
+        script=script,
+        plotly=plotly,
+        install=EXTRA,
+        data=Markup(block),
+        works=data.listed(),
+        options=data.options(),
+        choices=data.choices(),
+        backends=data.backends,
+        sizes=SIZES,
+        marks=labels.MARKS,
+        most_open=_MOST_OPEN,
+        most_rows=max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables)),
+        most_skipped=_MOST_SKIPPED,
+    )
+
+
+def _template(folder: Path) -> Template:
+    """Return the page's template, which escapes every text, with what its parts are made by."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     made = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
@@ -114,25 +144,7 @@ def page(report: Report) -> str:
         "problems": _problems,
         "fastest": labels.FASTEST,
     }
-    return made.get_template("page.html").render(
-        report=report,
-        about=f"{', '.join(map(labels.name, suites))} on {', '.join(map(labels.name, hosts))}",
-        hashes=Markup(" ".join(f"'sha256-{each}'" for each in digests)),
-        style=style,
-        script=script,
-        plotly=plotly,
-        install=EXTRA,
-        data=Markup(block),
-        works=data.listed(),
-        options=data.options(),
-        choices=data.choices(),
-        backends=data.backends,
-        sizes=SIZES,
-        marks=labels.MARKS,
-        most_open=_MOST_OPEN,
-        most_rows=max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables)),
-        most_skipped=_MOST_SKIPPED,
-    )
+    return made.get_template("page.html")
 
 
 def _plotly() -> str:
