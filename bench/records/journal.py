@@ -11,17 +11,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import bench.records.schema as schema
 from bench.machine import writing
 from bench.machine.fields import Field, printable
 from bench.machine.reading import open_flags
-from bench.records.schema import (
-    SCHEMA,
-    Run,
-    parse_benchmark,
-    parse_finish,
-    parse_outcome,
-    parse_run,
-)
 
 STARTING, WAITING = "starting", "waiting"
 """Phases of a process that starts while another one of its session measures."""
@@ -125,16 +118,16 @@ class Journal(LineFile):
         if not path.name.endswith(writing.JOURNAL_SUFFIX):
             text = f"expected a name ending in {writing.JOURNAL_SUFFIX}"
             raise ValueError(f"a journal cannot be named {printable(str(path))}; {text}")
-        self._run: Run | None = None
+        self._run: schema.Run | None = None
         self._measured: set[str] = set()
         super().__init__(path)
 
-    def start(self, run: Run | Mapping[str, object]) -> None:
+    def start(self, run: schema.Run | Mapping[str, object]) -> None:
         """Write the first line, the run, as not finished."""
-        data = run.to_dict() if isinstance(run, Run) else run
+        data = run.to_dict() if isinstance(run, schema.Run) else run
         begun = {**data, "finished": None, "complete": False}
-        line = writing.plain({"schema": SCHEMA, "run": begun})
-        parsed = parse_run(Field(self.path, "run", line["run"]))
+        line = writing.plain({"schema": schema.SCHEMA, "run": begun})
+        parsed = schema.parse_run(Field(self.path, "run", line["run"]))
         self.append(line)
         self._run = parsed
 
@@ -151,7 +144,7 @@ class Journal(LineFile):
         """Write a measured case in pytest-benchmark's form, with ours in ``extra_info``."""
         line = writing.plain({"benchmark": entry})
         field = Field(self.path, "benchmark", line["benchmark"])
-        case_id = parse_benchmark(field, self._started()).case.id
+        case_id = schema.parse_benchmark(field, self._started()).case.id
         if case_id in self._measured:
             raise field["extra_info"]["lstm"]["case_id"].error("each case once in a run")
         self.append(line)
@@ -160,7 +153,7 @@ class Journal(LineFile):
     def outcome(self, entry: Mapping[str, object]) -> None:
         """Write a case without a time."""
         line = writing.plain({"outcome": entry})
-        parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
+        schema.parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
         self.append(line)
 
     def finish(
@@ -170,10 +163,10 @@ class Journal(LineFile):
         run, now = self._started(), datetime.now(UTC).isoformat()
         ended = {"finished": now, "environment_after": environment_after, "complete": complete}
         line = writing.plain(ended)
-        parse_finish(run, Field(self.path, "", line))
+        schema.parse_finish(run, Field(self.path, "", line))
         self.append(line)
 
-    def _started(self) -> Run:
+    def _started(self) -> schema.Run:
         if self._run is None:
             raise RuntimeError("Journal.start was not called: a journal begins with its run")
         return self._run

@@ -24,6 +24,7 @@ import numpy as np
 from bench.machine.reasons import Reason
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement
+from bench.stats import intervals
 from bench.stats.comparison import (
     GATE_LEVEL,
     OF_NODES,
@@ -39,26 +40,7 @@ from bench.stats.comparison import (
     loosest,
     verdicts,
 )
-from bench.stats.intervals import (
-    ENOUGH_PROCESSES,
-    RATIO_ALLOWANCE,
-    TIME_ALLOWANCE,
-    UNPAIRED_ALLOWANCE,
-    VERDICT_CONFIDENCE,
-    BoolArray,
-    Estimates,
-    FloatArray,
-    IntArray,
-    Interval,
-    Means,
-    boundaries,
-    checked_times,
-    means_over_nodes,
-    median_intervals,
-    pooled_spread,
-    process_means,
-    spread_between,
-)
+from bench.stats.intervals import BoolArray, Estimates, FloatArray, IntArray, Interval, Means
 
 HETEROGENEOUS, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
     *("heterogeneous", "of_processes_means", "of_cases", "of_cases_together"),
@@ -97,7 +79,7 @@ class RunSamples:
     started: float | None = None
 
     def __post_init__(self) -> None:
-        checked_times("samples", self.samples)
+        intervals.checked_times("samples", self.samples)
         if self.rounds is not None and self.rounds.shape != self.samples.shape:
             raise ValueError(f"rounds: shape {self.rounds.shape}")
         if self.rounds is not None and self.rounds.dtype.kind not in "iu":
@@ -150,10 +132,10 @@ def paired_logs(
     offsets = np.append(starts, shared.size)
     in_rounds = [of[place] for of, place in zip(times, places, strict=True)]
     for logs, of in zip((log_new, log_base), in_rounds, strict=True):
-        logs[pairs] = np.log(median_intervals(of, offsets)[1])
+        logs[pairs] = np.log(intervals.median_intervals(of, offsets)[1])
     # The difference within each round, so that a drift that both sides follow cancels.
     differences = np.log(in_rounds[0]) - np.log(in_rounds[1])
-    low, _, high, coverage = median_intervals(differences, offsets)
+    low, _, high, coverage = intervals.median_intervals(differences, offsets)
     errors[pairs] = own_errors(low, high, coverage)
     return log_new, log_base, errors
 
@@ -169,14 +151,14 @@ def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> Float
 
     alone = coverage == 0
     quantile = special.ndtri((1 + np.where(alone, 0.5, coverage)) / 2)
-    return np.where(alone, UNPAIRED_ALLOWANCE, (high - low) / 2 / quantile)
+    return np.where(alone, intervals.UNPAIRED_ALLOWANCE, (high - low) / 2 / quantile)
 
 
 def _log_medians(runs: Sequence[RunSamples]) -> tuple[FloatArray, FloatArray]:
     """Return the log of the median of each process's samples, and its standard error."""
     arrays = [run.samples for run in runs]
-    offsets = boundaries(np.array([values.size for values in arrays]))
-    low, mid, high, coverage = median_intervals(np.concatenate(arrays), offsets)
+    offsets = intervals.boundaries(np.array([values.size for values in arrays]))
+    low, mid, high, coverage = intervals.median_intervals(np.concatenate(arrays), offsets)
     return np.log(mid), own_errors(np.log(low), np.log(high), coverage)
 
 
@@ -199,7 +181,7 @@ class Units:
     def of(cls, sides: Sequence[_Side], logs: FloatArray, errors: FloatArray) -> Units:
         """Return the log medians, or log ratios, of the processes of these sides."""
         in_order = [all(run.started is not None for run in side) for side in sides]
-        offsets = boundaries(np.array([len(side) for side in sides]))
+        offsets = intervals.boundaries(np.array([len(side) for side in sides]))
         runs = [run.run for side in sides for run in side]
         return cls(runs, logs, errors, offsets, np.array(in_order))
 
@@ -216,9 +198,9 @@ class Units:
         for count in np.unique(counts):
             here = np.flatnonzero(counts == count)
             logs = self.logs[self.offsets[here][:, None] + np.arange(count)]
-            of = process_means(logs, allowances[here], self.in_order[here])
+            of = intervals.process_means(logs, allowances[here], self.in_order[here])
             found[:, here] = [getattr(of, each.name) for each in fields(Means)]
-        few = counts < ENOUGH_PROCESSES
+        few = counts < intervals.ENOUGH_PROCESSES
         mean = np.sqrt(np.add.reduceat(self.errors**2, self.offsets[:-1])) / counts
         return Means(*found).with_own(np.where(few, mean, 0.0))
 
@@ -242,7 +224,7 @@ def _ratios(
     news, bases = ([run for each in side for run in each] for side in (new, base))
     log_new, log_base, errors = paired_logs(news, bases)
     # A comparison is interleaved if all of its processes have shared rounds.
-    alternating = np.logical_and.reduceat(np.isfinite(log_new), boundaries(counts)[:-1])
+    alternating = np.logical_and.reduceat(np.isfinite(log_new), intervals.boundaries(counts)[:-1])
     rest = np.flatnonzero(np.repeat(~alternating, counts))
     if rest.size:
         log_new[rest], errors_new = _log_medians([news[index] for index in rest])
@@ -319,7 +301,7 @@ def with_verdicts(
     reasons = found.reasons if isinstance(found, LogRatios) else [()] * count
     return [
         Comparison(
-            Interval(low, mid, high, VERDICT_CONFIDENCE),
+            Interval(low, mid, high, intervals.VERDICT_CONFIDENCE),
             Verdict(found_verdicts[at]),
             *bases[at],
             log,
@@ -475,14 +457,16 @@ def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             np.array([[getattr(each, name) for each in nodes] for nodes in parts])
             for name in ("log_ratio", "standard_error", "degrees")
         )
-        used = None if count >= ENOUGH_PROCESSES else RATIO_ALLOWANCE
+        used = None if count >= intervals.ENOUGH_PROCESSES else intervals.RATIO_ALLOWANCE
         bases: list[Basis] = []
         for nodes in parts:
             processes = sum(each.processes for each in nodes)
             pairing = loosest(each.pairing for each in nodes)
             values = {"nodes": count, "processes": processes, "pairing": pairing, "allowance": used}
             bases.append((processes, pairing, used, Reason(OF_NODES, values)))
-        together = with_verdicts(means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE), bases)
+        together = with_verdicts(
+            intervals.means_over_nodes(Estimates(*numbers), intervals.RATIO_ALLOWANCE), bases
+        )
         found.update(zip(here, map(_with_nodes, together, (cases[i] for i in here)), strict=True))
     return [found[index] for index in range(len(cases))]
 
@@ -490,7 +474,9 @@ def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
 def _with_nodes(found: Comparison, nodes: Mapping[str, Comparison]) -> Comparison:
     """Add the comparison of each node, and how far nodes and their processes spread."""
     parts = list(nodes.values())
-    within = pooled_spread([each.spread for each in parts], [each.processes for each in parts])
+    within = intervals.pooled_spread(
+        [each.spread for each in parts], [each.processes for each in parts]
+    )
     own: float | None = None
     if not all(each.paired for each in parts):
         own = float(np.mean([each.standard_error**2 for each in parts]))
@@ -503,7 +489,7 @@ def _with_nodes(found: Comparison, nodes: Mapping[str, Comparison]) -> Compariso
         spread=within,
         excluded=math.fsum(each.excluded for each in parts),
         nodes=len(parts),
-        between=spread_between(np.array([each.log_ratio for each in parts]), own),
+        between=intervals.spread_between(np.array([each.log_ratio for each in parts]), own),
         by_node=dict(nodes),
     )
 
@@ -518,16 +504,16 @@ def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
         each = units.means(Pairing.UNPAIRED.allowance)
         of_nodes = Estimates(each.middles[None], each.errors[None], each.degrees[None])
         spreads = [None if math.isnan(spread) else spread for spread in each.spreads.tolist()]
-        within = pooled_spread(spreads, [len(runs) for runs in of_side.values()])
+        within = intervals.pooled_spread(spreads, [len(runs) for runs in of_side.values()])
         parts.append(
             replace(
-                means_over_nodes(of_nodes, TIME_ALLOWANCE),
+                intervals.means_over_nodes(of_nodes, intervals.TIME_ALLOWANCE),
                 spreads=np.array([math.nan if within is None else within]),
                 excluded=np.array([each.excluded.sum()]),
             )
         )
         logs.append(dict(zip(units.runs, units.logs.tolist(), strict=True)))
-    used = None if min(counts) >= ENOUGH_PROCESSES else TIME_ALLOWANCE
+    used = None if min(counts) >= intervals.ENOUGH_PROCESSES else intervals.TIME_ALLOWANCE
     values = {"nodes": tuple(counts), "pairing": Pairing.UNPAIRED, "allowance": used}
     how = Reason(OF_NODES_APART, values)
     basis = min(map(len, logs)), Pairing.UNPAIRED, used, how
@@ -580,7 +566,9 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     units = [[*new.values()], [*base.values()]]
     if first.paired:
         units = [[log - base[run] for run, log in new.items()]]
-    parts = [process_means(np.array([s]), first.pairing.allowance, ordered) for s in units]
+    parts = [
+        intervals.process_means(np.array([s]), first.pairing.allowance, ordered) for s in units
+    ]
     if first.pairing is Pairing.BRIDGED:
         parts = [each.over_reference() for each in parts]
     numbers = {"cases": cases, "pairing": first.pairing, "processes": processes}
@@ -712,13 +700,13 @@ class HeterogeneityTests:
         cases = [case for case in cases if all(case)]
         if not cases:
             return None
-        if many := [case for case in cases if min(map(len, case)) >= ENOUGH_PROCESSES]:
+        if many := [case for case in cases if min(map(len, case)) >= intervals.ENOUGH_PROCESSES]:
             # The cases of a process are not independent, so only the means of processes with the
             # same cases can be compared, unless too few are left.
             ids = [[{run.run for run in side} for side in case] for case in many]
             common = [set.intersection(*side) for side in zip(*ids, strict=True)]
             cases = many
-            if min(map(len, common)) >= ENOUGH_PROCESSES:
+            if min(map(len, common)) >= intervals.ENOUGH_PROCESSES:
                 kept = set.union(*common)
                 cases = [[[run for run in s if run.run in kept] for s in case] for case in many]
         found = geometric_mean(compare_all([(one, other) for one, other in cases]))
