@@ -120,9 +120,11 @@ class Int8Pass {
     }
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = there_and_back(s, k, first_block, last_block);
-      if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
+      const Index next =
+          k + 1 < last_block ? there_and_back(s, k + 1, first_block, last_block) : block;
+      if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block, next);
       for (Index r = 0; r < rows; r += kMostRows) {
-        step(s, first_row + r, std::min(kMostRows, rows - r), block, left.from(r));
+        step(s, first_row + r, std::min(kMostRows, rows - r), block, next, left.from(r));
       }
     }
   }
@@ -137,18 +139,18 @@ class Int8Pass {
     return ahead_->get() + block * steps_ahead_ * layer_.batch * kPanel;
   }
 
-  void look_ahead(Index s, Index block) {
+  void look_ahead(Index s, Index block, Index next) {
     const Index count = count_ahead(s);
-    project(ahead(block), first_ahead(s, count) * layer_.batch, count * layer_.batch, block);
+    project(ahead(block), first_ahead(s, count) * layer_.batch, count * layer_.batch, block, next);
   }
 
   // sums = bias + x * kernel, of `count` rows of x.
-  void project(float* sums, Index row, Index count, Index block) {
+  void project(float* sums, Index row, Index count, Index block, Index next) {
     weights_.kernel.template multiply<Bytes>(sums, {bias(block), 0}, inputs().from(row), count,
-                                             block);
+                                             block, next);
   }
 
-  void step(Index s, Index row, Index rows, Index block, const LeftBytes& left) {
+  void step(Index s, Index row, Index rows, Index block, Index next, const LeftBytes& left) {
     alignas(64) float sums[kMostRows * kPanel];
     const Index t = time_of(layer_, s);
     Start start{sums, kPanel};
@@ -157,9 +159,9 @@ class Int8Pass {
       const Index place = t - first_ahead(from, count_ahead(from));
       start.from = ahead(block) + (place * layer_.batch + row) * kPanel;
     } else {
-      project(sums, t * layer_.batch + row, rows, block);
+      project(sums, t * layer_.batch + row, rows, block, next);
     }
-    weights_.recurrent.template multiply<Bytes>(sums, start, left, rows, block);
+    weights_.recurrent.template multiply<Bytes>(sums, start, left, rows, block, next);
     // In two goes, as in ForwardPass.
     for (Index r = 0; r < rows; ++r) finish_cell(sums + r * kPanel, t, row + r, block);
     for (Index r = 0; r < rows; ++r) finish_output(sums + r * kPanel, s, t, row + r, block);

@@ -172,9 +172,10 @@ LSTM_IMPL_INLINE void add_quad(Int8Tile<Rows, Width>& sums, const std::uint8_t* 
 }
 
 // The same of `depth` quads. Every other one of few rows goes to sums of its own, see add_product().
+// fetch: what is done beside each quad of the panel.
 template <class Bytes, int Rows, int Width>
 LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t* left, Index across,
-                                Index depth, const std::int32_t* panel) {
+                                Index depth, const std::int32_t* panel, const Fetch& fetch) {
   Index k = 0;
   if constexpr (Rows * Width < kManySums) {
     Int8Tile<Rows, Width> more = {};
@@ -189,6 +190,7 @@ LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t*
     }
   }
   for (; k < depth; ++k) {
+    fetch(k);
     add_quad<Bytes, Rows, Width>(sums, left + k * kQuad, across, panel + k * kPanel);
   }
 }
@@ -218,27 +220,35 @@ class Int8Kernel {
     }
   }
 
-  // sums[count][gate][lane] = start + left * this, of a block of units.
+  // sums[count][gate][lane] = start + left * this, of a block of units. The first tiles ask for the
+  // panel of the block `next`, others for what is there.
   template <class Bytes>
-  void multiply(float* sums, Start start, const LeftBytes& left, Index count, Index block) const {
+  void multiply(float* sums, Start start, const LeftBytes& left, Index count, Index block,
+                Index next) const {
+    Index tile = 0;
     for_each_tile<kTallRows>(0, count, [&](auto constant, Index row) {
       constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kGates);
+      const bool asks = tile < Fetch::kLines;
+      const auto* asked = reinterpret_cast<const float*>(panel(asks ? next : block));
+      const Fetch fetch = Fetch::part(asked, quads_, asks ? tile : 0);
       for (Index at = 0; at < kPanel; at += kPart * kLanes) {
         multiply_tile<Bytes, kTile, kPart>(sums + row * kPanel + at,
                                            {start.from + row * start.across + at, start.across},
-                                           left.from(row), block, at);
+                                           left.from(row), block, at, fetch);
       }
+      ++tile;
     });
   }
 
  private:
   static Index across(Index units) { return blocks_of(units, kLanes) * kPanel; }
+  Word* panel(Index block) const { return panels_ + block * kPanel * quads_; }
 
-  // Of registers from the float `at` of a panel's row on. Not inlined, for GCC 12 then keeps sums in
-  // memory.
+  // Of registers from the float `at` of a panel's row on. Never inlined: GCC 12 would keep the sums
+  // in memory.
   template <class Bytes, int Rows, int Width>
   __attribute__((noinline)) void multiply_tile(float* sums, Start start, const LeftBytes& left,
-                                               Index block, Index at) const {
+                                               Index block, Index at, const Fetch& fetch) const {
     const Index column = block * kPanel + at;
     Int8Tile<Rows, Width> tile;
 #pragma GCC unroll 8
@@ -246,8 +256,7 @@ class Int8Kernel {
 #pragma GCC unroll 4
       for (int v = 0; v < Width; ++v) tile[r][v] = load(starts_ + column + v * kLanes);
     }
-    add_quads<Bytes, Rows, Width>(tile, left.bytes, left.across, quads_,
-                                  panels_ + block * kPanel * quads_ + at);
+    add_quads<Bytes, Rows, Width>(tile, left.bytes, left.across, quads_, panel(block) + at, fetch);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
@@ -280,7 +289,7 @@ class Int8Kernel {
         sum += whole;
         packed |= (whole & 255) << 8 * part;
       }
-      store(panels_ + (block * quads_ + quad) * kPanel + gate * kLanes, packed);
+      store(panel(block) + quad * kPanel + gate * kLanes, packed);
     }
     const Index column = block * kPanel + gate * kLanes;
     store(reinterpret_cast<float*>(scales_) + column, scale.value);
