@@ -199,11 +199,11 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def build(kind: str, source: Path, folder: Path) -> Path:
+def build(kind: str, source: Path, folder: Path, **variables: str) -> Path:
     """Build a "wheel" or an "sdist" with the installed setuptools."""
     code = f"import sys; from setuptools.build_meta import build_{kind} as do; do(sys.argv[1])"
     folder.mkdir()
-    run([sys.executable, "-c", code, str(folder)], source)
+    run([sys.executable, "-c", code, str(folder)], source, **variables)
     (made,) = folder.iterdir()
     return made
 
@@ -224,9 +224,19 @@ def test_sdist_has_each_file_and_builds_the_same_wheel(tmp_path: Path) -> None:
     made = source / "lstm_impl" / MADE / "compiled.so"
     made.parent.mkdir()
     made.touch()
-    native = build("wheel", source, tmp_path / "native")
+    native = build("wheel", source, tmp_path / "native", PROJECT_URL="https://an.example/o/n/")
     assert wheel.name.endswith("-py3-none-any.whl")
     assert native.name.endswith("-py3-none-linux_" + platform.machine() + ".whl")
+    with zipfile.ZipFile(native) as zipped:
+        (described,) = (each for each in zipped.namelist() if each.endswith("/METADATA"))
+        text = zipped.read(described).decode()
+    release = f"https://an.example/o/n/%s/v{PROJECT['project']['version']}/"
+    assert f"\nProject-URL: Changelog, {release % 'blob'}CHANGELOG.md\n" in text
+    links = {link for link in re.findall(r"\]\(([^)]*)\)", text) if "//" not in link}
+    assert links == set()
+    for link in re.findall(r"\]\(([^)#]*)", text):
+        assert (ROOT / link.removeprefix(release % "blob").removeprefix(release % "raw")).is_file()
+    assert f"]({release % 'raw'}docs/pictures/report.svg)" in text
     sdist = build("sdist", source, tmp_path / "sdist")
     shutil.unpack_archive(sdist, tmp_path / "unpacked", filter="data")
     (unpacked,) = (tmp_path / "unpacked").iterdir()

@@ -330,7 +330,14 @@ def test_image_runs_as_an_unprivileged_user() -> None:
 
 def test_image_has_the_files_that_installing_needs() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
-    needed = ["pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "lstm_impl", "bench"]
+    needed = [
+        "pyproject.toml",
+        "setup.py",
+        "README.md",
+        *PROJECT["license-files"],
+        "lstm_impl",
+        "bench",
+    ]
     assert ["COPY", ".", "."] in [line.split() for line in DOCKERFILE.splitlines()]
     for name in (*needed, "tests", "conftest.py"):
         assert (ROOT / name).exists()
