@@ -354,7 +354,8 @@ def _names(document: Mapping[str, Any], file: ResultFile) -> list[str]:
     found |= {_text(state, "host") for state in file.run.environment.values()}
     found |= {host.partition(".")[0] for host in found}
     found.add(file.run.machine_id)
-    with contextlib.suppress(KeyError, OSError, RuntimeError):  # the user has no name here
+    # The user has no name here, or Windows has none in its variables.
+    with contextlib.suppress(ImportError, KeyError, OSError, RuntimeError):
         found |= {getpass.getuser(), Path.home().name}
     found.update(re.findall(r"(?:/home|/Users|\\Users)[/\\]+([\w.-]+)", json.dumps(document)))
     # A word of every file identifies nobody, as for a machine "cpu" or a person "max".

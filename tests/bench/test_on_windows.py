@@ -60,18 +60,25 @@ def test_results_are_read_without_unix(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     shape = "--batch|32|--steps|100|--hidden|256|--mode|training|--brief"
     files = "|".join(map(str, sorted(REFERENCE.glob("mine-*"))))
+    first = next(iter(sorted(REFERENCE.glob("fused-*"))))
+    shared = tmp_path / "shared"
     said = without_unix(
         tmp_path,
         f"report|{files}",
         f"report|{files}|--format|html|--output|{page}",
         f"compare|backends|{files}",
         f"ask|{files}|{shape}",
+        f"history|{files}",
+        f"recommend|{files}|--dependency|20|--batch|32|--hidden|256",
+        f"submit|{first}|--to|{shared}",
+        f"submit|--check|{shared}",
     )
     assert "Traceback" not in said
     codes = [line for line in said.splitlines() if line.startswith("exit code")]
-    commands = ["report", "report", "compare", "ask"]
+    commands = ["report", "report", "compare", "ask", "history", "recommend", "submit", "submit"]
     assert codes == [f"exit code 0 of {name}" for name in commands], said
     assert "Use fused_cpu, 48.3 ms per step" in said
+    assert f"{first.name}: file\nexit code 0 of submit\n" in said
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
