@@ -40,7 +40,7 @@ const char* int8_products() {
 #if defined(LSTM_IMPL_VNNI)
   if (vnni_here()) return Vnni::kName;
 #endif
-  return PortableBytes::kName;
+  return WithoutVnni::kName;
 }
 
 void forward(const Int8Forward& call, const Pool& pool) {
@@ -51,7 +51,7 @@ void forward(const Int8Forward& call, const Pool& pool) {
     return;
   }
 #endif
-  Int8Pass<PortableBytes>(call, pool).run(pool);
+  Int8Pass<WithoutVnni>(call, pool).run(pool);
 }
 
 }  // namespace lstm_impl
