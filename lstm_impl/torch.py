@@ -54,6 +54,8 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
             data, sizes, order, back = input
             valid, batch_axis = torch.arange(int(sizes[0])) < sizes[:, None], 1
             x = data.new_zeros(*valid.shape, data.shape[1]).index_put((valid,), data)
+        if x.dim() not in (2, 3):
+            raise ValueError(f"LSTM: input has shape {tuple(x.shape)}; expected 2 or 3 axes")
         if single := x.dim() == 2:
             x = x.unsqueeze(batch_axis)
         shape = len(self.all_weights), x.shape[batch_axis], self.hidden_size

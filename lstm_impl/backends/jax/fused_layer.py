@@ -67,9 +67,13 @@ def fused_layer(
         If the kernels cannot be compiled here.
     UnsupportedError
         If the arrays are neither float32 nor bfloat16.
+    ValueError
+        If x has another number of axes.
     """
     if str(x.dtype) not in COMPUTES:
         raise UnsupportedError(f"fused_layer: x is {x.dtype}; expected {' or '.join(COMPUTES)}")
+    if x.ndim != 3:
+        raise ValueError(f"fused_layer: x has shape {x.shape}; expected [T, B, in]")
     valid = jnp.zeros([0, 0], bool) if valid is None else valid
     return Outputs(*_layer(reverse, x, h, c, kernel, recurrent_kernel, bias, valid))
 
@@ -81,7 +85,8 @@ def lanes() -> int:
     for name in (FORWARD, BACKWARD, INPUT_GRADIENT):
         handler = jax.ffi.pycapsule(getattr(loaded, name))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")
-    return int(library.load(library.C).lstm_lanes())
+    # Found through the binding: of the liblstm that it is linked to, if a process has several.
+    return int(loaded.lstm_lanes())
 
 
 # -- the calls. given: x, h, c, kernel, recurrent_kernel, bias and valid; kept: y, gates, cells and

@@ -106,20 +106,24 @@ void call_often(const Step& step, const std::vector<Floats>& expected, int calls
 
 int run(bool forks) {
   check(lstm_version() == LSTM_VERSION, "version");
-  // Shared out by sequences, by units, and not at all. Never destroyed: threads call to the end.
-  static const Step* const steps =
-      new Step[3]{{9, 48, 32, 64, 3}, {9, 2, 96, 96, 3}, {15, 5, 1, 4, 3}};
-  static auto* const expected = new std::vector<Floats>[3];
-  for (int k = 0; k < 3; ++k) expected[k] = steps[k].run(nullptr);
+  // Shared out by sequences, by units, not at all, and as a stream's step by rows of the weights.
+  // Never destroyed: threads call to the end.
+  constexpr int kSteps = 4;
+  static const Step* const steps = new Step[kSteps]{
+      {9, 48, 32, 64, 3}, {9, 2, 96, 96, 3}, {15, 5, 1, 4, 3}, {1, 1, 256, 256, 3}};
+  static auto* const expected = new std::vector<Floats>[kSteps];
+  for (int k = 0; k < kSteps; ++k) expected[k] = steps[k].run(nullptr);
   std::vector<std::thread> threads;
-  for (int k = 0; k < 9; ++k) {
-    threads.emplace_back([k] { call_often(steps[k % 3], expected[k % 3], 20, k % 2 == 0); });
+  for (int k = 0; k < 3 * kSteps; ++k) {
+    const int which = k % kSteps;
+    const bool own = k / kSteps % 2 == 0;
+    threads.emplace_back([=] { call_often(steps[which], expected[which], 20, own); });
   }
   for (int k = 0; forks && k < 20; ++k) {
     const pid_t child = fork();
     if (child == 0) {
       alarm(60);  // it may wait for what no thread of it will give
-      call_often(steps[k % 3], expected[k % 3], 2, k % 2 == 0);
+      call_often(steps[k % kSteps], expected[k % kSteps], 2, k % 3 == 0);
       _exit(wrong == 0 ? 0 : 1);
     }
     int status = 1;
@@ -130,7 +134,7 @@ int run(bool forks) {
   std::printf("calls of many threads: %d wrong\n", wrong.load());
   std::fflush(stdout);
   const int code = wrong == 0 ? 0 : 1;
-  for (int k = 0; k < 3; ++k) {
+  for (int k = 0; k < kSteps; ++k) {
     std::thread([k] {
       for (;;) steps[k].run(nullptr);
     }).detach();

@@ -167,6 +167,8 @@ def test_other_type_or_shape_is_refused() -> None:
         plain(*(each.astype(jnp.float16) for each in GIVEN))
     with pytest.raises(Exception, match=r"bias has another shape or type"):
         jax.block_until_ready(plain(*GIVEN[:5], GIVEN[5][:-1]))
+    with pytest.raises(ValueError, match=r"x has shape \(3, 2\); expected \[T, B, in\]"):
+        plain(jnp.zeros((3, 2)), *GIVEN[1:])
     with pytest.raises(UnsupportedError, match="not float64"):
         built("jax_fused_cpu", LSTMSpec(2, 3, dtype="float64"))
 

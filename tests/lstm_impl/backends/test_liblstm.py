@@ -1,10 +1,14 @@
 """Test calls of liblstm by many threads, after a fork and at the end of a process."""
 
+import ctypes
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.backends.fused_cpu import c_interface
+from lstm_impl.backends.fused_cpu import c_interface, library
 from tests.lstm_impl.backends.built import built, ready
 from tests.lstm_impl.backends.test_fused_cpu_kernels import (
     ADDRESS,
@@ -89,9 +93,23 @@ def test_bindings_in_one_process_share_one_liblstm() -> None:
     assert c_interface.kernels()._loaded._name in map(str, mapped)
 
 
+def test_two_copies_of_liblstm_compute_side_by_side(tmp_path: Path) -> None:
+    models = [built("numpy_fused", SPEC) for _ in range(2)]
+    expected = models[0].forward(X)[0]
+    copy = shutil.copy(c_interface.kernels()._loaded._name, tmp_path / "copy.so")
+    models[1]._kernels = c_interface.Kernels(ctypes.CDLL(str(copy)))
+    functions = {ctypes.cast(m._kernels._forward, ctypes.c_void_p).value for m in models}
+    assert len(functions) == 2
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(model.forward, X) for _ in range(10) for model in models]
+    assert all(np.array_equal(each.result()[0], expected) for each in found)
+
+
 RUN = """
     import os, signal, sys, threading, time
+    from pathlib import Path
     import numpy as np
+    {first}
     from lstm_impl import LSTMSpec, LSTMWeights, get_backend
     spec = LSTMSpec(8, 64)
     model = get_backend(sys.argv[1]).build(spec, LSTMWeights.random(spec))
@@ -108,9 +126,10 @@ RUN = """
 SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in ("fused_cpu", "torch_fused_cpu")]
 
 
-def run(name: str, words: str) -> None:
+def run(name: str, words: str, first: str = "") -> None:
     ready(name)
-    command = [sys.executable, "-c", textwrap.dedent(RUN) + textwrap.dedent(words), name]
+    program = textwrap.dedent(RUN).format(first=first) + textwrap.dedent(words)
+    command = [sys.executable, "-c", program, name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -136,6 +155,50 @@ def test_child_forked_while_threads_call_computes(name: str) -> None:
 @pytest.mark.parametrize("name", ["numpy_fused", *SLOW[:1]])
 def test_process_that_ends_while_threads_call_ends_cleanly(name: str) -> None:
     run(name, "time.sleep(0.2)")
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_gradients_of_jax_with_a_copy_of_other_lanes_are_right(tmp_path: Path) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("its flags are for x86")
+    compiler = library.find_compiler("g++")
+    assert isinstance(compiler, library.Compiler)
+    copy = tmp_path / library.C.file
+    flags = [*library.kernel_flags("-march=x86-64-v3"), "-O1"]
+    library.compile_library(compiler, flags, [], copy, library.C)
+    run(
+        "jax_fused_cpu",
+        """
+        given = x, np.ones_like(y)
+        theirs = get_backend("numpy").build(spec, LSTMWeights.random(spec)).gradients(*given)
+        np.testing.assert_allclose(model.gradients(*given).x, theirs.x, atol=1e-5)
+        os._exit(0)
+        """,
+        f"import ctypes; ctypes.CDLL({str(copy)!r})",
+    )
+
+
+ONE_THREAD = {
+    "numpy_fused": "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+    "fused_cpu": "import tensorflow as tf; tf.config.threading.set_intra_op_parallelism_threads(1)",
+    "torch_fused_cpu": "import torch; torch.set_num_threads(1)",
+}
+"""What gives a process, or the framework in it, one thread to compute with."""
+
+
+@pytest.mark.parametrize("name", ["numpy_fused", *SLOW])
+def test_calls_where_there_is_one_thread_start_no_other(name: str) -> None:
+    run(
+        name,
+        """
+        model.forward(x[:3])  # few steps, which the library's own threads share in any framework
+        names = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
+        assert "liblstm\\n" not in names, names
+        os._exit(0)
+        """,
+        ONE_THREAD[name],
+    )
 
 
 @pytest.mark.slow

@@ -73,6 +73,8 @@ def test_gradients_fill_no_zeros_for_what_is_kept() -> None:
 def test_unsupported_use_raises_with_the_reason() -> None:
     with pytest.raises(UnsupportedError, match=r"x is torch.float64 on cpu; expected float32"):
         layer(*tensors(dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"input has shape \(5,\); expected 2 or 3 axes"):
+        LSTM(IN, H)(torch.zeros(5))
     with pytest.raises(UnsupportedError, match="not float16"):
         built("torch_fused_cpu", LSTMSpec(2, 3, dtype="float16"))
     with pytest.raises(UnsupportedError, match=r"no proj_size; use torch\.nn\.LSTM"):
