@@ -108,7 +108,9 @@ def test_untaped_call_equals_keras(row: Row) -> None:
             for mine, keras_s in pairs:
                 assert mine.dtype == keras_s.dtype
                 close = 1e-6 if row["dtype"] == "float32" else 2e-2
-                np.testing.assert_allclose(mine, keras_s, atol=close)
+                # The oldest bfloat16 that is supported meets no other type in NumPy.
+                found, wanted = (tf.cast(each, tf.float32) for each in (mine, keras_s))
+                np.testing.assert_allclose(found, wanted, atol=close)
         reference.set_weights([2 * each for each in reference.get_weights()])
 
 
@@ -245,7 +247,9 @@ def test_stateful_layer_keeps_and_resets_its_state() -> None:
     assert not np.allclose(*outputs)
     model.layers[0].reset_state()
     same(model.predict(X, batch_size=8, verbose=0), outputs[0])
-    with pytest.raises(ValueError, match="must be the same as the batch"):
+    # The oldest Keras leaves it to our op.
+    refused = "must be the same as the batch|expected .more than 0,2,4."
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=refused):
         model.layers[0](X[:2])
 
 
