@@ -329,8 +329,7 @@ class GroupMember:
     def place(self, clock: Clock, count: int, last: int | None = None) -> None:
         """Place new inputs for ``count`` calls, then let other threads come to rest.
 
-        The first number is unpredictable, and no number is used twice. last: number of the inputs
-        of the last call.
+        The first number is unpredictable, and none is used twice. last: that of the last call.
         """
         if self.step.use is not None:
             numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
@@ -445,6 +444,7 @@ class GroupMember:
             start = clock.now()
             arrays = results(returned)
             took = clock.now() - start
+            # Placed anew: JAX and Keras copy in a third less time what they have copied before.
             copy = place_results(arrays)
             _CACHED.fill(0.0)
             start = clock.now()
