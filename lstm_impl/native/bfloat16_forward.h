@@ -4,7 +4,6 @@
 #define LSTM_IMPL_NATIVE_BFLOAT16_FORWARD_H_
 
 #include <algorithm>
-#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "steps_ahead.h"
 #include "thread_team.h"
 #include "vector.h"
 
@@ -30,7 +30,6 @@ class Bfloat16Forward {
         layer_(call.layer),
         plan_(Products::plan(layer_, layer_.inputs + layer_.units, pool)),
         blocks_(unit_blocks(layer_)),
-        steps_ahead_(Products::steps_ahead(layer_, plan_)),
         input_pairs_(pairs_of(layer_.inputs)),
         unit_pairs_(pairs_of(layer_.units)),
         input_width_(Products::row_width(layer_.inputs)),
@@ -43,9 +42,8 @@ class Bfloat16Forward {
         cells_(blocks_ * layer_.batch * kLanes),
         hidden_(2 * layer_.batch * unit_width_),
         inputs_(floats_for(std::max<Index>(1, layer_.timesteps * layer_.batch) * input_width_)),
-        lefts_(floats_for(2 * layer_.batch * unit_width_)) {
-    if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
-  }
+        lefts_(floats_for(2 * layer_.batch * unit_width_)),
+        ahead_(layer_, Products::steps_ahead(layer_, plan_)) {}
 
   void run(const Pool& pool) {
     pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
@@ -133,27 +131,17 @@ class Bfloat16Forward {
   void advance(Index s, Index first_row, Index last_row, Index first_block, Index last_block) {
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = there_and_back(s, k, first_block, last_block);
-      if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
+      if (ahead_.begin(s)) look_ahead(s, block);
       for (Index row = first_row; row < last_row; row += kMostRows) {
         step(s, row, std::min(last_row, row + kMostRows), block);
       }
     }
   }
 
-  // Of the steps that are computed ahead from step `s` on, the first in time, and how many.
-  Index first_ahead(Index s, Index count) const {
-    return layer_.reverse ? layer_.timesteps - s - count : s;
-  }
-  Index count_ahead(Index s) const { return std::min(steps_ahead_, layer_.timesteps - s); }
-
-  float* ahead(Index block) const {
-    return ahead_->get() + block * steps_ahead_ * layer_.batch * kPanel;
-  }
-
   void look_ahead(Index s, Index block) {
-    const Index count = count_ahead(s);
-    Products::template multiply<kGates>(ahead(block), {bias(block), 0}, count * layer_.batch,
-                                        {of_input(first_ahead(s, count), 0, block)});
+    Products::template multiply<kGates>(ahead_.sums(block), {bias(block), 0},
+                                        ahead_.count(s) * layer_.batch,
+                                        {of_input(ahead_.first(s), 0, block)});
   }
 
   Factors<Left> of_input(Index t, Index row, Index block) const {
@@ -165,10 +153,8 @@ class Bfloat16Forward {
     const Index t = time_of(layer_, s), rows = last_row - first_row;
     const Factors<Left> of_state{left(s - 1, first_row), unit_width_, recurrent(block),
                                  unit_pairs_};
-    if (steps_ahead_ > 1) {
-      const Index from = s - s % steps_ahead_;
-      const Index place = t - first_ahead(from, count_ahead(from));
-      const float* start = ahead(block) + (place * layer_.batch + first_row) * kPanel;
+    if (ahead_.any()) {
+      const float* start = ahead_.sums(s, first_row, block);
       Products::template multiply<kGates>(sums, {start, kPanel}, rows, {of_state});
     } else {
       Products::template multiply<kGates>(sums, {bias(block), 0}, rows,
@@ -213,7 +199,7 @@ class Bfloat16Forward {
   const Forward<Value>& call_;
   const Layer& layer_;
   const Plan plan_;
-  const Index blocks_, steps_ahead_;
+  const Index blocks_;
   const Index input_pairs_, unit_pairs_;  // of rows of the kernels
   const Index input_width_, unit_width_;  // numbers of a left operand's row, padded with zeros
   const Rows<const Value> given_;
@@ -223,7 +209,7 @@ class Bfloat16Forward {
   const Floats cells_;           // [block][batch][lane]
   const Floats hidden_;          // h of two steps
   const Floats inputs_, lefts_;  // left operands: x [time][batch], h of two steps [2][batch]
-  std::optional<Floats> ahead_;  // [block][steps ahead][batch][gate][lane]
+  const StepsAhead ahead_;
 };
 
 }  // namespace lstm_impl

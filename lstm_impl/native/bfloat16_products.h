@@ -19,6 +19,7 @@
 #include "numbers.h"
 #include "plan.h"
 #include "product.h"
+#include "steps_ahead.h"
 #include "tiles.h"
 #include "vector.h"
 
@@ -105,13 +106,7 @@ struct InRegisters {
     return recurrence_plan(layer, features, pool);
   }
 
-  // As in ForwardPass: from 12 rows on a step has full tiles of its own, and with fewer the input's
-  // product is made for several steps at once.
-  static Index steps_ahead(const Layer& layer, const Plan&) {
-    constexpr Index kFull = 12, kRowsAhead = 48;
-    if (layer.batch >= kFull) return 1;
-    return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
-  }
+  static Index steps_ahead(const Layer& layer, const Plan&) { return StepsAhead::usual(layer); }
 
   static constexpr void (*release)() = nullptr;
 

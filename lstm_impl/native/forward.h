@@ -17,6 +17,7 @@
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "steps_ahead.h"
 #include "thread_team.h"
 #include "unpacked.h"
 #include "vector.h"
@@ -33,8 +34,8 @@ class ForwardPass {
         blocks_(unit_blocks(layer_)),
         packed_(is_packed(layer_)),
         parts_(unpacked_parts()),
-        steps_ahead_(packed_ ? steps_ahead(layer_) : 1),
-        kernel_packed_(packed_ && !(steps_ahead_ > 1 && is_read_in_place(layer_))),
+        ahead_(layer_, packed_ ? StepsAhead::usual(layer_) : 1),
+        kernel_packed_(packed_ && !(ahead_.any() && is_read_in_place(layer_))),
         given_(rows_of(layer_, call.x, layer_.inputs)),
         y_(rows_of(layer_, call.y, layer_.units)),
         cells_(blocks_ * layer_.batch * kLanes) {
@@ -45,7 +46,6 @@ class ForwardPass {
     } else {
       sums_.emplace(sums_parts() * sums_size());
     }
-    if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
     if (kRounds<Value> || (call.mask != nullptr && call.hidden == nullptr)) {
       states_.emplace(2 * layer_.batch * layer_.units);
     }
@@ -101,15 +101,6 @@ class ForwardPass {
   }
 
  private:
-  // The input's product of several steps at once makes full tiles of few sequences, and reads the
-  // kernel once for all of them. From 12 sequences on a step has full tiles of its own, and the
-  // product goes on in the same registers.
-  static Index steps_ahead(const Layer& layer) {
-    constexpr Index kFull = 12, kRowsAhead = 48;
-    if (layer.batch >= kFull) return 1;
-    return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
-  }
-
   // Of few rows each weight is read a few times only, which panels are not worth making for: of
   // small weights they are made quickly, and large ones are better read once than for every
   // kRowsUnpacked rows. Panels are not kept between calls. Whether the weights are still the same
@@ -186,7 +177,7 @@ class ForwardPass {
   void advance(Index s, Index first_row, Index last_row, Index first_block, Index last_block) {
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = there_and_back(s, k, first_block, last_block);
-      if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
+      if (ahead_.begin(s)) look_ahead(s, block);
       const bool more = k + 1 < last_block && last_row - first_row > kTallRows;
       const Index next = more ? there_and_back(s, k + 1, first_block, last_block) : block;
       Index tile = 0;  // the first ones ask for the next block's panels, others for what is there
@@ -198,15 +189,9 @@ class ForwardPass {
     }
   }
 
-  // Of the steps that are computed ahead from step `s` on, the first in time, and how many.
-  Index first_ahead(Index s, Index count) const {
-    return layer_.reverse ? layer_.timesteps - s - count : s;
-  }
-  Index count_ahead(Index s) const { return std::min(steps_ahead_, layer_.timesteps - s); }
-
   void look_ahead(Index s, Index block) {
-    const Index count = count_ahead(s), t = first_ahead(s, count);
-    float* to = ahead_->get() + block * steps_ahead_ * layer_.batch * kPanel;
+    const Index count = ahead_.count(s), t = ahead_.first(s);
+    float* to = ahead_.sums(block);
     if (x_.time != layer_.batch * x_.batch) {
       for (Index b = 0; b < layer_.batch; ++b) {
         project(x_.at(t, b), x_.time, count, block, to + b * kPanel, layer_.batch * kPanel);
@@ -232,13 +217,6 @@ class ForwardPass {
     });
   }
 
-  // What has been computed ahead for a step.
-  const float* ahead(Index s, Index t, Index row, Index block) const {
-    const Index from = s - s % steps_ahead_;
-    const Index place = t - first_ahead(from, count_ahead(from));
-    return ahead_->get() + ((block * steps_ahead_ + place) * layer_.batch + row) * kPanel;
-  }
-
   // next, part: the block of which a part of the panels is asked for meanwhile, and which part.
   template <int kTile>
   void step(Index s, Index row, Index block, Index next, Index part) {
@@ -250,8 +228,8 @@ class ForwardPass {
     for (Index gate = 0; gate < kGates; gate += kPart) {
       const Index offset = gate * kLanes;
       Tile<kTile, kPart> z;
-      if (steps_ahead_ > 1) {
-        z.fill(ahead(s, t, row, block) + offset, kPanel);
+      if (ahead_.any()) {
+        z.fill(ahead_.sums(s, row, block) + offset, kPanel);
       } else {
         z.fill(bias_->get() + block * kPanel + offset, 0);
         add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs, kernel(block) + offset,
@@ -425,7 +403,7 @@ class ForwardPass {
   const Index blocks_;
   const bool packed_;
   const int parts_;  // of a step, where nothing is in panels
-  const Index steps_ahead_;
+  const StepsAhead ahead_;
   const bool kernel_packed_;
   const Rows<const Value> given_;  // the input as given
   const Rows<Value> y_;
@@ -433,7 +411,6 @@ class ForwardPass {
   std::optional<Floats> kernel_, recurrent_, bias_;  // in panels
   std::optional<Floats> sums_;    // [part][time][batch][block][gate][lane]: of products unpacked
   Rows<const float> x_{};         // the input as floats
-  std::optional<Floats> ahead_;   // [block][steps ahead][batch][gate][lane]
   std::optional<Floats> states_;  // h of two steps, where it is not kept as floats
   std::optional<Floats> floats_;  // [time][batch][input]
 };

@@ -3,7 +3,6 @@
 #define LSTM_IMPL_NATIVE_INT8_FORWARD_H_
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "steps_ahead.h"
 #include "thread_team.h"
 #include "vector.h"
 
@@ -43,9 +43,6 @@ class Int8Pass {
         layer_(call.layer),
         plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
         blocks_(unit_blocks(layer_)),
-        steps_ahead_(layer_.batch >= kFull ? 1
-                                           : std::min(layer_.timesteps,
-                                                      blocks_of(kRowsAhead, layer_.batch))),
         rows_(layer_.timesteps * layer_.batch),
         input_width_(blocks_of(layer_.inputs, kLine) * kLine),
         unit_width_(blocks_of(layer_.units, kLine) * kLine),
@@ -55,9 +52,8 @@ class Int8Pass {
         cells_(blocks_ * layer_.batch * kLanes),
         hidden_(2 * layer_.batch * unit_width_),
         inputs_(floats_for(rows_, input_width_)),
-        lefts_(plan_.workers, floats_for(layer_.batch, unit_width_)) {
-    if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
-  }
+        lefts_(plan_.workers, floats_for(layer_.batch, unit_width_)),
+        ahead_(layer_, StepsAhead::usual(layer_)) {}
 
   void run(const Pool& pool) {
     pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
@@ -82,8 +78,7 @@ class Int8Pass {
   }
 
  private:
-  // As in Bfloat16Forward.
-  static constexpr Index kFull = 12, kRowsAhead = 48, kMostRows = 48;
+  static constexpr Index kMostRows = 48;  // as in InRegisters
   static constexpr Index kLine = 64;
 
   // Rows of bytes, and after them what a number of each stands for.
@@ -122,26 +117,16 @@ class Int8Pass {
       const Index block = there_and_back(s, k, first_block, last_block);
       const Index next =
           k + 1 < last_block ? there_and_back(s, k + 1, first_block, last_block) : block;
-      if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block, next);
+      if (ahead_.begin(s)) look_ahead(s, block, next);
       for (Index r = 0; r < rows; r += kMostRows) {
         step(s, first_row + r, std::min(kMostRows, rows - r), block, next, left.from(r));
       }
     }
   }
 
-  // Of the steps that are computed ahead from step `s` on, the first in time, and how many.
-  Index first_ahead(Index s, Index count) const {
-    return layer_.reverse ? layer_.timesteps - s - count : s;
-  }
-  Index count_ahead(Index s) const { return std::min(steps_ahead_, layer_.timesteps - s); }
-
-  float* ahead(Index block) const {
-    return ahead_->get() + block * steps_ahead_ * layer_.batch * kPanel;
-  }
-
   void look_ahead(Index s, Index block, Index next) {
-    const Index count = count_ahead(s);
-    project(ahead(block), first_ahead(s, count) * layer_.batch, count * layer_.batch, block, next);
+    const Index rows = ahead_.count(s) * layer_.batch;
+    project(ahead_.sums(block), ahead_.first(s) * layer_.batch, rows, block, next);
   }
 
   // sums = bias + x * kernel, of `count` rows of x.
@@ -154,10 +139,8 @@ class Int8Pass {
     alignas(64) float sums[kMostRows * kPanel];
     const Index t = time_of(layer_, s);
     Start start{sums, kPanel};
-    if (steps_ahead_ > 1) {
-      const Index from = s - s % steps_ahead_;
-      const Index place = t - first_ahead(from, count_ahead(from));
-      start.from = ahead(block) + (place * layer_.batch + row) * kPanel;
+    if (ahead_.any()) {
+      start.from = ahead_.sums(s, row, block);
     } else {
       project(sums, t * layer_.batch + row, rows, block, next);
     }
@@ -194,7 +177,7 @@ class Int8Pass {
   const Int8Forward& call_;
   const Layer& layer_;
   const Plan plan_;
-  const Index blocks_, steps_ahead_;
+  const Index blocks_;
   const Index rows_;                      // of x
   const Index input_width_, unit_width_;  // bytes of a left operand's row
   const Int8Weights<const std::int32_t> weights_;
@@ -204,7 +187,7 @@ class Int8Pass {
   const Floats hidden_;          // h of two steps
   const Floats inputs_;          // the input as left operands
   const Buffers lefts_;          // h as left operands
-  std::optional<Floats> ahead_;  // [block][steps ahead][batch][gate][lane]
+  const StepsAhead ahead_;
 };
 
 }  // namespace lstm_impl

@@ -1,0 +1,53 @@
+// The input's products of several steps, made at once: with few sequences that makes full tiles, and
+// reads the kernel once for all of them.
+#ifndef LSTM_IMPL_NATIVE_STEPS_AHEAD_H_
+#define LSTM_IMPL_NATIVE_STEPS_AHEAD_H_
+
+#include <algorithm>
+#include <optional>
+
+#include "kernels.h"
+#include "memory.h"
+#include "plan.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+class StepsAhead {
+ public:
+  // How many pay. From 12 sequences on a step has full tiles of its own, and the product goes on in
+  // the same registers.
+  static Index usual(const Layer& layer) {
+    constexpr Index kFull = 12, kRowsAhead = 48;
+    if (layer.batch >= kFull) return 1;
+    return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
+  }
+
+  StepsAhead(const Layer& layer, Index steps) : layer_(layer), steps_(steps) {
+    if (any()) sums_.emplace(unit_blocks(layer) * steps * layer.batch * kPanel);
+  }
+
+  bool any() const { return steps_ > 1; }
+  bool begin(Index s) const { return any() && s % steps_ == 0; }
+
+  // Of those that begin with step `s`, how many, and the first in time.
+  Index count(Index s) const { return std::min(steps_, layer_.timesteps - s); }
+  Index first(Index s) const { return layer_.reverse ? layer_.timesteps - s - count(s) : s; }
+
+  // All of them, [time][batch][gate][lane].
+  float* sums(Index block) const { return sums_->get() + block * steps_ * layer_.batch * kPanel; }
+
+  const float* sums(Index s, Index row, Index block) const {
+    const Index place = time_of(layer_, s) - first(s - s % steps_);
+    return sums(block) + (place * layer_.batch + row) * kPanel;
+  }
+
+ private:
+  const Layer& layer_;
+  const Index steps_;
+  std::optional<Floats> sums_;
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_STEPS_AHEAD_H_
