@@ -1,5 +1,5 @@
 // The kernels with products of bfloat16, chosen once by what the CPU has: widened to floats, pairs by
-// vdpbf16ps, or tiles (AMX).
+// vdpbf16ps or bfdot, or tiles (AMX).
 #include "bfloat16.h"
 
 #include <cstdlib>
@@ -76,8 +76,8 @@ Bfloat16Products products_of_this_cpu() {
     // Tiles have run in emulators only. Once a CPU with them has shown them faster, they are the
     // default with one line more here: if (asked.empty() && problem_of_tiles().empty()) return kTiles.
 #if defined(LSTM_IMPL_DOTS)
-    const bool wanted = asked.empty() ? __builtin_cpu_is("amd") : asked == "dots";
-    if (wanted && __builtin_cpu_supports("avx512bf16")) return Bfloat16Products::kDots;
+    const bool wanted = asked.empty() ? Dots::faster() : asked == "dots";
+    if (wanted && Dots::here()) return Bfloat16Products::kDots;
 #endif
     return Bfloat16Products::kWidened;
   }();
@@ -99,8 +99,10 @@ const char* bfloat16_products() {
   switch (products_of_this_cpu()) {
     case Bfloat16Products::kTiles:
       return "tdpbf16ps";
+#if defined(LSTM_IMPL_DOTS)
     case Bfloat16Products::kDots:
-      return "vdpbf16ps";
+      return Dots::kName;
+#endif
     default:
       return "bfloat16 as float32";
   }

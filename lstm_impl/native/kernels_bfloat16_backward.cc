@@ -1,4 +1,4 @@
-// The backward pass with products of bfloat16, by vdpbf16ps or tiles.
+// The backward pass with products of bfloat16, by vdpbf16ps, bfdot or tiles.
 #include "bfloat16.h"
 #include "bfloat16_products.h"
 #include "gradients.h"

@@ -8,6 +8,10 @@
 // the results are right all the same.
 //
 //   fused_cpu_kernels memory
+//
+// Or only how bfloat16 is multiplied.
+//
+//   fused_cpu_kernels products
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +36,7 @@
 #include <utility>
 #include <vector>
 
+#include "bfloat16.h"
 #include "int8.h"
 #include "kernels.h"
 #include "tiles.h"
@@ -665,7 +670,9 @@ int check_memory() {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count > 1 && std::string(arguments[1]) == "memory") return check_memory();
+  const std::string asked = count > 1 ? arguments[1] : "";
+  if (asked == "memory") return check_memory();
+  if (asked == "products") return std::puts(lstm_impl::bfloat16_products()) < 0;
   std::mt19937 random(count > 1 ? static_cast<unsigned>(std::atoi(arguments[1])) : 0);
   int wrong = check_sizes(), cases = 0;
   const std::vector<int> few{1, 2, 3, kNobodyComes};

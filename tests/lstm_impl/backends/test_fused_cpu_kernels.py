@@ -92,11 +92,19 @@ def test_kernels_equal_sums_in_double_and_survive_failed_allocations(
 
 @pytest.mark.slow
 @needs_aarch64
-@pytest.mark.parametrize("products", ["widened", "tiles"])
-def test_kernels_for_aarch64_in_an_emulator_equal_sums_in_double(
-    tmp_path: Path, products: str
-) -> None:
+def test_kernels_for_aarch64_in_an_emulator_equal_sums_in_double(tmp_path: Path) -> None:
     march = f"-march={prebuilt.KINDS['aarch64'].march}"
     program = compiled(tmp_path, TO_AARCH64, TILES, "-static", march=march)
-    selected = f"LSTM_NATIVE_BFLOAT16={products}"
-    check(str(EMULATOR), "-cpu", "cortex-a57", "-E", selected, program)
+    widened = "bfloat16 as float32"
+    for cpu, products, instruction in (
+        ("cortex-a57", "widened", widened),
+        ("cortex-a57", "tiles", "tdpbf16ps"),
+        ("cortex-a72", "dots", widened),  # it has no bfdot
+        ("max", "dots", "bfdot"),
+        ("max", "", widened),
+    ):
+        emulated = str(EMULATOR), "-cpu", cpu, "-E", f"LSTM_NATIVE_BFLOAT16={products}", program
+        said = subprocess.check_output([*emulated, "products"], text=True)
+        assert said == f"{instruction}\n"
+        if products:
+            check(*emulated)
