@@ -30,7 +30,8 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
     Takes float32 and bfloat16, also by ``torch.autocast``, padded batches as ``PackedSequence``,
     and one sequence without a batch axis. A batch may be empty.
 
-    Raises UnsupportedError for ``proj_size``, other types and other devices.
+    Raises UnsupportedError for ``proj_size``, other types and other devices. ``torch.func.grad``
+    does not go through it, as through no operator of ``torch.library``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -16,6 +16,8 @@ JAX = pytest.param(
     "jax", marks=[pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
 )
 
+TENSORFLOW = pytest.param("tensorflow", marks=pytest.mark.slow)
+
 HERE = Path(__file__).resolve().parent
 
 OURS = """\
@@ -47,7 +49,7 @@ def test_layer_compiled_by_jax_equals_keras() -> None:
     assert in_a_process_of("jax", str(HERE / "layer_elsewhere.py")) >= 30
 
 
-@pytest.mark.parametrize("backend", [JAX, "torch"])
+@pytest.mark.parametrize("backend", [JAX, TENSORFLOW, "torch"])
 def test_layer_passes_the_tests_of_keras(backend: str, tmp_path: Path) -> None:
     spec = importlib.util.find_spec("keras")
     if spec is None or spec.origin is None:
