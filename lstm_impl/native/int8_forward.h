@@ -53,6 +53,7 @@ class Int8Pass {
         hidden_(2 * layer_.batch * unit_width_),
         inputs_(floats_for(rows_, input_width_)),
         lefts_(plan_.workers, floats_for(layer_.batch, unit_width_)),
+        held_(static_cast<std::size_t>(plan_.workers), -1),
         ahead_(layer_, StepsAhead::usual(layer_)) {}
 
   void run(const Pool& pool) {
@@ -106,12 +107,16 @@ class Int8Pass {
   }
 
   void advance(Index s, Index first_row, Index last_row, Index first_block, Index last_block) {
-    // Each part of the units rounds all of h for itself: to meet once more would take longer.
+    // Each part of the units rounds all of h for itself, unless the buffer has it from another one:
+    // to meet once more would take longer.
     const Buffers::Buffer buffer(lefts_);
-    const Index rows = last_row - first_row;
+    const Index rows = last_row - first_row, here = s * layer_.batch + first_row;
     const LeftBytes left = lefts_in(buffer.get(), rows, unit_width_);
-    for (Index r = 0; r < rows; ++r) {
-      pack_bytes(hidden(s - 1, first_row + r), layer_.units, left.from(r));
+    if (Index& held = held_[buffer.number()]; held != here) {
+      held = here;
+      for (Index r = 0; r < rows; ++r) {
+        pack_bytes(hidden(s - 1, first_row + r), layer_.units, left.from(r));
+      }
     }
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = there_and_back(s, k, first_block, last_block);
@@ -187,6 +192,7 @@ class Int8Pass {
   const Floats hidden_;          // h of two steps
   const Floats inputs_;          // the input as left operands
   const Buffers lefts_;          // h as left operands
+  std::vector<Index> held_;      // of each buffer, the step and row that it has h from
   const StepsAhead ahead_;
 };
 

@@ -144,6 +144,7 @@ class Buffers {
     Buffer& operator=(const Buffer&) = delete;
 
     float* get() const { return all_.memory_.get() + at_ * all_.stride_; }
+    std::size_t number() const { return static_cast<std::size_t>(at_); }
 
    private:
     const Buffers& all_;
