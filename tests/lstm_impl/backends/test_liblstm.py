@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,17 +42,9 @@ def named_threads() -> int:
 def test_model_called_by_many_threads_gives_each_the_same_numbers(name: str) -> None:
     model = built(name, SPEC)
     expected, before = model.forward(X)[0], named_threads()
-    found: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: found.extend(model.forward(X)[0] for _ in range(5)))
-        for _ in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 30
-    assert all(np.array_equal(each, expected) for each in found)
+    with ThreadPoolExecutor(6) as pool:
+        found = [pool.submit(model.forward, X) for _ in range(30)]
+    assert all(np.array_equal(each.result()[0], expected) for each in found)
     if name in ("numpy_fused", "torch_fused_cpu"):
         # Another test of this process may have asked for more.
         assert named_threads() <= max(before, len(os.sched_getaffinity(0)) - 1)
