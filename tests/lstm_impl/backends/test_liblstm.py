@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,46 @@ def test_model_called_by_many_threads_gives_each_the_same_numbers(name: str) -> 
         assert named_threads() <= max(before, len(os.sched_getaffinity(0)) - 1)
     else:  # threads are the framework's
         assert named_threads() == before
+
+
+def product_of(name: str) -> Callable[[], object]:
+    """Return a call that keeps the pool of threads of a binding's framework busy."""
+    square = np.eye(400, dtype=np.float32)
+    if name == "fused_cpu":
+        tensorflow = pytest.importorskip("tensorflow")
+        return lambda: tensorflow.linalg.matmul(square, square).numpy()
+    if name == "jax_fused_cpu":
+        jax = pytest.importorskip("jax")
+        return lambda: np.asarray(jax.numpy.matmul(square, square))
+    if name == "torch_fused_cpu":
+        tensor = pytest.importorskip("torch").from_numpy(square)
+        return lambda: tensor @ tensor
+    return lambda: square @ square
+
+
+@pytest.mark.parametrize("name", BINDINGS)
+def test_calls_beside_a_busy_framework_give_the_same_numbers(name: str) -> None:
+    model, product, over = built(name, SPEC), product_of(name), threading.Event()
+    y = model.forward(X)[0]
+    gradient = model.gradients(X, np.ones_like(y)).x
+
+    def keep_busy() -> int:
+        made = 0
+        while not over.is_set():
+            product()
+            made += 1
+        return made
+
+    with ThreadPoolExecutor(6) as pool:
+        busy = [pool.submit(keep_busy) for _ in range(3)]
+        try:
+            forward = [pool.submit(model.forward, X) for _ in range(30)]
+            backward = [pool.submit(model.gradients, X, np.ones_like(y)) for _ in range(10)]
+            assert all(np.array_equal(each.result()[0], y) for each in forward)
+            assert all(np.array_equal(each.result().x, gradient) for each in backward)
+        finally:
+            over.set()
+        assert all(each.result() for each in busy)
 
 
 @pytest.mark.parametrize("name", BINDINGS)
