@@ -109,8 +109,8 @@ def test_untaped_call_equals_keras(row: Row) -> None:
                 assert mine.dtype == keras_s.dtype
                 close = 1e-6 if row["dtype"] == "float32" else 2e-2
                 # The oldest bfloat16 that is supported meets no other type in NumPy.
-                found, wanted = (tf.cast(each, tf.float32) for each in (mine, keras_s))
-                np.testing.assert_allclose(found, wanted, atol=close)
+                one, other = (tf.cast(each, tf.float32) for each in (mine, keras_s))
+                np.testing.assert_allclose(one, other, atol=close)
         reference.set_weights([2 * each for each in reference.get_weights()])
 
 
