@@ -9,6 +9,10 @@
 //
 //   fused_cpu_kernels memory
 //
+// Or the same sizes with one and three threads, for emulators.
+//
+//   fused_cpu_kernels few
+//
 // Or only how bfloat16 is multiplied.
 //
 //   fused_cpu_kernels products
@@ -675,8 +679,9 @@ int main(int count, char** arguments) {
   if (asked == "products") return std::puts(lstm_impl::bfloat16_products()) < 0;
   std::mt19937 random(count > 1 ? static_cast<unsigned>(std::atoi(arguments[1])) : 0);
   int wrong = check_sizes(), cases = 0;
-  const std::vector<int> few{1, 2, 3, kNobodyComes};
-  const std::vector<int> many{1, 2, 3, 4, 5, 6, 7, 8, kNobodyComes};
+  std::vector<int> few{1, 2, 3, kNobodyComes};
+  std::vector<int> many{1, 2, 3, 4, 5, 6, 7, 8, kNobodyComes};
+  if (asked == "few") few = many = {1, 3};
   for (const std::int64_t batch : {0, 1, 3, 5, 13}) {
     for (const std::int64_t units : {1, 4, 7, 33}) {
       for (const std::int64_t timesteps : {0, 1, 2, 7}) {
