@@ -160,8 +160,11 @@ class Field:
 
     def one_of(self, known: Collection[str]) -> str:
         """Return one of these texts."""
-        if not isinstance(self.value, str) or self.value not in known:
-            raise self.error(f"one of {', '.join(known)}{did_you_mean(str(self.value), known)}")
+        expected = f"one of {', '.join(known)}"
+        if not isinstance(self.value, str):
+            raise self.error(expected)
+        if self.value not in known:
+            raise self.error(f"{expected}{did_you_mean(self.value, known)}")
         return self.value
 
     def label(self) -> str:

@@ -152,7 +152,7 @@ ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] =
     "text": (Field.text, ["", " ", "é"], [1, None, ["a"]]),
     "a name": (Field.label, ["a", " a"], ["", " \t\n", 1, None]),
     "true or false": (Field.boolean, [True, False], [0, 1, None, "true"]),
-    "one of x, y": (lambda it: it.one_of(("x", "y")), ["x", "y"], ["", "xy", ["x"], None]),
+    "one of x, y": (lambda it: it.one_of(("x", "y")), ["x", "y"], ["", "z", ["x"], None]),
     "a positive integer": (
         lambda it: it.integer(1),
         [1, LARGEST_INTEGER],
@@ -185,6 +185,11 @@ def test_field_wrong_value_raises_with_expected_kind(expected: str) -> None:
         with pytest.raises(ResultError) as message:
             ask(field(value))
         assert str(message.value) == f"f.json: a is {shown(value)}; expected {expected}"
+
+
+def test_field_one_of_with_a_near_name_says_which() -> None:
+    with pytest.raises(ResultError, match=r"expected one of cpu, gpu \(did you mean gpu"):
+        field("gpuu").one_of(("cpu", "gpu"))
 
 
 @pytest.mark.parametrize(
