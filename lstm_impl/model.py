@@ -263,7 +263,7 @@ class Model(abc.ABC):
 
     def _warmed(self, workload: Workload) -> Step:
         """Return a step that has run once, so that the first call's extra work is done."""
-        step = Model.prepare(self, workload)  # the backend's own, where it is a variant
+        step = self.prepare(workload)
         step.run()
         step.synchronize()
         return step

@@ -35,14 +35,22 @@ from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeight
 from lstm_impl.workload import Inputs, InputSets, Workload
 
 
-class VariantBackend(Backend):
-    """A backend's variant, which ``make_variant`` derives from this and the backend's class.
+class VariantModel(Model):
+    """What a variant changes in the backend's own model, the other base of its class."""
 
-    variant_model: what the variant changes in the backend's own model, the other base of its class.
-    """
+    def _warmed(self, workload: Workload) -> Step:
+        """Return the backend's own step, as evidence is about it."""
+        step = super().prepare(workload)
+        step.run()
+        step.synchronize()
+        return step
+
+
+class VariantBackend(Backend):
+    """A backend's variant, which ``make_variant`` derives from this and the backend's class."""
 
     variant: ClassVar[str]
-    variant_model: ClassVar[type[Model]]
+    variant_model: ClassVar[type[VariantModel]]
 
     @property
     def name(self) -> str:
@@ -100,7 +108,7 @@ def decaying(weights: LSTMWeights) -> LSTMWeights:
     return LSTMWeights(tuple(tuple(map(cell, layer)) for layer in weights.layers))
 
 
-class DenormalModel(Model):
+class DenormalModel(VariantModel):
     """A model whose step has a zero input, and a denormal state and gradients."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
@@ -162,7 +170,7 @@ class DenormalBackend(VariantBackend):
 # -- the call of a user
 
 
-class ForwardModel(Model):
+class ForwardModel(VariantModel):
     """A model whose step is ``forward``, from NumPy's arrays to NumPy's arrays."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
@@ -256,7 +264,7 @@ def merged(parts: Sequence[Batch], results: Sequence[Results], timesteps: int) -
     return complete
 
 
-class BatchedModel(Model):
+class BatchedModel(VariantModel):
     """A model whose step works on all batches of a workload, one after the other."""
 
     backend: VariantBackend

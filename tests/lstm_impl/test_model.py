@@ -129,6 +129,18 @@ def test_batch_major_model_equals_time_major_with_swapped_axes() -> None:
 # -- refusals
 
 
+def test_step_that_is_profiled_is_the_one_that_the_model_prepares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workload = Workload(2, 4, "inference")
+    model = NumPyLoop().build(LSTMSpec(2, 3), LSTMWeights.random(LSTMSpec(2, 3)))
+    runs: list[str] = []
+    step = replace(model.prepare(workload), run=lambda: runs.append("own"))
+    monkeypatch.setattr(model, "prepare", lambda *_: step)
+    assert model._warmed(workload) is step
+    assert runs == ["own"]
+
+
 def test_prepare_of_a_refused_workload_raises() -> None:
     class Lazy(NumPyLoop):
         def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:

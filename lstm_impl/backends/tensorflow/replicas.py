@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lstm_impl.availability import Availability
 from lstm_impl.backends.tensorflow import model
 from lstm_impl.backends.tensorflow.model import TensorFlowModel, TracedSteps
-from lstm_impl.backends.variants import VariantBackend, make_variant
+from lstm_impl.backends.variants import VariantBackend, VariantModel, make_variant
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
 from lstm_impl.evidence import Evidence, Profile
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
@@ -54,7 +54,7 @@ def shared_strategy(kind: str) -> Any:
     return tf.distribute.MirroredStrategy(names)
 
 
-class ReplicatedModel(TensorFlowModel):
+class ReplicatedModel(VariantModel, TensorFlowModel):
     """A model whose inputs, outputs and steps are shared by the replicas of a strategy."""
 
     def _open(self, weights: LSTMWeights) -> None:
