@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import keras
 
+from lstm_impl.availability import Availability
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.call import Tensor
 from lstm_impl.keras.choice import AUTO, Arguments, Choice, Explanation, LayerCall
@@ -132,10 +134,16 @@ def not_fused(
         return reason
     if call.traced and not (call.training or call.keras_step):
         return "a program for inference may be exported, and would run only where this library is"
-    if not (available := library.available_to(binding)):
+    if not (available := _offered(binding)):
         return str(available)
     ready = library.ready(binding, load, "other code computes")
     return "" if ready else str(ready)
+
+
+@functools.cache
+def _offered(binding: library.Binding) -> Availability:
+    """Return whether there are libraries, asked once: to ask takes as long as a small layer."""
+    return library.available_to(binding)
 
 
 def forget_traces(model: Any) -> None:

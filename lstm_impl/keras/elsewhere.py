@@ -1,6 +1,7 @@
 """Define the Keras layer for Keras on JAX or PyTorch."""
 
 import importlib
+import math
 from typing import Any
 
 import keras
@@ -156,7 +157,10 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     fused = _computing.FUSED
     why_not = base.not_fused(call, arguments.compute_dtype, _computing.BINDING, _computing.load)
     if not why_not:
-        return Choice(fused, "one call for all steps, and one for their gradient")
+        if (call.timesteps or math.inf) > _computing.FEW_STEPS[call.training]:
+            return Choice(fused, "one call for all steps, and one for their gradient")
+        few = "Keras's own loop takes less time"
+        return Choice(KERAS, f"{few} for {call.timesteps} steps")
     passed_over = (f"{fused}: {why_not}",)
     if _THEIRS == "jax":
         reason = "its scan was at least as fast as ours on a CPU, and takes cuDNN on a GPU"

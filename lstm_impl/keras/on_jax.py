@@ -16,6 +16,9 @@ BACKEND = "jax_scan+preproject"
 """One matrix product for the input of all steps, before the loop."""
 
 FUSED, BINDING, load = "jax_fused_cpu", library.JAX, lanes
+FEW_STEPS = 0, 1
+"""Steps in which Keras's loop takes less time than the kernels: in inference, and in training."""
+
 STEPS = keras.Model.test_step.__code__, keras.Model.predict_step.__code__
 NAMES = ("jax_scan", BACKEND, FUSED)
 TANH = (jnp.tanh, jax.nn.tanh)

@@ -64,7 +64,8 @@ class Bfloat16Forward {
           advance(s, first, last, block, end);
         }));
     phases.back().leave = Products::release;
-    ThreadTeam::run(std::move(phases), workers, pool);
+    ThreadTeam::run(std::move(phases), workers, call_work(layer_, layer_.inputs + layer_.units),
+                    pool);
     const Index last = layer_.timesteps - 1;
     for (Index b = 0; b < layer_.batch; ++b) {
       copy_row(hidden(last, b), layer_.units, call_.h_last + b * layer_.units);

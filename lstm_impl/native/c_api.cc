@@ -64,6 +64,15 @@ class Threads {
     if (asleep) some_.notify_one();
   }
 
+  // Notes a call that may want threads. Returns whether all sleep, and the call comes so late after
+  // the last one that they would sleep again before the next: a small layer takes less time than to
+  // wake one.
+  bool asleep() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(called_, now) + kSoon < now && spinning_ == 0;
+  }
+
   static int cpus() {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
@@ -122,6 +131,7 @@ class Threads {
   // In this time a caller that calls again, such as from PyTorch, finds threads awake: to wake one
   // takes as long as a small layer. A pause is 13 to 60 nanoseconds.
   static constexpr std::chrono::microseconds kSpin{150};
+  static constexpr std::chrono::microseconds kSoon = kSpin + std::chrono::microseconds{100};
   static constexpr int kPauses = 50;  // between two looks at the clock
 
   const int most_ = cpus() - 1;
@@ -130,6 +140,7 @@ class Threads {
   std::deque<std::function<void()>> work_;
   std::atomic<int> queued_{0};  // the size of work_, for who looks at it without the lock
   int waiting_ = 0, spinning_ = 0, started_ = 0;  // waiting: those that spin among them
+  std::chrono::steady_clock::time_point called_{};
 };
 
 // Before any thread calls: a child that is forked while another thread makes them would wait for it.
@@ -174,7 +185,7 @@ Pool pool_of(const LstmLayer& layer, const LstmThreads* callers) {
     return {[threads](std::function<void()> work) {
               Threads::here().schedule(std::move(work), threads);
             },
-            threads};
+            threads, Threads::here().asleep()};
   }
   return {[callers](std::function<void()> work) {
             using Work = std::function<void()>;

@@ -96,7 +96,8 @@ class ForwardPass {
             advance(s, first, last, block, end);
           }));
     }
-    ThreadTeam::run(std::move(phases), workers, pool);
+    ThreadTeam::run(std::move(phases), workers, call_work(layer_, layer_.inputs + layer_.units),
+                    pool);
     finish();
   }
 

@@ -272,7 +272,8 @@ void backward_by(const Backward<Value>& call, const Pool& pool) {
   std::vector<Phase> phases;
   recurrence.add_phases(phases);
   weights.add_phases(phases, workers);
-  ThreadTeam::run(std::move(phases), workers, pool);
+  ThreadTeam::run(std::move(phases), workers,
+                  call_work(call.layer, call.layer.units) + weights.multiplications(), pool);
   recurrence.finish();
 }
 
@@ -285,9 +286,8 @@ class InputGradients {
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
         rows_(layer_.timesteps * layer_.batch),
-        workers_(workers_for(static_cast<double>(rows_) * static_cast<double>(layer_.inputs) * 4.0 *
-                                 static_cast<double>(layer_.units),
-                             pool)),
+        multiplications_(static_cast<double>(layer_.timesteps) * step_work(layer_, layer_.inputs)),
+        workers_(workers_for(multiplications_, pool)),
         columns_(blocks_of(layer_.inputs, kLanes)),
         groups_(blocks_of(columns_, kGates)),
         dx_(rows_of(layer_, call.dx, layer_.inputs)),
@@ -309,7 +309,7 @@ class InputGradients {
         {1, static_cast<int>(blocks_of(rows_, size)), [this, size](Index, int segment) {
            multiply(segment * size, std::min(rows_, (segment + 1) * size));
          }});
-    ThreadTeam::run(std::move(phases), workers_, pool);
+    ThreadTeam::run(std::move(phases), workers_, multiplications_, pool);
   }
 
  private:
@@ -376,6 +376,7 @@ class InputGradients {
   const InputGradient<Value>& call_;
   const Layer& layer_;
   const Index blocks_, rows_;
+  const double multiplications_;
   const int workers_;
   const Index columns_, groups_;
   const Rows<Value> dx_;

@@ -70,7 +70,8 @@ class Int8Pass {
         layer_, blocks_, [this](Index s, Index first, Index last, Index block, Index end) {
           advance(s, first, last, block, end);
         }));
-    ThreadTeam::run(std::move(phases), plan_.workers, pool);
+    ThreadTeam::run(std::move(phases), plan_.workers,
+                    call_work(layer_, layer_.inputs + layer_.units), pool);
     const Index last = layer_.timesteps - 1;
     for (Index b = 0; b < layer_.batch; ++b) {
       copy_row(hidden(last, b), layer_.units, call_.h_last + b * layer_.units);

@@ -23,7 +23,8 @@ struct BFloat16 {
 // Threads that may help. schedule: runs a function some time later, on one of them.
 struct Pool {
   std::function<void(std::function<void()>)> schedule;
-  int threads = 1;  // with the one that calls
+  int threads = 1;      // with the one that calls
+  bool asleep = false;  // whether they sleep, and no call to come will soon want them
 };
 
 // The layer, and how its sequences lie in memory.

@@ -121,6 +121,12 @@ inline double step_work(const Layer& layer, Index features) {
          static_cast<double>(features);
 }
 
+// How long a call takes, in multiplications: to read a weight for the first time takes four.
+inline double call_work(const Layer& layer, Index features) {
+  const double weights = 4.0 * static_cast<double>(layer.units) * static_cast<double>(features);
+  return weights * static_cast<double>(layer.timesteps * layer.batch + 4);
+}
+
 inline Plan plan_by_units(const Layer& layer, double step, int workers) {
   const Index most = step < kStepWork ? 1 : std::min<Index>(workers, unit_blocks(layer));
   return most == 1 ? alone(layer) : Plan{static_cast<int>(most), false};

@@ -31,13 +31,15 @@ struct Phase {
 
 class ThreadTeam {
  public:
-  // Does all the work on this thread and up to `workers` - 1 threads of the pool.
-  static void run(std::vector<Phase> phases, int workers, const Pool& pool) {
+  // Does all on this thread and up to `workers` - 1 threads of the pool. work: see call_work(). How
+  // it is divided, and so each sum, does not depend on who comes.
+  static void run(std::vector<Phase> phases, int workers, double work, const Pool& pool) {
+    const bool alone = pool.asleep && work < kWakingWork;
     auto team = std::make_shared<ThreadTeam>(std::move(phases), workers);
     // A helper may start after this has returned: it keeps the team alive, finds nothing to claim,
     // and accesses nothing else.
     try {
-      for (int worker = 1; worker < workers; ++worker) {
+      for (int worker = 1; worker < workers && !alone; ++worker) {
         pool.schedule([team, worker] { team->work(worker); });
       }
     } catch (const std::bad_alloc&) {
@@ -91,6 +93,10 @@ class ThreadTeam {
   // A pause is tens of cycles: tens of microseconds, many times what a segment differs by.
   static constexpr int kPatience = 1000;
   static constexpr int kYieldAfter = 2000;
+
+  // Work that takes twice as long as to wake a thread, which is 50 to 100 microseconds in a virtual
+  // machine. Less is done without those that sleep.
+  static constexpr double kWakingWork = 7e6;
 
   void work(int worker) {
     std::size_t phase = 0;

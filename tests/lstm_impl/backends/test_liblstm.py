@@ -234,6 +234,34 @@ def test_calls_where_there_is_one_thread_start_no_other(name: str) -> None:
     )
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one CPU has no other thread")
+def test_small_calls_wake_a_thread_only_where_they_follow_each_other() -> None:
+    ready("numpy_fused")
+    program = """
+        import time
+        from pathlib import Path
+        import numpy as np
+        from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+        def threads():
+            names = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
+            return names.count("liblstm\\n")
+        spec, x = LSTMSpec(256, 256), np.ones((1, 1, 256), np.float32)
+        model = get_backend("numpy_fused").build(spec, LSTMWeights.random(spec))
+        y = model.forward(x)[0]
+        for _ in range(10):
+            time.sleep(0.01)
+            assert np.array_equal(model.forward(x)[0], y)
+        assert threads() == 0
+        end = time.monotonic() + 20
+        while threads() == 0 and time.monotonic() < end:
+            assert np.array_equal(model.forward(x)[0], y)
+        assert threads() > 0
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("flags", [THREAD, ADDRESS], ids=["thread", "address"])

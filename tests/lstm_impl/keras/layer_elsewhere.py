@@ -5,6 +5,7 @@ process. The results of Keras on that backend are the specification: outputs, gr
 state, over a covering array of behaviours.
 """
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import pytest
 
 import lstm_impl.keras
 from lstm_impl import UnsupportedError
-from lstm_impl.keras import elsewhere
+from lstm_impl.availability import AVAILABLE, Availability
+from lstm_impl.backends.fused_cpu import library
+from lstm_impl.keras import base, elsewhere
 from lstm_impl.keras.choice import Arguments, LayerCall
 from lstm_impl.registry import get_backend
 from tests.lstm_impl.keras.axes import ARGUMENTS
@@ -218,11 +221,35 @@ def test_auto_on_a_gpu_takes_what_has_cudnn(
 @pytest.mark.parametrize("masked", [False, True])
 def test_recorded_program_has_no_fixed_lengths(masked: bool, traced: bool) -> None:
     """PyTorch's packing by a mask would be recorded with the lengths of this call."""
-    call = LayerCall("cpu", False, traced, False, 1, 2, 3, masked)
+    call = LayerCall("cpu", False, traced, False, 1, 20, 3, masked)
     choice = elsewhere.choose(Arguments(UNITS), call)
     in_a_program = "torch" if THEIRS == "torch" and not masked else "keras"
     assert choice.backend == (in_a_program if traced else PICKED)
     assert not choice.fallback
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("timesteps", [1, 3, 4])
+def test_auto_leaves_few_steps_to_the_loop_of_keras(timesteps: int, training: bool) -> None:
+    step = LayerCall("cpu", training, THEIRS == "jax", False, 1, timesteps, 3, keras_step=True)
+    most = 3 if THEIRS == "torch" else int(training)
+    picked = elsewhere.choose(Arguments(UNITS), step).backend
+    assert picked == ("keras" if timesteps <= most else PICKED)
+
+
+def test_calls_ask_for_the_library_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def available_to(binding: library.Binding) -> Availability:
+        asked.append(binding)
+        return AVAILABLE
+
+    monkeypatch.setattr(library, "available_to", available_to)
+    monkeypatch.setattr(base, "_offered", functools.cache(base._offered.__wrapped__))
+    layer = lstm_impl.keras.LSTM(UNITS)
+    for _ in range(3):
+        layer(random(BATCH, TIMESTEPS, FEATURES))
+    assert len(asked) == 1
 
 
 def test_auto_predicts_with_the_fused_kernels_and_exports_without() -> None:

@@ -15,8 +15,7 @@ if importlib.util.find_spec("tensorflow") is None and os.environ.get("KERAS_BACK
 
 from lstm_impl.availability import AVAILABLE, UnavailableError  # noqa: E402
 from lstm_impl.backends.fused_cpu import library  # noqa: E402
-from lstm_impl.keras import on_jax  # noqa: E402
-from lstm_impl.keras.base import Weights, not_fused  # noqa: E402
+from lstm_impl.keras import base, on_jax  # noqa: E402
 from lstm_impl.keras.choice import LayerCall  # noqa: E402
 
 MASKS = np.array([list(row) for row in ("11111", "11000", "00111", "01001", "00000")]) == "1"
@@ -30,7 +29,7 @@ def test_masked_step_keeps_state_and_has_no_output(name: str, masked: bool) -> N
     mask, weights = MASKS if masked else np.ones_like(MASKS), LSTMWeights.random(spec)
     x, (h, c) = rng.standard_normal((*mask.shape, 3)), rng.standard_normal((2, len(mask), 4))
     y, h_last, c_last = jax.jit(functools.partial(on_jax.compute, name))(
-        x, (h, c), Weights(*weights.layers[0][0]), mask if masked else None
+        x, (h, c), base.Weights(*weights.layers[0][0]), mask if masked else None
     )
     for row, valid in enumerate(mask):
         expected, state = np.zeros((5, 1, 4)), LSTMState(h[None, [row]], c[None, [row]])
@@ -59,10 +58,10 @@ def test_library_that_cannot_be_made_is_said_once_and_not_used(
     def fail() -> int:
         raise UnavailableError("jax_fused_cpu: its library cannot be made: disk full")
 
-    monkeypatch.setattr(library, "available_to", lambda binding: AVAILABLE)
     monkeypatch.setattr(library, "being_compiled", lambda binding: False)
+    monkeypatch.setattr(base, "_offered", lambda binding: AVAILABLE)
     call = LayerCall("cpu", True, True, True, 1, 2, 3)
     for _ in range(2):
-        reason = not_fused(call, "float32", library.JAX, fail)
+        reason = base.not_fused(call, "float32", library.JAX, fail)
         assert reason == "its library cannot be made: disk full"
     assert caplog.text.count("disk full; other code computes in its place") == 1
