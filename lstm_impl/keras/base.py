@@ -142,7 +142,7 @@ def not_fused(
 
 @functools.cache
 def _offered(binding: library.Binding) -> Availability:
-    """Return whether there are libraries, asked once: to ask takes as long as a small layer."""
+    """Return whether there are libraries, cached: to look takes as long as a small layer."""
     return library.available_to(binding)
 
 

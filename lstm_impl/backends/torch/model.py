@@ -132,7 +132,11 @@ class TorchModel(Model):
         if np.issubdtype(array.dtype, np.integer):
             # Lengths stay on the host, where packing a padded batch reads them.
             return torch.tensor(array, dtype=torch.int64)
-        return torch.tensor(array).to(self.torch_device, self.compute_dtype)
+        # Copied by NumPy: PyTorch's threads, which would copy a large array, then spin for
+        # milliseconds and slow the threads of what computes.
+        copied = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name))
+        np.copyto(copied.numpy(), array)
+        return copied.to(self.torch_device, self.compute_dtype)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         tensor = tensor.detach().cpu()

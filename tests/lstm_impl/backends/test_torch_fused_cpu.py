@@ -1,6 +1,8 @@
 """The kernels of fused_cpu as an operator of PyTorch, against PyTorch's own layer."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +60,25 @@ def test_operator_passes_the_checks_of_torch(trained: bool) -> None:
     for padding in (valid, None):
         arguments = (*given, padding, False, True)
         torch.library.opcheck(operator.default, arguments)
+
+
+FORWARD = """
+import os
+import numpy as np
+from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+spec, x = LSTMSpec(256, 16), np.zeros((400, 1, 256), np.float32)
+model = get_backend("torch_fused_cpu").build(spec, LSTMWeights.random(spec))
+before = len(os.listdir("/proc/self/task"))
+model.forward(x)
+names = [open(f"/proc/self/task/{each}/comm").read() for each in os.listdir("/proc/self/task")]
+assert len(names) - names.count("liblstm\\n") == before, names
+"""
+
+
+def test_large_input_of_numpy_starts_no_threads_of_torch() -> None:
+    """They would spin for milliseconds beside those of the kernels."""
+    done = subprocess.run([sys.executable, "-c", FORWARD], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_gradients_fill_no_zeros_for_what_is_kept() -> None:
