@@ -93,8 +93,8 @@ class BackwardPass {
   Index width_of(Index group) const { return std::min(width_, blocks_ - group * width_); }
 
   void pack(Index group) {
-    pack_transposed<kNumbers == 2>(call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
-                    width_of(group), panel(group));
+    pack_transposed<kNumbers == 2>(call_.recurrent_kernel, layer_.units, layer_.units,
+                                   group * width_ * kLanes, width_of(group), panel(group));
   }
 
   // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.

@@ -125,11 +125,7 @@ struct InRegisters {
         for_each_tile<kMost>(0, rows, [&](auto constant, Index row) {
           constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, Width);
           for (Index at = 0; at < kRow; at += kPart * kLanes) {
-            Tile<kTile, kPart> tile;
-            fill(tile, start, row, at);
-            Products::template add<Width>(tile, product.left + row * product.across, product.across,
-                                          product.pairs, product.panel + at);
-            tile.spill(sums + row * kRow + at, kRow);
+            multiply_tile<false, Width, kTile, kPart>(sums, start, row, at, product, product.panel);
           }
         });
         start = {sums, kRow};
@@ -141,11 +137,8 @@ struct InRegisters {
             product.part(from, std::min(kDepthOpened, product.pairs - from), Width);
         const float* opened = Products::template opened<Width>(part.panel, part.pairs, scratch);
         for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
-          Tile<decltype(constant)::value, Width> tile;
-          fill(tile, start, row, 0);
-          Products::template add_opened<Width>(tile, part.left + row * part.across, part.across,
-                                               part.pairs, opened);
-          tile.spill(sums + row * kRow, kRow);
+          constexpr int kTile = decltype(constant)::value;
+          multiply_tile<true, Width, kTile, Width>(sums, start, row, 0, part, opened);
         });
         start = {sums, kRow};
       }
@@ -153,6 +146,24 @@ struct InRegisters {
   }
 
  private:
+  // From the row `row` and the float `at` of a panel's row on. Never inlined: GCC 12 would keep the
+  // sums of Dots in memory.
+  template <bool Opened, int PanelWidth, int Rows, int Width, class Left>
+  static __attribute__((noinline)) void multiply_tile(float* sums, Start start, Index row, Index at,
+                                                      const Factors<Left>& factors,
+                                                      const float* panel) {
+    constexpr Index kRow = PanelWidth * kLanes;
+    const Left* left = factors.left + row * factors.across;
+    Tile<Rows, Width> tile;
+    fill(tile, start, row, at);
+    if constexpr (Opened) {
+      Products::template add_opened<PanelWidth>(tile, left, factors.across, factors.pairs, panel);
+    } else {
+      Products::template add<PanelWidth>(tile, left, factors.across, factors.pairs, panel + at);
+    }
+    tile.spill(sums + row * kRow + at, kRow);
+  }
+
   template <int Rows, int Width>
   static LSTM_IMPL_INLINE void fill(Tile<Rows, Width>& tile, const Start& start, Index row,
                                     Index at) {
