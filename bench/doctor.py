@@ -53,13 +53,15 @@ LISTEN = 1.0
 Choices = tuple[tuple[str, str], ...]
 """Flags of CPUs, and what is done there: the first that a CPU has counts, an empty one always."""
 
-_BFLOAT16: Choices = (("amx_bf16", "native"), ("avx512_bf16", "native"))
-_FLOAT16: Choices = (("avx512_fp16", "native"),)
-_INT8: Choices = (("avx512_vnni", "native"), ("avx_vnni", "native"))
+_BFLOAT16: Choices = (("amx_bf16", "native"), ("avx512_bf16", "native"), ("bf16", "native"))
+_FLOAT16: Choices = (("avx512_fp16", "native"), ("asimdhp", "native"))
+_VNNI: Choices = (("avx512_vnni", "native"), ("avx_vnni", "native"))
+_INT8: Choices = (*_VNNI, ("i8mm", "native"), ("asimddp", "native"))
 _EMULATED: Choices = (("", "emulated"),)
 _REFERENCE: Choices = (("avx512bw", "emulated by oneDNN's reference"),)
 _STEPS: Choices = (("", "emulated step by step"),)
 _CRASHES: Choices = (("", "crashes: RuntimeError"),)
+_UNTRIED: Choices = (("asimd", "not tried on aarch64"),)
 
 PRECISIONS: Mapping[str, tuple[Choices, Choices]] = {
     "bf32": (_BFLOAT16 + _EMULATED, (("amx_bf16", "native"), ("", "as float32"))),
@@ -93,7 +95,9 @@ def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, lis
         return many if one == many else f"{many}; of one sequence: {one}"
 
     rows = PRECISIONS.items() if flags else ()
-    return {name: [chosen(cpu), asked(name), chosen(torch)] for name, (cpu, torch) in rows}
+    return {
+        name: [chosen(cpu), asked(name), chosen(_UNTRIED + torch)] for name, (cpu, torch) in rows
+    }
 
 
 @dataclass(frozen=True)

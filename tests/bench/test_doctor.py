@@ -96,6 +96,30 @@ def test_show_prints_what_is_native_for_the_flags_of_a_cpu(
     assert "mixed_bfloat16" not in shown(diagnosis())
 
 
+ARMV82 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm"
+GRAVITON2 = f"{ARMV82} lrcpc dcpop asimddp ssbs"
+GRAVITON3 = (
+    f"{ARMV82} jscvt fcma lrcpc dcpop sha3 sm3 sm4 asimddp sha512 sve asimdfhm dit uscat ilrcpc "
+    "flagm ssbs paca pacg dcpodp svei8mm svebf16 i8mm bf16 dgh rng"
+)
+
+
+@pytest.mark.parametrize(
+    ("features", "native"),
+    [(GRAVITON2, (None, "asimdhp", "asimddp")), (GRAVITON3, ("bf16", "asimdhp", "i8mm"))],
+)
+def test_precisions_of_aarch64_are_read_from_its_features(
+    features: str, native: tuple[str | None, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = f"BogoMIPS\t: 2100.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{cpu}\nprocessor\t: 1\n{cpu}")
+    monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
+    found = doctor.precisions(prebuilt.cpu_flags(), None)
+    for name, flag in zip(("bfloat16", "mixed_float16", "int8"), native, strict=True):
+        assert found[name][0] == (f"native ({flag})" if flag else "emulated")
+    assert {row[2] for row in found.values()} == {"not tried on aarch64 (asimd)"}
+
+
 def test_precisions_say_how_the_kernels_multiply() -> None:
     class Asked(Kernels):
         def __init__(self, wide: str) -> None:

@@ -195,5 +195,6 @@ def cpu_flags() -> frozenset[str]:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return frozenset()
-    flags = (line.partition(":")[2] for line in lines if line.startswith("flags"))
+    names = ("flags", "Features")  # of x86, of aarch64
+    flags = (line.partition(":")[2] for line in lines if line.startswith(names))
     return frozenset(next(flags, "").split())
