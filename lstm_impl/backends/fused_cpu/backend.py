@@ -20,22 +20,21 @@ import numpy.typing as npt
 
 import lstm_impl.backends.fused_cpu.library as fused_cpu_library
 from lstm_impl.availability import Availability
-from lstm_impl.backends.fused_cpu.c_interface import with_products
+from lstm_impl.backends.fused_cpu.c_interface import KernelModel
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.backends.tensorflow.loops import LayerInputs, WhileLoop, by_loop
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
 from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
-from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload, differentiated
+from lstm_impl.workload import differentiated
 
 __all__ = ["FusedCpu", "ops"]
 
 
-class FusedModel(TensorFlowModel):
+class FusedModel(KernelModel, TensorFlowModel):
     """A model that calls the ops directly; in a graph only with an optimizer or in a user's
     graph."""
 
@@ -77,9 +76,6 @@ class FusedModel(TensorFlowModel):
             with self._tf.device(self.tf_device):
                 weights = [self._tf.cast(each, self.variable_dtype) for each in weights]
         return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
-
-    def evidence(self, workload: Workload) -> Evidence:
-        return with_products(super().evidence(workload), self.spec, workload)
 
     def synchronize(self) -> None:
         # An eager op on a CPU is done when it returns, unless ops are asynchronous; synchronizing

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import lstm_impl.backends.fused_cpu.library as library
 from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -134,7 +135,12 @@ def products(spec: LSTMSpec, workload: Workload, kind: int) -> str:
     return ", ".join(dict.fromkeys(found))
 
 
-def with_products(found: Evidence, spec: LSTMSpec, workload: Workload) -> Evidence:
-    """Return evidence that says how the kernels multiplied."""
-    kind = TYPES.get(spec.dtype, TYPES["float32"])  # tf32 is of GPUs
-    return replace(found, details={**found.details, "products": products(spec, workload, kind)})
+class KernelModel(Model):
+    """A framework's model by the kernels; its evidence says how they multiply."""
+
+    def evidence(self, workload: Workload) -> Evidence:
+        found = super().evidence(workload)
+        assert isinstance(found, Evidence)
+        kind = TYPES.get(self.spec.dtype, TYPES["float32"])  # tf32 is of GPUs
+        made = products(self.spec, workload, kind)
+        return replace(found, details={**found.details, "products": made})

@@ -4,20 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.fused_cpu.c_interface import with_products
+from lstm_impl.backends.fused_cpu.c_interface import KernelModel
 from lstm_impl.backends.jax.model import JaxBackend, JaxModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
-from lstm_impl.evidence import Evidence
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
 
 
-class JaxFusedCpuModel(JaxModel):
-    """A model of the kernels, whose evidence says how they multiply."""
-
-    def evidence(self, workload: Workload) -> Evidence:
-        return with_products(super().evidence(workload), self.spec, workload)
+class JaxFusedCpuModel(KernelModel, JaxModel):
+    """A model of JAX by the kernels."""
 
 
 class JaxFusedCpu(library.KernelBackend, JaxBackend):

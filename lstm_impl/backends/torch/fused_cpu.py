@@ -10,15 +10,13 @@ from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs
-from lstm_impl.evidence import Evidence
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
 
 OPERATORS = "lstm_impl::fused_lstm"
 """What the names of the operators begin with."""
 
 
-class TorchFusedCpuModel(TorchModel):
+class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
     """Canonical weights, and one operator for each layer and direction."""
 
     autocast = False  # the weights are cast once
@@ -56,9 +54,6 @@ class TorchFusedCpuModel(TorchModel):
 
     def implementation(self, ops: Mapping[str, int]) -> str:
         return "the kernels of fused_cpu" if ran(ops) else super().implementation(ops)
-
-    def evidence(self, workload: Workload) -> Evidence:
-        return c_interface.with_products(super().evidence(workload), self.spec, workload)
 
 
 class TorchFusedCpu(library.KernelBackend, TorchBackend):
