@@ -85,7 +85,7 @@ def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, lis
         flag, word = next(each for each in choices if not each[0] or each[0] in flags)
         return f"{word} ({flag})" if flag else word
 
-    def asked(name: str) -> str:
+    def kernels_use(name: str) -> str:
         if (kind := TYPES.get(name)) is None:
             return "refused"
         if kernels is None:
@@ -96,7 +96,8 @@ def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, lis
 
     rows = PRECISIONS.items() if flags else ()
     return {
-        name: [chosen(cpu), asked(name), chosen(_UNTRIED + torch)] for name, (cpu, torch) in rows
+        name: [chosen(cpu), kernels_use(name), chosen(_UNTRIED + torch)]
+        for name, (cpu, torch) in rows
     }
 
 

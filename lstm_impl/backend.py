@@ -40,8 +40,8 @@ class Backend:
     environment: variables that must have these values in a process before anything is imported in
         it; two backends that need different ones never share a process.
     threads: the count that ``use_threads`` got, None before.
-    apart: whether that environment changes how other backends of its framework compute, which then
-        run in other processes.
+    isolated: whether that environment changes how other backends of its framework compute, which
+        then run in other processes.
     approximate: whether it computes another function on purpose, near the reference (int8). Its
         error is shown next to its time, and it is never ranked with exact backends.
     """
@@ -62,7 +62,7 @@ class Backend:
     bias_offset: ClassVar[float] = 0.0
     environment: ClassVar[Mapping[str, str]] = {}
     threads: ClassVar[int | None] = None
-    apart: ClassVar[bool] = False
+    isolated: ClassVar[bool] = False
     approximate: ClassVar[bool] = False
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:

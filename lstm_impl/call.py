@@ -107,7 +107,7 @@ class Step:
     results: returns a call's results on the host.
     restart: begins again with the model's given weights and a new optimizer, or with a stream's
         first state; None if calls leave nothing behind.
-    room: how many sets of inputs may be placed at once.
+    max_sets: how many sets of inputs may be placed at once.
     place_results: places such arrays on the device, waits for them, and returns a function that
         copies them to the host, as ``results`` does after a call.
 
@@ -120,5 +120,5 @@ class Step:
     use: Callable[[Sequence[int]], None] | None = None
     results: Callable[[Tensor], Results] | None = None
     restart: Callable[[], None] | None = None
-    room: int = 1
+    max_sets: int = 1
     place_results: Callable[[Results], Callable[[], object]] | None = None

@@ -405,7 +405,7 @@ class Stream:
         self._turn = 0
         self._left: Outputs | None = None
         self._placed: list[list[Call]] = []
-        self.use(range(min(FIRST_CHUNKS, self._sets.room())) if workload.streaming else (0,))
+        self.use(range(min(FIRST_CHUNKS, self._sets.max_sets())) if workload.streaming else (0,))
 
     def step(self) -> Step:
         """Return the step to time."""
@@ -413,7 +413,7 @@ class Stream:
         runs = {"training": self.train, "streaming": self.chunk}
         begins = work.streaming or work.optimizer is not None
         run, restart = runs.get(work.mode, self.infer), self.restart if begins else None
-        rest = model._host_results, restart, self._sets.room(), model._place_results
+        rest = model._host_results, restart, self._sets.max_sets(), model._place_results
         return Step(run, model.synchronize, self.trace, self.use, *rest)
 
     def use(self, numbers: Sequence[int]) -> None:

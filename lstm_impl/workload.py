@@ -255,7 +255,7 @@ class InputSets:
             state = LSTMState(h, c)
         return replace(first, x=x[: first.x.size].reshape(first.x.shape), state=state)
 
-    def room(self) -> int:
+    def max_sets(self) -> int:
         """Return how many of them may be placed at once."""
         state = 2 * self.first.state.h.nbytes if self.states_too else 0
         return max(1, min(MOST_PLACED, PLACED_BYTES // (self.first.x.nbytes + state)))

@@ -81,7 +81,7 @@ def needs_of(backend: str) -> Need:
         found = get_backend(backend)
     except UnsupportedError:
         return Need()
-    return Need(found.framework, tuple(sorted(found.environment.items())), found.apart)
+    return Need(found.framework, tuple(sorted(found.environment.items())), found.isolated)
 
 
 @dataclass(frozen=True)

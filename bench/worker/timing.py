@@ -332,7 +332,7 @@ class GroupMember:
         The first number is unpredictable, and none is used twice. last: that of the last call.
         """
         if self.step.use is not None:
-            numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
+            numbers = [self.next_inputs + each for each in range(min(count, self.step.max_sets))]
             self.next_inputs += len(numbers)
             if last is not None:
                 # With little space they repeat: this one is for the last call.
@@ -444,7 +444,7 @@ class GroupMember:
             start = clock.now()
             arrays = results(returned)
             took = clock.now() - start
-            # Placed anew: JAX and Keras copy in a third less time what they have copied before.
+            # Placed again: JAX and Keras copy in a third less time what they have copied before.
             copy = place_results(arrays)
             _CACHED.fill(0.0)
             start = clock.now()

@@ -312,7 +312,7 @@ def _handles(cell: Any) -> Tensors:
 def _in_keras_step() -> bool:
     """Return whether the graph being traced is part of Keras's train, test or predict function.
 
-    Keras traces what it exports apart from these. Neither has a public mark, but Keras 3 names the
+    Keras traces what it exports without these. Neither has a public mark, but Keras 3 names the
     functions (``keras/src/backend/tensorflow/trainer.py``).
     """
     graph = tf.compat.v1.get_default_graph()

@@ -560,7 +560,7 @@ def compile_library(
         objects = {source: f"{scratch}/{source.stem}.o" for source in binding.compiled()}
         base = [compiler.path, *SHARED_FLAGS, *flags, "-c"]
         _run(*([*base, str(source), "-o", made] for source, made in objects.items()))
-        # A server that knows no Python finds liblstm beside a binding.
+        # A server without Python finds liblstm in the folder of a binding.
         named = [*NAME_FLAGS, f"-Wl,--version-script={SOURCES / EXPORTS}"]
         linked = named if kernels is None else [str(kernels), "-Wl,-rpath,$ORIGIN", *links]
         made = Path(scratch) / binding.file

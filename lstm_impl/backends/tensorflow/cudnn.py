@@ -32,7 +32,7 @@ class Cudnn(TensorFlowBackend):
     strategy = "cudnn"
     summary = "TensorFlow's cuDNN op, parameters packed once"
     flags = ("lengths", "repack", "training", "untuned")
-    apart = True
+    isolated = True
     devices = ("gpu",)
     elsewhere = "cuDNN runs on NVIDIA GPUs only"
     listed = ("", "+lengths", "+repack", "+training", "+untuned", "+lengths+repack+training")

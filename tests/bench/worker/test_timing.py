@@ -310,7 +310,7 @@ class Device:
             lambda: None,
             self.used.extend,
             results,
-            room=1000,
+            max_sets=1000,
             place_results=lambda results: self.copy,
         )
 
@@ -349,7 +349,9 @@ def test_measure_calls_have_distinct_inputs() -> None:
 def test_place_little_room_repeats_inputs_but_the_last() -> None:
     used: list[list[int]] = []
     machine = Machine()
-    step = replace(machine.step("a", 0.001), use=lambda numbers: used.append([*numbers]), room=4)
+    step = replace(
+        machine.step("a", 0.001), use=lambda numbers: used.append([*numbers]), max_sets=4
+    )
     member = timing.GroupMember(step)
     for count in (3, 4, 6, 8):
         member.place(machine.clock(), count, last=5)
@@ -365,7 +367,7 @@ def test_measure_placing_inputs_counts_for_the_budget() -> None:
     def use(numbers: Sequence[int]) -> None:
         machine.time += 0.2
 
-    step = replace(machine.step("a", noisy(0.02, 0.3)), use=use, room=1000)
+    step = replace(machine.step("a", noisy(0.02, 0.3)), use=use, max_sets=1000)
     result = alone(machine, step, 10.0)
     assert machine.time <= 10.0
     assert max(result.samples) <= 0.026 + 1e-9
