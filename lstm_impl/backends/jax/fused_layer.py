@@ -74,8 +74,7 @@ def fused_layer(
         raise UnsupportedError(f"fused_layer: x is {x.dtype}; expected {' or '.join(COMPUTES)}")
     if x.ndim != 3:
         raise ValueError(f"fused_layer: x has shape {x.shape}; expected [T, B, in]")
-    valid = jnp.zeros([0, 0], bool) if valid is None else valid
-    return Outputs(*_layer(reverse, x, h, c, kernel, recurrent_kernel, bias, valid))
+    return Outputs(*_traced_once(reverse, x, h, c, kernel, recurrent_kernel, bias, valid))
 
 
 @functools.cache
@@ -195,11 +194,12 @@ def _second(reverse: bool, saved: Any, cotangents: Tensors) -> tuple[Any, ...]:
 
 
 _backward.defvjp(_backward_saving, _second)
+_backward_traced_once = jax.jit(_backward, static_argnums=0, inline=True)
 
 
 def _pull_back(reverse: bool, saved: Any, upstream: Tensors) -> tuple[Any, ...]:
     given, kept = saved
-    return *_backward(reverse, given, kept, tuple(upstream[:3])), None
+    return *_backward_traced_once(reverse, given, kept, tuple(upstream[:3])), None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -228,3 +228,10 @@ def _layer_saving(reverse: bool, *given: Tensor) -> tuple[Any, Any]:
 
 
 _layer.defvjp(_layer_saving, _pull_back)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _traced_once(reverse: bool, *given: Tensor | None) -> tuple[Tensor, ...]:
+    """Compute the layer; outside of ``jit``, tracing it in each call took most of the time."""
+    *floats, valid = given
+    return _layer(reverse, *floats, jnp.zeros([0, 0], bool) if valid is None else valid)
