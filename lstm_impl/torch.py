@@ -59,7 +59,8 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
             raise ValueError(f"LSTM: input has shape {tuple(x.shape)}; expected 2 or 3 axes")
         if single := x.dim() == 2:
             x = x.unsqueeze(batch_axis)
-        shape = len(self.all_weights), x.shape[batch_axis], self.hidden_size
+        rows = self.num_layers * (1 + self.bidirectional)
+        shape = rows, x.shape[batch_axis], self.hidden_size
         h, c = hx or 2 * (x.new_zeros(shape[::2] if single else shape),)
         h, c = (each.unsqueeze(1) if single else each for each in (h, c))
         if h.shape != shape or c.shape != shape:
@@ -77,17 +78,20 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
         self, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None, batch_major: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         directions = 1 + self.bidirectional
+        # Each operator outside a graph takes microseconds, and in training as many again.
+        before = list(zip(h.split(1), c.split(1), strict=True)) if len(h) > 1 else [(h, c)]
         states, outputs = [], []
         for row, (kernel, recurrent_kernel, *biases) in enumerate(self.all_weights):
-            bias = sum(biases) if biases else kernel.new_zeros(kernel.shape[0])
+            bias = torch.add(*biases) if biases else kernel.new_zeros(kernel.shape[0])
             parameters = kernel.t(), recurrent_kernel.t(), bias
             reverse = row % directions == 1
             how = {"batch_major": batch_major, "reverse": reverse}
-            y, *state = fused_layer(x, h[row], c[row], *parameters, valid, **how)
+            y, *state = fused_layer(x, *before[row], *parameters, valid, **how)
             states.append(state)
             outputs.append(y)
             if len(outputs) == directions:
                 x, outputs = torch.cat(outputs, dim=-1) if directions == 2 else y, []
-                if self.dropout and row + 1 < len(h):
+                if self.dropout and row + 1 < len(before):
                     x = torch.nn.functional.dropout(x, self.dropout, self.training)
-        return x, *(torch.stack(each) for each in zip(*states, strict=True))
+        h, c = states[0] if len(states) == 1 else map(torch.cat, zip(*states, strict=True))
+        return x, h, c

@@ -91,6 +91,14 @@ def test_gradients_fill_no_zeros_for_what_is_kept() -> None:
     assert not any("zero" in name for name in ran)
 
 
+def test_module_of_one_layer_runs_no_operator_for_its_state() -> None:
+    module, x, state = LSTM(IN, H), torch.ones(T, B, IN), torch.zeros(1, B, H)
+    with torch.no_grad(), torch.autograd.profiler.profile() as recorded:
+        module(x, (state, state))
+    called = [event.name for event in recorded.function_events if event.cpu_parent is None]
+    assert [name for name in called if name != "aten::t"] == ["aten::add", "lstm_impl::fused_lstm"]
+
+
 def test_unsupported_use_raises_with_the_reason() -> None:
     with pytest.raises(UnsupportedError, match=r"x is torch.float64 on cpu; expected float32"):
         layer(*tensors(dtype=torch.float64))
