@@ -260,7 +260,7 @@ class LSTM(BackendLSTM):
         if mask is not None:  # [B, T] or [B, T, 1] of any type
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
-            steps = valid[:, :, None]
+            steps = tf.expand_dims(valid, 2)
         inputs = LayerInputs(x, h, c, *Weights.of(self.cell))
         how = training, batch_major, picked.portable
         y, h, c = core(inputs, steps, self.go_backwards, *how)
@@ -270,9 +270,9 @@ class LSTM(BackendLSTM):
         if valid is not None:
             # Before the first valid step the state is the initial one and the output zero.
             some = valid[-1] if self.zero_output_for_mask else tf.reduce_any(valid, axis=0)
-            last = tf.where(some[:, None], h, tf.zeros_like(h))
+            last = tf.where(tf.expand_dims(some, 1), h, tf.zeros_like(h))
         if not self.return_sequences:
-            return last, last[:, None, :], h, c
+            return last, tf.expand_dims(last, 1), h, c
         if self.go_backwards:
             y = tf.reverse(y, [1 if batch_major else 0])
         if valid is not None and not self.zero_output_for_mask:

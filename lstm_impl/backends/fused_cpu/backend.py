@@ -380,7 +380,8 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     x, h, c, *parameters, padding = op.inputs
     row, reverse, batch_major = map(op.get_attr, ("row", "reverse", "batch_major"))
     layer = FusedLayer(0, reverse, batch_major)
-    states = h[row : row + 1], c[row : row + 1]
+    # Outside a graph a slice takes longer than the op.
+    states = (h, c) if h.shape[0] == 1 else (h[row : row + 1], c[row : row + 1])
     call = Call(x, *states, padding)
     (dx, dh, dc), weights = layer.backward(Kept(call, *kept), parameters, Upstream(*upstream))
 

@@ -49,6 +49,9 @@ def with_gradient(
     """Make ``found``, gradients of ``inputs`` from number ``first`` on, differentiable."""
     import tensorflow as tf
 
+    if tf.executing_eagerly() and not recorded():
+        return list(found)  # nobody can differentiate them
+
     # TensorFlow has no public way to do this; its own gradients in forward mode do it.
     from tensorflow.python.eager.forwardprop_util import push_forwardprop_state
 

@@ -31,6 +31,30 @@ def test_inference_equals_training_and_keeps_nothing() -> None:
     assert hidden.shape[0] == 0  # y is the hidden state
 
 
+def test_gradient_outside_graph_is_differentiable_only_where_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, custom_gradient = [], tf.custom_gradient
+    monkeypatch.setattr(tf, "custom_gradient", lambda f: made.append(f) or custom_gradient(f))
+    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
+    weights = [variable.value() for variable in built("fused_cpu", LSTMSpec(3, 4)).variables]
+
+    def first() -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = ops().lstm_impl_fused_lstm_training(x, h, c, *weights, [])[0]
+        return tape.gradient(y, x)
+
+    plain = first()
+    assert made == []
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        gradient = first()
+    assert made != []
+    np.testing.assert_array_equal(gradient, plain)
+    assert np.abs(outer.gradient(gradient, x)).max() > 0
+
+
 def test_kept_tensors_in_bfloat16_are_half_as_large() -> None:
     module = ops()
     spec = LSTMSpec(3, 20)
