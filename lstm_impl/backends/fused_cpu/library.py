@@ -155,6 +155,8 @@ def _parts(binding: Binding) -> dict[Binding, None]:
 
 def available_to(binding: Binding) -> Availability:
     """Return whether there are libraries for a framework, or they can be compiled."""
+    if binding in _loaded:
+        return _loaded[binding][1]
     if sys.platform != "linux":
         return Availability(
             False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
@@ -373,7 +375,9 @@ def _compiler() -> Compiler:
     return found
 
 
-_loaded: dict[Binding, Any] = {}
+_loaded: dict[Binding, tuple[Any, Availability]] = {}
+"""By binding, the library of this process, and what ``available_to`` says of it: to look for it
+again, by the digest of its sources, takes longer than to build a small layer."""
 
 
 def load(binding: Binding) -> Any:
@@ -382,8 +386,8 @@ def load(binding: Binding) -> Any:
     Raises UnavailableError where it cannot be compiled or loaded.
     """
     if binding not in _loaded:
-        _loaded[binding] = _opened(binding)
-    return _loaded[binding]
+        _loaded[binding] = _opened(binding), available_to(binding)
+    return _loaded[binding][0]
 
 
 def _opened(binding: Binding) -> Any:

@@ -234,4 +234,6 @@ _layer.defvjp(_layer_saving, _pull_back)
 def _traced_once(reverse: bool, *given: Tensor | None) -> tuple[Tensor, ...]:
     """Compute the layer; outside of ``jit``, tracing it in each call took most of the time."""
     *floats, valid = given
-    return _layer(reverse, *floats, jnp.zeros([0, 0], bool) if valid is None else valid)
+    valid = jnp.zeros([0, 0], bool) if valid is None else valid
+    made: tuple[Tensor, ...] = _layer(reverse, *floats, valid)
+    return made

@@ -34,8 +34,14 @@ def test_inference_equals_training_and_keeps_nothing() -> None:
 def test_gradient_outside_graph_is_differentiable_only_where_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, custom_gradient = [], tf.custom_gradient
-    monkeypatch.setattr(tf, "custom_gradient", lambda f: made.append(f) or custom_gradient(f))
+    made: list[Any] = []
+    custom_gradient = tf.custom_gradient
+
+    def counted(function: Any) -> Any:
+        made.append(function)
+        return custom_gradient(function)
+
+    monkeypatch.setattr(tf, "custom_gradient", counted)
     x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
     weights = [variable.value() for variable in built("fused_cpu", LSTMSpec(3, 4)).variables]
 

@@ -17,12 +17,14 @@ import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.build.__main__ import main as build_command
+from tests.lstm_impl.backends.built import needs
 from tests.lstm_impl.fake_compiler import MakeCompiler
 
 
 @pytest.fixture(autouse=True)
-def _ask_again() -> Iterator[None]:
-    """Forget what compilers reported in this process."""
+def _ask_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what compilers reported in this process, and what it has loaded."""
+    nothing_loaded(monkeypatch)
     library.find_compiler.cache_clear()
     yield
     library.find_compiler.cache_clear()
@@ -91,6 +93,15 @@ def test_library_is_at_hand_where_it_is_compiled_and_whole(
     path.write_bytes(b"damaged")
     assert library.at_hand(library.C) is None
     assert (tmp_path / "calls").read_text() == CALLS
+
+
+@needs("numpy_fused")
+def test_loaded_library_is_available_without_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    library.load(library.C)
+    available = library.available_to(library.C)
+    assert available
+    monkeypatch.setattr(library.Binding, "digest", None)
+    assert library.available_to(library.C) is available
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "garbage", "no digest", "a link"])
@@ -189,7 +200,6 @@ def test_being_compiled_without_library_compiles_once_in_the_background(
     make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_compiler(f'until [ -e {tmp_path}/go ]; do sleep 0.01; done; touch "$out"')
-    nothing_loaded(monkeypatch)
     assert library.being_compiled()
     assert library.being_compiled()
     (tmp_path / "go").touch()
@@ -209,7 +219,6 @@ def test_unreadable_cache_is_reported_by_load_and_compiled_by_nobody(
 ) -> None:
     make_compiler()
     monkeypatch.setenv(library.CACHE, f"/tmp/{'x' * 300}")
-    nothing_loaded(monkeypatch)
     assert not library.being_compiled()
     with pytest.raises(UnavailableError, match=r"cannot be made: .*File name too long"):
         library.load(library.TENSORFLOW)
@@ -217,10 +226,9 @@ def test_unreadable_cache_is_reported_by_load_and_compiled_by_nobody(
 
 @pytest_tensorflow
 def test_stop_while_compiling_kills_the_compiler_and_leaves_nothing(
-    make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_compiler: MakeCompiler, tmp_path: Path
 ) -> None:
     make_compiler("exec sleep 600")
-    nothing_loaded(monkeypatch)
     assert library.being_compiled()
     thread = library._background[library.TENSORFLOW]
     library._stop(thread)
