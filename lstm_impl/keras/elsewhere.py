@@ -159,8 +159,7 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     if not why_not:
         if (call.timesteps or math.inf) > _computing.FEW_STEPS[call.training]:
             return Choice(fused, "one call for all steps, and one for their gradient")
-        few = "Keras's own loop takes less time"
-        return Choice(KERAS, f"{few} for {call.timesteps} steps")
+        return Choice(KERAS, "Keras's own loop takes less time for so few steps")
     passed_over = (f"{fused}: {why_not}",)
     if _THEIRS == "jax":
         reason = "its scan was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
