@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -29,6 +31,21 @@
 
 namespace lstm_impl {
 namespace {
+
+// Processors whose time the control group of a container grants, `all` without a limit: more threads
+// would all be stopped when that is used up.
+int within_quota(int all) {
+  const std::string folder = "/sys/fs/cgroup/";
+  double quota = 0, period = 0;  // microseconds
+  if (std::ifstream limits(folder + "cpu.max"); limits) {  // version 2; "max" is no number
+    limits >> quota >> period;
+  } else {
+    std::ifstream(folder + "cpu/cpu.cfs_quota_us") >> quota;  // -1 without a limit
+    std::ifstream(folder + "cpu/cpu.cfs_period_us") >> period;
+  }
+  if (!(quota > 0 && period > 0)) return all;
+  return static_cast<int>(std::clamp(std::ceil(quota / period), 1.0, static_cast<double>(all)));
+}
 
 // Threads that wait for work. Never destroyed: the process may end while they wait.
 class Threads {
@@ -74,9 +91,12 @@ class Threads {
   }
 
   static int cpus() {
+    static const int most = within_quota(CPU_SETSIZE);
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-    return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+      return std::clamp(static_cast<int>(CPU_COUNT(&set)), 1, most);
+    }
+    return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, most);
   }
 
  private:

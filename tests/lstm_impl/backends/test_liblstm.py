@@ -234,6 +234,34 @@ def test_calls_where_there_is_one_thread_start_no_other(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [{"cpu.max": "90000 100000"}, {"cpu.cfs_quota_us": "100000", "cpu.cfs_period_us": "100000"}],
+    ids=["version 2", "version 1"],
+)
+def test_container_with_the_time_of_one_processor_has_one_thread(limits: dict[str, str]) -> None:
+    ready("numpy_fused")
+    folder = "/sys/fs/cgroup"
+    place = folder if "cpu.max" in limits else f"{folder}/cpu"
+    commands = [f"mount -t tmpfs none {folder}", f"mkdir -p {place}"]
+    commands += [f"echo {limit} > {place}/{name}" for name, limit in limits.items()]
+    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
+    if subprocess.run([*isolated, commands[0]], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a folder of control groups: unshare --mount")
+    program = """
+        from pathlib import Path
+        import numpy as np
+        from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+        spec, x = LSTMSpec(64, 64), np.ones((50, 48, 64), np.float32)
+        get_backend("numpy_fused").build(spec, LSTMWeights.random(spec)).forward(x)
+        names = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
+        assert "liblstm\\n" not in names, names
+    """
+    command = [*isolated, "\n".join([*commands, 'exec "$0" -c "$1"']), sys.executable]
+    done = subprocess.run([*command, textwrap.dedent(program)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one CPU has no other thread")
 def test_small_calls_wake_a_thread_only_where_they_follow_each_other() -> None:
     ready("numpy_fused")
