@@ -112,14 +112,15 @@ class Threads {
   // A process may have no more threads: fewer do the work.
   void start() {
     try {
-      std::thread([this] { serve(); }).detach();
+      std::thread thread([this] { serve(); });
+      pthread_setname_np(thread.native_handle(), "liblstm");
+      thread.detach();
       ++started_;
     } catch (const std::system_error&) {
     }
   }
 
   void serve() {
-    pthread_setname_np(pthread_self(), "liblstm");
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       ++waiting_;
