@@ -114,7 +114,8 @@ class OnnxRuntimeModel(InferenceModel):
         return self._ort.OrtValue.ortvalue_from_numpy(values, *self._place)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        array = np.array(tensor.numpy())  # a copy: the same call again would overwrite it
+        # A copy: the same call again would overwrite what was bound.
+        array = np.array(tensor if isinstance(tensor, np.ndarray) else tensor.numpy())
         if array.ndim != 4:
             return array
         # The output sequence, whose axes the graph leaves as the operator has them (build_graph).
@@ -131,13 +132,13 @@ class OnnxRuntimeModel(InferenceModel):
     def _stream(self, call: Call) -> Outputs:
         if self.device != "cpu":
             return self._infer(call)
-        # In a stream no input comes twice, and binding takes longer than a small LSTM; host memory
-        # need not be bound to stay on the host.
+        # In a stream no input comes twice, and binding takes longer than a small LSTM, as do outputs
+        # that Python wraps as OrtValues. On the host arrays are read where they are.
         session = self._session(call)
         if self._fed is None or self._fed[0] is not session:
             self._fed = (session, [each.name for each in session.get_inputs()])
         feeds = dict(zip(self._fed[1], call[:3], strict=True))
-        return Outputs(*session.run_with_ort_values(None, feeds))
+        return Outputs(*session.run(None, feeds))
 
     def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
         """Bind inputs to a session, and outputs to memory that other inputs' outputs do not use."""

@@ -27,6 +27,19 @@ def test_output_is_not_overwritten_by_the_next_call() -> None:
     np.testing.assert_array_equal(state.c, kept_c)
 
 
+def test_stream_makes_no_object_of_onnx_runtime_for_each_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = built("onnxruntime")
+    step = model.prepare(Workload(2, 4, "streaming"))
+    first = step.results(step.run())
+    for name in ("__init__", "ortvalue_from_numpy"):
+        monkeypatch.setattr(model._ort.OrtValue, name, None)
+    second = step.run()
+    assert all(type(each) is np.ndarray for each in second)
+    assert not np.array_equal(step.results(second)["h"], first["h"])
+
+
 def test_evidence_names_operators_and_their_providers() -> None:
     found = built("onnxruntime", LSTMSpec(3, 5, 2)).evidence(Workload(2, 4, min_length=2))
     assert found["ops"]["LSTM (CPUExecutionProvider)"] == 2
