@@ -132,8 +132,8 @@ class OnnxRuntimeModel(InferenceModel):
     def _stream(self, call: Call) -> Outputs:
         if self.device != "cpu":
             return self._infer(call)
-        # In a stream no input comes twice, and binding takes longer than a small LSTM, as do outputs
-        # that Python wraps as OrtValues. On the host arrays are read where they are.
+        # In a stream no input comes twice, and binding takes longer than a small LSTM. So does
+        # wrapping outputs as OrtValues. On the host arrays are read where they are.
         session = self._session(call)
         if self._fed is None or self._fed[0] is not session:
             self._fed = (session, [each.name for each in session.get_inputs()])
