@@ -211,7 +211,7 @@ class LSTM(BackendLSTM):
                 for each in initial_state
             )
         layer = FusedLayer(reverse=self.go_backwards, batch_major=True)
-        y, h, c = layer.infer(Call(x, h, c), _handles(self.cell) or Weights.of(self.cell))
+        y, h, c = layer.infer(Call(x, h, c), _handles(self.cell) or _weights(self.cell))
         if not self.return_sequences:
             y = tf.squeeze(h, 0)
         elif self.go_backwards:
@@ -261,7 +261,7 @@ class LSTM(BackendLSTM):
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = tf.expand_dims(valid, 2)
-        inputs = LayerInputs(x, h, c, *Weights.of(self.cell))
+        inputs = LayerInputs(x, h, c, *_weights(self.cell))
         how = training, batch_major, picked.portable
         y, h, c = core(inputs, steps, self.go_backwards, *how)
         if valid is not None and self.go_backwards:
@@ -294,19 +294,31 @@ def _zeros(batch: int, units: int, dtype: str) -> Tensor:
         return tf.zeros([1, batch, units], dtype)
 
 
-def _handles(cell: Any) -> Tensors:
-    """Return the handles of a cell's variables, which the fused op reads outside a graph.
+def _plain_variables(cell: Any) -> list[Any]:
+    """Return a cell's variables as TensorFlow has them.
 
     Empty if it has not three, or their values are not read as they are: cast to another type,
     replaced in a ``StatelessScope`` of Keras, or distributed.
     """
     variables = (cell.kernel, cell.recurrent_kernel, cell.bias) if cell.use_bias else ()
     values = [each.value for each in variables]
-    if not all(isinstance(each, ResourceVariable) for each in values):
-        return ()
+    return values if all(isinstance(each, ResourceVariable) for each in values) else []
+
+
+def _handles(cell: Any) -> Tensors:
+    """Return the handles of plain variables, which the fused op reads outside a graph."""
+    values = _plain_variables(cell)
     for each in values:
         variable_accessed(each)  # tf.recompute_grad asks which variables were read
     return [each.handle for each in values]
+
+
+def _weights(cell: Any) -> Weights:
+    """Return the current weights; plain ones without Keras's casts to the type that they have."""
+    values = _plain_variables(cell)
+    if values and all(each.dtype == cell.compute_dtype for each in values):
+        return Weights(*map(tf.convert_to_tensor, values))
+    return Weights.of(cell)
 
 
 def _in_keras_step() -> bool:

@@ -22,6 +22,7 @@ import keras  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl import UnsupportedError, get_backend  # noqa: E402
 from lstm_impl.backends.tensorflow.model import profile  # noqa: E402
+from lstm_impl.keras.base import Weights  # noqa: E402
 
 # Keras's own way of reading a variable for a file
 pytestmark = [
@@ -119,6 +120,20 @@ def test_untaped_call_runs_the_fused_op_alone() -> None:
     layer, x = ours(return_sequences=True), tf.constant(X)
     layer(x)
     assert profile(lambda: layer(x), lambda: None).ops == {"LstmImplFusedLstm": 1}
+
+
+@FUSED
+def test_weights_of_the_compute_type_are_not_cast(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, stateful, cast = ours(), ours(stateful=True), ours(dtype="mixed_bfloat16")
+    monkeypatch.setattr(Weights, "of", None)  # which casts
+    with tf.GradientTape() as tape:
+        y = layer(X, training=True)
+    gradients = tape.gradient(y, layer.trainable_variables)
+    assert None not in gradients
+    layer(X, mask=tf.constant(GAPS))
+    stateful(X)
+    with pytest.raises(TypeError, match="not callable"), tf.GradientTape():
+        cast(X)
 
 
 def test_weights_of_a_stateless_scope_are_read() -> None:
