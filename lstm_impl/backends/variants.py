@@ -456,12 +456,12 @@ class NumPyFusedInt8Model(NumPyFusedModel):
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
         self._packed = []
-        for row in range(0, len(self._arrays), 3):
-            inputs, width = self._arrays[row].shape
+        for row, addresses in enumerate(self._addresses):
+            inputs, width = self._arrays[3 * row].shape
             layer = c_interface.KernelLayer(1, 1, inputs, width // 4, type=self.kernel_type)
-            packed = self._kernels.pack(layer, *self._addresses[row : row + 3])
+            packed = self._kernels.pack(layer, *addresses)
             self._packed.append(packed)
-            self._addresses[row : row + 3] = [packed.ctypes.data, 0, 0]
+            self._addresses[row] = packed.ctypes.data, 0, 0
 
 
 _INT8: Mapping[str, type[Model]] = {

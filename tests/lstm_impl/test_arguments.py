@@ -251,6 +251,11 @@ def test_array_of_a_wrong_shape_or_not_finite_raises_with_its_name(
         model.checked_array(LSTMSpec(3, 4, dtype=dtype), "x", value, (2, 2, 3))
 
 
+def test_array_of_numbers_whose_squares_overflow_is_taken() -> None:
+    value = np.full((2, 2, 3), -3e38, np.float32)
+    assert model.checked_array(LSTMSpec(3, 4), "x", value, (2, 2, 3)) is value
+
+
 @given(st.sampled_from(sorted(PRECISIONS)), st.lists(st.floats(-1e3, 1e3), min_size=1))
 def test_checked_array_is_rounded_to_its_precision(dtype: str, values: list[float]) -> None:
     spec = LSTMSpec(3, 4, dtype=dtype)

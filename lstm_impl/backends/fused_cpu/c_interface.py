@@ -36,6 +36,10 @@ kernel_layer = functools.lru_cache(KernelLayer)
 """The structure of these sizes, made once: it takes as long as half a small kernel."""
 
 
+# To make an array of ctypes takes a third as long as a small kernel.
+_THREE, _THIRTEEN, _SEVENTEEN = (struct.Struct(f"{count}P").pack for count in (3, 13, 17))
+
+
 class KernelError(RuntimeError):
     """A kernel could not compute, such as for want of memory."""
 
@@ -68,17 +72,17 @@ class Kernels:
 
         What is behind the semicolon is written. mask: bytes ``[T, B]``, 0 where a step is left out.
         """
-        self._run(self._forward, layer, addresses)
+        self._check(self._forward(ctypes.byref(layer), None, _THIRTEEN(*addresses)))
 
     def backward(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute: recurrent_kernel, x, h0, c0, mask, hidden, gates, cells, dy, dh, dc; dz, dh0,
         dc0, dkernel, drecurrent_kernel, dbias.
         """
-        self._run(self._backward, layer, addresses)
+        self._check(self._backward(ctypes.byref(layer), None, _SEVENTEEN(*addresses)))
 
     def input_gradient(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute: kernel, dz; dx."""
-        self._run(self._input_gradient, layer, addresses)
+        self._check(self._input_gradient(ctypes.byref(layer), None, _THREE(*addresses)))
 
     def pack(self, layer: KernelLayer, *addresses: int) -> npt.NDArray[np.uint8]:
         """Round kernel, recurrent_kernel and bias to int8.
@@ -94,11 +98,6 @@ class Kernels:
     def products(self, layer: KernelLayer) -> str:
         """Return how a forward pass of the layer multiplies here, such as ``vdpbf16ps``."""
         return str(self._loaded.lstm_products(ctypes.byref(layer)).decode())
-
-    def _run(self, function: Any, layer: KernelLayer, addresses: tuple[int, ...]) -> None:
-        # Making an array of ctypes takes a third as long as a small kernel.
-        pointers = struct.pack(f"{len(addresses)}P", *addresses)
-        self._check(function(ctypes.byref(layer), None, pointers))
 
     def _check(self, code: int) -> None:
         if code:

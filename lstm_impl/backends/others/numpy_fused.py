@@ -45,11 +45,11 @@ class NumPyFusedModel(NumPyModel):
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
         self._arrays = [_aligned(each) for each in weights.arrays()]
-        self._addresses = [_address(each) for each in self._arrays]
+        addresses = map(_address, self._arrays)
+        self._addresses = list(zip(*3 * [addresses], strict=True))
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        whole = np.issubdtype(array.dtype, np.integer)
-        return np.ascontiguousarray(array, None if whole else np.float32)
+        return np.ascontiguousarray(array, None if array.dtype.kind in "iu" else np.float32)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         return np.asarray(tensor)  # which nothing else uses
@@ -62,7 +62,7 @@ class NumPyFusedModel(NumPyModel):
         mask = self._mask(call)
         x, spec = call.x, self.spec
         h, c = np.empty_like(call.h), np.empty_like(call.c)
-        first = [_address(each) for each in (call.h, call.c, h, c)]
+        before, after = (_address(call.h), _address(call.c)), (_address(h), _address(c))
         for number in range(spec.num_layers):
             if number and call.masks is not None:
                 x = x * self._swapped(call.masks[number - 1])
@@ -71,19 +71,19 @@ class NumPyFusedModel(NumPyModel):
                 row = number * spec.num_directions + direction
                 layer = self._sizes(row, x)
                 y = np.empty((*x.shape[:2], spec.hidden_size), np.float32)
-                states = [each + row * h.strides[0] for each in first]
-                keep = [0, 0, 0]
+                keep = (0, 0, 0)
                 if kept is not None:
                     sizes = self._kernels.kept_sizes(layer.timesteps, layer.batch, layer.units)
                     gates, cells = (np.empty(size, np.float32) for size in sizes)
                     # Without a mask the outputs are the hidden states.
                     own = None if mask is None else np.empty(y.size, np.float32)
-                    keep = [_address(gates), _address(cells), _address(own)]
+                    keep = (_address(gates), _address(cells), _address(own))
                     hidden = y if own is None else own
                     kept.append(_Kept(layer, x, call.h[row], call.c[row], hidden, gates, cells))
-                weights = self._addresses[3 * row : 3 * row + 3]
-                read = (*weights, _address(x), *states[:2], _address(mask))
-                self._kernels.forward(layer, *read, _address(y), *states[2:], *keep)
+                at = row * h.strides[0]
+                read = _address(x), before[0] + at, before[1] + at, _address(mask)
+                written = _address(y), after[0] + at, after[1] + at
+                self._kernels.forward(layer, *self._addresses[row], *read, *written, *keep)
                 outputs.append(y)
             x = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
         return Outputs(x, h, c)
