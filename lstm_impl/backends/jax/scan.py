@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 from lstm_impl.backends.jax.model import JaxBackend
 from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 
@@ -38,6 +41,25 @@ def scanned(
     x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
     zero.
     """
+    return Outputs(*_traced_once()(preproject, reverse, x, state, tuple(parameters), valid))
+
+
+@functools.cache
+def _traced_once() -> Any:
+    """Return ``_scan`` by ``jit``, outside of which JAX compiles the loop in each call."""
+    import jax
+
+    return jax.jit(_scan, static_argnums=(0, 1), inline=True)
+
+
+def _scan(
+    preproject: bool,
+    reverse: bool,
+    x: Tensor,
+    state: State,
+    parameters: Tensors,
+    valid: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
     import jax
     import jax.numpy as jnp
 
@@ -60,4 +82,4 @@ def scanned(
         return (h_new, c_new), y
 
     (h, c), y = jax.lax.scan(step, state, (project(x) if preproject else x, valid), reverse=reverse)
-    return Outputs(y, h, c)
+    return y, h, c

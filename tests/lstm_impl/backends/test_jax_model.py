@@ -11,7 +11,7 @@ import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.backends.hlo import ProfiledEvent
 from lstm_impl.backends.jax import model as jax_model
-from lstm_impl.backends.jax.scan import JaxScan
+from lstm_impl.backends.jax.scan import JaxScan, scanned
 from lstm_impl.call import Call, Upstream
 from lstm_impl.evidence import Event
 from lstm_impl.proof.comparison import error
@@ -207,3 +207,21 @@ def test_cudnn_layer_availability_says_what_it_needs() -> None:
     backend = get_backend("jax_cudnn")
     assert str(backend.availability("cpu")).startswith("cuDNN runs on NVIDIA GPUs only; ")
     assert "takes float32 only" in backend.refusal(LSTMSpec(3, 5, dtype="float16"))
+
+
+def test_scan_outside_of_jit_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+
+    traced: list[str] = []
+    scan = jax.lax.scan
+
+    def counted(*given: Any, **how: Any) -> Any:
+        traced.append("once")
+        return scan(*given, **how)
+
+    monkeypatch.setattr(jax.lax, "scan", counted)
+    x, state = np.ones((23, 2, 3), np.float32), (np.zeros((2, 1), np.float32),) * 2  # only here
+    weights = [np.ones(shape, np.float32) for shape in ((3, 4), (1, 4), (4,))]
+    for _ in range(2):
+        scanned(x, state, weights, None, False)
+    assert traced == ["once"]
