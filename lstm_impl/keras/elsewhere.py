@@ -1,7 +1,7 @@
 """Define the Keras layer for Keras on JAX or PyTorch."""
 
+import functools
 import importlib
-import math
 from typing import Any
 
 import keras
@@ -131,6 +131,7 @@ def _refuse(name: str, arguments: Arguments) -> None:
         raise UnsupportedError(f"backend={name!r} cannot compute this layer: {reason}")
 
 
+@functools.cache
 def obstacle(name: str, arguments: Arguments) -> str:
     """Return why this backend cannot compute a layer with these arguments, or an empty string."""
     if name not in _computing.NAMES:
@@ -157,9 +158,9 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     fused = _computing.FUSED
     why_not = base.not_fused(call, arguments.compute_dtype, _computing.BINDING, _computing.load)
     if not why_not:
-        if (call.timesteps or math.inf) > _computing.FEW_STEPS[call.training]:
-            return Choice(fused, "one call for all steps, and one for their gradient")
-        return Choice(KERAS, "Keras's own loop takes less time for so few steps")
+        if _computing.loop_is_faster(call):
+            return Choice(KERAS, "Keras's own loop takes less time for so few steps")
+        return Choice(fused, "one call for all steps, and one for their gradient")
     passed_over = (f"{fused}: {why_not}",)
     if _THEIRS == "jax":
         reason = "its scan was at least as fast as ours on a CPU, and takes cuDNN on a GPU"

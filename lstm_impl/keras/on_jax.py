@@ -11,14 +11,12 @@ from lstm_impl.backends.jax.fused_layer import fused_layer, lanes
 from lstm_impl.backends.jax.scan import scanned
 from lstm_impl.call import Outputs, State, Tensor
 from lstm_impl.keras.base import Weights
+from lstm_impl.keras.choice import LayerCall
 
 BACKEND = "jax_scan+preproject"
 """One matrix product for the input of all steps, before the loop."""
 
 FUSED, BINDING, load = "jax_fused_cpu", library.JAX, lanes
-FEW_STEPS = 0, 1
-"""Steps in which Keras's loop takes less time than the kernels: in inference, and in training."""
-
 STEPS = keras.Model.test_step.__code__, keras.Model.predict_step.__code__
 NAMES = ("jax_scan", BACKEND, FUSED)
 TANH = (jnp.tanh, jax.nn.tanh)
@@ -28,6 +26,13 @@ SIGMOID = (jax.nn.sigmoid,)
 def on_gpu() -> bool:
     """Return whether JAX computes on a GPU."""
     return bool(jax.default_backend() == "gpu")
+
+
+def loop_is_faster(call: LayerCall) -> bool:
+    """Return whether Keras's loop over the steps takes less time than the kernels: of one step in a
+    program, from which XLA leaves out the product with an initial state of zeros.
+    """
+    return call.traced and call.training and call.timesteps == 1
 
 
 def becomes_program(sequences: Tensor) -> bool:

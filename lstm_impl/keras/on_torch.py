@@ -8,15 +8,13 @@ from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.torch.fused_layer import fused_layer
 from lstm_impl.call import Outputs, State, Tensor
 from lstm_impl.keras.base import Weights
+from lstm_impl.keras.choice import LayerCall
 
 BACKEND = "torch"
 """PyTorch's own LSTM."""
 
 FUSED, BINDING, load = "torch_fused_cpu", library.C, c_interface.kernels
 NAMES = (BACKEND, FUSED)
-FEW_STEPS = 3, 3
-"""Steps in which Keras's loop takes less time than the kernels: in inference, and in training."""
-
 TANH = (torch.tanh,)
 SIGMOID = (torch.sigmoid,)
 
@@ -24,6 +22,11 @@ SIGMOID = (torch.sigmoid,)
 def on_gpu() -> bool:
     """Return whether Keras makes its tensors on a GPU."""
     return bool(keras.ops.zeros(()).device.type == "cuda")
+
+
+def loop_is_faster(call: LayerCall) -> bool:
+    """Return whether Keras's loop over the steps takes less time than the kernels."""
+    return call.timesteps in (1, 2, 3)
 
 
 def becomes_program(sequences: Tensor) -> bool:
