@@ -282,10 +282,12 @@ def a_heterogeneity(log: float, error: float, degrees: float = 10.0) -> Heteroge
 
 LOGS = st.floats(-1.0, 1.0)
 ERRORS = st.floats(1e-4, 0.3)
+ERRORS_OVER_REFERENCE = st.floats(REFERENCE_ALLOWANCE, 0.3)
+"""With the allowance that makes a ratio over a reference never SAME."""
 DEGREES = st.floats(2.0, 1e6)
 
 
-@given(LOGS, ERRORS, DEGREES, LOGS, ERRORS, DEGREES)
+@given(LOGS, ERRORS_OVER_REFERENCE, DEGREES, LOGS, ERRORS, DEGREES)
 def test_interval_is_widened_by_the_reference_difference(
     log: float, error: float, degrees: float, off: float, own: float, free: float
 ) -> None:
