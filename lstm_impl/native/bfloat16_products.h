@@ -357,7 +357,7 @@ struct DotsByTiles {
   static constexpr Index kRegister = kLanes * sizeof(float);  // bytes
   static_assert(kRegister <= tiles::kRowBytes);  // less than a tile's row in emulations only
   static constexpr Index kRowsOfTile = tiles::kMostRows, kMostRows = 2 * kRowsOfTile;
-  static constexpr Index kPairs = tiles::kPairs;
+  static constexpr Index kPairs = std::min(tiles::kPairs, kPanel / 2);  // a block's of gates at most
 
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {
     return plan_of_tiles(layer, features, pool);
@@ -429,10 +429,10 @@ struct DotsByTiles {
     tiles::Shapes shapes;
     for (int tile = 0; tile < 8; ++tile) {
       const bool of_second = tile == 2 || tile == 3 || tile == kLeft + 1;
-      const Index rows = tile >= kRight ? tiles::kPairs : of_second ? second : first;
+      const Index rows = tile >= kRight ? kPairs : of_second ? second : first;
       shapes.rows[tile] = static_cast<std::uint8_t>(rows);
       const bool left = tile == kLeft || tile == kLeft + 1;
-      shapes.row_bytes[tile] = static_cast<std::uint16_t>(left ? tiles::kRowBytes : kRegister);
+      shapes.row_bytes[tile] = static_cast<std::uint16_t>(left ? 4 * kPairs : kRegister);
     }
     tiles::set_shapes(shapes);
   }
