@@ -26,7 +26,7 @@ def on_gpu() -> bool:
 
 def loop_is_faster(call: LayerCall) -> bool:
     """Return whether Keras's loop over the steps takes less time than the kernels."""
-    return call.timesteps in (1, 2, 3)
+    return call.timesteps in (1, 2)
 
 
 def becomes_program(sequences: Tensor) -> bool:
