@@ -16,6 +16,7 @@
 #include "plan.h"
 #include "product.h"
 #include "thread_team.h"
+#include "unpacked.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -32,8 +33,9 @@ class BackwardPass {
         blocks_(unit_blocks(layer_)),
         width_(width(blocks_, plan_)),
         groups_(blocks_of(blocks_, width_)),
+        few_(!kRoundsFactors<Products> && has_few_rows(layer_)),
         dy_(rows_of(layer_, call.dy, layer_.units)),
-        recurrent_(blocks_ * kLanes * blocks_ * kPanel / kNumbers),
+        recurrent_(few_ ? 0 : blocks_ * kLanes * blocks_ * kPanel / kNumbers),
         initial_cells_(blocks_ * layer_.batch * kLanes),
         dh_(blocks_ * layer_.batch * kLanes),
         dc_(blocks_ * layer_.batch * kLanes) {
@@ -50,7 +52,7 @@ class BackwardPass {
     pack_state(call_.dh_last, batch, units, dh_.get());
     pack_state(call_.dc_last, batch, units, dc_.get());
     const int groups = static_cast<int>(groups_);
-    phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
+    if (!few_) phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
     if constexpr (kRoundsFactors<Products>) {
       // Of padding, which no step writes.
       std::fill_n(rounded(0, 0), 2 * batch * rounded_width(), BFloat16{0});
@@ -149,7 +151,18 @@ class BackwardPass {
           }
         }
       }
-      if (s > 0) {
+      if (s > 0 && few_) {
+        const Index blocks = kLanes * kGates * layer_.units;
+#pragma GCC unroll 8
+        for (int r = 0; r < kTile; ++r) {
+          const float* dz = call_.dz + place(0, time(s - 1), row + r) * kPanel;
+#pragma GCC unroll 8
+          for (int v = 0; v < kPart; ++v) {
+            dh.at[r][v] += times_transpose(
+                dz, layer_, call_.recurrent_kernel + (first_block + part + v) * blocks);
+          }
+        }
+      } else if (s > 0) {
         const Index after = time(s - 1);
         const float* right = panel(group) + part * kLanes;
         for (Index block = 0; block < blocks_; ++block) {
@@ -254,6 +267,7 @@ class BackwardPass {
   const Layer& layer_;
   const Plan plan_;
   const Index blocks_, width_, groups_;
+  const bool few_;  // rows: each weight is then read a few times, which no panel is worth making for
   const Rows<const Value> dy_;
   const Floats recurrent_;      // transposed, in panels of width_ blocks
   const Floats initial_cells_;  // [block][batch][lane], as are the next two

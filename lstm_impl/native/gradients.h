@@ -17,6 +17,7 @@
 #include "plan.h"
 #include "product.h"
 #include "thread_team.h"
+#include "unpacked.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -24,6 +25,9 @@ namespace lstm_impl {
 // Rows of dz that a product takes at once: 64 kB of a panel, which stay in the second cache while
 // every tile of the left operand meets them.
 constexpr Index kDepth = 256;
+
+// Floats of dz up to which all of it stays in the second cache while every tile meets it.
+constexpr Index kFewFloats = 1 << 18;
 
 // Gradients of kernel, recurrent kernel and bias: [x, h before, 1] transposed, times dz. Its left
 // operand is packed in pieces of some thousand rows, so that it takes no memory to speak of; so is
@@ -43,8 +47,11 @@ class WeightGradients {
         hidden_(call.mask == nullptr
                     ? rows_of(layer_, call.hidden, layer_.units)
                     : Rows<const Value>{call.hidden, layer_.batch * layer_.units, layer_.units}),
+        few_(!kRoundsFactors<Products> && rows_ <= kDepth && layer_.units % kLanes == 0 &&
+             rows_ <= columns_ && rows_ * blocks_ * kPanel <= kFewFloats),
         left_(piece_ * kDepth * tiles_ * kColumns / kNumbers) {
     if constexpr (kRoundsFactors<Products>) right_.emplace(piece_ * blocks_ * kPairs * kPanel);
+    if (few_) right_.emplace(rows_ * blocks_ * kPanel);
     if (kRounds<Value> && blocks_of(rows_, kDepth) > piece_) {
       totals_.emplace(columns_ * kGates * layer_.units);
     }
@@ -61,6 +68,7 @@ class WeightGradients {
     const Index cuts = std::clamp<Index>(blocks_of(wanted, blocks_), 1, tiles_);
     const Index packed = kNumbers == 2 ? kSquare * tiles_ : tiles_;
     buffers_.emplace(workers, std::max(packed, blocks_of(tiles_, cuts) * kPanel) * kColumns);
+    if (few_) return add_phases_of_few(phases, static_cast<int>(std::min(wanted, tiles_)));
     for (Index from = 0; from < blocks_of(rows_, kDepth); from += piece_) {
       const Index chunks = std::min(piece_, blocks_of(rows_, kDepth) - from);
       phases.push_back({1, static_cast<int>(chunks), [this, from](Index, int chunk) {
@@ -91,6 +99,53 @@ class WeightGradients {
 
   // Rows of kLanes pairs, which are transposed in registers.
   static constexpr Index kSquare = 2 * kLanes;
+
+  // Of few rows it takes longest to write the gradients: whole rows of them at a time, not a block's
+  // part of each.
+  void add_phases_of_few(std::vector<Phase>& phases, int cuts) {
+    const auto blocks = static_cast<int>(blocks_);
+    phases.push_back({1, blocks + 1, [this, blocks](Index, int segment) {
+                        if (segment < blocks) {
+                          order_as_gradients(segment);
+                        } else {
+                          pack(0, 0);
+                        }
+                      }});
+    phases.push_back({1, cuts, [this, cuts](Index, int segment) {
+                        multiply_few(share(tiles_, segment, cuts), share(tiles_, segment + 1, cuts));
+                      }});
+  }
+
+  // dz of a block of units into [panel][row][register], the registers in the order of a gradient.
+  void order_as_gradients(Index block) {
+    for (Index gate = 0; gate < kGates; ++gate) {
+      const Index at = gate * blocks_ + block;
+      const float* from = call_.dz + block * rows_ * kPanel + gate * kLanes;
+      float* to = right_->get() + at / kGates * rows_ * kPanel + at % kGates * kLanes;
+      for (Index row = 0; row < rows_; ++row) store(to + row * kPanel, load(from + row * kPanel));
+    }
+  }
+
+  void multiply_few(Index first_tile, Index last_tile) const {
+    alignas(64) float spilled[kRows * kPanel];
+    for (Index tile = first_tile; tile < last_tile; ++tile) {
+      const Index first = tile * kRows, count = std::min<Index>(kRows, columns_ - first);
+      Value* to[kRows];
+      for (Index r = 0; r < count; ++r) to[r] = gradient_row(first + r);
+      for (Index panel = 0; panel < blocks_; ++panel) {
+        Tile<kRows, kGates> sum;
+        sum.clear();
+        add_product<kGates>(sum, left(0) + first * rows_, 1, kRows, rows_,
+                            right_->get() + panel * rows_ * kPanel);
+        sum.spill(spilled, kPanel);
+        for (Index r = 0; r < count; ++r) {
+          for (Index v = 0; v < kPanel; v += kLanes) {
+            store(to[r] + panel * kPanel + v, load(spilled + r * kPanel + v));
+          }
+        }
+      }
+    }
+  }
 
   Index depth_of(Index chunk) const { return std::min(kDepth, rows_ - chunk * kDepth); }
 
@@ -257,8 +312,9 @@ class WeightGradients {
   const Layer& layer_;
   const Index blocks_, rows_, columns_, tiles_, piece_;
   const Rows<const Value> x_, hidden_;
+  const bool few_;  // rows, and units that fill registers
   const Floats left_;
-  std::optional<Floats> right_;
+  std::optional<Floats> right_;   // dz in another order, or rounded
   std::optional<Floats> totals_;  // [column][gate][unit]
   std::optional<Buffers> buffers_;  // of a row of [x, h before, 1], or of a segment's sums
 };
@@ -272,8 +328,9 @@ void backward_by(const Backward<Value>& call, const Pool& pool) {
   std::vector<Phase> phases;
   recurrence.add_phases(phases);
   weights.add_phases(phases, workers);
+  const Index columns = call.layer.inputs + call.layer.units;
   ThreadTeam::run(std::move(phases), workers,
-                  call_work(call.layer, call.layer.units) + weights.multiplications(), pool);
+                  call_work(call.layer, call.layer.units) + call_work(call.layer, columns), pool);
   recurrence.finish();
 }
 
@@ -290,10 +347,16 @@ class InputGradients {
         workers_(workers_for(multiplications_, pool)),
         columns_(blocks_of(layer_.inputs, kLanes)),
         groups_(blocks_of(columns_, kGates)),
+        few_(has_few_rows(layer_) && layer_.inputs % kLanes == 0),
         dx_(rows_of(layer_, call.dx, layer_.inputs)),
-        kernel_(columns_ * kLanes * blocks_ * kPanel) {}
+        kernel_(few_ ? 0 : columns_ * kLanes * blocks_ * kPanel) {}
 
   void run(const Pool& pool) {
+    if (few_) {
+      const Phase phase{1, static_cast<int>(columns_),
+                        [this](Index, int column) { multiply_unpacked(column); }};
+      return ThreadTeam::run({phase}, workers_, multiplications_, pool);
+    }
     // Rows whose dz of kDepth columns stays in the second cache while every group meets it.
     constexpr Index kMost = 192, kLeast = 24;
     const Index size =
@@ -319,6 +382,14 @@ class InputGradients {
 
   float* panel(Index group) const {
     return kernel_.get() + group * kGates * kLanes * blocks_ * kPanel;
+  }
+
+  void multiply_unpacked(Index column) {
+    const Value* kernel = call_.kernel + column * kLanes * kGates * layer_.units;
+    for (Index row = 0; row < rows_; ++row) {
+      store(dx_.at(row / layer_.batch, row % layer_.batch) + column * kLanes,
+            times_transpose(call_.dz + row * kPanel, layer_, kernel));
+    }
   }
 
   void multiply(Index first_row, Index last_row) {
@@ -379,6 +450,7 @@ class InputGradients {
   const double multiplications_;
   const int workers_;
   const Index columns_, groups_;
+  const bool few_;  // rows
   const Rows<Value> dx_;
   const Floats kernel_;  // transposed, in panels of four registers' width
   std::optional<Buffers> totals_;

@@ -121,7 +121,7 @@ inline double step_work(const Layer& layer, Index features) {
          static_cast<double>(features);
 }
 
-// How long a call takes, in multiplications: to read a weight for the first time takes four.
+// How long a call takes, in multiplications: to read a weight, or to write its gradient, takes four.
 inline double call_work(const Layer& layer, Index features) {
   const double weights = 4.0 * static_cast<double>(layer.units) * static_cast<double>(features);
   return weights * static_cast<double>(layer.timesteps * layer.batch + 4);

@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "numbers.h"
+#include "panels.h"
 #include "product.h"
 #include "vector.h"
 
@@ -106,6 +107,33 @@ LSTM_IMPL_INLINE void add_unpacked_block(Tile<Rows, kGates>& sums, const float* 
   for (Index k = 0; k < depth; ++k) {
     add_outer(sums, left + k, across, kernel + k * kGates * units, units);
   }
+}
+
+// Whether dz has so few rows that products with a kernel's transpose read that as it lies.
+inline bool has_few_rows(const Layer& layer) {
+  return layer.units % kLanes == 0 && layer.timesteps * layer.batch <= (layer.batch == 1 ? 16 : 8);
+}
+
+// A row of dz of such a layer, [block][time][batch][gate][lane], times the transpose of kLanes rows
+// of a kernel.
+template <class Value>
+LSTM_IMPL_INLINE Vector times_transpose(const float* dz, const Layer& layer, const Value* kernel) {
+  const Index units = layer.units, apart = layer.timesteps * layer.batch * kPanel;
+  Vector sums[kLanes] = {};
+  for (Index gate = 0; gate < kGates; ++gate) {
+    for (Index block = 0; block < units / kLanes; ++block) {
+      const Vector factor = load(dz + block * apart + gate * kLanes);
+      const Value* from = kernel + gate * units + block * kLanes;
+#pragma GCC unroll 16
+      for (Index row = 0; row < kLanes; ++row) {
+        sums[row] += factor * load(from + row * kGates * units);
+      }
+    }
+  }
+  transpose<kLanes / 2>(sums);
+#pragma GCC unroll 16
+  for (Index row = 1; row < kLanes; ++row) sums[0] += sums[row];
+  return sums[0];
 }
 
 }  // namespace lstm_impl

@@ -11,7 +11,8 @@ import pytest
 from lstm_impl import LSTMSpec, UnsupportedError
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.call import Call
-from tests.lstm_impl.backends.built import built, needs
+from lstm_impl.workload import Workload
+from tests.lstm_impl.backends.built import built, needs, passes
 
 pytestmark = needs("numpy_fused")
 
@@ -31,6 +32,17 @@ def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.Monke
 
     for one, several in zip(computed(1), computed(3), strict=True):
         np.testing.assert_array_equal(one, several)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("batch_and_timesteps", [(1, 1), (1, 16), (1, 17), (8, 1), (3, 3), (5, 16)])
+def test_few_rows_of_whole_registers_equal_the_reference(
+    batch_and_timesteps: tuple[int, int], masked: bool
+) -> None:
+    """Kernels have other ways for their gradients, where rows are few and units fill registers."""
+    model = built("numpy_fused", LSTMSpec(48, 32, num_layers=2, bidirectional=True))
+    workload = Workload(*batch_and_timesteps, "training", min_length=1 if masked else None)
+    passes(model, workload)
 
 
 def test_other_threads_run_while_a_kernel_computes() -> None:
