@@ -25,9 +25,12 @@ const char* bfloat16_products();
 template <class Value>
 void forward_in_bfloat16(const Forward<Value>& call, const Pool& pool);
 
-// Whether backward_in_bfloat16() is faster here than products of floats: by other instructions only.
-inline bool pays_backward_in_bfloat16() {
-  return products_of_this_cpu() != Bfloat16Products::kWidened;
+// Whether backward_in_bfloat16() is faster here than products of floats: by other instructions only,
+// and of rows that nearly fill what the weights' gradients are computed of at once.
+inline bool pays_backward_in_bfloat16(const Layer& layer) {
+  constexpr std::int64_t kFewestRows = 128;
+  return layer.timesteps * layer.batch >= kFewestRows &&
+         products_of_this_cpu() != Bfloat16Products::kWidened;
 }
 
 // Of a call that has steps and sequences.

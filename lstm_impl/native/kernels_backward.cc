@@ -17,8 +17,7 @@ void backward(const Backward<Value>& call, const Pool& pool) {
     std::fill_n(call.dbias, width, Value{});
     if (layer.batch == 0) return;
   }
-  if ((kRounds<Value> || layer.bfloat16_products) && layer.timesteps > 0 &&
-      pays_backward_in_bfloat16()) {
+  if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     backward_in_bfloat16(call, pool);
   } else {
     backward_by<OfFloats>(call, pool);
