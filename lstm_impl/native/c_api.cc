@@ -81,13 +81,19 @@ class Threads {
     if (asleep) some_.notify_one();
   }
 
-  // Notes a call that may want threads. Returns whether all sleep, and the call comes so late after
-  // the last one that they would sleep again before the next: a small layer takes less time than to
-  // wake one.
+  // Whether all sleep, and this call comes so late after the last one that they would sleep again
+  // before the next: a small layer takes less time than to wake one.
   bool asleep() {
     const auto now = std::chrono::steady_clock::now();
     const std::lock_guard<std::mutex> lock(mutex_);
-    return std::exchange(called_, now) + kSoon < now && spinning_ == 0;
+    return done_ + kSpin < now && spinning_ == 0;
+  }
+
+  // Notes the end of a call that may have wanted threads.
+  void note_end() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_ = now;
   }
 
   static int cpus() {
@@ -152,7 +158,6 @@ class Threads {
   // In this time a caller that calls again, such as from PyTorch, finds threads awake: to wake one
   // takes as long as a small layer. A pause is 13 to 60 nanoseconds.
   static constexpr std::chrono::microseconds kSpin{150};
-  static constexpr std::chrono::microseconds kSoon = kSpin + std::chrono::microseconds{100};
   static constexpr int kPauses = 50;  // between two looks at the clock
 
   const int most_ = cpus() - 1;
@@ -161,7 +166,7 @@ class Threads {
   std::deque<std::function<void()>> work_;
   std::atomic<int> queued_{0};  // the size of work_, for who looks at it without the lock
   int waiting_ = 0, spinning_ = 0, started_ = 0;  // waiting: those that spin among them
-  std::chrono::steady_clock::time_point called_{};
+  std::chrono::steady_clock::time_point done_{};
 };
 
 // Before any thread calls: a child that is forked while another thread makes them would wait for it.
@@ -199,25 +204,29 @@ LstmCode checked(const LstmLayer& given) {
 // Steps of a call that are done before another pool's threads wake up: the library's own spin.
 constexpr std::int64_t kFewSteps = 4;
 
-Pool pool_of(const LstmLayer& layer, const LstmThreads* callers) {
+// Calls work(pool) with the caller's threads or the library's own.
+template <class Work>
+void with_pool(const LstmLayer& layer, const LstmThreads* callers, const Work& work) {
   if (callers == nullptr || layer.timesteps <= kFewSteps) {
     const int given = callers != nullptr ? callers->count : layer.threads;
     const int threads = given > 0 ? given : Threads::cpus();
-    return {[threads](std::function<void()> work) {
-              Threads::here().schedule(std::move(work), threads);
-            },
-            threads, Threads::here().asleep()};
+    work(Pool{[threads](std::function<void()> task) {
+                Threads::here().schedule(std::move(task), threads);
+              },
+              threads, Threads::here().asleep()});
+    Threads::here().note_end();
+    return;
   }
-  return {[callers](std::function<void()> work) {
-            using Work = std::function<void()>;
-            auto held = std::make_unique<Work>(std::move(work));
-            callers->schedule(
-                callers->pool,
-                [](void* argument) { (*std::unique_ptr<Work>(static_cast<Work*>(argument)))(); },
-                held.get());
-            held.release();
-          },
-          callers->count};
+  work(Pool{[callers](std::function<void()> task) {
+              using Task = std::function<void()>;
+              auto held = std::make_unique<Task>(std::move(task));
+              callers->schedule(
+                  callers->pool,
+                  [](void* argument) { (*std::unique_ptr<Task>(static_cast<Task*>(argument)))(); },
+                  held.get());
+              held.release();
+            },
+            callers->count});
 }
 
 // Runs what throws where there is no memory, or anything else is wrong.
@@ -241,13 +250,13 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& wor
     if (given.type == LSTM_INT8) {
       return failed(LSTM_INVALID, "a layer in int8 keeps nothing and has no gradients");
     }
-    const Layer layer = layer_of(given);
-    const Pool pool = pool_of(given, threads);
-    if (given.type == LSTM_BFLOAT16) {
-      work(layer, pool, static_cast<BFloat16*>(nullptr));
-    } else {
-      work(layer, pool, static_cast<float*>(nullptr));
-    }
+    with_pool(given, threads, [&, layer = layer_of(given)](const Pool& pool) {
+      if (given.type == LSTM_BFLOAT16) {
+        work(layer, pool, static_cast<BFloat16*>(nullptr));
+      } else {
+        work(layer, pool, static_cast<float*>(nullptr));
+      }
+    });
     return LSTM_OK;
   });
 }
@@ -284,7 +293,7 @@ LstmCode forward_in_int8(const LstmLayer& given, const LstmThreads* threads,
                            write(),
                            write(),
                            write()};
-    forward(call, pool_of(given, threads));
+    with_pool(given, threads, [&](const Pool& pool) { forward(call, pool); });
     return LSTM_OK;
   });
 }
