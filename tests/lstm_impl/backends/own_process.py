@@ -34,3 +34,9 @@ def run_tests(
     assert done.returncode == 0, said
     found = re.search(r"(\d+) passed", said)
     return int(found[1]) if found else 0, said
+
+
+def named_threads() -> int:
+    """Return how many threads of liblstm's own pool this process has."""
+    names = (path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+    return sum(name == "liblstm" for name in names)

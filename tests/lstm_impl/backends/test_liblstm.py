@@ -19,6 +19,7 @@ import pytest
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.backends.fused_cpu import c_interface, library
 from tests.lstm_impl.backends.built import built, ready
+from tests.lstm_impl.backends.own_process import named_threads
 from tests.lstm_impl.backends.test_fused_cpu_kernels import (
     ADDRESS,
     GXX,
@@ -32,12 +33,6 @@ BINDINGS = ("numpy_fused", "fused_cpu", "jax_fused_cpu", "torch_fused_cpu")
 DTYPES = ("float32", "tf32", "bfloat16", "mixed_bfloat16", "bf32")
 SPEC = LSTMSpec(8, 64)
 X = np.random.default_rng(0).standard_normal((12, 48, 8)).astype(np.float32)
-
-
-def named_threads() -> int:
-    """Return how many threads of liblstm's own pool this process has."""
-    names = (path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
-    return sum(name == "liblstm" for name in names)
 
 
 @pytest.mark.parametrize("name", BINDINGS)
@@ -140,7 +135,7 @@ def test_two_copies_of_liblstm_compute_side_by_side(tmp_path: Path) -> None:
 
 RUN = """
     import os, signal, sys, threading, time
-    from pathlib import Path
+    from tests.lstm_impl.backends.own_process import named_threads
     import numpy as np
     {first}
     from lstm_impl import LSTMSpec, LSTMWeights, get_backend
@@ -226,8 +221,7 @@ def test_calls_where_there_is_one_thread_start_no_other(name: str) -> None:
         name,
         """
         model.forward(x[:3])  # few steps, which the library's own threads share in any framework
-        names = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
-        assert "liblstm\\n" not in names, names
+        assert named_threads() == 0
         os._exit(0)
         """,
         ONE_THREAD[name],
@@ -249,13 +243,12 @@ def test_container_with_the_time_of_one_processor_has_one_thread(limits: dict[st
     if subprocess.run([*isolated, commands[0]], capture_output=True).returncode:
         pytest.skip("this system lets nobody mount a folder of control groups: unshare --mount")
     program = """
-        from pathlib import Path
         import numpy as np
         from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+        from tests.lstm_impl.backends.own_process import named_threads
         spec, x = LSTMSpec(64, 64), np.ones((50, 48, 64), np.float32)
         get_backend("numpy_fused").build(spec, LSTMWeights.random(spec)).forward(x)
-        names = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
-        assert "liblstm\\n" not in names, names
+        assert named_threads() == 0
     """
     command = [*isolated, "\n".join([*commands, 'exec "$0" -c "$1"']), sys.executable]
     done = subprocess.run([*command, textwrap.dedent(program)], capture_output=True, text=True)
@@ -267,23 +260,20 @@ def test_small_calls_wake_a_thread_only_where_they_follow_each_other() -> None:
     ready("numpy_fused")
     program = """
         import time
-        from pathlib import Path
         import numpy as np
         from lstm_impl import LSTMSpec, LSTMWeights, get_backend
-        def threads():
-            names = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
-            return names.count("liblstm\\n")
+        from tests.lstm_impl.backends.own_process import named_threads
         spec, x = LSTMSpec(256, 256), np.ones((1, 1, 256), np.float32)
         model = get_backend("numpy_fused").build(spec, LSTMWeights.random(spec))
         y = model.forward(x)[0]
         for _ in range(10):
             time.sleep(0.01)
             assert np.array_equal(model.forward(x)[0], y)
-        assert threads() == 0
+        assert named_threads() == 0
         end = time.monotonic() + 20
-        while threads() == 0 and time.monotonic() < end:
+        while named_threads() == 0 and time.monotonic() < end:
             assert np.array_equal(model.forward(x)[0], y)
-        assert threads() > 0
+        assert named_threads() > 0
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
