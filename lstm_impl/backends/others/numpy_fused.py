@@ -11,7 +11,7 @@ from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 Array = npt.NDArray[np.float32]
@@ -91,20 +91,21 @@ class NumPyFusedModel(NumPyModel):
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         kept: list[_Kept] = []
         outputs = self._forward(call, kept)
-        mask, spec = self._mask(call), self.spec
-        weights = [np.empty_like(each) for each in self._arrays]
+        mask, spec, units = self._mask(call), self.spec, self.spec.hidden_size
+        arrays = iter(map(np.empty_like, self._arrays))
+        dweights = [LayerWeights(*each) for each in zip(*3 * [arrays], strict=True)]
         dh, dc = np.empty_like(call.h), np.empty_like(call.c)
         dy: Any = upstream.dy
         for number in reversed(range(spec.num_layers)):
-            parts = np.split(dy, spec.num_directions, axis=2)
             below: Any = 0.0
-            for direction, part in enumerate(parts):
+            for direction in range(spec.num_directions):
                 row = number * spec.num_directions + direction
+                part = dy[:, :, direction * units : (direction + 1) * units]
                 layer, x, h, c, hidden, gates, cells = kept[row]
                 kernel, recurrent_kernel, _ = self._arrays[3 * row : 3 * row + 3]
                 read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells)
                 flows = np.ascontiguousarray(part), upstream.dh[row], upstream.dc[row]
-                written = gates, dh[row], dc[row], *weights[3 * row : 3 * row + 3]  # dz over gates
+                written = gates, dh[row], dc[row], *dweights[row]  # dz over gates
                 self._kernels.backward(layer, *map(_address, (*read, *flows, *written)))
                 if number or gradients != "weights":
                     dx = np.empty_like(x)
@@ -114,7 +115,7 @@ class NumPyFusedModel(NumPyModel):
                 below = below * self._swapped(call.masks[number - 1])
             dy = below
         inputs = differentiated(gradients, dy, dh, dc)
-        return RawGradients.of(outputs, inputs, LSTMWeights.from_arrays(spec, weights))
+        return RawGradients.of(outputs, inputs, LSTMWeights.from_cells(spec, dweights))
 
     def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:
         batch, timesteps = x.shape[:2] if self.batch_major else x.shape[1::-1]
