@@ -1,12 +1,13 @@
 """Test the wait for a process's other threads."""
 
+import hashlib
 import threading
 import time
 from dataclasses import dataclass
 
 import pytest
 
-from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, Rest
+from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, Rest, other_threads
 
 
 @dataclass
@@ -79,3 +80,30 @@ def test_rest_sees_a_thread_that_waits_in_a_loop() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_time_of_other_threads_is_exact_between_ticks_of_the_system() -> None:
+    """A thread without Python's lock works; the time of a process grows by 4 ms or so at once."""
+    stop, looks, end = threading.Event(), 0, time.monotonic() + 20
+
+    def work() -> None:
+        while not stop.is_set():
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10_000)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert thread.ident is not None
+    clock = time.pthread_getcpuclockid(thread.ident)
+    try:
+        while looks < 20 and time.monotonic() < end:
+            before, worked = other_threads(), time.clock_gettime(clock)
+            time.sleep(4 * LOOK)
+            now, used = time.monotonic(), other_threads() - before
+            worked = time.clock_gettime(clock) - worked - (time.monotonic() - now)
+            if worked >= 2 * LOOK:  # it had its turn
+                looks += 1
+                assert used >= LOOK
+    finally:
+        stop.set()
+        thread.join()
+    assert looks
