@@ -210,11 +210,12 @@ void with_pool(const LstmLayer& layer, const LstmThreads* callers, const Work& w
   if (callers == nullptr || layer.timesteps <= kFewSteps) {
     const int given = callers != nullptr ? callers->count : layer.threads;
     const int threads = given > 0 ? given : Threads::cpus();
-    work(Pool{[threads](std::function<void()> task) {
-                Threads::here().schedule(std::move(task), threads);
+    Threads& own = Threads::here();
+    work(Pool{[&own, threads](std::function<void()> task) {
+                own.schedule(std::move(task), threads);
               },
-              threads, Threads::here().asleep()});
-    Threads::here().note_end();
+              threads, own.asleep()});
+    own.note_end();
     return;
   }
   work(Pool{[callers](std::function<void()> task) {
