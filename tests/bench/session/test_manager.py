@@ -206,7 +206,7 @@ manager.run()
 
 
 WORKER = """\
-import json, sys, uuid
+import json, sys, time, uuid
 from pathlib import Path
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 from bench import records
@@ -215,9 +215,12 @@ from bench.records.journal import Journal
 from entries import entry_of, run_of
 
 def step():
-    # Count a step: a process is killed between any two, or within one.
-    with open(Path(sys.argv[0]).with_name("steps"), "a") as file:
+    # Count a step and wait until the test allows the next: it kills between two, or within one.
+    steps, allowed = (Path(sys.argv[0]).with_name(name) for name in ("steps", "allowed"))
+    with open(steps, "a") as file:
         file.write(".")
+    while allowed.stat().st_size < steps.stat().st_size:
+        time.sleep(0.001)
 
 listing, folder, session, number = sys.argv[1:]
 identity = uuid.uuid4().hex
@@ -269,12 +272,14 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
     kept: set[tuple[str, str]] = set()
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, (tmp_path / "driver.py", folder, tmp_path / "worker.py"))]
-    steps = tmp_path / "steps"
+    steps, allowed = tmp_path / "steps", tmp_path / "allowed"
     steps.touch()
+    allowed.touch()
     kills = 0
 
     def comes_to(more: int) -> bool:
         wanted = steps.stat().st_size + more
+        os.truncate(allowed, wanted - 1)
         while steps.stat().st_size < wanted:
             if driver.poll() is not None:
                 return False
@@ -286,6 +291,9 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
             if not comes_to(chance.randrange(1, 14)):
                 break
             kills += 1
+            if chance.random() < 0.5:
+                os.truncate(allowed, steps.stat().st_size)
+                time.sleep(chance.uniform(0.0, 0.003))
             if chance.random() < 0.5 and (worker := child_of(driver.pid)) is not None:
                 os.kill(worker, signal.SIGKILL)
                 comes_to(chance.randrange(0, 4))
@@ -297,7 +305,7 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
         if load(folder, "s").finished is not None:
             break  # killed between its end and its exit: nothing is left to resume
     assert driver.returncode in (0, -signal.SIGKILL)
-    assert kills, "what was to be killed did not come so far"
+    assert kills >= 3
     counts = {each.id: 0 for each in cases}
     crashed = set()
     found = records.collect([folder])
