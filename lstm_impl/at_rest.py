@@ -1,9 +1,10 @@
 """Wait until a process's other threads rest, so that what comes next is timed alone."""
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 LOOK = 5e-4
@@ -33,20 +34,26 @@ CLOCK_OF_THREAD = 6
 in Linux's ``include/linux/posix-timers.h``)."""
 
 
-def other_threads() -> float:
-    """Return the processor seconds that this process's other threads have used.
+def other_threads() -> dict[int, float]:
+    """Return the processor seconds that each other thread of this process has used, by its number.
 
     Linux brings the time of a process up to date at its ticks, every 4 ms or so, and a thread that
-    works for a whole ``LOOK`` may seem to rest; that of one thread is exact.
+    works for a whole ``LOOK`` may seem to rest; that of one thread is exact. Elsewhere all count as
+    one, the process.
     """
     if not THREADS.exists():
-        return time.process_time() - time.thread_time()
-    own, used = threading.get_native_id(), 0.0
+        return {os.getpid(): time.process_time() - time.thread_time()}
+    own, used = threading.get_native_id(), {}
     for number in (int(each.name) for each in THREADS.iterdir()):
         if number != own:
             with contextlib.suppress(OSError):  # it has ended
-                used += time.clock_gettime(~number << 3 | CLOCK_OF_THREAD)
+                used[number] = time.clock_gettime(~number << 3 | CLOCK_OF_THREAD)
     return used
+
+
+def used_since(before: Mapping[int, float], now: Mapping[int, float]) -> float:
+    """Return the seconds that threads used between two looks; one that has ended counts nothing."""
+    return sum(max(0.0, used - before.get(number, 0.0)) for number, used in now.items())
 
 
 class Rest:
@@ -55,7 +62,7 @@ class Rest:
     def __init__(
         self,
         now: Callable[[], float] = time.perf_counter,
-        others: Callable[[], float] = other_threads,
+        others: Callable[[], Mapping[int, float]] = other_threads,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._now, self._others, self._sleep = now, others, sleep
@@ -66,12 +73,12 @@ class Rest:
         if self.in_vain >= TRIES:
             return
         begun = start = self._now()
-        used = self._others()
+        before = self._others()
         while start - begun < LONGEST:
             self._sleep(LOOK)
-            now, at_work = self._now(), self._others()
-            if at_work - used < AT_WORK * (now - start):
+            now, others = self._now(), self._others()
+            if used_since(before, others) < AT_WORK * (now - start):
                 self.in_vain = 0
                 return
-            start, used = now, at_work
+            start, before = now, others
         self.in_vain += 1

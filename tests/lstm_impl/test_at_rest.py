@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, Rest, other_threads
+from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, Rest, other_threads, used_since
 
 
 @dataclass
@@ -19,9 +19,11 @@ class Process:
     late: float = 0.0  # seconds by which a sleep is too long
     time: float = 0.0
     looks: int = 0
+    ended: float = float("inf")  # seconds until a thread with much time ends
 
-    def others(self) -> float:
-        return self.share * min(self.time, self.busy)
+    def others(self) -> dict[int, float]:
+        ended = {} if self.time >= self.ended else {2: 100.0}
+        return {1: self.share * min(self.time, self.busy), **ended}
 
     def sleep(self, seconds: float) -> None:
         self.looks += 1
@@ -44,6 +46,14 @@ def test_rest_with_other_threads_waits_until_they_rest(share: float, late: float
     process = Process(0.03, share, late)
     process.rest()()
     assert 0.03 <= process.time <= 0.03 + 2 * (LOOK + late)
+
+
+def test_rest_while_a_thread_ends_waits_for_the_others() -> None:
+    process = Process(0.03, ended=0.01)
+    process.rest()()
+    assert process.time >= 0.03
+    # The number of one that has ended may be that of another.
+    assert used_since({1: 5.0, 2: 1.0}, {1: 0.5, 2: 3.0, 3: 1.0}) == 3.0
 
 
 def test_rest_with_an_endless_thread_stops_waiting_after_some_tries() -> None:
@@ -98,7 +108,7 @@ def test_time_of_other_threads_is_exact_between_ticks_of_the_system() -> None:
         while looks < 20 and time.monotonic() < end:
             before, worked = other_threads(), time.clock_gettime(clock)
             time.sleep(4 * LOOK)
-            now, used = time.monotonic(), other_threads() - before
+            now, used = time.monotonic(), used_since(before, other_threads())
             worked = time.clock_gettime(clock) - worked - (time.monotonic() - now)
             if worked >= 2 * LOOK:  # it had its turn
                 looks += 1
