@@ -113,7 +113,7 @@ _ADDRESS = re.compile(
 )
 """A part of an identifier or a machine's address, which such a name could contain."""
 
-_KERNELS = ("ops", "kernels", "custom_calls", "instructions", "operators", "hlo")
+_KERNELS = ("ops", "kernels", "custom_calls", "instructions", "operators", "hlo", "primitives")
 
 _NOBODY = frozenset(("root", "user", "runner", "ubuntu", "debian", "admin", "jovyan", "localhost"))
 """Names that identify nobody."""

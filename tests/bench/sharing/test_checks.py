@@ -58,6 +58,29 @@ def test_problems_honest_file_has_none(path: Path) -> None:
     assert problems(Field(path, "", json.loads(path.read_text())), read(path), NOW) == []
 
 
+@pytest.mark.parametrize(
+    ("suite", "part", "name", "value", "problem"),
+    [
+        ("precision-cpu", "bounds", "saturated c", 1.1, "over 1 nothing is proven"),
+        ("precision-cpu", "bounds", "y", 0.2, "over 0.125 nothing is proven"),
+        ("precision-cpu", "errors", "rms h", None, "has none of rms h"),
+        ("call-paths", "errors", "updates left out", -0.6, "over its bound of 0.5"),
+        ("fused", "bounds", "saturated c", 0.45, "over 0.125 nothing is proven"),
+    ],
+)
+def test_problems_proof_of_each_precision_has_its_largest_bounds(
+    suite: str, part: str, name: str, value: float | None, problem: str, tmp_path: Path
+) -> None:
+    found = json.loads(next(path for path in HONEST if path.name.startswith(suite)).read_text())
+    gates = [each["extra_info"]["lstm"]["gate"][part] for each in found["benchmarks"]]
+    gate = max((each for each in gates if name in each), key=lambda each: each[name])
+    if value is None:
+        del gate[name]
+    else:
+        gate[name] = value
+    assert any(each.endswith(problem) for each in wrong(tmp_path, found))
+
+
 def test_copies_honest_files_have_none() -> None:
     assert copies([read(path) for path in HONEST]) == []
 
