@@ -107,7 +107,7 @@ def _unpacked(text: str) -> bytes:
         raise ValueError("it is not a compressed histogram of version 2")
     if (offset, digits, lowest, ratio) != (0, _DIGITS, 1, 1.0):
         raise ValueError("it is not of whole nanoseconds with three digits")
-    if not inflating.eof or len(found) != _HEAD.size + size:
+    if not inflating.eof or inflating.unused_data or len(found) != _HEAD.size + size:
         raise ValueError("it is truncated, or longer than an hour needs")
     return found[_HEAD.size :]
 

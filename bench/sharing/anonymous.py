@@ -23,7 +23,7 @@ from typing import Any
 from bench.case.cases import Case
 from bench.machine.environment import LIBRARIES, Cpu, Gpu
 from bench.machine.fields import error_at, mapping
-from bench.records import digest
+from bench.records import digest, hdr
 from bench.records.schema import Measurement, Outcome, ResultFile
 from bench.sharing.proofs import HERE, REPOSITORY
 
@@ -105,7 +105,7 @@ _WORDS = tuple(
 )
 _EDGES = "[](){},;:.!?'\"“”’<>"
 
-_KERNEL = re.compile(r"[\w:<>,*&() ~+.=-]{1,2000}")
+_KERNEL = re.compile(r"[\w:<>,*&() ~+.=#-]{1,2000}|Torch-Compiled Region: \d+/\d+")
 """The form of a kernel's or an operator's name, which is never that of a path."""
 
 _ADDRESS = re.compile(
@@ -113,7 +113,10 @@ _ADDRESS = re.compile(
 )
 """A part of an identifier or a machine's address, which such a name could contain."""
 
-_KERNELS = ("ops", "kernels", "custom_calls", "instructions", "operators", "hlo", "primitives")
+_KERNELS = (
+    *("ops", "kernels", "custom_calls", "instructions", "operators", "hlo"),
+    *("primitives", "products"),
+)
 
 _NOBODY = frozenset(("root", "user", "runner", "ubuntu", "debian", "admin", "jovyan", "localhost"))
 """Names that identify nobody."""
@@ -289,7 +292,7 @@ class _Cleaner:
     def tree(self, value: Any, clean: Callable[[str], str], under: str = "") -> Any:
         """Return numbers unchanged, texts and keys of free form cleaned."""
         kernels = under in _KERNELS
-        inside = self.kernel if kernels else clean
+        inside = self.kernel if kernels else _histogram if under == "histogram" else clean
         if isinstance(value, Mapping):
             key_text = self.kernel if kernels else self.text
             return {
@@ -297,7 +300,7 @@ class _Cleaner:
             }
         if isinstance(value, list):
             return [self.tree(item, inside, under) for item in value]
-        return clean(value) if isinstance(value, str) else value
+        return inside(value) if isinstance(value, str) else value
 
     def text(self, text: str) -> str:
         """Return the text without names, or ``HIDDEN`` if a word has none of the forms."""
@@ -317,6 +320,15 @@ class _Cleaner:
                 return True
         name, equals, value = bare.partition("=")
         return bool(equals) and bool(list(_variables({name: value})))
+
+
+def _histogram(text: str) -> str:
+    """Return a text that is a histogram and nothing else, or ``HIDDEN``."""
+    try:
+        hdr.decode(text)
+    except ValueError:
+        return HIDDEN
+    return text
 
 
 def _variables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

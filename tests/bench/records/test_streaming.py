@@ -124,6 +124,13 @@ def test_encode_is_read_by_hdrhistogram(name: str) -> None:
             assert theirs.get_value_at_percentile(part) == pytest.approx(value, rel=1e-3, abs=1)
 
 
+def test_decode_histogram_with_text_at_its_end_is_refused() -> None:
+    packed = base64.b64decode(encode(np.array([0.001])))[8:] + b"anna"
+    text = base64.b64encode(struct.pack(">ii", 0x1C849314, len(packed)) + packed).decode()
+    with pytest.raises(ValueError, match=r"truncated, or longer"):
+        decode(text)
+
+
 def test_decode_reads_histograms_of_hdrhistogram() -> None:
     histogram = importlib.import_module("hdrh.histogram").HdrHistogram
     theirs = histogram(1, 3600 * 10**9, 3)
