@@ -25,7 +25,6 @@ first of those used under 1% more processor time."""
 TRIES = 3
 """Waits in vain after which no more follow: such a thread belongs to what is measured."""
 
-
 THREADS = Path("/proc/self/task")
 """Where Linux lists a process's threads."""
 

@@ -21,7 +21,7 @@ from bench.stats.intervals import FEWEST_SAMPLES, halves_agree, median_interval,
 from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker import estimate
 from bench.worker.roofs import WELL_ABOVE
-from lstm_impl.proof.comparison import CEILING, RMS, STALE
+from lstm_impl.proof.comparison import CEILING, HALF, RMS, STALE
 
 CLOSE = 1e-9
 """The relative difference of equal figures, which may be sums in another order."""
@@ -41,11 +41,8 @@ LEAST_SHARE = 0.07
 new inputs, warm-up, calibration and the waits for other threads are not in the samples. Half of the
 groups would have less if their times were divided by six."""
 
-FLOAT32 = 2.0**-24
-"""The roundoff of float32. Coarser precisions are compared in more ways."""
-
-COARSE = ("saturated ", "unit ", *STALE)
-"""How the names of errors begin whose bounds are larger in coarse precisions, next to those that
+LARGER_IN_HALF = ("saturated ", "unit ", *STALE)
+"""How the names of errors begin whose bounds are larger in half precisions, next to those that
 prove the function: of large numbers, of single units, and of updates. One of zeros is off by 1."""
 
 SLACK = timedelta(seconds=2)
@@ -136,12 +133,10 @@ def _proof(item: Measurement) -> Iterator[str]:
     if not isinstance(errors, Mapping) or not isinstance(bounds, Mapping):
         yield f"{where} has no errors with their bounds"
         return
-    # A backend that is near the reference on purpose, as in int8, has those of root mean squares.
-    near = f"{RMS} y" in errors and not item.case.workload.training
-    wanted = {f"{RMS} {name}" if near else name for name in ("y", "h", "c")}
+    wanted = {f"{RMS} {name}" if item.case.approximate else name for name in ("y", "h", "c")}
     if missing := sorted(wanted - set(errors)):
         yield f"{where}.errors has none of {', '.join(missing)}"
-    coarse = item.case.spec.precision.roundoff > FLOAT32
+    half = item.case.spec.precision.roundoff >= HALF
     if item.case.workload.training and not any(str(name).startswith("d") for name in errors):
         yield f"{where}.errors has no gradient"
     for name, error in errors.items():
@@ -151,7 +146,7 @@ def _proof(item: Measurement) -> Iterator[str]:
             yield f"{text} or its bound is missing"
         elif not (-bound if name in STALE else 0) <= error <= bound:
             yield f"{text} is {error:g}, over its bound of {bound:g}"
-        elif bound > (most := 1.0 if coarse and str(name).startswith(COARSE) else CEILING):
+        elif bound > (most := 1.0 if half and str(name).startswith(LARGER_IN_HALF) else CEILING):
             yield f"{text} has a bound of {bound:g}; over {most:g} nothing is proven"
     if not item.evidence:
         yield "extra_info.lstm.evidence is empty: it is unknown what ran"

@@ -64,6 +64,7 @@ def test_problems_honest_file_has_none(path: Path) -> None:
         ("precision-cpu", "bounds", "saturated c", 1.1, "over 1 nothing is proven"),
         ("precision-cpu", "bounds", "y", 0.2, "over 0.125 nothing is proven"),
         ("precision-cpu", "errors", "rms h", None, "has none of rms h"),
+        ("precision-cpu", "errors", "y", None, "has none of y"),
         ("call-paths", "errors", "updates left out", -0.6, "over its bound of 0.5"),
         ("fused", "bounds", "saturated c", 0.45, "over 0.125 nothing is proven"),
     ],
