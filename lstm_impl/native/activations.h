@@ -12,6 +12,12 @@ namespace lstm_impl {
 // Comparisons with NaN are false, so NaN is kept.
 LSTM_IMPL_INLINE Vector clamp(Vector x, float least, float most) {
   const Vector low = Vector{} + least, high = Vector{} + most;
+#if defined(__AVX512F__)
+  // Of NaN and a number they return the latter operand; GCC makes two instructions of each.
+  asm("vmaxps %1, %2, %0" : "=v"(x) : "v"(x), "v"(low));
+  asm("vminps %1, %2, %0" : "=v"(x) : "v"(x), "v"(high));
+  return x;
+#endif
   x = x < low ? low : x;
   return x > high ? high : x;
 }

@@ -81,7 +81,7 @@ class BackwardPass {
 
  private:
   // Numbers of a factor in a lane.
-  static constexpr Index kNumbers = kRoundsFactors<Products> ? 2 : 1;
+  static constexpr Index kNumbers = Products::kNumbers;
 
   // Blocks of units of one register tile: four, or fewer where every thread is to have some.
   static Index width(Index blocks, const Plan& plan) {
@@ -95,8 +95,8 @@ class BackwardPass {
   Index width_of(Index group) const { return std::min(width_, blocks_ - group * width_); }
 
   void pack(Index group) {
-    pack_transposed<kNumbers == 2>(call_.recurrent_kernel, layer_.units, layer_.units,
-                                   group * width_ * kLanes, width_of(group), panel(group));
+    pack_transposed<Products>(call_.recurrent_kernel, layer_.units, layer_.units,
+                              group * width_ * kLanes, width_of(group), panel(group));
   }
 
   // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.

@@ -24,18 +24,29 @@ LSTM_IMPL_INLINE Vector reciprocal(Vector x) {
 LSTM_IMPL_INLINE Sigmoid coarse_sigmoid(Vector x) {
   constexpr float kRound = 12582912.0f, kLog2e = 1.44269504f;  // as in exponential()
   x = clamp(x, -87.0f, 87.0f);
+#if defined(__AVX512DQ__)
+  const Vector exact = x * -kLog2e;
+  Vector r;  // less the nearest integer
+  asm("vreduceps $0, %1, %0" : "=v"(r) : "v"(exact));
+  const Vector n = exact - r;
+#else
   const Vector shifted = x * -kLog2e + kRound;
   const Vector n = shifted - kRound;
   const Vector r = x * -kLog2e - n;
+#endif
   // 2^r for |r| <= 1/2, exact at zero.
   Vector p = r * 0.05500875f + 0.24221114f;
   p = p * r + 0.69328297f;
   p = p * r + 1.0f;
+#if defined(__AVX512DQ__)
+  asm("vscalefps %2, %1, %0" : "=v"(p) : "v"(p), "v"(n));
+#else
   Bits exponent, bits;
   std::memcpy(&exponent, &shifted, sizeof exponent);
   std::memcpy(&bits, &p, sizeof bits);
   bits += exponent << 23;
   std::memcpy(&p, &bits, sizeof bits);
+#endif
   const Vector value = reciprocal(1.0f + p);
   return {value, p * value};
 }

@@ -40,7 +40,7 @@ class Bfloat16Forward {
         recurrent_(blocks_ * unit_pairs_ * kPanel),
         bias_(blocks_ * kPanel),
         cells_(blocks_ * layer_.batch * kLanes),
-        hidden_(2 * layer_.batch * unit_width_),
+        hidden_(kRounds<Value> ? 1 : 2 * layer_.batch * unit_width_),
         inputs_(floats_for(std::max<Index>(1, layer_.timesteps * layer_.batch) * input_width_)),
         lefts_(floats_for(2 * layer_.batch * unit_width_)),
         ahead_(layer_, Products::steps_ahead(layer_, plan_)) {}
@@ -68,7 +68,11 @@ class Bfloat16Forward {
                     pool);
     const Index last = layer_.timesteps - 1;
     for (Index b = 0; b < layer_.batch; ++b) {
-      copy_row(hidden(last, b), layer_.units, call_.h_last + b * layer_.units);
+      if constexpr (kRounds<Value>) {
+        copy_row(left(last, b), layer_.units, call_.h_last + b * layer_.units);
+      } else {
+        copy_row(hidden(last, b), layer_.units, call_.h_last + b * layer_.units);
+      }
     }
     unpack_state(cells_.get(), layer_.batch * kLanes, layer_.batch, layer_.units, call_.c_last);
   }
@@ -89,10 +93,10 @@ class Bfloat16Forward {
   void pack(int part, int parts) {
     const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
     const Weights<Value>& weights = call_.weights;
-    pack_pairs(weights.kernel, layer_.inputs, layer_.units, first, last, input_pairs_,
-               kernel_.get());
-    pack_pairs(weights.recurrent_kernel, layer_.units, layer_.units, first, last, unit_pairs_,
-               recurrent_.get());
+    pack_pairs<Products>(weights.kernel, layer_.inputs, layer_.units, first, last, input_pairs_,
+                         kernel_.get());
+    pack_pairs<Products>(weights.recurrent_kernel, layer_.units, layer_.units, first, last,
+                         unit_pairs_, recurrent_.get());
     pack_gates(weights.bias, 1, layer_.units, first, last, bias_.get());
     const Index rows = layer_.timesteps * layer_.batch;
     for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
@@ -110,7 +114,8 @@ class Bfloat16Forward {
     return reinterpret_cast<const Left*>(inputs_.get()) + (t * layer_.batch + row) * input_width_;
   }
 
-  // h after step `s` as it is carried on, and as the left operand of the next step's product.
+  // h after step `s` as the left operand of the next step's product and, where that is rounded, as
+  // it is carried on.
   float* hidden(Index s, Index row) const {
     return hidden_.get() + ((s + 1) % 2 * layer_.batch + row) * unit_width_;
   }
@@ -119,8 +124,16 @@ class Bfloat16Forward {
   }
 
   LSTM_IMPL_INLINE void keep_hidden(Index s, Index row, Index unit, Vector h) const {
-    store(hidden(s, row) + unit, h);
-    Products::store_left(left(s, row) + unit, kRounds<Value> ? h : rounded<BFloat16>(h));
+    if constexpr (!kRounds<Value>) {
+      store(hidden(s, row) + unit, h);
+      h = rounded<BFloat16>(h);
+    }
+    Products::store_left(left(s, row) + unit, h);
+  }
+
+  LSTM_IMPL_INLINE Vector kept_hidden(Index s, Index row, Index unit) const {
+    if constexpr (kRounds<Value>) return load(left(s, row) + unit);
+    return load(hidden(s, row) + unit);
   }
 
   const float* kernel(Index block) const { return kernel_.get() + block * input_pairs_ * kPanel; }
@@ -154,16 +167,26 @@ class Bfloat16Forward {
     const Index t = time_of(layer_, s), rows = last_row - first_row;
     const Factors<Left> of_state{left(s - 1, first_row), unit_width_, recurrent(block),
                                  unit_pairs_};
+    const float* more = nullptr;  // of the input, made ahead: added where sums are read anyway
     if (ahead_.any()) {
-      const float* start = ahead_.sums(s, first_row, block);
-      Products::template multiply<kGates>(sums, {start, kPanel}, rows, {of_state});
+      more = ahead_.sums(s, first_row, block);
+      Products::template multiply<kGates>(sums, {nullptr, 0}, rows, {of_state});
     } else {
       Products::template multiply<kGates>(sums, {bias(block), 0}, rows,
                                           {of_input(t, first_row, block), of_state});
     }
     // In two goes, as in ForwardPass.
-    for (Index r = 0; r < rows; ++r) finish_cell(sums + r * kPanel, t, first_row + r, block);
+    for (Index r = 0; r < rows; ++r) {
+      float* const z = sums + r * kPanel;
+      if (more != nullptr) add_row(z, more + r * kPanel);
+      finish_cell(z, t, first_row + r, block);
+    }
     for (Index r = 0; r < rows; ++r) finish_output(sums + r * kPanel, s, t, first_row + r, block);
+  }
+
+  static LSTM_IMPL_INLINE void add_row(float* to, const float* from) {
+#pragma GCC unroll 4
+    for (Index at = 0; at < kPanel; at += kLanes) store(to + at, load(to + at) + load(from + at));
   }
 
   float* cell(Index block, Index row) const {
@@ -186,7 +209,7 @@ class Bfloat16Forward {
     const Vector h = rounded<Value>(o * coarse_tanh(load(cell(block, row))));
     const bool here = valid(t, row);
     store_part(y_.at(t, row) + unit, here ? h : Vector{}, count);
-    const Vector carried = here ? h : load(hidden(s - 1, row) + unit);
+    const Vector carried = here ? h : kept_hidden(s - 1, row, unit);
     keep_hidden(s, row, unit, carried);
     if (call_.hidden != nullptr) {
       store_part(call_.hidden + (t * layer_.batch + row) * layer_.units + unit, carried, count);

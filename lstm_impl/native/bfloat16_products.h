@@ -50,20 +50,21 @@ LSTM_IMPL_INLINE Vector paired(Vector lower, Vector upper) {
 }
 
 // A kernel [rows, 4 * units] into `pairs` pairs of rows, [block][pair][gate][lane], of blocks
-// [first_block, last_block). Rows past the last are zeros.
-template <class Value>
+// [first_block, last_block), a block's as Products::place() says. Rows past the last are zeros.
+template <class Products, class Value>
 void pack_pairs(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
                 Index pairs, float* panels) {
   for (Index pair = 0; pair < pairs; ++pair) {
     const Value* from = kernel + 2 * pair * kGates * units;
     const Index here = rows - 2 * pair;
     for (Index block = first_block; block < last_block; ++block) {
-      float* to = panels + (block * pairs + pair) * kPanel;
+      float* to = panels + block * pairs * kPanel;
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
       for (Index gate = 0; gate < kGates; ++gate) {
         const Value* lower = from + gate * units + unit;
         const Vector upper = here < 2 ? Vector{} : load_part(lower + kGates * units, count);
-        store(to + gate * kLanes, paired(here < 1 ? Vector{} : load_part(lower, count), upper));
+        store(to + Products::place(pair, gate, kGates),
+              paired(here < 1 ? Vector{} : load_part(lower, count), upper));
       }
     }
   }
@@ -86,6 +87,13 @@ struct Factors {
 
 // What products of floats have in common with those below, see backward.h.
 struct OfFloats {
+  static constexpr Index kNumbers = 1;  // in a lane of a panel
+
+  // Where in a panel that is `width` registers wide a register of a row stands.
+  static constexpr Index place(Index row, Index at, Index width) {
+    return (row * width + at) * kLanes;
+  }
+
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {
     return recurrence_plan(layer, features, pool);
   }
@@ -110,8 +118,16 @@ struct InRegisters {
 
   static constexpr void (*release)() = nullptr;
 
+  static constexpr Index kNumbers = 2;
+
   // What numbers of pairs, and of a row of a left operand, are multiples of.
   static constexpr Index kPairs = 1;
+
+  // Where in a panel that is `width` registers wide a register of a pair stands.
+  static constexpr Index place(Index pair, Index at, Index width) {
+    return (pair * width + at) * kLanes;
+  }
+
   static constexpr Index row_width(Index numbers) { return blocks_of(numbers, kLanes) * kLanes; }
 
   // sums [rows][Width][lane] = start + products.
@@ -348,9 +364,9 @@ struct Dots : InRegisters<Dots> {
 
 #if defined(LSTM_IMPL_TILES)
 
-// Sums that stay in tiles. A panel's register of pairs is a tile's row: so the same panels serve
-// both, and a tile of the right operand is 16 of their rows. Two tiles of rows share each one that
-// is read, and of few rows one meets all columns.
+// Sums that stay in tiles. A panel's register of pairs is a tile's row, and 16 of them one after the
+// other a tile of the right operand. Two tiles of rows share each one that is read, and of few rows
+// one meets all columns.
 struct DotsByTiles {
   using Left = BFloat16;
 
@@ -358,6 +374,7 @@ struct DotsByTiles {
   static_assert(kRegister <= tiles::kRowBytes);  // less than a tile's row in emulations only
   static constexpr Index kRowsOfTile = tiles::kMostRows, kMostRows = 2 * kRowsOfTile;
   static constexpr Index kPairs = std::min(tiles::kPairs, kPanel / 2);  // a block's of gates at most
+  static constexpr Index kNumbers = 2;
 
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {
     return plan_of_tiles(layer, features, pool);
@@ -365,14 +382,19 @@ struct DotsByTiles {
 
   // The kernel is read once for so many rows, where a thread's steps have all of a batch.
   static Index steps_ahead(const Layer& layer, const Plan& plan) {
-    constexpr Index kRowsAhead = 128;
+    constexpr Index kRowsAhead = 256;
     if (plan.by_rows && plan.groups > 1) return 1;
     return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
   }
 
-  // Pairs that are summed up before sums are put aside for other rows: of as many, 32 rows take a
-  // third of the first cache, and the panel stays in the second.
-  static constexpr Index kDepth = 128;
+  // Pairs that are summed up before sums are put aside for other rows, which takes as long as some of
+  // the products: of as many, 32 rows take two thirds of the first cache. The panel is streamed past
+  // them from the second one.
+  static constexpr Index kDepth = 256;
+
+  static constexpr Index place(Index pair, Index at, Index width) {
+    return ((pair / kPairs * width + at) * kPairs + pair % kPairs) * kLanes;
+  }
 
   // In an odd number of cache lines, or a tile's rows would share a few sets of the first cache.
   static constexpr Index row_width(Index numbers) {
@@ -474,7 +496,7 @@ struct DotsByTiles {
   template <int Width, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>* parts,
                           std::size_t count) {
-    constexpr Index kRow = Width * kLanes, kFloat = sizeof(float);
+    constexpr Index kRow = Width * kLanes, kTile = kPairs * kLanes, kFloat = sizeof(float);
     constexpr int kSumsOfRows = kLeft / TilesOfRows;  // those that shape() gives as many rows
     static_assert(Columns <= kSumsOfRows);
     const auto each_sum = [](const auto& work) {
@@ -491,14 +513,14 @@ struct DotsByTiles {
     });
     for (const Factors<Left>* part = parts; part != parts + count; ++part) {
       const Left* left = part->left + row * part->across;
-      const float* right = part->panel + First * kLanes;
+      const float* right = part->panel + First * kTile;
       for (Index pair = 0; pair < part->pairs; pair += kPairs) {
         each<TilesOfRows>([&](auto r) {
           tiles::load<kLeft + r>(left + r * kRowsOfTile * part->across + 2 * pair,
                                  part->across * static_cast<Index>(sizeof(Left)));
         });
         each<Columns>([&](auto c) {
-          tiles::load<kRight + c % 2>(right + pair * kRow + c * kLanes, kRow * kFloat);
+          tiles::load<kRight + c % 2, true>(right + pair * kRow + c * kTile, kRegister);
           each<TilesOfRows>([&](auto r) {
             tiles::dot<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>();
           });

@@ -153,7 +153,7 @@ class WeightGradients {
     return left_.get() + place * kDepth * tiles_ * kColumns / kNumbers;
   }
 
-  // Pairs of rows of dz, [pair][gate][lane].
+  // Pairs of rows of dz, [pair][gate][lane] as Products::place() says.
   float* right(Index place, Index block) const {
     return right_->get() + (place * blocks_ + block) * kPairs * kPanel;
   }
@@ -211,10 +211,11 @@ class WeightGradients {
       float* const to = right(place, block);
       for (Index pair = 0; pair < kPairs; ++pair) {
         const Index here = depth - 2 * pair;
-        for (Index at = 0; at < kPanel; at += kLanes) {
-          const float* from = dz + 2 * pair * kPanel + at;
-          store(to + pair * kPanel + at, paired(here < 1 ? Vector{} : load(from),
-                                                here < 2 ? Vector{} : load(from + kPanel)));
+        for (Index gate = 0; gate < kGates; ++gate) {
+          const float* from = dz + 2 * pair * kPanel + gate * kLanes;
+          store(to + Products::place(pair, gate, kGates),
+                paired(here < 1 ? Vector{} : load(from),
+                       here < 2 ? Vector{} : load(from + kPanel)));
         }
       }
     }
@@ -365,8 +366,9 @@ class InputGradients {
     if (kRounds<Value> && blocks_ > kBlocks) totals_.emplace(workers_, size * columns_ * kLanes);
     std::vector<Phase> phases;
     phases.push_back({1, static_cast<int>(groups_), [this](Index, int group) {
-                        pack_transposed(call_.kernel, layer_.inputs, layer_.units,
-                                        group * kGates * kLanes, width_of(group), panel(group));
+                        pack_transposed<OfFloats>(call_.kernel, layer_.inputs, layer_.units,
+                                                  group * kGates * kLanes, width_of(group),
+                                                  panel(group));
                       }});
     phases.push_back(
         {1, static_cast<int>(blocks_of(rows_, size)), [this, size](Index, int segment) {

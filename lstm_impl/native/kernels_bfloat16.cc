@@ -31,7 +31,8 @@ bool tiles_are_right() {
   }
   for (Index k = 0; k < kNumbers; ++k) {
     for (Index column = 0; column < kWidth * kLanes; ++column) {
-      const Index word = k / 2 * kWidth * kLanes + column;
+      const Index word =
+          DotsByTiles::place(k / 2, column / kLanes, kWidth) + column % kLanes;
       right[static_cast<std::size_t>(2 * word + k % 2)] = stored(number(k, column));
     }
   }

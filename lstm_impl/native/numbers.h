@@ -77,8 +77,9 @@ LSTM_IMPL_INLINE Vector load_part(const BFloat16* from, Index count) {
 }
 
 LSTM_IMPL_INLINE void store_part(BFloat16* to, Vector value, Index count) {
+  if (count >= kLanes) return store(to, value);
   const Halves halves = rounded_halves(value);
-  std::memcpy(to, &halves, static_cast<std::size_t>(std::min(count, kLanes)) * sizeof(BFloat16));
+  std::memcpy(to, &halves, static_cast<std::size_t>(count) * sizeof(BFloat16));
 }
 
 // A sigmoid and what is missing to one, which its gradient is the product of.

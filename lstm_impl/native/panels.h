@@ -57,16 +57,18 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
 
 // The transpose of `width` blocks of rows of a kernel [rows, 4 * units], from the row `first_row`,
 // into one panel [block of units][gate][lane][width][lane of the row]: the right operand of dz
-// times the kernel's transpose, dz lying as gates do. Paired: of two lanes that follow each other,
-// and are rounded to bfloat16, in 32 bits: [block][gate][pair of lanes][width][lane of the row].
-template <bool Paired = false, class Value>
+// times the kernel's transpose, dz lying as gates do. Of Products of numbers rounded to bfloat16: of
+// two lanes that follow each other, in 32 bits: [block][gate][pair of lanes][width][lane of the row],
+// as Products::place() says.
+template <class Products, class Value>
 void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
                      float* panel) {
-  constexpr Index kOfSquare = Paired ? 2 : 1;  // gates
+  constexpr bool kPaired = Products::kNumbers == 2;
+  constexpr Index kOfSquare = Products::kNumbers;  // gates
   for (Index gate = 0; gate < kGates; gate += kOfSquare) {  // outside, to read rows in order
     for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      float* to = panel + (block * kGates + gate) / kOfSquare * kLanes * width * kLanes;
+      const Index first_pair = (block * kGates + gate) / kOfSquare * kLanes;
       for (Index v = 0; v < width; ++v) {
         const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);
         const Value* from = kernel + (row * kGates + gate) * units + unit;
@@ -75,14 +77,14 @@ void pack_transposed(const Value* kernel, Index rows, Index units, Index first_r
         for (Index r = 0; r < kLanes; ++r) {
           const Value* one = from + r * kGates * units;
           square[r] = r < here ? load_part(one, count) : Vector{};
-          if constexpr (Paired) {
+          if constexpr (kPaired) {
             square[r] = side_by_side(square[r], r < here ? load_part(one + units, count) : Vector{});
           }
         }
         transpose<kLanes / 2>(square);
 #pragma GCC unroll 16
         for (Index lane = 0; lane < kLanes; ++lane) {
-          store(to + (lane * width + v) * kLanes, square[lane]);
+          store(panel + Products::place(first_pair + lane, v, width), square[lane]);
         }
       }
     }

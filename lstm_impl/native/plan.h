@@ -146,11 +146,12 @@ inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool
   return plan_by_units(layer, step, workers);
 }
 
-// The same with tiles, which read a weight once for 32 rows: the batch is shared out where every
-// thread has as many, and the weights leave room in its second cache. Of more of them a thread had
-// better read a part.
+// The same with tiles of 16 rows: the batch is shared out where every thread has as many, and the
+// weights leave room in its second cache. To meet after every step, and to read what others have
+// computed in it, takes longer than to read weights from there. Of more of them a thread had better
+// read a part.
 inline Plan plan_of_tiles(const Layer& layer, Index features, const Pool& pool) {
-  constexpr Index kRowsOfTiles = 32;
+  constexpr Index kRowsOfTiles = 16;
   const double step = step_work(layer, features);
   const int workers = workers_for(step * static_cast<double>(layer.timesteps), pool);
   const bool wide = step / static_cast<double>(layer.batch) > kWideWeights;

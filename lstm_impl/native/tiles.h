@@ -100,7 +100,7 @@ void zero() {
   std::memset(state.tile[Tile], 0, sizeof state.tile[Tile]);
 }
 
-template <int Tile>
+template <int Tile, bool Streamed = false>
 void load(const void* from, Index apart) {
   zero<Tile>();
   for (Index row = 0; row < state.shapes.rows[Tile]; ++row) {
@@ -197,10 +197,14 @@ LSTM_IMPL_INLINE void zero() {
   asm volatile("tilezero %%tmm%c0" : : "i"(Tile));
 }
 
-// Rows are `apart` bytes apart.
-template <int Tile>
+// Rows are `apart` bytes apart. Streamed: what is read is not to push others out of the first cache.
+template <int Tile, bool Streamed = false>
 LSTM_IMPL_INLINE void load(const void* from, Index apart) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(apart), "i"(Tile) : "memory");
+  if constexpr (Streamed) {
+    asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(apart), "i"(Tile) : "memory");
+  } else {
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(apart), "i"(Tile) : "memory");
+  }
 }
 
 template <int Tile>
