@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend import AutocastScope
 from tensorflow.python.framework.func_graph import FuncGraph
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable, variable_accessed
 
@@ -261,7 +262,10 @@ class LSTM(BackendLSTM):
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = tf.expand_dims(valid, 2)
-        inputs = LayerInputs(x, h, c, *_weights(self.cell))
+        # Nor need its weights be cast, which takes as long as small layers.
+        uncast = isinstance(core.backend, FusedCpu) and not picked.portable
+        uncast = uncast and not (training or recorded())
+        inputs = LayerInputs(x, h, c, *_weights(self.cell, uncast))
         how = training, batch_major, picked.portable
         y, h, c = core(inputs, steps, self.go_backwards, *how)
         if valid is not None and self.go_backwards:
@@ -313,8 +317,16 @@ def _handles(cell: Any) -> Tensors:
     return [each.handle for each in values]
 
 
-def _weights(cell: Any) -> Weights:
-    """Return the current weights; plain ones without Keras's casts to the type that they have."""
+def _weights(cell: Any, uncast: bool = False) -> Weights:
+    """Return the current weights; plain ones without Keras's casts to the type that they have.
+
+    uncast: of a layer that computes in bfloat16, those of float32 as they are.
+    """
+    if uncast and cell.compute_dtype == "bfloat16":
+        with AutocastScope(None):  # in which a variable's value is what it holds
+            values = _plain_variables(cell)
+        if values and all(each.dtype == "float32" for each in values):
+            return Weights(*map(tf.convert_to_tensor, values))
     values = _plain_variables(cell)
     if values and all(each.dtype == cell.compute_dtype for each in values):
         return Weights(*map(tf.convert_to_tensor, values))
@@ -368,6 +380,7 @@ class LayerCore:
         portable: in a graph that may be saved, by a function whose place ``fused_cpu`` takes.
         """
         if in_forward_mode(inputs):
+            inputs = LayerInputs(*(tf.cast(each, self._dtype) for each in inputs))
             if batch_major:
                 time_major = inputs._replace(x=tf.transpose(inputs.x, [1, 0, 2]))
                 y, h, c = self(time_major, mask, reverse, training)

@@ -22,8 +22,8 @@ bool pays_in_bfloat16(const Layer& layer);
 // The instruction of its products, or in words what takes its place.
 const char* bfloat16_products();
 
-template <class Value>
-void forward_in_bfloat16(const Forward<Value>& call, const Pool& pool);
+template <class Value, class Weight>
+void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool);
 
 // Whether backward_in_bfloat16() is faster here than products of floats: by other instructions only,
 // and of rows that nearly fill what the weights' gradients are computed of at once.
@@ -33,9 +33,11 @@ inline bool pays_backward_in_bfloat16(const Layer& layer) {
          products_of_this_cpu() != Bfloat16Products::kWidened;
 }
 
-// Of a call that has steps and sequences.
+// Of calls that have steps and sequences.
 template <class Value>
 void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool);
+template <class Value>
+void input_gradient_in_bfloat16(const InputGradient<Value>& call, const Pool& pool);
 
 }  // namespace lstm_impl
 

@@ -22,7 +22,7 @@ LSTM_IMPL_INLINE Vector reciprocal(Vector x) {
 
 // 1 / (1 + e^-x), and what is missing to one, whose relative error is as small.
 LSTM_IMPL_INLINE Sigmoid coarse_sigmoid(Vector x) {
-  constexpr float kRound = 12582912.0f, kLog2e = 1.44269504f;  // as in exponential()
+  constexpr float kLog2e = 1.44269504f;
   x = clamp(x, -87.0f, 87.0f);
 #if defined(__AVX512DQ__)
   const Vector exact = x * -kLog2e;
@@ -30,6 +30,7 @@ LSTM_IMPL_INLINE Sigmoid coarse_sigmoid(Vector x) {
   asm("vreduceps $0, %1, %0" : "=v"(r) : "v"(exact));
   const Vector n = exact - r;
 #else
+  constexpr float kRound = 12582912.0f;  // as in exponential()
   const Vector shifted = x * -kLog2e + kRound;
   const Vector n = shifted - kRound;
   const Vector r = x * -kLog2e - n;

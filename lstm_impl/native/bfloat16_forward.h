@@ -22,10 +22,10 @@
 
 namespace lstm_impl {
 
-template <class Value, class Products>
+template <class Value, class Weight, class Products>
 class Bfloat16Forward {
  public:
-  Bfloat16Forward(const Forward<Value>& call, const Pool& pool)
+  Bfloat16Forward(const Forward<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         plan_(Products::plan(layer_, layer_.inputs + layer_.units, pool)),
@@ -92,7 +92,7 @@ class Bfloat16Forward {
 
   void pack(int part, int parts) {
     const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
-    const Weights<Value>& weights = call_.weights;
+    const Weights<Weight>& weights = call_.weights;
     pack_pairs<Products>(weights.kernel, layer_.inputs, layer_.units, first, last, input_pairs_,
                          kernel_.get());
     pack_pairs<Products>(weights.recurrent_kernel, layer_.units, layer_.units, first, last,
@@ -220,7 +220,7 @@ class Bfloat16Forward {
     return call_.mask == nullptr || call_.mask[t * layer_.batch + row] != 0;
   }
 
-  const Forward<Value>& call_;
+  const Forward<Value, Weight>& call_;
   const Layer& layer_;
   const Plan plan_;
   const Index blocks_;

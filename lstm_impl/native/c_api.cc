@@ -251,6 +251,9 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& wor
     if (given.type == LSTM_INT8) {
       return failed(LSTM_INVALID, "a layer in int8 keeps nothing and has no gradients");
     }
+    if (given.type == LSTM_BFLOAT16_BY_FLOAT) {
+      return failed(LSTM_INVALID, "a layer in bfloat16 has no gradients of weights in float");
+    }
     with_pool(given, threads, [&, layer = layer_of(given)](const Pool& pool) {
       if (given.type == LSTM_BFLOAT16) {
         work(layer, pool, static_cast<BFloat16*>(nullptr));
@@ -274,6 +277,28 @@ class Pointers {
  private:
   void* const* next_;
 };
+
+// Members of a braced list are evaluated in order.
+template <class Value, class Weight>
+void forward_with(const Layer& layer, const Pool& pool, void* const* pointers) {
+  Pointers next(pointers);
+  const auto weight = [&] { return next.take<const Weight>(); };
+  const auto read = [&] { return next.take<const Value>(); };
+  const auto write = [&] { return next.take<Value>(); };
+  Forward<Value, Weight> call{layer,
+                              {weight(), weight(), weight()},
+                              read(),
+                              read(),
+                              read(),
+                              next.take<const unsigned char>(),
+                              write(),
+                              write(),
+                              write(),
+                              write(),
+                              write(),
+                              write()};
+  forward(call, pool);
+}
 
 LstmCode forward_in_int8(const LstmLayer& given, const LstmThreads* threads,
                          void* const* pointers) {
@@ -353,29 +378,23 @@ const char* lstm_products(const LstmLayer* given) {
   return code == LSTM_OK ? products : lstm_error();
 }
 
-// Members of a braced list are evaluated in order.
 LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
+  using lstm_impl::forward_with;
   if (given->type == LSTM_INT8 && pointers[10] == nullptr && pointers[11] == nullptr) {
     return lstm_impl::forward_in_int8(*given, threads, pointers);
   }
+  if (given->type == LSTM_BFLOAT16_BY_FLOAT) {
+    return lstm_impl::guarded([&] {
+      if (const LstmCode code = lstm_impl::checked(*given); code != LSTM_OK) return code;
+      lstm_impl::with_pool(*given, threads, [&](const Pool& pool) {
+        forward_with<lstm_impl::BFloat16, float>(lstm_impl::layer_of(*given), pool, pointers);
+      });
+      return LSTM_OK;
+    });
+  }
   return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
     using Value = std::remove_pointer_t<decltype(typed)>;
-    Pointers next(pointers);
-    const auto read = [&] { return next.take<const Value>(); };
-    const auto write = [&] { return next.take<Value>(); };
-    lstm_impl::Forward<Value> call{layer,
-                                   {read(), read(), read()},
-                                   read(),
-                                   read(),
-                                   read(),
-                                   next.take<const unsigned char>(),
-                                   write(),
-                                   write(),
-                                   write(),
-                                   write(),
-                                   write(),
-                                   write()};
-    lstm_impl::forward(call, pool);
+    forward_with<Value, Value>(layer, pool, pointers);
   });
 }
 

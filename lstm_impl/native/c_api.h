@@ -10,8 +10,8 @@
 #include <cstdint>
 
 // Of this interface: a library with another number has other functions or structures, and another
-// name (liblstm.so.3).
-#define LSTM_VERSION 3
+// name (liblstm.so.4).
+#define LSTM_VERSION 4
 
 extern "C" {
 
@@ -23,13 +23,15 @@ enum LstmCode : std::int32_t {
 };
 
 // Of numbers and of the factors of products. LSTM_FLOAT_BY_BFLOAT16: numbers are float, and factors
-// may be rounded to bfloat16, where that is faster. LSTM_INT8: numbers are float, and factors are
+// may be rounded to bfloat16, where that is faster. LSTM_BFLOAT16_BY_FLOAT: numbers are bfloat16, and
+// weights float, in forward passes alone. LSTM_INT8: numbers are float, and factors are
 // rounded to int8, in forward passes that keep nothing, of weights from lstm_pack().
 enum LstmType : std::int32_t {
   LSTM_FLOAT = 0,
   LSTM_BFLOAT16 = 1,
   LSTM_FLOAT_BY_BFLOAT16 = 2,
   LSTM_INT8 = 3,
+  LSTM_BFLOAT16_BY_FLOAT = 4,
 };
 
 struct LstmLayer {

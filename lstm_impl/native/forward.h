@@ -24,10 +24,10 @@
 
 namespace lstm_impl {
 
-template <class Value>
+template <class Value, class Weight>
 class ForwardPass {
  public:
-  ForwardPass(const Forward<Value>& call, const Pool& pool)
+  ForwardPass(const Forward<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
@@ -125,7 +125,7 @@ class ForwardPass {
   }
 
   void pack(Index first, Index last) {
-    const Weights<Value>& weights = call_.weights;
+    const Weights<Weight>& weights = call_.weights;
     const Index units = layer_.units;
     if (kernel_packed_) {
       pack_gates(weights.kernel, layer_.inputs, units, first, last, kernel_->get());
@@ -305,7 +305,7 @@ class ForwardPass {
 
   void project_unpacked(const Blocks& blocks, const Range& rows, float* sums) {
     const Index batch = layer_.batch, steps = layer_.timesteps, across = blocks_ * kPanel;
-    const Value* const kernel = call_.weights.kernel + rows.first * kGates * layer_.units;
+    const Weight* const kernel = call_.weights.kernel + rows.first * kGates * layer_.units;
     const Index first = blocks.first * kPanel, end = blocks.last * kPanel;
     for (Index row = 0; row < steps * batch; ++row) {
       std::fill(sums + row * across + first, sums + row * across + end, 0.0f);
@@ -398,7 +398,7 @@ class ForwardPass {
                  call_.c_last);
   }
 
-  const Forward<Value>& call_;
+  const Forward<Value, Weight>& call_;
   const Layer& layer_;
   const Plan plan_;
   const Index blocks_;

@@ -458,6 +458,95 @@ class InputGradients {
   std::optional<Buffers> totals_;
 };
 
+// The same by products of numbers rounded to bfloat16.
+template <class Value, class Products>
+class RoundedInputGradients {
+ public:
+  RoundedInputGradients(const InputGradient<Value>& call, const Pool& pool)
+      : call_(call),
+        layer_(call.layer),
+        blocks_(unit_blocks(layer_)),
+        rows_(layer_.timesteps * layer_.batch),
+        multiplications_(static_cast<double>(layer_.timesteps) * step_work(layer_, layer_.inputs)),
+        workers_(workers_for(multiplications_, pool)),
+        columns_(blocks_of(layer_.inputs, kLanes)),
+        groups_(blocks_of(columns_, kGates)),
+        width_(Products::row_width(blocks_ * kPanel)),
+        size_(Products::kMostRows *
+              std::clamp<Index>(blocks_of(rows_, 4 * workers_ * Products::kMostRows), 1, kMostTiles)),
+        dx_(rows_of(layer_, call.dx, layer_.inputs)),
+        kernel_(columns_ * kLanes * blocks_ * kPanel / 2),
+        buffers_(workers_, size_ * (width_ / 2 + kPanel)) {}
+
+  void run(const Pool& pool) {
+    std::vector<Phase> phases;
+    phases.push_back({1, static_cast<int>(groups_), [this](Index, int group) {
+                        pack_transposed<Products>(call_.kernel, layer_.inputs, layer_.units,
+                                                  group * kGates * kLanes, width_of(group),
+                                                  panel(group));
+                      }});
+    phases.push_back(
+        {1, static_cast<int>(blocks_of(rows_, size_)), [this](Index, int segment) {
+           multiply(segment * size_, std::min(rows_, (segment + 1) * size_));
+         }});
+    phases.back().leave = Products::release;
+    ThreadTeam::run(std::move(phases), workers_, multiplications_, pool);
+  }
+
+ private:
+  // Of kMostRows rows each: while they meet all panels they stay in the second cache.
+  static constexpr Index kMostTiles = 4;
+
+  Index width_of(Index group) const { return std::min(kGates, columns_ - group * kGates); }
+
+  float* panel(Index group) const {
+    return kernel_.get() + group * kGates * kLanes * blocks_ * kPanel / 2;
+  }
+
+  void multiply(Index first_row, Index last_row) {
+    const Buffers::Buffer buffer(buffers_);
+    const Index rows = last_row - first_row;
+    float* const sums = buffer.get();
+    BFloat16* const left = reinterpret_cast<BFloat16*>(sums + size_ * kPanel);
+    for (Index r = 0; r < rows; ++r) {
+      BFloat16* const to = left + r * width_;
+      for (Index block = 0; block < blocks_; ++block) {
+        const float* dz = call_.dz + (block * rows_ + first_row + r) * kPanel;
+        for (Index at = 0; at < kPanel; at += kLanes) store(to + block * kPanel + at, load(dz + at));
+      }
+      std::fill(to + blocks_ * kPanel, to + width_, BFloat16{0});
+    }
+    const Index pairs = blocks_ * kPanel / 2;
+    for (Index group = 0; group < groups_; ++group) {
+      with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto constant) {
+        constexpr int kWidth = decltype(constant)::value;
+        Products::template multiply<kWidth>(sums, {nullptr, 0}, rows,
+                                            {Factors<BFloat16>{left, width_, panel(group), pairs}});
+        for (Index r = 0; r < rows; ++r) {
+          const Index row = first_row + r, column = group * kGates * kLanes;
+          Value* const to = dx_.at(row / layer_.batch, row % layer_.batch) + column;
+          for (Index v = 0; v < kWidth; ++v) {
+            store_part(to + v * kLanes, load(sums + (r * kWidth + v) * kLanes),
+                       layer_.inputs - column - v * kLanes);
+          }
+        }
+      });
+    }
+  }
+
+  const InputGradient<Value>& call_;
+  const Layer& layer_;
+  const Index blocks_, rows_;
+  const double multiplications_;
+  const int workers_;
+  const Index columns_, groups_;
+  const Index width_;  // numbers of a row of dz
+  const Index size_;   // rows of a segment
+  const Rows<Value> dx_;
+  const Floats kernel_;    // transposed, in pairs, in panels of four registers' width
+  const Buffers buffers_;  // of a segment's sums and its rows of dz
+};
+
 }  // namespace lstm_impl
 
 #endif  // LSTM_IMPL_NATIVE_GRADIENTS_H_

@@ -39,17 +39,18 @@ Index Layer::gates_size() const { return unit_blocks(*this) * timesteps * batch 
 
 Index Layer::cells_size() const { return unit_blocks(*this) * timesteps * batch * kLanes; }
 
-template <class Value>
-void forward(const Forward<Value>& call, const Pool& pool) {
+template <class Value, class Weight>
+void forward(const Forward<Value, Weight>& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
   if ((kRounds<Value> || call.layer.bfloat16_products) && pays_in_bfloat16(call.layer)) {
     forward_in_bfloat16(call, pool);
   } else {
-    ForwardPass<Value>(call, pool).run(pool);
+    ForwardPass<Value, Weight>(call, pool).run(pool);
   }
 }
 
 template void forward(const Forward<float>&, const Pool&);
 template void forward(const Forward<BFloat16>&, const Pool&);
+template void forward(const Forward<BFloat16, float>&, const Pool&);
 
 }  // namespace lstm_impl

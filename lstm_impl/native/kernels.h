@@ -53,10 +53,11 @@ struct Weights {
   const Value* bias;              // [4 * units]
 };
 
-template <class Value>
+// Weight: float where numbers are BFloat16 and weights are not; they may be rounded to it then.
+template <class Value, class Weight = Value>
 struct Forward {
   Layer layer;
-  Weights<Value> weights;
+  Weights<Weight> weights;
   const Value* x;
   const Value* h0;  // [batch, units], as are all states
   const Value* c0;
@@ -99,10 +100,10 @@ struct InputGradient {
   Value* dx;
 };
 
-// Of float and BFloat16. All throw std::bad_alloc where there is no memory for their scratch. The
+// Of float and BFloat16, and forward() of BFloat16 with weights of float. All throw std::bad_alloc where there is no memory for their scratch. The
 // layer has no problem(); batch and timesteps may be 0.
-template <class Value>
-void forward(const Forward<Value>& call, const Pool& pool);
+template <class Value, class Weight>
+void forward(const Forward<Value, Weight>& call, const Pool& pool);
 template <class Value>
 void backward(const Backward<Value>& call, const Pool& pool);
 template <class Value>

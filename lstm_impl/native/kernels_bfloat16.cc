@@ -109,24 +109,25 @@ const char* bfloat16_products() {
   }
 }
 
-template <class Value>
-void forward_in_bfloat16(const Forward<Value>& call, const Pool& pool) {
+template <class Value, class Weight>
+void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
   if (products_of_this_cpu() == Bfloat16Products::kTiles) {
-    Bfloat16Forward<Value, DotsByTiles>(call, pool).run(pool);
+    Bfloat16Forward<Value, Weight, DotsByTiles>(call, pool).run(pool);
     return;
   }
 #endif
 #if defined(LSTM_IMPL_DOTS)
   if (products_of_this_cpu() == Bfloat16Products::kDots) {
-    Bfloat16Forward<Value, Dots>(call, pool).run(pool);
+    Bfloat16Forward<Value, Weight, Dots>(call, pool).run(pool);
     return;
   }
 #endif
-  Bfloat16Forward<Value, Widened>(call, pool).run(pool);
+  Bfloat16Forward<Value, Weight, Widened>(call, pool).run(pool);
 }
 
 template void forward_in_bfloat16(const Forward<float>&, const Pool&);
 template void forward_in_bfloat16(const Forward<BFloat16>&, const Pool&);
+template void forward_in_bfloat16(const Forward<BFloat16, float>&, const Pool&);
 
 }  // namespace lstm_impl

@@ -18,6 +18,21 @@ void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool) {
 #endif
 }
 
+template <class Value>
+void input_gradient_in_bfloat16(const InputGradient<Value>& call, const Pool& pool) {
+#if defined(LSTM_IMPL_TILES)
+  if (products_of_this_cpu() == Bfloat16Products::kTiles) {
+    RoundedInputGradients<Value, DotsByTiles>(call, pool).run(pool);
+    return;
+  }
+#endif
+#if defined(LSTM_IMPL_DOTS)
+  RoundedInputGradients<Value, Dots>(call, pool).run(pool);
+#endif
+}
+
+template void input_gradient_in_bfloat16(const InputGradient<float>&, const Pool&);
+template void input_gradient_in_bfloat16(const InputGradient<BFloat16>&, const Pool&);
 template void backward_in_bfloat16(const Backward<float>&, const Pool&);
 template void backward_in_bfloat16(const Backward<BFloat16>&, const Pool&);
 

@@ -1,4 +1,5 @@
 // The gradient of the input.
+#include "bfloat16.h"
 #include "gradients.h"
 #include "kernels.h"
 
@@ -6,7 +7,11 @@ namespace lstm_impl {
 
 template <class Value>
 void input_gradient(const InputGradient<Value>& call, const Pool& pool) {
-  if (call.layer.batch > 0 && call.layer.timesteps > 0) {
+  const Layer& layer = call.layer;
+  if (layer.batch == 0 || layer.timesteps == 0) return;
+  if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
+    input_gradient_in_bfloat16(call, pool);
+  } else {
     InputGradients<Value>(call, pool).run(pool);
   }
 }

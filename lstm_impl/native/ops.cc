@@ -115,7 +115,8 @@ x: [time, batch, inputs], or [batch, time, inputs] if batch_major.
 h, c: initial states [rows, batch, units], of which `row` is this layer's.
 kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 * units], gates
   i, f, g, o. Outside a graph they may be the handles of variables, which saves reading each by
-  an op; in a graph nothing orders this op and the variables' updates. Of type T in any case.
+  an op; in a graph nothing orders this op and the variables' updates. Of type T or, all three,
+  float.
 bf32: factors of float's products may be rounded to bfloat16.
 padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
   an empty vector.
@@ -277,12 +278,14 @@ class Mask {
   std::vector<unsigned char> made_;
 };
 
-// A weight of `type` that is given as it is, or as the handle of its variable.
-absl::Status read_weight(OpKernelContext* context, int index, DataType type, Tensor* weight) {
+// A weight of `type`, or another one if that is allowed, that is given as it is, or as the handle of
+// its variable.
+absl::Status read_weight(OpKernelContext* context, int index, DataType type, Tensor* weight,
+                         DataType other = tensorflow::DT_INVALID) {
   const Tensor& input = context->input(index);
   if (input.dtype() != tensorflow::DT_RESOURCE) {
     *weight = input;
-    if (weight->dtype() == type) return absl::OkStatus();
+    if (weight->dtype() == type || weight->dtype() == other) return absl::OkStatus();
     return errors::InvalidArgument("a weight is ", tensorflow::DataTypeString(weight->dtype()),
                                    " and x is ", tensorflow::DataTypeString(type));
   }
@@ -292,7 +295,7 @@ absl::Status read_weight(OpKernelContext* context, int index, DataType type, Ten
   tensorflow::tf_shared_lock lock(*variable->mu());
   // Shares the variable's memory, which an update then leaves as it is, writing elsewhere.
   *weight = *variable->tensor();
-  if (weight->dtype() == type) return absl::OkStatus();
+  if (weight->dtype() == type || weight->dtype() == other) return absl::OkStatus();
   return errors::InvalidArgument("a weight's variable holds ",
                                  tensorflow::DataTypeString(weight->dtype()), "; expected ",
                                  tensorflow::DataTypeString(type));
@@ -326,9 +329,9 @@ class FusedLSTM : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor kernel, recurrent, bias;
-    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &kernel));
-    OP_REQUIRES_OK(context, read_weight(context, 4, x.dtype(), &recurrent));
-    OP_REQUIRES_OK(context, read_weight(context, 5, x.dtype(), &bias));
+    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &kernel, DT_FLOAT));
+    OP_REQUIRES_OK(context, read_weight(context, 4, kernel.dtype(), &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 5, kernel.dtype(), &bias));
     OP_REQUIRES(
         context, recurrent.dims() == 2,
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
@@ -337,6 +340,7 @@ class FusedLSTM : public OpKernel {
     LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
     if (bf32_ && layer.type == LSTM_FLOAT) layer.type = LSTM_FLOAT_BY_BFLOAT16;
+    if (kernel.dtype() != x.dtype()) layer.type = LSTM_BFLOAT16_BY_FLOAT;
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
     OP_REQUIRES_OK(context, check("bias", bias, TensorShape({gates})));

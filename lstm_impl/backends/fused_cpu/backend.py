@@ -368,16 +368,32 @@ def ops() -> Any:
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
     """Compute the forward pass again, since nothing was kept."""
-    given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major", "bf32")}
-    y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
-    return _gradient(op, [y, *kept], upstream)
-
-
-def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
-    """Return gradients of a forward op's inputs, whose own gradients are those of a plain loop."""
     import tensorflow as tf
 
+    given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major", "bf32")}
     x, h, c, *parameters, padding = op.inputs
+    types = [each.dtype for each in parameters]
+    if types[0] == tf.float32:
+        parameters = [tf.cast(each, x.dtype) for each in parameters]
+    y, _, _, *kept = ops().lstm_impl_fused_lstm_training(x, h, c, *parameters, padding, **given)
+    *states, kernel, recurrent, bias, _ = _gradient(op, [y, *kept], upstream, parameters)
+    weights = [kernel, recurrent, bias]
+    if types[0] == tf.float32:
+        weights = [tf.cast(each, tf.float32) for each in weights]
+    return [*states, *weights, None]
+
+
+def _gradient(
+    op: Any, kept: Tensors, upstream: Tensors, parameters: Tensors = ()
+) -> list[Tensor | None]:
+    """Return gradients of a forward op's inputs, whose own gradients are those of a plain loop.
+
+    parameters: those of the op as the type of x, if the op has others.
+    """
+    import tensorflow as tf
+
+    x, h, c, *given, padding = op.inputs
+    parameters = parameters or given
     row, reverse, batch_major = map(op.get_attr, ("row", "reverse", "batch_major"))
     layer = FusedLayer(0, reverse, batch_major)
     # Outside a graph a slice takes longer than the op.

@@ -45,7 +45,7 @@ COMPILER = "CXX"
 CACHE = "LSTM_NATIVE_CACHE"
 """The environment variable that names the folder of compiled libraries."""
 
-VERSION = 3
+VERSION = 4
 """Of liblstm's C interface."""
 
 COMPUTES = ("float32", "bfloat16")
