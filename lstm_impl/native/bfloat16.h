@@ -10,7 +10,8 @@ namespace lstm_impl {
 // How they are computed: see bfloat16_products.h.
 enum class Bfloat16Products { kWidened, kDots, kTiles };
 
-// The fastest on this CPU, as far as measured: dots on AMD's with AVX512-BF16, else widened. The
+// The fastest on this CPU, as far as measured: tiles where there are some, dots on AMD's with
+// AVX512-BF16, else widened. The
 // environment variable LSTM_NATIVE_BFLOAT16, "widened", "dots" or "tiles", says otherwise. Dots are
 // computed only where the CPU can. Throws std::runtime_error where tiles are asked for and are not
 // to be had, or multiply wrongly. Asked once.

@@ -257,15 +257,26 @@ class WeightGradients {
     // Side by side until the piece is done: in a gradient each of these rows lies in a page of its
     // own.
     const Buffers::Buffer sums(*buffers_);
-    for (Index place = 0; place < chunks; ++place) {
-      if constexpr (kRoundsFactors<Products>) {
+    if constexpr (kRoundsFactors<Products>) {
+      const auto product = [&](Index place) {
         const auto* rows = reinterpret_cast<const BFloat16*>(left(place));
-        const Factors<BFloat16> product{rows + first_tile * kColumns * kDepth, kDepth,
-                                        right(place, block), kPairs};
-        Products::template multiply<kGates>(sums.get(), {place == 0 ? nullptr : sums.get(), kPanel},
-                                            (last_tile - first_tile) * kColumns, {product});
-        continue;
+        return Factors<BFloat16>{rows + first_tile * kColumns * kDepth, kDepth,
+                                 right(place, block), kPairs};
+      };
+      const Index rows = (last_tile - first_tile) * kColumns;
+      for (Index place = 0; place < chunks; place += 2) {  // two at a time, for sums to be read less
+        const Start start{place == 0 ? nullptr : sums.get(), kPanel};
+        if (place + 1 < chunks) {
+          Products::template multiply<kGates>(sums.get(), start, rows,
+                                              {product(place), product(place + 1)});
+        } else {
+          Products::template multiply<kGates>(sums.get(), start, rows, {product(place)});
+        }
       }
+      add_rows(sums.get(), first_tile, last_tile, unit, from, chunks);
+      return;
+    }
+    for (Index place = 0; place < chunks; ++place) {
       const Index chunk = from + place, depth = depth_of(chunk);
       const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
       for (Index tile = first_tile; tile < last_tile; ++tile) {
@@ -281,7 +292,6 @@ class WeightGradients {
         if (place + 1 == chunks) add_rows(kept, tile, tile + 1, unit, from, chunks);
       }
     }
-    if (kRoundsFactors<Products>) add_rows(sums.get(), first_tile, last_tile, unit, from, chunks);
   }
 
   // What a piece gives, [column][gate][lane], to the gradients of some tiles of columns.

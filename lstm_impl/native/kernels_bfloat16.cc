@@ -74,8 +74,9 @@ Bfloat16Products products_of_this_cpu() {
       }
       return Bfloat16Products::kTiles;
     }
-    // Tiles have run in emulators only. Once a CPU with them has shown them faster, they are the
-    // default with one line more here: if (asked.empty() && problem_of_tiles().empty()) return kTiles.
+#if !defined(LSTM_IMPL_EMULATED_TILES)
+    if (asked.empty() && problem_of_tiles().empty()) return Bfloat16Products::kTiles;
+#endif
 #if defined(LSTM_IMPL_DOTS)
     const bool wanted = asked.empty() ? Dots::faster() : asked == "dots";
     if (wanted && Dots::here()) return Bfloat16Products::kDots;
