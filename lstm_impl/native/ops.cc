@@ -115,8 +115,8 @@ x: [time, batch, inputs], or [batch, time, inputs] if batch_major.
 h, c: initial states [rows, batch, units], of which `row` is this layer's.
 kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 * units], gates
   i, f, g, o. Outside a graph they may be the handles of variables, which saves reading each by
-  an op; in a graph nothing orders this op and the variables' updates. Of type T or, all three,
-  float.
+  an op; in a graph nothing orders this op and the variables' updates. Of type T or, all three
+  and in inference, float.
 bf32: factors of float's products may be rounded to bfloat16.
 padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
   an empty vector.
@@ -329,7 +329,8 @@ class FusedLSTM : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor kernel, recurrent, bias;
-    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &kernel, DT_FLOAT));
+    const DataType other = num_outputs() > 3 ? tensorflow::DT_INVALID : DT_FLOAT;
+    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &kernel, other));
     OP_REQUIRES_OK(context, read_weight(context, 4, kernel.dtype(), &recurrent));
     OP_REQUIRES_OK(context, read_weight(context, 5, kernel.dtype(), &bias));
     OP_REQUIRES(

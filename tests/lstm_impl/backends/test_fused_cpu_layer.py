@@ -67,9 +67,32 @@ def test_op_with_weights_of_another_type_raises() -> None:
     x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(LSTMSpec(3, 4), 2, 5))
     variables = built("fused_cpu", LSTMSpec(3, 4)).variables
     with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is float and x is bfloat16"):
-        module.lstm_impl_fused_lstm(x, h, c, *(each.value() for each in variables), [])
+        module.lstm_impl_fused_lstm_training(x, h, c, *(each.value() for each in variables), [])
     with pytest.raises(tf.errors.InvalidArgumentError, match="holds float; expected bfloat16"):
-        module.lstm_impl_fused_lstm(x, h, c, *(each.handle for each in variables), [])
+        module.lstm_impl_fused_lstm_training(x, h, c, *(each.handle for each in variables), [])
+    halves = [tf.cast(each, tf.bfloat16) for each in variables]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is bfloat16 and x is float"):
+        module.lstm_impl_fused_lstm(*tensors(LSTMSpec(3, 4), 2, 5), *halves, [])
+
+
+@pytest.mark.parametrize("sizes", [(2, 5, 3, 4), (40, 6, 33, 70)])
+def test_weights_of_float_in_bfloat16_inference_are_those_that_are_cast(
+    sizes: tuple[int, int, int, int],
+) -> None:
+    batch, steps, inputs, units = sizes
+    spec = LSTMSpec(inputs, units)
+    x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(spec, batch, steps))
+    weights = [each.value() for each in built("fused_cpu", spec).variables]
+    cast = [tf.cast(each, tf.bfloat16) for each in weights]
+    as_they_are = ops().lstm_impl_fused_lstm(x, h, c, *weights, [])
+    as_cast = ops().lstm_impl_fused_lstm(x, h, c, *cast, [])
+    for one, other in zip(as_they_are, as_cast, strict=True):
+        np.testing.assert_allclose(one, tf.cast(other, tf.float32), atol=0.02)
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        y = ops().lstm_impl_fused_lstm(x, h, c, *weights, [])[0]
+    gradients = tape.gradient(y, weights)
+    assert [each.dtype for each in gradients] == [tf.float32] * 3
 
 
 def test_op_with_wrong_shapes_raises() -> None:
