@@ -403,8 +403,9 @@ struct DotsByTiles {
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
-  // As InRegisters::multiply(). Pairs and numbers of a row are padded with zeros.
-  template <int Width>
+  // As InRegisters::multiply(). Pairs and numbers of a row are padded with zeros. Bytes: what looks
+  // like pairs is four bytes each, without a sign in the left operand, and sums are of 32 bits.
+  template <int Width, bool Bytes = false>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {
     std::array<Factors<Left>, 2> parts;
@@ -417,13 +418,13 @@ struct DotsByTiles {
         from += here;
         room -= here;
         if (room > 0 && count < parts.size()) continue;
-        add<Width>(sums, start, rows, parts.data(), count);
+        add<Width, Bytes>(sums, start, rows, parts.data(), count);
         start = {sums, Width * kLanes};
         count = 0;
         room = kDepth;
       }
     }
-    if (count > 0) add<Width>(sums, start, rows, parts.data(), count);
+    if (count > 0) add<Width, Bytes>(sums, start, rows, parts.data(), count);
   }
 
   // To be called by a thread that has multiplied, before it does anything else: what else uses tiles
@@ -459,14 +460,15 @@ struct DotsByTiles {
     tiles::set_shapes(shapes);
   }
 
-  template <int Width>
+  template <int Width, bool Bytes>
   static void add(float* sums, Start start, Index rows, const Factors<Left>* parts,
                   std::size_t count) {
     for (Index row = 0; row < rows; row += kMostRows) {
       const Index here = std::min(kMostRows, rows - row);
       const auto add = [&](auto tiles_of_rows, auto first, auto columns) {
         constexpr int kTiles = decltype(tiles_of_rows)::value, kFirst = decltype(first)::value;
-        add_columns<Width, kTiles, kFirst, decltype(columns)::value>(sums, start, row, parts, count);
+        add_columns<Width, Bytes, kTiles, kFirst, decltype(columns)::value>(sums, start, row, parts,
+                                                                            count);
       };
       if (here <= kRowsOfTile) {
         shape(here, here);
@@ -493,7 +495,7 @@ struct DotsByTiles {
   }
 
   // Of one or two tiles of rows, from `row` on, and `Columns` registers of a panel's row.
-  template <int Width, int TilesOfRows, int First, int Columns>
+  template <int Width, bool Bytes, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>* parts,
                           std::size_t count) {
     constexpr Index kRow = Width * kLanes, kTile = kPairs * kLanes, kFloat = sizeof(float);
@@ -522,7 +524,11 @@ struct DotsByTiles {
         each<Columns>([&](auto c) {
           tiles::load<kRight + c % 2, true>(right + pair * kRow + c * kTile, kRegister);
           each<TilesOfRows>([&](auto r) {
-            tiles::dot<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>();
+            if constexpr (Bytes) {
+              tiles::dot_bytes<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>();
+            } else {
+              tiles::dot<r * kSumsOfRows + c, kLeft + r, kRight + c % 2>();
+            }
           });
         });
       }

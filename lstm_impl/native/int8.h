@@ -34,6 +34,9 @@ void pack_int8(const Layer& layer, const Weights<float>& weights, std::int32_t* 
 // Throws std::bad_alloc where there is no memory for its scratch.
 void forward(const Int8Forward& call, const Pool& pool);
 
+// Whether its products are made by AMX tiles, for which weights are packed in another order.
+bool int8_by_tiles();
+
 // The instruction of its products, or in words what takes its place.
 const char* int8_products();
 

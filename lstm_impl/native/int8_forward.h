@@ -3,6 +3,7 @@
 #define LSTM_IMPL_NATIVE_INT8_FORWARD_H_
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -41,11 +42,11 @@ class Int8Pass {
   Int8Pass(const Int8Forward& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
-        plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
+        plan_(plan(layer_, pool)),
         blocks_(unit_blocks(layer_)),
         rows_(layer_.timesteps * layer_.batch),
-        input_width_(blocks_of(layer_.inputs, kLine) * kLine),
-        unit_width_(blocks_of(layer_.units, kLine) * kLine),
+        input_width_(width_of_bytes(layer_.inputs)),
+        unit_width_(width_of_bytes(layer_.units)),
         weights_(layer_, call.weights),
         given_(rows_of(layer_, call.x, layer_.inputs)),
         y_(rows_of(layer_, call.y, layer_.units)),
@@ -54,7 +55,7 @@ class Int8Pass {
         inputs_(floats_for(rows_, input_width_)),
         lefts_(plan_.workers, floats_for(layer_.batch, unit_width_)),
         held_(static_cast<std::size_t>(plan_.workers), -1),
-        ahead_(layer_, StepsAhead::usual(layer_)) {}
+        ahead_(layer_, steps_ahead(layer_, plan_)) {}
 
   void run(const Pool& pool) {
     pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
@@ -70,6 +71,7 @@ class Int8Pass {
         layer_, blocks_, [this](Index s, Index first, Index last, Index block, Index end) {
           advance(s, first, last, block, end);
         }));
+    phases.back().leave = Bytes::release;
     ThreadTeam::run(std::move(phases), plan_.workers,
                     call_work(layer_, layer_.inputs + layer_.units), pool);
     const Index last = layer_.timesteps - 1;
@@ -81,7 +83,28 @@ class Int8Pass {
 
  private:
   static constexpr Index kMostRows = 48;  // as in InRegisters
-  static constexpr Index kLine = 64;
+
+#if defined(LSTM_IMPL_TILES)
+  static constexpr bool kTiles = std::is_same_v<Bytes, BytesByTiles>;
+#else
+  static constexpr bool kTiles = false;
+#endif
+
+  static Plan plan(const Layer& layer, const Pool& pool) {
+    const Index features = layer.inputs + layer.units;
+    return kTiles ? plan_of_tiles(layer, features, pool) : recurrence_plan(layer, features, pool);
+  }
+
+  static Index steps_ahead(const Layer& layer, const Plan& plan) {
+#if defined(LSTM_IMPL_TILES)
+    // Of more rows a step has tiles of its own, and both kernels stay in the second cache.
+    if (kTiles && layer.batch < DotsByTiles::kMostRows) {
+      return DotsByTiles::steps_ahead(layer, plan);
+    }
+    if (kTiles) return 1;
+#endif
+    return StepsAhead::usual(layer);
+  }
 
   // Rows of bytes, and after them what a number of each stands for.
   static Index floats_for(Index rows, Index width) {

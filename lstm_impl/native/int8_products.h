@@ -11,6 +11,8 @@
 #include <cstring>
 #include <utility>
 
+#include "bfloat16_products.h"
+#include "int8.h"
 #include "numbers.h"
 #include "panels.h"
 #include "product.h"
@@ -95,6 +97,7 @@ LSTM_IMPL_INLINE Bits nearest(Vector value) {
 // instruction adds up the products of two. The one that takes bytes would not hold their sum.
 struct WithoutVnni {
   static constexpr const char* kName = "vpmaddwd";
+  static constexpr void (*release)() = nullptr;
 
   // sum += the products of four bytes without a sign and four with one.
   static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
@@ -116,6 +119,7 @@ struct WithoutVnni {
 
 struct WithoutVnni {
   static constexpr const char* kName = "products of 32 bits";
+  static constexpr void (*release)() = nullptr;
 
   // sum += the products of four bytes without a sign and four with one.
   static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
@@ -135,6 +139,8 @@ struct WithoutVnni {
 // Written out, as in Dots: a library for any CPU with AVX-512 has it too. Assemblers know the one for
 // AVX2 for fewer years.
 struct Vnni {
+  static constexpr void (*release)() = nullptr;
+
 #if defined(__AVX512F__)
   static constexpr const char* kName = "vpdpbusd of AVX512-VNNI";
 
@@ -152,6 +158,22 @@ struct Vnni {
 #endif
 };
 #endif
+
+#if defined(LSTM_IMPL_TILES)
+// By AMX, where int8_by_tiles().
+struct BytesByTiles {
+  static constexpr const char* kName = "tdpbusd";
+  static constexpr void (*release)() = DotsByTiles::release;
+};
+#endif
+
+// Bytes of a row of a left operand, padded to whole lines of cache: by tiles an odd number of them,
+// see DotsByTiles::row_width().
+inline Index width_of_bytes(Index numbers) {
+  constexpr Index kLine = 64;
+  const Index lines = blocks_of(numbers, kLine);
+  return (int8_by_tiles() ? lines | 1 : lines) * kLine;
+}
 
 // Rows of a left operand: bytes, `across` apart, and what a number of each row stands for.
 struct LeftBytes {
@@ -229,13 +251,13 @@ class Int8Kernel {
   Int8Kernel(Word* memory, Index rows, Index units)
       : rows_(rows),
         units_(units),
-        quads_(blocks_of(rows, kQuad)),
+        quads_(quads_of(rows)),
         panels_(memory),
         scales_(panels_ + across(units) * quads_),
         starts_(scales_ + across(units)) {}
 
   static Index size(Index rows, Index units) {
-    return across(units) * (blocks_of(rows, kQuad) + 2);
+    return across(units) * (quads_of(rows) + 2);
   }
 
   Word* end() const { return starts_ + across(units_); }
@@ -251,6 +273,21 @@ class Int8Kernel {
   template <class Bytes>
   void multiply(float* sums, Start start, const LeftBytes& left, Index count, Index block,
                 Index next) const {
+#if defined(LSTM_IMPL_TILES)
+    if constexpr (std::is_same_v<Bytes, BytesByTiles>) {
+      multiply_by_tiles(sums, start, left, count, block);
+    } else {
+      multiply_in_registers<Bytes>(sums, start, left, count, block, next);
+    }
+#else
+    multiply_in_registers<Bytes>(sums, start, left, count, block, next);
+#endif
+  }
+
+ private:
+  template <class Bytes>
+  void multiply_in_registers(float* sums, Start start, const LeftBytes& left, Index count,
+                             Index block, Index next) const {
     Index tile = 0;
     for_each_tile<kTallRows>(0, count, [&](auto constant, Index row) {
       constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kGates);
@@ -266,9 +303,51 @@ class Int8Kernel {
     });
   }
 
- private:
   static Index across(Index units) { return blocks_of(units, kLanes) * kPanel; }
   Word* panel(Index block) const { return panels_ + block * kPanel * quads_; }
+
+#if defined(LSTM_IMPL_TILES)
+  void multiply_by_tiles(float* sums, Start start, const LeftBytes& left, Index count,
+                         Index block) const {
+    constexpr Index kMost = DotsByTiles::kMostRows;
+    alignas(64) float whole[kMost * kPanel];  // of 32 bits
+    const Index column = block * kPanel;
+    for (Index first = 0; first < count; first += kMost) {
+      const Index rows = std::min(kMost, count - first);
+      const Factors<BFloat16> product{
+          reinterpret_cast<const BFloat16*>(left.from(first).bytes), left.across / 2,
+          reinterpret_cast<const float*>(panel(block)), quads_};
+      DotsByTiles::multiply<kGates, true>(whole, {nullptr, 0}, rows, {product});
+      for (Index r = 0; r < rows; ++r) {
+        const float* from = start.from + (first + r) * start.across;
+        float* const to = sums + (first + r) * kPanel;
+        const float of_row = left.scales[first + r];
+#pragma GCC unroll 4
+        for (Index at = 0; at < kPanel; at += kLanes) {
+          const Bits sum = bits_of(load(whole + r * kPanel + at)) + load(starts_ + column + at);
+          const Vector scale = load(reinterpret_cast<const float*>(scales_) + column + at) * of_row;
+          store(to + at, load(from + at) + __builtin_convertvector(sum, Vector) * scale);
+        }
+      }
+    }
+  }
+#endif
+
+  static Index quads_of(Index rows) {
+#if defined(LSTM_IMPL_TILES)
+    constexpr Index kOfTile = DotsByTiles::kPairs;
+    if (int8_by_tiles()) return blocks_of(rows, kQuad * kOfTile) * kOfTile;
+#endif
+    return blocks_of(rows, kQuad);
+  }
+
+  // Where in a panel a register of a quad stands.
+  static Index place(Index quad, Index gate) {
+#if defined(LSTM_IMPL_TILES)
+    if (int8_by_tiles()) return DotsByTiles::place(quad, gate, kGates);
+#endif
+    return quad * kPanel + gate * kLanes;
+  }
 
   // Of registers from the float `at` of a panel's row on. Never inlined: GCC 12 would keep the sums
   // in memory.
@@ -315,7 +394,7 @@ class Int8Kernel {
         sum += whole;
         packed |= (whole & 255) << 8 * part;
       }
-      store(panel(block) + quad * kPanel + gate * kLanes, packed);
+      store(panel(block) + place(quad, gate), packed);
     }
     const Index column = block * kPanel + gate * kLanes;
     store(reinterpret_cast<float*>(scales_) + column, scale.value);

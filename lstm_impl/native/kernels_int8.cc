@@ -2,7 +2,9 @@
 #include "int8.h"
 
 #include <algorithm>
+#include <exception>
 
+#include "bfloat16.h"
 #include "int8_forward.h"
 #include "int8_products.h"
 
@@ -36,7 +38,25 @@ static bool vnni_here() {
 }
 #endif
 
+bool int8_by_tiles() {
+#if defined(LSTM_IMPL_TILES)
+  static const bool here = [] {
+    try {
+      return products_of_this_cpu() == Bfloat16Products::kTiles && tiles::bytes_granted();
+    } catch (const std::exception&) {  // that tiles are asked for and not to be had is said elsewhere
+      return false;
+    }
+  }();
+  return here;
+#else
+  return false;
+#endif
+}
+
 const char* int8_products() {
+#if defined(LSTM_IMPL_TILES)
+  if (int8_by_tiles()) return BytesByTiles::kName;
+#endif
 #if defined(LSTM_IMPL_VNNI)
   if (vnni_here()) return Vnni::kName;
 #endif
@@ -45,6 +65,12 @@ const char* int8_products() {
 
 void forward(const Int8Forward& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
+#if defined(LSTM_IMPL_TILES)
+  if (int8_by_tiles()) {
+    Int8Pass<BytesByTiles>(call, pool).run(pool);
+    return;
+  }
+#endif
 #if defined(LSTM_IMPL_VNNI)
   if (vnni_here()) {
     Int8Pass<Vnni>(call, pool).run(pool);

@@ -168,6 +168,30 @@ void dot() {
   }
 }
 
+// The same of four bytes each, those of the left operand without a sign, and sums of 32 bits.
+template <int Sums, int Left, int Right>
+void dot_bytes() {
+  static_assert(Sums != Left && Sums != Right && Left != Right);
+  for (const int tile : {Sums, Left, Right}) require_tile(tile);
+  const Shapes& of = state.shapes;
+  require(of.rows[Sums] == of.rows[Left] && of.row_bytes[Sums] == of.row_bytes[Right] &&
+              of.row_bytes[Left] == of.rows[Right] * 4 && of.row_bytes[Sums] % 4 == 0,
+          "the shapes of a product do not fit");
+  for (Index row = 0; row < of.rows[Sums]; ++row) {
+    for (Index column = 0; column < of.row_bytes[Sums] / 4; ++column) {
+      std::int32_t sum;
+      std::memcpy(&sum, state.tile[Sums][row] + 4 * column, sizeof sum);
+      for (Index k = 0; k < of.row_bytes[Left]; ++k) {
+        const auto right = static_cast<std::int8_t>(state.tile[Right][k / 4][4 * column + k % 4]);
+        sum += static_cast<std::int32_t>(state.tile[Left][row][k]) * right;
+      }
+      std::memcpy(state.tile[Sums][row] + 4 * column, &sum, sizeof sum);
+    }
+  }
+}
+
+inline bool bytes_granted() { return true; }
+
 #else
 
 // Whether the CPU has the tiles, Linux saves them where it changes threads, and it lets this process
@@ -216,6 +240,18 @@ LSTM_IMPL_INLINE void store(void* to, Index apart) {
 template <int Sums, int Left, int Right>
 LSTM_IMPL_INLINE void dot() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sums), "i"(Left), "i"(Right));
+}
+
+template <int Sums, int Left, int Right>
+LSTM_IMPL_INLINE void dot_bytes() {
+  asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sums), "i"(Left), "i"(Right));
+}
+
+// Whether those that granted() grants multiply bytes too.
+inline bool bytes_granted() {
+  unsigned a, b, c, d;
+  constexpr unsigned kInt8 = 1u << 25;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kInt8) != 0;
 }
 
 #endif
