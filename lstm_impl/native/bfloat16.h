@@ -17,6 +17,9 @@ enum class Bfloat16Products { kWidened, kDots, kTiles };
 // to be had, or multiply wrongly. Asked once.
 Bfloat16Products products_of_this_cpu();
 
+// Those of a layer: widened where it is too small for tiles, unless they are asked for.
+Bfloat16Products products_of(const Layer& layer);
+
 // Whether forward_in_bfloat16() is faster here than products of floats.
 bool pays_in_bfloat16(const Layer& layer);
 
@@ -31,7 +34,7 @@ void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool);
 inline bool pays_backward_in_bfloat16(const Layer& layer) {
   constexpr std::int64_t kFewestRows = 128;
   return layer.timesteps * layer.batch >= kFewestRows &&
-         products_of_this_cpu() != Bfloat16Products::kWidened;
+         products_of(layer) != Bfloat16Products::kWidened;
 }
 
 // Of calls that have steps and sequences.

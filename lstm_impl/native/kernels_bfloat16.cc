@@ -62,12 +62,16 @@ std::string problem_of_tiles() {
 #endif
 }
 
+std::string asked_products() {
+  const char* variable = std::getenv("LSTM_NATIVE_BFLOAT16");
+  return variable == nullptr ? "" : variable;
+}
+
 }  // namespace
 
 Bfloat16Products products_of_this_cpu() {
   static const Bfloat16Products chosen = [] {
-    const char* variable = std::getenv("LSTM_NATIVE_BFLOAT16");
-    const std::string asked = variable == nullptr ? "" : variable;
+    const std::string asked = asked_products();
     if (asked == "tiles") {
       if (const std::string problem = problem_of_tiles(); !problem.empty()) {
         throw std::runtime_error("LSTM_NATIVE_BFLOAT16 is \"tiles\", and " + problem);
@@ -86,11 +90,22 @@ Bfloat16Products products_of_this_cpu() {
   return chosen;
 }
 
+Bfloat16Products products_of(const Layer& layer) {
+  const Bfloat16Products products = products_of_this_cpu();
+  static const bool asked = !asked_products().empty();
+  if (products != Bfloat16Products::kTiles || asked) return products;
+  // Of smaller layers most of a tile is padding.
+  constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
+  const Index step = layer.batch * kGates * layer.units * (layer.inputs + layer.units);
+  const bool small = layer.units <= kFewUnits || step < kFewMultiplications;
+  return small ? Bfloat16Products::kWidened : products;
+}
+
 bool pays_in_bfloat16(const Layer& layer) {
   // Of few rows each weight is read a few times only, which pairs are not worth making for.
   constexpr std::int64_t kFewReads = 20;
   if (layer.timesteps * layer.batch <= kFewReads) return false;
-  if (products_of_this_cpu() != Bfloat16Products::kWidened) return true;
+  if (products_of(layer) != Bfloat16Products::kWidened) return true;
   // Widened multiplies no faster than products of floats, and reads half the bytes: of one sequence,
   // with more weights than a processor reads from its nearest caches, that is what takes the time.
   constexpr std::int64_t kManyWeights = 1 << 18;
@@ -113,13 +128,13 @@ const char* bfloat16_products() {
 template <class Value, class Weight>
 void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
-  if (products_of_this_cpu() == Bfloat16Products::kTiles) {
+  if (products_of(call.layer) == Bfloat16Products::kTiles) {
     Bfloat16Forward<Value, Weight, DotsByTiles>(call, pool).run(pool);
     return;
   }
 #endif
 #if defined(LSTM_IMPL_DOTS)
-  if (products_of_this_cpu() == Bfloat16Products::kDots) {
+  if (products_of(call.layer) == Bfloat16Products::kDots) {
     Bfloat16Forward<Value, Weight, Dots>(call, pool).run(pool);
     return;
   }

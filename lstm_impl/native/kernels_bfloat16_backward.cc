@@ -8,7 +8,7 @@ namespace lstm_impl {
 template <class Value>
 void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
-  if (products_of_this_cpu() == Bfloat16Products::kTiles) {
+  if (products_of(call.layer) == Bfloat16Products::kTiles) {
     backward_by<DotsByTiles>(call, pool);
     return;
   }
@@ -21,7 +21,7 @@ void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool) {
 template <class Value>
 void input_gradient_in_bfloat16(const InputGradient<Value>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
-  if (products_of_this_cpu() == Bfloat16Products::kTiles) {
+  if (products_of(call.layer) == Bfloat16Products::kTiles) {
     RoundedInputGradients<Value, DotsByTiles>(call, pool).run(pool);
     return;
   }
