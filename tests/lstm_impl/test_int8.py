@@ -34,7 +34,7 @@ def test_int8_equals_the_network_up_to_its_rounding(runtime: str) -> None:
     assert np.max(np.abs(other - y)) > 0.01
     evidence = model.evidence(Workload(3, 9))
     ran = [evidence["products"]] if runtime == "numpy_fused" else evidence["ops"]
-    words = "quantize", "vpdpbusd", "vpmaddwd", "32 bits"
+    words = "quantize", "tdpbusd", "vpdpbusd", "vpmaddwd", "32 bits"
     assert any(word in op.lower() for op in ran for word in words)
 
 
