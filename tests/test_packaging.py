@@ -236,7 +236,10 @@ def test_sdist_has_each_file_and_builds_the_same_wheel(tmp_path: Path) -> None:
     assert links == set()
     for link in re.findall(r"\]\(([^)#]*)", text):
         assert (ROOT / link.removeprefix(release % "blob").removeprefix(release % "raw")).is_file()
-    assert f"]({release % 'raw'}docs/pictures/report.svg)" in text
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme)
+    assert pictures
+    assert all(f"]({release % 'raw'}{picture})" in text for picture in pictures)
     sdist = build("sdist", source, tmp_path / "sdist")
     shutil.unpack_archive(sdist, tmp_path / "unpacked", filter="data")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
