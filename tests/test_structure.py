@@ -175,33 +175,6 @@ def test_public_classes_have_names_of_their_own() -> None:
     assert {name for name, count in counts.items() if count > 1} == SHARED_CLASS_NAMES
 
 
-OLD_WORDS = re.compile(
-    r"\b(told|telling|asked|beside|apart|whoever|anew|dear|rooms?|lean|in_turn|evenness|spelled)\b",
-    re.IGNORECASE,
-)
-"""Words of the project's own, which standard terms replace."""
-
-MOST_OLD_WORDS = 9
-"""Most of them in ``bench`` and ``lstm_impl``; lower it where they become fewer."""
-
-
-def test_documents_and_output_have_no_old_words() -> None:
-    root = BENCH.parent
-    texts = [*root.glob("*.md"), *root.glob("docs/*.md"), root / "tests/golden/messages.txt"]
-    found = {
-        f"{path.name}: {word}"
-        for path in texts
-        if path.name != "CHANGELOG.md"
-        for word in OLD_WORDS.findall(path.read_text(encoding="utf-8"))
-    }
-    assert found == set()
-
-
-def test_product_has_no_more_old_words() -> None:
-    found = sum(len(OLD_WORDS.findall(path.read_text(encoding="utf-8"))) for path in sources())
-    assert found <= MOST_OLD_WORDS
-
-
 def test_test_names_are_short_and_begin_with_their_subject() -> None:
     wrong = [
         f"{path.name}: {name}"
