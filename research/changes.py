@@ -171,7 +171,7 @@ EFFECTS = {
 
 
 def found_changes(trials: int) -> TextTable:
-    """Return how often a true change is found so many sessions after it, with its scope."""
+    """Return how often a true change is found by a number of sessions after it, with its scope."""
     rows = []
     for name, effect in EFFECTS.items():
         for size in (0.05, 0.10, 0.20):

@@ -24,7 +24,7 @@ BLOCK = 20
 """Calls of one stream in a block."""
 
 CALL_SHARE = 20
-"""One of so many comparisons is simulated, since every call of both sides is drawn."""
+"""One of this number of comparisons is simulated, since every call of both sides is drawn."""
 
 MANY = 10
 """The factor of calls for the 99.9th percentile."""
@@ -96,7 +96,7 @@ def _latencies(
     chance = rng.random((turn.size, processes), dtype=np.float32)
     slow = chance < shares.T[turn]
     if stream.run > 1:
-        # Runs end after so many calls on average, and begin as often as the share requires.
+        # ``stream.run`` is the mean length of a run in calls. Runs begin as often as the share requires.
         begin = (shares / (1 - shares) / stream.run).T
         for call in range(1, turn.size):
             goes_on = chance[call] >= 1 / stream.run
@@ -109,7 +109,7 @@ def _latencies(
 
 
 def _cells(found: FloatArray, count: int, effect: float, *wanted: Verdict) -> float:
-    """Return the rate of verdicts over so many processes, each used once."""
+    """Return the rate of verdicts over ``count`` processes, each used once."""
     trials = found.size // count
     logs_of = found[: trials * count].reshape(trials, count)
     means = process_means(logs_of, Pairing.ALTERNATING.allowance, in_order=True)

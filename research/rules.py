@@ -36,12 +36,12 @@ Flags = npt.NDArray[np.bool_]
 DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
 """The verdicts that are false where two sides are equal."""
 
-# The standard error of a rate of 0.5% over so many trials is 0.05%, of one of 50% it is 0.4%.
+# With 20,000 trials the standard error of a rate of 0.5% is 0.05%; of a rate of 50% it is 0.4%.
 TRIALS = 20_000
 # Fewer for the rules of other tools, which sort and resample every sample.
 RIVAL_TRIALS = 4_000
 
-# Up to so many processes the effect is simulated; beyond, a formula for nearly normal intervals is
+# Up to 40 processes the effect is simulated. Beyond that, a formula for nearly normal intervals is
 # used.
 _MOST_SIMULATED = 40
 _MOST_NEEDED = 2000
@@ -197,7 +197,7 @@ def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
 
 @functools.cache
 def _findable(spread: float, paired: bool, count: int) -> float:
-    """Return the log of the least effect that so many processes find with ``POWER``."""
+    """Return the log of the least effect that ``count`` processes find with ``POWER``."""
     if paired:
         low, _ = paired_means(spread, count, RIVAL_TRIALS).bounds()
     else:

@@ -1,7 +1,7 @@
 """Run ``python -m tools.study FILE...``: show the studies that earlier versions wrote.
 
-``scaling``, ``lengths`` and ``denormals`` were studies before they became suites. Their files lie
-in the folder of results and hold no times of cases, so that the readers of results skip them.
+``scaling``, ``lengths`` and ``denormals`` were studies before they became suites. Their files
+are in the folder of results and hold no times of cases, so the readers of results skip them.
 """
 
 from __future__ import annotations
