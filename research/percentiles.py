@@ -96,7 +96,8 @@ def _latencies(
     chance = rng.random((turn.size, processes), dtype=np.float32)
     slow = chance < shares.T[turn]
     if stream.run > 1:
-        # ``stream.run`` is the mean length of a run in calls. Runs begin as often as the share requires.
+        # ``stream.run`` is the mean length of a run in calls. Runs begin as often as the share
+        # requires.
         begin = (shares / (1 - shares) / stream.run).T
         for call in range(1, turn.size):
             goes_on = chance[call] >= 1 / stream.run
