@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from lstm_impl.spec import FloatArray
+from lstm_impl.workload import Inputs
 
 Tensor = Any  # a framework's own tensor; no one type covers all frameworks
 Tensors = Sequence[Tensor]
@@ -102,8 +103,11 @@ class Step:
         ``Outputs`` in inference, ``RawGradients`` in training. Of a stream it takes the next chunk.
     synchronize: waits until all work handed to the device is done.
     trace: does what can be done before the first call besides compiling, such as tracing a graph.
-    use: places sets of inputs on the device, by their numbers in ``InputSets``; the next calls take
-        them in turn.
+    place: places sets of inputs on the device; the next calls take them in turn.
+    use: the same, by the sets' numbers in ``InputSets``.
+    overwritten: names the arrays of one of the placed sets, by its position, that differ from these
+        inputs now.
+    check_inputs: raises an error if the placed set of this number is no longer what it was.
     results: returns a call's results on the host.
     restart: begins again with the model's given weights and a new optimizer, or with a stream's
         first state; None if calls leave nothing behind.
@@ -111,7 +115,7 @@ class Step:
     place_results: places such arrays on the device, waits for them, and returns a function that
         copies them to the host, as ``results`` does after a call.
 
-    Without ``use`` or ``results`` the timed calls are not judged.
+    Without ``place`` or ``results`` the timed calls are not judged.
     """
 
     run: Callable[[], Tensor]
@@ -122,3 +126,6 @@ class Step:
     restart: Callable[[], None] | None = None
     max_sets: int = 1
     place_results: Callable[[Results], Callable[[], object]] | None = None
+    place: Callable[[Iterable[Inputs]], None] | None = None
+    overwritten: Callable[[Inputs, int], Sequence[str]] | None = None
+    check_inputs: Callable[[int], None] | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import abc
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -376,6 +376,18 @@ FIRST_CHUNKS = 16
 """Sets of inputs that a stream works on before others are placed."""
 
 
+@dataclass(frozen=True)
+class PlacedSet:
+    """One set of inputs on the device.
+
+    calls: one for each window. upstreams: the gradients of the outputs, for each window; with an
+    optimizer a second time with the other sign; nothing in inference.
+    """
+
+    calls: Sequence[Call]
+    upstreams: Sequence[Sequence[Upstream]]
+
+
 class Stream:
     """A workload's sets of inputs on the device, and the step that works on them.
 
@@ -389,24 +401,24 @@ class Stream:
         self, model: Model, workload: Workload, seed: int = 0, given: Inputs | None = None
     ) -> None:
         self._model, self._workload = model, workload
-        self._sets = InputSets(model.spec, workload, seed, given)
-        first = self._sets.first
-        zero = self._place(np.zeros_like(first.state.h))
-        self._state = self._place(first.state.h), self._place(first.state.c)
+        self._sets = InputSets(model.spec, workload, seed) if given is None else None
+        first = given if self._sets is None else self._sets.first
+        assert first is not None
+        self._zero = self._place(np.zeros_like(first.state.h))
+        self._begin = (
+            (self._place(first.state.h.copy()), self._place(first.state.c.copy()))
+            if workload.streaming
+            else None
+        )
         self._parts = workload.windows()
-        windows = [first.window(part) for part in self._parts]
-        lengths = self._place(first.lengths)
-        self._rest = [(lengths, self._place(each.masks)) for each in windows]
-        # The gradients of the outputs, and with an optimizer the same with the other sign.
-        signs = () if not workload.training else (1,) if workload.optimizer is None else (1, -1)
-        self._upstreams = [
-            [Upstream(self._placed_sequence(sign * each.dy), zero, zero) for each in windows]
-            for sign in signs
-        ]
+        self._max_sets = 1 if self._sets is None else self._sets.max_sets()
         self._turn = 0
         self._left: Outputs | None = None
-        self._placed: list[list[Call]] = []
-        self.use(range(min(FIRST_CHUNKS, self._sets.max_sets())) if workload.streaming else (0,))
+        self._placed: list[PlacedSet] = []
+        if self._sets is not None and workload.streaming:
+            self.use(range(min(FIRST_CHUNKS, self._max_sets)))
+        else:
+            self.place([first])
 
     def step(self) -> Step:
         """Return the step to time."""
@@ -414,26 +426,73 @@ class Stream:
         runs = {"training": self.train, "streaming": self.chunk}
         begins = work.streaming or work.optimizer is not None
         run, restart = runs.get(work.mode, self.infer), self.restart if begins else None
-        rest = model._host_results, restart, self._sets.max_sets(), model._place_results
-        return Step(run, model.synchronize, self.trace, self.use, *rest)
+        return Step(
+            run,
+            model.synchronize,
+            self.trace,
+            None if self._sets is None else self.use,
+            model._host_results,
+            restart,
+            self._max_sets,
+            model._place_results,
+            None if self._sets is None else self.place,
+            self.overwritten,
+        )
 
     def use(self, numbers: Sequence[int]) -> None:
+        """Place the sets of inputs of these numbers, as ``place`` does."""
+        assert self._sets is not None
+        self.place(map(self._sets, numbers))
+
+    def place(self, sets: Iterable[Inputs]) -> None:
         """Place these sets of inputs, for the next calls to work on in turn; keep the state."""
         self._next = itertools.cycle(self._placed[:0])
         self._placed = []  # frees the memory of the last ones
-        self._placed = [self._calls(self._sets(number)) for number in numbers]
+        self._placed = [self._place_set(inputs) for inputs in sets]
         self._next = itertools.cycle(self._placed)
+
+    def overwritten(self, inputs: Inputs, position: int) -> list[str]:
+        """Return the names of arrays of a placed set that are no longer these inputs.
+
+        The inputs are placed once more, since placing may round them.
+        """
+        wanted = self._host_inputs(self._place_set(inputs))
+        found = self._host_inputs(self._placed[position])
+        return [
+            name
+            for name, array in wanted.items()
+            if not np.array_equal(found[name], array, equal_nan=True)
+        ]
+
+    def _host_inputs(self, placed: PlacedSet) -> dict[str, npt.NDArray[np.generic]]:
+        """Copy the arrays of a placed set to the host, and name them."""
+        first = placed.calls[0]
+        # All windows share these, and a stream goes on from a state of its own.
+        tensors = {"lengths": first.lengths}
+        if not self._workload.streaming:
+            tensors |= {"h0": first.h, "c0": first.c}
+        for number, call in enumerate(placed.calls):
+            window = f" of window {number}" if len(placed.calls) > 1 else ""
+            tensors |= {f"x{window}": call.x, f"masks{window}": call.masks}
+            for upstreams in placed.upstreams:
+                negative = " with the other sign" if upstreams is not placed.upstreams[0] else ""
+                tensors[f"dy{window}{negative}"] = upstreams[number].dy
+        if placed.upstreams:
+            tensors["the zero gradient of the final state"] = self._zero
+        to_host = self._model._to_host
+        # Some backends lend their memory, where others copy it.
+        return {name: np.array(to_host(each)) for name, each in tensors.items() if each is not None}
 
     def chunk(self) -> Outputs:
         """Compute the next chunk of a stream and the state after it."""
-        (call,) = next(self._next)
+        (call,) = next(self._next).calls
         self._left = self._model._stream(call if self._left is None else call.after(self._left))
         return self._left
 
     def infer(self) -> Outputs:
         """Compute all windows; return the last one's outputs and the final state."""
         left: Outputs | None = None
-        for call in next(self._next):
+        for call in next(self._next).calls:
             left = self._model._infer(call if left is None else call.after(left))
         assert left is not None  # there is a window in every workload
         return left
@@ -443,8 +502,8 @@ class Stream:
         model, gradients = self._model, self._workload.gradients
         optimizer = self._workload.optimizer
         left: RawGradients | None = None
-        pairs = zip(next(self._next), self._upstreams[self._turn], strict=True)
-        for call, upstream in pairs:
+        placed = next(self._next)
+        for call, upstream in zip(placed.calls, placed.upstreams[self._turn], strict=True):
             if left is not None:
                 call = call.after(left)
             if optimizer is None:
@@ -474,23 +533,39 @@ class Stream:
 
     def request(self, window: int = 0) -> Request:
         """Return what a window of the step asks of the model."""
-        workload, call = self._workload, self._placed[0][window]
+        workload, placed = self._workload, self._placed[0]
+        call = placed.calls[window]
         if not workload.training:
             return Request(None, call)
-        return Request(workload.gradients, call, self._upstreams[0][window], workload.optimizer)
+        upstream = placed.upstreams[0][window]
+        return Request(workload.gradients, call, upstream, workload.optimizer)
 
     # -- placing
 
     def _place(self, array: Array | None) -> Tensor | None:
         return None if array is None else self._model._to_device(array)
 
-    def _calls(self, inputs: Inputs) -> list[Call]:
-        """Return the call of each window."""
-        h, c = self._state
-        if inputs.state is not self._sets.first.state and self._sets.states_too:
-            h, c = self._place(inputs.state.h), self._place(inputs.state.c)
-        x = (self._placed_sequence(inputs.x[part]) for part in self._parts)
-        return [Call(each, h, c, *rest) for each, rest in zip(x, self._rest, strict=True)]
+    def _place_set(self, inputs: Inputs) -> PlacedSet:
+        """Place all that a step takes of one set of inputs."""
+        workload = self._workload
+        windows = [inputs.window(part) for part in self._parts]
+        h, c = self._begin or (self._place(inputs.state.h), self._place(inputs.state.c))
+        lengths = self._place(inputs.lengths)
+        calls = [
+            Call(self._placed_sequence(each.x), h, c, lengths, self._place(each.masks))
+            for each in windows
+        ]
+        # With an optimizer the calls use both signs in turn, so that the weights stay near their
+        # start however long the step is timed.
+        signs = () if not workload.training else (1,) if workload.optimizer is None else (1, -1)
+        upstreams = [
+            [
+                Upstream(self._placed_sequence(sign * each.dy), self._zero, self._zero)
+                for each in windows
+            ]
+            for sign in signs
+        ]
+        return PlacedSet(calls, upstreams)
 
     def _placed_sequence(self, sequence: FloatArray) -> Tensor:
         return self._place(self._model._swapped(sequence))
@@ -519,7 +594,7 @@ def given_step(
         gradients=gradients if mode == "training" else "all",
     )
     model._refuse(workload)
-    return replace(Stream(model, workload, given=inputs).step(), use=None)
+    return Stream(model, workload, given=inputs).step()
 
 
 def batch_and_timesteps(shape: tuple[int, ...], batch_major: bool) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -69,6 +69,43 @@ class Inputs:
         masks = None if self.masks is None else self.masks[:, part]
         return replace(self, x=self.x[part], dy=self.dy[part], masks=masks)
 
+    def sequences(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> Inputs:
+        """Return the inputs of these sequences of the batch."""
+        kept = np.asarray(rows)
+        return Inputs(
+            self.x[:, kept],
+            self.dy[:, kept],
+            LSTMState(self.state.h[:, kept], self.state.c[:, kept]),
+            None if self.lengths is None else self.lengths[kept],
+            None if self.masks is None else self.masks[:, :, kept],
+        )
+
+    def copy(self) -> Inputs:
+        """Return the same numbers in memory of their own."""
+        return Inputs(
+            self.x.copy(),
+            self.dy.copy(),
+            LSTMState(self.state.h.copy(), self.state.c.copy()),
+            None if self.lengths is None else self.lengths.copy(),
+            None if self.masks is None else self.masks.copy(),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Inputs]) -> Inputs:
+        """Return the sequences of several inputs as one batch."""
+        lengths = [each.lengths for each in parts if each.lengths is not None]
+        masks = [each.masks for each in parts if each.masks is not None]
+        return cls(
+            np.concatenate([each.x for each in parts], axis=1),
+            np.concatenate([each.dy for each in parts], axis=1),
+            LSTMState(
+                np.concatenate([each.state.h for each in parts], axis=1),
+                np.concatenate([each.state.c for each in parts], axis=1),
+            ),
+            np.concatenate(lengths) if lengths else None,
+            np.concatenate(masks, axis=2) if masks else None,
+        )
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -78,8 +115,8 @@ class Workload:
     mode: ``inference`` (the forward pass), ``training`` (forward and gradients), or ``streaming``
         (the forward pass of a chunk of T timesteps of an endless stream, with the state carried
         from each call to the next).
-    min_length: None if every sequence is T long; else lengths are spread evenly from it to T, and
-        sequences are right-padded.
+    min_length: None if every sequence is T long; else lengths are spread evenly from it to T, in a
+        random order, and sequences are right-padded.
     window: None if the step takes the sequence at once; else it is cut into windows of this many
         timesteps, with the state carried over and the gradient stopped between them.
     dropout: rate of inverted dropout between layers, in training.
@@ -154,11 +191,16 @@ class Workload:
         """Whether a step is a chunk of a stream."""
         return self.mode == "streaming"
 
-    def lengths(self) -> npt.NDArray[np.int32] | None:
-        """Return the valid timesteps of each sequence, ``[batch]``, or None if all are T."""
+    def lengths(self, seed: int | np.random.Generator = 0) -> npt.NDArray[np.int32] | None:
+        """Return the valid timesteps of each sequence, ``[batch]``, or None if all are T.
+
+        Every seed gives the same lengths in another order, so that all take the same time. One is
+        T. If the batch has room, one is ``min_length`` and two are equal.
+        """
         if self.min_length is None:
             return None
-        return np.linspace(self.timesteps, self.min_length, self.batch).round().astype(np.int32)
+        spread = np.linspace(self.timesteps, self.min_length, self.batch).round().astype(np.int32)
+        return np.random.default_rng(seed).permutation(_with_a_tie(spread))
 
     def windows(self) -> list[slice]:
         """Return the slices of time that one step takes, one after the other."""
@@ -182,7 +224,7 @@ class Workload:
         return 0 if lengths is None else int(lengths.sum(dtype=np.int64))
 
     def inputs(self, spec: LSTMSpec, seed: int = 0) -> Inputs:
-        """Draw inputs, output gradients, initial state and dropout masks from one seed."""
+        """Draw inputs, output gradients, initial state, lengths and dropout masks from one seed."""
         rng = np.random.default_rng(seed)
         shape = (self.timesteps, self.batch)
         state_shape = (spec.state_layers, self.batch, spec.hidden_size)
@@ -193,9 +235,29 @@ class Workload:
             c=spec.quantize(rng.uniform(-0.5, 0.5, state_shape)),
         )
         masks = None
-        if self.dropout and self.training and spec.num_layers > 1:
+        if self.drops_units(spec):
             masks = dropout_masks(spec, self.timesteps, self.batch, self.dropout, rng)
-        return Inputs(x, dy, state, self.lengths(), masks)
+        return Inputs(x, dy, state, self.lengths(rng), masks)
+
+    def drops_units(self, spec: LSTMSpec) -> bool:
+        """Whether a step of this network takes dropout masks."""
+        return bool(self.dropout) and self.training and spec.num_layers > 1
+
+
+def _with_a_tie(spread: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Make two of these descending lengths equal if none are, and keep the sum and both ends."""
+    lengths = spread.copy()
+    if len(lengths) < 4 or len(np.unique(lengths)) < len(lengths):
+        return lengths
+    if len(lengths) == 4:
+        # The two in the middle become a second T, and about a second shortest one.
+        lengths[1:3] = lengths[0], lengths[1] + lengths[2] - lengths[0]
+        return lengths
+    # Of three whole numbers two are both even or both odd, so that their mean is whole.
+    pairs = ((1, 2), (2, 3), (1, 3))
+    first, second = next(pair for pair in pairs if lengths[[*pair]].sum() % 2 == 0)
+    lengths[[first, second]] = (lengths[first] + lengths[second]) // 2
+    return lengths
 
 
 def dropout_masks(
@@ -216,46 +278,77 @@ PLACED_BYTES = 2**27
 MOST_PLACED = 1024
 """Sets of inputs at once: in a block of 10 ms only steps below 10 us use some of them twice."""
 
-STATES_TOO = 16
-"""Timesteps below which each set has its own initial state. In longer sequences that is less than a
-sixteenth of the recurrence's input, and placing it would take as long as placing the input."""
+DRAWN_TOGETHER = 2**17
+"""Numbers of the inputs that are drawn at once: starting a random generator takes as long as
+drawing some thousand numbers, and a block of small steps needs hundreds of sets."""
 
-SPREAD = 65_521
-"""Offsets in the drawn numbers at which a set of inputs may begin: a prime, so that sets differ."""
+TABLE = 2**16
+"""Normally distributed numbers from which those of a set are chosen by 16 random bits each. Drawing
+each from the distribution itself would take three times as long."""
 
 
 class InputSets:
-    """The sets of inputs, by number, on which a workload's steps work while they are timed."""
+    """Independent sets of inputs, by number, on which a workload's steps work while they are timed.
 
-    def __init__(
-        self, spec: LSTMSpec, workload: Workload, seed: int = 0, given: Inputs | None = None
-    ) -> None:
-        self.first = given or workload.inputs(spec, seed)
-        self.states_too = workload.timesteps < STATES_TOO and not workload.streaming
-        self._quantize = spec.quantize
+    Each set has its own x, lengths, dropout masks, and dy in training. It has its own initial state
+    too, except in a stream, where only the first chunk begins with a given state. Set 0 is what
+    ``Workload.inputs`` draws. No set can be computed from another one.
+    """
+
+    def __init__(self, spec: LSTMSpec, workload: Workload, seed: int = 0) -> None:
+        self.first = workload.inputs(spec, seed)
+        self._spec = spec
+        self._workload = workload
         self._seed = seed
-        self._drawn: tuple[FloatArray, FloatArray] | None = None
+        table = np.random.default_rng([seed, 1]).standard_normal(TABLE, np.float32)
+        self._table = spec.quantize(table)
+        sizes = [self.first.x.size]
+        sizes += [self.first.dy.size] * workload.training
+        self._together = max(1, min(MOST_PLACED, DRAWN_TOGETHER // sum(sizes)))
+        self._drawn: tuple[int, list[Inputs]] = -1, []
 
     def __call__(self, number: int) -> Inputs:
-        """Return the set of this number, 0 or more."""
-        first = self.first
+        """Return a copy of the set of this number, 0 or more."""
         if number == 0:
-            return first
-        if self._drawn is None:
-            rng = np.random.default_rng([self._seed, 1])
-            x = rng.standard_normal(first.x.size + SPREAD, np.float32)
-            states = rng.random(2 * first.state.h.size + SPREAD, np.float32) - 0.5
-            self._drawn = self._quantize(x), self._quantize(states)
-        start = number * 7919 % SPREAD
-        x, drawn = self._drawn[0][start:], self._drawn[1][start:]
-        state, size = first.state, first.state.h.size
-        if self.states_too:
-            shape = state.h.shape
-            h, c = drawn[:size].reshape(shape), drawn[size : 2 * size].reshape(shape)
-            state = LSTMState(h, c)
-        return replace(first, x=x[: first.x.size].reshape(first.x.shape), state=state)
+            return self.first.copy()
+        run, place = divmod(number - 1, self._together)
+        if self._drawn[0] != run:
+            self._drawn = run, self._draw(np.random.default_rng([self._seed, 2, run]))
+        return self._drawn[1][place].copy()
+
+    def _draw(self, rng: np.random.Generator) -> list[Inputs]:
+        """Draw the sets of consecutive numbers."""
+        first, work, spec, count = self.first, self._workload, self._spec, self._together
+
+        def normal(like: FloatArray) -> FloatArray:
+            bits = rng.integers(0, TABLE, (count, *like.shape), np.uint16)
+            return np.asarray(self._table[bits])
+
+        def uniform(like: FloatArray) -> FloatArray:
+            return spec.quantize(rng.random((count, *like.shape), np.float32) - np.float32(0.5))
+
+        x = normal(first.x)
+        dy = normal(first.dy) if work.training else [first.dy] * count
+        h = [first.state.h] * count if work.streaming else uniform(first.state.h)
+        c = [first.state.c] * count if work.streaming else uniform(first.state.c)
+        masks: list[FloatArray | None] = [None] * count
+        if work.drops_units(spec):
+            sizes = work.timesteps, work.batch, work.dropout
+            masks = [dropout_masks(spec, *sizes, rng) for _ in range(count)]
+        return [
+            Inputs(x[k], dy[k], LSTMState(h[k], c[k]), work.lengths(rng), masks[k])
+            for k in range(count)
+        ]
 
     def max_sets(self) -> int:
         """Return how many of them may be placed at once."""
-        state = 2 * self.first.state.h.nbytes if self.states_too else 0
-        return max(1, min(MOST_PLACED, PLACED_BYTES // (self.first.x.nbytes + state)))
+        first, work = self.first, self._workload
+        placed = first.x.nbytes
+        if work.training:
+            # An updating step has the gradient of the outputs with both signs.
+            placed += first.dy.nbytes * (1 if work.optimizer is None else 2)
+        if not work.streaming:
+            placed += first.state.h.nbytes + first.state.c.nbytes
+        if first.masks is not None:
+            placed += first.masks.nbytes
+        return max(1, min(MOST_PLACED, PLACED_BYTES // placed))

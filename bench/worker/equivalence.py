@@ -16,13 +16,22 @@ from pathlib import Path
 import numpy as np
 
 from bench.machine.writing import ResultWriteError, write_bytes
-from bench.worker.timing import JudgedCalls
+from bench.worker import timing
+from bench.worker.kept_results import (
+    BY_SEQUENCE,
+    FEWEST_KEPT,
+    SLOT_NUMBERS,
+    SLOTS,
+    JudgedCalls,
+    Selection,
+)
 from lstm_impl import proof
 from lstm_impl.backend import Backend
+from lstm_impl.call import Results
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, comparison, judged_parts, numpy_judge
-from lstm_impl.proof.check import SEVERAL, continued_stream
+from lstm_impl.proof.check import SEVERAL
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
@@ -34,6 +43,20 @@ REFERENCE_OPERATIONS = 2e11
 REFERENCE_BYTES = 2 * 2**30
 """Most bytes of the reference, which keeps every gate and state; a framework judges larger
 cases."""
+
+SEQUENCE_OPERATIONS = 1e10
+"""Operations of the reference for the sequences that are kept of timed calls: 0.25 s, once for each
+group and session. All slots together then have about as many sequences as one call."""
+
+SEQUENCE_BYTES = 2**28
+"""Bytes of the reference for these sequences."""
+
+COMPLETE_OPERATIONS, STEP_OPERATIONS = 4e10, 4e6
+"""The same for results that are kept completely: 1 s. A timestep of a small network takes some 100
+us in Python, in which a large product has this many operations."""
+
+COMPLETE_BYTES = 2**26
+"""Bytes of the results that are kept completely of one step."""
 
 JUDGES = ("while_loop+hoisted", "torch", "jax_scan")
 """Float64 backends that may judge large cases; the first that is available on the CPU does."""
@@ -54,52 +77,243 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     return proof.gate(model, workload, seed, _with_cache(judge, model.spec))
 
 
+def select_results(spec: LSTMSpec, workload: Workload, judged: int) -> Selection:
+    """Return which results of timed calls are kept, so that judging them takes little time.
+
+    judged: seed of the sets of inputs that are judged.
+    """
+    operations = 2.0 * spec.parameter_count * workload.timesteps * (3 if workload.training else 1)
+    features = _features(spec)
+    # Sequences that may be computed together, for all slots.
+    held = 8 * workload.timesteps * features
+    most = min(SEQUENCE_OPERATIONS / operations, SEQUENCE_BYTES / held)
+    each = timing.CONSECUTIVE if workload.streaming else 1
+    slots = int(min(SLOTS, max(FEWEST_KEPT, most / each)))
+    rows = int(min(workload.batch, max(1, most / (each * slots))))
+    complete = 0
+    if workload.training:  # gradients of the weights are those of all sequences together
+        steps = workload.timesteps * spec.state_layers * STEP_OPERATIONS
+        size = 4 * (spec.parameter_count + workload.batch * workload.timesteps * features)
+        complete = int(
+            min(
+                slots,
+                COMPLETE_OPERATIONS / (workload.batch * operations + steps),
+                COMPLETE_BYTES / size,
+            )
+        )
+        complete = max(1, complete)
+    if workload.optimizer is not None and workload.window is not None:
+        # The results are those of the last window, whose weights all sequences have updated.
+        slots = complete
+    return Selection(slots, complete, workload.batch, rows, judged)
+
+
 def gate_timed(
-    model: Model, workload: Workload, seed: int, last: JudgedCalls, judge: Judge | None = None
+    model: Model,
+    workload: Workload,
+    seed: int,
+    last: JudgedCalls,
+    kept: Sequence[JudgedCalls] = (),
+    judge: Judge | None = None,
 ) -> GateResult:
     """Compare the results of timed calls with the reference.
 
-    seed: of ``Model.prepare``. For windows these are the results of the last one and the final
-    state; for a stream, what it computes from the state that the timed calls left
-    (``proof.check.continued_stream``). With an optimizer the calls are the first after
-    ``Step.restart``, and the model has the weights that they left.
+    seed: of the sets of inputs whose results are judged. last: the calls after the blocks. For
+    windows these are the results of the last one and the final state; for a stream, the first call
+    leaves the state for the others. With an optimizer the calls are the first after
+    ``Step.restart``, and the model has the weights that they left. kept: results of calls in blocks
+    and between them, as ``select_results`` chooses them.
     """
-    spec, weights = model.spec, model.given_weights or model.get_weights()
-    found: dict[str, float] = {}
-    allowed: dict[str, float] = {}
+    timed = _Timed(model, workload, seed, judge)
     if workload.streaming:
-        judge = judge or choose_judge(spec, _judged_at_once(workload))
-        found, allowed = continued_stream(
-            judge, spec, weights, workload, seed, last.inputs, last.results
+        return timed.judge_stream([*kept, last])
+    timed.judge_last(last)
+    timed.judge_kept(kept)
+    return timed.result()
+
+
+class _Timed:
+    """The results of a model's timed calls, with the errors and bounds found so far."""
+
+    def __init__(self, model: Model, workload: Workload, seed: int, judge: Judge | None) -> None:
+        self.model = model
+        self.workload = workload
+        self.spec = model.spec
+        self.weights = model.given_weights or model.get_weights()
+        self.judge = judge or choose_judge(model.spec, workload)
+        self.selection = select_results(model.spec, workload, seed)
+        self.sets = InputSets(model.spec, workload, seed)
+        self.errors: dict[str, float] = {}
+        self.bounds: dict[str, float] = {}
+        self._facts = hashlib.sha256(f"{self.judge.name} {self.spec} {workload} {seed}".encode())
+        for array in self.weights.arrays():
+            self._facts.update(np.ascontiguousarray(array).tobytes())
+
+    def result(self) -> GateResult:
+        return GateResult.of(self.judge, self.errors, self.bounds)
+
+    def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
+        comparison.keep(self.errors, self.bounds, found, allowed)
+
+    def answer(
+        self, what: object, ask: Callable[[], dict[str, FloatArray]]
+    ) -> dict[str, FloatArray]:
+        """Return an answer that depends on the facts and on ``what``."""
+        digest = self._facts.copy()
+        digest.update(repr(what).encode())
+        return _cached(digest.hexdigest(), ask)
+
+    def expected(self, numbers: Sequence[int]) -> dict[str, FloatArray]:
+        """Return what consecutive calls compute, as ``_expected_results`` does."""
+        return self.answer(
+            tuple(numbers),
+            lambda: _expected_results(
+                self.judge, self.spec, self.weights, self.workload, self.sets, numbers
+            ),
         )
-        return GateResult.of(judge, found, allowed)
-    judge = judge or choose_judge(spec, workload)
-    digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {last.inputs}".encode())
-    for array in weights.arrays():
-        digest.update(np.ascontiguousarray(array).tobytes())
-    answer = _cached(
-        digest.hexdigest(),
-        lambda: _expected_results(judge, spec, weights, workload, seed, last.inputs),
-    )
-    for number, ours in enumerate(last.results):
-        theirs = comparison.requested_results(_results_of_call(answer, number), workload)
+
+    def judge_last(self, last: JudgedCalls) -> None:
+        """Judge the calls after the blocks, and with an optimizer the weights that they left."""
+        if self.workload.optimizer is None:
+            for number, ours in zip(last.inputs, last.results, strict=True):
+                self.compare(ours, _results_of_call(self.expected((number,)), 0))
+            return
+        answer = self.expected(last.inputs)
+        for call, ours in enumerate(last.results):
+            self.compare(ours, _results_of_call(answer, call))
+        left = _results_of_call(answer, len(last.results))
+        off, most = _weight_error(self.spec, self.weights, self.model.get_weights(), left)
+        self.keep({"update": off}, {"update": most})
+
+    def compare(self, ours: Results, theirs: Mapping[str, FloatArray]) -> None:
+        """Compare the complete results of one call."""
+        model, workload, spec = self.model, self.workload, self.spec
+        theirs = comparison.requested_results(theirs, workload)
         if model.backend.approximate:
-            comparison.keep(found, allowed, *comparison.approximate_errors(ours, theirs))
-            continue
+            self.keep(*comparison.approximate_errors(ours, theirs))
+            return
         missing = [name for name in theirs if name not in ours]
         if model.steps_return_loss and workload.optimizer and len(missing) == len(theirs):
-            continue  # its weights are judged instead
+            return  # its weights are judged instead
         theirs = {name: array for name, array in theirs.items() if name not in missing}
         off = dict.fromkeys(missing, math.inf) | comparison.compare(ours, theirs)
         most = comparison.bounds(spec, workload.batch, workload.timesteps, list(off))
         if workload.optimizer is not None:
             most = {name: bound + UPDATE_ALLOWANCE for name, bound in most.items()}
-        for pair in ((off, most), comparison.gains(spec, ours, theirs, workload.batch)):
-            comparison.keep(found, allowed, *pair)
-    if workload.optimizer is not None:
-        left = _results_of_call(answer, len(last.results))
-        found["update"], allowed["update"] = _weight_error(spec, weights, model.get_weights(), left)
-    return GateResult.of(judge, found, allowed)
+        self.keep(off, most)
+        self.keep(*comparison.gains(spec, ours, theirs, workload.batch))
+
+    def judge_kept(self, kept: Sequence[JudgedCalls]) -> None:
+        """Judge results of blocks: some completely, of the others the sequences that were kept."""
+        partial: dict[int, Results] = {}
+        for each in kept:
+            (number,), (ours,) = each.inputs, each.results
+            slot = number // SLOT_NUMBERS
+            if self.selection.is_complete(slot):
+                self.compare(ours, _results_of_call(self.expected((number,)), 0))
+            else:
+                partial[slot] = ours
+        if partial:
+            self.compare_sequences(partial)
+
+    def compare_sequences(self, partial: Mapping[int, Results]) -> None:
+        """Compare the sequences that were kept, by slot, with the reference on all of them."""
+        selection, rows = self.selection, self.selection.rows
+        slots = range(selection.complete + 1, selection.slots + 1)
+        alone = replace(self.workload, optimizer=None, batch=rows * len(slots))
+        judge = choose_judge(self.spec, alone) if rows * len(slots) > self.workload.batch else None
+
+        def ask() -> dict[str, FloatArray]:
+            parts = [
+                self.sets(selection.numbers(slot)[0]).sequences(selection.sequences(slot))
+                for slot in slots
+            ]
+            inputs = Inputs.joined(parts)
+            _, found = _run_windows(judge or self.judge, self.spec, self.weights, alone, inputs)
+            return {name: found[name] for name in BY_SEQUENCE if name in found}
+
+        answer = comparison.requested_results(self.answer((selection, "sequences"), ask), alone)
+        if self.model.steps_return_loss and self.workload.optimizer and not any(partial.values()):
+            return
+        columns = np.concatenate(
+            [np.arange(rows) + rows * (slot - slots.start) for slot in partial]
+        )
+        ours: dict[str, FloatArray] = {}
+        for name in answer:
+            arrays = [each.get(name) for each in partial.values()]
+            if any(array is None for array in arrays):
+                self.keep({name: math.inf}, {name: 1.0})
+            else:
+                ours[name] = _joined(arrays)
+        self.keep_sequences(ours, {name: answer[name][:, columns] for name in ours}, answer)
+
+    def keep_sequences(
+        self,
+        ours: Mapping[str, FloatArray],
+        theirs: Mapping[str, FloatArray],
+        scale: Mapping[str, FloatArray],
+    ) -> None:
+        """Keep the errors of sequences, relative to the largest values in ``scale``."""
+        if self.model.backend.approximate:
+            self.keep(*comparison.approximate_errors(ours, theirs))
+            return
+        sizes = {
+            name: max(comparison.smallest_scale(name), float(np.max(np.abs(array), initial=0.0)))
+            for name, array in scale.items()
+        }
+        off = {name: comparison.error(ours[name], theirs[name], sizes[name]) for name in ours}
+        most = comparison.bounds(self.spec, self.workload.batch, self.workload.timesteps, list(off))
+        self.keep(off, most)
+
+    def judge_stream(self, kept: Sequence[JudgedCalls]) -> GateResult:
+        """Judge consecutive calls of a stream, each from the state that the call before left."""
+        names = ("y", "h", "c")
+        inputs, ours = [], []
+        for calls in kept:
+            slot = calls.inputs[0] // SLOT_NUMBERS
+            rows = self.selection.sequences(slot or 1)
+            # Of the last calls everything was kept, and as many sequences are judged.
+            found = [each if slot else self.selection.part(1, each) for each in calls.results]
+            for number, before, after in zip(calls.inputs[1:], found, found[1:], strict=True):
+                given = self.sets(number).sequences(rows)
+                if any(
+                    name not in each or each[name].shape[1:] != given.state.h.shape[1:]
+                    for name in names
+                    for each in (before, after)
+                ):
+                    self.keep(dict.fromkeys(names, math.inf), dict.fromkeys(names, 1.0))
+                    return self.result()
+                inputs.append(replace(given, state=LSTMState(before["h"], before["c"])))
+                ours.append(after)
+        found_joined = {name: _joined([each[name] for each in ours]) for name in names}
+        theirs = self.judge.run(self.weights, Inputs.joined(inputs), None)
+        self.keep_sequences(found_joined, theirs, theirs)
+        self.keep(*comparison.gains(self.spec, found_joined, theirs, self.workload.batch))
+        return self.result()
+
+
+def _joined(arrays: Sequence[FloatArray | None]) -> FloatArray:
+    """Join results by sequence; arrays of different shapes become one of a shape that is wrong."""
+    found = [np.asarray(array) for array in arrays]
+    shapes = {array.shape[:1] + array.shape[2:] for array in found}
+    return np.concatenate(found, axis=1) if len(shapes) == 1 else np.empty(0)
+
+
+def _run_windows(
+    judge: Judge,
+    spec: LSTMSpec,
+    weights: LSTMWeights,
+    workload: Workload,
+    inputs: Inputs,
+) -> tuple[LSTMState, dict[str, FloatArray]]:
+    """Return the final state and the last window's results of a step that updates nothing."""
+    parts, zero = workload.windows(), LSTMState.zeros(spec, inputs.x.shape[1])
+    state, found = inputs.state, {}
+    for part in parts:
+        flowing = zero if workload.training and part == parts[-1] else None
+        found = judge.run(weights, replace(inputs.window(part), state=state), flowing)
+        state = LSTMState(found["h"], found["c"])
+    return state, found
 
 
 def _results_of_call(answer: Mapping[str, FloatArray], number: int) -> dict[str, FloatArray]:
@@ -112,7 +326,7 @@ def _results_of_call(answer: Mapping[str, FloatArray], number: int) -> dict[str,
 
 
 def _judged_at_once(workload: Workload) -> Workload:
-    """Return the part of a stream that is judged at once."""
+    """Return the part of a stream that the gate judges at once."""
     return replace(workload, timesteps=SEVERAL * workload.timesteps)
 
 
@@ -121,7 +335,7 @@ def _expected_results(
     spec: LSTMSpec,
     weights: LSTMWeights,
     workload: Workload,
-    seed: int,
+    sets: InputSets,
     numbers: Sequence[int],
 ) -> dict[str, FloatArray]:
     """Return what consecutive calls compute on these sets of inputs, named by call, as ``0 y``.
@@ -129,27 +343,25 @@ def _expected_results(
     With an optimizer, ``3 kernel`` is a weight after three calls, and ``3 error kernel`` how far
     rounding may have moved it.
     """
-    sets = InputSets(spec, workload, seed)
     optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
+    if optimizer is None:
+        answer: dict[str, FloatArray] = {}
+        for call, number in enumerate(numbers):
+            _, found = _run_windows(judge, spec, weights, workload, sets(number))
+            answer |= {f"{call} {name}": array for name, array in found.items()}
+        return answer
     parts, zero = workload.windows(), LSTMState.zeros(spec, workload.batch)
     names = weights.names()
     squares = [np.zeros(array.shape) for array in weights.arrays()]
-    answer: dict[str, FloatArray] = {}
+    answer = {}
     for call, number in enumerate(numbers):
         inputs = sets(number)
-        if not workload.training:
-            inputs = replace(inputs, masks=None)
-        elif optimizer is not None and call % 2:
+        if call % 2:
             inputs = replace(inputs, dy=-inputs.dy)  # Model.prepare
         state = inputs.state
-        found: dict[str, FloatArray] = {}
         for part in parts:
-            needed = workload.training and (optimizer is not None or part == parts[-1])
-            window = replace(inputs.window(part), state=state)
-            found = judge.run(weights, window, zero if needed else None)
+            found = judge.run(weights, replace(inputs.window(part), state=state), zero)
             state = LSTMState(found["h"], found["c"])
-            if optimizer is None:
-                continue
             gradients = [found[f"d{name}"] for name in names]
             changes = optimizer.changes(gradients)
             # Largest error of each, relative to its largest value.
@@ -161,12 +373,11 @@ def _expected_results(
             pairs = zip(weights.arrays(), changes, strict=True)
             weights = LSTMWeights.from_arrays(spec, [old + change for old, change in pairs])
         answer |= {f"{call} {name}": array for name, array in found.items()}
-    if optimizer is not None:
-        answer |= weights.named(f"{len(numbers)} ")
-        answer |= {
-            f"{len(numbers)} error {name}": np.sqrt(square)
-            for name, square in zip(names, squares, strict=True)
-        }
+    answer |= weights.named(f"{len(numbers)} ")
+    answer |= {
+        f"{len(numbers)} error {name}": np.sqrt(square)
+        for name, square in zip(names, squares, strict=True)
+    }
     return answer
 
 
@@ -216,11 +427,7 @@ def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
     timesteps = max(part.stop - part.start for part in judged_parts(workload))
     rows = workload.batch * timesteps
     operations = 2.0 * spec.parameter_count * rows * (3 if workload.training else 1)
-    features = sum(
-        spec.num_directions * (6 * spec.hidden_size + spec.layer_input_size(layer))
-        for layer in range(spec.num_layers)
-    )
-    if operations > REFERENCE_OPERATIONS or 8 * rows * features > REFERENCE_BYTES:
+    if operations > REFERENCE_OPERATIONS or 8 * rows * _features(spec) > REFERENCE_BYTES:
         for name in JUDGES:
             backend = get_backend(name)
             double = replace(spec, dtype="float64")
@@ -228,6 +435,14 @@ def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
                 prove(name, double)
                 return _framework_judge(backend, double)
     return numpy_judge(spec)
+
+
+def _features(spec: LSTMSpec) -> int:
+    """Return how many numbers the reference keeps of one timestep of one sequence."""
+    return sum(
+        spec.num_directions * (6 * spec.hidden_size + spec.layer_input_size(layer))
+        for layer in range(spec.num_layers)
+    )
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import statistics
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from bench.render.messages import as_recorded
 from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
 from bench.worker.disturbances import validity
+from bench.worker.kept_results import JudgedCalls, TimedInputs
 from bench.worker.roofs import Roofs
 from lstm_impl import LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.backend import Backend
@@ -313,7 +315,7 @@ class Bench:
     energy: Callable[[Step, str, float], Figures] = resources.energy
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
-    gate_timed: Callable[[Model, Workload, int, timing.JudgedCalls], GateResult] = (
+    gate_timed: Callable[[Model, Workload, int, JudgedCalls, Sequence[JudgedCalls]], GateResult] = (
         equivalence.gate_timed
     )
     output: Output | None = None
@@ -373,11 +375,15 @@ def ignored_deprecations() -> Iterator[None]:
         yield
 
 
-def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
+def prepare(
+    case: Case, seed: int, bench: Bench, judged: int | None = None, other_weights: bool = False
+) -> Prepared | Unmeasured:
     """Build a case, time its first call, and judge it by the gate.
 
     The gate calls the same functions, so tracing and compiling are timed before it. Their times
-    count only if the gate is passed.
+    count only if the gate is passed. judged: seed of the inputs of timed calls that are judged;
+    None draws one. other_weights: whether the case is timed with other weights than it is judged
+    with before.
     """
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, missing)
@@ -390,6 +396,9 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     try:
         with bench.interrupts, guard:
             found = _prepare(case, seed, bench, stages)
+            if isinstance(found, Prepared):
+                stages.append("gate")
+                found = _with_secret_inputs(case, seed, found, judged, other_weights)
     except (UnavailableError, UnsupportedError) as error:
         found = refused(error)
     except Exception as error:
@@ -464,7 +473,7 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
         batch_major=case.workload.batch_major,
     )
     setup["build_s"] = now() - begun
-    step = model.prepare(case.workload, seed)
+    step = model.prepare(case.workload)
     stages.append("first_call")
     setup["trace_s"], setup["first_call_s"] = timing.first_use(step, bench.clock)
     held = None if gauge is None else gauge(step)
@@ -484,6 +493,26 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
     return Prepared(step, model, setup, result, evidence, held)
 
 
+OTHER_WEIGHTS = 1_000_003
+"""Added to the seed of the weights with which every second model of a group is timed."""
+
+
+def _with_secret_inputs(
+    case: Case, seed: int, prepared: Prepared, judged: int | None, other_weights: bool
+) -> Prepared:
+    """Return the case with inputs that its backend has not drawn, and with its own weights.
+
+    Weights that backends keep in a place that models share are then those of another model. Two
+    sets of weights for all models suffice: the reference computes twice as many answers for timed
+    calls, and as many as before for the gate.
+    """
+    model, step = prepared.model, prepared.step
+    if other_weights and step.results is not None:
+        model.set_weights(LSTMWeights.random(case.spec, seed + OTHER_WEIGHTS))
+    judged = secrets.randbits(63) if judged is None else judged
+    return replace(prepared, step=TimedInputs(case.spec, case.workload, judged).bound(step))
+
+
 def _text(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"its {what} is a {type(value).__name__}; expected text")
@@ -499,15 +528,17 @@ def measure_group(
     """Measure cases that do the same work on the same device, and return results by case id.
 
     Each is built, called once and judged before any is timed; those that pass are then timed in
-    alternating blocks. seed: of the weights and inputs, the same for all.
+    alternating blocks. seed: of the weights and of the gate's inputs. Every second case is timed
+    with other weights.
     """
     bench = bench or Bench()
+    judged = secrets.randbits(63) if plan.judged is None else plan.judged
     ready: dict[str, Prepared] = {}
     results: dict[str, Result] = {}
     with bench.interrupts, bench.output or contextlib.nullcontext(), ignored_deprecations():
         for case in cases:
             bench.announce((case,))
-            prepared = prepare(case, seed, bench)
+            prepared = prepare(case, seed, bench, judged, other_weights=len(ready) % 2 == 1)
             if isinstance(prepared, Prepared):
                 ready[case.id] = prepared
             else:
@@ -515,7 +546,7 @@ def measure_group(
         if ready:
             bench.announce([case for case in cases if case.id in ready])
         before, begun = bench.activity(), bench.clock.now()
-        timed = _timed(ready, plan, bench, cases[0].workload)
+        timed = _timed(ready, plan, bench, cases[0], judged)
         seconds = (bench.clock.now() - begun) / max(1, len(ready))
         disturbance = between(before, bench.activity())
         threads = bench.too_many_threads() if ready else ()
@@ -525,7 +556,7 @@ def measure_group(
                 results[case.id] = failed(series.error, series.stage, series.round)
                 continue
             begun = bench.clock.now()
-            if (wrong := judge_timed_calls(case, prepared, series, seed, bench)) is not None:
+            if (wrong := judge_timed_calls(case, prepared, series, judged, bench)) is not None:
                 results[case.id] = wrong
                 continue
             gate_s = prepared.setup["gate_s"] + bench.clock.now() - begun
@@ -550,21 +581,30 @@ def measure_group(
 
 
 def _timed(
-    ready: Mapping[str, Prepared], plan: timing.TimingPlan, bench: Bench, workload: Workload
+    ready: Mapping[str, Prepared],
+    plan: timing.TimingPlan,
+    bench: Bench,
+    case: Case,
+    judged: int,
 ) -> dict[str, timing.StepSeries | timing.Broken]:
+    """Time the cases, which have the network and the workload of ``case``."""
     steps = {name: each.step for name, each in ready.items()}
     guards = {name: each.guard for name, each in ready.items()}
-    if not workload.streaming:
-        return timing.measure(steps, plan, bench.clock, guards)
+    work = case.workload
+    selection = equivalence.select_results(case.spec, work, judged)
+    if not work.streaming:
+        return timing.measure(steps, plan, bench.clock, guards, selection=selection)
     # These processes end before the disturbance is read.
     with busy(bench.stream.load):
-        return timing.measure_streams(steps, plan, bench.clock, guards, workload.period)
+        return timing.measure_streams(steps, plan, bench.clock, guards, work.period, selection)
 
 
 def judge_timed_calls(
-    case: Case, prepared: Prepared, series: timing.StepSeries, seed: int, bench: Bench
+    case: Case, prepared: Prepared, series: timing.StepSeries, judged: int, bench: Bench
 ) -> Unmeasured | None:
     """Return what is wrong with the results of the timed calls, None if they are right.
+
+    judged: seed of their inputs.
 
     The gate has judged the same function before; this finds what it does only when it is timed.
     """
@@ -572,7 +612,9 @@ def judge_timed_calls(
         return None
     try:
         with prepared.guard:
-            result = bench.gate_timed(prepared.model, case.workload, seed, series.last)
+            result = bench.gate_timed(
+                prepared.model, case.workload, judged, series.last, series.kept
+            )
     except Exception as error:
         return failed(error, "timed_results")
     if result.passed:

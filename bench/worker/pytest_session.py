@@ -50,7 +50,7 @@ from bench.worker.group import (
 )
 from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
-from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan
+from bench.worker.timing import StreamConditions, TimingPlan
 
 # -- record
 
@@ -227,7 +227,7 @@ class Recorder:
         seed = random.Random(f"{settings.seed}/{group}").getrandbits(32)
         judged = None
         if settings.session is not None:  # replicates share the reference's answers
-            judged = random.Random(f"{settings.session}/{group}").randrange(1, NUMBERS)
+            judged = random.Random(f"{settings.session}/{group}/judged").getrandbits(63)
         return TimingPlan(seconds * settings.share, settings.precision, seed, judged=judged)
 
     def _announce(self, cases: Sequence[Case], phase: str = "") -> None:

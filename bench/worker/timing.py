@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from operator import methodcaller
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import psutil
@@ -30,9 +31,15 @@ from bench.stats.intervals import (
     median_interval,
     relative_half_width,
 )
+from bench.worker.kept_results import (
+    FEWEST_KEPT,
+    FIRST_OWN_NUMBER,
+    LAST_NUMBERS,
+    JudgedCalls,
+    Selection,
+)
 from lstm_impl.at_rest import LONG_CALL, Rest
 from lstm_impl.call import Results, Step
-from lstm_impl.proof.check import SEVERAL
 from lstm_impl.spec import FloatArray
 
 
@@ -106,19 +113,15 @@ def processors_busy(
     return busy if busy >= 1.0 or left >= 1.0 - busy else None
 
 
-NUMBERS = 2**31
-"""Sets of inputs have numbers from 1 to this."""
-
-
 @dataclass(frozen=True)
 class TimingPlan:
     """How long and how precisely one group is measured.
 
     seconds: for each member, including warm-up; members share the sum. precision: half-width of the
     median's 95% interval at which to stop, relative to the median. seed: of the order of members in
-    each round. use_all_time: never stop early. judged: number of the inputs of the last call, whose
-    results are compared with the reference; None draws one. Processes with the same number share
-    the reference's answer.
+    each round. use_all_time: never stop early. judged: seed of the inputs of those calls whose
+    results are compared with the reference; None draws one. Processes with the same seed share the
+    reference's answers.
     """
 
     seconds: float
@@ -134,14 +137,6 @@ class Stopped(StrEnum):
     PRECISE = "precise"
     TIME = "time"
     ROUNDS = "rounds"
-
-
-@dataclass(frozen=True)
-class JudgedCalls:
-    """Results of consecutive calls that are judged, and the numbers of their inputs."""
-
-    inputs: tuple[int, ...]
-    results: tuple[Results, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +170,9 @@ class StepSeries:
     blocks: seconds of each block of ``calls`` calls, including its wait. rounds: the round of each
     block; blocks of two members with the same round are a pair. warmup: seconds per step of the
     blocks before. steady: whether the two halves of the blocks agree; None if there are too few.
-    synchronize: seconds that an idle wait takes. last: None if the step cannot show its results.
-    untimed: seconds of placing inputs, and of the untimed calls before blocks.
+    synchronize: seconds that an idle wait takes. last: calls after the blocks; None if the step
+    cannot show its results. kept: results of timed calls. untimed: seconds of placing inputs, of
+    untimed calls, and of keeping results.
     """
 
     calls: int
@@ -189,6 +185,7 @@ class StepSeries:
     last: JudgedCalls | None = None
     streamed: StreamTimes | None = None
     untimed: float | None = None
+    kept: tuple[JudgedCalls, ...] = ()
 
     @property
     def samples(self) -> tuple[float, ...]:
@@ -276,13 +273,28 @@ UPDATES = 3
 """Consecutive calls that are judged of a step that updates weights: the first uses the given
 weights and no moments, the others what the calls before left."""
 
+RESTART_SHARE = 0.05
+"""Part of the time that a step which updates weights may spend on judged calls between blocks. The
+weights are known only after a restart, so such a call is not one of a block."""
+
+EXTRA_SHARE = 0.1
+"""Part of the time that judged calls after the last block may take if there were few blocks."""
+
+CONSECUTIVE = 8
+"""Consecutive calls of a stream that are judged in each block, besides the one that leaves the
+first state."""
+
+LAST_CONSECUTIVE = 72
+"""The same after the last block: a state that is lost in every 64th call is lost in one of them."""
+
 
 def measure(
     steps: Mapping[str, Step],
     plan: TimingPlan,
     clock: Clock,
     guards: Mapping[str, Guard] | None = None,
-    member: Callable[[Step, Guard], GroupMember] | None = None,
+    member: Callable[[Step, Guard, Selection], GroupMember] | None = None,
+    selection: Selection | None = None,
 ) -> dict[str, StepSeries | Broken]:
     """Time the members of one group in alternating blocks.
 
@@ -290,13 +302,17 @@ def measure(
     wait, becomes ``Broken`` and the others go on. Rounds are made until every member's interval is
     as narrow as ``plan.precision`` or the next would end after the time is up; there is at least
     one. guards: entered around each use of a step, outside the clock. member: times one step.
+    selection: of the results that are kept for the judge.
 
-    Every call of a block has new inputs, which are drawn and placed outside the clock. After the
-    samples comes one more block, whose last result is kept for the judge (``StepSeries.last``).
+    Every call of a block has new inputs, which are drawn and placed outside the clock. The result
+    of one call of a block, chosen at random, is kept (``StepSeries.kept``). After the samples come
+    a few more calls, of which everything is kept (``StepSeries.last``).
     """
     # The first call imports what it needs: a third of a second that is not the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
-    group = _Group(steps, plan, clock, guards or {}, member or GroupMember)
+    group = _Group(
+        steps, plan, clock, guards or {}, member or GroupMember, selection or Selection()
+    )
     group.calibrate()
     group.warm_up()
     reason = group.take_samples()
@@ -306,10 +322,16 @@ def measure(
 
 @dataclass
 class GroupMember:
-    """One step while it is measured."""
+    """One step while it is measured.
+
+    keeps_state: whether ``Step.restart`` begins a stream again, and not an optimizer.
+    """
+
+    keeps_state: ClassVar[bool] = False
 
     step: Step
     guard: Guard = field(default_factory=contextlib.nullcontext)
+    selection: Selection = field(default_factory=Selection)
     calls: int = 1
     synchronize: float = 0.0
     shortest: float = 0.0
@@ -324,19 +346,24 @@ class GroupMember:
     rounds: list[int] = field(default_factory=list)
     broken: Broken | None = None
     last: JudgedCalls | None = None
-    next_inputs: int = field(default_factory=lambda: 1 + _UNPREDICTABLE.randrange(NUMBERS))
+    kept: dict[int, JudgedCalls] = field(default_factory=dict)  # by slot
+    offered: int = 0  # blocks whose results could be kept
+    keeping: float = 0.0  # seconds of judged calls between blocks
+    next_inputs: int = FIRST_OWN_NUMBER
 
-    def place(self, clock: Clock, count: int, last: int | None = None) -> None:
+    def place(
+        self, clock: Clock, count: int, judged: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
         """Place new inputs for ``count`` calls, then let other threads come to rest.
 
-        The first number is unpredictable, and none is used twice. last: that of the last call.
+        No number is used twice, except with little space. judged: numbers for some of the calls, by
+        their position.
         """
         if self.step.use is not None:
             numbers = [self.next_inputs + each for each in range(min(count, self.step.max_sets))]
             self.next_inputs += len(numbers)
-            if last is not None:
-                # With little space they repeat: this one is for the last call.
-                numbers[(count - 1) % len(numbers)] = last
+            for position, number in judged.items():
+                numbers[position % len(numbers)] = number
             self.step.use(numbers)
         if clock.rest is not None:
             # Those of the member before may still spin, and those that placed (PyTorch's for 5 ms).
@@ -346,18 +373,23 @@ class GroupMember:
         """Whether an untimed call precedes a block, to refill the caches and wake the threads."""
         return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
 
-    def time_block(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
-        """Return the seconds of a block, and what its last call, on inputs ``judged``, returned."""
+    def time_block(self, clock: Clock, slot: int | None = None) -> tuple[float, object]:
+        """Return the seconds of a block, and what one of its calls returned.
+
+        slot: for which the result of a random call is kept; without one it is the last call's.
+        """
         begun, untimed = clock.now(), self.needs_call_before(clock)
-        self.place(clock, self.calls + untimed, judged)
+        chosen = self._choose_calls(slot, untimed)
+        self.place(clock, self.calls + untimed, self._judged_numbers(slot, chosen))
+        before = None
         if untimed:
-            self.step.run()
+            before = self.step.run()
             self.step.synchronize()
         collecting = gc.isenabled()
         gc.disable()  # a collection inside a block would time the garbage of the process
         try:
             start = clock.now()
-            returned = self.run_block(clock)
+            returned = self.run_block(clock, chosen, before, untimed)
             end = clock.now()
         finally:
             if collecting:
@@ -366,41 +398,131 @@ class GroupMember:
         self.untimed += start - begun
         return self.latest, returned
 
-    def run_block(self, clock: Clock) -> object:
-        """Make the calls of a block, wait once, and return what the last call returned."""
+    def _choose_calls(self, slot: int | None, untimed: bool) -> range:
+        """Return which calls are kept, by their position among those with placed inputs.
+
+        Without a slot the last call's result is returned.
+        """
+        last = self.calls - 1 if slot is None else _UNPREDICTABLE.randrange(self.calls)
+        return range(untimed + last, untimed + last + 1)
+
+    def _judged_numbers(self, slot: int | None, chosen: range) -> dict[int, int]:
+        """Return the numbers of the inputs of the chosen calls."""
+        if slot is None:
+            return {}
+        return dict(zip(chosen, self.selection.numbers(slot), strict=False))
+
+    def run_block(self, clock: Clock, chosen: range, before: object, untimed: bool) -> object:
+        """Make the calls of a block, wait once, and return what the chosen call returned.
+
+        before: what the call before the block returned. untimed: whether there was one, with the
+        first of the placed inputs.
+        """
         run = self.step.run
-        for _ in range(self.calls - 1):
+        # There are two loops, since a condition in one would be timed.
+        earlier = chosen[0] - untimed
+        for _ in range(earlier):
             run()
         returned = run()
+        for _ in range(self.calls - 1 - earlier):
+            run()
         self.step.synchronize()
         return returned
 
-    def keep_last_results(self, clock: Clock, judged: int) -> None:
-        """Time one more block and keep what its last call computed, on the inputs ``judged``.
+    # -- results that are kept
 
-        A step that updates weights starts again after the block and makes ``UPDATES`` calls.
+    def next_slot(self) -> int | None:
+        """Return the slot for the next block's result, or None if it is not kept.
+
+        Each block is kept with the same probability, however many come (reservoir sampling).
+        """
+        if self.step.results is None or self.step.use is None:
+            return None
+        self.offered += 1
+        slots = self.selection.slots
+        if self.offered <= slots:
+            return self.offered
+        place = 1 + _UNPREDICTABLE.randrange(self.offered)
+        return place if place <= slots else None
+
+    def keep(self, slot: int, returned: object) -> None:
+        """Keep what a call on the inputs of a slot returned, and check these inputs."""
+        step, number = self.step, self.selection.numbers(slot)[0]
+        assert step.results is not None
+        results = self.selection.part(slot, step.results(returned))
+        self.kept[slot] = JudgedCalls((number,), (results,))
+        self._check_inputs(number)
+
+    def _check_inputs(self, number: int) -> None:
+        if self.step.check_inputs is not None:
+            self.step.check_inputs(number)
+
+    def keep_after_restart(self, slot: int) -> None:
+        """Begin again with the given weights, and keep what one call computes with them."""
+        step = self.step
+        assert step.restart is not None
+        assert step.use is not None
+        step.restart()
+        step.use(self.selection.numbers(slot)[:1])
+        returned = step.run()
+        step.synchronize()
+        self.keep(slot, returned)
+
+    def keep_more(self, clock: Clock) -> None:
+        """Make single calls for slots that no block has filled, while they take little time."""
+        step, begun = self.step, clock.now()
+        if step.results is None or step.use is None:
+            return
+        for slot in range(1, self.selection.slots + 1):
+            if slot in self.kept:
+                continue
+            if len(self.kept) >= FEWEST_KEPT and clock.now() - begun > EXTRA_SHARE * self.spent:
+                break
+            if step.restart is not None:
+                self.keep_after_restart(slot)
+                continue
+            step.use(self.selection.numbers(slot)[:1])
+            returned = step.run()
+            step.synchronize()
+            self.keep(slot, returned)
+
+    def keep_last_results(self, clock: Clock) -> None:
+        """Keep all that a few more calls compute, one of them a second time on the same inputs.
+
+        A step that updates weights starts again and makes ``UPDATES`` calls.
         """
         step = self.step
         if step.results is None:
             return
-        _, returned = self.time_block(clock, judged)
-        results = step.results(returned)
-        self.place(clock, 1)
-        step.run()
-        step.synchronize()
-        check_unchanged(results, step.results(returned))
-        self.last = JudgedCalls((judged,), (results,))
+        self.keep_more(clock)
+        first, second = LAST_NUMBERS[:2]
+        # Where two sets fit, the first one's arrays are used again without being placed again.
+        both = step.use is not None and step.max_sets > 1
+        if step.use is not None and both:
+            step.use([first, second])
+        results: list[Results] = []
+        returned: list[object] = []
+        for number in (first, second, first):
+            if step.use is not None and not both:
+                step.use([number])
+            returned.append(step.run())
+            step.synchronize()
+            if results:
+                check_unchanged(results[-1], step.results(returned[-2]))
+            results.append(step.results(returned[-1]))
+            self._check_inputs(number)
+        self.last = JudgedCalls((first, first), (results[0], results[2]))
         if step.restart is not None:
             step.restart()
-            numbers = tuple(judged + each for each in range(UPDATES))
+            numbers = LAST_NUMBERS[:UPDATES]
             found = []
             for number in numbers:
                 if step.use is not None:
                     step.use([number])
-                returned = step.run()
+                raw = step.run()
                 step.synchronize()
-                found.append(step.results(returned))
-            self.last = JudgedCalls(numbers, tuple(found))
+                found.append(step.results(raw))
+            self.last = JudgedCalls(tuple(numbers), tuple(found))
 
     def check_wait(self, clock: Clock) -> None:
         """Raise NotWaitedForError if work continues after the wait that should end it.
@@ -491,7 +613,7 @@ class GroupMember:
 
     def warm_up(self, clock: Clock) -> None:
         """Time one block as warm-up."""
-        self.warmup.append(self._block(clock) / self.calls)
+        self.warmup.append(self._block(clock)[0] / self.calls)
 
     def settled(self) -> bool:
         """Whether the latest blocks have the same speed."""
@@ -504,16 +626,27 @@ class GroupMember:
             self.calls = min(MOST_CALLS, math.ceil(self.shortest / quickest))
 
     def sample(self, clock: Clock, number: int) -> None:
-        """Time one block as a sample of round ``number``."""
-        self.blocks.append(self._block(clock))
+        """Time one block as a sample of round ``number``, and keep a result of it."""
+        slot = self.next_slot()
+        updates = self.step.restart is not None and not self.keeps_state
+        elapsed, returned = self._block(clock, None if updates else slot)
+        self.blocks.append(elapsed)
         self.rounds.append(number)
+        begun = clock.now()
+        if slot is not None and not updates:
+            self.keep(slot, returned)
+        elif slot is not None and self.keeping <= RESTART_SHARE * self.spent:
+            self.keep_after_restart(slot)
+            self.keeping += clock.now() - begun
+        self.untimed += clock.now() - begun
+        self.took += clock.now() - begun
 
-    def _block(self, clock: Clock) -> float:
-        elapsed, _ = self.time_block(clock)
+    def _block(self, clock: Clock, slot: int | None = None) -> tuple[float, object]:
+        elapsed, returned = self.time_block(clock, slot)
         self.spent += self.latest
         if elapsed <= 0:
             raise TimingError(f"a block of {self.calls} calls took {elapsed:g} s by the clock")
-        return elapsed
+        return elapsed, returned
 
     @property
     def samples(self) -> list[float]:
@@ -538,6 +671,7 @@ class GroupMember:
             synchronize=self.synchronize,
             last=self.last,
             untimed=self.untimed,
+            kept=tuple(self.kept[slot] for slot in sorted(self.kept)),
         )
 
 
@@ -560,10 +694,11 @@ class _Group:
         plan: TimingPlan,
         clock: Clock,
         guards: Mapping[str, Guard],
-        member: Callable[[Step, Guard], GroupMember],
+        member: Callable[[Step, Guard, Selection], GroupMember],
+        selection: Selection,
     ) -> None:
         self.members = {
-            name: member(step, guards.get(name, contextlib.nullcontext()))
+            name: member(step, guards.get(name, contextlib.nullcontext()), selection)
             for name, step in steps.items()
         }
         self._plan = plan
@@ -637,9 +772,7 @@ class _Group:
 
     def keep_last_results(self) -> None:
         self._each("copy", lambda member: member.check_wait(self._clock))
-        judged = self._plan.judged or 1 + _UNPREDICTABLE.randrange(NUMBERS)
-        keep = methodcaller("keep_last_results", self._clock, judged)
-        self._each("last_results", keep)
+        self._each("last_results", methodcaller("keep_last_results", self._clock))
 
 
 # -- streams: every call timed by itself
@@ -649,11 +782,19 @@ class _Group:
 # start would omit that ("coordinated omission": Tene, "How NOT to Measure Latency").
 
 
-def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> StreamTimes:
+def timed_calls(
+    step: Step,
+    count: int,
+    period: float | None,
+    clock: Clock,
+    chosen: range = range(0),
+    kept: list[object] | None = None,
+) -> StreamTimes:
     """Time each of ``count`` calls by itself.
 
     Without a period a call begins when the one before is done. Otherwise one is due every period;
-    one that is due during another begins as soon as that is done, and none is left out.
+    one that is due during another begins as soon as that is done, and none is left out. What the
+    chosen calls return, counted from 1, is added to ``kept``.
     """
     latency: list[float] = []
     service: list[float] = []
@@ -666,9 +807,11 @@ def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> S
             while (early := due - now()) > 0:
                 clock.sleep(early)
         began = now()
-        run()
+        returned = run()
         wait()
         done = now()
+        if kept is not None and number in chosen:
+            kept.append(returned)
         latency.append(done - (began if due is None else due))
         service.append(done - began)
     return StreamTimes(np.array(latency), np.array(service))
@@ -678,6 +821,7 @@ def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> S
 class StreamMember(GroupMember):
     """A stream while it is measured: a sample is the median latency of a block."""
 
+    keeps_state: ClassVar[bool] = True
     period: float | None = None
     taken: list[StreamTimes] = field(default_factory=list)
     _latest: StreamTimes | None = None
@@ -700,16 +844,36 @@ class StreamMember(GroupMember):
         """Return True: another stream ran last and filled the caches."""
         return True
 
-    def time_block(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
+    def time_block(self, clock: Clock, slot: int | None = None) -> tuple[float, object]:
         """Return the seconds of a block as if each of its calls had taken their median."""
-        super().time_block(clock, judged)
+        _, returned = super().time_block(clock, slot)
         assert self._latest is not None
-        return statistics.median(self._latest.latency) * self.calls, None
+        return statistics.median(self._latest.latency) * self.calls, returned
 
-    def run_block(self, clock: Clock) -> object:
-        """Time each call of the block by itself."""
-        self._latest = timed_calls(self.step, self.calls, self.period, clock)
-        return None
+    def _choose_calls(self, slot: int | None, untimed: bool) -> range:
+        """Return some consecutive calls; the first one leaves the state for the others."""
+        if slot is None:
+            return range(0)
+        count = min(1 + CONSECUTIVE, self.calls + untimed, self.step.max_sets)
+        first = _UNPREDICTABLE.randrange(self.calls + untimed - count + 1)
+        return range(first, first + count)
+
+    def run_block(self, clock: Clock, chosen: range, before: object, untimed: bool) -> object:
+        """Time each call of the block by itself, and return what the chosen ones returned."""
+        # The untimed call is number 0.
+        kept = [before] if 0 in chosen else []
+        self._latest = timed_calls(self.step, self.calls, self.period, clock, chosen, kept)
+        return kept
+
+    def keep(self, slot: int, returned: object) -> None:
+        """Keep what consecutive calls on the inputs of a slot returned."""
+        step = self.step
+        assert step.results is not None
+        assert isinstance(returned, list)
+        numbers = self.selection.numbers(slot)[: len(returned)]
+        results = tuple(self.selection.part(slot, step.results(each)) for each in returned)
+        self.kept[slot] = JudgedCalls(numbers, results)
+        self._check_inputs(numbers[-1])
 
     def sample(self, clock: Clock, number: int) -> None:
         """Time one block as a sample, and keep the times of its calls."""
@@ -719,21 +883,24 @@ class StreamMember(GroupMember):
             raise TimingError(f"a call took {shortest:g} s by the clock")
         self.taken.append(self._latest)
 
-    def keep_last_results(self, clock: Clock, judged: int) -> None:
+    def keep_last_results(self, clock: Clock) -> None:
         """Go on from the state that the timed calls left, with new inputs, and keep the results."""
         step = self.step
         if step.results is None or step.use is None:
             return
-        numbers = [judged + each for each in range(1 + SEVERAL)]
-        step.use(numbers)
-        returned: list[object] = []
+        numbers = LAST_NUMBERS[: 1 + LAST_CONSECUTIVE]
+        returned: object = None
         results: list[Results] = []
-        for _ in numbers:
-            returned.append(step.run())
-            step.synchronize()
-            if results:
-                check_unchanged(results[-1], step.results(returned[-2]))
-            results.append(step.results(returned[-1]))
+        for start in range(0, len(numbers), step.max_sets):
+            placed = numbers[start : start + step.max_sets]
+            step.use(placed)
+            for _ in placed:
+                before, returned = returned, step.run()
+                step.synchronize()
+                if results:
+                    check_unchanged(results[-1], step.results(before))
+                results.append(step.results(returned))
+            self._check_inputs(placed[-1])
         self.last = JudgedCalls(tuple(numbers), tuple(results))
 
     def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
@@ -754,6 +921,7 @@ def measure_streams(
     clock: Clock,
     guards: Mapping[str, Guard] | None = None,
     period: float | None = None,
+    selection: Selection | None = None,
 ) -> dict[str, StepSeries | Broken]:
     """Time streams as ``measure`` does, and every call by itself.
 
@@ -761,4 +929,4 @@ def measure_streams(
     calls need many calls, however precise the median is.
     """
     member = partial(StreamMember, period=period)
-    return measure(steps, replace(plan, use_all_time=True), clock, guards, member)
+    return measure(steps, replace(plan, use_all_time=True), clock, guards, member, selection)

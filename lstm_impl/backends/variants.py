@@ -12,7 +12,7 @@ import functools
 import itertools
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ from lstm_impl.call import Outputs, Results, Step
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
 from lstm_impl.proof.comparison import results_by_name
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import Array, FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload
 
@@ -115,7 +115,7 @@ class DenormalModel(VariantModel):
         inputs = self.inputs(workload, seed)
         step = given_step(self, inputs, workload.mode, workload.gradients)
         # The gate judges the model: denormal numbers have too few digits for its bounds.
-        return replace(step, results=None, place_results=None)
+        return replace(step, results=None, place_results=None, overwritten=None)
 
     def inputs(self, workload: Workload, seed: int = 0) -> Inputs:
         """Make a zero input, and output gradients as small as the state, so that both decay."""
@@ -175,14 +175,26 @@ class ForwardModel(VariantModel):
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         step, sets = super().prepare(workload, seed), InputSets(self.spec, workload, seed)
+        placed: list[tuple[FloatArray, LSTMState, Any]] = []
         turns: list[Iterator[tuple[FloatArray, LSTMState, Any]]] = []
 
-        def use(numbers: Sequence[int]) -> None:
-            given = [
+        def place(given: Iterable[Inputs]) -> None:
+            placed[:] = [
                 (np.ascontiguousarray(self._swapped(each.x)), each.state, each.lengths)
-                for each in map(sets, numbers)
+                for each in given
             ]
-            turns[:] = [itertools.cycle(given)]
+            turns[:] = [itertools.cycle(placed)]
+
+        def overwritten(inputs: Inputs, position: int) -> list[str]:
+            x, state, lengths = placed[position]
+            pairs: dict[str, tuple[Array, Array]] = {
+                "x": (x, self._swapped(inputs.x)),
+                "h0": (state.h, inputs.state.h),
+                "c0": (state.c, inputs.state.c),
+            }
+            if inputs.lengths is not None:
+                pairs["lengths"] = lengths, inputs.lengths
+            return [name for name, (now, then) in pairs.items() if not np.array_equal(now, then)]
 
         def run() -> Outputs:
             y, state = self.forward(*next(turns[0]))
@@ -191,8 +203,13 @@ class ForwardModel(VariantModel):
         def results(found: Outputs) -> Results:
             return {"y": self._swapped(found.y), "h": found.h, "c": found.c}
 
-        use((0,))
-        return replace(step, run=run, use=use, results=results)
+        def use(numbers: Sequence[int]) -> None:
+            place(map(sets, numbers))
+
+        place([sets.first])
+        return replace(
+            step, run=run, use=use, results=results, place=place, overwritten=overwritten
+        )
 
 
 class ForwardBackend(VariantBackend):
@@ -233,9 +250,12 @@ class Batch:
 def batches(policy: str, lengths: npt.NDArray[np.integer]) -> list[Batch]:
     """Put sequences into batches, padded to the longest of all, of each batch, or of a bucket.
 
-    They arrive in a random order, the same for each policy; buckets have similar lengths.
+    They arrive in a random order, the same for each policy; buckets have similar lengths. If the
+    same lengths are given in another order, the batches have the same lengths in the same order:
+    arrays of a new shape in each call would have to be compiled.
     """
-    arrived = np.random.default_rng(0).permutation(len(lengths))
+    ranked = np.argsort(-lengths, kind="stable")
+    arrived = ranked[np.random.default_rng(0).permutation(len(lengths))]
     groups = [arrived]
     if policy == "buckets":
         groups = np.array_split(arrived[np.argsort(lengths[arrived], kind="stable")], BUCKETS)
@@ -276,16 +296,26 @@ class BatchedModel(VariantModel):
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         sets = InputSets(self.spec, workload, seed)
-        parts = self._parts(sets.first)
+        parts: list[Batch] = []
         steps: list[Step] = []
 
-        def use(numbers: Sequence[int]) -> None:
-            (number,) = numbers
-            given = sets(number)
+        def place(given: Iterable[Inputs]) -> None:
+            (inputs,) = given
+            parts[:] = self._parts(inputs)
             steps[:] = [
-                given_step(self, part.of(given), workload.mode, workload.gradients)
+                given_step(self, part.of(inputs), workload.mode, workload.gradients)
                 for part in parts
             ]
+
+        def overwritten(inputs: Inputs, position: int) -> list[str]:
+            found: dict[str, None] = {}
+            for part, step in zip(parts, steps, strict=True):
+                assert step.overwritten is not None
+                found |= dict.fromkeys(step.overwritten(part.of(inputs), position))
+            return [*found]
+
+        def use(numbers: Sequence[int]) -> None:
+            place(map(sets, numbers))
 
         def results(raw: Any) -> Results:
             found = [self._host_results(each) for each in raw]
@@ -295,7 +325,7 @@ class BatchedModel(VariantModel):
             for step in steps:
                 step.trace()
 
-        use((0,))
+        place([sets.first])
         return Step(
             lambda: [step.run() for step in steps],
             self.synchronize,
@@ -303,6 +333,8 @@ class BatchedModel(VariantModel):
             use,
             results,
             place_results=self._place_results,
+            place=place,
+            overwritten=overwritten,
         )
 
     def forward(

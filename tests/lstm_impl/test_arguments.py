@@ -12,6 +12,7 @@ from scipy.stats import binom
 
 from lstm_impl import PRECISIONS, LSTMSpec, LSTMState, Workload, dropout_masks, model
 from lstm_impl.spec import round_to_bfloat16
+from lstm_impl.workload import InputSets
 
 SPEC = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
@@ -139,20 +140,68 @@ def test_wrong_field_of_a_workload_raises_with_its_name(fields: dict[str, Any], 
 
 
 @given(batches, times, st.data())
-def test_lengths_are_evenly_spaced(batch: int, timesteps: int, data: st.DataObject) -> None:
+def test_lengths_are_evenly_spread_in_a_random_order(
+    batch: int, timesteps: int, data: st.DataObject
+) -> None:
     shortest = data.draw(st.integers(1, timesteps))
     workload = Workload(batch, timesteps, min_length=shortest)
     lengths = workload.lengths()
     assert lengths is not None
     assert lengths.shape == (batch,)
     assert lengths.dtype == np.int32
-    assert lengths[0] == timesteps  # one sequence is full, so that no step is padding in all
-    if batch > 1:
-        assert lengths[-1] == shortest
-        steps = -np.diff(lengths)
-        assert steps.min() >= 0
-        assert steps.max() - steps.min() <= 2  # evenly spaced, up to rounding at both ends
-    assert workload.valid_timesteps() == lengths.sum()
+    assert lengths.max() == timesteps  # one sequence is full, so that no step is padding in all
+    assert batch == 1 or lengths.min() == shortest
+    evenly = np.linspace(timesteps, shortest, batch).round()
+    assert lengths.sum() == workload.valid_timesteps() == evenly.sum()
+    # Making two of them equal moves them by less than two spaces, up to rounding at both ends.
+    assert np.abs(np.sort(lengths)[::-1] - evenly).max() <= 2 * (timesteps - shortest) / batch + 2
+    if batch >= 5:
+        assert len(np.unique(lengths)) < batch
+    orders = [workload.lengths(seed) for seed in range(4)]
+    for other in orders:
+        np.testing.assert_array_equal(np.sort(other), np.sort(lengths))
+    if len(np.unique(lengths)) > 4:  # one order in 120
+        assert any(not np.array_equal(other, lengths) for other in orders)
+
+
+def test_sets_of_inputs_share_no_array() -> None:
+    spec = LSTMSpec(3, 5, num_layers=2)
+    workload = Workload(7, 30, "training", min_length=1, dropout=0.25)
+    sets = InputSets(spec, workload, seed=4)
+    found = [sets(number) for number in (0, 1, 2, 300, 1)]
+    for number, one in enumerate(found[:4]):
+        assert one.lengths is not None
+        assert not np.array_equal(one.lengths, np.sort(one.lengths)[::-1])
+        assert {1, 30} <= {*one.lengths}
+        for other in found[number + 1 : 4]:
+            for name in ("x", "dy", "masks", "lengths"):
+                assert not np.array_equal(getattr(one, name), getattr(other, name)), name
+            assert not np.array_equal(one.state.h, other.state.h)
+            assert not np.array_equal(one.state.c, other.state.c)
+            # None is a part of another one at another place, as windows of one array would be.
+            assert np.intersect1d(one.state.c, other.state.c).size < one.state.c.size / 10
+    # The same number is the same set, in memory of its own.
+    first, again = found[1], found[4]
+    np.testing.assert_array_equal(first.x, again.x)
+    np.testing.assert_array_equal(first.masks, again.masks)
+    assert not np.shares_memory(first.x, again.x)
+    first.x[:] = 0
+    np.testing.assert_array_equal(sets(1).x, again.x)
+
+
+def test_sets_of_a_stream_have_chunks_of_their_own_and_one_first_state() -> None:
+    sets = InputSets(LSTMSpec(3, 5), Workload(2, 1, "streaming"), seed=4)
+    assert not np.array_equal(sets(1).x, sets(2).x)
+    np.testing.assert_array_equal(sets(1).state.h, sets(2).state.h)
+
+
+@pytest.mark.parametrize("optimizer", [None, "sgd"])
+def test_sets_that_are_placed_at_once_have_a_limit_of_bytes(optimizer: str | None) -> None:
+    workload = Workload(64, 25, "training", optimizer=optimizer)
+    sets = InputSets(LSTMSpec(512, 256), workload)
+    x, state = 64 * 25 * 512 * 4, 2 * 64 * 256 * 4
+    dy = 64 * 25 * 256 * 4 * (1 if optimizer is None else 2)
+    assert sets.max_sets() == 2**27 // (x + dy + state)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
