@@ -458,11 +458,14 @@ class Stream:
         """
         wanted = self._host_inputs(self._place_set(inputs))
         found = self._host_inputs(self._placed[position])
-        return [
+        names = [
             name
             for name, array in wanted.items()
             if not np.array_equal(found[name], array, equal_nan=True)
         ]
+        if np.any(self._model._to_host(self._zero)):
+            names.append("the zero gradient of the final state")
+        return names
 
     def _host_inputs(self, placed: PlacedSet) -> dict[str, npt.NDArray[np.generic]]:
         """Copy the arrays of a placed set to the host, and name them."""
@@ -477,8 +480,6 @@ class Stream:
             for upstreams in placed.upstreams:
                 negative = " with the other sign" if upstreams is not placed.upstreams[0] else ""
                 tensors[f"dy{window}{negative}"] = upstreams[number].dy
-        if placed.upstreams:
-            tensors["the zero gradient of the final state"] = self._zero
         to_host = self._model._to_host
         # Some backends lend their memory, where others copy it.
         return {name: np.array(to_host(each)) for name, each in tensors.items() if each is not None}

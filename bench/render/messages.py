@@ -766,7 +766,7 @@ SENTENCES = {
     "differs_when_timed": "what was timed does not compute what the reference computes: {errors}",
     "no_evidence": "{missing}",
     "impossible": "accounting error: {seconds:.3g} s a step would be {part:.0%} of the {roof}, "
-    "over {limit:.0%} of what every library here reaches at best ({by})",
+    "over {limit:.0%} of what the fastest library here reaches ({by})",
     "not_recordable": "it cannot be recorded: {error}",
     "stopped": "stopped from the keyboard while its group was measured",
     "process_ended": "its process {ending}",

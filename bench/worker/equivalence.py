@@ -51,8 +51,8 @@ group and session. All slots together then have about as many sequences as one c
 SEQUENCE_BYTES = 2**28
 """Bytes of the reference for these sequences."""
 
-COMPLETE_OPERATIONS, STEP_OPERATIONS = 4e10, 4e6
-"""The same for results that are kept completely: 1 s. A timestep of a small network takes some 100
+COMPLETE_OPERATIONS, STEP_OPERATIONS = 8e10, 4e6
+"""The same for results that are kept completely: 2 s. A timestep of a small network takes some 100
 us in Python, in which a large product has this many operations."""
 
 COMPLETE_BYTES = 2**26
@@ -93,7 +93,8 @@ def select_results(spec: LSTMSpec, workload: Workload, judged: int) -> Selection
     complete = 0
     if workload.training:  # gradients of the weights are those of all sequences together
         steps = workload.timesteps * spec.state_layers * STEP_OPERATIONS
-        size = 4 * (spec.parameter_count + workload.batch * workload.timesteps * features)
+        width = spec.input_size + spec.output_size
+        size = 4 * (spec.parameter_count + workload.batch * workload.timesteps * width)
         complete = int(
             min(
                 slots,
@@ -274,7 +275,7 @@ class _Timed:
             rows = self.selection.sequences(slot or 1)
             # Of the last calls everything was kept, and as many sequences are judged.
             found = [each if slot else self.selection.part(1, each) for each in calls.results]
-            for number, before, after in zip(calls.inputs[1:], found, found[1:], strict=True):
+            for number, before, after in zip(calls.inputs[1:], found[:-1], found[1:], strict=True):
                 given = self.sets(number).sequences(rows)
                 if any(
                     name not in each or each[name].shape[1:] != given.state.h.shape[1:]
@@ -348,7 +349,7 @@ def _expected_results(
         answer: dict[str, FloatArray] = {}
         for call, number in enumerate(numbers):
             _, found = _run_windows(judge, spec, weights, workload, sets(number))
-            answer |= {f"{call} {name}": array for name, array in found.items()}
+            answer |= {f"{call} {name}": _shortened(spec, array) for name, array in found.items()}
         return answer
     parts, zero = workload.windows(), LSTMState.zeros(spec, workload.batch)
     names = weights.names()
@@ -379,6 +380,14 @@ def _expected_results(
         for name, square in zip(names, squares, strict=True)
     }
     return answer
+
+
+def _shortened(spec: LSTMSpec, array: FloatArray) -> FloatArray:
+    """Return an answer in float32, half as large, unless the network computes in float64.
+
+    That rounds it by half a unit of float32. The bounds are at least nine units.
+    """
+    return array if spec.precision.variable == "float64" else array.astype(np.float32)
 
 
 def _update_error(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:

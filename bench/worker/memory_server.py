@@ -114,7 +114,7 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     resident = Resident()
     model = backend.build(case.spec, weights, case.device, batch_major=work.batch_major)
     peaks = [resident.peak()]
-    step = model.prepare(work, seed)
+    step = model.prepare(work)
     # The inputs count; drawing them takes several times their size, which is not the case's.
     resident.release()
     step.trace()

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from bench.worker import equivalence
-from bench.worker.equivalence import SharedFolder, gate, gate_timed
-from bench.worker.timing import JudgedCalls
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from bench.worker.equivalence import SharedFolder, gate, gate_timed, select_results
+from bench.worker.kept_results import FEWEST_KEPT, SLOTS, JudgedCalls
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.proof import Judge, numpy_judge
+from lstm_impl.workload import InputSets
 from tests.bench.worker.scripted_backends import TIMED
 
 
@@ -131,3 +132,91 @@ def test_gate_last_chosen_inputs_passes(workload: Workload) -> None:
         assert found.passed, found.describe()
         others = tuple(each + 1 for each in numbers)
         assert not gate_timed(model, workload, 5, JudgedCalls(others, results)).passed
+
+
+# -- results that are kept of timed calls
+
+
+def test_large_results_are_kept_in_part_and_small_ones_completely() -> None:
+    small = select_results(SPEC, WORK, 5)
+    assert (small.slots, small.complete) == (SLOTS, SLOTS)
+    large = select_results(LSTMSpec(512, 512), Workload(64, 25, "training"), 5)
+    assert large.slots >= SLOTS - 2
+    assert 1 <= large.complete <= 4
+    assert large.rows == 1
+    # Outputs of inference are those of their own sequences: none need be complete.
+    inference = select_results(LSTMSpec(512, 512), Workload(64, 25), 5)
+    assert (inference.slots, inference.complete) == (SLOTS, 0)
+    longest = select_results(LSTMSpec(1024, 1024), Workload(1, 960), 5)
+    assert longest.slots == FEWEST_KEPT
+
+
+@pytest.fixture
+def few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep results as of a large network: one completely, and single sequences of the others."""
+    monkeypatch.setattr(equivalence, "SEQUENCE_OPERATIONS", 1.0)
+    monkeypatch.setattr(equivalence, "COMPLETE_OPERATIONS", 1.0)
+
+
+KEPT = (
+    Workload(4, 5),
+    Workload(4, 7, window=3),
+    Workload(5, 6, "training", min_length=1),
+    Workload(4, 5, "training", dropout=0.5),
+    Workload(4, 7, "training", window=3, gradients="weights+input"),
+    Workload(4, 5, "training", optimizer="adam"),
+    Workload(4, 7, "training", window=3, optimizer="sgd"),
+    Workload(3, 2, "streaming"),
+)
+
+
+def kept_calls(model: Model, workload: Workload, wrong_slot: int = -1) -> list[JudgedCalls]:
+    """Return what is kept of calls on the inputs of each slot, one result changed by a tenth."""
+    step, sets = model.prepare(workload), InputSets(model.spec, workload, 5)
+    selection = select_results(model.spec, workload, 5)
+    assert step.place is not None
+    assert step.results is not None
+    found = []
+    for slot in range(1, selection.slots + 1):
+        if step.restart is not None and not workload.streaming:
+            step.restart()
+        numbers = selection.numbers(slot)[: 3 if workload.streaming else 1]
+        step.place(map(sets, numbers))
+        results = [step.results(step.run()) for _ in numbers]
+        if slot == wrong_slot:
+            results[-1] = {**results[-1], "y": 1.1 * results[-1]["y"]}
+        kept = tuple(selection.part(slot, each) for each in results)
+        found.append(JudgedCalls(numbers, kept))
+    return found
+
+
+@pytest.mark.usefixtures("few_sequences")
+@pytest.mark.parametrize("workload", KEPT, ids=str)
+def test_gate_of_kept_sequences_passes_unless_one_is_wrong(workload: Workload) -> None:
+    spec = LSTMSpec(3, 4, num_layers=2)
+    model = NumPyLoop().build(spec, LSTMWeights.random(spec, seed=2))
+    selection = select_results(spec, workload, 5)
+    assert selection.rows == 1
+    for slot in (-1, 1, selection.slots):
+        kept, last = kept_calls(model, workload, slot), JudgedCalls((), ())
+        if workload.optimizer is not None:
+            last = last_updates(model, workload)  # whose weights are judged, too
+        if workload.streaming:
+            kept, last = kept[:-1], kept[-1]
+        found = gate_timed(model, workload, 5, last, kept)
+        assert found.passed == (slot == -1), found.describe()
+        assert found.passed or found.describe().startswith("y differs")
+
+
+def last_updates(model: Model, workload: Workload) -> JudgedCalls:
+    """Make three updating calls from the start."""
+    step, sets = model.prepare(workload), InputSets(model.spec, workload, 5)
+    assert step.place is not None
+    assert step.results is not None
+    assert step.restart is not None
+    step.restart()
+    results = []
+    for number in range(3):
+        step.place([sets(number)])
+        results.append(step.results(step.run()))
+    return JudgedCalls((0, 1, 2), tuple(results))

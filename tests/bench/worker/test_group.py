@@ -165,6 +165,7 @@ class Ceilings(Roofs):
         seconds: float,
         threads: int | None = None,
         frameworks: Collection[str] = (),
+        times: float = 1.0,
     ) -> Figures:
         self.requests.append((case.backend, seconds, threads, frameworks))
         self.take()

@@ -13,6 +13,7 @@ from bench.render.messages import reason_line
 from bench.worker import estimate
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from bench.worker.roofs import (
+    COARSER,
     WELL_ABOVE,
     AccountingError,
     RoofFile,
@@ -254,7 +255,7 @@ def test_figures_three_times_the_roof_raises(world: World) -> None:
     assert "a library" in message
 
 
-@pytest.mark.parametrize("times", [2.0, 3.2, 100.0])
+@pytest.mark.parametrize("times", [2.0, 3.2, 25.0])
 def test_above_roofs_missing_framework_is_empty(world: World, times: float) -> None:
     machine, least = below(world, "matmul")
     machine.frameworks = ("a",)
@@ -265,6 +266,18 @@ def test_above_roofs_missing_framework_is_empty(world: World, times: float) -> N
     assert above_roofs(figures) == []
     if times < 3:
         assert above_roofs(found.figures(case(), least / times, None, {"a"}))
+
+
+def test_figures_far_above_the_roof_raise_for_a_framework_without_one_too(world: World) -> None:
+    machine, least = below(world, "matmul")
+    machine.frameworks = ("a",)
+    found = roofs(world, machine)
+    with pytest.raises(AccountingError):
+        found.figures(case(), least / 32, None, {"a", "b"})
+    # Products of int8 may be faster still.
+    found.figures(case(), least / 90, None, {"a"}, COARSER)
+    with pytest.raises(AccountingError):
+        found.figures(case(), least / 100, None, {"a"}, COARSER)
 
 
 def test_figures_busy_first_measurements_are_repeated(world: World) -> None:

@@ -7,6 +7,14 @@ import numpy as np
 import pytest
 
 from bench.worker import timing
+from bench.worker.kept_results import (
+    FEWEST_KEPT,
+    FIRST_OWN_NUMBER,
+    LAST_NUMBERS,
+    SLOT_NUMBERS,
+    SLOTS,
+    Selection,
+)
 from lstm_impl.call import Step
 
 
@@ -335,18 +343,18 @@ def test_measure_work_after_the_wait_is_broken(machine: Device, waited_for: bool
 
 def test_measure_calls_have_distinct_inputs() -> None:
     machine = Device()
-    result = timing.measure(
-        {"a": machine.step()}, timing.TimingPlan(3.0, -1.0, judged=5), machine.clock
-    )["a"]
+    result = timing.measure({"a": machine.step()}, timing.TimingPlan(3.0, -1.0), machine.clock)["a"]
     assert not isinstance(result, timing.Broken)
     assert len(machine.used) >= len(result.blocks) * (result.calls + 1)
     assert len(set(machine.used)) == len(machine.used)
     assert result.last is not None
-    assert result.last.inputs == (5,)
-    assert machine.used[-2] == 5  # its result is compared after one more call
+    # The first set's arrays are used a second time, after a call on other ones.
+    assert result.last.inputs == (LAST_NUMBERS[0], LAST_NUMBERS[0])
+    assert machine.used[-2:] == [*LAST_NUMBERS[:2]]
+    assert [int(each["y"][0]) for each in result.last.results] == [machine.runs - 2, machine.runs]
 
 
-def test_place_little_room_repeats_inputs_but_the_last() -> None:
+def test_place_little_room_repeats_inputs_but_the_judged_ones() -> None:
     used: list[list[int]] = []
     machine = Machine()
     step = replace(
@@ -354,10 +362,11 @@ def test_place_little_room_repeats_inputs_but_the_last() -> None:
     )
     member = timing.GroupMember(step)
     for count in (3, 4, 6, 8):
-        member.place(machine.clock(), count, last=5)
+        member.place(machine.clock(), count, {count - 1: 5})
         numbers = used[-1]
         assert len(numbers) == min(count, 4)
         assert numbers[(count - 1) % len(numbers)] == 5
+        assert numbers.count(5) == 1
 
 
 def test_measure_placing_inputs_counts_for_the_budget() -> None:
@@ -376,16 +385,115 @@ def test_measure_placing_inputs_counts_for_the_budget() -> None:
 def test_measure_training_step_restarts_for_three_judged_calls() -> None:
     machine, restarted = Device(), []
     step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
-    result = timing.measure({"a": step}, timing.TimingPlan(0.5, judged=5), machine.clock)["a"]
+    result = timing.measure({"a": step}, timing.TimingPlan(0.5), machine.clock)["a"]
     assert not isinstance(result, timing.Broken)
     assert result.last is not None
-    assert restarted == [machine.runs - 3]
-    assert result.last.inputs == (5, 6, 7)
+    assert restarted[-1] == machine.runs - 3
+    assert result.last.inputs == (*LAST_NUMBERS[:3],)
     assert [int(each["y"][0]) for each in result.last.results] == [
         machine.runs - 2,
         machine.runs - 1,
         machine.runs,
     ]
+
+
+class Watched(Machine):
+    """A computer that records where judged inputs are placed, which are checked, and restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions: list[int] = []
+        self.checked: list[int] = []
+        self.restarts = 0
+
+    def use(self, numbers: Sequence[int]) -> None:
+        self.turn = itertools.cycle(numbers)
+        if len(numbers) > 2:
+            self.positions += [k for k, n in enumerate(numbers) if n < FIRST_OWN_NUMBER]
+
+    def judged_step(self, cost: float = 0.0005, updates: bool = False) -> Step:
+        def run() -> int:
+            self.time += cost
+            return next(self.turn)
+
+        def restart() -> None:
+            self.restarts += 1
+
+        return Step(
+            run,
+            lambda: None,
+            lambda: None,
+            self.use,
+            lambda returned: {"y": np.array([returned])},
+            restart if updates else None,
+            max_sets=1000,
+            check_inputs=self.checked.append,
+        )
+
+
+def kept_slots(result: timing.StepSeries) -> list[int]:
+    """Return the slots of kept results, each of which must be that of its inputs."""
+    for each in result.kept:
+        assert [int(found["y"][0]) for found in each.results] == [*each.inputs]
+    return [each.inputs[0] // SLOT_NUMBERS for each in result.kept]
+
+
+def measured_for(machine: Machine, step: Step, seconds: float) -> timing.StepSeries:
+    """Measure a step for all of this time."""
+    plan = timing.TimingPlan(seconds, precision=-1.0)
+    return series(timing.measure({"a": step}, plan, machine.clock())["a"])
+
+
+def test_measure_keeps_the_result_of_a_random_call_of_each_block() -> None:
+    machine = Watched()
+    result = measured_for(machine, machine.judged_step(), 0.6)
+    assert len(result.blocks) > SLOTS
+    assert kept_slots(result) == [*range(1, SLOTS + 1)]
+    assert set(kept_slots(result)) <= {number // SLOT_NUMBERS for number in machine.checked}
+    # The first placed set is that of the untimed call. Of 33 random places at least 8 differ.
+    assert len(machine.positions) >= SLOTS
+    assert min(machine.positions) >= 1
+    assert max(machine.positions) <= result.calls
+    assert len({*machine.positions}) >= 8
+
+
+def test_measure_many_blocks_are_kept_with_equal_probability() -> None:
+    machine = Watched()
+    member = timing.GroupMember(machine.judged_step(), selection=Selection(slots=4))
+    slots = [member.next_slot() for _ in range(4000)]
+    assert slots[:4] == [1, 2, 3, 4]
+    # Block n is kept with probability 4/n: 4 (1 + ln(4000/4)) = 32 of them on average.
+    assert 8 < sum(slot is not None for slot in slots) < 80
+
+
+def test_measure_few_blocks_are_followed_by_judged_calls() -> None:
+    machine = Watched()
+    result = measured_for(machine, machine.judged_step(0.05), 0.25)
+    assert len(result.blocks) < FEWEST_KEPT == len(result.kept)
+
+
+def test_measure_updating_step_is_restarted_for_judged_calls_between_blocks() -> None:
+    machine = Watched()
+    result = measured_for(machine, machine.judged_step(updates=True), 0.6)
+    slots = kept_slots(result)
+    assert FEWEST_KEPT <= len(slots) <= SLOTS
+    assert len(slots) < machine.restarts
+    assert machine.positions == []  # in a block the weights are not known
+    assert machine.restarts * 0.0005 <= 0.2 * sum(result.blocks)
+
+
+def test_measure_small_selection_keeps_some_sequences() -> None:
+    selection = Selection(slots=3, complete=1, batch=5, rows=2, seed=7)
+    results = {"y": np.arange(30.0).reshape(3, 5, 2), "dlayer0.forward.bias": np.zeros(8)}
+    assert selection.part(1, results) is results
+    for slot in (2, 3):
+        part = selection.part(slot, results)
+        rows = selection.sequences(slot)
+        assert [*part] == ["y"]
+        np.testing.assert_array_equal(part["y"], results["y"][:, rows])
+        assert len({*rows}) == 2
+    # An array of another shape is kept for the judge.
+    assert selection.part(2, {"y": np.zeros((3, 4, 2))})["y"].shape == (3, 4, 2)
 
 
 # -- processor time

@@ -6,7 +6,7 @@ the time of an honest backend is known, and the speed of this machine does not m
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Results, Tensor, Upstream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof.check import SEVERAL
+from lstm_impl.workload import InputSets
 from tests.bench.worker.scripted_backends import TIMED as TIMED_WORKLOADS
 from tests.lstm_impl.rounded_model import RoundedModel
 
@@ -34,6 +35,8 @@ INFERENCE, TRAINING = Workload(4, 6), Workload(4, 6, "training")
 ADAM, SGD = (replace(TRAINING, optimizer=name) for name in ("adam", "sgd"))
 WINDOWS = Workload(4, 12, "training", window=3, optimizer="adam")
 STREAM = Workload(2, 1, "streaming")
+DEEP = LSTMSpec(3, 4, num_layers=2)
+LARGE = Workload(64, 6)
 STREAMS = (
     STREAM,
     Workload(1, 3, "streaming", batch_major=True),
@@ -508,6 +511,188 @@ class GoesOn(Honest):
         return found
 
 
+# -- inputs that are new in each call
+
+
+class Stepping(Honest):
+    """A model that does otherwise in the calls of a step than in those of the gate.
+
+    Its first call of a step comes before the gate.
+    """
+
+    is_stepping = False
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step = super().prepare(workload, seed)
+        self.first: Call | None = None
+        self.first_upstream: Upstream | None = None
+        self.steps = 0
+
+        def run() -> Any:
+            self.is_stepping, self.steps = True, self.steps + 1
+            try:
+                return step.run()
+            finally:
+                self.is_stepping = False
+
+        return replace(step, run=run)
+
+    def changed(self, call: Call) -> Call:
+        """Return the call that is computed in a step."""
+        return call
+
+    def changed_upstream(self, upstream: Upstream) -> Upstream:
+        return upstream
+
+    def _infer(self, call: Call) -> Outputs:
+        return super()._infer(self.changed(call) if self.is_stepping else call)
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        if self.is_stepping:
+            call, upstream = self.changed(call), self.changed_upstream(upstream)
+        return super()._train(gradients, call, upstream)
+
+
+def keeping(*fields: str) -> type[Honest]:
+    """Return a model whose step uses these inputs of its first call in each call."""
+
+    class Keeping(Stepping):
+        def changed(self, call: Call) -> Call:
+            # Copies, since the memory of the first inputs may be used again.
+            self.first = self.first or Call(*(None if e is None else e.copy() for e in call))
+            return call._replace(**{name: getattr(self.first, name) for name in fields})
+
+    return Keeping
+
+
+class KeepsOutputGradient(Stepping):
+    """Uses the output's gradient of its first call in each call."""
+
+    def changed_upstream(self, upstream: Upstream) -> Upstream:
+        self.first_upstream = self.first_upstream or upstream._replace(dy=upstream.dy.copy())
+        return upstream._replace(dy=self.first_upstream.dy)
+
+
+class SortsLengths(Honest):
+    """Takes the lengths as if the longest sequence were the first."""
+
+    def _infer(self, call: Call) -> Outputs:
+        if call.lengths is not None:
+            call = call._replace(lengths=np.sort(call.lengths)[::-1])
+        return super()._infer(call)
+
+
+def overwriting(name: str) -> type[Honest]:
+    """Return a model whose step writes into this input when it has computed its results."""
+
+    class Overwriting(Stepping):
+        def overwrite(self, given: Call | Upstream) -> None:
+            array = getattr(given, name, None)
+            if self.is_stepping and array is not None:
+                array[...] = 1 if name == "lengths" else 0.5 * array + 1
+
+        def _infer(self, call: Call) -> Outputs:
+            found = super()._infer(call)
+            found = Outputs(*(each.copy() for each in found))
+            self.overwrite(call)
+            return found
+
+        def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+            found = super()._train(gradients, call, upstream)
+            self.overwrite(call)
+            self.overwrite(upstream)
+            return found
+
+    return Overwriting
+
+
+class OverwritesSeldom(Stepping):
+    """Writes into its input in every third call."""
+
+    def _infer(self, call: Call) -> Outputs:
+        found = super()._infer(call)
+        if self.is_stepping and self.steps % 3 == 0:
+            call.x[0] = 0
+        return found
+
+
+class KnowsSetsOfInputs(Honest):
+    """Computes the results of all sets of inputs that its seed gives, and looks them up."""
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        sets = InputSets(self.spec, workload, seed)
+        self.known = {sets(number).x.tobytes() for number in range(200)}
+        return super().prepare(workload, seed)
+
+    def _infer(self, call: Call) -> Outputs:
+        if call.x.tobytes() in self.known:
+            self.spend(-0.99 * (PRODUCT + RECURRENCE))
+        return super()._infer(call)
+
+
+# -- seldom wrong
+
+
+def wrong_in_one(calls: int) -> type[Honest]:
+    """Return a model whose step is wrong in one of so many calls, at random."""
+
+    class Seldom(Returning):
+        def returned(self, raw: Any, number: int) -> Any:
+            if number and np.random.default_rng().integers(calls) == 0:
+                y = raw.y.copy()
+                y[-1] *= 1.01
+                return replace(raw, y=y) if isinstance(raw, RawGradients) else raw._replace(y=y)
+            return raw
+
+    return Seldom
+
+
+class SeldomWrongGradient(Returning):
+    """The gradient of a weight is wrong in every second call."""
+
+    def returned(self, raw: Any, number: int) -> Any:
+        return raw if number % 2 == 0 else without_kernel(raw)
+
+
+class RightInTheLastCallOfABlock(Returning):
+    """Right in calls that are waited for at once, as the last one of a block is."""
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step = super().prepare(workload, seed)
+        run, synchronize = step.run, step.synchronize
+        waiting: list[Any] = []
+
+        def run_without_work() -> Any:
+            for raw in waiting:
+                raw.y[...] = 0
+            waiting[:] = [run()]
+            return waiting[0]
+
+        def wait() -> None:
+            waiting.clear()
+            synchronize()
+
+        return replace(step, run=run_without_work, synchronize=wait)
+
+    def returned(self, raw: Any, number: int) -> Any:
+        return raw
+
+
+def losing_state(calls: int) -> type[Honest]:
+    """Return a model whose stream begins with zeros in one of so many calls."""
+
+    class Losing(Honest):
+        calls_made = 0
+
+        def _stream(self, call: Call) -> Outputs:
+            self.calls_made += 1
+            if self.calls_made % calls == 0:
+                call = call._replace(h=0 * call.h, c=0 * call.c)
+            return self._infer(call)
+
+    return Losing
+
+
 # -- right until timed
 
 CALLS_BEFORE = 2
@@ -639,9 +824,14 @@ class Wrong:
     model: type[Honest]
     workloads: tuple[Workload, ...]
     reason: str | None = GATE
+    spec: LSTMSpec = SPEC
 
 
 BOTH = (ADAM, SGD)
+PADDED = Workload(7, 6, min_length=1)
+DROPOUT = Workload(4, 6, "training", dropout=0.5)
+LONG = Workload(4, 20)
+WROTE = "wrote into its inputs"
 
 WRONG = {
     "stale_weights": Wrong(StaleWeights, (*BOTH, WINDOWS)),
@@ -689,15 +879,51 @@ WRONG = {
     "keeps_the_first_rows": Wrong(KeepsFirstRows, (INFERENCE,), TIMED),
     "goes_on_from_its_own_state": Wrong(GoesOn, (INFERENCE,), TIMED),
     "late_outputs": Wrong(LateOutputs, (INFERENCE, TRAINING), CHANGED),
+    "keeps_the_first_lengths": Wrong(
+        keeping("lengths"), (PADDED, replace(PADDED, mode="training")), TIMED
+    ),
+    "sorts_lengths": Wrong(SortsLengths, (PADDED,)),
+    "keeps_the_first_dropout_masks": Wrong(keeping("masks"), (DROPOUT,), TIMED, DEEP),
+    "keeps_the_first_output_gradient": Wrong(KeepsOutputGradient, (TRAINING, SGD), TIMED),
+    "keeps_the_first_hidden_state": Wrong(keeping("h"), (INFERENCE, LONG, TRAINING), TIMED),
+    "keeps_the_first_cell_state": Wrong(keeping("c"), (INFERENCE, LONG, TRAINING), TIMED),
+    **{
+        f"overwrites_{name}_{workload.mode}_{workload.optimizer}": Wrong(
+            overwriting(name), (workload,), WROTE, spec
+        )
+        for name, workload, spec in (
+            ("x", INFERENCE, SPEC),
+            ("x", SGD, SPEC),
+            ("x", STREAM, SPEC),
+            ("h", INFERENCE, SPEC),
+            ("c", LONG, SPEC),
+            ("lengths", PADDED, SPEC),
+            ("masks", DROPOUT, DEEP),
+            ("dy", TRAINING, SPEC),
+            ("dy", ADAM, SPEC),
+            ("dh", TRAINING, SPEC),
+        )
+    },
+    "overwrites_seldom": Wrong(OverwritesSeldom, (INFERENCE,), WROTE),
+    "knows_sets_of_inputs": Wrong(KnowsSetsOfInputs, (INFERENCE, TRAINING), None),
+    "wrong_in_every_third_call": Wrong(wrong_in_one(3), (INFERENCE, TRAINING, LARGE), TIMED),
+    "wrong_gradient_in_every_second_call": Wrong(SeldomWrongGradient, (TRAINING,), TIMED),
+    "right_in_the_last_call_of_a_block": Wrong(RightInTheLastCallOfABlock, (INFERENCE,), TIMED),
+    "loses_its_state_in_every_64th_call": Wrong(losing_state(64), STREAMS, TIMED),
+    "loses_its_state_in_every_20th_call": Wrong(losing_state(20), STREAMS, TIMED),
     "shows_nothing": Wrong(ShowsNothing, (INFERENCE, TRAINING, *BOTH, WINDOWS), TIMED),
     **{name: Wrong(model, (workload,), TIMED) for name, (workload, model) in LATER.items()},
 }
 
 
 def measured(
-    monkeypatch: pytest.MonkeyPatch, model: type[Honest], workload: Workload
-) -> group.Result:
-    """Measure a case of this model on its own clock."""
+    monkeypatch: pytest.MonkeyPatch,
+    model: type[Honest],
+    workload: Workload,
+    spec: LSTMSpec = SPEC,
+    names: Sequence[str] = ("numpy",),
+) -> list[group.Result]:
+    """Measure cases of this model on its own clock, in one group."""
 
     class Backend(NumPyLoop):
         def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
@@ -706,13 +932,14 @@ def measured(
     monkeypatch.setattr(group, "get_backend", lambda name: Backend())
     monkeypatch.setattr("lstm_impl.proof.check._all_judged", {})
     monkeypatch.setattr(model, "now", 0.0)
-    case = Case("numpy", SPEC, workload)
+    cases = [Case(name, spec, workload) for name in names]
 
     def sleep(seconds: float) -> None:
         model.now += seconds
 
     bench = Bench(Clock(lambda: model.now, 1e-9, sleep=sleep), roofs=None)
-    return measure_group([case], TimingPlan(0.1), seed=3, bench=bench)[case.id]
+    found = measure_group(cases, TimingPlan(0.1), seed=3, bench=bench)
+    return [found[case.id] for case in cases]
 
 
 @pytest.mark.parametrize(
@@ -727,7 +954,7 @@ def test_wrong_backend_gets_no_time_or_an_honest_one(
     name: str, workload: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = WRONG[name]
-    result = measured(monkeypatch, wrong.model, workload)
+    (result,) = measured(monkeypatch, wrong.model, workload, wrong.spec)
     if isinstance(result, Measured) and wrong.reason is None:
         np.testing.assert_allclose(result.series.samples, seconds(workload))
         return
@@ -739,13 +966,52 @@ def test_wrong_backend_gets_no_time_or_an_honest_one(
 
 @pytest.mark.parametrize("workload", [*TIMED_WORKLOADS, *STREAMS], ids=str)
 def test_honest_backend_gets_its_time(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = measured(monkeypatch, Honest, workload)
+    (result,) = measured(monkeypatch, Honest, workload)
     assert isinstance(result, Measured), result
     np.testing.assert_allclose(result.series.samples, seconds(workload))
     assert result.series.last is not None
     if workload.optimizer is not None:  # the first call came before the gate and updated them
         assert result.gate.errors["weights"] == 0.0
         assert result.gate.errors["update"] > 0.0
+
+
+def test_backend_that_is_wrong_in_one_call_of_ten_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process judges 34 calls, so it lets one in 36 such backends pass: six, one in 2e9."""
+    results = [measured(monkeypatch, wrong_in_one(10), INFERENCE)[0] for _ in range(6)]
+    assert any(isinstance(each, Unmeasured) for each in results)
+
+
+class WeightsOfTheClass(Honest):
+    """Keeps its weights in its class."""
+
+    shared: LSTMWeights
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        super()._set_weights(weights)
+        type(self).shared = weights
+
+    def _infer(self, call: Call) -> Outputs:
+        own, self._weights = self._weights, self.shared
+        try:
+            return super()._infer(call)
+        finally:
+            self._weights = own
+
+
+def test_models_of_a_group_that_share_weights_get_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("numpy", "while_loop", "torch")
+    alone = measured(monkeypatch, WeightsOfTheClass, INFERENCE)
+    assert isinstance(alone[0], Measured)  # no other model changes them
+    first, second, third = measured(monkeypatch, WeightsOfTheClass, INFERENCE, names=names)
+    # The last one that was set up is right by chance, or its neighbour with the same weights.
+    assert any(
+        isinstance(each, Unmeasured) and TIMED in reason_line(each.reason)
+        for each in (first, second, third)
+    )
+    for each in measured(monkeypatch, Honest, INFERENCE, names=names):
+        assert isinstance(each, Measured)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

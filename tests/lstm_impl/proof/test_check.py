@@ -251,6 +251,29 @@ def test_gate_of_a_changed_gradient_fails_in_each_precision(mutation: str, dtype
     assert not result.passed, f"{mutation} was not noticed: {result.errors}"
 
 
+class IgnoresFinalGradient(RoundedModel):
+    """A model that leaves out what flows back into the final cell or hidden state."""
+
+    ignored = "dc"
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        zero = np.zeros_like(getattr(upstream, self.ignored))
+        return super()._train(gradients, call, upstream._replace(**{self.ignored: zero}))
+
+
+@pytest.mark.parametrize("timesteps", [1, 8, 25])
+@pytest.mark.parametrize("ignored", ["dh", "dc"])
+def test_gate_of_an_ignored_final_gradient_fails_at_the_smallest_size(
+    ignored: str, timesteps: int
+) -> None:
+    spec = LSTMSpec(1, 1, dtype="bfloat16")
+    for seed in range(12):
+        model = IgnoresFinalGradient(spec, LSTMWeights.random(spec, seed=seed))
+        model.ignored = ignored
+        result = gate(model, Workload(1, timesteps, "training"), seed)
+        assert not result.passed, seed
+
+
 @pytest.fixture
 def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget earlier results: each mutant has the name of the backend that it changes."""
