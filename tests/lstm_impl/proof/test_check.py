@@ -261,8 +261,9 @@ class IgnoresFinalGradient(RoundedModel):
         return super()._train(gradients, call, upstream._replace(**{self.ignored: zero}))
 
 
-@pytest.mark.parametrize("timesteps", [1, 8, 25])
-@pytest.mark.parametrize("ignored", ["dh", "dc"])
+@pytest.mark.parametrize(
+    ("ignored", "timesteps"), [("dc", 1), ("dc", 8), ("dc", 25), ("dh", 1), ("dh", 8)]
+)
 def test_gate_of_an_ignored_final_gradient_fails_at_the_smallest_size(
     ignored: str, timesteps: int
 ) -> None:
