@@ -300,8 +300,9 @@ class BatchedModel(VariantModel):
         steps: list[Step] = []
 
         def place(given: Iterable[Inputs]) -> None:
+            nonlocal parts
             (inputs,) = given
-            parts[:] = self._parts(inputs)
+            parts = self._parts(inputs)
             steps[:] = [
                 given_step(self, part.of(inputs), workload.mode, workload.gradients)
                 for part in parts
@@ -317,9 +318,14 @@ class BatchedModel(VariantModel):
         def use(numbers: Sequence[int]) -> None:
             place(map(sets, numbers))
 
-        def results(raw: Any) -> Results:
-            found = [self._host_results(each) for each in raw]
-            return merged(parts, found, workload.timesteps)
+        def run() -> tuple[list[Batch], list[Any]]:
+            # The next inputs have other lengths, and so other batches.
+            return parts, [step.run() for step in steps]
+
+        def results(raw: tuple[list[Batch], list[Any]]) -> Results:
+            batches, outputs = raw
+            found = [self._host_results(each) for each in outputs]
+            return merged(batches, found, workload.timesteps)
 
         def trace() -> None:
             for step in steps:
@@ -327,7 +333,7 @@ class BatchedModel(VariantModel):
 
         place([sets.first])
         return Step(
-            lambda: [step.run() for step in steps],
+            run,
             self.synchronize,
             trace,
             use,

@@ -106,6 +106,27 @@ def test_timed_step_in_batches_equals_the_reference(policy: str) -> None:
         assert max(compare(ours, {name: theirs[name] for name in ours}).values()) < 1e-5
 
 
+def test_result_in_batches_does_not_change_with_the_lengths_of_the_next_call() -> None:
+    step = built("numpy:buckets").prepare(TRAIN, seed=4)
+    assert step.use is not None
+    assert step.results is not None
+    raw = step.run()
+    before = step.results(raw)
+    step.use((7,))
+    step.run()
+    for name, array in step.results(raw).items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_same_lengths_in_another_order_make_batches_of_the_same_lengths(policy: str) -> None:
+    lengths = np.arange(3, 40)
+    shuffled = np.random.default_rng(1).permutation(lengths)
+    for one, other in zip(batches(policy, lengths), batches(policy, shuffled), strict=True):
+        assert one.timesteps == other.timesteps
+        np.testing.assert_array_equal(lengths[one.rows], shuffled[other.rows])
+
+
 # -- the call of a user
 
 
