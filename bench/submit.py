@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.cli import arguments, command_line
-from bench.machine.fields import ResultError, printable
+from bench.machine.fields import InputError, ResultError, printable
 from bench.machine.reading import expanded, is_url
 from bench.machine.remote import safe_url
 from bench.machine.upload import check, upload
@@ -50,14 +50,22 @@ exit codes:
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _submit, words, ResultWriteError)
+def main(
+    words: Sequence[str] | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> int:
+    """Run the command and return its exit code (see ``EPILOG``). clock: returns today's date."""
+    return command_line.run(
+        _parser(), lambda options: _submit(options, clock()), words, ResultWriteError
+    )
 
 
-def _submit(options: argparse.Namespace) -> int:
+def _submit(options: argparse.Namespace, now: datetime) -> int:
+    if options.accepted is not None and not options.check:
+        raise InputError("--accepted says which files were accepted before: add --check")
     if options.check:
-        checked = [check_shared(folder, datetime.now(UTC)) for folder in options.paths]
+        checked = [check_shared(folder, now, options.accepted) for folder in options.paths]
+        for note in (text for each in checked for text in each.notes):
+            print(f"note: {printable(note, 600)}", file=sys.stderr)
         if _refuse([text for each in checked for text in each.problems]):
             return REFUSED
         for path in (path for each in checked for path in each.there):
@@ -76,7 +84,7 @@ def _submit(options: argparse.Namespace) -> int:
             read(path)  # only readable files are sent
     else:
         folder = Path(FOLDER) if url is not None else expanded(options.to)
-        found = submit(paths, folder, datetime.now(UTC))
+        found = submit(paths, folder, now)
         if _refuse(found.problems):
             return REFUSED
         for path in found.written:
@@ -140,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_with_default(parser, ("to", "PLACE", str, FOLDER, place))
     names = "send the files to the URL with the names in them, like `bench.run --results URL`"
     listed = "check the shared files in the folders, and list in tiers.csv whose attestations hold"
+    branch = (
+        "with --check: the project's own branch, such as origin/main; files that it already holds "
+        "are judged by the day on which they came there, all others by today's date"
+    )
+    arguments.add_values(parser, ("accepted", "BRANCH", str, branch))
     arguments.add_flags(parser, yes="send to the URL without asking", unchanged=names, check=listed)
     return parser
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.machine.fields import Field, error_at, printable
 from bench.machine.reading import regular_bytes
 from bench.records.schema import FILE, MAINTAINERS, WORKFLOW, Run
+from bench.sharing.acceptance import ProjectBranch
 
 LASTS = timedelta(days=60)
 """How long a seed can be used after it was published."""
@@ -28,26 +29,53 @@ HERE = "GITHUB_REPOSITORY"
 """The variable in which a workflow has the name of its repository."""
 
 
-def seed_error(run: Run, folder: Path, until: datetime) -> Iterator[str]:
-    """Yield why a run's seed will not do: it was not published before the run, or long ago.
+def seeds_path(folder: Path) -> Path:
+    """Return where the list of published seeds is, for a folder of shared results."""
+    return folder.absolute().parent / "seeds.csv"
 
-    until: when the seed may be at most ``LASTS`` old. Raises ResultError for an invalid list.
+
+def read_seeds(folder: Path, branch: ProjectBranch | None = None) -> Mapping[int, datetime] | None:
+    """Return the published seeds with their dates; None if there is no list.
+
+    branch: the project's own branch, whose list counts instead of the one next to the folder. A
+    contributor can change the latter. Raises ResultError for an invalid list.
     """
-    path = folder.absolute().parent / "seeds.csv"
-    if not path.exists():
-        return  # not the project's folder
+    path = seeds_path(folder)
+    if branch is None:
+        return _parsed_seeds(path, _decoded(path)) if path.exists() else None
+    text = branch.read(path)
+    return None if text is None else _parsed_seeds(path, text)
+
+
+def _decoded(path: Path) -> str:
     try:
-        pairs = [line.split(",") for line in regular_bytes(path).decode().splitlines()[1:]]
-        seeds = {int(seed): datetime.fromisoformat(at).astimezone(UTC) for at, seed in pairs}
+        return regular_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise error_at(path, f"is not UTF-8 text (byte {error.start})") from None
+
+
+def _parsed_seeds(path: Path, text: str) -> Mapping[int, datetime]:
+    try:
+        pairs = [line.split(",") for line in text.splitlines()[1:]]
+        return {int(seed): datetime.fromisoformat(at).astimezone(UTC) for at, seed in pairs}
     except ValueError as error:
         text = f"needs a time and a seed in each line: {printable(str(error))}"
         raise error_at(path, text) from None
-    if run.seed not in seeds or not until - LASTS <= seeds[run.seed] <= run.started:
-        newest = max(seeds, key=lambda seed: seeds[seed], default="of an update")
-        yield (
-            f"lstm.run.seed is {run.seed}; a seed is needed that was published before the run and "
-            f"since {until - LASTS:%Y-%m-%d}: measure with the newest, --seed {newest}"
-        )
+
+
+def seed_error(run: Run, seeds: Mapping[int, datetime], received: datetime) -> Iterator[str]:
+    """Yield why a run's seed will not do: it was not published before the run, or long ago.
+
+    received: when the project got the file. The dates in the file are claims of its author.
+    """
+    if run.seed in seeds and received - LASTS <= seeds[run.seed] <= run.started:
+        return
+    newest = max(seeds, key=lambda seed: seeds[seed], default="of an update")
+    yield (
+        f"lstm.run.seed is {run.seed}; a seed is needed that was published before the run and "
+        f"since {received - LASTS:%Y-%m-%d}, which is {LASTS.days} days before the file was "
+        f"received: measure with the newest, --seed {newest}"
+    )
 
 
 def proven_tier(attester: Field) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -23,9 +23,10 @@ from bench.machine.writing import write, write_bytes
 from bench.records.digest import KEY
 from bench.records.files import TIER_LIST, collect, read
 from bench.records.schema import FILE, ResultFile
+from bench.sharing.acceptance import ProjectBranch
 from bench.sharing.anonymous import anonymous, kind
 from bench.sharing.checks import copies, problems
-from bench.sharing.proofs import proven_tier, seed_error
+from bench.sharing.proofs import proven_tier, read_seeds, seed_error, seeds_path
 
 FOLDER = "results/community"
 """The project's folder of shared results, with a folder for each kind of machine."""
@@ -33,11 +34,15 @@ FOLDER = "results/community"
 
 @dataclass(frozen=True)
 class Submission:
-    """The written files. problems: if any, nothing was written. there: files written before."""
+    """The written files. problems: if any, nothing was written. there: files written before.
+
+    notes: what was not checked, and why.
+    """
 
     problems: tuple[str, ...] = ()
     written: tuple[Path, ...] = ()
     there: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 SECRET_NAME = "results-cache.secret"
@@ -71,8 +76,9 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
     given = [(_document(path), read(path)) for path in paths]
     files = [file for _, file in given]
     found = copies([*_others(files, folder), *files])
+    seeds = read_seeds(folder)
     for document, file in given:
-        found += _problems(document, file, folder, now, now)
+        found += _problems(document, file, seeds, now)
     if found:
         return Submission(tuple(found))
     secret = users_secret() or secrets.token_bytes(32)
@@ -92,18 +98,27 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
     return Submission((), tuple(made), tuple(there))
 
 
-def check(folder: Path, now: datetime) -> Submission:
+def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
     """Check all files in a folder of shared results; if they are correct, list their tiers in it.
 
-    Raises ResultError for a file that cannot be read, ResultWriteError.
+    A file must have a seed that was fresh when the project received the file: today, or when the
+    branch first held these contents.
+
+    branch: the project's own branch, such as ``origin/main``, with the accepted files and the list
+    of seeds. Raises ResultError for a file that cannot be read, InputError for a branch that cannot
+    be read, ResultWriteError.
     """
     given = [(_document(path), read(path)) for path in sorted(folder.glob("*/*.json"))]
     if not given:
         raise error_at(folder, "holds no shared results, FOLDER/MACHINE/FILE.json")
+    project = None if branch is None else ProjectBranch(folder, branch)
+    accepted = _never if project is None else project.acceptance(now)
+    seeds = read_seeds(folder, project)
     found = copies([file for _, file in given])
     listed = ["digest,tier"]
     for document, file in given:
-        found += _problems(document, file, folder, now, file.run.started)
+        received = accepted(regular_bytes(file.path)) or now
+        found += _problems(document, file, seeds, received)
         try:
             tier = proven_tier(document["lstm"]["submitted"]["workflow"])
         except ResultError as error:
@@ -112,13 +127,24 @@ def check(folder: Path, now: datetime) -> Submission:
             listed += [] if tier == FILE else [f"{document[KEY].value},{tier}"]
     if not found:
         write_bytes(folder / TIER_LIST, "\n".join([*listed, ""]).encode())
-    return Submission(tuple(found), there=tuple(file.path for _, file in given))
+    notes = () if seeds is not None else (_without_seeds(folder, branch),)
+    return Submission(tuple(found), there=tuple(file.path for _, file in given), notes=notes)
+
+
+def _never(contents: bytes) -> None:
+    """Return that these contents were never accepted, where no branch says otherwise."""
+
+
+def _without_seeds(folder: Path, branch: str | None) -> str:
+    where = str(seeds_path(folder)) if branch is None else f"{seeds_path(folder)} of {branch}"
+    return f"there is no list of seeds, {where}: the age of the files was not checked"
 
 
 def _problems(
-    document: Field, file: ResultFile, folder: Path, now: datetime, until: datetime
+    document: Field, file: ResultFile, seeds: Mapping[int, datetime] | None, received: datetime
 ) -> Iterator[str]:
-    for each in chain(problems(document, file, now), seed_error(file.run, folder, until)):
+    of_seed = () if seeds is None else seed_error(file.run, seeds, received)
+    for each in chain(problems(document, file, received), of_seed):
         yield f"{printable(str(file.path))}: {each}"
 
 
