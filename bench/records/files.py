@@ -28,6 +28,10 @@ from bench.records.digest import CHANGED, KEY, MARK, changed, is_as_written, wit
 
 TIER_LIST = "tiers.csv"  # the digest of each attested file and its tier, by bench.submit --check
 
+TIER_REGISTRY = reading.SHARED / "results" / "community" / TIER_LIST
+"""The project's own list. A list that comes with downloaded files may claim anything, so no other
+list is read."""
+
 AnyPath = str | os.PathLike[str]
 
 
@@ -284,7 +288,7 @@ def _read_json(path: Path) -> schema.ResultFile:
     run = schema.parse_run(ours["run"])
     is_whole = is_as_written(data) or not changed(document.mapping())
     if ours["submitted"].given:
-        run = replace(run, tier=_tier(path, document[KEY].value) if is_whole else schema.FILE)
+        run = replace(run, tier=_tier(document[KEY].value) if is_whole else schema.FILE)
     warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
     notes = list(warnings)
     found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
@@ -295,10 +299,10 @@ def _read_json(path: Path) -> schema.ResultFile:
     return replace(found, commit=commit, warnings=tuple(warnings))
 
 
-def _tier(path: Path, digest: object) -> str:
-    """Return the tier that the list in the folder of shared results has for these contents."""
+def _tier(digest: object) -> str:
+    """Return the tier that the project's own list has for these contents."""
     try:
-        listed = reading.regular_bytes(path.absolute().parent.parent / TIER_LIST).splitlines()
+        listed = reading.regular_bytes(TIER_REGISTRY).splitlines()
     except ResultError:
         return schema.FILE
     return next(

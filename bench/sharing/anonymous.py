@@ -136,6 +136,11 @@ def kind(file: ResultFile) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")[:60] or "some-machine"
 
 
+def host_name(machine_kind: str, machine_id: str) -> str:
+    """Return the published name of a machine. machine_id: its published id."""
+    return f"{machine_kind}-{machine_id[:6]}"
+
+
 def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> dict[str, object]:
     """Return the anonymous document of a file, with a new digest.
 
@@ -147,7 +152,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     clean = _Cleaner(names, _own_words(file))
     ours, run = document["lstm"], file.run
     machine = keyed_hash(run.machine_id, secret)
-    host = f"{kind(file)}-{machine[:6]}"
+    host = host_name(kind(file), machine)
     workflow = _formed(os.environ.get(HERE), REPOSITORY)
     found = digest.with_digest(
         {

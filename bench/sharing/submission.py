@@ -24,7 +24,7 @@ from bench.records.digest import KEY
 from bench.records.files import TIER_LIST, collect, read
 from bench.records.schema import FILE, ResultFile
 from bench.sharing.acceptance import ProjectBranch
-from bench.sharing.anonymous import anonymous, kind
+from bench.sharing.anonymous import anonymous, host_name, kind
 from bench.sharing.checks import copies, problems
 from bench.sharing.proofs import proven_tier, read_seeds, seed_error, seeds_path
 
@@ -101,24 +101,27 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
 def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
     """Check all files in a folder of shared results; if they are correct, list their tiers in it.
 
-    A file must have a seed that was fresh when the project received the file: today, or when the
-    branch first held these contents.
+    A file must be in the folder of the kind of machine that it names, and nowhere else. It must
+    have a seed that was fresh when the project received the file: today, or when the branch first
+    held these contents.
 
     branch: the project's own branch, such as ``origin/main``, with the accepted files and the list
     of seeds. Raises ResultError for a file that cannot be read, InputError for a branch that cannot
     be read, ResultWriteError.
     """
-    given = [(_document(path), read(path)) for path in sorted(folder.glob("*/*.json"))]
-    if not given:
+    paths, misplaced = _shared_files(folder)
+    given = [(_document(path), read(path)) for path in paths]
+    if not given and not misplaced:
         raise error_at(folder, "holds no shared results, FOLDER/MACHINE/FILE.json")
     project = None if branch is None else ProjectBranch(folder, branch)
     accepted = _never if project is None else project.acceptance(now)
     seeds = read_seeds(folder, project)
-    found = copies([file for _, file in given])
+    found = [*misplaced, *copies([file for _, file in given])]
     listed = ["digest,tier"]
     for document, file in given:
         received = accepted(regular_bytes(file.path)) or now
         found += _problems(document, file, seeds, received)
+        found += _foreign_names(file)
         try:
             tier = proven_tier(document["lstm"]["submitted"]["workflow"])
         except ResultError as error:
@@ -129,6 +132,34 @@ def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
         write_bytes(folder / TIER_LIST, "\n".join([*listed, ""]).encode())
     notes = () if seeds is not None else (_without_seeds(folder, branch),)
     return Submission(tuple(found), there=tuple(file.path for _, file in given), notes=notes)
+
+
+def _shared_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the files in the folders of machines, and why other files and links do not belong.
+
+    Commands that read results would find these other files, although nothing has checked them.
+    """
+    files, problems = [], []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            problems.append(f"{printable(str(path))} is a link; put a file or folder in its place")
+        elif path.suffix.lower() not in (".json", ".jsonl") or path.is_dir():
+            continue
+        elif path.suffix == ".json" and path.parent.parent == folder:
+            files.append(path)
+        else:
+            problems.append(f"{printable(str(path))} is not FOLDER/MACHINE/FILE.json: remove it")
+    return files, problems
+
+
+def _foreign_names(file: ResultFile) -> Iterator[str]:
+    """Yield which names of the machine do not fit the file's folder."""
+    where, machine = printable(str(file.path)), kind(file)
+    if file.path.parent.name != machine:
+        yield f"{where} was measured on {machine}: it belongs in the folder of that name"
+    named = host_name(machine, file.run.machine_id)
+    if file.run.host != named:
+        yield f"{where}: lstm.run.host is {printable(file.run.host)}; by its machine it is {named}"
 
 
 def _never(contents: bytes) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 import bench
 from bench import submit
+from bench.records import files
 from bench.sharing import proofs, submission
 from bench.sharing.proofs import HERE, LASTS
 from bench.sharing.submission import FOLDER
 from tests.bench.mutations import signed
-from tests.places import REFERENCE
+from tests.places import REFERENCE, ROOT
 
 SESSION = sorted(REFERENCE.glob("fused-*.json"))[:2]
 STARTED = datetime.fromisoformat(json.loads(SESSION[0].read_text())["lstm"]["run"]["started"])
@@ -33,6 +34,7 @@ printf 'none \\033[31m found' >&2; exit 1
 def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(submission, "user_cache_path", lambda name: tmp_path / "home" / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "TIER_REGISTRY", tmp_path / FOLDER / files.TIER_LIST)
     monkeypatch.setenv(HERE, "ana/lstm")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     (tmp_path / "gh").write_text(GH)
@@ -92,6 +94,68 @@ def test_tier_cannot_be_had_by_editing_a_file(
     assert out == ""
     assert "expected a repository that has attested the file: " in err
     assert "\033" not in err
+
+
+def test_tier_is_not_taken_from_a_list_next_to_the_file(tmp_path: Path) -> None:
+    path = attested()
+    digest = json.loads(path.read_text())["digest"]
+    forged = f"digest,tier\n{digest},maintainers\n"
+    downloads = tmp_path / "downloads"
+    copy = downloads / path.parent.name / path.name
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(path.read_bytes())
+    for place in (downloads, copy.parent, tmp_path):
+        (place / files.TIER_LIST).write_text(forged)
+    assert set(bench.load_frame([copy]).tier) == {"file"}
+    assert main("--check", FOLDER) == 0  # what the project's own list says holds for any copy
+    assert set(bench.load_frame([copy]).tier) == {"maintainers"}
+
+
+def test_tier_registry_is_that_of_this_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert files.TIER_REGISTRY == ROOT / FOLDER / files.TIER_LIST
+
+
+def test_check_file_in_the_folder_of_another_machine_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = attested()
+    kind = path.parent.name
+    path.parent.rename(path.parents[1] / "amd-epyc-64-cores")
+    assert main("--check", FOLDER) == 1
+    moved = path.parents[1] / "amd-epyc-64-cores" / path.name
+    refused = capsys.readouterr().err.splitlines()[-1]
+    assert refused.endswith(f" was measured on {kind}: it belongs in the folder of that name")
+    assert refused.startswith(f"refused: {moved}")
+    document = json.loads(moved.read_text())  # with the new machine as its host
+    document["lstm"]["run"]["host"] = "amd-epyc-64-cores-abcdef"
+    signed(moved, document)
+    assert main("--check", FOLDER) == 1
+    assert (
+        "lstm.run.host is amd-epyc-64-cores-abcdef; by its machine it is "
+        in capsys.readouterr().err
+    )
+    assert not Path(FOLDER, files.TIER_LIST).exists()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["{}", "deeper/{kind}/{}", "{kind}/{}l", "{kind}/{kind}/{}", "{kind}/LINK.json", "link"],
+)
+def test_check_result_outside_of_a_machines_folder_is_refused(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = attested()
+    assert main("--check", FOLDER) == 0
+    other = Path(FOLDER, place.format("other.json", kind=path.parent.name))
+    other.parent.mkdir(parents=True, exist_ok=True)
+    if "link" in place.lower():
+        other.symlink_to(path.absolute() if place != "link" else path.parent.absolute())
+    else:
+        other.write_text("{}")
+    capsys.readouterr()
+    assert main("--check", FOLDER) == 1
+    assert f"refused: {other} is " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("repository", [None, "ana/lstm"])
