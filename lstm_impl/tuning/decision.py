@@ -280,7 +280,7 @@ def _decisions(paths: Iterable[Path]) -> Iterator[Decision]:
                 raise DecisionError(f"it is not a file of at most {MOST_BYTES:,} bytes")
             if problem := private_files.problem(path):
                 raise DecisionError(problem)
-            yield Decision.from_json(path.read_text(encoding="utf-8"))
+            yield Decision.from_json(private_files.read_regular(path, "utf-8"))
         except (OSError, UnicodeDecodeError, DecisionError) as error:
             name, reason = _printable(str(path)), _printable(str(error))
             logger.warning("%s is skipped: %s; delete it, or tune again", name, reason)

@@ -539,10 +539,13 @@ if hasattr(os, "register_at_fork"):
 def _locked(path: Path) -> Iterator[None]:
     import fcntl  # not where there is no Linux
 
-    # Do not follow a link or truncate the file: another user may have made it.
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    # Do not follow a link, wait for a pipe or truncate the file: another user may have made it.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o600)
     _held.add(handle)
     try:
+        if not private_files.is_regular(handle):
+            raise UnavailableError(f"{path} {private_files.NOT_REGULAR}; delete it")
         fcntl.flock(handle, fcntl.LOCK_EX)  # gone with the process, however that ends
         yield
     finally:

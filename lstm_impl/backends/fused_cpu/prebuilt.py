@@ -92,15 +92,15 @@ def digest_file(library: Path) -> Path:
 
 def described(library: Path) -> str:
     """Return a library's size in bytes and its SHA-256, as they are kept next to it."""
-    with library.open("rb") as file:
+    with private_files.open_regular(library) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{library.stat().st_size} {found}\n"
+        return f"{os.fstat(file.fileno()).st_size} {found}\n"
 
 
 def damage(library: Path) -> str:
     """Return why a library is not what was made, or an empty string."""
     try:
-        if digest_file(library).read_text(encoding="ascii") == described(library):
+        if private_files.read_regular(digest_file(library), "ascii") == described(library):
             return ""
     except (OSError, UnicodeDecodeError) as error:
         return f"its size and digest cannot be read: {error}"

@@ -1,8 +1,11 @@
 """Test how liblstm and its bindings are compiled and kept, and the errors if it cannot be."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.build.__main__ import main as build_command
+from tests.hanging import ended_within
 from tests.lstm_impl.backends.built import needs
 from tests.lstm_impl.fake_compiler import MakeCompiler
 
@@ -122,6 +126,62 @@ def test_damaged_library_is_compiled_again_with_a_warning(
     assert "is deleted and compiled again" in caplog.text
     assert (tmp_path / "calls").read_text() == CALLS * 2
     assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("replaced", ["library", "digest", "both"])
+def test_special_file_in_place_of_a_library_is_never_read(
+    make_compiler: MakeCompiler, caplog: pytest.LogCaptureFixture, kind: str, replaced: str
+) -> None:
+    make_compiler('echo "a library" > "$out"')
+    path = built()
+    whole = path.read_bytes()
+    for each in {"library": [path], "digest": [prebuilt.digest_file(path)]}.get(
+        replaced, [path, prebuilt.digest_file(path)]
+    ):
+        each.unlink()
+        make_special(each, kind)
+    with ended_within():
+        assert library.at_hand(library.C) is None
+        assert library.available_to(library.C)
+        assert built().read_bytes() == whole
+    # The system itself refuses to open a socket.
+    assert "is not a regular file" in caplog.text or (replaced, kind) == ("digest", "socket")
+    assert "is deleted and compiled again" in caplog.text
+
+
+def make_special(path: Path, kind: str) -> None:
+    """Make a file from which nothing ends, or nothing can be read."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)  # a longer path is refused
+    else:
+        try:
+            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))  # /dev/zero
+        except PermissionError:
+            pytest.skip("only root can make a device")
+
+
+def test_folder_in_place_of_a_library_is_named(make_compiler: MakeCompiler) -> None:
+    make_compiler()
+    path = built()
+    path.unlink()
+    path.mkdir()
+    assert library.at_hand(library.C) is None
+    with pytest.raises(UnavailableError, match=r"Is a directory.*liblstm\.so"):
+        library.build(library.C)
+
+
+def test_pipe_in_place_of_the_lock_is_refused(make_compiler: MakeCompiler) -> None:
+    make_compiler()
+    path = built()
+    lock = path.with_name("lock")
+    lock.unlink()
+    os.mkfifo(lock)
+    with ended_within(), pytest.raises(UnavailableError, match="lock is not a regular file"):
+        built()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])

@@ -11,6 +11,7 @@ import pytest
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import Availability, UnavailableError
+from tests.hanging import ended_within
 
 BINDING = library.TENSORFLOW.digest()
 V3, V4 = (" ".join(prebuilt.KINDS[name].features) for name in ("x86-64-v3", "x86-64-v4"))
@@ -119,6 +120,24 @@ def test_damaged_library_is_not_loaded(folder: Path, left: int | None) -> None:
     else:
         os.truncate(path, left)
     assert f"{path.name}: its size " in availability().reason
+
+
+@pytest.mark.parametrize("packaged", [False, True])
+@pytest.mark.parametrize("replaced", ["library", "digest"])
+def test_pipe_in_place_of_a_prebuilt_library_is_never_read(
+    folder: Path, replaced: str, packaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(folder)
+    if packaged:
+        monkeypatch.delenv(prebuilt.FOLDER)
+        monkeypatch.setattr(prebuilt, "PACKAGED", folder)
+    place = path if replaced == "library" else prebuilt.digest_file(path)
+    place.unlink()
+    os.mkfifo(place)
+    with ended_within():
+        reason = availability().reason
+    assert f"{path.name}: " in reason
+    assert "is not a regular file" in reason
 
 
 @pytest.mark.parametrize("which", ["folder", "library"])

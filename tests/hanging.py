@@ -1,0 +1,23 @@
+"""Let a test fail where it would wait forever."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+
+@contextlib.contextmanager
+def ended_within(seconds: int = 120) -> Iterator[None]:
+    """Raise AssertionError in the block if it has not ended in time; far more than it needs."""
+
+    def fail(number: int, frame: FrameType | None) -> NoReturn:
+        raise AssertionError(f"it has not ended in {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
