@@ -1,5 +1,6 @@
 """Copy files to places that are no folder of this machine, whole and never over another file."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,15 @@ is an error and is never created."""
 
 _EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
 """Places that can open a file on the condition that it is new."""
+
+QUIET = 10.0
+"""Seconds without a new byte after which another writer of a file counts as gone. A writer sends
+its buffers every few hundred milliseconds, and a stalled connection recovers in seconds."""
+
+BETWEEN_LOOKS = 0.5
+"""Seconds between two looks at a file that another writer may be finishing."""
+
+_clock, _pause = time.monotonic, time.sleep
 
 
 def check(url: str) -> RemotePath:
@@ -43,26 +53,57 @@ def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError
 
 def _upload(data: bytes, place: RemotePath, name: str) -> None:
     target = place.inside(name)
+    created = False
     try:
         found = _there(place, target)
         if found is None:
             if place.protocols & _WITH_FOLDERS:
                 answer_within_limit(place.files.makedirs, place.root, exist_ok=True)
-            _create(place, target, data)
+            created = _create(place, target, data)
             # Of two simultaneous writers of one name, only one finds its own file.
             found = _there(place, target)
+        if not created:
+            found = _wait_for_writer(place, target, data, found)
     except Exception as error:
         text = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
         raise place.error(f"cannot be written: {text}", name) from None
-    if found is None or (found != data and data.startswith(found)):
-        text = f"was not written completely: {len(found or b''):,} of {len(data):,} bytes are there"
-        raise place.error(text, name)
-    if found != data:
+    if found == data:
+        return
+    if found is not None and not data.startswith(found):
         raise place.error("exists with other contents and was not changed", name)
+    part = f"{len(found or b''):,} of {len(data):,} bytes are there"
+    if created:
+        raise place.error(f"was not written completely: {part}", name)
+    raise place.error(
+        f"is incomplete: {part}; another upload has not finished it, or was cut off. If no other "
+        "upload is running, delete it there; then run the command again",
+        name,
+    )
 
 
-def _create(place: RemotePath, target: str, data: bytes) -> None:
-    """Write a new file, if possible without replacing another's; the caller compares with that."""
+def _wait_for_writer(
+    place: RemotePath, target: str, data: bytes, found: bytes | None
+) -> bytes | None:
+    """Return a file of another writer, when it is complete or has stopped growing.
+
+    A file that is shorter than ours and begins like ours may still be in the making.
+    """
+    deadline = _clock() + QUIET
+    while found is not None and len(found) < len(data) and data.startswith(found):
+        if _clock() >= deadline:
+            break
+        _pause(BETWEEN_LOOKS)
+        before, found = found, _there(place, target)
+        if found is not None and len(found) > len(before):
+            deadline = _clock() + QUIET
+    return found
+
+
+def _create(place: RemotePath, target: str, data: bytes) -> bool:
+    """Write a new file, if possible without replacing another's; the caller compares with that.
+
+    Return whether this call wrote it, as far as the place says.
+    """
 
     def exclusively() -> None:
         with place.files.open(target, "xb") as file:
@@ -76,13 +117,14 @@ def _create(place: RemotePath, target: str, data: bytes) -> None:
             answer_within_limit(place.files.pipe_file, target, data, mode="create")
     except Exception as error:
         if isinstance(error, FileExistsError) or _there(place, target) is not None:
-            return
+            return False
         if not isinstance(error, TypeError | NotImplementedError) and (
             "NotImplemented" not in str(error)
         ):
             raise
         # A store without conditional writes.
         answer_within_limit(place.files.pipe_file, target, data)
+    return True
 
 
 def _there(place: RemotePath, target: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,80 @@ def test_upload_simultaneous_writer_is_not_replaced(
     assert done == []
     assert "a.json exists with other contents" in str(error)
     assert (there / "a.json").read_bytes() == b"another's"
+
+
+class Slow(Written):
+    """A store in which another uploader, who was first, writes a file in steps."""
+
+    def __init__(self, *steps: bytes) -> None:
+        super().__init__({})
+        self.steps = list(steps)
+
+    def pipe_file(self, path: str, data: bytes, mode: str = "") -> None:
+        self.step()
+        raise FileExistsError(path)
+
+    def step(self) -> None:
+        if self.steps:
+            self.contents["a.json"] = self.steps.pop(0)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let no time pass but that of the waits, which are kept."""
+    found: list[float] = []
+    monkeypatch.setattr(upload, "_clock", lambda: sum(found))
+    monkeypatch.setattr(upload, "_pause", found.append)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([b"", b"01", b"0123456789"], ""),
+        ([b"0123456789"], ""),
+        ([b"", b"ABCDEFGHIJKL"], "exists with other contents and was not changed"),
+        ([b"0123456789+"], "exists with other contents and was not changed"),
+        ([b"", b"0123"], "is incomplete: 4 of 10 bytes are there; another upload has not finished"),
+    ],
+    ids=["same", "at once", "another", "longer", "cut off"],
+)
+@pytest.mark.parametrize("first", [False, True], ids=["after the look", "before the look"])
+def test_upload_that_loses_a_race_reports_the_finished_file(
+    steps: list[bytes],
+    message: str,
+    first: bool,
+    place: Callable[[Files], str],
+    waits: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = Slow(*steps)
+    if first:
+        files.step()
+    pause = upload._pause
+    monkeypatch.setattr(upload, "_pause", lambda seconds: (pause(seconds), files.step()))
+    (tmp_path / "a.json").write_bytes(b"0123456789")
+    done, errors = upload.upload([tmp_path / "a.json"], place(files))
+    assert done == ([] if message else ["fake://there/a.json"])
+    assert [str(error).partition("a.json ")[2][: len(message)] for error in errors] == (
+        [message] if message else []
+    )
+    assert files.contents["a.json"] == steps[-1]
+    assert (sum(waits) >= upload.QUIET) == ("incomplete" in message)
+
+
+def test_upload_by_two_processes_at_once_succeeds_for_both(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    (tmp_path / "a.json").write_bytes(b"0123456789" * 100_000)
+    url, barrier = f"file://{tmp_path / 'there'}", threading.Barrier(4)
+
+    def one(_: int) -> tuple[list[str], list[Any]]:
+        barrier.wait()
+        return upload.upload([tmp_path / "a.json"], url)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(4))) == [([f"{url}/a.json"], [])] * 4
 
 
 def test_upload_store_without_conditions_compares_contents(
