@@ -5,7 +5,8 @@ import torch
 from torch.nn.utils import rnn
 
 from lstm_impl.backends.fused_cpu import c_interface, library
-from lstm_impl.backends.torch.fused_layer import fused_layer
+from lstm_impl.backends.torch.fused_layer import fused_layer, is_forward_mode
+from lstm_impl.backends.torch.loop import layer_by_loop
 from lstm_impl.call import Outputs, State, Tensor
 from lstm_impl.keras.base import Weights
 from lstm_impl.keras.choice import LayerCall
@@ -50,8 +51,10 @@ def compute(
     """Compute outputs ``[B, T, H]``, zero in masked steps, and the final h and c."""
     # A stateful layer's state is a variable, assigned to before the gradient is computed.
     h, c = (part.clone() for part in state)
+    valid = None if mask is None else mask.T
+    if is_forward_mode():  # oneDNN's LSTM has no forward mode, nor have the kernels
+        return layer_by_loop(sequences, h, c, *weights, valid, batch_major=True)
     if name == FUSED:
-        valid = None if mask is None else mask.T
         return fused_layer(sequences, h, c, *weights, valid, batch_major=True)
     if mask is not None:
         return _packed(sequences, (h, c), weights, mask)

@@ -1,7 +1,12 @@
 """One direction of one LSTM layer by the kernels of ``fused_cpu``, as an operator of PyTorch.
 
-``torch.compile`` takes the operator as one node, without a graph break. A second gradient is that
-of a loop in PyTorch's own operators. Importing this module imports PyTorch.
+``torch.compile`` takes the operator as one node, without a graph break. Forward mode, the
+transforms of ``torch.func`` and second gradients use a loop of PyTorch's own operators. Importing
+this module imports PyTorch.
+
+An operator may be called by anyone, for example by a program that ``torch.export`` has saved. The
+kernels read and write as many numbers as the sizes of the layer say. Each operator therefore checks
+the shape, type and device of every tensor before it passes an address on.
 """
 
 from __future__ import annotations
@@ -10,10 +15,16 @@ import functools
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as forward_ad
+from torch._C._functorch import (
+    TransformType,
+    get_interpreter_stack,
+    peek_interpreter_stack,
+)
 
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.fused_cpu.library import COMPUTES
-from lstm_impl.backends.torch.loop import cell, looped
+from lstm_impl.backends.torch.loop import layer_by_loop
 from lstm_impl.call import Outputs, Tensor
 from lstm_impl.spec import UnsupportedError
 
@@ -33,6 +44,10 @@ torch.library.define(
 
 _COMPUTES = tuple(getattr(torch, name) for name in COMPUTES)
 
+_NAMES = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
+_KEPT = ("hidden", "gates", "cells")
+_FLOWS = ("dy", "dh", "dc")
+
 
 def fused_layer(
     x: Tensor,
@@ -47,6 +62,9 @@ def fused_layer(
     reverse: bool = False,
 ) -> Outputs:
     """Compute one direction of one LSTM layer on a CPU, with gradients.
+
+    In forward mode (``torch.func.jvp``, ``torch.autograd.forward_ad``) and inside of
+    ``torch.func.grad`` and ``vjp`` a loop of PyTorch's operators computes the layer.
 
     Parameters
     ----------
@@ -74,43 +92,129 @@ def fused_layer(
     UnsupportedError
         If the tensors are neither float32 nor bfloat16, or not on a CPU.
     ValueError
-        If a tensor has another shape or type than x and h call for.
+        If a tensor has another shape, type or device than x and h call for.
     """
     given = (x, h, c, kernel, recurrent_kernel, bias)
     if torch.is_autocast_enabled("cpu"):
         given = tuple(each.to(torch.get_autocast_dtype("cpu")) for each in given)
-    x = given[0]
+    how = valid, batch_major, reverse
+    _check_support(given[0])
+    if loses_derivatives():
+        _check_layer(*given, *how)
+        return layer_by_loop(*given, valid=valid, batch_major=batch_major, reverse=reverse)
+    ours = torch.ops.lstm_impl
+    trained = torch.is_grad_enabled() and any(each.requires_grad for each in given)
+    compute = ours.fused_lstm_training if trained else ours.fused_lstm
+    return Outputs(*compute(*given, *how)[:3])
+
+
+# Dynamo, which cannot trace these questions, asks them once for each program. It traces a program
+# again where transforms or levels are others.
+@torch.compiler.assume_constant_result
+def is_forward_mode() -> bool:
+    """Return whether tensors may carry tangents, which an operator without a rule drops."""
+    return bool(forward_ad._current_level >= 0)
+
+
+@torch.compiler.assume_constant_result
+def loses_derivatives() -> bool:
+    """Return whether an operator of ``torch.library`` would lose derivatives or raise here.
+
+    PyTorch has no public question for that. Such an operator has a rule for ``backward``, but none
+    for forward mode and for the transforms of ``torch.func`` that differentiate. ``vmap`` calls it
+    for each member of the batch.
+    """
+    if forward_ad._current_level >= 0:
+        return True
+    transforms = get_interpreter_stack() or ()
+    return any(each.key() in (TransformType.Grad, TransformType.Jvp) for each in transforms)
+
+
+def is_transformed() -> bool:
+    """Return whether a transform of ``torch.func`` or forward mode is active, also ``vmap``."""
+    return bool(forward_ad._current_level >= 0 or peek_interpreter_stack() is not None)
+
+
+# -- what every operator checks
+
+
+def _check_support(x: Tensor) -> None:
+    """Raise UnsupportedError if no kernel takes a tensor of this type on this device."""
     if x.dtype not in _COMPUTES or x.device.type not in ("cpu", "meta"):
         raise UnsupportedError(
             f"fused_layer: x is {x.dtype} on {x.device.type}; expected {' or '.join(COMPUTES)} on "
             "cpu, or use torch.nn.LSTM"
         )
-    ours = torch.ops.lstm_impl
-    trained = torch.is_grad_enabled() and any(each.requires_grad for each in given)
-    compute = ours.fused_lstm_training if trained else ours.fused_lstm
-    return Outputs(*compute(*given, valid, batch_major, reverse)[:3])
 
 
-def _shape(*given: Any) -> tuple[Any, Any, Any]:
-    """Return timesteps, batch and units. Raises ValueError if a tensor does not fit the others."""
+def _check(name: str, tensor: Tensor, dtype: Any, shape: Any, device: Any) -> None:
+    """Raise ValueError, naming the tensor, if its type, shape or device is another."""
+    if tensor.dtype != dtype or tensor.shape != shape:
+        raise ValueError(
+            f"fused_layer: {name} is {tensor.dtype} {tuple(tensor.shape)}; "
+            f"expected {dtype} {tuple(shape)}"
+        )
+    if tensor.device != device:
+        # PyTorch calls the fake operator if any tensor is on the device "meta". Its outputs would
+        # be memory of x's device that nothing has written to.
+        raise ValueError(
+            f"fused_layer: {name} is on {tensor.device} and x is on {device}; "
+            "expected all tensors on one device"
+        )
+
+
+def _check_layer(*given: Any) -> tuple[Any, Any, Any]:
+    """Return timesteps, batch and units.
+
+    Raises ValueError if a tensor does not fit the others, and UnsupportedError if no kernel takes
+    them.
+    """
     x, h, _, kernel, *_, valid, batch_major, _ = given[:9]
+    _check_support(x)
+    for name, tensor, axes in (("x", x, (3,)), ("h", h, (2, 3)), ("kernel", kernel, (2,))):
+        if tensor.dim() not in axes:
+            raise ValueError(
+                f"fused_layer: {name} is {tensor.dtype} {tuple(tensor.shape)}; "
+                f"expected {' or '.join(map(str, axes))} axes"
+            )
     batch, timesteps = x.shape[:2] if batch_major else x.shape[1::-1]
     units, inputs = h.shape[-1], kernel.shape[0]
     state: Any = (1, batch, units) if h.dim() == 3 else (batch, units)
     width = 4 * units
     expected = (*x.shape[:2], inputs), state, state, (inputs, width), (units, width), (width,)
-    for place, (each, shape) in enumerate(zip(given, expected, strict=False)):
-        if each.shape != shape or each.dtype != x.dtype:
-            name = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")[place]
-            raise ValueError(
-                f"fused_layer: {name} is {each.dtype} {tuple(each.shape)}; "
-                f"expected {x.dtype} {tuple(shape)}"
-            )
-    if valid is not None and valid.shape != (timesteps, batch):
-        raise ValueError(
-            f"fused_layer: valid is {tuple(valid.shape)}; expected {(timesteps, batch)}"
-        )
+    for name, tensor, shape in zip(_NAMES, given, expected, strict=False):
+        _check(name, tensor, x.dtype, shape, x.device)
+    if valid is not None:
+        _check("valid", valid, torch.bool, (timesteps, batch), x.device)
     return timesteps, batch, units
+
+
+def _check_call(*given: Any) -> tuple[Any, Any, Any]:
+    """Return what ``_check_layer`` returns, of a call of an operator.
+
+    Raises RuntimeError in forward mode too, where the outputs would have no tangents.
+    """
+    if is_forward_mode():
+        raise RuntimeError(
+            "the operators lstm_impl::fused_lstm have no forward mode and would drop tangents: "
+            "call lstm_impl.torch.LSTM or lstm_impl.torch.fused_layer instead, which have one, or "
+            "leave the level of torch.autograd.forward_ad"
+        )
+    return _check_layer(*given)
+
+
+def _check_gradient(*given: Any) -> tuple[Any, Any, Any]:
+    """Return what ``_check_call`` returns, and check what the gradient takes besides."""
+    timesteps, batch, units = sizes = _check_call(*given)
+    x, h, valid = given[0], given[1], given[6]
+    gates, cells = c_interface.kernels().kept_sizes(*sizes)
+    y = (*x.shape[:2], units)
+    # Without a mask the hidden states are the outputs.
+    hidden = y if valid is None else (timesteps * batch * units,)
+    shapes = hidden, (gates,), (cells,), y, h.shape, h.shape
+    for name, tensor, shape in zip((*_KEPT, *_FLOWS), given[10:], shapes, strict=True):
+        _check(name, tensor, x.dtype, shape, x.device)
+    return sizes
 
 
 def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interface.KernelLayer:
@@ -120,7 +224,16 @@ def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interfac
 
 
 def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else int(tensor.data_ptr())  # of an empty one it is 0
+    """Return where the numbers of a contiguous tensor are, or 0 without a number."""
+    if tensor is None:
+        return 0
+    address = int(tensor.data_ptr())
+    if not address and tensor.numel():
+        raise ValueError(
+            f"fused_layer: a tensor of shape {tuple(tensor.shape)} has no memory; its storage was "
+            "resized to 0, as FSDP does outside of a forward pass"
+        )
+    return address
 
 
 def _mask(valid: Tensor | None) -> Tensor | None:
@@ -129,12 +242,12 @@ def _mask(valid: Tensor | None) -> Tensor | None:
 
 @torch.library.register_fake(OPERATOR)
 def _results(*given: Any) -> tuple[Tensor, ...]:
-    return _made(_shape(*given), False, given)
+    return _made(_check_call(*given), False, given)
 
 
 @torch.library.register_fake(TRAINING)
 def _training_results(*given: Any) -> tuple[Tensor, ...]:
-    return _made(_shape(*given), True, given)
+    return _made(_check_call(*given), True, given)
 
 
 def _made(sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
@@ -150,7 +263,7 @@ def _made(sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
 
 
 def _forward(keep: bool, *given: Any) -> tuple[Tensor, ...]:
-    sizes = _shape(*given)
+    sizes = _check_call(*given)
     made = _made(sizes, keep, given)
     x, h, c, kernel, recurrent_kernel, bias = [each.contiguous() for each in given[:6]]
     read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
@@ -166,11 +279,12 @@ torch.library.impl(TRAINING, "CPU", functools.partial(_forward, True))
 
 @torch.library.impl(GRADIENT, "CPU")
 def _gradient(*given: Any) -> tuple[Tensor, ...]:
+    sizes = _check_gradient(*given)
     x, h, c, kernel, recurrent_kernel = [each.contiguous() for each in given[:5]]
     hidden, gates, cells, dy, dh, dc = [each.contiguous() for each in given[10:]]
-    layer, mask = _layer_of(*_shape(*given), *given), _mask(given[6])
+    layer, mask = _layer_of(*sizes, *given), _mask(given[6])
     dz = torch.empty(gates.shape, dtype=torch.float32)
-    dx, *made = _gradient_results(*given)
+    dx, *made = _make_gradients(*given)
     read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells, dy, dh, dc)
     c_interface.kernels().backward(layer, *map(_address, (*read, dz, *made)))
     if given[9]:
@@ -180,6 +294,11 @@ def _gradient(*given: Any) -> tuple[Tensor, ...]:
 
 @torch.library.register_fake(GRADIENT)
 def _gradient_results(*given: Any) -> tuple[Tensor, ...]:
+    _check_gradient(*given)
+    return _make_gradients(*given)
+
+
+def _make_gradients(*given: Any) -> tuple[Tensor, ...]:
     x, *others = given[:6]
     dx = x.new_empty(x.shape if given[9] else [0])
     return dx, *(each.new_empty(each.shape) for each in others)
@@ -214,17 +333,11 @@ def _save_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 def _second(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     """Return the second gradient by the loop. What was kept depends on what was given: None."""
     *given, valid, dy, dh, dc = ctx.saved_tensors
-    steps = None if valid is None else valid[:, :, None]
-
-    def by_loop(x: Tensor, h: Tensor, c: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        x = x.transpose(0, 1) if ctx.batch_major else x
-        state = [each.reshape(each.shape[-2:]) for each in (h, c)]
-        y, *last = looped(cell, steps, ctx.reverse, x, *state, *parameters)
-        last = [each.reshape(h.shape) for each in last]
-        return y.transpose(0, 1) if ctx.batch_major else y, *last
+    how = {"valid": valid, "batch_major": ctx.batch_major, "reverse": ctx.reverse}
+    by_loop: Any = functools.partial(layer_by_loop, **how)
 
     def gradients(given: Any, flows: Any) -> Any:
-        return torch.func.vjp(by_loop, *given)[1](flows)
+        return torch.func.vjp(by_loop, *given)[1](Outputs(*flows))
 
     of_x = upstream[0] if ctx.of_x else torch.zeros_like(given[0])
     pull_back = torch.func.vjp(gradients, tuple(given), (dy, dh, dc))[1]

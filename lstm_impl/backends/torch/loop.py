@@ -37,5 +37,32 @@ def looped(
         mask = None if valid is None else valid[t]
         state = step(projected[t], *state, recurrent_kernel, mask)
         hidden.append(state[0])
-    y = torch.stack(hidden[::-1] if reverse else hidden)
+    outputs = hidden[::-1] if reverse else hidden
+    # A stack needs at least one tensor: without a step the outputs are empty.
+    y = torch.stack(outputs) if outputs else projected[:, :, : h.shape[1]]
     return Outputs(y if valid is None else torch.where(valid, y, torch.zeros_like(y)), *state)
+
+
+def layer_by_loop(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    valid: Tensor | None = None,
+    *,
+    batch_major: bool = False,
+    reverse: bool = False,
+) -> Outputs:
+    """Compute what ``fused_layer`` computes, from the same arguments, by a loop over the cell.
+
+    PyTorch can differentiate the loop any number of times, in reverse and in forward mode.
+    """
+    steps = None if valid is None else valid[:, :, None]
+    state = (each.reshape(each.shape[-2:]) for each in (h, c))
+    time_major = x.transpose(0, 1) if batch_major else x
+    given = (time_major, *state, kernel, recurrent_kernel, bias)
+    y, *last = looped(cell, steps, reverse, *given)
+    h, c = (each.reshape(h.shape) for each in last)
+    return Outputs(y.transpose(0, 1) if batch_major else y, h, c)

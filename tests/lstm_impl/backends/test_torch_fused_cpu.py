@@ -1,6 +1,8 @@
 """The kernels of fused_cpu as an operator of PyTorch, against PyTorch's own layer."""
 
 import copy
+import io
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,11 @@ from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
 from lstm_impl.backends.torch.loop import cell, looped  # noqa: E402
 from lstm_impl.torch import LSTM, fused_layer  # noqa: E402
 
-pytestmark = needs("torch_fused_cpu")
+pytestmark = [
+    needs("torch_fused_cpu"),
+    # PyTorch compiles its rules of forward mode by what it has deprecated.
+    pytest.mark.filterwarnings(r"ignore:`torch\.jit\.script` is deprecated:DeprecationWarning"),
+]
 
 T, B, IN, H = 6, 3, 4, 18
 SHAPES = (T, B, IN), (B, H), (B, H), (IN, 4 * H), (H, 4 * H), (4 * H,)
@@ -118,6 +124,8 @@ def test_tensor_that_does_not_fit_is_refused_with_its_name() -> None:
         (3, "kernel", given[3][:, 1:]),
         (5, "bias", given[5][1:]),
         (6, "valid", given[6][1:]),
+        (6, "valid", given[6] * 0.5),  # as bytes these would all be 0
+        (6, "valid", given[6].to(torch.uint8)),
     ):
         with pytest.raises(ValueError, match=rf"fused_layer: {name} is .*; expected"):
             layer(*given[:place], wrong, *given[place + 1 :])
@@ -145,6 +153,240 @@ def test_second_and_third_gradients_equal_those_of_a_loop(masked: bool, reverse:
         assert_close(
             found, expected, atol=1e-5 * max(float(each.detach().max()) for each in expected)
         )
+
+
+# -- forward mode and the transforms of torch.func
+
+
+def scalar_losses(masked: bool) -> dict[str, Callable[[Any], Any]]:
+    """Return functions of x ``[3, 2, 2]`` alone: of the layer and of the module, of 3 units."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = (2, 3), (2, 3), (2, 12), (3, 12), (12,)
+    given = [torch.randn(shape, generator=draw) for shape in shapes]
+    lengths = torch.tensor([3, 1])
+    valid = torch.arange(3)[:, None] < lengths if masked else None
+    module = LSTM(2, 3, num_layers=2, bidirectional=True)
+
+    def by_module(x: Any) -> Any:
+        if not masked:
+            return loss(module(x)[:1])
+        # What pack_padded_sequence makes, which has no forward mode.
+        data, sizes = torch.cat([x[0], x[1, :1], x[2, :1]]), torch.tensor([2, 1, 1])
+        return loss((module(torch.nn.utils.rnn.PackedSequence(data, sizes))[0].data,))
+
+    return {"layer": lambda x: loss(layer(x, *given, valid)), "module": by_module}
+
+
+def directional(way: str, function: Callable[[Any], Any], x: Any, direction: Any) -> Any:
+    """Return the derivative of a function in a direction, by one of PyTorch's ways."""
+    if way == "jvp":
+        return torch.func.jvp(function, (x,), (direction,))[1]
+    if way == "compiled jvp":
+        compiled = torch.compile(
+            lambda x, v: torch.func.jvp(function, (x,), (v,))[1], backend="aot_eager"
+        )
+        return compiled(x, direction)
+    if way == "jacfwd":
+        return (torch.func.jacfwd(function)(x) * direction).sum()
+    with torch.autograd.forward_ad.dual_level(), torch.set_grad_enabled(way == "dual"):
+        made = function(torch.autograd.forward_ad.make_dual(x, direction))
+        return torch.autograd.forward_ad.unpack_dual(made).tangent
+
+
+WAYS = "jvp", "jacfwd", "dual", "dual without grad"
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "masked"),
+    # To compile takes seconds: one case shows that PyTorch traces the loop.
+    [*itertools.product(WAYS, ("layer", "module"), (False, True)), ("compiled jvp", "layer", True)],
+)
+def test_forward_mode_agrees_with_the_gradient_of_the_kernels(
+    way: str, kind: str, masked: bool
+) -> None:
+    function = scalar_losses(masked)[kind]
+    x, direction = torch.randn(3, 2, 2, requires_grad=True), torch.randn(3, 2, 2)
+    (gradient,) = torch.autograd.grad(function(x), x)
+    found = directional(way, function, x.detach(), direction)
+    torch.testing.assert_close(found.detach(), (gradient * direction).sum(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["layer", "module"])
+def test_transforms_of_torch_func_equal_autograd(kind: str) -> None:
+    function, func = scalar_losses(False)[kind], torch.func
+    x = torch.randn(3, 2, 2)
+    expected = torch.autograd.functional.jacobian(function, x)
+    assert_close([func.grad(function)(x), func.jacrev(function)(x)], [expected, expected])
+    (pulled,) = func.vjp(function, x)[1](torch.ones(()))
+    batch = func.vmap(func.grad(function))(torch.stack([x, x]))
+    assert_close([pulled, *batch], 3 * [expected])
+    curvature = torch.autograd.functional.hessian(function, x)
+    assert_close([func.hessian(function)(x)], [curvature], atol=1e-4)
+
+
+def test_forward_mode_of_parameters_reaches_the_outputs() -> None:
+    module, x = LSTM(IN, H), torch.randn(T, B, IN)
+    weights = dict(module.named_parameters())
+    directions = {name: torch.randn_like(each) for name, each in weights.items()}
+
+    def function(weights: Any) -> Any:
+        return loss(torch.func.functional_call(module, weights, x)[:1])
+
+    found = torch.func.jvp(function, (weights,), (directions,))[1]
+    gradients = torch.autograd.grad(function(weights), [*weights.values()])
+    pairs = zip(gradients, directions.values(), strict=True)
+    expected = sum((each * direction).sum() for each, direction in pairs)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_loop_without_steps_gives_empty_outputs_in_forward_mode() -> None:
+    x = torch.zeros(0, B, IN)
+    given = tensors()[1:]
+    (y, h, c), tangents = torch.func.jvp(lambda x: tuple(layer(x, *given)), (x,), (x,))
+    assert y.shape == tangents[0].shape == (0, B, H)
+    assert h.shape == c.shape == (B, H)
+
+
+def test_operator_in_forward_mode_raises_instead_of_dropping_tangents() -> None:
+    given = (*tensors(), None, False, False)
+    for operator in (torch.ops.lstm_impl.fused_lstm, torch.ops.lstm_impl.fused_lstm_training):
+        with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+            x = torch.autograd.forward_ad.make_dual(given[0], torch.ones(T, B, IN))
+            with pytest.raises(RuntimeError, match=r"would drop tangents: call lstm_impl\.torch"):
+                operator(x, *given[1:])
+    with pytest.raises(RuntimeError, match="would drop tangents"):
+        torch.func.jvp(
+            lambda x: torch.ops.lstm_impl.fused_lstm(x, *given[1:])[0], given[:1], given[:1]
+        )
+
+
+# -- what each operator checks
+
+
+def given_to_gradient(masked: bool = True) -> dict[str, Any]:
+    """Return arguments that the operator of the gradient takes, by name."""
+    valid = torch.ones(T, B, dtype=torch.bool) if masked else None
+    names = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
+    given = dict(zip(names, (each.detach() for each in tensors()), strict=True))
+    how = {"valid": valid, "batch_major": False, "reverse": False}
+    y, h, c, gates, cells, hidden = torch.ops.lstm_impl.fused_lstm_training(**given, **how)
+    kept = {"hidden": hidden if masked else y, "gates": gates, "cells": cells}
+    flows = {"dy": torch.ones_like(y), "dh": torch.ones_like(h), "dc": torch.ones_like(c)}
+    return {**given, **how, "of_x": True, **kept, **flows}
+
+
+def operators(names: Any) -> list[Any]:
+    """Return the operators that take arguments of these names."""
+    ours = torch.ops.lstm_impl
+    gradient = ours.fused_lstm_gradient
+    return [gradient, *([] if "gates" in names else [ours.fused_lstm, ours.fused_lstm_training])]
+
+
+def call_with(operator: Any, arguments: dict[str, Any]) -> Any:
+    """Call an operator with those of the arguments that it has."""
+    names = [each.name for each in operator.default._schema.arguments]
+    return operator(*(arguments[name] for name in names))
+
+
+WRONG: dict[str, Callable[[Any], Any]] = {
+    "too short": lambda each: each[..., :-1],
+    "empty": lambda each: each[..., :0],
+    "too long": lambda each: torch.cat([each, each], dim=-1),
+    "without axes": lambda each: each.new_zeros(()),
+    "one axis more": lambda each: each[None],
+    "another type": lambda each: each.to(torch.float64),
+    "complex": lambda each: each.to(torch.complex64),
+    "on meta": lambda each: each.to("meta"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("masked", [False, True])
+def test_operators_refuse_every_tensor_that_does_not_fit(masked: bool, wrong: str) -> None:
+    arguments = given_to_gradient(masked)
+    tensors_by_name = {name: each for name, each in arguments.items() if torch.is_tensor(each)}
+    assert len(tensors_by_name) == (13 if masked else 12)
+    for name, tensor in tensors_by_name.items():
+        changed = {**arguments, name: WRONG[wrong](tensor)}
+        kept = {*arguments} - {"hidden", "gates", "cells", "dy", "dh", "dc"}
+        for operator in operators(() if name in kept else ("gates",)):
+            # A state with one axis more is one of a module with one layer: the other state then
+            # does not fit.
+            with pytest.raises((ValueError, UnsupportedError), match=r"fused_layer: \w+ is"):
+                call_with(operator, changed)
+    assert torch.isfinite(call_with(operators(())[0], arguments)[0]).all()
+
+
+def test_operators_refuse_every_mixture_of_devices() -> None:
+    arguments = given_to_gradient()
+    names = [name for name, each in arguments.items() if torch.is_tensor(each)]
+    for operator in operators(()):
+        own = {each.name for each in operator.default._schema.arguments}
+        known = [name for name in names if name in own]
+        # Every mixture of the first seven tensors; of the thirteen, one alone and all but one.
+        some = itertools.chain.from_iterable(
+            itertools.combinations(known[:7], count) for count in range(1, 7)
+        )
+        ones = itertools.chain(*([(name,), {*known} - {name}] for name in known))
+        for moved in itertools.chain(some, ones):
+            mixed = {n: e.to("meta") if n in moved else e for n, e in arguments.items()}
+            with pytest.raises(ValueError, match="expected all tensors on one device"):
+                call_with(operator, mixed)
+        all_moved = {n: e.to("meta") if n in names else e for n, e in arguments.items()}
+        assert {each.device.type for each in call_with(operator, all_moved)} == {"meta"}
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_module_refuses_every_mixture_of_devices(trained: bool) -> None:
+    state = torch.zeros(1, B, H)
+    given = {"input": torch.zeros(T, B, IN), "h": state, "c": state}
+    with torch.set_grad_enabled(trained):
+        names = [*given, *dict(LSTM(IN, H).named_parameters())]
+        for count in range(1, len(names)):
+            for moved in itertools.combinations(names, count):
+                module = LSTM(IN, H)
+                for name in set(moved) - {*given}:
+                    setattr(module, name, torch.nn.Parameter(getattr(module, name).to("meta")))
+                x, h, c = (e.to("meta") if n in moved else e for n, e in given.items())
+                with pytest.raises((ValueError, RuntimeError), match="device"):
+                    module(x, (h, c))
+        assert LSTM(IN, H, device="meta")(given["input"].to("meta"))[0].device.type == "meta"
+
+
+def test_tensor_whose_memory_was_taken_away_is_refused() -> None:
+    given = [each.detach() for each in tensors()]
+    given[3].untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match=r"shape \(4, 72\) has no memory"):
+        layer(*given)
+
+
+class Gradient(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """Call the operator of the gradient with arrays that an exported program keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, each in given_to_gradient().items():
+            if torch.is_tensor(each):
+                self.register_buffer(name, each)
+
+    def forward(self, x: Any) -> Any:
+        given = {name: getattr(self, name, False) for name in given_to_gradient()}
+        operator = torch.ops.lstm_impl.fused_lstm_gradient
+        return call_with(operator, {**given, "x": x, "of_x": True})
+
+
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
+def test_loaded_program_with_arrays_that_are_too_short_raises() -> None:
+    x = given_to_gradient()["x"]
+    exported = torch.export.export(Gradient(), (x,))
+    for name in ("gates", "dy", "kernel"):
+        program = copy.deepcopy(exported)
+        program.state_dict[name] = program.state_dict[name][..., :1].clone()
+        file = io.BytesIO()
+        torch.export.save(program, file)
+        file.seek(0)
+        with pytest.raises(ValueError, match=f"fused_layer: {name} is torch.float32"):
+            torch.export.load(file).module()(x)
 
 
 # -- the module
