@@ -3,6 +3,7 @@
 import copy
 import io
 import itertools
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import pytest
 from tests.lstm_impl.backends.built import built, needs
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+
+from torch.nn.utils import prune  # noqa: E402
 
 from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
 from lstm_impl.backends.torch.loop import cell, looped  # noqa: E402
@@ -102,7 +105,10 @@ def test_module_of_one_layer_runs_no_operator_for_its_state() -> None:
     with torch.no_grad(), torch.autograd.profiler.profile() as recorded:
         module(x, (state, state))
     called = [event.name for event in recorded.function_events if event.cpu_parent is None]
-    assert [name for name in called if name != "aten::t"] == ["aten::add", "lstm_impl::fused_lstm"]
+    # PyTorch copies each matrix by two operators, and what those call.
+    of_weights = ("aten::t", "aten::contiguous")
+    called = [name for name in called if name not in of_weights]
+    assert called == ["aten::add", "lstm_impl::fused_lstm"]
 
 
 def test_unsupported_use_raises_with_the_reason() -> None:
@@ -460,3 +466,202 @@ def test_module_cast_exported_or_copied_gives_the_same_numbers() -> None:
     assert_close(found[0], found[1])
     module.dropout = 0.5
     assert not torch.equal(ours(x)[0], ours(x)[0])  # dropped out
+
+
+# -- the module's parameters
+
+
+def old_layout(module: Any) -> Any:
+    """Return a copy whose matrices are transposed in memory, as version 0.2.0 had them."""
+    module = copy.deepcopy(module)
+    for parameter in module.parameters():
+        parameter.data = parameter.data.t().contiguous().t()
+    return module
+
+
+def assert_usual_parameters(module: Any) -> None:
+    theirs = torch.nn.LSTM(module.input_size, module.hidden_size, module.num_layers).state_dict()
+    own = module.state_dict()
+    assert {name: each.shape for name, each in own.items()} == {
+        name: each.shape for name, each in theirs.items()
+    }
+    assert all(each.is_contiguous() for each in own.values())
+
+
+def test_parameters_are_contiguous_with_the_shapes_of_torch() -> None:
+    assert_usual_parameters(LSTM(IN, H, num_layers=2))
+
+
+def test_tools_of_torch_take_the_parameters() -> None:
+    module, x = LSTM(IN, H), torch.randn(T, B, IN)
+    flat = torch.nn.utils.parameters_to_vector(module.parameters())
+    torch.nn.utils.vector_to_parameters(flat * 0.9, module.parameters())
+    optimizer = torch.optim.LBFGS(module.parameters(), max_iter=3)
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        total = module(x)[0].square().sum()
+        total.backward()
+        return total
+
+    first = optimizer.step(step).item()
+    assert step().item() < first
+    assert all(each.grad.is_contiguous() for each in module.parameters())
+    prune.l1_unstructured(module, "weight_hh_l0", 0.5)
+    theirs = torch.nn.LSTM(IN, H)
+    prune.remove(module, "weight_hh_l0")
+    theirs.load_state_dict(module.state_dict())
+    assert (module.weight_hh_l0 == 0).sum() == 2 * H * H
+    assert_close(module(x)[:1], theirs(x)[:1])
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_files_of_the_old_layout_load_as_contiguous_parameters(assign: bool) -> None:
+    before = old_layout(LSTM(IN, H, num_layers=2))
+    assert not before.weight_hh_l0.is_contiguous()
+    file = io.BytesIO()
+    torch.save(before.state_dict(), file)
+    file.seek(0)
+    module = LSTM(IN, H, num_layers=2)
+    module.load_state_dict(torch.load(file), assign=assign)
+    unpickled = pickle.loads(pickle.dumps(before))
+    x = torch.randn(T, B, IN)
+    for each in (module, unpickled, copy.deepcopy(before)):
+        assert_usual_parameters(each)
+        torch.testing.assert_close(each(x)[0], before(x)[0], rtol=0, atol=0)
+    assert module.weight_hh_l0.requires_grad
+
+
+# -- packed weights that are kept
+
+
+def write_in_place(module: Any) -> None:
+    with torch.no_grad():
+        module.weight_hh_l0.mul_(0.5)
+
+
+def optimize(module: Any) -> None:
+    module.weight_hh_l0.grad = torch.ones_like(module.weight_hh_l0)
+    torch.optim.SGD([module.weight_hh_l0], lr=0.1).step()
+
+
+def replace_data(module: Any) -> None:
+    module.weight_hh_l0.data = module.weight_hh_l0.data * 0.5
+
+
+def replace_data_twice(module: Any) -> None:
+    """Free the first memory, which the allocator may hand out again."""
+    shape = module.weight_hh_l0.shape
+    module.weight_hh_l0.data = torch.zeros(1)
+    module.weight_hh_l0.data = torch.full(shape, 0.1)
+
+
+def replace_parameter(module: Any) -> None:
+    module.weight_hh_l0 = torch.nn.Parameter(module.weight_hh_l0.detach() * 0.5)
+
+
+def load(module: Any) -> None:
+    module.load_state_dict(LSTM(IN, H).state_dict())
+
+
+def assign(module: Any) -> None:
+    module.load_state_dict(LSTM(IN, H).state_dict(), assign=True)
+
+
+def round_to_bfloat16_and_back(module: Any) -> None:
+    module.to(torch.bfloat16).to(torch.float32)
+
+
+def prune_half(module: Any) -> None:
+    prune.l1_unstructured(module, "weight_hh_l0", 0.5)
+
+
+def write_data_and_prepack(module: Any) -> None:
+    module.weight_hh_l0.data.mul_(0.5)
+    module.prepack()
+
+
+def stop_prepacking_and_write_data(module: Any) -> None:
+    module.prepack(False)
+    module.weight_hh_l0.data.mul_(0.5)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        write_in_place,
+        optimize,
+        replace_data,
+        replace_data_twice,
+        replace_parameter,
+        load,
+        assign,
+        round_to_bfloat16_and_back,
+        prune_half,
+        write_data_and_prepack,
+        stop_prepacking_and_write_data,
+    ],
+)
+def test_prepacked_module_computes_with_changed_weights(
+    change: Callable[[Any], None], inference: bool
+) -> None:
+    module, x = LSTM(IN, H).prepack(), torch.randn(T, B, IN)
+    with torch.inference_mode() if inference else torch.no_grad():
+        before = module(x)[0]
+    change(module)
+    with torch.inference_mode() if inference else torch.no_grad():
+        found = [module(x)[0] for _ in range(2)]
+        expected = module.prepack(False)(x)[0]
+    assert not torch.equal(expected, before)
+    for y in found:
+        torch.testing.assert_close(y, expected, rtol=0, atol=0)
+
+
+def test_module_without_prepack_sees_writes_that_torch_does_not_count() -> None:
+    module, x = LSTM(IN, H), torch.randn(T, B, IN)
+    with torch.no_grad():
+        before = module(x)[0]
+        module.weight_hh_l0.data.mul_(0.5)
+        other = module(x)[0]
+        module.weight_hh_l0.numpy()[...] = 0
+        assert not torch.equal(other, before)
+        assert not torch.equal(module(x)[0], other)
+
+
+def test_prepacked_module_copies_no_weight_in_a_call_without_gradients() -> None:
+    module, x, state = LSTM(IN, H).prepack(), torch.ones(T, B, IN), torch.zeros(1, B, H)
+    with torch.no_grad():
+        module(x, (state, state))
+        with torch.autograd.profiler.profile() as recorded:
+            module(x, (state, state))
+    called = [event.name for event in recorded.function_events if event.cpu_parent is None]
+    assert called == ["lstm_impl::fused_lstm"]
+
+
+def test_prepacked_module_trains_transforms_compiles_and_copies_as_others() -> None:
+    module, x = LSTM(IN, H).prepack(), torch.randn(T, B, IN)
+    plain = copy.deepcopy(module).prepack(False)
+    with torch.no_grad():
+        y = module(x)[0]
+    for each in (module, pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
+        wanted = list(each.parameters())
+        found = torch.autograd.grad(each(x)[0].square().sum(), wanted)
+        assert_close(found, torch.autograd.grad(plain(x)[0].square().sum(), [*plain.parameters()]))
+        with torch.no_grad():
+            torch.testing.assert_close(each(x)[0], y, rtol=0, atol=0)
+    others = {name: each * 0.5 for name, each in module.named_parameters()}
+    with torch.no_grad():
+        called = [torch.func.functional_call(each, others, (x,))[0] for each in (module, plain)]
+        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x)[0], y)
+        module.weight_hh_l0.data.mul_(0.5)  # a compiled program reads the parameters
+        plain.weight_hh_l0.mul_(0.5)
+        torch.testing.assert_close(compiled(x)[0], plain(x)[0])
+        stacked = {name: torch.stack([each, each * 0.5]) for name, each in others.items()}
+        mapped = torch.func.vmap(
+            lambda weights: torch.func.functional_call(module, weights, (x,))[0]
+        )(stacked)
+    torch.testing.assert_close(called[0], called[1])
+    torch.testing.assert_close(mapped[0], called[0])
+    assert not torch.equal(mapped[0], mapped[1])
