@@ -1,5 +1,6 @@
 // liblstm as custom calls of XLA, for JAX: types, shapes, checks, and XLA's own threads. Arrays
 // are time-major; `padding` is bool [time, batch], false where a step is left out, or empty.
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -38,64 +39,141 @@ ffi::Error call(Call function, ffi::ThreadPool& pool, const LstmLayer& layer,
                     lstm_error());
 }
 
-// Why a buffer has another shape or type than expected, or an empty string.
-std::string misfit(const char* name, const Buffer& buffer, ffi::DataType type,
-                   std::initializer_list<std::int64_t> expected) {
-  const auto found = buffer.dimensions();
-  bool same = buffer.element_type() == type && found.size() == expected.size();
-  std::size_t axis = 0;
-  for (const std::int64_t size : expected) same = same && found[axis++] == size;
-  return same ? "" : std::string(name) + " has another shape or type than its layer's";
+std::string name_of(ffi::DataType type) {
+  if (type == ffi::F32) return "float32";
+  if (type == ffi::BF16) return "bfloat16";
+  if (type == ffi::PRED) return "bool";
+  return "the type number " + std::to_string(static_cast<int>(type)) + " of XLA";
 }
 
-// Sizes of a layer from x or its gradient and the recurrent kernel.
-std::string layer_of(const Buffer& x, std::int64_t units, bool reverse, LstmLayer* layer) {
-  const auto shape = x.dimensions();
-  if (shape.size() != 3) return "x has not three axes";
-  const bool bfloat16 = x.element_type() == ffi::BF16;
-  if (!bfloat16 && x.element_type() != ffi::F32) return "x is neither float32 nor bfloat16";
-  *layer = {shape[0], shape[1], shape[2], units, false, reverse, bfloat16, 0};
-  return lstm_check(layer) == LSTM_OK ? "" : lstm_error();
+template <class Sizes>
+std::string described(ffi::DataType type, const Sizes& sizes) {
+  std::string words = name_of(type) + " [";
+  const char* separator = "";
+  for (const std::int64_t size : sizes) {
+    words += separator + std::to_string(size);
+    separator = ", ";
+  }
+  return words + "]";
 }
 
-std::int64_t units_of(const Buffer& kernel) {
-  const auto shape = kernel.dimensions();
-  return shape.size() == 2 ? shape[1] / 4 : 0;
-}
+using Shape = std::initializer_list<std::int64_t>;
 
-void* mask_of(const Buffer& padding) {
-  return padding.element_count() == 0 ? nullptr : padding.untyped_data();
-}
+// Compares buffers with what a layer needs and keeps the first difference. A program may call a
+// target directly, with any arrays, and the kernels trust the sizes that they are told. Shapes are
+// compared axis by axis, because a number of elements may overflow.
+class Checks {
+ public:
+  // The sizes of the layer, from x or its gradient and the columns of a kernel.
+  Checks(const Buffer& x, const Buffer& kernel, bool reverse) : type_(x.element_type()) {
+    const auto shape = x.dimensions(), weights = kernel.dimensions();
+    if (shape.size() != 3) {
+      problem_ = "x is " + described(type_, shape) + "; expected three axes";
+    } else if (type_ != ffi::F32 && type_ != ffi::BF16) {
+      problem_ = "x is " + described(type_, shape) + "; expected float32 or bfloat16";
+    } else if (weights.size() != 2 || weights[1] % 4 != 0) {
+      problem_ = "a kernel is " + described(kernel.element_type(), weights) +
+                 "; expected two axes, the second one of 4 * units";
+    } else {
+      layer_ = {shape[0], shape[1], shape[2], weights[1] / 4, false, reverse, type_ == ffi::BF16, 0};
+      if (lstm_check(&layer_) != LSTM_OK) problem_ = lstm_error();
+    }
+  }
+
+  const LstmLayer& layer() const { return layer_; }
+  const std::string& problem() const { return problem_; }
+
+  // An array of the type of x, or of another type.
+  void expect(const char* name, const Buffer& buffer, Shape shape) {
+    expect(name, buffer, shape, type_);
+  }
+
+  void expect(const char* name, const Buffer& buffer, Shape shape, ffi::DataType type) {
+    if (!problem_.empty()) return;
+    const auto found = buffer.dimensions();
+    if (buffer.element_type() == type && std::equal(found.begin(), found.end(), shape.begin(), shape.end())) {
+      return;
+    }
+    problem_ = std::string(name) + " is " + described(buffer.element_type(), found) +
+               "; expected " + described(type, shape);
+  }
+
+  void expect_state(const char* name, const Buffer& buffer) {
+    expect(name, buffer, {layer_.batch, layer_.units});
+  }
+
+  void expect_sequence(const char* name, const Buffer& buffer) {
+    expect(name, buffer, {layer_.timesteps, layer_.batch, layer_.units});
+  }
+
+  // What a forward pass keeps, in blocks of units: `arrays` of them side by side.
+  void expect_kept(const char* name, const Buffer& buffer, std::int64_t arrays,
+                   ffi::DataType type) {
+    const std::int64_t lanes = lstm_lanes(), blocks = (layer_.units + lanes - 1) / lanes;
+    expect(name, buffer, {blocks, layer_.timesteps, layer_.batch, arrays * lanes}, type);
+  }
+
+  void expect_gates(const char* name, const Buffer& buffer, ffi::DataType type) {
+    expect_kept(name, buffer, 4, type);
+  }
+
+  // Returns the mask, or null where padding is bool [0, 0] and all steps are there.
+  void* mask(const Buffer& padding) {
+    const auto found = padding.dimensions();
+    if (padding.element_type() == ffi::PRED && found.size() == 2 && found[0] == 0 && found[1] == 0) {
+      return nullptr;
+    }
+    expect("padding", padding, {layer_.timesteps, layer_.batch}, ffi::PRED);
+    return padding.untyped_data();
+  }
+
+  // An array that nothing writes would show what was in memory before.
+  void expect_empty(const char* name, const Buffer& buffer) {
+    if (!problem_.empty()) return;
+    const auto found = buffer.dimensions();
+    if (std::find(found.begin(), found.end(), 0) != found.end()) return;
+    problem_ = std::string(name) + " is " + described(buffer.element_type(), found) +
+               "; expected an empty array, because this call keeps nothing there";
+  }
+
+  ffi::DataType type() const { return type_; }
+
+ private:
+  ffi::DataType type_;
+  LstmLayer layer_{};
+  std::string problem_;
+};
 
 ffi::Error forward_call(ffi::ThreadPool threads, bool reverse, bool keep, Buffer x, Buffer h,
                         Buffer c, Buffer kernel, Buffer recurrent, Buffer bias, Buffer padding,
                         Result y, Result h_last, Result c_last, Result gates, Result cells,
                         Result hidden) {
-  LstmLayer layer;
-  const std::int64_t units = units_of(recurrent), width = 4 * units;
-  std::string problem = layer_of(x, units, reverse, &layer);
-  const auto check = [&](const char* name, const Buffer& buffer, ffi::DataType type,
-                         std::initializer_list<std::int64_t> expected) {
-    if (problem.empty()) problem = misfit(name, buffer, type, expected);
-  };
-  const ffi::DataType type = x.element_type();
-  check("h", h, type, {layer.batch, units});
-  check("c", c, type, {layer.batch, units});
-  check("kernel", kernel, type, {layer.inputs, width});
-  check("recurrent_kernel", recurrent, type, {units, width});
-  check("bias", bias, type, {width});
-  if (padding.element_count() > 0) {
-    check("padding", padding, ffi::PRED, {layer.timesteps, layer.batch});
+  Checks checks(x, recurrent, reverse);
+  const LstmLayer& layer = checks.layer();
+  const std::int64_t width = 4 * layer.units;
+  checks.expect_state("h", h);
+  checks.expect_state("c", c);
+  checks.expect("kernel", kernel, {layer.inputs, width});
+  checks.expect("recurrent_kernel", recurrent, {layer.units, width});
+  checks.expect("bias", bias, {width});
+  void* const mask = checks.mask(padding);
+  checks.expect_sequence("y", *y);
+  checks.expect_state("h_last", *h_last);
+  checks.expect_state("c_last", *c_last);
+  if (keep) {
+    checks.expect_gates("gates", *gates, checks.type());
+    checks.expect_kept("cells", *cells, 1, checks.type());
+  } else {
+    checks.expect_empty("gates", *gates);
+    checks.expect_empty("cells", *cells);
   }
-  check("y", *y, type, {layer.timesteps, layer.batch, units});
-  if (!problem.empty()) return invalid(problem);
-  const auto size = [](const Buffer& each) {
-    return static_cast<std::int64_t>(each.element_count());
-  };
-  if (keep && (size(*gates) != lstm_gates_size(&layer) || size(*cells) != lstm_cells_size(&layer))) {
-    return invalid("there is another number of gates or cells than this layer keeps");
+  const bool keep_hidden = keep && mask != nullptr;
+  if (keep_hidden) {
+    checks.expect_sequence("hidden", *hidden);
+  } else {
+    checks.expect_empty("hidden", *hidden);
   }
-  void* const mask = mask_of(padding);
+  if (!checks.problem().empty()) return invalid("lstm_impl_forward: " + checks.problem());
   void* const pointers[] = {kernel.untyped_data(),
                             recurrent.untyped_data(),
                             bias.untyped_data(),
@@ -108,7 +186,7 @@ ffi::Error forward_call(ffi::ThreadPool threads, bool reverse, bool keep, Buffer
                             c_last->untyped_data(),
                             keep ? gates->untyped_data() : nullptr,
                             keep ? cells->untyped_data() : nullptr,
-                            keep && mask != nullptr ? hidden->untyped_data() : nullptr};
+                            keep_hidden ? hidden->untyped_data() : nullptr};
   return call(lstm_forward, threads, layer, pointers);
 }
 
@@ -116,23 +194,29 @@ ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer
                          Buffer recurrent, Buffer padding, Buffer hidden, Buffer gates,
                          Buffer cells, Buffer dy, Buffer dh_last, Buffer dc_last, Result dz,
                          Result dh, Result dc, Result dkernel, Result drecurrent, Result dbias) {
-  LstmLayer layer;
-  const std::int64_t units = units_of(recurrent);
-  if (std::string problem = layer_of(x, units, reverse, &layer); !problem.empty()) {
-    return invalid(problem);
-  }
-  const auto size = [](const Buffer& each) {
-    return static_cast<std::int64_t>(each.element_count());
-  };
-  const std::int64_t state = layer.batch * units, sequence = layer.timesteps * state;
-  if (size(gates) != lstm_gates_size(&layer) || size(cells) != lstm_cells_size(&layer) ||
-      size(*dz) != lstm_gates_size(&layer) || size(hidden) != sequence || size(dy) != sequence ||
-      size(dh_last) != state || size(dc_last) != state || size(h) != state || size(c) != state) {
-    return invalid("what this layer kept, or what flows into it, has another size");
-  }
+  Checks checks(x, recurrent, reverse);
+  const LstmLayer& layer = checks.layer();
+  const std::int64_t width = 4 * layer.units;
+  checks.expect_state("h", h);
+  checks.expect_state("c", c);
+  checks.expect("recurrent_kernel", recurrent, {layer.units, width});
+  void* const mask = checks.mask(padding);
+  checks.expect_sequence("hidden", hidden);
+  checks.expect_gates("gates", gates, checks.type());
+  checks.expect_kept("cells", cells, 1, checks.type());
+  checks.expect_sequence("dy", dy);
+  checks.expect_state("dh_last", dh_last);
+  checks.expect_state("dc_last", dc_last);
+  checks.expect_gates("dz", *dz, ffi::F32);
+  checks.expect_state("dh", *dh);
+  checks.expect_state("dc", *dc);
+  checks.expect("dkernel", *dkernel, {layer.inputs, width});
+  checks.expect("drecurrent_kernel", *drecurrent, {layer.units, width});
+  checks.expect("dbias", *dbias, {width});
+  if (!checks.problem().empty()) return invalid("lstm_impl_backward: " + checks.problem());
   void* const pointers[] = {
       recurrent.untyped_data(), x.untyped_data(),        h.untyped_data(),
-      c.untyped_data(),         mask_of(padding),        hidden.untyped_data(),
+      c.untyped_data(),         mask,                    hidden.untyped_data(),
       gates.untyped_data(),     cells.untyped_data(),    dy.untyped_data(),
       dh_last.untyped_data(),   dc_last.untyped_data(),  dz->untyped_data(),
       dh->untyped_data(),       dc->untyped_data(),      dkernel->untyped_data(),
@@ -141,13 +225,11 @@ ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer
 }
 
 ffi::Error input_gradient_call(ffi::ThreadPool threads, Buffer kernel, Buffer dz, Result dx) {
-  LstmLayer layer;
-  if (std::string problem = layer_of(*dx, units_of(kernel), false, &layer); !problem.empty()) {
-    return invalid(problem);
-  }
-  if (static_cast<std::int64_t>(dz.element_count()) != lstm_gates_size(&layer)) {
-    return invalid("dz is not this layer's");
-  }
+  Checks checks(*dx, kernel, false);
+  const LstmLayer& layer = checks.layer();
+  checks.expect("kernel", kernel, {layer.inputs, 4 * layer.units});
+  checks.expect_gates("dz", dz, ffi::F32);
+  if (!checks.problem().empty()) return invalid("lstm_impl_input_gradient: " + checks.problem());
   void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), dx->untyped_data()};
   return call(lstm_input_gradient, threads, layer, pointers);
 }
