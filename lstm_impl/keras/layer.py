@@ -407,20 +407,19 @@ class LayerCore:
 
         ``graph_optimizer.cc`` puts the fused op in its place where the library is loaded.
         """
-        # One for each shape: a trace for any batch would serve a call with a known one.
-        key = ("portable", reverse, batch_major, mask is not None, *inputs.x.shape)
-        if key not in self._functions:
-            options = ("r" if reverse else "-") + ("b" if batch_major else "-")
-            mark = {"api_implements": f"{PORTABLE}{options}:{uuid.uuid4().hex}"}
-            self._functions[key] = tf.function(
-                functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major),
-                autograph=False,
-                experimental_attributes=mark,
-            )
         x, h, c, *parameters = inputs
+        key = ("portable", reverse, batch_major, mask is not None, x.dtype)
+        if key not in self._functions:
+            self._functions[key] = portable_function(
+                x.dtype, reverse, batch_major, masked=mask is not None
+            )
         padding = tf.zeros([0], tf.int32) if mask is None else mask[:, :, 0]
-        y, h, c = self._functions[key](x, h[None], c[None], *parameters, padding)
-        return Outputs(y, h[0], c[0])
+        y, h_last, c_last = self._functions[key](x, h[None], c[None], *parameters, padding)
+        y.set_shape([*x.shape[:2], parameters[1].shape[0]])
+        h_last, c_last = h_last[0], c_last[0]
+        h_last.set_shape(h.shape)
+        c_last.set_shape(c.shape)
+        return Outputs(y, h_last, c_last)
 
     # -- by the backend's ops, here
 
@@ -587,9 +586,29 @@ def by_fused_op(
     return Outputs(y, tf.squeeze(h, 0), tf.squeeze(c, 0))
 
 
-PORTABLE = "fused_lstm_impl:1:"
+PORTABLE = "fused_lstm_impl:2:"
 """The mark of a function that the fused op may take the place of, as ``graph_optimizer.cc`` reads
 it: its arguments and results have the names and the order of the op's."""
+
+
+def portable_function(dtype: tf.DType, reverse: bool, batch_major: bool, masked: bool) -> Any:
+    """Return a function of TensorFlow's ops, with the mark, that computes a layer.
+
+    The graph optimizer recognizes the function by a digest of its body, so its body must not depend
+    on the sizes of a layer: it is traced for arrays of unknown sizes.
+    """
+
+    def array(rank: int) -> tf.TensorSpec:
+        return tf.TensorSpec([None] * rank, dtype)
+
+    padding = tf.TensorSpec([None, None], tf.bool) if masked else tf.TensorSpec([0], tf.int32)
+    return tf.function(
+        functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major),
+        input_signature=[*map(array, (3, 3, 3, 2, 2, 1)), padding],
+        autograph=False,
+        # TensorFlow wants another text for each function.
+        experimental_attributes={"api_implements": f"{PORTABLE}{uuid.uuid4().hex}"},
+    )
 
 
 def by_tensorflow(

@@ -194,9 +194,20 @@ Layer layer_of(const LstmLayer& given) {
           given.type == LSTM_FLOAT_BY_BFLOAT16};
 }
 
+// What no caller should pass, and a program in another language may.
+std::string problem_of(const LstmLayer& given) {
+  for (const std::int64_t size : {given.timesteps, given.batch, given.inputs, given.units}) {
+    if (size < 0) return "an axis of " + std::to_string(size) + " is shorter than 0";
+  }
+  if (given.type < LSTM_FLOAT || given.type > LSTM_BFLOAT16_BY_FLOAT) {
+    return std::to_string(given.type) + " is no type of a layer";
+  }
+  return layer_of(given).problem();
+}
+
 LstmCode checked(const LstmLayer& given) {
   const Layer layer = layer_of(given);
-  last_problem = layer.problem();
+  last_problem = problem_of(given);
   if (last_problem.empty() && given.type == LSTM_INT8) last_problem = int8_problem(layer);
   return last_problem.empty() ? LSTM_OK : failed(LSTM_INVALID, last_problem.c_str());
 }
@@ -341,12 +352,13 @@ LstmCode lstm_check(const LstmLayer* layer) {
   return lstm_impl::guarded([&] { return lstm_impl::checked(*layer); });
 }
 
+// The sizes of a layer that cannot be computed may overflow.
 std::int64_t lstm_gates_size(const LstmLayer* layer) {
-  return lstm_impl::layer_of(*layer).gates_size();
+  return lstm_check(layer) == LSTM_OK ? lstm_impl::layer_of(*layer).gates_size() : 0;
 }
 
 std::int64_t lstm_cells_size(const LstmLayer* layer) {
-  return lstm_impl::layer_of(*layer).cells_size();
+  return lstm_check(layer) == LSTM_OK ? lstm_impl::layer_of(*layer).cells_size() : 0;
 }
 
 std::int64_t lstm_packed_size(const LstmLayer* given) {

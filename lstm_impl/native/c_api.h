@@ -56,7 +56,7 @@ const char* lstm_error();
 std::int64_t lstm_lanes();
 // Whether a layer of these sizes can be computed at all.
 LstmCode lstm_check(const LstmLayer* layer);
-// Numbers that a forward pass keeps for the backward one.
+// Numbers that a forward pass keeps for the backward one; 0 for a layer that cannot be computed.
 std::int64_t lstm_gates_size(const LstmLayer* layer);
 std::int64_t lstm_cells_size(const LstmLayer* layer);
 // In int8: bytes of the packed weights, 0 for a layer that cannot be computed, and packing them:

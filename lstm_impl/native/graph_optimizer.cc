@@ -5,18 +5,32 @@
 // LstmImplFusedLstm. TensorFlow does not inline such functions. Grappler calls this optimizer for
 // each graph before its first run, and the optimizer puts the op in the place of each such call on
 // a CPU of this process. A program without the library runs the function as it is.
+//
+// Anyone can write the mark, and a model must compute the same with this library and without it. The
+// op therefore takes the place of a call only if the function's body has the digest of a body that
+// this library has traced (portable_digests.h). Everything else stays as it is: another body, also
+// of an older or newer release, a graph that is not well-formed, and any error in here.
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <cstring>
+#include <exception>
 #include <map>
+#include <set>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "function_digest.h"
+#include "portable_digests.h"
 #include "tensorflow/core/framework/attr_value.pb.h"
 #include "tensorflow/core/framework/function.pb.h"
 #include "tensorflow/core/framework/graph.pb.h"
@@ -33,20 +47,17 @@ using tensorflow::GraphDef;
 using tensorflow::NodeDef;
 namespace grappler = tensorflow::grappler;
 
-// After it: "r" if reverse, "b" if batch_major, "-" if not, and what makes the text unique.
-constexpr absl::string_view kMark = "fused_lstm_impl:1:";
+// What follows makes the text unique.
+constexpr absl::string_view kMark = "fused_lstm_impl:2:";
 constexpr std::array<const char*, 7> kInputs = {"x",    "h",      "c", "kernel", "recurrent_kernel",
                                                 "bias", "padding"};
+constexpr std::size_t kPadding = 6;
 // TensorFlow's names of the results y, h_last and c_last of a traced function.
 constexpr std::array<const char*, 3> kOutputs = {"identity", "identity_1", "identity_2"};
 
-// The options of a marked function, or an empty text.
-absl::string_view options_of(const FunctionDef& function) {
+bool has_mark(const FunctionDef& function) {
   const auto found = function.attr().find("api_implements");
-  if (found == function.attr().end()) return "";
-  const absl::string_view text = found->second.s();
-  if (!absl::StartsWith(text, kMark) || text.size() < kMark.size() + 2) return "";
-  return text.substr(kMark.size(), 2);
+  return found != function.attr().end() && absl::StartsWith(found->second.s(), kMark);
 }
 
 template <class Names>
@@ -60,10 +71,38 @@ bool on_this_cpu(const std::string& device) {
   return absl::StartsWith(device, "/job:localhost/replica:0/task:0/device:CPU:");
 }
 
-// The node of an input: "name", "name:2" or "^name".
-std::string node_of(const std::string& input) {
-  const std::size_t start = absl::StartsWith(input, "^") ? 1 : 0;
-  return input.substr(start, input.rfind(':') - start);
+// An input of a node: "name", "name:2" or "^name".
+struct Input {
+  std::string node;
+  int output = 0;  // -1: a control input
+
+  // False where the text is none of these.
+  bool read(const std::string& text) {
+    const bool control = absl::StartsWith(text, "^");
+    const std::size_t colon = control ? std::string::npos : text.rfind(':');
+    node = text.substr(control ? 1 : 0, colon);
+    output = control ? -1 : 0;
+    return colon == std::string::npos ||
+           (absl::SimpleAtoi(text.substr(colon + 1), &output) && output >= 0);
+  }
+};
+
+// The body that a function has, or null if it is none of this library's.
+//
+// TensorFlow may have removed results that nothing reads.
+const PortableBody* body_of(const FunctionDef& function,
+                            const tensorflow::FunctionDefLibrary& library) {
+  const std::set<std::string> arguments(kInputs.begin(), kInputs.end());
+  const std::map<std::string, std::string> results = result_digests(function, library, arguments);
+  if (results.empty()) return nullptr;
+  for (const PortableBody& body : kPortableBodies) {
+    const bool same = std::all_of(results.begin(), results.end(), [&](const auto& result) {
+      const int place = place_of(kOutputs, result.first);
+      return place >= 0 && result.second == body.digests[place];
+    });
+    if (same) return &body;
+  }
+  return nullptr;
 }
 
 // The op that computes what a call of a marked function computes.
@@ -77,14 +116,14 @@ struct FusedCall {
 
   // False where the function is not as a layer made it, as those that TensorFlow derives from it
   // for a gradient are not, though they have the same mark.
-  bool make(const NodeDef& call, const FunctionDef& function) {
+  bool make(const NodeDef& call, const FunctionDef& function, const PortableBody& body) {
     const auto& signature = function.signature();
     for (const auto& result : signature.output_arg()) {
       outputs.push_back(place_of(kOutputs, result.name()));
       if (outputs.back() < 0) return false;
     }
     std::array<std::string, kInputs.size()> inputs;
-    std::array<tensorflow::DataType, kInputs.size()> types;
+    std::array<tensorflow::DataType, kInputs.size()> types{};
     std::vector<std::string> controls;
     int number = 0;
     for (const std::string& input : call.input()) {
@@ -95,29 +134,44 @@ struct FusedCall {
       if (number == signature.input_arg_size()) return false;
       const auto& argument = signature.input_arg(number++);
       const int place = place_of(kInputs, argument.name());
-      if (place < 0) return false;
+      if (place < 0 || !inputs[place].empty()) return false;
       inputs[place] = input;
       types[place] = argument.type();
     }
+    if (number != signature.input_arg_size()) return false;
     for (std::size_t place = 0; place < inputs.size(); ++place) {
-      if (!inputs[place].empty()) continue;
-      const auto& nodes = function.node_def();
-      const auto constant = std::find_if(nodes.begin(), nodes.end(), [&](const NodeDef& node) {
-        return node.name() == kInputs[place] && node.op() == "Const";
-      });
-      if (constant == nodes.end()) return false;
-      constants.push_back(*constant);
-      constants.back().set_name(absl::StrCat(call.name(), "/fused_lstm/", kInputs[place]));
-      constants.back().set_device(call.device());
-      // After what the call waits for, so that it is in the same iteration of a loop.
-      for (const std::string& before : call.input()) {
-        constants.back().add_input(absl::StrCat("^", node_of(before)));
+      NodeDef constant;
+      if (inputs[place].empty()) {
+        const auto& nodes = function.node_def();
+        const auto found = std::find_if(nodes.begin(), nodes.end(), [&](const NodeDef& node) {
+          return node.name() == kInputs[place] && node.op() == "Const";
+        });
+        if (found == nodes.end() || found->attr().count("dtype") == 0) return false;
+        constant = *found;
+        types[place] = constant.attr().at("dtype").type();
       }
-      inputs[place] = constants.back().name();
-      types[place] = constant->attr().at("dtype").type();
+      // The body of a layer without a mask does not read these numbers, and the op would.
+      if (place == kPadding && types[place] == tensorflow::DT_INT32) constant = no_padding();
+      if (constant.op().empty()) continue;
+      constant.set_name(absl::StrCat(call.name(), "/fused_lstm/", kInputs[place]));
+      constant.set_device(call.device());
+      // After what the call waits for, so that it is in the same iteration of a loop.
+      constant.clear_input();
+      for (const std::string& before : call.input()) {
+        Input read;
+        if (!read.read(before)) return false;
+        constant.add_input(absl::StrCat("^", read.node));
+      }
+      inputs[place] = constant.name();
+      constants.push_back(std::move(constant));
     }
-    if (std::any_of(&types[1], &types[6], [&](auto type) { return type != types[0]; })) return false;
+    if (std::any_of(&types[1], &types[kPadding], [&](auto type) { return type != types[0]; })) {
+      return false;
+    }
     if (types[0] != tensorflow::DT_FLOAT && types[0] != tensorflow::DT_BFLOAT16) return false;
+    if (types[kPadding] != tensorflow::DT_INT32 && types[kPadding] != tensorflow::DT_BOOL) {
+      return false;
+    }
     op.set_name(call.name());
     op.set_op("LstmImplFusedLstm");
     op.set_device(call.device());
@@ -126,11 +180,23 @@ struct FusedCall {
     auto& attributes = *op.mutable_attr();
     attributes["T"].set_type(types[0]);
     attributes["W"].set_type(types[0]);
-    attributes["P"].set_type(types[6]);
+    attributes["P"].set_type(types[kPadding]);
     attributes["row"].set_i(0);
-    attributes["reverse"].set_b(options_of(function)[0] == 'r');
-    attributes["batch_major"].set_b(options_of(function)[1] == 'b');
+    attributes["reverse"].set_b(body.reverse);
+    attributes["batch_major"].set_b(body.batch_major);
     return true;
+  }
+
+ private:
+  static NodeDef no_padding() {
+    NodeDef node;
+    node.set_op("Const");
+    auto& attributes = *node.mutable_attr();
+    attributes["dtype"].set_type(tensorflow::DT_INT32);
+    auto* tensor = attributes["value"].mutable_tensor();
+    tensor->set_dtype(tensorflow::DT_INT32);
+    tensor->mutable_tensor_shape()->add_dim()->set_size(0);
+    return node;
   }
 };
 
@@ -144,55 +210,111 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
 
   bool UsesFunctionLibrary() const override { return true; }
 
+  // By convention an aborted optimizer has left the graph as it was. TensorFlow is compiled without
+  // handlers for exceptions: one that left this function would end the process.
   absl::Status Optimize(grappler::Cluster*, const grappler::GrapplerItem& item,
                         GraphDef* graph) override {
-    std::unordered_map<std::string, FusedCall> found = calls(item);
-    if (found.empty()) return absl::AbortedError("the graph calls no LSTM layer of this library");
-    *graph = item.graph;
-    std::vector<NodeDef> constants;
-    for (NodeDef& node : *graph->mutable_node()) {
-      for (std::string& input : *node.mutable_input()) redirect(found, &input);
-      const auto made = found.find(node.name());
-      if (made == found.end()) continue;
-      for (std::string& input : *made->second.op.mutable_input()) redirect(found, &input);
-      node = made->second.op;
-      for (const NodeDef& constant : made->second.constants) constants.push_back(constant);
+    try {
+      const Calls found = calls(item);
+      if (found.empty()) {
+        return absl::AbortedError("the graph calls no LSTM layer of this library");
+      }
+      GraphDef made = with_ops(item.graph, found);
+      graph->Swap(&made);
+      return absl::OkStatus();
+    } catch (const std::exception& error) {
+      return absl::AbortedError(absl::StrCat("the graph stays as it is: ", error.what()));
+    } catch (...) {
+      return absl::AbortedError("the graph stays as it is: there was an unknown exception");
     }
-    for (const NodeDef& constant : constants) *graph->add_node() = constant;
-    return absl::OkStatus();
   }
 
  private:
-  // The calls that the op can compute, by name.
-  static std::unordered_map<std::string, FusedCall> calls(const grappler::GrapplerItem& item) {
-    std::unordered_map<std::string, const FunctionDef*> marked;
-    for (const FunctionDef& function : item.graph.library().function()) {
-      if (!options_of(function).empty()) marked[function.signature().name()] = &function;
+  using Calls = std::unordered_map<std::string, FusedCall>;  // by the name of the node
+
+  static GraphDef with_ops(const GraphDef& graph, const Calls& found) {
+    GraphDef made = graph;
+    std::vector<NodeDef> constants;
+    for (NodeDef& node : *made.mutable_node()) {
+      if (const auto call = found.find(node.name()); call != found.end()) {
+        node = call->second.op;
+        for (const NodeDef& constant : call->second.constants) constants.push_back(constant);
+      }
+      for (std::string& input : *node.mutable_input()) redirect(found, &input);
     }
-    std::unordered_map<std::string, FusedCall> found;
+    for (const NodeDef& constant : constants) *made.add_node() = constant;
+    return made;
+  }
+
+  // The calls that the op can compute.
+  static Calls calls(const grappler::GrapplerItem& item) {
+    const auto& library = item.graph.library();
+    std::unordered_map<std::string, const FunctionDef*> marked;
+    for (const FunctionDef& function : library.function()) {
+      if (has_mark(function)) marked[function.signature().name()] = &function;
+    }
+    Calls found;
     if (marked.empty() || !item.optimization_options().allow_non_differentiable_rewrites) {
       return found;
     }
+    std::unordered_map<std::string, const PortableBody*> bodies;
+    std::unordered_map<std::string, int> names;
+    for (const NodeDef& node : item.graph.node()) ++names[node.name()];
     const std::unordered_set<std::string> preserved = item.NodesToPreserve();
     for (const NodeDef& node : item.graph.node()) {
       if (node.op() != "PartitionedCall" && node.op() != "StatefulPartitionedCall") continue;
-      const auto function = marked.find(node.attr().at("f").func().name());
+      const auto called = node.attr().find("f");
+      if (called == node.attr().end()) continue;
+      const auto function = marked.find(called->second.func().name());
       if (function == marked.end() || !on_this_cpu(node.device())) continue;
       if (preserved.count(node.name()) > 0) continue;  // its results are read by name
+      if (names[node.name()] > 1) continue;
+      if (bodies.count(function->first) == 0) {
+        bodies[function->first] = known_body(*function->second, library);
+      }
+      const PortableBody* body = bodies[function->first];
       FusedCall call;
-      if (call.make(node, *function->second)) found.emplace(node.name(), std::move(call));
+      if (body == nullptr || !call.make(node, *function->second, *body)) continue;
+      const bool taken =
+          std::any_of(call.constants.begin(), call.constants.end(),
+                      [&](const NodeDef& constant) { return names.count(constant.name()) > 0; });
+      if (!taken) found.emplace(node.name(), std::move(call));
     }
+    remove_misread(item.graph, &found);
     return found;
   }
 
+  static const PortableBody* known_body(const FunctionDef& function,
+                                        const tensorflow::FunctionDefLibrary& library) {
+    try {
+      return body_of(function, library);
+    } catch (const std::invalid_argument&) {  // it cannot be described
+      return nullptr;
+    }
+  }
+
+  // Leave the calls of which a node reads a result that there is not.
+  static void remove_misread(const GraphDef& graph, Calls* found) {
+    for (const NodeDef& node : graph.node()) {
+      for (const std::string& input : node.input()) {
+        Input read;
+        const bool readable = read.read(input);
+        const auto call = found->find(read.node);
+        if (call == found->end()) continue;
+        if (!readable || read.output >= static_cast<int>(call->second.outputs.size())) {
+          found->erase(call);
+        }
+      }
+    }
+  }
+
   // Read the op's output in place of the call's result.
-  static void redirect(const std::unordered_map<std::string, FusedCall>& found,
-                       std::string* input) {
-    const std::size_t colon = input->rfind(':');
-    const auto made = found.find(input->substr(0, colon));
-    if (made == found.end()) return;  // another node, or a control input
-    const int result = colon == std::string::npos ? 0 : std::stoi(input->substr(colon + 1));
-    *input = absl::StrCat(made->first, ":", made->second.outputs.at(result));
+  static void redirect(const Calls& found, std::string* input) {
+    Input read;
+    if (!read.read(*input) || read.output < 0) return;
+    const auto call = found.find(read.node);
+    if (call == found.end()) return;
+    *input = absl::StrCat(read.node, ":", call->second.outputs.at(read.output));
   }
 };
 
@@ -207,3 +329,33 @@ class UseFusedLSTM : public grappler::CustomGraphOptimizer {
 
 }  // namespace
 }  // namespace lstm_impl
+
+// Write the digests of the results of a function, "name=digest" in lines, or "error: " and why the
+// function cannot be described. graph: a serialized GraphDef. Returns the length of the text, of
+// which at most `capacity` bytes are written.
+#pragma GCC visibility push(default)
+extern "C" std::int64_t lstm_impl_result_digests(const char* graph, std::int64_t size,
+                                                 const char* function, char* text,
+                                                 std::int64_t capacity) {
+  std::string words;
+  try {
+    tensorflow::GraphDef parsed;
+    if (!parsed.ParseFromArray(graph, static_cast<int>(size))) {
+      throw std::invalid_argument("it is no GraphDef");
+    }
+    const auto& functions = parsed.library().function();
+    const auto found = std::find_if(functions.begin(), functions.end(), [&](const auto& each) {
+      return each.signature().name() == function;
+    });
+    if (found == functions.end()) throw std::invalid_argument("there is no such function");
+    const std::set<std::string> names(lstm_impl::kInputs.begin(), lstm_impl::kInputs.end());
+    for (const auto& [name, digest] : lstm_impl::result_digests(*found, parsed.library(), names)) {
+      absl::StrAppend(&words, name, "=", digest, "\n");
+    }
+  } catch (const std::exception& error) {
+    words = absl::StrCat("error: ", error.what());
+  }
+  std::memcpy(text, words.data(), std::min<std::size_t>(words.size(), static_cast<std::size_t>(capacity)));
+  return static_cast<std::int64_t>(words.size());
+}
+#pragma GCC visibility pop

@@ -63,7 +63,8 @@ class Binding:
 
     backend: its backend's id. framework: its package, empty for liblstm. product: the name of its
     library. sources: the C++ files, in ``SOURCES``, that are compiled; of liblstm all that no
-    binding has. once_for: what a library serves, in words.
+    binding has. once_for: what a library serves, in words. headers: the files of ``SOURCES`` that
+    the sources of a binding include.
     """
 
     backend: str
@@ -71,6 +72,7 @@ class Binding:
     product: str
     sources: tuple[str, ...]
     once_for: str
+    headers: tuple[str, ...] = ("c_api.h",)
 
     @property
     def file(self) -> str:
@@ -86,16 +88,23 @@ class Binding:
 
     def digest(self) -> str:
         """Return a digest of all that is compiled into its library."""
-        others = [SOURCES / "c_api.h"]
+        others = [SOURCES / name for name in self.headers]
         if not self.sources:
-            others = [*SOURCES.glob("*.h"), SOURCES / EXPORTS]
+            own = {*TENSORFLOW.headers, *JAX.headers} - {*self.headers}
+            headers = (path for path in SOURCES.glob("*.h") if path.name not in own)
+            others = [*headers, SOURCES / EXPORTS]
         return fused_cpu_prebuilt.digest([*self.compiled(), *others])
 
 
 EXPORTS = "liblstm.map"
 
 TENSORFLOW = Binding(
-    "fused_cpu", "tensorflow", "tensorflow_binding", ("ops.cc", "graph_optimizer.cc"), "TensorFlow"
+    "fused_cpu",
+    "tensorflow",
+    "tensorflow_binding",
+    ("ops.cc", "graph_optimizer.cc", "function_digest.cc"),
+    "TensorFlow",
+    ("c_api.h", "function_digest.h", "portable_digests.h"),
 )
 JAX = Binding("jax_fused_cpu", "jax", "jax_binding", ("jax_ffi.cc",), "JAX")
 C = Binding("numpy_fused", "", "liblstm", (), "CPU")

@@ -1,0 +1,132 @@
+"""Run ``python -m tools.portable``: write the digests by which the graph optimizer knows a layer.
+
+A layer in a graph that may be saved is a function of TensorFlow's ops, which the fused op replaces
+where the library is loaded (``lstm_impl/native/graph_optimizer.cc``). The op replaces only functions
+whose digest is in ``lstm_impl/native/portable_digests.h``. Run this after a change of
+``by_tensorflow``, or where a release of TensorFlow traces its ops into another graph. The digests
+that are there stay, so that models which were exported before are recognized.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lstm_impl.backends.fused_cpu import library
+
+HEADER = library.SOURCES / "portable_digests.h"
+
+RESULTS = ("identity", "identity_1", "identity_2")
+"""TensorFlow's names of the results y, h_last and c_last of a traced function."""
+
+MOST_TEXT = 4096
+"""Bytes of the digests of a function: three lines of under a hundred."""
+
+
+class Body(NamedTuple):
+    """What a function computes, and the digests of its results y, h_last and c_last."""
+
+    reverse: bool
+    batch_major: bool
+    digests: tuple[str, ...]
+
+
+def digests(graph: Any, function: str) -> dict[str, str]:
+    """Return the digest of each result of a function in the library of a ``GraphDef``.
+
+    Raises ValueError, with the reason, if the function cannot be described.
+    """
+    from lstm_impl.backends.fused_cpu.backend import ops
+
+    ops()
+    describe = ctypes.CDLL(str(library.build(library.TENSORFLOW))).lstm_impl_result_digests
+    describe.restype = ctypes.c_int64
+    describe.argtypes = [
+        *(ctypes.c_char_p, ctypes.c_int64),
+        *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int64),
+    ]
+    data, text = graph.SerializeToString(), ctypes.create_string_buffer(MOST_TEXT)
+    size = describe(data, len(data), function.encode(), text, MOST_TEXT)
+    words = text.raw[: min(size, MOST_TEXT)].decode()
+    if words.startswith("error: "):
+        raise ValueError(words.removeprefix("error: "))
+    return dict(line.split("=") for line in words.splitlines())
+
+
+def traced() -> list[Body]:
+    """Return the bodies that this version of TensorFlow traces."""
+    import tensorflow as tf
+
+    from lstm_impl.keras.layer import portable_function
+
+    found = []
+    kinds = itertools.product((tf.float32, tf.bfloat16), *[(False, True)] * 3)
+    for dtype, reverse, batch_major, masked in kinds:
+        concrete = portable_function(dtype, reverse, batch_major, masked).get_concrete_function()
+        graph = tf.compat.v1.GraphDef()
+        graph.library.function.append(concrete.function_def)
+        for function in concrete.graph.as_graph_def().library.function:
+            graph.library.function.append(function)
+        made = digests(graph, concrete.function_def.signature.name)
+        found.append(Body(reverse, batch_major, tuple(made[name] for name in RESULTS)))
+    return found
+
+
+def known() -> list[Body]:
+    """Return the bodies that the header lists."""
+    rows = re.findall(r"{(true|false),\s*(true|false),\s*{([^}]*)}}", HEADER.read_text("ascii"))
+    return [
+        Body(reverse == "true", batch_major == "true", tuple(re.findall(r'"(\w+)"', texts)))
+        for reverse, batch_major, texts in rows
+    ]
+
+
+TEXT = """\
+// The functions of TensorFlow's ops that the fused op may replace: what a layer of this library is
+// traced into, for float32 and bfloat16, with and without a mask. python -m tools.portable writes
+// this file, and adds what another version of TensorFlow or of this library traces.
+#ifndef LSTM_IMPL_NATIVE_PORTABLE_DIGESTS_H_
+#define LSTM_IMPL_NATIVE_PORTABLE_DIGESTS_H_
+
+namespace lstm_impl {{
+
+struct PortableBody {{
+  bool reverse, batch_major;
+  const char* digests[3];  // of y, h_last and c_last, by result_digests()
+}};
+
+inline constexpr PortableBody kPortableBodies[] = {{
+{rows}
+}};
+
+}}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_PORTABLE_DIGESTS_H_
+"""
+
+
+def written(bodies: Sequence[Body]) -> str:
+    """Return the text of the header."""
+    rows = []
+    for body in bodies:
+        flags = ", ".join(str(each).lower() for each in body[:2])
+        texts = ",\n      ".join(f'"{each}"' for each in body.digests)
+        rows.append(f"    {{{flags},\n     {{{texts}}}}},")
+    return TEXT.format(rows="\n".join(rows))
+
+
+def main(path: Path = HEADER) -> int:
+    """Write the header and return the exit code 0."""
+    bodies = list(dict.fromkeys([*known(), *traced()]))
+    path.write_text(written(bodies), "ascii")
+    print(f"written: {path}, {len(bodies)} bodies", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
