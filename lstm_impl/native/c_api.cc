@@ -194,12 +194,14 @@ Layer layer_of(const LstmLayer& given) {
           given.type == LSTM_FLOAT_BY_BFLOAT16};
 }
 
+constexpr std::int32_t kTypes = 5;  // of LstmType
+
 // What no caller should pass, and a program in another language may.
 std::string problem_of(const LstmLayer& given) {
   for (const std::int64_t size : {given.timesteps, given.batch, given.inputs, given.units}) {
     if (size < 0) return "an axis of " + std::to_string(size) + " is shorter than 0";
   }
-  if (given.type < LSTM_FLOAT || given.type > LSTM_BFLOAT16_BY_FLOAT) {
+  if (given.type < 0 || given.type >= kTypes) {
     return std::to_string(given.type) + " is no type of a layer";
   }
   return layer_of(given).problem();
@@ -379,6 +381,7 @@ LstmCode lstm_pack(const LstmLayer* given, void* const* pointers) {
 const char* lstm_products(const LstmLayer* given) {
   const char* products = "float32";
   const LstmCode code = lstm_impl::guarded([&] {
+    if (const LstmCode unfit = lstm_impl::checked(*given); unfit != LSTM_OK) return unfit;
     if (given->type == LSTM_INT8) {
       products = lstm_impl::int8_products();
     } else if (given->type != LSTM_FLOAT &&

@@ -117,14 +117,15 @@ class Checks {
     expect_kept(name, buffer, 4, type);
   }
 
-  // Returns the mask, or null where padding is bool [0, 0] and all steps are there.
+  // Returns the mask, or null where padding is bool [0, 0] and all steps are there, and where there
+  // is no step at all.
   void* mask(const Buffer& padding) {
     const auto found = padding.dimensions();
     if (padding.element_type() == ffi::PRED && found.size() == 2 && found[0] == 0 && found[1] == 0) {
       return nullptr;
     }
     expect("padding", padding, {layer_.timesteps, layer_.batch}, ffi::PRED);
-    return padding.untyped_data();
+    return layer_.timesteps == 0 || layer_.batch == 0 ? nullptr : padding.untyped_data();
   }
 
   // An array that nothing writes would show what was in memory before.
