@@ -1,10 +1,10 @@
 """Run ``python -m tools.portable``: write the digests by which the graph optimizer knows a layer.
 
-A layer in a graph that may be saved is a function of TensorFlow's ops, which the fused op replaces
-where the library is loaded (``lstm_impl/native/graph_optimizer.cc``). The op replaces only functions
-whose digest is in ``lstm_impl/native/portable_digests.h``. Run this after a change of
-``by_tensorflow``, or where a release of TensorFlow traces its ops into another graph. The digests
-that are there stay, so that models which were exported before are recognized.
+A layer in a graph that may be saved is a function of TensorFlow's ops, which the fused op
+replaces where the library is loaded (``lstm_impl/native/graph_optimizer.cc``). The op replaces
+only functions whose digests are in ``lstm_impl/native/portable_digests.h``. Run this after a change
+of ``by_tensorflow``, or where a release of TensorFlow traces another graph. The digests that are
+there stay, so that models which were exported before are recognized.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def traced() -> list[Body]:
 
 def known() -> list[Body]:
     """Return the bodies that the header lists."""
-    rows = re.findall(r"{(true|false),\s*(true|false),\s*{([^}]*)}}", HEADER.read_text("ascii"))
+    rows = re.findall(r"{(true|false),\s*(true|false),\s*{([^}]+)}}", HEADER.read_text("ascii"))
     return [
         Body(reverse == "true", batch_major == "true", tuple(re.findall(r'"(\w+)"', texts)))
         for reverse, batch_major, texts in rows

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from tests.attack.fuzz_bindings import Rng, Trial, WrongResult
+from tests.attack.fuzz_bindings import Rng, Trial, WrongResultError
 
 Array = npt.NDArray[Any]
 Note = Callable[[str], None]
@@ -100,9 +100,7 @@ def right_forward(
     return [y, h, c], steps
 
 
-def right_backward(
-    arrays: dict[str, Array], steps: list[tuple[Array, ...]]
-) -> list[Array]:
+def right_backward(arrays: dict[str, Array], steps: list[tuple[Array, ...]]) -> list[Array]:
     """Return the gradients of x, h, c, kernel, recurrent kernel and bias in float64."""
     wide = {name: each.astype(np.float64) for name, each in arrays.items()}
     dh, dc = wide["dh"], wide["dc"]
@@ -128,17 +126,19 @@ def right_backward(
 
 
 def compare(found: list[Any], expected: list[Array], dtype: str, scale: float = 1.0) -> None:
-    """Raise WrongResult if an array is not the right one."""
+    """Raise WrongResultError if an array is not the right one."""
     for number, (ours, right) in enumerate(zip(found, expected, strict=True)):
         given = np.asarray(ours).astype(np.float64)
         if given.shape != right.shape:
-            raise WrongResult(f"result {number} has shape {given.shape}; expected {right.shape}")
+            raise WrongResultError(
+                f"result {number} has shape {given.shape}; expected {right.shape}"
+            )
         if not right.size:
             continue
         allowed = scale * TOLERANCES[dtype] * (1 + np.abs(right).max())
         error = np.abs(given - right).max()
         if not error <= allowed:
-            raise WrongResult(f"result {number} is wrong by {error:g}; expected {allowed:g}")
+            raise WrongResultError(f"result {number} is wrong by {error:g}; expected {allowed:g}")
 
 
 # -- wrong arrays
@@ -190,7 +190,7 @@ SIZES = (-(2**63), -(2**40), -1, 0, 1, 2, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 
 
 
 def c_interface() -> Trial:
-    """Call the functions of liblstm with layers of any sizes, and exact arrays for those it takes."""
+    """Call the functions of liblstm with layers of any sizes, and with arrays that fit exactly."""
     from lstm_impl.backends.fused_cpu import library
     from lstm_impl.backends.fused_cpu.c_interface import KernelError, KernelLayer, Kernels
 
@@ -213,18 +213,20 @@ def c_interface() -> Trial:
             loaded.lstm_packed_size(ctypes.byref(given)),
         )
         loaded.lstm_products(ctypes.byref(given))
-        valid = min(fields) >= 0 and min(fields[2:]) > 0 and max(fields) < 2**31 and kind in range(5)
+        valid = (
+            min(fields) >= 0 and min(fields[2:]) > 0 and max(fields) < 2**31 and kind in range(5)
+        )
         taken = loaded.lstm_check(ctypes.byref(given)) == 0
         if taken and not valid:
-            raise WrongResult(f"lstm_check takes {fields} of type {kind}")
+            raise WrongResultError(f"lstm_check takes {fields} of type {kind}")
         if min(sizes) < 0 or (not taken and max(sizes) > 0):
-            raise WrongResult(f"sizes {sizes} of {fields} of type {kind}")
+            raise WrongResultError(f"sizes {sizes} of {fields} of type {kind}")
         if not taken:
             # An invalid layer is refused before any array is read.
             nulls = (ctypes.c_void_p * 17)()
             for name in ("forward", "backward", "input_gradient"):
                 if getattr(loaded, f"lstm_{name}")(ctypes.byref(given), None, nulls) == 0:
-                    raise WrongResult(f"lstm_{name} takes {fields} of type {kind}")
+                    raise WrongResultError(f"lstm_{name} takes {fields} of type {kind}")
             return "refused"
         return "right"
 
@@ -239,7 +241,7 @@ def c_interface() -> Trial:
         dtype = arrays["x"].dtype
         cells = -(-u // blocks) * blocks * t * b
         if (4 * cells, cells) != kernels.kept_sizes(t, b, u):
-            raise WrongResult(f"kept sizes of {layer}")
+            raise WrongResultError(f"kept sizes of {layer}")
         made = [np.full(shape, np.nan, dtype) for shape in ((t, b, u), (b, u), (b, u))]
         kept = [np.full(size, np.nan, dtype) for size in (4 * cells, cells)]
         hidden = np.full((t, b, u), np.nan, dtype) if mask is not None else None
@@ -416,7 +418,7 @@ MOST_PROGRAMS = 300
 
 
 def jax_targets() -> Trial:
-    """Call the targets through ``jax.ffi.ffi_call`` with right and with wrong arrays and results."""
+    """Call the targets by ``jax.ffi.ffi_call`` with right and with wrong arrays and results."""
     import jax
     import jax.numpy as jnp
 
@@ -445,7 +447,7 @@ def jax_targets() -> Trial:
         layer = drawn_layer(rng)
         arrays, mask = layer.draw(rng), layer.mask(rng)
         right = dict(arrays)
-        t, b, i, u = layer[:4]
+        t, b, u = layer.timesteps, layer.batch, layer.units
         kind, blocks = arrays["x"].dtype, -(-u // width)
         arrays["valid"] = np.zeros([0, 0], bool) if mask is None else mask
         keep = bool(rng.random() < 0.7)

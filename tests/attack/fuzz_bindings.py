@@ -1,10 +1,11 @@
 """Fuzz every binding of the kernels with arrays and files, under the address sanitizer.
 
-Run ``python tests/attack/fuzz_bindings.py --seconds 3600 --seed 1``. The script compiles liblstm and
-its bindings with ``-fsanitize=address,undefined`` into a folder of their own, and calls each target
-in child processes, where a crash ends nothing else. Each trial must end with the right result or
-with an ordinary exception. At the end the script prints how the trials of each target ended, and
-exits with 1 after a crash, a report of a sanitizer, a wrong result or a trial that does not end.
+Run ``python tests/attack/fuzz_bindings.py --seconds 3600 --seed 1``. The script compiles liblstm
+and its bindings with ``-fsanitize=address,undefined`` into a folder of their own, and calls each
+target in child processes, where a crash ends nothing else. Each trial must end with the right
+result or with an ordinary exception. At the end the script prints how the trials of each target
+ended, and exits with 1 after a crash, a report of a sanitizer, a wrong result or a trial that does
+not end.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ Trial = Callable[[Rng, Callable[[str], None]], str]
 """Make one attempt and return how it ended. The second argument notes what is tried next."""
 
 
-class WrongResult(Exception):
+class WrongResultError(Exception):
     """A binding returned another result than the right one."""
 
 
@@ -131,9 +132,9 @@ class Found:
 def compiler(folder: Path) -> Path:
     """Write a compiler that adds the sanitizers, and return its path.
 
-    Headers of TensorFlow lay out some classes differently where the compiler says that it sanitizes
-    addresses, but the installed TensorFlow was compiled without. Its binding must not see the macro,
-    and has no checks of the other sanitizer, which needs more of these classes.
+    Headers of TensorFlow lay out some classes differently where the compiler says that it
+    sanitizes addresses, but the installed TensorFlow was compiled without. Its binding must not
+    see this macro. The other sanitizer would need more of these classes.
     """
     path = folder / "g++-sanitized"
     path.write_text(
@@ -307,5 +308,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    # Children import this file by its name in the package: there is one class WrongResult then.
+    # By its name in the package, as children import it, so that each of its classes exists once.
     sys.exit(importlib.import_module("tests.attack.fuzz_bindings").main())

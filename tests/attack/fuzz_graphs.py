@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.attack.fuzz_bindings import Rng, Trial, WrongResult
+from tests.attack.fuzz_bindings import Rng, Trial, WrongResultError
 
 Note = Callable[[str], None]
 
@@ -33,12 +33,24 @@ ALIKE = (
 )
 """Ops with the same inputs and attributes, of which one takes another's place."""
 
-TEXTS = ("", ":", "^", "x", "while", "x:0", "x:99", "x:-1", "x:99999999999999999999", "^x:1", "a:b:c")
+TEXTS = (
+    "",
+    ":",
+    "^",
+    "x",
+    "while",
+    "x:0",
+    "x:99",
+    "x:-1",
+    "x:99999999999999999999",
+    "^x:1",
+    "a:b:c",
+)
 INTEGERS = (-(2**63), -1, 0, 1, 2, 5, 2**31, 2**63 - 1)
 
 
 def bases() -> list[Any]:
-    """Return graphs as layers of several kinds are frozen, each with input ``x`` and output ``y``."""
+    """Return graphs of several kinds of layers, and the names of their input and output."""
     import tensorflow as tf
 
     from lstm_impl.keras.layer import portable_function
@@ -303,9 +315,7 @@ def marked_graphs() -> Trial:
         # Also graphs of under four nodes.
         config.graph_options.rewrite_options.min_graph_nodes = -1
         config.intra_op_parallelism_threads = 2
-        options = tf.compat.v1.RunOptions(
-            output_partition_graphs=True, timeout_in_ms=TIMEOUT
-        )
+        options = tf.compat.v1.RunOptions(output_partition_graphs=True, timeout_in_ms=TIMEOUT)
         record = tf.compat.v1.RunMetadata()
         try:
             with tf.Graph().as_default() as into:
@@ -353,19 +363,19 @@ def marked_graphs() -> Trial:
         how = "replaced" if OP in ran else "left"
         if isinstance(right, Exception):
             if OP in ran:
-                raise WrongResult(f"the op computes where TensorFlow raises {right!r}: {words}")
+                raise WrongResultError(
+                    f"the op computes where TensorFlow raises {right!r}: {words}"
+                )
             return f"refused, {how}"
         if isinstance(found, Exception):
             if isinstance(found, tf.errors.DeadlineExceededError):
                 return "not finished"
             # Grappler itself refuses some graphs that run without it.
             if "lstm_impl" in str(found).lower() or OP in str(found):
-                raise WrongResult(f"{found!r}: {words}") from found
+                raise WrongResultError(f"{found!r}: {words}") from found
             return "refused, by Grappler"
         if found.shape != right.shape or not np.allclose(found, right, 1e-4, 1e-4, equal_nan=True):
-            raise WrongResult(f"{found} instead of {right}, {how}: {words}")
+            raise WrongResultError(f"{found} instead of {right}, {how}: {words}")
         return f"right, {how}"
 
     return trial
-
-

@@ -18,6 +18,12 @@ import jax.numpy as jnp  # noqa: E402
 
 import lstm_impl.jax  # noqa: E402
 from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
+from lstm_impl.backends.jax.fused_layer import (  # noqa: E402
+    BACKWARD,
+    FORWARD,
+    INPUT_GRADIENT,
+    lanes,
+)
 from lstm_impl.backends.jax.scan import scanned  # noqa: E402
 from lstm_impl.jax import fused_layer  # noqa: E402
 from tests.lstm_impl.backends.built import built, needs  # noqa: E402
@@ -175,12 +181,128 @@ def test_other_type_or_shape_is_refused() -> None:
     plain: Layer = fused_layer
     with pytest.raises(UnsupportedError, match=r"x is float16; expected float32 or bfloat16"):
         plain(*(each.astype(jnp.float16) for each in GIVEN))
-    with pytest.raises(Exception, match=r"bias has another shape or type"):
+    with pytest.raises(Exception, match=r"bias is float32 \[71\]; expected float32 \[72\]"):
         jax.block_until_ready(plain(*GIVEN[:5], GIVEN[5][:-1]))
     with pytest.raises(ValueError, match=r"x has shape \(3, 2\); expected \[T, B, in\]"):
         plain(jnp.zeros((3, 2)), *GIVEN[1:])
     with pytest.raises(UnsupportedError, match="not float64"):
         built("jax_fused_cpu", LSTMSpec(2, 3, dtype="float64"))
+
+
+# -- the custom calls, which a program may call with any arrays
+
+
+def kept_arrays(mask: Any) -> tuple[list[Any], list[Any]]:
+    """Return the arrays that the backward call reads, and what it writes."""
+    blocks = -(-H // lanes())
+    gates, cells = (T, B, 4 * lanes()), (T, B, lanes())
+    x, h, c, kernel, recurrent_kernel, bias = GIVEN
+    read = [x, h, c, recurrent_kernel, jnp.zeros([0, 0], bool) if mask is None else mask]
+    read += arrays(2, (T, B, H), (blocks, *gates), (blocks, *cells), (T, B, H), (B, H), (B, H))
+    results = [jax.ShapeDtypeStruct((blocks, *gates), jnp.float32)]
+    results += [
+        jax.ShapeDtypeStruct(each.shape, each.dtype)
+        for each in (h, c, kernel, recurrent_kernel, bias)
+    ]
+    return read, results
+
+
+def other_arrays(array: Any) -> list[Any]:
+    """Return arrays of another size or rank on each axis, and one of another type."""
+    dtype, shape = array.dtype, array.shape
+    shapes = [shape[1:], (1, *shape)]
+    for axis, size in enumerate(shape):
+        shapes += [(*shape[:axis], other, *shape[axis + 1 :]) for other in (size + 1, size - 1)]
+    other = jnp.float16 if dtype != jnp.bool_ else jnp.int8
+    # A mask of no steps and no sequences may be left out.
+    made = [jnp.zeros(each, dtype) for each in shapes if min(each, default=0) >= 0]
+    return [*made, array.astype(other)]
+
+
+def call(name: str, read: list[Any], results: Any, **attributes: Any) -> None:
+    jax.block_until_ready(jax.ffi.ffi_call(name, results)(*read, **attributes))
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
+def test_backward_call_of_other_shapes_or_types_is_refused(mask: Any) -> None:
+    read, results = kept_arrays(mask)
+    call(BACKWARD, read, results, reverse=False)
+    for place, array in enumerate(read):
+        for other in other_arrays(array):
+            changed = [*read[:place], other, *read[place + 1 :]]
+            with pytest.raises(Exception, match=f"{BACKWARD}: .* expected"):
+                call(BACKWARD, changed, results, reverse=False)
+    for place, result in enumerate(results):
+        for other in other_arrays(jnp.zeros(result.shape, result.dtype)):
+            wrong = jax.ShapeDtypeStruct(other.shape, other.dtype)
+            changed = [*results[:place], wrong, *results[place + 1 :]]
+            with pytest.raises(Exception, match=f"{BACKWARD}: .* expected"):
+                call(BACKWARD, read, changed, reverse=False)
+
+
+def test_input_gradient_call_of_other_shapes_or_types_is_refused() -> None:
+    dz = jnp.zeros((-(-H // lanes()), T, B, 4 * lanes()))
+    dx = jax.ShapeDtypeStruct((T, B, IN), jnp.float32)
+    call(INPUT_GRADIENT, [GIVEN[3], dz], dx)
+    for array in (GIVEN[3], dz):
+        for other in other_arrays(array):
+            read = [other if each is array else each for each in (GIVEN[3], dz)]
+            with pytest.raises(Exception, match=f"{INPUT_GRADIENT}: "):
+                call(INPUT_GRADIENT, read, dx)
+    for shape in ((T + 1, B, IN), (T, B + 1, IN), (T, B, IN + 1), (T, B), (T, B, 0)):
+        with pytest.raises(Exception, match=f"{INPUT_GRADIENT}: "):
+            call(INPUT_GRADIENT, [GIVEN[3], dz], jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_forward_call_of_other_shapes_or_types_is_refused(keep: bool) -> None:
+    blocks = -(-H // lanes()) if keep else 0
+    hidden = (T, B, H) if keep else (0, 0, 0)
+    shapes = [(T, B, H), (B, H), (B, H), (blocks, T, B, 4 * lanes()), (blocks, T, B, lanes())]
+    results = [jax.ShapeDtypeStruct(each, jnp.float32) for each in (*shapes, hidden)]
+    read = [*GIVEN, MASK]
+    call(FORWARD, read, results, reverse=False, keep=keep)
+    for place, array in enumerate(read):
+        for other in other_arrays(array):
+            changed = [*read[:place], other, *read[place + 1 :]]
+            with pytest.raises(Exception, match=f"{FORWARD}: "):
+                call(FORWARD, changed, results, reverse=False, keep=keep)
+    for place in range(len(results)):
+        wrong = jax.ShapeDtypeStruct((T, B, H + 1, 1), jnp.float32)
+        changed = [*results[:place], wrong, *results[place + 1 :]]
+        with pytest.raises(Exception, match=f"{FORWARD}: "):
+            call(FORWARD, read, changed, reverse=False, keep=keep)
+
+
+# -- forward mode, for which JAX has no rule of a function with a gradient of its own
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_forward_mode_is_refused_and_never_zero(place: int) -> None:
+    def by_one(each: Any) -> Any:
+        return tuple(fused_layer(*GIVEN[:place], each, *GIVEN[place + 1 :]))
+
+    given, tangent = GIVEN[place], jnp.ones_like(GIVEN[place])
+    forward: list[Callable[[], Any]] = [
+        lambda: jax.jvp(by_one, (given,), (tangent,)),
+        lambda: jax.jvp(jax.jit(by_one), (given,), (tangent,)),
+        lambda: jax.jacfwd(by_one)(given),
+        lambda: jax.linearize(by_one, given),
+        lambda: jax.jvp(jax.grad(lambda each: (by_one(each)[0] ** 2).sum()), (given,), (tangent,)),
+    ]
+    for attempt in forward:
+        with pytest.raises(TypeError, match="forward-mode"):
+            attempt()
+
+
+def test_forward_mode_of_the_custom_calls_is_refused() -> None:
+    read, results = kept_arrays(None)
+
+    def backward(x: Any) -> Any:
+        return jax.ffi.ffi_call(BACKWARD, results)(x, *read[1:], reverse=False)
+
+    with pytest.raises(ValueError, match="cannot be differentiated"):
+        jax.jvp(backward, (read[0],), (read[0],))
 
 
 # -- Flax's module

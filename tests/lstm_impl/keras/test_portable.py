@@ -16,9 +16,11 @@ import keras  # noqa: E402
 from tensorflow.python.eager import context  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl.keras.layer import PORTABLE  # noqa: E402
+from lstm_impl.backends.tensorflow import loops  # noqa: E402
+from lstm_impl.keras.layer import PORTABLE, by_tensorflow, portable_function  # noqa: E402
 from tests.lstm_impl.backends.built import needs  # noqa: E402
 from tests.lstm_impl.keras.test_layer import FEATURES, UNITS, random  # noqa: E402
+from tools import portable  # noqa: E402
 
 pytestmark = [
     needs("fused_cpu"),
@@ -149,28 +151,299 @@ def test_saved_graph_runs_by_the_fused_op_where_loaded(tmp_path: Path) -> None:
     close(outputs, theirs(X))
 
 
-def marked(arguments: str, results: Callable[..., Any]) -> Any:
-    """Return a function with the mark, which is not a layer's."""
-    names: dict[str, Any] = {"results": results}
-    exec(f"def function({arguments}): return results({arguments})", names)
-    mark = {"api_implements": f"{PORTABLE}--:test"}
-    return tf.function(names["function"], autograph=False, experimental_attributes=mark)
+# -- the optimizer trusts no mark
+
+
+INPUTS = ("x", "h", "c", "kernel", "recurrent_kernel", "bias", "padding")
+GIVEN = (
+    *(X[:, :, :FEATURES], tf.constant(random(1, 7, UNITS)), tf.constant(random(1, 7, UNITS))),
+    *(tf.constant(random(FEATURES, 4 * UNITS)), tf.constant(random(UNITS, 4 * UNITS))),
+    *(tf.constant(random(4 * UNITS)), tf.zeros([0], tf.int32)),
+)
+"""Right arguments of a layer that is time-major and has no mask."""
+
+
+def marked(body: Callable[..., Any], mark: str = f"{PORTABLE}test") -> Any:
+    """Return a function with the mark and another body."""
+    return tf.function(body, autograph=False, experimental_attributes={"api_implements": mark})
+
+
+def layers_body(*given: Any) -> tuple[Any, Any, Any]:
+    return by_tensorflow(*given, reverse=False, batch_major=False)
+
+
+def called(function: Any, given: Any = GIVEN) -> tuple[Any, set[str]]:
+    """Call a marked function in a graph, with and without variables among its arguments."""
+    outer = tf.function(lambda *each: function(*each), autograph=False)
+    return ran(outer, *given)
+
+
+def from_file(function: Any, folder: Path, given: Any = GIVEN) -> tuple[Any, set[str]]:
+    """Call a marked function that comes from a SavedModel."""
+    module = tf.Module()
+    module.call = tf.function(
+        lambda *each: function(*each),
+        input_signature=[tf.TensorSpec(each.shape, each.dtype) for each in given],
+        autograph=False,
+    )
+    tf.saved_model.save(module, str(folder))
+    return ran(tf.saved_model.load(str(folder)).call, *given)
+
+
+def test_marked_body_of_a_layer_is_replaced_also_from_a_file(tmp_path: Path) -> None:
+    function = portable_function(tf.float32, reverse=False, batch_major=False, masked=False)
+    expected = layers_body(*GIVEN)
+    for outputs, ops in (called(function), from_file(function, tmp_path / "model")):
+        assert OP in ops
+        close(outputs, expected)
+
+
+def doubled(*given: Any) -> Any:
+    y, h, c = layers_body(*given)
+    return 2.0 * y, h, c
+
+
+def other_state(*given: Any) -> Any:
+    y, h, c = layers_body(*given)
+    return y, c, h
+
+
+def swapped_gates(x: Any, h: Any, c: Any, kernel: Any, *rest: Any) -> Any:
+    return layers_body(x, h, c, tf.roll(kernel, UNITS, axis=1), *rest)
+
+
+def more_results(*given: Any) -> Any:
+    y, h, c = layers_body(*given)
+    return y, h, c, y, h
+
+
+def patched(name: str, other: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the layer's body where one of its functions is another one."""
+
+    def body(*given: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loops, name, other)
+            return layers_body(*given)
+
+    return body
+
+
+def other_activation(gates: Any, c: Any) -> Any:
+    i, f, g, o = gates
+    c = f * c + i * g
+    return o * tf.sigmoid(c), c
+
+
+def clipped_cell(gates: Any, c: Any) -> Any:
+    i, f, g, o = gates
+    c = tf.minimum(f * c + i * g, 0.25)
+    return o * tf.tanh(c), c
+
+
+def gates_in_another_order(z: Any) -> Any:
+    f, i, g, o = tf.split(z, 4, axis=-1)
+    return tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+
+
+BODIES = {
+    "y doubled": doubled,
+    "states swapped": other_state,
+    "gates rolled": swapped_gates,
+    "five results": more_results,
+    "another activation": patched("cell", other_activation),
+    "another constant": patched("cell", clipped_cell),
+    "another order of gates": patched("split_gates", gates_in_another_order),
+    "read backwards": lambda *given: by_tensorflow(*given, reverse=True, batch_major=False),
+}
+
+
+@pytest.mark.parametrize("name", [*BODIES, "x returned"])
+def test_model_with_the_mark_and_another_body_computes_its_body(name: str, tmp_path: Path) -> None:
+    if name == "read backwards":  # it is a layer's, which the op replaces by another one's
+        function: Any = portable_function(tf.float32, True, batch_major=False, masked=False)
+        body = BODIES[name]
+    else:
+        body = BODIES.get(name, lambda *given: (given[0], given[1], given[2]))
+        names = ", ".join(INPUTS)
+        scope = {"body": body}
+        exec(f"def named({names}): return body({names})", scope)
+        function = marked(scope["named"])
+    expected = body(*GIVEN)
+    for outputs, ops in (called(function), from_file(function, tmp_path / "model")):
+        assert (OP in ops) == (name == "read backwards")
+        close(outputs, expected)
+
+
+def test_lengths_that_the_body_does_not_read_are_not_read_by_the_op() -> None:
+    def lengths(graph: Any, call: Any, function: Any) -> None:
+        for node in graph.node:
+            if node.name == call.input[6]:
+                tensor = node.attr["value"].tensor
+                tensor.CopyFrom(tf.make_tensor_proto(np.full(7, 1, np.int32)))
+
+    graph = changed_graph(lengths)
+    expected, _ = run(*graph, optimized=False)
+    found, ops = run(*graph)
+    assert OP in ops
+    close(found, expected)
+
+
+def test_model_that_was_exported_with_the_first_mark_is_left() -> None:
+    function = marked(layers_body, "fused_lstm_impl:1:--:test")
+    outputs, ops = called(function)
+    assert OP not in ops
+    close(outputs, layers_body(*GIVEN))
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_marked_function_of_other_arguments_is_left(count: int) -> None:
+    scope: dict[str, Any] = {}
+    names = ", ".join(INPUTS[:count])
+    exec(f"def named({names}): return {names},", scope)
+    outputs, ops = called(marked(scope["named"]), GIVEN[:count])
+    assert OP not in ops
+    close(outputs, GIVEN[:count])
+
+
+def changed_graph(change: Callable[[Any, Any, Any], None]) -> Any:
+    """Return the graph of a call of a layer, changed, as a program that reads files may get it."""
+    layer = portable_function(tf.float32, reverse=False, batch_major=False, masked=False)
+    outer = tf.function(lambda x: tf.reduce_sum(layer(x, *GIVEN[1:])[0], [0, 1]), autograph=False)
+    concrete = outer.get_concrete_function(GIVEN[0])
+    graph = concrete.graph.as_graph_def()
+    (call,) = (node for node in graph.node if node.op.endswith("PartitionedCall"))
+    (function,) = (each for each in graph.library.function if "api_implements" in each.attr)
+    change(graph, call, function)
+    return graph, concrete.inputs[0].name, concrete.outputs[0].name
+
+
+def run(graph: Any, fed: str, read: str, optimized: bool = True) -> Any:
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = not optimized
+    config.graph_options.rewrite_options.min_graph_nodes = -1
+    metadata = tf.compat.v1.RunMetadata()
+    options = tf.compat.v1.RunOptions(output_partition_graphs=True)
+    with tf.Graph().as_default() as into:
+        tf.graph_util.import_graph_def(graph, name="")
+        with tf.compat.v1.Session(graph=into, config=config) as session:
+            found = session.run(read, {fed: GIVEN[0].numpy()}, options, metadata)
+    return found, {node.op for part in metadata.partition_graphs for node in part.node}
+
+
+def five_results(graph: Any, call: Any, function: Any) -> None:
+    for number in (3, 4):
+        function.signature.output_arg.add(name=f"identity_{number}", type=1)
+        function.ret[f"identity_{number}"] = function.ret["identity"]
+        call.attr["Tout"].list.type.append(1)
+
+
+def body_without_a_node(graph: Any, call: Any, function: Any) -> None:
+    del function.node_def[0]
+
+
+def nodes_in_another_order(graph: Any, call: Any, function: Any) -> None:
+    nodes = list(function.node_def)
+    del function.node_def[:]
+    for node in reversed(nodes):
+        function.node_def.add().CopyFrom(node)
+
+
+def other_names(graph: Any, call: Any, function: Any) -> None:
+    names = {node.name: f"other/name_{k}" for k, node in enumerate(function.node_def)}
+    for node in function.node_def:
+        node.name = names[node.name]
+        for place, text in enumerate(node.input):
+            name, *rest = text.removeprefix("^").split(":")
+            if name in names:
+                mark = "^" if text.startswith("^") else ""
+                node.input[place] = mark + ":".join([names[name], *rest])
+    for result, text in function.ret.items():
+        name, *rest = text.split(":")
+        function.ret[result] = ":".join([names.get(name, name), *rest])
+
+
+def other_number(graph: Any, call: Any, function: Any) -> None:
+    """Let the loop begin at its second step."""
+    for node in function.node_def:
+        if node.op == "Const" and node.attr["value"].tensor.int_val == [0]:
+            node.attr["value"].tensor.int_val[0] = 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "count", "made"),
+    ("change", "replaced"),
     [
-        ("x, h, c, kernel, recurrent_kernel, bias, other", 7, 3),
-        ("x, h, c, kernel, recurrent_kernel, bias", 6, 3),
-        ("x", 1, 1),
-        ("x, h, c, kernel, recurrent_kernel, bias, padding", 7, 4),
+        (lambda graph, call, function: None, True),
+        (nodes_in_another_order, True),
+        (other_names, True),
+        (five_results, False),
+        (other_number, False),
     ],
 )
-def test_marked_function_of_other_arguments_or_results_is_left(
-    arguments: str, count: int, made: int
+def test_graph_whose_function_was_changed_computes_what_it_says(
+    change: Any, replaced: bool
 ) -> None:
-    function = marked(arguments, lambda *given: tuple(each + 1 for each in given[:made]))
-    outer = tf.function(lambda *given: function(*(2 * each for each in given)), autograph=False)
-    outputs, ops = ran(outer, *[X] * count)
-    assert OP not in ops
-    close(outputs, (2 * X + 1,) * made)
+    graph = changed_graph(change)
+    expected, _ = run(*graph, optimized=False)
+    found, ops = run(*graph)
+    assert (OP in ops) == replaced
+    close(found, expected)
+
+
+@pytest.mark.parametrize("number", [3, 2**31, 2**70])
+def test_graph_that_reads_a_missing_result_is_an_error_and_not_the_end(number: int) -> None:
+    def reads_another_result(graph: Any, call: Any, function: Any) -> None:
+        for node in graph.node:
+            for place, text in enumerate(node.input):
+                if text.split(":")[0] == call.name:
+                    node.input[place] = f"{call.name}:{number}"
+
+    with pytest.raises((ValueError, tf.errors.OpError)):
+        run(*changed_graph(reads_another_result))
+
+
+def test_graph_whose_function_lacks_a_node_is_an_error_and_not_the_end() -> None:
+    with pytest.raises((ValueError, tf.errors.OpError)):
+        run(*changed_graph(body_without_a_node))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_layer_without_steps_is_computed_as_tensorflow_does(masked: bool) -> None:
+    padding = tf.zeros([0, 7], tf.bool) if masked else GIVEN[-1]
+    given = (tf.zeros([0, 7, FEATURES]), *GIVEN[1:-1], padding)
+    layer = portable_function(tf.float32, reverse=False, batch_major=False, masked=masked)
+    outcomes = []
+    for plugins in (False, True):
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not plugins})
+        try:
+            outcomes.append([each.numpy() for each in called(layer, given)[0]])
+        except tf.errors.OpError as error:
+            outcomes.append(type(error))
+        finally:
+            tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    assert isinstance(outcomes[0], list) == isinstance(outcomes[1], list), outcomes
+    close(*outcomes)
+
+
+def test_digests_are_those_of_the_installed_tensorflow() -> None:
+    assert set(portable.traced()) <= set(portable.known())
+
+
+def test_digest_is_the_sha256_of_its_bytes() -> None:
+    """The digests of two functions without nodes can be computed by hand."""
+    import hashlib
+
+    graph = tf.compat.v1.GraphDef()
+    function = graph.library.function.add()
+    function.signature.name = "plain"
+    function.signature.input_arg.add(name="x", type=1)
+    function.signature.output_arg.add(name="identity", type=1)
+    function.ret["identity"] = "x"
+
+    def sha256(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    argument = sha256("argument 1:x of 1")
+    expected = sha256(sha256(f"result {argument} of 1"))
+    assert portable.digests(graph, "plain") == {"identity": expected}
+    with pytest.raises(ValueError, match="no such function"):
+        portable.digests(graph, "other")
