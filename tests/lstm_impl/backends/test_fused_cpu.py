@@ -3,6 +3,7 @@
 The matrix of ``test_contract.py`` includes it.
 """
 
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,10 +15,11 @@ import numpy.typing as npt
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend
+from lstm_impl.call import Call
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.weights import LayerWeights
-from tests.lstm_impl.backends.built import built, needs, tensors
+from tests.lstm_impl.backends.built import SPEC, built, needs, tensors
 from tests.pairs import Row, pairwise, row_id
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
@@ -30,6 +32,28 @@ DTYPES = ("float32", "bf32", "bfloat16", "mixed_bfloat16")
 
 
 # -- it computes what the reference computes
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("lengths", [None, [4, 2]], ids=["whole", "padded"])
+def test_forward_mode_of_the_ops_is_that_of_a_loop(training: bool, lengths: Any) -> None:
+    given = tensors(SPEC, 2, 4)
+    ends = None if lengths is None else tf.constant(lengths)
+    for place, (watched, traced) in enumerate(itertools.product(given, [False, True])):
+        found = []
+        for name in ("fused_cpu", "static_unroll"):
+            model = built(name)
+
+            def outputs(*states: Any, model: Any = model) -> Any:
+                return tuple(model.network(Call(*states, ends), training))
+
+            run = tf.function(outputs, autograph=False) if traced else outputs
+            with tf.autodiff.ForwardAccumulator(watched, tf.ones_like(watched)) as accumulator:
+                made = run(*given)
+            found.append([accumulator.jvp(each) for each in made])
+        assert np.abs(found[1][0]).max() > 0.001, place
+        for ours, expected in zip(*found, strict=True):
+            np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 ODD: dict[str, Sequence[Any]] = {"units": [1, 4, 7, 33], "batch": [1, 3, 5], "dtype": DTYPES}

@@ -285,3 +285,29 @@ def test_fallback_is_logged_once_and_explained(caplog: pytest.LogCaptureFixture)
 def test_tune_raises() -> None:
     with pytest.raises(UnsupportedError, match=f"Keras runs on {THEIRS} here"):
         lstm_impl.keras.tune(None, 1, 1)
+
+
+@pytest.mark.skipif(THEIRS != "jax", reason="this is JAX's forward mode")
+@pytest.mark.parametrize("backend", ["auto", *NAMES])
+def test_forward_mode_of_jax_is_right_or_refused(backend: str) -> None:
+    import jax
+
+    x = random(BATCH, TIMESTEPS, FEATURES)
+    ours, theirs = pair(backend, units=UNITS)
+
+    def jvp(layer: Any) -> Array:
+        trained = [each.value for each in layer.trainable_variables]
+        others = [each.value for each in layer.non_trainable_variables]
+
+        def outputs(x: Any) -> Any:
+            return layer.stateless_call(trained, others, x)[0]
+
+        return np.asarray(jax.jvp(outputs, (x,), (np.ones_like(x),))[1])
+
+    expected = jvp(theirs)
+    assert np.abs(expected).max() > 0.01
+    if backend == elsewhere._computing.FUSED or (backend == "auto" and PICKED != "keras"):
+        with pytest.raises(TypeError, match="forward-mode"):
+            jvp(ours)
+    else:
+        np.testing.assert_allclose(jvp(ours), expected, atol=1e-5)

@@ -162,6 +162,19 @@ def jvp_of_a_function(layer: Any) -> Any:
     return accumulator.jvp(y)
 
 
+def jvp_of_inference(layer: Any) -> Any:
+    with tf.autodiff.ForwardAccumulator(X, TANGENT) as accumulator:
+        y = layer(X)
+    return accumulator.jvp(y)
+
+
+def jvp_of_inference_in_a_function(layer: Any) -> Any:
+    traced = tf.function(lambda x: layer(x), autograph=False)
+    with tf.autodiff.ForwardAccumulator(X, TANGENT) as accumulator:
+        y = traced(X)
+    return accumulator.jvp(y)
+
+
 def forward_over_reverse(layer: Any) -> Any:
     with tf.autodiff.ForwardAccumulator(X, TANGENT) as accumulator:
         with tf.GradientTape() as tape:
@@ -178,7 +191,10 @@ def reverse_over_forward(layer: Any) -> Any:
     return tape.gradient(loss, X)
 
 
-MODES = (jvp, jvp_of_a_weight, jvp_of_a_function, forward_over_reverse, reverse_over_forward)
+MODES = (
+    *(jvp, jvp_of_a_weight, jvp_of_a_function, jvp_of_inference, jvp_of_inference_in_a_function),
+    *(forward_over_reverse, reverse_over_forward),
+)
 IN_GRAPHS = (jvp, forward_over_reverse)
 
 

@@ -151,6 +151,20 @@ def test_saved_graph_runs_by_the_fused_op_where_loaded(tmp_path: Path) -> None:
     close(outputs, theirs(X))
 
 
+def test_forward_mode_through_a_saved_graph_is_that_of_keras(tmp_path: Path) -> None:
+    ours, theirs = pair()
+    model = keras.Sequential([keras.Input((None, FEATURES)), ours])
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "model")
+    found = []
+    for layer in (loaded.serve, theirs):
+        with tf.autodiff.ForwardAccumulator(X, tf.ones_like(X)) as accumulator:
+            y = layer(X)
+        found.append(accumulator.jvp(y))
+    assert np.abs(found[1]).max() > 0.01
+    close(*found)
+
+
 # -- the optimizer trusts no mark
 
 
