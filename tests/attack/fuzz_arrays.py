@@ -175,7 +175,7 @@ def spoiled(rng: Rng, array: Array) -> Array:
 
 def spoil_some(rng: Rng, arrays: dict[str, Array]) -> list[str]:
     """Spoil none, one or a few of the arrays, and return a description."""
-    if rng.random() < 0.25:
+    if rng.random() < 0.5:
         return []
     names = rng.choice(list(arrays), size=int(rng.choice((1, 1, 1, 2, 4))))
     for name in names:
@@ -361,12 +361,13 @@ def tensorflow_ops() -> Trial:
                 raise
             ended = "refused"
             y = tf.constant(right["dy"].swapaxes(0, 1) if batch_major else right["dy"])
-        if not kept or ended == "refused":
+        real = training and ended == "right"
+        if not real:
             kind = right["x"].dtype
             kept = [tf.zeros([int(rng.choice((0, 1, 64, 4096)))], kind) for _ in range(3)]
             if rng.random() < 0.5:
                 return ended
-        return backward(rng, note, layer, arrays, right, mask, (y, *kept), attributes, wrong)
+        return backward(rng, note, layer, arrays, right, mask, (y, *kept), attributes, wrong, real)
 
     def backward(
         rng: Rng,
@@ -378,10 +379,11 @@ def tensorflow_ops() -> Trial:
         kept: tuple[Any, ...],
         attributes: dict[str, Any],
         wrong: list[str],
+        real: bool,
     ) -> str:
         names = ("y", "gates", "cells", "hidden")
         arrays = arrays | {name: each.numpy() for name, each in zip(names, kept, strict=True)}
-        valid = not wrong and len(kept[1]) and "row" not in attributes
+        valid = real and not wrong and "row" not in attributes
         wrong = wrong + spoil_some(rng, arrays)
         state = bool(rng.random() < 0.8)
         note(f"backward {layer} {attributes} state {state} wrong {wrong}")

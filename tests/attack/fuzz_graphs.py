@@ -53,44 +53,42 @@ def bases() -> list[Any]:
     """Return graphs of several kinds of layers, and the names of their input and output."""
     import tensorflow as tf
 
+    kinds = ((False, False, False), (True, False, True), (False, True, True), (True, True, False))
+    spec = tf.TensorSpec([None, None, FEATURES], tf.float32)
+    made = []
+    for masked, reverse, batch_major in kinds:
+        concrete = tf.function(
+            model(masked, reverse, batch_major), input_signature=[spec], autograph=False
+        ).get_concrete_function()
+        (fed,), (read,) = concrete.inputs, concrete.outputs
+        made.append((concrete.graph.as_graph_def(), fed.name, read.name))
+    return made
+
+
+def model(masked: bool, reverse: bool, batch_major: bool) -> Callable[[Any], Any]:
+    """Return a function that calls a layer with constant weights."""
+    import tensorflow as tf
+
     from lstm_impl.keras.layer import portable_function
 
-    made = []
-    for masked, reverse, batch_major in (
-        *((False, False, False), (True, False, True)),
-        *((False, True, True), (True, True, False)),
-    ):
-        layer = portable_function(tf.float32, reverse, batch_major, masked)
-        draw = np.random.default_rng(0).standard_normal
-        weights = [
-            tf.constant(draw(shape) * 0.3, tf.float32)
-            for shape in ((FEATURES, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,))
-        ]
+    layer = portable_function(tf.float32, reverse, batch_major, masked)
+    draw = np.random.default_rng(0).standard_normal
+    shapes = ((FEATURES, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,))
+    weights = [(draw(shape) * 0.3).astype(np.float32) for shape in shapes]
 
-        def run(
-            x: Any,
-            layer: Any = layer,
-            weights: Any = weights,
-            masked: bool = masked,
-            batch_major: bool = batch_major,
-        ) -> Any:
-            size = tf.shape(x)
-            batch = size[0] if batch_major else size[1]
-            state = tf.fill([1, batch, UNITS], 0.1)
-            padding = tf.zeros([0], tf.int32)
-            if masked:
-                valid = tf.math.cos(x[:, :, 0]) > 0.0
-                padding = tf.transpose(valid) if batch_major else valid
-            y, h, c = layer(x, state, -state, *weights, padding)
-            axes = tf.reduce_sum(y, axis=[0, 1])
-            return tf.identity(axes + tf.reduce_sum(h + 2.0 * c, axis=[0, 1]))
+    def run(x: Any) -> Any:
+        size = tf.shape(x)
+        batch = size[0] if batch_major else size[1]
+        state = tf.fill([1, batch, UNITS], 0.1)
+        padding = tf.zeros([0], tf.int32)
+        if masked:
+            valid = tf.math.cos(x[:, :, 0]) > 0.0
+            padding = tf.transpose(valid) if batch_major else valid
+        y, h, c = layer(x, state, -state, *map(tf.constant, weights), padding)
+        axes = tf.reduce_sum(y, axis=[0, 1])
+        return tf.identity(axes + tf.reduce_sum(h + 2.0 * c, axis=[0, 1]))
 
-        spec = tf.TensorSpec([None, None, FEATURES], tf.float32)
-        concrete = tf.function(run, autograph=False).get_concrete_function(spec)
-        graph = concrete.graph.as_graph_def()
-        (fed,), (read,) = concrete.inputs, concrete.outputs
-        made.append((graph, fed.name, read.name))
-    return made
+    return run
 
 
 def functions(graph: Any) -> list[Any]:
