@@ -195,7 +195,7 @@ class Workload:
         """Return the valid timesteps of each sequence, ``[batch]``, or None if all are T.
 
         Every seed gives the same lengths in another order, so that all take the same time. One is
-        T. If the batch has room, one is ``min_length`` and two are equal.
+        T, another one ``min_length``. Two are equal if the batch has four sequences or more.
         """
         if self.min_length is None:
             return None

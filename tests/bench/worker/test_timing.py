@@ -472,7 +472,7 @@ def test_measure_few_blocks_are_followed_by_judged_calls() -> None:
     assert len(result.blocks) < FEWEST_KEPT == len(result.kept)
 
 
-def test_measure_updating_step_is_restarted_for_judged_calls_between_blocks() -> None:
+def test_measure_updating_step_restarts_for_judged_calls() -> None:
     machine = Watched()
     result = measured_for(machine, machine.judged_step(updates=True), 0.6)
     slots = kept_slots(result)

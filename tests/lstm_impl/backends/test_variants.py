@@ -106,7 +106,7 @@ def test_timed_step_in_batches_equals_the_reference(policy: str) -> None:
         assert max(compare(ours, {name: theirs[name] for name in ours}).values()) < 1e-5
 
 
-def test_result_in_batches_does_not_change_with_the_lengths_of_the_next_call() -> None:
+def test_result_in_batches_stays_when_the_next_call_has_other_lengths() -> None:
     step = built("numpy:buckets").prepare(TRAIN, seed=4)
     assert step.use is not None
     assert step.results is not None
