@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,22 +51,25 @@ def list_linked_files(document: str, root: Path = ROOT) -> list[str]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Return the documents, what they link to, and the files of the theme and the plugins."""
+    """Return the documents, the files that they link to, and the theme's and the plugins' files."""
+    from mkdocs.structure.files import File, Files
+
     documents = list_documents()
     paths = dict.fromkeys(
         [*documents, *(each for one in documents for each in list_linked_files(one))]
     )
-    own = {Path(config.docs_dir).resolve()}
-    kept = [
-        each for each in files if not each.abs_src_path or not _is_below(each.abs_src_path, own)
-    ]
+    folder = Path(config.docs_dir).resolve()
+    kept = [each for each in files if not _is_below(each.abs_src_path, folder)]
     made = [File.generated(config, path, abs_src_path=str(ROOT / path)) for path in sorted(paths)]
     return Files([*kept, *made])
 
 
-def on_page_markdown(markdown: str, page: object, config: MkDocsConfig, files: Files) -> str:
-    """Return a page in which links to folders, which a site has not, are their text alone."""
-    document = PurePosixPath(page.file.src_uri)  # type: ignore[attr-defined]
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Return a page in which each link to a folder is replaced by its text.
+
+    A repository shows a folder as a page, and a site does not.
+    """
+    document = PurePosixPath(page.file.src_uri)
 
     def unlink(match: re.Match[str]) -> str:
         target = ROOT / os.path.normpath(document.parent / match[2])
@@ -72,5 +78,5 @@ def on_page_markdown(markdown: str, page: object, config: MkDocsConfig, files: F
     return _FOLDER_LINK.sub(unlink, markdown)
 
 
-def _is_below(path: str, folders: set[Path]) -> bool:
-    return any(Path(path).resolve().is_relative_to(folder) for folder in folders)
+def _is_below(path: str | None, folder: Path) -> bool:
+    return path is not None and Path(path).resolve().is_relative_to(folder)

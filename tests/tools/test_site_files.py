@@ -1,0 +1,45 @@
+"""Test which files the site of the documents has; ``tox -e docs`` builds it."""
+
+from pathlib import Path
+
+import pytest
+
+from tools.site_files import list_documents, list_linked_files
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with a README and two pages."""
+    (tmp_path / "docs/deep").mkdir(parents=True)
+    (tmp_path / "bench").mkdir()
+    for name in ("README.md", "docs/a.md", "docs/deep/b.md", "docs/a.svg", "bench/a.toml", "a.py"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_documents_are_listed_once_with_the_readme_first(project: Path) -> None:
+    assert list_documents(project) == ["README.md", "docs/a.md", "docs/deep/b.md"]
+
+
+def test_linked_files_are_found_from_the_place_of_their_document(project: Path) -> None:
+    text = "![a](../a.svg) [b](../../bench/a.toml) [c](../a.md#part)"
+    (project / "docs/deep/b.md").write_text(text)
+    found = list_linked_files("docs/deep/b.md", project)
+    assert found == ["docs/a.svg", "bench/a.toml", "docs/a.md"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](https://example.org/a.py)",
+        "[a](#part)",
+        "`[a](a.py)`",
+        "```text\n[a](a.py)\n```",
+        "[a](docs)",
+    ],
+)
+def test_links_elsewhere_to_folders_and_in_code_are_no_linked_files(
+    text: str, project: Path
+) -> None:
+    (project / "README.md").write_text(text)
+    assert list_linked_files("README.md", project) == []
