@@ -633,7 +633,7 @@ def checked_array(
 
 
 def _is_finite(array: FloatArray) -> bool:
-    # Of few numbers a product takes a quarter of the time; one that overflows shows nothing.
+    # With few numbers a product takes a quarter of the time; one that overflows shows nothing.
     few = array.size <= 4096 and array.dtype == np.float32
     if few and math.isfinite(np.vdot(array, array)):
         return True

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-# A shell's background jobs ignore Ctrl-C, and so do the processes that they start: tests of Ctrl-C
-# would wait for ever.
+# A shell's background jobs ignore Ctrl-C. The processes that they start ignore it too, so tests of
+# Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

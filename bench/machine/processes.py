@@ -52,7 +52,7 @@ def ignore_interruptions() -> None:
 
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Keep so many processors busy during the block, with a process each."""
+    """Keep this number of processors busy during the block, with one process each."""
     with contextlib.ExitStack() as stack:
         for _ in range(processes):
             started = subprocess.Popen(

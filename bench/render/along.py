@@ -22,7 +22,7 @@ UNITS = {"window": "timestep", "timesteps": "timestep", "batch": "sequence"}
 """The unit of each axis."""
 
 _HEADING = 12
-"""Letters in a line of a heading: with so many the tables fit a terminal of 80."""
+"""Letters in a line of a heading: with 12, the tables fit a terminal of 80 columns."""
 
 
 def title(found: along.AxisSeries) -> str:

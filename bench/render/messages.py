@@ -204,7 +204,7 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
 
 
 def unreliable(rows: Sequence[Row]) -> list[Finding]:
-    """Return what is INVALID or unreliable: measurements, then ratios alone, then times alone."""
+    """Return what is INVALID or unreliable: measurements, then only ratios, then only times."""
     measured = [row for row in rows if row.measured]
     compared = [row for row in measured if row.to_baseline is not None]
     unreliable = "Unreliable: {} (ratios are judged separately)"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 EXTRA = "pip install 'lstm-benchmark-suite[html]'"
 
 MOST_CASES = 100_000
-"""A browser opens so many in a second or two; --device and --kind select of more."""
+"""A browser opens this number of cases in a second or two. --device and --kind select from more."""
 
 _MOST_SAMPLES = 200_000  # about a megabyte; of more only order statistics are kept
 _MOST_SKIPPED = 1000  # a page of more rows is slow on a phone; CSV has every case

@@ -124,7 +124,7 @@ def style() -> Iterator[None]:
 
 
 def empty_figure(width: float, height: float, dpi: float | None = None) -> Figure:
-    """Return an empty figure of so many inches. dpi: by default that of ``style``."""
+    """Return an empty figure. width and height: in inches. dpi: by default that of ``style``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 
@@ -195,7 +195,7 @@ KIND_OF = {
 
 @dataclass(frozen=True)
 class Plot:
-    """What to draw: a figure of some rows of a session, so many inches wide."""
+    """What to draw: a figure of some rows of a session, with its width in inches."""
 
     what: str
     section: Section
@@ -398,7 +398,8 @@ _PANEL = (3.4, 2.3)  # inches
 def along(found: Sequence[AxisSeries], kind: str, width: float | None = None) -> bytes:
     """Draw time per unit, and memory where it is known, against the values of an axis.
 
-    A column a series, a line a backend with the band of its intervals, both axes logarithmic.
+    Each series has a column, and each backend a line with the band of its intervals. Both axes are
+    logarithmic.
     Returns the bytes of a PNG, SVG or PDF file.
     """
     drawn = [each for each in found if each.values][:_MOST_SERIES]

@@ -34,7 +34,7 @@ _STYLES |= dict.fromkeys(("INVALID", "failed", "crashed", "timed out"), "bold re
 _STYLES["baseline"] = "dim"
 
 Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
-"""Returns the blocks of a section, with at most so many rows of each of its tables."""
+"""Returns the blocks of a section. The number limits the rows of each of its tables."""
 
 
 # What is shown of a case

@@ -1,6 +1,6 @@
 """Check the proofs of a shared result's origin: the seed of its run, and an attestation.
 
-The maintainers publish seeds in ``seeds.csv`` beside the folder of shared results: no older file
+The maintainers publish seeds in ``seeds.csv`` next to the folder of shared results: no older file
 has one. An attestation is GitHub's signature of a file that a workflow made.
 """
 

@@ -191,7 +191,7 @@ class _Lines:
         return np.asarray(self.values.mean(axis=0))
 
     def at(self, x: FloatArray) -> FloatArray:
-        """Return the seconds of windows of so many timesteps."""
+        """Return the seconds of windows. x: their lengths in timesteps."""
         return np.asarray(self.mean[0] + self.mean[1] * x)
 
     def intervals(self) -> list[CaseInterval]:
@@ -234,7 +234,7 @@ def over_processes(
     count = values.size
     few = count < ENOUGH_PROCESSES
     spread = float(np.std(values, ddof=1)) if count > 1 else 0.0
-    # The spread of few is taken as known, so that the interval is normal.
+    # With few values the spread is taken as known, so that the interval is normal.
     assumed = max(spread, allowance if few else 0.0)
     tail = (1 + confidence) / 2
     quantile = special.ndtri(tail) if few else special.stdtrit(count - 1.0, tail)
@@ -456,7 +456,7 @@ def _divided(row: Row, by: int) -> Interval | None:
 
 
 def _medians(row: Row, by: int) -> dict[str, float]:
-    """Return the seconds of each process, over so many parts."""
+    """Return the seconds of each process, divided by ``by``."""
     return {run.run: float(np.median(run.samples)) / by for run in row.runs}
 
 

@@ -13,7 +13,7 @@ MOST_OF_IT = 0.5
 twice as fast (Amdahl 1967), and only one part can be larger."""
 
 EXCESS = 1.5
-"""A step makes too many multiplications from so many times the needed ones on. Padding and unneeded
+"""A step makes too many multiplications from 1.5 times the needed ones on. Padding and unneeded
 gradients make some more; repeated products make at least twice as many."""
 
 MUCH_PADDING = 1 / 3

@@ -54,7 +54,7 @@ EDGE = 2
 """The fewest values on either side of a change: one alone is an outlier."""
 
 REACH = 6.0
-"""Values further from the median than so many robust standard deviations are clipped, so that one
+"""Values further from the median than six robust standard deviations are clipped, so that one
 outlying session hides no change."""
 
 KEPT = 0.8
@@ -163,7 +163,7 @@ class _TestResult:
 
 
 def _test_for_change(series: _Series, share: float, most: int, arcs: bool) -> _TestResult:
-    """Test whether and where the level of a series changes, by at most so many permutations.
+    """Test whether and where the level of a series changes, by at most ``most`` permutations.
 
     share: the part of its statistics that autocorrelation does not explain (``_shares``).
     """
@@ -339,7 +339,7 @@ def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int
 
 
 NEAR = 2
-"""Changes at most so many sessions apart are one, since places are not found more exactly."""
+"""Changes at most two sessions apart are one, since places are not found more exactly."""
 
 STAYED = 1 / 4
 """A backend that changed by at most this part of what the others did has not changed."""

@@ -42,8 +42,8 @@ def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | 
     """Return how many paired processes find a true ``effect`` (0.05 is 5%) with this probability.
 
     spread: of the processes' ratios (sd of logs), as in ``Comparison.spread``. By the noncentral
-    t-distribution; ``ENOUGH_PROCESSES`` at least, None above ``MOST_NEEDED``. The spread of few
-    processes is uncertain, so it only shows whether more of them can help at all.
+    t-distribution; ``ENOUGH_PROCESSES`` at least, None above ``MOST_NEEDED``. The spread of
+    a few processes is uncertain, so it only shows whether more of them can help at all.
     """
     from scipy import special
 
@@ -133,7 +133,7 @@ OF_PROCESSES, OF_NODES, OF_NODES_APART = "of_processes", "of_nodes", "of_nodes_a
 
 @functools.cache
 def basis_of(pairing: Pairing, *counts: int) -> Basis:
-    """Return the basis of so many processes or pairs of them, or of so many on either side."""
+    """Return the basis for the numbers of processes, or of pairs of them, on one or two sides."""
     fewest = min(counts)
     allowance = pairing.allowance if fewest < intervals.ENOUGH_PROCESSES else None
     if allowance is not None and fewest == 1:

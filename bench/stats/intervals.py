@@ -78,7 +78,7 @@ TOO_WIDE_UNTIL = 20
 # processes, and takes 6% of the power at most. A t distribution of one degree of freedom, for the
 # two halves, would ask for 127.
 SHIFT_REACH = 2.5
-# Values further from the middle than so many spreads count in that as if at this distance.
+# Values further from the middle than three spreads count in that as if at this distance.
 SHIFT_CLIP = 3.0
 
 _STEPS = 12
@@ -434,7 +434,7 @@ def case_intervals(cases: Sequence[Runs]) -> list[CaseInterval]:
     """Return ``case_interval`` of many cases at once, over nodes where these are distinguished.
 
     Over nodes the middle is the median of the nodes' medians, each of its processes' medians, and
-    the bounds are as over so many processes. One node says nothing of others.
+    the bounds are as over that number of processes. One node says nothing of others.
     """
     if not all(len(runs) for runs in cases):
         raise ValueError("no runs")

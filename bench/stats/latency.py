@@ -24,7 +24,7 @@ PARTS = (50.0, 90.0, 99.0, 99.9)
 """The reported percentiles of the latency."""
 
 BEYOND, PROBABILITY = 2, 0.99
-"""A percentile is reported where so many calls lie beyond the true one with this probability: with
+"""A percentile is reported where two calls lie beyond the true one with this probability: with
 fewer it is hardly more than the slowest call. That is 64 calls for the 90th percentile, 662 for the
 99th (as in MLPerf's early stopping with tolerance 0) and 6,636 for the 99.9th."""
 

@@ -35,7 +35,7 @@ class ComparisonRow:
     base, new: their rows, whose quotient of times is not the ratio, since ``comparison`` is made
         process by process;
     reasons: the problems that make its ratio INVALID, each with the side that has it, or "" for the
-        ratio; problems of the times alone are not among them.
+        ratio; problems that concern only the times are not among them.
     """
 
     heading: str

@@ -38,7 +38,7 @@ class Query:
     """What a user wants to run. dependency: the distance in time that matters, timesteps.
 
     input_size: None for any. steps: timesteps of a complete sequence, None if not known. mode:
-    ``training``, or ``inference``, which has no window: sequences of so many steps are requested.
+    ``training``, or ``inference``, which has no window: sequences of ``steps`` steps are requested.
     """
 
     dependency: int
@@ -231,7 +231,7 @@ def answer(
     """Return the recommendation from the best of these places, or what there is instead.
 
     One's own results come before the reference's, then the exact shape before a near one, gradients
-    of the weights alone before others, windows before complete sequences, the nearer shape and the
+    of only the weights before others, windows before complete sequences, the nearer shape and the
     newer session.
     """
     if query.training:
@@ -354,7 +354,7 @@ def _known(interval: Interval | None) -> Interval:
 
 
 def need(dependency: int, learned: LearningMap | None, steps: int | None = None) -> NeededWindow:
-    """Return the shortest window for a dependency of so many timesteps.
+    """Return the shortest window for a dependency, which is in timesteps.
 
     steps: of a complete sequence, which limits the window; None if it is not known.
 

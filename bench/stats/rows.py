@@ -593,7 +593,7 @@ def _ranked(groups: Sequence[_Group]) -> Iterator[list[Row]]:
 
 
 FEWER = 0.5
-"""A row with at most so many times the launches of another avoids starting most operators."""
+"""A row with at most half of the launches of another avoids starting most operators."""
 
 UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
     (LAUNCHES, "cpu"): ("partial_unroll@10", "fused_cpu"),

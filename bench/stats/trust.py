@@ -46,7 +46,7 @@ _OF_ONE_PROCESS = (FEW_SAMPLES, WIDE_INTERVAL)
 """Reasons that do not matter with enough processes, since their medians show how far they agree."""
 
 OF_TIME = (*_OF_ONE_PROCESS, NOT_STEADY)
-"""Reasons that concern times alone: a ratio has an interval of its own, and its steadiness is
+"""Reasons that concern only times: a ratio has an interval of its own, and its steadiness is
 tested by itself."""
 
 _GRAVE = ("failed", "timed_out")
@@ -144,7 +144,7 @@ def pooled(
 
 
 def _many(disturbed: int, processes: int) -> bool:
-    """Return whether so many processes were disturbed that the numbers over them are unreliable."""
+    """Return whether too many processes were disturbed for the numbers over them to be reliable."""
     return disturbed > MINORITY * processes if processes >= ENOUGH_PROCESSES else disturbed > 0
 
 

@@ -523,7 +523,7 @@ class NumPyLibrary(Library):
 
 
 def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
-    """Return a function that runs all tasks in parallel, each so many times."""
+    """Return a function that runs all tasks in parallel. count: how often each task runs."""
     if len(tasks) == 1:
         return tasks[0]
     pool = ThreadPoolExecutor(len(tasks))

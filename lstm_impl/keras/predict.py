@@ -107,7 +107,7 @@ def _placed(array: npt.NDArray[Any], lent: bool) -> Tensor:
 
 
 def _can_be_lent(given: Tensor) -> bool:
-    """Return whether fused ops alone read an input of a graph: they take any alignment, where
+    """Return whether only fused ops read an input of a graph: they take any alignment, where
     TensorFlow's may end the process."""
     # Keras's slice of the first step, for a dropout mask, is unused in inference.
     used = (

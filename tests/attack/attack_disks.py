@@ -169,7 +169,7 @@ def mounted(folder: Path, options: str) -> Iterator[bool]:
 
 
 def limit(most: int | None) -> dict[str, object]:
-    """Return what a command does first, so that its files have at most so many bytes."""
+    """Return what a command does first, so that its files have at most ``most`` bytes."""
     return {} if most is None else {"limits": {"RLIMIT_FSIZE": most}}
 
 

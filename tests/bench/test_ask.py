@@ -28,7 +28,7 @@ SHAPE = ["--batch", "4", "--steps", "20", "--hidden", "16", "--input", "8", *BOT
 
 @dataclass
 class BusyMachine:
-    """A machine of two processors, of which others keep some busy for so many seconds."""
+    """A machine of two processors, of which others keep some busy for some seconds."""
 
     others: float = 0.0
     until: float = 0.0

@@ -61,7 +61,7 @@ def assert_same(table: TextTable, within: float = 0.0) -> None:
 
 
 def assert_near(table: TextTable, trials: int) -> None:
-    """Each rate, in per cent, is the document's as far as so many trials can say.
+    """Each rate, in per cent, is the document's as far as this number of trials can say.
 
     They are always the same, so this is no matter of chance: four standard errors, and what one
     trial makes of a rate that is next to nothing.

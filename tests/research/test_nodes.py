@@ -28,7 +28,7 @@ def test_world_has_the_stated_spread(name: str) -> None:
 @pytest.mark.parametrize("nodes", NODES)
 @pytest.mark.parametrize("name", WORLDS)
 def test_interval_of_a_time_has_its_coverage(name: str, nodes: int) -> None:
-    """The standard error of 95% over so many trials is 0.5%."""
+    """The standard error of 95% over ``TRIALS`` trials is 0.5%."""
     assert covered(draw(WORLDS[name], nodes, TRIALS)) >= 0.925
 
 

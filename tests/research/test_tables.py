@@ -31,7 +31,7 @@ QUICK: dict[Callable[[int], TextTable], int] = {
     nodes.named: 10,
     nodes.found: 5,
 }
-"""The tables that are quick to make with so many trials."""
+"""The tables that are quick to make with this number of trials."""
 
 
 @pytest.mark.parametrize("make", QUICK)

@@ -23,7 +23,7 @@ TYPES: Mapping[str, int] = {"float32": 0, "bfloat16": 1, "mixed_bfloat16": 1, "b
 class KernelLayer(ctypes.Structure):
     """Sizes and type of one direction of one layer.
 
-    type: one of ``TYPES``. threads: at most so many, 0 for one on each CPU.
+    type: one of ``TYPES``. threads: the largest number of threads; 0 means one on each CPU.
     """
 
     _fields_ = [

@@ -249,7 +249,7 @@ def _failure(part: Binding, requested: Binding, what: str, error: Exception) -> 
 
 
 _unloadable: dict[Path, str] = {}
-"""Prebuilt libraries that this process has tried to load in vain, and why."""
+"""Prebuilt libraries that this process could not load, and why."""
 
 
 @functools.cache

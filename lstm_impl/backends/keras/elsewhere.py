@@ -134,7 +134,7 @@ class KerasTorchModel(TorchModel):
     def evidence(self, workload: Workload) -> Evidence:
         found = super().evidence(workload)
         ops = found.ops or Counter()
-        # Python calls each of them once a step: the loop of the forward pass makes so many.
+        # Python calls each of them once per step of the forward pass's loop.
         details = {**found.details, "products": ops["aten::matmul"], "steps": workload.timesteps}
         if not self.backend.options and details["implementation"] == PYTHON_LOOP:
             details["fallback"] = f"{PYTHON_LOOP} over time"

@@ -769,7 +769,7 @@ def test_page_thousands_of_cases_answer_before_plots(new: Any, tmp_path: Path, s
 
 
 def large(count: int) -> Report:
-    """Return ten backends on so many shapes, with the same numbers for each shape."""
+    """Return ten backends on ``count`` shapes, with the same numbers for each shape."""
     shapes = [
         (batch, steps, units)
         for batch in range(1, 11)

@@ -112,7 +112,7 @@ def test_changes_of_machine_and_backend_at_once_are_separated() -> None:
     machine, backend = change_events(logs, names)
     assert (machine.scope, machine.at) == (Scope.ALL, 18)
     assert (backend.scope, moved(backend, names), backend.at) == (Scope.BACKENDS, ["torch"], 18)
-    assert backend.ratio.mid == pytest.approx(1.5, rel=0.03)  # beside the others
+    assert backend.ratio.mid == pytest.approx(1.5, rel=0.03)  # relative to the others
 
 
 def test_change_taken_back_is_reverted() -> None:
@@ -160,7 +160,7 @@ def test_change_points_do_not_depend_on_the_order_of_cases() -> None:
 
 
 def test_removed_shift_next_to_a_change_adds_no_change() -> None:
-    """A level of few sessions subtracted from all later ones would be a false change."""
+    """The level of a few sessions, subtracted from all later ones, would be a false change."""
     for seed in (1, 4):
         logs, names = history(cases=10, sessions=50, seed=seed)
         logs[rows(names, "scan"), 20:] += math.log(1.2)

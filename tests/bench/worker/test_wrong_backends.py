@@ -271,7 +271,7 @@ class LateGradients(Honest):
 
 
 class LateWeights(LateGradients):
-    """The same for the gradients of the weights alone."""
+    """The same, only for the gradients of the weights."""
 
     weights_only = True
 

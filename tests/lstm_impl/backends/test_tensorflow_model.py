@@ -48,7 +48,7 @@ def test_evidence_counts_launches_however_often_the_step_ran(name: str) -> None:
     each = (long - short) / 6
     assert each == round(each)  # as many at each timestep
     assert each >= (10 if name == "while_loop" else 2)
-    # With so many, TensorFlow leaves ops out of its profile: they are extrapolated from fewer.
+    # With this number of steps TensorFlow leaves ops out of its profile: they are extrapolated.
     if name == "while_loop":
         assert started(Workload(2, 200)) == short + each * 194
     # Two windows of six count twice as many as one.

@@ -54,7 +54,7 @@ def assert_close(found: Any, expected: Any, atol: float = 2e-5) -> None:
 
 def test_batch_major_input_that_is_not_contiguous_equals_the_contiguous() -> None:
     given = tensors()
-    x = given[0].detach().transpose(0, 1)  # [B, T, in], as it lies time-major
+    x = given[0].detach().transpose(0, 1)  # [B, T, in], time-major in memory
     transposed = given[3].detach().T.contiguous().T
     y, h, c = layer(x, *given[1:3], transposed, *given[4:], batch_major=True)
     assert_close((y.transpose(0, 1), h, c), layer(*given))
@@ -85,7 +85,7 @@ assert len(names) - names.count("liblstm\\n") == before, names
 
 
 def test_large_input_of_numpy_starts_no_threads_of_torch() -> None:
-    """They would spin for milliseconds beside those of the kernels."""
+    """They would spin for milliseconds next to those of the kernels."""
     done = subprocess.run([sys.executable, "-c", FORWARD], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
