@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Step, Tensor, Upstream
 from lstm_impl.evidence import Profile
-from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError, require_real
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload, differentiated
 
@@ -615,11 +615,12 @@ def checked_array(
 ) -> FloatArray:
     """Return ``value`` in the spec's storage type, itself if it has that.
 
-    Raises ValueError for another shape or NaN.
+    Raises ValueError for another shape, NaN, or what is no real number.
     """
     array = np.asarray(value)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
+    require_real(name, array)
     precision = spec.precision
     exact = array.dtype == precision.storage and precision.variable != "bfloat16"
     quantized = array if exact else spec.quantize(array)

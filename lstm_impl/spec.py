@@ -130,6 +130,18 @@ def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.where(np.isfinite(single), rounded.view(np.float32), single).astype(np.float32)
 
 
+def require_real(name: str, array: Array) -> None:
+    """Raise ValueError, naming the array, unless it holds real numbers.
+
+    NumPy casts dates, structures and text to floats, and drops the imaginary part of a complex
+    number with a warning. Objects are cast one by one by ``float()``, which raises.
+    """
+    # Types that other packages add, such as bfloat16 of ml_dtypes, have the kind of a structure.
+    is_added = array.dtype.kind == "V" and array.dtype.type is not np.void
+    if array.dtype.kind not in "biufO" and not is_added:
+        raise ValueError(f"{name} has type {array.dtype}; expected real numbers")
+
+
 def require_one_of(name: str, value: str, known: Collection[str]) -> None:
     """Raise ValueError, naming the field, unless ``value`` is a known one."""
     if value not in known:

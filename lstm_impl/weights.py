@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec, require_real
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class LSTMWeights:
     def check(self, spec: LSTMSpec, *, finite: bool = True) -> None:
         """Raise ValueError, naming the array, if these weights do not fit ``spec``.
 
+        Dates, structures, text and complex numbers are no weights.
+
         finite: refuse NaN and infinity too.
         """
         if len(self.layers) != spec.num_layers:
@@ -133,6 +135,7 @@ class LSTMWeights:
                     where = f"weights.layers[{number}][{direction}].{name}"
                     if np.shape(array) != shape:
                         raise ValueError(f"{where} has shape {np.shape(array)}; expected {shape}")
+                    require_real(where, np.asarray(array))
                     if finite and not np.all(np.isfinite(array)):
                         raise ValueError(f"{where} holds NaN or infinity")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, UnsupportedError
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.call import Call
 from lstm_impl.workload import Workload
@@ -88,3 +88,45 @@ def test_layer_that_cannot_be_computed_raises_with_the_reason() -> None:
         c_interface.kernels().forward(layer, *[0] * 13)
     with pytest.raises(UnsupportedError, match="it computes in float32 only, not float64"):
         built("numpy_fused", LSTMSpec(2, 3, dtype="float64"))
+
+
+SMALL = LSTMSpec(2, 3)
+
+NOT_REAL = {
+    "dates": "datetime64[s]",
+    "durations": "timedelta64[s]",
+    "structures": [("value", "f4")],
+    "complex numbers": "complex64",
+    "text": "U3",
+    "bytes": "S3",
+    "raw bytes": "V4",
+}
+
+
+@pytest.mark.parametrize("dtype", NOT_REAL.values(), ids=NOT_REAL)
+def test_arrays_of_other_types_than_real_numbers_are_refused_by_name(dtype: Any) -> None:
+    model, x = built("numpy_fused", SMALL), np.ones((4, 1, 2), np.float32)
+    good, wrong = np.zeros((1, 1, 3), np.float32), np.zeros((1, 1, 3), dtype)
+    expected = "has type .*; expected real numbers"
+    with pytest.raises(ValueError, match=f"^x {expected}"):
+        model.forward(np.zeros((4, 1, 2), dtype))
+    for name, state in (("h", LSTMState(wrong, good)), ("c", LSTMState(good, wrong))):
+        with pytest.raises(ValueError, match=rf"^state\.{name} {expected}"):
+            model.forward(x, state)
+    with pytest.raises(ValueError, match=f"^dy {expected}"):
+        model.gradients(x, np.zeros((4, 1, 3), dtype))
+    arrays = LSTMWeights.random(SMALL).arrays()
+    for place, name in enumerate(("kernel", "recurrent_kernel", "bias")):
+        changed: list[Any] = [*arrays]
+        changed[place] = np.zeros(arrays[place].shape, dtype)
+        with pytest.raises(ValueError, match=rf"layers\[0\]\[0\]\.{name} {expected}"):
+            LSTMWeights.from_arrays(SMALL, changed)
+
+
+def test_real_numbers_of_any_type_are_converted() -> None:
+    model, x = built("numpy_fused", SMALL), np.ones((4, 1, 2), np.float32)
+    expected = model.forward(x)[0]
+    others: list[Any] = [x.astype(each) for each in (bool, np.int8, np.float16, np.float64, object)]
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="it comes with JAX or TensorFlow")
+    for other in (*others, x.astype(ml_dtypes.bfloat16), x.tolist()):
+        np.testing.assert_array_equal(model.forward(other)[0], expected)
