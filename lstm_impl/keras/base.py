@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -113,6 +113,21 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
             level = logging.WARNING if choice.fallback else logging.INFO
             logger.log(level, "layer %s, %s: %s", self.name, call, choice)
         self._memory.choices[key] = (call, choice)
+
+    def _fits(self, sequences: Tensor, initial_state: Sequence[Tensor]) -> bool:
+        """Return whether the sizes that are known fit the layer, and the input is real.
+
+        Keras's own code gets all other calls: its exceptions, or what it computes by broadcasting,
+        are the specification.
+        """
+        batch, _, features = sequences.shape
+        pairs = [(features, self.cell.kernel.shape[0])]
+        for part in initial_state:
+            if len(part.shape) != 2:
+                return False
+            pairs += zip(part.shape, (batch, self.units), strict=True)
+        is_real = "complex" not in keras.backend.standardize_dtype(sequences.dtype)
+        return is_real and all(a is None or b is None or a == b for a, b in pairs)
 
     def _dropped(self, sequences: Tensor, training: bool) -> Tensor:
         """Return a backend's input: in training with Keras's dropout mask applied."""

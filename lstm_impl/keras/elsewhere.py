@@ -85,6 +85,9 @@ class LSTM(base.BackendLSTM):
         return_sequences) and final state, as Keras's method does.
         """
         mask = base.one_mask(mask)
+        if not self._fits(sequences, initial_state):
+            last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
+            return last, outputs, list(states)
         call = self._call_of(sequences, training, mask is not None)
         choice = self._choose(call)
         self._remember(call, choice)

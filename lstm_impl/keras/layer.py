@@ -196,6 +196,7 @@ class LSTM(BackendLSTM):
         more = self.stateful or (training and self.dropout) or one_mask(mask) is not None
         usual = sequences.dtype == self.cell.compute_dtype and 0 not in sequences.shape
         usual = usual and isinstance(initial_state, list | tuple | None)
+        usual = usual and self._fits(sequences, initial_state or ())
         alone = tf.executing_eagerly() and usual and not (more or recorded())
         if alone and self._chosen(sequences, None, training).backend == FUSED_CPU:
             return self._at_once(sequences, initial_state)
@@ -227,6 +228,11 @@ class LSTM(BackendLSTM):
         """
         mask = one_mask(mask)
         given = sequences, initial_state, mask, training
+        # TensorFlow's loop of Keras raises for a batch that is known to be empty.
+        is_empty = self.backend == AUTO and sequences.shape[0] == 0
+        if is_empty or not self._fits(sequences, initial_state):
+            last, outputs, states = keras.layers.LSTM.inner_loop(self, *given)
+            return last, outputs, list(states)
         picked = self._chosen(sequences, mask, training)
         if picked.backend == KERAS:  # named, it may choose cuDNN; from auto, it is the loop
             keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM

@@ -23,6 +23,7 @@ from lstm_impl.keras import base, elsewhere
 from lstm_impl.keras.choice import Arguments, LayerCall
 from lstm_impl.registry import get_backend
 from tests.lstm_impl.keras.axes import ARGUMENTS
+from tests.lstm_impl.keras.wrong_inputs import INPUTS, outcomes
 from tests.pairs import pairwise, row_id
 
 # Keras's own way of reading a variable
@@ -164,6 +165,52 @@ def test_fit_and_predict_equal_keras(dropout: float, tmp_path: Path) -> None:
             np.testing.assert_allclose(again.predict(x, verbose=0), found[-1][1], rtol=1e-5)
     for mine, wanted in zip(*(keras.tree.flatten(each) for each in found), strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=2e-4, atol=2e-6)
+
+
+# -- what does not fit
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values:UserWarning")
+@pytest.mark.parametrize("wrong", INPUTS)
+def test_accelerated_model_answers_wrong_input_as_keras_does(wrong: str) -> None:
+    def accelerate(model: Any) -> Any:
+        return lstm_impl.keras.accelerate(model, print_fn=None)
+
+    found = list(outcomes(INPUTS[wrong], accelerate))
+    assert found == list(outcomes(INPUTS[wrong], lambda model: model))
+
+
+# -- forward mode
+
+only_torch = pytest.mark.skipif(THEIRS != "torch", reason="it is a test of Keras on PyTorch")
+
+
+@only_torch
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("mask", ["no mask", "left padded and gaps"])
+@pytest.mark.parametrize("name", ["auto", *NAMES])
+@pytest.mark.parametrize("way", ["jvp", "dual", "dual without grad"])
+def test_forward_mode_of_torch_agrees_with_the_gradient(way: str, name: str, mask: str) -> None:
+    import torch
+    import torch.autograd.forward_ad as forward_ad
+
+    layer, _ = pair(name, units=UNITS, return_sequences=True, go_backwards=True)
+    rows = MASKS[mask]
+    valid = None if rows is None else torch.tensor([[k == "1" for k in row] for row in rows])
+    x, direction = (torch.tensor(random(BATCH, TIMESTEPS, FEATURES, seed=k)) for k in (1, 2))
+
+    def function(x: Any) -> Any:
+        return torch.sin(layer(x, mask=valid)).sum()
+
+    source = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(function(source), source)
+    if way == "jvp":
+        found = torch.func.jvp(function, (x,), (direction,))[1]
+    else:
+        with forward_ad.dual_level(), torch.set_grad_enabled(way == "dual"):
+            made = function(forward_ad.make_dual(x, direction))
+            found = forward_ad.unpack_dual(made).tangent
+    torch.testing.assert_close(found.detach(), (gradient * direction).sum(), rtol=1e-4, atol=1e-4)
 
 
 # -- the choice, and its message

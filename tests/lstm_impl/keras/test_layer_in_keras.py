@@ -23,6 +23,7 @@ import lstm_impl.keras  # noqa: E402
 from lstm_impl import UnsupportedError, get_backend  # noqa: E402
 from lstm_impl.backends.tensorflow.model import profile  # noqa: E402
 from lstm_impl.keras.base import Weights  # noqa: E402
+from tests.lstm_impl.keras.wrong_inputs import INPUTS, outcomes  # noqa: E402
 
 # Keras's own way of reading a variable for a file
 pytestmark = [
@@ -410,3 +411,15 @@ def test_saved_model_is_loaded_with_its_backend(tmp_path: Path, backend: str) ->
     for each in (model, loaded):
         each.layers[0].backend = "auto"  # cudnn is loaded, and changed, without a GPU
     same(loaded(X), model(X))
+
+
+# -- what does not fit
+
+
+@pytest.mark.parametrize("wrong", INPUTS)
+def test_accelerated_model_answers_wrong_input_as_keras_does(wrong: str) -> None:
+    def accelerate(model: Any) -> Any:
+        return lstm_impl.keras.accelerate(model, print_fn=None)
+
+    found = list(outcomes(INPUTS[wrong], accelerate))
+    assert found == list(outcomes(INPUTS[wrong], lambda model: model))
