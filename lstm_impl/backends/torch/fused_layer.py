@@ -223,21 +223,22 @@ def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interfac
     return c_interface.kernel_layer(timesteps, batch, x.shape[2], units, *how)
 
 
-def _address(tensor: Tensor | None) -> int:
-    """Return where the numbers of a contiguous tensor are, or 0 without a number."""
-    if tensor is None:
-        return 0
-    address = int(tensor.data_ptr())
-    if not address and tensor.numel():
+def _contiguous(tensor: Tensor) -> Tensor:
+    """Return the tensor, contiguous. Raises ValueError if its memory was taken away."""
+    if not tensor.untyped_storage().nbytes() and tensor.numel():
         raise ValueError(
             f"fused_layer: a tensor of shape {tuple(tensor.shape)} has no memory; its storage was "
             "resized to 0, as FSDP does outside of a forward pass"
         )
-    return address
+    return tensor.contiguous()
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else int(tensor.data_ptr())  # of an empty one it is 0
 
 
 def _mask(valid: Tensor | None) -> Tensor | None:
-    return None if valid is None else valid.to(torch.uint8).contiguous()
+    return None if valid is None else _contiguous(valid).to(torch.uint8)
 
 
 @torch.library.register_fake(OPERATOR)
@@ -265,7 +266,7 @@ def _made(sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
 def _forward(keep: bool, *given: Any) -> tuple[Tensor, ...]:
     sizes = _check_call(*given)
     made = _made(sizes, keep, given)
-    x, h, c, kernel, recurrent_kernel, bias = [each.contiguous() for each in given[:6]]
+    x, h, c, kernel, recurrent_kernel, bias = [_contiguous(each) for each in given[:6]]
     read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
     kept = () if keep else (None, None, None)
     addresses = [_address(each) for each in (*read, *made, *kept)]
@@ -280,8 +281,8 @@ torch.library.impl(TRAINING, "CPU", functools.partial(_forward, True))
 @torch.library.impl(GRADIENT, "CPU")
 def _gradient(*given: Any) -> tuple[Tensor, ...]:
     sizes = _check_gradient(*given)
-    x, h, c, kernel, recurrent_kernel = [each.contiguous() for each in given[:5]]
-    hidden, gates, cells, dy, dh, dc = [each.contiguous() for each in given[10:]]
+    x, h, c, kernel, recurrent_kernel = [_contiguous(each) for each in given[:5]]
+    hidden, gates, cells, dy, dh, dc = [_contiguous(each) for each in given[10:]]
     layer, mask = _layer_of(*sizes, *given), _mask(given[6])
     dz = torch.empty(gates.shape, dtype=torch.float32)
     dx, *made = _make_gradients(*given)

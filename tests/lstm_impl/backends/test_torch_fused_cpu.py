@@ -360,10 +360,19 @@ def test_module_refuses_every_mixture_of_devices(trained: bool) -> None:
 
 
 def test_tensor_whose_memory_was_taken_away_is_refused() -> None:
+    arguments = given_to_gradient()
+    # The gradient reads no number of the bias.
+    read = (n for n, each in arguments.items() if torch.is_tensor(each) and n != "bias")
+    for name in read:
+        freed = arguments[name].clone()
+        freed.untyped_storage().resize_(0)
+        with pytest.raises(ValueError, match=r"tensor of shape \(.*\) has no memory"):
+            call_with(torch.ops.lstm_impl.fused_lstm_gradient, {**arguments, name: freed})
     given = [each.detach() for each in tensors()]
-    given[3].untyped_storage().resize_(0)
+    transposed = given[3].t().contiguous().t()  # a copy of it would read at the address 0
+    transposed.untyped_storage().resize_(0)
     with pytest.raises(ValueError, match=r"shape \(4, 72\) has no memory"):
-        layer(*given)
+        layer(*given[:3], transposed, *given[4:])
 
 
 class Gradient(torch.nn.Module):  # type: ignore[misc,name-defined]

@@ -1,0 +1,391 @@
+"""Call PyTorch's operators and modules, ``numpy_fused`` and the C interface with random arguments.
+
+A right call must return what a loop in float64 returns. A wrong call must raise an ordinary
+exception, or return what the loop returns for the same arguments. Everything else is an error of
+the binding: an AssertionError with the arguments ends the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, get_backend
+from lstm_impl.backends.fused_cpu import c_interface
+from lstm_impl.backends.torch.loop import layer_by_loop
+from lstm_impl.torch import LSTM, fused_layer
+
+Rng = np.random.Generator
+Tensor = Any
+Arguments = dict[str, Any]
+
+SIZES = (0, 1, 2, 3, 5, 9)
+UNITS = (1, 2, 7, 8, 15, 16, 17, 33)
+"""Around the number of lanes of a register, in blocks of which the kernels compute."""
+
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.15}
+"""Absolute, of outputs near 1: enough to tell garbage from rounding, which the gate judges."""
+
+LAYER = ("x", "h", "c", "kernel", "recurrent_kernel", "bias", "valid")
+HOW = ("batch_major", "reverse")
+KEPT = ("hidden", "gates", "cells")
+FLOWS = ("dy", "dh", "dc")
+
+
+def fuzz(rng: Rng, deadline: float) -> Counter[str]:
+    """Make trials until ``time.monotonic()`` is ``deadline``; return how many ended in which way.
+
+    Raises AssertionError, with the arguments, after a wrong result or an exception that says
+    nothing about them.
+    """
+    trials = (operator_trial, gradient_trial, module_trial, numpy_trial, c_interface_trial)
+    counts: Counter[str] = Counter()
+    while time.monotonic() < deadline:
+        trial = trials[rng.integers(len(trials))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as those of types that PyTorch gives up
+            counts[f"{trial.__name__.removesuffix('_trial')} {trial(rng)}"] += 1
+    return counts
+
+
+# -- what may be wrong with a tensor
+
+
+def _transposed(rng: Rng, tensor: Tensor) -> Tensor:
+    return tensor.transpose(0, -1).contiguous().transpose(0, -1) if tensor.dim() else tensor
+
+
+def _cut(rng: Rng, tensor: Tensor) -> Tensor:
+    axis = int(rng.integers(max(tensor.dim(), 1)))
+    return tensor.narrow(axis, 0, int(rng.integers(tensor.shape[axis] + 1)))
+
+
+def _with_nan(rng: Rng, tensor: Tensor) -> Tensor:
+    changed = tensor.clone()
+    if changed.numel() and changed.is_floating_point():
+        value = float(rng.choice([np.nan, np.inf, -np.inf, 1e30]))
+        changed.view(-1)[int(rng.integers(changed.numel()))] = value
+    return changed
+
+
+def _without_memory(rng: Rng, tensor: Tensor) -> Tensor:
+    changed = tensor.clone()
+    changed.untyped_storage().resize_(0)
+    return changed
+
+
+OTHER_TYPES = (
+    *(torch.float64, torch.float16, torch.bfloat16, torch.float32),
+    *(torch.complex64, torch.int64, torch.uint8, torch.bool),
+)
+
+CHANGES: dict[str, Callable[[Rng, Tensor], Any]] = {
+    "transposed": _transposed,
+    "strided": lambda rng, each: torch.stack([each, each], dim=-1)[..., 1],
+    "expanded": lambda rng, each: each[..., :1].expand(each.shape) if each.dim() else each,
+    "cut": _cut,
+    "doubled": lambda rng, each: torch.cat([each, each], dim=0) if each.dim() else each,
+    "an axis more": lambda rng, each: each[None],
+    "without axes": lambda rng, each: each.sum(),
+    "flat": lambda rng, each: each.reshape(-1),
+    "another type": lambda rng, each: each.to(OTHER_TYPES[rng.integers(len(OTHER_TYPES))]),
+    "on meta": lambda rng, each: each.to("meta"),
+    "sparse": lambda rng, each: each.to_sparse(),
+    "with NaN": _with_nan,
+    "enormous": lambda rng, each: each.new_zeros(1).expand(2**40, *each.shape[1:]),
+    "without memory": _without_memory,
+    "negated lazily": lambda rng, each: torch._neg_view(each),
+    "trained": lambda rng, each: each.clone().requires_grad_(),
+    "no tensor": lambda rng, each: [0.5],
+    "None": lambda rng, each: None,
+}
+
+
+def changed_arguments(rng: Rng, arguments: Arguments) -> tuple[Arguments, list[str]]:
+    """Return arguments with up to two changes, and the changes."""
+    made, said = dict(arguments), []
+    for _ in range(int(rng.choice([0, 1, 1, 2]))):
+        names = [name for name, each in made.items() if torch.is_tensor(each)]
+        name, change = str(rng.choice(names)), str(rng.choice([*CHANGES]))
+        try:
+            made[name] = CHANGES[change](rng, made[name])
+        except (RuntimeError, IndexError, TypeError, NotImplementedError):
+            continue  # PyTorch cannot change such a tensor in this way
+        said.append(f"{name} is {change}")
+        if change in ("enormous", "without memory"):  # PyTorch itself cannot change it again
+            break
+    return made, said
+
+
+def describe(arguments: Arguments, said: list[str]) -> str:
+    shown = {
+        name: f"{each.dtype} {tuple(each.shape)} on {each.device}"
+        if torch.is_tensor(each)
+        else each
+        for name, each in arguments.items()
+    }
+    return f"{said or 'right'}: {shown}"
+
+
+# -- the operators and the layer
+
+
+def drawn_layer(rng: Rng) -> Arguments:
+    """Return right arguments of the operators."""
+    steps, batch, inputs = (int(rng.choice(SIZES)) for _ in range(3))
+    units, dtype = int(rng.choice(UNITS)), list(TOLERANCES)[rng.integers(2)]
+    inputs, batch_major = inputs + 1, bool(rng.integers(2))
+    state = (1, batch, units) if rng.integers(2) else (batch, units)
+    shapes = {
+        "x": (batch, steps, inputs) if batch_major else (steps, batch, inputs),
+        "h": state,
+        "c": state,
+        "kernel": (inputs, 4 * units),
+        "recurrent_kernel": (units, 4 * units),
+        "bias": (4 * units,),
+    }
+    made: Arguments = {
+        name: torch.tensor(rng.standard_normal(shape) * 0.3, dtype=dtype)
+        for name, shape in shapes.items()
+    }
+    masked = bool(rng.integers(2))
+    made["valid"] = torch.tensor(rng.random((steps, batch)) < 0.7) if masked else None
+    return {**made, "batch_major": batch_major, "reverse": bool(rng.integers(2))}
+
+
+def call(operator: Any, arguments: Arguments) -> Any:
+    """Call an operator with its arguments by name."""
+    names = [each.name for each in operator.default._schema.arguments]
+    return operator(**{name: arguments[name] for name in names})
+
+
+def reference(arguments: Arguments) -> tuple[Tensor, ...]:
+    """Compute the layer by the loop in float64."""
+    given = {name: arguments[name].detach().double() for name in LAYER[:-1]}
+    rest = {name: arguments[name] for name in ("valid", *HOW)}
+    return tuple(layer_by_loop(**given, **rest))
+
+
+def attempted(compute: Callable[[], Any], words: str) -> Any:
+    """Return the result, or None after an ordinary exception with a message."""
+    try:
+        return compute()
+    except AssertionError:
+        raise
+    except Exception as error:
+        if isinstance(error, SystemError) or not str(error):
+            raise AssertionError(f"{error!r} after {words}") from error
+        return None
+
+
+def assert_right(found: Any, expected: Any, tolerance: float, words: str) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape, f"{tuple(ours.shape)} after {words}"
+        ours = ours.detach().double()
+        finite = torch.isfinite(theirs)
+        if (
+            not finite.all()
+        ):  # where it stands the loop and the kernels may differ in NaN and infinity
+            continue
+        worst = (ours - theirs).abs().max().item() if theirs.numel() else 0.0
+        assert worst <= tolerance * max(1.0, _largest(theirs)), f"off by {worst} after {words}"
+
+
+def _largest(tensor: Tensor) -> float:
+    return float(tensor.abs().max()) if tensor.numel() else 0.0
+
+
+def operator_trial(rng: Rng) -> str:
+    """Call the layer, or an operator of it, and compare the outputs with the loop's."""
+    arguments, said = changed_arguments(rng, drawn_layer(rng))
+    words = describe(arguments, said)
+    operators = torch.ops.lstm_impl.fused_lstm, torch.ops.lstm_impl.fused_lstm_training
+    which = int(rng.integers(3))
+
+    def compute() -> Any:
+        if which == 2:
+            return fused_layer(**arguments)
+        return call(operators[which], arguments)[:3]
+
+    found = attempted(compute, words)
+    if found is None:
+        assert said, f"refused a right call: {words}"
+        return "refused"
+    if any(each.device.type == "meta" for each in found):
+        tensors = [each for each in arguments.values() if torch.is_tensor(each)]
+        assert all(each.device.type == "meta" for each in tensors), f"a mixture: {words}"
+        return "on meta"
+    assert_right(found, reference(arguments), TOLERANCES[arguments["x"].dtype], words)
+    return "changed, right" if said else "right"
+
+
+def gradient_trial(rng: Rng) -> str:
+    """Call the operator of the gradient, with what a forward pass kept or with other arrays."""
+    layer = drawn_layer(rng)
+    y, h, c, gates, cells, hidden = call(torch.ops.lstm_impl.fused_lstm_training, layer)
+    kept = {"hidden": y if layer["valid"] is None else hidden, "gates": gates, "cells": cells}
+    flows = {
+        name: torch.tensor(rng.standard_normal(each.shape), dtype=y.dtype)
+        for name, each in zip(FLOWS, (y, h, c), strict=True)
+    }
+    right = {**layer, "of_x": bool(rng.integers(2)), **kept, **flows}
+    arguments, said = changed_arguments(rng, right)
+    words = describe(arguments, said)
+    operator = torch.ops.lstm_impl.fused_lstm_gradient
+    found = attempted(lambda: call(operator, arguments), words)
+    if found is None:
+        assert said, f"refused a right call: {words}"
+        return "refused"
+    if said:  # it has read and written within its arrays: the numbers kept are no forward pass's
+        return "changed"
+    sources = {name: layer[name].double().requires_grad_() for name in LAYER[:-1]}
+    rest = {name: layer[name] for name in ("valid", *HOW)}
+    outputs = layer_by_loop(**sources, **rest)
+    upstream = [each.double() for each in flows.values()]
+    wanted = [*sources.values()]
+    expected = torch.autograd.grad(outputs, wanted, upstream, materialize_grads=True)
+    start = 0 if right["of_x"] else 1
+    assert_right(found[start:], expected[start:], TOLERANCES[y.dtype], words)
+    return "right"
+
+
+def module_trial(rng: Rng) -> str:
+    """Call the module, prepacked or not, between changes of its weights, beside PyTorch's own."""
+    inputs, units = int(rng.choice(SIZES)) + 1, int(rng.choice(UNITS))
+    flags = ("bias", "batch_first", "bidirectional")
+    how: Arguments = {name: bool(rng.integers(2)) for name in flags}
+    how["num_layers"] = int(rng.integers(1, 3))
+    ours: Any
+    ours, theirs = LSTM(inputs, units, **how), torch.nn.LSTM(inputs, units, **how).double()
+    if rng.integers(2):
+        ours.prepack()
+    steps, batch = int(rng.choice(SIZES)) + 1, int(rng.choice(SIZES)) + 1
+    rows = how["num_layers"] * (1 + how["bidirectional"])
+    sizes = (batch, steps, inputs) if how["batch_first"] else (steps, batch, inputs)
+    right = {
+        "input": torch.tensor(rng.standard_normal(sizes), dtype=torch.float32),
+        "h": torch.tensor(rng.standard_normal((rows, batch, units)), dtype=torch.float32),
+        "c": torch.tensor(rng.standard_normal((rows, batch, units)), dtype=torch.float32),
+    }
+    ended = ""
+    for _ in range(2):
+        with torch.no_grad():
+            for each in ours.parameters():
+                each.mul_(float(rng.uniform(0.5, 1.0)))
+        theirs.load_state_dict(ours.state_dict())
+        arguments, said = changed_arguments(rng, right)
+        words = f"{how}, {describe(arguments, said)}"
+        x, state = arguments["input"], (arguments["h"], arguments["c"])
+        with torch.set_grad_enabled(bool(rng.integers(2))):
+            found = attempted(functools.partial(ours, x, state), words)
+            if found is None:
+                assert said, f"refused a right call: {words}"
+                ended = "refused"
+                continue
+            if 0 in x.shape[:2]:  # PyTorch's own refuses what has no step or no sequence
+                ended = "empty"
+                continue
+            given = [each.detach().double() for each in (x, *state)]
+            expected = theirs(given[0], (given[1], given[2]))
+        flat = [found[0], *found[1]], [expected[0], *expected[1]]
+        assert_right(*flat, TOLERANCES[torch.float32], words)
+        ended = "right"
+    return ended
+
+
+# -- numpy_fused
+
+
+OTHER_ARRAYS: dict[str, Callable[[Rng, Any], Any]] = {
+    "cut": lambda rng, each: each[..., : int(rng.integers(each.shape[-1] + 1))],
+    "an axis more": lambda rng, each: each[None],
+    "empty": lambda rng, each: each[:0],
+    "dates": lambda rng, each: each.astype("M8[s]"),
+    "complex": lambda rng, each: each + 1j,
+    "structures": lambda rng, each: each.astype([("value", "f4")]),
+    "text": lambda rng, each: each.astype("U9"),
+    "objects": lambda rng, each: each.astype(object),
+    "float64": lambda rng, each: each.astype(np.float64),
+    "half": lambda rng, each: each.astype(np.float16),
+    "Fortran's order": lambda rng, each: np.asfortranarray(each),
+    "read backwards": lambda rng, each: each[::-1],
+    "swapped bytes": lambda rng, each: each.astype(">f4"),
+    "NaN": lambda rng, each: each * np.nan,
+    "None": lambda rng, each: None,
+}
+
+
+def numpy_trial(rng: Rng) -> str:
+    """Call ``numpy_fused`` beside the same network by NumPy's loop in float64."""
+    spec = LSTMSpec(
+        int(rng.choice(SIZES)) + 1,
+        int(rng.choice(UNITS)),
+        num_layers=int(rng.integers(1, 3)),
+        bidirectional=bool(rng.integers(2)),
+    )
+    weights = LSTMWeights.random(spec, int(rng.integers(1000)))
+    batch, steps = int(rng.choice(SIZES)) + 1, int(rng.choice(SIZES)) + 1
+    state = (spec.state_layers, batch, spec.hidden_size)
+    shapes = (steps, batch, spec.input_size), state, state, (steps, batch, spec.output_size)
+    x, h, c, dy = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    lengths = rng.integers(1, steps + 1, batch) if rng.integers(2) else None
+    given, said = {"x": x, "h": h, "c": c, "dy": dy}, []
+    for _ in range(int(rng.choice([0, 1, 1, 2]))):
+        name, change = str(rng.choice([*given])), str(rng.choice([*OTHER_ARRAYS]))
+        if isinstance(given[name], np.ndarray) and given[name].ndim:
+            given[name] = OTHER_ARRAYS[change](rng, given[name])
+            said.append(f"{name} is {change}")
+    words = f"{spec}, batch {batch}, steps {steps}, lengths {lengths}, {said or 'right'}"
+    found = []
+    for name, its_spec in (("numpy_fused", spec), ("numpy", spec)):
+        model = get_backend(name).build(its_spec, weights)
+
+        def compute(model: Any = model) -> Any:
+            initial = LSTMState(given["h"], given["c"])
+            made = model.forward_and_gradients(given["x"], given["dy"], initial, lengths=lengths)
+            y, last, gradients = made
+            assert gradients.x is not None
+            return [y, last.h, last.c, gradients.x, *gradients.weights.arrays()]
+
+        made = attempted(compute, words)
+        if made is None:
+            assert said, f"{name} refused a right call: {words}"
+            return "refused"
+        found.append([torch.tensor(np.array(each, np.float64)) for each in made])
+    assert_right(found[0], found[1], TOLERANCES[torch.float32], words)
+    return "right"
+
+
+# -- the C interface
+
+
+def c_interface_trial(rng: Rng) -> str:
+    """Ask the wrapper of the C interface about layers that nothing can compute."""
+    sizes = [int(rng.choice([-(2**62), -1, 0, 1, 3, 2**31, 2**62])) for _ in range(4)]
+    layer = c_interface.KernelLayer(*sizes, type=int(rng.choice([-1, 0, 1, 2, 3, 4, 99])))
+    kernels = c_interface.kernels()
+    assert kernels.products(layer), f"no word about {sizes}"
+    count = int(rng.choice([0, 12, 14]))
+    if attempted(lambda: _call_forward(kernels, layer, count), f"{count} addresses") is not None:
+        raise AssertionError(f"computed with {count} addresses")
+    if min(sizes[2:]) > 0 and max(sizes) < 2**31:
+        return "asked"
+    # Nothing is read of a layer that cannot be computed, so that its addresses may be 0.
+    for compute in (
+        lambda: _call_forward(kernels, layer, 13),
+        lambda: kernels.pack(layer, 0, 0, 0),
+    ):
+        assert attempted(compute, f"{sizes}") is None, f"computed a layer of {sizes}"
+    return "refused"
+
+
+def _call_forward(kernels: Any, layer: Any, count: int) -> bool:
+    kernels.forward(layer, *[0] * count)
+    return True
