@@ -58,23 +58,29 @@ def digests(graph: Any, function: str) -> dict[str, str]:
     return dict(line.split("=") for line in words.splitlines())
 
 
-def traced() -> list[Body]:
-    """Return the bodies that this version of TensorFlow traces."""
+def traced(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
+    """Return the bodies that this version of TensorFlow traces for layers of these sizes."""
     import tensorflow as tf
 
-    from lstm_impl.keras.layer import portable_function
+    from lstm_impl.keras.layer import PortableSizes, portable_function
 
     found = []
-    kinds = itertools.product((tf.float32, tf.bfloat16), *[(False, True)] * 3)
-    for dtype, reverse, batch_major, masked in kinds:
-        concrete = portable_function(dtype, reverse, batch_major, masked).get_concrete_function()
+    kinds = itertools.product(
+        (tf.float32, tf.bfloat16),
+        *[(False, True)] * 3,
+        # What is known changes the body, and by how much does not.
+        map(PortableSizes, (None, batch), (inputs, inputs), (units, units)),
+    )
+    for *kind, sizes in kinds:
+        _, reverse, batch_major, _ = kind
+        concrete = portable_function(*kind, sizes).get_concrete_function()
         graph = tf.compat.v1.GraphDef()
         graph.library.function.append(concrete.function_def)
         for function in concrete.graph.as_graph_def().library.function:
             graph.library.function.append(function)
         made = digests(graph, concrete.function_def.signature.name)
         found.append(Body(reverse, batch_major, tuple(made[name] for name in RESULTS)))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def known() -> list[Body]:

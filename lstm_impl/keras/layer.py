@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -27,9 +27,13 @@ from lstm_impl.backends.fused_cpu.backend import FusedCpu, FusedLayer, compiled_
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.loops import (
+    Carry,
     LayerInputs,
     LoopBackend,
+    Slices,
     StaticUnroll,
+    StepFunction,
+    TimeLoop,
     WhileLoop,
     by_loop,
 )
@@ -414,10 +418,12 @@ class LayerCore:
         ``graph_optimizer.cc`` puts the fused op in its place where the library is loaded.
         """
         x, h, c, *parameters = inputs
-        key = ("portable", reverse, batch_major, mask is not None, x.dtype)
+        batch = x.shape[0 if batch_major else 1]
+        key = ("portable", reverse, batch_major, mask is not None, x.dtype, batch, *x.shape[2:])
         if key not in self._functions:
+            sizes = PortableSizes(batch, x.shape[2], parameters[1].shape[0])
             self._functions[key] = portable_function(
-                x.dtype, reverse, batch_major, masked=mask is not None
+                x.dtype, reverse, batch_major, mask is not None, sizes
             )
         padding = tf.zeros([0], tf.int32) if mask is None else mask[:, :, 0]
         y, h_last, c_last = self._functions[key](x, h[None], c[None], *parameters, padding)
@@ -597,24 +603,63 @@ PORTABLE = "fused_lstm_impl:2:"
 it: its arguments and results have the names and the order of the op's."""
 
 
-def portable_function(dtype: tf.DType, reverse: bool, batch_major: bool, masked: bool) -> Any:
+class PortableSizes(NamedTuple):
+    """Sizes of a layer, as far as they are known; TensorFlow Lite needs them all."""
+
+    batch: int | None = None
+    inputs: int | None = None
+    units: int | None = None
+
+
+def portable_function(
+    dtype: tf.DType,
+    reverse: bool,
+    batch_major: bool,
+    masked: bool,
+    sizes: PortableSizes = PortableSizes(),  # noqa: B008
+) -> Any:
     """Return a function of TensorFlow's ops, with the mark, that computes a layer.
 
-    The graph optimizer recognizes the function by a digest of its body, so its body must not depend
-    on the sizes of a layer: it is traced for arrays of unknown sizes.
+    The graph optimizer recognizes the function by a digest of its body. The number of timesteps
+    would be a constant of the body that changes what the body computes, so it is not known.
     """
-
-    def array(rank: int) -> tf.TensorSpec:
-        return tf.TensorSpec([None] * rank, dtype)
-
-    padding = tf.TensorSpec([None, None], tf.bool) if masked else tf.TensorSpec([0], tf.int32)
+    batch, inputs, units = sizes
+    gates = None if units is None else 4 * units
+    state = [1, batch, units]
+    x = [batch, None, inputs] if batch_major else [None, batch, inputs]
+    shapes = (x, state, state, [inputs, gates], [units, gates], [gates])
+    padding = tf.TensorSpec([None, batch], tf.bool) if masked else tf.TensorSpec([0], tf.int32)
     return tf.function(
         functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major),
-        input_signature=[*map(array, (3, 3, 3, 2, 2, 1)), padding],
+        input_signature=[*(tf.TensorSpec(shape, dtype) for shape in shapes), padding],
         autograph=False,
         # TensorFlow wants another text for each function.
         experimental_attributes={"api_implements": f"{PORTABLE}{uuid.uuid4().hex}"},
     )
+
+
+class PortableLoop(WhileLoop):
+    """``tf.while_loop``, whose output of no timestep has the batch and the units of the state."""
+
+    def scan(
+        self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
+    ) -> tuple[Carry, Slices]:
+        """Run the step over time, as ``LoopBackend.scan`` says."""
+        loop = TimeLoop(sequences, outputs, reverse)
+        carry, arrays = loop.run(step, carry, loop.empty(), 0, loop.timesteps)
+        return carry, tuple(map(_stacked, arrays, outputs))
+
+
+def _stacked(array: tf.TensorArray, like: Tensor) -> Tensor:
+    """Return the elements of an array, each of the shape of ``like``, as one tensor."""
+    if tf.executing_eagerly() or like.shape.is_fully_defined():
+        return array.stack()
+    # An array of unknown shapes cannot stack no element.
+    stacked = tf.raw_ops.TensorListStack(
+        input_handle=array.flow, element_shape=tf.shape(like), element_dtype=like.dtype
+    )
+    stacked.set_shape([None, *like.shape])
+    return stacked
 
 
 def by_tensorflow(
@@ -633,7 +678,7 @@ def by_tensorflow(
         x = tf.transpose(x, [1, 0, 2])
     mask = padding[:, :, None] if padding.dtype == tf.bool else None
     inputs = LayerInputs(x, h[0], c[0], kernel, recurrent_kernel, bias)
-    y, h, c = by_loop(WhileLoop(), inputs, mask, reverse)
+    y, h, c = by_loop(PortableLoop(), inputs, mask, reverse)
     return tf.transpose(y, [1, 0, 2]) if batch_major else y, h[None], c[None]
 
 

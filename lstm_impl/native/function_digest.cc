@@ -64,6 +64,17 @@ std::string described(const tensorflow::TensorProto& proto) {
          framed(std::string(bytes.data(), bytes.size())) + ")";
 }
 
+// True for zeros of a floating-point type, of any size.
+bool has_only_zeros(const tensorflow::TensorProto& proto) {
+  if (proto.dtype() != tensorflow::DT_FLOAT && proto.dtype() != tensorflow::DT_BFLOAT16) return false;
+  const auto& bytes = proto.tensor_content();
+  return std::all_of(bytes.begin(), bytes.end(), [](char byte) { return byte == 0; }) &&
+         std::all_of(proto.float_val().begin(), proto.float_val().end(),
+                     [](float value) { return value == 0.0f && !std::signbit(value); }) &&
+         std::all_of(proto.half_val().begin(), proto.half_val().end(),
+                     [](int value) { return value == 0; });
+}
+
 // Describes functions of one library.
 class Describer {
  public:
@@ -176,6 +187,13 @@ class Body {
     // default values, which TensorFlow leaves out of some files.
     const std::map<std::string, AttrValue> attributes(node.attr().begin(), node.attr().end());
     for (const auto& [attribute, value] : attributes) {
+      // Where the batch is known TensorFlow makes a constant of the output of masked steps, of the
+      // size of the state. With another size TensorFlow would broadcast it or refuse it.
+      if (node.op() == "Const" && attribute == "value" && value.has_tensor() &&
+          value.tensor().tensor_shape().dim_size() == 2 && has_only_zeros(value.tensor())) {
+        text += " zeros";
+        continue;
+      }
       if (attribute.empty() || attribute[0] == '_' || hints().count(attribute) > 0) continue;
       const std::string words = describer_.described(attribute, value, level_);
       const auto declared = std::find_if(op->attr().begin(), op->attr().end(),
@@ -188,7 +206,12 @@ class Body {
       if (text.size() > kMostBytes) refuse("its attributes are too long");
     }
     std::vector<std::string> before;
-    for (const std::string& each : node.input()) {
+    for (int place = 0; place < node.input_size(); ++place) {
+      const std::string& each = node.input(place);
+      if (is_element_shape(node, *op, place)) {
+        text += " any element shape";
+        continue;
+      }
       const std::string words = input(each);
       if (each[0] == '^') {
         before.push_back(words);
@@ -200,6 +223,17 @@ class Body {
     before.erase(std::unique(before.begin(), before.end()), before.end());
     for (const std::string& each : before) text += " " + each;
     return digests_[name] = sha256(text);
+  }
+
+  // True for a constant that says which shape the elements of a list have. It depends on the sizes
+  // of a layer, and TensorFlow only compares it with the elements.
+  bool is_element_shape(const NodeDef& node, const OpDef& op, int place) const {
+    if (node.op().rfind("TensorList", 0) != 0 || place >= op.input_arg_size()) return false;
+    if (op.input_arg(place).name() != "element_shape") return false;
+    const std::string& read = node.input(place);
+    const auto found = nodes_.find(read.substr(0, read.find(':')));
+    return found != nodes_.end() && found->second->op() == "Const" &&
+           constants_.count(found->first) == 0;
   }
 
   // Attributes of While that change no result: the known shapes of its outputs, and how many

@@ -40,8 +40,8 @@ def fused_layer(
 ) -> Outputs:
     """Compute one direction of one LSTM layer on a CPU; ``jit``, ``grad`` and ``vmap`` apply.
 
-    Forward mode (``jax.jvp``, ``jacfwd``, ``hessian``) raises TypeError: JAX has no rule for it in a
-    function with a gradient of its own. ``jax.jacrev`` applies, also twice.
+    Forward mode (``jax.jvp``, ``jacfwd``, ``hessian``) raises TypeError: JAX has no rule for it in
+    a function with a gradient of its own. ``jax.jacrev`` applies, also twice.
 
     ``jit`` over sharded arrays gathers them; ``pmap`` computes each device's own part, and so does
     ``jax.shard_map``, for gradients with ``check_vma=False``. ``jax.export`` names the custom call.

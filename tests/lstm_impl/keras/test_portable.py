@@ -439,7 +439,9 @@ def test_layer_without_steps_is_computed_as_tensorflow_does(masked: bool) -> Non
 
 
 def test_digests_are_those_of_the_installed_tensorflow() -> None:
-    assert set(portable.traced()) <= set(portable.known())
+    known = set(portable.known())
+    assert set(portable.traced()) <= known
+    assert set(portable.traced(batch=9, inputs=20, units=16)) <= known
 
 
 def test_digest_is_the_sha256_of_its_bytes() -> None:
