@@ -73,6 +73,15 @@ class Backend:
             raise UnsupportedError(f"{self.name}: {problem}")
 
     @property
+    def hides_nan(self) -> bool:
+        """Whether NaN in an input may become a number in its sequence's results.
+
+        The gate does not look for NaN then. It is true of frameworks that clip the arguments of
+        their gates with operations that drop NaN.
+        """
+        return False
+
+    @property
     def name(self) -> str:
         """The canonical id."""
         return join(self.strategy, self.flags, self.options, self.number)

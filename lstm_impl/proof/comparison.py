@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lstm_impl.optimizer import BETA2, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
-from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
+from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, differentiated
 
 CONSTANT = 4.0
@@ -240,14 +240,100 @@ def shared_errors(
     return dict(zip(allowed, found, strict=False)), allowed
 
 
+# -- networks whose rounding errors are known
+
+FORWARD, WEIGHTS, FLOW = 10.0, 10.0, 32.0
+"""Standard deviations by rounding that a result may be off: outputs and states, gradients of
+weights, and gradients of inputs, which are products of many numbers whose errors depend on one
+another. At most 4.9, 4.7 and 12.3 were seen (``docs/equivalence.md``)."""
+
+LARGE_WEIGHTS = 24.0
+"""The same for gradients of weights in the network of large numbers; 9 was seen."""
+
+SIZES, ENOUGH_ERRORS = 4.0, 64
+"""How large all errors of an array may be next to their standard deviations, root mean squares, and
+of how many numbers. At most 2.1 was seen."""
+
+LEAST = 1e-30
+"""Bound of a result that has no rounding error, such as zero."""
+
+
+def sparse_errors(
+    kind: str,
+    theirs: Mapping[str, FloatArray],
+    rounding: Mapping[str, FloatArray],
+    ours: Mapping[str, FloatArray],
+) -> tuple[Errors, Errors]:
+    """Return the error of each array's worst number and what rounding explains of it.
+
+    kind: with which names begin, ``separate`` or ``large``. rounding: standard deviations.
+    """
+    found: Errors = {}
+    allowed: Errors = {}
+    weights = LARGE_WEIGHTS if kind == "large" else WEIGHTS
+    by_kind = {"forward": FORWARD, "flow": FLOW, "weight": weights}
+    for name, right in theirs.items():
+        a, deviation = np.asarray(ours[name], np.float64), rounding[name]
+        if a.shape != np.shape(right) or not np.all(np.isfinite(a)):
+            found[f"{kind} {name}"], allowed[f"{kind} {name}"] = math.inf, LEAST
+            continue
+        off = np.abs(a - right)
+        most = by_kind[_kind(name)] * deviation + LEAST
+        worst = np.unravel_index(np.argmax(off / most), off.shape)
+        found[f"{kind} {name}"] = float(off[worst])
+        allowed[f"{kind} {name}"] = float(most[worst])
+        if kind == "separate" and _kind(name) != "flow" and off.size >= ENOUGH_ERRORS:
+            size = math.sqrt(float(np.mean(deviation**2))) + LEAST
+            found[f"sizes {name}"] = math.sqrt(float(np.mean(off**2))) / size
+            allowed[f"sizes {name}"] = SIZES
+    return found, allowed
+
+
+def compare_not_finite(
+    ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], infinite: bool
+) -> Errors:
+    """Return what ``compare`` does of the finite numbers of one sequence.
+
+    It is infinite if a number is finite where theirs is NaN. infinite: whether the input is, and
+    not NaN. Then NaN may stand for a finite number too: a kernel that fills up its tiles multiplies
+    infinity by zero.
+    """
+    found: Errors = {}
+    for name, right in theirs.items():
+        mine, number = np.asarray(ours[name]), np.isfinite(right)
+        found[name] = math.inf
+        if mine.shape != right.shape or np.any(np.isfinite(mine) & ~number):
+            continue
+        if infinite:
+            number &= ~np.isnan(mine)
+        found[name] = error(mine[number], right[number], smallest_scale(name))
+    return found
+
+
+def prefixed(kind: str, found: Errors, allowed: Errors) -> tuple[Errors, Errors]:
+    """Return errors and their bounds under names that begin with a kind."""
+    pair = ({f"{kind} {name}": of[name] for name in found} for of in (found, allowed))
+    return next(pair), next(pair)
+
+
 # -- backends that are near the reference on purpose
 
 RMS = "rms"
 """How the name of such an error begins, as in ``rms y``."""
 
 LARGEST_ERROR = 0.1
-"""Quantisation to int8 costs up to 3%. Two gates exchanged, a forgotten bias, products or the
-initial state left out cost 14% and more in at least one array, on all but networks of one unit."""
+"""Quantisation to int8 costs up to 3%, and an approximation that costs more than this is another
+network."""
+
+EMULATIONS = 3.0
+"""How large an error may be next to that of an emulation, which rounds each weight array and the
+input to int8 with one scale. At most 1.4 was seen, and weights of int4 make 8 and more."""
+
+SHORT = 2
+"""Timesteps after which the initial state still makes most of the result."""
+
+SMALLEST_EMULATED = 0.002
+"""The emulation's error is taken as this at least: with one unit or feature it may be zero."""
 
 
 def approximate_errors(
@@ -260,3 +346,38 @@ def approximate_errors(
         difference = np.asarray(ours.get(name, math.inf), np.float64) - right
         found[f"{RMS} {name}"] = float(np.sqrt(np.mean(difference**2))) / size
     return found, dict.fromkeys(found, LARGEST_ERROR)
+
+
+def emulated_errors(
+    kind: str,
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    emulated: Mapping[str, FloatArray],
+) -> tuple[Errors, Errors]:
+    """Return what ``approximate_errors`` does, with the bound that an emulation's errors give."""
+    off, _ = approximate_errors(ours, theirs)
+    own, _ = approximate_errors(emulated, theirs)
+    found = {name.replace(RMS, kind, 1): each for name, each in off.items()}
+    allowed = {
+        name.replace(RMS, kind, 1): EMULATIONS * max(each, SMALLEST_EMULATED)
+        for name, each in own.items()
+    }
+    return found, allowed
+
+
+def rounded_to_int8(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
+    """Return weights and inputs as int8 holds them, with one scale for an array."""
+
+    def rounded(array: FloatArray) -> FloatArray:
+        scale = float(np.max(np.abs(array), initial=0.0)) / 127.0 or 1.0
+        return np.asarray(np.round(np.asarray(array, np.float64) / scale) * scale)
+
+    cells = [
+        LayerWeights(rounded(cell.kernel), rounded(cell.recurrent_kernel), cell.bias)
+        for layer in weights.layers
+        for cell in layer
+    ]
+    arrays = [array for cell in cells for array in cell]
+    made = iter(arrays)
+    state = replace(inputs.state, h=rounded(inputs.state.h))
+    return weights.map(lambda _: next(made)), replace(inputs, x=rounded(inputs.x), state=state)

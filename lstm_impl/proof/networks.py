@@ -9,16 +9,20 @@ exponential that overflows. ``special_numbers``: zeros, and equal neighbours in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lstm_impl.optimizer import LEARNING_RATE
-from lstm_impl.proof.comparison import SMALLEST_SCALE, Errors
+from lstm_impl.proof.comparison import HALF, SMALLEST_SCALE, Errors
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.weights import LSTMState, LSTMWeights
+from lstm_impl.weights import LayerWeights, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
+
+Float64 = npt.NDArray[np.float64]
 
 FACTOR = 8.0
 """A power of two, so that each weight is held as exactly as before."""
@@ -119,6 +123,20 @@ def special_numbers(
     yield "repeats", changed(slice(None)), replace(inputs, x=x)
 
 
+def not_finite(inputs: Inputs) -> tuple[Inputs, npt.NDArray[np.intp]]:
+    """Return inputs with NaN in a sequence and infinity in another, and the rows of these two.
+
+    They are in one feature, half-way. A batch of one or two sequences has NaN alone.
+    """
+    x = inputs.x.copy()
+    batch = x.shape[1]
+    rows = np.array([0, batch - 1] if batch > 2 else [batch - 1], np.intp)
+    for row, value in zip(rows, (np.nan, np.inf), strict=False):
+        length = len(x) if inputs.lengths is None else int(inputs.lengths[row])
+        x[(length - 1) // 2, row, -1] = value
+    return replace(inputs, x=x), rows
+
+
 TARGET = 0.1
 """Part of the weights' size that updates with SGD change. With Adam, whose updates have the size of
 the learning rate, the weights are made small instead."""
@@ -156,3 +174,270 @@ def large_updates(
         dy=spec.quantize(inputs.dy * min(1.0, flow)),
         state=LSTMState(spec.quantize(inputs.state.h * h), inputs.state.c),
     )
+
+
+FULL = (1.5, 3.0)
+"""Sizes of the initial cells by which an approximate backend is judged on few timesteps: a cell
+that is cut to 1 is off by a third."""
+
+NEARLY_ONE = (0.6, 0.95)
+"""Sizes of the initial hidden states there: without them a gate is off by far more than int8's
+rounding."""
+
+
+def short_from_full_states(spec: LSTMSpec, inputs: Inputs, timesteps: int) -> Inputs:
+    """Return the first timesteps without padding, from large initial states with their signs."""
+
+    def between(array: FloatArray, low: float, high: float) -> FloatArray:
+        size = 2.0 * np.abs(np.asarray(array, np.float64))  # of numbers between -0.5 and 0.5
+        return spec.quantize(np.copysign(low + (high - low) * np.minimum(size, 1.0), array))
+
+    state = LSTMState(between(inputs.state.h, *NEARLY_ONE), between(inputs.state.c, *FULL))
+    first = inputs.window(slice(0, timesteps))
+    return replace(first, state=state, lengths=None)
+
+
+# -- networks whose sums have few terms, so that each rounding is known
+
+DISTINCT = 4
+"""Sequences that differ in these networks. The others of a batch repeat them, so that the reference
+computes few, and the model computes the batch that is timed."""
+
+EIGHTH = 0.125
+"""Every number is a small multiple of it, times a power of two: each precision holds it exactly."""
+
+PAIR, PAIR_HALF = 64.0, 4.0
+"""Weight of a pair of equal products with opposite signs, and in float16. A sum that is kept in
+bfloat16 loses a quarter between the two, or 1/64 in the second case: more than a right result may.
+A sum that is kept in float16 loses less: TensorFlow's BlockLSTMV2 does that."""
+
+SMALLEST_PAIRED = 16
+"""Products of a sum from which on there is such a pair. The two are then at least eight apart."""
+
+SHUT = -16.0
+"""Bias of the output gate of the units whose products form a pair: their state is 1 at first and
+zero from the first timestep on, where sigmoid(-16) is 1e-7."""
+
+
+def chosen_sequences(inputs: Inputs, rows: npt.NDArray[np.intp]) -> Inputs:
+    """Return the inputs of these sequences of a batch."""
+    h, c = (each[:, rows] for each in (inputs.state.h, inputs.state.c))
+    return Inputs(
+        x=inputs.x[:, rows],
+        dy=inputs.dy[:, rows],
+        state=LSTMState(h, c),
+        lengths=None if inputs.lengths is None else inputs.lengths[rows],
+        masks=None if inputs.masks is None else inputs.masks[:, :, rows],
+    )
+
+
+@dataclass(frozen=True)
+class SparseNetwork:
+    """A network and a few sequences, for ``rounding.deviations``.
+
+    name: with which names of its errors begin. dstate: gradient of the final state. rows: the
+    sequence of a batch's each row, ``[B]``. flowing: the row of each sequence that has a gradient;
+    that of its copies is zero.
+    """
+
+    name: str
+    weights: LSTMWeights
+    inputs: Inputs
+    dstate: LSTMState
+    rows: npt.NDArray[np.intp]
+    flowing: npt.NDArray[np.intp]
+
+    def batch(self, spec: LSTMSpec) -> tuple[Inputs, LSTMState]:
+        """Return the inputs of the whole batch, and the gradient of its final state."""
+        few, rows = self.inputs, self.rows
+        alone = np.zeros(len(rows), bool)
+        alone[self.flowing] = True
+
+        def spread(state: LSTMState, kept: bool = False) -> LSTMState:
+            by = alone[:, None] if kept else 1
+            h, c = (spec.quantize(each[:, rows] * by) for each in (state.h, state.c))
+            return LSTMState(h, c)
+
+        inputs = replace(
+            chosen_sequences(few, rows),
+            dy=few.dy[:, rows] * alone[:, None].astype(few.dy.dtype),
+            state=spread(few.state),
+        )
+        return inputs, spread(self.dstate, kept=True)
+
+    def spread(
+        self, ours: Mapping[str, FloatArray], few: Mapping[str, FloatArray]
+    ) -> dict[str, FloatArray]:
+        """Return these results of the few sequences as those of the whole batch."""
+        found = dict(few)
+        for name in ("y", "h", "c"):
+            found[name] = few[name][:, self.rows]
+        for name in ("dx", "dh", "dc"):
+            if name in few and name in ours:
+                found[name] = np.zeros(np.shape(ours[name]))
+                found[name][:, self.flowing] = few[name]
+        return found
+
+
+class _Drawing:
+    """Draws numbers that each precision holds exactly."""
+
+    def __init__(self, spec: LSTMSpec, rng: np.random.Generator) -> None:
+        self.spec, self.rng = spec, rng
+
+    def signed(self, low: float, high: float, *shape: int) -> Float64:
+        """Return multiples of an eighth from low to high, of both signs."""
+        steps = self.rng.integers(round(low / EIGHTH), round(high / EIGHTH), shape, endpoint=True)
+        return np.asarray(steps * EIGHTH * self.rng.choice([-1.0, 1.0], shape))
+
+    def permutations(self, low: float, high: float) -> Float64:
+        """Return a kernel ``[H, 4H]`` with one weight in each row and column of a gate."""
+        hidden = self.spec.hidden_size
+        kernel = np.zeros((hidden, 4 * hidden))
+        for gate in range(4):
+            columns = gate * hidden + self.rng.permutation(hidden)
+            kernel[np.arange(hidden), columns] = self.signed(low, high, hidden)
+        return kernel
+
+    def features(self, count: int) -> Float64:
+        """Return a kernel ``[count, 4H]`` of zeros and ones: each gate of a unit reads as few
+        features as possible, and each feature is read."""
+        columns = 4 * self.spec.hidden_size
+        kernel = np.zeros((count, columns))
+        needed = -(-max(count, columns) // columns) * columns
+        rounds = -(-needed // count)
+        order = np.concatenate([self.rng.permutation(count) for _ in range(rounds)])[:needed]
+        kernel[order, np.arange(needed) % columns] = 1.0
+        return kernel
+
+
+def _chosen_rows(inputs: Inputs, rng: np.random.Generator) -> tuple[Any, Any, Any]:
+    """Return the batch's rows that become sequences, the sequence of each row, and the one row of
+    each sequence that has a gradient."""
+    batch = inputs.x.shape[1]
+    few = min(DISTINCT, batch)
+    chosen = np.linspace(0, batch - 1, few).round().astype(np.intp)
+    if inputs.lengths is not None:  # the shortest and the longest are among them
+        chosen = np.argsort(inputs.lengths, kind="stable")[chosen]
+    rows = rng.permutation(np.arange(batch) % few)
+    flowing = np.array([rng.choice(np.flatnonzero(rows == each)) for each in range(few)])
+    return chosen, rows, flowing
+
+
+def _sparse(
+    spec: LSTMSpec,
+    name: str,
+    cells: Sequence[LayerWeights],
+    drawn: tuple[Float64, LSTMState, float],
+    inputs: Inputs,
+    draw: _Drawing,
+) -> SparseNetwork:
+    """Return the network with these cells, x, initial state and size of gradients."""
+    x, state, flow = drawn
+    chosen, rows, flowing = _chosen_rows(inputs, draw.rng)
+    few = len(chosen)
+    lengths = None if inputs.lengths is None else inputs.lengths[chosen]
+    last = np.full(few, len(x) - 1) if lengths is None else lengths - 1
+    # A gradient comes in at the end of each direction only. Its way back is short then, and a
+    # weight's gradient is a sum of few terms.
+    dy = np.zeros((len(x), few, spec.output_size))
+    size = spec.hidden_size
+    dy[last, np.arange(few), :size] = draw.signed(0.75, 1.0, few, size) * flow
+    if spec.num_directions > 1:
+        dy[0, :, size:] = draw.signed(0.75, 1.0, few, size) * flow
+    quantize = spec.quantize
+    dstate = (draw.signed(0.5, 1.0, *state.h.shape) * min(flow, 1.0) for _ in range(2))
+    given = Inputs(
+        quantize(x),
+        quantize(dy),
+        LSTMState(quantize(state.h), quantize(state.c)),
+        lengths,
+        None if inputs.masks is None else inputs.masks[:, :, chosen],
+    )
+    weights = LSTMWeights.from_cells(spec, cells).map(quantize)
+    return SparseNetwork(name, weights, given, LSTMState(*map(quantize, dstate)), rows, flowing)
+
+
+def separate_products(spec: LSTMSpec, inputs: Inputs, seed: int) -> SparseNetwork:
+    """Return a network in which each product is seen alone, with half open gates.
+
+    Each row and each column of a recurrent kernel has one weight for each gate, of 1 to 2, so that
+    a row, a column or a tile that is left out changes a gate by 0.5 or more. Each gate reads one
+    feature. Where there are enough products, a pair of large ones that cancel shows sums that are
+    kept in a coarse type.
+    """
+    draw = _Drawing(spec, np.random.default_rng([seed, 2]))
+    rng, hidden = draw.rng, spec.hidden_size
+    timesteps, few = len(inputs.x), min(DISTINCT, inputs.x.shape[1])
+    pair = PAIR_HALF if spec.precision.compute == "float16" else PAIR
+    if spec.precision.roundoff < HALF:
+        pair = 1.0  # the errors of a coarse type show in any product
+    x = draw.signed(0.5, 1.0, timesteps, few, spec.input_size)
+    shape = (spec.state_layers, few, hidden)
+    h, c = draw.signed(0.5, 0.875, *shape), draw.signed(0.5, 1.25, *shape)
+    features = (0, 0)
+    cells = []
+    for row in range(spec.state_layers):
+        layer = row // spec.num_directions
+        count = spec.layer_input_size(layer)
+        recurrent = draw.permutations(0.5, 1.0)
+        kernel = draw.features(count)
+        kernel *= draw.signed(0.5, 1.0, *kernel.shape)
+        bias = draw.signed(0.0, 0.5, 4 * hidden)
+        if hidden >= SMALLEST_PAIRED:
+            first, second = _distant_pair(hidden, rng)
+            recurrent[first], recurrent[second] = pair, -pair
+            h[row][:, [first, second]] = 1.0
+            bias[3 * hidden + np.array([first, second])] = SHUT
+            recurrent[:, 3 * hidden + np.array([first, second])] = 0.0
+        if layer == 0 and count >= SMALLEST_PAIRED:
+            if row == 0:
+                features = _distant_pair(count, rng)
+                x[..., features[1]] = x[..., features[0]]
+            kernel[features[0]], kernel[features[1]] = pair, -pair
+        cells.append(LayerWeights(kernel, recurrent, bias))
+    return _sparse(spec, "separate", cells, (x, LSTMState(h, c), 1.0), inputs, draw)
+
+
+def _distant_pair(count: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Return a number from the first quarter and one from the last."""
+    return int(rng.integers(count // 4)), int(rng.integers(3 * count // 4, count))
+
+
+LARGE, LARGE_HALF = 1024.0, 256.0
+"""Size of the large inputs, and in float16, where sums of products with a gradient must stay below
+65504."""
+
+TINY, TINY_HALF = 2.0**-20, 1.0
+"""Size of the small inputs, about 1e-6. In float16 there are none: its smallest normal number is
+6e-5, and the weights of such an input would overflow."""
+
+FLOW, FLOW_HALF = 512.0, 128.0
+"""Size of the output's gradient: over 100, so that one that is clipped shows."""
+
+
+def large_numbers(spec: LSTMSpec, inputs: Inputs, seed: int) -> SparseNetwork:
+    """Return a network with gate inputs up to 12, large and small inputs, weights and gradients.
+
+    The recurrent weights are 1.5 to 4. Of three features one is about 1e3, one about 1e-6 and one
+    about 1, with weights so that each moves a gate by 2 to 8. Cells begin at 2 to 12.
+    """
+    draw = _Drawing(spec, np.random.default_rng([seed, 3]))
+    half = spec.precision.compute == "float16"
+    timesteps, few = len(inputs.x), min(DISTINCT, inputs.x.shape[1])
+    large, tiny, flow = (LARGE_HALF, TINY_HALF, FLOW_HALF) if half else (LARGE, TINY, FLOW)
+    scales = np.resize([large, tiny, 1.0], spec.input_size)
+    x = draw.signed(0.75, 1.25, timesteps, few, spec.input_size) * scales
+    shape = (spec.state_layers, few, spec.hidden_size)
+    state = LSTMState(draw.signed(0.5, 0.875, *shape), draw.signed(2.0, 12.0, *shape))
+    cells = []
+    for row in range(spec.state_layers):
+        layer = row // spec.num_directions
+        kernel = draw.features(spec.layer_input_size(layer))
+        kernel *= draw.signed(2.0, 6.0, *kernel.shape)
+        if layer == 0:
+            kernel /= scales[:, None]
+        recurrent = draw.permutations(1.5, 4.0)
+        bias = draw.signed(0.0, 2.0, 4 * spec.hidden_size)
+        cells.append(LayerWeights(kernel, recurrent, bias))
+    return _sparse(spec, "large", cells, (x, state, flow), inputs, draw)

@@ -448,6 +448,11 @@ class CalledModel(KerasThree):
         """The call of the model."""
         return PATHS["".join(self.options)]
 
+    @property
+    def hides_nan(self) -> bool:
+        """Whether NaN becomes a number, as it does in ONNX Runtime."""
+        return "onnx" in self.options
+
     def finished(self, model: Any) -> Any:
         """Return the Keras model as it is called."""
         return model

@@ -199,6 +199,11 @@ class OnnxRuntime(Backend):
     summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
     model = OnnxRuntimeModel
 
+    @property
+    def hides_nan(self) -> bool:
+        """Whether NaN becomes a number: its CPU kernels clip before each gate, which drops NaN."""
+        return True
+
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
             return "ONNX Runtime only infers; it computes no gradients"

@@ -337,8 +337,8 @@ def test_gate_judges_all_gradients_once_for_each_spec_on_few_steps() -> None:
     spec, workload = LSTMSpec(3, 4), Workload(64, 9, "training", gradients="weights")
     first, second = (OnlyThere(spec, "nothing") for _ in range(2))
     assert gate(first, workload).passed
-    # Ordinary, saturated, zeros and repeats.
-    assert first.requested == [*[("weights", 9)] * 4, *[("all", 3)] * 4]
+    # Ordinary, saturated, zeros, repeats, separate products, large numbers, and NaN.
+    assert first.requested == [*[("weights", 9)] * 7, *[("all", 3)] * 7]
     assert gate(second, replace(workload, timesteps=12, optimizer="sgd")).passed
     assert set(second.requested) == {("weights", 12)}
     other = OnlyThere(LSTMSpec(3, 5), "nothing")
@@ -366,8 +366,8 @@ def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
     spec, workload = LSTMSpec(3, 5), Workload(2, 14, "inference", window=4)
     model = Watching(spec)
     assert gate(model, workload).passed
-    # And the first one for the saturated network, zeros and repeats.
-    assert [len(call.x) for call in seen] == [4, 4, 2, 4, 4, 4]
+    # And the first one for each of the other networks and for NaN.
+    assert [len(call.x) for call in seen] == [4, 4, 2, *[4] * 6]
     inputs = workload.inputs(spec)
     state = inputs.state
     for call, part in zip(seen, judged_parts(workload), strict=False):

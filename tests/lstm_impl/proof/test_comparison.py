@@ -123,7 +123,7 @@ Change: TypeAlias = Callable[[Sequence[FloatArray]], Sequence[FloatArray]]
 
 
 def rounded(arrays: Sequence[FloatArray]) -> Sequence[FloatArray]:
-    return [np.round(each * 64) / 64 for each in arrays]
+    return [np.round(each * 512) / 512 for each in arrays]
 
 
 def gates_exchanged(arrays: Sequence[FloatArray]) -> Sequence[FloatArray]:
