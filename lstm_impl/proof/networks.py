@@ -400,8 +400,9 @@ def separate_products(spec: LSTMSpec, inputs: Inputs, seed: int) -> SparseNetwor
 
 
 def _distant_pair(count: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Return a number from the first quarter and one from the last."""
-    return int(rng.integers(count // 4)), int(rng.integers(3 * count // 4, count))
+    """Return a number from the first quarter and one from the last, but neither the very first nor
+    the very last, which must be seen alone."""
+    return int(rng.integers(1, count // 4)), int(rng.integers(3 * count // 4, count - 1))
 
 
 LARGE, LARGE_HALF = 1024.0, 256.0

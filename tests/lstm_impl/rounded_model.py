@@ -71,6 +71,22 @@ class RoundedModel(NumPyModel):
     def _sigmoid(self, z: Any) -> Any:
         return np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * z))
 
+    def _tanh(self, z: Any) -> Any:
+        return np.tanh(z)
+
+    def _slope(self, gate: Any) -> Any:
+        """Return the sigmoid's derivative."""
+        return gate * (1 - gate)
+
+    def _multiply(self, left: Any, right: Any) -> Any:
+        return left @ right
+
+    def _round_cell(self, cell: Any) -> Any:
+        return self._states(cell)
+
+    def _flow_back(self, dh: Any) -> Any:
+        return dh
+
     def _infer(self, call: Call) -> Outputs:
         outputs, _ = self._layers(call)
         return outputs
@@ -115,15 +131,17 @@ class RoundedModel(NumPyModel):
         sums, states = self._sums, self._states
         kernel, recurrent_kernel, bias = (self._factors(array) for array in cell)
         x = self._factors(x)
-        h, c, gates = [states(h0)], [states(c0)], []
+        h, c, gates = [states(h0)], [self._round_cell(c0)], []
         for step in x:
-            z = sums(sums(step @ kernel + self._factors(h[-1]) @ recurrent_kernel) + bias)
+            products = self._multiply(step, kernel)
+            products = products + self._multiply(self._factors(h[-1]), recurrent_kernel)
+            z = sums(sums(products) + bias)
             i, f, g, o = np.split(z, 4, axis=-1)
             i, f, o = (sums(self._sigmoid(each)) for each in (i, f, o))
-            g = sums(np.tanh(g))
+            g = sums(self._tanh(g))
             gates.append((i, f, g, o))
-            c.append(states(states(f * c[-1]) + states(i * g)))
-            h.append(states(o * sums(np.tanh(c[-1]))))
+            c.append(self._round_cell(states(f * c[-1]) + states(i * g)))
+            h.append(states(o * sums(self._tanh(c[-1]))))
         return (kernel, recurrent_kernel), x, h, c, gates
 
     def _back(self, trace: tuple[Any, ...], dy: Any, dh: Any, dc: Any) -> tuple[Any, ...]:
@@ -136,10 +154,10 @@ class RoundedModel(NumPyModel):
             tanh = sums(np.tanh(c[t + 1]))
             dh = states(dh + dy[t])
             dc = states(dc + dh * o * (1 - tanh**2))
-            back = (dc * g * i * (1 - i), dc * c[t] * f * (1 - f), dc * i * (1 - g * g))
-            dz[t] = sums(np.concatenate([*back, dh * tanh * o * (1 - o)], axis=-1))
+            back = (dc * g * self._slope(i), dc * c[t] * self._slope(f), dc * i * (1 - g * g))
+            dz[t] = sums(np.concatenate([*back, dh * tanh * self._slope(o)], axis=-1))
             dc = states(dc * f)
-            dh = states(self._factors(dz[t]) @ recurrent_kernel.T)
+            dh = self._flow_back(states(self._factors(dz[t]) @ recurrent_kernel.T))
         flat = self._factors(np.concatenate(dz))
         before = self._factors(np.concatenate(h[:-1]))
         cell = LayerWeights(
