@@ -23,10 +23,10 @@ namespace lstm_impl {
 
 // Products: how those of dz and the recurrent kernel's transpose are made, of floats or of numbers
 // rounded to bfloat16.
-template <class Value, class Products = OfFloats>
+template <class Value, class Weight, class Products = OfFloats>
 class BackwardPass {
  public:
-  BackwardPass(const Backward<Value>& call, const Pool& pool)
+  BackwardPass(const Backward<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         plan_(Products::plan(layer_, layer_.units, pool)),
@@ -263,7 +263,7 @@ class BackwardPass {
     }
   }
 
-  const Backward<Value>& call_;
+  const Backward<Value, Weight>& call_;
   const Layer& layer_;
   const Plan plan_;
   const Index blocks_, width_, groups_;

@@ -3,6 +3,8 @@
 #ifndef LSTM_IMPL_NATIVE_BFLOAT16_H_
 #define LSTM_IMPL_NATIVE_BFLOAT16_H_
 
+#include <string>
+
 #include "kernels.h"
 
 namespace lstm_impl {
@@ -10,21 +12,25 @@ namespace lstm_impl {
 // How they are computed: see bfloat16_products.h.
 enum class Bfloat16Products { kWidened, kDots, kTiles };
 
-// The fastest on this CPU, as far as measured: tiles where there are some, dots on AMD's with
-// AVX512-BF16, else widened. The
-// environment variable LSTM_NATIVE_BFLOAT16, "widened", "dots" or "tiles", says otherwise. Dots are
-// computed only where the CPU can. Throws std::runtime_error where tiles are asked for and are not
-// to be had, or multiply wrongly. Asked once.
-Bfloat16Products products_of_this_cpu();
+// The fastest on this CPU, as far as measured: tiles if this process can have them and they pass a
+// self-test, else dots on AMD's CPUs with AVX512-BF16, else widened. The environment variable
+// LSTM_NATIVE_BFLOAT16 requests "widened", "dots" or "tiles" for layers of all sizes; dots are still
+// computed only where the CPU has the instruction. Throws std::runtime_error if tiles are requested
+// and this process cannot have them. The choice is made once.
+Bfloat16Products cpu_products();
 
-// Those of a layer: widened where it is too small for tiles, unless they are asked for.
-Bfloat16Products products_of(const Layer& layer);
+// The products of a layer: widened where it is too small for the CPU's, unless those are requested.
+Bfloat16Products layer_products(const Layer& layer);
 
 // Whether forward_in_bfloat16() is faster here than products of floats.
 bool pays_in_bfloat16(const Layer& layer);
 
-// The instruction of its products, or in words what takes its place.
-const char* bfloat16_products();
+// The instruction of the CPU's products, or in words what takes its place.
+const char* products_name();
+
+// The instruction of a layer's forward pass, or "float32" with the reason, and why tiles are not used
+// on a CPU that has them.
+std::string describe_products(const Layer& layer);
 
 template <class Value, class Weight>
 void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool);
@@ -34,14 +40,14 @@ void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool);
 inline bool pays_backward_in_bfloat16(const Layer& layer) {
   constexpr std::int64_t kFewestRows = 128;
   return layer.timesteps * layer.batch >= kFewestRows &&
-         products_of(layer) != Bfloat16Products::kWidened;
+         layer_products(layer) != Bfloat16Products::kWidened;
 }
 
 // Of calls that have steps and sequences.
-template <class Value>
-void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool);
-template <class Value>
-void input_gradient_in_bfloat16(const InputGradient<Value>& call, const Pool& pool);
+template <class Value, class Weight>
+void backward_in_bfloat16(const Backward<Value, Weight>& call, const Pool& pool);
+template <class Value, class Weight>
+void input_gradient_in_bfloat16(const InputGradient<Value, Weight>& call, const Pool& pool);
 
 }  // namespace lstm_impl
 

@@ -5,7 +5,7 @@
 // weights on any CPU. Dots multiplies pairs by vdpbf16ps or bfdot. Which is faster depends on the
 // CPU: AMD's start that instruction in each cycle, Intel's (Sapphire Rapids and later) in every other
 // one, half the multiplications of two float units. DotsByTiles multiplies by AMX, at 16 times the
-// speed of those. See products_of_this_cpu().
+// speed of those. See cpu_products().
 #ifndef LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 #define LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 
@@ -50,7 +50,7 @@ LSTM_IMPL_INLINE Vector paired(Vector lower, Vector upper) {
 }
 
 // A kernel [rows, 4 * units] into `pairs` pairs of rows, [block][pair][gate][lane], of blocks
-// [first_block, last_block), a block's as Products::place() says. Rows past the last are zeros.
+// [first_block, last_block); Products::place() orders a block's. Rows past the last are zeros.
 template <class Products, class Value>
 void pack_pairs(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
                 Index pairs, float* panels) {
@@ -364,9 +364,10 @@ struct Dots : InRegisters<Dots> {
 
 #if defined(LSTM_IMPL_TILES)
 
-// Sums that stay in tiles. A panel's register of pairs is a tile's row, and 16 of them one after the
-// other a tile of the right operand. Two tiles of rows share each one that is read, and of few rows
-// one meets all columns.
+// Sums that stay in tiles. A register of pairs is one row of a tile. 16 registers that follow each
+// other in memory are a tile of the right operand, so that a tile is read from contiguous memory. Two
+// tiles of the left operand's rows share each tile of the right operand; where there is only one, it
+// meets all columns.
 struct DotsByTiles {
   using Left = BFloat16;
 
@@ -387,9 +388,10 @@ struct DotsByTiles {
     return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
   }
 
-  // Pairs that are summed up before sums are put aside for other rows, which takes as long as some of
-  // the products: of as many, 32 rows take two thirds of the first cache. The panel is streamed past
-  // them from the second one.
+  // Pairs that are summed up before sums are stored and other rows are multiplied. To store sums and
+  // to load them again takes as long as several products, so this should be large. With 256 pairs, 32
+  // rows of the left operand take two thirds of the first cache, and the panel is streamed past them
+  // from the second cache.
   static constexpr Index kDepth = 256;
 
   static constexpr Index place(Index pair, Index at, Index width) {
@@ -403,8 +405,9 @@ struct DotsByTiles {
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
-  // As InRegisters::multiply(). Pairs and numbers of a row are padded with zeros. Bytes: what looks
-  // like pairs is four bytes each, without a sign in the left operand, and sums are of 32 bits.
+  // The same as InRegisters::multiply(). Pairs and numbers of a row are padded with zeros. Bytes: each
+  // pair holds four bytes instead of two bfloat16 numbers, see tiles::dot_bytes(), and each sum is an
+  // integer of 32 bits.
   template <int Width, bool Bytes = false>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {

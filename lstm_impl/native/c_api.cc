@@ -256,7 +256,14 @@ LstmCode guarded(const Work& work) {
   }
 }
 
-// Runs `work` with the layer, the threads and a null pointer of the layer's type.
+// The type of a layer's numbers, and the type of its weights and their gradients.
+template <class ValueType, class WeightType>
+struct NumberTypes {
+  using Value = ValueType;
+  using Weight = WeightType;
+};
+
+// Runs `work` with the layer, the threads and its NumberTypes.
 template <class Work>
 LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& work) {
   return guarded([&] {
@@ -264,14 +271,13 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& wor
     if (given.type == LSTM_INT8) {
       return failed(LSTM_INVALID, "a layer in int8 keeps nothing and has no gradients");
     }
-    if (given.type == LSTM_BFLOAT16_BY_FLOAT) {
-      return failed(LSTM_INVALID, "a layer in bfloat16 has no gradients of weights in float");
-    }
     with_pool(given, threads, [&, layer = layer_of(given)](const Pool& pool) {
       if (given.type == LSTM_BFLOAT16) {
-        work(layer, pool, static_cast<BFloat16*>(nullptr));
+        work(layer, pool, NumberTypes<BFloat16, BFloat16>{});
+      } else if (given.type == LSTM_MIXED_BFLOAT16) {
+        work(layer, pool, NumberTypes<BFloat16, float>{});
       } else {
-        work(layer, pool, static_cast<float*>(nullptr));
+        work(layer, pool, NumberTypes<float, float>{});
       }
     });
     return LSTM_OK;
@@ -290,28 +296,6 @@ class Pointers {
  private:
   void* const* next_;
 };
-
-// Members of a braced list are evaluated in order.
-template <class Value, class Weight>
-void forward_with(const Layer& layer, const Pool& pool, void* const* pointers) {
-  Pointers next(pointers);
-  const auto weight = [&] { return next.take<const Weight>(); };
-  const auto read = [&] { return next.take<const Value>(); };
-  const auto write = [&] { return next.take<Value>(); };
-  Forward<Value, Weight> call{layer,
-                              {weight(), weight(), weight()},
-                              read(),
-                              read(),
-                              read(),
-                              next.take<const unsigned char>(),
-                              write(),
-                              write(),
-                              write(),
-                              write(),
-                              write(),
-                              write()};
-  forward(call, pool);
-}
 
 LstmCode forward_in_int8(const LstmLayer& given, const LstmThreads* threads,
                          void* const* pointers) {
@@ -379,76 +363,88 @@ LstmCode lstm_pack(const LstmLayer* given, void* const* pointers) {
 }
 
 const char* lstm_products(const LstmLayer* given) {
-  const char* products = "float32";
+  static thread_local std::string products;
   const LstmCode code = lstm_impl::guarded([&] {
     if (const LstmCode unfit = lstm_impl::checked(*given); unfit != LSTM_OK) return unfit;
     if (given->type == LSTM_INT8) {
       products = lstm_impl::int8_products();
-    } else if (given->type != LSTM_FLOAT &&
-               lstm_impl::pays_in_bfloat16(lstm_impl::layer_of(*given))) {
-      products = lstm_impl::bfloat16_products();
+    } else if (given->type == LSTM_FLOAT) {
+      products = "float32";
+    } else {
+      products = lstm_impl::describe_products(lstm_impl::layer_of(*given));
     }
     return LSTM_OK;
   });
-  return code == LSTM_OK ? products : lstm_error();
+  return code == LSTM_OK ? products.c_str() : lstm_error();
 }
 
+// Members of a braced list are evaluated in order.
 LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
-  using lstm_impl::forward_with;
   if (given->type == LSTM_INT8 && pointers[10] == nullptr && pointers[11] == nullptr) {
     return lstm_impl::forward_in_int8(*given, threads, pointers);
   }
-  if (given->type == LSTM_BFLOAT16_BY_FLOAT) {
-    return lstm_impl::guarded([&] {
-      if (const LstmCode code = lstm_impl::checked(*given); code != LSTM_OK) return code;
-      lstm_impl::with_pool(*given, threads, [&](const Pool& pool) {
-        forward_with<lstm_impl::BFloat16, float>(lstm_impl::layer_of(*given), pool, pointers);
-      });
-      return LSTM_OK;
-    });
-  }
-  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
-    using Value = std::remove_pointer_t<decltype(typed)>;
-    forward_with<Value, Value>(layer, pool, pointers);
+  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto types) {
+    using Value = typename decltype(types)::Value;
+    using Weight = typename decltype(types)::Weight;
+    Pointers next(pointers);
+    const auto weight = [&] { return next.take<const Weight>(); };
+    const auto read = [&] { return next.take<const Value>(); };
+    const auto write = [&] { return next.take<Value>(); };
+    lstm_impl::Forward<Value, Weight> call{layer,
+                                           {weight(), weight(), weight()},
+                                           read(),
+                                           read(),
+                                           read(),
+                                           next.take<const unsigned char>(),
+                                           write(),
+                                           write(),
+                                           write(),
+                                           write(),
+                                           write(),
+                                           write()};
+    lstm_impl::forward(call, pool);
   });
 }
 
 LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
-  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
-    using Value = std::remove_pointer_t<decltype(typed)>;
+  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto types) {
+    using Value = typename decltype(types)::Value;
+    using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
-    lstm_impl::Backward<Value> call{layer,
-                                    read(),
-                                    read(),
-                                    read(),
-                                    read(),
-                                    next.take<const unsigned char>(),
-                                    read(),
-                                    read(),
-                                    read(),
-                                    read(),
-                                    read(),
-                                    read(),
-                                    next.take<float>(),
-                                    write(),
-                                    write(),
-                                    write(),
-                                    write(),
-                                    write()};
+    const auto gradient = [&] { return next.take<Weight>(); };
+    lstm_impl::Backward<Value, Weight> call{layer,
+                                            next.take<const Weight>(),
+                                            read(),
+                                            read(),
+                                            read(),
+                                            next.take<const unsigned char>(),
+                                            read(),
+                                            read(),
+                                            read(),
+                                            read(),
+                                            read(),
+                                            read(),
+                                            next.take<float>(),
+                                            write(),
+                                            write(),
+                                            gradient(),
+                                            gradient(),
+                                            gradient()};
     lstm_impl::backward(call, pool);
   });
 }
 
 LstmCode lstm_input_gradient(const LstmLayer* given, const LstmThreads* threads,
                              void* const* pointers) {
-  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto* typed) {
-    using Value = std::remove_pointer_t<decltype(typed)>;
+  return lstm_impl::run(*given, threads, [&](const Layer& layer, const Pool& pool, auto types) {
+    using Value = typename decltype(types)::Value;
+    using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
-    const auto* kernel = next.take<const Value>();
+    const auto* kernel = next.take<const Weight>();
     const auto* dz = next.take<const float>();
     lstm_impl::input_gradient(
-        lstm_impl::InputGradient<Value>{layer, kernel, dz, next.take<Value>()}, pool);
+        lstm_impl::InputGradient<Value, Weight>{layer, kernel, dz, next.take<Value>()}, pool);
   });
 }

@@ -32,10 +32,10 @@ constexpr Index kFewFloats = 1 << 18;
 // Gradients of kernel, recurrent kernel and bias: [x, h before, 1] transposed, times dz. Its left
 // operand is packed in pieces of some thousand rows, so that it takes no memory to speak of; so is
 // dz where Products are of numbers rounded to bfloat16.
-template <class Value, class Products = OfFloats>
+template <class Value, class Weight, class Products = OfFloats>
 class WeightGradients {
  public:
-  explicit WeightGradients(const Backward<Value>& call)
+  explicit WeightGradients(const Backward<Value, Weight>& call)
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
@@ -52,7 +52,7 @@ class WeightGradients {
         left_(piece_ * kDepth * tiles_ * kColumns / kNumbers) {
     if constexpr (kRoundsFactors<Products>) right_.emplace(piece_ * blocks_ * kPairs * kPanel);
     if (few_) right_.emplace(rows_ * blocks_ * kPanel);
-    if (kRounds<Value> && blocks_of(rows_, kDepth) > piece_) {
+    if (kRounds<Weight> && blocks_of(rows_, kDepth) > piece_) {
       totals_.emplace(columns_ * kGates * layer_.units);
     }
   }
@@ -130,7 +130,7 @@ class WeightGradients {
     alignas(64) float spilled[kRows * kPanel];
     for (Index tile = first_tile; tile < last_tile; ++tile) {
       const Index first = tile * kRows, count = std::min<Index>(kRows, columns_ - first);
-      Value* to[kRows];
+      Weight* to[kRows];
       for (Index r = 0; r < count; ++r) to[r] = gradient_row(first + r);
       for (Index panel = 0; panel < blocks_; ++panel) {
         Tile<kRows, kGates> sum;
@@ -153,7 +153,7 @@ class WeightGradients {
     return left_.get() + place * kDepth * tiles_ * kColumns / kNumbers;
   }
 
-  // Pairs of rows of dz, [pair][gate][lane] as Products::place() says.
+  // Pairs of rows of dz, [pair][gate][lane] in the order of Products::place().
   float* right(Index place, Index block) const {
     return right_->get() + (place * blocks_ + block) * kPairs * kPanel;
   }
@@ -213,9 +213,9 @@ class WeightGradients {
         const Index here = depth - 2 * pair;
         for (Index gate = 0; gate < kGates; ++gate) {
           const float* from = dz + 2 * pair * kPanel + gate * kLanes;
-          store(to + Products::place(pair, gate, kGates),
-                paired(here < 1 ? Vector{} : load(from),
-                       here < 2 ? Vector{} : load(from + kPanel)));
+          store(
+              to + Products::place(pair, gate, kGates),
+              paired(here < 1 ? Vector{} : load(from), here < 2 ? Vector{} : load(from + kPanel)));
         }
       }
     }
@@ -234,7 +234,7 @@ class WeightGradients {
              row + layer_.inputs);
   }
 
-  Value* gradient_row(Index column) const {
+  Weight* gradient_row(Index column) const {
     const Index width = kGates * layer_.units;
     if (column < layer_.inputs) return call_.dkernel + column * width;
     column -= layer_.inputs;
@@ -244,7 +244,7 @@ class WeightGradients {
 
   // Where the sums of the pieces before the last wait: in the gradient itself if that is of floats.
   float* total_row(Index column) const {
-    if constexpr (kRounds<Value>) {
+    if constexpr (kRounds<Weight>) {
       return totals_ ? totals_->get() + column * kGates * layer_.units : nullptr;
     } else {
       return gradient_row(column);
@@ -260,11 +260,12 @@ class WeightGradients {
     if constexpr (kRoundsFactors<Products>) {
       const auto product = [&](Index place) {
         const auto* rows = reinterpret_cast<const BFloat16*>(left(place));
-        return Factors<BFloat16>{rows + first_tile * kColumns * kDepth, kDepth,
-                                 right(place, block), kPairs};
+        return Factors<BFloat16>{rows + first_tile * kColumns * kDepth, kDepth, right(place, block),
+                                 kPairs};
       };
       const Index rows = (last_tile - first_tile) * kColumns;
-      for (Index place = 0; place < chunks; place += 2) {  // two at a time, for sums to be read less
+      // Two chunks at a time, so that sums are read and written half as often.
+      for (Index place = 0; place < chunks; place += 2) {
         const Start start{place == 0 ? nullptr : sums.get(), kPanel};
         if (place + 1 < chunks) {
           Products::template multiply<kGates>(sums.get(), start, rows,
@@ -319,7 +320,7 @@ class WeightGradients {
     }
   }
 
-  const Backward<Value>& call_;
+  const Backward<Value, Weight>& call_;
   const Layer& layer_;
   const Index blocks_, rows_, columns_, tiles_, piece_;
   const Rows<const Value> x_, hidden_;
@@ -331,10 +332,10 @@ class WeightGradients {
 };
 
 // All of a call that has sequences: the recurrence, and then the weights' gradients.
-template <class Products, class Value>
-void backward_by(const Backward<Value>& call, const Pool& pool) {
-  BackwardPass<Value, Products> recurrence(call, pool);
-  WeightGradients<Value, Products> weights(call);
+template <class Products, class Value, class Weight>
+void backward_by(const Backward<Value, Weight>& call, const Pool& pool) {
+  BackwardPass<Value, Weight, Products> recurrence(call, pool);
+  WeightGradients<Value, Weight, Products> weights(call);
   const int workers = std::max(recurrence.workers(), workers_for(weights.multiplications(), pool));
   std::vector<Phase> phases;
   recurrence.add_phases(phases);
@@ -346,10 +347,10 @@ void backward_by(const Backward<Value>& call, const Pool& pool) {
 }
 
 // The gradient of the input: dz times the kernel's transpose.
-template <class Value>
+template <class Value, class Weight>
 class InputGradients {
  public:
-  InputGradients(const InputGradient<Value>& call, const Pool& pool)
+  InputGradients(const InputGradient<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
@@ -397,7 +398,7 @@ class InputGradients {
   }
 
   void multiply_unpacked(Index column) {
-    const Value* kernel = call_.kernel + column * kLanes * kGates * layer_.units;
+    const Weight* kernel = call_.kernel + column * kLanes * kGates * layer_.units;
     for (Index row = 0; row < rows_; ++row) {
       store(dx_.at(row / layer_.batch, row % layer_.batch) + column * kLanes,
             times_transpose(call_.dz + row * kPanel, layer_, kernel));
@@ -456,7 +457,7 @@ class InputGradients {
     }
   }
 
-  const InputGradient<Value>& call_;
+  const InputGradient<Value, Weight>& call_;
   const Layer& layer_;
   const Index blocks_, rows_;
   const double multiplications_;
@@ -469,10 +470,10 @@ class InputGradients {
 };
 
 // The same by products of numbers rounded to bfloat16.
-template <class Value, class Products>
+template <class Value, class Weight, class Products>
 class RoundedInputGradients {
  public:
-  RoundedInputGradients(const InputGradient<Value>& call, const Pool& pool)
+  RoundedInputGradients(const InputGradient<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
@@ -482,8 +483,7 @@ class RoundedInputGradients {
         columns_(blocks_of(layer_.inputs, kLanes)),
         groups_(blocks_of(columns_, kGates)),
         width_(Products::row_width(blocks_ * kPanel)),
-        size_(Products::kMostRows *
-              std::clamp<Index>(blocks_of(rows_, 4 * workers_ * Products::kMostRows), 1, kMostTiles)),
+        size_(Products::kMostRows * tiles_in_segment(rows_, workers_)),
         dx_(rows_of(layer_, call.dx, layer_.inputs)),
         kernel_(columns_ * kLanes * blocks_ * kPanel / 2),
         buffers_(workers_, size_ * (width_ / 2 + kPanel)) {}
@@ -495,17 +495,21 @@ class RoundedInputGradients {
                                                   group * kGates * kLanes, width_of(group),
                                                   panel(group));
                       }});
-    phases.push_back(
-        {1, static_cast<int>(blocks_of(rows_, size_)), [this](Index, int segment) {
-           multiply(segment * size_, std::min(rows_, (segment + 1) * size_));
-         }});
+    phases.push_back({1, static_cast<int>(blocks_of(rows_, size_)), [this](Index, int segment) {
+                        multiply(segment * size_, std::min(rows_, (segment + 1) * size_));
+                      }});
     phases.back().leave = Products::release;
     ThreadTeam::run(std::move(phases), workers_, multiplications_, pool);
   }
 
  private:
-  // Of kMostRows rows each: while they meet all panels they stay in the second cache.
-  static constexpr Index kMostTiles = 4;
+  // How many times Products::kMostRows rows of dz a segment has. All rows of a segment meet every
+  // panel of the kernel and stay in the second cache meanwhile, so there are at most four. There are
+  // fewer where each thread could not get four segments, so that no thread waits long for the last.
+  static Index tiles_in_segment(Index rows, int workers) {
+    constexpr Index kMostTiles = 4;
+    return std::clamp<Index>(blocks_of(rows, 4 * workers * Products::kMostRows), 1, kMostTiles);
+  }
 
   Index width_of(Index group) const { return std::min(kGates, columns_ - group * kGates); }
 
@@ -522,7 +526,9 @@ class RoundedInputGradients {
       BFloat16* const to = left + r * width_;
       for (Index block = 0; block < blocks_; ++block) {
         const float* dz = call_.dz + (block * rows_ + first_row + r) * kPanel;
-        for (Index at = 0; at < kPanel; at += kLanes) store(to + block * kPanel + at, load(dz + at));
+        for (Index at = 0; at < kPanel; at += kLanes) {
+          store(to + block * kPanel + at, load(dz + at));
+        }
       }
       std::fill(to + blocks_ * kPanel, to + width_, BFloat16{0});
     }
@@ -544,7 +550,7 @@ class RoundedInputGradients {
     }
   }
 
-  const InputGradient<Value>& call_;
+  const InputGradient<Value, Weight>& call_;
   const Layer& layer_;
   const Index blocks_, rows_;
   const double multiplications_;

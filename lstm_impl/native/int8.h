@@ -34,8 +34,8 @@ void pack_int8(const Layer& layer, const Weights<float>& weights, std::int32_t* 
 // Throws std::bad_alloc where there is no memory for its scratch.
 void forward(const Int8Forward& call, const Pool& pool);
 
-// Whether its products are made by AMX tiles, for which weights are packed in another order.
-bool int8_by_tiles();
+// Whether int8 products use AMX tiles. Weights are then packed in the order that tiles read.
+bool int8_uses_tiles();
 
 // The instruction of its products, or in words what takes its place.
 const char* int8_products();

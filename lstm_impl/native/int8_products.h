@@ -160,7 +160,7 @@ struct Vnni {
 #endif
 
 #if defined(LSTM_IMPL_TILES)
-// By AMX, where int8_by_tiles().
+// By AMX, where int8_uses_tiles().
 struct BytesByTiles {
   static constexpr const char* kName = "tdpbusd";
   static constexpr void (*release)() = DotsByTiles::release;
@@ -172,7 +172,7 @@ struct BytesByTiles {
 inline Index width_of_bytes(Index numbers) {
   constexpr Index kLine = 64;
   const Index lines = blocks_of(numbers, kLine);
-  return (int8_by_tiles() ? lines | 1 : lines) * kLine;
+  return (int8_uses_tiles() ? lines | 1 : lines) * kLine;
 }
 
 // Rows of a left operand: bytes, `across` apart, and what a number of each row stands for.
@@ -256,9 +256,7 @@ class Int8Kernel {
         scales_(panels_ + across(units) * quads_),
         starts_(scales_ + across(units)) {}
 
-  static Index size(Index rows, Index units) {
-    return across(units) * (quads_of(rows) + 2);
-  }
+  static Index size(Index rows, Index units) { return across(units) * (quads_of(rows) + 2); }
 
   Word* end() const { return starts_ + across(units_); }
 
@@ -314,9 +312,9 @@ class Int8Kernel {
     const Index column = block * kPanel;
     for (Index first = 0; first < count; first += kMost) {
       const Index rows = std::min(kMost, count - first);
-      const Factors<BFloat16> product{
-          reinterpret_cast<const BFloat16*>(left.from(first).bytes), left.across / 2,
-          reinterpret_cast<const float*>(panel(block)), quads_};
+      const Factors<BFloat16> product{reinterpret_cast<const BFloat16*>(left.from(first).bytes),
+                                      left.across / 2, reinterpret_cast<const float*>(panel(block)),
+                                      quads_};
       DotsByTiles::multiply<kGates, true>(whole, {nullptr, 0}, rows, {product});
       for (Index r = 0; r < rows; ++r) {
         const float* from = start.from + (first + r) * start.across;
@@ -336,7 +334,7 @@ class Int8Kernel {
   static Index quads_of(Index rows) {
 #if defined(LSTM_IMPL_TILES)
     constexpr Index kOfTile = DotsByTiles::kPairs;
-    if (int8_by_tiles()) return blocks_of(rows, kQuad * kOfTile) * kOfTile;
+    if (int8_uses_tiles()) return blocks_of(rows, kQuad * kOfTile) * kOfTile;
 #endif
     return blocks_of(rows, kQuad);
   }
@@ -344,7 +342,7 @@ class Int8Kernel {
   // Where in a panel a register of a quad stands.
   static Index place(Index quad, Index gate) {
 #if defined(LSTM_IMPL_TILES)
-    if (int8_by_tiles()) return DotsByTiles::place(quad, gate, kGates);
+    if (int8_uses_tiles()) return DotsByTiles::place(quad, gate, kGates);
 #endif
     return quad * kPanel + gate * kLanes;
   }

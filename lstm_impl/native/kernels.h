@@ -53,7 +53,9 @@ struct Weights {
   const Value* bias;              // [4 * units]
 };
 
-// Weight: float where numbers are BFloat16 and weights are not; they may be rounded to it then.
+// In the three calls below, Value is the type of everything but the weights and their gradients, whose
+// type is Weight. Where Value is BFloat16 and Weight is float, products may round the weights to
+// bfloat16; sums of the gradients of the weights are never rounded.
 template <class Value, class Weight = Value>
 struct Forward {
   Layer layer;
@@ -70,10 +72,10 @@ struct Forward {
   Value* hidden;  // null without a mask
 };
 
-template <class Value>
+template <class Value, class Weight = Value>
 struct Backward {
   Layer layer;
-  const Value* recurrent_kernel;
+  const Weight* recurrent_kernel;
   const Value* x;
   const Value* h0;
   const Value* c0;
@@ -87,27 +89,28 @@ struct Backward {
   float* dz;   // of the sums before the gates, laid out as `gates`, and may be it if that is float
   Value* dh0;  // null if the initial state's gradients are not asked for
   Value* dc0;
-  Value* dkernel;
-  Value* drecurrent_kernel;
-  Value* dbias;
+  Weight* dkernel;
+  Weight* drecurrent_kernel;
+  Weight* dbias;
 };
 
-template <class Value>
+template <class Value, class Weight = Value>
 struct InputGradient {
   Layer layer;
-  const Value* kernel;
+  const Weight* kernel;
   const float* dz;
   Value* dx;
 };
 
-// Of float and BFloat16, and forward() of BFloat16 with weights of float. All throw std::bad_alloc where there is no memory for their scratch. The
-// layer has no problem(); batch and timesteps may be 0.
+// Value and Weight are both float, both BFloat16, or BFloat16 and float. These functions throw
+// std::bad_alloc if there is no memory for their scratch. The layer must have no problem(); batch and
+// timesteps may be 0.
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool);
-template <class Value>
-void backward(const Backward<Value>& call, const Pool& pool);
-template <class Value>
-void input_gradient(const InputGradient<Value>& call, const Pool& pool);
+template <class Value, class Weight>
+void backward(const Backward<Value, Weight>& call, const Pool& pool);
+template <class Value, class Weight>
+void input_gradient(const InputGradient<Value, Weight>& call, const Pool& pool);
 
 }  // namespace lstm_impl
 

@@ -7,14 +7,14 @@
 
 namespace lstm_impl {
 
-template <class Value>
-void backward(const Backward<Value>& call, const Pool& pool) {
+template <class Value, class Weight>
+void backward(const Backward<Value, Weight>& call, const Pool& pool) {
   const Layer& layer = call.layer;
   const Index width = kGates * layer.units;
   if (layer.batch == 0 || layer.timesteps == 0) {  // sums of nothing
-    std::fill_n(call.dkernel, layer.inputs * width, Value{});
-    std::fill_n(call.drecurrent_kernel, layer.units * width, Value{});
-    std::fill_n(call.dbias, width, Value{});
+    std::fill_n(call.dkernel, layer.inputs * width, Weight{});
+    std::fill_n(call.drecurrent_kernel, layer.units * width, Weight{});
+    std::fill_n(call.dbias, width, Weight{});
     if (layer.batch == 0) return;
   }
   if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
@@ -26,5 +26,6 @@ void backward(const Backward<Value>& call, const Pool& pool) {
 
 template void backward(const Backward<float>&, const Pool&);
 template void backward(const Backward<BFloat16>&, const Pool&);
+template void backward(const Backward<BFloat16, float>&, const Pool&);
 
 }  // namespace lstm_impl

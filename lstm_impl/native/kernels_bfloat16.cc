@@ -31,8 +31,7 @@ bool tiles_are_right() {
   }
   for (Index k = 0; k < kNumbers; ++k) {
     for (Index column = 0; column < kWidth * kLanes; ++column) {
-      const Index word =
-          DotsByTiles::place(k / 2, column / kLanes, kWidth) + column % kLanes;
+      const Index word = DotsByTiles::place(k / 2, column / kLanes, kWidth) + column % kLanes;
       right[static_cast<std::size_t>(2 * word + k % 2)] = stored(number(k, column));
     }
   }
@@ -52,68 +51,65 @@ bool tiles_are_right() {
 }
 #endif
 
-// Returns why this process cannot multiply by tiles, or an empty string.
-std::string problem_of_tiles() {
+// Why this process cannot multiply by tiles, or null if it can.
+const char* tiles_problem() {
 #if defined(LSTM_IMPL_TILES)
-  if (!tiles::granted()) return "this CPU has no AMX tiles, or its system keeps them from us";
-  return tiles_are_right() ? "" : "its AMX tiles multiply wrongly";
+  if (const char* const refusal = tiles::refusal(); refusal != nullptr) return refusal;
+  return tiles_are_right() ? nullptr : "a self-test of the AMX tiles gave wrong products";
 #else
-  return "this library is compiled for a CPU without AMX, or by a compiler that does not know it";
+  return "this library is compiled for a CPU without AMX, or by a compiler that does not know AMX";
 #endif
 }
 
-std::string asked_products() {
-  const char* variable = std::getenv("LSTM_NATIVE_BFLOAT16");
+// The variable LSTM_NATIVE_BFLOAT16, empty where it is not set.
+std::string requested_products() {
+  const char* const variable = std::getenv("LSTM_NATIVE_BFLOAT16");
   return variable == nullptr ? "" : variable;
 }
 
-}  // namespace
+// How this process multiplies, and a note on what it would use if something were otherwise.
+struct CpuProducts {
+  Bfloat16Products products = Bfloat16Products::kWidened;
+  bool requested = false;
+  std::string note;
+};
 
-Bfloat16Products products_of_this_cpu() {
-  static const Bfloat16Products chosen = [] {
-    const std::string asked = asked_products();
-    if (asked == "tiles") {
-      if (const std::string problem = problem_of_tiles(); !problem.empty()) {
-        throw std::runtime_error("LSTM_NATIVE_BFLOAT16 is \"tiles\", and " + problem);
-      }
-      return Bfloat16Products::kTiles;
+CpuProducts choose_products() {
+  const std::string requested = requested_products();
+  CpuProducts found;
+  found.requested = !requested.empty();
+  if (requested == "tiles") {
+    if (const char* const problem = tiles_problem(); problem != nullptr) {
+      throw std::runtime_error(std::string("LSTM_NATIVE_BFLOAT16 is \"tiles\", and ") + problem);
     }
-#if !defined(LSTM_IMPL_EMULATED_TILES)
-    if (asked.empty() && problem_of_tiles().empty()) return Bfloat16Products::kTiles;
+    found.products = Bfloat16Products::kTiles;
+    return found;
+  }
+  // The emulation multiplies correctly on every CPU, and is never the fastest.
+#if defined(LSTM_IMPL_TILES) && !defined(LSTM_IMPL_EMULATED_TILES)
+  if (requested.empty() && tiles::cpu_has_tiles()) {
+    const char* const problem = tiles_problem();
+    if (problem == nullptr) {
+      found.products = Bfloat16Products::kTiles;
+      return found;
+    }
+    found.note = std::string("no AMX tiles: ") + problem;
+  }
 #endif
 #if defined(LSTM_IMPL_DOTS)
-    const bool wanted = asked.empty() ? Dots::faster() : asked == "dots";
-    if (wanted && Dots::here()) return Bfloat16Products::kDots;
+  const bool wanted = requested.empty() ? Dots::faster() : requested == "dots";
+  if (wanted && Dots::here()) found.products = Bfloat16Products::kDots;
 #endif
-    return Bfloat16Products::kWidened;
-  }();
+  return found;
+}
+
+const CpuProducts& cpu_choice() {
+  static const CpuProducts chosen = choose_products();
   return chosen;
 }
 
-Bfloat16Products products_of(const Layer& layer) {
-  const Bfloat16Products products = products_of_this_cpu();
-  static const bool asked = !asked_products().empty();
-  if (products != Bfloat16Products::kTiles || asked) return products;
-  // Of smaller layers most of a tile is padding.
-  constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
-  const Index step = layer.batch * kGates * layer.units * (layer.inputs + layer.units);
-  const bool small = layer.units <= kFewUnits || step < kFewMultiplications;
-  return small ? Bfloat16Products::kWidened : products;
-}
-
-bool pays_in_bfloat16(const Layer& layer) {
-  // Of few rows each weight is read a few times only, which pairs are not worth making for.
-  constexpr std::int64_t kFewReads = 20;
-  if (layer.timesteps * layer.batch <= kFewReads) return false;
-  if (products_of(layer) != Bfloat16Products::kWidened) return true;
-  // Widened multiplies no faster than products of floats, and reads half the bytes: of one sequence,
-  // with more weights than a processor reads from its nearest caches, that is what takes the time.
-  constexpr std::int64_t kManyWeights = 1 << 18;
-  return layer.batch == 1 && kGates * layer.units * (layer.inputs + layer.units) > kManyWeights;
-}
-
-const char* bfloat16_products() {
-  switch (products_of_this_cpu()) {
+const char* instruction_name(Bfloat16Products products) {
+  switch (products) {
     case Bfloat16Products::kTiles:
       return "tdpbf16ps";
 #if defined(LSTM_IMPL_DOTS)
@@ -125,16 +121,77 @@ const char* bfloat16_products() {
   }
 }
 
+// Why a layer is too small for these products, or null. Most of a tile would then be padding, and most
+// of a register of units for the other instructions.
+const char* size_problem(const Layer& layer, Bfloat16Products products) {
+  if (products == Bfloat16Products::kTiles) {
+    // Measured on a Xeon with AMX: smaller layers took longer by tiles than by floats.
+    constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
+    if (layer.units <= kFewUnits) return "16 units or fewer are too small for tiles";
+    const Index step = layer.batch * kGates * layer.units * (layer.inputs + layer.units);
+    if (step < kFewMultiplications) return "too few multiplications in a step for tiles";
+  }
+  // Measured on an EPYC with AVX512-BF16: with 4 and 8 units bfloat16 took 1.2 to 1.6 times as long.
+  if (layer.units < kLanes) return "fewer units than a register holds";
+  return nullptr;
+}
+
+// Why products of floats are faster for a forward pass of this layer, or null if they are not.
+const char* reason_for_floats(const Layer& layer) {
+  // Of few rows each weight is read a few times only, which pairs are not worth making for.
+  constexpr std::int64_t kFewReads = 20;
+  if (layer.timesteps * layer.batch <= kFewReads) {
+    return "too few rows to pack the weights for";
+  }
+  const CpuProducts& cpu = cpu_choice();
+  if (cpu.products != Bfloat16Products::kWidened && !cpu.requested) {
+    if (const char* const problem = size_problem(layer, cpu.products); problem != nullptr) {
+      return problem;
+    }
+  }
+  if (layer_products(layer) != Bfloat16Products::kWidened) return nullptr;
+  // Widened multiplies no faster than products of floats, and reads half the bytes: of one sequence,
+  // with more weights than a processor reads from its nearest caches, that is what takes the time.
+  constexpr std::int64_t kManyWeights = 1 << 18;
+  if (layer.batch == 1 && kGates * layer.units * (layer.inputs + layer.units) > kManyWeights) {
+    return nullptr;
+  }
+  return "this CPU multiplies bfloat16 no faster";
+}
+
+}  // namespace
+
+Bfloat16Products cpu_products() { return cpu_choice().products; }
+
+Bfloat16Products layer_products(const Layer& layer) {
+  const CpuProducts& cpu = cpu_choice();
+  if (cpu.products == Bfloat16Products::kWidened || cpu.requested) return cpu.products;
+  const bool small = size_problem(layer, cpu.products) != nullptr;
+  return small ? Bfloat16Products::kWidened : cpu.products;
+}
+
+bool pays_in_bfloat16(const Layer& layer) { return reason_for_floats(layer) == nullptr; }
+
+const char* products_name() { return instruction_name(cpu_products()); }
+
+std::string describe_products(const Layer& layer) {
+  const char* const reason = reason_for_floats(layer);
+  std::string found = reason == nullptr ? instruction_name(layer_products(layer))
+                                        : std::string("float32: ") + reason;
+  const std::string& note = cpu_choice().note;
+  return note.empty() ? found : found + " (" + note + ")";
+}
+
 template <class Value, class Weight>
 void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
-  if (products_of(call.layer) == Bfloat16Products::kTiles) {
+  if (layer_products(call.layer) == Bfloat16Products::kTiles) {
     Bfloat16Forward<Value, Weight, DotsByTiles>(call, pool).run(pool);
     return;
   }
 #endif
 #if defined(LSTM_IMPL_DOTS)
-  if (products_of(call.layer) == Bfloat16Products::kDots) {
+  if (layer_products(call.layer) == Bfloat16Products::kDots) {
     Bfloat16Forward<Value, Weight, Dots>(call, pool).run(pool);
     return;
   }

@@ -5,10 +5,10 @@
 
 namespace lstm_impl {
 
-template <class Value>
-void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool) {
+template <class Value, class Weight>
+void backward_in_bfloat16(const Backward<Value, Weight>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
-  if (products_of(call.layer) == Bfloat16Products::kTiles) {
+  if (layer_products(call.layer) == Bfloat16Products::kTiles) {
     backward_by<DotsByTiles>(call, pool);
     return;
   }
@@ -18,22 +18,24 @@ void backward_in_bfloat16(const Backward<Value>& call, const Pool& pool) {
 #endif
 }
 
-template <class Value>
-void input_gradient_in_bfloat16(const InputGradient<Value>& call, const Pool& pool) {
+template <class Value, class Weight>
+void input_gradient_in_bfloat16(const InputGradient<Value, Weight>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
-  if (products_of(call.layer) == Bfloat16Products::kTiles) {
-    RoundedInputGradients<Value, DotsByTiles>(call, pool).run(pool);
+  if (layer_products(call.layer) == Bfloat16Products::kTiles) {
+    RoundedInputGradients<Value, Weight, DotsByTiles>(call, pool).run(pool);
     return;
   }
 #endif
 #if defined(LSTM_IMPL_DOTS)
-  RoundedInputGradients<Value, Dots>(call, pool).run(pool);
+  RoundedInputGradients<Value, Weight, Dots>(call, pool).run(pool);
 #endif
 }
 
-template void input_gradient_in_bfloat16(const InputGradient<float>&, const Pool&);
-template void input_gradient_in_bfloat16(const InputGradient<BFloat16>&, const Pool&);
 template void backward_in_bfloat16(const Backward<float>&, const Pool&);
 template void backward_in_bfloat16(const Backward<BFloat16>&, const Pool&);
+template void backward_in_bfloat16(const Backward<BFloat16, float>&, const Pool&);
+template void input_gradient_in_bfloat16(const InputGradient<float>&, const Pool&);
+template void input_gradient_in_bfloat16(const InputGradient<BFloat16>&, const Pool&);
+template void input_gradient_in_bfloat16(const InputGradient<BFloat16, float>&, const Pool&);
 
 }  // namespace lstm_impl

@@ -5,18 +5,19 @@
 
 namespace lstm_impl {
 
-template <class Value>
-void input_gradient(const InputGradient<Value>& call, const Pool& pool) {
+template <class Value, class Weight>
+void input_gradient(const InputGradient<Value, Weight>& call, const Pool& pool) {
   const Layer& layer = call.layer;
   if (layer.batch == 0 || layer.timesteps == 0) return;
   if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     input_gradient_in_bfloat16(call, pool);
   } else {
-    InputGradients<Value>(call, pool).run(pool);
+    InputGradients<Value, Weight>(call, pool).run(pool);
   }
 }
 
 template void input_gradient(const InputGradient<float>&, const Pool&);
 template void input_gradient(const InputGradient<BFloat16>&, const Pool&);
+template void input_gradient(const InputGradient<BFloat16, float>&, const Pool&);
 
 }  // namespace lstm_impl

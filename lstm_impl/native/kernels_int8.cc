@@ -1,10 +1,9 @@
 // The forward pass in int8, by what the CPU has.
-#include "int8.h"
-
 #include <algorithm>
 #include <exception>
 
 #include "bfloat16.h"
+#include "int8.h"
 #include "int8_forward.h"
 #include "int8_products.h"
 
@@ -38,16 +37,18 @@ static bool vnni_here() {
 }
 #endif
 
-bool int8_by_tiles() {
+bool int8_uses_tiles() {
 #if defined(LSTM_IMPL_TILES)
-  static const bool here = [] {
+  static const bool uses = [] {
     try {
-      return products_of_this_cpu() == Bfloat16Products::kTiles && tiles::bytes_granted();
-    } catch (const std::exception&) {  // that tiles are asked for and not to be had is said elsewhere
+      return cpu_products() == Bfloat16Products::kTiles && tiles::can_multiply_bytes();
+    } catch (const std::exception&) {
+      // LSTM_NATIVE_BFLOAT16 requests tiles that this process cannot have. A layer in bfloat16 raises
+      // that error; int8 has other instructions.
       return false;
     }
   }();
-  return here;
+  return uses;
 #else
   return false;
 #endif
@@ -55,7 +56,7 @@ bool int8_by_tiles() {
 
 const char* int8_products() {
 #if defined(LSTM_IMPL_TILES)
-  if (int8_by_tiles()) return BytesByTiles::kName;
+  if (int8_uses_tiles()) return BytesByTiles::kName;
 #endif
 #if defined(LSTM_IMPL_VNNI)
   if (vnni_here()) return Vnni::kName;
@@ -66,7 +67,7 @@ const char* int8_products() {
 void forward(const Int8Forward& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
 #if defined(LSTM_IMPL_TILES)
-  if (int8_by_tiles()) {
+  if (int8_uses_tiles()) {
     Int8Pass<BytesByTiles>(call, pool).run(pool);
     return;
   }

@@ -115,8 +115,8 @@ x: [time, batch, inputs], or [batch, time, inputs] if batch_major.
 h, c: initial states [rows, batch, units], of which `row` is this layer's.
 kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 * units], gates
   i, f, g, o. Outside a graph they may be the handles of variables, which saves reading each by
-  an op; in a graph nothing orders this op and the variables' updates. Of type T or, all three
-  and in inference, float.
+  an op; in a graph nothing orders this op and the variables' updates. All three are of type T, or
+  all three are float.
 bf32: factors of float's products may be rounded to bfloat16.
 padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
   an empty vector.
@@ -152,12 +152,13 @@ REGISTER_OP("LstmImplFusedLstmGrad")
     .Output("dz: float")
     .Output("dh: T")
     .Output("dc: T")
-    .Output("dkernel: T")
-    .Output("drecurrent_kernel: T")
-    .Output("dbias: T")
+    .Output("dkernel: G")
+    .Output("drecurrent_kernel: G")
+    .Output("dbias: G")
     .Attr("P: {int32, bool} = DT_INT32")
     .Attr("T: {float, bfloat16} = DT_FLOAT")
     .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
+    .Attr("G: {float, bfloat16} = DT_FLOAT")
     .Attr("row: int = 0")
     .Attr("reverse: bool = false")
     .Attr("batch_major: bool = false")
@@ -171,6 +172,7 @@ x, h, c, recurrent_kernel, padding: as there.
 y, gates, cells, hidden: what it returned.
 dy: as y; dh_last, dc_last: [rows, batch, units], of which `row` is this layer's.
 overwrite: write dz over gates, whoever else may still read them, if they are float.
+G: the type of the weights, which a variable's handle does not tell before it is read.
 dz: for the input's gradient.
 dh, dc: [1, batch, units], or [0, batch, units] unless `state`.
 )doc");
@@ -278,16 +280,12 @@ class Mask {
   std::vector<unsigned char> made_;
 };
 
-// A weight of `type`, or another one if that is allowed, that is given as it is, or as the handle of
-// its variable.
-absl::Status read_weight(OpKernelContext* context, int index, DataType type, Tensor* weight,
-                         DataType other = tensorflow::DT_INVALID) {
+// A weight that is given as it is, or as the handle of its variable.
+absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
   const Tensor& input = context->input(index);
   if (input.dtype() != tensorflow::DT_RESOURCE) {
     *weight = input;
-    if (weight->dtype() == type || weight->dtype() == other) return absl::OkStatus();
-    return errors::InvalidArgument("a weight is ", tensorflow::DataTypeString(weight->dtype()),
-                                   " and x is ", tensorflow::DataTypeString(type));
+    return absl::OkStatus();
   }
   tensorflow::core::RefCountPtr<tensorflow::Var> variable;
   TF_RETURN_IF_ERROR(
@@ -295,10 +293,20 @@ absl::Status read_weight(OpKernelContext* context, int index, DataType type, Ten
   tensorflow::tf_shared_lock lock(*variable->mu());
   // Shares the variable's memory, which an update then leaves as it is, writing elsewhere.
   *weight = *variable->tensor();
-  if (weight->dtype() == type || weight->dtype() == other) return absl::OkStatus();
-  return errors::InvalidArgument("a weight's variable holds ",
-                                 tensorflow::DataTypeString(weight->dtype()), "; expected ",
-                                 tensorflow::DataTypeString(type));
+  return absl::OkStatus();
+}
+
+// Completes a layer's type, which is that of x so far, by the type of its weights: that of x, or float.
+absl::Status check_weight_type(DataType weights, LstmLayer* layer) {
+  const DataType numbers = layer->type == LSTM_BFLOAT16 ? tensorflow::DT_BFLOAT16 : DT_FLOAT;
+  if (weights == numbers) return absl::OkStatus();
+  if (weights != DT_FLOAT) {
+    return errors::InvalidArgument("a weight is ", tensorflow::DataTypeString(weights),
+                                   " and x is ", tensorflow::DataTypeString(numbers),
+                                   "; expected weights of the type of x, or of float");
+  }
+  layer->type = LSTM_MIXED_BFLOAT16;
+  return absl::OkStatus();
 }
 
 using Call = LstmCode (*)(const LstmLayer*, const LstmThreads*, void* const*);
@@ -329,10 +337,14 @@ class FusedLSTM : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor kernel, recurrent, bias;
-    const DataType other = num_outputs() > 3 ? tensorflow::DT_INVALID : DT_FLOAT;
-    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &kernel, other));
-    OP_REQUIRES_OK(context, read_weight(context, 4, kernel.dtype(), &recurrent));
-    OP_REQUIRES_OK(context, read_weight(context, 5, kernel.dtype(), &bias));
+    OP_REQUIRES_OK(context, read_weight(context, 3, &kernel));
+    OP_REQUIRES_OK(context, read_weight(context, 4, &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 5, &bias));
+    OP_REQUIRES(context, recurrent.dtype() == kernel.dtype() && bias.dtype() == kernel.dtype(),
+                errors::InvalidArgument("the weights have several types: ",
+                                        tensorflow::DataTypeString(kernel.dtype()), ", ",
+                                        tensorflow::DataTypeString(recurrent.dtype()), " and ",
+                                        tensorflow::DataTypeString(bias.dtype())));
     OP_REQUIRES(
         context, recurrent.dims() == 2,
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
@@ -340,8 +352,8 @@ class FusedLSTM : public OpKernel {
     const std::int64_t units = recurrent.dim_size(0), gates = 4 * units;
     LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
+    OP_REQUIRES_OK(context, check_weight_type(kernel.dtype(), &layer));
     if (bf32_ && layer.type == LSTM_FLOAT) layer.type = LSTM_FLOAT_BY_BFLOAT16;
-    if (kernel.dtype() != x.dtype()) layer.type = LSTM_BFLOAT16_BY_FLOAT;
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
     OP_REQUIRES_OK(context, check("bias", bias, TensorShape({gates})));
@@ -400,12 +412,13 @@ class FusedLSTMGradient : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
     OP_REQUIRES_OK(context, context->GetAttr("state", &state_));
     OP_REQUIRES_OK(context, context->GetAttr("overwrite", &overwrite_));
+    OP_REQUIRES_OK(context, context->GetAttr("G", &gradient_type_));
   }
 
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor recurrent;
-    OP_REQUIRES_OK(context, read_weight(context, 3, x.dtype(), &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 3, &recurrent));
     const Tensor &y = context->input(5), &gates = context->input(6), &cells = context->input(7);
     const Tensor& hidden = context->input(8);
     const Tensor &dy = context->input(9), &dh = context->input(10), &dc = context->input(11);
@@ -416,6 +429,12 @@ class FusedLSTMGradient : public OpKernel {
     const std::int64_t units = recurrent.dim_size(0);
     LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
+    OP_REQUIRES_OK(context, check_weight_type(recurrent.dtype(), &layer));
+    OP_REQUIRES(context, recurrent.dtype() == gradient_type_,
+                errors::InvalidArgument("the weights are ",
+                                        tensorflow::DataTypeString(recurrent.dtype()),
+                                        " and their gradients (G) ",
+                                        tensorflow::DataTypeString(gradient_type_)));
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, 4 * units})));
     OP_REQUIRES_OK(context, check_states("h", h, layer, row_));
     OP_REQUIRES_OK(context, check_states("c", c, layer, row_));
@@ -476,6 +495,7 @@ class FusedLSTMGradient : public OpKernel {
  private:
   int row_;
   bool reverse_, batch_major_, state_, overwrite_;
+  DataType gradient_type_;
 };
 
 class FusedLSTMInputGradient : public OpKernel {
@@ -487,13 +507,14 @@ class FusedLSTMInputGradient : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &dz = context->input(2);
     Tensor kernel;
-    OP_REQUIRES_OK(context, read_weight(context, 1, x.dtype(), &kernel));
+    OP_REQUIRES_OK(context, read_weight(context, 1, &kernel));
     OP_REQUIRES(context, kernel.dims() == 2 && kernel.dim_size(1) % 4 == 0,
                 errors::InvalidArgument("kernel has shape ", kernel.shape().DebugString(),
                                         "; expected [inputs, 4 * units]"));
     const std::int64_t units = kernel.dim_size(1) / 4;
     LstmLayer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, false, &layer));
+    OP_REQUIRES_OK(context, check_weight_type(kernel.dtype(), &layer));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, 4 * units})));
     OP_REQUIRES(context, dz.NumElements() == lstm_gates_size(&layer),
                 errors::InvalidArgument("dz has shape ", dz.shape().DebugString(),

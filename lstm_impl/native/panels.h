@@ -57,14 +57,13 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
 
 // The transpose of `width` blocks of rows of a kernel [rows, 4 * units], from the row `first_row`,
 // into one panel [block of units][gate][lane][width][lane of the row]: the right operand of dz
-// times the kernel's transpose, dz lying as gates do. Of Products of numbers rounded to bfloat16: of
-// two lanes that follow each other, in 32 bits: [block][gate][pair of lanes][width][lane of the row],
-// as Products::place() says.
+// times the kernel's transpose, dz lying as gates do. Products of bfloat16 read pairs of lanes, in 32
+// bits: [block][gate][pair of lanes][width][lane of the row], in the order of Products::place().
 template <class Products, class Value>
 void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
                      float* panel) {
   constexpr bool kPaired = Products::kNumbers == 2;
-  constexpr Index kOfSquare = Products::kNumbers;  // gates
+  constexpr Index kOfSquare = Products::kNumbers;           // gates
   for (Index gate = 0; gate < kGates; gate += kOfSquare) {  // outside, to read rows in order
     for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);

@@ -146,10 +146,10 @@ inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool
   return plan_by_units(layer, step, workers);
 }
 
-// The same with tiles of 16 rows: the batch is shared out where every thread has as many, and the
-// weights leave room in its second cache. To meet after every step, and to read what others have
-// computed in it, takes longer than to read weights from there. Of more of them a thread had better
-// read a part.
+// The same for tiles of 16 rows. The batch is shared out between threads if each gets 16 rows and the
+// weights leave room in its second cache: to wait for the other threads after every step, and to read
+// what they have computed, takes longer than to read all weights from that cache. With more weights
+// than fit, each thread reads only its share of them.
 inline Plan plan_of_tiles(const Layer& layer, Index features, const Pool& pool) {
   constexpr Index kRowsOfTiles = 16;
   const double step = step_work(layer, features);

@@ -29,6 +29,7 @@
 #include <cstdio>
 #include <cstdlib>
 #else
+#include <cerrno>
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -68,7 +69,8 @@ inline void require(bool met, const char* what) {
   std::abort();
 }
 
-inline bool granted() { return true; }
+inline bool cpu_has_tiles() { return true; }
+inline const char* refusal() { return nullptr; }
 
 inline void set_shapes(const Shapes& shapes) {
   require(shapes.palette == 1, "there is no such palette");
@@ -168,7 +170,8 @@ void dot() {
   }
 }
 
-// The same of four bytes each, those of the left operand without a sign, and sums of 32 bits.
+// The same product of bytes: a 32-bit sum takes four products at a time. Bytes of the left operand
+// have no sign, bytes of the right one do.
 template <int Sums, int Left, int Right>
 void dot_bytes() {
   static_assert(Sums != Left && Sums != Right && Left != Right);
@@ -190,26 +193,38 @@ void dot_bytes() {
   }
 }
 
-inline bool bytes_granted() { return true; }
+inline bool can_multiply_bytes() { return true; }
 
 #else
 
-// Whether the CPU has the tiles, Linux saves them where it changes threads, and it lets this process
-// use them: it asks for the memory that saving them takes.
-inline bool granted() {
+// Whether the CPU has tiles of the shapes above, and multiplies bfloat16 by them.
+inline bool cpu_has_tiles() {
   unsigned a, b, c, d;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) return false;
   constexpr unsigned kBfloat16 = 1u << 22, kTile = 1u << 24;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (~d & (kBfloat16 | kTile)) != 0) return false;
   // Of palette 1: bytes of a row and number of tiles, and most rows.
-  if (!__get_cpuid_count(0x1d, 1, &a, &b, &c, &d)) return false;
-  if ((b & 0xffff) < kRowBytes || b >> 16 < 8 || (c & 0xffff) < kMostRows) return false;
+  return __get_cpuid_count(0x1d, 1, &a, &b, &c, &d) && (b & 0xffff) >= kRowBytes && b >> 16 >= 8 &&
+         (c & 0xffff) >= kMostRows;
+}
+
+// Why this process cannot have tiles, or null if it can: the CPU must have them, and Linux must save
+// them where it switches threads and must permit this process to use them. Linux gives its permission
+// only if it can save the tiles on every alternate stack for signals, which takes 8 kB.
+inline const char* refusal() {
+  if (!cpu_has_tiles()) return "this CPU has no AMX tiles for bfloat16";
+  unsigned a, b, c, d;
+  constexpr const char* kNotSaved = "the operating system does not save AMX tiles";
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) return kNotSaved;
   unsigned saved, above;
   asm volatile("xgetbv" : "=a"(saved), "=d"(above) : "c"(0));
   constexpr unsigned kStates = 3u << 17;
+  if ((saved & kStates) != kStates) return kNotSaved;
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // of arch_prctl(2)
-  return (saved & kStates) == kStates &&
-         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0) return nullptr;
+  if (errno == ENOSPC) {
+    return "a thread has an alternate signal stack (sigaltstack) that is too small for AMX tiles";
+  }
+  return "the operating system does not permit AMX tiles";
 }
 
 inline void set_shapes(const Shapes& shapes) { asm volatile("ldtilecfg %0" : : "m"(shapes)); }
@@ -221,7 +236,8 @@ LSTM_IMPL_INLINE void zero() {
   asm volatile("tilezero %%tmm%c0" : : "i"(Tile));
 }
 
-// Rows are `apart` bytes apart. Streamed: what is read is not to push others out of the first cache.
+// Rows are `apart` bytes apart. Streamed: each row is read once, and should not push data that is
+// read again out of the first cache.
 template <int Tile, bool Streamed = false>
 LSTM_IMPL_INLINE void load(const void* from, Index apart) {
   if constexpr (Streamed) {
@@ -247,8 +263,8 @@ LSTM_IMPL_INLINE void dot_bytes() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sums), "i"(Left), "i"(Right));
 }
 
-// Whether those that granted() grants multiply bytes too.
-inline bool bytes_granted() {
+// Whether tiles multiply bytes, too: a feature of its own, amx_int8.
+inline bool can_multiply_bytes() {
   unsigned a, b, c, d;
   constexpr unsigned kInt8 = 1u << 25;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kInt8) != 0;

@@ -66,15 +66,11 @@ class FusedModel(KernelModel, TensorFlowModel):
         return found
 
     def _infer(self, call: Call) -> Outputs:
-        return self._network.forward(call, self._parameters, keep=False)[0]
+        return self._network.forward(call, self._handles, keep=False)[0]
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        parameters = self._parameters
-        outputs, kept = self._network.forward(call, parameters, keep=True)
-        inputs, weights = self._network.backward(call, parameters, kept, upstream, gradients)
-        if self._mixed:
-            with self._tf.device(self.tf_device):
-                weights = [self._tf.cast(each, self.variable_dtype) for each in weights]
+        outputs, kept = self._network.forward(call, self._handles, keep=True)
+        inputs, weights = self._network.backward(call, self._handles, kept, upstream, gradients)
         return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
 
     def synchronize(self) -> None:
@@ -89,21 +85,13 @@ class FusedModel(KernelModel, TensorFlowModel):
             super()._trace_ahead(request)
 
     @functools.cached_property
-    def _mixed(self) -> bool:
-        """Whether the weights are kept in another type than they are read in."""
-        return bool(self.variable_dtype != self.compute_dtype)
-
-    @functools.cached_property
     def _handles(self) -> Tensors:
+        """The variables' handles, which the ops read outside a graph."""
         return [variable.handle for variable in self.variables]
 
-    @property
-    def _parameters(self) -> Tensors:
-        """The variables' handles, which the ops read outside a graph."""
-        if not self._mixed:
-            return self._handles
-        with self._tf.device(self.tf_device):
-            return self._values()
+    def _values(self) -> Tensors:
+        # Not cast to the compute type: the ops take the weights as they are.
+        return [self._tf.convert_to_tensor(each) for each in self.variables]
 
 
 class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
@@ -137,7 +125,13 @@ class Network:
         self._directions = spec.num_directions
         self._batch_major = batch_major
         self._layers = [
-            FusedLayer(row, row % self._directions == 1, batch_major, spec.dtype == "bf32")
+            FusedLayer(
+                row,
+                row % self._directions == 1,
+                batch_major,
+                spec.dtype == "bf32",
+                spec.precision.variable,
+            )
             for row in range(spec.state_layers)
         ]
 
@@ -247,7 +241,8 @@ class FusedLayer:
 
     row: which of a call's states ``[rows, B, H]`` is its own. reverse: the steps are read from the
     last to the first; outputs stand at the step they belong to. batch_major: of input and output.
-    bf32: products of float32 may be of bfloat16.
+    bf32: products of float32 may be of bfloat16. weight_dtype: the type of the parameters, and of
+    their gradients: that of the call's tensors, or float32.
 
     parameters are kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and bias ``[4H]``, or outside a
     graph the handles of their variables; a call's lengths are integers ``[B]``, a bool mask
@@ -255,7 +250,12 @@ class FusedLayer:
     """
 
     def __init__(
-        self, row: int = 0, reverse: bool = False, batch_major: bool = False, bf32: bool = False
+        self,
+        row: int = 0,
+        reverse: bool = False,
+        batch_major: bool = False,
+        bf32: bool = False,
+        weight_dtype: str = "float32",
     ) -> None:
         module = ops()
         self._inference = module.lstm_impl_fused_lstm
@@ -267,6 +267,8 @@ class FusedLayer:
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
         self._forward = self._attributes | ({"bf32": True} if bf32 else {})
+        of_weights = {} if weight_dtype == "float32" else {"G": weight_dtype}
+        self._backward = self._attributes | of_weights
 
     def infer(self, call: Call, parameters: Tensors) -> Outputs:
         """Compute outputs ``[T, B, H]`` and final states ``[1, B, H]``, and keep nothing."""
@@ -297,7 +299,7 @@ class FusedLayer:
         """
         x, h, c, padding, _ = kept.call
         read = (x, h, c, parameters[1], as_padding(padding), *kept[1:], *upstream)
-        how = self._attributes
+        how = self._backward
         dz, dh, dc, *weights = self._gradient(*read, state=of_state, overwrite=last, **how)
         dx = self._input_gradient(x, parameters[0], dz, **self._layout) if of_input else None
         return (dx, *((dh, dc) if of_state else (None, None))), weights
@@ -368,34 +370,18 @@ def ops() -> Any:
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
     """Compute the forward pass again, since nothing was kept."""
-    import tensorflow as tf
-
     given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major", "bf32")}
-    x, h, c, *parameters, padding = op.inputs
-    types = [each.dtype for each in parameters]
-    if types[0] == tf.float32:
-        parameters = [tf.cast(each, x.dtype) for each in parameters]
-    y, _, _, *kept = ops().lstm_impl_fused_lstm_training(x, h, c, *parameters, padding, **given)
-    *states, kernel, recurrent, bias, _ = _gradient(op, [y, *kept], upstream, parameters)
-    weights = [kernel, recurrent, bias]
-    if types[0] == tf.float32:
-        weights = [tf.cast(each, tf.float32) for each in weights]
-    return [*states, *weights, None]
+    y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
+    return _gradient(op, [y, *kept], upstream)
 
 
-def _gradient(
-    op: Any, kept: Tensors, upstream: Tensors, parameters: Tensors = ()
-) -> list[Tensor | None]:
-    """Return gradients of a forward op's inputs, whose own gradients are those of a plain loop.
-
-    parameters: those of the op as the type of x, if the op has others.
-    """
+def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
+    """Return gradients of a forward op's inputs, whose own gradients are those of a plain loop."""
     import tensorflow as tf
 
-    x, h, c, *given, padding = op.inputs
-    parameters = parameters or given
+    x, h, c, *parameters, padding = op.inputs
     row, reverse, batch_major = map(op.get_attr, ("row", "reverse", "batch_major"))
-    layer = FusedLayer(0, reverse, batch_major)
+    layer = FusedLayer(0, reverse, batch_major, weight_dtype=parameters[0].dtype.name)
     # Outside a graph a slice takes longer than the op.
     states = (h, c) if h.shape[0] == 1 else (h[row : row + 1], c[row : row + 1])
     call = Call(x, *states, padding)
@@ -403,6 +389,7 @@ def _gradient(
 
     def plain(x: Tensor, h: Tensor, c: Tensor, *rest: Tensor) -> Tensors:
         *parameters, padding = rest
+        parameters = [tf.cast(each, x.dtype) for each in parameters]
         x = tf.transpose(x, [1, 0, 2]) if batch_major else x
         outputs = by_loop(
             WhileLoop(), LayerInputs(x, h[0], c[0], *parameters), _steps(x, padding), reverse

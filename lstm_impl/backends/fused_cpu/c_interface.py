@@ -16,8 +16,12 @@ from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
-TYPES: Mapping[str, int] = {"float32": 0, "bfloat16": 1, "mixed_bfloat16": 1, "bf32": 2, "int8": 3}
-"""Of a layer, by precision; int8 is for weights that ``Kernels.pack`` has rounded."""
+TYPES: Mapping[str, int] = {"float32": 0, "bfloat16": 1, "bf32": 2, "int8": 3, "mixed_bfloat16": 4}
+"""The type of a layer, by precision.
+
+int8 is for weights that ``Kernels.pack`` has rounded. In mixed_bfloat16 the weights and their
+gradients are float32, and all other numbers bfloat16.
+"""
 
 
 class KernelLayer(ctypes.Structure):

@@ -162,23 +162,27 @@ struct Case {
   bool narrow = false;  // products of bfloat16 are allowed in float
 };
 
-template <class Value>
+template <class Value, class Weight = Value>
 struct InputsOf {
-  std::vector<Value> x, h0, c0, kernel, recurrent, bias, dy, dh, dc;
+  std::vector<Value> x, h0, c0;
+  std::vector<Weight> kernel, recurrent, bias;
+  std::vector<Value> dy, dh, dc;
   std::vector<unsigned char> mask;
 };
 using Inputs = InputsOf<float>;
 
 // The numbers as they are stored, or as they are read again.
-template <class Value>
-InputsOf<Value> stored(const Inputs& in) {
+template <class Value, class Weight>
+InputsOf<Value, Weight> stored(const Inputs& in) {
   const auto each = [](const Floats& floats) { return stored<Value>(floats); };
-  return {each(in.x),    each(in.h0), each(in.c0), each(in.kernel), each(in.recurrent),
-          each(in.bias), each(in.dy), each(in.dh), each(in.dc),     in.mask};
+  const auto weight = [](const Floats& floats) { return stored<Weight>(floats); };
+  return {each(in.x),           each(in.h0),      each(in.c0), weight(in.kernel),
+          weight(in.recurrent), weight(in.bias),  each(in.dy), each(in.dh),
+          each(in.dc),          in.mask};
 }
 
-template <class Value>
-Inputs floats_of(const InputsOf<Value>& in) {
+template <class Value, class Weight>
+Inputs floats_of(const InputsOf<Value, Weight>& in) {
   return {floats_of(in.x),         floats_of(in.h0),
           floats_of(in.c0),        floats_of(in.kernel),
           floats_of(in.recurrent), floats_of(in.bias),
@@ -186,9 +190,10 @@ Inputs floats_of(const InputsOf<Value>& in) {
           floats_of(in.dc),        in.mask};
 }
 
-template <class Value>
+template <class Value, class Weight = Value>
 struct ResultsOf {
-  std::vector<Value> y, h, c, dx, dh0, dc0, dkernel, drecurrent, dbias;
+  std::vector<Value> y, h, c, dx, dh0, dc0;
+  std::vector<Weight> dkernel, drecurrent, dbias;
 };
 
 struct Results : ResultsOf<float> {
@@ -235,8 +240,8 @@ Inputs make(const Case& one, std::mt19937& random) {
   return in;
 }
 
-template <class Value>
-Results floats_of(const ResultsOf<Value>& out) {
+template <class Value, class Weight>
+Results floats_of(const ResultsOf<Value, Weight>& out) {
   return {{floats_of(out.y), floats_of(out.h), floats_of(out.c), floats_of(out.dx),
            floats_of(out.dh0), floats_of(out.dc0), floats_of(out.dkernel),
            floats_of(out.drecurrent), floats_of(out.dbias)}};
@@ -264,8 +269,8 @@ void counted(const Kernel& kernel) {
 // In place of a number of threads: three are promised, and none comes in time.
 constexpr int kNobodyComes = 0;
 
-template <class Value>
-Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool keep) {
+template <class Value, class Weight>
+Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads, bool keep) {
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
   const Layer layer{T, B, I, H, one.batch_major, one.reverse, one.narrow};
   Threads pool_threads(threads == kNobodyComes ? 0 : threads - 1);
@@ -275,7 +280,10 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
   // what is not written is seen
   const auto bad = to_stored<Value>(std::numeric_limits<float>::quiet_NaN());
   const auto made = [bad](std::size_t count) { return std::vector<Value>(count, bad); };
-  ResultsOf<Value> out{
+  const auto made_for_weights = [](std::size_t count) {
+    return std::vector<Weight>(count, to_stored<Weight>(std::numeric_limits<float>::quiet_NaN()));
+  };
+  ResultsOf<Value, Weight> out{
       made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}};
   std::vector<Value> gates, cells, hidden;
   const unsigned char* mask = in.mask.empty() ? nullptr : in.mask.data();
@@ -286,7 +294,7 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
   }
   counted([&] {
   lstm_impl::forward(
-      lstm_impl::Forward<Value>{layer,
+      lstm_impl::Forward<Value, Weight>{layer,
                                 {in.kernel.data(), in.recurrent.data(), in.bias.data()},
                                 in.x.data(),
                                 in.h0.data(),
@@ -304,16 +312,16 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
   out.dx = made(in.x.size());
   out.dh0 = made(size(B, H));
   out.dc0 = made(size(B, H));
-  out.dkernel = made(size(I, 4 * H));
-  out.drecurrent = made(size(H, 4 * H));
-  out.dbias = made(size(4 * H));
+  out.dkernel = made_for_weights(size(I, 4 * H));
+  out.drecurrent = made_for_weights(size(H, 4 * H));
+  out.dbias = made_for_weights(size(4 * H));
   Floats own(std::is_same_v<Value, float> ? 0 : gates.size(),
              std::numeric_limits<float>::quiet_NaN());
   float* dz = own.data();
   if constexpr (std::is_same_v<Value, float>) dz = gates.data();
   counted([&] {
   lstm_impl::backward(
-      lstm_impl::Backward<Value>{layer, in.recurrent.data(), in.x.data(), in.h0.data(),
+      lstm_impl::Backward<Value, Weight>{layer, in.recurrent.data(), in.x.data(), in.h0.data(),
                                  in.c0.data(), mask, mask != nullptr ? hidden.data() : out.y.data(),
                                  gates.data(), cells.data(), in.dy.data(), in.dh.data(),
                                  in.dc.data(), dz, out.dh0.data(), out.dc0.data(),
@@ -322,7 +330,7 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
   });
   counted([&] {
   lstm_impl::input_gradient(
-      lstm_impl::InputGradient<Value>{layer, in.kernel.data(), dz, out.dx.data()}, pool);
+      lstm_impl::InputGradient<Value, Weight>{layer, in.kernel.data(), dz, out.dx.data()}, pool);
   });
   return floats_of(out);
 }
@@ -449,24 +457,32 @@ bool same_bits(const Results& a, const Results& b) {
   return true;
 }
 
-template <class Value>
+// Whether a number has more digits than a bfloat16.
+bool is_precise(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return (bits & 0xffff) != 0;
+}
+
+template <class Value, class Weight>
 int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& thread_counts) {
-  const InputsOf<Value> in = stored<Value>(exact);
+  const InputsOf<Value, Weight> in = stored<Value, Weight>(exact);
   const std::vector<Doubles> expected = reference(one, floats_of(in));
   constexpr bool kFloat = std::is_same_v<Value, float>;
+  constexpr bool kMixed = !std::is_same_v<Value, Weight>;
   // Of the largest number of an array; a bfloat16 is off by up to 2e-3 of itself.
   const double kMost = kFloat && !one.narrow ? 6e-6 : 3e-2;
   int wrong = 0;
   const auto complain = [&](const std::string& what) {
     std::printf("T%ld B%ld I%ld H%ld%s%s%s padding %d: %s\n", static_cast<long>(one.timesteps),
                 static_cast<long>(one.batch), static_cast<long>(one.inputs),
-                static_cast<long>(one.units), kFloat ? one.narrow ? " bf32" : "" : " bfloat16",
+                static_cast<long>(one.units), kFloat ? one.narrow ? " bf32" : "" : kMixed ? " mixed" : " bfloat16",
                 one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
                 what.c_str());
     ++wrong;
   };
   for (const int threads : thread_counts) {
-    const Results found = compute<Value>(one, in, threads, true);
+    const Results found = compute(one, in, threads, true);
     const auto arrays = found.all();
     for (std::size_t k = 0; k < arrays.size(); ++k) {
       // A bfloat16 of a few that cancel is not off by a part of what is left.
@@ -480,7 +496,11 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
         break;
       }
     }
-    if (!same_bits(found, compute<Value>(one, in, threads, true))) {
+    if (kMixed && one.timesteps > 0 &&
+        std::none_of(found.dkernel.begin(), found.dkernel.end(), is_precise)) {
+      complain("the gradient of the float kernel was rounded to bfloat16");
+    }
+    if (!same_bits(found, compute(one, in, threads, true))) {
       complain("another result the second time, with " + std::to_string(threads) + " threads");
     }
 #if defined(LSTM_IMPL_EMULATED_TILES)
@@ -490,7 +510,7 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
 #endif
     Results kept = found;
     kept.dx = kept.dh0 = kept.dc0 = kept.dkernel = kept.drecurrent = kept.dbias = {};
-    if (!same_bits(kept, compute<Value>(one, in, threads, false))) {
+    if (!same_bits(kept, compute(one, in, threads, false))) {
       complain("another result in inference, with " + std::to_string(threads) + " threads");
     }
   }
@@ -499,8 +519,12 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
 
 int check(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
   const Inputs in = make(one, random);
-  return check_stored<float>(one, in, thread_counts) +
-         check_stored<BFloat16>(one, in, thread_counts);
+  return check_stored<float, float>(one, in, thread_counts) +
+         check_stored<BFloat16, BFloat16>(one, in, thread_counts);
+}
+
+int check_mixed(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
+  return check_stored<BFloat16, float>(one, make(one, random), thread_counts);
 }
 
 // -- in int8
@@ -623,26 +647,26 @@ int check_all_in_int8(std::mt19937& random, const std::vector<int>& few,
 enum Outcome { kRight = 0, kRefused = 1, kWrong = 2 };
 
 // What becomes of a call whose allocation number `number` fails.
-template <class Value>
+template <class Value, class Weight>
 Outcome outcome(const Case& one, const Inputs& exact, long number) {
-  const InputsOf<Value> in = stored<Value>(exact);
+  const InputsOf<Value, Weight> in = stored<Value, Weight>(exact);
   fail_at = number;
   try {
-    const Results found = compute<Value>(one, in, 3, true);
+    const Results found = compute(one, in, 3, true);
     fail_at = -1;
-    return same_bits(found, compute<Value>(one, in, 3, true)) ? kRight : kWrong;
+    return same_bits(found, compute(one, in, 3, true)) ? kRight : kWrong;
   } catch (const std::bad_alloc&) {
     return kRefused;
   }
 }
 
 // Fails each allocation in turn, in a process of its own, until there is none of that number.
-template <class Value>
+template <class Value, class Weight>
 int check_memory(const Case& one, const Inputs& in, int* refused) {
   for (long number = 0;; ++number) {
     const pid_t child = fork();
     if (child == 0) {
-      const Outcome found = outcome<Value>(one, in, number);
+      const Outcome found = outcome<Value, Weight>(one, in, number);
       _exit(found == kRight && reached.load() ? kRight : found == kRight ? 3 : found);
     }
     int status = 0;
@@ -666,7 +690,9 @@ int check_memory() {
                           Case{300, 9, 3, 5, false, false, 0}, Case{4, 2, 70, 261, true, true, 0},
                           Case{3, 2, 64, 256, false, false, 1}}) {
     const Inputs in = make(one, random);
-    wrong += check_memory<float>(one, in, &refused) + check_memory<BFloat16>(one, in, &refused);
+    wrong += check_memory<float, float>(one, in, &refused) +
+             check_memory<BFloat16, BFloat16>(one, in, &refused) +
+             check_memory<BFloat16, float>(one, in, &refused);
   }
   std::printf("%d calls refused for lack of memory, %d wrong\n", refused, wrong);
   return wrong == 0 && refused > 0 ? 0 : 1;
@@ -677,7 +703,7 @@ int check_memory() {
 int main(int count, char** arguments) {
   const std::string asked = count > 1 ? arguments[1] : "";
   if (asked == "memory") return check_memory();
-  if (asked == "products") return std::puts(lstm_impl::bfloat16_products()) < 0;
+  if (asked == "products") return std::puts(lstm_impl::products_name()) < 0;
   std::mt19937 random(count > 1 ? static_cast<unsigned>(std::atoi(arguments[1])) : 0);
   int wrong = check_sizes(), cases = 0;
   std::vector<int> few{1, 2, 3, kNobodyComes};
@@ -747,6 +773,18 @@ int main(int count, char** arguments) {
     wrong += check({20, 7, 70, 129, false, padding == 0, padding, true}, random, many);
     cases += 4;
   }
+  // Weights of float in a layer of bfloat16: few rows, shared out by units and by rows, and past one
+  // piece of the weights' gradients.
+  for (const int padding : {0, 1, 2}) {
+    wrong += check_mixed({3, 5, 9, 7, padding == 0, padding == 1, padding}, random, few);
+    wrong += check_mixed({4, 2, 70, 272, padding == 2, padding == 0, padding}, random, few);
+    wrong += check_mixed({20, 7, 70, 129, false, padding == 0, padding}, random, many);
+    wrong += check_mixed({11, 100, 70, 33, true, padding == 2, padding}, random, many);
+    cases += 4;
+  }
+  wrong += check_mixed({300, 9, 3, 5, false, true, 0}, random, few);
+  wrong += check_mixed({0, 2, 3, 5, false, true, 0}, random, few);
+  cases += 2;
   wrong += check_all_in_int8(random, few, many);
   cases += 25;
   std::printf("%d cases, %d wrong\n", cases + 1, wrong);

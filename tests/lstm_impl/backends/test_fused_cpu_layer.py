@@ -64,35 +64,57 @@ def test_kept_tensors_in_bfloat16_are_half_as_large() -> None:
 
 def test_op_with_weights_of_another_type_raises() -> None:
     module = ops()
-    x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(LSTMSpec(3, 4), 2, 5))
+    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
     variables = built("fused_cpu", LSTMSpec(3, 4)).variables
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is float and x is bfloat16"):
-        module.lstm_impl_fused_lstm_training(x, h, c, *(each.value() for each in variables), [])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="holds float; expected bfloat16"):
-        module.lstm_impl_fused_lstm_training(x, h, c, *(each.handle for each in variables), [])
     halves = [tf.cast(each, tf.bfloat16) for each in variables]
     with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is bfloat16 and x is float"):
-        module.lstm_impl_fused_lstm(*tensors(LSTMSpec(3, 4), 2, 5), *halves, [])
+        module.lstm_impl_fused_lstm(x, h, c, *halves, [])
+    handles = [tf.Variable(each).handle for each in halves]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is bfloat16 and x is float"):
+        module.lstm_impl_fused_lstm(x, h, c, *handles, [])
+    several = [variables[0].handle, tf.Variable(halves[1]).handle, variables[2].handle]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="types: float, bfloat16 and float"):
+        module.lstm_impl_fused_lstm(x, h, c, *several, [])
 
 
+def test_gradient_op_for_weights_of_another_type_raises() -> None:
+    module = ops()
+    x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(LSTMSpec(3, 4), 2, 5))
+    weights = [each.value() for each in built("fused_cpu", LSTMSpec(3, 4)).variables]
+    y, h_last, c_last, *kept = module.lstm_impl_fused_lstm_training(x, h, c, *weights, [])
+    given = x, h, c, weights[1], [], y, *kept, y, h_last, c_last
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"gradients \(G\) bfloat16"):
+        module.lstm_impl_fused_lstm_grad(*given, G=tf.bfloat16)
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("sizes", [(2, 5, 3, 4), (40, 6, 33, 70)])
-def test_weights_of_float_in_bfloat16_inference_are_those_that_are_cast(
-    sizes: tuple[int, int, int, int],
+def test_float_weights_of_bfloat16_op_give_results_of_cast_weights_and_float_gradients(
+    sizes: tuple[int, int, int, int], keep: bool
 ) -> None:
     batch, steps, inputs, units = sizes
     spec = LSTMSpec(inputs, units)
     x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(spec, batch, steps))
     weights = [each.value() for each in built("fused_cpu", spec).variables]
     cast = [tf.cast(each, tf.bfloat16) for each in weights]
-    as_they_are = ops().lstm_impl_fused_lstm(x, h, c, *weights, [])
-    as_cast = ops().lstm_impl_fused_lstm(x, h, c, *cast, [])
-    for one, other in zip(as_they_are, as_cast, strict=True):
-        np.testing.assert_allclose(one, tf.cast(other, tf.float32), atol=0.02)
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        y = ops().lstm_impl_fused_lstm(x, h, c, *weights, [])[0]
-    gradients = tape.gradient(y, weights)
-    assert [each.dtype for each in gradients] == [tf.float32] * 3
+    op = ops().lstm_impl_fused_lstm_training if keep else ops().lstm_impl_fused_lstm
+
+    def results(parameters: list[Any]) -> tuple[list[Any], list[Any]]:
+        with tf.GradientTape() as tape:
+            tape.watch([x, *parameters])
+            outputs = op(x, h, c, *parameters, [])[:3]
+        return list(outputs), tape.gradient(outputs, [x, *parameters])
+
+    outputs, gradients = results(weights)
+    expected, expected_gradients = results(cast)
+    assert [each.dtype for each in gradients] == [tf.bfloat16, *[tf.float32] * 3]
+    # The float32 gradients of the weights have digits that bfloat16 cannot hold.
+    assert np.any(gradients[1] != tf.cast(tf.cast(gradients[1], tf.bfloat16), tf.float32))
+    pairs = zip([*outputs, *gradients], [*expected, *expected_gradients], strict=True)
+    for one, other in pairs:
+        other = tf.cast(other, tf.float32).numpy()
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(tf.cast(one, tf.float32), other, atol=0.02 * scale)
 
 
 def test_op_with_wrong_shapes_raises() -> None:

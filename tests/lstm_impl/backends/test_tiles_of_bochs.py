@@ -66,10 +66,16 @@ def lines_on(model: str, place: Path) -> list[str]:
 
 
 def test_tiles_multiply_as_their_emulation_to_the_last_bit(tmp_path: Path) -> None:
-    denied, unsaved, granted, *products = lines_on("sapphire_rapids", tmp_path)
+    denied, small, unsaved, granted, *products = lines_on("sapphire_rapids", tmp_path)
     # In hexadecimal: ARCH_REQ_XCOMP_PERM, of state 18.
-    assert denied == "Linux says no: refused after arch_prctl(1023, 12)"
-    assert unsaved == "states that are not saved: refused"
+    asked = "after arch_prctl(1023, 12)"
+    assert denied == f"Linux says no: the operating system does not permit AMX tiles {asked}"
+    assert small == (
+        "Linux has no room: a thread has an alternate signal stack (sigaltstack) that is too small "
+        f"for AMX tiles {asked}"
+    )
+    reason = "the operating system does not save AMX tiles"
+    assert unsaved == f"states that are not saved: {reason}"
     assert granted == "Linux says yes: granted after arch_prctl(1023, 12)"
     emulation = compiled(tmp_path / "emulation", "-DLSTM_IMPL_EMULATED_TILES")
     assert products == subprocess.check_output([emulation], text=True).splitlines()
@@ -77,4 +83,5 @@ def test_tiles_multiply_as_their_emulation_to_the_last_bit(tmp_path: Path) -> No
 
 def test_tiles_of_cpu_without_them_are_refused_unasked(tmp_path: Path) -> None:
     lines = lines_on("corei7_icelake_u", tmp_path)
-    assert [line.partition(": ")[2] for line in lines] == 3 * ["refused"]
+    reason = "this CPU has no AMX tiles for bfloat16"
+    assert [line.partition(": ")[2] for line in lines] == 4 * [reason]

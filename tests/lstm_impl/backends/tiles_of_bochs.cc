@@ -4,6 +4,7 @@
 //
 // With LSTM_IMPL_EMULATED_TILES it is a usual program, whose products are those of the emulation in
 // tiles.h: it prints the same, but for the lines of permission.
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -139,9 +140,9 @@ int main() { run(); }
 
 #else
 
-// What is asked of Linux, and its answer.
+// What is asked of Linux, its answer, and the error that comes with a refusal.
 static long asked[2], answer;
-static int questions;
+static int questions, error;
 
 extern "C" {
 
@@ -153,6 +154,8 @@ long syscall(long number, ...) noexcept {
   __builtin_va_end(arguments);
   return number == SYS_arch_prctl ? answer : -1;
 }
+
+int* __errno_location() noexcept { return &error; }
 
 void* memcpy(void* to, const void* from, std::size_t count) {
   void* const begin = to;
@@ -171,9 +174,10 @@ void save_states(std::uint32_t states) { asm volatile("xsetbv" : : "a"(states), 
 void start_of_all(std::uint32_t states) {
   const auto granted = [](const char* where) {
     questions = 0;
-    const bool found = tiles::granted();
+    const char* const refusal = tiles::refusal();
     print(where);
-    print(found ? ": granted" : ": refused");
+    print(": ");
+    print(refusal == nullptr ? "granted" : refusal);
     if (questions > 0) {
       print(" after arch_prctl(");
       print(static_cast<std::uint64_t>(asked[0]));
@@ -182,11 +186,14 @@ void start_of_all(std::uint32_t states) {
       print(")");
     }
     print("\n");
-    return found;
+    return refusal == nullptr;
   };
   send(kSerial + 3, 3);  // eight bits
   answer = -1;
+  error = EPERM;
   granted("Linux says no");
+  error = ENOSPC;
+  granted("Linux has no room");
   answer = 0;
   save_states(states & 0xff);
   granted("states that are not saved");
