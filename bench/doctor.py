@@ -56,7 +56,7 @@ Choices = tuple[tuple[str, str], ...]
 _BFLOAT16: Choices = (("amx_bf16", "native"), ("avx512_bf16", "native"), ("bf16", "native"))
 _FLOAT16: Choices = (("avx512_fp16", "native"), ("asimdhp", "native"))
 _VNNI: Choices = (("avx512_vnni", "native"), ("avx_vnni", "native"))
-_INT8: Choices = (*_VNNI, ("i8mm", "native"), ("asimddp", "native"))
+_INT8: Choices = (("amx_int8", "native"), *_VNNI, ("i8mm", "native"), ("asimddp", "native"))
 _EMULATED: Choices = (("", "emulated"),)
 _REFERENCE: Choices = (("avx512bw", "emulated by oneDNN's reference"),)
 _STEPS: Choices = (("", "emulated step by step"),)
@@ -72,7 +72,7 @@ PRECISIONS: Mapping[str, tuple[Choices, Choices]] = {
     "int8": (_INT8 + _EMULATED, (("", "by FBGEMM or oneDNN"),)),
 }
 """Of each precision: what a CPU can multiply, and what PyTorch's LSTM does. Seen with PyTorch 2.13
-on a CPU with AVX512-BF16, and with oneDNN limited to older ones; AMX was not seen."""
+on a CPU with AVX512-BF16, with oneDNN limited to older ones, and in bfloat16 on one with AMX."""
 
 
 def precisions(flags: Collection[str], kernels: Kernels | None) -> dict[str, list[str]]:
