@@ -71,7 +71,11 @@ def judge(frame: Any) -> Iterator[tuple[Bar, float | None, float | None]]:
         rows = measured[same & (measured["dtype"] == bar.dtype)]
         ours = rows[rows.backend == bar.backend].time_s
         peers = rows[rows.backend.isin(bar.peers)].time_s
-        yield bar, *(float(each.min()) if len(each) else None for each in (ours, peers))
+        yield bar, _shortest(ours), _shortest(peers)
+
+
+def _shortest(times: Any) -> float | None:
+    return float(times.min()) if len(times) else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from bench.machine.survey import Entry, Survey
 from bench.records.schema import recorded
 from lstm_impl import Availability
 from lstm_impl.backends.fused_cpu import prebuilt
-from lstm_impl.backends.fused_cpu.c_interface import KernelLayer, Kernels
+from lstm_impl.backends.fused_cpu.c_interface import TYPES, KernelLayer, Kernels
 from tests.loaded import FRAMEWORKS
 
 YES = Availability(True)
@@ -126,8 +126,10 @@ def test_precisions_say_how_the_kernels_multiply() -> None:
             self._wide = wide
 
         def products(self, layer: KernelLayer) -> str:
-            kinds = {1: self._wide, 2: "narrow" if layer.batch == 1 else self._wide, 3: "vpdpbusd"}
-            return kinds[layer.type]
+            if layer.type == TYPES["int8"]:
+                return "vpdpbusd"
+            alone = layer.type == TYPES["bf32"] and layer.batch == 1
+            return "narrow" if alone else self._wide
 
     for wide in ("vdpbf16ps", "float32"):
         found = doctor.precisions({"avx2"}, Asked(wide))

@@ -41,7 +41,7 @@ def test_bar_is_judged_against_the_fastest_peer() -> None:
     assert sum(times == [None, None] for times in found.values()) == len(found) - 1
 
 
-def test_reference_results_with_amx_miss_the_bar_of_int8_at_the_widest_shape(
+def test_reference_results_with_amx_miss_the_bar_of_int8(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(AMX) == 1

@@ -89,7 +89,7 @@ def test_gradient_op_for_weights_of_another_type_raises() -> None:
 
 @pytest.mark.parametrize("keep", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("sizes", [(2, 5, 3, 4), (40, 6, 33, 70)])
-def test_float_weights_of_bfloat16_op_give_results_of_cast_weights_and_float_gradients(
+def test_float_weights_of_bfloat16_op_have_float_gradients(
     sizes: tuple[int, int, int, int], keep: bool
 ) -> None:
     batch, steps, inputs, units = sizes
