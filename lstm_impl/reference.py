@@ -1,12 +1,9 @@
-"""Compute an LSTM's forward and backward pass in float64 NumPy, as the reference.
+"""Compute a network's forward and backward pass in float64 NumPy, as the reference.
 
-    z_t = x_t W + h_{t-1} R + b         split into the gates i, f, g, o
-    c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
-    h_t = sigmoid(o) tanh(c_t)
-
-as in Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000). Beyond a
-sequence's length the output is zero and the state is that of the last valid step, as in cuDNN. It
-shares no code with any backend; tests check it by finite differences.
+The cell's description has the equations of a timestep (``cell.py``); this module runs them through
+time, directions and layers. Beyond a sequence's length the output is zero and the state is that of
+the last valid step, as in cuDNN. It shares no code with any backend; tests check it by finite
+differences.
 """
 
 from dataclasses import dataclass
@@ -14,28 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lstm_impl.cell import Cell, CellState, Float64, LSTMState, States, StepWeights, sigmoid
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
+from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMWeights
 from lstm_impl.workload import differentiated
 
-Float64 = npt.NDArray[np.float64]
+__all__ = ["forward", "forward_and_gradients", "sigmoid"]
+
 Lengths = npt.ArrayLike | None
-
-
-def sigmoid(z: Float64) -> Float64:
-    """Return the logistic function, through tanh so that no exponential can overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * z))
 
 
 @dataclass
 class _LayerTrace:
     """What one direction of one layer keeps for its backward pass."""
 
-    weights: LayerWeights
+    cell: Cell
+    weights: StepWeights
     x: Float64  # [T, B, in]
-    h: Float64  # [T+1, B, H], the initial state first
-    c: Float64  # [T+1, B, H]
-    gates: Float64  # [T, B, 4H], after their nonlinearities
+    states: States  # [T+1, B, H] each, the initial state first
+    kept: list[Float64]  # what the cell kept of each step
     valid: Float64  # [T, B, 1], 1 where the step is not padding
 
 
@@ -43,7 +37,7 @@ def forward(
     spec: LSTMSpec,
     weights: LSTMWeights,
     x: npt.ArrayLike,
-    state: LSTMState | None = None,
+    state: CellState | None = None,
     lengths: Lengths = None,
     masks: FloatArray | None = None,
 ) -> tuple[Float64, LSTMState]:
@@ -75,8 +69,8 @@ def forward_and_gradients(
     weights: LSTMWeights,
     x: npt.ArrayLike,
     dy: npt.ArrayLike,
-    state: LSTMState | None = None,
-    dstate: LSTMState | None = None,
+    state: CellState | None = None,
+    dstate: CellState | None = None,
     lengths: Lengths = None,
     masks: FloatArray | None = None,
     *,
@@ -84,7 +78,7 @@ def forward_and_gradients(
 ) -> tuple[Float64, LSTMState, LSTMGradients]:
     """Compute what ``forward`` returns, and gradients, in float64.
 
-    The gradients are those of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
+    The gradients are those of ``sum(y*dy)`` plus, for each state s, ``sum(s_T*dstate.s)``.
 
     Parameters
     ----------
@@ -109,7 +103,7 @@ def _backward(
     spec: LSTMSpec,
     traces: list[list[_LayerTrace]],
     dy: npt.ArrayLike,
-    dstate: LSTMState | None,
+    dstate: CellState | None,
     lengths: Lengths,
     masks: FloatArray | None,
     of: str,
@@ -117,8 +111,8 @@ def _backward(
     inputs = differentiated(of, "x", "h", "c")
     d_out = np.asarray(dy, np.float64)
     batch = d_out.shape[1]
-    dh_last, dc_last = _state64(spec, dstate, batch)
-    dh_first, dc_first = np.zeros_like(dh_last), np.zeros_like(dc_last)
+    d_last = _state64(spec, dstate, batch)
+    d_first = tuple(map(np.zeros_like, d_last))
     lengths_ = None if lengths is None else np.asarray(lengths)
     if lengths_ is not None:  # NaN times zero is NaN, so gradients of padding are removed
         d_out = np.where(traces[0][0].valid > 0, d_out, 0.0)
@@ -131,9 +125,9 @@ def _backward(
             part = d_out[:, :, direction * spec.hidden_size : (direction + 1) * spec.hidden_size]
             if direction:
                 part = _reverse(part, lengths_)
-            dz, cell, dh_first[row], dc_first[row] = _layer_backward(
-                trace, part, dh_last[row], dc_last[row]
-            )
+            dz, cell, flow = _layer_backward(trace, part, tuple(each[row] for each in d_last))
+            for first, gradient in zip(d_first, flow, strict=True):
+                first[row] = gradient
             if layer or "x" in inputs:
                 dx = dz @ trace.weights.kernel.T
                 d_in = d_in + (_reverse(dx, lengths_) if direction else dx)
@@ -145,7 +139,7 @@ def _backward(
     return LSTMGradients(
         x=d_out if "x" in inputs else None,
         weights=LSTMWeights(tuple(reversed(layer_gradients))),
-        state=LSTMState(h=dh_first, c=dc_first) if "h" in inputs else None,
+        state=spec.cell.state_type(*d_first) if "h" in inputs else None,
     )
 
 
@@ -153,14 +147,14 @@ def _forward(
     spec: LSTMSpec,
     weights: LSTMWeights,
     x: npt.ArrayLike,
-    state: LSTMState | None,
+    state: CellState | None,
     lengths: Lengths,
     masks: FloatArray | None,
 ) -> tuple[Float64, LSTMState, list[list[_LayerTrace]]]:
     out = np.asarray(x, np.float64)
     timesteps, batch, _ = out.shape
-    h_first, c_first = _state64(spec, state, batch)
-    h_last, c_last = np.zeros_like(h_first), np.zeros_like(c_first)
+    first = _state64(spec, state, batch)
+    last = tuple(map(np.zeros_like, first))
     lengths_ = None if lengths is None else np.asarray(lengths)
     if lengths_ is None:
         valid = np.ones((timesteps, batch, 1))
@@ -174,64 +168,86 @@ def _forward(
         outputs, layer_traces = [], []
         for direction in range(spec.num_directions):
             row = layer * spec.num_directions + direction
-            cell = LayerWeights(
+            parameters = StepWeights(
                 *(np.asarray(array, np.float64) for array in weights.layers[layer][direction])
             )
             inputs = _reverse(out, lengths_) if direction else out
-            trace = _layer_forward(cell, inputs, h_first[row], c_first[row], valid)
-            h_last[row], c_last[row] = trace.h[-1], trace.c[-1]
-            y = trace.h[1:] * valid
+            initial = tuple(each[row] for each in first)
+            trace = _layer_forward(spec.cell, parameters, inputs, initial, valid)
+            for final, states in zip(last, trace.states, strict=True):
+                final[row] = states[-1]
+            y = trace.states[0][1:] * valid
             outputs.append(_reverse(y, lengths_) if direction else y)
             layer_traces.append(trace)
         out = np.concatenate(outputs, axis=-1)
         traces.append(layer_traces)
-    return out, LSTMState(h=h_last, c=c_last), traces
+    return out, spec.cell.state_type(*last), traces
 
 
 def _layer_forward(
-    weights: LayerWeights, x: Float64, h0: Float64, c0: Float64, valid: Float64
+    cell: Cell, weights: StepWeights, x: Float64, initial: States, valid: Float64
 ) -> _LayerTrace:
-    timesteps, batch, _ = x.shape
-    hidden = h0.shape[-1]
-    h = np.empty((timesteps + 1, batch, hidden))
-    c = np.empty((timesteps + 1, batch, hidden))
-    gates = np.empty((timesteps, batch, 4 * hidden))
-    h[0], c[0] = h0, c0
+    timesteps = len(x)
+    states = tuple(np.empty((timesteps + 1, *each.shape)) for each in initial)
+    for state, first in zip(states, initial, strict=True):
+        state[0] = first
+    kept = []
     for t in range(timesteps):
-        z = x[t] @ weights.kernel + h[t] @ weights.recurrent_kernel + weights.bias
-        i, f, g, o = np.split(z, 4, axis=-1)
-        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-        gates[t] = np.concatenate([i, f, g, o], axis=-1)
-        c_new = f * c[t] + i * g
-        h_new = o * np.tanh(c_new)
-        c[t + 1] = np.where(valid[t] > 0, c_new, c[t])
-        h[t + 1] = np.where(valid[t] > 0, h_new, h[t])
-    return _LayerTrace(weights, x, h, c, gates, valid)
+        new, kept_step = cell.step(weights, x[t], tuple(state[t] for state in states))
+        kept.append(kept_step)
+        for state, each in zip(states, new, strict=True):
+            state[t + 1] = np.where(valid[t] > 0, each, state[t])
+    return _LayerTrace(cell, weights, x, states, kept, valid)
 
 
 def _layer_backward(
-    trace: _LayerTrace, dy: Float64, dh: Float64, dc: Float64
-) -> tuple[Float64, LayerWeights, Float64, Float64]:
-    """Return dz ``[T, B, 4H]`` of the sums before the gates, weight gradients, dh0 and dc0.
+    trace: _LayerTrace, dy: Float64, flow: States
+) -> tuple[Float64, LayerWeights, States]:
+    """Return gradients of the sums before the gates ``[T, B, G*H]``, weights and initial states.
 
-    dh and dc are the gradients of the last state.
+    flow: the gradients of the last states, ``[B, H]`` each.
     """
-    dz = np.empty_like(trace.gates)
-    for t in reversed(range(len(dz))):
+    timesteps, batch, hidden = dy.shape
+    sums = np.empty((timesteps, batch, trace.weights.bias.size))
+    recurrent_sums = sums  # unless the cell keeps the two apart
+    recurrent_inputs: list[Float64 | None] = [None] * timesteps
+    for t in reversed(range(timesteps)):
         valid = trace.valid[t]
-        i, f, g, o = np.split(trace.gates[t], 4, axis=-1)
-        tanh_c = np.tanh(trace.c[t + 1])
-        dh_new = valid * (dh + dy[t])
-        dc_new = valid * dc + dh_new * o * (1.0 - tanh_c**2)
-        di, df = dc_new * g * i * (1.0 - i), dc_new * trace.c[t] * f * (1.0 - f)
-        dg, do = dc_new * i * (1.0 - g**2), dh_new * tanh_c * o * (1.0 - o)
-        dz[t] = np.concatenate([di, df, dg, do], axis=-1)
-        dc = dc_new * f + (1.0 - valid) * dc
-        dh = dz[t] @ trace.weights.recurrent_kernel.T + (1.0 - valid) * dh
-    flat = dz.reshape(-1, dz.shape[-1])
-    kernel = trace.x.reshape(len(flat), -1).T @ flat
-    recurrent_kernel = trace.h[:-1].reshape(len(flat), -1).T @ flat
-    return dz, LayerWeights(kernel, recurrent_kernel, flat.sum(axis=0)), dh, dc
+        dh, *rest = flow
+        arriving = (valid * (dh + dy[t]), *(valid * each for each in rest))
+        before, after = (tuple(each[t + k] for each in trace.states) for k in (0, 1))
+        found = trace.cell.step_gradients(trace.weights, trace.kept[t], before, after, arriving)
+        flow = tuple(
+            gradient + (1.0 - valid) * passed
+            for gradient, passed in zip(found.states, flow, strict=True)
+        )
+        sums[t] = found.sums
+        if found.recurrent_sums is not found.sums:
+            if recurrent_sums is sums:
+                recurrent_sums = np.empty_like(sums)
+            recurrent_sums[t] = found.recurrent_sums
+        recurrent_inputs[t] = found.recurrent_inputs
+    rows = timesteps * batch
+    flat, recurrent_flat = sums.reshape(rows, -1), recurrent_sums.reshape(rows, -1)
+    if recurrent_inputs[0] is None:
+        hidden_before = trace.states[0][:-1].reshape(rows, -1)
+        recurrent_kernel = hidden_before.T @ recurrent_flat
+    else:  # each gate's part of the recurrent kernel multiplies something else
+        by_gate = np.stack([each for each in recurrent_inputs if each is not None], axis=1)
+        recurrent_kernel = np.concatenate(
+            [
+                inputs.reshape(rows, hidden).T @ part
+                for inputs, part in zip(
+                    by_gate, np.split(recurrent_flat, len(by_gate), axis=-1), strict=True
+                )
+            ],
+            axis=-1,
+        )
+    kernel = trace.x.reshape(rows, -1).T @ flat
+    biases = [flat.sum(axis=0)]
+    if trace.weights.recurrent_bias is not None:
+        biases.append(recurrent_flat.sum(axis=0))
+    return sums, LayerWeights(kernel, recurrent_kernel, *biases), flow
 
 
 def _reverse(array: Float64, lengths: npt.NDArray[np.integer] | None) -> Float64:
@@ -244,7 +260,7 @@ def _reverse(array: Float64, lengths: npt.NDArray[np.integer] | None) -> Float64
     return reversed_
 
 
-def _state64(spec: LSTMSpec, state: LSTMState | None, batch: int) -> tuple[Float64, Float64]:
+def _state64(spec: LSTMSpec, state: CellState | None, batch: int) -> States:
     if state is None:
-        state = LSTMState.zeros(spec, batch)
-    return np.asarray(state.h, np.float64), np.asarray(state.c, np.float64)
+        state = spec.cell.state_type.zeros(spec, batch)
+    return tuple(np.asarray(each, np.float64) for each in state)

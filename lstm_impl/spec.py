@@ -1,10 +1,13 @@
 """Define an LSTM network: its shape and its precision, without weights or a framework."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from lstm_impl.cell import DEFAULT, Cell
 
 Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.floating]
@@ -51,19 +54,20 @@ MOST_SIZE = 2**31 - 1
 MOST_LAYERS = 1_000
 """Far more layers than any LSTM that is trained; they are built and counted one by one."""
 
-GATES = ("i", "f", "g", "o")
-"""Gate order of every canonical array: input, forget, cell candidate, output (Keras, PyTorch)."""
+GATES = DEFAULT.gates
+"""Gate order of an LSTM's canonical arrays: input, forget, candidate, output (Keras, PyTorch)."""
 
 
 @dataclass(frozen=True)
 class LSTMSpec:
-    """An LSTM network.
+    """A network of LSTM layers, or of layers of another recurrent cell.
 
     input_size: features per timestep of the input.
     hidden_size: units H of each layer and direction.
     num_layers: stacked layers L.
     bidirectional: two directions per layer, their outputs concatenated on the feature axis.
     dtype: one of ``PRECISIONS``.
+    cell: what each layer computes in a timestep.
 
     Raises ValueError for a wrong field.
     """
@@ -73,6 +77,7 @@ class LSTMSpec:
     num_layers: int = 1
     bidirectional: bool = False
     dtype: str = "float32"
+    cell: Cell = DEFAULT
 
     def __post_init__(self) -> None:
         for field in ("input_size", "hidden_size"):
@@ -80,6 +85,10 @@ class LSTMSpec:
         require_positive_integer("LSTMSpec.num_layers", self.num_layers, MOST_LAYERS)
         require_flag("LSTMSpec.bidirectional", self.bidirectional)
         require_one_of("LSTMSpec.dtype", self.dtype, PRECISIONS)
+        if not isinstance(self.cell, Cell):
+            raise ValueError(
+                f"LSTMSpec.cell is {self.cell!r}; expected a Cell, such as get_cell('lstm')"
+            )
 
     @property
     def num_directions(self) -> int:
@@ -107,10 +116,21 @@ class LSTMSpec:
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable parameters, with one bias for each gate."""
-        inputs = sum(map(self.layer_input_size, range(self.num_layers)))
-        rows = inputs + self.num_layers * (self.hidden_size + 1)
-        return self.num_directions * 4 * self.hidden_size * rows
+        """Number of trainable parameters, with as many biases for each gate as the cell has."""
+        return self.num_directions * sum(
+            math.prod(shape)
+            for layer in range(self.num_layers)
+            for shape in self.parameter_shapes(layer).values()
+        )
+
+    @property
+    def gate_columns(self) -> int:
+        """Columns of a kernel, G*H: one for each gate of each unit."""
+        return len(self.cell.gates) * self.hidden_size
+
+    def parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each parameter of one direction of a layer."""
+        return self.cell.parameter_shapes(self.layer_input_size(layer), self.hidden_size)
 
     def quantize(self, values: npt.ArrayLike) -> FloatArray:
         """Round ``values`` to this dtype, in its NumPy storage type."""

@@ -1,8 +1,10 @@
-"""Define an LSTM's parameters in canonical form, its state, and the gradients of both.
+"""Define a network's parameters in canonical form, and the gradients of parameters and states.
 
-The canonical form is one kernel ``[in, 4H]``, one recurrent kernel ``[H, 4H]`` and one bias
-``[4H]`` for each layer and direction, with gates in the order i, f, g, o. ``layouts.py`` converts
-it to and from the layouts of other libraries.
+The canonical form is one kernel ``[in, G*H]``, one recurrent kernel ``[H, G*H]`` and one bias
+``[G*H]`` for each layer and direction, where G is the number of the cell's gates. A cell may have a
+second bias ``[G*H]``, which belongs to the product of the recurrent kernel. An LSTM has four gates,
+in the order i, f, g, o, and one bias. ``layouts.py`` converts the canonical form to and from the
+layouts of other libraries.
 """
 
 from __future__ import annotations
@@ -14,22 +16,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lstm_impl.cell import LSTMState
 from lstm_impl.spec import FloatArray, LSTMSpec, require_real
+
+__all__ = ["ARRAY_NAMES", "LSTMGradients", "LSTMState", "LSTMWeights", "LayerWeights"]
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One direction: kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias ``[4H]``."""
+    """The parameters of one direction of a layer.
+
+    kernel: ``[in, G*H]``. recurrent_kernel: ``[H, G*H]``. bias: ``[G*H]``. recurrent_bias:
+    ``[G*H]``, or None if the cell has one bias. Iterating yields the arrays that are not None.
+    """
 
     kernel: FloatArray
     recurrent_kernel: FloatArray
     bias: FloatArray
+    recurrent_bias: FloatArray | None = None
 
     def __iter__(self) -> Iterator[FloatArray]:
-        return iter((self.kernel, self.recurrent_kernel, self.bias))
+        yield from (self.kernel, self.recurrent_kernel, self.bias)
+        if self.recurrent_bias is not None:
+            yield self.recurrent_bias
 
 
-ARRAY_NAMES = ("kernel", "recurrent_kernel", "bias")
+ARRAY_NAMES = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
+"""Names of the arrays of a ``LayerWeights``, in the order in which iterating yields them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class LSTMWeights:
 
     @classmethod
     def random(cls, spec: LSTMSpec, seed: int = 0) -> LSTMWeights:
-        """Draw weights uniformly within ``1/sqrt(H)``, with the forget bias raised by 1.
+        """Draw weights uniformly within ``1/sqrt(H)``; an LSTM's forget bias is raised by 1.
 
         No bias is zero and no two gates are equal, so that a backend that mixes up gates, drops a
         bias or transposes a kernel cannot pass a check by chance.
@@ -51,13 +64,14 @@ class LSTMWeights:
         def draw(*shape: int) -> FloatArray:
             return rng.uniform(-limit, limit, shape)
 
-        hidden, gates, cells = spec.hidden_size, 4 * spec.hidden_size, []
+        cells = []
         for row in range(spec.state_layers):
-            bias = draw(gates)
-            bias[hidden : 2 * hidden] += 1.0
-            inputs = spec.layer_input_size(row // spec.num_directions)
-            arrays = draw(inputs, gates), draw(hidden, gates), bias
-            cells.append(LayerWeights(*map(spec.quantize, arrays)))
+            shapes = spec.parameter_shapes(row // spec.num_directions)
+            # The bias is drawn first, so that a seed gives the weights that it always gave.
+            drawn = {name: draw(*shapes[name]) for name in sorted(shapes, key=_drawing_order)}
+            for gate, offset in spec.cell.bias_offsets.items():
+                drawn["bias"][spec.cell.gate_columns(gate, spec.hidden_size)] += offset
+            cells.append(LayerWeights(*(spec.quantize(drawn[name]) for name in shapes)))
         return cls.from_cells(spec, cells)
 
     @classmethod
@@ -67,13 +81,15 @@ class LSTMWeights:
         Raises ValueError if the number of arrays or a shape is wrong. NaN and infinity are kept,
         since gradients may have them.
         """
-        if len(arrays) != 3 * spec.state_layers:
+        names = spec.cell.parameters
+        count = len(names)
+        if len(arrays) != count * spec.state_layers:
             raise ValueError(
-                f"{len(arrays)} arrays of weights; expected {3 * spec.state_layers}: "
-                "kernel, recurrent_kernel and bias of each layer and direction"
+                f"{len(arrays)} arrays of weights; expected {count * spec.state_layers}: "
+                f"{', '.join(names[:-1])} and {names[-1]} of each layer and direction"
             )
         flat = [np.asarray(array) for array in arrays]
-        cells = [LayerWeights(*flat[k : k + 3]) for k in range(0, len(flat), 3)]
+        cells = [LayerWeights(*flat[k : k + count]) for k in range(0, len(flat), count)]
         weights = cls.from_cells(spec, cells)
         weights.check(spec, finite=False)
         return weights
@@ -89,7 +105,7 @@ class LSTMWeights:
         return [cell for layer in self.layers for cell in layer]
 
     def arrays(self) -> list[FloatArray]:
-        """Return kernel, recurrent_kernel and bias of layer 0 forward, (backward,) layer 1 ..."""
+        """Return the parameters of layer 0 forward, (layer 0 backward,) layer 1 forward ..."""
         return [array for cell in self.cells() for array in cell]
 
     def names(self) -> list[str]:
@@ -97,8 +113,8 @@ class LSTMWeights:
         return [
             f"layer{number}.{('forward', 'backward')[direction]}.{name}"
             for number, layer in enumerate(self.layers)
-            for direction in range(len(layer))
-            for name in ARRAY_NAMES
+            for direction, cell in enumerate(layer)
+            for name, _ in zip(ARRAY_NAMES, cell, strict=False)
         ]
 
     def named(self, before: str = "") -> dict[str, FloatArray]:
@@ -128,11 +144,17 @@ class LSTMWeights:
                     f"weights.layers[{number}] has {len(layer)} directions; "
                     f"the spec has {spec.num_directions}"
                 )
-            gates = 4 * spec.hidden_size
-            expected = ((spec.layer_input_size(number), gates), (spec.hidden_size, gates), (gates,))
+            expected = spec.parameter_shapes(number)
             for direction, cell in enumerate(layer):
-                for name, array, shape in zip(ARRAY_NAMES, cell, expected, strict=True):
-                    where = f"weights.layers[{number}][{direction}].{name}"
+                place = f"weights.layers[{number}][{direction}]"
+                arrays = dict(zip(ARRAY_NAMES, cell, strict=False))
+                if arrays.keys() != expected.keys():
+                    raise ValueError(
+                        f"{place} has {', '.join(arrays)}; "
+                        f"a {spec.cell.name} has {', '.join(expected)}"
+                    )
+                for name, shape in expected.items():
+                    array, where = arrays[name], f"{place}.{name}"
                     if np.shape(array) != shape:
                         raise ValueError(f"{where} has shape {np.shape(array)}; expected {shape}")
                     require_real(where, np.asarray(array))
@@ -140,27 +162,14 @@ class LSTMWeights:
                         raise ValueError(f"{where} holds NaN or infinity")
 
 
-@dataclass(frozen=True)
-class LSTMState:
-    """Hidden and cell state, each ``[num_layers * num_directions, batch, hidden_size]``.
-
-    ``forward`` returns it and takes it, so that a caller can carry it from one window of a long
-    stream to the next.
-    """
-
-    h: FloatArray
-    c: FloatArray
-
-    @classmethod
-    def zeros(cls, spec: LSTMSpec, batch: int) -> LSTMState:
-        """Return the state before any input."""
-        shape, dtype = (spec.state_layers, batch, spec.hidden_size), spec.precision.storage
-        return cls(h=np.zeros(shape, dtype), c=np.zeros(shape, dtype))
+def _drawing_order(name: str) -> int:
+    """Return the place of an array in the order in which random weights are drawn."""
+    return ("bias", "kernel", "recurrent_kernel", "recurrent_bias").index(name)
 
 
 @dataclass(frozen=True)
 class LSTMGradients:
-    """Gradients of ``sum(y * dy) + sum(h_T * dstate.h) + sum(c_T * dstate.c)``.
+    """Gradients of ``sum(y * dy)`` plus, for each state s, ``sum(s_T * dstate.s)``.
 
     x: as the input, ``[time, batch, input_size]``; None if not requested.
     weights: arrays shaped as the weights.

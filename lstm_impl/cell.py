@@ -1,0 +1,251 @@
+"""Describe a recurrent cell: its gates, states and parameters, and one step with its derivative.
+
+Whatever depends on the kind of cell asks this description: weights and layouts, the reference, the
+gate, estimates, roofs, and the files that results are kept in. A new cell is one subclass of
+``Cell`` and one line in ``CELLS``, or one entry point in the group ``lstm_impl.cells``.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from lstm_impl.spec import LSTMSpec
+
+Float64 = npt.NDArray[np.float64]
+States = tuple[Float64, ...]
+"""The states of a cell in one step, ``[B, H]`` each, in the order of ``Cell.states``."""
+
+ENTRY_POINTS = "lstm_impl.cells"
+"""Entry point group in which other packages register cells: a name and a ``Cell`` instance."""
+
+
+@dataclass(frozen=True)
+class CellState:
+    """The state of a network of cells that have one state, the output.
+
+    ``forward`` returns it and takes it, so that a caller can carry it from one window of a long
+    stream to the next. Iterating yields the arrays.
+
+    h: hidden state, ``[num_layers * num_directions, batch, hidden_size]``.
+    """
+
+    h: npt.NDArray[np.floating]
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
+        return (getattr(self, field.name) for field in fields(self))
+
+    @classmethod
+    def zeros(cls, spec: LSTMSpec, batch: int) -> Self:
+        """Return the state before any input."""
+        shape, dtype = (spec.state_layers, batch, spec.hidden_size), spec.precision.storage
+        return cls(*(np.zeros(shape, dtype) for _ in fields(cls)))
+
+
+@dataclass(frozen=True)
+class LSTMState(CellState):
+    """The hidden and the cell state of an LSTM.
+
+    h, c: ``[num_layers * num_directions, batch, hidden_size]`` each.
+    """
+
+    c: npt.NDArray[np.floating]
+
+
+class StepWeights(NamedTuple):
+    """The parameters of one layer and direction in float64, as a step uses them.
+
+    kernel ``[in, G*H]``, recurrent_kernel ``[H, G*H]`` and bias ``[G*H]``, where G is the number of
+    gates. recurrent_bias ``[G*H]`` is None unless the cell adds a second bias to the product of the
+    recurrent kernel.
+    """
+
+    kernel: Float64
+    recurrent_kernel: Float64
+    bias: Float64
+    recurrent_bias: Float64 | None = None
+
+
+class StepGradients(NamedTuple):
+    """The gradients of one step.
+
+    The reference multiplies the gradients of the sums by their inputs after its loop over time, in
+    one matrix product for all timesteps.
+
+    states: gradients of the states before the step.
+    sums: gradient of ``x @ kernel + bias``, ``[B, G*H]``.
+    recurrent_sums: gradient of ``h @ recurrent_kernel + recurrent_bias``, ``[B, G*H]``. It is the
+        same array where the cell only adds the two sums.
+    recurrent_inputs: what each gate's part of the recurrent kernel multiplies, ``[G, B, H]``; None
+        if all of them multiply the output before the step, h.
+    """
+
+    states: States
+    sums: Float64
+    recurrent_sums: Float64
+    recurrent_inputs: Float64 | None = None
+
+
+@dataclass(frozen=True)
+class Cell(abc.ABC):
+    """A recurrent cell, which makes its next states from an input and its states.
+
+    Subclasses are frozen dataclasses: two cells with the same options are equal.
+
+    name: as suites, case ids and result files write it.
+    gates: names of the gates, in the order of the columns of every canonical array.
+    state_type: class of the state, whose fields are the states' names. The first one is the output.
+    parameters: names of the arrays of one layer and direction.
+    bias_offsets: what is added to the random initial bias of a gate.
+    """
+
+    name: ClassVar[str]
+    gates: ClassVar[tuple[str, ...]]
+    state_type: ClassVar[type[Any]] = CellState  # a CellState
+    parameters: ClassVar[tuple[str, ...]] = ("kernel", "recurrent_kernel", "bias")
+    bias_offsets: ClassVar[Mapping[str, float]] = {}
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the states; the first one is the output."""
+        return tuple(field.name for field in fields(self.state_type))
+
+    def gate_columns(self, gate: str, hidden_size: int) -> slice:
+        """Return the columns of a gate in a canonical array with ``G*H`` columns."""
+        first = self.gates.index(gate) * hidden_size
+        return slice(first, first + hidden_size)
+
+    def parameter_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each parameter of a layer that reads ``input_size`` features."""
+        columns = len(self.gates) * hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "kernel": (input_size, columns),
+            "recurrent_kernel": (hidden_size, columns),
+            "bias": (columns,),
+            "recurrent_bias": (columns,),
+        }
+        return {name: shapes[name] for name in self.parameters}
+
+    @abc.abstractmethod
+    def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
+        """Compute one timestep in float64.
+
+        Parameters
+        ----------
+        weights
+            The parameters of the layer.
+        x
+            The input ``[B, in]``.
+        states
+            The states before the step, ``[B, H]`` each.
+
+        Returns
+        -------
+        The states after the step, and what ``step_gradients`` needs of it, ``[B, n]``.
+        """
+
+    @abc.abstractmethod
+    def step_gradients(
+        self,
+        weights: StepWeights,
+        kept: Float64,
+        before: States,
+        after: States,
+        gradients: States,
+    ) -> StepGradients:
+        """Compute the gradients of one timestep in float64.
+
+        Parameters
+        ----------
+        weights
+            The parameters of the layer.
+        kept
+            What ``step`` kept, ``[B, n]``.
+        before, after
+            The states before and after the step, ``[B, H]`` each.
+        gradients
+            The gradients of the states after the step, ``[B, H]`` each.
+        """
+
+
+@dataclass(frozen=True)
+class LSTM(Cell):
+    """The LSTM of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
+
+    ::
+
+        z_t = x_t W + h_{t-1} R + b         split into the gates i, f, g, o
+        c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
+        h_t = sigmoid(o) tanh(c_t)
+    """
+
+    name = "lstm"
+    gates = ("i", "f", "g", "o")  # input, forget, candidate, output: Keras's and PyTorch's order
+    state_type = LSTMState
+    # A forget gate that starts open keeps the cell state: Jozefowicz et al. (2015).
+    bias_offsets: ClassVar[Mapping[str, float]] = {"f": 1.0}
+
+    def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
+        """Compute one timestep; keep the gates after their nonlinearities, ``[B, 4H]``."""
+        h, c = states
+        z = x @ weights.kernel + h @ weights.recurrent_kernel + weights.bias
+        i, f, g, o = np.split(z, len(self.gates), axis=-1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c_new = f * c + i * g
+        return (o * np.tanh(c_new), c_new), np.concatenate([i, f, g, o], axis=-1)
+
+    def step_gradients(
+        self,
+        weights: StepWeights,
+        kept: Float64,
+        before: States,
+        after: States,
+        gradients: States,
+    ) -> StepGradients:
+        """Compute the gradients of one timestep from its gates."""
+        dh, dc = gradients
+        _, c_before = before
+        i, f, g, o = np.split(kept, len(self.gates), axis=-1)
+        tanh_c = np.tanh(after[1])
+        dc = dc + dh * o * (1.0 - tanh_c**2)
+        di, df = dc * g * i * (1.0 - i), dc * c_before * f * (1.0 - f)
+        dg, do = dc * i * (1.0 - g**2), dh * tanh_c * o * (1.0 - o)
+        sums = np.concatenate([di, df, dg, do], axis=-1)
+        return StepGradients((sums @ weights.recurrent_kernel.T, dc * f), sums, sums)
+
+
+def sigmoid(z: Float64) -> Float64:
+    """Return the logistic function, through tanh so that no exponential can overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * z))
+
+
+DEFAULT = LSTM()
+"""The cell of a spec that names none. Ids and files name only other cells."""
+
+CELLS: dict[str, Cell] = {DEFAULT.name: DEFAULT}
+"""The cells of this package by name."""
+
+
+def get_cell(name: str) -> Cell:
+    """Return the cell with this name.
+
+    Raises ValueError, with the known names, if there is none.
+    """
+    known = CELLS | _registered_elsewhere()
+    if name not in known:
+        raise ValueError(f"{name!r} is no cell; expected one of {', '.join(sorted(known))}")
+    return known[name]
+
+
+@functools.cache
+def _registered_elsewhere() -> dict[str, Cell]:
+    """Return the cells that other packages register."""
+    return {each.name: each.load() for each in importlib.metadata.entry_points(group=ENTRY_POINTS)}
