@@ -44,6 +44,7 @@ class Backend:
         then run in other processes.
     approximate: whether it computes another function on purpose, near the reference (int8). Its
         error is shown next to its time, and it is never ranked with exact backends.
+    cells: names of the cells that it computes; None if it computes any cell by its description.
     """
 
     strategy: ClassVar[str]
@@ -64,6 +65,7 @@ class Backend:
     threads: ClassVar[int | None] = None
     isolated: ClassVar[bool] = False
     approximate: ClassVar[bool] = False
+    cells: ClassVar[tuple[str, ...] | None] = ("lstm",)
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
         check_options(self.strategy, self.flags, self.takes_number, options, number)
@@ -130,6 +132,8 @@ class Backend:
 
         These reasons hold for all backends; a backend adds its own.
         """
+        if reason := self.cell_refusal(spec):
+            return reason
         if spec.dtype == "bf32" and not self.bf32:
             return "it has no products of bfloat16 for float32 numbers"
         if workload is None or workload.optimizer is None:
@@ -142,6 +146,12 @@ class Backend:
                 f"mixed_{spec.precision.variable} keeps them in float32"
             )
         return ""
+
+    def cell_refusal(self, spec: LSTMSpec) -> str:
+        """Return why it cannot compute the spec's cell, or an empty string."""
+        if self.cells is None or spec.cell.name in self.cells:
+            return ""
+        return f"it computes {' and '.join(self.cells)} only, and this is a {spec.cell.name}"
 
     def use_threads(self, count: int) -> None:
         """Let models of this strategy use ``count`` CPU threads for what they make from now on.
@@ -203,7 +213,8 @@ class Backend:
         available = self.availability(device)
         if not available:
             raise UnavailableError(f"{self.name} on {device}: {available}")
-        if reason := self.refusal(spec):
+        # A backend's own refusal may not ask the one above.
+        if reason := self.cell_refusal(spec) or self.refusal(spec):
             raise UnsupportedError(f"{self.name}: {reason}")
         quantized = weights.map(spec.quantize)
         model = self._build(spec, quantized, device, batch_major)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import functools
 import importlib.metadata
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -234,6 +235,11 @@ CELLS: dict[str, Cell] = {DEFAULT.name: DEFAULT}
 """The cells of this package by name."""
 
 
+def list_cells() -> list[str]:
+    """Return the names of all cells, those that other packages register among them."""
+    return sorted(CELLS | _registered_elsewhere())
+
+
 def get_cell(name: str) -> Cell:
     """Return the cell with this name.
 
@@ -241,11 +247,28 @@ def get_cell(name: str) -> Cell:
     """
     known = CELLS | _registered_elsewhere()
     if name not in known:
-        raise ValueError(f"{name!r} is no cell; expected one of {', '.join(sorted(known))}")
+        raise ValueError(f"{name!r} is no cell; expected one of {', '.join(list_cells())}")
     return known[name]
+
+
+NAME = re.compile(r"[a-z]{3,}(_[a-z0-9]+)*")
+"""How a cell's name is written. In the id of a case it stands between the sizes and words such as
+``bi``, ``adam`` and ``dw``, from which it must differ."""
 
 
 @functools.cache
 def _registered_elsewhere() -> dict[str, Cell]:
-    """Return the cells that other packages register."""
-    return {each.name: each.load() for each in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    """Return the cells that other packages register.
+
+    Raises ValueError for a name that no id of a case could hold.
+    """
+    found = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        cell: Cell = entry.load()
+        if not NAME.fullmatch(cell.name):
+            raise ValueError(
+                f"the entry point {entry.name!r} in {ENTRY_POINTS} names its cell {cell.name!r}; "
+                "expected lower-case words of at least three letters, joined by underscores"
+            )
+        found[cell.name] = cell
+    return found

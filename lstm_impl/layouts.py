@@ -15,7 +15,7 @@ from lstm_impl.weights import LayerWeights, LSTMWeights
 
 def cudnn_sizes(spec: LSTMSpec) -> tuple[int, int]:
     """Return how many numbers the matrices and the biases take in cuDNN's buffer."""
-    gates = 4 * spec.hidden_size
+    gates = spec.gate_columns
     matrices = sum(
         spec.num_directions * gates * (spec.layer_input_size(layer) + spec.hidden_size)
         for layer in range(spec.num_layers)
@@ -41,7 +41,7 @@ def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMW
         raise ValueError(
             f"cuDNN's buffer has shape {buffer.shape}; this spec needs ({matrices + biases},)"
         )
-    gates, rows = 4 * spec.hidden_size, range(spec.state_layers)
+    gates, rows = spec.gate_columns, range(spec.state_layers)
     inputs = [spec.layer_input_size(row // spec.num_directions) for row in rows]
     ends = np.cumsum([gates * size for each in inputs for size in (each, spec.hidden_size)])
     *parts, rest = np.split(buffer, ends)

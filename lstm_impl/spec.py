@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.cell import DEFAULT, Cell
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
+from lstm_impl.cell import Cell
 
 Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.floating]
@@ -54,7 +55,7 @@ MOST_SIZE = 2**31 - 1
 MOST_LAYERS = 1_000
 """Far more layers than any LSTM that is trained; they are built and counted one by one."""
 
-GATES = DEFAULT.gates
+GATES = DEFAULT_CELL.gates
 """Gate order of an LSTM's canonical arrays: input, forget, candidate, output (Keras, PyTorch)."""
 
 
@@ -77,7 +78,7 @@ class LSTMSpec:
     num_layers: int = 1
     bidirectional: bool = False
     dtype: str = "float32"
-    cell: Cell = DEFAULT
+    cell: Cell = DEFAULT_CELL
 
     def __post_init__(self) -> None:
         for field in ("input_size", "hidden_size"):

@@ -12,10 +12,12 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from bench.machine.fields import InputError
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
+from lstm_impl.cell import get_cell, list_cells
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import LONGEST_PERIOD, OPTIMIZERS, SHORTEST_PERIOD, Workload
 
@@ -51,12 +53,22 @@ _GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
 
 _SIZES = re.compile("-".join(f"{letter}([1-9][0-9]{{0,9}})" for letter in "btih"))
 
-_SHAPE = re.compile(
-    r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<input_size>\d+)-h(?P<hidden_size>\d+)"
-    r"(-l(?P<num_layers>\d+))?(-(?P<bidirectional>bi))?(-w(?P<window>\d+))?"
-    r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
-    rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-(?P<gradients>dwx?))?"
-)
+
+@cache
+def _shape_pattern() -> re.Pattern[str]:
+    """Return the pattern of ``Case.shape``. Cells of other packages are looked for when it is used.
+
+    The parts stand in a fixed order, the one in which ``Case.shape`` writes them.
+    """
+    cells = "|".join(re.escape(name) for name in list_cells() if name != DEFAULT_CELL.name)
+    return re.compile(
+        r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<input_size>\d+)-h(?P<hidden_size>\d+)"
+        rf"(-(?P<cell>{cells or '(?!)'}))?"  # without another cell this part matches nothing
+        r"(-l(?P<num_layers>\d+))?(-(?P<bidirectional>bi))?(-w(?P<window>\d+))?"
+        r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
+        rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-p(?P<period>[0-9.e+-]+?)ms)?"
+        r"(-(?P<gradients>dwx?))?"
+    )
 
 
 BACK_TO_BACK = "back-to-back"
@@ -149,6 +161,7 @@ class Case:
         """Sizes, such as ``b32-t100-i128-h256``, then what is not the default."""
         spec, work = self.spec, self.workload
         by_text = {
+            spec.cell.name: spec.cell != DEFAULT_CELL,
             f"l{spec.num_layers}": spec.num_layers > 1,
             "bi": spec.bidirectional,
             f"w{work.window}": work.window is not None,
@@ -185,7 +198,10 @@ class Case:
         return replace(self, device=device)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for a result file; period and variant are newer and may be missing."""
+        """Return plain data for a result file; period, variant and cell may be missing.
+
+        They are newer than the first files, and are written only where they are not the default.
+        """
         workload = asdict(self.workload)
         if self.workload.period is None:
             del workload["period"]
@@ -193,7 +209,13 @@ class Case:
         data = {"backend": backend, "device": self.device}
         if variant:
             data["variant"] = variant
-        return data | {"spec": asdict(self.spec), "workload": workload}
+        spec: dict[str, Any] = {
+            each.name: getattr(self.spec, each.name) for each in fields(LSTMSpec)
+        }
+        cell = spec.pop("cell")
+        if cell != DEFAULT_CELL:
+            spec["cell"] = cell.name
+        return data | {"spec": spec, "workload": workload}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
@@ -217,17 +239,20 @@ class Case:
     def from_id(cls, text: str) -> Case:
         """Return the case with this id. Raises ValueError for other text."""
         parts = text.split("/")
-        match = _SHAPE.fullmatch(parts[1]) if len(parts) == 5 else None
+        match = _shape_pattern().fullmatch(parts[1]) if len(parts) == 5 else None
         if match is None:
             raise ValueError(f"{text[:200]!r} is no case's id; one is written {ID_EXAMPLE}")
         backend, _, dtype, mode, device = parts
         sizes: dict[str, Any] = {
             key: int(value)
             for key, value in match.groupdict().items()
-            if value is not None and value.isdecimal() and key != "dropout"
+            if value is not None and value.isdecimal() and key not in ("dropout", "period")
         }
         spec = {key: sizes.pop(key) for key in ("input_size", "hidden_size")}
         spec["num_layers"] = sizes.pop("num_layers", 1)
+        spec["cell"] = get_cell(match["cell"] or DEFAULT_CELL.name)
+        # Milliseconds in the id, seconds in the workload, rounded as ``parse_period`` does.
+        period = None if match["period"] is None else round(float(match["period"]) / 1000, 9)
         long = {short: gradients for gradients, short in _GRADIENTS.items()}
         work = Workload(
             **sizes,
@@ -235,6 +260,7 @@ class Case:
             dropout=float(match["dropout"] or 0.0),
             batch_major=match["batch_major"] is not None,
             optimizer=match["optimizer"],
+            period=period,
             gradients=long.get(match["gradients"], "all"),
         )
         bidirectional = match["bidirectional"] is not None
@@ -261,7 +287,10 @@ def _from_mapping(cls: type[_T], where: str, data: object) -> _T:
     if unknown := sorted(set(data) - known, key=str):
         raise ValueError(f"{where} has an unknown field {unknown[0]!r}")
     try:
-        return cls(**data)
+        given = dict(data)
+        if "cell" in given:  # of a spec
+            given["cell"] = get_cell(given["cell"])
+        return cls(**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 
@@ -275,6 +304,8 @@ def toml(about: str, case: Case, windows: Sequence[int], **more: object) -> str:
     spec, work = case.spec, case.workload
     suite: dict[str, object] = {"schema": 1, **more, "devices": [case.device]}
     suite |= {"modes": [work.mode], "dtypes": [spec.dtype], "gradients": work.gradients}
+    if spec.cell != DEFAULT_CELL:
+        suite["cells"] = [spec.cell.name]
     shape: dict[str, object] = {"batch": work.batch, "timesteps": work.timesteps}
     shape |= {"input_size": spec.input_size, "hidden_size": spec.hidden_size}
     shape |= {"num_layers": spec.num_layers, "bidirectional": spec.bidirectional}

@@ -30,6 +30,8 @@ from bench.machine.fields import (
 )
 from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
 from lstm_impl.availability import UnavailableError
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
+from lstm_impl.cell import get_cell, list_cells
 from lstm_impl.names import VARIANTS
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
@@ -92,7 +94,8 @@ def _sizes(field: Field, expected: str = "a positive integer or a list of them")
 
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."
 _SHARED_KEYS = (
-    *("backends", "variants", "devices", "modes", "gradients", "dtypes", "periods", "seconds"),
+    *("backends", "variants", "devices", "modes", "gradients", "dtypes", "cells", "periods"),
+    "seconds",
 )
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
@@ -271,6 +274,7 @@ class Grid:
         mode: str,
         gradients: str,
         period: float | None = None,
+        cell: str = DEFAULT_CELL.name,
     ) -> tuple[LSTMSpec, Workload]:
         """Return one shape as a spec and a workload. Raises SuiteError for a wrong combination."""
         entry, chosen = self.entry, dict(self.chosen)
@@ -282,7 +286,7 @@ class Grid:
         layers = {key: chosen.pop(key) for key in ("num_layers", "bidirectional") if key in chosen}
         work = {"window": window, "gradients": gradients, "period": period, **chosen}
         try:
-            spec = LSTMSpec(inputs or hidden, hidden, dtype=dtype, **layers)
+            spec = LSTMSpec(inputs or hidden, hidden, dtype=dtype, cell=get_cell(cell), **layers)
             return spec, Workload(batch, timesteps, mode, **work)
         except (TypeError, ValueError) as error:
             message = re.sub(r"\b(LSTMSpec|Workload)\.", "", str(error))
@@ -299,6 +303,7 @@ class _Axes:
     modes: tuple[str, ...] = SEQUENCE_MODES
     gradients: tuple[str, ...] = ("weights",)
     dtypes: tuple[str, ...] = ("float32",)
+    cells: tuple[str, ...] = (DEFAULT_CELL.name,)
     periods: tuple[float | None, ...] = (None,)
     seconds: float = DEFAULT_SECONDS
 
@@ -363,7 +368,7 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
             lengths = _items(entries["windows"], "a list of window lengths")
             windows = [length.integer(1, MOST_SIZE) for length in lengths]
         places = {name: _devices_of(name, own.devices) for name in own.backends}
-        each = len(windows) * len(own.dtypes) * len(list(_modes(own)))
+        each = len(windows) * len(own.dtypes) * len(own.cells) * len(list(_modes(own)))
         count += sum(map(len, grids)) * each * sum(map(len, places.values()))
         if count > MOST_CASES:
             raise SuiteError(
@@ -400,10 +405,10 @@ def _cases(
     choice: SuiteChoice,
 ) -> Iterator[Case]:
     for grid, sizes in ((each, sizes) for each in grids for sizes in each):
-        for window, dtype, how in itertools.product(windows, axes.dtypes, _modes(axes)):
-            mode, gradients, period = how
+        values = itertools.product(axes.cells, windows, axes.dtypes, _modes(axes))
+        for cell, window, dtype, (mode, gradients, period) in values:
             # Made before any is left out: an error in a file is always reported.
-            spec, workload = grid.shape(sizes, window, dtype, mode, gradients, period)
+            spec, workload = grid.shape(sizes, window, dtype, mode, gradients, period, cell)
             if choice.modes is not None and mode not in choice.modes:
                 continue
             for device, backend in itertools.product(axes.devices, axes.backends):
@@ -491,6 +496,7 @@ _READ: Mapping[str, Callable[[Field], Any]] = {
         (field.one_of(GRADIENTS),) if isinstance(field.value, str) else _choices(field, GRADIENTS)
     ),
     "dtypes": lambda field: _choices(field, tuple(PRECISIONS)),
+    "cells": lambda field: _choices(field, list_cells()),
     "periods": lambda field: _unique(map(_period, _items(field, "a list of periods"))),
     "seconds": _seconds,
     "backends": lambda field: _names(field, _backends),

@@ -5,6 +5,7 @@ never end. Bytes are lower bounds for any backend, so that no case is skipped th
 """
 
 import contextlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,9 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
     kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
     outside = _outside(spec, workload)
     between = spec.output_size * (spec.num_layers - 1)
-    if training:  # four gates and the cell of each layer, and the outputs between layers
-        inside = 5 * spec.output_size * spec.num_layers + between
+    if training:  # each layer's gates and states but the output, and the outputs between layers
+        kept_values = len(spec.cell.gates) + len(spec.cell.states) - 1
+        inside = kept_values * spec.output_size * spec.num_layers + between
     else:  # no more than the output that the layer above reads
         inside = min(between, spec.output_size)
     return Estimate(
@@ -95,13 +97,19 @@ def operations(spec: LSTMSpec, workload: Workload) -> float:
     not count: the input's (the first layer's kernels) and the initial state's (each recurrent
     kernel at the first timestep of a window).
     """
-    biases = 4 * spec.output_size * spec.num_layers
+    biases = spec.num_directions * sum(
+        math.prod(shape)
+        for layer in range(spec.num_layers)
+        for shape in spec.parameter_shapes(layer).values()
+        if len(shape) == 1
+    )
     weights = spec.parameter_count - biases
     uses = weights * (3 if workload.training else 1) * workload.valid_timesteps()
     if workload.training and "x" not in _differentiated(workload):
-        uses -= 4 * spec.output_size * spec.input_size * workload.valid_timesteps()
+        first_kernels = spec.num_directions * spec.gate_columns * spec.input_size
+        uses -= first_kernels * workload.valid_timesteps()
     if workload.training and "h" not in _differentiated(workload):
-        recurrent = 4 * spec.hidden_size**2 * spec.state_layers
+        recurrent = spec.gate_columns * spec.hidden_size * spec.state_layers
         windows = -(-workload.timesteps // (workload.window or workload.timesteps))
         uses -= recurrent * workload.batch * windows
     return 2.0 * uses
@@ -120,8 +128,8 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     outside = _outside(spec, workload)
     if workload.dropout and training:
         outside += (spec.num_layers - 1) * spec.output_size
-    # h and c, before and after, and their gradients where they are requested.
-    arrays = 4 * (2 if "h" in _differentiated(workload) else 1)
+    # The states before and after, and their gradients where they are requested.
+    arrays = 2 * len(spec.cell.states) * (2 if "h" in _differentiated(workload) else 1)
     states = arrays * spec.state_layers * spec.hidden_size
     return kept * passes * spec.parameter_count + computed * (
         outside * workload.valid_timesteps() + states * workload.batch

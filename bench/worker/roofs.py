@@ -101,12 +101,11 @@ def above_roofs(figures: Figures) -> list[Reason]:
 
 def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
     """Return how many products of each size must wait for one another in one step.
-
-    Each timestep takes ``[batch, hidden] x [hidden, 4 hidden]``, and in training one of ``[batch, 4
-    hidden] x [4 hidden, hidden]`` backward. Directions can run in parallel. So can layers, each one
-    timestep behind the one below (Appleyard, Kočiský and Blunsom 2016), unless there are two
-    directions: the next layer then waits for both ends. A product counts for the part of its rows
-    that is valid.
+    With G gates each timestep takes one product, ``[batch, hidden] x [hidden, G * hidden]``. A
+    training step takes another one backward, ``[batch, G * hidden] x [G * hidden, hidden]``.
+    Directions can run in parallel. So can layers, each one timestep behind the one below
+    (Appleyard, Kočiský and Blunsom 2016), unless there are two directions: the next layer then
+    waits for both ends. A product counts for the part of its rows that is valid.
     """
     layers = spec.num_layers
     steps = 0
@@ -114,8 +113,8 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
         length = window.stop - window.start
         steps += length * layers if spec.bidirectional else length + layers - 1
     counted = steps * workload.valid_timesteps() / (workload.batch * workload.timesteps)
-    forward = (workload.batch, spec.hidden_size, 4 * spec.hidden_size)
-    backward = (workload.batch, 4 * spec.hidden_size, spec.hidden_size)
+    forward = (workload.batch, spec.hidden_size, spec.gate_columns)
+    backward = (workload.batch, spec.gate_columns, spec.hidden_size)
     return {forward: counted, backward: counted} if workload.training else {forward: counted}
 
 

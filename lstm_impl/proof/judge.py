@@ -36,7 +36,7 @@ class Judge:
 def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager[object]:
     """Let NumPy's products use one thread if those of a timestep are small."""
     rows = max(spec.input_size, spec.output_size) + spec.hidden_size
-    if 2.0 * batch * rows * 4 * spec.hidden_size >= SHARED_PRODUCT:
+    if 2.0 * batch * rows * spec.gate_columns >= SHARED_PRODUCT:
         return contextlib.nullcontext()
     return _pools().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
 

@@ -85,4 +85,5 @@ class NumPyLoop(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     elsewhere = "NumPy computes on the CPU only"
     bf32 = True
+    cells = None  # the reference computes any cell
     optimizers = OPTIMIZERS

@@ -14,12 +14,13 @@ from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 
 SPEC = LSTMSpec(3, 4)
 SIZES = st.integers(1, 2000)
+PERIODS = st.sampled_from([1e-6, 2.5e-4, 0.01, 1.0, 12.5, 3600.0])
 FULL = Workload(2, 10, "training")
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Draw cases of every kind, without periods, which ``from_id`` does not read."""
+    """Draw cases of every kind."""
     mode = draw(st.sampled_from(MODES))
     streaming = mode == "streaming"
     timesteps = draw(SIZES)
@@ -35,6 +36,7 @@ def cases(draw: st.DrawFn) -> Case:
         batch_major=draw(st.booleans()),
         optimizer=draw(st.sampled_from([None, *OPTIMIZERS])) if mode == "training" else None,
         gradients=draw(st.sampled_from(GRADIENTS)) if mode == "training" else "all",
+        period=draw(st.none() | PERIODS) if streaming else None,
     )
     spec = LSTMSpec(
         draw(SIZES),

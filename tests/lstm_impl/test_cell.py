@@ -1,0 +1,160 @@
+"""Test the description of cells, with the LSTM and with a made-up cell of two gates."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, reference
+from lstm_impl.cell import CELLS, DEFAULT, LSTM, Cell, CellState, LSTMState, get_cell, list_cells
+from lstm_impl.weights import LSTMGradients
+from tests.lstm_impl.made_up_cell import LEAKY
+
+Float64 = npt.NDArray[np.float64]
+CELLS_TO_TEST: list[Cell] = [DEFAULT, LEAKY]
+
+
+def draw_states(
+    spec: LSTMSpec, batch: int, rng: np.random.Generator
+) -> tuple[CellState, CellState]:
+    """Draw an initial state and the gradients of the last one."""
+    shape = (spec.state_layers, batch, spec.hidden_size)
+    first, last = (
+        spec.cell.state_type(*(rng.standard_normal(shape) for _ in spec.cell.states))
+        for _ in range(2)
+    )
+    return first, last
+
+
+def numerical_gradient(
+    objective: Callable[[], float], array: Float64, step: float = 1e-6
+) -> Float64:
+    """Return the central differences of an objective in each element of an array."""
+    found = np.zeros_like(array)
+    for place in np.ndindex(array.shape):
+        kept = array[place]
+        values = []
+        for moved in (kept + step, kept - step):
+            array[place] = moved
+            values.append(objective())
+        array[place] = kept
+        found[place] = (values[0] - values[1]) / (2 * step)
+    return found
+
+
+@pytest.mark.parametrize("cell", CELLS_TO_TEST, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("lengths", [None, [3, 1]])
+def test_gradients_of_any_cell_equal_finite_differences(
+    cell: Cell, bidirectional: bool, lengths: list[int] | None
+) -> None:
+    spec = LSTMSpec(2, 3, 2, bidirectional, "float64", cell)
+    rng = np.random.default_rng(7)
+    weights = LSTMWeights.random(spec, 5)
+    x = rng.standard_normal((3, 2, spec.input_size))
+    dy = rng.standard_normal((3, 2, spec.output_size))
+    first, flow = draw_states(spec, 2, rng)
+
+    def objective() -> float:
+        y, last = reference.forward(spec, weights, x, first, lengths)
+        pairs = zip(last, flow, strict=True)
+        return float(np.sum(y * dy) + sum(np.sum(state * each) for state, each in pairs))
+
+    found: LSTMGradients = reference.forward_and_gradients(
+        spec, weights, x, dy, first, flow, lengths
+    )[2]
+    ours: list[Any] = [found.x, *found.weights.arrays(), *found.state]
+    arrays: list[Any] = [x, *weights.arrays(), *first]
+    for gradient, array in zip(ours, arrays, strict=True):
+        expected = numerical_gradient(objective, array)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.booleans())
+@settings(max_examples=30)
+@pytest.mark.parametrize("cell", CELLS_TO_TEST, ids=lambda cell: cell.name)
+def test_parameter_count_is_the_size_of_random_weights(
+    cell: Cell, inputs: int, hidden: int, layers: int, bidirectional: bool
+) -> None:
+    spec = LSTMSpec(inputs, hidden, layers, bidirectional, cell=cell)
+    weights = LSTMWeights.random(spec)
+    weights.check(spec)
+    assert spec.parameter_count == sum(array.size for array in weights.arrays())
+    assert all(array.shape[-1] == len(cell.gates) * hidden for array in weights.arrays())
+
+
+def test_an_lstm_has_its_gates_states_and_forget_bias() -> None:
+    assert (DEFAULT.gates, DEFAULT.states) == (("i", "f", "g", "o"), ("h", "c"))
+    assert DEFAULT.gate_columns("f", 5) == slice(5, 10)
+    spec = LSTMSpec(1000, 50)
+    bias = LSTMWeights.random(spec).cells()[0].bias
+    means = {gate: float(bias[DEFAULT.gate_columns(gate, 50)].mean()) for gate in DEFAULT.gates}
+    assert means["f"] == pytest.approx(1.0, abs=0.1)
+    assert all(abs(means[gate]) < 0.1 for gate in "igo")
+
+
+def test_cells_with_equal_options_are_equal_and_make_equal_specs() -> None:
+    assert LSTM() == DEFAULT
+    assert LSTMSpec(2, 3) == LSTMSpec(2, 3, cell=LSTM())
+    assert hash(LSTMSpec(2, 3)) == hash(LSTMSpec(2, 3, cell=LSTM()))
+    assert LSTMSpec(2, 3) != LSTMSpec(2, 3, cell=LEAKY)
+
+
+def test_state_iterates_over_the_states_in_their_order() -> None:
+    state = LSTMState(h=np.zeros(1), c=np.ones(1))
+    assert [array.item() for array in state] == [0.0, 1.0]
+    assert [field.name for field in dataclasses.fields(state)] == list(DEFAULT.states)
+    assert LEAKY.states == ("h",)
+
+
+def test_an_unknown_cell_raises_with_the_known_names() -> None:
+    assert get_cell("lstm") is DEFAULT
+    assert set(list_cells()) >= set(CELLS)
+    with pytest.raises(ValueError, match=r"'lstn' is no cell; expected one of .*lstm"):
+        get_cell("lstn")
+    with pytest.raises(ValueError, match=r"LSTMSpec\.cell is 'lstm'; expected a Cell"):
+        LSTMSpec(2, 3, cell="lstm")  # type: ignore[arg-type]
+
+
+def test_weights_of_another_cell_raise_with_both_shapes() -> None:
+    lstm, leaky = LSTMSpec(2, 3), LSTMSpec(2, 3, cell=LEAKY)
+    with pytest.raises(ValueError, match=r"kernel has shape \(2, 12\); expected \(2, 6\)"):
+        LSTMWeights.random(lstm).check(leaky)
+
+
+def test_a_backend_of_lstms_refuses_another_cell_and_names_it() -> None:
+    spec = LSTMSpec(2, 3, cell=LEAKY)
+    weights = LSTMWeights.random(spec)
+    backend = get_backend("numpy_fused")
+    assert backend.refusal(spec) == "it computes lstm only, and this is a leaky"
+    with pytest.raises(UnsupportedError, match=r"numpy_fused: it computes lstm only"):
+        backend.build(spec, weights)
+
+
+def test_a_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None:
+    """A gate that multiplies something other than h, as a GRU's candidate does in one form."""
+    cell = dataclasses.replace(DEFAULT)
+    spec = LSTMSpec(2, 3, cell=cell)
+    weights = LSTMWeights.random(spec, 1)
+    rng = np.random.default_rng(0)
+    given_ = rng.standard_normal((4, 2, 2)), rng.standard_normal((4, 2, 3))
+    plain = reference.forward_and_gradients(spec, weights, *given_)[2]
+
+    @dataclasses.dataclass(frozen=True)
+    class Told(LSTM):
+        """An LSTM that says for each gate that it multiplies h."""
+
+        @functools.wraps(LSTM.step_gradients)
+        def step_gradients(self, weights: Any, kept: Any, before: Any, *rest: Any) -> Any:
+            found = super().step_gradients(weights, kept, before, *rest)
+            return found._replace(recurrent_inputs=np.stack([before[0]] * len(self.gates)))
+
+    told = reference.forward_and_gradients(dataclasses.replace(spec, cell=Told()), weights, *given_)
+    for ours, theirs in zip(told[2].weights.arrays(), plain.weights.arrays(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
