@@ -12,39 +12,55 @@ from lstm_impl.workload import Inputs
 Tensor = Any  # a framework's own tensor; no one type covers all frameworks
 Tensors = Sequence[Tensor]
 State = tuple[Tensor, Tensor]
-"""Hidden and cell state."""
+"""Hidden and cell state of an LSTM."""
+
+States = tuple[Tensor, ...]
+"""The states of a cell, in the order of ``Cell.states``: (h, c) for an LSTM."""
 
 
 class Call(NamedTuple):
     """What a forward pass takes, on the device.
 
-    x: the input ``[T, B, in]``, or batch-major. h, c: the initial state ``[L*D, B, H]``. lengths:
-    valid timesteps of each sequence, ``[B]``, or None if all are T. masks: dropout masks between
-    layers ``[L-1, T, B, D*H]``, given only when dropout is wanted.
+    x: the input ``[T, B, in]``, or batch-major. states: the initial states, ``[L*D, B, H]`` each.
+    lengths: valid timesteps of each sequence, ``[B]``, or None if all are T. masks: dropout masks
+    between layers ``[L-1, T, B, D*H]``, given only when dropout is wanted.
     """
 
     x: Tensor
-    h: Tensor
-    c: Tensor
+    states: States
     lengths: Tensor | None = None
     masks: Tensor | None = None
 
-    def given(self) -> dict[str, Tensor]:
-        """Return the fields that are not None, by name."""
-        pairs = zip(self._fields, self, strict=True)
-        return {name: each for name, each in pairs if each is not None}
+    def by_name(self, states: Sequence[str]) -> dict[str, Tensor]:
+        """Return the tensors that are not None by name: x, each state, lengths, masks.
+
+        states: the names of the cell's states.
+        """
+        named = {"x": self.x, **dict(zip(states, self.states, strict=True))}
+        rest = {"lengths": self.lengths, "masks": self.masks}
+        return named | {name: each for name, each in rest.items() if each is not None}
+
+    @classmethod
+    def from_names(cls, states: Sequence[str], **tensors: Tensor) -> Call:
+        """Return the call that ``by_name`` gave."""
+        initial = tuple(tensors.pop(name) for name in states)
+        return cls(states=initial, **tensors)
 
     def after(self, left: Outputs | RawGradients) -> Call:
-        """Return this call with the final state of another one."""
-        return Call(self.x, left.h, left.c, self.lengths, self.masks)
+        """Return this call with the final states of another one."""
+        return self._replace(states=left.states)
 
 
 class Upstream(NamedTuple):
-    """Gradients with respect to the outputs of a call: y and the final h and c."""
+    """Gradients with respect to the outputs of a call: y, and the final states in a tuple."""
 
     dy: Tensor
-    dh: Tensor
-    dc: Tensor
+    dstates: States
+
+    @property
+    def flat(self) -> tuple[Tensor, ...]:
+        """The gradients of y and of each state, one after the other."""
+        return (self.dy, *self.dstates)
 
 
 class Request(NamedTuple):
@@ -61,7 +77,25 @@ class Request(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """The outputs and the final state of a forward pass, still on the device."""
+    """The outputs and the final states of a forward pass, still on the device."""
+
+    y: Tensor
+    states: States
+
+    @property
+    def flat(self) -> tuple[Tensor, ...]:
+        """The outputs and each state, one after the other."""
+        return (self.y, *self.states)
+
+    @classmethod
+    def from_flat(cls, tensors: Iterable[Tensor]) -> Outputs:
+        """Return the outputs from y and the states, one after the other."""
+        y, *states = tensors
+        return cls(y, tuple(states))
+
+
+class LSTMOutputs(NamedTuple):
+    """What the functions of one LSTM layer return: y, and the final hidden and cell state."""
 
     y: Tensor
     h: Tensor
@@ -72,23 +106,21 @@ class Outputs(NamedTuple):
 class RawGradients:
     """A training step's results, still on the device, in the backend's own arrays.
 
-    dx, dh, dc: None where they were not requested. weights is whatever ``Model._host_weights``
+    dx, dstates: None where they were not requested. weights is whatever ``Model._host_weights``
     turns into canonical weights.
     """
 
     y: Tensor
-    h: Tensor
-    c: Tensor
-    dx: Tensor
-    dh: Tensor
-    dc: Tensor
+    states: States
+    dx: Tensor | None
+    dstates: States | None
     weights: Any
 
     @classmethod
     def of(cls, outputs: Outputs, inputs: Sequence[Tensor], weights: Any) -> RawGradients:
-        """Make it from the gradients that ``differentiated`` selects: 0 to 3 of dx, dh and dc."""
-        dx, dh, dc = (*inputs, None, None, None)[:3]
-        return cls(*outputs, dx, dh, dc, weights)
+        """Make it from the gradients that ``differentiated`` selects: none, dx, or all of them."""
+        dx = inputs[0] if inputs else None
+        return cls(*outputs, dx, tuple(inputs[1:]) or None, weights)
 
 
 Results: TypeAlias = Mapping[str, FloatArray]

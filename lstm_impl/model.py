@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Step, Tensor, Upstream
+from lstm_impl.call import (
+    Call,
+    Outputs,
+    RawGradients,
+    Request,
+    Results,
+    States,
+    Step,
+    Tensor,
+    Upstream,
+)
+from lstm_impl.cell import CellState
 from lstm_impl.evidence import Profile
 from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError, require_real
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
@@ -40,7 +51,7 @@ class Model(abc.ABC):
         self.batch_major = batch_major
         # The user's weights, by which results are judged, so that no wrong conversion is hidden.
         self.given_weights = weights
-        self._zeros: tuple[int, Tensor, Tensor] | None = None
+        self._zeros: tuple[int, States] | None = None
         self._accepted: tuple[Any, ...] = ()
         self._open(weights)
 
@@ -168,11 +179,16 @@ class Model(abc.ABC):
             For what the backend cannot do.
         """
         call = self._checked(x, state, lengths, masks)
-        y, h, c = self._infer(call)
-        found = self._host_float(y), LSTMState(h=self._host_float(h), c=self._host_float(c))
+        y, states = self._infer(call)
+        found = self._host_float(y), self._host_state(states)
         if state is None:  # after a call that succeeded: a tensor of a graph must not be kept
-            self._zeros = (found[1].h.shape[1], call.h, call.c)
+            self._zeros = (found[1].h.shape[1], call.states)
         return found
+
+    def _host_state(self, states: Iterable[Tensor]) -> LSTMState:
+        """Return states on the host, in the cell's own type of state."""
+        made: LSTMState = self.spec.cell.state_type(*map(self._host_float, states))
+        return made
 
     def gradients(
         self,
@@ -185,7 +201,7 @@ class Model(abc.ABC):
         masks: npt.ArrayLike | None = None,
         of: str = "all",
     ) -> LSTMGradients:
-        """Compute gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
+        """Compute gradients of ``sum(y*dy)`` plus, for each state s, ``sum(s_T*dstate.s)``.
 
         dy: shaped as the outputs. dstate: zeros if None. of: what is differentiated, one of
         ``GRADIENTS``; nothing else is computed. The rest is as in ``forward``.
@@ -212,20 +228,21 @@ class Model(abc.ABC):
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         shape = self._layout((timesteps, batch, self.spec.output_size))
         flowing = checked_state(self.spec, "dstate", dstate, batch)
-        host = (checked_array(self.spec, "dy", dy, shape), flowing.h, flowing.c)
-        upstream = Upstream(*map(self._to_device, host))
+        upstream = Upstream(
+            self._to_device(checked_array(self.spec, "dy", dy, shape)),
+            tuple(map(self._to_device, flowing)),
+        )
         if optimizer is None:
             raw = self._train(of, call, upstream)
         else:
             raw = self._train_and_update(optimizer, of, call, upstream)
-        inputs = [self._host_float(each) for each in differentiated(of, raw.dx, raw.dh, raw.dc)]
+        requested = differentiated(of, "x", "state")
         gradients = LSTMGradients(
-            x=inputs[0] if inputs else None,
+            x=self._host_float(raw.dx) if "x" in requested else None,
             weights=self._host_weights(raw.weights),
-            state=LSTMState(*inputs[1:]) if inputs[1:] else None,
+            state=self._host_state(raw.dstates or ()) if "state" in requested else None,
         )
-        state = LSTMState(h=self._host_float(raw.h), c=self._host_float(raw.c))
-        return self._host_float(raw.y), state, gradients
+        return self._host_float(raw.y), self._host_state(raw.states), gradients
 
     def start_optimizer(self, name: str) -> None:
         """Make the optimizer ``name`` of this model's weights, or start it again.
@@ -271,13 +288,14 @@ class Model(abc.ABC):
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
         """Return what a step returned, on the host and time-major."""
+        names = self.spec.cell.states
         found = {"y": self._swapped(self._host_float(raw.y))}
-        found |= {"h": self._host_float(raw.h), "c": self._host_float(raw.c)}
+        found |= dict(zip(names, map(self._host_float, raw.states), strict=True))
         if isinstance(raw, RawGradients):
-            flow = {"dx": raw.dx, "dh": raw.dh, "dc": raw.dc}
-            found |= {n: self._host_float(each) for n, each in flow.items() if each is not None}
-            if "dx" in found:
-                found["dx"] = self._swapped(found["dx"])
+            if raw.dx is not None:
+                found["dx"] = self._swapped(self._host_float(raw.dx))
+            for name, gradient in zip(names, raw.dstates or (), strict=False):
+                found[f"d{name}"] = self._host_float(gradient)
             found |= self._host_weights(raw.weights).named("d")
         return found
 
@@ -335,10 +353,9 @@ class Model(abc.ABC):
         place = self._lend if gradients is None else self._to_device
         x_ = checked_array(spec, "x", x, self._layout((timesteps, batch, spec.input_size)))
         if state is None:
-            h, c = self._zero_state(batch)
+            states = self._zero_state(batch)
         else:
-            state_ = checked_state(spec, "state", state, batch)
-            h, c = place(state_.h), place(state_.c)
+            states = tuple(map(place, checked_state(spec, "state", state, batch)))
         lengths_ = checked_lengths(lengths, batch, timesteps)
         masks_ = checked_masks(spec, masks, batch, timesteps)
         shortest = None if lengths_ is None else int(lengths_.min())
@@ -357,14 +374,14 @@ class Model(abc.ABC):
             self._refuse(workload)
             self._accepted = requested
         rest = (None if each is None else self._to_device(each) for each in (lengths_, masks_))
-        return Call(place(x_), h, c, *rest)
+        return Call(place(x_), states, *rest)
 
-    def _zero_state(self, batch: int) -> tuple[Tensor, Tensor]:
+    def _zero_state(self, batch: int) -> States:
         kept = self._zeros  # once, since another thread may replace it
         if kept is not None and kept[0] == batch:
-            return kept[1:]
-        zeros = LSTMState.zeros(self.spec, batch)
-        return self._to_device(zeros.h), self._to_device(zeros.c)
+            return kept[1]
+        zeros = self.spec.cell.state_type.zeros(self.spec, batch)
+        return tuple(map(self._to_device, zeros))
 
     def _host_float(self, tensor: Tensor) -> FloatArray:
         return self._to_host(tensor).astype(self.spec.precision.storage, copy=False)
@@ -404,12 +421,10 @@ class Stream:
         self._sets = InputSets(model.spec, workload, seed) if given is None else None
         first = given if self._sets is None else self._sets.first
         assert first is not None
-        self._zero = self._place(np.zeros_like(first.state.h))
-        self._begin = (
-            (self._place(first.state.h.copy()), self._place(first.state.c.copy()))
-            if workload.streaming
-            else None
-        )
+        self._no_gradient = tuple(self._place(np.zeros_like(each)) for each in first.state)
+        self._begin: States | None = None
+        if workload.streaming:
+            self._begin = tuple(self._place(each.copy()) for each in first.state)
         self._parts = workload.windows()
         self._max_sets = 1 if self._sets is None else self._sets.max_sets()
         self._turn = 0
@@ -463,7 +478,7 @@ class Stream:
             for name, array in wanted.items()
             if not np.array_equal(found[name], array, equal_nan=True)
         ]
-        if np.any(self._model._to_host(self._zero)):
+        if any(np.any(self._model._to_host(each)) for each in self._no_gradient):
             names.append("the zero gradient of the final state")
         return names
 
@@ -473,7 +488,8 @@ class Stream:
         # All windows share these, and a stream goes on from a state of its own.
         tensors = {"lengths": first.lengths}
         if not self._workload.streaming:
-            tensors |= {"h0": first.h, "c0": first.c}
+            names = (f"{name}0" for name in self._model.spec.cell.states)
+            tensors |= dict(zip(names, first.states, strict=True))
         for number, call in enumerate(placed.calls):
             window = f" of window {number}" if len(placed.calls) > 1 else ""
             tensors |= {f"x{window}": call.x, f"masks{window}": call.masks}
@@ -550,20 +566,17 @@ class Stream:
         """Place all that a step takes of one set of inputs."""
         workload = self._workload
         windows = [inputs.window(part) for part in self._parts]
-        h, c = self._begin or (self._place(inputs.state.h), self._place(inputs.state.c))
+        states = self._begin or tuple(map(self._place, inputs.state))
         lengths = self._place(inputs.lengths)
         calls = [
-            Call(self._placed_sequence(each.x), h, c, lengths, self._place(each.masks))
+            Call(self._placed_sequence(each.x), states, lengths, self._place(each.masks))
             for each in windows
         ]
         # With an optimizer the calls use both signs in turn, so that the weights stay near their
         # start however long the step is timed.
         signs = () if not workload.training else (1,) if workload.optimizer is None else (1, -1)
         upstreams = [
-            [
-                Upstream(self._placed_sequence(sign * each.dy), self._zero, self._zero)
-                for each in windows
-            ]
+            [Upstream(self._placed_sequence(sign * each.dy), self._no_gradient) for each in windows]
             for sign in signs
         ]
         return PlacedSet(calls, upstreams)
@@ -641,14 +654,19 @@ def _is_finite(array: FloatArray) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def checked_state(spec: LSTMSpec, name: str, state: LSTMState | None, batch: int) -> LSTMState:
-    """Return the state, zeros if None. Raises ValueError if it does not fit."""
-    state = state or LSTMState.zeros(spec, batch)
+def checked_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int) -> LSTMState:
+    """Return the state, zeros if None. Raises ValueError if it does not fit the cell."""
+    kind = spec.cell.state_type
+    if state is not None and not isinstance(state, kind):
+        raise ValueError(
+            f"{name} is a {type(state).__name__}; a {spec.cell.name} has a {kind.__name__}"
+        )
     shape = (spec.state_layers, batch, spec.hidden_size)
-    return LSTMState(
-        checked_array(spec, f"{name}.h", state.h, shape),
-        checked_array(spec, f"{name}.c", state.c, shape),
+    arrays = zip(spec.cell.states, state or kind.zeros(spec, batch), strict=True)
+    checked: LSTMState = kind(
+        *(checked_array(spec, f"{name}.{each}", array, shape) for each, array in arrays)
     )
+    return checked
 
 
 def checked_lengths(

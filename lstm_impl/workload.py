@@ -38,15 +38,15 @@ GRADIENTS = ("weights", "weights+input", "all")
 window of truncated back-propagation; ``weights+input``: as a layer above another does; ``all``: the
 weights, the input and the initial state."""
 
-_INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, 3), strict=True))
+_INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, None), strict=True))
 
 
-def differentiated(gradients: str, x: _T, h: _T, c: _T) -> tuple[_T, ...]:
-    """Return the inputs that are differentiated besides the weights: the first 0, 1 or 3.
+def differentiated(gradients: str, x: _T, *states: _T) -> tuple[_T, ...]:
+    """Return the inputs that are differentiated besides the weights: none, x, or x and the states.
 
     gradients: one of ``GRADIENTS``.
     """
-    return (x, h, c)[: _INPUTS_DIFFERENTIATED[gradients]]
+    return (x, *states)[: _INPUTS_DIFFERENTIATED[gradients]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Inputs:
         return Inputs(
             self.x[:, kept],
             self.dy[:, kept],
-            LSTMState(self.state.h[:, kept], self.state.c[:, kept]),
+            self.state.map(lambda array: array[:, kept]),
             None if self.lengths is None else self.lengths[kept],
             None if self.masks is None else self.masks[:, :, kept],
         )
@@ -85,7 +85,7 @@ class Inputs:
         return Inputs(
             self.x.copy(),
             self.dy.copy(),
-            LSTMState(self.state.h.copy(), self.state.c.copy()),
+            self.state.map(np.copy),
             None if self.lengths is None else self.lengths.copy(),
             None if self.masks is None else self.masks.copy(),
         )
@@ -98,9 +98,11 @@ class Inputs:
         return cls(
             np.concatenate([each.x for each in parts], axis=1),
             np.concatenate([each.dy for each in parts], axis=1),
-            LSTMState(
-                np.concatenate([each.state.h for each in parts], axis=1),
-                np.concatenate([each.state.c for each in parts], axis=1),
+            type(parts[0].state)(
+                *(
+                    np.concatenate(arrays, axis=1)
+                    for arrays in zip(*(each.state for each in parts), strict=True)
+                )
             ),
             np.concatenate(lengths) if lengths else None,
             np.concatenate(masks, axis=2) if masks else None,
@@ -332,16 +334,15 @@ class InputSets:
 
         x = normal(first.x)
         dy = normal(first.dy) if work.training else [first.dy] * count
-        h = [first.state.h] * count if work.streaming else uniform(first.state.h)
-        c = [first.state.c] * count if work.streaming else uniform(first.state.c)
+        states = [first.state] * count
+        if not work.streaming:
+            drawn = zip(*map(uniform, first.state), strict=True)
+            states = [type(first.state)(*arrays) for arrays in drawn]
         masks: list[FloatArray | None] = [None] * count
         if work.drops_units(spec):
             sizes = work.timesteps, work.batch, work.dropout
             masks = [dropout_masks(spec, *sizes, rng) for _ in range(count)]
-        return [
-            Inputs(x[k], dy[k], LSTMState(h[k], c[k]), work.lengths(rng), masks[k])
-            for k in range(count)
-        ]
+        return [Inputs(x[k], dy[k], states[k], work.lengths(rng), masks[k]) for k in range(count)]
 
     def max_sets(self) -> int:
         """Return how many of them may be placed at once."""
@@ -351,7 +352,7 @@ class InputSets:
             # An updating step has the gradient of the outputs with both signs.
             placed += first.dy.nbytes * (1 if work.optimizer is None else 2)
         if not work.streaming:
-            placed += first.state.h.nbytes + first.state.c.nbytes
+            placed += sum(array.nbytes for array in first.state)
         if first.masks is not None:
             placed += first.masks.nbytes
         return max(1, min(MOST_PLACED, PLACED_BYTES // placed))

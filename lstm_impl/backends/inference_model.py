@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.call import Call, Tensor
+from lstm_impl.call import Tensor
 from lstm_impl.model import Model
 from lstm_impl.weights import LSTMWeights
 
@@ -38,5 +38,10 @@ class InferenceModel(Model):
 
 
 def shapes_of(inputs: Mapping[str, npt.NDArray[np.generic]]) -> tuple[tuple[int, ...] | None, ...]:
-    """Return the shapes for which a model is compiled, None for each input that is not given."""
-    return tuple(inputs[name].shape if name in inputs else None for name in Call._fields)
+    """Return the shapes for which a model is compiled, None for each input that is not given.
+
+    The states' shapes follow from the input's and the spec's.
+    """
+    return tuple(
+        inputs[name].shape if name in inputs else None for name in ("x", "lengths", "masks")
+    )

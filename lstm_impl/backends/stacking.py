@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, States, Tensor
 from lstm_impl.spec import LSTMSpec
 
 Layer = Callable[[int, Call, bool], Outputs]
-"""Compute one direction of one layer, from its row in the state, its own call (h and c ``[B, H]``)
+"""Compute one direction of one layer, from its row in the states, its own call (states ``[B, H]``)
 and whether it reads backwards; outputs stand at the step they belong to."""
 
 
@@ -17,19 +17,18 @@ def through_layers(
     join: Callable[[list[Tensor]], Tensor],
     stack: Callable[[list[Tensor]], Tensor],
 ) -> Outputs:
-    """Compute the network: outputs ``[.., .., D*H]`` with the input's axes, final h and c."""
+    """Compute the network: outputs ``[.., .., D*H]`` with the input's axes, and final states."""
     x = call.x
-    h_last, c_last = [], []
+    last: list[States] = []
     for number in range(spec.num_layers):
         if number and call.masks is not None:
             x = x * call.masks[number - 1]
         outputs = []
         for direction in range(spec.num_directions):
             row = number * spec.num_directions + direction
-            own = Call(x, call.h[row], call.c[row], call.lengths)
-            y, h, c = layer(row, own, direction == 1)
+            own = Call(x, tuple(each[row] for each in call.states), call.lengths)
+            y, states = layer(row, own, direction == 1)
             outputs.append(y)
-            h_last.append(h)
-            c_last.append(c)
+            last.append(states)
         x = outputs[0] if len(outputs) == 1 else join(outputs)
-    return Outputs(x, stack(h_last), stack(c_last))
+    return Outputs(x, tuple(stack(list(each)) for each in zip(*last, strict=True)))

@@ -189,19 +189,20 @@ class ForwardModel(VariantModel):
             x, state, lengths = placed[position]
             pairs: dict[str, tuple[Array, Array]] = {
                 "x": (x, self._swapped(inputs.x)),
-                "h0": (state.h, inputs.state.h),
-                "c0": (state.c, inputs.state.c),
             }
+            states = zip(self.spec.cell.states, state, inputs.state, strict=True)
+            pairs |= {f"{name}0": (now, then) for name, now, then in states}
             if inputs.lengths is not None:
                 pairs["lengths"] = lengths, inputs.lengths
             return [name for name, (now, then) in pairs.items() if not np.array_equal(now, then)]
 
         def run() -> Outputs:
             y, state = self.forward(*next(turns[0]))
-            return Outputs(y, state.h, state.c)
+            return Outputs(y, tuple(state))
 
         def results(found: Outputs) -> Results:
-            return {"y": self._swapped(found.y), "h": found.h, "c": found.c}
+            states = dict(zip(self.spec.cell.states, found.states, strict=True))
+            return {"y": self._swapped(found.y), **states}
 
         def use(numbers: Sequence[int]) -> None:
             place(map(sets, numbers))
@@ -242,7 +243,7 @@ class Batch:
     def of(self, inputs: Inputs) -> Inputs:
         """Return these sequences' inputs."""
         part, rows = slice(0, self.timesteps), self.rows
-        state = LSTMState(inputs.state.h[:, rows], inputs.state.c[:, rows])
+        state = inputs.state.map(lambda array: array[:, rows])
         lengths = None if inputs.lengths is None else inputs.lengths[rows]
         return Inputs(inputs.x[part, rows], inputs.dy[part, rows], state, lengths, None)
 

@@ -43,7 +43,7 @@ from lstm_impl.backends.tensorflow.second_gradient import (
     recorded,
     twice_differentiable,
 )
-from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
+from lstm_impl.call import Call, LSTMOutputs, Tensor, Tensors, Upstream
 from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask
 from lstm_impl.keras.choice import AUTO, FUSED_CPU, KERAS, Arguments, Choice, LayerCall, Sizes
 from lstm_impl.registry import get_backend
@@ -416,7 +416,7 @@ class LayerCore:
         training: bool = True,
         batch_major: bool = False,
         portable: bool = False,
-    ) -> Outputs:
+    ) -> LSTMOutputs:
         """Compute the outputs for ``inputs``.
 
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
@@ -430,7 +430,7 @@ class LayerCore:
             if batch_major:
                 time_major = inputs._replace(x=tf.transpose(inputs.x, [1, 0, 2]))
                 y, h, c = self(time_major, mask, reverse, training)
-                return Outputs(tf.transpose(y, [1, 0, 2]), h, c)
+                return LSTMOutputs(tf.transpose(y, [1, 0, 2]), h, c)
             if inputs.x.shape[0] is None:
                 raise UnsupportedError(FORWARD_MODE)
             return by_loop(StaticUnroll(), inputs, mask, reverse)
@@ -448,7 +448,7 @@ class LayerCore:
 
     def _portable(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, batch_major: bool
-    ) -> Outputs:
+    ) -> LSTMOutputs:
         """Compute by a function of TensorFlow's ops, for a graph that may be saved.
 
         ``graph_optimizer.cc`` puts the fused op in its place where the library is loaded.
@@ -467,18 +467,18 @@ class LayerCore:
         h_last, c_last = h_last[0], c_last[0]
         h_last.set_shape(h.shape)
         c_last.set_shape(c.shape)
-        return Outputs(y, h_last, c_last)
+        return LSTMOutputs(y, h_last, c_last)
 
     # -- by the backend's ops, here
 
-    def _direct(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _direct(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
         if isinstance(self.backend, LoopBackend):
             return by_loop(self.backend, inputs, mask, reverse)
         if isinstance(self.backend, BlockLSTM):
             return self._with_second_gradient(inputs, mask, reverse)
         return self._right_padded(inputs, mask, reverse)
 
-    def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
         """Compute any mask by a backend that only takes right-padded sequences, forward."""
         x, h, c, *parameters = inputs
         if reverse:
@@ -499,27 +499,27 @@ class LayerCore:
             y = tf.where(valid[:, :, None], y, tf.zeros_like(y))
             some = lengths[:, None] > 0
             h, c = tf.where(some, h_last, h), tf.where(some, c_last, c)
-        return Outputs(tf.reverse(y, [0]) if reverse else y, h, c)
+        return LSTMOutputs(tf.reverse(y, [0]) if reverse else y, h, c)
 
     def _stack(
         self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, lengths: Tensor | None
-    ) -> Outputs:
+    ) -> LSTMOutputs:
         """Compute the backend's network of one layer, with parameters in its own layout."""
         if isinstance(self.backend, BlockLSTM):
             kernel, recurrent_kernel, bias = parameters
             parameters = tf.concat([kernel, recurrent_kernel], axis=0), bias
         spec = LSTMSpec(x.shape[-1], h.shape[-1], dtype=self._dtype)
         # Training mode always: in Keras a gradient may be requested with training=False too.
-        call = Call(x, h[None], c[None], lengths)
-        y, h, c = self.backend.stack(spec, call, parameters, training=True)
-        return Outputs(y, h[0], c[0])
+        call = Call(x, (h[None], c[None]), lengths)
+        y, (h, c) = self.backend.stack(spec, call, parameters, training=True)
+        return LSTMOutputs(y, h[0], c[0])
 
     def _with_second_gradient(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
-    ) -> Outputs:
+    ) -> LSTMOutputs:
         """Compute by a backend whose gradient is an op without a gradient."""
 
-        def forward(inputs: Tensors, masks: Tensors) -> tuple[Outputs, Any]:
+        def forward(inputs: Tensors, masks: Tensors) -> tuple[LSTMOutputs, Any]:
             with tf.GradientTape(persistent=True) as tape:
                 tape.watch(inputs)
                 outputs = self._right_padded(LayerInputs(*inputs), _only(masks), reverse)
@@ -533,12 +533,12 @@ class LayerCore:
 
     # -- traced once, for calls outside a graph
 
-    def _traced(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _traced(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
         masks = () if mask is None else (mask,)
         key = ("direct", reverse, bool(masks))
         if key not in self._functions:
 
-            def direct(inputs: LayerInputs, masks: Tensors) -> Outputs:
+            def direct(inputs: LayerInputs, masks: Tensors) -> LSTMOutputs:
                 return self._direct(inputs, _only(masks), reverse)
 
             def any_batch_and_time(tensor: Tensor) -> Any:
@@ -549,17 +549,17 @@ class LayerCore:
             of_inputs = LayerInputs(*map(any_batch_and_time, inputs[:3]), *weights)
             signature = [of_inputs, tuple(map(any_batch_and_time, masks))]
             self._functions[key] = tf.function(direct, signature, autograph=False)
-        return Outputs(*self._functions[key](inputs, masks))
+        return LSTMOutputs(*self._functions[key](inputs, masks))
 
     # -- compiled by XLA
 
-    def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> LSTMOutputs:
         """Compile forward and backward: a compiled loop cannot be differentiated from outside."""
         forward, backward = self._compiled_pair(mask is not None, reverse)
         return _twice_differentiable(
             lambda inputs, masks: forward(LayerInputs(*inputs), masks),
             lambda kept, inputs, masks, upstream: backward(
-                own(kept), LayerInputs(*inputs), masks, Upstream(*upstream)
+                own(kept), LayerInputs(*inputs), masks, tuple(upstream)
             ),
             inputs,
             mask,
@@ -571,16 +571,18 @@ class LayerCore:
         if isinstance(self.backend, LoopBackend) and "hoisted" in self.backend.options:
             by_hand = self.backend
 
-        def forward(inputs: LayerInputs, masks: Tensors) -> tuple[Outputs, Tensors]:
+        def forward(inputs: LayerInputs, masks: Tensors) -> tuple[LSTMOutputs, Tensors]:
             mask = _only(masks)
             if by_hand is not None:
-                return by_hand.forward_with_residuals(inputs, mask, reverse)
+                outputs, residuals = by_hand.forward_with_residuals(inputs, mask, reverse)
+                return LSTMOutputs(*outputs.flat), residuals
             return self._direct(inputs, mask, reverse), ()
 
-        def backward(kept: Any, inputs: LayerInputs, masks: Tensors, upstream: Upstream) -> Tensors:
+        def backward(kept: Any, inputs: LayerInputs, masks: Tensors, upstream: Tensors) -> Tensors:
             mask = _only(masks)
             if by_hand is not None:
-                return by_hand.backward_from_residuals(kept, inputs, mask, reverse, upstream)
+                flow = Upstream(upstream[0], tuple(upstream[1:]))
+                return by_hand.backward_from_residuals(kept, inputs, mask, reverse, flow)
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
                 outputs = self._direct(inputs, mask, reverse)
@@ -595,18 +597,18 @@ class LayerCore:
 
 
 def _twice_differentiable(
-    forward: Callable[[Tensors, Tensors], tuple[Outputs, Any]],
+    forward: Callable[[Tensors, Tensors], tuple[LSTMOutputs, Any]],
     backward: Callable[[Any, Tensors, Tensors, Tensors], Tensors],
     inputs: LayerInputs,
     mask: Tensor | None,
     reverse: bool,
-) -> Outputs:
-    def plain(*given: Tensor) -> Outputs:
+) -> LSTMOutputs:
+    def plain(*given: Tensor) -> LSTMOutputs:
         count = len(inputs)
         return by_loop(WhileLoop(), LayerInputs(*given[:count]), _only(given[count:]), reverse)
 
     masks = () if mask is None else (mask,)
-    return Outputs(*twice_differentiable(plain, forward, backward, inputs, masks))
+    return LSTMOutputs(*twice_differentiable(plain, forward, backward, inputs, masks))
 
 
 def _only(masks: Tensors) -> Tensor | None:
@@ -620,7 +622,7 @@ def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) 
 
 def by_fused_op(
     inputs: LayerInputs, mask: Tensor | None, reverse: bool, keep: bool, batch_major: bool = False
-) -> Outputs:
+) -> LSTMOutputs:
     """Return the outputs by the fused op, which takes any mask as it is.
 
     keep: whether to keep what a gradient needs; without, it computes the forward pass again.
@@ -631,7 +633,7 @@ def by_fused_op(
     states = tf.expand_dims(h, 0), tf.expand_dims(c, 0)
     call = Call(x, *states, None if mask is None else tf.squeeze(mask, 2))
     y, h, c = layer.train(call, parameters)[0] if keep else layer.infer(call, parameters)
-    return Outputs(y, tf.squeeze(h, 0), tf.squeeze(c, 0))
+    return LSTMOutputs(y, tf.squeeze(h, 0), tf.squeeze(c, 0))
 
 
 PORTABLE = "fused_lstm_impl:2:"

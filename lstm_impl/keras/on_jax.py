@@ -9,7 +9,7 @@ import keras
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.jax.fused_layer import fused_layer, lanes
 from lstm_impl.backends.jax.scan import scanned
-from lstm_impl.call import Outputs, State, Tensor
+from lstm_impl.call import LSTMOutputs, State, Tensor
 from lstm_impl.keras.base import Weights
 from lstm_impl.keras.choice import LayerCall
 
@@ -57,7 +57,7 @@ def cummax(steps: Tensor) -> Tensor:
 
 def compute(
     name: str, sequences: Tensor, state: State, weights: Weights, mask: Tensor | None
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute outputs ``[B, T, H]``, zero in masked steps, and the final h and c."""
     x = jnp.swapaxes(sequences, 0, 1)
     valid = None if mask is None else jnp.swapaxes(mask, 0, 1)
@@ -66,4 +66,4 @@ def compute(
     else:
         steps = None if valid is None else valid[:, :, None]
         y, h, c = scanned(x, state, weights, steps, name == BACKEND)
-    return Outputs(jnp.swapaxes(y, 0, 1), h, c)
+    return LSTMOutputs(jnp.swapaxes(y, 0, 1), h, c)

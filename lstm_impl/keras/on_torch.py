@@ -7,7 +7,7 @@ from torch.nn.utils import rnn
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.torch.fused_layer import fused_layer, is_forward_mode
 from lstm_impl.backends.torch.loop import layer_by_loop
-from lstm_impl.call import Outputs, State, Tensor
+from lstm_impl.call import LSTMOutputs, State, Tensor
 from lstm_impl.keras.base import Weights
 from lstm_impl.keras.choice import LayerCall
 
@@ -47,7 +47,7 @@ def cummax(steps: Tensor) -> Tensor:
 
 def compute(
     name: str, sequences: Tensor, state: State, weights: Weights, mask: Tensor | None
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute outputs ``[B, T, H]``, zero in masked steps, and the final h and c."""
     # A stateful layer's state is a variable, assigned to before the gradient is computed.
     h, c = (part.clone() for part in state)
@@ -59,10 +59,10 @@ def compute(
     if mask is not None:
         return _packed(sequences, (h, c), weights, mask)
     y, h, c = torch.lstm(sequences, (h[None], c[None]), *_arguments(weights), True)
-    return Outputs(y, h[0], c[0])
+    return LSTMOutputs(y, h[0], c[0])
 
 
-def _packed(x: Tensor, state: State, weights: Weights, mask: Tensor) -> Outputs:
+def _packed(x: Tensor, state: State, weights: Weights, mask: Tensor) -> LSTMOutputs:
     """Move each sequence's valid steps to its front, in the order in which they are read, and their
     outputs back to their places. The state is kept in masked steps.
     """
@@ -83,7 +83,7 @@ def _packed(x: Tensor, state: State, weights: Weights, mask: Tensor) -> Outputs:
     some = (lengths > 0)[:, None]
     pairs = zip(last, state, strict=True)
     h, c = (torch.where(some, each[0, back], before) for each, before in pairs)
-    return Outputs(torch.where(mask[:, :, None], y, torch.zeros_like(y)), h, c)
+    return LSTMOutputs(torch.where(mask[:, :, None], y, torch.zeros_like(y)), h, c)
 
 
 def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:

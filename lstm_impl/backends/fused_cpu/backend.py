@@ -25,7 +25,17 @@ from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.backends.tensorflow.loops import LayerInputs, WhileLoop, by_loop
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
-from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
+from lstm_impl.call import (
+    Call,
+    LSTMOutputs,
+    Outputs,
+    RawGradients,
+    Request,
+    States,
+    Tensor,
+    Tensors,
+    Upstream,
+)
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
@@ -138,9 +148,9 @@ class Network:
     def forward(self, call: Call, parameters: Tensors, keep: bool) -> tuple[Outputs, list[Kept]]:
         """Compute outputs and final states, and keep what ``backward`` needs of each layer."""
         if len(self._layers) == 1 and not keep:
-            return self._layers[0].infer(call, parameters), []
+            return Outputs.from_flat(self._layers[0].infer(call, parameters)), []
         x = call.x
-        states: list[State] = []
+        states: list[States] = []
         kept: list[Kept] = []
         for number in range(self._num_layers):
             if number and call.masks is not None:
@@ -157,7 +167,7 @@ class Network:
                 of_layer.append(made.y)
                 states.append((made.h, made.c))
             x = _joined(of_layer, 2)
-        return Outputs(x, *(_joined(each, 0) for each in zip(*states, strict=True))), kept
+        return Outputs(x, tuple(_joined(each, 0) for each in zip(*states, strict=True))), kept
 
     def backward(
         self,
@@ -270,18 +280,18 @@ class FusedLayer:
         of_weights = {} if weight_dtype == "float32" else {"G": weight_dtype}
         self._backward = self._attributes | of_weights
 
-    def infer(self, call: Call, parameters: Tensors) -> Outputs:
+    def infer(self, call: Call, parameters: Tensors) -> LSTMOutputs:
         """Compute outputs ``[T, B, H]`` and final states ``[1, B, H]``, and keep nothing."""
         check_not_compiled()
-        read = (*call[:3], *parameters, as_padding(call.lengths))
-        return Outputs(*self._inference(*read, **self._forward))
+        read = (call.x, *call.states, *parameters, as_padding(call.lengths))
+        return LSTMOutputs(*self._inference(*read, **self._forward))
 
-    def train(self, call: Call, parameters: Tensors) -> tuple[Outputs, Kept]:
+    def train(self, call: Call, parameters: Tensors) -> tuple[LSTMOutputs, Kept]:
         """Compute the same, and keep what ``backward`` needs."""
         check_not_compiled()
-        read = (*call[:3], *parameters, as_padding(call.lengths))
+        read = (call.x, *call.states, *parameters, as_padding(call.lengths))
         y, h, c, *kept = self._training(*read, **self._forward)
-        return Outputs(y, h, c), Kept(call, y, *kept)
+        return LSTMOutputs(y, h, c), Kept(call, y, *kept)
 
     def backward(
         self,
@@ -297,8 +307,8 @@ class FusedLayer:
         upstream: its states have the rows of the call's. last: what was kept is not needed again,
         and may be written over.
         """
-        x, h, c, padding, _ = kept.call
-        read = (x, h, c, parameters[1], as_padding(padding), *kept[1:], *upstream)
+        x, states, padding, _ = kept.call
+        read = (x, *states, parameters[1], as_padding(padding), *kept[1:], *upstream.flat)
         how = self._backward
         dz, dh, dc, *weights = self._gradient(*read, state=of_state, overwrite=last, **how)
         dx = self._input_gradient(x, parameters[0], dz, **self._layout) if of_input else None
@@ -384,8 +394,9 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     layer = FusedLayer(0, reverse, batch_major, weight_dtype=parameters[0].dtype.name)
     # Outside a graph a slice takes longer than the op.
     states = (h, c) if h.shape[0] == 1 else (h[row : row + 1], c[row : row + 1])
-    call = Call(x, *states, padding)
-    (dx, dh, dc), weights = layer.backward(Kept(call, *kept), parameters, Upstream(*upstream))
+    call = Call(x, states, padding)
+    flow = Upstream(upstream[0], tuple(upstream[1:]))
+    (dx, dh, dc), weights = layer.backward(Kept(call, *kept), parameters, flow)
 
     def plain(x: Tensor, h: Tensor, c: Tensor, *rest: Tensor) -> Tensors:
         *parameters, padding = rest

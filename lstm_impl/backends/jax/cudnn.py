@@ -42,7 +42,7 @@ class JaxCudnn(JaxBackend):
         from jax import lax
         from jax.experimental import rnn
 
-        x, h, c, lengths, masks = call
+        x, (h, c), lengths, masks = call
         if masks is not None:  # given to a forward pass, which is no training step
             raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         (weights,) = parameters
@@ -53,4 +53,4 @@ class JaxCudnn(JaxBackend):
         sizes, dropout = (spec.input_size, spec.hidden_size, spec.num_layers), 0.0
         how = (*sizes, dropout, spec.bidirectional, wanted)
         y, h, c = rnn.lstm(x, h, c, weights, lengths, *how)
-        return Outputs(y, h, c)
+        return Outputs(y, (h, c))

@@ -24,7 +24,7 @@ class Flax(JaxBackend):
         import jax.numpy as jnp
         from flax import nnx
 
-        x, h, c, lengths, _ = call
+        x, (h, c), lengths, _ = call
         kernel, recurrent_kernel, bias = parameters
 
         def make() -> nnx.RNN:
@@ -42,4 +42,4 @@ class Flax(JaxBackend):
         (c, h), y = rnn(x, initial_carry=(c, h), seq_lengths=lengths)
         if valid is not None:
             y = jnp.where(valid[:, :, None], y, jnp.zeros_like(y))
-        return Outputs(y, h, c)
+        return Outputs(y, (h, c))

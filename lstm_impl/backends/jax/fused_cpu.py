@@ -35,6 +35,7 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
     def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
         from lstm_impl.backends.jax.fused_layer import fused_layer
 
-        x, h, c, *_ = call
+        x, (h, c), *_ = call
         kernel, recurrent_kernel, bias = parameters
-        return fused_layer(x, h, c, kernel, recurrent_kernel, bias, valid, reverse=reverse)
+        given = (x, h, c, kernel, recurrent_kernel, bias, valid)
+        return Outputs.from_flat(fused_layer(*given, reverse=reverse))

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.fused_cpu.library import COMPUTES
 from lstm_impl.backends.jax.scan import scanned
-from lstm_impl.call import Outputs, Tensor, Tensors
+from lstm_impl.call import LSTMOutputs, Tensor, Tensors
 from lstm_impl.spec import UnsupportedError
 
 FORWARD, BACKWARD, INPUT_GRADIENT = (
@@ -37,7 +37,7 @@ def fused_layer(
     valid: Tensor | None = None,
     *,
     reverse: bool = False,
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute one direction of one LSTM layer on a CPU; ``jit``, ``grad`` and ``vmap`` apply.
 
     Forward mode (``jax.jvp``, ``jacfwd``, ``hessian``) raises TypeError: JAX has no rule for it in
@@ -61,7 +61,7 @@ def fused_layer(
 
     Returns
     -------
-    Outputs
+    LSTMOutputs
         y ``[T, B, H]``, h and c ``[B, H]``.
 
     Raises
@@ -77,7 +77,7 @@ def fused_layer(
         raise UnsupportedError(f"fused_layer: x is {x.dtype}; expected {' or '.join(COMPUTES)}")
     if x.ndim != 3:
         raise ValueError(f"fused_layer: x has shape {x.shape}; expected [T, B, in]")
-    return Outputs(*_traced_once(reverse, x, h, c, kernel, recurrent_kernel, bias, valid))
+    return LSTMOutputs(*_traced_once(reverse, x, h, c, kernel, recurrent_kernel, bias, valid))
 
 
 @functools.cache

@@ -19,7 +19,16 @@ from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
 from lstm_impl.backends.stacking import through_layers
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Tensors, Upstream
+from lstm_impl.call import (
+    Call,
+    LSTMOutputs,
+    Outputs,
+    RawGradients,
+    Request,
+    Tensor,
+    Tensors,
+    Upstream,
+)
 from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
@@ -103,34 +112,37 @@ class JaxModel(Model):
         c: Tensor,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
-    ) -> Outputs:
+    ) -> LSTMOutputs:
         """Compute outputs ``[T, B, D*H]`` and final h and c ``[L*D, B, H]``, a pure function.
 
         x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``.
         """
-        with self._jax.default_matmul_precision(self._precision):
-            return self._network(parameters, Call(x, h, c, lengths, masks))
+        return LSTMOutputs(*self._inference(parameters, Call(x, (h, c), lengths, masks)).flat)
 
     def _network(self, parameters: Tensors, call: Call) -> Outputs:
         jnp = self._jax.numpy
         parameters = [parameter.astype(self.compute_dtype) for parameter in parameters]
         swap = self.batch_major != self.backend.batch_first
         call = call._replace(x=jnp.swapaxes(call.x, 0, 1) if swap else call.x)
-        y, h, c = self.backend.network(self.spec, parameters, call)
-        return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, h, c)
+        y, states = self.backend.network(self.spec, parameters, call)
+        return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, states)
 
     # -- compiled steps
 
     def _inference(self, parameters: Tensors, call: Call) -> Outputs:
-        return self.function(parameters, *call)
+        with self._jax.default_matmul_precision(self._precision):
+            return self._network(parameters, call)
 
     def _training(
         self, gradients: str, parameters: Tensors, call: Call, upstream: Upstream
     ) -> tuple[Any, ...]:
-        inputs = differentiated(gradients, call.x, call.h, call.c)
+        given = (call.x, *call.states)
+        inputs = differentiated(gradients, *given)
 
         def forward(parameters: Tensors, *inputs: Tensor) -> Outputs:
-            return self.function(parameters, *inputs, *call[len(inputs) :])
+            all_inputs = (*inputs, *given[len(inputs) :])
+            own = call._replace(x=all_inputs[0], states=all_inputs[1:])
+            return self._inference(parameters, own)
 
         outputs, pull_back = self._jax.vjp(forward, parameters, *inputs)
         weights, *of_inputs = pull_back(Outputs(*upstream))
@@ -174,12 +186,12 @@ class JaxModel(Model):
 
     def _infer(self, call: Call) -> Outputs:
         outputs: Outputs = self._run(Request(None, call))
-        self._last = outputs.c
+        self._last = outputs.states[-1]
         return outputs
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         raw = RawGradients.of(*self._run(Request(gradients, call, upstream)))
-        self._last = raw.c
+        self._last = raw.states[-1]
         return raw
 
     def _start_optimizer(self, name: str) -> None:
@@ -195,7 +207,7 @@ class JaxModel(Model):
         updated = self._run(Request(gradients, call, upstream, optimizer))
         results, self.parameters, self._optimizers[optimizer] = updated
         raw = RawGradients.of(*results)
-        self._last = raw.c
+        self._last = raw.states[-1]
         return raw
 
     def _step(self, request: Request) -> tuple[Any, tuple[Any, ...]]:
@@ -278,17 +290,17 @@ class JaxBackend(Backend):
     # -- what a strategy supplies
 
     def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
-        """Compute one direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+        """Compute one direction of one layer: outputs ``[T, B, H]``, final states ``[B, H]``.
 
-        call: x ``[T, B, in]``, h and c ``[B, H]``. parameters: kernel, recurrent kernel and bias,
-        in the compute type. valid: bool ``[T, B]``, or None if no step is padding. With ``reverse``
-        each sequence's valid steps are read from the last to the first; outputs stand at the step
-        they belong to, and are zero on padding.
+        call: x ``[T, B, in]``, states ``[B, H]`` each. parameters: kernel, recurrent kernel and
+        bias, in the compute type. valid: bool ``[T, B]``, or None if no step is padding. With
+        ``reverse`` each sequence's valid steps are read from the last to the first; outputs stand
+        at the step they belong to, and are zero on padding.
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
     def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
-        """Compute the network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
+        """Compute the network: outputs ``[T, B, D*H]``, final states ``[L*D, B, H]``."""
         import jax.numpy as jnp
 
         valid, lengths = None, call.lengths

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from lstm_impl.backends.jax.model import JaxBackend
-from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, LSTMOutputs, Outputs, State, Tensor, Tensors
 
 
 class JaxScan(JaxBackend):
@@ -24,7 +24,8 @@ class JaxScan(JaxBackend):
     def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
         steps = None if valid is None else valid[:, :, None]
         how = steps, "preproject" in self.options
-        return scanned(call.x, (call.h, call.c), parameters, *how, reverse=reverse)
+        h, c = call.states
+        return Outputs.from_flat(scanned(call.x, (h, c), parameters, *how, reverse=reverse))
 
 
 def scanned(
@@ -35,13 +36,13 @@ def scanned(
     preproject: bool,
     *,
     reverse: bool = False,
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute outputs ``[T, B, H]`` and the final state.
 
     x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
     zero.
     """
-    return Outputs(*_traced_once()(preproject, reverse, x, state, tuple(parameters), valid))
+    return LSTMOutputs(*_traced_once()(preproject, reverse, x, state, tuple(parameters), valid))
 
 
 @functools.cache

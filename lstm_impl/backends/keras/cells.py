@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, States, Tensor
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
@@ -44,19 +44,25 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
     return layers
 
 
-Run = Callable[[int, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
-"""Run a row's layer on its input ``[B, T, F]``, initial h and c, and valid steps ``[B, T]``."""
+Run = Callable[[int, Tensor, States, Tensor | None], tuple[Tensor, ...]]
+"""Run a row's layer on its input ``[B, T, F]``, initial states and valid steps ``[B, T]``, and
+return its outputs and final states, one after the other."""
 
 
 def calling(layers: Sequence[Any], **more: Any) -> Run:
     """Return how to run layers by their own calls."""
-    return lambda row, x, h, c, valid: layers[row](x, initial_state=[h, c], mask=valid, **more)
+
+    def run(row: int, x: Tensor, states: States, valid: Tensor | None) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = layers[row](x, initial_state=[*states], mask=valid, **more)
+        return found
+
+    return run
 
 
 def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Outputs:
     """Compute a network of such layers, which are batch-major.
 
-    Outputs have the layout of ``call.x``, h and c are ``[L*D, B, H]``, masks ``[L-1, T, B, D*H]``.
+    Outputs have the layout of ``call.x``, states are ``[L*D, B, H]``, masks ``[L-1, T, B, D*H]``.
     """
     from keras import ops
 
@@ -72,17 +78,17 @@ def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Ou
         masks = [swap(masks[number]) for number in range(spec.num_layers - 1)]
 
     def layer(row: int, own: Call, reverse: bool) -> Outputs:
-        y, h, c = run(row, own.x, own.h, own.c, valid)
+        y, *states = run(row, own.x, own.states, valid)
         if reverse:  # Keras leaves the outputs in the order of computation
             y = ops.flip(y, axis=1)
         if valid is not None:  # Keras repeats the last valid output on padding
             y = ops.where(valid[:, :, None], y, ops.zeros_like(y))
-        return Outputs(y, h, c)
+        return Outputs(y, tuple(states))
 
     join = functools.partial(ops.concatenate, axis=-1)
     inside = call._replace(x=x, masks=masks)
-    y, h, c = through_layers(spec, inside, layer, join, ops.stack)
-    return Outputs(y if batch_major else swap(y), h, c)
+    y, states = through_layers(spec, inside, layer, join, ops.stack)
+    return Outputs(y if batch_major else swap(y), states)
 
 
 VARIABLE = "KERAS_BACKEND"

@@ -19,7 +19,7 @@ from lstm_impl.backends.keras.cells import (
 )
 from lstm_impl.backends.others.openvino import OpenVINOBackend, OpenVINOModel
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
-from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, States, Tensor, Tensors
 from lstm_impl.evidence import Evidence
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -50,10 +50,10 @@ class KerasJaxModel(JaxModel):
             ]
 
     def _network(self, parameters: Tensors, call: Call) -> Outputs:
-        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
+        def run(row: int, x: Tensor, states: States, valid: Tensor | None) -> Any:
             variables = parameters[3 * row : 3 * row + 3]
             outputs, _ = self._layers[row].stateless_call(
-                variables, self._constants[row], x, initial_state=[h, c], mask=valid
+                variables, self._constants[row], x, initial_state=[*states], mask=valid
             )
             return outputs
 
@@ -173,9 +173,11 @@ class KerasOpenVINOModel(OpenVINOModel):
     def network(self, call: Call) -> Outputs:
         from keras.src.backend.openvino.core import OpenVINOKerasTensor
 
-        inside = Call(*(None if each is None else OpenVINOKerasTensor(each) for each in call))
-        y, h, c = through_keras(self.spec, inside, calling(self._layers), self.batch_major)
-        return Outputs(y.output, h.output, c.output)
+        names = self.spec.cell.states
+        wrapped = {name: OpenVINOKerasTensor(each) for name, each in call.by_name(names).items()}
+        inside = Call.from_names(names, **wrapped)
+        found = through_keras(self.spec, inside, calling(self._layers), self.batch_major)
+        return Outputs.from_flat(each.output for each in found.flat)
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         import keras

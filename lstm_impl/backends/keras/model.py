@@ -298,7 +298,7 @@ class CalledModelModel(Model):
 
     def _given(self, call: Call) -> tuple[Tensor, Tensor, Tensor]:
         # The state of a previous call has Keras's layout already.
-        h, c = (each if each.ndim == 2 else self._state(each) for each in (call.h, call.c))
+        h, c = (each if each.ndim == 2 else self._state(each) for each in call.states)
         return self._sequence(call.x), h, c
 
     # -- inference
@@ -307,7 +307,7 @@ class CalledModelModel(Model):
         given = self._given(call)
         run = self._export(given[0].shape) if self.backend.path.exported else self._infer_call
         with self._placing():
-            return Outputs(*run(*given))
+            return Outputs.from_flat(run(*given))
 
     def _export(self, shape: tuple[int, ...]) -> Infer:
         """Return the exported model for an input ``[B, T, in]``."""
@@ -349,7 +349,7 @@ class CalledModelModel(Model):
     def _step_of(
         self, call: Call, upstream: Upstream
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        flowing = self._sequence(upstream.dy), self._state(upstream.dh), self._state(upstream.dc)
+        flowing = (self._sequence(upstream.dy), *map(self._state, upstream.dstates))
         return (
             dict(zip(INPUTS, self._given(call), strict=True)),
             dict(zip(OUTPUTS, flowing, strict=True)),
@@ -362,14 +362,14 @@ class CalledModelModel(Model):
         with self._placing():
             loss = self._train_call(inputs, flowing)
         if self._before is None:
-            return RawGradients(loss, *[None] * 6)  # all that a timed call returns
+            return RawGradients(loss, (), None, None, None)  # all that a timed call returns
         # Its results are computed again with the weights that it began with.
         after = self.get_weights()
         self._assign(self._before)
         with self._placing():
             (y, h, c), weights = self._look(inputs, flowing)
         self._assign(after)
-        return RawGradients(y, h, c, None, None, None, weights)
+        return RawGradients(y, (h, c), None, None, weights)
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
         if isinstance(raw, RawGradients):

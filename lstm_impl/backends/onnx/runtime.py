@@ -125,9 +125,9 @@ class OnnxRuntimeModel(InferenceModel):
 
     def _infer(self, call: Call) -> Outputs:
         session = self._session(call)
-        binding = self._binding(session, [each for each in call if each is not None])
+        binding = self._binding(session, list(call.by_name(self.spec.cell.states).values()))
         session.run_with_iobinding(binding)
-        return Outputs(*binding.get_outputs())
+        return Outputs.from_flat(binding.get_outputs())
 
     def _stream(self, call: Call) -> Outputs:
         if self.device != "cpu":
@@ -137,8 +137,8 @@ class OnnxRuntimeModel(InferenceModel):
         session = self._session(call)
         if self._fed is None or self._fed[0] is not session:
             self._fed = (session, [each.name for each in session.get_inputs()])
-        feeds = dict(zip(self._fed[1], call[:3], strict=True))
-        return Outputs(*session.run(None, feeds))
+        feeds = dict(zip(self._fed[1], (call.x, *call.states), strict=True))
+        return Outputs.from_flat(session.run(None, feeds))
 
     def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
         """Bind inputs to a session, and outputs to memory that other inputs' outputs do not use."""
@@ -177,7 +177,7 @@ class OnnxRuntimeModel(InferenceModel):
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._new_session(options, call.lengths is not None, False)
             names = [each.name for each in session.get_inputs()]
-            values = call.given().values()
+            values = call.by_name(self.spec.cell.states).values()
             session.run_with_ort_values(None, dict(zip(names, values, strict=True)))
             events = json.loads(Path(session.end_profiling()).read_text())
         ops, kernels = summarise(events)

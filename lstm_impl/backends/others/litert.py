@@ -39,11 +39,11 @@ class LiteRTModel(InferenceModel):
         parameters = [tf.constant(array) for array in loop.pack(spec, self._weights)]
 
         def network(**arguments: Tensor) -> tuple[Tensor, ...]:
-            call = Call(**arguments)
+            call = Call.from_names(spec.cell.states, **arguments)
             if self.batch_major:
                 call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
-            y, h, c = loop.stack(spec, call, parameters, training=False)
-            return (tf.transpose(y, [1, 0, 2]) if self.batch_major else y), h, c
+            y, states = loop.stack(spec, call, parameters, training=False)
+            return (tf.transpose(y, [1, 0, 2]) if self.batch_major else y), *states
 
         return convert(network, inputs)
 
@@ -58,15 +58,16 @@ class LiteRTModel(InferenceModel):
     # -- what Model needs
 
     def _infer(self, call: Call) -> Outputs:
-        inputs = call.given()
-        return Outputs(*self._made(inputs)(inputs))
+        inputs = call.by_name(self.spec.cell.states)
+        return Outputs.from_flat(self._made(inputs)(inputs))
 
     def _trace_ahead(self, request: Request) -> None:
-        self._made(request.call.given())
+        self._made(request.call.by_name(self.spec.cell.states))
 
     def evidence(self, workload: Workload) -> Evidence:
         """Return the operators of the converted model, with those inside its loops."""
-        given = Stream(self, workload.first_window()).request().call.given()
+        call = Stream(self, workload.first_window()).request().call
+        given = call.by_name(self.spec.cell.states)
         ops = operators(self.convert({name: each.shape for name, each in given.items()}))
         details = {
             "device": self.device,

@@ -61,8 +61,9 @@ class NumPyFusedModel(NumPyModel):
         """Compute the outputs; append to ``kept`` what backward needs, in the order of rows."""
         mask = self._mask(call)
         x, spec = call.x, self.spec
-        h, c = np.empty_like(call.h), np.empty_like(call.c)
-        before, after = (_address(call.h), _address(call.c)), (_address(h), _address(c))
+        h_first, c_first = call.states
+        h, c = np.empty_like(h_first), np.empty_like(c_first)
+        before, after = (_address(h_first), _address(c_first)), (_address(h), _address(c))
         for number in range(spec.num_layers):
             if number and call.masks is not None:
                 x = x * self._swapped(call.masks[number - 1])
@@ -79,14 +80,15 @@ class NumPyFusedModel(NumPyModel):
                     own = None if mask is None else np.empty(y.size, np.float32)
                     keep = (_address(gates), _address(cells), _address(own))
                     hidden = y if own is None else own
-                    kept.append(_Kept(layer, x, call.h[row], call.c[row], hidden, gates, cells))
+                    own_state = h_first[row], c_first[row]
+                    kept.append(_Kept(layer, x, *own_state, hidden, gates, cells))
                 at = row * h.strides[0]
                 read = _address(x), before[0] + at, before[1] + at, _address(mask)
                 written = _address(y), after[0] + at, after[1] + at
                 self._kernels.forward(layer, *self._addresses[row], *read, *written, *keep)
                 outputs.append(y)
             x = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
-        return Outputs(x, h, c)
+        return Outputs(x, (h, c))
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         kept: list[_Kept] = []
@@ -94,8 +96,9 @@ class NumPyFusedModel(NumPyModel):
         mask, spec, units = self._mask(call), self.spec, self.spec.hidden_size
         arrays = iter(map(np.empty_like, self._arrays))
         dweights = [LayerWeights(*each) for each in zip(*3 * [arrays], strict=True)]
-        dh, dc = np.empty_like(call.h), np.empty_like(call.c)
+        dh, dc = map(np.empty_like, call.states)
         dy: Any = upstream.dy
+        dh_last, dc_last = upstream.dstates
         for number in reversed(range(spec.num_layers)):
             below: Any = 0.0
             for direction in range(spec.num_directions):
@@ -104,7 +107,7 @@ class NumPyFusedModel(NumPyModel):
                 layer, x, h, c, hidden, gates, cells = kept[row]
                 kernel, recurrent_kernel, _ = self._arrays[3 * row : 3 * row + 3]
                 read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells)
-                flows = np.ascontiguousarray(part), upstream.dh[row], upstream.dc[row]
+                flows = np.ascontiguousarray(part), dh_last[row], dc_last[row]
                 written = gates, dh[row], dc[row], *dweights[row]  # dz over gates
                 self._kernels.backward(layer, *map(_address, (*read, *flows, *written)))
                 if number or gradients != "weights":

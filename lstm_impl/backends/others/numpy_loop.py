@@ -11,7 +11,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.weights import LSTMState, LSTMWeights
+from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload
 
 
@@ -26,22 +26,24 @@ class NumPyModel(Model):
         return array
 
     def _infer(self, call: Call) -> Outputs:
-        x, h, c, lengths, masks = call
-        y, state = reference.forward(
-            self.spec, self._weights, self._swapped(x), LSTMState(h, c), lengths, masks
+        x, states, lengths, masks = call
+        state = self.spec.cell.state_type(*states)
+        y, final = reference.forward(
+            self.spec, self._weights, self._swapped(x), state, lengths, masks
         )
-        return Outputs(self._swapped(y), state.h, state.c)
+        return Outputs(self._swapped(y), tuple(final))
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        x, h, c, lengths, masks = call
-        dy, dh, dc = upstream
-        given = self._swapped(x), self._swapped(dy), LSTMState(h, c), LSTMState(dh, dc)
-        y, state, found = reference.forward_and_gradients(
+        x, states, lengths, masks = call
+        dy, dstates = upstream
+        state, dstate = (self.spec.cell.state_type(*each) for each in (states, dstates))
+        given = self._swapped(x), self._swapped(dy), state, dstate
+        y, final, found = reference.forward_and_gradients(
             self.spec, self._weights, *given, lengths, masks, of=gradients
         )
         inputs = [] if found.x is None else [self._swapped(found.x)]
-        inputs += [] if found.state is None else [found.state.h, found.state.c]
-        outputs = Outputs(self._swapped(y), state.h, state.c)
+        inputs += [] if found.state is None else list(found.state)
+        outputs = Outputs(self._swapped(y), tuple(final))
         return RawGradients.of(outputs, inputs, found.weights)
 
     def _start_optimizer(self, name: str) -> None:

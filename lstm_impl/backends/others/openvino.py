@@ -90,24 +90,26 @@ class OpenVINOModel(InferenceModel):
             name: opset.parameter(list(array.shape), kinds[array.dtype.kind], name)
             for name, array in inputs.items()
         }
-        call = Call(**{name: each.output(0) for name, each in parameters.items()})
-        results = [opset.result(each) for each in self.network(call)]
+        outputs = {name: each.output(0) for name, each in parameters.items()}
+        call = Call.from_names(self.spec.cell.states, **outputs)
+        results = [opset.result(each) for each in self.network(call).flat]
         return openvino.Model(results, list(parameters.values()))
 
     # -- what Model needs
 
     def _infer(self, call: Call) -> Outputs:
-        inputs = call.given()
-        # The parameters have the order of the call's fields.
+        inputs = call.by_name(self.spec.cell.states)
+        # The parameters have the order of these names.
         found = self._model(inputs)(list(inputs.values()))
-        return Outputs(*(found[number] for number in range(3)))
+        return Outputs.from_flat(found[number] for number in range(1 + len(call.states)))
 
     def _trace_ahead(self, request: Request) -> None:
-        self._graph(request.call.given())
+        self._graph(request.call.by_name(self.spec.cell.states))
 
     def evidence(self, workload: Workload) -> Evidence:
         """Return the operations of the model as compiled for this processor."""
-        compiled = self._model(Stream(self, workload.first_window()).request().call.given())
+        call = Stream(self, workload.first_window()).request().call
+        compiled = self._model(call.by_name(self.spec.cell.states))
         # At run time each node is an ExecutionNode, whose information names its type.
         nodes = compiled.get_runtime_model().get_ops()
         ops = Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in nodes)
@@ -138,7 +140,7 @@ class OpenVINOLSTMModel(OpenVINOModel):
 
         spec = self.spec
         directions = spec.num_directions
-        x, h, c, lengths, masks = call
+        x, initial, lengths, masks = call
 
         def transposed(node: Any, axes: list[int]) -> Any:
             return opset.transpose(node, np.array(axes)).output(0)
@@ -154,7 +156,7 @@ class OpenVINOLSTMModel(OpenVINOModel):
                 transposed(each, [1, 0, 2])
                 for each in opset.split(state, 0, spec.num_layers).outputs()
             ]
-            for state in (h, c)
+            for state in initial
         ]
         last: tuple[list[Any], list[Any]] = ([], [])
         for number, cells in enumerate(self._weights.layers):
@@ -175,8 +177,8 @@ class OpenVINOLSTMModel(OpenVINOModel):
             x = opset.reshape(y, shape, special_zero=False).output(0)
             for states, output in zip(last, layer.outputs()[1:], strict=True):
                 states.append(transposed(output, [1, 0, 2]))
-        h, c = (opset.concat(states, 0).output(0) for states in last)
-        return Outputs(x if self.batch_major else transposed(x, [1, 0, 2]), h, c)
+        final = tuple(opset.concat(states, 0).output(0) for states in last)
+        return Outputs(x if self.batch_major else transposed(x, [1, 0, 2]), final)
 
 
 class OpenVINO(OpenVINOBackend):

@@ -87,10 +87,10 @@ class TensorFlowBackend(Backend):
     def layer(
         self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
     ) -> Outputs:
-        """Compute one direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+        """Compute one direction of one layer: outputs ``[T, B, H]``, final states ``[B, H]``.
 
-        call: x ``[T, B, in]``, h and c ``[B, H]``. parameters: as ``to_layout`` orders them, in the
-        compute type. With ``reverse`` each sequence's valid steps are read from the last to the
+        call: x ``[T, B, in]``, states ``[B, H]`` each. parameters: as ``to_layout`` orders them, in
+        the compute type. With ``reverse`` each sequence's valid steps are read from the last to the
         first; outputs stand at the step they belong to, and are zero on padding.
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
@@ -114,7 +114,7 @@ class TensorFlowBackend(Backend):
         return LSTMWeights.from_cells(spec, cells)
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        """Compute the network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
+        """Compute the network: outputs ``[T, B, D*H]``, final states ``[L*D, B, H]``."""
         import tensorflow as tf
 
         padding = None if call.lengths is None else PaddingMask.of(call.x, call.lengths)

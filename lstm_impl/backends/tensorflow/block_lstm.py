@@ -47,7 +47,7 @@ class BlockLSTM(TensorFlowBackend):
     ) -> Outputs:
         import tensorflow as tf
 
-        x, h, c, *_ = call
+        x, (h, c), *_ = call
         inputs = reverse_time(x, padding) if reverse else x
         compute = _forward if "registered" in self.options else _with_gradient
         hidden, cells = compute(inputs, h, c, *parameters)
@@ -58,7 +58,7 @@ class BlockLSTM(TensorFlowBackend):
             last = tf.stack([padding.lengths - 1, batch], axis=1)
             h, c = tf.gather_nd(hidden, last), tf.gather_nd(cells, last)
             y = tf.where(padding.mask, hidden, tf.zeros_like(hidden))
-        return Outputs(reverse_time(y, padding) if reverse else y, h, c)
+        return Outputs(reverse_time(y, padding) if reverse else y, (h, c))
 
 
 ARGUMENTS = ("seq_len_max", "x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")

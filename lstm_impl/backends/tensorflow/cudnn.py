@@ -73,7 +73,7 @@ class Cudnn(TensorFlowBackend):
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
         import tensorflow as tf
 
-        x, h, c, lengths, masks = call
+        x, (h, c), lengths, masks = call
         if masks is not None:
             raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         if "repack" in self.options:
@@ -91,12 +91,12 @@ class Cudnn(TensorFlowBackend):
             "is_training": training or "training" in self.options,
         }
         if lengths is None and "lengths" not in self.options:
-            return Outputs(*tf.raw_ops.CudnnRNNV2(**arguments)[:3])
+            return Outputs.from_flat(tf.raw_ops.CudnnRNNV2(**arguments)[:3])
         if lengths is None:
             shape = tf.shape(x)
             lengths = tf.fill([shape[1]], shape[0])
         kept = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
-        return Outputs(*kept[:3])
+        return Outputs.from_flat(kept[:3])
 
 
 def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:

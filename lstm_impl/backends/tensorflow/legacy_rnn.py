@@ -45,7 +45,7 @@ class DynamicRNN(TensorFlowBackend):
     def layer(
         self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
     ) -> Outputs:
-        x, h, c, *_ = call
+        x, (h, c), *_ = call
         with legacy_keras() as rnn_cell:
             cell = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
             # Use our parameters in place of variables that the cell would make.
@@ -54,7 +54,7 @@ class DynamicRNN(TensorFlowBackend):
             x = reverse_time(x, padding) if reverse else x
             lengths = None if padding is None else padding.lengths
             y, last = self.run(cell, x, rnn_cell.LSTMStateTuple(c=c, h=h), lengths)
-        return Outputs(reverse_time(y, padding) if reverse else y, last.h, last.c)
+        return Outputs(reverse_time(y, padding) if reverse else y, (last.h, last.c))
 
     def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
         """Compute the outputs ``[T, B, H]`` and the last ``LSTMStateTuple``."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
-from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
+from lstm_impl.call import Call, LSTMOutputs, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -61,10 +61,11 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         # In reverse the state does not change before the first valid step: x is not copied.
         mask = None if padding is None else padding.mask
         if "hoisted" in self.options:
-            return self._hoisted_layer(LayerInputs(*call[:3], *parameters), mask, reverse)
+            given = LayerInputs(call.x, *call.states, *parameters)
+            return self._hoisted_layer(given, mask, reverse)
         import tensorflow as tf
 
-        x, state = call.x, (call.h, call.c)
+        x, state = call.x, call.states
         kernel, recurrent_kernel, bias = parameters
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
@@ -83,8 +84,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             return (tf.where(valid, h_new, h), tf.where(valid, c_new, c)), (y,)
 
         sequences = (sequence,) if mask is None else (sequence, mask)
-        (h, c), (y,) = self.scan(step, state, sequences, (state[0],), reverse)
-        return Outputs(y, h, c)
+        states, (y,) = self.scan(step, state, sequences, (state[0],), reverse)
+        return Outputs(y, states)
 
     # -- the hand-written gradient
 
@@ -96,13 +97,13 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             given = LayerInputs(*inputs)
             outputs, residuals = self.forward_with_residuals(given, mask, reverse)
 
-            def backward(*upstream: Tensor) -> Any:
-                flow = Upstream(*upstream)
+            def backward(dy: Tensor, *dstates: Tensor) -> Any:
+                flow = Upstream(dy, dstates)
                 return tuple(self.backward_from_residuals(residuals, given, mask, reverse, flow))
 
-            return tuple(outputs), backward
+            return outputs.flat, backward
 
-        return Outputs(*layer(*inputs))
+        return Outputs.from_flat(layer(*inputs))
 
     def forward_with_residuals(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
@@ -126,7 +127,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         (h, c), residuals = self.scan(step, (h0, c0), sequences, (h0,) * 6, reverse)
         hidden = residuals[4]
         y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
-        return Outputs(y, h, c), residuals
+        return Outputs(y, (h, c)), residuals
 
     def backward_from_residuals(
         self,
@@ -140,7 +141,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         import tensorflow as tf
 
         x, h0, c0, kernel, recurrent_kernel, _ = inputs
-        dy, dh, dc = upstream
+        dy, (dh, dc) = upstream
         *gates, hidden, cells = residuals
         hidden_before = shift(hidden, h0, reverse)
         cells_before = shift(cells, c0, reverse)
@@ -184,11 +185,11 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
 def by_loop(
     backend: LoopBackend, inputs: LayerInputs, mask: Tensor | None, reverse: bool
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute one layer by a loop, which takes any mask ``[T, B, 1]``."""
     x, h, c, *parameters = inputs
     padding = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
-    return backend.layer(Call(x, h, c), parameters, padding, reverse)
+    return LSTMOutputs(*backend.layer(Call(x, (h, c)), parameters, padding, reverse).flat)
 
 
 def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 import lstm_impl.cuda as cuda
 from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
-from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, Request, States, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
@@ -61,11 +61,11 @@ class TensorFlowModel(Model):
     def __call__(
         self,
         x: Tensor,
-        state: State | None = None,
+        state: States | None = None,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
         training: bool = True,
-    ) -> tuple[Tensor, State]:
+    ) -> tuple[Tensor, States]:
         """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built); state ``(h, c)``, each ``[L*D, B, H]``,
@@ -81,33 +81,33 @@ class TensorFlowModel(Model):
             zeros = tf.zeros(
                 [self.spec.state_layers, batch, self.spec.hidden_size], self.compute_dtype
             )
-            state = (zeros, zeros)
-        call = Call(x, *state, lengths, masks)
-        y, h, c = self._compiled(call) if self.backend.xla else self.network(call, training)
-        return y, (h, c)
+            state = (zeros,) * len(self.spec.cell.states)
+        call = Call(x, tuple(state), lengths, masks)
+        found = self._compiled(call) if self.backend.xla else self.network(call, training)
+        return found.y, found.states
 
     def _compiled(self, call: Call) -> Outputs:
         tf, rest = self._tf, (call.lengths, call.masks)
 
         @tf.custom_gradient
-        def compiled(x: Tensor, h: Tensor, c: Tensor) -> tuple[Any, Callable[..., Any]]:
+        def compiled(x: Tensor, *states: Tensor) -> tuple[Any, Callable[..., Any]]:
             # Outside a graph the user's tape would record the compiled loop itself, which cannot
             # be differentiated from there: init_scope pauses it.
             with tf.init_scope() if tf.executing_eagerly() else contextlib.nullcontext():
-                outputs = self._infer(Call(x, h, c, *rest))
+                outputs = self._infer(Call(x, states, *rest))
 
-            def backward(*upstream: Tensor, variables: Tensors | None = None) -> Any:
-                raw = self._train("all", Call(x, h, c, *rest), Upstream(*upstream))
-                of_inputs = [raw.dx, raw.dh, raw.dc]
+            def backward(dy: Tensor, *dstates: Tensor, variables: Tensors | None = None) -> Any:
+                raw = self._train("all", Call(x, states, *rest), Upstream(dy, dstates))
+                of_inputs = [raw.dx, *(raw.dstates or ())]
                 by_variable = {
                     id(variable): gradient
                     for variable, gradient in zip(self.variables, raw.weights, strict=True)
                 }
                 return of_inputs, [by_variable[id(variable)] for variable in variables or ()]
 
-            return tuple(outputs), backward
+            return outputs.flat, backward
 
-        return Outputs(*compiled(call.x, call.h, call.c))
+        return Outputs.from_flat(compiled(call.x, *call.states))
 
     def network(self, call: Call, training: bool) -> Outputs:
         """Add the ops that compute the outputs, in the model's layout, and the final state."""
@@ -116,8 +116,8 @@ class TensorFlowModel(Model):
             parameters = self._values()  # read once, not in every turn of a loop
             if self.batch_major:
                 call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
-            y, h, c = self.backend.stack(self.spec, call, parameters, training)
-            return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, h, c)
+            y, states = self.backend.stack(self.spec, call, parameters, training)
+            return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, states)
 
     def _values(self) -> Tensors:
         """Return the variables' values in the compute type."""
@@ -249,17 +249,17 @@ class TracedSteps:
     def run(self, request: Request) -> Any:
         """Return outputs, or the arguments of ``RawGradients.of``."""
         with self._tf.device(self._model.tf_device):
-            return self._function(request)(*_arguments(request))
+            return self._function(request)(*self._arguments(request))
 
     def trace(self, request: Request) -> Any:
         """Trace such a step without running it, and return its concrete function."""
         with self._tf.device(self._model.tf_device):
-            return self._function(request).get_concrete_function(*_arguments(request))
+            return self._function(request).get_concrete_function(*self._arguments(request))
 
     def optimized_hlo(self, request: Request) -> str:
         """Return the text of what XLA compiles such a step to."""
         with self._tf.device(self._model.tf_device):
-            ir = self._function(request).experimental_get_compiler_ir(*_arguments(request))
+            ir = self._function(request).experimental_get_compiler_ir(*self._arguments(request))
             return str(ir(stage="optimized_hlo"))
 
     def count(self) -> int:
@@ -268,23 +268,24 @@ class TracedSteps:
 
     # -- what is traced
 
-    def train(self, gradients: str, call: Call, *upstream: Tensor) -> tuple[Any, ...]:
+    def train(self, gradients: str, call: Call, upstream: Upstream) -> tuple[Any, ...]:
         """Add ops for the outputs and for the gradients of the requested inputs and weights."""
         tf, model = self._tf, self._model
-        inputs = differentiated(gradients, call.x, call.h, call.c)
+        inputs = differentiated(gradients, call.x, *call.states)
         with tf.device(model.tf_device), tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = model.network(call, training=True)
         # Hand-written gradients and those of a loop have ops for every input. TensorFlow prunes
         # those of an input that is not requested, in a loop too.
         sources, zero = [inputs, model.variables], tf.UnconnectedGradients.ZERO
-        of_inputs, of_weights = tape.gradient(list(outputs), sources, list(upstream), zero)
+        flowing = list(upstream.flat)
+        of_inputs, of_weights = tape.gradient(list(outputs.flat), sources, flowing, zero)
         return outputs, of_inputs, of_weights
 
     def _train_and_update(
-        self, optimizer: Optimizer, gradients: str, call: Call, *upstream: Tensor
+        self, optimizer: Optimizer, gradients: str, call: Call, upstream: Upstream
     ) -> tuple[Any, ...]:
-        results = self.train(gradients, call, *upstream)
+        results = self.train(gradients, call, upstream)
         with self._tf.device(self._model.tf_device):
             optimizer.apply(results[-1])
         return results
@@ -307,8 +308,11 @@ class TracedSteps:
                     started = self._optimizers[optimizer]
                     body = functools.partial(self._train_and_update, started, gradients)
 
+            states = model.spec.cell.states
+
             def step(call: dict[str, Tensor], *upstream: Tensor) -> Any:
-                return body(Call(**call), *upstream)
+                flowing = (Upstream(upstream[0], upstream[1:]),) if upstream else ()
+                return body(Call.from_names(states, **call), *flowing)
 
             # The name shows in profiles, and without new code TensorFlow would warn of retracing
             # when many models are built.
@@ -324,6 +328,11 @@ class TracedSteps:
             )
         return self._functions[key]
 
+    def _arguments(self, request: Request) -> tuple[Any, ...]:
+        """Return the call by name, since a signature has no None, and the upstream gradients."""
+        upstream = () if request.upstream is None else request.upstream.flat
+        return request.call.by_name(self._model.spec.cell.states), *upstream
+
     def _signature(self, batch: int, lengths: bool, masks: bool, training: bool) -> list[Any]:
         """Return the signature of ``_arguments``."""
         tf, model, spec = self._tf, self._model, self._model.spec
@@ -333,18 +342,15 @@ class TracedSteps:
             return tf.TensorSpec([*outer, features], model.compute_dtype)
 
         state = tf.TensorSpec([spec.state_layers, batch, spec.hidden_size], model.compute_dtype)
-        call = {"x": sequence(spec.input_size), "h": state, "c": state}
+        states = dict.fromkeys(spec.cell.states, state)
+        call = {"x": sequence(spec.input_size), **states}
         if lengths:
             call["lengths"] = tf.TensorSpec([batch], tf.int32)
         if masks:
             between = [spec.num_layers - 1, None, batch, spec.output_size]
             call["masks"] = tf.TensorSpec(between, model.compute_dtype)
-        return [call, *([sequence(spec.output_size), state, state] if training else [])]
-
-
-def _arguments(request: Request) -> tuple[Any, ...]:
-    """Return the call by name, since a signature has no None, and the upstream gradients."""
-    return request.call.given(), *(request.upstream or ())
+        upstream = [sequence(spec.output_size), *states.values()] if training else []
+        return [call, *upstream]
 
 
 class Optimizer:

@@ -93,14 +93,16 @@ class ReplicatedModel(VariantModel, TensorFlowModel):
         return np.asarray(parts[0])
 
     def _infer(self, call: Call) -> Outputs:
-        return Outputs(*self._step(None)(call.x, call.h, call.c))
+        return Outputs(*self._step(None)(call.x, *call.states))
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        return RawGradients.of(*self._step(gradients)(call.x, call.h, call.c, *upstream))
+        given = (call.x, *call.states, *upstream.flat)
+        return RawGradients.of(*self._step(gradients)(*given))
 
     def _trace_ahead(self, request: Request) -> None:
         call = request.call
-        arguments = (call.x, call.h, call.c, *(request.upstream or ()))
+        upstream = () if request.upstream is None else request.upstream.flat
+        arguments = (call.x, *call.states, *upstream)
         self._step(request.gradients).get_concrete_function(*arguments)
 
     def _step(self, gradients: str | None) -> Any:
@@ -109,11 +111,14 @@ class ReplicatedModel(VariantModel, TensorFlowModel):
             return self._shared[gradients]
         tf, strategy = self._tf, self._strategy
 
-        def compute(x: Tensor, h: Tensor, c: Tensor, *upstream: Tensor) -> Any:
-            call = Call(x, h, c)
+        count = len(self.spec.cell.states)
+
+        def compute(x: Tensor, *rest: Tensor) -> Any:
+            call, upstream = Call(x, rest[:count]), rest[count:]
             if gradients is None:
                 return self.network(call, training=False)
-            return TracedSteps(self).train(gradients, call, *upstream)
+            flowing = Upstream(upstream[0], upstream[1:])
+            return TracedSteps(self).train(gradients, call, flowing)
 
         own: Callable[..., Any] = compute
         if self.backend.xla:  # by itself: XLA cannot compile the all-reduce

@@ -44,7 +44,7 @@ class TorchCompileModel(TorchModel):
         optional = (call.lengths is not None, call.masks is not None)
         kind = (*optional, self._torch.is_inference_mode_enabled())
         if "cell" in self.backend.options:
-            key = (call.h.shape[1], *kind)
+            key = (call.states[0].shape[1], *kind)
             first = key not in self._compiled
             step = self._compile(key, cell)
             with quiet_compiler() if first else contextlib.nullcontext():
@@ -64,7 +64,7 @@ class TorchCompileModel(TorchModel):
     def _loop(self, step: Callable[..., State], call: Call, parameters: Tensors) -> Outputs:
         torch = self._torch
         parameters = [parameter.to(self.compute_dtype) for parameter in parameters]
-        x, h, c, lengths, masks = call
+        x, states, lengths, masks = call
         if self.batch_major:
             x = x.transpose(0, 1)
         valid = None
@@ -73,14 +73,15 @@ class TorchCompileModel(TorchModel):
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
-            return looped(step, valid, reverse, *own[:3], *parameters[3 * row : 3 * row + 3])
+            given = (own.x, *own.states, *parameters[3 * row : 3 * row + 3])
+            return Outputs.from_flat(looped(step, valid, reverse, *given))
 
         def join(outputs: list[Tensor]) -> Tensor:
             return torch.cat(outputs, dim=-1)
 
-        time_major = Call(x, h, c, lengths, masks)
-        y, h, c = through_layers(self.spec, time_major, layer, join, torch.stack)
-        return Outputs(y.transpose(0, 1) if self.batch_major else y, h, c)
+        time_major = Call(x, states, lengths, masks)
+        y, states = through_layers(self.spec, time_major, layer, join, torch.stack)
+        return Outputs(y.transpose(0, 1) if self.batch_major else y, states)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
         if any(op.startswith("Torch-Compiled Region") for op in ops):

@@ -40,12 +40,13 @@ class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
         how = {"batch_major": self.batch_major}
         if len(parameters) == 3:  # without views and copies of the state
             kernel, recurrent_kernel, bias = parameters
-            return fused_layer(*call[:3], kernel, recurrent_kernel, bias, valid, **how)
+            given = (call.x, *call.states, kernel, recurrent_kernel, bias, valid)
+            return Outputs.from_flat(fused_layer(*given, **how))
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
             kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
-            given = (own.x, own.h, own.c, kernel, recurrent_kernel, bias, valid)
-            return fused_layer(*given, reverse=reverse, **how)
+            given = (own.x, *own.states, kernel, recurrent_kernel, bias, valid)
+            return Outputs.from_flat(fused_layer(*given, reverse=reverse, **how))
 
         if self.batch_major and call.masks is not None:
             call = call._replace(masks=call.masks.transpose(1, 2))

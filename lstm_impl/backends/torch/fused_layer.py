@@ -25,7 +25,7 @@ from torch._C._functorch import (
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.fused_cpu.library import COMPUTES
 from lstm_impl.backends.torch.loop import layer_by_loop
-from lstm_impl.call import Outputs, Tensor
+from lstm_impl.call import LSTMOutputs, Tensor
 from lstm_impl.spec import UnsupportedError
 
 OPERATOR = "lstm_impl::fused_lstm"
@@ -60,7 +60,7 @@ def fused_layer(
     *,
     batch_major: bool = False,
     reverse: bool = False,
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute one direction of one LSTM layer on a CPU, with gradients.
 
     In forward mode (``torch.func.jvp``, ``torch.autograd.forward_ad``) and inside of
@@ -82,7 +82,7 @@ def fused_layer(
 
     Returns
     -------
-    Outputs
+    LSTMOutputs
         y, with the axes of x, and h and c, with those of the initial ones.
 
     Raises
@@ -105,7 +105,7 @@ def fused_layer(
     ours = torch.ops.lstm_impl
     trained = torch.is_grad_enabled() and any(each.requires_grad for each in given)
     compute = ours.fused_lstm_training if trained else ours.fused_lstm
-    return Outputs(*compute(*given, *how)[:3])
+    return LSTMOutputs(*compute(*given, *how)[:3])
 
 
 # Dynamo, which cannot trace these questions, asks them once for each program. It traces a program
@@ -338,7 +338,7 @@ def _second(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     by_loop: Any = functools.partial(layer_by_loop, **how)
 
     def gradients(given: Any, flows: Any) -> Any:
-        return torch.func.vjp(by_loop, *given)[1](Outputs(*flows))
+        return torch.func.vjp(by_loop, *given)[1](LSTMOutputs(*flows))
 
     of_x = upstream[0] if ctx.of_x else torch.zeros_like(given[0])
     pull_back = torch.func.vjp(gradients, tuple(given), (dy, dh, dc))[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lstm_impl.call import Outputs, State, Tensor
+from lstm_impl.call import LSTMOutputs, State, Tensor
 
 
 def cell(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tensor | None) -> State:
@@ -19,7 +19,7 @@ def cell(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tenso
 
 def looped(
     step: Callable[..., State], valid: Tensor | None, reverse: bool, *given: Tensor
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute outputs ``[T, B, H]`` and the final state.
 
     step: ``cell``, or it compiled. valid: bool ``[T, B, 1]``, or None: a step that is False keeps
@@ -40,7 +40,7 @@ def looped(
     outputs = hidden[::-1] if reverse else hidden
     # A stack needs at least one tensor: without a step the outputs are empty.
     y = torch.stack(outputs) if outputs else projected[:, :, : h.shape[1]]
-    return Outputs(y if valid is None else torch.where(valid, y, torch.zeros_like(y)), *state)
+    return LSTMOutputs(y if valid is None else torch.where(valid, y, torch.zeros_like(y)), *state)
 
 
 def layer_by_loop(
@@ -54,7 +54,7 @@ def layer_by_loop(
     *,
     batch_major: bool = False,
     reverse: bool = False,
-) -> Outputs:
+) -> LSTMOutputs:
     """Compute what ``fused_layer`` computes, from the same arguments, by a loop over the cell.
 
     PyTorch can differentiate the loop any number of times, in reverse and in forward mode.
@@ -65,4 +65,4 @@ def layer_by_loop(
     given = (time_major, *state, kernel, recurrent_kernel, bias)
     y, *last = looped(cell, steps, reverse, *given)
     h, c = (each.reshape(h.shape) for each in last)
-    return Outputs(y.transpose(0, 1) if batch_major else y, h, c)
+    return LSTMOutputs(y.transpose(0, 1) if batch_major else y, h, c)

@@ -10,7 +10,7 @@ import numpy as np
 from lstm_impl.availability import Availability
 from lstm_impl.backends.torch.compiled import compiler_availability, frozen
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
-from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, States, Tensor, Tensors
 from lstm_impl.layouts import torch_parameters
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -48,8 +48,8 @@ class TorchLSTMModel(TorchModel):
             return super()._infer(call)
         with self._torch.inference_mode(), self.precision():
             if call.x.shape not in self._frozen:
-                self._frozen[call.x.shape] = frozen(self.module, *call[:3])
-            return Outputs(*self._frozen[call.x.shape](*call[:3]))
+                self._frozen[call.x.shape] = frozen(self.module, call.x, *call.states)
+            return Outputs.from_flat(self._frozen[call.x.shape](call.x, *call.states))
 
     def trained(self, masks: Tensor | None) -> Tensors:
         if masks is None:
@@ -58,34 +58,32 @@ class TorchLSTMModel(TorchModel):
 
     def network(self, call: Call) -> Outputs:
         rnn = self._torch.nn.utils.rnn
-        x, h, c, lengths, masks = call
+        x, states, lengths, masks = call
         timesteps = x.shape[1 if self.batch_major else 0]
 
-        def run(module: Tensor, x: Tensor, h: Tensor, c: Tensor) -> Outputs:
+        def run(module: Tensor, x: Tensor, states: States) -> Outputs:
             if lengths is None:
-                y, (h, c) = module(x, (h, c))
-                return Outputs(y, h, c)
+                return Outputs(*module(x, states))
             packed = rnn.pack_padded_sequence(
                 x, lengths, batch_first=self.batch_major, enforce_sorted=False
             )
-            y, (h, c) = module(packed, (h, c))
+            y, states = module(packed, states)
             y, _ = rnn.pad_packed_sequence(y, batch_first=self.batch_major, total_length=timesteps)
-            return Outputs(y, h, c)
+            return Outputs(y, states)
 
         if masks is None:
-            return run(self.module, x, h, c)
+            return run(self.module, x, states)
         self._copy_to_layers()
         directions = self.spec.num_directions
-        h_last, c_last = [], []
+        last: list[States] = []
         for number, layer in enumerate(self._layers):
             if number:
                 mask = masks[number - 1]
                 x = x * (mask.transpose(0, 1) if self.batch_major else mask)
             rows = slice(number * directions, (number + 1) * directions)
-            x, h_row, c_row = run(layer, x, h[rows], c[rows])
-            h_last.append(h_row)
-            c_last.append(c_row)
-        return Outputs(x, self._torch.cat(h_last), self._torch.cat(c_last))
+            x, final = run(layer, x, tuple(each[rows] for each in states))
+            last.append(final)
+        return Outputs(x, tuple(map(self._torch.cat, zip(*last, strict=True))))
 
     def _copy_to_layers(self) -> None:
         """Copy the weights of ``module`` to the modules of one layer, if they have changed."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.call import Call, Outputs, RawGradients, State, Tensor, Tensors, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, States, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile, most
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
@@ -80,7 +80,7 @@ class TorchModel(Model):
 
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
-        """Compute outputs (in the model's layout) and final h and c ``[L*D, B, H]``."""
+        """Compute outputs (in the model's layout) and final states ``[L*D, B, H]``."""
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
         """Make the parameters with any values: the weights are set next."""
@@ -97,10 +97,10 @@ class TorchModel(Model):
     def __call__(
         self,
         x: Tensor,
-        state: State | None = None,
+        state: States | None = None,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
-    ) -> tuple[Tensor, State]:
+    ) -> tuple[Tensor, States]:
         """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built) in the compute type, on the model's device;
@@ -109,10 +109,10 @@ class TorchModel(Model):
         if state is None:
             batch = x.shape[0 if self.batch_major else 1]
             zeros = x.new_zeros((self.spec.state_layers, batch, self.spec.hidden_size))
-            state = (zeros, zeros)
+            state = (zeros,) * len(self.spec.cell.states)
         with self.precision():
-            y, h, c = self.network(Call(x, *state, lengths, masks))
-        return y, (h, c)
+            y, states = self.network(Call(x, tuple(state), lengths, masks))
+        return y, states
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Set the spec's precision in PyTorch during one call."""
@@ -150,16 +150,16 @@ class TorchModel(Model):
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         # Detached: the previous window's state must carry no gradient.
-        x, h, c = (tensor.detach() for tensor in call[:3])
-        inputs = differentiated(gradients, x, h, c)
+        x, *states = (tensor.detach() for tensor in (call.x, *call.states))
+        inputs = differentiated(gradients, x, *states)
         for tensor in inputs:
             tensor.requires_grad_()
         with self.precision():
-            outputs = self.network(call._replace(x=x, h=h, c=c))
+            outputs = self.network(call._replace(x=x, states=tuple(states)))
         wanted = [*inputs, *self.trained(call.masks)]
-        found = self._torch.autograd.grad(outputs, wanted, upstream)
+        found = self._torch.autograd.grad(outputs.flat, wanted, upstream.flat)
         count = len(inputs)
-        detached = Outputs(*(tensor.detach() for tensor in outputs))
+        detached = Outputs.from_flat(tensor.detach() for tensor in outputs.flat)
         return RawGradients.of(detached, found[:count], list(found[count:]))
 
     def _start_optimizer(self, name: str) -> None:
