@@ -93,7 +93,7 @@ class RoundedModel(NumPyModel):
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         outputs, traces = self._layers(call)
-        flow, dh, dc = upstream
+        flow, (dh, dc) = upstream
         dh0, dc0 = np.zeros_like(dh), np.zeros_like(dc)
         size, layers = self.spec.hidden_size, []
         for layer in reversed(range(self.spec.num_layers)):
@@ -112,7 +112,7 @@ class RoundedModel(NumPyModel):
         return RawGradients.of(outputs, (flow, dh0, dc0), weights)
 
     def _layers(self, call: Call) -> tuple[Outputs, list[Any]]:
-        x, h, c, _, _ = call
+        x, (h, c), _, _ = call
         h_last, c_last = np.zeros_like(h), np.zeros_like(c)
         traces: list[Any] = []
         for layer in self._weights.layers:
@@ -125,7 +125,7 @@ class RoundedModel(NumPyModel):
                 outputs.append(np.stack(trace[2][1:])[::step])
                 traces.append(trace)
             x = np.concatenate(outputs, axis=-1)
-        return Outputs(x, h_last, c_last), traces
+        return Outputs(x, (h_last, c_last)), traces
 
     def _run(self, cell: LayerWeights, x: Any, h0: Any, c0: Any) -> tuple[Any, ...]:
         sums, states = self._sums, self._states

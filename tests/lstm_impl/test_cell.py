@@ -1,7 +1,6 @@
 """Test the description of cells, with the LSTM and with a made-up cell of two gates."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -150,9 +149,10 @@ def test_a_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None
     class Told(LSTM):
         """An LSTM that says for each gate that it multiplies h."""
 
-        @functools.wraps(LSTM.step_gradients)
-        def step_gradients(self, weights: Any, kept: Any, before: Any, *rest: Any) -> Any:
-            found = super().step_gradients(weights, kept, before, *rest)
+        def step_gradients(
+            self, weights: Any, kept: Any, before: Any, after: Any, gradients: Any
+        ) -> Any:
+            found = super().step_gradients(weights, kept, before, after, gradients)
             return found._replace(recurrent_inputs=np.stack([before[0]] * len(self.gates)))
 
     told = reference.forward_and_gradients(dataclasses.replace(spec, cell=Told()), weights, *given_)

@@ -331,11 +331,11 @@ def test_use_keeps_the_state_and_restart_does_not() -> None:
     step.use([1, 2])
     second = step.run()
     x, state = sets(1).x, sets.first.state
-    np.testing.assert_allclose(second.y, build()._infer(Call(x, first.h, first.c)).y)
+    np.testing.assert_allclose(second.y, build()._infer(Call(x, first.states)).y)
     step.run()
     step.run()
     step.restart()
-    np.testing.assert_allclose(step.run().y, build()._infer(Call(x, state.h, state.c)).y)
+    np.testing.assert_allclose(step.run().y, build()._infer(Call(x, tuple(state))).y)
     step.use([0])
     step.restart()
     np.testing.assert_array_equal(step.run().y, first.y)

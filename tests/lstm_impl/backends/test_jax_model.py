@@ -190,7 +190,7 @@ def test_cudnn_layer_calls_jax_with_these_arguments(
     x, dy = np.ones((7, 4, 3), np.float32), np.ones((7, 4, 10), np.float32)
     state = (np.ones((4, 4, 5), np.float32),) * 2
     training = functools.partial(model._training, "all")
-    step = jax.make_jaxpr(training)(model.parameters, Call(x, *state), Upstream(dy, *state))
+    step = jax.make_jaxpr(training)(model.parameters, Call(x, state), Upstream(dy, state))
     primitives = [str(equation.primitive) for equation in step.eqns]
     assert primitives.count("rnn_fwd") == primitives.count("rnn_bwd") == 1
     # input, hidden, layers, batch, timesteps, dropout, bidirectional, TF32

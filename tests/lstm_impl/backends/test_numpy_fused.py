@@ -79,7 +79,7 @@ def test_read_only_and_transposed_input_gives_the_same_numbers() -> None:
     fixed.flags.writeable = False
     for x in (fixed, np.asfortranarray(X)):
         state = np.zeros((SPEC.state_layers, 8, 40), np.float32)
-        np.testing.assert_array_equal(model._infer(Call(x, state, state)).y, expected)
+        np.testing.assert_array_equal(model._infer(Call(x, (state, state))).y, expected)
 
 
 def test_layer_that_cannot_be_computed_raises_with_the_reason() -> None:

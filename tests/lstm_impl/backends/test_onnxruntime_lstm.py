@@ -56,7 +56,7 @@ def test_summarise_reads_the_profile_of_a_gpu() -> None:
 def test_use_threads_applies_to_later_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime_lstm.OnnxRuntime, "threads", None)
     get_backend("onnxruntime").use_threads(1)
-    options = built("onnxruntime")._session(Call(None, None, None)).get_session_options()
+    options = built("onnxruntime")._session(Call(None, ())).get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
 
@@ -73,7 +73,7 @@ def test_cuda_provider_that_does_not_start_raises() -> None:
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
         pytest.raises(UnavailableError, match=r"gpu:0: .*would use CPUExecutionProvider"),
     ):
-        model._session(Call(None, None, None))
+        model._session(Call(None, ()))
 
 
 @pytest.mark.parametrize(
