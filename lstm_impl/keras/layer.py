@@ -217,7 +217,7 @@ class LSTM(BackendLSTM):
                 for each in initial_state
             )
         layer = FusedLayer(reverse=self.go_backwards, batch_major=True)
-        y, h, c = layer.infer(Call(x, h, c), _handles(self.cell) or _weights(self.cell))
+        y, h, c = layer.infer(Call(x, (h, c)), _handles(self.cell) or _weights(self.cell))
         if not self.return_sequences:
             y = tf.squeeze(h, 0)
         elif self.go_backwards:
@@ -631,7 +631,7 @@ def by_fused_op(
     layer = FusedLayer(reverse=reverse, batch_major=batch_major)
     # Indices such as h[None] take several times as long outside a graph.
     states = tf.expand_dims(h, 0), tf.expand_dims(c, 0)
-    call = Call(x, *states, None if mask is None else tf.squeeze(mask, 2))
+    call = Call(x, states, None if mask is None else tf.squeeze(mask, 2))
     y, h, c = layer.train(call, parameters)[0] if keep else layer.infer(call, parameters)
     return LSTMOutputs(y, tf.squeeze(h, 0), tf.squeeze(c, 0))
 
