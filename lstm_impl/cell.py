@@ -11,7 +11,7 @@ import abc
 import functools
 import importlib.metadata
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -99,9 +99,29 @@ class StepGradients(NamedTuple):
     recurrent_inputs: Float64 | None = None
 
 
+class Operations(NamedTuple):
+    """What a framework calls the functions that the equations of a cell use.
+
+    split: divides the last axis of a tensor into so many equal parts.
+    """
+
+    sigmoid: Callable[[Any], Any]
+    tanh: Callable[[Any], Any]
+    split: Callable[[Any, int], Sequence[Any]]
+
+
+Recurrence = Callable[[Any], Any]
+"""Multiplies a tensor ``[B, H]`` by the recurrent kernel and adds its bias, if there is one."""
+
+
 @dataclass(frozen=True)
 class Cell(abc.ABC):
     """A recurrent cell, which makes its next states from an input and its states.
+
+    A cell is written down twice, on purpose. ``equations`` serves every backend that loops over
+    time in a framework's operators, and the framework differentiates it. ``step`` and
+    ``step_gradients`` serve the reference in float64. They are derived by hand and share no code
+    with ``equations``, so that the gate can find a mistake in either.
 
     Subclasses are frozen dataclasses: two cells with the same options are equal.
 
@@ -138,6 +158,28 @@ class Cell(abc.ABC):
             "recurrent_bias": (columns,),
         }
         return {name: shapes[name] for name in self.parameters}
+
+    @abc.abstractmethod
+    def equations(
+        self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """Compute one timestep in a framework's operators.
+
+        Parameters
+        ----------
+        ops
+            The framework's functions.
+        projected
+            The input's product with the kernel plus the bias, ``[B, G*H]``.
+        recurrence
+            Multiplies the output before the step, or another ``[B, H]``, by the recurrent kernel.
+        states
+            The states before the step, ``[B, H]`` each.
+
+        Returns
+        -------
+        The states after the step.
+        """
 
     @abc.abstractmethod
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
@@ -197,6 +239,15 @@ class LSTM(Cell):
     state_type = LSTMState
     # A forget gate that starts open keeps the cell state: Jozefowicz et al. (2015).
     bias_offsets: ClassVar[Mapping[str, float]] = {"f": 1.0}
+
+    def equations(
+        self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """Compute one timestep in a framework's operators."""
+        h, c = states
+        i, f, g, o = ops.split(projected + recurrence(h), len(self.gates))
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        return ops.sigmoid(o) * ops.tanh(c), c
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
         """Compute one timestep; keep the gates after their nonlinearities, ``[B, 4H]``."""

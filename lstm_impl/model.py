@@ -657,7 +657,7 @@ def _is_finite(array: FloatArray) -> bool:
 def checked_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int) -> LSTMState:
     """Return the state, zeros if None. Raises ValueError if it does not fit the cell."""
     kind = spec.cell.state_type
-    if state is not None and not isinstance(state, kind):
+    if state is not None and type(state) is not kind:
         raise ValueError(
             f"{name} is a {type(state).__name__}; a {spec.cell.name} has a {kind.__name__}"
         )

@@ -232,10 +232,8 @@ class Workload:
         state_shape = (spec.state_layers, self.batch, spec.hidden_size)
         x = spec.quantize(rng.standard_normal((*shape, spec.input_size)))
         dy = spec.quantize(rng.standard_normal((*shape, spec.output_size)))
-        state = LSTMState(
-            h=spec.quantize(rng.uniform(-0.5, 0.5, state_shape)),
-            c=spec.quantize(rng.uniform(-0.5, 0.5, state_shape)),
-        )
+        drawn = (rng.uniform(-0.5, 0.5, state_shape) for _ in spec.cell.states)
+        state = spec.cell.state_type(*map(spec.quantize, drawn))
         masks = None
         if self.drops_units(spec):
             masks = dropout_masks(spec, self.timesteps, self.batch, self.dropout, rng)

@@ -6,10 +6,20 @@ the recurrence have different gradients, as in a GRU.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from lstm_impl.cell import Cell, Float64, States, StepGradients, StepWeights, sigmoid
+from lstm_impl.cell import (
+    Cell,
+    Float64,
+    Operations,
+    Recurrence,
+    States,
+    StepGradients,
+    StepWeights,
+    sigmoid,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,16 @@ class Leaky(Cell):
 
     name = "leaky"
     gates = ("u", "n")
+
+    def equations(
+        self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """Compute one timestep in a framework's operators."""
+        (h,) = states
+        u_input, n_input = ops.split(projected, 2)
+        u_state, n_state = ops.split(recurrence(h), 2)
+        u = ops.sigmoid(u_input + u_state)
+        return (u * h + (1 - u) * ops.tanh(n_input + u * n_state),)
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
         """Compute one timestep; keep both gates and the recurrence's part of the candidate."""

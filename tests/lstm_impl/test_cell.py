@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, reference
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.cell import CELLS, DEFAULT, LSTM, Cell, CellState, LSTMState, get_cell, list_cells
 from lstm_impl.weights import LSTMGradients
 from tests.lstm_impl.made_up_cell import LEAKY
@@ -158,3 +158,43 @@ def test_a_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None
     told = reference.forward_and_gradients(dataclasses.replace(spec, cell=Told()), weights, *given_)
     for ours, theirs in zip(told[2].weights.arrays(), plain.weights.arrays(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+LOOPS = ("while_loop", "while_loop+xla", "static_unroll", "partial_unroll@2", "scan")
+
+
+@pytest.mark.parametrize("name", ["numpy", *LOOPS])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_made_up_cell_runs_in_loops_and_equals_the_reference(
+    name: str, bidirectional: bool
+) -> None:
+    backend = get_backend(name)
+    if not (available := backend.availability("cpu")):
+        pytest.skip(str(available))
+    spec = LSTMSpec(3, 4, 2, bidirectional, cell=LEAKY)
+    workload = Workload(2, 5, "training", min_length=2)
+    weights, inputs = LSTMWeights.random(spec), workload.inputs(spec)
+    given_ = (inputs.x, inputs.dy, inputs.state, None, inputs.lengths)
+    ours = backend.build(spec, weights).forward_and_gradients(*given_)
+    theirs = reference.forward_and_gradients(spec, weights, *given_)
+    for found, expected in zip(arrays_of(*ours), arrays_of(*theirs), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def arrays_of(y: Any, state: Any, gradients: LSTMGradients) -> list[Any]:
+    """Return the outputs, final states and all gradients."""
+    return [y, *state, gradients.x, *gradients.state, *gradients.weights.arrays()]
+
+
+def test_a_hand_written_gradient_refuses_another_cell() -> None:
+    backend = get_backend("while_loop+hoisted")
+    spec = LSTMSpec(3, 4, cell=LEAKY)
+    assert "hand-written gradient is that of an lstm" in backend.refusal(spec)
+
+
+def test_a_state_of_another_cell_raises_with_both_types() -> None:
+    spec = LSTMSpec(3, 4, cell=LEAKY)
+    model = get_backend("numpy").build(spec, LSTMWeights.random(spec))
+    state = LSTMState.zeros(LSTMSpec(3, 4), 2)
+    with pytest.raises(ValueError, match=r"state is a LSTMState; a leaky has a CellState"):
+        model.forward(np.zeros((5, 2, 3)), state)

@@ -13,6 +13,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
@@ -85,13 +86,19 @@ class TensorFlowBackend(Backend):
     # -- what a strategy supplies
 
     def layer(
-        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
+        self,
+        call: Call,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
+        cell: Cell = DEFAULT,
     ) -> Outputs:
         """Compute one direction of one layer: outputs ``[T, B, H]``, final states ``[B, H]``.
 
         call: x ``[T, B, in]``, states ``[B, H]`` each. parameters: as ``to_layout`` orders them, in
-        the compute type. With ``reverse`` each sequence's valid steps are read from the last to the
-        first; outputs stand at the step they belong to, and are zero on padding.
+        the compute type. cell: what a timestep computes. With ``reverse`` each sequence's valid
+        steps are read from the last to the first; outputs stand at the step they belong to, and are
+        zero on padding.
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
@@ -121,6 +128,7 @@ class TensorFlowBackend(Backend):
         size = len(parameters) // spec.state_layers
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
-            return self.layer(own, parameters[row * size : (row + 1) * size], padding, reverse)
+            part = parameters[row * size : (row + 1) * size]
+            return self.layer(own, part, padding, reverse, spec.cell)
 
         return through_layers(spec, call, layer, functools.partial(tf.concat, axis=-1), tf.stack)

@@ -17,6 +17,7 @@ from lstm_impl.backends.tensorflow.backend import (
 )
 from lstm_impl.backends.tensorflow.second_gradient import guarded, in_vectorized_map
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import Workload
@@ -43,7 +44,12 @@ class BlockLSTM(TensorFlowBackend):
         return LayerWeights(both[:inputs], both[inputs:], bias)
 
     def layer(
-        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
+        self,
+        call: Call,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
+        cell: Cell = DEFAULT,
     ) -> Outputs:
         import tensorflow as tf
 

@@ -15,6 +15,7 @@ from lstm_impl.backends.tensorflow.backend import (
     reverse_time,
 )
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.layouts import basic_cell, from_basic_cell
 from lstm_impl.weights import LayerWeights
 
@@ -43,7 +44,12 @@ class DynamicRNN(TensorFlowBackend):
         return from_basic_cell(kernel, bias, forget_bias=0.0 if gradient else 1.0)
 
     def layer(
-        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
+        self,
+        call: Call,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
+        cell: Cell = DEFAULT,
     ) -> Outputs:
         x, (h, c), *_ = call
         with legacy_keras() as rnn_cell:

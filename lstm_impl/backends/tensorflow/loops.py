@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.call import Call, LSTMOutputs, Outputs, Tensor, Tensors, Upstream
+from lstm_impl.cell import DEFAULT, Cell, Operations
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -37,6 +39,12 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     """
 
     flags = ("preproject", "hoisted", "xla")
+    cells = None
+
+    def cell_refusal(self, spec: LSTMSpec) -> str:
+        if "hoisted" in self.options and spec.cell != DEFAULT:
+            return f"its hand-written gradient is that of an lstm, and this is a {spec.cell.name}"
+        return super().cell_refusal(spec)
 
     def conflict(self) -> str:
         if "preproject" in self.options and "hoisted" in self.options:
@@ -56,7 +64,12 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         """
 
     def layer(
-        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
+        self,
+        call: Call,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
+        cell: Cell = DEFAULT,
     ) -> Outputs:
         # In reverse the state does not change before the first valid step: x is not copied.
         mask = None if padding is None else padding.mask
@@ -65,26 +78,27 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             return self._hoisted_layer(given, mask, reverse)
         import tensorflow as tf
 
-        x, state = call.x, call.states
-        kernel, recurrent_kernel, bias = parameters
+        x, states = call.x, call.states
+        kernel, recurrent_kernel, bias, *recurrent_bias = parameters
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
 
+        def recurrence(h: Tensor) -> Tensor:
+            product = tf.matmul(h, recurrent_kernel)
+            return product + recurrent_bias[0] if recurrent_bias else product
+
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
-            h, c = carry
-            if preproject:
-                z = slices[0] + tf.matmul(h, recurrent_kernel)
-            else:
-                z = tf.matmul(slices[0], kernel) + tf.matmul(h, recurrent_kernel) + bias
-            h_new, c_new = cell(split_gates(z), c)
+            projected = slices[0] if preproject else tf.matmul(slices[0], kernel) + bias
+            new = cell.equations(operations(), projected, recurrence, carry)
             if mask is None:
-                return (h_new, c_new), (h_new,)
+                return new, new[:1]
             valid = slices[1]
-            y = tf.where(valid, h_new, tf.zeros_like(h_new))
-            return (tf.where(valid, h_new, h), tf.where(valid, c_new, c)), (y,)
+            y = tf.where(valid, new[0], tf.zeros_like(new[0]))
+            pairs = zip(new, carry, strict=True)
+            return tuple(tf.where(valid, after, before) for after, before in pairs), (y,)
 
         sequences = (sequence,) if mask is None else (sequence, mask)
-        states, (y,) = self.scan(step, state, sequences, (state[0],), reverse)
+        states, (y,) = self.scan(step, states, sequences, states[:1], reverse)
         return Outputs(y, states)
 
     # -- the hand-written gradient
@@ -117,7 +131,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             h, c = carry
             i, f, g, o = split_gates(slices[0] + tf.matmul(h, recurrent_kernel))
-            h_new, c_new = cell((i, f, g, o), c)
+            h_new, c_new = lstm_states((i, f, g, o), c)
             if mask is not None:
                 h_new, c_new = tf.where(slices[1], h_new, h), tf.where(slices[1], c_new, c)
             return (h_new, c_new), (i, f, g, o, h_new, c_new)
@@ -210,6 +224,14 @@ def project(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     return tf.reshape(flat, [shape[0], shape[1], kernel.shape[-1]])
 
 
+@functools.cache
+def operations() -> Operations:
+    """Return TensorFlow's functions for the equations of a cell."""
+    import tensorflow as tf
+
+    return Operations(tf.sigmoid, tf.tanh, functools.partial(tf.split, axis=-1))
+
+
 def split_gates(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gates i, f, g, o of pre-activations ``[B, 4H]``."""
     import tensorflow as tf
@@ -218,7 +240,7 @@ def split_gates(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
 
 
-def cell(gates: tuple[Tensor, Tensor, Tensor, Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_states(gates: tuple[Tensor, Tensor, Tensor, Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
     """Return the new h and c from the gates and the previous cell state."""
     import tensorflow as tf
 
