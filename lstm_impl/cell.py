@@ -13,7 +13,7 @@ import importlib.metadata
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +110,15 @@ class Operations(NamedTuple):
     split: Callable[[Any, int], Sequence[Any]]
 
 
-Recurrence = Callable[[Any], Any]
-"""Multiplies a tensor ``[B, H]`` by the recurrent kernel and adds its bias, if there is one."""
+class Recurrence(Protocol):
+    """Multiplies a tensor ``[B, H]`` by the recurrent kernel and adds its bias, if there is one.
+
+    gates: the numbers of the gates whose columns are used, all if None. The result has H columns
+        for each of them.
+    """
+
+    def __call__(self, h: Any, gates: range | None = None) -> Any:
+        """Return the product."""
 
 
 @dataclass(frozen=True)
@@ -125,18 +132,24 @@ class Cell(abc.ABC):
 
     Subclasses are frozen dataclasses: two cells with the same options are equal.
 
-    name: as suites, case ids and result files write it.
     gates: names of the gates, in the order of the columns of every canonical array.
     state_type: class of the state, whose fields are the states' names. The first one is the output.
-    parameters: names of the arrays of one layer and direction.
     bias_offsets: what is added to the random initial bias of a gate.
     """
 
-    name: ClassVar[str]
     gates: ClassVar[tuple[str, ...]]
     state_type: ClassVar[type[Any]] = CellState  # a CellState
-    parameters: ClassVar[tuple[str, ...]] = ("kernel", "recurrent_kernel", "bias")
     bias_offsets: ClassVar[Mapping[str, float]] = {}
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The name, which differs for cells with different options."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the arrays of one layer and direction."""
+        return ("kernel", "recurrent_kernel", "bias")
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -234,11 +247,15 @@ class LSTM(Cell):
         h_t = sigmoid(o) tanh(c_t)
     """
 
-    name = "lstm"
     gates = ("i", "f", "g", "o")  # input, forget, candidate, output: Keras's and PyTorch's order
     state_type = LSTMState
     # A forget gate that starts open keeps the cell state: Jozefowicz et al. (2015).
     bias_offsets: ClassVar[Mapping[str, float]] = {"f": 1.0}
+
+    @property
+    def name(self) -> str:
+        """``lstm``."""
+        return "lstm"
 
     def equations(
         self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
@@ -278,6 +295,101 @@ class LSTM(Cell):
         return StepGradients((sums @ weights.recurrent_kernel.T, dc * f), sums, sums)
 
 
+@dataclass(frozen=True)
+class GRU(Cell):
+    """The gated recurrent unit of Cho et al. (2014), in the two forms that frameworks compute.
+
+    ::
+
+        r = sigmoid(x W_r + b_r + h R_r + d_r)
+        z = sigmoid(x W_z + b_z + h R_z + d_z)
+        n = tanh(x W_n + b_n + r (h R_n + d_n))      with reset_after
+        n = tanh(x W_n + b_n + (r h) R_n)            without: there is no second bias d
+        h' = z h + (1 - z) n
+
+    The canonical order of the gates is that of PyTorch, cuDNN and Flax: reset, update, candidate.
+    Keras and ONNX exchange the first two.
+
+    reset_after: whether the reset gate acts on the product of the recurrent kernel. It is True by
+        default in Keras, and always in PyTorch and cuDNN; ONNX calls it ``linear_before_reset``.
+        False is the form of the paper.
+    """
+
+    reset_after: bool = True
+
+    gates = ("r", "z", "n")
+
+    @property
+    def name(self) -> str:
+        """``gru``, or ``gru_reset_before`` for the form of the paper."""
+        return "gru" if self.reset_after else "gru_reset_before"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the arrays of one layer: two biases, or one in the form of the paper."""
+        one = ("kernel", "recurrent_kernel", "bias")
+        return (*one, "recurrent_bias") if self.reset_after else one
+
+    def equations(
+        self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """Compute one timestep in a framework's operators."""
+        (h,) = states
+        r_input, z_input, n_input = ops.split(projected, 3)
+        if self.reset_after:
+            r_state, z_state, n_state = ops.split(recurrence(h), 3)
+            n_reset = ops.sigmoid(r_input + r_state) * n_state
+        else:
+            r_state, z_state = ops.split(recurrence(h, range(2)), 2)
+            n_reset = recurrence(ops.sigmoid(r_input + r_state) * h, range(2, 3))
+        z = ops.sigmoid(z_input + z_state)
+        return (z * h + (1 - z) * ops.tanh(n_input + n_reset),)
+
+    def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
+        """Compute one timestep; keep r, z, n, and the candidate's part of the recurrence."""
+        (h,) = states
+        sums = x @ weights.kernel + weights.bias
+        kernels = np.split(weights.recurrent_kernel, 3, axis=-1)
+        second = weights.recurrent_bias
+        biases = (0.0, 0.0, 0.0) if second is None else np.split(second, 3)
+        of_r, of_z, of_n = np.split(sums, 3, axis=-1)
+        r = sigmoid(of_r + h @ kernels[0] + biases[0])
+        z = sigmoid(of_z + h @ kernels[1] + biases[1])
+        if self.reset_after:
+            recurrent = h @ kernels[2] + biases[2]
+            n = np.tanh(of_n + r * recurrent)
+        else:
+            recurrent = (r * h) @ kernels[2]
+            n = np.tanh(of_n + recurrent)
+        return (h + (1.0 - z) * (n - h),), np.concatenate([r, z, n, recurrent], axis=-1)
+
+    def step_gradients(
+        self,
+        weights: StepWeights,
+        kept: Float64,
+        before: States,
+        after: States,
+        gradients: States,
+    ) -> StepGradients:
+        """Compute the gradients of one timestep from its gates."""
+        (h,), (dh,) = before, gradients
+        r, z, n, recurrent = np.split(kept, 4, axis=-1)
+        d_n = dh * (1.0 - z) * (1.0 - n**2)
+        d_z = dh * (h - n) * z * (1.0 - z)
+        if self.reset_after:
+            d_r = d_n * recurrent * r * (1.0 - r)
+            recurrent_sums = np.concatenate([d_r, d_z, d_n * r], axis=-1)
+            flow = dh * z + recurrent_sums @ weights.recurrent_kernel.T
+            sums = np.concatenate([d_r, d_z, d_n], axis=-1)
+            return StepGradients((flow,), sums, recurrent_sums)
+        kernels = np.split(weights.recurrent_kernel, 3, axis=-1)
+        d_reset = d_n @ kernels[2].T
+        d_r = d_reset * h * r * (1.0 - r)
+        flow = dh * z + d_reset * r + d_r @ kernels[0].T + d_z @ kernels[1].T
+        sums = np.concatenate([d_r, d_z, d_n], axis=-1)
+        return StepGradients((flow,), sums, sums, np.stack([h, h, r * h]))
+
+
 def sigmoid(z: Float64) -> Float64:
     """Return the logistic function, through tanh so that no exponential can overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * z))
@@ -286,7 +398,7 @@ def sigmoid(z: Float64) -> Float64:
 DEFAULT = LSTM()
 """The cell of a spec that names none. Ids and files name only other cells."""
 
-CELLS: dict[str, Cell] = {DEFAULT.name: DEFAULT}
+CELLS: dict[str, Cell] = {each.name: each for each in (DEFAULT, GRU(), GRU(reset_after=False))}
 """The cells of this package by name."""
 
 

@@ -33,8 +33,12 @@ class Leaky(Cell):
         h' = u h + (1 - u) n
     """
 
-    name = "leaky"
     gates = ("u", "n")
+
+    @property
+    def name(self) -> str:
+        """``leaky``."""
+        return "leaky"
 
     def equations(
         self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]

@@ -16,7 +16,7 @@ from lstm_impl.weights import LSTMGradients
 from tests.lstm_impl.made_up_cell import LEAKY
 
 Float64 = npt.NDArray[np.float64]
-CELLS_TO_TEST: list[Cell] = [DEFAULT, LEAKY]
+CELLS_TO_TEST: list[Cell] = [*CELLS.values(), LEAKY]
 
 
 def draw_states(
@@ -164,14 +164,12 @@ LOOPS = ("while_loop", "while_loop+xla", "static_unroll", "partial_unroll@2", "s
 
 
 @pytest.mark.parametrize("name", ["numpy", *LOOPS])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_made_up_cell_runs_in_loops_and_equals_the_reference(
-    name: str, bidirectional: bool
-) -> None:
+@pytest.mark.parametrize("cell", CELLS_TO_TEST[1:], ids=lambda cell: cell.name)
+def test_another_cell_runs_in_loops_and_equals_the_reference(name: str, cell: Cell) -> None:
     backend = get_backend(name)
     if not (available := backend.availability("cpu")):
         pytest.skip(str(available))
-    spec = LSTMSpec(3, 4, 2, bidirectional, cell=LEAKY)
+    spec = LSTMSpec(3, 4, 2, bidirectional=True, cell=cell)
     workload = Workload(2, 5, "training", min_length=2)
     weights, inputs = LSTMWeights.random(spec), workload.inputs(spec)
     given_ = (inputs.x, inputs.dy, inputs.state, None, inputs.lengths)

@@ -83,9 +83,12 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
 
-        def recurrence(h: Tensor) -> Tensor:
-            product = tf.matmul(h, recurrent_kernel)
-            return product + recurrent_bias[0] if recurrent_bias else product
+        def recurrence(h: Tensor, gates: range | None = None) -> Tensor:
+            columns = slice(None)
+            if gates is not None:
+                columns = slice(gates.start * h.shape[-1], gates.stop * h.shape[-1])
+            product = tf.matmul(h, recurrent_kernel[:, columns])
+            return product + recurrent_bias[0][columns] if recurrent_bias else product
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             projected = slices[0] if preproject else tf.matmul(slices[0], kernel) + bias
