@@ -55,6 +55,7 @@ def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMW
     *parts, rest = np.split(buffer, ends)
     kernels = [np.ascontiguousarray(part.reshape(gates, -1).T) for part in parts]
     pairs = rest.reshape(spec.state_layers, 2, gates)
+    kept: list[tuple[FloatArray, ...]]
     if "recurrent_bias" in spec.cell.parameters:
         kept = [(pair[0], pair[1]) for pair in pairs]
     else:

@@ -160,7 +160,7 @@ def test_a_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
-LOOPS = ("while_loop", "while_loop+xla", "static_unroll", "partial_unroll@2", "scan")
+LOOPS = ("while_loop", "while_loop+xla", "static_unroll", "partial_unroll@2", "scan", "jax_scan")
 
 
 @pytest.mark.parametrize("name", ["numpy", *LOOPS])

@@ -7,6 +7,7 @@ from typing import Any
 from lstm_impl.availability import Package
 from lstm_impl.backends.jax.model import INSTALL_CPU, INSTALL_GPU, JaxBackend
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.cell import DEFAULT, Cell
 
 
 class Flax(JaxBackend):
@@ -20,7 +21,14 @@ class Flax(JaxBackend):
     )
     summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
 
-    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
+    def layer(
+        self,
+        call: Call,
+        parameters: Tensors,
+        valid: Tensor,
+        reverse: bool,
+        cell: Cell = DEFAULT,
+    ) -> Outputs:
         import jax.numpy as jnp
         from flax import nnx
 

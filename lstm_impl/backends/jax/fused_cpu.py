@@ -7,6 +7,7 @@ from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.fused_cpu.c_interface import KernelModel
 from lstm_impl.backends.jax.model import JaxBackend, JaxModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
@@ -32,7 +33,14 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
         library.load(library.JAX)  # compiled now, not in the first call
         return super()._build(spec, weights, device, batch_major)
 
-    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
+    def layer(
+        self,
+        call: Call,
+        parameters: Tensors,
+        valid: Tensor,
+        reverse: bool,
+        cell: Cell = DEFAULT,
+    ) -> Outputs:
         from lstm_impl.backends.jax.fused_layer import fused_layer
 
         x, (h, c), *_ = call

@@ -29,6 +29,7 @@ from lstm_impl.call import (
     Tensors,
     Upstream,
 )
+from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
@@ -289,13 +290,21 @@ class JaxBackend(Backend):
 
     # -- what a strategy supplies
 
-    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
+    def layer(
+        self,
+        call: Call,
+        parameters: Tensors,
+        valid: Tensor,
+        reverse: bool,
+        cell: Cell = DEFAULT,
+    ) -> Outputs:
         """Compute one direction of one layer: outputs ``[T, B, H]``, final states ``[B, H]``.
 
-        call: x ``[T, B, in]``, states ``[B, H]`` each. parameters: kernel, recurrent kernel and
-        bias, in the compute type. valid: bool ``[T, B]``, or None if no step is padding. With
-        ``reverse`` each sequence's valid steps are read from the last to the first; outputs stand
-        at the step they belong to, and are zero on padding.
+        call: x ``[T, B, in]``, states ``[B, H]`` each. parameters: kernel, recurrent kernel, bias
+        and the cell's second bias if it has one, in the compute type. valid: bool ``[T, B]``, or
+        None if no step is padding. cell: what a timestep computes. With ``reverse`` each sequence's
+        valid steps are read from the last to the first; outputs stand at the step they belong to,
+        and are zero on padding.
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
@@ -304,11 +313,13 @@ class JaxBackend(Backend):
         import jax.numpy as jnp
 
         valid, lengths = None, call.lengths
+        size = len(parameters) // spec.state_layers
         if lengths is not None:
             valid = jnp.arange(call.x.shape[0], dtype=lengths.dtype)[:, None] < lengths[None, :]
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
-            return self.layer(own, parameters[3 * row : 3 * row + 3], valid, reverse)
+            part = parameters[row * size : (row + 1) * size]
+            return self.layer(own, part, valid, reverse, spec.cell)
 
         join = functools.partial(jnp.concatenate, axis=-1)
         return through_layers(spec, call, layer, join, jnp.stack)

@@ -6,7 +6,8 @@ import functools
 from typing import Any
 
 from lstm_impl.backends.jax.model import JaxBackend
-from lstm_impl.call import Call, LSTMOutputs, Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, LSTMOutputs, Outputs, State, States, Tensor, Tensors
+from lstm_impl.cell import DEFAULT, Cell, Operations
 
 
 class JaxScan(JaxBackend):
@@ -21,11 +22,20 @@ class JaxScan(JaxBackend):
     flags = ("preproject",)
     listed = ("", "+preproject")
 
-    def layer(self, call: Call, parameters: Tensors, valid: Tensor, reverse: bool) -> Outputs:
+    cells = None
+
+    def layer(
+        self,
+        call: Call,
+        parameters: Tensors,
+        valid: Tensor,
+        reverse: bool,
+        cell: Cell = DEFAULT,
+    ) -> Outputs:
         steps = None if valid is None else valid[:, :, None]
-        how = steps, "preproject" in self.options
-        h, c = call.states
-        return Outputs.from_flat(scanned(call.x, (h, c), parameters, *how, reverse=reverse))
+        how = cell, "preproject" in self.options, reverse
+        given = call.x, call.states, tuple(parameters), steps
+        return Outputs(*_traced_once()(*how, *given))
 
 
 def scanned(
@@ -37,12 +47,14 @@ def scanned(
     *,
     reverse: bool = False,
 ) -> LSTMOutputs:
-    """Compute outputs ``[T, B, H]`` and the final state.
+    """Compute outputs ``[T, B, H]`` and the final state of an LSTM.
 
     x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
     zero.
     """
-    return LSTMOutputs(*_traced_once()(preproject, reverse, x, state, tuple(parameters), valid))
+    how = DEFAULT, preproject, reverse
+    found = Outputs(*_traced_once()(*how, x, tuple(state), tuple(parameters), valid))
+    return LSTMOutputs(*found.flat)
 
 
 @functools.cache
@@ -50,37 +62,55 @@ def _traced_once() -> Any:
     """Return ``_scan`` by ``jit``, outside of which JAX compiles the loop in each call."""
     import jax
 
-    return jax.jit(_scan, static_argnums=(0, 1), inline=True)
+    return jax.jit(_scan, static_argnums=(0, 1, 2), inline=True)
 
 
-def _scan(
-    preproject: bool,
-    reverse: bool,
-    x: Tensor,
-    state: State,
-    parameters: Tensors,
-    valid: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+@functools.cache
+def operations() -> Operations:
+    """Return JAX's functions for the equations of a cell."""
     import jax
     import jax.numpy as jnp
 
-    kernel, recurrent_kernel, bias = parameters
+    return Operations(jax.nn.sigmoid, jnp.tanh, functools.partial(jnp.split, axis=-1))
+
+
+def _scan(
+    cell: Cell,
+    preproject: bool,
+    reverse: bool,
+    x: Tensor,
+    states: States,
+    parameters: Tensors,
+    valid: Tensor | None,
+) -> tuple[Tensor, States]:
+    import jax
+    import jax.numpy as jnp
+
+    kernel, recurrent_kernel, bias, *second = parameters
 
     def project(x: Tensor) -> Tensor:
         return jnp.matmul(x, kernel) + bias
 
-    def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor]:
-        h, c = carry
+    def recurrence(h: Tensor, gates: range | None = None) -> Tensor:
+        columns = slice(None)
+        if gates is not None:
+            columns = slice(gates.start * h.shape[-1], gates.stop * h.shape[-1])
+        product = jnp.matmul(h, recurrent_kernel[:, columns])
+        return product + second[0][columns] if second else product
+
+    def step(before: States, slices: tuple[Tensor, Tensor | None]) -> tuple[States, Tensor]:
         x_t, valid = slices
-        z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        y = h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
+        after = cell.equations(
+            operations(), x_t if preproject else project(x_t), recurrence, before
+        )
+        y = after[0]
         if valid is not None:
             # In reverse the state does not change before the first valid step.
-            h_new, c_new = jnp.where(valid, h_new, h), jnp.where(valid, c_new, c)
-            y = jnp.where(valid, h_new, jnp.zeros_like(h_new))
-        return (h_new, c_new), y
+            pairs = zip(after, before, strict=True)
+            after = tuple(jnp.where(valid, new, old) for new, old in pairs)
+            y = jnp.where(valid, y, jnp.zeros_like(y))
+        return after, y
 
-    (h, c), y = jax.lax.scan(step, state, (project(x) if preproject else x, valid), reverse=reverse)
-    return y, h, c
+    given = (project(x) if preproject else x, valid)
+    states, y = jax.lax.scan(step, states, given, reverse=reverse)
+    return y, states

@@ -53,13 +53,13 @@ class DynamicRNN(TensorFlowBackend):
     ) -> Outputs:
         x, (h, c), *_ = call
         with legacy_keras() as rnn_cell:
-            cell = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
+            basic = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
             # Use our parameters in place of variables that the cell would make.
-            cell.built = True
-            cell._kernel, cell._bias = parameters
+            basic.built = True
+            basic._kernel, basic._bias = parameters
             x = reverse_time(x, padding) if reverse else x
             lengths = None if padding is None else padding.lengths
-            y, last = self.run(cell, x, rnn_cell.LSTMStateTuple(c=c, h=h), lengths)
+            y, last = self.run(basic, x, rnn_cell.LSTMStateTuple(c=c, h=h), lengths)
         return Outputs(reverse_time(y, padding) if reverse else y, (last.h, last.c))
 
     def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
