@@ -386,11 +386,11 @@ class _Comparison:
             return model._to_device(np.swapaxes(array, 0, 1) if swapped else array)
 
         state, flow = inputs.state, final_gradient(inputs.state)
-        h, c = place(state.h), place(state.c)
-        call = Call(place(inputs.x, True), h, c, place(inputs.lengths), place(inputs.masks))
+        states = tuple(map(place, state))
+        call = Call(place(inputs.x, True), states, place(inputs.lengths), place(inputs.masks))
         if not workload.training:
             return model._host_results(model._infer(call))
-        upstream = Upstream(place(inputs.dy, True), place(flow.h), place(flow.c))
+        upstream = Upstream(place(inputs.dy, True), tuple(map(place, flow)))
         if workload.optimizer is None:
             return model._host_results(model._train(workload.gradients, call, upstream))
         return model._host_results(

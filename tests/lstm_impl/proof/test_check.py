@@ -19,6 +19,7 @@ from lstm_impl.proof.comparison import keep
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 from tests.lstm_impl.backends.built import passes
+from tests.lstm_impl.lstm_states import named_state, with_states
 from tests.lstm_impl.rounded_model import RoundedModel
 from tests.pairs import Row, pairwise, row_id
 
@@ -122,10 +123,10 @@ GRADIENT_MUTATIONS: dict[str, Callable[[RawGradients], RawGradients]] = {
     "bias_step_doubled": scale_array("bias", 2.0),
     "kernel_gradient_dropped": scale_array("kernel", 0.0),
     "recurrent_gradient_negated": scale_array("recurrent_kernel", -1.0),
-    "dx_reversed_in_time": lambda raw: replace(raw, dx=raw.dx[::-1]),
-    "dh_and_dc_swapped": lambda raw: replace(raw, dh=raw.dc, dc=raw.dh),
-    "state_gradient_cut": lambda raw: replace(raw, dc=np.zeros_like(raw.dc)),
-    "dx_is_nan": lambda raw: replace(raw, dx=raw.dx * np.nan),
+    "dx_reversed_in_time": lambda raw: replace(raw, dx=np.asarray(raw.dx)[::-1]),
+    "dh_and_dc_swapped": lambda raw: replace(raw, dstates=(raw.dstates or ())[::-1]),
+    "state_gradient_cut": lambda raw: with_states(raw, dc=0 * named_state(raw, "dc")),
+    "dx_is_nan": lambda raw: replace(raw, dx=np.nan * np.asarray(raw.dx)),
 }
 
 
@@ -257,8 +258,8 @@ class IgnoresFinalGradient(RoundedModel):
     ignored = "dc"
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        zero = np.zeros_like(getattr(upstream, self.ignored))
-        return super()._train(gradients, call, upstream._replace(**{self.ignored: zero}))
+        zero = np.zeros_like(named_state(upstream, self.ignored))
+        return super()._train(gradients, call, with_states(upstream, **{self.ignored: zero}))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_gate_judges_gradients_that_the_step_leaves_out(
     mutation: str, gradients: str, window: int | None
 ) -> None:
     def changed(raw: RawGradients) -> RawGradients:
-        left_out = raw.dx is None if mutation.startswith("dx") else raw.dh is None
+        left_out = raw.dx is None if mutation.startswith("dx") else raw.dstates is None
         of_state = mutation.startswith(("dx", "dh", "state"))
         return raw if of_state and left_out else GRADIENT_MUTATIONS[mutation](raw)
 
@@ -349,8 +350,8 @@ def test_gate_judges_all_gradients_once_for_each_spec_on_few_steps() -> None:
 def test_gate_of_windows_without_the_carried_state_fails() -> None:
     class Forgetful(ChangedModel):
         def _infer(self, call: Call) -> Outputs:
-            zeros = np.zeros_like(call.h)
-            return super()._infer(call._replace(h=zeros, c=zeros))
+            zeros = np.zeros_like(call.states[0])
+            return super()._infer(call._replace(states=(zeros, zeros)))
 
     assert not gate(Forgetful(LSTMSpec(3, 5)), Workload(2, 9, "inference", window=4)).passed
 
@@ -372,8 +373,8 @@ def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
     state = inputs.state
     for call, part in zip(seen, judged_parts(workload), strict=False):
         np.testing.assert_array_equal(call.x, inputs.x[part])
-        np.testing.assert_allclose(call.h, state.h, atol=1e-6)
-        np.testing.assert_allclose(call.c, state.c, atol=1e-6)
+        np.testing.assert_allclose(call.states[0], state.h, atol=1e-6)
+        np.testing.assert_allclose(call.states[1], state.c, atol=1e-6)
         _, state = reference.forward(spec, model.get_weights(), call.x, state)
 
 
@@ -454,30 +455,30 @@ class StateNotKept(ChangedModel):
     """A model that begins each call with a zero state, as a stateless layer does."""
 
     def _stream(self, call: Call) -> Outputs:
-        return self._infer(call._replace(h=0 * call.h, c=0 * call.c))
+        return self._infer(call._replace(states=(0 * call.states[0], 0 * call.states[1])))
 
 
 class CellNotKept(ChangedModel):
     def _stream(self, call: Call) -> Outputs:
-        return self._infer(call._replace(c=0 * call.c))
+        return self._infer(call._replace(states=(call.states[0], 0 * call.states[1])))
 
 
 class StateKeptOfTheBeginning(ChangedModel):
     _begun: tuple[object, object] | None = None
 
     def _stream(self, call: Call) -> Outputs:
-        self._begun = self._begun or (call.h, call.c)
-        return self._infer(call._replace(h=self._begun[0], c=self._begun[1]))
+        self._begun = self._begun or (call.states[0], call.states[1])
+        return self._infer(call._replace(states=(self._begun[0], self._begun[1])))
 
 
 class StateOfAnotherSequence(ChangedModel):
     def _stream(self, call: Call) -> Outputs:
-        return self._infer(call._replace(h=call.h[:, ::-1], c=call.c[:, ::-1]))
+        return self._infer(call._replace(states=(call.states[0][:, ::-1], call.states[1][:, ::-1])))
 
 
 class StateInFewerDigits(ChangedModel):
     def _stream(self, call: Call) -> Outputs:
-        return self._infer(call._replace(h=np.float16(call.h), c=np.float16(call.c)))
+        return self._infer(call._replace(states=tuple(map(np.float16, call.states))))
 
 
 class EveryOtherChunk(ChangedModel):

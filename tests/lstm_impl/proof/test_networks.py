@@ -33,12 +33,12 @@ class Stepwise(NumPyModel):
 
     def _infer(self, call: Call) -> Outputs:
         outputs, between = [], type(self).between
-        h, c = call.h, between(call.c)
+        h, c = call.states[0], between(call.states[1])
         for t in range(len(call.x)):
-            y, h, c = super()._infer(Call(call.x[t : t + 1], h, c))
+            y, (h, c) = super()._infer(Call(call.x[t : t + 1], (h, c)))
             c = between(c)
             outputs.append(y)
-        return Outputs(np.concatenate(outputs), h, c)
+        return Outputs(np.concatenate(outputs), (h, c))
 
 
 class CellCutAt3(Stepwise):
@@ -53,9 +53,9 @@ class NaNOver50(NumPyModel):
     filling = np.nan
 
     def _infer(self, call: Call) -> Outputs:
-        y, h, c = super()._infer(call)
+        y, (h, c) = super()._infer(call)
         over = np.abs(call.x).max(axis=-1, keepdims=True) > 50
-        return Outputs(np.where(over, self.filling, y), h, c)
+        return Outputs(np.where(over, self.filling, y), (h, c))
 
 
 class ZerosOver50(NaNOver50):
@@ -116,7 +116,7 @@ def test_gate_of_an_overflowing_backward_pass_fails() -> None:
     class Overflowing(NumPyModel):
         def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
             raw = super()._train(gradients, call, upstream)
-            return replace(raw, dx=np.where(np.abs(call.x) > 50, np.nan, raw.dx))
+            return replace(raw, dx=np.where(np.abs(call.x) > 50, np.nan, np.asarray(raw.dx)))
 
     for dtype in PRECISIONS:
         spec = LSTMSpec(3, 4, dtype=dtype)
@@ -209,24 +209,24 @@ class LargerFromTheSecondCall(RoundedModel):
 
     def _infer(self, call: Call) -> Outputs:
         self.calls += 1
-        y, h, c = super()._infer(call)
-        return Outputs(y if self.calls == 1 else y * 1.05, h, c)
+        y, (h, c) = super()._infer(call)
+        return Outputs(y if self.calls == 1 else y * 1.05, (h, c))
 
 
 class OneUnitLarger(RoundedModel):
     def _infer(self, call: Call) -> Outputs:
-        y, h, c = super()._infer(call)
+        y, (h, c) = super()._infer(call)
         y = y.copy()
         # Neither the largest nor the smallest unit.
         order = np.argsort(np.mean(y**2, axis=(0, 1)))
         y[..., order[len(order) // 2]] *= 1.1
-        return Outputs(y, h, c)
+        return Outputs(y, (h, c))
 
 
 class LargerGradients(RoundedModel):
     def _train(self, *args: Any) -> RawGradients:
         raw = super()._train(*args)
-        return replace(raw, dx=raw.dx * 1.05)
+        return replace(raw, dx=1.05 * np.asarray(raw.dx))
 
 
 GAINS: dict[str, Sequence[Any]] = {

@@ -138,8 +138,8 @@ class SpreadsNaN(RoundedModel):
     """Makes all outputs NaN if one sequence has it, as a sum over the batch does."""
 
     def _infer(self, call: Call) -> Outputs:
-        y, h, c = super()._infer(call)
-        return Outputs(y + 0 * np.sum(call.x), h, c)
+        y, (h, c) = super()._infer(call)
+        return Outputs(y + 0 * np.sum(call.x), (h, c))
 
 
 BFLOAT16S, HALVES = ("bfloat16", "mixed_bfloat16"), ("bfloat16", "float16")
@@ -407,7 +407,9 @@ class Int8Model(NumPyModel):
 
         weights = self._weights.map(coarser)
         inputs = replace(
-            Workload(1, 1).inputs(self.spec), x=call.x, state=LSTMState(call.h, call.c)
+            Workload(1, 1).inputs(self.spec),
+            x=call.x,
+            state=LSTMState(*call.states),
         )
         return weights, rounded_to_int8(weights, inputs)[1]
 
@@ -415,12 +417,12 @@ class Int8Model(NumPyModel):
         kept = self._weights
         self._weights, inputs = self._approximated(call)
         try:
-            h, c, outputs = call.h, np.clip(call.c, -self.cell, self.cell), []
+            h, c, outputs = call.states[0], np.clip(call.states[1], -self.cell, self.cell), []
             for t in range(len(inputs.x)):
-                y, h, c = super()._infer(call._replace(x=inputs.x[t : t + 1], h=h, c=c))
+                y, (h, c) = super()._infer(call._replace(x=inputs.x[t : t + 1], states=(h, c)))
                 c = np.clip(c, -self.cell, self.cell)
                 outputs.append(y)
-            return Outputs(np.concatenate(outputs), h, c)
+            return Outputs(np.concatenate(outputs), (h, c))
         finally:
             self._weights = kept
 
@@ -435,12 +437,12 @@ class CellClippedAt1(Int8Model):
 
 class HiddenStateIgnored(Int8Model):
     def _infer(self, call: Call) -> Outputs:
-        return super()._infer(call._replace(h=0 * call.h))
+        return super()._infer(call._replace(states=(0 * call.states[0], call.states[1])))
 
 
 class StateIgnored(Int8Model):
     def _infer(self, call: Call) -> Outputs:
-        return super()._infer(call._replace(h=0 * call.h, c=0 * call.c))
+        return super()._infer(call._replace(states=(0 * call.states[0], 0 * call.states[1])))
 
 
 def judged_approximation(model: type[Int8Model], spec: LSTMSpec, workload: Workload) -> GateResult:
