@@ -21,7 +21,7 @@ from lstm_impl.call import Call, Results, Upstream
 from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof.comparison import Errors, error, requested_results, results_by_name
-from lstm_impl.proof.judge import Judge, numpy_judge
+from lstm_impl.proof.judge import Judge, few_threads, numpy_judge
 from lstm_impl.proof.networks import (
     SparseNetwork,
     chosen_sequences,
@@ -293,7 +293,8 @@ class _Comparison:
         flowing = network.dstate if self.workload.training else None
         theirs = self.judge.run(network.weights, network.inputs, flowing)
         theirs = requested_results(theirs, self.workload)
-        rounding = deviations(spec, network.weights, network.inputs, flowing)
+        with few_threads(spec, network.inputs.x.shape[1]):
+            rounding = deviations(spec, network.weights, network.inputs, flowing)
         self.keep(
             *comparison.sparse_errors(
                 network.name, network.spread(ours, theirs), network.spread(ours, rounding), ours
