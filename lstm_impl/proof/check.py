@@ -1,8 +1,9 @@
 """Prove that a model computes what the reference computes, on a workload's own shapes.
 
 Outputs, final state and every gradient of the step are compared with the float64 reference, with
-the workload's inputs and the model's weights (``comparison.py``); then on a saturated network and
-special numbers (``networks.py``), and in half precision the pattern of the errors is examined. If
+the workload's inputs and the model's weights (``comparison.py``); then on other networks and
+special numbers (``networks.py``), two of which have bounds that follow from their own condition
+(``rounding.py``). In half precision the pattern of the errors is examined. If
 an optimizer updates the weights in the same step, the update is compared too. A step that leaves
 gradients out is judged by what it computes, and its backend once by all of them.
 ``docs/equivalence.md`` says which wrong backends each of these stops.
@@ -121,9 +122,10 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     If the workload has windows, the first two are compared, with the state carried between them,
     and a shorter last one. With an optimizer, the updating step computes all this from the weights
     that the model was given, which are set again in the end; the update must be that of the formula
-    for the step's own gradients. The saturated network and special numbers follow, and for a stream
-    several chunks by the step that is timed. A step that leaves gradients out is compared in what
-    it computes, and all gradients of its backend once for each spec, on a few timesteps.
+    for the step's own gradients. The saturated network, special numbers, single products, large
+    numbers, NaN and infinity follow, and for a stream several chunks by the step that is timed. A
+    step that leaves gradients out is compared in what it computes, and all gradients of its backend
+    once for each spec, on a few timesteps.
 
     For an approximate backend the errors of outputs and final state are root mean squares. They
     are compared with those of an emulation of int8, also on few timesteps from a large state.

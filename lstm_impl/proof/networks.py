@@ -3,7 +3,9 @@
 ``saturated``: with weights within 1/sqrt(H) and inputs of unit variance no cell grows past 3 and no
 gate is fully open or shut. Kernels and inputs eight times as large show a clipped cell or an
 exponential that overflows. ``special_numbers``: zeros, and equal neighbours in time.
-``large_updates``: weights that an optimizer's update changes by a large part.
+``separate_products`` and ``large_numbers``: networks whose sums have few terms, for errors that
+dense sums or small numbers hide. ``not_finite``: NaN and infinity. ``large_updates``: weights that
+an optimizer's update changes by a large part.
 """
 
 from __future__ import annotations
