@@ -33,6 +33,9 @@ ALIKE = (
 )
 """Ops with the same inputs and attributes, of which one takes another's place."""
 
+HOW_TO_RUN = ("config", "config_proto", "executor_type")
+"""Attributes of a call that say how TensorFlow runs a function, and nothing of what it computes."""
+
 TEXTS = (
     "",
     ":",
@@ -149,9 +152,10 @@ def _op(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
 
 
 def _attribute(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
-    if not node.attr:
+    names = sorted(set(node.attr) - set(HOW_TO_RUN))
+    if not names:
         return "nothing"
-    name = str(rng.choice(sorted(node.attr)))
+    name = str(rng.choice(names))
     value = node.attr[name]
     kind = value.WhichOneof("value")
     if rng.random() < 0.15:

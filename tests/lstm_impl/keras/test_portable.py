@@ -169,10 +169,10 @@ def test_forward_mode_through_a_saved_graph_is_that_of_keras(tmp_path: Path) -> 
 
 
 INPUTS = ("x", "h", "c", "kernel", "recurrent_kernel", "bias", "padding")
+SHAPES = ((1, 7, UNITS),) * 2 + ((FEATURES, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,))
 GIVEN = (
-    *(X[:, :, :FEATURES], tf.constant(random(1, 7, UNITS)), tf.constant(random(1, 7, UNITS))),
-    *(tf.constant(random(FEATURES, 4 * UNITS)), tf.constant(random(UNITS, 4 * UNITS))),
-    *(tf.constant(random(4 * UNITS)), tf.zeros([0], tf.int32)),
+    *(X, *(tf.constant(random(*shape), tf.float32) for shape in SHAPES)),
+    tf.zeros([0], tf.int32),
 )
 """Right arguments of a layer that is time-major and has no mask."""
 
