@@ -47,6 +47,9 @@ SECONDS_OF_CHILD = 120.0
 PATIENCE = 180.0
 """Seconds that a child may go on after its time. The slowest trial takes a few."""
 
+MOST_PROBLEMS = 20
+"""A target with so many problems is broken, and gets no more time."""
+
 MOST_SHOWN = 4_000
 """Characters of what a crashed process has written."""
 
@@ -232,16 +235,17 @@ def attempt(
             child.wait()
             code = -999
     found.seconds += time.monotonic() - started
+    number = found.next
     state = {"next": found.next, "counts": {}}
     with contextlib.suppress(OSError, ValueError):
         state = json.loads((place / "counts.json").read_text("utf-8"))
     found.trials.update(state["counts"])
     found.next = state["next"]
     last = "the process had not begun"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, IndexError, ValueError):
         last = (place / "last.txt").read_text("utf-8", errors="replace")
-        if last.startswith("trial "):
-            found.next = max(found.next, int(last.split()[1].rstrip(":")) + 1)
+        number = int(last.split()[1].rstrip(":"))
+        found.next = max(found.next, number + 1)
     said = (place / "output.txt").read_text("utf-8", errors="replace")
     with contextlib.suppress(OSError):
         wrong = (place / "wrong.txt").read_text("utf-8", errors="replace")
@@ -257,7 +261,7 @@ def attempt(
     found.trials["crashed" if code != -999 else "hung"] += 1
     found.problems.append(
         f"{target}, seed {seed}: the process {how} in {last}\n"
-        f"again: {shlex.join([*command[:4], *words[:4], '--first', last.split()[1].rstrip(':')])} "
+        f"again: {shlex.join([*command[:4], *words[:4], '--first', str(number)])} "
         f"--only\n{said[:MOST_SHOWN]}"
     )
 
@@ -271,7 +275,10 @@ def fuzz(names: Sequence[str], seed: int, seconds: float, folder: Path) -> int:
     each = min(SECONDS_OF_CHILD, max(1.0, seconds / len(found)))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline or any(not each.seconds for each in found.values()):
-        name = min(found, key=lambda name: found[name].seconds)
+        going = [name for name in found if len(found[name].problems) < MOST_PROBLEMS]
+        if not going:
+            break
+        name = min(going, key=lambda name: found[name].seconds)
         before = len(found[name].problems)
         attempt(name, found[name], seed, each, folder, variables)
         for problem in found[name].problems[before:]:
