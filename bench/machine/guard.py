@@ -3,8 +3,8 @@
 The process measures other backends too. Whatever a backend raises becomes an ``Exception``, the
 result of its case, and a real Ctrl-C is distinguished from an exception of that name. What it
 changes in the process (streams, working directory, NumPy's error state, signal handlers, limits,
-sys.path, ...) is restored after each call and noted, as are its warnings. A child of a fork that
-returns ends there.
+sys.path, ...) is restored after each call and noted, as are its warnings. A change to what all
+backends import is an error of its case. A child of a fork that returns ends there.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from bench.machine.fields import printable
+from bench.machine.imports import ImportState
 from bench.machine.processes import LIMIT_GONE, one_line
 
 MOST_REMARKS, LONGEST_REMARK = 8, 300
@@ -36,6 +37,14 @@ class EscapedError(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
         self.error = error
+
+
+class ImportsChangedError(EscapedError):
+    """A backend changed what every code of the process imports or calls, which was put back."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(self)
+        self.args = (text,)
 
 
 class Interrupts:
@@ -79,7 +88,8 @@ class Guard:
 
     remarks: the first distinct warnings of the code and changes that it made.
 
-    On exit it raises ``EscapedError`` for what is no ``Exception``, and KeyboardInterrupt if a
+    On exit it raises ``EscapedError`` for what is no ``Exception``, ``ImportsChangedError`` if the
+    code removed or replaced something that all code imports or calls, and KeyboardInterrupt if a
     SIGINT came meanwhile, even if the code caught it.
     """
 
@@ -89,11 +99,13 @@ class Guard:
         self._process = -1
         self._restore: list[Callable[[], str]] = []
         self._depth = 0
+        self._imports: ImportState | None = None
         self._warnings: warnings.catch_warnings[Any] | None = None
 
     def __enter__(self) -> Self:
         self._process = os.getpid()
         self._depth = sys.getrecursionlimit()
+        self._imports = ImportState()
         self._restore = [setting() for setting in _SETTINGS]
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
@@ -114,16 +126,23 @@ class Guard:
             # The child of a fork would measure and write everything a second time.
             os._exit(0)
         assert self._warnings is not None
+        assert self._imports is not None
         # First, since nothing below could be called with a low limit.
         low = sys.getrecursionlimit() < self._depth
         if low:
             sys.setrecursionlimit(self._depth)
+        # Next, since what follows may import a module.
+        imports, self._imports = self._imports.restore(), None
         self._warnings.__exit__(None, None, None)
-        for what in [*(restore() for restore in self._restore), "the recursion limit" * low]:
+        settings = [restore() for restore in self._restore]
+        for what in [*imports, *settings, "the recursion limit" * low]:
             if what:
                 self.note(f"it changed {what}, which was put back")
         if self._interrupts.received:
             raise KeyboardInterrupt from None
+        if imports:
+            text = f"it changed {', '.join(imports)}, which was put back"
+            raise ImportsChangedError(text) from error
         if error is not None and not isinstance(error, Exception):
             raise EscapedError(error) from error
 

@@ -1,5 +1,6 @@
 """Define what backends do, and in which phase. The installed package has a copy of this file."""
 
+import builtins
 import gc
 import logging
 import multiprocessing
@@ -79,6 +80,19 @@ def change_filters() -> None:
     logging.disable(logging.CRITICAL)
 
 
+def forbid_json() -> None:
+    sys.modules["json"] = None  # type: ignore[assignment]
+
+
+def lose_modules() -> None:
+    for name in ("json", "numpy", "bench.case.cases", "encodings"):
+        sys.modules.pop(name, None)
+
+
+def change_builtins() -> None:
+    vars(builtins).update(len=None, isinstance=None, print=None)
+
+
 def warn() -> None:
     warnings.warn("a textbook sigmoid overflows", RuntimeWarning, stacklevel=1)
     np.exp(np.float32(1000.0))
@@ -148,6 +162,11 @@ DEEDS: dict[str, Callable[[], object]] = {
     "changes_folder": change_folder,
     "changes_handlers": change_handlers,
     "clears_path": sys.path.clear,
+    "clears_finders": sys.meta_path.clear,
+    "clears_hooks": sys.path_hooks.clear,
+    "forbids_json": forbid_json,
+    "loses_modules": lose_modules,
+    "changes_builtins": change_builtins,
     "limits_files": limit_files,
     "changes_filters": change_filters,
     "warns": warn,
