@@ -23,7 +23,7 @@ data is in no cache and its threads are asleep. Before longer ones it would doub
 first of those used under 1% more processor time."""
 
 TRIES = 3
-"""After this number of waits that time out, no more follow: the thread is part of the measurement."""
+"""After this number of waits that time out, no more follow: the thread is part of what is timed."""
 
 THREADS = Path("/proc/self/task")
 """Where Linux lists a process's threads."""
