@@ -1,5 +1,6 @@
 """Describe the window and the backend that ``bench.recommend`` found."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -35,11 +36,9 @@ def summary_line(
     name = labels.name(found.best.case.backend)
     start = f"Take {name}"
     if query.training:
-        # The measured window may be longer than the sequences; it then only gives their cost.
-        length = min(found.window, query.steps or found.window)
-        start = f"Take windows of {length} and {name}"
+        start = f"Take windows of {found.window} and {name}"
         if known:
-            start = f"{known}Assuming at least {found.need.window}, take {length} and {name}"
+            start = f"{known}Assuming at least {found.need.window}, take {found.window} and {name}"
     peak = found.best.memory.get("peak_bytes")
     text = f"{start}: {_with_interval(found.step)} a step"
     text += "" if peak is None else f", {quantities.size(peak)}"
@@ -71,11 +70,11 @@ def _known(found: recommend.NeededWindow) -> str:
 def _in_short(found: recommend.NoRecommendation, query: recommend.Query) -> str:
     """Return why there is no answer, as part of a sentence."""
     if found.lengths:
-        what = "windows" if query.training else "sequences"
         there = quantities.listed([str(each) for each in found.lengths], most=12)
-        return (
-            f"{what} of about {found.need.window} were not measured near this shape, only {there}"
-        )
+        text = f"{_missing_lengths(found.need.window, query)} near this shape, only {there}"
+        if query.training and query.steps is not None:
+            text += f"; a window longer than {query.steps} would stand for the complete sequence"
+        return text
     here = f"{query.mode} on {query.device}"
     if not found.cases:
         there = (
@@ -83,6 +82,16 @@ def _in_short(found: recommend.NoRecommendation, query: recommend.Query) -> str:
         )
         return f"there are no results of {here}{there}"
     return f"no shape within a factor of {recommend.NEAR:g} was measured in {here}"
+
+
+def _missing_lengths(least: int, query: recommend.Query) -> str:
+    """Return which lengths would have answered a query and were not measured."""
+    if not query.training:
+        return f"sequences of about {least} were not measured"
+    if query.steps is None:
+        return f"no window of at least {least} was measured"
+    most = math.floor(recommend.longest_window(query))
+    return f"no window of {least} to {most} timesteps was measured"
 
 
 def _other_shapes(found: recommend.NoRecommendation) -> list[str]:
@@ -157,7 +166,8 @@ def _no_answer(query: recommend.Query, found: recommend.NoRecommendation) -> lis
     lines.append(f"no results: {_in_short(found, query)}" + (f", but {shapes}" * bool(shapes)))
     if (near := found.nearest) is not None:
         case = near.best.case
-        what = f"windows of {near.window}" if query.training else f"{near.window} timesteps"
+        length = near.measured_window
+        what = f"windows of {length}" if query.training else f"{length} timesteps"
         lines.append(
             f"the nearest: batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
             f"{case.spec.input_size} in: there, at {what}, {_backend_text(near)}; "
@@ -171,7 +181,12 @@ def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> lis
     lines = []
     if query.training:
         text = quantities.count(found.window, "timestep")
-        if found.window != found.need.window:
+        if found.measured_window > found.window > found.need.window:
+            text += (
+                f", the complete sequence, since no window of {found.need.window} to "
+                f"{found.window} was measured"
+            )
+        elif found.window != found.need.window:
             text += f", the shortest measured one of at least {found.need.window}"
         lines.append(f"window: {text}: {window_reason(found.need)}")
     peak = best.memory.get("peak_bytes")
@@ -325,6 +340,7 @@ def _answer_data(found: recommend.Recommendation) -> dict[str, object]:
         "answered": True,
         "needed_window": _need_data(found),
         "window": found.window,
+        "measured_window": found.measured_window,
         "sure": found.fastest,
         "rivals": [_rival_data(each) for each in found.rivals],
         "next": None if found.ahead is None else _rival_data(found.ahead),

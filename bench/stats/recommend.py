@@ -156,8 +156,9 @@ class Longer:
 class Recommendation:
     """A recommended window and backend.
 
-    best: the row with the shortest time at the window. ahead: the next one, if any. rivals: those
-    that are not SLOWER. longer: None where longer windows save little.
+    window: the recommended timesteps, never more than the complete sequence has. best: the row with
+    the shortest time at the measured window. ahead: the next one, if any. rivals: those that are
+    not SLOWER. longer: None where longer windows save little.
     """
 
     need: NeededWindow
@@ -168,6 +169,14 @@ class Recommendation:
     rivals: tuple[Rival, ...]
     differences: tuple[Difference, ...]
     longer: Longer | None
+
+    @property
+    def measured_window(self) -> int:
+        """The timesteps of the measured window; more than ``window`` where that was not measured.
+
+        Then it stands for the complete sequence, and ``differences`` has both lengths.
+        """
+        return window(self.best)
 
     @property
     def fastest(self) -> bool:
@@ -287,12 +296,15 @@ def answer(
 
 def _answer_at(query: Query, requested: NeededWindow, place: MeasuredWindows) -> Recommendation:
     length = _lengths(query, requested, place)[0]
+    recommended = length
+    if query.steps is not None:
+        recommended = min(length, query.steps) if query.training else query.steps
     best, *rest = _ranked(place.by_window[length])
     against = [Rival(row, compare(row.runs, best.runs)) for row in rest]
     return Recommendation(
         need=requested,
         place=place,
-        window=length,
+        window=recommended,
         best=best,
         ahead=against[0] if against else None,
         rivals=tuple(each for each in against if each.ratio.verdict is not Verdict.SLOWER),
@@ -312,12 +324,20 @@ def _differences(query: Query, requested: NeededWindow, place: MeasuredWindows) 
 
 
 def _lengths(query: Query, requested: NeededWindow, place: MeasuredWindows) -> list[int]:
-    """Return the measured windows that fit the query, the best one first."""
+    """Return the measured windows that fit the query, the best one first.
+
+    In training a window may be as long as the complete sequence, whatever the dependency needs. A
+    measured window that is longer by at most the factor ``NEAR`` stands for the complete sequence.
+    """
     if not query.training:
         near = [k for k in place.by_window if _factor(k, requested.window) <= NEAR]
         return sorted(near, key=lambda k: _factor(k, requested.window))
-    most = math.inf if query.steps is None else max(query.steps, NEAR * requested.window)
-    return [k for k in place.by_window if requested.window <= k <= most]
+    return [k for k in place.by_window if requested.window <= k <= longest_window(query)]
+
+
+def longest_window(query: Query) -> float:
+    """Return the most timesteps of a measured window that can answer a query of training."""
+    return math.inf if query.steps is None else NEAR * query.steps
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from bench.machine.fields import ResultError
 from bench.records import maps
 from bench.records.maps import TASKS, LearningMap, newest, unreported
-from bench.render.recommend import as_json, window_reason
+from bench.render.recommend import as_json, document, window_reason
 from bench.stats.recommend import (
     NEAR,
     MeasuredWindows,
@@ -205,7 +206,49 @@ def test_recommend_window_is_within_the_sequences(usual: Sequence[MeasuredWindow
     assert short.need.window == 16
     found = found_in(usual, Query(14, 64, 256, steps=25))
     assert not found.need.assumed
-    assert (found.window, found.differences) == (30, (("steps", 30, 25),))
+    assert (found.window, found.measured_window) == (25, 30)
+    assert found.differences == (("steps", 30, 25),)
+
+
+def test_recommend_long_dependency_is_answered_by_the_complete_sequence(tmp_path: Path) -> None:
+    """60 is too short, and 120 stands for 100, although it is twice what 61 timesteps need."""
+    given = made.read_places(made.write_windows(tmp_path, KERAS, (30, 60, 120), timesteps=120))
+    for dependency in (30, 39, 40, 99):
+        question = Query(dependency, 64, 256, steps=100)
+        found = found_in(given, question)
+        assert (found.window, found.measured_window) == (100, 120)
+        shown = document(question, found, None, ()).markdown()
+        assert "Assuming at least" in shown or dependency > 49
+        assert "windows of 120" not in shown.replace("**", "")
+        data = json.loads(as_json(question, found, None, ()))
+        assert (data["window"], data["measured_window"]) == (100, 120)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.data(),
+    st.sets(st.sampled_from(made.WINDOWS), min_size=1),
+    st.integers(2, 1500),
+)
+def test_every_dependency_has_an_answer_within_the_steps_or_a_reason(
+    usual: Sequence[MeasuredWindows], data: st.DataObject, windows: set[int], steps: int
+) -> None:
+    dependency = data.draw(st.integers(1, steps - 1))
+    (place,) = usual
+    groups = tuple(rows for rows in place.groups if rows[0].case.workload.window in windows)
+    question = Query(dependency, 64, 256, steps=steps)
+    found = answer(question, [replace(place, groups=groups)])
+    least = min(2 * dependency + 1, steps)
+    assert found.need.window == least
+    fitting = [each for each in windows if least <= each <= NEAR * steps]
+    assert isinstance(found, Recommendation) is bool(fitting)
+    if isinstance(found, Recommendation):
+        assert found.measured_window == min(fitting)
+        assert least <= found.window == min(*fitting, steps) <= steps
+        assert found.longer is None or found.longer.row.case.workload.window <= steps
+    else:
+        shown = document(question, found, None, ()).markdown()
+        assert f"no window of {least} to {int(NEAR * steps)} timesteps was measured" in shown
 
 
 def test_recommend_inference_uses_sequences_of_near_length(tmp_path: Path) -> None:
@@ -221,7 +264,8 @@ def test_recommend_inference_uses_sequences_of_near_length(tmp_path: Path) -> No
         )
     given = made.read_places([tmp_path])
     found = found_in(given, Query(0, 64, 256, steps=58, mode="inference"))
-    assert (found.window, found.differences) == (60, (("steps", 60, 58),))
+    assert (found.window, found.measured_window) == (58, 60)
+    assert found.differences == (("steps", 60, 58),)
     assert not found.need.assumed
     assert found.longer is None
     assert not found_in(given, Query(0, 64, 256, steps=50, mode="inference")).differences
