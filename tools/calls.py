@@ -1,9 +1,11 @@
 """Run ``python -m tools.calls``: tables of three suites, a column for each call or precision.
 
-``defaults`` compares this library's Keras layer with Keras's in each call, ``inference`` and
-``training`` show every backend's time, and ``frameworks`` those in inference of each framework's
-own LSTM and of this project's kernels; ``precisions`` and ``precisions-training`` are tables of the
-suite ``precision-cpu``. A report would need a table for each of these columns.
+``defaults`` compares this library's Keras layer with Keras's in each call. ``keras`` compares the
+step of ``fused_cpu`` with that of Keras. ``inference`` and ``training`` show every backend's time,
+and ``frameworks`` those in inference of each framework's own LSTM and of this project's kernels.
+``precisions`` and ``precisions-training`` are tables of the suite ``precision-cpu``. A report would
+need a table for each of these columns. Below each table of times stands what the results have and
+the table leaves out.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from bench.render.quantities import bounds, ratio, seconds
 from bench.render.table import markdown_table
 from bench.stats.rows import build
 
+STEPS = {"inference": "inference", "training": "training"}
+"""By heading, the mode in which ``fused_cpu`` is compared with Keras."""
+
 DEFAULTS = {
     "`tf.function`": ("+function", "inference", "float32"),
     "`predict_on_batch`": ("+predict_on_batch", "inference", "float32"),
@@ -34,7 +39,7 @@ DEFAULTS = {
 
 KERAS, OURS, ONNX = "keras_model", "lstm_impl_model", "keras_model+onnx"
 
-TIMES: Mapping[str, Mapping[str, str]] = {
+TIMES: Mapping[str, Mapping[str, str | tuple[str, ...]]] = {
     "inference": {
         "Keras `tf.function`": f"{KERAS}+function",
         "ours": f"{OURS}+function",
@@ -56,7 +61,7 @@ TIMES: Mapping[str, Mapping[str, str]] = {
         "`jax_fused_cpu`": "jax_fused_cpu",
         "`fused_cpu`": "fused_cpu",
         "`torch_fused_cpu`": "torch_fused_cpu",
-        "JAX": "jax_scan+preproject",
+        "JAX": ("jax_scan", "jax_scan+preproject"),
         "PyTorch": "torch",
         "Keras": "keras",
         "ONNX Runtime": "onnxruntime",
@@ -70,6 +75,8 @@ TIMES: Mapping[str, Mapping[str, str]] = {
         "`torch+frozen`": "torch+frozen bfloat16",
         "OpenVINO": "openvino bfloat16",
         "`fused_cpu` ": "fused_cpu bfloat16",
+        "bf32: PyTorch": "torch bf32",
+        "`fused_cpu`  ": "fused_cpu bf32",
         "int8: ONNX Runtime": "onnxruntime:int8",
         "`numpy_fused:int8`": "numpy_fused:int8",
     },
@@ -79,9 +86,13 @@ TIMES: Mapping[str, Mapping[str, str]] = {
         "bfloat16: PyTorch": "torch bfloat16",
         "`fused_cpu` ": "fused_cpu bfloat16",
         "Keras": "keras bfloat16",
+        "bf32: `fused_cpu`": "fused_cpu bf32",
     },
 }
-"""By heading, the backend whose time is shown, in float32 if no type follows."""
+"""By heading, the backend whose time is shown, in float32 if no type follows.
+
+Of several backends the fastest is shown, with its name.
+"""
 
 PRECISIONS = "precisions"
 
@@ -90,12 +101,27 @@ Row = Any  # of a pandas frame
 
 def defaults(paths: Sequence[str]) -> Iterator[list[str]]:
     """Yield the lines of the table: our time in each call, and the speedup over Keras's layer."""
-    frames = {
-        heading: bench.load_frame(paths, baseline=f"{KERAS}{call}").query(
-            f"backend == '{OURS}{call}' and mode == '{mode}' and dtype == '{dtype}'"
-        )
-        for heading, (call, mode, dtype) in DEFAULTS.items()
-    }
+    yield from _speedups(
+        paths,
+        {
+            heading: bench.load_frame(paths, baseline=f"{KERAS}{call}").query(
+                f"backend == '{OURS}{call}' and mode == '{mode}' and dtype == '{dtype}'"
+            )
+            for heading, (call, mode, dtype) in DEFAULTS.items()
+        },
+    )
+
+
+def steps(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the lines of the table: the step of ``fused_cpu``, and its speedup over Keras's."""
+    frame = bench.load_frame(paths, baseline="keras").query("backend == 'fused_cpu'")
+    yield from _speedups(
+        paths, {heading: frame.query(f"mode == '{mode}'") for heading, mode in STEPS.items()}
+    )
+
+
+def _speedups(paths: Sequence[str], frames: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the lines of a table of times with speedups. frames: the rows of each column."""
     yield ["batch × time × units", *frames]
     for shape in _shapes(bench.load_frame(paths)):
         found = (frame[frame.shape_ == shape] for frame in map(_shaped, frames.values()))
@@ -115,29 +141,61 @@ def _time(row: Row) -> str:
 
 
 def times(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the lines of the table of times; the shortest of each row in bold."""
+    """Yield the lines of the table of times.
+
+    The shortest time of each shape in the results is in bold, so that a shape has no bold time
+    where a backend that the table leaves out is faster.
+    """
     columns = TIMES[mode]
-    kind = "training" if mode.endswith("training") else "inference"
-    frame = _shaped(bench.load_frame(paths).query(f"mode == '{kind}'"))
-    types = frame.dtype.map(lambda dtype: "" if dtype == "float32" else f" {dtype}")
-    frame = frame.assign(name=frame.backend + types)
+    frame = _named(mode, paths)
     yield ["batch × time × units", *columns]
     for shape in _shapes(frame):
         rows = frame[frame.shape_ == shape].set_index("name")
-        exact = rows[rows.index.isin(columns.values()) & rows.error.isna()]
-        shortest = exact.time_s.min()
+        shortest = rows[rows.error.isna()].time_s.min()
         cells = []
-        for name in columns.values():
-            row: Row = rows.loc[name] if name in rows.index else None
-            text = "" if row is None or row.outcome != "measured" else _time(row)
-            if text and row.time_s == shortest:
+        for names in columns.values():
+            there = rows[rows.index.isin(_each(names)) & (rows.outcome == "measured")]
+            if there.empty:
+                cells.append("")
+                continue
+            row: Row = there.sort_values("time_s").iloc[0]
+            text = _time(row)
+            if row.time_s == shortest:
                 # Another precision's rows are no rivals, and a star says nothing about them.
                 alone = not mode.startswith(PRECISIONS) and row.fastest in (True,)
                 text = f"**{text}**" + f" {FASTEST}" * alone
-            if text and pandas.notna(row.error):  # of an approximate backend
+            if pandas.notna(row.error):  # of an approximate backend
                 text += f" ({row.error:.1%})"
+            if not isinstance(names, str):
+                text += f" `{row.name}`"
             cells.append(text)
         yield [shape, *cells]
+
+
+def left_out(mode: str, paths: Sequence[str]) -> str:
+    """Return which backends the results have and the table of times does not show."""
+    shown = {name for names in TIMES[mode].values() for name in _each(names)}
+    frame = _named(mode, paths)
+    measured = frame[frame.outcome == "measured"].name
+    missing = [f"`{name}`" for name in dict.fromkeys(measured) if name not in shown]
+    other = "inference" if _kind(mode) == "training" else "training"
+    parts = ", ".join([*missing, other])
+    return f" Left out: {parts}, and all intervals (`python -m bench.report` has them)."
+
+
+def _each(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _kind(table: str) -> str:
+    return "training" if table.endswith("training") else "inference"
+
+
+def _named(table: str, paths: Sequence[str]) -> Any:
+    """Return the rows of a table's mode with their shapes and, other than float32, their types."""
+    frame = _shaped(bench.load_frame(paths).query(f"mode == '{_kind(table)}'"))
+    types = frame.dtype.map(lambda dtype: "" if dtype == "float32" else f" {dtype}")
+    return frame.assign(name=frame.backend + types)
 
 
 def _shaped(frame: Any) -> Any:
@@ -162,23 +220,33 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _calls(options: argparse.Namespace) -> int:
     paths = [str(each) for each in result_paths(options.paths)]
-    table = defaults(paths) if options.table == "defaults" else times(options.table, paths)
+    if options.table in SPEEDUPS:
+        table, rest = SPEEDUPS[options.table](paths), ""
+    else:
+        table, rest = times(options.table, paths), left_out(options.table, paths)
     headings, *lines = table
     print(markdown_table(headings, [False, *[True] * (len(headings) - 1)], lines))
     (section, *_) = build(collect(result_paths(options.paths))).sections
+    speedup = "how many times as fast as Keras's"
     marks = {
-        "defaults": "Our time, and how many times as fast as Keras's layer (99.5% CI).",
+        "defaults": f"Our time, and {speedup} layer (99.5% CI). Left out: all other calls.",
+        "keras": f"The step of `fused_cpu`, and {speedup} (99.5% CI). Left out: other backends.",
         "precisions": "Bold: the shortest time but for int8, which is shown with its error.",
         "precisions-training": "Bold: the shortest time.",
     }
     mark = f"Bold: the shortest time; {FASTEST} significantly FASTER than all others, jointly."
-    print(f"\n{marks.get(options.table, mark)} \\~ an unreliable time. {caption(section)}")
+    mark = marks.get(options.table, mark)
+    print(f"\n{mark} \\~ an unreliable time.{rest} {caption(section)}")
     return 0
+
+
+SPEEDUPS = {"defaults": defaults, "keras": steps}
+"""The tables of speedups over Keras."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("tools.calls", "Tables of three suites, in Markdown.")
-    parser.add_argument("table", choices=("defaults", *TIMES))
+    parser.add_argument("table", choices=(*SPEEDUPS, *TIMES))
     parser.add_argument("paths", nargs="+", metavar="PATH", help="result files or folders")
     arguments.add_choice(parser, "format", ("markdown",), default="markdown")
     return parser
