@@ -92,11 +92,12 @@ def _scan(
         return jnp.matmul(x, kernel) + bias
 
     def recurrence(h: Tensor, gates: range | None = None) -> Tensor:
-        columns = slice(None)
+        weights = [recurrent_kernel, *second]
         if gates is not None:
             columns = slice(gates.start * h.shape[-1], gates.stop * h.shape[-1])
-        product = jnp.matmul(h, recurrent_kernel[:, columns])
-        return product + second[0][columns] if second else product
+            weights = [each[..., columns] for each in weights]
+        product = jnp.matmul(h, weights[0])
+        return product + weights[1] if second else product
 
     def step(before: States, slices: tuple[Tensor, Tensor | None]) -> tuple[States, Tensor]:
         x_t, valid = slices

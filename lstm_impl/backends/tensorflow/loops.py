@@ -84,11 +84,12 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         sequence = project(x, kernel, bias) if preproject else x
 
         def recurrence(h: Tensor, gates: range | None = None) -> Tensor:
-            columns = slice(None)
+            weights = [recurrent_kernel, *recurrent_bias]
             if gates is not None:
                 columns = slice(gates.start * h.shape[-1], gates.stop * h.shape[-1])
-            product = tf.matmul(h, recurrent_kernel[:, columns])
-            return product + recurrent_bias[0][columns] if recurrent_bias else product
+                weights = [each[..., columns] for each in weights]
+            product = tf.matmul(h, weights[0])
+            return product + weights[1] if recurrent_bias else product
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             projected = slices[0] if preproject else tf.matmul(slices[0], kernel) + bias

@@ -44,8 +44,8 @@ def test_forward_mode_of_the_ops_is_that_of_a_loop(training: bool, lengths: Any)
         for name in ("fused_cpu", "static_unroll"):
             model = built(name)
 
-            def outputs(*states: Any, model: Any = model) -> Any:
-                return tuple(model.network(Call(*states, ends), training))
+            def outputs(x: Any, *states: Any, model: Any = model) -> Any:
+                return model.network(Call(x, states, ends), training).flat
 
             run = tf.function(outputs, autograph=False) if traced else outputs
             with tf.autodiff.ForwardAccumulator(watched, tf.ones_like(watched)) as accumulator:

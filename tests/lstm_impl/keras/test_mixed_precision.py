@@ -10,7 +10,7 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 from lstm_impl.backends.fused_cpu.backend import FusedLayer  # noqa: E402
-from lstm_impl.call import Call, Outputs, Tensors  # noqa: E402
+from lstm_impl.call import Call, LSTMOutputs, Tensors  # noqa: E402
 from lstm_impl.keras import LSTM  # noqa: E402
 from tests.lstm_impl.backends.built import needs  # noqa: E402
 
@@ -67,7 +67,7 @@ def test_eager_call_of_large_mixed_layer_reads_its_variables(
     read: list[Any] = []
     infer = FusedLayer.infer
 
-    def remembering(layer: FusedLayer, call: Call, parameters: Tensors) -> Outputs:
+    def remembering(layer: FusedLayer, call: Call, parameters: Tensors) -> LSTMOutputs:
         read.extend(each.dtype for each in parameters)
         return infer(layer, call, parameters)
 

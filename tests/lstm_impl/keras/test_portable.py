@@ -16,7 +16,7 @@ import keras  # noqa: E402
 from tensorflow.python.eager import context  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl.backends.tensorflow import loops  # noqa: E402
+from lstm_impl.cell import LSTM  # noqa: E402
 from lstm_impl.keras.layer import PORTABLE, by_tensorflow, portable_function  # noqa: E402
 from tests.lstm_impl.backends.built import needs  # noqa: E402
 from tests.lstm_impl.keras.test_layer import FEATURES, UNITS, random  # noqa: E402
@@ -231,32 +231,38 @@ def more_results(*given: Any) -> Any:
     return y, h, c, y, h
 
 
-def patched(name: str, other: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the layer's body where one of its functions is another one."""
+def patched(equations: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the layer's body where a timestep computes something else."""
 
     def body(*given: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loops, name, other)
+            patch.setattr(LSTM, "equations", equations)
             return layers_body(*given)
 
     return body
 
 
-def other_activation(gates: Any, c: Any) -> Any:
-    i, f, g, o = gates
-    c = f * c + i * g
-    return o * tf.sigmoid(c), c
+def other_activation(cell: Any, ops: Any, projected: Any, recurrence: Any, states: Any) -> Any:
+    h, c = states
+    i, f, g, o = ops.split(projected + recurrence(h), 4)
+    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    return ops.sigmoid(o) * ops.sigmoid(c), c
 
 
-def clipped_cell(gates: Any, c: Any) -> Any:
-    i, f, g, o = gates
-    c = tf.minimum(f * c + i * g, 0.25)
-    return o * tf.tanh(c), c
+def clipped_cell(cell: Any, ops: Any, projected: Any, recurrence: Any, states: Any) -> Any:
+    h, c = states
+    i, f, g, o = ops.split(projected + recurrence(h), 4)
+    c = tf.minimum(ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g), 0.25)
+    return ops.sigmoid(o) * ops.tanh(c), c
 
 
-def gates_in_another_order(z: Any) -> Any:
-    f, i, g, o = tf.split(z, 4, axis=-1)
-    return tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+def gates_in_another_order(
+    cell: Any, ops: Any, projected: Any, recurrence: Any, states: Any
+) -> Any:
+    h, c = states
+    f, i, g, o = ops.split(projected + recurrence(h), 4)
+    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    return ops.sigmoid(o) * ops.tanh(c), c
 
 
 BODIES = {
@@ -264,9 +270,9 @@ BODIES = {
     "states swapped": other_state,
     "gates rolled": swapped_gates,
     "five results": more_results,
-    "another activation": patched("cell", other_activation),
-    "another constant": patched("cell", clipped_cell),
-    "another order of gates": patched("split_gates", gates_in_another_order),
+    "another activation": patched(other_activation),
+    "another constant": patched(clipped_cell),
+    "another order of gates": patched(gates_in_another_order),
     "read backwards": lambda *given: by_tensorflow(*given, reverse=True, batch_major=False),
 }
 
