@@ -29,9 +29,6 @@ REFUSED = 1
 UNWRITABLE = 3
 """The exit code, also of ``bench.run``, for files that cannot be copied to a URL."""
 
-MOST_SHOWN = 4
-"""The number of listed texts of one place."""
-
 EPILOG = """\
 A file must be complete, unchanged and consistent: each case passed its gate, with evidence of what
 ran; statistics and validity are those of the samples; no rate is above the device's, no time is
@@ -125,17 +122,19 @@ def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
 
 
 def _list_texts(paths: Iterable[Path]) -> None:
-    """Print the texts in files by their places; all else in them is numbers."""
+    """Print every text in the files in full, once, at the first place that has it."""
     found: dict[str, dict[str, None]] = {}
     for path in paths:
         document = json.loads(path.read_bytes()) if path.suffix == ".json" else {}
         for place, each in texts(document).items():
             found.setdefault(place, {}).update(dict.fromkeys(each))
-    print("texts in them (everything else is numbers):")
+    print("texts in them (each once; everything else is numbers):")
+    shown: set[str] = set()
     for place, each in found.items():
-        listed = [printable(text, 400) for text in list(each)[:MOST_SHOWN]]
-        more = f"; and {len(each) - MOST_SHOWN:,} more" if len(each) > MOST_SHOWN else ""
-        print(f"  {printable(place, 200)}: {'; '.join(listed)}{more}")
+        if new := [text for text in each if text not in shown]:
+            shown.update(new)
+            listed = "; ".join(printable(text, len(text)) for text in new)
+            print(f"  {printable(place, len(place))}: {listed}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,13 +7,13 @@ one may wait forever.
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 ROOT = 0
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading, without waiting.
 
     Raises OSError for a missing or unreadable file, and for a pipe, a device, a socket or a folder.

@@ -35,22 +35,63 @@ SOMEBODY = "(a name)"
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _SWITCH = r"(?:0|1|true|false|True|False|on|off)"
+_SETTING = r"-?\d{1,9}(?:\.\d{1,6})?"
+
+_PLACE = r"\{\d{1,4}(?:(?::-?\d{1,4}){1,2}|(?:,\d{1,4}){1,63})?\}(?::-?\d{1,4}){0,2}"
+_PLACES = (
+    r"(?i:threads|cores|sockets|ll_caches|numa_domains)(?:\(\d{1,4}\))?"
+    rf"|{_PLACE}(?:,{_PLACE}){{0,63}}"
+)
+_BINDING = r"(?i:true|false|primary|master|close|spread)"
+_AFFINITY = (
+    r"(?i:(?:no)?(?:verbose|warnings|respect|reset)|compact|scatter|balanced|disabled|none|logical"
+    r"|physical|explicit|granularity=(?:fine|thread|core|tile|module|die|socket|package"
+    r"|numa_domain|group)|proclist=\[\d{1,4}(?:[,-]\d{1,4}){0,63}\]|\d{1,4})"
+)
+_PROCESSORS = r"\d{1,4}(?:-\d{1,4}(?::\d{1,3})?)?"
+_CORES = (
+    r"(?i:Generic|Katmai|Coppermine|Northwood|Prescott|Banias|Atom|Core2|Penryn|Dunnington|Nehalem"
+    r"|Sandybridge|Haswell|SkylakeX|Cooperlake|Sapphirerapids|Athlon|Opteron(?:_SSE3)?|Barcelona"
+    r"|Bobcat|Bulldozer|Piledriver|Steamroller|Excavator|Zen|Nano|ARMV[89](?:SVE|SME)?"
+    r"|CortexA(?:53|55|57|7[0-9]|510|710)|CortexX[0-9]|Neoverse[NV][0-9]|Falkor|ThunderX(?:2T99"
+    r"|3T110)?|TSV110|EMAG8180|Vortex(?:M4)?|A64FX|Power[0-9]{1,2}|Z1[0-9])"
+)
+_ISAS = (
+    r"(?i:ALL|DEFAULT|SSE4[12]|SSE4_2|AVX|AVX2(?:_VNNI(?:_2)?|_E1)?"
+    r"|AVX512(?:_E[1-5]|_MIC(?:_E1)?|_CORE(?:_VNNI|_BF16|_FP16|_AMX(?:_FP16)?)?)?|AVX10_[12]_512)"
+)
+_FEATURE = (
+    r"(?:SSE[23]?|SSSE3|SSE4[12]|POPCNT|AVX2?|F16C|XOP|FMA[34]|X86_V[234]|AVX512(?:F|CD|ER|PF|VL|BW"
+    r"|DQ|VNNI|IFMA|VBMI2?|BITALG|FP16|_(?:KNL|KNM|SKX|CLX|CNL|ICL|SPR))|NEON(?:_FP16|_VFPV4)?"
+    r"|ASIMD(?:HP|DP|FHM)?|SVE|VSX[234]?|VXE?2?|RVV|LSX)"
+)
 
 VARIABLES: Mapping[str, str] = {
-    r"\w+_NUM_THREADS|TF_NUM_INT(?:RA|ER)OP_THREADS|NPROC": r"\d{1,5}(?:,\d{1,5})*",
-    r"TF_ENABLE_\w+|TF_\w+_DETERMINISTIC|TF_DETERMINISTIC_OPS|TF_FORCE_GPU_ALLOW_GROWTH": _SWITCH,
-    r"TF_DISABLE_\w+|TF_USE_\w+|NVIDIA_TF32_OVERRIDE|XLA_PYTHON_CLIENT_PREALLOCATE": _SWITCH,
-    r"KMP_DUPLICATE_LIB_OK|OMP_DYNAMIC|KMP_\w*BLOCKTIME|CUDA_LAUNCH_BLOCKING": rf"{_SWITCH}|\d+",
+    r"(?:OMP|MKL|MKL_DOMAIN|OPENBLAS|BLIS)_NUM_THREADS|TF_NUM_INT(?:RA|ER)OP_THREADS"
+    r"|NPROC": r"\d{1,5}(?:,\d{1,5})*",
+    r"TF_ENABLE_(?:ONEDNN_OPTS|XLA|LAYOUT_OPT|GPU_GARBAGE_COLLECTION|CUBLAS_TENSOR_OP_MATH_FP32"
+    r"|CUDNN_TENSOR_OP_MATH_FP32|CUDNN_RNN_TENSOR_OP_MATH_FP32|RESOURCE_VARIABLES|CONTROL_FLOW_V2)"
+    r"|TF_CUDNN_DETERMINISTIC|TF_DETERMINISTIC_OPS|TF_FORCE_GPU_ALLOW_GROWTH": _SWITCH,
+    r"TF_DISABLE_(?:MKL|RZ_CHECK)|TF_USE_(?:LEGACY_KERAS|CUBLASLT|CUDNN_FRONTEND)"
+    r"|NVIDIA_TF32_OVERRIDE|XLA_PYTHON_CLIENT_PREALLOCATE": _SWITCH,
+    r"KMP_DUPLICATE_LIB_OK|OMP_DYNAMIC|CUDA_LAUNCH_BLOCKING": rf"{_SWITCH}|\d{{1,9}}",
+    r"KMP_BLOCKTIME": r"infinite|\d{1,9}(?:us|ms|s)?",
     r"TF_GPU_ALLOCATOR": r"cuda_malloc(?:_async)?",
-    r"OMP_PROC_BIND|OMP_PLACES|OMP_WAIT_POLICY|OMP_SCHEDULE": r"[a-z]{1,12}(?:\(\d+\))?",
-    r"KMP_AFFINITY": r"[a-z=]{1,20}(?:,[a-z0-9=]{1,20}){0,6}",
-    r"GOMP_CPU_AFFINITY": r"[\d ,:-]{1,100}",
+    r"OMP_PROC_BIND": rf"{_BINDING}(?:,{_BINDING}){{0,7}}",
+    r"OMP_PLACES": _PLACES,
+    r"OMP_WAIT_POLICY": r"(?i:active|passive)",
+    r"OMP_SCHEDULE": r"(?i:(?:(?:non)?monotonic:)?(?:static|dynamic|guided|auto)(?:,\d{1,9})?)",
+    r"KMP_AFFINITY": rf"{_AFFINITY}(?:,{_AFFINITY}){{0,9}}",
+    r"GOMP_CPU_AFFINITY": rf"{_PROCESSORS}(?:[ ,]{_PROCESSORS}){{0,63}}",
     r"CUDA_VISIBLE_DEVICES|NVIDIA_VISIBLE_DEVICES": r"all|none|\d{1,2}(?:,\d{1,2}){0,31}",
     r"KERAS_BACKEND": r"tensorflow|jax|torch|openvino|numpy",
-    r"OPENBLAS_CORETYPE|ONEDNN_MAX_CPU_ISA|DNNL_MAX_CPU_ISA|MKL_ENABLE_INSTRUCTIONS": r"\w{1,24}",
-    r"OPENBLAS_L2_SIZE|MALLOC_\w+_|ONEDNN_PRIMITIVE_CACHE_CAPACITY": _NUMBER,
-    r"NPY_DISABLE_CPU_FEATURES": r"[A-Z0-9_ ,]{1,200}",
-    r"(?:TF_)?XLA_FLAGS": rf"--\w+={_SWITCH}|--\w+={_NUMBER}",
+    r"OPENBLAS_CORETYPE": _CORES,
+    r"ONEDNN_MAX_CPU_ISA|DNNL_MAX_CPU_ISA|MKL_ENABLE_INSTRUCTIONS": _ISAS,
+    r"OPENBLAS_L2_SIZE|ONEDNN_PRIMITIVE_CACHE_CAPACITY|MALLOC_ARENA_(?:MAX|TEST)"
+    r"|MALLOC_(?:TOP_PAD|TRIM_THRESHOLD|MMAP_THRESHOLD|MMAP_MAX|PERTURB)_": r"\d{1,12}",
+    r"NPY_DISABLE_CPU_FEATURES": rf"{_FEATURE}(?:[ ,]+{_FEATURE}){{0,40}}",
+    r"XLA_FLAGS": rf"--xla_[a-z0-9_]{{1,60}}=(?:{_SWITCH}|{_SETTING})",
+    r"TF_XLA_FLAGS": rf"--tf_xla_[a-z0-9_]{{1,60}}=(?:{_SWITCH}|{_SETTING})",
 }
 """The published environment variables, and the form of each part of their values.
 
@@ -105,8 +146,33 @@ _WORDS = tuple(
 )
 _EDGES = "[](){},;:.!?'\"“”’<>"
 
-_KERNEL = re.compile(r"[\w:<>,*&() ~+.=#-]{1,2000}|Torch-Compiled Region: \d+/\d+")
-"""The form of a kernel's or an operator's name, which is never that of a path."""
+_QUALIFIED = r"~?\w+(?:::~?\w+)*"
+_TYPE_WORD = (
+    r"(?:void|const|volatile|unsigned|signed|long|short|int|char|bool|float|double|struct|class|enum"
+    r"|static|inline|anonymous|operator)"
+)
+_KERNEL = re.compile(
+    # A declaration of C++, or a plain name. A space is next to a keyword or punctuation of C++, so
+    # that no sentence has this form.
+    # The repetition is possessive (+), or a long name would take forever.
+    rf"(?:{_TYPE_WORD} |~?\w++|::|[<>(),*&+=#-]|(?<=[<>(),*&]) |\.(?=\d)| (?=[<>(*&]|const\b)"
+    r"){1,2000}+"
+    r"|Optimizer\.\w+#\w+\.\w+"
+    # What the profilers of PyTorch, oneDNN and ONNX Runtime call their steps.
+    r"|Torch-Compiled Region: \d+/\d+|## Call CompiledFxGraph \w{1,64} ##"
+    r"|AOTDispatcher Runtime Wrapper Prologue|Pregraph bytecode|TorchDynamo Cache Lookup"
+    rf"|autograd::engine::evaluate_function: {_QUALIFIED}"
+    r"|\w+ \(\w+ExecutionProvider\)"
+    r"|(?:reorder|rnn|matmul|inner_product|eltwise|binary|reduction|concat|sum)"
+    r" (?:ref|simple|(?:jit|brgemm|gemm|brg)\w*(?::\w+)*)"
+    # What the suite's own kernels say.
+    r"|\w+ as (?:float|bfloat)\d+|vpdpbusd of AVX512-VNNI"
+)
+"""The form of a kernel's or an operator's name, which is never that of a path or a sentence."""
+
+_SINGLE = re.compile(r"\S+")
+_TOP_COMMA = re.compile(r"[^<(]*,")
+"""The beginning of a list, which in a declaration only stands in brackets."""
 
 _ADDRESS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{12}|(?:[0-9a-f]{2}:){3}|\w+\.\w+\.\w+|\w:\d", re.IGNORECASE
@@ -195,12 +261,20 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     return found
 
 
+_FREE_FORM = frozenset(
+    ("evidence", "memory", "roofs", "energy", "values", "setup", "gate", "options", "load")
+) | {"threads", "streaming", "blocks", "reasons[]", "params", "variables", "libraries"}
+"""Fields of objects whose keys are texts too, such as the names of kernels."""
+
+
 def texts(document: object) -> Mapping[str, Collection[str]]:
-    """Return every text of a document by its place, which names free-form keys."""
+    """Return every text of a document by its place, with the keys of objects of free form."""
     found: dict[str, dict[str, None]] = {}
 
     def add(value: object, place: str) -> None:
         if isinstance(value, Mapping):
+            if value and not _FREE_FORM.isdisjoint(place.split(".")):
+                found.setdefault(f"{place} (names)", {}).update(dict.fromkeys(map(str, value)))
             for key, item in value.items():
                 add(item, f"{place}.{key}" if place else str(key))
         elif isinstance(value, list):
@@ -314,9 +388,9 @@ class _Cleaner:
         return text if all(map(self._is_word, text.split())) else HIDDEN
 
     def kernel(self, name: str) -> str:
-        if _KERNEL.fullmatch(name) and not _ADDRESS.search(name):
+        if _KERNEL.fullmatch(name) and not _TOP_COMMA.match(name) and not _ADDRESS.search(name):
             return name if not any(each.search(name) for each in self._names) else SOMEBODY
-        return self.text(name)
+        return self.text(name) if _SINGLE.fullmatch(name) else HIDDEN
 
     def _is_word(self, word: str) -> bool:
         bare = word.strip(_EDGES).removesuffix("'s").removesuffix("(x").removesuffix(".toml")

@@ -33,7 +33,9 @@ def _restored() -> Iterator[None]:
     """Keep a failing test from breaking all others."""
     sys.modules.pop(LATE, None)
     modules, names = sys.modules.copy(), vars(builtins).copy()
-    lists = [(each, list(each)) for each in (sys.meta_path, sys.path_hooks)]
+    lists: list[tuple[list[Any], list[Any]]] = [
+        (each, list(each)) for each in (sys.meta_path, sys.path_hooks)
+    ]
     yield
     sys.modules.update(modules)
     vars(builtins).update(names)
@@ -48,7 +50,7 @@ def forbid_caches() -> None:
 
 
 def keep_one_finder() -> None:
-    sys.meta_path[:] = [importlib.machinery.BuiltinImporter]  # type: ignore[list-item]
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter]
 
 
 def setting(module: types.ModuleType, name: str, value: object) -> Callable[[], None]:
@@ -160,7 +162,7 @@ def test_guard_lost_module_of_a_framework_is_put_back(
     assert sys.modules["their_framework"] is theirs
 
 
-def test_restore_keeps_finders_that_were_added_before_the_others_were_lost() -> None:
+def test_restore_keeps_finders_that_were_added_before() -> None:
     before = list(sys.meta_path)
     found = ImportState()
     added = add(sys.meta_path)

@@ -246,8 +246,12 @@ def test_upload_that_loses_a_race_reports_the_finished_file(
     files = Slow(*steps)
     if first:
         files.step()
-    pause = upload._pause
-    monkeypatch.setattr(upload, "_pause", lambda seconds: (pause(seconds), files.step()))
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        files.step()
+
+    monkeypatch.setattr(upload, "_pause", pause)
     (tmp_path / "a.json").write_bytes(b"0123456789")
     done, errors = upload.upload([tmp_path / "a.json"], place(files))
     assert done == ([] if message else ["fake://there/a.json"])

@@ -182,6 +182,114 @@ def test_submit_address_in_any_field_is_not_published(
     assert before["variables"] == {"XLA_FLAGS": "--xla_cpu_use_thunk_runtime=false"}
 
 
+PUBLISHED_VARIABLES = {
+    "OMP_PLACES": ("cores", "threads(8)", "{0:4}:8:4", "{0,1},{2,3}", "numa_domains"),
+    "OMP_PROC_BIND": ("close", "spread,close", "TRUE"),
+    "OMP_SCHEDULE": ("static", "dynamic,64", "monotonic:guided,7"),
+    "OMP_WAIT_POLICY": ("ACTIVE",),
+    "KMP_AFFINITY": (
+        "granularity=fine,compact,1,0",
+        "verbose,none",
+        "explicit,proclist=[0,2-4],granularity=core",
+    ),
+    "GOMP_CPU_AFFINITY": ("0 3 1-2 4-15:2",),
+    "OPENBLAS_CORETYPE": ("Haswell", "SKYLAKEX", "NEOVERSEN1"),
+    "ONEDNN_MAX_CPU_ISA": ("AVX512_CORE_AMX", "avx2"),
+    "MKL_ENABLE_INSTRUCTIONS": ("AVX512_E4", "SSE4_2"),
+    "NPY_DISABLE_CPU_FEATURES": ("AVX512F AVX512_SKX", "AVX2,FMA3"),
+    "MALLOC_ARENA_MAX": ("4",),
+    "OMP_NUM_THREADS": ("4,2",),
+    "XLA_FLAGS": ("--xla_cpu_use_thunk_runtime=false",),
+}
+HIDDEN_VARIABLES = {
+    "OMP_PLACES": ("anna", "smith(5)", "{anna}", "cores anna"),
+    "OMP_PROC_BIND": ("anna", "close,anna"),
+    "OMP_SCHEDULE": ("anna", "static,anna"),
+    "KMP_AFFINITY": ("anna=smith", "compact,anna", "granularity=anna", "proclist=[anna]"),
+    "GOMP_CPU_AFFINITY": ("00491701234567", "0171 1234567"),
+    "OPENBLAS_CORETYPE": ("Anna", "HaswellAnna"),
+    "ONEDNN_MAX_CPU_ISA": ("ANNA",),
+    "MKL_ENABLE_INSTRUCTIONS": ("ANNA_SMITH",),
+    "NPY_DISABLE_CPU_FEATURES": ("CALL ANNA", "ANNA", "AVX2,ANNA"),
+    "MALLOC_ANNA_": ("4",),
+    "MALLOC_ARENA_MAX": ("4917012345678901",),
+    "ANNA_NUM_THREADS": ("4",),
+    "TF_ENABLE_ANNA": ("1",),
+    "TF_USE_ANNA": ("1",),
+    "KMP_ANNABLOCKTIME": ("1",),
+    "XLA_FLAGS": ("--anna=1", "--xla_cpu_x=4917012345678901"),
+}
+
+
+def published_variables(tmp_path: Path, document: Json, given: Json) -> object:
+    document["lstm"]["run"]["environment"]["before"]["variables"] = given
+    file = read(signed(tmp_path / "a.json", document))
+    made: Any = anonymous(document, file, b"secret")
+    return made["lstm"]["run"]["environment"]["before"]["variables"]
+
+
+def test_anonymous_keeps_variables_of_their_grammar(tmp_path: Path, document: Json) -> None:
+    document["benchmarks"] = document["benchmarks"][:1]
+    for number in range(max(map(len, PUBLISHED_VARIABLES.values()))):
+        given = {name: each[number % len(each)] for name, each in PUBLISHED_VARIABLES.items()}
+        assert published_variables(tmp_path, document, given) == given
+
+
+def test_anonymous_drops_other_words_in_variables(tmp_path: Path, document: Json) -> None:
+    document["benchmarks"] = document["benchmarks"][:1]
+    for number in range(max(map(len, HIDDEN_VARIABLES.values()))):
+        given = {name: each[number % len(each)] for name, each in HIDDEN_VARIABLES.items()}
+        found = json.dumps(published_variables(tmp_path, document, given)).lower()
+        assert "anna" not in found
+        assert "smith" not in found
+        assert not re.search(r"\d{7}", found)
+
+
+KERNELS = (
+    "void LSTM_elementWise_fp<float, float, (cudnnRNNMode_t)2>(int, int, float const*, float*)",
+    "void cutlass::Kernel<cutlass_80_tensorop_s1688gemm_64x64_32x6_nn_align4>(Params)",
+    "(anonymous namespace)::elementwise_kernel<128, unsigned int>",
+    "ampere_sgemm_32x128_nn",
+    "fusion.12",
+    "custom-call",
+    "reorder jit:uni",
+    "rnn brgemm:avx512_core_bf16",
+    "LSTM (CPUExecutionProvider)",
+    "numpy.matmul",
+)
+PROSE = (
+    "Anna lives in Main Street",
+    "Anna Smith",
+    "call 0171 1234567",
+    "Anna, who measured it",
+    "LSTM (of Anna)",
+    "reorder Anna",
+    "rnn anna:smith",
+    "anna.smith",
+    "Torch-Compiled Region: Anna",
+    "## Call CompiledFxGraph Anna Smith ##",
+    "autograd::engine::evaluate_function: Anna Smith",
+    "Anna as Smith",
+)
+
+
+@pytest.mark.parametrize("form", ["keys", "list"])
+def test_anonymous_kernel_is_a_name_and_no_sentence(
+    form: str, tmp_path: Path, document: Json
+) -> None:
+    document["benchmarks"] = document["benchmarks"][:1]
+    evidence = document["benchmarks"][0]["extra_info"]["lstm"]["evidence"]
+
+    def published(names: tuple[str, ...]) -> list[str]:
+        evidence["kernels"] = list(names) if form == "list" else dict.fromkeys(names, 1)
+        file = read(signed(tmp_path / "a.json", document))
+        made: Any = anonymous(document, file, b"secret")
+        return list(made["benchmarks"][0]["extra_info"]["lstm"]["evidence"]["kernels"])
+
+    assert set(published(KERNELS)) == set(KERNELS)
+    assert set(published(PROSE)) == {HIDDEN}
+
+
 def test_submit_reference_results_keep_their_evidence() -> None:
     """The forms allow what the suite itself writes."""
     suites = ("call-paths", "cpu-frameworks", "precision-cpu", "streaming", "quick", "mine")
