@@ -52,7 +52,7 @@ _PROCESSORS = r"\d{1,4}(?:-\d{1,4}(?::\d{1,3})?)?"
 _CORES = (
     r"(?i:Generic|Katmai|Coppermine|Northwood|Prescott|Banias|Atom|Core2|Penryn|Dunnington|Nehalem"
     r"|Sandybridge|Haswell|SkylakeX|Cooperlake|Sapphirerapids|Athlon|Opteron(?:_SSE3)?|Barcelona"
-    r"|Bobcat|Bulldozer|Piledriver|Steamroller|Excavator|Zen|Nano|ARMV[89](?:SVE|SME)?"
+    r"|Bobcat|Bulldozer|Piledriver|Steamroller|Excavator|Zen|Nano|ARMV[89](?:S[VM]E)?"
     r"|CortexA(?:53|55|57|7[0-9]|510|710)|CortexX[0-9]|Neoverse[NV][0-9]|Falkor|ThunderX(?:2T99"
     r"|3T110)?|TSV110|EMAG8180|Vortex(?:M4)?|A64FX|Power[0-9]{1,2}|Z1[0-9])"
 )
