@@ -103,8 +103,10 @@ WORLDS: dict[str, World] = {
 }
 """In each of these no backend and no case changed; in the last the machine did."""
 
+_BEYOND = ("sides 6% apart from half-way on", "AR(1), 0.3", "AR(1), 0.4", "one side skewed")
+
 OUTSIDE: dict[str, World] = {
-    **{name: World(noise) for name, noise in BEYOND.items()},
+    **{name: World(BEYOND[name]) for name in _BEYOND},
     "machine that wanders, 0.8": World(machine=wandering(0.8)),
     "the same at unequal times": World(machine=wandering(0.8, unequal=True)),
     "each case drifts": World(NOISES["drift"]),

@@ -96,12 +96,36 @@ def wander(
     return spread * values
 
 
-def shift(size: float) -> Noise:
-    """Return a noise that is equal until the middle of the session and shifted by ``size`` then."""
+def shift(size: float, start: float = 0.5, end: float = 1.0, spread: float | None = None) -> Noise:
+    """Return a noise that is shifted by ``size`` in a part of the session.
+
+    start, end: of that part, as shares of the session. spread: of the processes, by default as
+    measured.
+    """
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-        later = np.arange(shape[1]) >= shape[1] / 2
-        return as_measured(rng, shape) + math.log1p(size) * later
+        return drawn(spread or as_measured, rng, shape) + shifted(shape[1], size, start, end)
+
+    return draw
+
+
+def shifted(processes: int, size: float, start: float, end: float) -> FloatArray:
+    """Return log ratios ``[processes]`` that are 0 but for a part of the session."""
+    place = np.arange(processes)
+    inside = (place >= start * processes) & (place < end * processes)
+    return np.where(inside, math.log1p(size), 0.0)
+
+
+def sticky_states(stay: float) -> Noise:
+    """Return a noise of two states, whose ratios differ by 8%, and which last for processes.
+
+    stay: the probability that a process has the state of the one before.
+    """
+
+    def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+        turns = np.where(rng.random(shape) < stay, 1.0, -1.0)
+        turns[:, 0] = rng.choice([-1.0, 1.0], shape[0])
+        return np.asarray(0.04 * np.cumprod(turns, axis=1) + 0.5 * as_measured(rng, shape))
 
     return draw
 
@@ -165,8 +189,16 @@ NOISES: dict[str, Noise] = {
 
 BEYOND: dict[str, Noise] = {
     "sides 6% apart from half-way on": shift(0.06),
+    "sides 6% apart after a quarter": shift(0.06, 0.25),
+    "sides 6% apart after three quarters": shift(0.06, 0.75),
+    "sides 6% apart in the middle half": shift(0.06, 0.25, 0.75),
+    "the same after a quarter, spread 2%": shift(0.06, 0.25, spread=0.02),
+    "the same in the middle half, spread 2%": shift(0.06, 0.25, 0.75, spread=0.02),
+    "sides 6% apart in the middle third": shift(0.06, 1 / 3, 2 / 3),
+    "sticky states, 8% apart": sticky_states(0.8),
     "AR(1), 0.3": autoregressive(0.3),
     "AR(1), 0.4": autoregressive(0.4),
+    "AR(1), 0.5": autoregressive(0.5),
     "one side skewed": one_side_skewed,
 }
 """Noises without a promised rate, which show the limits."""

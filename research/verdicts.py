@@ -11,6 +11,7 @@ from bench.render.table import TextTable
 from bench.stats import comparison
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, process_means
+from bench.stats.ratios import difference
 from research.noises import (
     BEYOND,
     NOISES,
@@ -19,9 +20,11 @@ from research.noises import (
     SEED,
     UNPAIRED_SPREADS,
     Noise,
+    as_measured,
     normal,
     outlying_processes,
     paired_samples,
+    shifted,
     unpaired_samples,
     wander,
 )
@@ -84,6 +87,49 @@ def order_rates(trials: int) -> TextTable:
         rows.append([name, *cells])
     headings = [f"{count} processes" for count in counts]
     return table(["called different with the order (without):", *headings], rows)
+
+
+PARTS = {
+    "none becomes faster": (0.0, 0.0),
+    "one faster by 6% from half-way on": (0.5, 1.0),
+    "one faster by 6% after a quarter": (0.25, 1.0),
+    "one faster by 6% in the middle half": (0.25, 0.75),
+}
+"""By name, from where to where in a session one of three equal backends is faster."""
+
+
+def star_rates(trials: int) -> TextTable:
+    """Return how often one of three equal backends has a star, with the order and (without)."""
+    counts = (6, 10, 20, 50)
+    rows = []
+    for name, part in PARTS.items():
+        cells = []
+        for count in counts:
+            rng = np.random.default_rng(SEED)
+            shape = (trials, count)
+            # The ratio of two backends spreads as measured.
+            logs = np.stack([as_measured(rng, shape) / math.sqrt(2) for _ in range(3)])
+            logs[0] += shifted(count, -0.06, *part)
+            cells.append(beside(*(_star_rate(logs, in_order) for in_order in (True, False))))
+        rows.append([name, *cells])
+    headings = [f"{count} processes" for count in counts]
+    return table(["stars among three equals with the order (without):", *headings], rows)
+
+
+def _star_rate(logs: npt.NDArray[np.float64], in_order: bool) -> float:
+    """Return how often the first of three backends is FASTER than both others, jointly.
+
+    logs ``[backends, trials, processes]``. The first has the smallest median, as in a report.
+    """
+    order = np.argsort(np.median(logs, axis=2), axis=0)[..., None]
+    first, *others = np.take_along_axis(logs, order, axis=0)
+    stars = np.ones(logs.shape[1], dtype=np.bool_)
+    for other in others:
+        means = process_means(other - first, Pairing.ALTERNATING.allowance, in_order)
+        slower = difference(means)
+        stars &= slower.p_slower() <= comparison.GATE_LEVEL / len(others)
+        stars &= comparison.verdicts(*slower.bounds()) == Verdict.SLOWER
+    return float(np.mean(stars))
 
 
 def unpaired_false_rates(trials: int) -> TextTable:
@@ -355,6 +401,7 @@ def tables(trials: int) -> dict[str, TextTable]:
     return {
         "False verdicts": false_rates(trials),
         "The order of processes": order_rates(trials),
+        "The order of processes, stars": star_rates(trials),
         "False verdicts, unpaired": unpaired_false_rates(trials),
         "False verdicts, bridged": bridged_false_rates(trials),
         "Found effects, by noise": powers_by_noise(trials),

@@ -16,7 +16,13 @@ from bench.render.quantities import (
     times_bounds,
 )
 from bench.render.quantities import ratio as ratio_words
-from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Comparison, Verdict
+from bench.stats.comparison import (
+    PLAIN_MEAN_OPPOSED,
+    PROCESSES_CORRELATED,
+    PROCESSES_SHIFTED,
+    Comparison,
+    Verdict,
+)
 from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval
 from bench.stats.rows import KINDS, Row, Section, Table
 
@@ -188,7 +194,11 @@ def versus(found: Comparison, other: str, apposition: str = "") -> str:
     return f"not significantly faster or slower than {than} ({inside}{why})"
 
 
-_REASONS = {PROCESSES_SHIFTED: "shifted by {shift}", PLAIN_MEAN_OPPOSED: "outliers decide"}
+_REASONS = {
+    PROCESSES_SHIFTED: "shifted by {shift}",
+    PROCESSES_CORRELATED: "successive processes alike",
+    PLAIN_MEAN_OPPOSED: "outliers decide",
+}
 
 
 def _reason(found: Comparison) -> str:

@@ -708,7 +708,10 @@ SENTENCES = {
     **{outcome: f"{outcome.replace('_', ' ')}: {{of}}" for outcome in OUTCOMES},
     # Of a ratio that is UNCLEAR though its processes agree
     comparison.PROCESSES_SHIFTED: "the difference of the two sides shifted during the session, so "
-    "its earlier and later processes disagree; measure again, or in more processes",
+    "a part of its processes disagrees with the rest; measure again, or in more processes",
+    comparison.PROCESSES_CORRELATED: "successive processes are alike (correlation "
+    "{correlation:.2f}), so that they say less than as many independent ones; measure again, or in "
+    "more processes",
     comparison.PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the "
     "mean of all processes says the opposite; measure in more processes",
     # Of the machine

@@ -143,6 +143,7 @@ def basis_of(pairing: Pairing, *counts: int) -> Basis:
 
 
 PROCESSES_SHIFTED = "processes_shifted"
+PROCESSES_CORRELATED = "processes_correlated"
 PLAIN_MEAN_OPPOSED = "plain_mean_opposed"
 
 
@@ -167,9 +168,10 @@ class Comparison:
     heterogeneity: how far the reference differs between the two sides' processes, None where that
         is not known; interval and verdict allow for it.
     in_order: whether the processes are in the order in which they started, so that the interval
-        allows for a trend or a step over them.
-    reasons: why it is UNCLEAR though its processes agree: they shifted, or the arithmetic mean of
-        all of them, outlying ones too, has the other sign.
+        allows for shifts and for correlation of successive ones.
+    reasons: why it is UNCLEAR though its processes agree: a part of them shifted, successive ones
+        are correlated, or the arithmetic mean of all of them, outlying ones too, has the other
+        sign.
     """
 
     ratio: intervals.Interval

@@ -72,14 +72,28 @@ REFERENCE_ALLOWANCE = 0.01
 TOO_WIDE = 0.08
 TOO_WIDE_UNTIL = 20
 
-# Six or more processes in order may have shifted during the session: the interval is no narrower
-# than half of the difference between the later and the earlier ones, times this. By simulation:
-# where two sides shift by 6% half-way through a session, it leaves 3% false verdicts of 39% with 20
-# processes, and takes 6% of the power at most. A t distribution of one degree of freedom, for the
-# two halves, would ask for 127.
-SHIFT_REACH = 2.5
-# Values further from the middle than three spreads count in that as if at this distance.
+# Six or more processes in order may have shifted during the session. A part of them that differs
+# from the rest significantly, at this confidence, widens the interval. By simulation: where one of
+# two equal sides becomes 6% slower, it leaves 25% false verdicts of 76% for a shift after a quarter
+# of 20 processes, and 7% of 39% for one in the middle half. It takes a tenth of the power where 5%
+# is found by 20 processes that spread as in the reference results. A lower confidence would find
+# more shifts and take more power.
+PART_CONFIDENCE = 0.99
+# A split leaves at least a quarter of the processes on either side: fewer are outlying processes.
+SPLIT_SHARE = 0.25
+# A part between two changes has about half of the processes. Every further length that is tested
+# takes power, since some part of independent processes differs by chance.
+INNER_SHARE = 0.45
+# Inner parts begin and end at about this many places, so that the work for many processes is small.
+INNER_PLACES = 40
+# Values further from the middle than so many spreads count in that as if at this distance, unless
+# as many are further as the smallest part has.
 SHIFT_CLIP = 3.0
+# The correlation of successive processes counts beyond this one-sided confidence, since that of 20
+# independent ones has a standard deviation of 0.22.
+CORRELATION_CONFIDENCE = 0.95
+# Beyond this the few processes there are cannot show how far their mean may be off.
+MOST_CORRELATED = 0.8
 
 _STEPS = 12
 
@@ -150,9 +164,9 @@ class Means(Estimates):
 
     spreads: the standard deviation between the good processes; not a number for one process.
     excluded: how many processes were excluded as outlying, in parts of processes. plain: the
-    arithmetic mean of all processes. steady_errors: the errors without allowing for a shift during
-    the session. shifts: how far the later processes are from the earlier ones, 0 where no order is
-    known.
+    arithmetic mean of all processes. steady_errors: the errors without allowing for the order of
+    the processes. shifts: how far a part of the session is from the rest, where that makes the
+    interval wider, else 0. correlations: of successive processes, where these do, else 0.
     """
 
     spreads: FloatArray
@@ -160,13 +174,14 @@ class Means(Estimates):
     plain: FloatArray
     steady_errors: FloatArray
     shifts: FloatArray
+    correlations: FloatArray
 
     @classmethod
     def where(cls, found: Estimates, spreads: FloatArray, excluded: FloatArray) -> Means:
         """Return estimates with their spreads, without an order of processes."""
         middles, errors = found.middles, found.errors
         none = np.zeros_like(middles)
-        return cls(middles, errors, found.degrees, spreads, excluded, middles, errors, none)
+        return cls(middles, errors, found.degrees, spreads, excluded, middles, errors, none, none)
 
     def with_own(self, errors: float | FloatArray) -> Means:
         """Add another standard error in quadrature."""
@@ -206,7 +221,8 @@ def process_means(
 
     allowance, a number or ``[cases]``: the spread between processes that stands in for what fewer
     than 6 of them cannot show. in_order, one or ``[cases]``: whether the processes are in the order
-    in which they ran, so that a step or a trend over them widens the interval (``SHIFT_REACH``).
+    in which they ran, so that a shift of a part of them, and the correlation of successive ones,
+    widen the interval.
     """
     cases, count = logs.shape
     spread = np.broadcast_to(np.asarray(allowance, dtype=np.float64), (cases,))
@@ -230,29 +246,116 @@ def process_means(
     if few:
         return means
     errors = means.errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count))
-    return _allow_for_shifts(replace(means, errors=errors, steady_errors=errors), logs, in_order)
+    return _allow_for_order(replace(means, errors=errors, steady_errors=errors), logs, in_order)
 
 
-def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray) -> Means:
-    """Widen the intervals of processes whose later half differs from the earlier half.
-
-    Half of that difference has the mean's own standard error where nothing shifted. It shows a step
-    in the middle fully, a trend to nine tenths.
-    """
+def _allow_for_order(means: Means, logs: FloatArray, in_order: bool | BoolArray) -> Means:
+    """Widen intervals where a part of the processes shifted, or successive ones are correlated."""
     from scipy import special
 
     ordered = np.broadcast_to(np.asarray(in_order, dtype=np.bool_), means.middles.shape)
     if not ordered.any():
         return means
-    reach = SHIFT_CLIP * means.spreads[:, None]
-    values = np.clip(logs - means.middles[:, None], -reach, reach)
-    half = logs.shape[1] // 2
-    shifts = values[:, -half:].mean(axis=1) - values[:, :half].mean(axis=1)
+    values = logs - means.middles[:, None]
+    # A part that shifted by far on a quiet machine is no outlier, though the mean excludes it.
+    furthest = np.sort(np.abs(values), axis=1)[:, -_fewest_shifted(logs.shape[1]), None]
+    reach = np.maximum(SHIFT_CLIP * means.spreads[:, None], furthest)
+    values = np.clip(values, -reach, reach)
+    values = values - values.mean(axis=1, keepdims=True)
     quantile = special.stdtrit(means.degrees, (1 + VERDICT_CONFIDENCE) / 2)
-    errors = np.maximum(means.errors, SHIFT_REACH * np.abs(shifts) / 2 / quantile)
+    steady = quantile * means.errors
+    shifted, shifts = _shifted_parts(values)
+    correlations = _correlations(values)
+    correlated = steady * _mean_error_factors(correlations, logs.shape[1])
+    wide = np.maximum(shifted, correlated)
+    wider = ordered & (wide > steady)
+    # A shift makes successive processes alike too, and is then the reason.
+    by_shift = shifted > steady
     return replace(
-        means, errors=np.where(ordered, errors, means.errors), shifts=np.where(ordered, shifts, 0.0)
+        means,
+        errors=np.where(wider, wide / quantile, means.errors),
+        shifts=np.where(wider & by_shift, shifts, 0.0),
+        correlations=np.where(wider & ~by_shift, correlations, 0.0),
     )
+
+
+def _shifted_parts(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the half width that shifted parts require, and the shift of the clearest part.
+
+    values ``[cases, processes]`` around 0. Each part of the session is compared with the rest.
+    Where they differ significantly, the next session may have the ratio of either. The interval
+    then contains every level of a part with which two levels explain the processes better than one
+    level does. They explain them better if the sum of squares falls by more than the critical value
+    of the test (a likelihood ratio).
+    """
+    from scipy import special
+
+    count = values.shape[1]
+    starts, ends = _parts(count)
+    inside = ends - starts
+    outside = count - inside
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    distances = np.abs(sums[:, ends] - sums[:, starts]) * (count / (inside * outside))
+    between = distances**2 * (inside * outside / count)
+    squares = np.sum(values**2, axis=1, keepdims=True)
+    critical = special.stdtrit(count - 2.0, (1 + PART_CONFIDENCE) / 2) ** 2
+    excess = between - critical * np.maximum(squares - between, 0.0) / (count - 2)
+    beyond = np.sqrt(np.maximum(excess, 0.0))
+    halves = np.maximum(
+        outside / count * distances + beyond / np.sqrt(inside),
+        inside / count * distances + beyond / np.sqrt(outside),
+    )
+    halves = np.where(excess > 0, halves, 0.0)
+    clearest = np.argmax(between, axis=1)[:, None]
+    return halves.max(axis=1), np.take_along_axis(distances, clearest, axis=1)[:, 0]
+
+
+def _fewest_shifted(count: int) -> int:
+    """Return how many processes the smallest part has. One alone is an outlier."""
+    return max(2, round(SPLIT_SHARE * count))
+
+
+@functools.cache
+def _parts(count: int) -> tuple[IntArray, IntArray]:
+    """Return the first process of each part that may have shifted, and the first after it.
+
+    Parts from the first process on, whose rest is a part up to the last one, and inner parts.
+    """
+    least = _fewest_shifted(count)
+    parts = [(0, end) for end in range(least, count - least + 1)]
+    shortest, step = max(2, round(INNER_SHARE * count)), max(1, count // INNER_PLACES)
+    parts += [
+        (start, start + length)
+        for length in range(shortest, count - shortest + 1, step)
+        for start in range(1, count - length, step)
+    ]
+    starts, ends = np.array(parts).T
+    return starts, ends
+
+
+def _correlations(values: FloatArray) -> FloatArray:
+    """Return the correlation of successive values ``[cases, processes]`` around 0, if significant.
+
+    It is 0 elsewhere. The estimate of independent values is -1/n in the mean.
+    """
+    from scipy import special
+
+    count = values.shape[1]
+    squares = np.sum(values**2, axis=1)
+    products = np.sum(values[:, 1:] * values[:, :-1], axis=1)
+    found = products / np.where(squares > 0, squares, 1.0) + 1 / count
+    least = special.ndtri(CORRELATION_CONFIDENCE) / math.sqrt(count)
+    return np.where(found > least, np.minimum(found, MOST_CORRELATED), 0.0)
+
+
+def _mean_error_factors(correlations: FloatArray, count: int) -> FloatArray:
+    """Return by how much correlation increases the standard error of a mean of so many values.
+
+    Of a first-order autoregression, whose values ``k`` places apart have the correlation r**k.
+    """
+    lags = np.arange(1, count)
+    powers = correlations[:, None] ** lags
+    return np.asarray(np.sqrt(1 + 2 * np.sum((1 - lags / count) * powers, axis=1)))
 
 
 def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:

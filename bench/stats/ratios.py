@@ -30,6 +30,7 @@ from bench.stats.comparison import (
     OF_NODES,
     OF_NODES_APART,
     PLAIN_MEAN_OPPOSED,
+    PROCESSES_CORRELATED,
     PROCESSES_SHIFTED,
     Basis,
     Comparison,
@@ -194,7 +195,7 @@ class Units:
         """Return the means over the processes of each; with these processes' own errors, if few."""
         counts = np.diff(self.offsets)
         allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
-        found = np.empty((8, counts.size))
+        found = np.empty((len(fields(Means)), counts.size))
         for count in np.unique(counts):
             here = np.flatnonzero(counts == count)
             logs = self.logs[self.offsets[here][:, None] + np.arange(count)]
@@ -247,7 +248,7 @@ class LogRatios(Estimates):
 def difference(new: Means, base: Means | None = None) -> LogRatios:
     """Return the log ratios of paired means, or of two sides.
 
-    Means allow for shifts during the session. Where the arithmetic mean of all processes, outlying
+    Means allow for the order of the processes. Where the arithmetic mean of all processes, outlying
     ones too, has the other sign, the interval reaches as far beyond 0 as that mean, or as the
     middle on its own side, whichever is nearer: excluded processes alone make no verdict.
     """
@@ -255,9 +256,10 @@ def difference(new: Means, base: Means | None = None) -> LogRatios:
     steady = replace(new, errors=new.steady_errors)
     before = steady if base is None else steady.minus(replace(base, errors=base.steady_errors))
     plain = new.plain if base is None else new.plain - base.plain
-    middles, shifts = found.middles, np.abs(new.shifts)
+    middles, shifts, correlations = found.middles, new.shifts, new.correlations
     if base is not None:
-        shifts = np.maximum(shifts, np.abs(base.shifts))
+        shifts = np.maximum(shifts, base.shifts)
+        correlations = np.maximum(correlations, base.correlations)
     opposed = middles * plain < 0
     beyond = np.where(opposed, np.abs(middles) + np.minimum(np.abs(middles), np.abs(plain)), 0.0)
     unit = found.bounds()[1] - middles
@@ -271,9 +273,12 @@ def difference(new: Means, base: Means | None = None) -> LogRatios:
     for index in np.flatnonzero((firm | steadily) & ~finally_).tolist():
         if firm[index]:
             reasons[index] = (Reason(PLAIN_MEAN_OPPOSED, {"ratio": math.exp(plain[index])}),)
-        else:
+        elif shifts[index] > 0:
             shift = math.expm1(float(shifts[index]))
             reasons[index] = (Reason(PROCESSES_SHIFTED, {"shift": shift}),)
+        else:
+            correlation = float(correlations[index])
+            reasons[index] = (Reason(PROCESSES_CORRELATED, {"correlation": correlation}),)
     return LogRatios(middles, errors, found.degrees, reasons)
 
 

@@ -8,10 +8,13 @@ import pytest
 from bench.render.table import TextTable
 from bench.stats.intervals import ENOUGH_PROCESSES
 from research import bridges, changes, nodes, percentiles, rules, verdicts
-from tests.research.documented import assert_near, assert_same, beside, numbers
+from tests.places import ROOT
+from tests.research.documented import assert_near, assert_same, beside, cells, numbers, text
 
 QUICK: dict[Callable[[int], TextTable], int] = {
     verdicts.false_rates: 100,
+    verdicts.order_rates: 100,
+    verdicts.star_rates: 100,
     verdicts.unpaired_false_rates: 100,
     verdicts.bridged_false_rates: 100,
     verdicts.powers_by_noise: 100,
@@ -60,6 +63,14 @@ def test_table_of_processes_needed_is_near_the_documented_one(
             assert ours == theirs
         else:
             assert abs(count - wanted) <= 1 + 0.25 * wanted, (ours, theirs)
+
+
+def test_rates_of_shifts_in_the_short_page_are_those_of_the_study() -> None:
+    page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8").splitlines()
+    shown = [line for line in page if line.startswith(("| equals, ", "| one faster by ", "| 5% "))]
+    assert len(shown) >= 16
+    study = {tuple(cells(line)) for line in text().splitlines() if line.startswith("|")}
+    assert [line for line in shown if tuple(cells(line)) not in study] == []
 
 
 @pytest.mark.slow

@@ -245,7 +245,7 @@ def test_every_dependency_has_an_answer_within_the_steps_or_a_reason(
     if isinstance(found, Recommendation):
         assert found.measured_window == min(fitting)
         assert least <= found.window == min(*fitting, steps) <= steps
-        assert found.longer is None or found.longer.row.case.workload.window <= steps
+        assert found.longer is None or (found.longer.row.case.workload.window or 0) <= steps
     else:
         shown = document(question, found, None, ()).markdown()
         assert f"no window of {least} to {int(NEAR * steps)} timesteps was measured" in shown
