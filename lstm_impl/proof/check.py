@@ -11,6 +11,7 @@ gradients out is judged by what it computes, and its backend once by all of them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -24,11 +25,13 @@ from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof.comparison import Errors, error, requested_results, results_by_name
 from lstm_impl.proof.judge import Judge, few_threads, numpy_judge
 from lstm_impl.proof.networks import (
+    ALMOST_INFINITE,
     SparseNetwork,
     chosen_sequences,
     large_numbers,
     large_updates,
     not_finite,
+    reached_by_nan,
     saturated,
     saturated_errors,
     separate_products,
@@ -312,26 +315,47 @@ class _Comparison:
         """
         self.begin(weights)
         inputs = self._quantized(inputs)
-        given, rows = not_finite(inputs)
+        given, rows, step = not_finite(inputs)
         with np.errstate(invalid="ignore"):  # infinity minus infinity, in NumPy
             results = self.computed_unchecked(given)
-            theirs = self.judge.run(weights, chosen_sequences(given, rows), None)
         ours = {n: results[n] for n in ("y", "h", "c", "dx", "dh", "dc") if n in results}
-        most = comparison.bounds(self.model.spec, len(rows), len(given.x), list(ours))
-        for number, (row, kind) in enumerate(zip(rows, ("nan", "infinity"), strict=False)):
-            if kind == "nan" and self.model.backend.hides_nan:
+        most = comparison.bounds(self.model.spec, 1, len(given.x), list(ours))
+        for value, row in rows.items():
+            # Padding after NaN may be zero, or NaN times zero.
+            length = len(given.x) if given.lengths is None else int(given.lengths[row])
+            mine = {name: ours[name][:, row] for name in ("y", "h", "c")}
+            mine["y"] = mine["y"][:length]
+            if math.isinf(value):
+                kind, right = "infinity", self._almost_infinite(weights, given, row)
+            elif self.model.backend.hides_nan:
                 continue
-            mine = {name: ours[name][:, row] for name in theirs}
-            right = {name: theirs[name][:, number] for name in theirs}
+            else:
+                kind, right = "nan", self._with_nan(row, step, length)
+            right["y"] = right["y"][:length]
             found = comparison.compare_not_finite(mine, right, infinite=kind == "infinity")
             self.keep(*comparison.prefixed(kind, found, most))
-        others = np.setdiff1d(np.arange(given.x.shape[1]), rows)
+        others = np.setdiff1d(np.arange(given.x.shape[1]), list(rows.values()))
         if others.size:
             found = comparison.compare(
                 {name: ours[name][:, others] for name in ours},
                 {name: self.ordinary[name][:, others] for name in ours},
             )
             self.keep(*comparison.prefixed("spread", found, most))
+
+    def _with_nan(self, row: int, step: int, length: int) -> dict[str, FloatArray]:
+        """Return the right results of a sequence with NaN, from those without."""
+        spec, y = self.model.spec, self.ordinary["y"][:length, row]
+        state = np.full((spec.state_layers, spec.hidden_size), np.nan)
+        return {"y": np.where(reached_by_nan(spec, y, step), np.nan, y), "h": state, "c": state}
+
+    def _almost_infinite(
+        self, weights: LSTMWeights, inputs: Inputs, row: int
+    ) -> dict[str, FloatArray]:
+        """Return the right results of a sequence with infinity."""
+        one = chosen_sequences(inputs, np.array([row]))
+        large = np.where(np.isinf(one.x), ALMOST_INFINITE, np.asarray(one.x, np.float64))
+        found = self.judge.run(weights, replace(one, x=large), None)
+        return {name: array[:, 0] for name, array in found.items()}
 
     def _quantized(self, inputs: Inputs) -> Inputs:
         """Return the inputs with the state rounded to what the precision holds."""
@@ -413,7 +437,7 @@ left, and an update that is made in every second call only is missing in one of 
 
 LONG_RUN = 12
 """Updating calls of a backend that are judged once. Some errors come late: Adam's bias correction
-changes an update by 10% in the tenth, and a step that has been traced anew may lose its weights."""
+changes an update by 10% in the tenth, and a step that is traced again may lose its weights."""
 
 _long_runs_judged: set[tuple[object, ...]] = set()
 """Backends whose long run was judged in this process, with device, spec and optimizer."""

@@ -255,7 +255,7 @@ SIZES, ENOUGH_ERRORS = 4.0, 64
 of how many numbers. At most 2.1 was seen."""
 
 CELLS_SIZE, ENOUGH_CELLS = 2.0, 256
-"""The same for cells, where there are so many. Right results make at most 1.1 there, and cells that
+"""The same for cells, where there are so many. Right results make at most 0.9 there, and cells that
 a backend with float16 keeps in bfloat16 make 2.2 and more."""
 
 LEAST = 1e-30
@@ -332,7 +332,7 @@ network."""
 
 EMULATIONS = 3.0
 """How large an error may be next to that of an emulation, which rounds each weight array and the
-input to int8 with one scale. At most 1.4 was seen, and weights of int4 make 8 and more."""
+input to int8 with one scale. At most 1.53 was seen, and weights of int4 make 7 and more."""
 
 SHORT = 2
 """Timesteps after which the initial state still makes most of the result."""

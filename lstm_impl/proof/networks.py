@@ -125,18 +125,38 @@ def special_numbers(
     yield "repeats", changed(slice(None)), replace(inputs, x=x)
 
 
-def not_finite(inputs: Inputs) -> tuple[Inputs, npt.NDArray[np.intp]]:
-    """Return inputs with NaN in a sequence and infinity in another, and the rows of these two.
+def not_finite(inputs: Inputs) -> tuple[Inputs, dict[float, int], int]:
+    """Return inputs with NaN in a sequence and infinity in another, the row of each, and the
+    feature's timestep.
 
-    They are in one feature, half-way. A batch of one or two sequences has NaN alone.
+    A batch of one or two sequences has NaN alone.
     """
     x = inputs.x.copy()
     batch = x.shape[1]
-    rows = np.array([0, batch - 1] if batch > 2 else [batch - 1], np.intp)
-    for row, value in zip(rows, (np.nan, np.inf), strict=False):
-        length = len(x) if inputs.lengths is None else int(inputs.lengths[row])
-        x[(length - 1) // 2, row, -1] = value
-    return replace(inputs, x=x), rows
+    rows = {math.nan: batch - 1} | ({math.inf: 0} if batch > 2 else {})
+    shortest = len(x) if inputs.lengths is None else int(inputs.lengths.min())
+    step = (shortest - 1) // 2
+    for value, row in rows.items():
+        x[step, row, -1] = value
+    return replace(inputs, x=x), rows, step
+
+
+ALMOST_INFINITE = 1e30
+"""What a judge that takes finite numbers only is given for infinity: it shuts or opens each gate,
+too."""
+
+
+def reached_by_nan(spec: LSTMSpec, y: FloatArray, step: int) -> npt.NDArray[np.bool_]:
+    """Return which outputs ``[T, F]`` of a sequence are NaN if its input is at one timestep.
+
+    A direction is NaN from that step to its end. A second layer of two directions reads both.
+    """
+    reached = np.zeros(y.shape, bool)
+    steps = np.arange(len(y))
+    everywhere = spec.num_directions > 1 and spec.num_layers > 1
+    reached[:, : spec.hidden_size] = (everywhere | (steps >= step))[:, None]
+    reached[:, spec.hidden_size :] = (everywhere | (steps <= step))[:, None]
+    return reached
 
 
 TARGET = 0.1
@@ -214,7 +234,7 @@ bfloat16 loses a quarter between the two, or 1/64 in the second case: more than 
 A sum that is kept in float16 loses less: TensorFlow's BlockLSTMV2 does that."""
 
 SMALLEST_PAIRED = 16
-"""Products of a sum from which on there is such a pair. The two are then at least eight apart."""
+"""Products of a sum from which on there is such a pair, with at least eight others in between."""
 
 SHUT = -16.0
 """Bias of the output gate of the units whose products form a pair: their state is 1 at first and

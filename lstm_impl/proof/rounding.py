@@ -2,7 +2,7 @@
 
 A computation rounds each factor, sum, gate, cell and state. Each rounding is modelled as an
 independent random number of mean zero. Its variance passes through the derivative of each later
-operation, beside the values themselves, forward and backward in time. So the bound of a result
+operation, as the values do, forward and backward in time. So the bound of a result
 follows from the condition of its network: it is small for a shut gate and large where terms cancel.
 ``docs/equivalence.md`` has the derivation.
 """

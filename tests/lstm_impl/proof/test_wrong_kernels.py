@@ -21,10 +21,12 @@ from lstm_impl.proof.networks import (
     PAIR,
     SMALLEST_PAIRED,
     large_numbers,
+    not_finite,
+    reached_by_nan,
     separate_products,
 )
 from lstm_impl.proof.rounding import deviations
-from lstm_impl.reference import forward_and_gradients
+from lstm_impl.reference import forward, forward_and_gradients
 from lstm_impl.spec import PRECISIONS, round_to_bfloat16
 from lstm_impl.weights import LayerWeights, LSTMState
 from lstm_impl.workload import OPTIMIZERS
@@ -234,9 +236,7 @@ def test_gate_of_a_right_kernel_of_these_sizes_passes(spec: LSTMSpec, dtype: str
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("make", [separate_products, large_numbers])
-def test_sparse_network_is_held_exactly_and_has_one_weight_for_each_row_and_column(
-    make: Any, dtype: str
-) -> None:
+def test_sparse_network_is_exact_with_one_weight_a_row_and_column(make: Any, dtype: str) -> None:
     spec = LSTMSpec(7, 12, num_layers=2, bidirectional=True, dtype=dtype)
     inputs = Workload(5, 4, "training", min_length=2).inputs(spec, 1)
     network = make(spec, inputs, 1)
@@ -288,6 +288,26 @@ def test_deviations_are_those_of_a_rounded_computation(dtype: str, make: Any) ->
     for name, (a, b) in pairs.items():
         size = np.sqrt(np.mean((a - b) ** 2) / np.mean(rounding[name] ** 2))
         assert 0.2 < size < 2.0, (name, size)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("lengths", [None, 3])
+@pytest.mark.parametrize(
+    ("layers", "bidirectional"), [(1, False), (1, True), (2, False), (2, True)]
+)
+def test_nan_reaches_what_it_reaches_in_the_reference(
+    layers: int, bidirectional: bool, lengths: int | None
+) -> None:
+    spec = LSTMSpec(3, 4, layers, bidirectional)
+    inputs, rows, step = not_finite(Workload(4, 7, min_length=lengths).inputs(spec))
+    assert set(map(str, rows)) == {"nan", "inf"}
+    y, final = forward(spec, LSTMWeights.random(spec), inputs.x, inputs.state, inputs.lengths)
+    row = next(row for value, row in rows.items() if np.isnan(value))
+    length = 7 if inputs.lengths is None else int(inputs.lengths[row])
+    y = y[:length, row]
+    np.testing.assert_array_equal(reached_by_nan(spec, y, step), np.isnan(y))
+    assert np.all(np.isnan(final.h[:, row]))
+    assert np.all(np.isnan(final.c[:, row]))
 
 
 # -- updates
@@ -370,7 +390,7 @@ def test_gate_of_updates_that_go_wrong_late_fails(
     assert expected in wrong_names
 
 
-def test_gate_judges_a_long_run_of_updates_once_for_each_spec_and_optimizer() -> None:
+def test_gate_judges_a_long_run_of_updates_once_for_each_spec() -> None:
     calls = []
 
     class Counting(NumPyModel):
