@@ -14,9 +14,9 @@ enum class Bfloat16Products { kWidened, kDots, kTiles };
 
 // The fastest on this CPU, as far as measured: tiles if this process can have them and they pass a
 // self-test, else dots on AMD's CPUs with AVX512-BF16, else widened. The environment variable
-// LSTM_NATIVE_BFLOAT16 requests "widened", "dots" or "tiles" for layers of all sizes; dots are still
-// computed only where the CPU has the instruction. Throws std::runtime_error if tiles are requested
-// and this process cannot have them. The choice is made once.
+// LSTM_NATIVE_BFLOAT16 requests "widened", "dots" or "tiles" for layers of all sizes; dots are
+// still computed only where the CPU has the instruction. Throws std::runtime_error if tiles are
+// requested and this process cannot have them. The choice is made once.
 Bfloat16Products cpu_products();
 
 // The products of a layer: widened where it is too small for the CPU's, unless those are requested.
@@ -28,8 +28,8 @@ bool pays_in_bfloat16(const Layer& layer);
 // The instruction of the CPU's products, or in words what takes its place.
 const char* products_name();
 
-// The instruction of a layer's forward pass, or "float32" with the reason, and why tiles are not used
-// on a CPU that has them.
+// The instruction of a layer's forward pass, or "float32" with the reason, and why tiles are not
+// used on a CPU that has them.
 std::string describe_products(const Layer& layer);
 
 template <class Value, class Weight>

@@ -3,9 +3,9 @@
 //
 // Widened makes floats of them on the way to the product, which halves the memory traffic of the
 // weights on any CPU. Dots multiplies pairs by vdpbf16ps or bfdot. Which is faster depends on the
-// CPU: AMD's start that instruction in each cycle, Intel's (Sapphire Rapids and later) in every other
-// one, half the multiplications of two float units. DotsByTiles multiplies by AMX, at 16 times the
-// speed of those. See cpu_products().
+// CPU: AMD's start that instruction in each cycle, Intel's (Sapphire Rapids and later) in every
+// other one, half the multiplications of two float units. DotsByTiles multiplies by AMX, at 16
+// times the speed of those. See cpu_products().
 #ifndef LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 #define LSTM_IMPL_NATIVE_BFLOAT16_PRODUCTS_H_
 
@@ -365,9 +365,9 @@ struct Dots : InRegisters<Dots> {
 #if defined(LSTM_IMPL_TILES)
 
 // Sums that stay in tiles. A register of pairs is one row of a tile. 16 registers that follow each
-// other in memory are a tile of the right operand, so that a tile is read from contiguous memory. Two
-// tiles of the left operand's rows share each tile of the right operand; where there is only one, it
-// meets all columns.
+// other in memory are a tile of the right operand, so that a tile is read from contiguous memory.
+// Two tiles of the left operand's rows share each tile of the right operand; where there is only
+// one, it meets all columns.
 struct DotsByTiles {
   using Left = BFloat16;
 
@@ -388,10 +388,10 @@ struct DotsByTiles {
     return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
   }
 
-  // Pairs that are summed up before sums are stored and other rows are multiplied. To store sums and
-  // to load them again takes as long as several products, so this should be large. With 256 pairs, 32
-  // rows of the left operand take two thirds of the first cache, and the panel is streamed past them
-  // from the second cache.
+  // Pairs that are summed up before sums are stored and other rows are multiplied. To store sums
+  // and to load them again takes as long as several products, so this should be large. With 256
+  // pairs, 32 rows of the left operand take two thirds of the first cache, and the panel is
+  // streamed past them from the second cache.
   static constexpr Index kDepth = 256;
 
   static constexpr Index place(Index pair, Index at, Index width) {
@@ -405,9 +405,9 @@ struct DotsByTiles {
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 
-  // The same as InRegisters::multiply(). Pairs and numbers of a row are padded with zeros. Bytes: each
-  // pair holds four bytes instead of two bfloat16 numbers, see tiles::dot_bytes(), and each sum is an
-  // integer of 32 bits.
+  // The same as InRegisters::multiply(). Pairs and numbers of a row are padded with zeros. Bytes:
+  // each pair holds four bytes instead of two bfloat16 numbers, see tiles::dot_bytes(), and each
+  // sum is an integer of 32 bits.
   template <int Width, bool Bytes = false>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {

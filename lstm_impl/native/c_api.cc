@@ -390,18 +390,12 @@ LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* 
     const auto weight = [&] { return next.take<const Weight>(); };
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
-    lstm_impl::Forward<Value, Weight> call{layer,
-                                           {weight(), weight(), weight()},
-                                           read(),
-                                           read(),
-                                           read(),
-                                           next.take<const unsigned char>(),
-                                           write(),
-                                           write(),
-                                           write(),
-                                           write(),
-                                           write(),
-                                           write()};
+    lstm_impl::Forward<Value, Weight> call{layer,   {weight(), weight(), weight()},
+                                           read(),  read(),
+                                           read(),  next.take<const unsigned char>(),
+                                           write(), write(),
+                                           write(), write(),
+                                           write(), write()};
     lstm_impl::forward(call, pool);
   });
 }

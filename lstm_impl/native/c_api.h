@@ -27,10 +27,10 @@ enum LstmCode : std::int32_t {
 //   LSTM_BFLOAT16: everything is bfloat16, but dz, which is always float.
 //   LSTM_FLOAT_BY_BFLOAT16: numbers are float, and factors may be rounded to bfloat16 where that is
 //     faster.
-//   LSTM_INT8: numbers are float, and factors are rounded to int8. Only lstm_forward() takes it, if it
-//     keeps nothing, with weights from lstm_pack().
-//   LSTM_MIXED_BFLOAT16: weights and their gradients are float, everything else is bfloat16. Products
-//     round the weights to bfloat16 where that is faster.
+//   LSTM_INT8: numbers are float, and factors are rounded to int8. Only lstm_forward() takes it,
+//     if it keeps nothing, with weights from lstm_pack().
+//   LSTM_MIXED_BFLOAT16: weights and their gradients are float, everything else is bfloat16.
+//     Products round the weights to bfloat16 where that is faster.
 enum LstmType : std::int32_t {
   LSTM_FLOAT = 0,
   LSTM_BFLOAT16 = 1,
@@ -69,8 +69,8 @@ std::int64_t lstm_cells_size(const LstmLayer* layer);
 // the place of the kernel in lstm_forward(), and the other two are null.
 std::int64_t lstm_packed_size(const LstmLayer* layer);
 LstmCode lstm_pack(const LstmLayer* layer, void* const* pointers);
-// How a forward pass of the layer multiplies here, and why not otherwise; or why it cannot. The words
-// are valid until this thread calls the function again.
+// How a forward pass of the layer multiplies here, and why not otherwise; or why it cannot. The
+// words are valid until this thread calls the function again.
 const char* lstm_products(const LstmLayer* layer);
 // The order of pointers is that of Forward, Backward and InputGradient in kernels.h; null where an
 // array is left out. threads: null for the library's own, which a call of few steps always takes.

@@ -504,8 +504,9 @@ class RoundedInputGradients {
 
  private:
   // How many times Products::kMostRows rows of dz a segment has. All rows of a segment meet every
-  // panel of the kernel and stay in the second cache meanwhile, so there are at most four. There are
-  // fewer where each thread could not get four segments, so that no thread waits long for the last.
+  // panel of the kernel and stay in the second cache meanwhile, so there are at most four. There
+  // are fewer where each thread could not get four segments, so that no thread waits long for the
+  // last.
   static Index tiles_in_segment(Index rows, int workers) {
     constexpr Index kMostTiles = 4;
     return std::clamp<Index>(blocks_of(rows, 4 * workers * Products::kMostRows), 1, kMostTiles);

@@ -53,9 +53,9 @@ struct Weights {
   const Value* bias;              // [4 * units]
 };
 
-// In the three calls below, Value is the type of everything but the weights and their gradients, whose
-// type is Weight. Where Value is BFloat16 and Weight is float, products may round the weights to
-// bfloat16; sums of the gradients of the weights are never rounded.
+// In the three calls below, Value is the type of everything but the weights and their gradients,
+// whose type is Weight. Where Value is BFloat16 and Weight is float, products may round the weights
+// to bfloat16; sums of the gradients of the weights are never rounded.
 template <class Value, class Weight = Value>
 struct Forward {
   Layer layer;
@@ -103,8 +103,8 @@ struct InputGradient {
 };
 
 // Value and Weight are both float, both BFloat16, or BFloat16 and float. These functions throw
-// std::bad_alloc if there is no memory for their scratch. The layer must have no problem(); batch and
-// timesteps may be 0.
+// std::bad_alloc if there is no memory for their scratch. The layer must have no problem(); batch
+// and timesteps may be 0.
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>

@@ -121,8 +121,8 @@ const char* instruction_name(Bfloat16Products products) {
   }
 }
 
-// Why a layer is too small for these products, or null. Most of a tile would then be padding, and most
-// of a register of units for the other instructions.
+// Why a layer is too small for these products, or null. Most of a tile would then be padding, and
+// most of a register of units for the other instructions.
 const char* size_problem(const Layer& layer, Bfloat16Products products) {
   if (products == Bfloat16Products::kTiles) {
     // Measured on a Xeon with AMX: smaller layers took longer by tiles than by floats.
@@ -131,7 +131,8 @@ const char* size_problem(const Layer& layer, Bfloat16Products products) {
     const Index step = layer.batch * kGates * layer.units * (layer.inputs + layer.units);
     if (step < kFewMultiplications) return "too few multiplications in a step for tiles";
   }
-  // Measured on an EPYC with AVX512-BF16: with 4 and 8 units bfloat16 took 1.2 to 1.6 times as long.
+  // Measured on an EPYC with AVX512-BF16: with 4 and 8 units bfloat16 took 1.2 to 1.6 times as
+  // long.
   if (layer.units < kLanes) return "fewer units than a register holds";
   return nullptr;
 }
@@ -150,8 +151,9 @@ const char* reason_for_floats(const Layer& layer) {
     }
   }
   if (layer_products(layer) != Bfloat16Products::kWidened) return nullptr;
-  // Widened multiplies no faster than products of floats, and reads half the bytes: of one sequence,
-  // with more weights than a processor reads from its nearest caches, that is what takes the time.
+  // Widened multiplies no faster than products of floats, and reads half the bytes: of one
+  // sequence, with more weights than a processor reads from its nearest caches, that is what takes
+  // the time.
   constexpr std::int64_t kManyWeights = 1 << 18;
   if (layer.batch == 1 && kGates * layer.units * (layer.inputs + layer.units) > kManyWeights) {
     return nullptr;

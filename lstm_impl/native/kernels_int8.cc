@@ -43,8 +43,8 @@ bool int8_uses_tiles() {
     try {
       return cpu_products() == Bfloat16Products::kTiles && tiles::can_multiply_bytes();
     } catch (const std::exception&) {
-      // LSTM_NATIVE_BFLOAT16 requests tiles that this process cannot have. A layer in bfloat16 raises
-      // that error; int8 has other instructions.
+      // LSTM_NATIVE_BFLOAT16 requests tiles that this process cannot have. A layer in bfloat16
+      // raises that error; int8 has other instructions.
       return false;
     }
   }();

@@ -296,7 +296,8 @@ absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
   return absl::OkStatus();
 }
 
-// Completes a layer's type, which is that of x so far, by the type of its weights: that of x, or float.
+// Completes a layer's type, which is that of x so far, by the type of its weights: that of x, or
+// float.
 absl::Status check_weight_type(DataType weights, LstmLayer* layer) {
   const DataType numbers = layer->type == LSTM_BFLOAT16 ? tensorflow::DT_BFLOAT16 : DT_FLOAT;
   if (weights == numbers) return absl::OkStatus();
@@ -341,10 +342,10 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, read_weight(context, 4, &recurrent));
     OP_REQUIRES_OK(context, read_weight(context, 5, &bias));
     OP_REQUIRES(context, recurrent.dtype() == kernel.dtype() && bias.dtype() == kernel.dtype(),
-                errors::InvalidArgument("the weights have several types: ",
-                                        tensorflow::DataTypeString(kernel.dtype()), ", ",
-                                        tensorflow::DataTypeString(recurrent.dtype()), " and ",
-                                        tensorflow::DataTypeString(bias.dtype())));
+                errors::InvalidArgument(
+                    "the weights have several types: ", tensorflow::DataTypeString(kernel.dtype()),
+                    ", ", tensorflow::DataTypeString(recurrent.dtype()), " and ",
+                    tensorflow::DataTypeString(bias.dtype())));
     OP_REQUIRES(
         context, recurrent.dims() == 2,
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
@@ -431,10 +432,9 @@ class FusedLSTMGradient : public OpKernel {
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
     OP_REQUIRES_OK(context, check_weight_type(recurrent.dtype(), &layer));
     OP_REQUIRES(context, recurrent.dtype() == gradient_type_,
-                errors::InvalidArgument("the weights are ",
-                                        tensorflow::DataTypeString(recurrent.dtype()),
-                                        " and their gradients (G) ",
-                                        tensorflow::DataTypeString(gradient_type_)));
+                errors::InvalidArgument(
+                    "the weights are ", tensorflow::DataTypeString(recurrent.dtype()),
+                    " and their gradients (G) ", tensorflow::DataTypeString(gradient_type_)));
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, 4 * units})));
     OP_REQUIRES_OK(context, check_states("h", h, layer, row_));
     OP_REQUIRES_OK(context, check_states("c", c, layer, row_));

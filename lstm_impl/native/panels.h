@@ -57,8 +57,8 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
 
 // The transpose of `width` blocks of rows of a kernel [rows, 4 * units], from the row `first_row`,
 // into one panel [block of units][gate][lane][width][lane of the row]: the right operand of dz
-// times the kernel's transpose, dz lying as gates do. Products of bfloat16 read pairs of lanes, in 32
-// bits: [block][gate][pair of lanes][width][lane of the row], in the order of Products::place().
+// times the kernel's transpose, dz lying as gates do. Products of bfloat16 read pairs of lanes, in
+// 32 bits: [block][gate][pair of lanes][width][lane of the row], in the order of Products::place().
 template <class Products, class Value>
 void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
                      float* panel) {

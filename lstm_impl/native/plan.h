@@ -146,10 +146,10 @@ inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool
   return plan_by_units(layer, step, workers);
 }
 
-// The same for tiles of 16 rows. The batch is shared out between threads if each gets 16 rows and the
-// weights leave room in its second cache: to wait for the other threads after every step, and to read
-// what they have computed, takes longer than to read all weights from that cache. With more weights
-// than fit, each thread reads only its share of them.
+// The same for tiles of 16 rows. The batch is shared out between threads if each gets 16 rows and
+// the weights leave room in its second cache: to wait for the other threads after every step, and
+// to read what they have computed, takes longer than to read all weights from that cache. With more
+// weights than fit, each thread reads only its share of them.
 inline Plan plan_of_tiles(const Layer& layer, Index features, const Pool& pool) {
   constexpr Index kRowsOfTiles = 16;
   const double step = step_work(layer, features);

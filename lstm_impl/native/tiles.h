@@ -29,10 +29,11 @@
 #include <cstdio>
 #include <cstdlib>
 #else
-#include <cerrno>
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cerrno>
 #endif
 
 namespace lstm_impl::tiles {
@@ -207,9 +208,9 @@ inline bool cpu_has_tiles() {
          (c & 0xffff) >= kMostRows;
 }
 
-// Why this process cannot have tiles, or null if it can: the CPU must have them, and Linux must save
-// them where it switches threads and must permit this process to use them. Linux gives its permission
-// only if it can save the tiles on every alternate stack for signals, which takes 8 kB.
+// Why this process cannot have tiles, or null if it can: the CPU must have them, and Linux must
+// save them where it switches threads and must permit this process to use them. Linux gives its
+// permission only if it can save the tiles on every alternate stack for signals, which takes 8 kB.
 inline const char* refusal() {
   if (!cpu_has_tiles()) return "this CPU has no AMX tiles for bfloat16";
   unsigned a, b, c, d;

@@ -176,9 +176,8 @@ template <class Value, class Weight>
 InputsOf<Value, Weight> stored(const Inputs& in) {
   const auto each = [](const Floats& floats) { return stored<Value>(floats); };
   const auto weight = [](const Floats& floats) { return stored<Weight>(floats); };
-  return {each(in.x),           each(in.h0),      each(in.c0), weight(in.kernel),
-          weight(in.recurrent), weight(in.bias),  each(in.dy), each(in.dh),
-          each(in.dc),          in.mask};
+  return {each(in.x),      each(in.h0), each(in.c0), weight(in.kernel), weight(in.recurrent),
+          weight(in.bias), each(in.dy), each(in.dh), each(in.dc),       in.mask};
 }
 
 template <class Value, class Weight>
@@ -293,20 +292,20 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
     if (mask != nullptr) hidden = made(size(T, B, H));
   }
   counted([&] {
-  lstm_impl::forward(
-      lstm_impl::Forward<Value, Weight>{layer,
-                                {in.kernel.data(), in.recurrent.data(), in.bias.data()},
-                                in.x.data(),
-                                in.h0.data(),
-                                in.c0.data(),
-                                mask,
-                                out.y.data(),
-                                out.h.data(),
-                                out.c.data(),
-                                keep ? gates.data() : nullptr,
-                                keep ? cells.data() : nullptr,
-                                hidden.empty() ? nullptr : hidden.data()},
-      pool);
+    lstm_impl::forward(
+        lstm_impl::Forward<Value, Weight>{layer,
+                                          {in.kernel.data(), in.recurrent.data(), in.bias.data()},
+                                          in.x.data(),
+                                          in.h0.data(),
+                                          in.c0.data(),
+                                          mask,
+                                          out.y.data(),
+                                          out.h.data(),
+                                          out.c.data(),
+                                          keep ? gates.data() : nullptr,
+                                          keep ? cells.data() : nullptr,
+                                          hidden.empty() ? nullptr : hidden.data()},
+        pool);
   });
   if (!keep) return floats_of(out);
   out.dx = made(in.x.size());
@@ -320,17 +319,17 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
   float* dz = own.data();
   if constexpr (std::is_same_v<Value, float>) dz = gates.data();
   counted([&] {
-  lstm_impl::backward(
-      lstm_impl::Backward<Value, Weight>{layer, in.recurrent.data(), in.x.data(), in.h0.data(),
-                                 in.c0.data(), mask, mask != nullptr ? hidden.data() : out.y.data(),
-                                 gates.data(), cells.data(), in.dy.data(), in.dh.data(),
-                                 in.dc.data(), dz, out.dh0.data(), out.dc0.data(),
-                                 out.dkernel.data(), out.drecurrent.data(), out.dbias.data()},
-      pool);
+    lstm_impl::backward(
+        lstm_impl::Backward<Value, Weight>{
+            layer, in.recurrent.data(), in.x.data(), in.h0.data(), in.c0.data(), mask,
+            mask != nullptr ? hidden.data() : out.y.data(), gates.data(), cells.data(),
+            in.dy.data(), in.dh.data(), in.dc.data(), dz, out.dh0.data(), out.dc0.data(),
+            out.dkernel.data(), out.drecurrent.data(), out.dbias.data()},
+        pool);
   });
   counted([&] {
-  lstm_impl::input_gradient(
-      lstm_impl::InputGradient<Value, Weight>{layer, in.kernel.data(), dz, out.dx.data()}, pool);
+    lstm_impl::input_gradient(
+        lstm_impl::InputGradient<Value, Weight>{layer, in.kernel.data(), dz, out.dx.data()}, pool);
   });
   return floats_of(out);
 }
@@ -476,7 +475,10 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
   const auto complain = [&](const std::string& what) {
     std::printf("T%ld B%ld I%ld H%ld%s%s%s padding %d: %s\n", static_cast<long>(one.timesteps),
                 static_cast<long>(one.batch), static_cast<long>(one.inputs),
-                static_cast<long>(one.units), kFloat ? one.narrow ? " bf32" : "" : kMixed ? " mixed" : " bfloat16",
+                static_cast<long>(one.units),
+                kFloat   ? one.narrow ? " bf32" : ""
+                : kMixed ? " mixed"
+                         : " bfloat16",
                 one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
                 what.c_str());
     ++wrong;
@@ -773,8 +775,8 @@ int main(int count, char** arguments) {
     wrong += check({20, 7, 70, 129, false, padding == 0, padding, true}, random, many);
     cases += 4;
   }
-  // Weights of float in a layer of bfloat16: few rows, shared out by units and by rows, and past one
-  // piece of the weights' gradients.
+  // Weights of float in a layer of bfloat16: few rows, shared out by units and by rows, and past
+  // one piece of the weights' gradients.
   for (const int padding : {0, 1, 2}) {
     wrong += check_mixed({3, 5, 9, 7, padding == 0, padding == 1, padding}, random, few);
     wrong += check_mixed({4, 2, 70, 272, padding == 2, padding == 0, padding}, random, few);
