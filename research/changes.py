@@ -103,7 +103,7 @@ WORLDS: dict[str, World] = {
 }
 """In each of these no backend and no case changed; in the last the machine did."""
 
-_BEYOND = ("sides 6% apart from half-way on", "AR(1), 0.3", "AR(1), 0.4", "one side skewed")
+_BEYOND = ("one side by 6% from half-way on", "AR(1), 0.3", "AR(1), 0.4", "one side skewed")
 
 OUTSIDE: dict[str, World] = {
     **{name: World(BEYOND[name]) for name in _BEYOND},

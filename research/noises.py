@@ -188,14 +188,14 @@ NOISES: dict[str, Noise] = {
 """Noises by name, of equal sides, so that FASTER and SLOWER are false."""
 
 BEYOND: dict[str, Noise] = {
-    "sides 6% apart from half-way on": shift(0.06),
-    "sides 6% apart after a quarter": shift(0.06, 0.25),
-    "sides 6% apart after three quarters": shift(0.06, 0.75),
-    "sides 6% apart in the middle half": shift(0.06, 0.25, 0.75),
+    "one side by 6% from half-way on": shift(0.06),
+    "one side by 6% after a quarter": shift(0.06, 0.25),
+    "one side by 6% after three quarters": shift(0.06, 0.75),
+    "one side by 6% in the middle half": shift(0.06, 0.25, 0.75),
     "the same after a quarter, spread 2%": shift(0.06, 0.25, spread=0.02),
     "the same in the middle half, spread 2%": shift(0.06, 0.25, 0.75, spread=0.02),
-    "sides 6% apart in the middle third": shift(0.06, 1 / 3, 2 / 3),
-    "sticky states, 8% apart": sticky_states(0.8),
+    "one side by 6% in the middle third": shift(0.06, 1 / 3, 2 / 3),
+    "sticky states, 8% ratio": sticky_states(0.8),
     "AR(1), 0.3": autoregressive(0.3),
     "AR(1), 0.4": autoregressive(0.4),
     "AR(1), 0.5": autoregressive(0.5),

@@ -351,7 +351,7 @@ def _correlations(values: FloatArray) -> FloatArray:
 def _mean_error_factors(correlations: FloatArray, count: int) -> FloatArray:
     """Return by how much correlation increases the standard error of a mean of so many values.
 
-    Of a first-order autoregression, whose values ``k`` places apart have the correlation r**k.
+    Of a first-order autoregression, whose values at a distance of ``k`` have the correlation r**k.
     """
     lags = np.arange(1, count)
     powers = correlations[:, None] ** lags

@@ -230,7 +230,7 @@ def test_recommend_long_dependency_is_answered_by_the_complete_sequence(tmp_path
     st.sets(st.sampled_from(made.WINDOWS), min_size=1),
     st.integers(2, 1500),
 )
-def test_every_dependency_has_an_answer_within_the_steps_or_a_reason(
+def test_recommend_answers_within_the_steps_or_says_why_not(
     usual: Sequence[MeasuredWindows], data: st.DataObject, windows: set[int], steps: int
 ) -> None:
     dependency = data.draw(st.integers(1, steps - 1))
