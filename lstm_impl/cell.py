@@ -102,7 +102,7 @@ class StepGradients(NamedTuple):
 class Operations(NamedTuple):
     """What a framework calls the functions that the equations of a cell use.
 
-    split: divides the last axis of a tensor into so many equal parts.
+    split: divides the last axis of a tensor into a number of equal parts.
     """
 
     sigmoid: Callable[[Any], Any]

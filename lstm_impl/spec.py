@@ -155,7 +155,7 @@ def require_real(name: str, array: Array) -> None:
     """Raise ValueError, naming the array, unless it holds real numbers.
 
     NumPy casts dates, structures and text to floats, and drops the imaginary part of a complex
-    number with a warning. Objects are cast one by one by ``float()``, which raises.
+    number with a warning. ``float()`` casts each object, and raises.
     """
     # Types that other packages add, such as bfloat16 of ml_dtypes, have the kind of a structure.
     is_added = array.dtype.kind == "V" and array.dtype.type is not np.void

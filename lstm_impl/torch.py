@@ -56,7 +56,7 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
     def prepack(self, enabled: bool = True) -> LSTM:
         """Keep copies of the weights in the layout of the kernels, for calls without gradients.
 
-        A stream of short calls then takes the time of the kernels alone.
+        A stream of short calls then takes only the time of the kernels.
 
         A call makes new copies if PyTorch has counted a change of a parameter since the last ones.
         It counts ``load_state_dict``, an optimizer's step, ``module.to`` and any operator that

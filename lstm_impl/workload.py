@@ -283,9 +283,10 @@ DRAWN_TOGETHER = 2**17
 drawing some thousand numbers, and a block of small steps needs hundreds of sets."""
 
 TABLE, GROUP = 2**16, 4
-"""Groups of so many normally distributed numbers, from which those of a set are chosen by 16 random
-bits for each group. Drawing each number from the distribution would take eight times as long, and
-as long as a step of a large network."""
+"""The number of groups of normally distributed numbers, and the size of a group.
+
+The numbers of a set are groups that 16 random bits choose. Drawing each number from the
+distribution would take eight times as long, and as long as a step of a large network."""
 
 
 class InputSets:

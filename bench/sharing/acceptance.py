@@ -74,7 +74,7 @@ class ProjectBranch:
             if int(seconds) <= limit:  # else the committer's clock was wrong
                 latest = max(latest, int(seconds))
             for change in changes:
-                # :100644 100644 OLD NEW M<tab>PATH; the path may hold anything and is not read.
+                # :OLDMODE NEWMODE OLD NEW M<tab>PATH; the path may hold anything and is not read.
                 parts = change.split("\t")[0].split()
                 if len(parts) == 5 and parts[0].startswith(":") and parts[3] not in seen:
                     seen.add(parts[3])

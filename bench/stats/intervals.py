@@ -86,8 +86,8 @@ SPLIT_SHARE = 0.25
 INNER_SHARE = 0.45
 # Inner parts begin and end at about this many places, so that the work for many processes is small.
 INNER_PLACES = 40
-# Values further from the middle than so many spreads count in that as if at this distance, unless
-# as many are further as the smallest part has.
+# Values further from the middle than this number of spreads count as if at that distance, unless at
+# least as many values as the smallest part has are further away.
 SHIFT_CLIP = 3.0
 # The correlation of successive processes counts beyond this one-sided confidence, since that of 20
 # independent ones has a standard deviation of 0.22.
@@ -349,7 +349,7 @@ def _correlations(values: FloatArray) -> FloatArray:
 
 
 def _mean_error_factors(correlations: FloatArray, count: int) -> FloatArray:
-    """Return by how much correlation increases the standard error of a mean of so many values.
+    """Return by how much correlation increases the standard error of a mean of ``count`` values.
 
     Of a first-order autoregression, whose values at a distance of ``k`` have the correlation r**k.
     """

@@ -1,7 +1,7 @@
 """The gate: time a backend only after it has computed what the reference computes.
 
 The comparison is in ``lstm_impl.proof``; ``docs/equivalence.md`` derives its bounds. This module
-chooses the judge, keeps its answers, and judges what a step computed in its last timed calls.
+chooses the judge, keeps its answers, and judges what a step computed in timed calls.
 """
 
 import contextlib

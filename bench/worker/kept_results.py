@@ -1,6 +1,7 @@
 """Choose the inputs of timed calls, and the results that are kept to be judged.
 
-A backend that is wrong in one call of a hundred is right in most calls, so many calls are judged.
+A backend that is wrong in one call of a hundred is right in most calls. Many calls are therefore
+judged.
 Each block of calls works on inputs that the backend cannot know. Of most blocks the result of one
 call, chosen at random, is kept and judged after the clock has stopped. To bound the memory and the
 reference's time, only some sequences of a large result are kept.
@@ -53,8 +54,9 @@ class JudgedCalls:
 class Selection:
     """How many results of timed calls are kept, and which part of each.
 
-    slots: most results. complete: the first so many are kept completely. batch, rows: of the others
-    this many sequences of the batch are kept, other ones for each slot. seed: chooses them.
+    slots: most results. complete: how many of the first results are kept completely. batch, rows:
+    of the other results this number of sequences of the batch is kept, other ones for each slot.
+    seed: chooses them.
     """
 
     slots: int = SLOTS

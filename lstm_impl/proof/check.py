@@ -263,7 +263,7 @@ class _Comparison:
         for number in range(calls):
             inputs = given[number % UPDATES][1]
             if number >= UPDATES and number % 2:
-                # Without the other sign so many large updates would carry the weights far away.
+                # All updates with one sign would carry the weights far away.
                 inputs = replace(inputs, dy=-inputs.dy)
             inputs = self._quantized(inputs)
             ours = self.computed(inputs, nothing)

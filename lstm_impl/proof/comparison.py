@@ -255,8 +255,8 @@ SIZES, ENOUGH_ERRORS = 4.0, 64
 of how many numbers. At most 2.1 was seen."""
 
 CELLS_SIZE, ENOUGH_CELLS = 2.0, 256
-"""The same for cells, where there are so many. Right results make at most 0.9 there, and cells that
-a backend with float16 keeps in bfloat16 make 2.2 and more."""
+"""The same for cells, where an array has at least this number of them. Right results make at most
+0.9 there, and cells that a backend with float16 keeps in bfloat16 make 2.2 and more."""
 
 LEAST = 1e-30
 """Bound of a result that has no rounding error, such as zero."""

@@ -360,8 +360,8 @@ def _sparse(
     few = len(chosen)
     lengths = None if inputs.lengths is None else inputs.lengths[chosen]
     last = np.full(few, len(x) - 1) if lengths is None else lengths - 1
-    # A gradient comes in at the end of each direction only. Its way back is short then, and a
-    # weight's gradient is a sum of few terms.
+    # A gradient comes in at the end of each direction only. Its way back is short then, and
+    # only a few terms add up to a weight's gradient.
     dy = np.zeros((len(x), few, spec.output_size))
     size = spec.hidden_size
     dy[last, np.arange(few), :size] = draw.signed(0.75, 1.0, few, size) * flow

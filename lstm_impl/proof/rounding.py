@@ -37,8 +37,8 @@ takes its functions for bfloat16, whose error is a sixteenth of that rounding.""
 
 KEPT_ADDITIONS = 12
 """Timesteps whose part of a weight's gradient is added to a sum that rounds to half precision.
-The gradient comes in at the last timestep and shrinks with each one before. After so many the parts
-are smaller than half a unit in the last place, and the sum does not change."""
+The gradient comes in at the last timestep and shrinks with each one before. After this number the
+parts are smaller than half a unit in the last place, and the sum does not change."""
 
 SMALLEST_NORMAL = {"float16": 2.0**-14, "float64": 2.0**-1022}
 """Numbers below it may become zero, by compute type."""

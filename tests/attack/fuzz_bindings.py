@@ -48,7 +48,7 @@ PATIENCE = 180.0
 """Seconds that a child may go on after its time. The slowest trial takes a few."""
 
 MOST_PROBLEMS = 20
-"""A target with so many problems is broken, and gets no more time."""
+"""A target with this number of problems is broken, and gets no more time."""
 
 MOST_SHOWN = 4_000
 """Characters of what a crashed process has written."""

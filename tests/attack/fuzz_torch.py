@@ -257,7 +257,7 @@ def gradient_trial(rng: Rng) -> str:
 
 
 def module_trial(rng: Rng) -> str:
-    """Call the module, prepacked or not, between changes of its weights, beside PyTorch's own."""
+    """Call the module, prepacked or not, between changes of its weights, next to PyTorch's own."""
     inputs, units = int(rng.choice(SIZES)) + 1, int(rng.choice(UNITS))
     flags = ("bias", "batch_first", "bidirectional")
     how: Arguments = {name: bool(rng.integers(2)) for name in flags}
@@ -323,7 +323,7 @@ OTHER_ARRAYS: dict[str, Callable[[Rng, Any], Any]] = {
 
 
 def numpy_trial(rng: Rng) -> str:
-    """Call ``numpy_fused`` beside the same network by NumPy's loop in float64."""
+    """Call ``numpy_fused`` next to the same network by NumPy's loop in float64."""
     spec = LSTMSpec(
         int(rng.choice(SIZES)) + 1,
         int(rng.choice(UNITS)),

@@ -641,7 +641,7 @@ class KnowsSetsOfInputs(Honest):
 
 
 def wrong_in_one(calls: int) -> type[Honest]:
-    """Return a model whose step is wrong in one of so many calls, at random."""
+    """Return a model whose step is wrong in one of ``calls`` calls, at random."""
 
     class Seldom(Returning):
         def returned(self, raw: Any, number: int) -> Any:
@@ -686,7 +686,7 @@ class RightInTheLastCallOfABlock(Returning):
 
 
 def losing_state(calls: int) -> type[Honest]:
-    """Return a model whose stream begins with zeros in one of so many calls."""
+    """Return a model whose stream begins with zeros in one of ``calls`` calls."""
 
     class Losing(Honest):
         calls_made = 0
