@@ -65,15 +65,12 @@ def traced(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
     from lstm_impl.keras.layer import PortableSizes, portable_function
 
     found = []
-    kinds = itertools.product(
-        (tf.float32, tf.bfloat16),
-        *[(False, True)] * 3,
-        # What is known changes the body, and by how much does not.
-        map(PortableSizes, (None, batch), (inputs, inputs), (units, units)),
-    )
-    for *kind, sizes in kinds:
-        _, reverse, batch_major, _ = kind
-        concrete = portable_function(*kind, sizes).get_concrete_function()
+    sizes_known = PortableSizes(None, inputs, units), PortableSizes(batch, inputs, units)
+    either = (False, True)
+    kinds = itertools.product((tf.float32, tf.bfloat16), either, either, either, sizes_known)
+    for dtype, reverse, batch_major, masked, sizes in kinds:
+        function = portable_function(dtype, reverse, batch_major, masked, sizes)
+        concrete = function.get_concrete_function()
         graph = tf.compat.v1.GraphDef()
         graph.library.function.append(concrete.function_def)
         for function in concrete.graph.as_graph_def().library.function:

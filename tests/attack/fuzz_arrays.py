@@ -20,6 +20,8 @@ from tests.attack.fuzz_bindings import Rng, Trial, WrongResultError
 
 Array = npt.NDArray[Any]
 Note = Callable[[str], None]
+Steps = list[tuple[Any, ...]]
+"""Of each step its number, and the arrays that its backward step needs."""
 
 SMALL = (0, 1, 2, 3, 5, 8, 17)
 UNITS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 48, 65)
@@ -82,10 +84,11 @@ def drawn_layer(rng: Rng) -> Layer:
 
 def right_forward(
     layer: Layer, arrays: dict[str, Array], mask: Array | None
-) -> tuple[list[Array], list[tuple[Array, ...]]]:
+) -> tuple[list[Array], Steps]:
     """Return y, h and c in float64, and what the backward pass needs of each step."""
     x, h, c, w, r, b = (arrays[name].astype(np.float64) for name in list(arrays)[:6])
-    y, steps = np.zeros((layer.timesteps, layer.batch, layer.units)), []
+    y = np.zeros((layer.timesteps, layer.batch, layer.units))
+    steps: Steps = []
     for t in range(layer.timesteps)[:: -1 if layer.reverse else 1]:
         z = x[t] @ w + h @ r + b
         i, f, g, o = np.split(z, 4, axis=1)
@@ -100,7 +103,7 @@ def right_forward(
     return [y, h, c], steps
 
 
-def right_backward(arrays: dict[str, Array], steps: list[tuple[Array, ...]]) -> list[Array]:
+def right_backward(arrays: dict[str, Array], steps: Steps) -> list[Array]:
     """Return the gradients of x, h, c, kernel, recurrent kernel and bias in float64."""
     wide = {name: each.astype(np.float64) for name, each in arrays.items()}
     dh, dc = wide["dh"], wide["dc"]
@@ -169,8 +172,10 @@ def spoiled(rng: Rng, array: Array) -> Array:
         odd = np.array(rng.choice((np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-45)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.where(rng.random(array.shape) < 0.2, odd.astype(array.dtype), array)
-    return np.zeros(shape, array.dtype) + np.array(0.1).astype(array.dtype)
+            changed: Array = np.where(rng.random(array.shape) < 0.2, odd.astype(array.dtype), array)
+            return changed
+    filled: Array = np.full(shape, np.array(0.1).astype(array.dtype), array.dtype)
+    return filled
 
 
 def spoil_some(rng: Rng, arrays: dict[str, Array]) -> list[str]:
@@ -340,7 +345,7 @@ def tensorflow_ops() -> Trial:
             mask = steps < padding[None, :]
         arrays["padding"] = padding
         wrong = spoil_some(rng, arrays)
-        attributes = {"reverse": layer.reverse, "batch_major": batch_major}
+        attributes: dict[str, Any] = {"reverse": layer.reverse, "batch_major": batch_major}
         if rng.random() < 0.3:
             attributes["row"] = row = int(rng.choice((0, 1, 2, 3, -1, 2**31 - 1, -(2**31))))
         note(f"forward {layer} {attributes} rows {rows} lengths {lengths} wrong {wrong}")
@@ -490,7 +495,7 @@ def jax_targets() -> Trial:
         layer: Layer,
         arrays: dict[str, Array],
         right: dict[str, Array],
-        steps: list[tuple[Array, ...]],
+        steps: Steps,
         made: Any,
         wrong: list[str],
     ) -> str:

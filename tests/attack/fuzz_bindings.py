@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -236,7 +237,7 @@ def attempt(
             code = -999
     found.seconds += time.monotonic() - started
     number = found.next
-    state = {"next": found.next, "counts": {}}
+    state: dict[str, Any] = {"next": found.next, "counts": {}}
     with contextlib.suppress(OSError, ValueError):
         state = json.loads((place / "counts.json").read_text("utf-8"))
     found.trials.update(state["counts"])

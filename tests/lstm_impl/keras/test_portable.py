@@ -182,8 +182,12 @@ def marked(body: Callable[..., Any], mark: str = f"{PORTABLE}test") -> Any:
     return tf.function(body, autograph=False, experimental_attributes={"api_implements": mark})
 
 
+plain: Callable[..., Any] = by_tensorflow
+
+
 def layers_body(*given: Any) -> tuple[Any, Any, Any]:
-    return by_tensorflow(*given, reverse=False, batch_major=False)
+    made: tuple[Any, Any, Any] = plain(*given, False, False)
+    return made
 
 
 def called(function: Any, given: Any = GIVEN) -> tuple[Any, set[str]]:
@@ -273,7 +277,7 @@ BODIES = {
     "another activation": patched(other_activation),
     "another constant": patched(clipped_cell),
     "another order of gates": patched(gates_in_another_order),
-    "read backwards": lambda *given: by_tensorflow(*given, reverse=True, batch_major=False),
+    "read backwards": lambda *given: plain(*given, True, False),
 }
 
 
@@ -302,8 +306,8 @@ def test_lengths_that_the_body_does_not_read_are_not_read_by_the_op() -> None:
                 tensor.CopyFrom(tf.make_tensor_proto(np.full(7, 1, np.int32)))
 
     graph = changed_graph(lengths)
-    expected, _ = run(*graph, optimized=False)
-    found, ops = run(*graph)
+    expected, _ = run(graph, optimized=False)
+    found, ops = run(graph)
     assert OP in ops
     close(found, expected)
 
@@ -325,10 +329,15 @@ def test_marked_function_of_other_arguments_is_left(count: int) -> None:
     close(outputs, GIVEN[:count])
 
 
-def changed_graph(change: Callable[[Any, Any, Any], None]) -> Any:
+def changed_graph(change: Callable[[Any, Any, Any], None]) -> tuple[Any, str, str]:
     """Return the graph of a call of a layer, changed, as a program that reads files may get it."""
     layer = portable_function(tf.float32, reverse=False, batch_major=False, masked=False)
-    outer = tf.function(lambda x: tf.reduce_sum(layer(x, *GIVEN[1:])[0], [0, 1]), autograph=False)
+    others = [each.numpy() for each in GIVEN[1:]]  # constants of the graph
+
+    def total(x: Any) -> Any:
+        return tf.reduce_sum(layer(x, *map(tf.constant, others))[0], [0, 1])
+
+    outer = tf.function(total, autograph=False)
     concrete = outer.get_concrete_function(GIVEN[0])
     graph = concrete.graph.as_graph_def()
     (call,) = (node for node in graph.node if node.op.endswith("PartitionedCall"))
@@ -337,7 +346,8 @@ def changed_graph(change: Callable[[Any, Any, Any], None]) -> Any:
     return graph, concrete.inputs[0].name, concrete.outputs[0].name
 
 
-def run(graph: Any, fed: str, read: str, optimized: bool = True) -> Any:
+def run(changed: tuple[Any, str, str], optimized: bool = True) -> tuple[Any, set[str]]:
+    graph, fed, read = changed
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = not optimized
     config.graph_options.rewrite_options.min_graph_nodes = -1
@@ -382,11 +392,11 @@ def other_names(graph: Any, call: Any, function: Any) -> None:
         function.ret[result] = ":".join([names.get(name, name), *rest])
 
 
-def other_number(graph: Any, call: Any, function: Any) -> None:
-    """Let the loop begin at its second step."""
-    for node in function.node_def:
-        if node.op == "Const" and node.attr["value"].tensor.int_val == [0]:
-            node.attr["value"].tensor.int_val[0] = 1
+def other_op(graph: Any, call: Any, function: Any) -> None:
+    """Change the activation in the function of the loop's body, which the marked function calls."""
+    for called in graph.library.function:
+        for node in called.node_def:
+            node.op = "Sigmoid" if node.op == "Tanh" else node.op
 
 
 @pytest.mark.parametrize(
@@ -396,34 +406,22 @@ def other_number(graph: Any, call: Any, function: Any) -> None:
         (nodes_in_another_order, True),
         (other_names, True),
         (five_results, False),
-        (other_number, False),
+        (other_op, False),
     ],
 )
 def test_graph_whose_function_was_changed_computes_what_it_says(
     change: Any, replaced: bool
 ) -> None:
     graph = changed_graph(change)
-    expected, _ = run(*graph, optimized=False)
-    found, ops = run(*graph)
+    expected, _ = run(graph, optimized=False)
+    found, ops = run(graph)
     assert (OP in ops) == replaced
     close(found, expected)
 
 
-@pytest.mark.parametrize("number", [3, 2**31, 2**70])
-def test_graph_that_reads_a_missing_result_is_an_error_and_not_the_end(number: int) -> None:
-    def reads_another_result(graph: Any, call: Any, function: Any) -> None:
-        for node in graph.node:
-            for place, text in enumerate(node.input):
-                if text.split(":")[0] == call.name:
-                    node.input[place] = f"{call.name}:{number}"
-
-    with pytest.raises((ValueError, tf.errors.OpError)):
-        run(*changed_graph(reads_another_result))
-
-
 def test_graph_whose_function_lacks_a_node_is_an_error_and_not_the_end() -> None:
     with pytest.raises((ValueError, tf.errors.OpError)):
-        run(*changed_graph(body_without_a_node))
+        run(changed_graph(body_without_a_node))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -431,7 +429,7 @@ def test_layer_without_steps_is_computed_as_tensorflow_does(masked: bool) -> Non
     padding = tf.zeros([0, 7], tf.bool) if masked else GIVEN[-1]
     given = (tf.zeros([0, 7, FEATURES]), *GIVEN[1:-1], padding)
     layer = portable_function(tf.float32, reverse=False, batch_major=False, masked=masked)
-    outcomes = []
+    outcomes: list[Any] = []
     for plugins in (False, True):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not plugins})
         try:
@@ -441,7 +439,7 @@ def test_layer_without_steps_is_computed_as_tensorflow_does(masked: bool) -> Non
         finally:
             tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     assert isinstance(outcomes[0], list) == isinstance(outcomes[1], list), outcomes
-    close(*outcomes)
+    close(outcomes[0], outcomes[1])
 
 
 def test_digests_are_those_of_the_installed_tensorflow() -> None:
