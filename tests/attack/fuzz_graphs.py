@@ -195,14 +195,14 @@ def _constant(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
         tensor.tensor_content = bytes(changed)
     else:
         tensor.tensor_shape.dim.add().size = int(rng.choice(INTEGERS))
-    return node.name
+    return str(node.name)
 
 
 def _delete(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
     name, places = node.name, [place for place, each in enumerate(pool) if each.name == node.name]
     if places:
         del pool[places[0]]
-    return name
+    return str(name)
 
 
 def _rename(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
@@ -222,7 +222,7 @@ def _mark(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
     each = functions(graph)[int(rng.integers(len(functions(graph))))]
     words = ("", "fused_lstm_impl:2:", "fused_lstm_impl:2:a", "fused_lstm_impl:1:--:a")
     each.attr["api_implements"].s = str(rng.choice(words)).encode()
-    return each.signature.name
+    return str(each.signature.name)
 
 
 def _results(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
@@ -284,7 +284,7 @@ def _copy(rng: Rng, graph: Any, pool: Any, node: Any) -> str:
     pool.add().CopyFrom(node)
     if rng.random() < 0.7:
         pool[-1].name = f"{node.name}/fused_lstm/x"
-    return node.name
+    return str(node.name)
 
 
 def _byte(rng: Rng, graph: Any, pool: Any, node: Any) -> str:

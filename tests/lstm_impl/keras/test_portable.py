@@ -216,6 +216,10 @@ def test_marked_body_of_a_layer_is_replaced_also_from_a_file(tmp_path: Path) -> 
         close(outputs, expected)
 
 
+def first_three(*given: Any) -> Any:
+    return given[:3]
+
+
 def doubled(*given: Any) -> Any:
     y, h, c = layers_body(*given)
     return 2.0 * y, h, c
@@ -287,7 +291,7 @@ def test_model_with_the_mark_and_another_body_computes_its_body(name: str, tmp_p
         function: Any = portable_function(tf.float32, True, batch_major=False, masked=False)
         body = BODIES[name]
     else:
-        body = BODIES.get(name, lambda *given: (given[0], given[1], given[2]))
+        body = BODIES.get(name, first_three)
         names = ", ".join(INPUTS)
         scope = {"body": body}
         exec(f"def named({names}): return body({names})", scope)
@@ -405,7 +409,8 @@ def other_op(graph: Any, call: Any, function: Any) -> None:
         (lambda graph, call, function: None, True),
         (nodes_in_another_order, True),
         (other_names, True),
-        (five_results, False),
+        # TensorFlow removes results that nothing reads.
+        (five_results, True),
         (other_op, False),
     ],
 )
