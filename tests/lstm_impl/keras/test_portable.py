@@ -16,6 +16,7 @@ import keras  # noqa: E402
 from tensorflow.python.eager import context  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
+from lstm_impl.backends.fused_cpu.backend import ops as load_ops  # noqa: E402
 from lstm_impl.cell import LSTM  # noqa: E402
 from lstm_impl.keras.layer import PORTABLE, by_tensorflow, portable_function  # noqa: E402
 from tests.lstm_impl.backends.built import needs  # noqa: E402
@@ -32,6 +33,12 @@ X = tf.constant(random(4, 7, FEATURES), tf.float32)
 MASK = tf.constant(np.random.default_rng(0).random((4, 7)) > 0.4)
 OP = "LstmImplFusedLstm"
 LOOP = "TensorListReserve"  # an op of each loop over time
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_library() -> None:
+    """Load the ops and the optimizer, which calls of a layer load otherwise."""
+    load_ops()
 
 
 def ran(function: Callable[..., Any], *arguments: Any) -> tuple[Any, set[str]]:
@@ -273,7 +280,7 @@ def gates_in_another_order(
     return ops.sigmoid(o) * ops.tanh(c), c
 
 
-BODIES = {
+BODIES: dict[str, Callable[..., Any]] = {
     "y doubled": doubled,
     "states swapped": other_state,
     "gates rolled": swapped_gates,
@@ -287,13 +294,12 @@ BODIES = {
 
 @pytest.mark.parametrize("name", [*BODIES, "x returned"])
 def test_model_with_the_mark_and_another_body_computes_its_body(name: str, tmp_path: Path) -> None:
+    body: Callable[..., Any] = BODIES.get(name, first_three)
     if name == "read backwards":  # it is a layer's, which the op replaces by another one's
         function: Any = portable_function(tf.float32, True, batch_major=False, masked=False)
-        body = BODIES[name]
     else:
-        body = BODIES.get(name, first_three)
         names = ", ".join(INPUTS)
-        scope = {"body": body}
+        scope: dict[str, Any] = {"body": body}
         exec(f"def named({names}): return body({names})", scope)
         function = marked(scope["named"])
     expected = body(*GIVEN)
