@@ -353,11 +353,13 @@ def test_forward_mode_of_jax_is_right_or_refused(backend: str) -> None:
 
     expected = jvp(theirs)
     assert np.abs(expected).max() > 0.01
+    found, message = None, ""
     try:
         found = jvp(ours)
     except TypeError as error:
-        assert "forward-mode" in str(error)
-        assert backend in ("auto", elsewhere._computing.FUSED)
-    else:
-        assert backend != elsewhere._computing.FUSED
+        message = str(error)
+    # What auto picks depends on whether the library is compiled already.
+    refused = backend == elsewhere._computing.FUSED or (backend == "auto" and found is None)
+    assert ("forward-mode" in message) == refused, message
+    if not refused:
         np.testing.assert_allclose(found, expected, atol=1e-5)
