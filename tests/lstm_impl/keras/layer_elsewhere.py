@@ -362,4 +362,5 @@ def test_forward_mode_of_jax_is_right_or_refused(backend: str) -> None:
     refused = backend == elsewhere._computing.FUSED or (backend == "auto" and found is None)
     assert ("forward-mode" in message) == refused, message
     if not refused:
+        assert found is not None
         np.testing.assert_allclose(found, expected, atol=1e-5)
