@@ -44,6 +44,10 @@ class CellState:
     def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
         return (getattr(self, field.name) for field in fields(self))
 
+    def by_name(self) -> dict[str, npt.NDArray[np.floating]]:
+        """Return the arrays by the names of the states."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def map(self, function: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]) -> Self:
         """Apply ``function`` to each array."""
         return type(self)(*map(function, self))

@@ -31,7 +31,7 @@ from lstm_impl.call import Results
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, comparison, judged_parts, numpy_judge
-from lstm_impl.proof.check import SEVERAL
+from lstm_impl.proof.check import SEVERAL, state_from
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
@@ -268,7 +268,7 @@ class _Timed:
 
     def judge_stream(self, kept: Sequence[JudgedCalls]) -> GateResult:
         """Judge consecutive calls of a stream, each from the state that the call before left."""
-        names = ("y", "h", "c")
+        names = ("y", *self.spec.cell.states)
         inputs, ours = [], []
         for calls in kept:
             slot = calls.inputs[0] // SLOT_NUMBERS
@@ -284,7 +284,7 @@ class _Timed:
                 ):
                     self.keep(dict.fromkeys(names, math.inf), dict.fromkeys(names, 1.0))
                     return self.result()
-                inputs.append(replace(given, state=LSTMState(before["h"], before["c"])))
+                inputs.append(replace(given, state=state_from(self.spec, before)))
                 ours.append(after)
         found_joined = {name: _joined([each[name] for each in ours]) for name in names}
         theirs = self.judge.run(self.weights, Inputs.joined(inputs), None)
@@ -308,12 +308,12 @@ def _run_windows(
     inputs: Inputs,
 ) -> tuple[LSTMState, dict[str, FloatArray]]:
     """Return the final state and the last window's results of a step that updates nothing."""
-    parts, zero = workload.windows(), LSTMState.zeros(spec, inputs.x.shape[1])
+    parts, zero = workload.windows(), spec.cell.state_type.zeros(spec, inputs.x.shape[1])
     state, found = inputs.state, {}
     for part in parts:
         flowing = zero if workload.training and part == parts[-1] else None
         found = judge.run(weights, replace(inputs.window(part), state=state), flowing)
-        state = LSTMState(found["h"], found["c"])
+        state = state_from(spec, found)
     return state, found
 
 
@@ -351,7 +351,7 @@ def _expected_results(
             _, found = _run_windows(judge, spec, weights, workload, sets(number))
             answer |= {f"{call} {name}": _shortened(spec, array) for name, array in found.items()}
         return answer
-    parts, zero = workload.windows(), LSTMState.zeros(spec, workload.batch)
+    parts, zero = workload.windows(), spec.cell.state_type.zeros(spec, workload.batch)
     names = weights.names()
     squares = [np.zeros(array.shape) for array in weights.arrays()]
     answer = {}
@@ -362,7 +362,7 @@ def _expected_results(
         state = inputs.state
         for part in parts:
             found = judge.run(weights, replace(inputs.window(part), state=state), zero)
-            state = LSTMState(found["h"], found["c"])
+            state = state_from(spec, found)
             gradients = [found[f"d{name}"] for name in names]
             changes = optimizer.changes(gradients)
             # Largest error of each, relative to its largest value.
@@ -496,8 +496,8 @@ def _with_cache(judge: Judge, spec: LSTMSpec) -> Judge:
         weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
         digest = hashlib.sha256(f"{judge.name} {spec} {inputs.x.shape}".encode())
-        given = (inputs.x, inputs.dy, inputs.state.h, inputs.state.c, inputs.lengths, inputs.masks)
-        flowing = (None, None) if dstate is None else (dstate.h, dstate.c)
+        given = (inputs.x, inputs.dy, *inputs.state, inputs.lengths, inputs.masks)
+        flowing = (None,) if dstate is None else tuple(dstate)
         for array in (*weights.arrays(), *given, *flowing):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
         return _cached(digest.hexdigest(), lambda: judge.run(weights, inputs, dstate))

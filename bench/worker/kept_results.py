@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.call import Results, Step
+from lstm_impl.proof import comparison
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Inputs, InputSets, Workload
-
-BY_SEQUENCE = ("y", "h", "c", "dx", "dh", "dc")
-"""Results whose second axis is the batch: one sequence's are computed from its own inputs alone."""
 
 SLOTS = 32
 """Most blocks of a process whose results are kept. A backend that is wrong in one call of ten then
@@ -83,7 +81,12 @@ class Selection:
         if self.is_complete(slot):
             return results
         rows = self.sequences(slot)
-        named = {name: np.asarray(results[name]) for name in BY_SEQUENCE if name in results}
+        # The second axis of these is the batch. One sequence's are computed only from its inputs.
+        named = {
+            name: np.asarray(array)
+            for name, array in results.items()
+            if comparison.array_kind(name) != "weight" and name != "loss"
+        }
         # An array of another shape is kept as it is: the judge refuses it.
         return {
             name: array[:, rows] if array.shape[1:2] == (self.batch,) else array

@@ -50,13 +50,15 @@ def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Erro
         batch * timesteps if u <= single else timesteps
     )
     by_kind = {"forward": forward, "flow": 2.0 * forward, "weight": 2.0 * forward + sums}
-    return {name: min(CEILING, CONSTANT * by_kind[_kind(name)]) for name in names}
+    return {name: min(CEILING, CONSTANT * by_kind[array_kind(name)]) for name in names}
 
 
-def _kind(name: str) -> str:
-    if name in ("y", "h", "c"):
-        return "forward"
-    return "flow" if name in ("dx", "dh", "dc") else "weight"
+def array_kind(name: str) -> str:
+    """Return what an array is: ``forward`` for outputs and states, ``flow`` for the gradients of
+    the input and the states, ``weight`` for the gradient of a weight."""
+    if "." in name:  # such as dlayer0.forward.kernel
+        return "weight"
+    return "flow" if name.startswith("d") else "forward"
 
 
 def keep(
@@ -125,12 +127,12 @@ def results_by_name(
     y: FloatArray, state: LSTMState, gradients: LSTMGradients | None
 ) -> dict[str, FloatArray]:
     """Return all results by name: y, h, c, dx, dh, dc, dlayer0.forward.kernel and so on."""
-    arrays: dict[str, FloatArray] = {"y": y, "h": state.h, "c": state.c}
+    arrays: dict[str, FloatArray] = {"y": y, **state.by_name()}
     if gradients is not None:
         if gradients.x is not None:
             arrays["dx"] = gradients.x
         if gradients.state is not None:
-            arrays |= {"dh": gradients.state.h, "dc": gradients.state.c}
+            arrays |= {f"d{name}": each for name, each in gradients.state.by_name().items()}
         arrays |= gradients.weights.named("d")
     return arrays
 
@@ -139,7 +141,7 @@ def requested_results(
     theirs: Mapping[str, FloatArray], workload: Workload
 ) -> dict[str, FloatArray]:
     """Return those of a judge's results that the workload's step computes too."""
-    flow = ("dx", "dh", "dc")
+    flow = ["dx", *(name for name in theirs if array_kind(name) == "flow" and name != "dx")]
     left_out = set(flow) - set(differentiated(workload.gradients, *flow))
     return {name: array for name, array in theirs.items() if name not in left_out}
 
@@ -184,7 +186,7 @@ def gains(
         if a.shape != b.shape:
             continue  # the largest error is infinite then
         off = most[name] * float(np.max(np.abs(b), initial=smallest_scale(name)))
-        weight = name not in ("y", "h", "c", "dx", "dh", "dc")
+        weight = array_kind(name) == "weight"
         mean = max(float(np.mean(b * b)), SMALLEST**2)
         found[f"whole {name}"] = abs(float(np.mean((a - b) * b))) / mean
         allowed[f"whole {name}"] = max(WHOLE * u, off / math.sqrt(mean * b.size))
@@ -201,7 +203,7 @@ def gains(
 
 def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
     """Return weights and inputs as bfloat16 holds them."""
-    state = LSTMState(round_to_bfloat16(inputs.state.h), round_to_bfloat16(inputs.state.c))
+    state = inputs.state.map(round_to_bfloat16)
     return weights.map(round_to_bfloat16), replace(
         inputs, x=round_to_bfloat16(inputs.x), dy=round_to_bfloat16(inputs.dy), state=state
     )
@@ -282,11 +284,11 @@ def sparse_errors(
             found[f"{kind} {name}"], allowed[f"{kind} {name}"] = math.inf, LEAST
             continue
         off = np.abs(a - right)
-        most = by_kind[_kind(name)] * deviation + LEAST
+        most = by_kind[array_kind(name)] * deviation + LEAST
         worst = np.unravel_index(np.argmax(off / most), off.shape)
         found[f"{kind} {name}"] = float(off[worst])
         allowed[f"{kind} {name}"] = float(most[worst])
-        if kind == "separate" and _kind(name) != "flow" and off.size >= ENOUGH_ERRORS:
+        if kind == "separate" and array_kind(name) != "flow" and off.size >= ENOUGH_ERRORS:
             size = math.sqrt(float(np.mean(deviation**2))) + LEAST
             found[f"sizes {name}"] = math.sqrt(float(np.mean(off**2))) / size
             cells = name == "c" and off.size >= ENOUGH_CELLS

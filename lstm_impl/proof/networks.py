@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.optimizer import LEARNING_RATE
-from lstm_impl.proof.comparison import HALF, SMALLEST_SCALE, Errors
+from lstm_impl.proof.comparison import HALF, SMALLEST_SCALE, Errors, array_kind
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
@@ -66,14 +66,20 @@ def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LST
     x = x[[max(0, steps - 1 - HELD * ((steps - 1 - step) // HELD)) for step in range(steps)]]
     x = x * FACTOR
     x[..., 0] = np.copysign(LARGE_INPUT, x[..., 0])
-    c = np.asarray(inputs.state.c, np.float64)
     low, high = CELLS
-    full = np.copysign(low + (high - low) * np.abs(c) / max(np.abs(c).max(), 1e-9), c)
+
+    def filled(state: FloatArray) -> FloatArray:
+        c = np.asarray(state, np.float64)
+        size = low + (high - low) * np.abs(c) / max(np.abs(c).max(), 1e-9)
+        return spec.quantize(np.copysign(size, c))
+
     cells = [
         replace(cell, kernel=enlarge(cell.kernel), bias=enlarge(cell.bias))
         for cell in weights.cells()
     ]
-    state = LSTMState(inputs.state.h, spec.quantize(full))
+    # The output cannot be larger than 1; other states can.
+    output, *others = inputs.state
+    state = type(inputs.state)(output, *map(filled, others))
     return LSTMWeights.from_cells(spec, cells), replace(inputs, x=spec.quantize(x), state=state)
 
 
@@ -89,7 +95,7 @@ def saturated_errors(
         fine = a.shape == b.shape and bool(np.all(np.isfinite(a)))
         if u <= 2.0**-24:
             bound = ROUNDOFFS * u
-        elif name in ("y", "h", "c"):
+        elif array_kind(name) == "forward":
             bound = CELL[u] if name == "c" else OUTPUT
         elif fine:
             continue
@@ -106,21 +112,23 @@ def special_numbers(
 ) -> Iterator[tuple[str, LSTMWeights, Inputs]]:
     """Yield names, weights and inputs that random numbers never are: zeros, equal neighbours."""
 
-    def changed(zero: slice) -> LSTMWeights:
+    def changed(*zeros: slice) -> LSTMWeights:
         cells = []
         for cell in weights.cells():
             bias = cell.bias.copy()
-            bias[zero] = 0
+            for zero in zeros:
+                bias[zero] = 0
             cells.append(replace(cell, bias=bias))
         return LSTMWeights.from_cells(spec, cells)
 
-    hidden = spec.hidden_size
-    batch = inputs.x.shape[1]
-    zero = replace(inputs, x=np.zeros_like(inputs.x), state=LSTMState.zeros(spec, batch))
-    yield "zeros", changed(slice(hidden, 2 * hidden)), zero
+    state = inputs.state.map(np.zeros_like)
+    zero = replace(inputs, x=np.zeros_like(inputs.x), state=state)
+    # Of an LSTM the forget gate, whose bias keeps the state otherwise.
+    raised = (spec.cell.gate_columns(gate, spec.hidden_size) for gate in spec.cell.bias_offsets)
+    yield "zeros", changed(*raised), zero
     steps = np.arange(len(inputs.x))
     x = inputs.x[steps - steps % 2]
-    if batch > 1:
+    if x.shape[1] > 1:
         x[:, -1] = 0
     yield "repeats", changed(slice(None)), replace(inputs, x=x)
 
@@ -190,11 +198,12 @@ def large_updates(
     h = power(1.0 / (size * math.sqrt(spec.hidden_size)))
     # A gradient is the sum of that many products with x: it must fit into float16.
     flow = power(1024.0 / (x * sums)) if half else 1.0
+    output, *others = inputs.state
     return weights.map(lambda array: spec.quantize(array * small)), replace(
         inputs,
         x=spec.quantize(inputs.x * x),
         dy=spec.quantize(inputs.dy * min(1.0, flow)),
-        state=LSTMState(spec.quantize(inputs.state.h * h), inputs.state.c),
+        state=type(inputs.state)(spec.quantize(output * h), *others),
     )
 
 

@@ -11,7 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
-from lstm_impl.cell import CELLS, DEFAULT, LSTM, Cell, CellState, LSTMState, get_cell, list_cells
+from lstm_impl.backends.others.numpy_loop import NumPyModel
+from lstm_impl.cell import (
+    CELLS,
+    DEFAULT,
+    GRU,
+    LSTM,
+    Cell,
+    CellState,
+    LSTMState,
+    States,
+    StepWeights,
+    get_cell,
+    list_cells,
+)
+from lstm_impl.proof import gate, numpy_judge
 from lstm_impl.weights import LSTMGradients
 from tests.lstm_impl.made_up_cell import LEAKY
 
@@ -196,3 +210,86 @@ def test_a_state_of_another_cell_raises_with_both_types() -> None:
     state = LSTMState.zeros(LSTMSpec(3, 4), 2)
     with pytest.raises(ValueError, match=r"state is a LSTMState; a leaky has a CellState"):
         model.forward(np.zeros((5, 2, 3)), state)
+
+
+# -- the gate
+
+
+WORKLOADS = {
+    "inference": Workload(3, 4),
+    "training": Workload(3, 4, "training", min_length=2),
+    "windows": Workload(3, 4, "training", window=2, optimizer="sgd", gradients="weights"),
+    "adam": Workload(3, 4, "training", optimizer="adam"),
+    "streaming": Workload(3, 2, "streaming"),
+}
+
+
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS.keys())
+@pytest.mark.parametrize("cell", CELLS_TO_TEST[1:], ids=lambda cell: cell.name)
+def test_gate_passes_another_cell_computed_right(cell: Cell, workload: Workload) -> None:
+    spec = LSTMSpec(3, 4, cell=cell)
+    result = gate(RoundedReference(spec, LSTMWeights.random(spec)), workload)
+    assert result.passed, result.describe()
+
+
+@dataclasses.dataclass(frozen=True)
+class BackwardsUpdate(GRU):
+    """A GRU that uses its update gate the other way round."""
+
+    def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
+        (new,), kept = super().step(weights, x, states)
+        _, _, n, _ = np.split(kept, 4, axis=-1)
+        return (states[0] + n - new,), kept
+
+
+@dataclasses.dataclass(frozen=True)
+class ExchangedGates(GRU):
+    """A GRU with its reset and update gates exchanged."""
+
+    def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
+        def exchange(array: Any) -> Any:
+            r, z, n = np.split(array, 3, axis=-1)
+            return np.concatenate([z, r, n], axis=-1)
+
+        return super().step(StepWeights(*map(exchange, weights)), x, states)
+
+
+@dataclasses.dataclass(frozen=True)
+class DroppedSecondBias(GRU):
+    """A GRU that forgets the bias of its recurrence."""
+
+    def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
+        none = np.zeros_like(weights.bias)
+        return super().step(weights._replace(recurrent_bias=none), x, states)
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherForm(GRU):
+    """A GRU whose reset gate acts before the product of the recurrent kernel."""
+
+    def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
+        bias = weights.bias + np.asarray(weights.recurrent_bias)
+        one = StepWeights(weights.kernel, weights.recurrent_kernel, bias)
+        return GRU(reset_after=False).step(one, x, states)
+
+
+@pytest.mark.parametrize(
+    "wrong", [BackwardsUpdate(), ExchangedGates(), DroppedSecondBias(), OtherForm()], ids=repr
+)
+@pytest.mark.parametrize("mode", ["inference", "training", "streaming"])
+def test_gate_stops_a_wrong_gru(wrong: GRU, mode: str) -> None:
+    spec = LSTMSpec(5, 7, cell=GRU())
+    model = RoundedReference(spec, LSTMWeights.random(spec))
+    model.spec = dataclasses.replace(spec, cell=wrong)
+    result = gate(model, WORKLOADS[mode], judge=numpy_judge(spec))
+    assert not result.passed
+
+
+class RoundedReference(NumPyModel):
+    """The reference with results in float32."""
+
+    def __init__(self, spec: LSTMSpec, weights: LSTMWeights) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, weights.map(spec.quantize))
+
+    def _to_host(self, tensor: Any) -> Any:
+        return np.float32(tensor)
