@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bench.case.cases import Case
 from bench.stats.intervals import Interval, speed
+from lstm_impl.cell import DEFAULT
 
 _SECONDS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
@@ -126,6 +127,7 @@ def unusual(case: Case) -> list[str]:
     """Return the unusual properties of a case, except sizes, optimizer and gradients."""
     work = case.workload
     by_name = {
+        case.spec.cell.name: case.spec.cell != DEFAULT,
         "bidirectional": case.spec.bidirectional,
         f"lengths from {work.min_length}": work.min_length is not None,
         f"dropout {work.dropout:g}": work.dropout,

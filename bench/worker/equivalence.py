@@ -18,12 +18,12 @@ import numpy as np
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.worker import timing
 from bench.worker.kept_results import (
-    BY_SEQUENCE,
     FEWEST_KEPT,
     SLOT_NUMBERS,
     SLOTS,
     JudgedCalls,
     Selection,
+    by_sequence,
 )
 from lstm_impl import proof
 from lstm_impl.backend import Backend
@@ -231,7 +231,7 @@ class _Timed:
             ]
             inputs = Inputs.joined(parts)
             _, found = _run_windows(judge or self.judge, self.spec, self.weights, alone, inputs)
-            return {name: found[name] for name in BY_SEQUENCE if name in found}
+            return dict(by_sequence(found))
 
         answer = comparison.requested_results(self.answer((selection, "sequences"), ask), alone)
         if self.model.steps_return_loss and self.workload.optimizer and not any(partial.values()):

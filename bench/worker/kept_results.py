@@ -21,6 +21,20 @@ from lstm_impl.proof import comparison
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Inputs, InputSets, Workload
 
+
+def by_sequence(results: Results) -> Results:
+    """Return the results whose second axis is the batch.
+
+    One sequence's part of them is computed only from that sequence's inputs. A loss and the
+    gradients of weights are left out.
+    """
+    return {
+        name: array
+        for name, array in results.items()
+        if comparison.array_kind(name) != "weight" and name != "loss"
+    }
+
+
 SLOTS = 32
 """Most blocks of a process whose results are kept. A backend that is wrong in one call of ten then
 passes a process with probability 0.9^32 = 3%, and one that is wrong in one of a hundred passes six
@@ -81,12 +95,7 @@ class Selection:
         if self.is_complete(slot):
             return results
         rows = self.sequences(slot)
-        # The second axis of these is the batch. One sequence's are computed only from its inputs.
-        named = {
-            name: np.asarray(array)
-            for name, array in results.items()
-            if comparison.array_kind(name) != "weight" and name != "loss"
-        }
+        named = {name: np.asarray(array) for name, array in by_sequence(results).items()}
         # An array of another shape is kept as it is: the judge refuses it.
         return {
             name: array[:, rows] if array.shape[1:2] == (self.batch,) else array
