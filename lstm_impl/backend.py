@@ -151,7 +151,7 @@ class Backend:
         """Return why it cannot compute the spec's cell, or an empty string."""
         if self.cells is None or spec.cell.name in self.cells:
             return ""
-        return f"it computes {' and '.join(self.cells)} only, and this is a {spec.cell.name}"
+        return f"it computes the cell {' and '.join(self.cells)} only, not {spec.cell.name}"
 
     def use_threads(self, count: int) -> None:
         """Let models of this strategy use ``count`` CPU threads for what they make from now on.

@@ -145,8 +145,8 @@ def test_a_backend_of_lstms_refuses_another_cell_and_names_it() -> None:
     spec = LSTMSpec(2, 3, cell=LEAKY)
     weights = LSTMWeights.random(spec)
     backend = get_backend("numpy_fused")
-    assert backend.refusal(spec) == "it computes lstm only, and this is a leaky"
-    with pytest.raises(UnsupportedError, match=r"numpy_fused: it computes lstm only"):
+    assert backend.refusal(spec) == "it computes the cell lstm only, not leaky"
+    with pytest.raises(UnsupportedError, match=r"numpy_fused: it computes the cell lstm only"):
         backend.build(spec, weights)
 
 
@@ -201,7 +201,7 @@ def arrays_of(y: Any, state: Any, gradients: LSTMGradients) -> list[Any]:
 def test_a_hand_written_gradient_refuses_another_cell() -> None:
     backend = get_backend("while_loop+hoisted")
     spec = LSTMSpec(3, 4, cell=LEAKY)
-    assert "hand-written gradient is that of an lstm" in backend.refusal(spec)
+    assert "hand-written gradient is that of the cell lstm" in backend.refusal(spec)
 
 
 def test_a_state_of_another_cell_raises_with_both_types() -> None:

@@ -43,7 +43,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
         if "hoisted" in self.options and spec.cell != DEFAULT:
-            return f"its hand-written gradient is that of an lstm, and this is a {spec.cell.name}"
+            return f"its hand-written gradient is that of the cell lstm, not of {spec.cell.name}"
         return super().cell_refusal(spec)
 
     def conflict(self) -> str:
