@@ -20,6 +20,7 @@ from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,
     TIME_INTERVAL,
+    UNRELIABLE,
     bounds_of_time,
     name,
     title,
@@ -80,6 +81,9 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     if problems:
         text = "; ".join(clean(advice(each)) for each in list(problems)[:_MOST_PROBLEMS])
         lines.append(f"Do not rely on it yet: {text}.")
+    elif of_time := dict.fromkeys(map(problem_line, first.validity.of_time)):
+        text = "; ".join(clean(advice(each)) for each in list(of_time)[:_MOST_PROBLEMS])
+        lines.append(f"{UNRELIABLE} The time is unreliable; ratios are judged separately: {text}.")
     lines += [f"{text}." for text in heterogeneous_references(ranked)]
     runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
     return [*lines, f"From {runs} on {where(section)}, {started} UTC."]
@@ -92,16 +96,25 @@ def _use(first: Row, second: Row, baseline: str) -> str:
     text = f": {'; '.join(parts)}" if parts else ""
     if first.fastest:
         return f"Use {name(first.case.backend)}, {_cost(first)}{text}."
+    # A user wants to know what to do, also where the data does not single one backend out.
     near = (Verdict.SAME, Verdict.UNCLEAR)
-    equal = [name(other) for other, found in first.behind.items() if found.verdict in near]
-    also = f", not significantly different from {listed(equal)}" if equal else ""
-    return f"{name(first.case.backend)} has the shortest times, {_cost(first)}{also}{text}."
+    tied = {other: found.verdict for other, found in first.behind.items() if found.verdict in near}
+    choice = listed([name(first.case.backend), *map(name, tied)], word="or")
+    shortest = f"{name(first.case.backend)} has the shortest times, {_cost(first)}{text}"
+    if not tied:
+        why = "tested together, it is not significantly faster than all the others"
+    elif set(tied.values()) == {Verdict.SAME}:
+        why = "they are equal within 2%"
+    else:
+        why = "the difference is not proven"
+    return f"Use {choice}: {why}. {shortest}."
 
 
 def _cost(row: Row) -> str:
     assert row.interval is not None
     around = bounds_of_time(row.interval, row.time)
-    return f"{seconds(row.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
+    sign = UNRELIABLE if row.validity.of_time else ""
+    return f"{sign}{seconds(row.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
 
 
 # CSV and JSON have every case.

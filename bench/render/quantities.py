@@ -88,10 +88,13 @@ def shortened(texts: Sequence[str], most: int, more: str = "{} more") -> list[st
     return [*texts[:most], *([more.format(left)] if left > 0 else [])]
 
 
-def listed(names: list[str], most: int = 6) -> str:
-    """Return ``a, b and c``; of a long list the first few and how many more there are."""
+def listed(names: list[str], most: int = 6, *, word: str = "and") -> str:
+    """Return ``a, b and c``; of a long list the first few and how many more there are.
+
+    word: what stands before the last one, ``and`` or ``or``.
+    """
     names = shortened(names, most)
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 GRADIENT_TEXTS = {
