@@ -281,6 +281,9 @@ def c_interface() -> Trial:
         layer = drawn_layer(rng)._replace(dtype="float32")
         note(f"int8 {layer}")
         arrays, mask = layer.draw(rng), layer.mask(rng)
+        # With larger recurrent weights the steps amplify the errors of int8, and right results
+        # differ from those of float64 without limit.
+        arrays["recurrent_kernel"] /= np.float32(np.sqrt(layer.units or 1))
         given = KernelLayer(*layer[:4], 0, layer.reverse, 3, int(rng.choice((0, 1, 2))))
         t, b, _, u = layer[:4]
         weights = [arrays[name].ctypes.data for name in ("kernel", "recurrent_kernel", "bias")]
@@ -397,7 +400,7 @@ def tensorflow_ops() -> Trial:
         over = bool(rng.random() < 0.3)
         try:
             dz, dh, dc, *found = module.lstm_impl_fused_lstm_grad(
-                *read, state=state, overwrite=over, **attributes
+                *read, state=state, overwrite=over, G=layer.dtype, **attributes
             )
             how = {"batch_major": attributes["batch_major"]}
             kernel = tf.constant(arrays["kernel"])
