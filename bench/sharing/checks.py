@@ -21,7 +21,8 @@ from bench.stats.intervals import FEWEST_SAMPLES, halves_agree, median_interval,
 from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker import estimate
 from bench.worker.roofs import WELL_ABOVE
-from lstm_impl.proof.comparison import CEILING, HALF, RMS, STALE
+from lstm_impl.proof.comparison import RMS
+from lstm_impl.proof.kinds import FORWARD, JudgedCase, possible_errors
 
 CLOSE = 1e-9
 """The relative difference of equal figures, which may be sums in another order."""
@@ -40,10 +41,6 @@ LEAST_SHARE = 0.07
 0.077 to 0.83 in the reference results, least where a quarter of a second was given to each case:
 new inputs, warm-up, calibration and the waits for other threads are not in the samples. Half of the
 groups would have less if their times were divided by six."""
-
-LARGER_IN_HALF = ("saturated ", "unit ", *STALE)
-"""How the names of errors begin whose bounds are larger in half precisions, next to those that
-prove the function: of large numbers, of single units, and of updates. One of zeros is off by 1."""
 
 SLACK = timedelta(seconds=2)
 """The tolerance between two readings of the clock."""
@@ -133,21 +130,26 @@ def _proof(item: Measurement) -> Iterator[str]:
     if not isinstance(errors, Mapping) or not isinstance(bounds, Mapping):
         yield f"{where} has no errors with their bounds"
         return
-    wanted = {f"{RMS} {name}" if item.case.approximate else name for name in ("y", "h", "c")}
+    case = JudgedCase(item.case.spec, item.case.workload, item.case.approximate)
+    wanted = {f"{RMS} {name}" if case.approximate else name for name in ("y", *case.spec.cell.states)}
     if missing := sorted(wanted - set(errors)):
         yield f"{where}.errors has none of {', '.join(missing)}"
-    half = item.case.spec.precision.roundoff >= HALF
     if item.case.workload.training and not any(str(name).startswith("d") for name in errors):
         yield f"{where}.errors has no gradient"
-    for name, error in errors.items():
-        bound = bounds.get(name)
+    for name in [*errors, *(each for each in bounds if each not in errors)]:
+        error, bound = errors.get(name), bounds.get(name)
         text = f"{where}.errors.{printable(str(name), 60)}"
+        possible = possible_errors(str(name), case)
         if not is_number(error) or not is_number(bound):
             yield f"{text} or its bound is missing"
-        elif not (-bound if name in STALE else 0) <= error <= bound:
+        elif possible is None:
+            yield f"{text} is no error that the gate finds in such a case"
+        elif bound > (most := possible[1]) * (1 + CLOSE):
+            yield f"{text} has a bound of {bound:g}; in such a case it is at most {most:g}"
+        elif error > bound:
             yield f"{text} is {error:g}, over its bound of {bound:g}"
-        elif bound > (most := 1.0 if half and str(name).startswith(LARGER_IN_HALF) else CEILING):
-            yield f"{text} has a bound of {bound:g}; over {most:g} nothing is proven"
+        elif error < (least := possible[0]):
+            yield f"{text} is {error:g}; it is at least {least:g}"
     if not item.evidence:
         yield "extra_info.lstm.evidence is empty: it is unknown what ran"
 

@@ -31,7 +31,8 @@ from lstm_impl.call import Results
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, comparison, judged_parts, numpy_judge
-from lstm_impl.proof.check import SEVERAL, state_from
+from lstm_impl.proof.check import state_from
+from lstm_impl.proof.networks import SEVERAL
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights

@@ -25,8 +25,10 @@ from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof.comparison import Errors, error, requested_results, results_by_name
 from lstm_impl.proof.judge import Judge, few_threads, numpy_judge
+from lstm_impl.proof.kinds import describe_error
 from lstm_impl.proof.networks import (
     ALMOST_INFINITE,
+    SEVERAL,
     SparseNetwork,
     chosen_sequences,
     large_numbers,
@@ -71,53 +73,10 @@ class GateResult:
                 f"{self.bounds[name]:.1e} allowed ({name})"
             )
         return "; ".join(
-            _complaint(name, self.judge, self.errors[name], self.bounds[name])
+            describe_error(name, self.judge, self.errors[name], self.bounds[name])
             for name in worst
             if not shares[name] <= 1.0
         )
-
-
-OFF = "differs from the {judge} by {found:.2e} of its largest value, {allowed:.2e} allowed"
-NUMBERS = "{found:.2e}, {allowed:.2e} allowed"
-
-COMPLAINTS = {
-    "zeros": f"with an input, a state and forget biases of zeros {{array}} {OFF}",
-    "repeats": f"with an input that repeats and biases of zeros {{array}} {OFF}",
-    "updated": f"after an update of the weights {{array}} {OFF}",
-    "saturated": "with kernels and inputs 8 times as large {array} differs from the {judge}, "
-    f"relative root mean square {NUMBERS}",
-    comparison.RMS: "the root mean square of {array}'s difference from the {judge} is "
-    "{found:.1%} of its own, {allowed:.0%} allowed",
-    "quantised": "the root mean square of {array}'s difference from the {judge} is {found:.1%} of "
-    "its own, and rounding to int8 explains {allowed:.1%}",
-    "short": "on few timesteps from a large state the root mean square of {array}'s difference "
-    "from the {judge} is {found:.1%} of its own, and rounding to int8 explains {allowed:.1%}",
-    "streamed": "fed chunk by chunk, {array} differs by {found:.2e} from that of the whole "
-    "sequence by the {judge}, {allowed:.2e} allowed",
-    "whole": f"{{array}} as a whole is not as large as that of the {{judge}}: off by {NUMBERS}",
-    "unit": f"a unit of {{array}} is not as large as that of the {{judge}}: off by {NUMBERS}",
-    "separate": "with one product in each sum {array} differs from the {judge} by {found:.2e}, "
-    "and rounding explains {allowed:.2e}",
-    "large": "with large gate inputs, weights and gradients {array} differs from the {judge} by "
-    "{found:.2e}, and rounding explains {allowed:.2e}",
-    "sizes": "with one product in each sum the errors of {array} are {found:.1f} times as large "
-    "as rounding explains, {allowed:.0f} times allowed",
-    "nan": f"for an input with NaN {{array}} of its sequence {OFF} (infinite: NaN is missing, or "
-    "where the reference has a number)",
-    "infinity": f"for an input with infinity {{array}} of its sequence {OFF} (infinite: a number "
-    "where the reference has none)",
-    "spread": f"next to a sequence with NaN or infinity {{array}} of the others {OFF}",
-    "updates": f"it computes with weights from before its updates: {{name}} {NUMBERS}",
-    "bfloat16's": f"it seems to compute in bfloat16: {{name}} {NUMBERS}",
-    "errors": f"it seems to compute in bfloat16: {{name}} {NUMBERS}",
-}
-"""Sentences by the kind of check, with which the name of an error begins."""
-
-
-def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
-    kind, _, array = name.partition(" ")
-    template = COMPLAINTS.get(kind, f"{{name}} {OFF}")
-    return template.format(name=name, array=array, judge=judge, found=found, allowed=allowed)
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
@@ -505,11 +464,6 @@ def judged_parts(workload: Workload) -> list[slice]:
     last = windows[2:][-1:]
     shorter = [each for each in last if each.stop - each.start < windows[0].stop]
     return windows[:2] + shorter
-
-
-SEVERAL = 8
-"""Chunks that are judged as one sequence. The state is carried seven times; an LSTM of random
-weights has not yet forgotten its start then."""
 
 
 def stream_errors(

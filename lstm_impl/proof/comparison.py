@@ -166,6 +166,9 @@ SMALLEST = 0.03
 """Root mean square of an array under which it is taken as one that has it; as ``SMALLEST_SCALE``
 of the maximum, which is some three times as large."""
 
+LARGEST_GAIN = 1.0
+"""The largest bound of both: an array or a unit of zeros is off by 1."""
+
 ENOUGH_NUMBERS = 256
 """Numbers in the outputs and final states below which these two show nothing."""
 
@@ -189,15 +192,17 @@ def gains(
         weight = array_kind(name) == "weight"
         mean = max(float(np.mean(b * b)), SMALLEST**2)
         found[f"whole {name}"] = abs(float(np.mean((a - b) * b))) / mean
-        allowed[f"whole {name}"] = max(WHOLE * u, off / math.sqrt(mean * b.size))
+        few = off / math.sqrt(mean * b.size)
+        allowed[f"whole {name}"] = min(LARGEST_GAIN, max(WHOLE * u, few))
         axes = tuple(range(b.ndim - 1))
         of_unit = np.maximum(np.mean(b * b, axis=axes), SMALL_UNIT * mean)
         gain = np.abs(np.mean((a - b) * b, axis=axes)) / of_unit
         largest = (GATE_COLUMN if weight else UNIT) * u
-        few = off / np.sqrt(of_unit * (b.size // b.shape[-1]))
-        worst = int(np.argmax(gain / np.maximum(largest, few)))
+        of_few = off / np.sqrt(of_unit * (b.size // b.shape[-1]))
+        most_gain = np.minimum(LARGEST_GAIN, np.maximum(largest, of_few))
+        worst = int(np.argmax(gain / most_gain))
         found[f"unit {name}"] = float(gain[worst])
-        allowed[f"unit {name}"] = float(max(largest, few[worst]))
+        allowed[f"unit {name}"] = float(most_gain[worst])
     return found, allowed
 
 
@@ -263,6 +268,19 @@ CELLS_SIZE, ENOUGH_CELLS = 2.0, 256
 LEAST = 1e-30
 """Bound of a result that has no rounding error, such as zero."""
 
+LARGEST_STATE, LARGEST_CELL = 1.0, 12.0
+"""The largest magnitude of outputs and hidden states, and of an initial cell in these networks."""
+
+
+def largest_difference(name: str, timesteps: int) -> float:
+    """Return by how much two results of these networks can differ, whatever rounding explains.
+
+    Outputs and hidden states are within -1 and 1. A timestep adds at most 1 to a cell. Gradients
+    have no such limit.
+    """
+    largest = {"y": LARGEST_STATE, "h": LARGEST_STATE, "c": LARGEST_CELL + timesteps}
+    return 2.0 * largest.get(name, math.inf)
+
 
 def sparse_errors(
     kind: str,
@@ -285,6 +303,7 @@ def sparse_errors(
             continue
         off = np.abs(a - right)
         most = by_kind[array_kind(name)] * deviation + LEAST
+        most = np.minimum(most, largest_difference(name, len(theirs["y"])))
         worst = np.unravel_index(np.argmax(off / most), off.shape)
         found[f"{kind} {name}"] = float(off[worst])
         allowed[f"{kind} {name}"] = float(most[worst])
@@ -336,6 +355,9 @@ EMULATIONS = 3.0
 """How large an error may be next to that of an emulation, which rounds each weight array and the
 input to int8 with one scale. At most 1.53 was seen, and weights of int4 make 7 and more."""
 
+LARGEST_EMULATED = EMULATIONS * LARGEST_ERROR
+"""The largest bound that an emulation gives: one with a larger error is another network too."""
+
 SHORT = 2
 """Timesteps after which the initial state still makes most of the result."""
 
@@ -366,7 +388,7 @@ def emulated_errors(
     own, _ = approximate_errors(emulated, theirs)
     found = {name.replace(RMS, kind, 1): each for name, each in off.items()}
     allowed = {
-        name.replace(RMS, kind, 1): EMULATIONS * max(each, SMALLEST_EMULATED)
+        name.replace(RMS, kind, 1): min(LARGEST_EMULATED, EMULATIONS * max(each, SMALLEST_EMULATED))
         for name, each in own.items()
     }
     return found, allowed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.case.cases import Case
 from bench.machine.fields import Field
 from bench.records.digest import with_digest
 from bench.records.files import read
 from bench.records.hdr import encode
 from bench.sharing.checks import copies, problems
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
+from lstm_impl.proof import GateResult, gate
+from tests.bench.made_results import a_run, measured
+from tests.bench.made_results import document as make_document
 from tests.bench.mutations import saved
+from tests.lstm_impl.backends.built import ready
+from tests.lstm_impl.rounded_model import RoundedModel
 from tests.places import GOLDEN, REFERENCE
 
 Json = dict[str, Any]
@@ -61,12 +69,12 @@ def test_problems_honest_file_has_none(path: Path) -> None:
 @pytest.mark.parametrize(
     ("suite", "part", "name", "value", "problem"),
     [
-        ("precision-cpu", "bounds", "saturated c", 1.1, "over 1 nothing is proven"),
-        ("precision-cpu", "bounds", "y", 0.2, "over 0.125 nothing is proven"),
+        ("precision-cpu", "bounds", "saturated c", 1.1, "in such a case it is at most 0.45"),
+        ("precision-cpu", "bounds", "y", 0.2, "in such a case it is at most 0.125"),
         ("precision-cpu", "errors", "rms h", None, "has none of rms h"),
         ("precision-cpu", "errors", "y", None, "has none of y"),
-        ("call-paths", "errors", "updates left out", -0.6, "over its bound of 0.5"),
-        ("fused", "bounds", "saturated c", 0.45, "over 0.125 nothing is proven"),
+        ("call-paths", "errors", "updates left out", -0.6, "it is at least -0.5"),
+        ("fused", "bounds", "saturated c", 0.45, "in such a case it is at most 0.015625"),
     ],
 )
 def test_problems_proof_of_each_precision_has_its_largest_bounds(
@@ -80,6 +88,91 @@ def test_problems_proof_of_each_precision_has_its_largest_bounds(
     else:
         gate[name] = value
     assert any(each.endswith(problem) for each in wrong(tmp_path, found))
+
+
+# -- proofs in each precision, as the gate makes them
+
+SPEC = LSTMSpec(5, 8)
+INFERENCE, STREAM = Workload(4, 6), Workload(4, 2, "streaming")
+UPDATING = Workload(4, 6, "training", optimizer="adam")
+PROOFS = {
+    "tf32": ("numpy", "tf32", INFERENCE),
+    "tf32, updating": ("numpy", "tf32", UPDATING),
+    "float16": ("numpy", "float16", INFERENCE),
+    "float16, stream": ("numpy", "float16", STREAM),
+    "mixed_float16, updating": ("numpy", "mixed_float16", UPDATING),
+    "bfloat16": ("numpy", "bfloat16", INFERENCE),
+    "float32, stream": ("numpy", "float32", STREAM),
+    "int8": ("numpy_fused:int8", "float32", INFERENCE),
+    "keras, float16": ("keras", "float16", INFERENCE),
+}
+
+
+@cache
+def proven(name: str) -> tuple[Case, GateResult]:
+    """Return a case and what the gate finds of it; models of ``numpy`` round as the dtype does."""
+    backend, dtype, workload = PROOFS[name]
+    spec = replace(SPEC, dtype=dtype)
+    weights = LSTMWeights.random(spec, seed=1)
+    if backend == "numpy":
+        model: Model = RoundedModel(spec, weights)
+    else:
+        model = ready(backend).build(spec, weights, "cpu")
+    return Case(backend, spec, workload), gate(model, workload, seed=1)
+
+
+def refusals(
+    folder: Path, case: Case, errors: Mapping[str, float], bounds: Mapping[str, float]
+) -> list[str]:
+    """Return the problems of the proof in a file with this case alone."""
+    proof = {"passed": True, "judge": "", "errors": dict(errors), "bounds": dict(bounds)}
+    file = make_document(a_run(1), [measured(case, 0.01, a_run(1), gate=proof)])
+    return [each for each in wrong(folder, file) if "lstm.gate" in each]
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_problems_honest_proof_of_any_precision_has_none(name: str, tmp_path: Path) -> None:
+    case, result = proven(name)
+    assert result.passed
+    assert refusals(tmp_path, case, result.errors, result.bounds) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "found", "allowed", "problem"),
+    [
+        ("tf32", "errors next to bfloat16's", 0.9, 0.8, "is 0.9, over its bound of 0.8"),
+        ("tf32", "errors next to bfloat16's", 0.9, 1.0, "at most 0.8"),
+        ("tf32", "bfloat16's errors", -0.9, 0.5, "is -0.9; it is at least -0.8"),
+        ("tf32", "whole y", -0.001, 0.004, "is -0.001; it is at least 0"),
+        ("tf32", "y", 0.05, 0.1, "has a bound of 0.1; in such a case it is at most 0.0047"),
+        ("float16", "saturated c", 0.1, 0.45, "at most 0.3"),
+        ("float16", "sizes y", 5.0, 6.0, "at most 4"),
+        ("float16", "separate y", 0.5, 1.0, "at most 0.03"),
+        ("float16", "large h", 3.0, 4.0, "at most 2"),
+        ("float16", "better y", 0.0, 0.1, "is no error that the gate finds in such a case"),
+        ("float16", "dx", 0.0, 0.01, "is no error that the gate finds in such a case"),
+        ("float32, stream", "streamed y", 1e-3, 1e-2, "in such a case it is at most"),
+        ("float32, stream", "whole y", 0.0, 1e-2, "is no error that the gate finds"),
+        ("mixed_float16, updating", "updates left out", 0.9, 1.0, "at most 0.5"),
+        ("int8", "quantised y", 0.5, 0.6, "at most 0.3"),
+        ("int8", "rms y", 0.2, 0.3, "at most 0.1"),
+        ("int8", "y", 0.0, 0.1, "is no error that the gate finds in such a case"),
+    ],
+)
+def test_problems_made_up_error_or_bound_is_refused(
+    name: str, error: str, found: float, allowed: float, problem: str, tmp_path: Path
+) -> None:
+    case, result = proven(name)
+    errors, bounds = {**result.errors, error: found}, {**result.bounds, error: allowed}
+    (told,) = refusals(tmp_path, case, errors, bounds)
+    assert f"gate.errors.{error} " in told
+    assert problem in told
+
+
+def test_problems_bound_without_an_error_is_refused(tmp_path: Path) -> None:
+    case, result = proven("float16")
+    (told,) = refusals(tmp_path, case, result.errors, {**result.bounds, "dx": 0.1})
+    assert told.endswith("dx or its bound is missing")
 
 
 def test_copies_honest_files_have_none() -> None:
