@@ -13,7 +13,16 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof import numpy_judge
-from lstm_impl.proof.comparison import CEILING, bounds, compare, error, update_error
+from lstm_impl.proof.comparison import (
+    CEILING,
+    bounds,
+    compare,
+    emulated_errors,
+    error,
+    gains,
+    sparse_errors,
+    update_error,
+)
 from lstm_impl.proof.judge import _pools
 from lstm_impl.spec import FloatArray
 from lstm_impl.workload import OPTIMIZERS
@@ -178,3 +187,14 @@ def test_gate_of_an_approximation_of_another_network_fails(change: Change) -> No
     assert not result.passed
     assert "the root mean square of y's difference from the" in result.describe()
     assert "of its own, 10% allowed" in result.describe()
+
+
+def test_bounds_are_cut_to_the_largest_that_prove_something() -> None:
+    right = {"y": np.zeros((5, 1, 2)), "h": np.zeros((1, 1, 2)), "c": np.zeros((1, 1, 2))}
+    _, allowed = sparse_errors("large", right, {name: right[name] + 1e9 for name in right}, right)
+    assert allowed == {"large y": 2.0, "large h": 2.0, "large c": 2.0 * (12 + 5)}
+    _, allowed = emulated_errors("short", right, right, {name: right[name] + 0.5 for name in right})
+    assert allowed == pytest.approx(dict.fromkeys(("short y", "short h", "short c"), 0.3))
+    # Of two cells that are zero, rounding explains an error of more than their smallest scale.
+    _, allowed = gains(LSTMSpec(1, 2, num_layers=4, dtype="bfloat16"), right, right, 1)
+    assert allowed["unit c"] == 1.0
