@@ -25,7 +25,7 @@ from bench.machine.reasons import NO_REASON, Reason
 from bench.machine.survey import Ask, Survey, survey
 from bench.render.escape import clean, hanging
 from bench.render.messages import reason_texts
-from bench.render.table import Cell, Column, TextTable
+from bench.render.table import Column, TableCell, TextTable
 from bench.worker.disturbances import findings
 from lstm_impl import Availability, UnsupportedError
 from lstm_impl.backends.fused_cpu.c_interface import TYPES, KernelLayer, Kernels, kernels_at_hand
@@ -178,7 +178,7 @@ def show(found: Diagnosis, console: Console) -> None:
     console.print()
     if found.precisions:
         columns = ("precision", "products of this CPU", "kernels of fused_cpu", "PyTorch's LSTM")
-        lines = [[Cell(name), *map(Cell, row)] for name, row in found.precisions.items()]
+        lines = [[TableCell(name), *map(TableCell, row)] for name, row in found.precisions.items()]
         console.print(TextTable.of(list(map(Column, columns)), lines).grid())
         console.print()
     console.print(Text("The machine", style="bold"))
@@ -197,26 +197,34 @@ def show(found: Diagnosis, console: Console) -> None:
 def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:
     """Return the backends by framework. notes: takes each reason once; cells have its number."""
 
-    def cell(on: Availability) -> Cell:
+    def cell(on: Availability) -> TableCell:
         number, note = "", (on.reason, on.install)
         if on.reason:
             if note not in notes:
                 notes.append(note)
             number = f" [{notes.index(note) + 1}]"
-        return Cell(f"✓{number}", style="green") if on else Cell(f"no{number}", style="yellow")
+        return (
+            TableCell(f"✓{number}", style="green")
+            if on
+            else TableCell(f"no{number}", style="yellow")
+        )
 
     lines = []
     for framework in dict.fromkeys(entry.framework for entry in found.entries):
         version = found.frameworks.get(framework)
         title = clean(f"{framework} {version}" if version else framework)
-        lines.append([Cell(title, style="bold"), *(Cell() for _ in found.devices), Cell()])
+        lines.append(
+            [TableCell(title, style="bold"), *(TableCell() for _ in found.devices), TableCell()]
+        )
         shown = ""
         for entry in (each for each in found.entries if each.framework == framework):
             cells = [cell(entry.on[device]) for device in found.devices]
             # The options of a strategy share its summary.
             summary = "" if entry.summary == shown else clean(entry.summary)
             shown = entry.summary
-            lines.append([Cell(f"  {clean(entry.name)}"), *cells, Cell(summary, style="dim")])
+            lines.append(
+                [TableCell(f"  {clean(entry.name)}"), *cells, TableCell(summary, style="dim")]
+            )
     names = ("backend", *map(clean, found.devices))
     columns = [*(Column(each, no_wrap=True) for each in names), Column("what it is")]
     return TextTable.of(columns, lines)

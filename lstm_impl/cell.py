@@ -13,13 +13,10 @@ import importlib.metadata
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from lstm_impl.spec import LSTMSpec
 
 Float64 = npt.NDArray[np.float64]
 States = tuple[Float64, ...]
@@ -27,6 +24,25 @@ States = tuple[Float64, ...]
 
 ENTRY_POINTS = "lstm_impl.cells"
 """Entry point group in which other packages register cells: a name and a ``Cell`` instance."""
+
+
+class StateSizes(Protocol):
+    """What a spec says of the states of its network.
+
+    ``LSTMSpec`` has these properties. Its module imports this one.
+    """
+
+    @property
+    def hidden_size(self) -> int:
+        """Units of a layer in one direction."""
+
+    @property
+    def state_layers(self) -> int:
+        """Leading axis of a state: layers times directions."""
+
+    @property
+    def precision(self) -> Any:
+        """The types in which numbers are stored and computed."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +69,8 @@ class CellState:
         return type(self)(*map(function, self))
 
     @classmethod
-    def zeros(cls, spec: LSTMSpec, batch: int) -> Self:
-        """Return the state before any input."""
+    def zeros(cls, spec: StateSizes, batch: int) -> Self:
+        """Return the state of a network before any input; spec: an ``LSTMSpec``."""
         shape, dtype = (spec.state_layers, batch, spec.hidden_size), spec.precision.storage
         return cls(*(np.zeros(shape, dtype) for _ in fields(cls)))
 

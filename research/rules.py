@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from bench.render.table import Cell, Column, TextTable
+from bench.render.table import Column, TableCell, TextTable
 from bench.stats import comparison, ratios
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.intervals import (
@@ -50,7 +50,7 @@ POWER = 0.9
 """The rate at which an effect is found with the processes that it is said to need."""
 
 
-def table(headings: Sequence[str], rows: Iterable[Iterable[Cell | str]]) -> TextTable:
+def table(headings: Sequence[str], rows: Iterable[Iterable[TableCell | str]]) -> TextTable:
     """Return a table of Markdown texts, with the numbers to the right."""
     columns = (Column(each, right=index > 0, ours=True) for index, each in enumerate(headings))
     return TextTable.of(columns, rows)

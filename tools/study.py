@@ -28,7 +28,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Cell, Column, Document, TextTable, numbers
+from bench.render.table import Block, Column, Document, TableCell, TextTable, numbers
 from bench.stats.intervals import case_interval
 from bench.stats.ratios import RunSamples, compare
 
@@ -130,7 +130,7 @@ def blocks(found: Study) -> list[Block]:
 
 def _lines(
     found: Study, kind: _Kind, baseline: str, problems: dict[str, None]
-) -> Iterator[list[Cell | str]]:
+) -> Iterator[list[TableCell | str]]:
     groups: dict[tuple[str, ...], dict[str, _Records]] = {}
     for number, answer in enumerate(found.answers):
         for record in answer:
@@ -149,10 +149,10 @@ def _lines(
             record = sides[side][0][1]
             batch, given = _batch(record), record["batch"].given
             time = case_interval([batch * run.samples for run in runs])
-            line: list[Cell | str] = [
+            line: list[TableCell | str] = [
                 *(*key, side),
                 str(batch) * given,
-                Cell(seconds(time.mid), seconds_range(time.low, time.high, time.mid)),
+                TableCell(seconds(time.mid), seconds_range(time.low, time.high, time.mid)),
                 rate(batch / time.mid) * given,
             ]
             if base is None or side == baseline:
@@ -160,7 +160,7 @@ def _lines(
                 continue
             found_ratio = compare(runs, base)
             ratio = found_ratio.ratio
-            times = Cell(times_as_fast(ratio.mid), times_bounds(ratio.low, ratio.high))
+            times = TableCell(times_as_fast(ratio.mid), times_bounds(ratio.low, ratio.high))
             yield [*line, times, compact_verdict(found_ratio)]
 
 

@@ -11,7 +11,7 @@ from bench.render.data import COLUMNS, csv_lines, finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
 from bench.render.messages import basis_text, group_unmeasured, reason_texts, unmeasured_heading
-from bench.render.table import Block, Cell, Column, Document, Finding, TextTable, numbers
+from bench.render.table import Block, Column, Document, Finding, TableCell, TextTable, numbers
 from bench.stats import along
 from bench.stats.intervals import CASE_CONFIDENCE, ENOUGH_PROCESSES, Interval
 from bench.stats.rows import Row
@@ -50,41 +50,41 @@ def table(found: along.AxisSeries) -> TextTable:
     return TextTable.of(columns, [_line(found, each) for each in found.backends]).without_empty()
 
 
-def _line(found: along.AxisSeries, of: along.BackendCost) -> list[Cell]:
+def _line(found: along.AxisSeries, of: along.BackendCost) -> list[TableCell]:
     if not of.measured:
         outcomes = dict.fromkeys(row.outcome.replace("_", " ") for row in of.rows)
-        return [Cell(of.backend, name(", ".join(outcomes))), *[Cell()] * 8]
+        return [TableCell(of.backend, name(", ".join(outcomes))), *[TableCell()] * 8]
     longest = along.value(of.measured[-1], found.axis)
     fit, near, slope = of.fit, of.cheapest, of.memory_slope
-    fixed, per_unit, first, memory, misfit, versus, verdict = [Cell()] * 7
+    fixed, per_unit, first, memory, misfit, versus, verdict = [TableCell()] * 7
     if fit is None or not fit.is_line:
-        fixed = Cell("too few values" if fit is None else "no line")
+        fixed = TableCell("too few values" if fit is None else "no line")
     else:
         fixed, per_unit = (
-            Cell(_signed(number), _signed_range(interval) if interval else "")
+            TableCell(_signed(number), _signed_range(interval) if interval else "")
             for number, interval in (
                 (fit.line.fixed, fit.fixed),
                 (fit.line.per_timestep, fit.per_timestep),
             )
         )
     if fit is not None:
-        misfit = Cell(f"{100 * fit.residual:+.1f}%", f"at {fit.worst}")
+        misfit = TableCell(f"{100 * fit.residual:+.1f}%", f"at {fit.worst}")
     if near is not None:
         low, high = (_at_the_ends(near, each) for each in (near.first_low, near.first_high))
         bounds = "" if near.first_low == near.first_high else f"{low}–{high}"
-        first = Cell(_at_the_ends(near, near.first), bounds)
+        first = TableCell(_at_the_ends(near, near.first), bounds)
     if slope is not None:
-        memory = Cell(
+        memory = TableCell(
             quantities.size(slope.mid), quantities.size_range(slope) if slope.confidence else ""
         )
     ratio = of.measured[0].to_baseline
     if ratio is not None and along.value(of.measured[0], found.axis) == found.values[0]:
         bounds = quantities.times_bounds(ratio.ratio.low, ratio.ratio.high)
-        versus = Cell(f"{quantities.times_as_fast(ratio.ratio.mid)}×", bounds)
-        verdict = Cell(compact_verdict(ratio))
+        versus = TableCell(f"{quantities.times_as_fast(ratio.ratio.mid)}×", bounds)
+        verdict = TableCell(compact_verdict(ratio))
     invalid = sum(not row.trusted for row in of.measured)
-    trust = Cell(f"{invalid} of {len(of.measured)} INVALID" if invalid else "")
-    backend = Cell(of.backend, f"up to {longest}" if longest < found.values[-1] else "")
+    trust = TableCell(f"{invalid} of {len(of.measured)} INVALID" if invalid else "")
+    backend = TableCell(of.backend, f"up to {longest}" if longest < found.values[-1] else "")
     return [backend, fixed, per_unit, first, memory, misfit, versus, verdict, trust]
 
 

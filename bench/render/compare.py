@@ -22,7 +22,7 @@ from bench.render.messages import (
     unmeasured_summary,
 )
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
-from bench.render.table import Block, Cell, Column, Document, TextTable
+from bench.render.table import Block, Column, Document, TableCell, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, OneSided, Rule
@@ -225,7 +225,7 @@ def document(report: ComparisonReport) -> Document:
     return Document(blocks)
 
 
-def _cells(row: ComparisonRow) -> list[str | Cell]:
+def _cells(row: ComparisonRow) -> list[str | TableCell]:
     found = row.comparison
     return [
         row.case.backend if row.case.group in row.heading else row.case.id,
@@ -233,7 +233,7 @@ def _cells(row: ComparisonRow) -> list[str | Cell]:
         seconds(row.new.time),
         times_as_fast(found.ratio.mid, 3),
         _bounds(found),
-        Cell(
+        TableCell(
             _verdict(row),
             style=STYLES[found.verdict],
             strong=found.verdict in (Verdict.FASTER, Verdict.SLOWER),
@@ -521,14 +521,14 @@ def map_lines(report: ComparisonReport) -> list[str]:
 def _map_table(found: Map) -> TextTable:
     """Lay out a line per batch: its cells, and from where on the new device wins."""
 
-    def place(batch: int, hidden: int) -> Cell:
+    def place(batch: int, hidden: int) -> TableCell:
         cell = found.cells.get((batch, hidden))
         if cell is None:
-            return Cell()
+            return TableCell()
         style = "yellow" if cell.reasons else STYLES[cell.comparison.verdict]
         line = _LINE * found.starts(batch, hidden)
         text = f"{line}{times_as_fast(cell.comparison.ratio.mid, 3)} {MARKS[cell.state]}"
-        return Cell(text, style=style, strong=cell.wins)
+        return TableCell(text, style=style, strong=cell.wins)
 
     columns = ["batch \\ hidden", *map(str, found.hidden_sizes)]
     return TextTable.of(

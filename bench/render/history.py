@@ -12,7 +12,7 @@ from bench.render.escape import clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import reason_texts
 from bench.render.quantities import count, listed, percent, seconds, times_as_fast, times_bounds
-from bench.render.table import Block, Cell, Column, Document, TextTable
+from bench.render.table import Block, Column, Document, TableCell, TextTable
 from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
 from bench.stats.history import (
@@ -210,7 +210,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
 
 def changes_table(machine: MachineHistory) -> TextTable:
     """Lay out a line per change, in the order of time."""
-    lines: list[list[Cell | str]] = []
+    lines: list[list[TableCell | str]] = []
     for lasting in machine.lasting or ():
         verdict = lasting.event.verdict
         until = "" if lasting.reverted is None else f" until #{lasting.reverted.number}"
@@ -222,7 +222,7 @@ def changes_table(machine: MachineHistory) -> TextTable:
                 since,
                 what(machine, lasting),
                 *_speed(lasting.event.ratio),
-                Cell(f"{verdict}{until}", style=STYLES[verdict]),
+                TableCell(f"{verdict}{until}", style=STYLES[verdict]),
                 _when(lasting)[1],
             ]
         )
@@ -275,11 +275,11 @@ def _outcome(row: Row) -> str:
     return row.outcome if row.measured else text
 
 
-def _cells(point: Point) -> list[Cell]:
+def _cells(point: Point) -> list[TableCell]:
     """Return the cells of a session; ``verdict`` includes INVALID."""
     number = f"#{point.session.number}"
     if point.row.interval is None:
-        return list(map(Cell, (number, "—", "", "", "", clean(_outcome(point.row), 80), "")))
+        return list(map(TableCell, (number, "—", "", "", "", clean(_outcome(point.row), 80), "")))
     time, to_before = point.row.interval, point.row.to_baseline
     sign = labels.UNRELIABLE if point.row.validity.of_time else ""
     speed, bounds, verdict, style = "", "", "", ""
@@ -291,7 +291,11 @@ def _cells(point: Point) -> list[Cell]:
         verdict = f"{verdict} (INVALID)".strip()
     step = f"{sign}{seconds(time.mid)}"
     cells = (number, step, labels.bounds_of_time(time, time.mid), speed, bounds)
-    return [*map(Cell, cells), Cell(verdict, style=style), Cell(changed(point.changes, 2))]
+    return [
+        *map(TableCell, cells),
+        TableCell(verdict, style=style),
+        TableCell(changed(point.changes, 2)),
+    ]
 
 
 def _overview(machine: MachineHistory) -> TextTable:
@@ -302,12 +306,12 @@ def _overview(machine: MachineHistory) -> TextTable:
         changed_now = last is not None and last.verdict in (Verdict.FASTER, Verdict.SLOWER)
         return -abs(last.log_ratio) if last is not None and changed_now else 0.0
 
-    lines: list[list[Cell | str]] = []
+    lines: list[list[TableCell | str]] = []
     for line in sorted(machine.lines, key=news):
         last = line.measured[-1]  # a case that was never measured has no line
         number, now, _, *ratio, _ = _cells(last)
         if last is not line.points[-1]:
-            now = Cell(f"{now.text} ({number.text})")
+            now = TableCell(f"{now.text} ({number.text})")
         lines.append([line.case.id, sparkline(line, machine), now, *ratio])
     columns = [
         Column("case", names=True, most=160),

@@ -26,7 +26,7 @@ from bench.render import labels, messages, plot, quantities
 from bench.render.data import COLUMNS
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.report import text_table
-from bench.render.table import Cell, Column
+from bench.render.table import Column, TableCell
 from bench.stats.bound import NOT_KNOWN
 from bench.stats.pairs import plain_values
 from bench.stats.rows import Report, Row, Section
@@ -162,7 +162,7 @@ def _plotly() -> str:
 _CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "unclear", "INVALID": "bad"}
 
 
-def _kind(cell: Cell, column: Column) -> str:
+def _kind(cell: TableCell, column: Column) -> str:
     """Return the CSS classes of a cell."""
     kinds = ["right" if column.right else "words", "time" if cell.strong else ""]
     return " ".join(filter(None, [*kinds, _CLASSES.get(cell.text.rpartition(" ")[2], "")]))

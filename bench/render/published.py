@@ -16,7 +16,7 @@ from bench.render.escape import clean
 from bench.render.labels import TIME_INTERVAL, UNRELIABLE, bounds_of_time, where
 from bench.render.messages import UnmeasuredCases, group_unmeasured, problem_lines, unreliable
 from bench.render.quantities import count, seconds, shape_texts
-from bench.render.table import Block, Cell, Column, Document, TextTable
+from bench.render.table import Block, Column, Document, TableCell, TextTable
 from bench.stats.rows import Report, Row
 
 TITLE = "Our times and published ones"
@@ -204,9 +204,9 @@ def _table(each: Shared, report: PublishedReport) -> TextTable:
             f"{UNRELIABLE * bool(row.validity.of_time)}{seconds(row.time)}",
             *(bounds_of_time(row.interval, row.time), ""),
         )
-        lines.append([Cell(text, style="bold") for text in texts])
+        lines.append([TableCell(text, style="bold") for text in texts])
     for step in each.theirs:
         note = f"[{report.sources.index(step.source) + 1}]"
         what = (step.implementation, clean(step.device, 120), step.dtype)
-        lines.append([*map(Cell, ("published", *what, seconds(step.seconds), "", note))])
+        lines.append([*map(TableCell, ("published", *what, seconds(step.seconds), "", note))])
     return TextTable.of(columns, lines)

@@ -19,7 +19,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Cell, Column, Document, TextTable
+from bench.render.table import Block, Column, Document, TableCell, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison
 from bench.stats.latency import PARTS
 from bench.stats.rows import KINDS, Report, Row, Section, Table
@@ -180,7 +180,7 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
     lines = []
     for group in table.groups:
         *words, last = work_texts(group[0], of)
-        work = Cell(", ".join(words), "" if brief else last) if words else Cell(last)
+        work = TableCell(", ".join(words), "" if brief else last) if words else TableCell(last)
         fastest = min(row.time for row in group if row.measured)
         compared = sum(row.measured for row in group) > 1
         for row in group:
@@ -188,14 +188,14 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
                 continue  # backends that cannot run here are left out of a brief report
             sign = labels.mark(row)
             style = "bold green" if sign == labels.FASTEST else "bold" if sign else ""
-            first = Cell(row.case.backend, style=style, strong=bool(sign), mark=sign)
+            first = TableCell(row.case.backend, style=style, strong=bool(sign), mark=sign)
             time, *texts = (part.text(row) for part in shown)
-            cells = [Cell(time, style=style or _style(time), strong=bool(sign))]
-            cells += [Cell(text, style=_style(text)) for text in texts]
+            cells = [TableCell(time, style=style or _style(time), strong=bool(sign))]
+            cells += [TableCell(text, style=_style(text)) for text in texts]
             bar = fastest / row.time if compared and row.measured else 0.0
-            cells.append(Cell(style="green" if sign == labels.FASTEST else "cyan", share=bar))
+            cells.append(TableCell(style="green" if sign == labels.FASTEST else "cyan", share=bar))
             lines.append([work, first, *cells])
-            work = Cell()
+            work = TableCell()
     if not any(line[-1].share for line in lines):
         columns, lines = columns[:-1], [line[:-1] for line in lines]
     return TextTable.of(columns, lines, grouped=True)
@@ -270,7 +270,7 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
     columns += [Column("time", right=True), Column(labels.TIME_INTERVAL, right=True)]
     columns += [Column(f"vs {labels.name(section.baseline) or 'baseline'}")]
     columns += [Column(labels.RATIO_INTERVAL), Column("processes spread"), Column("trust")]
-    lines: list[list[Cell | str]] = []
+    lines: list[list[TableCell | str]] = []
     for table in tables:
         place = f"{table.device}, {table.mode}"
         for row in (group[0] for group in table.groups):
@@ -282,7 +282,7 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
                 work.append(f"window {row.case.workload.window}")
             shown = [f"{_time(row)}{per}", _interval(row)]
             shown += [_versus(row, table.baseline).strip(), _versus_interval(row), _spread(row)]
-            backend = Cell(row.case.backend, mark=labels.mark(row))
+            backend = TableCell(row.case.backend, mark=labels.mark(row))
             lines.append([place, ", ".join(work), backend, *shown, _trust(row)])
             place = ""  # shown only in the first line
     if tables:

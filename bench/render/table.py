@@ -28,7 +28,7 @@ _GAP = 2  # blanks between two columns in a terminal
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of a table.
 
     bounds: of the number, below it in a terminal and in brackets behind it in Markdown. style:
@@ -79,16 +79,20 @@ class TextTable:
     """
 
     columns: tuple[Column, ...]
-    lines: tuple[tuple[Cell, ...], ...]
+    lines: tuple[tuple[TableCell, ...], ...]
     grouped: bool = False
 
     @classmethod
     def of(
-        cls, columns: Iterable[Column], lines: Iterable[Iterable[Cell | str]], grouped: bool = False
+        cls,
+        columns: Iterable[Column],
+        lines: Iterable[Iterable[TableCell | str]],
+        grouped: bool = False,
     ) -> TextTable:
         """Return a table whose cells may be plain texts."""
         cells = (
-            tuple(Cell(each) if isinstance(each, str) else each for each in line) for line in lines
+            tuple(TableCell(each) if isinstance(each, str) else each for each in line)
+            for line in lines
         )
         return cls(tuple(columns), tuple(cells), grouped)
 
@@ -121,7 +125,7 @@ class TextTable:
             yield replace(rest, lines=shown).grid(heading, place == 0)
             place += len(lines)
 
-    def groups(self) -> Iterator[tuple[Cell, tuple[tuple[Cell, ...], ...]]]:
+    def groups(self) -> Iterator[tuple[TableCell, tuple[tuple[TableCell, ...], ...]]]:
         """Yield each group's cell of the first column, and the other cells of its lines."""
         starts = [place for place, line in enumerate(self.lines) if line[0].text]
         for start, end in itertools.pairwise([*starts, len(self.lines)]):
@@ -193,7 +197,7 @@ class TextTable:
         )
 
 
-def _in_terminal(column: Column, cell: Cell) -> RenderableType:
+def _in_terminal(column: Column, cell: TableCell) -> RenderableType:
     if column.bars:
         # In eighths of a letter, at least one: what a terminal can show.
         size = column.least or _SHORTEST_BAR
@@ -209,7 +213,7 @@ def _shown(text: str) -> str:
     return escape.without_commands(printable(text, escape.LONGEST_SENTENCE))
 
 
-def _in_markdown(column: Column, cell: Cell) -> str:
+def _in_markdown(column: Column, cell: TableCell) -> str:
     if column.names:
         text = escape.code(cell.text, column.most)
     else:

@@ -22,7 +22,7 @@ from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker import estimate
 from bench.worker.roofs import WELL_ABOVE
 from lstm_impl.proof.comparison import RMS
-from lstm_impl.proof.kinds import FORWARD, JudgedCase, possible_errors
+from lstm_impl.proof.kinds import JudgedCase, possible_errors
 
 CLOSE = 1e-9
 """The relative difference of equal figures, which may be sums in another order."""
@@ -131,7 +131,9 @@ def _proof(item: Measurement) -> Iterator[str]:
         yield f"{where} has no errors with their bounds"
         return
     case = JudgedCase(item.case.spec, item.case.workload, item.case.approximate)
-    wanted = {f"{RMS} {name}" if case.approximate else name for name in ("y", *case.spec.cell.states)}
+    wanted = {
+        f"{RMS} {name}" if case.approximate else name for name in ("y", *case.spec.cell.states)
+    }
     if missing := sorted(wanted - set(errors)):
         yield f"{where}.errors has none of {', '.join(missing)}"
     if item.case.workload.training and not any(str(name).startswith("d") for name in errors):

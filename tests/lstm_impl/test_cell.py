@@ -102,7 +102,7 @@ def test_parameter_count_is_the_size_of_random_weights(
     assert all(array.shape[-1] == len(cell.gates) * hidden for array in weights.arrays())
 
 
-def test_an_lstm_has_its_gates_states_and_forget_bias() -> None:
+def test_lstm_has_its_gates_states_and_forget_bias() -> None:
     assert (DEFAULT.gates, DEFAULT.states) == (("i", "f", "g", "o"), ("h", "c"))
     assert DEFAULT.gate_columns("f", 5) == slice(5, 10)
     spec = LSTMSpec(1000, 50)
@@ -126,7 +126,7 @@ def test_state_iterates_over_the_states_in_their_order() -> None:
     assert LEAKY.states == ("h",)
 
 
-def test_an_unknown_cell_raises_with_the_known_names() -> None:
+def test_unknown_cell_raises_with_the_known_names() -> None:
     assert get_cell("lstm") is DEFAULT
     assert set(list_cells()) >= set(CELLS)
     with pytest.raises(ValueError, match=r"'lstn' is no cell; expected one of .*lstm"):
@@ -141,7 +141,7 @@ def test_weights_of_another_cell_raise_with_both_shapes() -> None:
         LSTMWeights.random(lstm).check(leaky)
 
 
-def test_a_backend_of_lstms_refuses_another_cell_and_names_it() -> None:
+def test_backend_of_lstms_refuses_another_cell_and_names_it() -> None:
     spec = LSTMSpec(2, 3, cell=LEAKY)
     weights = LSTMWeights.random(spec)
     backend = get_backend("numpy_fused")
@@ -150,7 +150,7 @@ def test_a_backend_of_lstms_refuses_another_cell_and_names_it() -> None:
         backend.build(spec, weights)
 
 
-def test_a_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None:
+def test_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None:
     """A gate that multiplies something other than h, as a GRU's candidate does in one form."""
     cell = dataclasses.replace(DEFAULT)
     spec = LSTMSpec(2, 3, cell=cell)
@@ -198,13 +198,13 @@ def arrays_of(y: Any, state: Any, gradients: LSTMGradients) -> list[Any]:
     return [y, *state, gradients.x, *gradients.state, *gradients.weights.arrays()]
 
 
-def test_a_hand_written_gradient_refuses_another_cell() -> None:
+def test_hand_written_gradient_refuses_another_cell() -> None:
     backend = get_backend("while_loop+hoisted")
     spec = LSTMSpec(3, 4, cell=LEAKY)
     assert "hand-written gradient is that of the cell lstm" in backend.refusal(spec)
 
 
-def test_a_state_of_another_cell_raises_with_both_types() -> None:
+def test_state_of_another_cell_raises_with_both_types() -> None:
     spec = LSTMSpec(3, 4, cell=LEAKY)
     model = get_backend("numpy").build(spec, LSTMWeights.random(spec))
     state = LSTMState.zeros(LSTMSpec(3, 4), 2)

@@ -138,7 +138,7 @@ def test_cudnn_buffer_is_restored(bidirectional: bool) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_two_forms_differ() -> None:
+def test_forms_compute_different_outputs() -> None:
     """They have other gradients, so that a backend of one form cannot pass for the other."""
     after, before = (LSTMSpec(3, 4, cell=cell) for cell in FORMS)
     weights, x, _, state = problem(before)

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from bench.cli.output import plain_text
 from bench.render.data import csv_lines, csv_records
-from bench.render.table import Cell, Column, TextTable
+from bench.render.table import Column, TableCell, TextTable
 from tests.bench.harmless import assert_csv
 from tests.bench.made_texts import PAYLOADS
 
@@ -18,7 +18,10 @@ TABLE = TextTable.of(
         Column("empty"),
         Column("a long heading of it", right=True, no_wrap=True),
     ],
-    [["keras", "", Cell("1.0 s", "0.9–1.1", strong=True)], ["a|b`c", "", Cell("2.0 s", "<b>")]],
+    [
+        ["keras", "", TableCell("1.0 s", "0.9–1.1", strong=True)],
+        ["a|b`c", "", TableCell("2.0 s", "<b>")],
+    ],
 )
 
 

@@ -23,7 +23,8 @@ from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Results, Tensor, Upstream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
-from lstm_impl.proof.check import SEVERAL, GateResult
+from lstm_impl.proof.check import GateResult
+from lstm_impl.proof.networks import SEVERAL
 from lstm_impl.workload import InputSets
 from tests.bench.worker.scripted_backends import TIMED as TIMED_WORKLOADS
 from tests.lstm_impl.lstm_states import NAMES, named_state, scaled_state, with_states

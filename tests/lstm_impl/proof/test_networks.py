@@ -260,7 +260,10 @@ def test_describe_of_one_sided_errors_names_the_gain() -> None:
 # -- what is examined
 
 
-ARRAYS = {name: np.random.default_rng(0).uniform(0.5, 1.0, (40, 6)) for name in ("y", "dkernel")}
+ARRAYS = {
+    name: np.random.default_rng(0).uniform(0.5, 1.0, (40, 6))
+    for name in ("y", "dlayer0.forward.kernel")
+}
 HALF = LSTMSpec(3, 6, dtype="float16")
 
 
@@ -269,7 +272,7 @@ def test_gains_are_of_the_best_fit_and_zero_for_noise(gain: float) -> None:
     found, allowed = gains(HALF, {n: (1 + gain) * a for n, a in ARRAYS.items()}, ARRAYS, 4)
     assert found == pytest.approx(dict.fromkeys(found, abs(gain)), abs=1e-12)
     assert set(found) == {f"{of} {name}" for of in ("whole", "unit") for name in ARRAYS}
-    assert allowed["unit dkernel"] > allowed["unit y"] > allowed["whole y"]
+    assert allowed["unit dlayer0.forward.kernel"] > allowed["unit y"] > allowed["whole y"]
     # Rounding of both signs: of two equal rows one is rounded up and one down.
     up = {name: np.concatenate([array, array]) for name, array in ARRAYS.items()}
     signs = np.repeat([1.0, -1.0], 40)[:, None]

@@ -496,3 +496,16 @@ def test_gate_of_a_coarser_or_forgetful_approximation_fails(
 def test_gate_of_an_approximation_by_int8_passes(spec: LSTMSpec, workload: Workload) -> None:
     result = judged_approximation(Int8Model, spec, workload)
     assert result.passed, result.describe()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_right_model_of_many_layers_that_amplify_rounding_passes(dtype: str, mode: str) -> None:
+    """To the first order, rounding explains less than these layers with large weights make of it.
+
+    In float16 gradients overflow, which is right.
+    """
+    spec = LSTMSpec(5, 16, 8, dtype=dtype)
+    model = RoundedModel(spec, LSTMWeights.random(spec))
+    result = gate(model, Workload(2, 40, mode))
+    assert result.passed, result.describe()
