@@ -73,8 +73,7 @@ def profile_case(case: Case, bench: group.Bench | None = None) -> CaseProfile | 
         if not isinstance(prepared, group.Prepared):
             return prepared
         try:
-            with prepared.guard:
-                return _profile_prepared(case, prepared, bench)
+            return _profile_prepared(case, prepared, bench)
         except (UnavailableError, UnsupportedError) as error:
             return group.refused(error)
         except Exception as error:
@@ -82,18 +81,20 @@ def profile_case(case: Case, bench: group.Bench | None = None) -> CaseProfile | 
 
 
 def _profile_prepared(case: Case, prepared: group.Prepared, bench: group.Bench) -> CaseProfile:
-    profile = prepared.model.profile(case.workload)
-    if not profile.events:
-        raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
-    step, now = prepared.step, bench.clock.now
-    times: list[float] = []
-    step.synchronize()
-    end = now() + SECONDS
-    while len(times) < FEWEST_CALLS or now() < end:
-        start = now()
-        step.run()
+    # The figures below guard the calls of the backend themselves, and a guard cannot be nested.
+    with prepared.guard:
+        profile = prepared.model.profile(case.workload)
+        if not profile.events:
+            raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
+        step, now = prepared.step, bench.clock.now
+        times: list[float] = []
         step.synchronize()
-        times.append(now() - start)
+        end = now() + SECONDS
+        while len(times) < FEWEST_CALLS or now() < end:
+            start = now()
+            step.run()
+            step.synchronize()
+            times.append(now() - start)
     taken = statistics.median(times)
     figures: dict[str, float | str | None] = {}
     if bench.roofs is not None:

@@ -1,14 +1,17 @@
 """Define an LSTM network: its shape and its precision, without weights or a framework."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.cell import DEFAULT as DEFAULT_CELL
-from lstm_impl.cell import Cell
+from lstm_impl.cell import Cell, get_cell
 
 Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.floating]
@@ -90,6 +93,23 @@ class LSTMSpec:
             raise ValueError(
                 f"LSTMSpec.cell is {self.cell!r}; expected a Cell, such as get_cell('lstm')"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for files. The cell is named only if it is not the LSTM."""
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        cell = data.pop("cell")
+        return data if cell == DEFAULT_CELL else {**data, "cell": cell.name}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LSTMSpec:
+        """Return the spec of which ``to_dict`` made plain data.
+
+        Raises ValueError or TypeError for wrong data.
+        """
+        given = dict(data)
+        if "cell" in given:
+            given["cell"] = get_cell(given["cell"])
+        return cls(**given)
 
     @property
     def num_directions(self) -> int:

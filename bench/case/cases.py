@@ -209,13 +209,7 @@ class Case:
         data = {"backend": backend, "device": self.device}
         if variant:
             data["variant"] = variant
-        spec: dict[str, Any] = {
-            each.name: getattr(self.spec, each.name) for each in fields(LSTMSpec)
-        }
-        cell = spec.pop("cell")
-        if cell != DEFAULT_CELL:
-            spec["cell"] = cell.name
-        return data | {"spec": spec, "workload": workload}
+        return data | {"spec": self.spec.to_dict(), "workload": workload}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
@@ -287,10 +281,9 @@ def _from_mapping(cls: type[_T], where: str, data: object) -> _T:
     if unknown := sorted(set(data) - known, key=str):
         raise ValueError(f"{where} has an unknown field {unknown[0]!r}")
     try:
-        given = dict(data)
-        if "cell" in given:  # of a spec
-            given["cell"] = get_cell(given["cell"])
-        return cls(**given)
+        made = LSTMSpec.from_dict(data) if cls is LSTMSpec else cls(**data)
+        assert isinstance(made, cls)
+        return made
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 

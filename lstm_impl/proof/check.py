@@ -338,6 +338,8 @@ class _Comparison:
         with np.errstate(invalid="ignore"):  # infinity minus infinity, in NumPy
             results = self.computed_unchecked(given)
         ours = {n: results[n] for n in ("y", "h", "c", "dx", "dh", "dc") if n in results}
+        if "y" not in ours:
+            return  # a step of Keras returns only its loss, and no other call takes such inputs
         most = comparison.bounds(self.model.spec, 1, len(given.x), list(ours))
         for value, row in rows.items():
             # Padding after NaN may be zero, or NaN times zero.

@@ -49,7 +49,7 @@ class TuningRequest:
     @property
     def digest(self) -> str:
         """The name of its file: the same for equal requests."""
-        record = asdict(self) | {"machine": self.machine.alike}
+        record = asdict(self) | {"spec": self.spec.to_dict(), "machine": self.machine.alike}
         text = json.dumps(record, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -175,7 +175,9 @@ class Decision:
 
     def to_json(self) -> str:
         """Return it as JSON."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        record = asdict(self)
+        record["question"]["spec"] = self.question.spec.to_dict()
+        return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
@@ -225,11 +227,15 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _read(kind: Any, record: Any, name: str) -> Any:
     """Return a file's record as this type. Raises ValueError if it is none."""
+    if kind is LSTMSpec:
+        if not isinstance(record, dict):
+            raise DecisionError(f"{name} is not an object")
+        return LSTMSpec.from_dict(record)  # which looks at its fields itself
     if hasattr(kind, "__dataclass_fields__"):
         hints = get_type_hints(kind)
         if not isinstance(record, dict) or set(record) != set(hints):
             raise DecisionError(f"{name} is not an object with {', '.join(sorted(hints))}")
-        if kind not in (LSTMSpec, Workload):  # which look at their fields themselves
+        if kind is not Workload:  # which looks at its fields itself
             record = {each: _read(of, record[each], each) for each, of in hints.items()}
         return kind(**record)
     if get_origin(kind) is tuple:
