@@ -23,7 +23,10 @@ from lstm_impl.spec import UnsupportedError
 __all__ = ["LSTM", "fused_layer"]
 
 Weights: TypeAlias = tuple[Tensor, Tensor, Tensor]
-"""A kernel ``[in, 4H]``, a recurrent kernel ``[H, 4H]`` and a bias ``[4H]``."""
+"""A kernel ``[in, 4H]``, a recurrent kernel ``[H, 4H]`` and a bias ``[4H]``.
+
+The two matrices may be transposed, as PyTorch's modules have them.
+"""
 
 
 class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
@@ -34,9 +37,9 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
     Takes float32 and bfloat16, also by ``torch.autocast``, padded batches as ``PackedSequence``,
     and one sequence without a batch axis. A batch may be empty.
 
-    The kernels read each matrix transposed. Every call therefore copies the matrices, which takes
-    longer than the kernels where one short sequence meets large matrices. ``prepack`` keeps the
-    copies for inference.
+    The kernels read each matrix transposed. Every call therefore copies the matrices, which may
+    take as long as the kernels where one short sequence meets large matrices. ``prepack`` keeps
+    the copies for inference.
 
     In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
     ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.
@@ -145,9 +148,10 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
         # Each operator outside a graph takes microseconds, and in training as many again.
         before = list(zip(h.split(1), c.split(1), strict=True)) if len(h) > 1 else [(h, c)]
         states, outputs = [], []
-        for row, parameters in enumerate(self._weights()):
+        weights, transposed = self._weights()
+        for row, parameters in enumerate(weights):
             reverse = row % directions == 1
-            how = {"batch_major": batch_major, "reverse": reverse}
+            how = {"batch_major": batch_major, "reverse": reverse, "transposed": transposed}
             y, *state = fused_layer(x, *before[row], *parameters, valid, **how)
             states.append(state)
             outputs.append(y)
@@ -158,11 +162,11 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
         h, c = states[0] if len(states) == 1 else map(torch.cat, zip(*states, strict=True))
         return x, h, c
 
-    def _weights(self) -> list[Weights]:
-        """Return kernel, recurrent_kernel and bias of each layer and direction, contiguous."""
+    def _weights(self) -> tuple[list[Weights], bool]:
+        """Return the weights of each layer and direction, and whether matrices are transposed."""
         kept = None if torch.compiler.is_compiling() or is_transformed() else self._prepacked
         if kept is None:
-            return [_pack(each) for each in self.all_weights]
+            return [(*each[:2], _add_biases(each)) for each in self.all_weights], True
         made = []
         for row, parameters in enumerate(self.all_weights):
             copies = kept.get(row)
@@ -171,7 +175,7 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
                 if all(map(_counts_changes, parameters)):
                     kept[row] = copies
             made.append(copies.weights)
-        return made
+        return made, False
 
 
 class _Copies(NamedTuple):
@@ -214,7 +218,11 @@ def _counts_changes(parameter: Tensor) -> bool:
 
 def _pack(parameters: list[Tensor]) -> Weights:
     """Copy the weights of one layer and direction to the layout of the kernels."""
-    kernel, recurrent_kernel, *biases = parameters
-    bias = torch.add(*biases) if biases else kernel.new_zeros(kernel.shape[0])
-    # The copies are made here, not in the operator, which would make them again for the gradient.
-    return kernel.t().contiguous(), recurrent_kernel.t().contiguous(), bias
+    kernel, recurrent_kernel = parameters[:2]
+    return kernel.t().contiguous(), recurrent_kernel.t().contiguous(), _add_biases(parameters)
+
+
+def _add_biases(parameters: list[Tensor]) -> Tensor:
+    """Return the sum of the biases of one layer and direction; zeros if it has none."""
+    kernel, _, *biases = parameters
+    return torch.add(*biases) if biases else kernel.new_zeros(kernel.shape[0])

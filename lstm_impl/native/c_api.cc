@@ -14,6 +14,7 @@
 #include <exception>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -28,6 +29,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "thread_team.h"
+#include "transpose.h"
 
 namespace lstm_impl {
 namespace {
@@ -217,17 +219,19 @@ LstmCode checked(const LstmLayer& given) {
 // Steps of a call that are done before another pool's threads wake up: the library's own spin.
 constexpr std::int64_t kFewSteps = 4;
 
+// At most so many threads of the library's own; 0 for one on each CPU.
+Pool own_pool(Threads& own, int given) {
+  const int threads = given > 0 ? given : Threads::cpus();
+  return {[&own, threads](std::function<void()> task) { own.schedule(std::move(task), threads); },
+          threads, own.asleep()};
+}
+
 // Calls work(pool) with the caller's threads or the library's own.
 template <class Work>
 void with_pool(const LstmLayer& layer, const LstmThreads* callers, const Work& work) {
   if (callers == nullptr || layer.timesteps <= kFewSteps) {
-    const int given = callers != nullptr ? callers->count : layer.threads;
-    const int threads = given > 0 ? given : Threads::cpus();
     Threads& own = Threads::here();
-    work(Pool{[&own, threads](std::function<void()> task) {
-                own.schedule(std::move(task), threads);
-              },
-              threads, own.asleep()});
+    work(own_pool(own, callers != nullptr ? callers->count : layer.threads));
     own.note_end();
     return;
   }
@@ -241,6 +245,19 @@ void with_pool(const LstmLayer& layer, const LstmThreads* callers, const Work& w
               held.release();
             },
             callers->count});
+}
+
+// Why a matrix cannot be transposed, or an empty string.
+std::string problem_of_matrix(std::int64_t rows, std::int64_t columns, std::int32_t type) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  for (const std::int64_t size : {rows, columns}) {
+    if (size < 0 || size > kMost) {
+      return "a matrix with an axis of " + std::to_string(size) + "; expected 0 to " +
+             std::to_string(kMost);
+    }
+  }
+  if (type == LSTM_FLOAT || type == LSTM_BFLOAT16) return "";
+  return std::to_string(type) + " is no type of a matrix; expected float or bfloat16";
 }
 
 // Runs what throws where there is no memory, or anything else is wrong.
@@ -440,5 +457,28 @@ LstmCode lstm_input_gradient(const LstmLayer* given, const LstmThreads* threads,
     const auto* dz = next.take<const float>();
     lstm_impl::input_gradient(
         lstm_impl::InputGradient<Value, Weight>{layer, kernel, dz, next.take<Value>()}, pool);
+  });
+}
+
+LstmCode lstm_transpose(std::int64_t rows, std::int64_t columns, std::int32_t type,
+                        std::int32_t threads, const void* from, void* to) {
+  return lstm_impl::guarded([&] {
+    lstm_impl::last_problem = lstm_impl::problem_of_matrix(rows, columns, type);
+    if (!lstm_impl::last_problem.empty()) {
+      return lstm_impl::failed(LSTM_INVALID, lstm_impl::last_problem.c_str());
+    }
+    // The end of this call is not noted. A call of a small layer wakes threads only where another
+    // layer was computed just before.
+    const Pool pool = lstm_impl::own_pool(lstm_impl::Threads::here(), threads);
+    const auto transpose = [&](auto* numbers) {
+      using Value = std::remove_pointer_t<decltype(numbers)>;
+      lstm_impl::transpose_matrix(static_cast<const Value*>(from), rows, columns, numbers, pool);
+    };
+    if (type == LSTM_FLOAT) {
+      transpose(static_cast<float*>(to));
+    } else {
+      transpose(static_cast<lstm_impl::BFloat16*>(to));
+    }
+    return LSTM_OK;
   });
 }

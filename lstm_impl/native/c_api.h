@@ -78,6 +78,13 @@ LstmCode lstm_forward(const LstmLayer* layer, const LstmThreads* threads, void* 
 LstmCode lstm_backward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_input_gradient(const LstmLayer* layer, const LstmThreads* threads,
                              void* const* pointers);
+// Writes the transpose [columns, rows] of a matrix [rows, columns], such as weights that a framework
+// keeps as [4 * units, inputs]. type: LSTM_FLOAT or LSTM_BFLOAT16. No number changes, also not its
+// sign of zero or the bits of a NaN. threads: as in LstmLayer; small matrices take one. The two
+// matrices must not overlap. Refuses other types, and sizes below 0 or above 2^31 - 1. A matrix
+// without numbers is right: no pointer is then read.
+LstmCode lstm_transpose(std::int64_t rows, std::int64_t columns, std::int32_t type,
+                        std::int32_t threads, const void* from, void* to);
 
 }  // extern "C"
 

@@ -143,12 +143,13 @@ def drawn_layer(rng: Rng) -> Arguments:
     units, dtype = int(rng.choice(UNITS)), list(TOLERANCES)[rng.integers(2)]
     inputs, batch_major = inputs + 1, bool(rng.integers(2))
     state = (1, batch, units) if rng.integers(2) else (batch, units)
+    transposed = bool(rng.integers(2))
     shapes = {
         "x": (batch, steps, inputs) if batch_major else (steps, batch, inputs),
         "h": state,
         "c": state,
-        "kernel": (inputs, 4 * units),
-        "recurrent_kernel": (units, 4 * units),
+        "kernel": (4 * units, inputs) if transposed else (inputs, 4 * units),
+        "recurrent_kernel": (4 * units, units) if transposed else (units, 4 * units),
         "bias": (4 * units,),
     }
     made: Arguments = {
@@ -157,7 +158,8 @@ def drawn_layer(rng: Rng) -> Arguments:
     }
     masked = bool(rng.integers(2))
     made["valid"] = torch.tensor(rng.random((steps, batch)) < 0.7) if masked else None
-    return {**made, "batch_major": batch_major, "reverse": bool(rng.integers(2))}
+    how = {"batch_major": batch_major, "reverse": bool(rng.integers(2)), "transposed": transposed}
+    return {**made, **how}
 
 
 def call(operator: Any, arguments: Arguments) -> Any:
@@ -169,8 +171,14 @@ def call(operator: Any, arguments: Arguments) -> Any:
 def reference(arguments: Arguments) -> tuple[Tensor, ...]:
     """Compute the layer by the loop in float64."""
     given = {name: arguments[name].detach().double() for name in LAYER[:-1]}
-    rest = {name: arguments[name] for name in ("valid", *HOW)}
-    return tuple(layer_by_loop(**given, **rest))
+    return tuple(by_loop(given, arguments))
+
+
+def by_loop(sources: Arguments, layer: Arguments) -> Any:
+    """Compute a layer by the loop, with other tensors than its own."""
+    names = ("kernel", "recurrent_kernel") if layer["transposed"] else ()
+    turned = {name: sources[name].t() for name in names}
+    return layer_by_loop(**{**sources, **turned}, **{name: layer[name] for name in ("valid", *HOW)})
 
 
 def attempted(compute: Callable[[], Any], words: str) -> Any:
@@ -229,13 +237,14 @@ def operator_trial(rng: Rng) -> str:
 def gradient_trial(rng: Rng) -> str:
     """Call the operator of the gradient, with what a forward pass kept or with other arrays."""
     layer = drawn_layer(rng)
-    y, h, c, gates, cells, hidden = call(torch.ops.lstm_impl.fused_lstm_training, layer)
+    y, h, c, gates, cells, hidden, copies = call(torch.ops.lstm_impl.fused_lstm_training, layer)
     kept = {"hidden": y if layer["valid"] is None else hidden, "gates": gates, "cells": cells}
     flows = {
         name: torch.tensor(rng.standard_normal(each.shape), dtype=y.dtype)
         for name, each in zip(FLOWS, (y, h, c), strict=True)
     }
     right = {**layer, "of_x": bool(rng.integers(2)), **kept, **flows}
+    right["copies"] = copies if rng.integers(2) else None
     arguments, said = changed_arguments(rng, right)
     words = describe(arguments, said)
     operator = torch.ops.lstm_impl.fused_lstm_gradient
@@ -246,8 +255,7 @@ def gradient_trial(rng: Rng) -> str:
     if said:  # it has read and written within its arrays: the numbers kept are no forward pass's
         return "changed"
     sources = {name: layer[name].double().requires_grad_() for name in LAYER[:-1]}
-    rest = {name: layer[name] for name in ("valid", *HOW)}
-    outputs = layer_by_loop(**sources, **rest)
+    outputs = by_loop(sources, layer)
     upstream = [each.double() for each in flows.values()]
     wanted = [*sources.values()]
     expected = torch.autograd.grad(outputs, wanted, upstream, materialize_grads=True)

@@ -65,6 +65,12 @@ class Kernels:
         self._input_gradient = loaded.lstm_input_gradient
         loaded.lstm_products.restype = ctypes.c_char_p
         loaded.lstm_packed_size.restype = ctypes.c_int64
+        sizes, kinds, addresses = (
+            2 * [ctypes.c_int64],
+            2 * [ctypes.c_int32],
+            2 * [ctypes.c_void_p],
+        )
+        loaded.lstm_transpose.argtypes = [*sizes, *kinds, *addresses]
 
     def kept_sizes(self, timesteps: Any, batch: Any, units: Any) -> tuple[Any, Any]:
         """Return how many gates and cells a forward pass keeps; sizes may be a tracer's symbols."""
@@ -87,6 +93,30 @@ class Kernels:
     def input_gradient(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute: kernel, dz; dx."""
         self._check(self._input_gradient(ctypes.byref(layer), None, _THREE(*addresses)))
+
+    def transpose(
+        self, rows: int, columns: int, kind: int, threads: int, matrix: int, transposed: int
+    ) -> None:
+        """Write the transpose ``[columns, rows]`` of a matrix ``[rows, columns]``.
+
+        Parameters
+        ----------
+        rows, columns : int
+            The sizes of the matrix.
+        kind : int
+            The type of its numbers: that of float32 or bfloat16 in ``TYPES``.
+        threads : int
+            The largest number of threads; 0 means one on each CPU.
+        matrix, transposed : int
+            The addresses of the matrix and of its transpose, which must not overlap.
+
+        Raises
+        ------
+        KernelError
+            If a size is negative or above 2^31 - 1, or the type is another.
+        """
+        given = rows, columns, kind, threads, matrix, transposed
+        self._check(self._loaded.lstm_transpose(*given))
 
     def pack(self, layer: KernelLayer, *addresses: int) -> npt.NDArray[np.uint8]:
         """Round kernel, recurrent_kernel and bias to int8.

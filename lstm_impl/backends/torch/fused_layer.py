@@ -7,6 +7,10 @@ this module imports PyTorch.
 An operator may be called by anyone, for example by a program that ``torch.export`` has saved. The
 kernels read and write as many numbers as the sizes of the layer say. Each operator therefore checks
 the shape, type and device of every tensor before it passes an address on.
+
+The kernels read ``[in, 4H]`` and ``[H, 4H]``. PyTorch's modules keep the transposes, which the
+operators take with ``transposed=True``. They then copy the matrices to the kernels' layout, in a
+fraction of the time of PyTorch's own copy of a transpose.
 """
 
 from __future__ import annotations
@@ -33,13 +37,17 @@ TRAINING, GRADIENT = f"{OPERATOR}_training", f"{OPERATOR}_gradient"
 
 _LAYER = "Tensor x, Tensor h, Tensor c, Tensor kernel, Tensor recurrent_kernel, Tensor bias, "
 _HOW = "Tensor? valid, bool batch_major, bool reverse"
+# A program that an earlier version saved calls the operators without the arguments that have a
+# default.
+_LAYOUT = "bool transposed=False"
 _SIX = f"({', '.join(6 * ['Tensor'])})"  # of a list PyTorch's autograd would make a tree each time
-torch.library.define(OPERATOR, f"({_LAYER}{_HOW}) -> (Tensor, Tensor, Tensor)")
-torch.library.define(TRAINING, f"({_LAYER}{_HOW}) -> {_SIX}")
+_SEVEN = f"({', '.join(7 * ['Tensor'])})"
+torch.library.define(OPERATOR, f"({_LAYER}{_HOW}, {_LAYOUT}) -> (Tensor, Tensor, Tensor)")
+torch.library.define(TRAINING, f"({_LAYER}{_HOW}, {_LAYOUT}) -> {_SEVEN}")
 torch.library.define(
     GRADIENT,
     f"({_LAYER}{_HOW}, bool of_x, Tensor hidden, Tensor gates, Tensor cells, Tensor dy, "
-    f"Tensor dh, Tensor dc) -> {_SIX}",
+    f"Tensor dh, Tensor dc, {_LAYOUT}, Tensor? copies=None) -> {_SIX}",
 )
 
 _COMPUTES = tuple(getattr(torch, name) for name in COMPUTES)
@@ -60,6 +68,7 @@ def fused_layer(
     *,
     batch_major: bool = False,
     reverse: bool = False,
+    transposed: bool = False,
 ) -> LSTMOutputs:
     """Compute one direction of one LSTM layer on a CPU, with gradients.
 
@@ -74,11 +83,14 @@ def fused_layer(
     h, c : torch.Tensor
         Initial state ``[B, H]``, or ``[1, B, H]`` as of a module with one layer.
     kernel, recurrent_kernel, bias : torch.Tensor
-        ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``, gates in the order i, f, g, o.
+        ``[in, 4H]``, ``[H, 4H]`` and ``[4H]``, gates in the order i, f, g, o. If transposed, the
+        first two are ``[4H, in]`` and ``[4H, H]``, as PyTorch's modules have them.
     valid : torch.Tensor, optional
         Bool ``[T, B]``: a step that is False keeps the state, and its output is zero.
     batch_major, reverse : bool
         The axes of x and y; whether steps are read from the last to the first.
+    transposed : bool
+        The axes of kernel and recurrent_kernel. Each call then copies the two matrices.
 
     Returns
     -------
@@ -97,15 +109,26 @@ def fused_layer(
     given = (x, h, c, kernel, recurrent_kernel, bias)
     if torch.is_autocast_enabled("cpu"):
         given = tuple(each.to(torch.get_autocast_dtype("cpu")) for each in given)
-    how = valid, batch_major, reverse
+    how = valid, batch_major, reverse, transposed
     _check_support(given[0])
     if loses_derivatives():
         _check_layer(*given, *how)
-        return layer_by_loop(*given, valid=valid, batch_major=batch_major, reverse=reverse)
+        return _loop(transposed, valid, batch_major, reverse, *given)
     ours = torch.ops.lstm_impl
     trained = torch.is_grad_enabled() and any(each.requires_grad for each in given)
     compute = ours.fused_lstm_training if trained else ours.fused_lstm
     return LSTMOutputs(*compute(*given, *how)[:3])
+
+
+def _loop(
+    transposed: bool, valid: Tensor | None, batch_major: bool, reverse: bool, *given: Tensor
+) -> LSTMOutputs:
+    """Compute what ``fused_layer`` computes by a loop of PyTorch's operators."""
+    x, h, c, kernel, recurrent_kernel, bias = given
+    if transposed:
+        kernel, recurrent_kernel = kernel.t(), recurrent_kernel.t()
+    given = (x, h, c, kernel, recurrent_kernel, bias)
+    return layer_by_loop(*given, valid, batch_major=batch_major, reverse=reverse)
 
 
 # Dynamo, which cannot trace these questions, asks them once for each program. It traces a program
@@ -135,7 +158,24 @@ def is_transformed() -> bool:
     return bool(forward_ad._current_level >= 0 or peek_interpreter_stack() is not None)
 
 
-# -- what every operator checks
+# -- what every operator takes, and checks
+
+# PyTorch leaves out the last arguments of a call where they equal their defaults.
+
+
+def _complete(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the ten arguments of a forward operator."""
+    return (*given, False)[:10]
+
+
+def _split(given: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the arguments of the gradient's operator, those of a forward operator first.
+
+    The others are of_x, hidden, gates, cells, dy, dh, dc and copies.
+    """
+    rest: tuple[Any, ...] = (False, None)
+    transposed, copies = (*given[16:], *rest[len(given) - 16 :])
+    return (*given[:9], transposed), (*given[9:16], copies)
 
 
 def _check_support(x: Tensor) -> None:
@@ -169,7 +209,8 @@ def _check_layer(*given: Any) -> tuple[Any, Any, Any]:
     Raises ValueError if a tensor does not fit the others, and UnsupportedError if no kernel takes
     them.
     """
-    x, h, _, kernel, *_, valid, batch_major, _ = given[:9]
+    x, h, _, kernel = given[:4]
+    valid, batch_major, _, transposed = given[6:]
     _check_support(x)
     for name, tensor, axes in (("x", x, (3,)), ("h", h, (2, 3)), ("kernel", kernel, (2,))):
         if tensor.dim() not in axes:
@@ -178,10 +219,13 @@ def _check_layer(*given: Any) -> tuple[Any, Any, Any]:
                 f"expected {' or '.join(map(str, axes))} axes"
             )
     batch, timesteps = x.shape[:2] if batch_major else x.shape[1::-1]
-    units, inputs = h.shape[-1], kernel.shape[0]
+    units, inputs = h.shape[-1], kernel.shape[1 if transposed else 0]
     state: Any = (1, batch, units) if h.dim() == 3 else (batch, units)
     width = 4 * units
-    expected = (*x.shape[:2], inputs), state, state, (inputs, width), (units, width), (width,)
+    matrices: Any = (inputs, width), (units, width)
+    if transposed:
+        matrices = (width, inputs), (width, units)
+    expected = (*x.shape[:2], inputs), state, state, *matrices, (width,)
     for name, tensor, shape in zip(_NAMES, given, expected, strict=False):
         _check(name, tensor, x.dtype, shape, x.device)
     if valid is not None:
@@ -203,7 +247,7 @@ def _check_call(*given: Any) -> tuple[Any, Any, Any]:
     return _check_layer(*given)
 
 
-def _check_gradient(*given: Any) -> tuple[Any, Any, Any]:
+def _check_gradient(given: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     """Return what ``_check_call`` returns, and check what the gradient takes besides."""
     timesteps, batch, units = sizes = _check_call(*given)
     x, h, valid = given[0], given[1], given[6]
@@ -212,9 +256,54 @@ def _check_gradient(*given: Any) -> tuple[Any, Any, Any]:
     # Without a mask the hidden states are the outputs.
     hidden = y if valid is None else (timesteps * batch * units,)
     shapes = hidden, (gates,), (cells,), y, h.shape, h.shape
-    for name, tensor, shape in zip((*_KEPT, *_FLOWS), given[10:], shapes, strict=True):
+    for name, tensor, shape in zip((*_KEPT, *_FLOWS), others[1:7], shapes, strict=True):
         _check(name, tensor, x.dtype, shape, x.device)
+    if others[7] is not None:
+        _check("copies", others[7], x.dtype, (sum(_copied_sizes(given)),), x.device)
     return sizes
+
+
+# -- matrices of PyTorch's modules
+
+
+def _copied_sizes(given: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return how many numbers a copy of kernel and of recurrent_kernel takes; 0 without one.
+
+    The second copy follows the first, and begins at a multiple of 64 bytes.
+    """
+    if not given[9]:
+        return 0, 0
+    numbers, recurrent = (each.shape[0] * each.shape[1] for each in given[3:5])
+    return -(-numbers // 32) * 32, recurrent
+
+
+def _copy_addresses(given: tuple[Any, ...], copies: Tensor) -> tuple[int, int]:
+    """Return the addresses of the two copies in ``copies``."""
+    first = _address(copies)
+    return first, first + _copied_sizes(given)[0] * copies.element_size()
+
+
+def _transpose(shape: Any, dtype: Any, source: int, target: int) -> None:
+    """Transpose a matrix of this shape from one address to another."""
+    kind = c_interface.TYPES["bfloat16" if dtype == torch.bfloat16 else "float32"]
+    rows, columns = shape
+    threads = torch.get_num_threads()
+    c_interface.kernels().transpose(rows, columns, kind, threads, source, target)
+
+
+def _matrix_addresses(given: tuple[Any, ...], copies: Tensor | None) -> tuple[list[int], Any]:
+    """Return the addresses of the matrices in the kernels' layout, and what must live meanwhile.
+
+    copies: memory to copy them to if they are transposed, or None to take some.
+    """
+    matrices = [_contiguous(each) for each in given[3:5]]
+    if not given[9]:
+        return [_address(each) for each in matrices], matrices
+    copies = given[0].new_empty([sum(_copied_sizes(given))]) if copies is None else copies
+    addresses = _copy_addresses(given, copies)
+    for matrix, address in zip(matrices, addresses, strict=True):
+        _transpose(matrix.shape, matrix.dtype, _address(matrix), address)
+    return [*addresses], copies
 
 
 def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interface.KernelLayer:
@@ -243,11 +332,13 @@ def _mask(valid: Tensor | None) -> Tensor | None:
 
 @torch.library.register_fake(OPERATOR)
 def _results(*given: Any) -> tuple[Tensor, ...]:
+    given = _complete(given)
     return _made(_check_call(*given), False, given)
 
 
 @torch.library.register_fake(TRAINING)
 def _training_results(*given: Any) -> tuple[Tensor, ...]:
+    given = _complete(given)
     return _made(_check_call(*given), True, given)
 
 
@@ -259,18 +350,22 @@ def _made(sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
         return made
     # Without a mask the hidden states are the outputs.
     hidden = 0 if valid is None else timesteps * batch * units
-    kept = *c_interface.kernels().kept_sizes(timesteps, batch, units), hidden
+    # The gradient reads the same copies of the matrices.
+    copies = sum(_copied_sizes(given))
+    kept = *c_interface.kernels().kept_sizes(timesteps, batch, units), hidden, copies
     return *made, *(x.new_empty([size]) for size in kept)
 
 
 def _forward(keep: bool, *given: Any) -> tuple[Tensor, ...]:
+    given = _complete(given)
     sizes = _check_call(*given)
     made = _made(sizes, keep, given)
-    x, h, c, kernel, recurrent_kernel, bias = [_contiguous(each) for each in given[:6]]
-    read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
+    x, h, c = [_contiguous(each) for each in given[:3]]
+    bias, mask = _contiguous(given[5]), _mask(given[6])
+    matrices, _alive = _matrix_addresses(given, made[6] if keep else None)
     kept = () if keep else (None, None, None)
-    addresses = [_address(each) for each in (*read, *made, *kept)]
-    c_interface.kernels().forward(_layer_of(*sizes, *given), *addresses)
+    addresses = [_address(each) for each in (bias, x, h, c, mask, *made[:6], *kept)]
+    c_interface.kernels().forward(_layer_of(*sizes, *given), *matrices, *addresses)
     return made
 
 
@@ -279,40 +374,56 @@ torch.library.impl(TRAINING, "CPU", functools.partial(_forward, True))
 
 
 @torch.library.impl(GRADIENT, "CPU")
-def _gradient(*given: Any) -> tuple[Tensor, ...]:
-    sizes = _check_gradient(*given)
-    x, h, c, kernel, recurrent_kernel = [_contiguous(each) for each in given[:5]]
-    hidden, gates, cells, dy, dh, dc = [_contiguous(each) for each in given[10:]]
+def _gradient(*all_given: Any) -> tuple[Tensor, ...]:
+    given, others = _split(all_given)
+    sizes = _check_gradient(given, others)
+    of_x, transposed, copies = others[0], given[9], others[7]
+    x, h, c = [_contiguous(each) for each in given[:3]]
+    if transposed and copies is not None:
+        alive = _contiguous(copies)
+        matrices = [*_copy_addresses(given, alive)]
+    else:
+        matrices, alive = _matrix_addresses(given, None)
+    hidden, gates, cells, dy, dh, dc = [_contiguous(each) for each in others[1:7]]
     layer, mask = _layer_of(*sizes, *given), _mask(given[6])
     dz = torch.empty(gates.shape, dtype=torch.float32)
-    dx, *made = _make_gradients(*given)
-    read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells, dy, dh, dc)
-    c_interface.kernels().backward(layer, *map(_address, (*read, dz, *made)))
-    if given[9]:
-        c_interface.kernels().input_gradient(layer, *map(_address, (kernel, dz, dx)))
+    dx, *made = _make_gradients(given, of_x)
+    written = [*map(_address, made)]  # of h, c, kernel, recurrent_kernel and bias
+    of_matrices = written[2:4]
+    if transposed:
+        scratch = x.new_empty([sum(_copied_sizes(given))])
+        written[2:4] = _copy_addresses(given, scratch)
+    read = (x, h, c, mask, hidden, gates, cells, dy, dh, dc, dz)
+    c_interface.kernels().backward(layer, matrices[1], *map(_address, read), *written)
+    if of_x:
+        c_interface.kernels().input_gradient(layer, matrices[0], _address(dz), _address(dx))
+    if transposed:
+        for matrix, source, target in zip(made[2:4], written[2:4], of_matrices, strict=True):
+            _transpose(matrix.shape[::-1], matrix.dtype, source, target)
     return dx, *made
 
 
 @torch.library.register_fake(GRADIENT)
-def _gradient_results(*given: Any) -> tuple[Tensor, ...]:
-    _check_gradient(*given)
-    return _make_gradients(*given)
+def _gradient_results(*all_given: Any) -> tuple[Tensor, ...]:
+    given, others = _split(all_given)
+    _check_gradient(given, others)
+    return _make_gradients(given, others[0])
 
 
-def _make_gradients(*given: Any) -> tuple[Tensor, ...]:
+def _make_gradients(given: tuple[Any, ...], of_x: bool) -> tuple[Tensor, ...]:
     x, *others = given[:6]
-    dx = x.new_empty(x.shape if given[9] else [0])
+    dx = x.new_empty(x.shape if of_x else [0])
     return dx, *(each.new_empty(each.shape) for each in others)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *given, ctx.batch_major, ctx.reverse = inputs
+    *given, ctx.batch_major, ctx.reverse, ctx.transposed = _complete(inputs)
     ctx.set_materialize_grads(False)  # else there were zeros for gates and cells
     ctx.save_for_backward(*given, output[0], *output[3:])
 
 
 def _backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
-    *given, y, gates, cells, hidden = ctx.saved_tensors
+    *given, y, gates, cells, hidden, copies = ctx.saved_tensors
     hidden = y if given[6] is None else hidden
     like = (y, given[1], given[2])
     flows = [
@@ -320,22 +431,24 @@ def _backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
         for each, known in zip(upstream[:3], like, strict=True)
     ]
     of_x = ctx.needs_input_grad[0]
+    how, kept = (ctx.batch_major, ctx.reverse, of_x), (hidden, gates, cells)
     dx, *others = torch.ops.lstm_impl.fused_lstm_gradient(
-        *given, ctx.batch_major, ctx.reverse, of_x, hidden, gates, cells, *flows
+        *given, *how, *kept, *flows, ctx.transposed, copies
     )
-    return dx if of_x else None, *others, None, None, None
+    return dx if of_x else None, *others, *4 * (None,)
 
 
 def _save_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *given, ctx.batch_major, ctx.reverse, ctx.of_x = inputs[:10]
-    ctx.save_for_backward(*given, *inputs[13:])
+    given, others = _split(inputs)
+    ctx.batch_major, ctx.reverse, ctx.transposed = given[7:]
+    ctx.of_x = others[0]
+    ctx.save_for_backward(*given[:7], *others[4:7])
 
 
 def _second(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     """Return the second gradient by the loop. What was kept depends on what was given: None."""
     *given, valid, dy, dh, dc = ctx.saved_tensors
-    how = {"valid": valid, "batch_major": ctx.batch_major, "reverse": ctx.reverse}
-    by_loop: Any = functools.partial(layer_by_loop, **how)
+    by_loop: Any = functools.partial(_loop, ctx.transposed, valid, ctx.batch_major, ctx.reverse)
 
     def gradients(given: Any, flows: Any) -> Any:
         return torch.func.vjp(by_loop, *given)[1](LSTMOutputs(*flows))
@@ -343,7 +456,7 @@ def _second(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     of_x = upstream[0] if ctx.of_x else torch.zeros_like(given[0])
     pull_back = torch.func.vjp(gradients, tuple(given), (dy, dh, dc))[1]
     of_given, of_flows = pull_back((of_x, *upstream[1:]))
-    return *of_given, *7 * (None,), *of_flows
+    return *of_given, *7 * (None,), *of_flows, None, None
 
 
 torch.library.register_autograd(TRAINING, _backward, setup_context=_save)

@@ -90,6 +90,51 @@ def test_layer_that_cannot_be_computed_raises_with_the_reason() -> None:
         built("numpy_fused", LSTMSpec(2, 3, dtype="float64"))
 
 
+TRANSPOSED = [(0, 5), (5, 0), (1, 1), (3, 70), (16, 16), (33, 17), (64, 8), (200, 40), (1100, 500)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("sizes", TRANSPOSED, ids=lambda sizes: "x".join(map(str, sizes)))
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint16], ids=["float32", "bfloat16"])
+def test_transpose_has_every_bit_of_the_matrix(
+    dtype: Any, sizes: tuple[int, int], threads: int
+) -> None:
+    """Numbers are drawn from all patterns of bits: denormal numbers and every NaN are among them.
+
+    The largest matrix is one that threads share.
+    """
+    kind = c_interface.TYPES["float32" if dtype == np.uint32 else "bfloat16"]
+    draw, most = np.random.default_rng(0), np.iinfo(dtype).max
+    matrix = draw.integers(0, most, sizes, dtype, endpoint=True)
+    guard = dtype(most - 5)
+    written = np.full(matrix.size + 64, guard, dtype)  # what is behind the transpose stays
+    addresses = matrix.ctypes.data, written.ctypes.data
+    c_interface.kernels().transpose(*sizes, kind, threads, *addresses)
+    np.testing.assert_array_equal(written[: matrix.size].reshape(sizes[::-1]), matrix.T)
+    assert (written[matrix.size :] == guard).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "kind", "words"),
+    [
+        (-1, 4, "float32", "a matrix with an axis of -1; expected 0 to 2147483647"),
+        (4, -(2**63), "float32", "a matrix with an axis of -9223372036854775808; expected"),
+        (0, 2**31, "bfloat16", "a matrix with an axis of 2147483648; expected"),
+        (4, 4, "bf32", "2 is no type of a matrix; expected float or bfloat16"),
+        (4, 4, "int8", "3 is no type of a matrix; expected float or bfloat16"),
+    ],
+)
+def test_matrix_that_cannot_be_transposed_is_refused(
+    rows: int, columns: int, kind: str, words: str
+) -> None:
+    numbers = np.ones(16, np.float32)
+    written = np.zeros(16, np.float32)
+    addresses = numbers.ctypes.data, written.ctypes.data
+    with pytest.raises(c_interface.KernelError, match=words):
+        c_interface.kernels().transpose(rows, columns, c_interface.TYPES[kind], 1, *addresses)
+    assert not written.any()
+
+
 SMALL = LSTMSpec(2, 3)
 
 NOT_REAL = {

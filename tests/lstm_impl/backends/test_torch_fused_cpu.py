@@ -41,6 +41,12 @@ def tensors(seed: int = 0, dtype: Any = torch.float32) -> list[Any]:
     return [each.requires_grad_() for each in made]
 
 
+def turned(given: list[Any]) -> list[Any]:
+    """Return these tensors with the matrices ``[4H, in]`` and ``[4H, H]``, as PyTorch has them."""
+    matrices = [each.detach().t().contiguous().requires_grad_() for each in given[3:5]]
+    return [*given[:3], *matrices, *given[5:]]
+
+
 def loss(outputs: Any) -> Any:
     return sum((torch.sin(each.float()) * k).sum() for k, each in enumerate(outputs, 1))
 
@@ -60,14 +66,15 @@ def test_batch_major_input_that_is_not_contiguous_equals_the_contiguous() -> Non
     assert_close((y.transpose(0, 1), h, c), layer(*given))
 
 
+@pytest.mark.parametrize("transposed", [True, False])
 @pytest.mark.parametrize("trained", [True, False])
-def test_operator_passes_the_checks_of_torch(trained: bool) -> None:
-    given = [each.detach() for each in tensors()]
+def test_operator_passes_the_checks_of_torch(trained: bool, transposed: bool) -> None:
+    given = [each.detach() for each in (turned(tensors()) if transposed else tensors())]
     valid = torch.ones(T, B, dtype=torch.bool)
     operators = torch.ops.lstm_impl
     operator = operators.fused_lstm_training if trained else operators.fused_lstm
     for padding in (valid, None):
-        arguments = (*given, padding, False, True)
+        arguments = (*given, padding, False, True, transposed)
         torch.library.opcheck(operator.default, arguments)
 
 
@@ -105,9 +112,6 @@ def test_module_of_one_layer_runs_no_operator_for_its_state() -> None:
     with torch.no_grad(), torch.autograd.profiler.profile() as recorded:
         module(x, (state, state))
     called = [event.name for event in recorded.function_events if event.cpu_parent is None]
-    # PyTorch copies each matrix by two operators, and what those call.
-    of_weights = ("aten::t", "aten::contiguous")
-    called = [name for name in called if name not in of_weights]
     assert called == ["aten::add", "lstm_impl::fused_lstm"]
 
 
@@ -138,8 +142,10 @@ def test_tensor_that_does_not_fit_is_refused_with_its_name() -> None:
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
-def test_second_and_third_gradients_equal_those_of_a_loop(masked: bool, reverse: bool) -> None:
+@pytest.mark.parametrize(("masked", "transposed"), [(False, False), (True, False), (True, True)])
+def test_second_and_third_gradients_equal_those_of_a_loop(
+    masked: bool, transposed: bool, reverse: bool
+) -> None:
     given = tensors()
     axes = (1, B, H) if masked else (B, H)  # also of a state with the axis of layers
     valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 1]) if masked else None
@@ -153,7 +159,9 @@ def test_second_and_third_gradients_equal_those_of_a_loop(masked: bool, reverse:
 
     steps = None if valid is None else valid[:, :, None]
     state = (each.reshape(axes) for each in given[1:3])
-    ours = gradients(layer(given[0], *state, *given[3:], valid, reverse=reverse))
+    how = {"reverse": reverse, "transposed": transposed}
+    matrices = [each.t() if transposed else each for each in given[3:5]]
+    ours = gradients(layer(given[0], *state, *matrices, given[5], valid, **how))
     theirs = gradients(looped(cell, steps, reverse, *given))
     for found, expected in zip(ours, theirs, strict=True):
         assert_close(
@@ -269,16 +277,17 @@ def test_operator_in_forward_mode_raises_instead_of_dropping_tangents() -> None:
 # -- what each operator checks
 
 
-def given_to_gradient(masked: bool = True) -> dict[str, Any]:
+def given_to_gradient(masked: bool = True, transposed: bool = False) -> dict[str, Any]:
     """Return arguments that the operator of the gradient takes, by name."""
     valid = torch.ones(T, B, dtype=torch.bool) if masked else None
     names = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
-    given = dict(zip(names, (each.detach() for each in tensors()), strict=True))
-    how = {"valid": valid, "batch_major": False, "reverse": False}
-    y, h, c, gates, cells, hidden = torch.ops.lstm_impl.fused_lstm_training(**given, **how)
+    arrays = turned(tensors()) if transposed else tensors()
+    given = dict(zip(names, (each.detach() for each in arrays), strict=True))
+    how = {"valid": valid, "batch_major": False, "reverse": False, "transposed": transposed}
+    y, h, c, gates, cells, hidden, copies = torch.ops.lstm_impl.fused_lstm_training(**given, **how)
     kept = {"hidden": hidden if masked else y, "gates": gates, "cells": cells}
     flows = {"dy": torch.ones_like(y), "dh": torch.ones_like(h), "dc": torch.ones_like(c)}
-    return {**given, **how, "of_x": True, **kept, **flows}
+    return {**given, **how, "of_x": True, **kept, **flows, "copies": copies if transposed else None}
 
 
 def operators(names: Any) -> list[Any]:
@@ -307,14 +316,16 @@ WRONG: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("masked", [False, True])
-def test_operators_refuse_every_tensor_that_does_not_fit(masked: bool, wrong: str) -> None:
-    arguments = given_to_gradient(masked)
+@pytest.mark.parametrize(("masked", "transposed"), [(False, False), (True, False), (True, True)])
+def test_operators_refuse_every_tensor_that_does_not_fit(
+    masked: bool, transposed: bool, wrong: str
+) -> None:
+    arguments = given_to_gradient(masked, transposed)
     tensors_by_name = {name: each for name, each in arguments.items() if torch.is_tensor(each)}
-    assert len(tensors_by_name) == (13 if masked else 12)
+    assert len(tensors_by_name) == 12 + masked + transposed
     for name, tensor in tensors_by_name.items():
         changed = {**arguments, name: WRONG[wrong](tensor)}
-        kept = {*arguments} - {"hidden", "gates", "cells", "dy", "dh", "dc"}
+        kept = {*arguments} - {"hidden", "gates", "cells", "dy", "dh", "dc", "copies"}
         for operator in operators(() if name in kept else ("gates",)):
             # A state with one axis more is one of a module with one layer: the other state then
             # does not fit.
@@ -323,13 +334,14 @@ def test_operators_refuse_every_tensor_that_does_not_fit(masked: bool, wrong: st
     assert torch.isfinite(call_with(operators(())[0], arguments)[0]).all()
 
 
-def test_operators_refuse_every_mixture_of_devices() -> None:
-    arguments = given_to_gradient()
+@pytest.mark.parametrize("transposed", [False, True])
+def test_operators_refuse_every_mixture_of_devices(transposed: bool) -> None:
+    arguments = given_to_gradient(transposed=transposed)
     names = [name for name, each in arguments.items() if torch.is_tensor(each)]
     for operator in operators(()):
         own = {each.name for each in operator.default._schema.arguments}
         known = [name for name in names if name in own]
-        # Every mixture of the first seven tensors; of the thirteen, one alone and all but one.
+        # Every mixture of the first seven tensors; of all, one alone and all but one.
         some = itertools.chain.from_iterable(
             itertools.combinations(known[:7], count) for count in range(1, 7)
         )
@@ -385,7 +397,8 @@ class Gradient(torch.nn.Module):  # type: ignore[misc,name-defined]
                 self.register_buffer(name, each)
 
     def forward(self, x: Any) -> Any:
-        given = {name: getattr(self, name, False) for name in given_to_gradient()}
+        others = {"valid": None, "copies": None}
+        given = {n: getattr(self, n, others.get(n, False)) for n in given_to_gradient()}
         operator = torch.ops.lstm_impl.fused_lstm_gradient
         return call_with(operator, {**given, "x": x, "of_x": True})
 
@@ -402,6 +415,51 @@ def test_loaded_program_with_arrays_that_are_too_short_raises() -> None:
         file.seek(0)
         with pytest.raises(ValueError, match=f"fused_layer: {name} is torch.float32"):
             torch.export.load(file).module()(x)
+
+
+# -- matrices in PyTorch's layout
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_layer_of_transposed_matrices_gives_the_same_bits(masked: bool, dtype: Any) -> None:
+    ours, theirs = tensors(dtype=dtype), turned(tensors(dtype=dtype))
+    valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 1]) if masked else None
+    y = layer(*ours, valid, reverse=True)
+    turned_y = layer(*theirs, valid, reverse=True, transposed=True)
+    with torch.no_grad():
+        inferred = layer(*theirs, valid, reverse=True, transposed=True)
+    gradients = torch.autograd.grad(loss(y), ours)
+    found = list(torch.autograd.grad(loss(turned_y), theirs))
+    assert found[3].shape == (4 * H, IN)
+    found[3:5] = [each.t() for each in found[3:5]]
+    for one, other in (*zip(y, turned_y, strict=True), *zip(y, inferred, strict=True)):
+        assert torch.equal(one, other)
+    assert all(map(torch.equal, found, gradients))
+
+
+def test_gradient_without_copies_of_transposed_matrices_makes_them() -> None:
+    arguments = given_to_gradient(transposed=True)
+    gradient = torch.ops.lstm_impl.fused_lstm_gradient
+    expected = call_with(gradient, arguments)
+    found = call_with(gradient, {**arguments, "copies": None})
+    assert all(map(torch.equal, found, expected))
+
+
+def test_operators_called_without_the_layout_take_the_layout_of_the_kernels() -> None:
+    """Programs that an earlier version exported call them so."""
+    arguments = given_to_gradient()
+    for operator in operators(()):
+        names = [each.name for each in operator.default._schema.arguments]
+        before = [arguments[name] for name in names if name not in ("transposed", "copies")]
+        found = operator(*before)
+        assert all(map(torch.equal, found, call_with(operator, arguments)))
+    given = tensors()
+    trained = torch.ops.lstm_impl.fused_lstm_training(*given, None, False, False)
+    assert_close(
+        torch.autograd.grad(loss(trained[:3]), given),
+        torch.autograd.grad(loss(layer(*given)), given),
+    )
 
 
 # -- the module
