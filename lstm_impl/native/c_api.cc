@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -206,6 +207,9 @@ std::string problem_of(const LstmLayer& given) {
   if (given.type < 0 || given.type >= kTypes) {
     return std::to_string(given.type) + " is no type of a layer";
   }
+  if (given.transposed != 0 && given.type == LSTM_INT8) {
+    return "a layer in int8 has no transposed weights; lstm_transpose() copies them";
+  }
   return layer_of(given).problem();
 }
 
@@ -300,6 +304,41 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& wor
     return LSTM_OK;
   });
 }
+
+// A matrix of weights, or its gradient, as the kernels have it: [depth, 4 * units]. If the layer is
+// transposed, the caller has it as [4 * units, depth], and this one is in scratch.
+template <class Weight>
+class Matrix {
+ public:
+  Matrix(const LstmLayer& layer, std::int64_t depth, Weight* given, const Pool& pool)
+      : width_(4 * layer.units), depth_(depth), given_(given), pool_(pool) {
+    if (layer.transposed != 0) {
+      const std::int64_t bytes = width_ * depth * static_cast<std::int64_t>(sizeof(Weight));
+      scratch_.emplace((bytes + 3) / static_cast<std::int64_t>(sizeof(float)));
+    }
+  }
+
+  Weight* get() const {
+    return scratch_ ? reinterpret_cast<Weight*>(scratch_->get()) : given_;
+  }
+
+  // Copies what the caller has.
+  const Weight* read() const {
+    if (scratch_) transpose_matrix<Weight>(given_, width_, depth_, get(), pool_);
+    return get();
+  }
+
+  // Gives the caller what get() points to now.
+  void write() const {
+    if (scratch_) transpose_matrix<Weight>(get(), depth_, width_, given_, pool_);
+  }
+
+ private:
+  const std::int64_t width_, depth_;
+  Weight* const given_;
+  const Pool& pool_;
+  std::optional<Floats> scratch_;
+};
 
 // Takes pointers one after another.
 class Pointers {
@@ -404,10 +443,13 @@ LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* 
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
-    const auto weight = [&] { return next.take<const Weight>(); };
+    const lstm_impl::Matrix kernel(*given, layer.inputs, next.take<Weight>(), pool);
+    const lstm_impl::Matrix recurrent(*given, layer.units, next.take<Weight>(), pool);
+    const lstm_impl::Weights<Weight> weights{kernel.read(), recurrent.read(),
+                                             next.take<const Weight>()};
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
-    lstm_impl::Forward<Value, Weight> call{layer,   {weight(), weight(), weight()},
+    lstm_impl::Forward<Value, Weight> call{layer,   weights,
                                            read(),  read(),
                                            read(),  next.take<const unsigned char>(),
                                            write(), write(),
@@ -424,9 +466,14 @@ LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void*
     Pointers next(pointers);
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
-    const auto gradient = [&] { return next.take<Weight>(); };
+    const lstm_impl::Matrix recurrent(*given, layer.units, next.take<Weight>(), pool);
+    constexpr int kOfKernel = 14;  // the place of its gradient among the pointers
+    const lstm_impl::Matrix of_kernel(*given, layer.inputs,
+                                      static_cast<Weight*>(pointers[kOfKernel]), pool);
+    const lstm_impl::Matrix of_recurrent(*given, layer.units,
+                                         static_cast<Weight*>(pointers[kOfKernel + 1]), pool);
     lstm_impl::Backward<Value, Weight> call{layer,
-                                            next.take<const Weight>(),
+                                            recurrent.read(),
                                             read(),
                                             read(),
                                             read(),
@@ -440,10 +487,12 @@ LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void*
                                             next.take<float>(),
                                             write(),
                                             write(),
-                                            gradient(),
-                                            gradient(),
-                                            gradient()};
+                                            of_kernel.get(),
+                                            of_recurrent.get(),
+                                            static_cast<Weight*>(pointers[kOfKernel + 2])};
     lstm_impl::backward(call, pool);
+    of_kernel.write();
+    of_recurrent.write();
   });
 }
 
@@ -453,10 +502,10 @@ LstmCode lstm_input_gradient(const LstmLayer* given, const LstmThreads* threads,
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
-    const auto* kernel = next.take<const Weight>();
+    const lstm_impl::Matrix kernel(*given, layer.inputs, next.take<Weight>(), pool);
     const auto* dz = next.take<const float>();
-    lstm_impl::input_gradient(
-        lstm_impl::InputGradient<Value, Weight>{layer, kernel, dz, next.take<Value>()}, pool);
+    lstm_impl::InputGradient<Value, Weight> call{layer, kernel.read(), dz, next.take<Value>()};
+    lstm_impl::input_gradient(call, pool);
   });
 }
 

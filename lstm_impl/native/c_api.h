@@ -45,6 +45,10 @@ struct LstmLayer {
   std::int32_t type;  // an LstmType
   std::int32_t threads;  // of the library's own, at most so many with the one that calls; 0 for one
                          // on each CPU that the process may use
+  // Whether the caller has the kernel and the recurrent kernel, and wants their gradients, as
+  // [4 * units, inputs] and [4 * units, units]. A call then copies what it reads of them, and its
+  // results have the same bits. LSTM_INT8 does not take such a layer.
+  std::int32_t transposed;
 };
 
 // Threads of the caller, in place of the library's own. schedule: runs work(argument) once, some
@@ -78,8 +82,8 @@ LstmCode lstm_forward(const LstmLayer* layer, const LstmThreads* threads, void* 
 LstmCode lstm_backward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_input_gradient(const LstmLayer* layer, const LstmThreads* threads,
                              void* const* pointers);
-// Writes the transpose [columns, rows] of a matrix [rows, columns], such as weights that a framework
-// keeps as [4 * units, inputs]. type: LSTM_FLOAT or LSTM_BFLOAT16. No number changes, also not its
+// Writes the transpose [columns, rows] of a matrix [rows, columns], for a caller that has weights as
+// [4 * units, inputs] and keeps a copy for several calls. type: LSTM_FLOAT or LSTM_BFLOAT16. No number changes, also not its
 // sign of zero or the bits of a NaN. threads: as in LstmLayer; small matrices take one. The two
 // matrices must not overlap. Refuses other types, and sizes below 0 or above 2^31 - 1. A matrix
 // without numbers is right: no pointer is then read.

@@ -237,14 +237,13 @@ def operator_trial(rng: Rng) -> str:
 def gradient_trial(rng: Rng) -> str:
     """Call the operator of the gradient, with what a forward pass kept or with other arrays."""
     layer = drawn_layer(rng)
-    y, h, c, gates, cells, hidden, copies = call(torch.ops.lstm_impl.fused_lstm_training, layer)
+    y, h, c, gates, cells, hidden = call(torch.ops.lstm_impl.fused_lstm_training, layer)
     kept = {"hidden": y if layer["valid"] is None else hidden, "gates": gates, "cells": cells}
     flows = {
         name: torch.tensor(rng.standard_normal(each.shape), dtype=y.dtype)
         for name, each in zip(FLOWS, (y, h, c), strict=True)
     }
     right = {**layer, "of_x": bool(rng.integers(2)), **kept, **flows}
-    right["copies"] = copies if rng.integers(2) else None
     arguments, said = changed_arguments(rng, right)
     words = describe(arguments, said)
     operator = torch.ops.lstm_impl.fused_lstm_gradient

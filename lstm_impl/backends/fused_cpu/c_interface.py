@@ -28,11 +28,13 @@ class KernelLayer(ctypes.Structure):
     """Sizes and type of one direction of one layer.
 
     type: one of ``TYPES``. threads: the largest number of threads; 0 means one on each CPU.
+    transposed: whether the kernels and their gradients are ``[4H, in]`` and ``[4H, H]``.
     """
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("timesteps", "batch", "inputs", "units")),
         *((name, ctypes.c_int32) for name in ("batch_major", "reverse", "type", "threads")),
+        ("transposed", ctypes.c_int32),
     ]
 
 

@@ -9,8 +9,8 @@ kernels read and write as many numbers as the sizes of the layer say. Each opera
 the shape, type and device of every tensor before it passes an address on.
 
 The kernels read ``[in, 4H]`` and ``[H, 4H]``. PyTorch's modules keep the transposes, which the
-operators take with ``transposed=True``. They then copy the matrices to the kernels' layout, in a
-fraction of the time of PyTorch's own copy of a transpose.
+operators take with ``transposed=True``. The kernels' library then copies the matrices, to memory
+that it keeps between calls, in a fraction of the time of PyTorch's own copy of a transpose.
 """
 
 from __future__ import annotations
@@ -37,17 +37,15 @@ TRAINING, GRADIENT = f"{OPERATOR}_training", f"{OPERATOR}_gradient"
 
 _LAYER = "Tensor x, Tensor h, Tensor c, Tensor kernel, Tensor recurrent_kernel, Tensor bias, "
 _HOW = "Tensor? valid, bool batch_major, bool reverse"
-# A program that an earlier version saved calls the operators without the arguments that have a
-# default.
+# A program that an earlier version saved calls the operators without this argument.
 _LAYOUT = "bool transposed=False"
 _SIX = f"({', '.join(6 * ['Tensor'])})"  # of a list PyTorch's autograd would make a tree each time
-_SEVEN = f"({', '.join(7 * ['Tensor'])})"
 torch.library.define(OPERATOR, f"({_LAYER}{_HOW}, {_LAYOUT}) -> (Tensor, Tensor, Tensor)")
-torch.library.define(TRAINING, f"({_LAYER}{_HOW}, {_LAYOUT}) -> {_SEVEN}")
+torch.library.define(TRAINING, f"({_LAYER}{_HOW}, {_LAYOUT}) -> {_SIX}")
 torch.library.define(
     GRADIENT,
     f"({_LAYER}{_HOW}, bool of_x, Tensor hidden, Tensor gates, Tensor cells, Tensor dy, "
-    f"Tensor dh, Tensor dc, {_LAYOUT}, Tensor? copies=None) -> {_SIX}",
+    f"Tensor dh, Tensor dc, {_LAYOUT}) -> {_SIX}",
 )
 
 _COMPUTES = tuple(getattr(torch, name) for name in COMPUTES)
@@ -160,7 +158,7 @@ def is_transformed() -> bool:
 
 # -- what every operator takes, and checks
 
-# PyTorch leaves out the last arguments of a call where they equal their defaults.
+# PyTorch leaves out the last argument of a call where it equals its default.
 
 
 def _complete(given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -171,11 +169,9 @@ def _complete(given: tuple[Any, ...]) -> tuple[Any, ...]:
 def _split(given: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return the arguments of the gradient's operator, those of a forward operator first.
 
-    The others are of_x, hidden, gates, cells, dy, dh, dc and copies.
+    The others are of_x, hidden, gates, cells, dy, dh and dc.
     """
-    rest: tuple[Any, ...] = (False, None)
-    transposed, copies = (*given[16:], *rest[len(given) - 16 :])
-    return (*given[:9], transposed), (*given[9:16], copies)
+    return (*given[:9], (*given, False)[16]), given[9:16]
 
 
 def _check_support(x: Tensor) -> None:
@@ -256,59 +252,14 @@ def _check_gradient(given: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[An
     # Without a mask the hidden states are the outputs.
     hidden = y if valid is None else (timesteps * batch * units,)
     shapes = hidden, (gates,), (cells,), y, h.shape, h.shape
-    for name, tensor, shape in zip((*_KEPT, *_FLOWS), others[1:7], shapes, strict=True):
+    for name, tensor, shape in zip((*_KEPT, *_FLOWS), others[1:], shapes, strict=True):
         _check(name, tensor, x.dtype, shape, x.device)
-    if others[7] is not None:
-        _check("copies", others[7], x.dtype, (sum(_copied_sizes(given)),), x.device)
     return sizes
 
 
-# -- matrices of PyTorch's modules
-
-
-def _copied_sizes(given: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Return how many numbers a copy of kernel and of recurrent_kernel takes; 0 without one.
-
-    The second copy follows the first, and begins at a multiple of 64 bytes.
-    """
-    if not given[9]:
-        return 0, 0
-    numbers, recurrent = (each.shape[0] * each.shape[1] for each in given[3:5])
-    return -(-numbers // 32) * 32, recurrent
-
-
-def _copy_addresses(given: tuple[Any, ...], copies: Tensor) -> tuple[int, int]:
-    """Return the addresses of the two copies in ``copies``."""
-    first = _address(copies)
-    return first, first + _copied_sizes(given)[0] * copies.element_size()
-
-
-def _transpose(shape: Any, dtype: Any, source: int, target: int) -> None:
-    """Transpose a matrix of this shape from one address to another."""
-    kind = c_interface.TYPES["bfloat16" if dtype == torch.bfloat16 else "float32"]
-    rows, columns = shape
-    threads = torch.get_num_threads()
-    c_interface.kernels().transpose(rows, columns, kind, threads, source, target)
-
-
-def _matrix_addresses(given: tuple[Any, ...], copies: Tensor | None) -> tuple[list[int], Any]:
-    """Return the addresses of the matrices in the kernels' layout, and what must live meanwhile.
-
-    copies: memory to copy them to if they are transposed, or None to take some.
-    """
-    matrices = [_contiguous(each) for each in given[3:5]]
-    if not given[9]:
-        return [_address(each) for each in matrices], matrices
-    copies = given[0].new_empty([sum(_copied_sizes(given))]) if copies is None else copies
-    addresses = _copy_addresses(given, copies)
-    for matrix, address in zip(matrices, addresses, strict=True):
-        _transpose(matrix.shape, matrix.dtype, _address(matrix), address)
-    return [*addresses], copies
-
-
 def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interface.KernelLayer:
-    x, batch_major, reverse = given[0], *given[7:9]
-    how = batch_major, reverse, x.dtype == torch.bfloat16, torch.get_num_threads()
+    x, batch_major, reverse, transposed = given[0], *given[7:]
+    how = batch_major, reverse, x.dtype == torch.bfloat16, torch.get_num_threads(), transposed
     return c_interface.kernel_layer(timesteps, batch, x.shape[2], units, *how)
 
 
@@ -350,9 +301,7 @@ def _made(sizes: Any, keep: bool, given: Any) -> tuple[Tensor, ...]:
         return made
     # Without a mask the hidden states are the outputs.
     hidden = 0 if valid is None else timesteps * batch * units
-    # The gradient reads the same copies of the matrices.
-    copies = sum(_copied_sizes(given))
-    kept = *c_interface.kernels().kept_sizes(timesteps, batch, units), hidden, copies
+    kept = *c_interface.kernels().kept_sizes(timesteps, batch, units), hidden
     return *made, *(x.new_empty([size]) for size in kept)
 
 
@@ -360,12 +309,11 @@ def _forward(keep: bool, *given: Any) -> tuple[Tensor, ...]:
     given = _complete(given)
     sizes = _check_call(*given)
     made = _made(sizes, keep, given)
-    x, h, c = [_contiguous(each) for each in given[:3]]
-    bias, mask = _contiguous(given[5]), _mask(given[6])
-    matrices, _alive = _matrix_addresses(given, made[6] if keep else None)
+    x, h, c, kernel, recurrent_kernel, bias = [_contiguous(each) for each in given[:6]]
+    read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
     kept = () if keep else (None, None, None)
-    addresses = [_address(each) for each in (bias, x, h, c, mask, *made[:6], *kept)]
-    c_interface.kernels().forward(_layer_of(*sizes, *given), *matrices, *addresses)
+    addresses = [_address(each) for each in (*read, *made, *kept)]
+    c_interface.kernels().forward(_layer_of(*sizes, *given), *addresses)
     return made
 
 
@@ -377,29 +325,15 @@ torch.library.impl(TRAINING, "CPU", functools.partial(_forward, True))
 def _gradient(*all_given: Any) -> tuple[Tensor, ...]:
     given, others = _split(all_given)
     sizes = _check_gradient(given, others)
-    of_x, transposed, copies = others[0], given[9], others[7]
-    x, h, c = [_contiguous(each) for each in given[:3]]
-    if transposed and copies is not None:
-        alive = _contiguous(copies)
-        matrices = [*_copy_addresses(given, alive)]
-    else:
-        matrices, alive = _matrix_addresses(given, None)
-    hidden, gates, cells, dy, dh, dc = [_contiguous(each) for each in others[1:7]]
-    layer, mask = _layer_of(*sizes, *given), _mask(given[6])
+    x, h, c, kernel, recurrent_kernel = [_contiguous(each) for each in given[:5]]
+    hidden, gates, cells, dy, dh, dc = [_contiguous(each) for each in others[1:]]
+    layer, mask, of_x = _layer_of(*sizes, *given), _mask(given[6]), others[0]
     dz = torch.empty(gates.shape, dtype=torch.float32)
     dx, *made = _make_gradients(given, of_x)
-    written = [*map(_address, made)]  # of h, c, kernel, recurrent_kernel and bias
-    of_matrices = written[2:4]
-    if transposed:
-        scratch = x.new_empty([sum(_copied_sizes(given))])
-        written[2:4] = _copy_addresses(given, scratch)
-    read = (x, h, c, mask, hidden, gates, cells, dy, dh, dc, dz)
-    c_interface.kernels().backward(layer, matrices[1], *map(_address, read), *written)
+    read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells, dy, dh, dc)
+    c_interface.kernels().backward(layer, *map(_address, (*read, dz, *made)))
     if of_x:
-        c_interface.kernels().input_gradient(layer, matrices[0], _address(dz), _address(dx))
-    if transposed:
-        for matrix, source, target in zip(made[2:4], written[2:4], of_matrices, strict=True):
-            _transpose(matrix.shape[::-1], matrix.dtype, source, target)
+        c_interface.kernels().input_gradient(layer, *map(_address, (kernel, dz, dx)))
     return dx, *made
 
 
@@ -423,7 +357,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
-    *given, y, gates, cells, hidden, copies = ctx.saved_tensors
+    *given, y, gates, cells, hidden = ctx.saved_tensors
     hidden = y if given[6] is None else hidden
     like = (y, given[1], given[2])
     flows = [
@@ -433,7 +367,7 @@ def _backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
     of_x = ctx.needs_input_grad[0]
     how, kept = (ctx.batch_major, ctx.reverse, of_x), (hidden, gates, cells)
     dx, *others = torch.ops.lstm_impl.fused_lstm_gradient(
-        *given, *how, *kept, *flows, ctx.transposed, copies
+        *given, *how, *kept, *flows, ctx.transposed
     )
     return dx if of_x else None, *others, *4 * (None,)
 
@@ -456,7 +390,7 @@ def _second(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     of_x = upstream[0] if ctx.of_x else torch.zeros_like(given[0])
     pull_back = torch.func.vjp(gradients, tuple(given), (dy, dh, dc))[1]
     of_given, of_flows = pull_back((of_x, *upstream[1:]))
-    return *of_given, *7 * (None,), *of_flows, None, None
+    return *of_given, *7 * (None,), *of_flows, None
 
 
 torch.library.register_autograd(TRAINING, _backward, setup_context=_save)

@@ -135,6 +135,54 @@ def test_matrix_that_cannot_be_transposed_is_refused(
     assert not written.any()
 
 
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "bf32", "mixed_bfloat16"])
+def test_layer_of_transposed_weights_computes_the_same_bits(kind: str) -> None:
+    t, b, i, u = 3, 2, 5, 18
+    kernels = c_interface.kernels()
+    halves = kind in ("bfloat16", "mixed_bfloat16")
+    gates, cells = kernels.kept_sizes(t, b, u)
+
+    def drawn(shape: tuple[int, ...], in_halves: bool) -> Any:
+        numbers = np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+        return (numbers.view(np.uint32) >> 16).astype(np.uint16) if in_halves else numbers
+
+    def empty(shape: tuple[int, ...], in_halves: bool) -> Any:
+        return np.zeros(shape, np.uint16 if in_halves else np.float32)
+
+    def computed(transposed: bool) -> list[Any]:
+        layer = c_interface.KernelLayer(
+            t, b, i, u, type=c_interface.TYPES[kind], threads=2, transposed=transposed
+        )
+        shapes = (i, 4 * u), (u, 4 * u), (4 * u,)
+        kernel, recurrent, bias = (drawn(shape, kind == "bfloat16") for shape in shapes)
+        of_weights = [np.zeros_like(each) for each in (kernel, recurrent, bias)]
+        if transposed:
+            kernel, recurrent = (np.ascontiguousarray(each.T) for each in (kernel, recurrent))
+            of_weights[:2] = (np.zeros_like(each) for each in (kernel, recurrent))
+        x, h, c = (drawn(shape, halves) for shape in ((t, b, i), (b, u), (b, u)))
+        y, dy, dx = empty((t, b, u), halves), drawn((t, b, u), halves), empty((t, b, i), halves)
+        states = [empty((b, u), halves) for _ in range(6)]
+        kept = empty((gates,), halves), empty((cells,), halves)
+        dz = np.zeros(gates, np.float32)
+
+        def address(array: Any) -> int:
+            return 0 if array is None else int(array.ctypes.data)
+
+        given = (kernel, recurrent, bias, x, h, c, None, y, *states[:2], *kept, None)
+        kernels.forward(layer, *map(address, given))
+        given = (recurrent, x, h, c, None, y, *kept, dy, *states[2:4], dz, *states[4:], *of_weights)
+        kernels.backward(layer, *map(address, given))
+        kernels.input_gradient(layer, *map(address, (kernel, dz, dx)))
+        if transposed:
+            of_weights[:2] = (each.T for each in of_weights[:2])
+        return [y, *states, dz, *of_weights, dx]
+
+    ours, theirs = computed(True), computed(False)
+    assert all(each.any() for each in (theirs[0], *theirs[8:]))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 SMALL = LSTMSpec(2, 3)
 
 NOT_REAL = {

@@ -284,10 +284,10 @@ def given_to_gradient(masked: bool = True, transposed: bool = False) -> dict[str
     arrays = turned(tensors()) if transposed else tensors()
     given = dict(zip(names, (each.detach() for each in arrays), strict=True))
     how = {"valid": valid, "batch_major": False, "reverse": False, "transposed": transposed}
-    y, h, c, gates, cells, hidden, copies = torch.ops.lstm_impl.fused_lstm_training(**given, **how)
+    y, h, c, gates, cells, hidden = torch.ops.lstm_impl.fused_lstm_training(**given, **how)
     kept = {"hidden": hidden if masked else y, "gates": gates, "cells": cells}
     flows = {"dy": torch.ones_like(y), "dh": torch.ones_like(h), "dc": torch.ones_like(c)}
-    return {**given, **how, "of_x": True, **kept, **flows, "copies": copies if transposed else None}
+    return {**given, **how, "of_x": True, **kept, **flows}
 
 
 def operators(names: Any) -> list[Any]:
@@ -322,10 +322,10 @@ def test_operators_refuse_every_tensor_that_does_not_fit(
 ) -> None:
     arguments = given_to_gradient(masked, transposed)
     tensors_by_name = {name: each for name, each in arguments.items() if torch.is_tensor(each)}
-    assert len(tensors_by_name) == 12 + masked + transposed
+    assert len(tensors_by_name) == 12 + masked
     for name, tensor in tensors_by_name.items():
         changed = {**arguments, name: WRONG[wrong](tensor)}
-        kept = {*arguments} - {"hidden", "gates", "cells", "dy", "dh", "dc", "copies"}
+        kept = {*arguments} - {"hidden", "gates", "cells", "dy", "dh", "dc"}
         for operator in operators(() if name in kept else ("gates",)):
             # A state with one axis more is one of a module with one layer: the other state then
             # does not fit.
@@ -397,8 +397,7 @@ class Gradient(torch.nn.Module):  # type: ignore[misc,name-defined]
                 self.register_buffer(name, each)
 
     def forward(self, x: Any) -> Any:
-        others = {"valid": None, "copies": None}
-        given = {n: getattr(self, n, others.get(n, False)) for n in given_to_gradient()}
+        given = {name: getattr(self, name, False) for name in given_to_gradient()}
         operator = torch.ops.lstm_impl.fused_lstm_gradient
         return call_with(operator, {**given, "x": x, "of_x": True})
 
@@ -438,20 +437,12 @@ def test_layer_of_transposed_matrices_gives_the_same_bits(masked: bool, dtype: A
     assert all(map(torch.equal, found, gradients))
 
 
-def test_gradient_without_copies_of_transposed_matrices_makes_them() -> None:
-    arguments = given_to_gradient(transposed=True)
-    gradient = torch.ops.lstm_impl.fused_lstm_gradient
-    expected = call_with(gradient, arguments)
-    found = call_with(gradient, {**arguments, "copies": None})
-    assert all(map(torch.equal, found, expected))
-
-
 def test_operators_called_without_the_layout_take_the_layout_of_the_kernels() -> None:
     """Programs that an earlier version exported call them so."""
     arguments = given_to_gradient()
     for operator in operators(()):
         names = [each.name for each in operator.default._schema.arguments]
-        before = [arguments[name] for name in names if name not in ("transposed", "copies")]
+        before = [arguments[name] for name in names if name != "transposed"]
         found = operator(*before)
         assert all(map(torch.equal, found, call_with(operator, arguments)))
     given = tensors()
