@@ -443,10 +443,14 @@ LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* 
     using Value = typename decltype(types)::Value;
     using Weight = typename decltype(types)::Weight;
     Pointers next(pointers);
-    const lstm_impl::Matrix kernel(*given, layer.inputs, next.take<Weight>(), pool);
-    const lstm_impl::Matrix recurrent(*given, layer.units, next.take<Weight>(), pool);
+    LstmLayer copied = *given;
+    const bool in_place =
+        given->transposed != 0 && lstm_impl::reads_transposed<Value, Weight>(layer);
+    if (in_place) copied.transposed = 0;
+    const lstm_impl::Matrix kernel(copied, layer.inputs, next.take<Weight>(), pool);
+    const lstm_impl::Matrix recurrent(copied, layer.units, next.take<Weight>(), pool);
     const lstm_impl::Weights<Weight> weights{kernel.read(), recurrent.read(),
-                                             next.take<const Weight>()};
+                                             next.take<const Weight>(), in_place};
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
     lstm_impl::Forward<Value, Weight> call{layer,   weights,

@@ -58,6 +58,13 @@ class ForwardPass {
     }
   }
 
+  // See kernels.h. The recurrent kernel is read in each step: of three steps, to transpose it in
+  // registers each time would take longer than to copy it once.
+  static bool reads_transposed(const Layer& layer) {
+    constexpr Index kMostSteps = 2;
+    return layer.timesteps <= kMostSteps && !is_packed(layer);
+  }
+
   void run(const Pool& pool) {
     pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
     if constexpr (kRounds<Value>) {
@@ -298,26 +305,39 @@ class ForwardPass {
     if (s == 0) project_unpacked(blocks, rows_of_part(layer_.inputs, part), sums);
     const Rows<float> before = hidden(s - 1);
     const Range rows = rows_of_part(layer_.units, part);
-    add_unpacked(before.data + rows.first, before.batch, batch, rows.count,
-                 call_.weights.recurrent_kernel + rows.first * kGates * layer_.units, blocks,
-                 sums + time_of(layer_, s) * batch * across, across);
+    add_product_unpacked(before.data + rows.first, before.batch, batch, rows,
+                         call_.weights.recurrent_kernel, layer_.units, blocks,
+                         sums + time_of(layer_, s) * batch * across, across);
+  }
+
+  // left: from the first of the rows of the kernel on. depth: all rows of the kernel.
+  void add_product_unpacked(const float* left, Index left_across, Index count, const Range& rows,
+                            const Weight* kernel, Index depth, const Blocks& blocks, float* sums,
+                            Index across) {
+    if (call_.weights.transposed) {
+      add_unpacked_transpose(left, left_across, count, rows.count, kernel + rows.first, depth,
+                             blocks, sums, across);
+    } else {
+      add_unpacked(left, left_across, count, rows.count,
+                   kernel + rows.first * kGates * layer_.units, blocks, sums, across);
+    }
   }
 
   void project_unpacked(const Blocks& blocks, const Range& rows, float* sums) {
     const Index batch = layer_.batch, steps = layer_.timesteps, across = blocks_ * kPanel;
-    const Weight* const kernel = call_.weights.kernel + rows.first * kGates * layer_.units;
+    const Weight* const kernel = call_.weights.kernel;
     const Index first = blocks.first * kPanel, end = blocks.last * kPanel;
     for (Index row = 0; row < steps * batch; ++row) {
       std::fill(sums + row * across + first, sums + row * across + end, 0.0f);
     }
     if (x_.time == batch * x_.batch) {
-      add_unpacked(x_.data + rows.first, x_.batch, steps * batch, rows.count, kernel, blocks, sums,
-                   across);
+      add_product_unpacked(x_.data + rows.first, x_.batch, steps * batch, rows, kernel,
+                           layer_.inputs, blocks, sums, across);
       return;
     }
     for (Index b = 0; b < batch; ++b) {
-      add_unpacked(x_.at(0, b) + rows.first, x_.time, steps, rows.count, kernel, blocks,
-                   sums + b * across, batch * across);
+      add_product_unpacked(x_.at(0, b) + rows.first, x_.time, steps, rows, kernel, layer_.inputs,
+                           blocks, sums + b * across, batch * across);
     }
   }
 

@@ -39,10 +39,24 @@ Index Layer::gates_size() const { return unit_blocks(*this) * timesteps * batch 
 
 Index Layer::cells_size() const { return unit_blocks(*this) * timesteps * batch * kLanes; }
 
+template <class Value>
+static bool multiplies_bfloat16(const Layer& layer) {
+  return (kRounds<Value> || layer.bfloat16_products) && pays_in_bfloat16(layer);
+}
+
+template <class Value, class Weight>
+bool reads_transposed(const Layer& layer) {
+  return !multiplies_bfloat16<Value>(layer) && ForwardPass<Value, Weight>::reads_transposed(layer);
+}
+
+template bool reads_transposed<float, float>(const Layer&);
+template bool reads_transposed<BFloat16, BFloat16>(const Layer&);
+template bool reads_transposed<BFloat16, float>(const Layer&);
+
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
-  if ((kRounds<Value> || call.layer.bfloat16_products) && pays_in_bfloat16(call.layer)) {
+  if (multiplies_bfloat16<Value>(call.layer)) {
     forward_in_bfloat16(call, pool);
   } else {
     ForwardPass<Value, Weight>(call, pool).run(pool);

@@ -51,6 +51,9 @@ struct Weights {
   const Value* kernel;            // [inputs, 4 * units]
   const Value* recurrent_kernel;  // [units, 4 * units]
   const Value* bias;              // [4 * units]
+  // Whether the kernels are [4 * units, inputs] and [4 * units, units]; only where reads_transposed()
+  // says that a forward pass reads them so.
+  bool transposed = false;
 };
 
 // In the three calls below, Value is the type of everything but the weights and their gradients,
@@ -107,6 +110,10 @@ struct InputGradient {
 // and timesteps may be 0.
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool);
+// Whether a forward pass of the layer takes transposed weights. It does if it reads each weight about
+// once, which takes less time than to copy them first.
+template <class Value, class Weight>
+bool reads_transposed(const Layer& layer);
 template <class Value, class Weight>
 void backward(const Backward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>

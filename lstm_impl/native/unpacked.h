@@ -99,6 +99,51 @@ void add_unpacked(const float* left, Index across, Index rows, Index depth, cons
   });
 }
 
+// The same with the kernel's transpose, [4 * units, `depth_across`], of which the first `depth`
+// columns are read. Squares of it are transposed in registers. Each sum adds the same products in
+// the same order as above, and so has the same bits.
+template <class Value>
+void add_unpacked_transpose(const float* left, Index across, Index rows, Index depth,
+                            const Value* kernel, Index depth_across, const Blocks& blocks,
+                            float* sums, Index sums_across) {
+  const auto add = [&](const Vector(&square)[kLanes], Index k, Index count, float* to) {
+    for (Index r = 0; r < rows; ++r) {
+      const float* factors = left + r * across + k;
+      Vector sum = load(to + r * sums_across);
+      if (count >= kLanes) {
+#pragma GCC unroll 16
+        for (Index n = 0; n < kLanes; ++n) sum += factors[n] * square[n];
+      } else {
+#pragma GCC unroll 16
+        for (Index n = 0; n < kLanes; ++n) {
+          if (n < count) sum += factors[n] * square[n];
+        }
+      }
+      store(to + r * sums_across, sum);
+    }
+  };
+  for (Index block = blocks.first; block < blocks.last; ++block) {
+    const Index lanes = blocks.lanes(block);
+    for (Index gate = 0; gate < kGates; ++gate) {
+      const Value* from = kernel + (gate * blocks.units + block * kLanes) * depth_across;
+      float* to = sums + block * kPanel + gate * kLanes;
+      for (Index k = 0; k < depth; k += kLanes) {
+        Vector square[kLanes];
+        if (lanes == kLanes && k + kLanes <= depth) {
+#pragma GCC unroll 16
+          for (Index n = 0; n < kLanes; ++n) square[n] = load(from + n * depth_across + k);
+        } else {
+          for (Index n = 0; n < kLanes; ++n) {
+            square[n] = n < lanes ? load_part(from + n * depth_across + k, depth - k) : Vector{};
+          }
+        }
+        transpose<kLanes / 2>(square);
+        add(square, k, depth - k, to);
+      }
+    }
+  }
+}
+
 // The same of one full block of units and as many rows as a panel's product takes at once: sums
 // stay in registers, and what is read of the kernel lies `units` floats apart.
 template <int Rows>

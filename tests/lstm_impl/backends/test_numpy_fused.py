@@ -136,8 +136,17 @@ def test_matrix_that_cannot_be_transposed_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "bf32", "mixed_bfloat16"])
-def test_layer_of_transposed_weights_computes_the_same_bits(kind: str) -> None:
-    t, b, i, u = 3, 2, 5, 18
+@pytest.mark.parametrize(
+    "sizes",
+    # The weights are copied; they are read as they are, by parts of registers, by whole ones, and
+    # by two threads.
+    [(30, 2, 5, 18), (1, 1, 5, 18), (2, 2, 33, 19), (1, 3, 48, 32), (1, 2, 256, 256)],
+    ids=lambda sizes: "x".join(map(str, sizes)),
+)
+def test_layer_of_transposed_weights_computes_the_same_bits(
+    sizes: tuple[int, int, int, int], kind: str
+) -> None:
+    t, b, i, u = sizes
     kernels = c_interface.kernels()
     halves = kind in ("bfloat16", "mixed_bfloat16")
     gates, cells = kernels.kept_sizes(t, b, u)

@@ -421,9 +421,13 @@ def test_loaded_program_with_arrays_that_are_too_short_raises() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("masked", [False, True])
-def test_layer_of_transposed_matrices_gives_the_same_bits(masked: bool, dtype: Any) -> None:
+@pytest.mark.parametrize("timesteps", [1, T])
+def test_layer_of_transposed_matrices_gives_the_same_bits(
+    timesteps: int, masked: bool, dtype: Any
+) -> None:
     ours, theirs = tensors(dtype=dtype), turned(tensors(dtype=dtype))
-    valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 1]) if masked else None
+    ours[0] = theirs[0] = ours[0][:timesteps].detach().requires_grad_()
+    valid = torch.arange(timesteps)[:, None] < torch.tensor([T, 2, 0]) if masked else None
     y = layer(*ours, valid, reverse=True)
     turned_y = layer(*theirs, valid, reverse=True, transposed=True)
     with torch.no_grad():
