@@ -37,9 +37,10 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
     Takes float32 and bfloat16, also by ``torch.autocast``, padded batches as ``PackedSequence``,
     and one sequence without a batch axis. A batch may be empty.
 
-    The kernels read each matrix transposed. Every call therefore copies the matrices, which may
-    take as long as the kernels where one short sequence meets large matrices. ``prepack`` keeps
-    the copies for inference.
+    The kernels read each matrix transposed. A call of one or two timesteps with few sequences
+    transposes the matrices in registers, and every other call copies them. With large matrices, a
+    single step then takes up to one and a half times as long. ``prepack`` keeps the copies for
+    inference.
 
     In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
     ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.

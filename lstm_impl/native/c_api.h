@@ -46,8 +46,8 @@ struct LstmLayer {
   std::int32_t threads;  // of the library's own, at most so many with the one that calls; 0 for one
                          // on each CPU that the process may use
   // Whether the caller has the kernel and the recurrent kernel, and wants their gradients, as
-  // [4 * units, inputs] and [4 * units, units]. A call then copies what it reads of them, and its
-  // results have the same bits. LSTM_INT8 does not take such a layer.
+  // [4 * units, inputs] and [4 * units, units]. A call then copies what it reads of them, or
+  // transposes that in registers; its results have the same bits. LSTM_INT8 does not take such a layer.
   std::int32_t transposed;
 };
 

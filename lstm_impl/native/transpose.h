@@ -94,7 +94,7 @@ template <class Value>
 void transpose_matrix(const Value* from, Index rows, Index columns, Value* to, const Pool& pool) {
   // One thread transposes so many numbers in 50 us. Waking another one takes as long.
   constexpr double kFewNumbers = 1 << 18;
-  // Reading and writing one number takes as long as so many multiplications of a kernel.
+  // To transpose one number takes as long as so many multiplications of a kernel.
   constexpr double kMultiplications = 16;
   const double numbers = static_cast<double>(rows) * static_cast<double>(columns);
   const Index blocks = blocks_of(columns, kLanes);

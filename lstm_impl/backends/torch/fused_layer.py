@@ -9,8 +9,9 @@ kernels read and write as many numbers as the sizes of the layer say. Each opera
 the shape, type and device of every tensor before it passes an address on.
 
 The kernels read ``[in, 4H]`` and ``[H, 4H]``. PyTorch's modules keep the transposes, which the
-operators take with ``transposed=True``. The kernels' library then copies the matrices, to memory
-that it keeps between calls, in a fraction of the time of PyTorch's own copy of a transpose.
+operators take with ``transposed=True``. The kernels' library then copies the matrices to memory
+that it keeps between calls, or transposes them in registers, in a fraction of the time of
+PyTorch's own copy of a transpose.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def fused_layer(
     batch_major, reverse : bool
         The axes of x and y; whether steps are read from the last to the first.
     transposed : bool
-        The axes of kernel and recurrent_kernel. Each call then copies the two matrices.
+        The axes of kernel and recurrent_kernel. If True, most calls copy the two matrices.
 
     Returns
     -------
