@@ -346,7 +346,12 @@ def numpy_trial(rng: Rng) -> str:
     given, said = {"x": x, "h": h, "c": c, "dy": dy}, []
     for _ in range(int(rng.choice([0, 1, 1, 2]))):
         name, change = str(rng.choice([*given])), str(rng.choice([*OTHER_ARRAYS]))
-        if isinstance(given[name], np.ndarray) and given[name].ndim:
+        # An array that is no longer of floats cannot be changed a second time.
+        if (
+            isinstance(given[name], np.ndarray)
+            and given[name].ndim
+            and given[name].dtype.kind == "f"
+        ):
             given[name] = OTHER_ARRAYS[change](rng, given[name])
             said.append(f"{name} is {change}")
     words = f"{spec}, batch {batch}, steps {steps}, lengths {lengths}, {said or 'right'}"
