@@ -23,7 +23,7 @@ pytestmark = needs("jax_scan")
 
 def test_trace_happens_once_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("jax_scan")
-    monkeypatch.setattr(model, "function", traced := Mock(wraps=model.function))
+    monkeypatch.setattr(model, "_network", traced := Mock(wraps=model._network))
     step = model.prepare(Workload(2, 4))
     step.trace()
     assert traced.call_count == 1
@@ -92,7 +92,7 @@ def test_products_on_a_gpu_have_the_precision_of_the_spec(
         requested.append(jax.config.jax_default_matmul_precision)
 
     monkeypatch.setattr(model, "_network", network)
-    model.function(model.parameters, None, None, None)
+    model._inference(model.parameters, Call(None, ()))
     assert requested == [precision]
 
 

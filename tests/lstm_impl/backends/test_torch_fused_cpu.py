@@ -441,7 +441,7 @@ def test_layer_of_transposed_matrices_gives_the_same_bits(
     assert all(map(torch.equal, found, gradients))
 
 
-def test_operators_called_without_the_layout_take_the_layout_of_the_kernels() -> None:
+def test_operators_without_a_layout_take_that_of_the_kernels() -> None:
     """Programs that an earlier version exported call them so."""
     arguments = given_to_gradient()
     for operator in operators(()):
