@@ -397,7 +397,7 @@ def other_names(graph: Any, call: Any, function: Any) -> None:
             if name in names:
                 mark = "^" if text.startswith("^") else ""
                 node.input[place] = mark + ":".join([names[name], *rest])
-    # A list, because a map of protocol buffers may skip entries when it is changed while it is read.
+    # A list, because a map of protocol buffers may skip entries when it changes during a loop.
     for result, text in list(function.ret.items()):
         name, *rest = text.split(":")
         function.ret[result] = ":".join([names.get(name, name), *rest])
