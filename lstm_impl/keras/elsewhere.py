@@ -106,7 +106,12 @@ class LSTM(base.BackendLSTM):
             raise UnsupportedError(f"{choice.backend}: its kernels are for a CPU, not a GPU")
         parts = map(keras.ops.convert_to_tensor, initial_state)
         start = tuple(keras.ops.cast(part, dtype) for part in parts)
-        y, h, c = _computing.compute(choice.backend, x, start, base.Weights.of(self.cell), mask)
+        # The kernels take weights in float32.
+        as_they_are = choice.backend == _computing.FUSED
+        if as_they_are and not _computing.becomes_program(x):
+            as_they_are = not base.are_cast_faster(self.cell.weights)
+        weights = base.Weights.of(self.cell, as_they_are)
+        y, h, c = _computing.compute(choice.backend, x, start, weights, mask)
         last = h
         if mask is not None:
             shown, before = keras.ops.any(mask, axis=1), keras.ops.zeros_like(h)

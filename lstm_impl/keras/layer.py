@@ -9,7 +9,6 @@ pattern of the mask.
 from __future__ import annotations
 
 import functools
-import math
 import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -44,7 +43,17 @@ from lstm_impl.backends.tensorflow.second_gradient import (
     twice_differentiable,
 )
 from lstm_impl.call import Call, LSTMOutputs, Tensor, Tensors, Upstream
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask
+from lstm_impl.keras.base import (
+    SIGMOID,
+    TANH,
+    BackendLSTM,
+    CallMemory,
+    Weights,
+    are_cast_faster,
+    has_mixed_weights,
+    one_mask,
+    outside_autocast,
+)
 from lstm_impl.keras.choice import AUTO, FUSED_CPU, KERAS, Arguments, Choice, LayerCall, Sizes
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
@@ -307,35 +316,6 @@ def _zeros(batch: int, units: int, dtype: str) -> Tensor:
         return tf.zeros([1, batch, units], dtype)
 
 
-class _OutsideAutocast(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Call a function outside of the autocast scopes of the layers and models around it.
-
-    In such a scope a variable's value is cast when it is read. The public way to leave the scopes
-    is a layer without autocast.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(autocast=False, dtype="float32", name="as_they_are")
-        self.built = True  # it has no weights
-
-    def call(self, read: Callable[[], Any]) -> Any:
-        """Return what ``read`` returns."""
-        return read()
-
-
-@functools.cache
-def _outside_autocast() -> _OutsideAutocast:
-    """Make the layer once, which takes longer than to call it."""
-    return _OutsideAutocast()
-
-
-LARGE_WEIGHTS = 1 << 17
-"""Fewer weights are cast faster than a call outside a graph leaves Keras's autocast scope.
-
-Leaving it took 0.1 ms, and casts of 2^18 weights 0.2 ms. A graph leaves it only when it is traced.
-"""
-
-
 def _plain_variables(cell: Any, as_they_are: bool = False) -> list[Any]:
     """Return a cell's variables as TensorFlow has them.
 
@@ -349,12 +329,10 @@ def _plain_variables(cell: Any, as_they_are: bool = False) -> list[Any]:
     def read() -> list[Any]:
         return [each.value for each in variables]
 
-    mixed = cell.compute_dtype == "bfloat16" and cell.variable_dtype == "float32"
-    if as_they_are and mixed and variables:
-        count = sum(math.prod(each.shape) for each in variables)
-        if count < LARGE_WEIGHTS and tf.executing_eagerly():
+    if as_they_are and variables and has_mixed_weights(cell):
+        if tf.executing_eagerly() and are_cast_faster(variables):
             return []
-        values = _outside_autocast()(read=read)
+        values = outside_autocast(read)
     else:
         values = read()
     return values if all(isinstance(each, ResourceVariable) for each in values) else []

@@ -64,8 +64,11 @@ using Shape = std::initializer_list<std::int64_t>;
 // compared axis by axis, because a number of elements may overflow.
 class Checks {
  public:
-  // The sizes of the layer, from x or its gradient and the columns of a kernel.
-  Checks(const Buffer& x, const Buffer& kernel, bool reverse) : type_(x.element_type()) {
+  // The sizes of the layer, from x or its gradient and the columns of a kernel. Its type, from the
+  // types of the two: weights of float32 may have any x.
+  Checks(const Buffer& x, const Buffer& kernel, bool reverse)
+      : type_(x.element_type()),
+        weights_(kernel.element_type() == ffi::F32 ? ffi::F32 : x.element_type()) {
     const auto shape = x.dimensions(), weights = kernel.dimensions();
     if (shape.size() != 3) {
       problem_ = "x is " + described(type_, shape) + "; expected three axes";
@@ -75,7 +78,9 @@ class Checks {
       problem_ = "a kernel is " + described(kernel.element_type(), weights) +
                  "; expected two axes, the second one of 4 * units";
     } else {
-      layer_ = {shape[0], shape[1], shape[2], weights[1] / 4, false, reverse, type_ == ffi::BF16, 0};
+      LstmType type = LSTM_FLOAT;
+      if (type_ == ffi::BF16) type = weights_ == ffi::F32 ? LSTM_MIXED_BFLOAT16 : LSTM_BFLOAT16;
+      layer_ = {shape[0], shape[1], shape[2], weights[1] / 4, false, reverse, type, 0};
       if (lstm_check(&layer_) != LSTM_OK) problem_ = lstm_error();
     }
   }
@@ -96,6 +101,11 @@ class Checks {
     }
     problem_ = std::string(name) + " is " + described(buffer.element_type(), found) +
                "; expected " + described(type, shape);
+  }
+
+  // A weight or its gradient: all weights of a layer have one type.
+  void expect_weight(const char* name, const Buffer& buffer, Shape shape) {
+    expect(name, buffer, shape, weights_);
   }
 
   void expect_state(const char* name, const Buffer& buffer) {
@@ -140,7 +150,7 @@ class Checks {
   ffi::DataType type() const { return type_; }
 
  private:
-  ffi::DataType type_;
+  ffi::DataType type_, weights_;
   LstmLayer layer_{};
   std::string problem_;
 };
@@ -154,9 +164,9 @@ ffi::Error forward_call(ffi::ThreadPool threads, bool reverse, bool keep, Buffer
   const std::int64_t width = 4 * layer.units;
   checks.expect_state("h", h);
   checks.expect_state("c", c);
-  checks.expect("kernel", kernel, {layer.inputs, width});
-  checks.expect("recurrent_kernel", recurrent, {layer.units, width});
-  checks.expect("bias", bias, {width});
+  checks.expect_weight("kernel", kernel, {layer.inputs, width});
+  checks.expect_weight("recurrent_kernel", recurrent, {layer.units, width});
+  checks.expect_weight("bias", bias, {width});
   void* const mask = checks.mask(padding);
   checks.expect_sequence("y", *y);
   checks.expect_state("h_last", *h_last);
@@ -200,7 +210,7 @@ ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer
   const std::int64_t width = 4 * layer.units;
   checks.expect_state("h", h);
   checks.expect_state("c", c);
-  checks.expect("recurrent_kernel", recurrent, {layer.units, width});
+  checks.expect_weight("recurrent_kernel", recurrent, {layer.units, width});
   void* const mask = checks.mask(padding);
   checks.expect_sequence("hidden", hidden);
   checks.expect_gates("gates", gates, checks.type());
@@ -211,9 +221,9 @@ ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer
   checks.expect_gates("dz", *dz, ffi::F32);
   checks.expect_state("dh", *dh);
   checks.expect_state("dc", *dc);
-  checks.expect("dkernel", *dkernel, {layer.inputs, width});
-  checks.expect("drecurrent_kernel", *drecurrent, {layer.units, width});
-  checks.expect("dbias", *dbias, {width});
+  checks.expect_weight("dkernel", *dkernel, {layer.inputs, width});
+  checks.expect_weight("drecurrent_kernel", *drecurrent, {layer.units, width});
+  checks.expect_weight("dbias", *dbias, {width});
   if (!checks.problem().empty()) return invalid("lstm_impl_backward: " + checks.problem());
   void* const pointers[] = {
       recurrent.untyped_data(), x.untyped_data(),        h.untyped_data(),
@@ -228,7 +238,7 @@ ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer
 ffi::Error input_gradient_call(ffi::ThreadPool threads, Buffer kernel, Buffer dz, Result dx) {
   Checks checks(*dx, kernel, false);
   const LstmLayer& layer = checks.layer();
-  checks.expect("kernel", kernel, {layer.inputs, 4 * layer.units});
+  checks.expect_weight("kernel", kernel, {layer.inputs, 4 * layer.units});
   checks.expect_gates("dz", dz, ffi::F32);
   if (!checks.problem().empty()) return invalid("lstm_impl_input_gradient: " + checks.problem());
   void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), dx->untyped_data()};

@@ -61,7 +61,10 @@ class LSTM(nnx.RNN):  # type: ignore[misc]
         weights = self.cell.dense_i.kernel, self.cell.dense_h.kernel, self.cell.dense_h.bias
         given = (x, *initial_carry[::-1], *(each[...] for each in weights))
         dtype = self.cell.dtype or jnp.result_type(*given)
-        x, h, c, *parameters = (each.astype(dtype) for each in given)
+        x, h, c = (each.astype(dtype) for each in given[:3])
+        parameters = given[3:]
+        if dtype != jnp.bfloat16 or any(each.dtype != jnp.float32 for each in parameters):
+            parameters = tuple(each.astype(dtype) for each in parameters)
         valid = None
         if seq_lengths is not None:
             valid = jnp.arange(steps)[:, None] < seq_lengths.reshape(-1)

@@ -33,6 +33,10 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
         library.load(library.JAX)  # compiled now, not in the first call
         return super()._build(spec, weights, device, batch_major)
 
+    def weights_for(self, compute_dtype: Any, parameters: Tensors) -> Tensors:
+        # The kernels read float32 weights next to a bfloat16 input.
+        return parameters
+
     def layer(
         self,
         call: Call,

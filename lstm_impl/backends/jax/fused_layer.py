@@ -49,7 +49,9 @@ def fused_layer(
     Parameters
     ----------
     x : jax.Array
-        Input ``[T, B, in]``, float32 or bfloat16, as are all arrays but ``valid``.
+        Input ``[T, B, in]``, float32 or bfloat16. All arrays but ``valid`` have this type, except
+        that the weights may be float32 if x is bfloat16. The kernels then read the weights without
+        a cast, and the gradients of the weights are float32.
     h, c : jax.Array
         Initial state ``[B, H]``.
     kernel, recurrent_kernel, bias : jax.Array
@@ -186,7 +188,8 @@ def _second(reverse: bool, saved: Any, cotangents: Tensors) -> tuple[Any, ...]:
     steps = valid[:, :, None] if valid.size else None
 
     def by_scan(x: Tensor, h: Tensor, c: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        return tuple(scanned(x, (h, c), parameters, steps, False, reverse=reverse))
+        weights = [each.astype(x.dtype) for each in parameters]
+        return tuple(scanned(x, (h, c), weights, steps, False, reverse=reverse))
 
     def gradients(floats: Tensors, upstream: Tensors) -> Tensors:
         found: Tensors = jax.vjp(by_scan, *floats)[1](tuple(upstream))

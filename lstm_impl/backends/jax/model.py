@@ -122,7 +122,7 @@ class JaxModel(Model):
 
     def _network(self, parameters: Tensors, call: Call) -> Outputs:
         jnp = self._jax.numpy
-        parameters = [parameter.astype(self.compute_dtype) for parameter in parameters]
+        parameters = self.backend.weights_for(self.compute_dtype, parameters)
         swap = self.batch_major != self.backend.batch_first
         call = call._replace(x=jnp.swapaxes(call.x, 0, 1) if swap else call.x)
         y, states = self.backend.network(self.spec, parameters, call)
@@ -289,6 +289,10 @@ class JaxBackend(Backend):
     batch_first: ClassVar[bool] = False
 
     # -- what a strategy supplies
+
+    def weights_for(self, compute_dtype: Any, parameters: Tensors) -> Tensors:
+        """Return the parameters as ``layer`` takes them: cast to the type that it computes in."""
+        return [each.astype(compute_dtype) for each in parameters]
 
     def layer(
         self,

@@ -19,7 +19,7 @@ OPERATORS = "lstm_impl::fused_lstm"
 class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
     """Canonical weights, and one operator for each layer and direction."""
 
-    autocast = False  # the weights are cast once
+    autocast = False  # the kernels read float32 weights next to a bfloat16 input
 
     def _open(self, weights: LSTMWeights) -> None:
         c_interface.kernels()  # compiled now, not in the first call
@@ -29,10 +29,7 @@ class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
         from lstm_impl.backends.torch.fused_layer import fused_layer
 
         torch = self._torch
-        parameters = self.parameters
-        if self.compute_dtype != self.variable_dtype:
-            parameters = [each.to(self.compute_dtype) for each in parameters]
-        valid = None
+        parameters, valid = self.parameters, None
         if call.lengths is not None:
             timesteps = call.x.shape[1 if self.batch_major else 0]
             valid = torch.arange(timesteps)[:, None] < call.lengths

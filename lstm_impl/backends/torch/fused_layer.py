@@ -30,7 +30,7 @@ from torch._C._functorch import (
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.backends.fused_cpu.library import COMPUTES
 from lstm_impl.backends.torch.loop import layer_by_loop
-from lstm_impl.call import LSTMOutputs, Tensor
+from lstm_impl.call import LSTMOutputs, Tensor, Tensors
 from lstm_impl.spec import UnsupportedError
 
 OPERATOR = "lstm_impl::fused_lstm"
@@ -50,6 +50,8 @@ torch.library.define(
 )
 
 _COMPUTES = tuple(getattr(torch, name) for name in COMPUTES)
+_KINDS = {getattr(torch, name): c_interface.TYPES[name] for name in COMPUTES}
+_MIXED = c_interface.TYPES["mixed_bfloat16"]
 
 _NAMES = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
 _KEPT = ("hidden", "gates", "cells")
@@ -77,8 +79,11 @@ def fused_layer(
     Parameters
     ----------
     x : torch.Tensor
-        Input ``[T, B, in]``, or ``[B, T, in]`` if batch_major; float32 or bfloat16, as are all
-        tensors but ``valid``. None need be contiguous. Under ``torch.autocast`` all are cast.
+        Input ``[T, B, in]``, or ``[B, T, in]`` if batch_major; float32 or bfloat16. All tensors but
+        ``valid`` have this type, except that the weights may be float32 if x is bfloat16. The
+        kernels then read the weights without a cast, and the gradients of the weights are float32.
+        No tensor need be contiguous. Under ``torch.autocast`` to bfloat16, x, h, c and weights of
+        other types than float32 are cast.
     h, c : torch.Tensor
         Initial state ``[B, H]``, or ``[1, B, H]`` as of a module with one layer.
     kernel, recurrent_kernel, bias : torch.Tensor
@@ -107,7 +112,7 @@ def fused_layer(
     """
     given = (x, h, c, kernel, recurrent_kernel, bias)
     if torch.is_autocast_enabled("cpu"):
-        given = tuple(each.to(torch.get_autocast_dtype("cpu")) for each in given)
+        given = _cast(torch.get_autocast_dtype("cpu"), given)
     how = valid, batch_major, reverse, transposed
     _check_support(given[0])
     if loses_derivatives():
@@ -119,11 +124,21 @@ def fused_layer(
     return LSTMOutputs(*compute(*given, *how)[:3])
 
 
+def _cast(dtype: Any, given: Tensors) -> tuple[Tensor, ...]:
+    """Cast tensors as ``torch.autocast`` would, but leave weights that the kernels read as is."""
+    weights = given[3:]
+    if dtype != torch.bfloat16 or any(each.dtype != torch.float32 for each in weights):
+        weights = tuple(each.to(dtype) for each in weights)
+    return *(each.to(dtype) for each in given[:3]), *weights
+
+
 def _loop(
     transposed: bool, valid: Tensor | None, batch_major: bool, reverse: bool, *given: Tensor
 ) -> LSTMOutputs:
     """Compute what ``fused_layer`` computes by a loop of PyTorch's operators."""
     x, h, c, kernel, recurrent_kernel, bias = given
+    # The loop computes in one type.
+    kernel, recurrent_kernel, bias = (each.to(x.dtype) for each in (kernel, recurrent_kernel, bias))
     if transposed:
         kernel, recurrent_kernel = kernel.t(), recurrent_kernel.t()
     given = (x, h, c, kernel, recurrent_kernel, bias)
@@ -200,6 +215,11 @@ def _check(name: str, tensor: Tensor, dtype: Any, shape: Any, device: Any) -> No
         )
 
 
+def _weight_dtype(x: Tensor, kernel: Tensor) -> Any:
+    """Return the type that the weights of a layer must have: float32 may go with any x."""
+    return torch.float32 if kernel.dtype == torch.float32 else x.dtype
+
+
 def _check_layer(*given: Any) -> tuple[Any, Any, Any]:
     """Return timesteps, batch and units.
 
@@ -223,8 +243,9 @@ def _check_layer(*given: Any) -> tuple[Any, Any, Any]:
     if transposed:
         matrices = (width, inputs), (width, units)
     expected = (*x.shape[:2], inputs), state, state, *matrices, (width,)
-    for name, tensor, shape in zip(_NAMES, given, expected, strict=False):
-        _check(name, tensor, x.dtype, shape, x.device)
+    types = *3 * (x.dtype,), *3 * (_weight_dtype(x, kernel),)
+    for name, tensor, dtype, shape in zip(_NAMES, given, types, expected, strict=False):
+        _check(name, tensor, dtype, shape, x.device)
     if valid is not None:
         _check("valid", valid, torch.bool, (timesteps, batch), x.device)
     return timesteps, batch, units
@@ -259,8 +280,9 @@ def _check_gradient(given: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[An
 
 
 def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interface.KernelLayer:
-    x, batch_major, reverse, transposed = given[0], *given[7:]
-    how = batch_major, reverse, x.dtype == torch.bfloat16, torch.get_num_threads(), transposed
+    x, kernel, batch_major, reverse, transposed = given[0], given[3], *given[7:]
+    kind = _MIXED if x.dtype != kernel.dtype else _KINDS[x.dtype]
+    how = batch_major, reverse, kind, torch.get_num_threads(), transposed
     return c_interface.kernel_layer(timesteps, batch, x.shape[2], units, *how)
 
 

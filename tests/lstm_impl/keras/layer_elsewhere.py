@@ -213,6 +213,49 @@ def test_forward_mode_of_torch_agrees_with_the_gradient(way: str, name: str, mas
     torch.testing.assert_close(found.detach(), (gradient * direction).sum(), rtol=1e-4, atol=1e-4)
 
 
+# -- float32 weights in a layer that computes in bfloat16
+
+
+@pytest.mark.skipif(PICKED == "keras", reason="the kernels are unavailable here")
+@pytest.mark.parametrize(
+    ("units", "expected"), [(UNITS, "bfloat16"), (190, "float32")], ids=["small", "large"]
+)
+def test_mixed_layer_inside_a_mixed_model_reads_large_weights_as_they_are(
+    units: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    fused_layer = elsewhere._computing.fused_layer
+
+    def remembering(x: Any, h: Any, c: Any, *weights: Any, **how: Any) -> Any:
+        read.extend(keras.backend.standardize_dtype(each.dtype) for each in weights[:3])
+        return fused_layer(x, h, c, *weights, **how)
+
+    monkeypatch.setattr(elsewhere._computing, "fused_layer", remembering)
+    layer = lstm_impl.keras.LSTM(units, backend=NAMES[-1], dtype="mixed_bfloat16")
+    # A model in mixed precision has an autocast scope of its own around the layer.
+    model = keras.Sequential([keras.Input((TIMESTEPS, FEATURES)), layer])
+    model.dtype_policy = "mixed_bfloat16"
+    x = random(BATCH, TIMESTEPS, FEATURES)
+    y = model(x)
+    assert read == 3 * [expected]
+    wide = keras.layers.LSTM(units)
+    wide.build(x.shape)
+    wide.set_weights(layer.get_weights())
+    found, wanted = (
+        keras.ops.convert_to_numpy(keras.ops.cast(each, "float32")) for each in (y, wide(x))
+    )
+    np.testing.assert_allclose(found, wanted, atol=0.02)
+    # JAX traces the step of training, so that small weights are read as they are, too.
+    read.clear()
+    model.compile("sgd", "mse")
+    before = layer.get_weights()
+    model.train_on_batch(x, random(BATCH, units, seed=1))
+    assert read[:3] == 3 * ["float32" if THEIRS == "jax" else expected]
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        assert new.dtype == np.float32
+        assert np.abs(new - old).max() > 0
+
+
 # -- the choice, and its message
 
 
