@@ -27,10 +27,9 @@ TESTS = BENCH.parent / "tests"
 
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
-    "NPROC",  # what XLA's CPU client, and so JAX, sizes its pool by
 )
-"""Frameworks read these when they start, so they are set before any is imported."""
+"""Libraries that several frameworks use read these when they start. Like the frameworks' own
+variables, they are set before any framework is imported."""
 
 COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
 """Defaults for pytest-benchmark's table: its ten columns do not fit a terminal, and its order by
@@ -94,7 +93,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _measures(config):
         return
     if threads := config.getoption("lstm_threads"):
+        # The descriptors import NumPy, whose BLAS reads its variable then.
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+        from lstm_impl.frameworks import list_frameworks
+
+        own = [name for framework in list_frameworks() for name in framework.thread_variables]
+        os.environ.update(dict.fromkeys(own, str(threads)))
     if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
         raise pytest.UsageError(
             "--benchmark-only does not go with -n or --dist: benchmarks that run at the same time "

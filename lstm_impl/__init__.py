@@ -16,6 +16,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.build import build
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Step, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile
+from lstm_impl.frameworks import Framework
 from lstm_impl.model import Model
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, UnsupportedError
@@ -31,6 +32,7 @@ __all__ = [
     "Call",
     "Event",
     "Evidence",
+    "Framework",
     "Inputs",
     "LSTMGradients",
     "LSTMSpec",

@@ -35,6 +35,7 @@ class Backend:
     elsewhere: why it runs on no other device; empty for a sentence with the strategy's name.
     packages: what must be installed.
     gpu: how its framework finds GPUs; None if it uses none.
+    early_modules: modules that are imported before any case, besides those of its framework.
     optimizers: the optimizers with which its models can update their weights.
     bias_offset: what is added to the biases that it keeps, whose updates round as the sum does.
     environment: variables that must have these values in a process before anything is imported in
@@ -58,7 +59,8 @@ class Backend:
     elsewhere: ClassVar[str] = ""
     bf32: ClassVar[bool] = False
     packages: ClassVar[tuple[Package, ...]] = ()
-    gpu: ClassVar[cuda.Framework | None] = None
+    gpu: ClassVar[cuda.GpuCheck | None] = None
+    early_modules: ClassVar[tuple[str, ...]] = ()
     optimizers: ClassVar[tuple[str, ...]] = ()
     bias_offset: ClassVar[float] = 0.0
     environment: ClassVar[Mapping[str, str]] = {}

@@ -52,11 +52,11 @@ class FrameworkBuild:
 
 
 @dataclass(frozen=True)
-class Framework:
-    """A framework that can use a GPU.
+class GpuCheck:
+    """How to find out whether a framework can use a GPU.
 
-    title: its name in sentences. install: the command that brings a build with the CUDA libraries.
-    look: imports the framework and describes its build.
+    title: the framework's name in sentences. install: the command that brings a build with the
+    CUDA libraries. look: imports the framework and describes its build.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Framework:
     look: Callable[[], FrameworkBuild]
 
 
-def explain(facts: CudaFacts, framework: Framework, index: int) -> Availability:
+def explain(facts: CudaFacts, framework: GpuCheck, index: int) -> Availability:
     """Return whether a framework can use ``gpu:<index>``, or why not."""
     if not facts.hardware:  # no need to spend seconds on importing a framework to say this
         return Availability(
@@ -101,7 +101,7 @@ def explain(facts: CudaFacts, framework: Framework, index: int) -> Availability:
     return Availability(False, reason, fix)
 
 
-def available_to(framework: Framework | None, device: str) -> Availability:
+def available_to(framework: GpuCheck | None, device: str) -> Availability:
     """Return whether an installed framework can use ``device``, or why not."""
     if device == "cpu":
         return AVAILABLE

@@ -14,6 +14,10 @@ from lstm_impl.spec import UnsupportedError
 ENTRY_POINT_GROUP = "lstm_impl.backends"
 
 
+OURS = "lstm_impl.backends."
+"""The package of the built-in strategies, with a folder for each framework."""
+
+
 @dataclass(frozen=True)
 class Strategy:
     """A built-in strategy, with what its ``Backend`` class says of it.
@@ -29,7 +33,7 @@ class Strategy:
 
 
 def _ours(framework: str, place: str, *flags: str, takes_number: bool = False) -> Strategy:
-    return Strategy(framework, f"lstm_impl.backends.{place}", flags, takes_number)
+    return Strategy(framework, f"{OURS}{place}", flags, takes_number)
 
 
 _LOOP = ("preproject", "hoisted", "xla")

@@ -6,6 +6,7 @@ process table and modules are parameters, so that tests can make up any machine.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -28,6 +29,7 @@ import psutil
 from bench.machine import devices
 from bench.machine.devices import Nvml
 from bench.machine.fields import is_number, mapping, without_secrets
+from lstm_impl.frameworks import built_in_frameworks, list_frameworks
 from lstm_impl.tuning.machine import model_name
 
 _MOST = 200
@@ -97,11 +99,21 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-_VARIABLES = re.compile(
-    r"(TF|TF2|XLA|JAX|TORCH|TORCHINDUCTOR|PYTORCH|ORT|OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL"
-    r"|CUDA|CUDNN|CUBLAS|NCCL|KERAS|MALLOC|LSTM|NPY|ATEN)_\w+"
-    r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
+_VARIABLES = (
+    r"(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL|CUDA|CUDNN|CUBLAS|NCCL|MALLOC|LSTM)_\w+"
+    r"|CUDA\w*|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
+"""The recorded environment variables besides those of frameworks."""
+
+
+@functools.cache
+def _recorded_variables() -> re.Pattern[str]:
+    """Return the pattern of the names of environment variables that can change a time."""
+    patterns = [_VARIABLES]
+    for framework in list_frameworks():
+        patterns += [framework.variables, *map(re.escape, framework.thread_variables)]
+    return re.compile("|".join(f"(?:{each})" for each in patterns if each))
+
 
 # Paths and log levels change no time, and paths often hold a user's name.
 _PLACES = re.compile(
@@ -218,7 +230,7 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: "(hidden)" if _SECRET.search(name) else without_secrets(value)
         for name, value in sorted(environ.items())
-        if _VARIABLES.fullmatch(name) and not _PLACES.fullmatch(name)
+        if _recorded_variables().fullmatch(name) and not _PLACES.fullmatch(name)
     }
 
 
@@ -258,21 +270,19 @@ def per_cpu(machine: Machine, place: str) -> list[str]:
     return [path.read_text().strip() for path in files]
 
 
-LIBRARIES = (
-    "lstm-benchmark-suite",
-    *("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
-    *("keras", "keras-nightly", "tf-keras"),
-    *("torch", "triton", "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax"),
-    *("onnx", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "openvino"),
-    *("numpy", "scipy", "psutil", "nvidia-ml-py", "pytest", "pytest-benchmark"),
-    *(
-        f"nvidia-{part}-{cuda}"
-        for part in ("cudnn", "cublas", "cuda-runtime")
-        for cuda in ("cu12", "cu13")
-    ),
-    *("nvidia-cublas", "nvidia-cuda-runtime"),
-)
-"""Distributions whose versions can change a time."""
+@functools.cache
+def libraries(public: bool = False) -> tuple[str, ...]:
+    """Return the distributions whose versions can change a time, those of frameworks first.
+
+    public: without those of frameworks that other packages describe, whose names may be private.
+    """
+    found = ["lstm-benchmark-suite"]
+    for framework in built_in_frameworks() if public else list_frameworks():
+        found += framework.distributions
+    found += ["scipy", "psutil", "nvidia-ml-py", "pytest", "pytest-benchmark"]
+    for part in ("cudnn", "cublas", "cuda-runtime"):
+        found += [f"nvidia-{part}-{cuda}" for cuda in ("cu12", "cu13")]
+    return (*found, "nvidia-cublas", "nvidia-cuda-runtime")
 
 
 def read(machine: Machine | None = None, threads: int | None = None) -> Environment:
@@ -402,7 +412,7 @@ def _memory(machine: Machine) -> MemorySize:
 
 def _libraries(machine: Machine) -> dict[str, str]:
     found = {}
-    for name in LIBRARIES:
+    for name in libraries():
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = machine.version(name)
     return found

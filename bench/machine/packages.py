@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.machine import processes
-from bench.machine.environment import LIBRARIES, installed
+from bench.machine.environment import installed, libraries
 from bench.machine.fields import Field
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
+from lstm_impl.frameworks import get_framework
 
 _LIMIT = 60.0
 """Seconds; it usually takes one, on a cold network drive more."""
@@ -133,24 +134,15 @@ def _environment(side: Field) -> LabelledPython:
 def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
     """Return name, base and new version of each difference, those that can change a time first."""
     old, now = ({"python": side.version, **side.packages} for side in (base, new))
-    first = {name: number for number, name in enumerate(("python", *LIBRARIES))}
+    first = {name: number for number, name in enumerate(("python", *libraries()))}
     names = sorted(old | now, key=lambda name: (first.get(name, len(first)), name))
     pairs = [(n, old.get(n, "not installed"), now.get(n, "not installed")) for n in names]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-_MODULES = {"litert": "ai_edge_litert"}
-"""Modules whose names differ from those of their frameworks."""
-
-
-def framework_module(framework: str) -> str:
-    """Return the name of a framework's module."""
-    return _MODULES.get(framework, framework.replace("-", "_"))
-
-
 def has_framework(framework: str) -> bool:
     """Return whether a framework's module exists, without importing it."""
     try:
-        return importlib.util.find_spec(framework_module(framework)) is not None
+        return importlib.util.find_spec(get_framework(framework).module) is not None
     except (ImportError, ValueError):
         return False

@@ -13,9 +13,10 @@ from typing import Any
 
 from bench.machine import processes
 from bench.machine.guard import Interrupts
-from bench.machine.packages import framework_module, has_framework
+from bench.machine.packages import has_framework
 from bench.machine.processes import one_line
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
+from lstm_impl.frameworks import broken_frameworks, get_framework
 from lstm_impl.names import strategies
 from lstm_impl.registry import variants
 
@@ -44,7 +45,7 @@ class Survey:
     """All backends on all devices.
 
     frameworks: the version of each that is installed and works, None if it has none.
-    problems: strategies that are registered but cannot be imported, and why.
+    problems: strategies and frameworks that are registered but cannot be imported, and why.
     """
 
     devices: tuple[str, ...]
@@ -86,6 +87,8 @@ def survey(
             backends += [get_backend(name) for name in variants(strategy)]
         except UnsupportedError as error:
             problems.append(str(error))
+    if names is None:
+        problems += broken_frameworks()
     # A process for each framework and the variables that it needs.
     groups: dict[tuple[str, str], list[Backend]] = {}
     for backend in backends:
@@ -166,7 +169,9 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
     error, available = "", {}
     loaded: object = None
     try:
-        loaded = importlib.import_module(framework_module(request.framework))
+        framework = get_framework(request.framework)
+        framework.before_import()
+        loaded = importlib.import_module(framework.module)
     except Exception as raised:  # an extension module may raise anything
         message = f"{type(raised).__name__}: {one_line(raised)}"
         error = f"{request.framework} is installed but cannot be imported ({message}); reinstall it"

@@ -45,7 +45,7 @@ from bench.stats.rows import (
     build,
 )
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
-from lstm_impl.tuning.machine import DISTRIBUTIONS, describe_cpu
+from lstm_impl.tuning.machine import describe_cpu, distributions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -611,7 +611,7 @@ def _raced(row: Row, first: Row) -> Raced:
 def _machine(run: Run, device: str) -> TunedMachine | None:
     """Return where a run measured; None where its file does not say enough."""
     installed = mapping(run.before.get("libraries"))
-    versions = {each: v for each in DISTRIBUTIONS if isinstance(v := installed.get(each), str)}
+    versions = {each: v for each in distributions() if isinstance(v := installed.get(each), str)}
     name = run.hardware(device)
     if name and device == "cpu":
         usable = mapping(run.before.get("cpu")).get("usable")

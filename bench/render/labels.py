@@ -25,12 +25,7 @@ from bench.stats.comparison import (
 )
 from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval
 from bench.stats.rows import KINDS, Row, Section, Table
-
-# The libraries that backends compute with, in the order in which they are named.
-_LIBRARIES = (
-    *("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"),
-    *("torch", "jax", "flax", "onnxruntime", "openvino"),
-)
+from lstm_impl.frameworks import list_frameworks
 
 _MOST_NODES = 4  # that are named on a line
 
@@ -66,7 +61,8 @@ def machine(section: Section) -> list[tuple[str, str]]:
     for index, gpu in enumerate(map(mapping, gpus[:MOST_FACTS] if isinstance(gpus, list) else [])):
         driver = _joined(gpu.get("driver"))
         found.append((f"GPU {index}", _joined(gpu.get("name"), driver and f"driver {driver}")))
-    versions = [f"{each} {_joined(libraries[each])}" for each in _LIBRARIES if each in libraries]
+    computing = [each for framework in list_frameworks() for each in framework.named_distributions]
+    versions = [f"{each} {_joined(libraries[each])}" for each in computing if each in libraries]
     found.append(("System", _joined(before.get("system"))))
     found.append(("Libraries", _joined(before.get("python"), *versions)))
     return [(label, text) for label, text in found if text]

@@ -37,13 +37,10 @@ from bench.stats.outliers import outliers
 from bench.stats.ratios import HETEROGENEOUS, OF_CASES_TOGETHER, all_slower, geometric_mean
 from bench.stats.rows import KINDS, MEASURED, Row, Section, Table, all_problems, compare_rows
 from bench.stats.trust import Problem
+from lstm_impl.frameworks import get_framework
 from lstm_impl.names import framework
 
 _MOST_PROBLEMS = 2  # in an answer; the report has all
-
-FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
-"""Their names in sentences."""
-
 
 # The answer for one shape
 
@@ -70,7 +67,7 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
             itself = " itself" if best.case.backend == section.baseline else ""
             text = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
             text += f", {versus(best.to_baseline, section.baseline)}" if best.to_baseline else ""
-            lines.append(f"Inside {FRAMEWORKS.get(home, home)}: {text}.")
+            lines.append(f"Inside {get_framework(home).title}: {text}.")
     for row in unranked if ranked is not unranked else ():
         text = "approximates" if row.case.approximate else "has no rank"
         text = f"{name(row.case.backend)} {text}, {_cost(row)}"

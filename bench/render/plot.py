@@ -5,6 +5,7 @@ alone. matplotlib is imported when something is drawn; no display is needed.
 """
 
 import contextlib
+import functools
 import importlib.util
 import io
 import math
@@ -36,6 +37,7 @@ from bench.stats.along import AxisSeries, BackendCost, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE, speed
 from bench.stats.rows import Row, Section, ranked_backends
+from lstm_impl.frameworks import list_frameworks
 
 FORMATS = ("png", "svg", "pdf")
 INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
@@ -58,19 +60,9 @@ DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, (6, 1.5, 1.2, 1.5)),
 )
 
-USUAL = (
-    # Backends that appear together in most suites have different colours.
-    *("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
-    *("cudnn", "torch", "jax_scan", "onnxruntime"),
-    # Related backends share a colour with those above.
-    *("keras+xla", "while_loop+xla", "while_loop+preproject", "while_loop+preproject+xla"),
-    *("jax_cudnn", "torch_compile", "flax", "litert"),
-    # Backends of the truncation suite share colours with those of GPUs and of inference.
-    *("block_lstm", "scan", "numpy", "keras_jax"),
-    *("static_unroll", "static_rnn", "dynamic_rnn", "partial_unroll@10"),
-)
-"""Backends in the order of their looks. Names may be added at the end, but not moved: readers know
-backends by their colours from earlier pictures."""
+RESERVED = 24
+"""Looks below this number belong to one backend each. Names without a look of their own share the
+rest, so that this number never changes."""
 
 INK, SUBTLE, FAINT = "#222222", "#555555", "#CCCCCC"
 
@@ -153,15 +145,25 @@ class Look(NamedTuple):
     dashes: tuple[int, tuple[float, ...]]
 
 
+@functools.cache
+def own_looks() -> dict[str, int]:
+    """Return the numbers of the looks that descriptors of frameworks list, by backend."""
+    found: dict[str, int] = {}
+    for framework in list_frameworks():
+        found = {**framework.looks, **found}
+    return found
+
+
 def look_of(backend: str) -> Look:
     """Return the look of a backend, which depends on its name alone.
 
-    Those of ``USUAL`` have a look of their own. Any other name has one of the rest, the same on
-    every machine; two such names may share it.
+    A backend that its framework's descriptor lists has that look. Any other name has one of those
+    that are not reserved, the same on every machine; two such names may share it.
     """
-    left = len(COLOURS) * len(MARKERS) - len(USUAL)
-    other = len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left
-    number = USUAL.index(backend) if backend in USUAL else other
+    number = own_looks().get(backend)
+    if number is None:
+        left = len(COLOURS) * len(MARKERS) - RESERVED
+        number = RESERVED + zlib.crc32(backend.encode("utf-8", "replace")) % left
     shape = (number + number // len(COLOURS)) % len(MARKERS)
     return Look(COLOURS[number % len(COLOURS)], shape, MARKERS[shape], DASHES[shape % len(DASHES)])
 

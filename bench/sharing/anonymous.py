@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.case.cases import Case
-from bench.machine.environment import LIBRARIES, Cpu, Gpu
+from bench.machine.environment import Cpu, Gpu, libraries
 from bench.machine.fields import error_at, mapping
 from bench.records import digest, hdr
 from bench.records.schema import Measurement, Outcome, ResultFile
@@ -349,7 +349,7 @@ class _Cleaner:
                 name: version
                 for name, version in mapping(given.get("libraries")).items()
                 # NVIDIA's have four numbers, as addresses have.
-                if name in LIBRARIES
+                if name in libraries(public=True)
                 and _formed(version, _VERSION + (r"|\d+(?:\.\d+){3}" if "nvidia" in name else ""))
             },
             "threads": self.tree(given.get("threads"), self.text),

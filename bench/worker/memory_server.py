@@ -25,21 +25,6 @@ if TYPE_CHECKING:
     from bench.case.cases import Case
     from lstm_impl import Backend
 
-MODULES: Mapping[str, Sequence[str]] = {
-    # Modules of a framework, or of a strategy that needs more. They are imported before any case,
-    # so that they are not counted as the case's; one that is not installed is skipped.
-    "tensorflow": ("tensorflow", "keras", "tf_keras"),
-    "jax": ("jax", "jax.numpy"),
-    "flax": ("jax", "jax.numpy", "flax.nnx"),
-    "torch": ("torch",),
-    "keras_jax": ("jax", "jax.numpy", "keras"),
-    "keras_torch": ("torch", "keras"),
-    "openvino": ("openvino",),
-    "keras_openvino": ("openvino", "keras"),
-    "onnxruntime": ("onnxruntime", "onnx"),
-    "litert": ("tensorflow", "ai_edge_litert.interpreter"),
-}
-
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # written to clear_refs, it sets VmHWM to VmRSS (man 5 proc)
 
@@ -130,16 +115,27 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     return {"peak_bytes": max(*peaks, steady), "steady_bytes": steady}
 
 
-def serve(framework: str, connection: Connection) -> None:
-    """Import the framework, report it, and answer requests until the connection ends."""
-    try:
-        from lstm_impl.backends.others.openvino import without_telemetry
+def server_name(backend: Backend) -> str:
+    """Return the name of the server of a backend: its framework and its own early modules."""
+    return "+".join((backend.framework, *backend.early_modules))
 
-        without_telemetry()
-        for name in MODULES.get(framework, (framework,)):
-            _import(name)
+
+def serve(name: str, connection: Connection) -> None:
+    """Import the modules of a server, report it, and answer requests until the connection ends.
+
+    The modules are imported before any case, so that they are not counted as a case's. One that is
+    not installed is skipped.
+    """
+    from lstm_impl.frameworks import get_framework
+
+    framework, *modules = name.split("+")
+    try:
+        described = get_framework(framework)
+        described.before_import()
+        for module in (*described.early_modules, *modules):
+            _import(module)
     except Exception as error:
-        connection.send({"how": "import_failed", "framework": framework, "error": one_line(error)})
+        connection.send({"how": "import_failed", "framework": name, "error": one_line(error)})
         return
     connection.send({})
     with contextlib.suppress(EOFError):
@@ -199,12 +195,12 @@ def _run_child(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve a connection. arguments: the parent's pid, the framework, the file descriptor."""
-    parent, framework, descriptor = arguments
+    """Serve a connection. arguments: the parent's pid, ``server_name``, the file descriptor."""
+    parent, name, descriptor = arguments
     die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
     with Connection(int(descriptor)) as connection:
-        serve(framework, connection)
+        serve(name, connection)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from bench.machine.reasons import Reason, ReasonedError
 from bench.machine.writing import Closing
 from bench.records.schema import Figures
 from bench.worker import estimate
-from bench.worker.memory_server import MODULES
+from bench.worker.memory_server import server_name
 from lstm_impl import Backend, Step, get_backend
 
 START_LIMIT = 60.0
@@ -73,9 +73,12 @@ def unknown(error: Exception, names: Iterable[str] = MEMORY) -> Figures:
 
 
 class Server:
-    """A process that measures cases with one framework. Raises NotKnownError if it starts late."""
+    """A process that measures cases with one framework. Raises NotKnownError if it starts late.
 
-    def __init__(self, framework: str, limit: float = START_LIMIT) -> None:
+    name: as ``server_name`` returns it.
+    """
+
+    def __init__(self, name: str, limit: float = START_LIMIT) -> None:
         self._connection, theirs = multiprocessing.Pipe()
         root = str(Path(__file__).resolve().parents[2])
         path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -88,7 +91,7 @@ class Server:
         command = [sys.executable, "-P", "-W", "ignore", "-m", "bench.worker.memory_server"]
         try:
             self.process = subprocess.Popen(
-                [*command, str(os.getpid()), framework, str(theirs.fileno())],
+                [*command, str(os.getpid()), name, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -177,17 +180,17 @@ class ProcessMemory(Closing):
         if reason := estimate.too_large(case, estimate.free(case.device)):
             raise NotKnownError(f"{reason.code}_too", **reason.values)
         backend = get_backend(case.backend)
-        framework = backend.strategy if backend.strategy in MODULES else backend.framework
-        if framework in self._broken:
-            raise self._broken[framework]
-        if framework not in self._servers or self._servers[framework].closed:
+        name = server_name(backend)
+        if name in self._broken:
+            raise self._broken[name]
+        if name not in self._servers or self._servers[name].closed:
             try:
-                self._servers[framework] = Server(framework, min(START_LIMIT, limit))
+                self._servers[name] = Server(name, min(START_LIMIT, limit))
             except NotKnownError as error:
-                self._broken[framework] = error  # it would fail again
+                self._broken[name] = error  # it would fail again
                 raise
         request = {"case": case.to_dict(), "seed": seed, "threads": self._threads}
-        return self._servers[framework].ask(request, max(SHORTEST, end - time.monotonic()))
+        return self._servers[name].ask(request, max(SHORTEST, end - time.monotonic()))
 
 
 def time_limit(first_use: float, left: float | None) -> float:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from lstm_impl.frameworks import list_frameworks
+
 DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
 """Distributions of which a new version makes a decision void."""
-
-DISTRIBUTIONS = (*DECISIVE, *("torch", "jax", "jaxlib", "flax", "onnxruntime", "ai-edge-litert"))
-"""Distributions that compute."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,17 @@ def describe_cpu(name: str, cpus: int) -> str:
 
 
 @functools.cache
+def distributions() -> tuple[str, ...]:
+    """Return the names of this library's distribution and of those that compute."""
+    computing = [name for each in list_frameworks() for name in each.distributions]
+    return tuple(dict.fromkeys((*DECISIVE, *computing)))
+
+
+@functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of those of ``DISTRIBUTIONS`` that are installed."""
+    """Return the versions of those of ``distributions`` that are installed."""
     found = {}
-    for name in DISTRIBUTIONS:
+    for name in distributions():
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

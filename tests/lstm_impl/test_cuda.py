@@ -24,7 +24,7 @@ def explain(
     built_with: tuple[int, int] | None = (12, 5),
 ) -> Availability:
     build = cuda.FrameworkBuild("2.5", visible, built_with)
-    framework = cuda.Framework("Framework", INSTALL, lambda: build)
+    framework = cuda.GpuCheck("Framework", INSTALL, lambda: build)
     return cuda.explain(CudaFacts(hardware, driver), framework, index)
 
 

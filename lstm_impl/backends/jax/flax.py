@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstm_impl.availability import Package
-from lstm_impl.backends.jax.model import INSTALL_CPU, INSTALL_GPU, JaxBackend
+from lstm_impl.backends.jax.framework import FLAX
+from lstm_impl.backends.jax.model import JaxBackend
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell
 
@@ -15,10 +15,7 @@ class Flax(JaxBackend):
 
     strategy = "flax"
     framework = "flax"
-    packages = (
-        *JaxBackend.packages,
-        Package("flax", "Flax", f"{INSTALL_CPU} flax", f"{INSTALL_GPU} flax"),
-    )
+    packages = (*JaxBackend.packages, FLAX.package)
     summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
 
     def layer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
+from lstm_impl.backends.jax.framework import JAX, gpus
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import (
     Call,
@@ -37,9 +37,6 @@ from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
-INSTALL_CPU = "pip install jax"
-INSTALL_GPU = "pip install 'jax[cuda12]'"
-
 
 def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
     """Let JAX compute in 64 bits for float64; without this it rounds to 32."""
@@ -54,29 +51,6 @@ def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
     return enable_x64()  # type: ignore[no-any-return]
 
 
-def _look() -> cuda.FrameworkBuild:
-    import jax
-
-    return cuda.FrameworkBuild(jax.__version__, len(_gpus()), _cuda_version())
-
-
-def _gpus() -> list[Any]:
-    import jax
-
-    try:
-        return list(jax.devices("gpu"))
-    except RuntimeError:  # what JAX raises if there are none, or if its CUDA part cannot start
-        return []
-
-
-def _cuda_version() -> tuple[int, int] | None:
-    """Return the CUDA version of JAX's plugin, by its name, which has no minor one."""
-    for major in (13, 12):
-        if importlib.util.find_spec(f"jax_cuda{major}_plugin") is not None:
-            return major, 0
-    return None
-
-
 class JaxModel(Model):
     """Parameters on a device and the compiled steps over them."""
 
@@ -87,7 +61,7 @@ class JaxModel(Model):
 
         spec, device = self.spec, self.device
         self._jax = jax
-        self._device = jax.devices("cpu")[0] if device == "cpu" else _gpus()[cuda.gpu_index(device)]
+        self._device = jax.devices("cpu")[0] if device == "cpu" else gpus()[cuda.gpu_index(device)]
         self._precision: str | None = None
         if device != "cpu" and spec.dtype in ("float32", "tf32"):
             # JAX's own choice on a GPU is TF32.
@@ -282,8 +256,8 @@ class JaxBackend(Backend):
     """A backend whose network is a pure function of JAX arrays, compiled as one program."""
 
     framework = "jax"
-    packages: ClassVar[tuple[Package, ...]] = (Package("jax", "JAX", INSTALL_CPU, INSTALL_GPU),)
-    gpu = cuda.Framework("JAX", INSTALL_GPU, _look)
+    packages: ClassVar[tuple[Package, ...]] = (JAX.package,)
+    gpu = JAX.gpu
     optimizers = OPTIMIZERS
     model: ClassVar[type[Model]] = JaxModel
     batch_first: ClassVar[bool] = False

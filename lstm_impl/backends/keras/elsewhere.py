@@ -78,6 +78,7 @@ class KerasJax(KerasThree, JaxBackend):
 
     strategy = "keras_jax"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "jax"}
+    early_modules = ("keras",)
     packages = (*JaxBackend.packages, PACKAGE)
     summary = "keras.layers.LSTM on Keras's JAX backend"
     model = KerasJaxModel
@@ -146,6 +147,7 @@ class KerasTorch(KerasThree, TorchBackend):
 
     strategy = "keras_torch"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "torch"}
+    early_modules = ("keras",)
     packages = (*TorchBackend.packages, PACKAGE)
     summary = "keras.layers.LSTM on Keras's PyTorch backend"
     model = KerasTorchModel
@@ -191,6 +193,7 @@ class KerasOpenVINO(KerasThree, OpenVINOBackend):
 
     strategy = "keras_openvino"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "openvino"}
+    early_modules = ("keras",)
     summary = "keras.layers.LSTM on Keras's OpenVINO backend, inference only"
     model = KerasOpenVINOModel
     packages = (*OpenVINOBackend.packages, PACKAGE)

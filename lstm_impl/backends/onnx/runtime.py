@@ -1,6 +1,5 @@
 """Run ``onnxruntime``: one LSTM operator a layer in an ONNX graph, for inference."""
 
-import ctypes
 import json
 import tempfile
 from collections import Counter
@@ -14,6 +13,7 @@ import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel
+from lstm_impl.backends.onnx.framework import INSTALL_CPU, INSTALL_GPU, ONNX_RUNTIME
 from lstm_impl.backends.onnx.graph import build_graph
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
@@ -22,34 +22,7 @@ from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
-INSTALL_CPU = "pip install onnx onnxruntime"
-INSTALL_GPU = "pip install onnx onnxruntime-gpu"
-
 DTYPES = ("float32", "tf32", "float16", "float64")
-
-
-def _look() -> cuda.FrameworkBuild:
-    import onnxruntime
-
-    built = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    version = getattr(onnxruntime, "cuda_version", "") or "12"
-    return cuda.FrameworkBuild(
-        onnxruntime.__version__,
-        _gpus_of_the_driver() if built else 0,
-        cuda.parse_version(version) if built else None,
-    )
-
-
-def _gpus_of_the_driver() -> int:
-    """Count the GPUs that the CUDA driver shows, since ONNX Runtime does not."""
-    count = ctypes.c_int()
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-            return 0
-    except (OSError, AttributeError):
-        return 0
-    return count.value
 
 
 class OnnxRuntimeModel(InferenceModel):
@@ -191,11 +164,10 @@ class OnnxRuntime(Backend):
     strategy = "onnxruntime"
     framework = "onnxruntime"
     packages = (
-        Package("onnxruntime", "ONNX Runtime", INSTALL_CPU, INSTALL_GPU),
+        ONNX_RUNTIME.package,
         Package("onnx", "the package onnx", INSTALL_CPU, INSTALL_GPU),
     )
-    # The package for GPUs replaces the other.
-    gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
+    gpu = ONNX_RUNTIME.gpu
     summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
     model = OnnxRuntimeModel
 

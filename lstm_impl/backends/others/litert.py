@@ -15,14 +15,13 @@ import numpy.typing as npt
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
+from lstm_impl.backends.others.framework import LITERT
 from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Stream
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
-
-INSTALL = "pip install 'lstm-benchmark-suite[litert]'"
 
 Runner: TypeAlias = Callable[[Mapping[str, Tensor]], list[Tensor]]
 
@@ -92,7 +91,9 @@ class LiteRT(Backend):
     flags = ("preproject",)
     devices = ("cpu",)
     elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
-    packages = (Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", INSTALL),)
+    packages = (
+        Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", LITERT.install),
+    )
     listed = ("", "+preproject")
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
+from lstm_impl.backends.others.framework import OPENVINO
 from lstm_impl.call import Call, Outputs, Request
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
@@ -24,25 +24,18 @@ from lstm_impl.workload import Workload
 SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
 
 
-def without_telemetry() -> None:
-    """Let OpenVINO be imported without its telemetry, if neither is imported yet."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-
 class OpenVINOBackend(Backend):
     """A backend that OpenVINO computes on the CPU."""
 
     framework = "openvino"
     devices = ("cpu",)
     elsewhere = "OpenVINO's models are compiled for the CPU here, not for a GPU"
-    packages: ClassVar[tuple[Package, ...]] = (
-        Package("openvino", "OpenVINO", "pip install openvino"),
-    )
+    packages: ClassVar[tuple[Package, ...]] = (OPENVINO.package,)
     hints: ClassVar[Mapping[str, str]] = {"float32": "f32"}
     """OpenVINO's names of the types in which it can compute."""
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        without_telemetry()
+        OPENVINO.before_import()
         return super()._build(spec, weights, device, batch_major)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.tensorflow.framework import TENSORFLOW
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell
@@ -19,22 +19,7 @@ from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import OPTIMIZERS
 
-INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
-INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
-
 Arrays = Sequence[FloatArray]
-
-
-def _look() -> cuda.FrameworkBuild:
-    import tensorflow as tf
-
-    build = tf.sysconfig.get_build_info()
-    built_with = str(build.get("cuda_version", "")) if build["is_cuda_build"] else ""
-    return cuda.FrameworkBuild(
-        tf.__version__,
-        len(tf.config.list_physical_devices("GPU")),
-        cuda.parse_version(built_with) if built_with else None,
-    )
 
 
 @dataclass(frozen=True)
@@ -69,10 +54,8 @@ class TensorFlowBackend(Backend):
     """A backend whose layer is made of TensorFlow ops."""
 
     framework = "tensorflow"
-    packages: ClassVar[tuple[Package, ...]] = (
-        Package("tensorflow", "TensorFlow", INSTALL_CPU, INSTALL_GPU),
-    )
-    gpu = cuda.Framework("TensorFlow", INSTALL_GPU, _look)
+    packages: ClassVar[tuple[Package, ...]] = (TENSORFLOW.package,)
+    gpu = TENSORFLOW.gpu
     optimizers = OPTIMIZERS
     model: ClassVar[type[Model]] = TensorFlowModel
     flags: ClassVar[tuple[str, ...]] = ("xla",)

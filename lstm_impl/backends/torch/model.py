@@ -15,6 +15,7 @@ import numpy.typing as npt
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
+from lstm_impl.backends.torch.framework import TORCH
 from lstm_impl.call import Call, Outputs, RawGradients, States, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile, most
 from lstm_impl.model import Model
@@ -22,9 +23,6 @@ from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
-
-INSTALL_CPU = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
-INSTALL_GPU = "pip install torch"
 
 STEP_BY_STEP = "PyTorch's operators, step by step"
 
@@ -36,24 +34,12 @@ FRAMES = "ProfilerStep"
 """The profiler's own events."""
 
 
-def _look() -> cuda.FrameworkBuild:
-    import torch
-
-    return cuda.FrameworkBuild(
-        torch.__version__,
-        torch.cuda.device_count(),
-        cuda.parse_version(torch.version.cuda) if torch.version.cuda else None,
-    )
-
-
 class TorchBackend(Backend):
     """A backend that computes with PyTorch."""
 
     framework = "torch"
-    packages: ClassVar[tuple[Package, ...]] = (
-        Package("torch", "PyTorch", INSTALL_CPU, INSTALL_GPU),
-    )
-    gpu = cuda.Framework("PyTorch", INSTALL_GPU, _look)
+    packages: ClassVar[tuple[Package, ...]] = (TORCH.package,)
+    gpu = TORCH.gpu
     optimizers = OPTIMIZERS
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench.machine import disturbance, environment
 from bench.machine.disturbance import Activity
 from bench.machine.environment import Machine, MachineKind, kind_of
+from lstm_impl import Framework
 from tests.bench.machine.made_machines import (
     FakeNvml,
     fake_psutil,
@@ -363,3 +364,27 @@ def test_activity_sleeping_process_is_not_counted(tmp_path: Path) -> None:
     assert now.cpu_throttled == 7
     assert now.gpu_throttled == {0: 2.0, 1: 2.0}
     assert now.clock_hz == 2.5e9
+
+
+def test_libraries_and_variables_are_those_that_frameworks_describe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    private = Framework("abacus", distributions=("beads",), variables=r"BEADS_\w+")
+    ours = environment.list_frameworks()
+    monkeypatch.setattr(environment, "list_frameworks", lambda: (*ours, private))
+    for cached in (environment.libraries, environment._recorded_variables):
+        cached.cache_clear()
+    try:
+        assert "beads" in environment.libraries()
+        # The name of somebody's own package is not published with shared results.
+        assert "beads" not in environment.libraries(public=True)
+        assert {"torch", "numpy", "openvino"} <= set(environment.libraries(public=True))
+        given = {"BEADS_HANDS": "2", "TF_XLA_FLAGS": "--x", "NPROC": "3", "HOME": "/root"}
+        assert environment.variables(given) == {
+            "BEADS_HANDS": "2",
+            "TF_XLA_FLAGS": "--x",
+            "NPROC": "3",
+        }
+    finally:
+        for cached in (environment.libraries, environment._recorded_variables):
+            cached.cache_clear()

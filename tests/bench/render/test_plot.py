@@ -13,7 +13,7 @@ from bench.machine.fields import InputError
 from bench.records.files import collect
 from bench.records.schema import Measurement, Results, Run
 from bench.render import plot
-from bench.render.plot import COLOURS, MARKERS, USUAL, Plot, _bar, choose, look_of
+from bench.render.plot import COLOURS, MARKERS, RESERVED, Plot, _bar, choose, look_of, own_looks
 from bench.stats.rows import Section, build
 from lstm_impl import get_backend
 from lstm_impl.spec import LSTMSpec
@@ -192,6 +192,23 @@ def test_choose_without_match_or_figure_raises_one_line(found: Section) -> None:
 # Looks
 
 
+USUAL = (
+    *("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
+    *("cudnn", "torch", "jax_scan", "onnxruntime"),
+    *("keras+xla", "while_loop+xla", "while_loop+preproject", "while_loop+preproject+xla"),
+    *("jax_cudnn", "torch_compile", "flax", "litert"),
+    *("block_lstm", "scan", "numpy", "keras_jax"),
+    *("static_unroll", "static_rnn", "dynamic_rnn", "partial_unroll@10"),
+)
+"""Backends with reserved looks, in the order of these. Pages, slides and papers rely on it."""
+
+
+def test_reserved_looks_never_change() -> None:
+    reserved = {name: look for name, look in own_looks().items() if look < RESERVED}
+    assert reserved == {name: number for number, name in enumerate(USUAL)}
+    assert len(USUAL) == RESERVED
+
+
 def test_look_of_known_backend_never_changes() -> None:
     # Pages, slides and papers rely on these.
     assert (look_of("keras").colour, look_of("keras").marker) == ("#757575", "o")
@@ -206,6 +223,7 @@ def test_look_of_usual_backends_differ_in_colour_or_marker() -> None:
     first = USUAL[: len(COLOURS)]
     assert len({look_of(name).colour for name in first}) == len(COLOURS)
     assert len({(look_of(name).colour, look_of(name).marker) for name in USUAL}) == len(USUAL)
+    assert len(set(own_looks().values())) == len(own_looks())
 
 
 def test_usual_looks_names_are_backends() -> None:

@@ -297,17 +297,12 @@ def test_memory_tensorflow_grows_with_the_window(process_memory: ProcessMemory) 
     assert kept < slope.mid < 12 * kept
 
 
-def test_modules_have_every_framework_of_the_package() -> None:
+def test_servers_import_the_frameworks_of_backends_and_keras_on_them() -> None:
     from lstm_impl import get_backend
-    from lstm_impl.names import BUILT_IN
 
-    numbers = {"partial_unroll": "partial_unroll@10"}
-    backends = [get_backend(numbers.get(name, name)) for name in BUILT_IN]
-    # Keras's other backends need Keras, but not TensorFlow.
-    usual = {"KERAS_BACKEND": "tensorflow"}
-    keras = {each.strategy for each in backends if {**usual, **each.environment} != usual}
-    frameworks = {each.framework for each in backends if each.strategy not in keras}
-    assert (frameworks - {"numpy"}) | keras == set(memory_server.MODULES)
+    assert memory_server.server_name(get_backend("jax_scan")) == "jax"
+    assert memory_server.server_name(get_backend("keras_jax")) == "jax+keras"
+    assert memory_server.server_name(get_backend("keras_openvino")) == "openvino+keras"
 
 
 def test_import_missing_module_is_skipped_and_broken_one_raises(

@@ -83,7 +83,7 @@ def test_products_on_a_gpu_have_the_precision_of_the_spec(
 ) -> None:
     import jax
 
-    monkeypatch.setattr(jax_model, "_gpus", lambda: jax.devices("cpu"))
+    monkeypatch.setattr(jax_model, "gpus", lambda: jax.devices("cpu"))
     spec = LSTMSpec(3, 5, dtype=dtype)
     model = jax_model.JaxModel(JaxScan(), spec, "gpu:0", False, LSTMWeights.random(spec))
     requested: list[str | None] = []

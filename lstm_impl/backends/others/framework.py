@@ -1,0 +1,40 @@
+"""Describe NumPy, LiteRT and OpenVINO."""
+
+import sys
+
+from lstm_impl.frameworks import Framework
+
+
+def without_telemetry() -> None:
+    """Let OpenVINO be imported without its telemetry, if neither is imported yet."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+NUMPY = Framework(
+    "numpy",
+    title="NumPy",
+    distributions=("numpy",),
+    variables=r"NPY_\w+",
+    looks={"numpy": 18},
+)
+
+LITERT = Framework(
+    "litert",
+    title="LiteRT",
+    module="ai_edge_litert",
+    install="pip install 'lstm-benchmark-suite[litert]'",
+    early_modules=("tensorflow", "ai_edge_litert.interpreter"),  # its converter is in TensorFlow
+    distributions=("ai-edge-litert",),
+    looks={"litert": 15},
+)
+
+OPENVINO = Framework(
+    "openvino",
+    title="OpenVINO",
+    install="pip install openvino",
+    before_import=without_telemetry,
+    distributions=("openvino",),
+    named_distributions=("openvino",),
+)
+
+FRAMEWORKS = (NUMPY, LITERT, OPENVINO)
