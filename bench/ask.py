@@ -21,7 +21,7 @@ from bench.render.messages import answer
 from bench.render.table import Document
 from bench.session import query
 from bench.session.query import Surroundings
-from bench.stats.rows import Section
+from bench.verdicts.sections import Section
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 

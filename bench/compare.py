@@ -17,9 +17,9 @@ from bench.machine.fields import ResultError, printable
 from bench.records.schema import Results
 from bench.render import compare as shown
 from bench.render import published as published_shown
-from bench.stats import pairs
 from bench.stats.latency import PARTS
-from bench.stats.rows import USUAL_BASELINES, build
+from bench.verdicts import pairs
+from bench.verdicts.sections import USUAL_BASELINES, build
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 EPILOG = """\

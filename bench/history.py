@@ -11,7 +11,7 @@ from bench.cli.filters import parse_rule
 from bench.cli.progress import Progress, result_paths
 from bench.machine.reading import default_folder
 from bench.render import history as shown
-from bench.stats.history import build, judge, since
+from bench.verdicts.history import build, judge, since
 
 FORMATS = ("terminal", "markdown", "csv", "svg")
 EPILOG = """\

@@ -18,8 +18,8 @@ from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render import plot
 from bench.render.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.render.quantities import count
-from bench.stats.along import AXES, series
-from bench.stats.rows import KINDS, build
+from bench.verdicts.along import AXES, series
+from bench.verdicts.sections import KINDS, build
 
 EPILOG = """\
 exit codes:

@@ -24,9 +24,9 @@ from bench.records.files import result_files
 from bench.records.maps import TASKS, LearningMap, newest, split_paths, unreported
 from bench.records.schema import Results
 from bench.render import recommend as shown
-from bench.stats import recommend
-from bench.stats.recommend import NEAR
-from bench.stats.rows import NothingToReportError, build
+from bench.verdicts import recommend
+from bench.verdicts.recommend import NEAR
+from bench.verdicts.sections import NothingToReportError, build
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import SEQUENCE_MODES
 

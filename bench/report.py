@@ -19,8 +19,8 @@ from bench.records.maps import newest, split_paths, unreported
 from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
-from bench.stats.along import AXES, series
-from bench.stats.rows import KINDS, Report, build
+from bench.verdicts.along import AXES, series
+from bench.verdicts.sections import KINDS, Report, build
 
 SAMPLES = ("samples.csv", "samples.parquet")
 TOOLS = ("hyperfine", "github-action", "tensorboard")

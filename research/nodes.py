@@ -24,7 +24,7 @@ from bench.stats.intervals import (
     process_means,
     time_bounds,
 )
-from bench.stats.outliers import NodeTimes, outlying_times
+from bench.verdicts.outliers import NodeTimes, outlying_times
 from research.noises import SEED
 from research.rules import DIFFERENT, beside, percent, rate, table, verdicts
 

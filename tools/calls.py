@@ -23,7 +23,7 @@ from bench.records.files import collect
 from bench.render.labels import FASTEST, caption
 from bench.render.quantities import bounds, ratio, seconds
 from bench.render.table import markdown_table
-from bench.stats.rows import build
+from bench.verdicts.sections import build
 
 STEPS = {"inference": "inference", "training": "training"}
 """By heading, the mode in which ``fused_cpu`` is compared with Keras."""

@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("case",),
     ("records",),
     ("stats",),
+    ("verdicts",),
     ("render",),
     ("cli",),
     ("worker",),

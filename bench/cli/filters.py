@@ -11,7 +11,7 @@ from bench.cli.progress import read_results
 from bench.machine.fields import printable
 from bench.records.schema import Results
 from bench.records.selection import FILTERS, select
-from bench.stats.pairs import Rule
+from bench.verdicts.pairs import Rule
 
 
 def add(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None:

@@ -12,7 +12,7 @@ from bench.machine.fields import printable
 from bench.machine.writing import write_bytes
 from bench.render.recommend import window_reason
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.stats.recommend import NeededWindow, NoRecommendation, Query, Recommendation
+from bench.verdicts.recommend import NeededWindow, NoRecommendation, Query, Recommendation
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 

@@ -12,9 +12,9 @@ from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
 from bench.render.messages import basis_text, group_unmeasured, reason_texts, unmeasured_heading
 from bench.render.table import Block, Column, Document, Finding, TableCell, TextTable, numbers
-from bench.stats import along
 from bench.stats.intervals import CASE_CONFIDENCE, ENOUGH_PROCESSES, Interval
-from bench.stats.rows import Row
+from bench.verdicts import along
+from bench.verdicts.ranking import RankedRow
 
 Value = str | float | int | bool | None
 
@@ -52,9 +52,9 @@ def table(found: along.AxisSeries) -> TextTable:
 
 def _line(found: along.AxisSeries, of: along.BackendCost) -> list[TableCell]:
     if not of.measured:
-        outcomes = dict.fromkeys(row.outcome.replace("_", " ") for row in of.rows)
+        outcomes = dict.fromkeys(row.result.outcome.replace("_", " ") for row in of.rows)
         return [TableCell(of.backend, name(", ".join(outcomes))), *[TableCell()] * 8]
-    longest = along.value(of.measured[-1], found.axis)
+    longest = along.value(of.measured[-1].case, found.axis)
     fit, near, slope = of.fit, of.cheapest, of.memory_slope
     fixed, per_unit, first, memory, misfit, versus, verdict = [TableCell()] * 7
     if fit is None or not fit.is_line:
@@ -78,7 +78,7 @@ def _line(found: along.AxisSeries, of: along.BackendCost) -> list[TableCell]:
             quantities.size(slope.mid), quantities.size_range(slope) if slope.confidence else ""
         )
     ratio = of.measured[0].to_baseline
-    if ratio is not None and along.value(of.measured[0], found.axis) == found.values[0]:
+    if ratio is not None and along.value(of.measured[0].case, found.axis) == found.values[0]:
         bounds = quantities.times_bounds(ratio.ratio.low, ratio.ratio.high)
         versus = TableCell(f"{quantities.times_as_fast(ratio.ratio.mid)}×", bounds)
         verdict = TableCell(compact_verdict(ratio))
@@ -110,22 +110,22 @@ def _at_the_ends(near: along.Cheapest, k: int) -> str:
 # Notes on a series
 
 
-def _reason(row: Row) -> str:
-    why, advice = map(clean, reason_texts(row.reason))
-    text = f"{row.outcome.replace('_', ' ')}: {why}"
+def _reason(row: RankedRow) -> str:
+    why, advice = map(clean, reason_texts(row.result.reason))
+    text = f"{row.result.outcome.replace('_', ' ')}: {why}"
     return f"{text} (to change that: {advice})" if advice else text
 
 
 def notes(found: along.AxisSeries) -> list[str]:
     """Return what is missing in a series and why, and where a line does not fit the times."""
-    never = [row for of in found.backends if not of.measured for row in of.rows]
+    never = [row.result for of in found.backends if not of.measured for row in of.rows]
     groups = group_unmeasured(never)
     lines = [f"{unmeasured_heading(each)} ({each.which})" for each in groups]
     for of in (each for each in found.backends if each.measured):
         reasons: dict[str, list[int]] = {}
         for row in of.unreached:
-            reasons.setdefault(_reason(row), []).append(along.value(row, found.axis))
-        known = {along.value(row, found.axis) for row in of.rows}
+            reasons.setdefault(_reason(row), []).append(along.value(row.case, found.axis))
+        known = {along.value(row.case, found.axis) for row in of.rows}
         if left := [each for each in found.values if each not in known]:
             reasons["not in the suite, or the run ended before it"] = left
         messages = [
@@ -226,13 +226,13 @@ _SHARED = (
 """Columns of the report, and ``window`` and ``steps``, in the order of the rows."""
 
 
-def _of_row(found: along.AxisSeries, row: Row) -> dict[str, Value]:
+def _of_row(found: along.AxisSeries, row: RankedRow) -> dict[str, Value]:
     run, unit = found.section.run, UNITS[found.axis]
 
     def report(*names: str) -> dict[str, Value]:
         known = {
-            "steps": along.steps(row),
-            "window": along.window(row) if found.axis == "window" else None,
+            "steps": along.steps(row.case),
+            "window": along.window(row.case) if found.axis == "window" else None,
         }
         return {
             each: known[each] if each in known else COLUMNS[each].value(found.section, row)
@@ -245,18 +245,18 @@ def _of_row(found: along.AxisSeries, row: Row) -> dict[str, Value]:
         "machine_id": run.machine_id,
         **report(*_SHARED),
     }
-    record |= _bounds("time_per_step", "_s", along.step_interval(row))
-    record |= _bounds(f"time_per_{unit}", "_s", along.unit_interval(row, found.axis))
+    record |= _bounds("time_per_step", "_s", along.step_interval(row.result))
+    record |= _bounds(f"time_per_{unit}", "_s", along.unit_interval(row.result, found.axis))
     record |= report("timesteps_per_s", "peak_memory_bytes")
     record |= report("build_s", "trace_s", "compile_s", "first_call_s")
     return record | {
-        "learnable_distance": found.learnable(along.window(row)),
+        "learnable_distance": found.learnable(along.window(row.case)),
         "baseline": found.section.baseline if row.to_baseline else None,
         **report("ratio", "ratio_low", "ratio_high", "verdict"),
     }
 
 
-def _of_cheapest(of: along.BackendCost, row: Row) -> dict[str, Value]:
+def _of_cheapest(of: along.BackendCost, row: RankedRow) -> dict[str, Value]:
     near = of.cheapest
     best = "cheapest_window" if of.axis == "window" else f"cheapest_{of.axis}"
     record: dict[str, Value] = {
@@ -267,7 +267,7 @@ def _of_cheapest(of: along.BackendCost, row: Row) -> dict[str, Value]:
         "near_cheapest_to": near.last if near else None,
     }
     return record | _bounds(
-        "over_cheapest", "", near.over.get(along.value(row, of.axis)) if near else None
+        "over_cheapest", "", near.over.get(along.value(row.case, of.axis)) if near else None
     )
 
 

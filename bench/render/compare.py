@@ -25,8 +25,8 @@ from bench.render.quantities import count, listed, seconds, times_as_fast, times
 from bench.render.table import Block, Column, Document, TableCell, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
-from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, OneSided, Rule
 from bench.stats.trust import Problem
+from bench.verdicts.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, OneSided, Rule
 
 LONGEST_LIST = 20
 """Of longer lists the rest is counted; CSV and JSON have all."""

@@ -35,15 +35,10 @@ from bench.render.labels import machine
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
 from bench.stats.latency import PARTS, StreamProcesses
-from bench.stats.rows import (
-    NothingToReportError,
-    Report,
-    Row,
-    Section,
-    break_even,
-    break_even_pairs,
-    build,
-)
+from bench.verdicts.break_even import break_even, break_even_pairs
+from bench.verdicts.case_results import CaseResult
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import NothingToReportError, Report, Section, build
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
 from lstm_impl.tuning.machine import describe_cpu, distributions
 
@@ -84,15 +79,15 @@ def described(file: str, values: Mapping[str, Callable[_Of, Value]]) -> dict[str
         }
 
 
-_Getter: TypeAlias = Callable[[Section, Row], Value]
+_Getter: TypeAlias = Callable[[Section, RankedRow], Value]
 
 
 def _of(
-    part: Callable[[Row], _T | None], values: Mapping[str, Callable[[_T], Value]]
+    part: Callable[[RankedRow], _T | None], values: Mapping[str, Callable[[_T], Value]]
 ) -> dict[str, _Getter]:
     """Return getters of a part of a row, None where the row has no such part."""
 
-    def of_part(get: Callable[[_T], Value], _: Section, row: Row) -> Value:
+    def of_part(get: Callable[[_T], Value], _: Section, row: RankedRow) -> Value:
         found = part(row)
         return None if found is None else get(found)
 
@@ -108,7 +103,7 @@ def attributes(*names: str, **paths: str) -> dict[str, Callable[[Any], Value]]:
 def _at(part: str, *names: str, **paths: str) -> dict[str, _Getter]:
     """Return getters of attributes of a row's attribute, by their own names or other ones."""
     found = attributes(*names, **paths)
-    return _of(operator.attrgetter(part) if part else lambda row: row, found)
+    return _of(operator.attrgetter(part), found)
 
 
 def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
@@ -118,12 +113,12 @@ def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
     return _of(operator.attrgetter(part), values)
 
 
-def _break_even_steps(row: Row) -> Value:
+def _break_even_steps(row: RankedRow) -> Value:
     """Return after how many steps a backend FASTER than the baseline pays back its start."""
     ratio = row.to_baseline
     if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
         return None
-    paid = break_even(row, row.base, ratio)
+    paid = break_even(row.result, row.base, ratio)
     return None if paid is None else paid.steps
 
 
@@ -156,18 +151,22 @@ OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
 """Of a reference backend, over which backends of different environments are compared."""
 
 
-def _of_stream(stream: StreamProcesses, part: float, ratio: bool, path: str) -> Value:
+def _of_stream(row: RankedRow, part: float, ratio: bool, path: str) -> Value:
     """Return a number of a percentile of a stream's calls, or of its ratio to the baseline's."""
-    found = (stream.to_baseline if ratio else stream.latency).get(part)
+    latency = row.result.stream.latency if row.result.stream is not None else {}
+    found = row.stream_to_baseline.get(part) if ratio else latency.get(part)
     if found is None:
         return None
     value = operator.attrgetter(path)(found)
     return value if isinstance(value, str) else float(value)
 
 
-_OF_STREAM: dict[str, Callable[[StreamProcesses], Value]] = {
-    "service_p50_s": lambda stream: stream.service[50.0].mid if 50.0 in stream.service else None,
-}
+def _service(stream: StreamProcesses) -> Value:
+    """Return the median time of a stream's calls from when they began."""
+    return stream.service[50.0].mid if 50.0 in stream.service else None
+
+
+_OF_STREAM: dict[str, Callable[[RankedRow], Value]] = {}
 for _part in PARTS:
     _key = f"latency_p{_part:g}".replace(".", "")
     _paths = {f"{_key}_verdict": (True, "verdict.value")}
@@ -177,17 +176,15 @@ for _part in PARTS:
     for _name, (_ratio, _path) in _paths.items():
         _OF_STREAM[_name] = functools.partial(_of_stream, part=_part, ratio=_ratio, path=_path)
 
-OF_VALIDITY: dict[str, Callable[[Row], Value]] = {
-    "valid": lambda row: not row.invalid if row.measured else None,
-    "invalid_reasons": lambda row: messages.problem_lines(row.invalid),
-    "time_valid": lambda row: not row.validity.time if row.measured else None,
-    "time_reasons": lambda row: messages.problem_lines(row.validity.time),
-    "ratio_valid": lambda row: not row.ratio_problems if row.to_baseline else None,
-    "ratio_reasons": lambda row: messages.problem_lines(row.ratio_problems),
+OF_VALIDITY: dict[str, Callable[[CaseResult], Value]] = {
+    "valid": lambda result: not result.invalid if result.measured else None,
+    "invalid_reasons": lambda result: messages.problem_lines(result.invalid),
+    "time_valid": lambda result: not result.validity.time if result.measured else None,
+    "time_reasons": lambda result: messages.problem_lines(result.validity.time),
 }
-"""Whether a row's time and its ratio to the baseline can be trusted, and why not."""
+"""Whether a case's time can be trusted, and why not."""
 
-COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
+COLUMNS: dict[str, DataColumn[[Section, RankedRow]]] = described(
     "columns.csv",
     {
         "session": lambda section, _: section.run.session,
@@ -201,43 +198,50 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
         **_at("case.spec", "dtype", "input_size", "hidden_size", "num_layers", "bidirectional"),
         **_at("case.workload", "mode", "batch", "timesteps", "window", "min_length", "dropout"),
         **_at("case.workload", "batch_major", "optimizer", period_s="period"),
-        **_at("", "outcome"),
+        **_at("result", "outcome", "samples", "steady", "error", "sequences_per_s"),
+        **_at("result", "timesteps_per_s", time_per_timestep_s="time_per_timestep"),
+        **_at("result", first_result_s="first_result"),
         **_of(
-            lambda row: messages.reason_texts(row.reason),
+            lambda row: messages.reason_texts(row.result.reason),
             {"reason": lambda texts: texts[0], "advice": lambda texts: texts[1]},
         ),
-        **_at("", "samples", "steady", "error", "rank"),
-        **_at("", "sequences_per_s", "timesteps_per_s", time_per_timestep_s="time_per_timestep"),
-        **_at("", first_result_s="first_result"),
-        **_in("setup", "build_s", "trace_s", "compile_s", "first_call_s"),
-        **_in("memory", peak_memory_bytes="peak_bytes"),
-        **_in("energy", energy_j="joules"),
-        **_in("roofs", "operations", "processors_busy", bytes_moved="bytes"),
-        **_in("roofs", of_matmul_roof="of_matmul", of_bandwidth_roof="of_bandwidth"),
-        **_in("roofs", of_chain_roof="of_chain", of_launch_roof="of_launch"),
-        **_at("bound", bound_by="kind"),
+        **_of(lambda row: row.result, OF_VALIDITY),
+        **_in("result.setup", "build_s", "trace_s", "compile_s", "first_call_s"),
+        **_in("result.memory", peak_memory_bytes="peak_bytes"),
+        **_in("result.energy", energy_j="joules"),
+        **_in("result.roofs", "operations", "processors_busy", bytes_moved="bytes"),
+        **_in("result.roofs", of_matmul_roof="of_matmul", of_bandwidth_roof="of_bandwidth"),
+        **_in("result.roofs", of_chain_roof="of_chain", of_launch_roof="of_launch"),
+        **_at("result.bound", bound_by="kind"),
         **_at("ahead", ahead="verdict.value"),
-        **_at("interval", "processes", "confidence", "allowance", time_s="mid", time_low_s="low"),
-        **_at("interval", time_high_s="high", spread_between_nodes="between"),
-        **_at("interval", spread_within_nodes="within"),
-        **_at("stream", "calls", "missed", "load", latency_most_s="most", deadline_s="deadline"),
+        **_at("result.interval", "processes", "confidence", "allowance", time_s="mid"),
+        **_at("result.interval", time_low_s="low", time_high_s="high"),
+        **_at("result.interval", spread_between_nodes="between"),
+        **_at("result.interval", spread_within_nodes="within"),
+        **_at("result.stream", "calls", "missed", "load"),
+        **_at("result.stream", latency_most_s="most", deadline_s="deadline"),
         **_of(
             lambda row: row,
             {
                 "gradients": lambda row: (
                     row.case.workload.gradients if row.case.workload.training else None
                 ),
-                **OF_VALIDITY,
+                "ratio_valid": lambda row: not row.ratio_problems if row.to_baseline else None,
+                "ratio_reasons": lambda row: messages.problem_lines(row.ratio_problems),
+                "rank": lambda row: row.rank,
                 "fastest": lambda row: row.fastest if row.rank == 1 else None,
                 "break_even_steps": _break_even_steps,
                 "why": messages.bound_sentence,
-                "nodes": lambda row: row.interval.nodes or None if row.interval else None,
+                "nodes": lambda row: (
+                    row.result.interval.nodes or None if row.result.interval else None
+                ),
             },
         ),
         **_of(lambda row: row.to_baseline, OF_RATIO),
         **_of(lambda row: row.to_baseline.heterogeneity if row.to_baseline else None, OF_BRIDGE),
-        **_in("percentiles", **{f"p{part}_s": part for part in PERCENTILES}),
-        **_of(lambda row: row.stream, _OF_STREAM),
+        **_in("result.percentiles", **{f"p{part}_s": part for part in PERCENTILES}),
+        **_of(lambda row: row.result.stream, {"service_p50_s": _service}),
+        **_of(lambda row: row, _OF_STREAM),
     },
 )
 """The columns of the tidy table, in their order."""
@@ -510,15 +514,17 @@ def hyperfine(report: Report) -> str:
     ``system`` 0. Parameters are what differs: ``plot_parametrized.py`` takes only one.
     """
     rows = [row for section in report.sections for row in section.rows]
-    found = [(row, data) for row, data in zip(rows, records(report), strict=True) if row.measured]
+    found = [
+        (row, data) for row, data in zip(rows, records(report), strict=True) if row.result.measured
+    ]
     varied = [name for name in _PARAMETERS if len({data[name] for _, data in found}) > 1]
     results: list[dict[str, object]] = []
     for row, data in found:
-        times = [float(sample) for run in row.runs for sample in run.samples]
+        times = [float(sample) for run in row.result.runs for sample in run.samples]
         mean, spread = statistics.fmean(times), statistics.stdev(times) if len(times) > 1 else None
         result = {"command": row.case.id, "mean": mean, "stddev": spread, "times": times}
         result |= {"median": statistics.median(times), "min": min(times), "max": max(times)}
-        result |= {"user": mean * row.roofs.get("processors_busy", 0.0), "system": 0.0}
+        result |= {"user": mean * row.result.roofs.get("processors_busy", 0.0), "system": 0.0}
         parameters = {name: str(data[name]) for name in varied}
         results.append(result | {"exit_codes": [0] * len(times), "parameters": parameters})
     return json_text({"results": results})
@@ -593,7 +599,7 @@ def decisions(report: Report) -> Iterator[Decision]:
             first = group[0]
             machine = _machine(section.run, first.case.device)
             others = [row for row in group[1:] if row.case.backend in first.behind]
-            if machine is None or first.invalid or not others:
+            if machine is None or first.result.invalid or not others:
                 continue
             # Of nearly equal backends the one with the shortest median may not lead in pairs.
             raced = sorted((_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio)
@@ -601,11 +607,11 @@ def decisions(report: Report) -> Iterator[Decision]:
             yield Decision(requested, tuple(raced), "", made, BY)
 
 
-def _raced(row: Row, first: Row) -> Raced:
+def _raced(row: RankedRow, first: RankedRow) -> Raced:
     ratio = None if row is first else first.behind[row.case.backend].ratio
     ends = (ratio.mid, ratio.low, ratio.high) if ratio else (1.0, 1.0, 1.0)
-    first_call = float((row.setup or {}).get("first_call_s") or 0.0)
-    return Raced(row.case.backend, row.time, *ends, row.samples, first_call)
+    first_call = float(row.result.setup.get("first_call_s") or 0.0)
+    return Raced(row.case.backend, row.result.time, *ends, row.result.samples, first_call)
 
 
 def _machine(run: Run, device: str) -> TunedMachine | None:

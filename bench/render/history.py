@@ -10,12 +10,14 @@ from bench.render.compare import RATIO, WIDTH, annotation, by_reason, threshold_
 from bench.render.data import OF_VALIDITY, attributes, csv_records
 from bench.render.escape import clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
-from bench.render.messages import reason_texts
+from bench.render.messages import problem_lines, reason_texts
 from bench.render.quantities import count, listed, percent, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Column, Document, TableCell, TextTable
 from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
-from bench.stats.history import (
+from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval
+from bench.verdicts.case_results import CaseResult
+from bench.verdicts.history import (
     CaseHistory,
     Change,
     History,
@@ -24,8 +26,6 @@ from bench.stats.history import (
     Point,
     RuleResult,
 )
-from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval
-from bench.stats.rows import Row
 
 HEADING = "What changed for longer than a session"
 _MOST_NAMES = 3
@@ -114,6 +114,10 @@ CSV_COLUMNS = (
 )
 
 _Getters: TypeAlias = Mapping[str, Callable[[Any], object]]
+_RATIO_VALIDITY: _Getters = {
+    "ratio_valid": lambda point: not point.ratio_problems if point.to_previous else None,
+    "ratio_reasons": lambda point: problem_lines(point.ratio_problems),
+}
 _TIME = attributes("processes", time_s="mid", time_low_s="low", time_high_s="high")
 _MOVED = {
     **attributes(moved="scope.value", moved_verdict="verdict.value", moved_ratio="ratio.mid"),
@@ -146,14 +150,16 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
             "number": session.number,
             "started": session.started.isoformat(),
             "suite": session.suites,
-            "outcome": _outcome(point.row),
+            "outcome": _outcome(point.result),
         }
         for name, wanted in (("versions_changed", True), ("also_changed", False)):
             shown = [_change(change) for change in point.changes if change.version is wanted]
             record[name] = "; ".join(shown)
-        row = point.row
-        parts: list[tuple[object, _Getters]] = [(row.interval, _TIME), (row.to_baseline, RATIO)]
-        parts += [(row, OF_VALIDITY), (moves.get(session.number), _MOVED)]
+        result = point.result
+        parts: list[tuple[object, _Getters]] = [
+            *((result.interval, _TIME), (point.to_previous, RATIO), (result, OF_VALIDITY)),
+            *((point, _RATIO_VALIDITY), (moves.get(session.number), _MOVED)),
+        ]
         for part, getters in parts:
             if part is not None:
                 record |= {name: get(part) for name, get in getters.items()}
@@ -198,7 +204,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
                 (problem, f"{line.case.id} in #{point.session.number}")
                 for line in machine.lines
                 for point in line.points
-                for problem in (point.row.validity.of_time if of_time else point.row.invalid)
+                for problem in (point.result.validity.of_time if of_time else point.result.invalid)
             )
             if lines:
                 blocks.append(Block(f"{title}, and where", lines, level=4, indent=2))
@@ -270,24 +276,26 @@ _COLUMNS = (
 )
 
 
-def _outcome(row: Row) -> str:
-    text = f"{row.outcome.replace('_', ' ')}: {reason_texts(row.reason)[0]}"
-    return row.outcome if row.measured else text
+def _outcome(result: CaseResult) -> str:
+    text = f"{result.outcome.replace('_', ' ')}: {reason_texts(result.reason)[0]}"
+    return result.outcome if result.measured else text
 
 
 def _cells(point: Point) -> list[TableCell]:
     """Return the cells of a session; ``verdict`` includes INVALID."""
     number = f"#{point.session.number}"
-    if point.row.interval is None:
-        return list(map(TableCell, (number, "—", "", "", "", clean(_outcome(point.row), 80), "")))
-    time, to_before = point.row.interval, point.row.to_baseline
-    sign = labels.UNRELIABLE if point.row.validity.of_time else ""
+    if point.result.interval is None:
+        return list(
+            map(TableCell, (number, "—", "", "", "", clean(_outcome(point.result), 80), ""))
+        )
+    time, to_previous = point.result.interval, point.to_previous
+    sign = labels.UNRELIABLE if point.result.validity.of_time else ""
     speed, bounds, verdict, style = "", "", "", ""
-    if to_before is not None:
-        speed, bounds = _speed(to_before.ratio)
-        speed += "*" if to_before.allowance else ""
-        verdict, style = compact_verdict(to_before), STYLES[to_before.verdict]
-    if point.row.invalid or point.row.ratio_problems:
+    if to_previous is not None:
+        speed, bounds = _speed(to_previous.ratio)
+        speed += "*" if to_previous.allowance else ""
+        verdict, style = compact_verdict(to_previous), STYLES[to_previous.verdict]
+    if point.result.invalid or point.ratio_problems:
         verdict = f"{verdict} (INVALID)".strip()
     step = f"{sign}{seconds(time.mid)}"
     cells = (number, step, labels.bounds_of_time(time, time.mid), speed, bounds)
@@ -302,7 +310,7 @@ def _overview(machine: MachineHistory) -> TextTable:
     """Lay out a line per case: those that changed last first, by the size of the change."""
 
     def news(line: CaseHistory) -> float:
-        last = line.points[-1].row.to_baseline
+        last = line.points[-1].to_previous
         changed_now = last is not None and last.verdict in (Verdict.FASTER, Verdict.SLOWER)
         return -abs(last.log_ratio) if last is not None and changed_now else 0.0
 
@@ -325,7 +333,7 @@ def _overview(machine: MachineHistory) -> TextTable:
 
 def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
     """Return a bar for each session, higher for slower; a blank where there is no time."""
-    logs = {point.session.number: math.log(point.row.time) for point in line.measured}
+    logs = {point.session.number: math.log(point.result.time) for point in line.measured}
     middle = (min(logs.values()) + max(logs.values())) / 2
     span = max(max(logs.values()) - min(logs.values()), math.log(_LEAST_SPAN))
     heights = [
@@ -359,12 +367,12 @@ def method(machine: MachineHistory) -> list[str]:
         "speed: how many times as fast as in the session before with the case, with its "
         f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster.",
     ]
-    rows = [point.row for line in machine.lines for point in line.points]
-    if any(row.to_baseline and row.to_baseline.allowance for row in rows):
+    points = [point for line in machine.lines for point in line.points]
+    if any(point.to_previous and point.to_previous.allowance for point in points):
         lines.append(
             f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
             "processes differ, so an allowance was added to the interval."
         )
-    if any(row.validity.of_time for row in rows):
+    if any(point.result.validity.of_time for point in points):
         lines.append(f"{labels.UNRELIABLE_TIME}.")
     return lines

@@ -24,7 +24,8 @@ from bench.stats.comparison import (
     Verdict,
 )
 from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval
-from bench.stats.rows import KINDS, Row, Section, Table
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import KINDS, Section, Table
 from lstm_impl.frameworks import list_frameworks
 
 _MOST_NODES = 4  # that are named on a line
@@ -121,14 +122,14 @@ APPROXIMATE = (
 )
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[RankedRow]) -> list[str]:
     """Return what the marks in the tables of these rows mean, as far as there are any."""
     found = [MARKS] if any(mark(row) for row in rows) else []
-    found += [UNRELIABLE_TIME] * any(row.validity.of_time for row in rows)
+    found += [UNRELIABLE_TIME] * any(row.result.validity.of_time for row in rows)
     return found + [APPROXIMATE] * any(row.case.approximate for row in rows)
 
 
-def mark(row: Row) -> str:
+def mark(row: RankedRow) -> str:
     """Return the mark of the first row of a group; empty for any other row."""
     if row.rank != 1 or row.ahead is None:
         return ""

@@ -33,10 +33,12 @@ from bench.stats import bound as step
 from bench.stats import comparison, intervals, trust
 from bench.stats.comparison import SAME_WITHIN, Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.stats.outliers import outliers
 from bench.stats.ratios import HETEROGENEOUS, OF_CASES_TOGETHER, all_slower, geometric_mean
-from bench.stats.rows import KINDS, MEASURED, Row, Section, Table, all_problems, compare_rows
 from bench.stats.trust import Problem
+from bench.verdicts.case_results import MEASURED, CaseResult
+from bench.verdicts.outliers import outliers
+from bench.verdicts.ranking import RankedRow, all_problems, compare_rows
+from bench.verdicts.sections import KINDS, Section, Table
 from lstm_impl.frameworks import get_framework
 from lstm_impl.names import framework
 
@@ -53,7 +55,7 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     section: of one amount of work, the fastest first, with a row or more that has a time. advice:
     words advice for the command that was run.
     """
-    measured = [row for row in section.rows if row.measured]
+    measured = [row for row in section.rows if row.result.measured]
     unranked = [row for row in measured if not row.case.ranked]
     ranked = measured[: len(measured) - len(unranked)] or unranked
     first, *others = ranked
@@ -65,20 +67,21 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
         if inside and inside[0] is not first:
             best = inside[0]
             itself = " itself" if best.case.backend == section.baseline else ""
-            text = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
+            text = f"{name(best.case.backend)}{itself}, {seconds(best.result.time)}"
             text += f", {versus(best.to_baseline, section.baseline)}" if best.to_baseline else ""
             lines.append(f"Inside {get_framework(home).title}: {text}.")
     for row in unranked if ranked is not unranked else ():
         text = "approximates" if row.case.approximate else "has no rank"
         text = f"{name(row.case.backend)} {text}, {_cost(row)}"
-        text += "" if row.error is None else f", with outputs {row.error:.2%} off the reference"
+        if (error := row.result.error) is not None:
+            text += f", with outputs {error:.2%} off the reference"
         text += f": {versus(row.to_baseline, section.baseline)}" if row.to_baseline else ""
         lines.append(f"{text}.")
-    problems = dict.fromkeys(map(problem_line, (*first.validity.invalid, *first.ratio_problems)))
+    problems = dict.fromkeys(map(problem_line, (*first.result.invalid, *first.ratio_problems)))
     if problems:
         text = "; ".join(clean(advice(each)) for each in list(problems)[:_MOST_PROBLEMS])
         lines.append(f"Do not rely on it yet: {text}.")
-    elif of_time := dict.fromkeys(map(problem_line, first.validity.of_time)):
+    elif of_time := dict.fromkeys(map(problem_line, first.result.validity.of_time)):
         text = "; ".join(clean(advice(each)) for each in list(of_time)[:_MOST_PROBLEMS])
         lines.append(f"{UNRELIABLE} The time is unreliable; ratios are judged separately: {text}.")
     lines += [f"{text}." for text in heterogeneous_references(ranked)]
@@ -86,7 +89,7 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     return [*lines, f"From {runs} on {where(section)}, {started} UTC."]
 
 
-def _use(first: Row, second: Row, baseline: str) -> str:
+def _use(first: RankedRow, second: RankedRow, baseline: str) -> str:
     parts = [] if first.to_baseline is None else [versus(first.to_baseline, baseline)]
     if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
         parts.append(versus(ahead.inverse, second.case.backend, ", the next"))
@@ -107,11 +110,11 @@ def _use(first: Row, second: Row, baseline: str) -> str:
     return f"Use {choice}: {why}. {shortest}."
 
 
-def _cost(row: Row) -> str:
-    assert row.interval is not None
-    around = bounds_of_time(row.interval, row.time)
-    sign = UNRELIABLE if row.validity.of_time else ""
-    return f"{sign}{seconds(row.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
+def _cost(row: RankedRow) -> str:
+    assert row.result.interval is not None
+    around = bounds_of_time(row.result.interval, row.result.time)
+    sign = UNRELIABLE if row.result.validity.of_time else ""
+    return f"{sign}{seconds(row.result.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
 
 
 # CSV and JSON have every case.
@@ -145,7 +148,7 @@ def summary(found: Sequence[Finding]) -> list[Finding]:
 
 def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
     """Return the cases without a time, by reason."""
-    return group_unmeasured(row for row in section.rows if row.outcome != MEASURED)
+    return group_unmeasured(row.result for row in section.rows if row.result.outcome != MEASURED)
 
 
 def _answer(table: Table) -> str:
@@ -155,8 +158,8 @@ def _answer(table: Table) -> str:
         return f"{start}only backends that approximate were measured."
     if len(table.backends) == 1:
         return f"{start}only {name(table.backends[0])} was measured ({places})."
-    rows: dict[str, list[Row]] = {backend: [] for backend in table.backends}
-    for row in (row for group in table.groups for row in group if row.measured):
+    rows: dict[str, list[RankedRow]] = {backend: [] for backend in table.backends}
+    for row in (row for group in table.groups for row in group if row.result.measured):
         rows.setdefault(row.case.backend, []).append(row)
     counts = Counter(group[0].case.backend for group in table.groups)
     led = [
@@ -166,7 +169,7 @@ def _answer(table: Table) -> str:
     # Only a backend that was measured on all the work can lead over all of it.
     complete = sorted(
         (each for each in table.backends if len(rows[each]) == len(table.groups)),
-        key=lambda backend: sum(math.log(row.time) for row in rows[backend]),
+        key=lambda backend: sum(math.log(row.result.time) for row in rows[backend]),
     )
     if len(complete) < 2:
         which = f"only {name(complete[0])}" if complete else "no backend"
@@ -201,7 +204,7 @@ def _answer(table: Table) -> str:
     return text + (leaders if {*counts} != {first} else "")
 
 
-def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
+def _over_all(new: Sequence[RankedRow], base: Sequence[RankedRow]) -> Comparison:
     """Return the ratio over all groups, which both sides have in the same order."""
     found = [one.behind.get(other.case.backend) for one, other in zip(new, base, strict=True)]
     known = [each for each in found if each is not None]
@@ -213,26 +216,26 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
 # Unreliable numbers, and cases without a time
 
 
-def unreliable(rows: Sequence[Row]) -> list[Finding]:
+def unreliable(rows: Sequence[RankedRow]) -> list[Finding]:
     """Return what is INVALID or unreliable: measurements, then only ratios, then only times."""
-    measured = [row for row in rows if row.measured]
+    measured = [row for row in rows if row.result.measured]
     compared = [row for row in measured if row.to_baseline is not None]
     unreliable = "Unreliable: {} (ratios are judged separately)"
-    found = _by_reason(measured, lambda row: row.invalid, "INVALID: {}", "measurement")
+    found = _by_reason(measured, lambda row: row.result.invalid, "INVALID: {}", "measurement")
     found += _by_reason(
         compared,
         lambda row: [each for each in row.ratio_problems if each.code in trust.OF_RATIO],
         *("INVALID: {}", "ratio"),
     )
     found += _by_reason(
-        measured, lambda row: row.validity.of_time, unreliable, "time", warning=False
+        measured, lambda row: row.result.validity.of_time, unreliable, "time", warning=False
     )
     return _not_too_many(found)
 
 
 def _by_reason(
-    rows: Sequence[Row],
-    problems_of: Callable[[Row], Iterable[Problem]],
+    rows: Sequence[RankedRow],
+    problems_of: Callable[[RankedRow], Iterable[Problem]],
     start: str,
     noun: str,
     warning: bool = True,
@@ -261,14 +264,14 @@ def _with_advice(text: str, advice: str) -> str:
     return _with_stop(text) + change
 
 
-def _without_time(rows: Iterable[Row]) -> list[Finding]:
+def _without_time(rows: Iterable[RankedRow]) -> list[Finding]:
     """Return what went wrong, a line for each backend."""
-    wrong = [row for row in rows if row.outcome in FAILURES]
-    groups = grouped(wrong, lambda row: (row.outcome, row.case.backend, row.case.device))
+    wrong = [row for row in rows if row.result.outcome in FAILURES]
+    groups = grouped(wrong, lambda row: (row.result.outcome, row.case.backend, row.case.device))
     found = []
     for outcome, backend, device in sorted(groups, key=lambda key: FAILURES.index(key[0])):
         cases = groups[outcome, backend, device]
-        texts = [reason_texts(row.reason) for row in cases]
+        texts = [reason_texts(row.result.reason) for row in cases]
         reasons = list(dict.fromkeys(text for text, _ in texts))
         text = (
             f"{outcome.upper().replace('_', ' ')}: {count(len(cases), 'case')} "
@@ -281,9 +284,11 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
     return _not_too_many(found)
 
 
-def _remarks(rows: Iterable[Row]) -> list[Finding]:
+def _remarks(rows: Iterable[RankedRow]) -> list[Finding]:
     """Return a line on warnings of backends and on what they changed in their process."""
-    by_text = grouped(((text, row) for row in rows for text in row.remarks), lambda each: each[0])
+    by_text = grouped(
+        ((text, row) for row in rows for text in row.result.remarks), lambda each: each[0]
+    )
     messages = []
     for text, found in by_text.items():
         backends = list(dict.fromkeys(name(row.case.backend) for _, row in found))
@@ -377,7 +382,7 @@ _METHOD = {
 
 def method(section: Section) -> list[str]:
     """Return how to read the numbers, and what their intervals are based on."""
-    rows = [row for row in section.rows if row.measured]
+    rows = [row for row in section.rows if row.result.measured]
     if not rows:
         return []
     lines = [_METHOD["times"]]
@@ -386,19 +391,22 @@ def method(section: Section) -> list[str]:
         lines += [f"{each}." for each in unclear(row.to_baseline for row in rows)]
     kinds = {row.case.kind for row in rows}
     lines += [_METHOD[kind] for kind in KINDS[1:] if kind in kinds]
-    if load := max((row.stream.load for row in rows if row.stream is not None), default=0):
+    if load := max(
+        (row.result.stream.load for row in rows if row.result.stream is not None), default=0
+    ):
         lines.append(_METHOD["load"].format(processors=count(load, "processor")))
-    lines += [_METHOD["memory"]] * any("peak_bytes" in row.memory for row in rows)
+    lines += [_METHOD["memory"]] * any("peak_bytes" in row.result.memory for row in rows)
     lines += [_METHOD["nodes"]] * bool(section.nodes)
     return lines + [f"{each}." for each in (*over_references(rows), *assumptions(rows))]
 
 
-def over_references(rows: Sequence[Row]) -> list[str]:
+def over_references(rows: Sequence[RankedRow]) -> list[str]:
     """Return which ratios are over a third backend, measured in the processes of both sides."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.reference and row.to_baseline and row.to_baseline.pairing is Pairing.BRIDGED:
-            found.setdefault(name(row.reference.case.backend), {})[name(row.case.backend)] = None
+            reference = name(row.reference.result.case.backend)
+            found.setdefault(reference, {})[name(row.case.backend)] = None
     return [
         f"Over {reference}, which is in the processes of both sides: the ratios of "
         f"{listed(list(backends))}, measured in processes of another environment than the baseline"
@@ -406,7 +414,7 @@ def over_references(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def heterogeneous_references(rows: Sequence[Row]) -> list[str]:
+def heterogeneous_references(rows: Sequence[RankedRow]) -> list[str]:
     """Return the references that differ between the two sides of a ratio of these rows."""
     return heterogeneous(
         [
@@ -417,9 +425,9 @@ def heterogeneous_references(rows: Sequence[Row]) -> list[str]:
     )
 
 
-def assumptions(rows: Sequence[Row]) -> list[str]:
+def assumptions(rows: Sequence[RankedRow]) -> list[str]:
     """Return what the intervals assume of fewer than six processes or nodes, without full stops."""
-    known = [row.interval for row in rows if row.interval is not None]
+    known = [row.result.interval for row in rows if row.result.interval is not None]
     ratios = [row.to_baseline for row in rows if row.to_baseline is not None]
     found = []
     if any(each.processes == 1 for each in known):
@@ -444,8 +452,8 @@ def assumptions(rows: Sequence[Row]) -> list[str]:
 
 def _fallbacks(table: Table) -> list[str]:
     """Return what backends ran in place of what their names suggest."""
-    fallen = [row for row in table.rows if row.measured and row.fallback]
-    found = grouped(fallen, lambda row: (row.case.backend, row.fallback))
+    fallen = [row for row in table.rows if row.result.measured and row.result.fallback]
+    found = grouped(fallen, lambda row: (row.case.backend, row.result.fallback))
     return [
         f"{title(table)}: {name(backend)} ran {clean(ran)} ({count(len(rows), table.noun)})."
         for (backend, ran), rows in found.items()
@@ -463,8 +471,8 @@ def of_nodes(section: Section) -> Iterable[str]:
     """Yield which of several machines of one kind differs from the others or was disturbed."""
     if not section.nodes:
         return
-    rows = [row for row in section.rows if row.measured]
-    for found in outliers(rows):
+    results = [row.result for row in section.rows if row.result.measured]
+    for found in outliers(results):
         where, side = name(section.nodes.get(found.node, found.node)), "slower"
         text = f"{found.factor:.2f} times as slow"
         if found.factor <= 1:
@@ -477,9 +485,11 @@ def of_nodes(section: Section) -> Iterable[str]:
         cases = f"{side} than each of them in {found.beyond} of {count(found.cases, 'case')}"
         yield f"{start} the other {found.others} ({name(found.device)}; {cases}). {LOOK}."
     node_of = section.node_of
-    invalid = [row for row in rows if row.invalid]
-    processes = Counter(node_of[run.run] for row in invalid for run in row.runs)
-    disturbed = Counter(node_of[run] for row in invalid for run in row.disturbed if run in node_of)
+    invalid = [each for each in results if each.invalid]
+    processes = Counter(node_of[run.run] for each in invalid for run in each.runs)
+    disturbed = Counter(
+        node_of[run] for each in invalid for run in each.disturbed if run in node_of
+    )
     bad = [node for node, number in disturbed.items() if number > trust.MINORITY * processes[node]]
     if bad and len(bad) < len(section.nodes):
         yield (
@@ -526,7 +536,7 @@ class UnmeasuredCases:
         return f"{listed(backends)} on {listed(sorted({name(case.device) for case in self.cases}))}"
 
 
-def group_unmeasured(items: Iterable[Row | Outcome]) -> tuple[UnmeasuredCases, ...]:
+def group_unmeasured(items: Iterable[CaseResult | Outcome]) -> tuple[UnmeasuredCases, ...]:
     """Group cases without a time by outcome, reason and advice, each case once."""
     found = grouped(items, lambda item: (item.outcome, *reason_texts(item.reason)))
     return tuple(
@@ -607,16 +617,16 @@ _BOUND_BY_PROFILE = {
 }
 
 
-def bound_sentence(row: Row) -> str:
+def bound_sentence(row: RankedRow) -> str:
     """Return ``bound by launches: ...`` or ``not known: ...``; empty if not measured.
 
     With what was faster on the same work, or else what is worth a try.
     """
-    if row.bound is None:
+    if row.result.bound is None:
         return ""
-    if row.invalid:
+    if row.result.invalid:
         return "not known: what was measured of it is INVALID"
-    text = bound_text(row.bound, row.roofs)
+    text = bound_text(row.result.bound, row.result.roofs)
     found = row.helper_ratio
     if row.helper is not None and found is not None and found.verdict is Verdict.FASTER:
         return (
@@ -631,15 +641,17 @@ def bound_sentence(row: Row) -> str:
 
 def unknown_bounds(section: Section) -> list[str]:
     """Return what the sentences on what bounds the cases of a section lack, a line for each."""
-    timed = [row for row in section.rows if row.measured]
-    open_cases = [row for row in timed if row.bound is None or row.bound.kind == step.NOT_KNOWN]
+    timed = [row for row in section.rows if row.result.measured]
+    open_cases = [
+        row for row in timed if row.result.bound is None or row.result.bound.kind == step.NOT_KNOWN
+    ]
     found = []
     if open_cases:
         found.append(
             f"What limits {len(open_cases):,} of {count(len(timed), 'case')} is not known; in "
             "TensorFlow, PyTorch and JAX python -m bench.profile CASE_ID --output FILE shows it"
         )
-    if silent := {row.case.backend for row in open_cases if "of_launch" not in row.roofs}:
+    if silent := {row.case.backend for row in open_cases if "of_launch" not in row.result.roofs}:
         found.append(f"How many operators these start is not known: {listed(sorted(silent))}")
     return [*found, *filter(None, [unmeasured_summary(unmeasured(section))])]
 

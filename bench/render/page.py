@@ -28,8 +28,9 @@ from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.report import text_table
 from bench.render.table import Column, TableCell
 from bench.stats.bound import NOT_KNOWN
-from bench.stats.pairs import plain_values
-from bench.stats.rows import Report, Row, Section
+from bench.verdicts.pairs import plain_values
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import Report, Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
@@ -172,13 +173,13 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
     """Return each case that has no time or is unreliable, with what is wrong and why."""
     found = []
     for row in section.rows:
-        kinds = {"INVALID": row.invalid, "INVALID ratio": row.ratio_problems}
-        kinds["unreliable time"] = row.validity.of_time
+        kinds = {"INVALID": row.result.invalid, "INVALID ratio": row.ratio_problems}
+        kinds["unreliable time"] = row.result.validity.of_time
         what, problems = next((each for each in kinds.items() if each[1]), ("", ()))
-        if not row.measured:
-            text, advice = messages.reason_texts(row.reason)
+        if not row.result.measured:
+            text, advice = messages.reason_texts(row.result.reason)
             why = ". ".join(filter(None, (text.rstrip("."), advice)))
-            found.append((row.case.id, row.outcome.replace("_", " "), why))
+            found.append((row.case.id, row.result.outcome.replace("_", " "), why))
         elif problems:
             found.append((row.case.id, what, messages.problem_lines(problems)))
     return found
@@ -235,7 +236,7 @@ class PageData:
         self._pairs = pairs[:MOST_CASES]
         self._backends: dict[str, int] = {}  # each text once, with its number
         self._whys: dict[str, int] = {}
-        groups: dict[tuple[int, str], list[tuple[int, Row]]] = {}
+        groups: dict[tuple[int, str], list[tuple[int, RankedRow]]] = {}
         for place, (section, row) in enumerate(self._pairs):
             groups.setdefault((section, row.case.group), []).append((place, row))
         self._works = groups
@@ -287,7 +288,7 @@ class PageData:
         for number, (requested, rows) in enumerate(
             zip(self._requests, self._works.values(), strict=True)
         ):
-            if any(row.measured for _, row in rows):
+            if any(row.result.measured for _, row in rows):
                 key = str([requested[each] for each in (*SIZES, *CHOICES)])
                 found.setdefault(key, (number, work_text(rows[0][1].case)))
         return list(found.values())[:_MOST_LISTED]
@@ -317,13 +318,16 @@ class PageData:
         values = dict.fromkeys(each[key] for each in self._requests)
         return sorted(values, key=lambda each: (isinstance(each, str), 0 if each is None else each))
 
-    def _case(self, section: Section, row: Row) -> dict[str, object]:
-        ratio, interval, peak = row.to_baseline, row.interval, row.memory.get("peak_bytes")
-        baseline = row.measured and row.case.backend == section.baseline
-        problems = (*row.invalid, *row.ratio_problems, *row.validity.of_time)
-        reasons = (*map(messages.problem_line, problems), *messages.reason_texts(row.reason))
+    def _case(self, section: Section, row: RankedRow) -> dict[str, object]:
+        ratio, result = row.to_baseline, row.result
+        interval, start = result.interval, result.first_result
+        peak = result.memory.get("peak_bytes")
+        baseline = result.measured and row.case.backend == section.baseline
+        problems = (*result.invalid, *row.ratio_problems, *result.validity.of_time)
+        reasons = (*map(messages.problem_line, problems), *messages.reason_texts(result.reason))
         why = "; ".join(dict.fromkeys(filter(None, reasons)))
-        trust = 1 if not row.trusted else 2 if row.validity.of_time else 3
+        trust = 1 if not row.trusted else 2 if result.validity.of_time else 3
+        outcome = result.outcome.replace("_", " ")
         found = {
             key: _short(COLUMNS[column].value(section, row)) for key, column in _FIGURES.items()
         }
@@ -333,18 +337,18 @@ class PageData:
             # ``trust`` says whether the verdict is reliable.
             "verdict": "baseline" if baseline else ratio.verdict.value if ratio else "",
             "mark": labels.mark(row),
-            "trust": trust if row.measured else 0,
-            "outcome": row.outcome.replace("_", " "),
+            "trust": trust if result.measured else 0,
+            "outcome": outcome,
             "why": self._whys.setdefault(why, len(self._whys)),
-            "peak": _short(row.roofs.get("matmul_per_s")),
-            "bandwidth": _short(row.roofs.get("bandwidth_per_s")),
+            "peak": _short(result.roofs.get("matmul_per_s")),
+            "bandwidth": _short(result.roofs.get("bandwidth_per_s")),
             "texts": [
-                quantities.seconds(row.time) if row.measured else row.outcome.replace("_", " "),
-                labels.bounds_of_time(interval, row.time) if interval else "",
+                quantities.seconds(result.time) if result.measured else outcome,
+                labels.bounds_of_time(interval, result.time) if interval else "",
                 "1" if baseline else quantities.times_as_fast(ratio.ratio.mid) if ratio else "",
                 quantities.times_bounds(ratio.ratio.low, ratio.ratio.high) if ratio else "",
                 labels.compact_verdict(ratio) if ratio else "baseline" if baseline else "",
-                quantities.seconds(row.first_result) if row.first_result is not None else "",
+                quantities.seconds(start) if start is not None else "",
                 quantities.size(peak) if peak is not None else "",
             ],
         }
@@ -361,20 +365,20 @@ class PageData:
             of = replace(self._report.sections[section], rows=tuple(rows))
             found["text"].append(work_text(rows[0].case))
             found["group"].append(clean(group, 150))
-            found["answer"].append(messages.answer(of) if rows[0].measured else [])
-            known = rows[0].bound is not None and rows[0].bound.kind != NOT_KNOWN
+            found["answer"].append(messages.answer(of) if rows[0].result.measured else [])
+            known = rows[0].result.bound is not None and rows[0].result.bound.kind != NOT_KNOWN
             found["why"].append(messages.bound_sentence(rows[0]) if known else "")
         return found
 
     def _samples(self) -> tuple[list[list[list[float]]], bool]:
         """Return each case's samples in seconds by process; order statistics of too many."""
-        total = sum(row.samples for _, row in self._pairs)
+        total = sum(row.result.samples for _, row in self._pairs)
         share = max(1, _MOST_SAMPLES // max(1, len(self._pairs)))
         found = []
         for _, row in self._pairs:
-            most = max(2, share // max(1, len(row.runs)))
+            most = max(2, share // max(1, len(row.result.runs)))
             case = []
-            for run in row.runs if row.measured else ():
+            for run in row.result.runs if row.result.measured else ():
                 values = np.asarray(run.samples, dtype=np.float64)
                 if total > _MOST_SAMPLES and values.size > most:
                     places = np.linspace(0, values.size - 1, most).round().astype(int)
@@ -429,13 +433,13 @@ BINS_PER_DECADE = 20
 """Of the histogram of latencies: each bin is 12% wide."""
 
 
-def _latency(row: Row) -> dict[str, object] | None:
+def _latency(row: RankedRow) -> dict[str, object] | None:
     """Return percentiles and histogram of a stream's calls; None for any other case.
 
     parts: ``[percentile, seconds, its text]`` of each that can be reported. bins: ``[seconds,
     calls]``.
     """
-    stream = row.stream
+    stream = row.result.stream
     if stream is None:
         return None
     counts: Counter[int] = Counter()

@@ -33,10 +33,11 @@ from bench.render.labels import (
     spread_text,
 )
 from bench.render.quantities import rate, scale, shape_texts, size, times_as_fast
-from bench.stats.along import AxisSeries, BackendCost, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE, speed
-from bench.stats.rows import Row, Section, ranked_backends
+from bench.verdicts.along import AxisSeries, BackendCost, unit_interval, value
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import Section, ranked_backends
 from lstm_impl.frameworks import list_frameworks
 
 FORMATS = ("png", "svg", "pdf")
@@ -176,20 +177,20 @@ class PlotKind(NamedTuple):
     """A figure that can be drawn. lacking: the error where no row has it."""
 
     title: str
-    has: Callable[[Row], bool]
+    has: Callable[[RankedRow], bool]
     lacking: str
 
 
 KIND_OF = {
     "throughput": PlotKind(
-        "Sequences per second", lambda row: row.measured, "no case was measured"
+        "Sequences per second", lambda row: row.result.measured, "no case was measured"
     ),
     "speedup": PlotKind(
         "Speed-up", lambda row: row.to_baseline is not None, "no case is compared with a baseline"
     ),
     "memory": PlotKind(
         "Peak memory (MiB)",
-        lambda row: "peak_bytes" in row.memory,
+        lambda row: "peak_bytes" in row.result.memory,
         "no case has figures of memory: they are of a version that did not measure it",
     ),
 }
@@ -201,11 +202,11 @@ class Plot:
 
     what: str
     section: Section
-    rows: tuple[Row, ...]
+    rows: tuple[RankedRow, ...]
     width: float = 7.0
 
 
-def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
+def choose(section: Section, what: str, pattern: str = "*") -> tuple[RankedRow, ...]:
     """Return the rows of a section to draw, in the report's order.
 
     pattern: of the cases' ids, as in a shell. Rows that lack the figure are left blank if another
@@ -213,9 +214,11 @@ def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
 
     Raises InputError if there is none.
     """
-    rows = [row for row in section.rows if row.measured and fnmatchcase(row.case.id, pattern)]
+    rows = [
+        row for row in section.rows if row.result.measured and fnmatchcase(row.case.id, pattern)
+    ]
     if not rows:
-        there = next((row.case.id for row in section.rows if row.measured), "")
+        there = next((row.case.id for row in section.rows if row.result.measured), "")
         if not there:
             raise InputError(KIND_OF["throughput"].lacking)
         raise InputError(
@@ -255,15 +258,16 @@ class _Bar:
     text: str
 
 
-def _bar(plot: Plot, row: Row) -> _Bar | None:
+def _bar(plot: Plot, row: RankedRow) -> _Bar | None:
     bad = " INVALID" * _invalid(plot, row)
     if plot.what == "throughput":
-        assert row.interval is not None
-        batch = row.case.workload.batch
-        low, mid, high = (batch / each for each in (row.interval.high, row.time, row.interval.low))
-        return _Bar(mid, low, high, f"{UNRELIABLE * bool(row.validity.of_time)}{rate(mid)}{bad}")
+        interval, batch = row.result.interval, row.case.workload.batch
+        assert interval is not None
+        low, mid, high = (batch / each for each in (interval.high, interval.mid, interval.low))
+        sign = UNRELIABLE if row.result.validity.of_time else ""
+        return _Bar(mid, low, high, f"{sign}{rate(mid)}{bad}")
     if plot.what == "memory":
-        if (peak := row.memory.get("peak_bytes")) is None:
+        if (peak := row.result.memory.get("peak_bytes")) is None:
             return None
         mid = peak / 2**20
         return _Bar(mid, mid, mid, size(peak) + bad)
@@ -279,12 +283,12 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
     return _Bar(mid, low, high, text + bad)
 
 
-def _invalid(plot: Plot, row: Row) -> bool:
-    return bool(row.invalid) or (plot.what == "speedup" and not row.trusted)
+def _invalid(plot: Plot, row: RankedRow) -> bool:
+    return bool(row.result.invalid) or (plot.what == "speedup" and not row.trusted)
 
 
 def _bars(plot: Plot) -> Figure:
-    groups: dict[str, dict[str, Row]] = {}
+    groups: dict[str, dict[str, RankedRow]] = {}
     for row in plot.rows:
         groups.setdefault(row.case.group, {})[row.case.backend] = row
     shown = list(groups.values())[:MOST_PANELS]
@@ -317,13 +321,13 @@ def _bars(plot: Plot) -> Figure:
     return figure
 
 
-def _below(plot: Plot, rows: Sequence[Row]) -> str:
+def _below(plot: Plot, rows: Sequence[RankedRow]) -> str:
     """Return how to read the picture."""
     words = []
     if plot.what in ("throughput", "speedup"):
         words.append("the longer the faster")
         interval = {"throughput": TIME_INTERVAL, "speedup": RATIO_INTERVAL}[plot.what]
-        alone = plot.what == "throughput" and any(len(row.runs) == 1 for row in rows)
+        alone = plot.what == "throughput" and any(len(row.result.runs) == 1 for row in rows)
         words.append(f"whiskers: {interval}{' of one process alone' if alone else ''}")
         if any(row.fastest for row in rows):
             words.append(f"{FASTEST} FASTER than each of the others")
@@ -333,7 +337,7 @@ def _below(plot: Plot, rows: Sequence[Row]) -> str:
         words.append(
             "some over a heterogeneous reference, whose difference is in the whiskers: bench.report"
         )
-    if plot.what == "throughput" and any(row.validity.of_time for row in rows):
+    if plot.what == "throughput" and any(row.result.validity.of_time for row in rows):
         words.append(f"{UNRELIABLE} an unreliable time")
     if any(_invalid(plot, row) for row in rows):
         words.append("hatched: INVALID, not to be trusted")
@@ -342,7 +346,7 @@ def _below(plot: Plot, rows: Sequence[Row]) -> str:
 
 
 def _panel(
-    axes: Axes, plot: Plot, panel: Mapping[str, Row], names: Sequence[str], *, named: bool
+    axes: Axes, plot: Plot, panel: Mapping[str, RankedRow], names: Sequence[str], *, named: bool
 ) -> None:
     case = next(iter(panel.values())).case
     words = shape_texts(case)
@@ -410,7 +414,7 @@ def along(found: Sequence[AxisSeries], kind: str, width: float | None = None) ->
 
 
 def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> Figure:
-    sized = any("peak_bytes" in row.memory for each in found for row in each.rows)
+    sized = any("peak_bytes" in row.result.memory for each in found for row in each.rows)
     costs = [of for each in found for of in each.backends if of.measured]
     names = list(dict.fromkeys(of.backend for of in costs))
     width = width or max(7.0, _PANEL[0] * len(found))
@@ -446,9 +450,9 @@ def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> F
 def _times(axes: Axes, found: AxisSeries) -> None:
     lines = {
         of.backend: {
-            value(row, found.axis): interval
+            value(row.case, found.axis): interval
             for row in of.measured
-            if (interval := unit_interval(row, found.axis)) is not None
+            if (interval := unit_interval(row.result, found.axis)) is not None
         }
         for of in found.backends
         if of.measured
@@ -467,7 +471,9 @@ def _times(axes: Axes, found: AxisSeries) -> None:
 
 def _memory(axes: Axes, found: AxisSeries) -> None:
     for of in (of for of in found.backends if of.measured):
-        sized = {value(row, found.axis): row.memory.get("peak_bytes") for row in of.measured}
+        sized = {
+            value(row.case, found.axis): row.result.memory.get("peak_bytes") for row in of.measured
+        }
         _line(axes, found, of, {at: size / 2**20 for at, size in sized.items() if size})
     axes.set_ylabel("peak memory (MiB)", fontsize=7)
     _plain(axes)
@@ -475,7 +481,11 @@ def _memory(axes: Axes, found: AxisSeries) -> None:
 
 def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, float]) -> None:
     look = look_of(of.backend)
-    invalid = {value(row, found.axis) for row in of.measured if row.invalid or row.validity.time}
+    invalid = {
+        value(row.case, found.axis)
+        for row in of.measured
+        if row.result.invalid or row.result.validity.time
+    }
     axes.plot(
         list(points),
         list(points.values()),
@@ -491,7 +501,7 @@ def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, f
         marker = {"marker": look.marker, "markersize": 3.2, "markerfacecolor": "white"}
         axes.plot([x], [points[x]], **marker, **point)
     last = max(points, default=0)
-    if points and any(value(row, found.axis) > last for row in of.unreached):
+    if points and any(value(row.case, found.axis) > last for row in of.unreached):
         axes.plot([last], [points[last]], marker="x", markersize=7, markeredgewidth=1.6, **point)
 
 

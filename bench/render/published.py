@@ -17,7 +17,8 @@ from bench.render.labels import TIME_INTERVAL, UNRELIABLE, bounds_of_time, where
 from bench.render.messages import UnmeasuredCases, group_unmeasured, problem_lines, unreliable
 from bench.render.quantities import count, seconds, shape_texts
 from bench.render.table import Block, Column, Document, TableCell, TextTable
-from bench.stats.rows import Report, Row
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import Report
 
 TITLE = "Our times and published ones"
 CAUTION = (
@@ -34,7 +35,7 @@ class Shared:
     """
 
     shape: PublishedShape
-    ours: tuple[tuple[Row, str, str], ...]
+    ours: tuple[tuple[RankedRow, str, str], ...]
     theirs: tuple[PublishedStep, ...]
 
 
@@ -58,7 +59,7 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
     """Return the shapes that both have, with the newest time of each case and machine."""
     published_by = grouped(theirs, lambda step: step.shape)
     several = len({section.run.machine_id for section in report.sections}) > 1
-    found: dict[tuple[PublishedShape, str, str], tuple[Row, str, str]] = {}
+    found: dict[tuple[PublishedShape, str, str], tuple[RankedRow, str, str]] = {}
     for section in report.sections:  # the newest first
         for row in section.rows:
             shape = PublishedShape.of(row.case)
@@ -66,13 +67,13 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
                 place = row.case.device + f" on {where(section)}" * several
                 ours = row, place, section.run.hardware(row.case.device)
                 key = shape, section.run.machine_id, row.case.id
-                if key not in found or (row.measured and not found[key][0].measured):
+                if key not in found or (row.result.measured and not found[key][0].result.measured):
                     found[key] = ours
-    measured = grouped((k for k in found if found[k][0].measured), lambda key: key[0])
+    measured = grouped((k for k in found if found[k][0].result.measured), lambda key: key[0])
     shared = [
         Shared(
             shape,
-            tuple(sorted((found[key] for key in keys), key=lambda ours: ours[0].time)),
+            tuple(sorted((found[key] for key in keys), key=lambda ours: ours[0].result.time)),
             tuple(sorted(published_by[shape], key=lambda step: step.seconds)),
         )
         for shape, keys in measured.items()
@@ -83,7 +84,7 @@ def with_published(report: Report, theirs: Iterable[PublishedStep]) -> Published
         f" To measure theirs, run `pytest --benchmark-only --lstm-suite {suites[0]}`, "
         f"or one of the suites {', '.join(suites[1:])}."
     )
-    missing = [row for row, *_ in found.values() if not row.measured]
+    missing = [row.result for row, *_ in found.values() if not row.result.measured]
     return PublishedReport(
         "" if shared else finding,
         tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
@@ -105,7 +106,7 @@ def records(report: PublishedReport) -> Iterator[dict[str, object]]:
     for each in report.shared:
         sizes = asdict(each.shape)
         for row, place, processor in each.ours:
-            assert row.interval is not None
+            assert row.result.interval is not None
             yield {
                 "kind": "ours",
                 "implementation": row.case.backend,
@@ -113,12 +114,12 @@ def records(report: PublishedReport) -> Iterator[dict[str, object]]:
                 "hardware": processor,
                 "dtype": row.case.spec.dtype,
                 **sizes,
-                "seconds": row.time,
-                "seconds_low": row.interval.low,
-                "seconds_high": row.interval.high,
-                "processes": row.interval.processes,
-                "valid": not row.invalid,
-                "reason": problem_lines(row.invalid),
+                "seconds": row.result.time,
+                "seconds_low": row.result.interval.low,
+                "seconds_high": row.result.interval.high,
+                "processes": row.result.interval.processes,
+                "valid": not row.result.invalid,
+                "reason": problem_lines(row.result.invalid),
             }
         for step in each.theirs:
             source = step.source
@@ -195,14 +196,14 @@ def _table(each: Shared, report: PublishedReport) -> TextTable:
     columns += [Column("dtype"), Column("step", right=True), Column(TIME_INTERVAL), Column("note")]
     lines = []
     for row, place, processor in each.ours:
-        assert row.interval is not None
+        assert row.result.interval is not None
         texts = (
-            "ours" + " (INVALID)" * bool(row.invalid),
+            "ours" + " (INVALID)" * bool(row.result.invalid),
             row.case.backend,
             clean(f"{place} ({processor})" if processor else place, 120),
             row.case.spec.dtype,
-            f"{UNRELIABLE * bool(row.validity.of_time)}{seconds(row.time)}",
-            *(bounds_of_time(row.interval, row.time), ""),
+            f"{UNRELIABLE * bool(row.result.validity.of_time)}{seconds(row.result.time)}",
+            *(bounds_of_time(row.result.interval, row.result.time), ""),
         )
         lines.append([TableCell(text, style="bold") for text in texts])
     for step in each.theirs:

@@ -11,10 +11,10 @@ from bench.render.escape import clean
 from bench.render.labels import heading, machine
 from bench.render.messages import basis_text, problem_line
 from bench.render.table import Block, Document
-from bench.stats import recommend
-from bench.stats.along import window
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, Interval
+from bench.verdicts import recommend
+from bench.verdicts.along import window
 
 _MOST_SHAPES = 5
 
@@ -39,10 +39,10 @@ def summary_line(
         start = f"Take windows of {found.window} and {name}"
         if known:
             start = f"{known}Assuming at least {found.need.window}, take {found.window} and {name}"
-    peak = found.best.memory.get("peak_bytes")
+    peak = found.best.result.memory.get("peak_bytes")
     text = f"{start}: {_with_interval(found.step)} a step"
     text += "" if peak is None else f", {quantities.size(peak)}"
-    if found.best.invalid:
+    if found.best.result.invalid:
         text += "; the measurement is INVALID"
     elif found.rivals:
         text += "; others may be equally fast"
@@ -189,14 +189,14 @@ def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> lis
         elif found.window != found.need.window:
             text += f", the shortest measured one of at least {found.need.window}"
         lines.append(f"window: {text}: {window_reason(found.need)}")
-    peak = best.memory.get("peak_bytes")
+    peak = best.result.memory.get("peak_bytes")
     lines += [
         f"backend: {_backend_text(found)}",
         f"per step: {_with_interval(found.step)}",
         f"per timestep: {_with_interval(found.timestep)}, of the whole batch",
         f"memory: {'was not measured' if peak is None else f'{quantities.size(peak)} at its peak'}",
     ]
-    setup = best.setup or {}
+    setup = best.result.setup
     starts = [
         f"{word} {quantities.seconds(value)}"
         for word, key in (("trace", "trace_s"), ("compile", "compile_s"))
@@ -205,11 +205,11 @@ def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> lis
     if starts:
         lines.append(f"startup: {' and '.join(starts)}")
     lines.append(f"measured: {_place_text(found)}")
-    if best.interval is not None and best.interval.processes < ENOUGH_PROCESSES:
-        lines.append(f"the interval stands on {basis_text(best.interval.basis)}")
+    if best.result.interval is not None and best.result.interval.processes < ENOUGH_PROCESSES:
+        lines.append(f"the interval stands on {basis_text(best.result.interval.basis)}")
     for word, problems in (
-        ("INVALID, do not rely on it", best.invalid),
-        ("unreliable as a time", best.validity.of_time),
+        ("INVALID, do not rely on it", best.result.invalid),
+        ("unreliable as a time", best.result.validity.of_time),
     ):
         lines += [f"{word}: {clean(problem_line(problem))}" for problem in problems]
     if found.longer is not None:
@@ -217,10 +217,10 @@ def _full_answer(query: recommend.Query, found: recommend.Recommendation) -> lis
         saved = quantities.percent(found.longer.saves)
         timestep = quantities.seconds(found.longer.timestep.mid)
         text = (
-            f"longer: windows of {window(row)} take {saved} less time per timestep ({timestep}, "
-            f"{labels.name(row.case.backend)})"
+            f"longer: windows of {window(row.case)} take {saved} less time per timestep "
+            f"({timestep}, {labels.name(row.case.backend)})"
         )
-        more = row.memory.get("peak_bytes")
+        more = row.result.memory.get("peak_bytes")
         if more is not None and peak is not None and more > peak:
             text += f" and {quantities.size(more - peak)} more memory"
         lines.append(text)
@@ -357,15 +357,15 @@ def _answer_data(found: recommend.Recommendation) -> dict[str, object]:
         "host": section.run.host,
         "machine": dict(machine(section)),
         **{name: COLUMNS[name].value(section, found.best) for name in _OF_REPORT},
-        "invalid_reasons": [problem_line(problem) for problem in found.best.invalid],
-        "time_reasons": [problem_line(problem) for problem in found.best.validity.time],
+        "invalid_reasons": [problem_line(problem) for problem in found.best.result.invalid],
+        "time_reasons": [problem_line(problem) for problem in found.best.result.validity.time],
         "longer": longer
         and {
-            "window": window(longer.row),
+            "window": window(longer.row.case),
             "backend": longer.row.case.backend,
             "time_per_timestep_s": _data(longer.timestep),
             "saves": longer.saves,
-            "peak_memory_bytes": longer.row.memory.get("peak_bytes"),
+            "peak_memory_bytes": longer.row.result.memory.get("peak_bytes"),
         },
     }
 

@@ -22,7 +22,8 @@ from bench.render.quantities import (
 from bench.render.table import Block, Column, Document, TableCell, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison
 from bench.stats.latency import PARTS
-from bench.stats.rows import KINDS, Report, Row, Section, Table
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import KINDS, Report, Section, Table
 
 # Laying out more rows than these takes longer than judging them.
 _MOST_ROWS = 1000
@@ -49,7 +50,7 @@ class TablePart:
     """
 
     heading: str
-    text: Callable[[Row], str]
+    text: Callable[[RankedRow], str]
     needed: int = 0
     right: bool = True
     brief: bool = False
@@ -68,8 +69,12 @@ def parts(table: Table) -> list[TablePart]:
         TablePart(labels.TIME_INTERVAL, _interval, 1, brief=True),
     ]
     if table.kind == KINDS[0]:
-        found.append(TablePart("sequences/s", lambda row: _known(row.sequences_per_s, rate), 3))
-        found.append(TablePart("timesteps/s", lambda row: _known(row.timesteps_per_s, rate), 4))
+        found.append(
+            TablePart("sequences/s", lambda row: _known(row.result.sequences_per_s, rate), 3)
+        )
+        found.append(
+            TablePart("timesteps/s", lambda row: _known(row.result.timesteps_per_s, rate), 4)
+        )
     for part in PARTS[1:]:
         text = functools.partial(_latency, part=part)
         found.append(TablePart(f"p{part:g}", text, 0 if part == TAIL else 3))
@@ -77,33 +82,38 @@ def parts(table: Table) -> list[TablePart]:
             found.append(TablePart(f"p{part:g}, {labels.TIME_INTERVAL}", _tail_interval, 1))
     found.append(TablePart("late", _missed, 2))
     if not windows:
-        found.append(TablePart("first result", lambda row: _known(row.first_result, seconds), 5))
-    found.append(TablePart("memory", lambda row: _known(row.memory.get("peak_bytes"), size), 6))
+        found.append(
+            TablePart("first result", lambda row: _known(row.result.first_result, seconds), 5)
+        )
+    found.append(
+        TablePart("memory", lambda row: _known(row.result.memory.get("peak_bytes"), size), 6)
+    )
     if any(row.to_baseline for row in table.rows):
         text = functools.partial(_versus, baseline=table.baseline)
         found.append(TablePart(f"vs {base}", text, right=False, brief=True))
         found.append(TablePart(labels.RATIO_INTERVAL, _versus_interval, 2, brief=True))
     found += [
         TablePart(f"p{TAIL:g} vs {base}", lambda row: _ratio(_tail(row)), right=False),
-        TablePart("error", lambda row: _known(row.error, "{:.2%}".format), brief=True),
+        TablePart("error", lambda row: _known(row.result.error, "{:.2%}".format), brief=True),
         TablePart("processes spread", _spread, 3, brief=True),
         TablePart("trust", _trust, right=False, brief=True),
     ]
     return [part for part in found if any(map(part.text, table.rows))]
 
 
-def _time(row: Row) -> str:
-    if not row.measured:
-        return row.outcome.replace("_", " ")
-    return f"{labels.UNRELIABLE if row.validity.of_time else ''}{seconds(row.time / _steps(row))}"
+def _time(row: RankedRow) -> str:
+    if not row.result.measured:
+        return row.result.outcome.replace("_", " ")
+    sign = labels.UNRELIABLE if row.result.validity.of_time else ""
+    return f"{sign}{seconds(row.result.time / _steps(row))}"
 
 
-def _interval(row: Row) -> str:
-    steps = _steps(row)
-    return labels.bounds_of_time(row.interval, row.time / steps, steps) if row.interval else ""
+def _interval(row: RankedRow) -> str:
+    found, steps = row.result.interval, _steps(row)
+    return labels.bounds_of_time(found, found.mid / steps, steps) if found else ""
 
 
-def _steps(row: Row) -> int:
+def _steps(row: RankedRow) -> int:
     """Return by how many timesteps a time is divided: those of truncation."""
     return row.case.workload.timesteps if row.case.kind == KINDS[1] else 1
 
@@ -112,50 +122,50 @@ def _known(value: float | None, text: Callable[[float], str]) -> str:
     return "" if value is None else text(value)
 
 
-def _latency(row: Row, part: float) -> str:
-    found = row.stream and row.stream.latency.get(part)
+def _latency(row: RankedRow, part: float) -> str:
+    found = row.result.stream and row.result.stream.latency.get(part)
     return seconds(found.mid) if found else ""
 
 
-def _tail_interval(row: Row) -> str:
-    found = row.stream and row.stream.latency.get(TAIL)
+def _tail_interval(row: RankedRow) -> str:
+    found = row.result.stream and row.result.stream.latency.get(TAIL)
     return seconds_range(found.low, found.high, found.mid) if found else ""
 
 
-def _missed(row: Row) -> str:
-    stream = row.stream
+def _missed(row: RankedRow) -> str:
+    stream = row.result.stream
     missed = None if stream is None else stream.missed
     return "" if stream is None or missed is None else f"{missed:,} of {stream.calls:,}"
 
 
-def _tail(row: Row) -> Comparison | None:
-    return row.stream.to_baseline.get(TAIL) if row.stream else None
+def _tail(row: RankedRow) -> Comparison | None:
+    return row.stream_to_baseline.get(TAIL)
 
 
 def _ratio(found: Comparison | None) -> str:
     return f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value}" if found else ""
 
 
-def _versus(row: Row, baseline: str) -> str:
-    if row.to_baseline is None and row.measured and row.case.backend == baseline:
+def _versus(row: RankedRow, baseline: str) -> str:
+    if row.to_baseline is None and row.result.measured and row.case.backend == baseline:
         return f"{1:>4}× baseline"
     return _ratio(row.to_baseline)
 
 
-def _versus_interval(row: Row) -> str:
+def _versus_interval(row: RankedRow) -> str:
     found = row.to_baseline
     return times_bounds(found.ratio.low, found.ratio.high) if found else ""
 
 
-def _spread(row: Row) -> str:
+def _spread(row: RankedRow) -> str:
     return labels.spread_text(row.to_baseline) if row.to_baseline else ""
 
 
-def _trust(row: Row) -> str:
+def _trust(row: RankedRow) -> str:
     return "" if row.trusted else "INVALID"
 
 
-def work_texts(row: Row, table: Table) -> list[str]:
+def work_texts(row: RankedRow, table: Table) -> list[str]:
     """Return what work a group of this table does, a short line each, its id last."""
     case = row.case
     dtypes = {each.case.spec.dtype for each in table.rows}
@@ -181,10 +191,10 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
     for group in table.groups:
         *words, last = work_texts(group[0], of)
         work = TableCell(", ".join(words), "" if brief else last) if words else TableCell(last)
-        fastest = min(row.time for row in group if row.measured)
-        compared = sum(row.measured for row in group) > 1
+        fastest = min(row.result.time for row in group if row.result.measured)
+        compared = sum(row.result.measured for row in group) > 1
         for row in group:
-            if brief and row.outcome in ("not_measured", "refused"):
+            if brief and row.result.outcome in ("not_measured", "refused"):
                 continue  # backends that cannot run here are left out of a brief report
             sign = labels.mark(row)
             style = "bold green" if sign == labels.FASTEST else "bold" if sign else ""
@@ -192,7 +202,7 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
             time, *texts = (part.text(row) for part in shown)
             cells = [TableCell(time, style=style or _style(time), strong=bool(sign))]
             cells += [TableCell(text, style=_style(text)) for text in texts]
-            bar = fastest / row.time if compared and row.measured else 0.0
+            bar = fastest / row.result.time if compared and row.result.measured else 0.0
             cells.append(TableCell(style="green" if sign == labels.FASTEST else "cyan", share=bar))
             lines.append([work, first, *cells])
             work = TableCell()
@@ -305,10 +315,15 @@ def whys(section: Section, rows: int) -> Iterator[Block]:
     for table in section.timed_tables:
         shown, left = table.begin(rows)
         lines = [
-            [row.case.shape, row.case.backend, seconds(row.time), messages.bound_sentence(row)]
+            [
+                row.case.shape,
+                row.case.backend,
+                seconds(row.result.time),
+                messages.bound_sentence(row),
+            ]
             for group in shown.groups
             for row in group
-            if row.measured
+            if row.result.measured
         ]
         more = [f"and {left:,} more; --format csv has all"] if left else []
         yield Block(labels.title(table), more, TextTable.of(columns, lines), level=0)

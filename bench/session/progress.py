@@ -23,8 +23,9 @@ from bench.render.messages import FAILURES, counted, no_figure, outcome_text, re
 from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.stats.rows import NothingToReportError, Row, build
 from bench.stats.trust import FEW_PROCESSES
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import NothingToReportError, build
 from lstm_impl import UnsupportedError
 
 DRAW_EVERY = 1.0
@@ -159,23 +160,26 @@ class Summary:
     def __init__(self, manager: Manager, files: Sequence[ResultFile]) -> None:
         self._manager, self._processes = manager, len(files)
         schedule, goal = manager.schedule, manager.schedule.goal.processes
-        rows: list[Row] = []
+        rows: list[RankedRow] = []
         with contextlib.suppress(NothingToReportError):
             rows = [row for each in build(Results(tuple(files), ())).sections for row in each.rows]
         wanted = [row for row in rows if row.case.id in schedule.cases]
-        measured = [row for row in wanted if row.measured]
+        measured = [row for row in wanted if row.result.measured]
         # What makes a time unreliable alone need not affect its ratio, which the report shows.
         problems = [
-            {each.code: each for each in (*row.ratio_problems, *row.invalid)} for row in measured
+            {each.code: each for each in (*row.ratio_problems, *row.result.invalid)}
+            for row in measured
         ]
         if goal is None:
             for row, own in zip(measured, problems, strict=True):
-                noted = row.validity.noted
+                noted = row.result.validity.noted
                 own |= {each.code: each for each in noted if each.code == FEW_PROCESSES}
         invalid = sum(map(bool, problems))
         kinds = Counter({"INVALID": invalid})
         kinds.update(
-            row.outcome for row in wanted if not row.measured and row.outcome != "interrupted"
+            row.result.outcome
+            for row in wanted
+            if not row.result.measured and row.result.outcome != "interrupted"
         )
         self.valid = len(measured) - invalid
         self.unreached = len(schedule.cases) - self.valid - kinds.total()
@@ -187,11 +191,11 @@ class Summary:
         self.outcomes = +kinds
         measurements = [each for file in files for each in file.measurements]
         self.precise = sum(map(schedule.precise, times))
-        self.few = sum(len(row.runs) < (goal or ENOUGH_PROCESSES) for row in measured)
+        self.few = sum(len(row.result.runs) < (goal or ENOUGH_PROCESSES) for row in measured)
         self.spent, self.timed = manager.spent, sum(each.timed_s for each in measurements)
         alone = "unreliable as a time, ratios are judged separately: "
         found = [("", each.reason) for of in problems for each in of.values()]
-        found += [(alone, each.reason) for row in measured for each in row.validity.of_time]
+        found += [(alone, each.reason) for row in measured for each in row.result.validity.of_time]
         self.reasons = counted(found)
         memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
         self.reasons.update(
@@ -200,7 +204,9 @@ class Summary:
             if each.get("peak_bytes") is None
         )
         self.skipped = Counter(
-            clean(reason_line(row.reason)) for row in wanted if row.outcome in _UNTRIED
+            clean(reason_line(row.result.reason))
+            for row in wanted
+            if row.result.outcome in _UNTRIED
         )
 
     @property

@@ -32,7 +32,7 @@ from bench.records.selection import of_cases
 from bench.render.escape import clean
 from bench.render.messages import reason_line, reason_texts
 from bench.render.quantities import shape_texts
-from bench.stats.rows import Section, build
+from bench.verdicts.sections import Section, build
 from lstm_impl.names import canonical, framework
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
@@ -247,12 +247,12 @@ def newest_section(
         return None
     baseline = options.baseline if options.baseline in measured else None
     for section in build(Results(tuple(files), ()), baseline=baseline).sections:  # newest first
-        rows = [row for row in section.rows if row.measured]
+        rows = [row for row in section.rows if row.result.measured]
         variants = {row.case.variant for row in rows}
         if len(rows) < 2 or not variants.issuperset(options.variant or ()):
             continue
         tried = {row.case.backend for row in section.rows}
-        unreliable = any(row.invalid or row.ratio_problems for row in rows)
+        unreliable = any(row.result.invalid or row.ratio_problems for row in rows)
         if wanted is None or (tried.issuperset(wanted) and not unreliable):
             return section
     return None

@@ -1,6 +1,6 @@
-"""Statistics from samples to verdicts, as pure functions.
+"""Compute intervals, ratios and what makes them unreliable, as pure functions of samples.
 
 ``intervals`` has intervals of medians and of means over processes and nodes, ``ratios`` compares
-two cases, ``trust`` finds unreliable numbers, and ``rows`` makes the judged table of reports and
-comparisons. ``research/`` simulates how often the verdicts are right.
+two cases, and ``trust`` finds unreliable numbers. ``research/`` simulates how often the verdicts
+that follow from them are right.
 """

@@ -106,8 +106,7 @@ class StreamProcesses:
     when it began. most: the longest latency. load: how many processes kept a processor busy
     meanwhile. deadline, missed: seconds, and how many calls took longer; both None without a common
     deadline. by_process: each process's own percentiles of latency, as samples of one common round.
-    histograms: of latency, one for each process. to_baseline: the ratio of each percentile of
-    latency to the baseline's, where there are enough processes.
+    histograms: of latency, one for each process.
     """
 
     calls: int
@@ -119,7 +118,6 @@ class StreamProcesses:
     missed: int | None
     by_process: Mapping[float, Sequence[RunSamples]] = field(repr=False)
     histograms: tuple[str, ...] = field(default=(), repr=False)
-    to_baseline: Mapping[float, Comparison] = field(default_factory=dict)
 
 
 def stream_of(measured: Sequence[Measurement], nodes: Mapping[str, str]) -> StreamProcesses | None:

@@ -20,7 +20,7 @@ from bench.records.journal import Journal
 from bench.render.data import as_json
 from bench.session import session
 from bench.session.session import Goal
-from bench.stats.rows import NothingToReportError, build
+from bench.verdicts.sections import NothingToReportError, build
 from tests.attack.trials import Attack, Hang, limited
 from tests.bench.made_results import as_text
 from tests.bench.mutations import BYTES, changed_bytes, changed_json

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser
 
 from bench.records.files import collect
 from bench.render.page import page as explorable
-from bench.stats.rows import build
+from bench.verdicts.sections import build
 from tests.attack import made_results
 from tests.attack.commands import COMMANDS, Command, Ended, wrong_end
 from tests.attack.outputs import JUDGES, wrong_text

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.stats.along import AxisSeries
-from bench.stats.recommend import MeasuredWindows
+from bench.verdicts.along import AxisSeries
+from bench.verdicts.recommend import MeasuredWindows
 from tests.bench import made_windows as made
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import replicates, save

@@ -8,7 +8,8 @@ import numpy as np
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Results, Run, recorded
 from bench.stats.comparison import Comparison, Heterogeneity
-from bench.stats.rows import Row, build
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import build
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_results
 from tests.bench.made_results import gather, measured
@@ -100,9 +101,9 @@ FAR = math.log(1.3)
 """A difference of the reference that six processes show significantly."""
 
 
-def rows_of(found: Results, backend: str = "a") -> list[Row]:
+def rows_of(found: Results, backend: str = "a") -> list[RankedRow]:
     (section,) = build(found, baseline="b").sections
-    return [row for row in section.rows if row.case.backend == backend and row.measured]
+    return [row for row in section.rows if row.case.backend == backend and row.result.measured]
 
 
 def ratios_of(found: Results, backend: str = "a") -> list[Comparison]:

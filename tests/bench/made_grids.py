@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement
-from bench.stats import pairs as devices
-from bench.stats.pairs import Map
+from bench.verdicts import pairs as devices
+from bench.verdicts.pairs import Map
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import gather, measured, run

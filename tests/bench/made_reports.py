@@ -13,8 +13,9 @@ from bench.machine.reasons import Reason
 from bench.records.files import collect
 from bench.records.schema import Measurement, Outcome, Results, Run, recorded
 from bench.render.messages import findings
-from bench.stats.rows import Report, Row, build
 from bench.stats.trust import Problem
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import Report, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
@@ -102,7 +103,7 @@ def replicated(number: int, *cases: tuple[str, float], **settings: Workload) -> 
     ]
 
 
-def the_row(report: Report, backend: str) -> Row:
+def the_row(report: Report, backend: str) -> RankedRow:
     (found,) = [row for row in report.sections[0].rows if row.case.backend == backend]
     return found
 
@@ -111,8 +112,9 @@ def endless() -> Report:
     """Return the golden results with an infinite upper bound of the first interval."""
     (section,) = build(collect(REPLICATES)).sections
     first, *others = section.rows
-    assert first.interval is not None
-    first = replace(first, interval=replace(first.interval, high=float("inf")))
+    assert first.result.interval is not None
+    unbounded = replace(first.result.interval, high=float("inf"))
+    first = replace(first, result=replace(first.result, interval=unbounded))
     return Report((replace(section, rows=(first, *others)),))
 
 

@@ -14,7 +14,7 @@ from bench.machine.reasons import Reason
 from bench.machine.writing import write
 from bench.records.schema import Measurement, Outcome, ResultFile, Results, Run, recorded
 from bench.render import report as shown
-from bench.stats.rows import Report
+from bench.verdicts.sections import Report
 from lstm_impl import LSTMSpec, Workload
 
 ENVIRONMENT: dict[str, object] = {

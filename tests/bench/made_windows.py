@@ -15,9 +15,9 @@ from bench.machine.writing import write
 from bench.records.files import collect
 from bench.records.maps import LearningMap, MapCell, file_data, read
 from bench.records.schema import Measurement, Outcome
-from bench.stats.along import AxisSeries, series
-from bench.stats.recommend import MeasuredWindows, places
-from bench.stats.rows import KINDS, build
+from bench.verdicts.along import AxisSeries, series
+from bench.verdicts.recommend import MeasuredWindows, places
+from bench.verdicts.sections import KINDS, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import BUSY, a_run, gather, measured, save, unmeasured

@@ -23,7 +23,8 @@ from bench.render.history import CSV_COLUMNS, changed, changes_table, gate_line,
 from bench.render.history import as_csv as comma_separated
 from bench.stats import change_points
 from bench.stats.change_points import Scope
-from bench.stats.history import (
+from bench.stats.trust import NOT_STEADY
+from bench.verdicts.history import (
     History,
     LastingChange,
     MachineHistory,
@@ -32,8 +33,7 @@ from bench.stats.history import (
     judge,
     since,
 )
-from bench.stats.rows import NothingToReportError
-from bench.stats.trust import NOT_STEADY
+from bench.verdicts.sections import NothingToReportError
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import a_run, gather, measured, save
 
@@ -225,7 +225,8 @@ def test_history_machines_are_not_compared() -> None:
     found = gather(measured(a_case(), 1.0, run(1)), measured(a_case(), 0.1, run(2, host="server")))
     machines = build(found).machines
     assert [machine.name for machine in machines] == ["server", "laptop"]
-    assert all(p.row.to_baseline is None for m in machines for line in m.lines for p in line.points)
+    points = [point for each in machines for line in each.lines for point in line.points]
+    assert all(point.to_previous is None for point in points)
 
 
 def moved_on(history: History) -> tuple[MachineHistory, tuple[LastingChange, ...]]:

@@ -14,7 +14,7 @@ from bench.records.schema import Measurement, Outcome
 from bench.render.data import as_csv, as_json
 from bench.render.page import page
 from bench.render.report import as_picture, full, markdown
-from bench.stats.rows import Report, build
+from bench.verdicts.sections import Report, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import REPLICATES, a_run, endless, measured, results_of, without_time
 from tests.bench.made_results import as_text

@@ -10,7 +10,7 @@ from bench import recommend
 from bench.case import loading
 from bench.case.loading import Suite
 from bench.cli import suite_text
-from bench.stats.recommend import Query, Recommendation, answer
+from bench.verdicts.recommend import Query, Recommendation, answer
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.cli.output import deliver
 from bench.render import compare, published
 from bench.render.published import PublishedReport
-from bench.stats.pairs import ComparisonReport
+from bench.verdicts.pairs import ComparisonReport
 
 
 def show(

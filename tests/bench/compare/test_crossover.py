@@ -7,7 +7,7 @@ from bench.case.cases import Case
 from bench.render import compare as output
 from bench.render.compare import map_work, wins_from
 from bench.stats.comparison import Pairing
-from bench.stats.pairs import Map, compare_devices
+from bench.verdicts.pairs import Map, compare_devices
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps

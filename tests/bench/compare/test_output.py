@@ -18,8 +18,8 @@ from bench.render import compare
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
 from bench.render.messages import group_unmeasured
-from bench.stats import pairs
 from bench.stats.trust import Problem
+from bench.verdicts import pairs
 from tests.bench.compare.shown import show
 from tests.bench.made_grids import Times, grid
 from tests.bench.made_nodes import a_case

@@ -10,10 +10,10 @@ import pytest
 from bench.records.schema import Measurement, Outcome, Results, Run, recorded
 from bench.render.compare import invalid_texts, note_text
 from bench.render.messages import basis_text, reason_line
-from bench.stats import pairs, rows
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.rows import NothingToReportError, build
 from bench.stats.trust import NOT_STEADY
+from bench.verdicts import pairs, sections
+from bench.verdicts.sections import NothingToReportError, build
 from lstm_impl.workload import Workload
 from tests.bench import made_environments
 from tests.bench.made_environments import FAR
@@ -42,7 +42,9 @@ def test_compare_backends_times_equal_those_of_the_report() -> None:
         )
     )
     (row,) = pairs.compare_backends(found).rows
-    in_report = {each.case.backend: each.time for each in rows.build(found).sections[0].rows}
+    in_report = {
+        each.case.backend: each.result.time for each in sections.build(found).sections[0].rows
+    }
     assert in_report == {"keras": pytest.approx(1.25), "scan": pytest.approx(2.4)}
     assert (row.base.time, row.new.time) == (in_report["keras"], in_report["scan"])
 

@@ -15,8 +15,8 @@ from bench.records.schema import Measurement, Outcome, recorded
 from bench.render import published as published_words
 from bench.render.messages import problem_line
 from bench.render.published import PublishedReport, with_published
-from bench.stats.rows import build
 from bench.stats.trust import NOT_STEADY
+from bench.verdicts.sections import build
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.compare.shown import show_published
 from tests.bench.made_results import BUSY, gather, measured, run, unmeasured
@@ -35,7 +35,7 @@ def test_with_published_same_shape_has_both_sides_fastest_first() -> None:
     assert [row.case for row, *_ in shared.ours] == [fast, slow]
     row, *place = shared.ours[0]
     assert place == ["cpu", "Test CPU"]
-    assert row.time == pytest.approx(1.0)
+    assert row.result.time == pytest.approx(1.0)
     assert {step.source.name for step in shared.theirs} == {"braun"}
     assert [step.seconds for step in shared.theirs[:2]] == pytest.approx([0.010, 0.011])
     assert len(shared.theirs) == 9
@@ -46,7 +46,7 @@ def test_with_published_two_sessions_of_one_machine_takes_the_newest_time() -> N
     days = (replace(run("a"), started=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
     sessions = [replace(each, id=f"{n}", session=f"{n}") for n, each in enumerate(days)]
     (shared,) = report_of(*(measured(of, 1.0 + n, each) for n, each in enumerate(sessions))).shared
-    assert [row.time for row, *_ in shared.ours] == pytest.approx([2.0])
+    assert [row.result.time for row, *_ in shared.ours] == pytest.approx([2.0])
 
 
 def test_with_published_failed_is_invalid_and_unsteady_unreliable() -> None:
@@ -54,10 +54,10 @@ def test_with_published_failed_is_invalid_and_unsteady_unreliable() -> None:
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
     moved = measured(of, 1.0, run("a"), [recorded(NOT_STEADY, "it became slower", "wait")])
     (shared,) = report_of(measured(of, 1.0, run("a")), failed).shared
-    (problem,) = shared.ours[0][0].invalid
+    (problem,) = shared.ours[0][0].result.invalid
     assert problem_line(problem) == "failed: the outputs differ [in 1 of 2 runs]"
     (shared,) = report_of(moved).shared
-    validity = shared.ours[0][0].validity
+    validity = shared.ours[0][0].result.validity
     assert validity.invalid == ()
     assert [problem_line(each) for each in validity.of_time] == ["it became slower (wait)"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.records.files import collect
-from bench.stats.rows import Report, build
+from bench.verdicts.sections import Report, build
 from tests.bench.made_reports import REPLICATES
 
 

@@ -13,8 +13,8 @@ from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.cli.output import plain_text
 from bench.render import along
-from bench.stats.along import AxisSeries, series
-from bench.stats.rows import build
+from bench.verdicts.along import AxisSeries, series
+from bench.verdicts.sections import build
 from tests.bench import made_windows as made
 from tests.bench.made_results import a_run, gather, measured
 

@@ -33,7 +33,7 @@ from bench.render.data import (
     load_frame,
     records,
 )
-from bench.stats.rows import Report, Section, build
+from bench.verdicts.sections import Report, Section, build
 from lstm_impl.tuning import load
 from tests.bench.made_nodes import WILD, a_case, fleet
 from tests.bench.made_reports import (
@@ -372,7 +372,7 @@ def test_hyperfine_cases_have_their_samples_and_what_differs() -> None:
     made = build(FOUND)
     (fast, keras) = sorted(json.loads(hyperfine(made))["results"], key=lambda r: r["mean"])
     row = next(each for each in made.sections[0].rows if each.case.id == keras["command"])
-    assert keras["times"] == np.concatenate([run.samples for run in row.runs]).tolist()
+    assert keras["times"] == np.concatenate([run.samples for run in row.result.runs]).tolist()
     assert keras["median"] == pytest.approx(np.median(keras["times"]))
     assert keras["user"] == pytest.approx(1.5 * keras["mean"])
     assert len(keras["exit_codes"]) == len(keras["times"])

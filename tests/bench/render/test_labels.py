@@ -6,7 +6,7 @@ import pytest
 
 from bench.render import labels
 from bench.stats.intervals import Interval
-from bench.stats.rows import build
+from bench.verdicts.sections import build
 from tests.bench.made_reports import (
     PROBLEM,
     SPEC,
@@ -69,8 +69,8 @@ def test_notes_of_rows_explain_only_their_marks() -> None:
     assert labels.notes(section.rows) == [labels.MARKS]
     assert labels.notes(section.rows[1:]) == []
     first = section.rows[0]
-    problem = replace(first.validity, of_time=(PROBLEM,))
-    unreliable = replace(first, validity=problem)
+    problem = replace(first.result.validity, of_time=(PROBLEM,))
+    unreliable = replace(first, result=replace(first.result, validity=problem))
     assert labels.notes([unreliable]) == [labels.MARKS, labels.UNRELIABLE_TIME]
 
 

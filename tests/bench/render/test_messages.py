@@ -26,12 +26,12 @@ from bench.render import compare as compared
 from bench.render import messages, published, report
 from bench.render.labels import compact_verdict, versus
 from bench.render.recommend import document
-from bench.stats import recommend
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import Interval
-from bench.stats.pairs import compare_devices
-from bench.stats.recommend import Query
-from bench.stats.rows import Report, Section, build
+from bench.verdicts import recommend
+from bench.verdicts.pairs import compare_devices
+from bench.verdicts.recommend import Query
+from bench.verdicts.sections import Report, Section, build
 from lstm_impl.workload import Workload
 from tests.bench import made_nodes, made_windows
 from tests.bench.compare.test_published import full_report

@@ -13,7 +13,7 @@ from bench.render.labels import heading, machine
 from bench.render.messages import answer, method
 from bench.render.page import page
 from bench.render.report import brief, fastest, markdown
-from bench.stats.rows import Report, Section, build
+from bench.verdicts.sections import Report, Section, build
 from tests.bench.made_nodes import a_case, fleet, results
 from tests.bench.made_results import as_text
 

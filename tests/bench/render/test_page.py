@@ -13,7 +13,7 @@ from bench import report
 from bench.machine import fields
 from bench.render import page as pages
 from bench.render.page import PageData, page
-from bench.stats.rows import Report, build
+from bench.verdicts.sections import Report, build
 from tests.bench.made_reports import REPLICATES, a_run, measured, results_of
 
 

@@ -34,7 +34,8 @@ from bench.records.schema import Measurement, Outcome, Run, recorded
 from bench.render import page as pages
 from bench.render.messages import answer
 from bench.render.page import page as explorable
-from bench.stats.rows import Report, Row, Section, build
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import Report, Section, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
@@ -782,10 +783,15 @@ def large(count: int) -> Report:
         for n in range(10)
     ]
     (section,) = build(made_results.gather(*items)).sections
-    rows: list[Row] = [
+    rows: list[RankedRow] = [
         replace(
             row,
-            case=replace(row.case, spec=LSTMSpec(units, units), workload=Workload(batch, steps)),
+            result=replace(
+                row.result,
+                case=replace(
+                    row.case, spec=LSTMSpec(units, units), workload=Workload(batch, steps)
+                ),
+            ),
         )
         for batch, steps, units in shapes
         for row in section.rows

@@ -14,7 +14,8 @@ from bench.records.files import collect
 from bench.records.schema import Measurement, Results, Run
 from bench.render import plot
 from bench.render.plot import COLOURS, MARKERS, RESERVED, Plot, _bar, choose, look_of, own_looks
-from bench.stats.rows import Section, build
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import Section, build
 from lstm_impl import get_backend
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -177,14 +178,15 @@ def test_choose_pattern_keeps_the_reports_order(found: Section) -> None:
     rows = choose(found, "throughput", pattern="keras/b32-*/training/*")
     assert {row.case.workload.mode for row in rows} == {"training"}
     rows = choose(found, "throughput")
-    assert list(rows) == [row for row in found.rows if row.measured]
+    assert list(rows) == [row for row in found.rows if row.result.measured]
 
 
 def test_choose_without_match_or_figure_raises_one_line(found: Section) -> None:
     with pytest.raises(InputError, match="no measured case fits what was chosen"):
         choose(found, "throughput", pattern="nothing")
+    silent = tuple(RankedRow(replace(row.result, memory={})) for row in found.rows)
     with pytest.raises(InputError, match="--what memory: no case has figures"):
-        choose(replace(found, rows=tuple(replace(row, memory={}) for row in found.rows)), "memory")
+        choose(replace(found, rows=silent), "memory")
     with pytest.raises(InputError, match="no case was measured"):
         choose(replace(found, rows=()), "throughput")
 

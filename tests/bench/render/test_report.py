@@ -23,7 +23,7 @@ from bench.render.report import (
     whys,
     work_texts,
 )
-from bench.stats.rows import Report, Table, build
+from bench.verdicts.sections import Report, Table, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     BUSY,
@@ -107,7 +107,7 @@ def test_parts_of_a_case_have_its_numbers() -> None:
 
 def test_parts_of_windows_have_time_per_timestep() -> None:
     found = report_of(measured("keras", 0.02, work=WINDOW))
-    shown, interval = cells(found, "keras"), the_row(found, "keras").interval
+    shown, interval = cells(found, "keras"), the_row(found, "keras").result.interval
     assert interval is not None
     assert shown["per timestep"] == "2.00 ms"
     assert shown["95% CI"] == f"{100 * interval.low:.2f}–{100 * interval.high:.2f}"
@@ -119,7 +119,8 @@ def test_parts_invalid_and_unreliable_times_are_marked() -> None:
     assert cells(found, "torch")["trust"] == "INVALID"
     assert cells(found, "keras")["trust"] == ""
     row = the_row(found, "keras")
-    unreliable = replace(row, validity=replace(row.validity, of_time=(PROBLEM,)))
+    validity = replace(row.result.validity, of_time=(PROBLEM,))
+    unreliable = replace(row, result=replace(row.result, validity=validity))
     assert parts(first_table(found))[0].text(unreliable) == "~20.0 ms"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bench.render.data import records
 from bench.render.page import PageData
-from bench.stats.rows import Report, build
+from bench.verdicts.sections import Report, build
 from bench.worker.timing import StreamConditions
 from tests.bench.made_results import as_text, gather
 from tests.bench.made_streams import a_run, a_stream, streamed, streams

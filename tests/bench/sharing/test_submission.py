@@ -22,7 +22,7 @@ from bench.sharing import submission
 from bench.sharing.anonymous import HIDDEN, anonymous, kind
 from bench.sharing.proofs import HERE
 from bench.sharing.submission import FOLDER, Submission, submit
-from bench.stats.rows import build
+from bench.verdicts.sections import build
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run
 from tests.bench.mutations import mutate, signed

@@ -15,9 +15,18 @@ from bench.records.schema import Results, recorded
 from bench.render.messages import basis_text, heterogeneous_references
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates
-from bench.stats.ratios import allow_for, compare, geometric_mean, most_heterogeneous, with_verdicts
-from bench.stats.rows import Row, all_problems, build, compare_rows, problems
+from bench.stats.ratios import (
+    HeterogeneityTests,
+    allow_for,
+    compare,
+    geometric_mean,
+    most_heterogeneous,
+    with_verdicts,
+)
 from bench.stats.trust import UNSTEADY_RATIO, Problem, Validity
+from bench.verdicts.case_results import CaseResult
+from bench.verdicts.ranking import RankedRow, Reference, all_problems, compare_rows, problems
+from bench.verdicts.sections import build
 from tests.bench.made_environments import (
     FAR,
     a_case,
@@ -48,7 +57,7 @@ def in_both(suspect: str = "") -> Results:
     return gather(*items)
 
 
-def rows(*, suspect: str = "") -> dict[str, Row]:
+def rows(*, suspect: str = "") -> dict[str, RankedRow]:
     (section,) = build(in_both(suspect), baseline="b").sections
     return {row.case.backend: row for row in section.rows}
 
@@ -82,7 +91,7 @@ def test_reference_equal_in_both_changes_no_ratio() -> None:
     for row in rows_of(found):
         case = row.case.workload.batch - 2
         base, reference = (by_id[a_case(name, case).id] for name in ("b", "bridge"))
-        plain = compare(row.runs, base.runs, reference.runs)
+        plain = compare(row.result.runs, base.result.runs, reference.result.runs)
         ratio = row.to_baseline
         assert ratio is not None
         assert not ratio.heterogeneous
@@ -107,18 +116,19 @@ def test_reference_of_each_device_is_judged_separately() -> None:
 
 def a_row(
     backend: str, places: Sequence[str], invalid: Sequence[Problem] = (), unsteady: bool = False
-) -> Row:
+) -> RankedRow:
     """Make a row in six processes of each of these environments; it drifts if unsteady."""
     drift = np.exp(np.linspace(0, 1, 11)) if unsteady else np.ones(11)
     in_all = [run for place in places for run in runs(place, [0.0] * 6)]
     samples = tuple(replace(run, samples=run.samples * drift) for run in in_all)
     drifted = frozenset(run.run for run in samples) if unsteady else frozenset()
-    return Row(
-        a_case(backend),
-        "measured",
-        runs=samples,
-        validity=Validity(tuple(invalid), unsteady=drifted),
-    )
+    validity = Validity(tuple(invalid), unsteady=drifted)
+    return RankedRow(CaseResult(a_case(backend), "measured", runs=samples, validity=validity))
+
+
+def over(row: RankedRow, reference: RankedRow) -> RankedRow:
+    """Return the row with a reference whose heterogeneity no other result tells."""
+    return replace(row, reference=Reference(reference.result, HeterogeneityTests(())))
 
 
 PROBLEM = Problem("busy", recorded("busy", "others kept processors busy", "close them"), 1, 1)
@@ -133,26 +143,23 @@ def test_reference_is_the_first_valid_of_the_most_frequent() -> None:
         for n in range(6)
     ]
     (section,) = build(gather(*items)).sections
-    assert [row.reference and row.reference.case.backend for row in section.rows] == [
-        *("good", "good", None, "good")
-    ]
+    found = [row.reference and row.reference.result.case.backend for row in section.rows]
+    assert found == ["good"] * 4
     (section,) = build(gather(*(each for each in items if each.case.backend != "few"))).sections
-    assert [(row.reference, row.heterogeneity) for row in section.rows] == [(None, None)] * 3
+    assert [row.reference for row in section.rows] == [None] * 3
 
 
 def test_reference_without_rows_changes_no_ratio() -> None:
     both = a_row("c", ["east", "west"])
-    east, west = (
-        replace(a_row(*each), reference=both) for each in (("a", ["east"]), ("b", ["west"]))
-    )
+    east, west = (over(a_row(*each), both) for each in (("a", ["east"]), ("b", ["west"])))
     found, paired = compare_rows([(east, west), (east, both)])
     assert (found.pairing, found.heterogeneity) == (Pairing.BRIDGED, None)
     assert paired.paired
 
 
 def test_reference_ratio_is_unreliable_if_any_of_three_rows_is() -> None:
-    def suspect(east: Row, west: Row, both: Row) -> set[str]:
-        east, west = (replace(row, reference=both) for row in (east, west))
+    def suspect(east: RankedRow, west: RankedRow, both: RankedRow) -> set[str]:
+        east, west = (over(row, both) for row in (east, west))
         return {problem.code for problem in all_problems(east, west)}
 
     good = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
@@ -170,9 +177,9 @@ def test_reference_has_no_problem_for_rows_sharing_processes() -> None:
         a_row("c", ["east", "west", "far"], invalid=[PROBLEM]),
     )
     east = a_row("a", ["east"])
-    east, both = (replace(row, reference=third) for row in (east, both))
+    east, both = (over(row, third) for row in (east, both))
     assert problems(east, both) == ()
-    far = replace(a_row("d", ["north"]), reference=third)
+    far = over(a_row("d", ["north"]), third)
     # The reference is not in the processes of both.
     assert problems(far, east) == problems(east, far) == ()
 

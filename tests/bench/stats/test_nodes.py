@@ -16,9 +16,10 @@ from bench.render.messages import basis_text
 from bench.stats import intervals, nodes
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.nodes import SectionItems, places
-from bench.stats.outliers import FEWEST_NODES, outliers, outlying_times, p_outlying
 from bench.stats.ratios import RunSamples, compare, geometric_mean
-from bench.stats.rows import Row, build
+from bench.verdicts.case_results import CaseResult
+from bench.verdicts.outliers import FEWEST_NODES, outliers, outlying_times, p_outlying
+from bench.verdicts.sections import build
 from research.nodes import WORLDS, World, report
 from tests.bench.made_nodes import a_case, fleet, on, results
 from tests.bench.made_results import measured
@@ -161,10 +162,10 @@ def test_report_of_nodes_has_one_table_with_pooled_times() -> None:
     (section,) = build(results(*items)).sections
     assert list(section.nodes.values()) == ["a", "b", "c"]
     keras, loop = section.rows
-    assert keras.interval is not None
-    assert keras.interval.nodes == 3
-    assert keras.interval.processes == 18
-    assert keras.time == pytest.approx(1.0, rel=1e-3)
+    assert keras.result.interval is not None
+    assert keras.result.interval.nodes == 3
+    assert keras.result.interval.processes == 18
+    assert keras.result.time == pytest.approx(1.0, rel=1e-3)
     assert loop.to_baseline is not None
     assert loop.to_baseline.nodes == 3
     assert loop.to_baseline.ratio.mid == pytest.approx(2.0, rel=1e-3)
@@ -394,32 +395,36 @@ TIMES = {a_case(name, batch): 1.0 for name in ("keras", "loop", "scan") for batc
 FIVE = {"a": 0.01, "b": -0.02, "c": 0.0, "d": 0.02, "e": -0.01}
 
 
-def rows(effect: Mapping[str, float], **facts: object) -> Sequence[Row]:
-    (section,) = build(results(*fleet(effect, TIMES, **facts))).sections  # type: ignore[arg-type]
-    return section.rows
+def case_results(*items: Measurement) -> list[CaseResult]:
+    (section,) = build(results(*items)).sections
+    return [row.result for row in section.rows]
+
+
+def of_fleet(effect: Mapping[str, float], **facts: object) -> list[CaseResult]:
+    return case_results(*fleet(effect, TIMES, **facts))  # type: ignore[arg-type]
 
 
 def test_outlying_node_in_all_cases_is_named_once() -> None:
-    (found,) = outliers(rows(FIVE | {"bad": math.log(1.31)}))
+    (found,) = outliers(of_fleet(FIVE | {"bad": math.log(1.31)}))
     assert (found.node, found.device, found.backend) == ("id of bad", "cpu", "")
     assert found.factor == pytest.approx(1.31, abs=0.03)
     assert (found.others, found.beyond, found.cases) == (5, 9, 9)
 
 
 def test_outlying_backend_of_a_node_is_named() -> None:
-    (found,) = outliers(rows(FIVE, moved={("c", "scan"): math.log(1.4)}))
+    (found,) = outliers(of_fleet(FIVE, moved={("c", "scan"): math.log(1.4)}))
     assert (found.node, found.backend, found.cases) == ("id of c", "scan", 3)
     assert found.factor == pytest.approx(1.4, abs=0.05)
 
 
 def test_outlying_of_two_nodes_is_none() -> None:
-    assert outliers(rows({"a": 0.0, "b": 2.0})) == []
-    assert len(outliers(rows({"a": 0.0, "b": 0.01, "c": 2.0}))) == 1
+    assert outliers(of_fleet({"a": 0.0, "b": 2.0})) == []
+    assert len(outliers(of_fleet({"a": 0.0, "b": 0.01, "c": 2.0}))) == 1
 
 
 def test_outlying_small_difference_is_not_named() -> None:
     equal = {str(place): 0.0 for place in range(40)}
-    assert outliers(rows(equal | {"bad": 0.04}, spread=0.0005, own=0.0005)) == []
+    assert outliers(of_fleet(equal | {"bad": 0.04}, spread=0.0005, own=0.0005)) == []
 
 
 def test_outlying_device_of_a_node_is_named() -> None:
@@ -427,19 +432,19 @@ def test_outlying_device_of_a_node_is_named() -> None:
     items = fleet(FIVE, both)
     slow = fleet({"bad": 0.0}, {case: 1.0 for case in both if case.device == "cpu"}, seed=2)
     slow += fleet({"bad": 0.5}, {case: 1.0 for case in both if case.device == "gpu:0"}, seed=3)
-    (found,) = outliers(build(results(*items, *slow)).sections[0].rows)
+    (found,) = outliers(case_results(*items, *slow))
     assert (found.node, found.device) == ("id of bad", "gpu:0")
 
 
 def test_outlying_node_of_other_cases_is_not_judged() -> None:
     alone = fleet({"z": 3.0}, {a_case("keras", 64): 1.0})
-    found = build(results(*fleet(FIVE, TIMES), *alone)).sections[0].rows
+    found = case_results(*fleet(FIVE, TIMES), *alone)
     assert outliers(found) == []
 
 
 def test_outlying_node_of_one_process_must_be_far() -> None:
-    assert outliers(rows(FIVE | {"bad": 0.3}, processes=1)) == []
-    (found,) = outliers(rows(FIVE | {"bad": 1.5}, processes=1))
+    assert outliers(of_fleet(FIVE | {"bad": 0.3}, processes=1)) == []
+    (found,) = outliers(of_fleet(FIVE | {"bad": 1.5}, processes=1))
     assert found.node == "id of bad"
 
 
@@ -472,7 +477,7 @@ def test_power_finds_a_slow_node_of_five() -> None:
 
 
 def test_p_outlying_without_allowance_is_students_t(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.stats.outliers.RATIO_ALLOWANCE", 0.0)
+    monkeypatch.setattr("bench.verdicts.outliers.RATIO_ALLOWANCE", 0.0)
     values, nothing = np.random.default_rng(9).normal(0, 0.1, 6), np.zeros(6)
     found = p_outlying(values, nothing)
     for place, value in enumerate(values):

@@ -12,7 +12,7 @@ from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.render.messages import bound_sentence
-from bench.stats.rows import build
+from bench.verdicts.sections import build
 from bench.worker.group import Measured
 from bench.worker.pytest_session import Recorder, Settings
 from lstm_impl import LSTMSpec, Workload
@@ -53,7 +53,7 @@ def test_bound_measured_backend_is_read_from_its_file(
     assert path is not None
     (section,) = build(records.collect([path])).sections
     rows = {row.case.backend: row for row in section.rows}
-    found = rows[backend].bound
+    found = rows[backend].result.bound
     assert found is not None
     assert found.kind == kind
     assert found.times == pytest.approx(2.0 if backend == "twice" else 1.0)

@@ -18,7 +18,7 @@ import pytest
 from bench.case.cases import Case
 from bench.records.schema import Figures
 from bench.render.messages import no_figure
-from bench.stats.along import bytes_per_unit
+from bench.verdicts.along import bytes_per_unit
 from bench.worker import estimate, memory_server, resources
 from bench.worker.resources import ProcessMemory, gauge, time_limit
 from lstm_impl import LSTMSpec, Step, Workload

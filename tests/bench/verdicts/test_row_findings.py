@@ -17,7 +17,9 @@ from bench.render.data import as_json
 from bench.render.messages import bound_sentence
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
-from bench.stats.rows import UNTRIED, Report, Row, break_even, break_even_pairs, build
+from bench.verdicts.break_even import break_even, break_even_pairs
+from bench.verdicts.ranking import UNTRIED, RankedRow
+from bench.verdicts.sections import Report, build
 from lstm_impl import LSTMSpec, Workload, list_backends
 from tests.bench.made_results import a_run, gather, measured
 
@@ -51,7 +53,7 @@ def made(
     ]
 
 
-def rows(*backends: list[Measurement]) -> dict[str, Row]:
+def rows(*backends: list[Measurement]) -> dict[str, RankedRow]:
     report = build(gather(*(each for backend in backends for each in backend)))
     return {row.case.backend: row for section in report.sections for row in section.rows}
 
@@ -115,11 +117,11 @@ def report(times: Mapping[str, tuple[float, float]]) -> Report:
     return build(gather(*items), baseline="keras")
 
 
-def timed(times: Mapping[str, tuple[float, float]]) -> dict[str, Row]:
+def timed(times: Mapping[str, tuple[float, float]]) -> dict[str, RankedRow]:
     return {row.case.backend: row for row in report(times).sections[0].rows}
 
 
-def ratio(row: Row) -> Comparison:
+def ratio(row: RankedRow) -> Comparison:
     assert row.to_baseline is not None
     return row.to_baseline
 
@@ -148,15 +150,15 @@ def test_break_even_both_take_the_same_time(
     step: float, gain: float, first: float, later: float
 ) -> None:
     found = timed({"keras": (step, first), "new": (step * (1 - gain), first + later)})
-    after = break_even(found["new"], found["keras"], ratio(found["new"]))
+    after = break_even(found["new"].result, found["keras"].result, ratio(found["new"]))
     assert after is not None
     assert math.isfinite(after.steps)
     new, old = found["new"], found["keras"]
-    totals = [first + later + after.steps * new.time, first + after.steps * old.time]
+    totals = [first + later + after.steps * new.result.time, first + after.steps * old.result.time]
     assert totals[0] == pytest.approx(totals[1], rel=1e-6)
 
 
-def within(row: Row, low: float, mid: float, high: float) -> Comparison:
+def within(row: RankedRow, low: float, mid: float, high: float) -> Comparison:
     return replace(ratio(row), ratio=Interval(low, mid, high, 0.995))
 
 
@@ -164,13 +166,13 @@ def test_break_even_of_an_unclear_ratio_may_be_never() -> None:
     found = timed({"keras": (0.010, 1.0), "xla": (0.006, 9.0), "quick": (0.006, 0.5)})
     late, soon = found["xla"], found["quick"]
     for high in (1.0, 1.1):
-        after = break_even(late, found["keras"], within(late, 0.5, 0.6, high))
+        after = break_even(late.result, found["keras"].result, within(late, 0.5, 0.6, high))
         assert after is not None
         assert after.high == math.inf
         assert (after.low, after.steps) == pytest.approx((8 / 0.005, 8 / 0.004))
         # A backend that starts sooner is ahead at once.
-        after = break_even(soon, found["keras"], within(soon, 0.5, 0.6, high))
+        after = break_even(soon.result, found["keras"].result, within(soon, 0.5, 0.6, high))
         assert after is not None
         assert (after.low, after.steps, after.high) == (0, 0, 0)
         assert after.later == pytest.approx(-0.5)
-    assert break_even(late, found["keras"], within(late, 0.9, 1.0, 1.1)) is None
+    assert break_even(late.result, found["keras"].result, within(late, 0.9, 1.0, 1.1)) is None

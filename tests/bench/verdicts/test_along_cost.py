@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.stats import along
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
+from bench.verdicts import along
 from tests.bench import made_windows as made
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480)
@@ -122,8 +122,11 @@ def test_series_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
     paths = made.write_windows(tmp_path, costs, (10, 30, 100), timesteps=100, noise=0.0)
     (found,) = made.read_streams(paths)
     (cost,) = found.backends
-    assert [along.steps(row) for row in cost.rows] == [10, 4, 1]
-    step, timestep = along.step_interval(cost.rows[1]), along.unit_interval(cost.rows[1])
+    assert [along.steps(row.case) for row in cost.rows] == [10, 4, 1]
+    step, timestep = (
+        along.step_interval(cost.rows[1].result),
+        along.unit_interval(cost.rows[1].result),
+    )
     assert step is not None
     assert timestep is not None
     assert step.mid == pytest.approx(1e-3 + 1e-4 * 25)

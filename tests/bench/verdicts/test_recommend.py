@@ -13,7 +13,7 @@ from bench.machine.fields import ResultError
 from bench.records import maps
 from bench.records.maps import TASKS, LearningMap, newest, unreported
 from bench.render.recommend import as_json, document, window_reason
-from bench.stats.recommend import (
+from bench.verdicts.recommend import (
     NEAR,
     MeasuredWindows,
     NoRecommendation,
@@ -65,7 +65,9 @@ def test_recommend_names_the_significantly_fastest_and_its_cost(
     truth = made.COSTS["while_loop+hoisted"]
     assert found.step.mid == pytest.approx(truth.fixed + 30 * truth.per_timestep, rel=0.03)
     assert found.timestep.mid == pytest.approx(found.step.mid / 30)
-    assert found.best.memory["peak_bytes"] == truth.base_bytes + 30 * truth.bytes_per_timestep
+    assert (
+        found.best.result.memory["peak_bytes"] == truth.base_bytes + 30 * truth.bytes_per_timestep
+    )
 
 
 def test_recommend_backends_not_significantly_slower_are_tied(tmp_path: Path) -> None:

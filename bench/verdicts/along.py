@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.case.cases import Case
 from bench.machine.reasons import Reason
 from bench.records.grouping import grouped
 from bench.records.maps import LearningMap
@@ -23,7 +24,9 @@ from bench.stats.intervals import (
     Interval,
 )
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
-from bench.stats.rows import KINDS, Row, Section, ranked_backends
+from bench.verdicts.case_results import CaseResult
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import KINDS, Section, ranked_backends
 
 NO_LINE = 0.5
 """The largest relative residual of a line: with more the times do not consist of a fixed cost and
@@ -328,20 +331,20 @@ class BackendCost:
 
     backend: str
     axis: str
-    rows: tuple[Row, ...]
+    rows: tuple[RankedRow, ...]
     cheapest: Cheapest | None
     fit: Fit | None
     memory_slope: Interval | None
 
     @property
-    def measured(self) -> tuple[Row, ...]:
+    def measured(self) -> tuple[RankedRow, ...]:
         """The rows with a time."""
-        return tuple(row for row in self.rows if row.measured)
+        return tuple(row for row in self.rows if row.result.measured)
 
     @property
-    def unreached(self) -> tuple[Row, ...]:
+    def unreached(self) -> tuple[RankedRow, ...]:
         """The rows without a time, with outcome and reason."""
-        return tuple(row for row in self.rows if not row.measured)
+        return tuple(row for row in self.rows if not row.result.measured)
 
 
 @dataclass(frozen=True)
@@ -350,7 +353,7 @@ class AxisSeries:
 
     section: Section
     axis: str
-    rows: tuple[Row, ...]
+    rows: tuple[RankedRow, ...]
     learned: LearningMap | None = field(default=None, compare=False)
 
     @cached_property
@@ -362,7 +365,9 @@ class AxisSeries:
     @property
     def values(self) -> tuple[int, ...]:
         """The values at which any backend was measured, rising."""
-        return tuple(sorted({value(row, self.axis) for row in self.rows if row.measured}))
+        return tuple(
+            sorted({value(row.case, self.axis) for row in self.rows if row.result.measured})
+        )
 
     def learnable(self, length: int) -> int | None:
         """Return the distance that was learned at a window, None if none is known."""
@@ -378,12 +383,12 @@ def series(
     than one value.
     """
 
-    def fits(row: Row) -> bool:
+    def fits(row: RankedRow) -> bool:
         if axis == "window":
             return row.case.kind == KINDS[1]
         return row.case.kind == KINDS[0] and row.case.workload.min_length is None
 
-    def same_work(row: Row) -> str:
+    def same_work(row: RankedRow) -> str:
         anywhere = replace(row.case.workload, **{axis: 1})  # type: ignore[arg-type]
         return replace(row.case, workload=anywhere).group
 
@@ -391,73 +396,78 @@ def series(
         AxisSeries(section, axis, tuple(rows), learned)
         for section in sections
         for rows in grouped(filter(fits, section.rows), same_work).values()
-        if axis == "window" or len({value(row, axis) for row in rows}) > 1
+        if axis == "window" or len({value(row.case, axis) for row in rows}) > 1
     )
 
 
-def cost(backend: str, rows: Iterable[Row], axis: str = "window") -> BackendCost:
+def cost(backend: str, rows: Iterable[RankedRow], axis: str = "window") -> BackendCost:
     """Return what one backend costs along an axis, from rows of one series."""
     own = sorted(
-        (row for row in rows if row.case.backend == backend), key=lambda row: value(row, axis)
+        (row for row in rows if row.case.backend == backend), key=lambda row: value(row.case, axis)
     )
-    measured = [row for row in own if row.measured]
-    times = {value(row, axis): _medians(row, steps(row)) for row in measured}
+    measured = {value(row.case, axis): row.result for row in own if row.result.measured}
+    times = {place: _medians(each, steps(each.case)) for place, each in measured.items()}
     # The last window may be shorter: what a step does on average is a line in the mean length.
-    means = {value(row, axis): row.case.workload.timesteps / steps(row) for row in measured}
-    peaks = {
-        value(row, axis): row.memory["peak_bytes"] for row in measured if "peak_bytes" in row.memory
+    means = {
+        place: each.case.workload.timesteps / steps(each.case) for place, each in measured.items()
     }
+    peaks = {
+        place: each.memory["peak_bytes"]
+        for place, each in measured.items()
+        if "peak_bytes" in each.memory
+    }
+    units_of = {place: _medians(each, units(each.case, axis)) for place, each in measured.items()}
     return BackendCost(
         backend,
         axis,
         tuple(own),
-        cheapest({value(row, axis): _medians(row, units(row, axis)) for row in measured}),
+        cheapest(units_of),
         fit(times, means if axis == "window" else None),
         bytes_per_unit(peaks),
     )
 
 
-def value(row: Row, axis: str) -> int:
-    """Return where a row stands on an axis."""
+def value(case: Case, axis: str) -> int:
+    """Return where a case stands on an axis."""
     if axis == "window":
-        return window(row)
-    found: int = getattr(row.case.workload, axis)
+        return window(case)
+    found: int = getattr(case.workload, axis)
     return found
 
 
-def units(row: Row, axis: str) -> int:
-    """Return the number of units in a row's time: along the batch sequences, else timesteps."""
-    return row.case.workload.batch if axis == "batch" else row.case.workload.timesteps
+def units(case: Case, axis: str) -> int:
+    """Return the number of units in a case's time: along the batch sequences, else timesteps."""
+    return case.workload.batch if axis == "batch" else case.workload.timesteps
 
 
-def window(row: Row) -> int:
-    """Return the timesteps of a row's windows: all of them without a window."""
-    return row.case.workload.window or row.case.workload.timesteps
+def window(case: Case) -> int:
+    """Return the timesteps of a case's windows: all of them without a window."""
+    return case.workload.window or case.workload.timesteps
 
 
-def steps(row: Row) -> int:
-    """Return the number of training steps in a row's time: of its windows."""
-    return -(-row.case.workload.timesteps // window(row))
+def steps(case: Case) -> int:
+    """Return the number of training steps in a case's time: of its windows."""
+    return -(-case.workload.timesteps // window(case))
 
 
-def step_interval(row: Row) -> Interval | None:
+def step_interval(result: CaseResult) -> Interval | None:
     """Return the seconds of one step, on a window."""
-    return _divided(row, steps(row))
+    return _divided(result, steps(result.case))
 
 
-def unit_interval(row: Row, axis: str = "window") -> Interval | None:
+def unit_interval(result: CaseResult, axis: str = "window") -> Interval | None:
     """Return the seconds of one timestep of the batch, or along the batch of one sequence."""
-    return _divided(row, units(row, axis))
+    return _divided(result, units(result.case, axis))
 
 
-def _divided(row: Row, by: int) -> Interval | None:
-    found = row.interval
+def _divided(result: CaseResult, by: int) -> Interval | None:
+    found = result.interval
     return found and Interval(found.low / by, found.mid / by, found.high / by, found.confidence)
 
 
-def _medians(row: Row, by: int) -> dict[str, float]:
+def _medians(result: CaseResult, by: int) -> dict[str, float]:
     """Return the seconds of each process, divided by ``by``."""
-    return {run.run: float(np.median(run.samples)) / by for run in row.runs}
+    return {run.run: float(np.median(run.samples)) / by for run in result.runs}
 
 
 def bytes_per_unit(peaks: Mapping[int, float]) -> Interval | None:

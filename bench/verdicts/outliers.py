@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.records.grouping import grouped
 from bench.stats.intervals import DEGREES, RATIO_ALLOWANCE, FloatArray
-from bench.stats.rows import Row
+from bench.verdicts.case_results import CaseResult
 
 FEWEST_NODES = 3
 """Of two that differ, either may be the outlying one."""
@@ -72,9 +72,9 @@ class NodeTimes:
         return self.squares[0] / free, self.squares[1] / free
 
 
-def outliers(rows: Sequence[Row]) -> list[Outlier]:
-    """Return the outlying nodes on each device; rows: of one section."""
-    devices = grouped((row for row in rows if row.measured), lambda row: row.case.device)
+def outliers(results: Sequence[CaseResult]) -> list[Outlier]:
+    """Return the outlying nodes on each device; results: of one section."""
+    devices = grouped((each for each in results if each.measured), lambda each: each.case.device)
     return [
         replace(each, device=device)
         for device, here in devices.items()
@@ -83,40 +83,45 @@ def outliers(rows: Sequence[Row]) -> list[Outlier]:
     ]
 
 
-def _node_times(rows: Sequence[Row]) -> NodeTimes | None:
+def _node_times(results: Sequence[CaseResult]) -> NodeTimes | None:
     """Return the times of the cases that all nodes measured; None with fewer than three nodes.
 
     The node with the fewest cases is left out until the others have a common case.
     """
     medians: dict[str, dict[str, dict[str, float]]] = {}  # logs by case, node and process
-    for row in rows:
-        by_node = medians.setdefault(row.case.id, {})
-        for run in row.runs:
+    for result in results:
+        by_node = medians.setdefault(result.case.id, {})
+        for run in result.runs:
             by_node.setdefault(run.node, {})[run.run] = math.log(float(np.median(run.samples)))
     nodes = list(dict.fromkeys(node for by_node in medians.values() for node in by_node))
-    while not (cases := [row for row in rows if medians[row.case.id].keys() >= set(nodes)]):
+    while not (
+        cases := [result for result in results if medians[result.case.id].keys() >= set(nodes)]
+    ):
         nodes.remove(min(nodes, key=lambda node: sum(node in each for each in medians.values())))
     if len(nodes) < FEWEST_NODES:
         return None
     logs = np.array(
-        [[np.median([*medians[row.case.id][node].values()]) for node in nodes] for row in cases]
+        [
+            [np.median([*medians[result.case.id][node].values()]) for node in nodes]
+            for result in cases
+        ]
     )
     of_all = of_one = 0.0
     counts = []
     for place, node in enumerate(nodes):
         # The distances of each process from its node in each case, by backend.
         distances: dict[str, dict[str, list[float]]] = {}
-        for row, log in zip(cases, logs[:, place].tolist(), strict=True):
-            for process, own in medians[row.case.id][node].items():
+        for result, log in zip(cases, logs[:, place].tolist(), strict=True):
+            for process, own in medians[result.case.id][node].items():
                 by_backend = distances.setdefault(process, {})
-                by_backend.setdefault(row.case.backend, []).append(own - log)
+                by_backend.setdefault(result.case.backend, []).append(own - log)
         for by_backend in distances.values():
             mean = float(np.mean(np.concatenate([*by_backend.values()])))
             of_all += mean**2
             means = np.array([np.mean(each) for each in by_backend.values()])
             of_one += float(np.mean((means - mean) ** 2))
         counts.append(float(len(distances)))
-    backends = [row.case.backend for row in cases]
+    backends = [result.case.backend for result in cases]
     return NodeTimes(nodes, logs, backends, (of_all, of_one), np.array(counts))
 
 

@@ -23,8 +23,9 @@ from bench.stats.comparison import Comparison, Verdict, holm
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.nodes import Item, SectionItems, distinct, in_one_kind, machines, node_of
 from bench.stats.ratios import RunSamples, compare_all, geometric_mean
-from bench.stats.rows import Row, case_rows, check_known, sections, usual_baseline
 from bench.stats.trust import Problem, Validity, of_ratio
+from bench.verdicts.case_results import CaseResult, case_results
+from bench.verdicts.sections import check_known, sections, usual_baseline
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ComparisonRow:
     """One shared case: new against base.
 
     heading: of its table; base_label, new_label: the names of the two sides;
-    base, new: their rows, whose quotient of times is not the ratio, since ``comparison`` is made
+    base, new: their results, whose quotient of times is not the ratio, since ``comparison`` is made
         process by process;
     reasons: the problems that make its ratio INVALID, each with the side that has it, or "" for the
         ratio; problems that concern only the times are not among them.
@@ -41,8 +42,8 @@ class ComparisonRow:
     heading: str
     base_label: str
     new_label: str
-    base: Row
-    new: Row
+    base: CaseResult
+    new: CaseResult
     comparison: Comparison
     reasons: tuple[tuple[str, Problem], ...] = ()
 
@@ -320,11 +321,11 @@ class ComparisonSide:
         items = (item for items in self.cases.values() for item in items)
         return list({i.run.id: i.run for i in items if isinstance(i, Measurement)}.values())
 
-    def rows(self, other: ComparisonSide | None = None) -> dict[str, Row]:
-        """Return the row of each case, over nodes if it or the other side's case is on several."""
+    def results(self, other: ComparisonSide | None = None) -> dict[str, CaseResult]:
+        """Return each case's result, over nodes if it or the other side's case is on several."""
         there = {} if other is None else other.cases
         cases = [(own, node_of(own, there.get(key, ()))) for key, own in self.cases.items()]
-        return dict(zip(self.cases, case_rows(cases), strict=True))
+        return dict(zip(self.cases, case_results(cases), strict=True))
 
 
 # Joining
@@ -339,7 +340,7 @@ def join_sides(
     base: ComparisonSide, new: ComparisonSide, heading: str = "", *, adjacent: bool = False
 ) -> tuple[list[ComparisonRow], list[OneSided]]:
     """Return the cases of both sides, and of one. adjacent: whether their processes took turns."""
-    bases, news = base.rows(new), new.rows(base)
+    bases, news = base.results(new), new.results(base)
     measured = [{key for key, row in rows.items() if row.measured} for rows in (bases, news)]
     one_sided = [
         OneSided(label, row.case, lacking, there[key].outcome, there[key].reason)
@@ -382,7 +383,7 @@ def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Problem], ...]:
 
 
 def _samples(
-    new: Row, base: Row, *, adjacent: bool
+    new: CaseResult, base: CaseResult, *, adjacent: bool
 ) -> tuple[Sequence[RunSamples], Sequence[RunSamples]]:
     """Return what ``ratios.compare_all`` takes of a case that both sides measured."""
     if adjacent:  # the first of each side are a pair, then the second
@@ -511,9 +512,9 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
         base = next((row for row in members if row.case.backend == baseline), None)
         # Devices and machines have labels of their own, so that there is no mean over them.
         where = f" on {members[0].case.device}" * several + on_machine
-        others = [row for row in members if row.measured and row is not base]
-        if base is None or not base.measured:
-            why = (base.outcome, base.reason) if base else ("not measured", NO_REASON)
+        others = [row for row in members if row.result.measured and row is not base]
+        if base is None or not base.result.measured:
+            why = (base.result.outcome, base.result.reason) if base else ("not measured", NO_REASON)
             one_sided += [
                 OneSided(row.case.backend + where, row.case, baseline, *why) for row in others
             ]
@@ -523,10 +524,10 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
                 group + on_machine,
                 baseline + where,
                 row.case.backend + where,
-                base,
-                row,
+                base.result,
+                row.result,
                 row.to_baseline,
-                _reasons((baseline, *base.side), (row.case.backend, *row.side)),
+                _reasons((baseline, *base.result.side), (row.case.backend, *row.result.side)),
             )
             for row in others
             if row.to_baseline
@@ -581,7 +582,7 @@ def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRo
     works = []
     best = []
     for side in (base, new):
-        measured = [(key, row) for key, row in side.rows().items() if row.measured]
+        measured = [(key, each) for key, each in side.results().items() if each.measured]
         works.append(grouped(measured, lambda each: _work(each[1].case)))
         fastest = {
             work: min(found, key=lambda each: (bool(each[1].validity.unpaired), each[1].time))[0]

@@ -17,11 +17,13 @@ from bench.case.cases import Case
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.change_points import ChangeEvent, change_events, enough
-from bench.stats.comparison import Verdict
+from bench.stats.comparison import Comparison, Verdict
 from bench.stats.nodes import Item, distinct
-from bench.stats.pairs import Rule, environment_differences
 from bench.stats.ratios import compare
-from bench.stats.rows import NothingToReportError, Row, case_rows
+from bench.stats.trust import Problem
+from bench.verdicts.case_results import CaseResult, case_results
+from bench.verdicts.pairs import Rule, environment_differences
+from bench.verdicts.sections import NothingToReportError
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,16 @@ class SessionReplicates:
 
 @dataclass(frozen=True)
 class Point:
-    """A case in one session, compared with the last one that has a time; changes: since that."""
+    """A case in one session, compared with the last session that has a time of it.
+
+    to_previous: its time over that of the other session, None of the first time. ratio_problems:
+    why that ratio is unreliable. changes: what changed since that session.
+    """
 
     session: SessionReplicates
-    row: Row
+    result: CaseResult
+    to_previous: Comparison | None = None
+    ratio_problems: tuple[Problem, ...] = ()
     changes: tuple[Change, ...] = ()
 
 
@@ -77,7 +85,7 @@ class CaseHistory:
     @property
     def measured(self) -> tuple[Point, ...]:
         """The points with a time."""
-        return tuple(point for point in self.points if point.row.measured)
+        return tuple(point for point in self.points if point.result.measured)
 
 
 @dataclass(frozen=True)
@@ -188,20 +196,29 @@ def _line(
     present = [session for session in sessions if session.id in by_session]
     points: list[Point] = []
     last: Point | None = None
-    for session, row in zip(
-        present, case_rows([(by_session[session.id], {}) for session in present]), strict=True
+    for session, result in zip(
+        present, case_results([(by_session[session.id], {}) for session in present]), strict=True
     ):
-        changes: tuple[Change, ...] = ()
-        if row.measured and last is not None:
-            # Sessions are never paired by rounds.
-            both = [[run.without_rounds for run in each.runs] for each in (row, last.row)]
-            problems = row.validity.unpaired + last.row.validity.unpaired
-            changes = _changes(last.session.runs, session.runs, commits)
-            once = tuple(dict.fromkeys(problems))
-            row = replace(row, to_baseline=compare(*both), ratio_problems=once)
-        points.append(Point(session, row, changes))
-        last = points[-1] if row.measured else last
+        point = Point(session, result)
+        if result.measured and last is not None:
+            point = _compared(point, last, commits)
+        points.append(point)
+        last = point if result.measured else last
     return CaseHistory(items[0].case, tuple(points))
+
+
+def _compared(point: Point, last: Point, commits: Mapping[str, str]) -> Point:
+    """Return a point with its ratio to an earlier one, and what changed between the two."""
+    # Sessions are never paired by rounds.
+    both = [[run.without_rounds for run in each.result.runs] for each in (point, last)]
+    problems = point.result.validity.unpaired + last.result.validity.unpaired
+    return Point(
+        point.session,
+        point.result,
+        to_previous=compare(*both),
+        ratio_problems=tuple(dict.fromkeys(problems)),
+        changes=_changes(last.session.runs, point.session.runs, commits),
+    )
 
 
 def _changes(
@@ -258,8 +275,8 @@ def _lasting_changes(
         logs = np.full((len(lines), len(sessions)), np.nan)
         for row, line in enumerate(lines):
             for point in line.points:
-                if point.row.measured and point.session.number in columns:
-                    logs[row, columns[point.session.number]] = math.log(point.row.time)
+                if point.result.measured and point.session.number in columns:
+                    logs[row, columns[point.session.number]] = math.log(point.result.time)
         judged = judged or enough(logs)
         found += [
             LastingChange(

@@ -12,11 +12,12 @@ from typing import TypeAlias
 
 from bench.case.cases import Case
 from bench.records.maps import LearningMap
-from bench.stats.along import step_interval, unit_interval, window
 from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import Interval
 from bench.stats.ratios import compare
-from bench.stats.rows import KINDS, Row, Section
+from bench.verdicts.along import step_interval, unit_interval, window
+from bench.verdicts.ranking import RankedRow
+from bench.verdicts.sections import KINDS, Section
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
@@ -119,7 +120,7 @@ class MeasuredWindows:
     section: Section
     kind: str
     own: bool
-    groups: tuple[tuple[Row, ...], ...]
+    groups: tuple[tuple[RankedRow, ...], ...]
 
     @property
     def case(self) -> Case:
@@ -127,19 +128,20 @@ class MeasuredWindows:
         return self.groups[0][0].case
 
     @cached_property
-    def by_window(self) -> dict[int, tuple[Row, ...]]:
+    def by_window(self) -> dict[int, tuple[RankedRow, ...]]:
         """The rows that have a time, by window, rising."""
         measured = [
-            tuple(row for row in rows if row.measured and row.case.ranked) for rows in self.groups
+            tuple(row for row in rows if row.result.measured and row.case.ranked)
+            for rows in self.groups
         ]
-        return dict(sorted((window(rows[0]), rows) for rows in measured if rows))
+        return dict(sorted((window(rows[0].case), rows) for rows in measured if rows))
 
 
 @dataclass(frozen=True)
 class Rival:
     """Another backend's row, and its time over the fastest's."""
 
-    row: Row
+    row: RankedRow
     ratio: Comparison
 
 
@@ -147,7 +149,7 @@ class Rival:
 class Longer:
     """A cheaper longer window: its fastest row, the part saved, seconds of a batch's timestep."""
 
-    row: Row
+    row: RankedRow
     timestep: Interval
     saves: float
 
@@ -164,7 +166,7 @@ class Recommendation:
     need: NeededWindow
     place: MeasuredWindows
     window: int
-    best: Row
+    best: RankedRow
     ahead: Rival | None
     rivals: tuple[Rival, ...]
     differences: tuple[Difference, ...]
@@ -176,22 +178,22 @@ class Recommendation:
 
         Then it stands for the complete sequence, and ``differences`` has both lengths.
         """
-        return window(self.best)
+        return window(self.best.case)
 
     @property
     def fastest(self) -> bool:
-        """Whether the backend is FASTER than every other one (``Row.fastest``)."""
+        """Whether the backend is FASTER than every other one (``RankedRow.fastest``)."""
         return not self.rivals and self.best.fastest
 
     @property
     def step(self) -> Interval:
         """Seconds of a training step on one window."""
-        return _known(step_interval(self.best))
+        return _known(step_interval(self.best.result))
 
     @property
     def timestep(self) -> Interval:
         """Seconds of a timestep of the batch."""
-        return _known(unit_interval(self.best))
+        return _known(unit_interval(self.best.result))
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[M
     for section in sections:
         own = not all(run.id in foreign for run in section.runs)
         for table in section.tables:
-            shapes: dict[object, list[tuple[Row, ...]]] = {}
+            shapes: dict[object, list[tuple[RankedRow, ...]]] = {}
             for rows in table.groups:
                 case = rows[0].case
                 work = case.workload
@@ -300,7 +302,7 @@ def _answer_at(query: Query, requested: NeededWindow, place: MeasuredWindows) ->
     if query.steps is not None:
         recommended = min(length, query.steps) if query.training else query.steps
     best, *rest = _ranked(place.by_window[length])
-    against = [Rival(row, compare(row.runs, best.runs)) for row in rest]
+    against = [Rival(row, compare(row.result.runs, best.result.runs)) for row in rest]
     return Recommendation(
         need=requested,
         place=place,
@@ -340,15 +342,19 @@ def longest_window(query: Query) -> float:
     return math.inf if query.steps is None else NEAR * query.steps
 
 
-def _ranked(rows: Sequence[Row]) -> list[Row]:
+def _ranked(rows: Sequence[RankedRow]) -> list[RankedRow]:
     """Return the rows by time, INVALID ones after all others."""
-    return sorted(rows, key=lambda row: (bool(row.invalid), row.time, row.case.backend))
+    return sorted(
+        rows, key=lambda row: (bool(row.result.invalid), row.result.time, row.case.backend)
+    )
 
 
-def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -> Longer | None:
+def _longer(
+    place: MeasuredWindows, length: int, best: RankedRow, steps: int | None
+) -> Longer | None:
     """Return the shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
     found = [
-        (_known(unit_interval(first)), first)
+        (_known(unit_interval(first.result)), first)
         for each, rows in place.by_window.items()
         if length < each <= (steps or math.inf)
         for first in _ranked(rows)[:1]
@@ -358,10 +364,10 @@ def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -
     least = min(timestep.mid for timestep, _ in found)
     timestep, row = next(each for each in found if each[0].mid <= least * (1 + CLOSE))
     # Two windows were not interleaved, and the upper bound of their ratio counts.
-    unpaired = [[run.without_rounds for run in each.runs] for each in (row, best)]
+    unpaired = [[run.without_rounds for run in each.result.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps
-    saves = 1 - timestep.mid / _known(unit_interval(best)).mid
+    saves = 1 - timestep.mid / _known(unit_interval(best.result)).mid
     return Longer(row, timestep, saves) if ratio < 1 and saves > LITTLE else None
 
 

@@ -1,6 +1,6 @@
 """Rows from result files: pooled, compared, ranked and judged."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from random import Random
 
 import numpy as np
@@ -16,9 +16,11 @@ from bench.render.data import COLUMNS, records
 from bench.render.messages import reason_line
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
-from bench.stats.rows import (
+from bench.stats.nodes import Item
+from bench.verdicts.case_results import CaseResult, case_results
+from bench.verdicts.ranking import RankedRow, group_results, rank
+from bench.verdicts.sections import (
     NothingToReportError,
-    Row,
     Table,
     build,
     ranked_backends,
@@ -46,14 +48,14 @@ def test_build_pools_replicates_into_one_row() -> None:
     assert [run.id for run in section.runs] == ["run-1", "run-2"]
     row = next(r for r in section.rows if r.case.id == "keras/b2-t10-i3-h4/float32/inference/cpu")
     # The medians of the two processes are 0.011 and 0.01122.
-    assert row.time == pytest.approx(0.01111)
-    assert row.samples == 10
-    assert row.interval is not None
-    assert row.interval.processes == 2
-    assert row.sequences_per_s == pytest.approx(2 / 0.01111)
-    assert row.timesteps_per_s == pytest.approx(20 / 0.01111)
-    assert row.time_per_timestep == pytest.approx(0.001111)
-    assert row.first_result == pytest.approx(1.75)
+    assert row.result.time == pytest.approx(0.01111)
+    assert row.result.samples == 10
+    assert row.result.interval is not None
+    assert row.result.interval.processes == 2
+    assert row.result.sequences_per_s == pytest.approx(2 / 0.01111)
+    assert row.result.timesteps_per_s == pytest.approx(20 / 0.01111)
+    assert row.result.time_per_timestep == pytest.approx(0.001111)
+    assert row.result.first_result == pytest.approx(1.75)
     other = next(
         r for r in section.rows if r.case.id == "while_loop/b2-t10-i3-h4/float32/inference/cpu"
     )
@@ -73,12 +75,12 @@ def test_build_approximate_backend_has_error_and_no_rank() -> None:
     rows = {row.case.backend: row for row in section.rows}
     assert list(rows) == ["torch", "onnxruntime", "torch:int8"]
     assert [row.rank for row in rows.values()] == [1, 2, None]
-    assert [row.error for row in rows.values()] == [None, None, 0.015]
+    assert [row.result.error for row in rows.values()] == [None, None, 0.015]
     assert set(rows["torch"].behind) == {"onnxruntime"}
     assert section.baseline in ("torch", "onnxruntime")
     ratio = rows["torch:int8"].to_baseline
     assert ratio is not None
-    assert ratio.ratio.mid == pytest.approx(0.01 / rows[section.baseline].time, rel=0.01)
+    assert ratio.ratio.mid == pytest.approx(0.01 / rows[section.baseline].result.time, rel=0.01)
 
 
 def test_build_missing_request_names_what_there_is() -> None:
@@ -122,7 +124,7 @@ def test_build_of_several_outcomes_takes_the_gravest() -> None:
         without_time("a", "timed_out", "slow", a_run(3)),
     ]
     row = the_row(build(results_of(*items)), "a")
-    assert (row.outcome, reason_line(row.reason)) == ("failed", "wrong")
+    assert (row.result.outcome, reason_line(row.result.reason)) == ("failed", "wrong")
 
 
 @pytest.mark.parametrize(("time", "fastest"), [(0.0101, False), (0.02, True)])
@@ -183,11 +185,16 @@ def test_build_setup_is_the_median_of_processes() -> None:
     times = [{"build_s": value, "compile_s": off} for value, off in ((1.0, -3.0), (2.0, -1.0))]
     row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(times))), "keras")
     # Compiling is a difference of two times, which is unknown below zero.
-    assert row.setup == {"build_s": 1.5, "trace_s": None, "compile_s": None, "first_call_s": None}
+    assert row.result.setup == {
+        "build_s": 1.5,
+        "trace_s": None,
+        "compile_s": None,
+        "first_call_s": None,
+    }
     more = [*times, {"build_s": 9.0, "compile_s": 0.5}, {"compile_s": 0.5}, {"compile_s": 0.5}]
     row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(more))), "keras")
-    assert row.setup is not None
-    assert (row.setup["build_s"], row.setup["compile_s"]) == (2.0, 0.5)
+    assert row.result.setup is not None
+    assert (row.result.setup["build_s"], row.result.setup["compile_s"]) == (2.0, 0.5)
 
 
 def test_build_figures_are_medians_and_texts_the_commonest() -> None:
@@ -199,9 +206,9 @@ def test_build_figures_are_medians_and_texts_the_commonest() -> None:
     ]
     items = [measured("a", 1.0, a_run(number), roofs=each) for number, each in enumerate(roofs)]
     row = the_row(report_of(*items), "a")
-    assert row.roofs == {"of_matmul": 0.2}
-    assert row.roofs_by == {"of_matmul": "torch"}
-    assert row.memory == row.energy == {}
+    assert row.result.roofs == {"of_matmul": 0.2}
+    assert row.result.roofs_by == {"of_matmul": "torch"}
+    assert row.result.memory == row.result.energy == {}
 
 
 def test_build_fallback_is_the_commonest_and_remarks_are_once() -> None:
@@ -214,9 +221,9 @@ def test_build_fallback_is_the_commonest_and_remarks_are_once() -> None:
         for number, each in enumerate(ran)
     ]
     row = the_row(report_of(*items[:3]), "a")
-    assert row.fallback == "the loop"
-    assert row.remarks == ("it warned", "0", "1")
-    assert the_row(report_of(*items[2:]), "a").fallback == ""
+    assert row.result.fallback == "the loop"
+    assert row.result.remarks == ("it warned", "0", "1")
+    assert the_row(report_of(*items[2:]), "a").result.fallback == ""
 
 
 UNSTEADY = recorded("not_steady", "the halves differ", "give it more time")
@@ -239,8 +246,8 @@ def test_build_percentiles_exclude_disturbed_processes() -> None:
         assert COLUMNS[f"p{part}_s"].meaning.endswith(f"fewer than {needed} samples")
 
 
-def a_row(backend: str = "keras", rank: int | None = None, work: Workload = TRAINING) -> Row:
-    return Row(Case(backend, SPEC, work), "measured", rank=rank)
+def a_row(backend: str = "keras", rank: int | None = None, work: Workload = TRAINING) -> RankedRow:
+    return RankedRow(CaseResult(Case(backend, SPEC, work), "measured"), rank=rank)
 
 
 # Tables
@@ -304,3 +311,25 @@ def test_default_baseline_is_the_first_listed_or_commonest(
     counts: dict[str, int], baseline: str
 ) -> None:
     assert usual_baseline(counts) == baseline
+
+
+# The two stages
+
+
+def test_ranking_keeps_each_result_as_it_was_pooled() -> None:
+    times = {"keras": 0.03, "torch": 0.01, "scan": 0.02}
+    items = replicated(6, *times.items())
+    absent: list[Item] = [without_time("cudnn")]
+    by_case: list[list[Item]] = [[e for e in items if e.case.backend == name] for name in times]
+    results = case_results([(own, {}) for own in (*by_case, absent)])
+    (timed, other) = rank(list(group_results(results, "keras")))
+    assert [row.case.backend for row in timed] == ["torch", "scan", "keras"]
+    for row in (*timed, *other):
+        assert any(row.result is each for each in results)
+    first, *_, last = timed
+    assert (first.base, last.base) == (last.result, None)
+    assert [row.rank for row in (*timed, *other)] == [1, 2, 3, None]
+    with pytest.raises(FrozenInstanceError):
+        first.rank = 2  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        first.result.outcome = "failed"  # type: ignore[misc]

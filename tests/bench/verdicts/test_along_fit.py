@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.render.messages import basis_text
-from bench.stats.along import Fit, _Lines, fit
 from bench.stats.intervals import UNPAIRED_ALLOWANCE, FloatArray
+from bench.verdicts.along import Fit, _Lines, fit
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
 
