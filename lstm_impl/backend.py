@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package, UnavailableError
+from lstm_impl.cell import GRU
 from lstm_impl.model import Model
 from lstm_impl.names import check_options, join
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
@@ -151,9 +152,16 @@ class Backend:
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
         """Return why it cannot compute the spec's cell, or an empty string."""
-        if self.cells is None or spec.cell.name in self.cells:
+        name = spec.cell.name
+        if self.cells is None or name in self.cells:
             return ""
-        return f"it computes the cell {' and '.join(self.cells)} only, not {spec.cell.name}"
+        if isinstance(spec.cell, GRU) and GRU().name in self.cells:
+            return (
+                "its GRU has reset_after=True: the reset gate acts after the recurrent product. "
+                f"In {name} it acts before the product (reset_after=False)"
+            )
+        known = f"cell {self.cells[0]}" if len(self.cells) == 1 else f"cells {_listed(self.cells)}"
+        return f"it computes the {known} only, not {name}"
 
     def use_threads(self, count: int) -> None:
         """Let models of this strategy use ``count`` CPU threads for what they make from now on.
@@ -225,3 +233,8 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as English lists them: ``a, b and c``."""
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -171,3 +171,35 @@ def onnx_gru_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArra
         second = np.zeros_like(cell.bias) if cell.recurrent_bias is None else cell.recurrent_bias
         b.append(np.concatenate([_gates(cell.bias, 1, 0, 2), _gates(second, 1, 0, 2)]))
     return np.stack(w), np.stack(r), np.stack(b)
+
+
+# -- OpenVINO: W [D, G*H, in], R [D, G*H, H] and B. LSTMSequence has the gates f, i, c, o and one
+#    bias [D, 4H]. GRUSequence has z, r, h and one bias [D, 3H], or with ``linear_before_reset`` two
+#    for the candidate, [D, 4H]: those of z and r are sums, then come the input's and the
+#    recurrence's.
+
+
+def openvino_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return W, R and B of OpenVINO's LSTMSequence for one layer, all directions."""
+    w = [_gates(cell.kernel, 1, 0, 2, 3).T for cell in layer]
+    r = [_gates(cell.recurrent_kernel, 1, 0, 2, 3).T for cell in layer]
+    b = [_gates(cell.bias, 1, 0, 2, 3) for cell in layer]
+    return np.stack(w), np.stack(r), np.stack(b)
+
+
+def openvino_gru_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return W, R and B of OpenVINO's GRUSequence for one layer, all directions.
+
+    A cell with one bias is computed with ``linear_before_reset=False``, a cell with two with True.
+    """
+    w = [_gates(cell.kernel, 1, 0, 2).T for cell in layer]
+    r = [_gates(cell.recurrent_kernel, 1, 0, 2).T for cell in layer]
+    b = []
+    for cell in layer:
+        bias = _gates(cell.bias, 1, 0, 2)
+        if cell.recurrent_bias is not None:
+            second = _gates(cell.recurrent_bias, 1, 0, 2)
+            both = 2 * len(bias) // 3  # the gates z and r, whose two biases are added
+            bias = np.concatenate([bias[:both] + second[:both], bias[both:], second[both:]])
+        b.append(bias)
+    return np.stack(w), np.stack(r), np.stack(b)

@@ -453,7 +453,7 @@ class TorchInt8Model(TorchLSTMModel):
 
     def _quantised(self) -> Any:
         torch = self._torch
-        module = self._lstm(self.spec.input_size, self.spec.num_layers)
+        module = self._new_module(self.spec.input_size, self.spec.num_layers)
         # The float32 parameters are kept in ``parameters``; the module's own are copied from them.
         with torch.no_grad():
             for ours, kept in zip(trained_parameters(module), self.parameters, strict=True):

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from lstm_impl.backends.jax.model import JaxBackend
+from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.call import Call, LSTMOutputs, Outputs, State, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell, Operations
 
@@ -87,17 +88,10 @@ def _scan(
     import jax.numpy as jnp
 
     kernel, recurrent_kernel, bias, *second = parameters
+    recurrence = make_recurrence([recurrent_kernel, *second])
 
     def project(x: Tensor) -> Tensor:
         return jnp.matmul(x, kernel) + bias
-
-    def recurrence(h: Tensor, gates: range | None = None) -> Tensor:
-        weights = [recurrent_kernel, *second]
-        if gates is not None:
-            columns = slice(gates.start * h.shape[-1], gates.stop * h.shape[-1])
-            weights = [each[..., columns] for each in weights]
-        product = jnp.matmul(h, weights[0])
-        return product + weights[1] if second else product
 
     def step(before: States, slices: tuple[Tensor, Tensor | None]) -> tuple[States, Tensor]:
         x_t, valid = slices

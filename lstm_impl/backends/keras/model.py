@@ -473,6 +473,8 @@ class CalledModel(KerasThree):
         return AVAILABLE
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if reason := self.cell_refusal(spec):
+            return reason
         if spec.num_layers > 1 or spec.bidirectional:
             return "its model has one layer in one direction"
         if spec.dtype not in ("float32", "mixed_bfloat16"):

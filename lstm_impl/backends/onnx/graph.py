@@ -1,18 +1,20 @@
-"""Build an LSTM network as an ONNX graph: one LSTM operator a layer, weights as constants."""
+"""Build a network as an ONNX graph: one LSTM or GRU operator a layer, weights as constants."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.layouts import onnx_layer
+from lstm_impl.cell import GRU
+from lstm_impl.layouts import onnx_gru_layer, onnx_layer
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
 OPSET, IR_VERSION = 17, 8
-"""Old enough for every ONNX Runtime since 1.12; the LSTM operator has not changed in between."""
+"""Old enough for every ONNX Runtime since 1.12; the operators have not changed in between."""
 
 PERMUTATIONS = {
     (False, False): None,
@@ -26,7 +28,10 @@ PERMUTATIONS = {
 def build_graph(
     spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
 ) -> bytes:
-    """Serialise an ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c."""
+    """Serialise an ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c.
+
+    A GRU's model has no c0 and no c.
+    """
     from onnx import checker, helper, numpy_helper
 
     nodes: list[Any] = []
@@ -42,8 +47,9 @@ def build_graph(
         return name
 
     layers = range(spec.num_layers)
-    states = ("h", "c") if spec.num_layers > 1 else ()
-    for name in states:
+    states = spec.cell.states
+    operator, pack, attributes = _operator(spec)
+    for name in states if spec.num_layers > 1 else ():
         add("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
     if spec.num_layers > 1:
         # Without the axis of directions: joined with the last one, or dropped. 0 keeps an axis.
@@ -58,14 +64,18 @@ def build_graph(
             y = add("Mul", [y, mask], [f"dropped_{layer}"])
         parameters = [
             constant(f"{name}_{layer}", np.ascontiguousarray(array, dtype=spec.precision.storage))
-            for name, array in zip("WRB", onnx_layer(weights.layers[layer]), strict=True)
+            for name, array in zip("WRB", pack(weights.layers[layer]), strict=True)
         ]
         split = f"_{layer}" if spec.num_layers > 1 else ""
         last = layer == layers[-1]
         rows = add(
-            "LSTM",
-            [y, *parameters, "lengths" if lengths else "", f"h0{split}", f"c0{split}"],
-            ["y" if last and perm is None else f"rows_{layer}", f"h{split}", f"c{split}"],
+            operator,
+            [y, *parameters, "lengths" if lengths else "", *(f"{each}0{split}" for each in states)],
+            [
+                "y" if last and perm is None else f"rows_{layer}",
+                *(f"{each}{split}" for each in states),
+            ],
+            **attributes,
             hidden_size=spec.hidden_size,
             direction="bidirectional" if spec.bidirectional else "forward",
         )
@@ -75,14 +85,21 @@ def build_graph(
             y = add("Reshape", [rows, joined], [f"y_{layer}"])
         elif perm is not None:
             add("Transpose", [rows], ["y"], perm=perm)
-    for name in states:
+    for name in states if spec.num_layers > 1 else ():
         add("Concat", [f"{name}_{layer}" for layer in layers], [name], axis=0)
     inputs, outputs = _inputs_and_outputs(spec, batch_major, lengths, masks)
-    graph = helper.make_graph(nodes, "lstm", inputs, outputs, constants)
+    graph = helper.make_graph(nodes, spec.cell.name, inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = IR_VERSION
     checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _operator(spec: LSTMSpec) -> tuple[str, Callable[..., Any], dict[str, Any]]:
+    """Return ONNX's operator of a cell, how its weights are packed, and its own attributes."""
+    if isinstance(spec.cell, GRU):
+        return "GRU", onnx_gru_layer, {"linear_before_reset": int(spec.cell.reset_after)}
+    return "LSTM", onnx_layer, {}
 
 
 def _inputs_and_outputs(
@@ -97,11 +114,12 @@ def _inputs_and_outputs(
     def value(name: str, shape: list[Any], of: int = dtype) -> Any:
         return helper.make_tensor_value_info(name, of, shape)
 
-    inputs = [value("x", [steps, rows, spec.input_size]), value("h0", state), value("c0", state)]
+    inputs = [value("x", [steps, rows, spec.input_size])]
+    inputs += [value(f"{name}0", state) for name in spec.cell.states]
     if lengths:
         inputs.append(value("lengths", ["batch"], TensorProto.INT32))
     if masks:
         inputs.append(value("masks", [spec.num_layers - 1, "time", "batch", spec.output_size]))
     directions = [rows, 2] if spec.bidirectional else [1, rows]
     y = value("y", [steps, *directions, spec.hidden_size])
-    return inputs, [y, value("h", state), value("c", state)]
+    return inputs, [y, *(value(name, state) for name in spec.cell.states)]

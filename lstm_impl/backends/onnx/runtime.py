@@ -1,4 +1,4 @@
-"""Run ``onnxruntime``: one LSTM operator a layer in an ONNX graph, for inference."""
+"""Run ``onnxruntime``: one LSTM or GRU operator a layer in an ONNX graph, for inference."""
 
 import json
 import tempfile
@@ -159,7 +159,7 @@ class OnnxRuntimeModel(InferenceModel):
 
 
 class OnnxRuntime(Backend):
-    """ONNX Runtime's LSTM operator, on the CPU or through the CUDA provider (cuDNN)."""
+    """ONNX Runtime's LSTM and GRU operators, on the CPU or through the CUDA provider (cuDNN)."""
 
     strategy = "onnxruntime"
     framework = "onnxruntime"
@@ -168,7 +168,8 @@ class OnnxRuntime(Backend):
         Package("onnx", "the package onnx", INSTALL_CPU, INSTALL_GPU),
     )
     gpu = ONNX_RUNTIME.gpu
-    summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
+    summary = "ONNX's LSTM and GRU operators in ONNX Runtime, inference only"
+    cells = ("lstm", "gru", "gru_reset_before")
     model = OnnxRuntimeModel
 
     @property
@@ -180,15 +181,15 @@ class OnnxRuntime(Backend):
         if workload is not None and workload.training:
             return "ONNX Runtime only infers; it computes no gradients"
         if "mixed" in spec.dtype:
-            return "ONNX's LSTM operator has one type for weights and products, no mixed precision"
+            return "ONNX's operators have one type for weights and products, no mixed precision"
         if spec.dtype not in DTYPES:
-            return f"ONNX's LSTM operator supports float16, float32 and float64, not {spec.dtype}"
-        return ""
+            return f"ONNX's operators support float16, float32 and float64, not {spec.dtype}"
+        return super().refusal(spec, workload)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         if device == "cpu" and spec.dtype == "float64":
             raise UnsupportedError(
-                f"{self.name}: ONNX Runtime's LSTM operator does not compute float64 on a CPU"
+                f"{self.name}: ONNX Runtime's operators do not compute float64 on a CPU"
             )
         return super()._build(spec, weights, device, batch_major)
 

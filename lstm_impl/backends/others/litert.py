@@ -95,13 +95,14 @@ class LiteRT(Backend):
         Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", LITERT.install),
     )
     listed = ("", "+preproject")
+    cells = None
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
             return "LiteRT only infers; it computes no gradients"
         if spec.dtype != "float32":
-            return f"LiteRT's LSTM is converted in float32 only, not {spec.dtype}"
-        return ""
+            return f"LiteRT's loop is converted in float32 only, not {spec.dtype}"
+        return super().refusal(spec, workload)
 
 
 def convert(function: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]]) -> bytes:

@@ -1,4 +1,4 @@
-"""Run ``openvino``: OpenVINO's ``LSTMSequence``, one operation a layer, for inference."""
+"""Run ``openvino``: OpenVINO's ``LSTMSequence`` or ``GRUSequence`` a layer, for inference."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.backends.others.framework import OPENVINO
 from lstm_impl.call import Call, Outputs, Request
+from lstm_impl.cell import DEFAULT, GRU
 from lstm_impl.evidence import Evidence
+from lstm_impl.layouts import openvino_gru_layer, openvino_layer
 from lstm_impl.model import Model, Stream
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
-SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
+LOOP = "a loop over time"
 
 
 class OpenVINOBackend(Backend):
@@ -43,7 +45,7 @@ class OpenVINOBackend(Backend):
             return "OpenVINO only infers; it computes no gradients"
         if spec.dtype not in self.hints:
             return f"OpenVINO is given {' and '.join(self.hints)} only, not {spec.dtype}"
-        return ""
+        return super().refusal(spec, workload)
 
 
 class OpenVINOModel(InferenceModel):
@@ -106,17 +108,18 @@ class OpenVINOModel(InferenceModel):
         # At run time each node is an ExecutionNode, whose information names its type.
         nodes = compiled.get_runtime_model().get_ops()
         ops = Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in nodes)
-        sequences = ops["LSTMSequence"] + ops["RNNSeq"]
+        operation = "LSTMSequence" if self.spec.cell == DEFAULT else "GRUSequence"
+        sequences = ops[operation] + ops["RNNSeq"]
         details = {
             "device": self.device,
             "precision": str(compiled.get_property("INFERENCE_PRECISION_HINT")),
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
             "hint": _hint(self.backend).lower(),
             "streams": int(compiled.get_property("NUM_STREAMS")),
-            "implementation": SEQUENCE if sequences >= self.spec.num_layers else LOOP,
+            "implementation": operation if sequences >= self.spec.num_layers else LOOP,
         }
         if details["implementation"] == LOOP:
-            details["fallback"] = f"{LOOP} in place of OpenVINO's LSTMSequence"
+            details["fallback"] = f"{LOOP} in place of OpenVINO's {operation}"
         return Evidence("OpenVINO runtime model", ops, details=details)
 
 
@@ -125,14 +128,13 @@ def _hint(backend: Backend) -> str:
     return "THROUGHPUT" if "throughput" in backend.options else "LATENCY"
 
 
-class OpenVINOLSTMModel(OpenVINOModel):
+class OpenVINOSequenceModel(OpenVINOModel):
     """The network as OpenVINO's operations."""
 
     def network(self, call: Call) -> Outputs:
         from openvino import opset16 as opset
 
         spec = self.spec
-        directions = spec.num_directions
         x, initial, lengths, masks = call
 
         def transposed(node: Any, axes: list[int]) -> Any:
@@ -151,19 +153,22 @@ class OpenVINOLSTMModel(OpenVINOModel):
             ]
             for state in initial
         ]
-        last: tuple[list[Any], list[Any]] = ([], [])
+        last: list[list[Any]] = [[] for _ in initial]
         for number, cells in enumerate(self._weights.layers):
             if number and masks is not None:
                 mask = opset.gather(masks, np.array(number - 1), np.array(0)).output(0)
                 x = opset.multiply(x, transposed(mask, [1, 0, 2])).output(0)
-            # [D, 4H, in], [D, 4H, H] and [D, 4H], its gates in the order f, i, g, o.
-            w, r, b = (
-                np.stack([_gates(array) for array in arrays]) for arrays in zip(*cells, strict=True)
-            )
-            direction = "bidirectional" if directions == 2 else "forward"
-            layer = opset.lstm_sequence(
-                x, rows[0][number], rows[1][number], lengths, w, r, b, spec.hidden_size, direction
-            )
+            direction = "bidirectional" if spec.bidirectional else "forward"
+            first = [each[number] for each in rows]
+            if isinstance(spec.cell, GRU):
+                layer = opset.gru_sequence(
+                    *(x, *first, lengths, *openvino_gru_layer(cells), spec.hidden_size, direction),
+                    linear_before_reset=spec.cell.reset_after,
+                )
+            else:
+                layer = opset.lstm_sequence(
+                    x, *first, lengths, *openvino_layer(cells), spec.hidden_size, direction
+                )
             # [B, D, T, H] to [B, T, D*H]
             y = transposed(layer.output(0), [0, 2, 1, 3])
             shape = np.array([batch, timesteps, spec.output_size])
@@ -175,22 +180,16 @@ class OpenVINOLSTMModel(OpenVINOModel):
 
 
 class OpenVINO(OpenVINOBackend):
-    """One ``LSTMSequence`` a layer.
+    """One ``LSTMSequence`` or ``GRUSequence`` a layer.
 
     Option ``+throughput`` compiles for many calls at once, which share the cores; a single call, as
     it is measured, gets its share.
     """
 
     strategy = "openvino"
-    summary = "OpenVINO's LSTMSequence, inference only"
-    model = OpenVINOLSTMModel
+    summary = "OpenVINO's LSTMSequence and GRUSequence, inference only"
+    cells = ("lstm", "gru", "gru_reset_before")
+    model = OpenVINOSequenceModel
     flags = ("throughput",)
     listed = ("", "+throughput")
     hints: ClassVar[Mapping[str, str]] = {"float32": "f32", "bfloat16": "bf16"}
-
-
-def _gates(array: FloatArray) -> FloatArray:
-    """Turn ``[n, 4H]`` or ``[4H]`` with gates i, f, g, o into ``[4H, n]`` or ``[4H]`` with f, i, g,
-    o."""
-    i, f, g, o = np.split(array.T.astype(np.float32), 4)
-    return np.ascontiguousarray(np.concatenate([f, i, g, o]))

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.call import Call, LSTMOutputs, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.cell import DEFAULT, Cell, Operations
@@ -79,17 +80,10 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         import tensorflow as tf
 
         x, states = call.x, call.states
-        kernel, recurrent_kernel, bias, *recurrent_bias = parameters
+        kernel, recurrent_kernel, bias, *second = parameters
+        recurrence = make_recurrence([recurrent_kernel, *second])
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
-
-        def recurrence(h: Tensor, gates: range | None = None) -> Tensor:
-            weights = [recurrent_kernel, *recurrent_bias]
-            if gates is not None:
-                columns = slice(gates.start * h.shape[-1], gates.stop * h.shape[-1])
-                weights = [each[..., columns] for each in weights]
-            product = tf.matmul(h, weights[0])
-            return product + weights[1] if recurrent_bias else product
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             projected = slices[0] if preproject else tf.matmul(slices[0], kernel) + bias

@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backends.stacking import through_layers
-from lstm_impl.backends.torch.loop import cell, looped
+from lstm_impl.backends.torch.loop import Step, looped, make_step
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
-from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.weights import LSTMWeights
 
 
@@ -43,15 +43,16 @@ class TorchCompileModel(TorchModel):
     def network(self, call: Call) -> Outputs:
         optional = (call.lengths is not None, call.masks is not None)
         kind = (*optional, self._torch.is_inference_mode_enabled())
+        step = make_step(self.spec.cell)
         if "cell" in self.backend.options:
             key = (call.states[0].shape[1], *kind)
             first = key not in self._compiled
-            step = self._compile(key, cell)
+            compiled = self._compile(key, step)
             with quiet_compiler() if first else contextlib.nullcontext():
-                return self._loop(step, call, self.parameters)
+                return self._loop(compiled, call, self.parameters)
 
         def network(call: Call, parameters: Tensors) -> Outputs:
-            return self._loop(cell, call, parameters)
+            return self._loop(step, call, parameters)
 
         compiled = self._compile((*call.x.shape, *kind), network)
         return Outputs(*compiled(call, self.parameters))
@@ -61,7 +62,7 @@ class TorchCompileModel(TorchModel):
             self._compiled[key] = compiled_anew(function)
         return self._compiled[key]
 
-    def _loop(self, step: Callable[..., State], call: Call, parameters: Tensors) -> Outputs:
+    def _loop(self, step: Step, call: Call, parameters: Tensors) -> Outputs:
         torch = self._torch
         parameters = [parameter.to(self.compute_dtype) for parameter in parameters]
         x, states, lengths, masks = call
@@ -72,9 +73,11 @@ class TorchCompileModel(TorchModel):
             steps = torch.arange(x.shape[0], device=x.device)
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
 
+        size = len(parameters) // self.spec.state_layers
+
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
-            given = (own.x, *own.states, *parameters[3 * row : 3 * row + 3])
-            return Outputs.from_flat(looped(step, valid, reverse, *given))
+            part = parameters[row * size : (row + 1) * size]
+            return looped(step, own, part, valid, reverse)
 
         def join(outputs: list[Tensor]) -> Tensor:
             return torch.cat(outputs, dim=-1)
@@ -113,6 +116,7 @@ class TorchCompile(TorchBackend):
     model = TorchCompileModel
     flags = ("cell",)
     listed = ("", "+cell")
+    cells = None
 
     def tools(self, device: str) -> Availability:
         return compiler_availability(device)

@@ -1,46 +1,63 @@
-"""One direction of one LSTM layer in PyTorch's own operators, step by step."""
+"""One direction of one layer in PyTorch's own operators, step by step."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from lstm_impl.call import LSTMOutputs, State, Tensor
+from collections.abc import Callable, Sequence
+
+from lstm_impl.backends.recurrence import make_recurrence
+from lstm_impl.call import Call, LSTMOutputs, Outputs, States, Tensor, Tensors
+from lstm_impl.cell import DEFAULT, Cell, Operations
+
+Step = Callable[[Tensor, States, Tensors, Tensor | None], States]
+"""Return the states after a timestep. It takes the input's product ``[B, G*H]``, the states before,
+the recurrent kernel with the cell's second bias if it has one, and which sequences are valid
+``[B, 1]``, or None if all of them are."""
 
 
-def cell(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tensor | None) -> State:
-    """Return the state after a timestep of a cell; ``z [B, 4H]`` is the input's product."""
+def make_step(cell: Cell) -> Step:
+    """Return a timestep of a cell in PyTorch's operators."""
     import torch
 
-    i, f, g, o = (z + h @ recurrent_kernel).chunk(4, dim=-1)
-    c_new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    h_new = torch.sigmoid(o) * torch.tanh(c_new)
-    if valid is None:
-        return h_new, c_new
-    return torch.where(valid, h_new, h), torch.where(valid, c_new, c)
+    def split(tensor: Tensor, parts: int) -> Sequence[Tensor]:
+        chunks: Sequence[Tensor] = tensor.chunk(parts, dim=-1)
+        return chunks
+
+    # Made here and not in the step: torch.compile traces what a step calls.
+    operations = Operations(torch.sigmoid, torch.tanh, split)
+
+    def step(projected: Tensor, states: States, recurrent: Tensors, valid: Tensor | None) -> States:
+        after = cell.equations(operations, projected, make_recurrence(recurrent), states)
+        if valid is None:
+            return after
+        pairs = zip(after, states, strict=True)
+        return tuple(torch.where(valid, new, old) for new, old in pairs)
+
+    return step
 
 
 def looped(
-    step: Callable[..., State], valid: Tensor | None, reverse: bool, *given: Tensor
-) -> LSTMOutputs:
-    """Compute outputs ``[T, B, H]`` and the final state.
+    step: Step, call: Call, parameters: Tensors, valid: Tensor | None, reverse: bool
+) -> Outputs:
+    """Compute outputs ``[T, B, H]`` and the final states.
 
-    step: ``cell``, or it compiled. valid: bool ``[T, B, 1]``, or None: a step that is False keeps
-    the state, and its output is zero. given: x ``[T, B, in]``, h, c and the
-    three weights.
+    step: what ``make_step`` returned, or it compiled. call: x ``[T, B, in]`` and the states
+    ``[B, H]``. parameters: the arrays of a layer. valid: bool ``[T, B, 1]``, or None: a step that
+    is False keeps the states, and its output is zero.
     """
     import torch
 
-    x, h, c, kernel, recurrent_kernel, bias = given
-    projected = x @ kernel + bias
-    state = h, c
+    kernel, recurrent_kernel, bias, *second = parameters
+    projected, recurrent = call.x @ kernel + bias, [recurrent_kernel, *second]
+    states = call.states
     hidden = []
-    order = range(x.shape[0])
+    order = range(call.x.shape[0])
     for t in reversed(order) if reverse else order:
-        mask = None if valid is None else valid[t]
-        state = step(projected[t], *state, recurrent_kernel, mask)
-        hidden.append(state[0])
+        states = step(projected[t], states, recurrent, None if valid is None else valid[t])
+        hidden.append(states[0])
     outputs = hidden[::-1] if reverse else hidden
     # A stack needs at least one tensor: without a step the outputs are empty.
-    y = torch.stack(outputs) if outputs else projected[:, :, : h.shape[1]]
-    return LSTMOutputs(y if valid is None else torch.where(valid, y, torch.zeros_like(y)), *state)
+    y = torch.stack(outputs) if outputs else projected[:, :, : states[0].shape[1]]
+    return Outputs(y if valid is None else torch.where(valid, y, torch.zeros_like(y)), states)
 
 
 def layer_by_loop(
@@ -55,14 +72,14 @@ def layer_by_loop(
     batch_major: bool = False,
     reverse: bool = False,
 ) -> LSTMOutputs:
-    """Compute what ``fused_layer`` computes, from the same arguments, by a loop over the cell.
+    """Compute what ``fused_layer`` computes, from the same arguments, by a loop over the LSTM.
 
     PyTorch can differentiate the loop any number of times, in reverse and in forward mode.
     """
     steps = None if valid is None else valid[:, :, None]
-    state = (each.reshape(each.shape[-2:]) for each in (h, c))
-    time_major = x.transpose(0, 1) if batch_major else x
-    given = (time_major, *state, kernel, recurrent_kernel, bias)
-    y, *last = looped(cell, steps, reverse, *given)
+    states = tuple(each.reshape(each.shape[-2:]) for each in (h, c))
+    call = Call(x.transpose(0, 1) if batch_major else x, states)
+    parameters = (kernel, recurrent_kernel, bias)
+    y, last = looped(make_step(DEFAULT), call, parameters, steps, reverse)
     h, c = (each.reshape(h.shape) for each in last)
     return LSTMOutputs(y.transpose(0, 1) if batch_major else y, h, c)

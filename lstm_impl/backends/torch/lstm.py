@@ -1,4 +1,8 @@
-"""Run ``torch``: ``torch.nn.LSTM``, oneDNN's LSTM on a CPU and cuDNN's on an NVIDIA GPU."""
+"""Run ``torch``: ``torch.nn.LSTM`` and ``torch.nn.GRU``.
+
+On an NVIDIA GPU both are cuDNN's. On a CPU the LSTM is oneDNN's, and the GRU is a loop over
+PyTorch's own operators.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from lstm_impl.availability import Availability
 from lstm_impl.backends.torch.compiled import compiler_availability, frozen
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, States, Tensor, Tensors
+from lstm_impl.cell import DEFAULT
 from lstm_impl.layouts import torch_parameters
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -18,20 +23,23 @@ from lstm_impl.workload import Workload
 
 
 class TorchLSTMModel(TorchModel):
-    """An ``nn.LSTM`` of all layers, ``model.module``, which has the weights."""
+    """An ``nn.LSTM`` or ``nn.GRU`` of all layers, ``model.module``, which has the weights."""
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
-        self.module = self._lstm(self.spec.input_size, self.spec.num_layers)
+        self.module = self._new_module(self.spec.input_size, self.spec.num_layers)
         self._layers: list[Tensor] = []
         self._copied: tuple[int, ...] = ()
         self._frozen: dict[tuple[int, ...], Any] = {}
         return trained_parameters(self.module)
 
-    def _lstm(self, input_size: int, num_layers: int) -> Tensor:
+    def _new_module(self, input_size: int, num_layers: int) -> Tensor:
         how = {"batch_first": self.batch_major, "bidirectional": self.spec.bidirectional}
         like = {"device": self.torch_device, "dtype": self.variable_dtype}
         sizes = input_size, self.spec.hidden_size, num_layers
-        module = self._torch.nn.LSTM(*sizes, **how, **like)
+        kind = self._torch.nn.LSTM if self.spec.cell == DEFAULT else self._torch.nn.GRU
+        module = kind(*sizes, **how, **like)
+        if _has_two_biases(self.spec):
+            return module
         with self._torch.no_grad():
             for name, parameter in module.named_parameters():
                 if name.startswith("bias_ih"):
@@ -62,14 +70,19 @@ class TorchLSTMModel(TorchModel):
         timesteps = x.shape[1 if self.batch_major else 0]
 
         def run(module: Tensor, x: Tensor, states: States) -> Outputs:
+            # A module of a cell with one state takes and returns it alone.
+            given = states if len(states) > 1 else states[0]
             if lengths is None:
-                return Outputs(*module(x, states))
-            packed = rnn.pack_padded_sequence(
-                x, lengths, batch_first=self.batch_major, enforce_sorted=False
-            )
-            y, states = module(packed, states)
-            y, _ = rnn.pad_packed_sequence(y, batch_first=self.batch_major, total_length=timesteps)
-            return Outputs(y, states)
+                y, last = module(x, given)
+            else:
+                packed = rnn.pack_padded_sequence(
+                    x, lengths, batch_first=self.batch_major, enforce_sorted=False
+                )
+                y, last = module(packed, given)
+                y, _ = rnn.pad_packed_sequence(
+                    y, batch_first=self.batch_major, total_length=timesteps
+                )
+            return Outputs(y, last if len(states) > 1 else (last,))
 
         if masks is None:
             return run(self.module, x, states)
@@ -91,7 +104,7 @@ class TorchLSTMModel(TorchModel):
             # A parameter made in inference mode could never be trained.
             with self._torch.inference_mode(False):
                 self._layers = [
-                    self._lstm(self.spec.layer_input_size(layer), 1)
+                    self._new_module(self.spec.layer_input_size(layer), 1)
                     for layer in range(self.spec.num_layers)
                 ]
         versions = tuple(parameter._version for parameter in self.parameters)
@@ -105,7 +118,7 @@ class TorchLSTMModel(TorchModel):
 
 
 class Torch(TorchBackend):
-    """``torch.nn.LSTM``.
+    """``torch.nn.LSTM`` and ``torch.nn.GRU``.
 
     Option ``+frozen`` compiles it by ``torch.compile`` with the weights as constants, which are
     then reordered for oneDNN once and not in each call.
@@ -116,6 +129,7 @@ class Torch(TorchBackend):
     model = TorchLSTMModel
     flags = ("frozen",)
     bf32 = True
+    cells = ("lstm", "gru")
 
     def tools(self, device: str) -> Availability:
         if "frozen" in self.options:
@@ -123,13 +137,21 @@ class Torch(TorchBackend):
         return super().tools(device)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if "frozen" in self.options and spec.cell != DEFAULT:
+            return (
+                f"+frozen reorders weights for oneDNN, which PyTorch uses for no {spec.cell.name}"
+            )
         beyond = workload is not None and (workload.training or workload.min_length is not None)
         if beyond and "frozen" in self.options:
             return "with frozen weights it only infers, sequences of one length"
+        if spec.cell != DEFAULT and spec.dtype == "bf32":
+            return f"bf32 is oneDNN's, which PyTorch uses for no {spec.cell.name}"
         return super().refusal(spec, workload)
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
         named = torch_parameters(weights)
+        if _has_two_biases(spec):
+            return [*named.values()]
         return [array for name, array in named.items() if not name.startswith("bias_ih")]
 
     def unpack(
@@ -139,5 +161,13 @@ class Torch(TorchBackend):
 
 
 def trained_parameters(module: Tensor) -> list[Tensor]:
-    """Return weight_ih, weight_hh and bias_hh of each layer and direction of an ``nn.LSTM``."""
+    """Return weight_ih, weight_hh and bias_hh of each layer and direction of an ``nn.LSTM``.
+
+    An ``nn.GRU`` has bias_ih too, before bias_hh.
+    """
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def _has_two_biases(spec: LSTMSpec) -> bool:
+    """Return whether the module's two biases are both parameters of the cell."""
+    return "recurrent_bias" in spec.cell.parameters

@@ -17,6 +17,7 @@ from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.torch.framework import TORCH
 from lstm_impl.call import Call, Outputs, RawGradients, States, Tensor, Tensors, Upstream
+from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Event, Evidence, Profile, most
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
@@ -196,7 +197,8 @@ class TorchModel(Model):
         found = counted(self._recorded(workload))
         ran = self.implementation(found.ops or {})
         details: dict[str, Any] = {"device": self.device, "implementation": ran}
-        if ran == STEP_BY_STEP:
+        # PyTorch has no other GRU for a CPU, so that its own operators replace nothing.
+        if ran == STEP_BY_STEP and (self.spec.cell == DEFAULT or self.device != "cpu"):
             details["fallback"] = ran
         if ran == "oneDNN":
             details["primitives"] = most(primitives(self._warmed(workload).run))

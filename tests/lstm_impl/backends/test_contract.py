@@ -19,6 +19,7 @@ import pytest
 import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.cell import CELLS, get_cell
 from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.workload import GRADIENTS
@@ -50,6 +51,7 @@ COSTLY = ("jax", "flax") if importlib.util.find_spec("tensorflow") is not None e
 DTYPES = ["float32", "float64", "float16", "mixed_bfloat16"]
 AXES: dict[str, list[Any]] = {
     "dtype": DTYPES,
+    "cell": list(CELLS),
     # What is traced faster comes first: it is taken if either would do.
     "num_layers": [1, 2],
     "bidirectional": [False, True],
@@ -70,11 +72,40 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "jax_fused_cpu": (("float64", "float16"), "support float32 and bfloat16, not"),
     "torch_fused_cpu": (("float64", "float16"), "support float32 and bfloat16, not"),
     "numpy_fused": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
-    "onnxruntime": (("float64", "mixed_bfloat16"), "does not compute float64|no mixed precision"),
+    "onnxruntime": (("float64", "mixed_bfloat16"), "do not compute float64|no mixed precision"),
     "litert": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "openvino": (("float64", "float16", "mixed_bfloat16"), "float32 and bfloat16 only, not"),
     "keras_openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "keras_jax": (("float64",), "float64 in float32"),
+}
+GRUS = ("gru", "gru_reset_before")
+LSTM_ONLY = GRUS, "computes the cell lstm only, not {}$"
+RESET_AFTER = GRUS[1:], "has reset_after=True.* In {} .*reset_after=False"
+BY_HAND = GRUS, "that of the cell lstm, not of {}"
+REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
+    # strategy or id: the cells it refuses, and what the reason says of each
+    "fused_cpu": LSTM_ONLY,
+    "jax_fused_cpu": LSTM_ONLY,
+    "torch_fused_cpu": LSTM_ONLY,
+    "numpy_fused": LSTM_ONLY,
+    "block_lstm": LSTM_ONLY,
+    "cudnn": LSTM_ONLY,
+    "jax_cudnn": LSTM_ONLY,
+    "flax": LSTM_ONLY,
+    "keras": LSTM_ONLY,
+    "tf_keras": LSTM_ONLY,
+    "keras_jax": LSTM_ONLY,
+    "keras_torch": LSTM_ONLY,
+    "keras_openvino": LSTM_ONLY,
+    "keras_model": LSTM_ONLY,
+    "lstm_impl_model": LSTM_ONLY,
+    "dynamic_rnn": LSTM_ONLY,
+    "static_rnn": LSTM_ONLY,
+    "torch": RESET_AFTER,
+    "torch+frozen": (GRUS, "oneDNN, which PyTorch uses for no {}"),
+    "static_unroll+hoisted": BY_HAND,
+    "while_loop+hoisted": BY_HAND,
+    "partial_unroll@2+hoisted": BY_HAND,
 }
 INFERENCE_ONLY = ("onnxruntime", "litert", "openvino", "keras_openvino")
 
@@ -84,6 +115,12 @@ def refused_types(name: str) -> tuple[str, ...]:
     return REFUSED.get(name, REFUSED.get(strategy, ((), "")))[0]
 
 
+def refused_cells(name: str) -> tuple[tuple[str, ...], str]:
+    strategy = get_backend(name).strategy
+    plain = re.sub(r"\+(preproject|xla)", "", name)
+    return REFUSED_CELLS.get(plain, REFUSED_CELLS.get(strategy, ((), "")))
+
+
 @functools.cache
 def _refusal(name: str, spec: LSTMSpec, workload: Workload) -> str:
     return get_backend(name).refusal(spec, workload)
@@ -91,7 +128,8 @@ def _refusal(name: str, spec: LSTMSpec, workload: Workload) -> str:
 
 def case(row: Row) -> tuple[LSTMSpec, Workload]:
     row = PLAIN | row
-    spec = LSTMSpec(3, 5, row["num_layers"], row["bidirectional"], row["dtype"])
+    shape = row["num_layers"], row["bidirectional"], row["dtype"]
+    spec = LSTMSpec(3, 5, *shape, get_cell(row["cell"]))
     backend = get_backend(row["name"])
     infers = backend.strategy in INFERENCE_ONLY
     # An unrolled loop traces each timestep: the first, the last and one between.
@@ -121,6 +159,8 @@ def computed(row: Row) -> bool:
         return False
     if whole["dtype"] in refused_types(row["name"]):
         return False
+    if whole["cell"] in refused_cells(row["name"])[0]:
+        return False
     spec, workload = case(row)
     alone = get_backend(row["name"]).strategy in INFERENCE_ONLY
     return not (alone and whole["gradients"] != "all") and not _refusal(row["name"], spec, workload)
@@ -129,7 +169,7 @@ def computed(row: Row) -> bool:
 def few(name: str) -> list[Row]:
     """Return a few rows for a backend whose rows take seconds."""
     deep = {"num_layers": 2, "bidirectional": True, "min_length": 1}
-    others = {"window": 2, "batch_major": True}, {"num_layers": 2, "dropout": 0.5}
+    others = {"window": 2, "batch_major": True, "cell": "gru"}, {"num_layers": 2, "dropout": 0.5}
     rows = [{"name": name, "gradients": "all", **more} for more in (deep, *others)]
     return [PLAIN | row for row in rows if computed(PLAIN | row)]
 
@@ -245,6 +285,17 @@ def test_refusal_of_a_supported_dtype_is_empty() -> None:
         spec = LSTMSpec(3, 16, dtype=dtype)
         if "cpu" in get_backend(name).devices and dtype not in refused_types(name):
             assert get_backend(name).refusal(spec) == "", (name, dtype)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_refusal_of_a_cell_names_both_sides_and_that_of_another_is_empty(cell: str) -> None:
+    spec = LSTMSpec(3, 5, cell=get_cell(cell))
+    for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in lstm_impl.list_backends()):
+        refused, says = refused_cells(name)
+        reason = get_backend(name).refusal(spec)
+        assert re.search(says.format(cell) if cell in refused else "^$", reason), (name, reason)
+        if cell in refused:
+            assert get_backend(name).refusal(spec, Workload(2, 3)), name
 
 
 @pytest.mark.parametrize("name", INFERENCE_ONLY)

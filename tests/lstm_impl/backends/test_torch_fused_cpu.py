@@ -19,7 +19,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 from torch.nn.utils import prune  # noqa: E402
 
 from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
-from lstm_impl.backends.torch.loop import cell, looped  # noqa: E402
+from lstm_impl.backends.torch.loop import looped, make_step  # noqa: E402
+from lstm_impl.call import Call  # noqa: E402
+from lstm_impl.cell import DEFAULT  # noqa: E402
 from lstm_impl.torch import LSTM, fused_layer  # noqa: E402
 
 pytestmark = [
@@ -162,7 +164,8 @@ def test_second_and_third_gradients_equal_those_of_a_loop(
     how = {"reverse": reverse, "transposed": transposed}
     matrices = [each.t() if transposed else each for each in given[3:5]]
     ours = gradients(layer(given[0], *state, *matrices, given[5], valid, **how))
-    theirs = gradients(looped(cell, steps, reverse, *given))
+    loop = Call(given[0], (given[1], given[2]))
+    theirs = gradients(looped(make_step(DEFAULT), loop, given[3:], steps, reverse).flat)
     for found, expected in zip(ours, theirs, strict=True):
         assert_close(
             found, expected, atol=1e-5 * max(float(each.detach().max()) for each in expected)
