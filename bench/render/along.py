@@ -27,14 +27,19 @@ _HEADING = 12
 
 def title(found: along.AxisSeries) -> str:
     """Return device, mode and shape of a series, and the values along its axis."""
+    values = quantities.listed([str(each) for each in found.values], 12) if found.values else "none"
+    return f"{work_text(found)}; {found.axis}: {values}"
+
+
+def work_text(found: along.AxisSeries) -> str:
+    """Return device, mode and shape of a series, without what differs along its axis."""
     first, work = found.rows[0].case, found.rows[0].case.workload
     both, *shape = quantities.shape_texts(first)
     other = {"timesteps": f"batch {work.batch}", "batch": f"{work.timesteps} steps"}
     shape = [other.get(found.axis, both), *shape]
     if first.spec.dtype != "float32":
         shape.append(first.spec.dtype)
-    values = quantities.listed([str(each) for each in found.values], 12) if found.values else "none"
-    return f"{name(first.device)}, {work.mode}, {', '.join(shape)}; {found.axis}: {values}"
+    return f"{name(first.device)}, {work.mode}, {', '.join(shape)}"
 
 
 def table(found: along.AxisSeries) -> TextTable:

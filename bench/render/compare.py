@@ -9,7 +9,7 @@ from bench.records.grouping import grouped
 from bench.render import quantities
 from bench.render.data import OF_BRIDGE, OF_RATIO, csv_records, finite, json_text
 from bench.render.escape import clean, terminal_picture
-from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
+from bench.render.labels import RATIO_INTERVAL, compact_verdict
 from bench.render.messages import (
     UnmeasuredCases,
     basis_text,
@@ -22,7 +22,7 @@ from bench.render.messages import (
     unmeasured_summary,
 )
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
-from bench.render.table import Block, Column, Document, TableCell, TextTable
+from bench.render.table import Block, Column, Document, Standing, TableCell, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.stats.trust import Problem
@@ -235,7 +235,7 @@ def _cells(row: ComparisonRow) -> list[str | TableCell]:
         _bounds(found),
         TableCell(
             _verdict(row),
-            style=STYLES[found.verdict],
+            style=Standing.of(found.verdict).style,
             strong=found.verdict in (Verdict.FASTER, Verdict.SLOWER),
         ),
         f"{found.processes}{'*' if found.allowance else ''}",
@@ -525,7 +525,7 @@ def _map_table(found: Map) -> TextTable:
         cell = found.cells.get((batch, hidden))
         if cell is None:
             return TableCell()
-        style = "yellow" if cell.reasons else STYLES[cell.comparison.verdict]
+        style = "yellow" if cell.reasons else Standing.of(cell.comparison.verdict).style
         line = _LINE * found.starts(batch, hidden)
         text = f"{line}{times_as_fast(cell.comparison.ratio.mid, 3)} {MARKS[cell.state]}"
         return TableCell(text, style=style, strong=cell.wins)

@@ -9,10 +9,10 @@ from bench.render import labels, quantities
 from bench.render.compare import RATIO, WIDTH, annotation, by_reason, threshold_text
 from bench.render.data import OF_VALIDITY, attributes, csv_records
 from bench.render.escape import clean, terminal_picture
-from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
+from bench.render.labels import RATIO_INTERVAL, compact_verdict
 from bench.render.messages import problem_lines, reason_texts
 from bench.render.quantities import count, listed, percent, seconds, times_as_fast, times_bounds
-from bench.render.table import Block, Column, Document, TableCell, TextTable
+from bench.render.table import Block, Column, Document, Standing, TableCell, TextTable
 from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval
@@ -228,7 +228,7 @@ def changes_table(machine: MachineHistory) -> TextTable:
                 since,
                 what(machine, lasting),
                 *_speed(lasting.event.ratio),
-                TableCell(f"{verdict}{until}", style=STYLES[verdict]),
+                TableCell(f"{verdict}{until}", style=Standing.of(verdict).style),
                 _when(lasting)[1],
             ]
         )
@@ -294,7 +294,7 @@ def _cells(point: Point) -> list[TableCell]:
     if to_previous is not None:
         speed, bounds = _speed(to_previous.ratio)
         speed += "*" if to_previous.allowance else ""
-        verdict, style = compact_verdict(to_previous), STYLES[to_previous.verdict]
+        verdict, style = compact_verdict(to_previous), Standing.of(to_previous.verdict).style
     if point.result.invalid or point.ratio_problems:
         verdict = f"{verdict} (INVALID)".strip()
     step = f"{sign}{seconds(time.mid)}"

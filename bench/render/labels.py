@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from bench.machine.fields import mapping
 from bench.render.escape import LONGEST_NAME, clean
@@ -45,28 +46,42 @@ def where(section: Section) -> str:
     return name(section.run.machine) or "an unnamed machine"
 
 
+class MachineFact(NamedTuple):
+    """What is known of one part of a machine; part: such as ``cpu``, ``gpu`` or ``libraries``."""
+
+    part: str
+    label: str
+    text: str
+
+
 def machine(section: Section) -> list[tuple[str, str]]:
     """Return what is known of the machine: label and text; for nodes also how often each ran."""
+    return [(fact.label, fact.text) for fact in machine_facts(section)]
+
+
+def machine_facts(section: Section) -> list[MachineFact]:
+    """Return the same with the part of the machine that each text describes."""
     before = section.run.before
     processes = Counter(section.node_of.values())
     nodes = [
         f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"
         for node, text in section.nodes.items()
     ]
-    found = [("Nodes", listed(nodes, 2 * _MOST_NODES) if nodes else "")]
+    found = [MachineFact("nodes", "Nodes", listed(nodes, 2 * _MOST_NODES) if nodes else "")]
     cpu, libraries = mapping(before.get("cpu")), mapping(before.get("libraries"))
     numbers = [(cpu.get("cores"), "core"), (cpu.get("usable"), "usable thread")]
     counts = [count(n, unit) for n, unit in numbers if type(n) is int and 0 < n < 100_000]
-    found.append(("CPU", _joined(cpu.get("name"), *counts)))
+    found.append(MachineFact("cpu", "CPU", _joined(cpu.get("name"), *counts)))
     gpus = before.get("gpus")
     for index, gpu in enumerate(map(mapping, gpus[:MOST_FACTS] if isinstance(gpus, list) else [])):
         driver = _joined(gpu.get("driver"))
-        found.append((f"GPU {index}", _joined(gpu.get("name"), driver and f"driver {driver}")))
+        text = _joined(gpu.get("name"), driver and f"driver {driver}")
+        found.append(MachineFact("gpu", f"GPU {index}", text))
     computing = [each for framework in list_frameworks() for each in framework.named_distributions]
     versions = [f"{each} {_joined(libraries[each])}" for each in computing if each in libraries]
-    found.append(("System", _joined(before.get("system"))))
-    found.append(("Libraries", _joined(before.get("python"), *versions)))
-    return [(label, text) for label, text in found if text]
+    found.append(MachineFact("system", "System", _joined(before.get("system"))))
+    found.append(MachineFact("libraries", "Libraries", _joined(before.get("python"), *versions)))
+    return [fact for fact in found if fact.text]
 
 
 def _joined(*parts: object) -> str:
@@ -147,15 +162,6 @@ def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
     described = seconds_range(interval.low / steps, interval.high / steps, time)
     short = interval.confidence < CASE_CONFIDENCE - 1e-9
     return f"{described} ({percent(interval.confidence)})" if short else described
-
-
-STYLES = {
-    Verdict.FASTER: "bold green",
-    Verdict.SLOWER: "bold red",
-    Verdict.SAME: "cyan",
-    Verdict.UNCLEAR: "yellow",
-}
-"""Rich's style of a verdict."""
 
 
 def spread_text(found: Comparison, by: str = "") -> str:

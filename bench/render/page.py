@@ -26,7 +26,7 @@ from bench.render import labels, messages, plot, quantities
 from bench.render.data import COLUMNS
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.report import text_table
-from bench.render.table import Column, TableCell
+from bench.render.table import Column, Standing, TableCell
 from bench.stats.bound import NOT_KNOWN
 from bench.verdicts.pairs import plain_values
 from bench.verdicts.ranking import RankedRow
@@ -160,13 +160,18 @@ def _plotly() -> str:
 # The tables
 
 
-_CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "unclear", "INVALID": "bad"}
+_CLASSES: dict[Standing | None, str] = {
+    Standing.FASTER: "good",
+    Standing.SLOWER: "bad",
+    Standing.UNCLEAR: "unclear",
+    Standing.INVALID: "bad",
+}
 
 
 def _kind(cell: TableCell, column: Column) -> str:
     """Return the CSS classes of a cell."""
     kinds = ["right" if column.right else "words", "time" if cell.strong else ""]
-    return " ".join(filter(None, [*kinds, _CLASSES.get(cell.text.rpartition(" ")[2], "")]))
+    return " ".join(filter(None, [*kinds, _CLASSES.get(cell.state, "")]))
 
 
 def _problems(section: Section) -> list[tuple[str, str, str]]:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from bench.machine.fields import InputError, printable
 from bench.render.along import UNITS
-from bench.render.along import title as series_title
+from bench.render.along import work_text as series_work
 from bench.render.escape import clean
 from bench.render.labels import (
     FASTEST,
@@ -29,7 +29,7 @@ from bench.render.labels import (
     TIME_INTERVAL,
     UNRELIABLE,
     heading,
-    machine,
+    machine_facts,
     spread_text,
 )
 from bench.render.quantities import rate, scale, shape_texts, size, times_as_fast
@@ -306,8 +306,9 @@ def _bars(plot: Plot) -> Figure:
     if left_out := len(groups) - len(shown):
         text += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
     letters = int(plot.width * 14)
-    kinds = {row.case.device.partition(":")[0].upper() for row in plot.rows}
-    hardware = "; ".join(text for key, text in machine(plot.section) if key[:3] in kinds)
+    kinds = {row.case.device.partition(":")[0] for row in plot.rows}
+    facts = machine_facts(plot.section)
+    hardware = "; ".join(fact.text for fact in facts if fact.part in kinds)
     places = [label(each, letters) for each in (heading(plot.section), hardware)]
     text = "\n".join(filter(None, [text, *places]))
     figure.suptitle(text, fontsize=8.5, x=0.01, ha="left", linespacing=1.4)
@@ -425,7 +426,7 @@ def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> F
     handles: dict[str, object] = {}
     for column, each in enumerate(found):
         panel = grid[0][column]
-        text = label(series_title(each).partition(";")[0], 160)
+        text = label(series_work(each), 160)
         panel.set_title(textwrap.fill(text, int(16 * width / len(found))), loc="left", fontsize=7)
         _times(panel, each)
         handles.update(zip(*reversed(panel.get_legend_handles_labels()), strict=True))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from rich.console import Console
@@ -19,7 +19,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Column, Document, TableCell, TextTable
+from bench.render.table import Block, Column, Document, Standing, TableCell, TextTable
 from bench.stats.comparison import SAME_WITHIN, Comparison
 from bench.stats.latency import PARTS
 from bench.verdicts.ranking import RankedRow
@@ -30,9 +30,6 @@ _MOST_ROWS = 1000
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 _PICTURE = 112  # cells of a picture's width: bars fit next to all columns of a brief report
 
-_STYLES = {str(verdict): style for verdict, style in labels.STYLES.items()}
-_STYLES |= dict.fromkeys(("INVALID", "failed", "crashed", "timed out"), "bold red")
-_STYLES["baseline"] = "dim"
 
 Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
 """Returns the blocks of a section. The number limits the rows of each of its tables."""
@@ -46,7 +43,8 @@ class TablePart:
     """One thing that is shown of each case; text gives "" where a row has nothing to show.
 
     needed: how soon it may be left out where space is short: 0 never, 1 last, then 2, ... brief:
-    whether a brief report has it.
+    whether a brief report has it. state: what the text says of the case, if it is a verdict, an
+    outcome or the like.
     """
 
     heading: str
@@ -54,6 +52,12 @@ class TablePart:
     needed: int = 0
     right: bool = True
     brief: bool = False
+    state: Callable[[RankedRow], Standing | None] = lambda _: None
+
+    def cell(self, row: RankedRow) -> TableCell:
+        """Return the cell of a case, in the style of its state."""
+        state = self.state(row)
+        return TableCell(self.text(row), style=state.style if state else "", state=state)
 
 
 TAIL = 99.0
@@ -65,7 +69,7 @@ def parts(table: Table) -> list[TablePart]:
     """Return what is shown of each case of this table, as far as any case has it."""
     base, windows = labels.name(table.baseline), table.kind == KINDS[1]
     found = [
-        TablePart("per timestep" if windows else "median", _time, brief=True),
+        TablePart("per timestep" if windows else "median", _time, brief=True, state=_outcome_state),
         TablePart(labels.TIME_INTERVAL, _interval, 1, brief=True),
     ]
     if table.kind == KINDS[0]:
@@ -90,13 +94,19 @@ def parts(table: Table) -> list[TablePart]:
     )
     if any(row.to_baseline for row in table.rows):
         text = functools.partial(_versus, baseline=table.baseline)
-        found.append(TablePart(f"vs {base}", text, right=False, brief=True))
+        state = functools.partial(_versus_state, baseline=table.baseline)
+        found.append(TablePart(f"vs {base}", text, right=False, brief=True, state=state))
         found.append(TablePart(labels.RATIO_INTERVAL, _versus_interval, 2, brief=True))
     found += [
-        TablePart(f"p{TAIL:g} vs {base}", lambda row: _ratio(_tail(row)), right=False),
+        TablePart(
+            f"p{TAIL:g} vs {base}",
+            lambda row: _ratio(_tail(row)),
+            right=False,
+            state=lambda row: _verdict_state(_tail(row)),
+        ),
         TablePart("error", lambda row: _known(row.result.error, "{:.2%}".format), brief=True),
         TablePart("processes spread", _spread, 3, brief=True),
-        TablePart("trust", _trust, right=False, brief=True),
+        TablePart("trust", _trust, right=False, brief=True, state=_trust_state),
     ]
     return [part for part in found if any(map(part.text, table.rows))]
 
@@ -142,12 +152,32 @@ def _tail(row: RankedRow) -> Comparison | None:
     return row.stream_to_baseline.get(TAIL)
 
 
+def _outcome_state(row: RankedRow) -> Standing | None:
+    return Standing.FAILED if row.result.outcome in messages.FAILURES else None
+
+
+def _verdict_state(found: Comparison | None) -> Standing | None:
+    return Standing.of(found.verdict) if found else None
+
+
+def _is_baseline(row: RankedRow, baseline: str) -> bool:
+    return row.to_baseline is None and row.result.measured and row.case.backend == baseline
+
+
+def _versus_state(row: RankedRow, baseline: str) -> Standing | None:
+    return Standing.BASELINE if _is_baseline(row, baseline) else _verdict_state(row.to_baseline)
+
+
+def _trust_state(row: RankedRow) -> Standing | None:
+    return None if row.trusted else Standing.INVALID
+
+
 def _ratio(found: Comparison | None) -> str:
     return f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value}" if found else ""
 
 
 def _versus(row: RankedRow, baseline: str) -> str:
-    if row.to_baseline is None and row.result.measured and row.case.backend == baseline:
+    if _is_baseline(row, baseline):
         return f"{1:>4}× baseline"
     return _ratio(row.to_baseline)
 
@@ -199,9 +229,8 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
             sign = labels.mark(row)
             style = "bold green" if sign == labels.FASTEST else "bold" if sign else ""
             first = TableCell(row.case.backend, style=style, strong=bool(sign), mark=sign)
-            time, *texts = (part.text(row) for part in shown)
-            cells = [TableCell(time, style=style or _style(time), strong=bool(sign))]
-            cells += [TableCell(text, style=_style(text)) for text in texts]
+            time, *cells = (part.cell(row) for part in shown)
+            cells = [replace(time, style=style or time.style, strong=bool(sign)), *cells]
             bar = fastest / row.result.time if compared and row.result.measured else 0.0
             cells.append(TableCell(style="green" if sign == labels.FASTEST else "cyan", share=bar))
             lines.append([work, first, *cells])
@@ -209,11 +238,6 @@ def text_table(table: Table, of: Table, brief: bool = False) -> TextTable:
     if not any(line[-1].share for line in lines):
         columns, lines = columns[:-1], [line[:-1] for line in lines]
     return TextTable.of(columns, lines, grouped=True)
-
-
-def _style(text: str) -> str:
-    """Return the colour of the verdict or outcome that is a cell or its last word."""
-    return _STYLES.get(text) or _STYLES.get(text.rpartition(" ")[2], "")
 
 
 def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]:
@@ -254,7 +278,11 @@ def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
 
 def brief(section: Section, rows: int) -> Iterator[Block]:
     """Yield a screenful: the fastest backend of each shape, and by how much."""
-    facts = [f"{label}: {text}" for label, text in labels.machine(section) if label != "System"]
+    facts = [
+        f"{fact.label}: {fact.text}"
+        for fact in labels.machine_facts(section)
+        if fact.part != "system"
+    ]
     yield Block(labels.heading(section), facts, level=2, style="dim")
     yield from _tables(section, rows, brief=True)
     if warnings := [each for each in messages.findings(section) if each.warning]:

@@ -5,6 +5,7 @@ An answer is a ``Document``: blocks of a title, a table (``TextTable``) and line
 
 from __future__ import annotations
 
+import enum
 import itertools
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,11 +21,45 @@ from rich.text import Text
 
 from bench.machine.fields import printable
 from bench.render import escape
+from bench.stats.comparison import Verdict
 
 _NARROWEST_NAME = 16  # letters that the first column keeps before other columns are left out
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
 _LESS_THAN_A_BAR = 3  # columns needed this little or less give way to bars
 _GAP = 2  # blanks between two columns in a terminal
+
+
+class Standing(enum.Enum):
+    """What a cell says of its case: a verdict, or why there is none."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    UNCLEAR = "unclear"
+    INVALID = "invalid"
+    FAILED = "failed"
+    BASELINE = "baseline"
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Standing:
+        """Return the state of a verdict."""
+        return cls[verdict.name]
+
+    @property
+    def style(self) -> str:
+        """Rich's style of this state, for a terminal."""
+        return _STATE_STYLES[self]
+
+
+_STATE_STYLES = {
+    Standing.FASTER: "bold green",
+    Standing.SLOWER: "bold red",
+    Standing.SAME: "cyan",
+    Standing.UNCLEAR: "yellow",
+    Standing.INVALID: "bold red",
+    Standing.FAILED: "bold red",
+    Standing.BASELINE: "dim",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +68,7 @@ class TableCell:
 
     bounds: of the number, below it in a terminal and in brackets behind it in Markdown. style:
     Rich's, for a terminal. strong: bold in Markdown. mark: behind a name. share: length of a bar.
+    state: what the text says of its case, for a format that shows states in its own way.
     """
 
     text: str = ""
@@ -41,6 +77,7 @@ class TableCell:
     strong: bool = False
     mark: str = ""
     share: float = 0.0
+    state: Standing | None = None
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ from bench.render.report import (
     markdown,
     parts,
     show,
+    text_table,
     whys,
     work_texts,
 )
+from bench.render.table import Standing
 from bench.verdicts.sections import Report, Table, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
@@ -327,3 +329,26 @@ def test_markdown_hostile_text_is_harmless(draw: Draw, text: str) -> None:
         bars = re.sub(r"\\.", "", line).count("|") if line.startswith("|") else 0
         assert columns in (0, bars) or not bars
         columns = bars
+
+
+def test_standing_of_a_cell_comes_from_the_row_and_not_from_its_words() -> None:
+    found = report_of(
+        *replicated(6, ("keras", 0.020), ("torch", 0.010)),
+        measured("scan SLOWER", 0.015, reasons=[BUSY]),
+        without_time("numpy INVALID", "failed", device="cpu"),
+    )
+    table = first_table(found)
+    shown = text_table(table, table)
+    standings = {
+        line[1].text: [cell.state for cell in line if cell.state is not None]
+        for line in shown.lines
+    }
+    assert standings == {
+        "torch": [Standing.FASTER],
+        "keras": [Standing.BASELINE],
+        "scan SLOWER": [Standing.UNCLEAR, Standing.INVALID],
+        "numpy INVALID": [Standing.FAILED],
+    }
+    assert all(
+        cell.style == cell.state.style for line in shown.lines for cell in line if cell.state
+    )
