@@ -67,9 +67,14 @@ def traced(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
     found = []
     sizes_known = PortableSizes(None, inputs, units), PortableSizes(batch, inputs, units)
     either = (False, True)
-    kinds = itertools.product((tf.float32, tf.bfloat16), either, either, either, sizes_known)
-    for dtype, reverse, batch_major, masked, sizes in kinds:
-        function = portable_function(dtype, reverse, batch_major, masked, sizes)
+    types = (
+        (tf.float32, tf.float32),
+        (tf.bfloat16, tf.bfloat16),
+        (tf.bfloat16, tf.float32),
+    )
+    kinds = itertools.product(types, either, either, either, sizes_known)
+    for (dtype, weights), reverse, batch_major, masked, sizes in kinds:
+        function = portable_function(dtype, reverse, batch_major, masked, sizes, weights)
         concrete = function.get_concrete_function()
         graph = tf.compat.v1.GraphDef()
         graph.library.function.append(concrete.function_def)
@@ -91,8 +96,9 @@ def known() -> list[Body]:
 
 TEXT = """\
 // The functions of TensorFlow's ops that the fused op may replace: what a layer of this library is
-// traced into, for float32 and bfloat16, with and without a mask. python -m tools.portable writes
-// this file, and adds what another version of TensorFlow or of this library traces.
+// traced into, for float32 and bfloat16, for bfloat16 with weights of float32, with and without a
+// mask. python -m tools.portable writes this file, and adds what another version of TensorFlow or
+// of this library traces.
 #ifndef LSTM_IMPL_NATIVE_PORTABLE_DIGESTS_H_
 #define LSTM_IMPL_NATIVE_PORTABLE_DIGESTS_H_
 

@@ -62,7 +62,7 @@ Leaving it took 0.1 ms, and casts of 2^18 weights 0.2 ms. A graph leaves it only
 
 def are_cast_faster(variables: Sequence[Any]) -> bool:
     """Return whether a call outside a graph takes less time if it casts these weights."""
-    return sum(math.prod(each.shape) for each in variables) < LARGE_WEIGHTS
+    return sum(int(math.prod(each.shape)) for each in variables) < LARGE_WEIGHTS
 
 
 def has_mixed_weights(cell: Any) -> bool:

@@ -281,8 +281,9 @@ class LSTM(BackendLSTM):
             mask = tf.cast(mask, tf.bool)
             valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
             steps = tf.expand_dims(valid, 2)
-        # The fused op takes weights in float32. The function in its place in saved graphs does not.
-        as_they_are = isinstance(core.backend, FusedCpu) and not picked.portable
+        # The fused op takes weights in float32. So does the function in its place in graphs
+        # that may be saved.
+        as_they_are = isinstance(core.backend, FusedCpu)
         inputs = LayerInputs(x, h, c, *_weights(self.cell, as_they_are))
         how = training, batch_major, picked.portable
         y, h, c = core(inputs, steps, self.go_backwards, *how)
@@ -433,11 +434,12 @@ class LayerCore:
         """
         x, h, c, *parameters = inputs
         batch = x.shape[0 if batch_major else 1]
-        key = ("portable", reverse, batch_major, mask is not None, x.dtype, batch, *x.shape[2:])
+        types = x.dtype, parameters[0].dtype
+        key = ("portable", reverse, batch_major, mask is not None, *types, batch, *x.shape[2:])
         if key not in self._functions:
             sizes = PortableSizes(batch, x.shape[2], parameters[1].shape[0])
             self._functions[key] = portable_function(
-                x.dtype, reverse, batch_major, mask is not None, sizes
+                x.dtype, reverse, batch_major, mask is not None, sizes, parameters[0].dtype
             )
         padding = tf.zeros([0], tf.int32) if mask is None else mask[:, :, 0]
         y, h_last, c_last = self._functions[key](x, h[None], c[None], *parameters, padding)
@@ -633,8 +635,12 @@ def portable_function(
     batch_major: bool,
     masked: bool,
     sizes: PortableSizes = PortableSizes(),  # noqa: B008
+    weight_dtype: tf.DType | None = None,
 ) -> Any:
     """Return a function of TensorFlow's ops, with the mark, that computes a layer.
+
+    dtype: the type of all arguments. weight_dtype: the type of the weights, if it is another. The
+    function then casts them, and the op in its place does not.
 
     The graph optimizer recognizes the function by a digest of its body. The number of timesteps
     would be a constant of the body that changes what the body computes, so it is not known.
@@ -643,11 +649,13 @@ def portable_function(
     gates = None if units is None else 4 * units
     state = [1, batch, units]
     x = [batch, None, inputs] if batch_major else [None, batch, inputs]
-    shapes = (x, state, state, [inputs, gates], [units, gates], [gates])
+    weights = [inputs, gates], [units, gates], [gates]
+    given = [tf.TensorSpec(shape, dtype) for shape in (x, state, state)]
+    given += [tf.TensorSpec(shape, weight_dtype or dtype) for shape in weights]
     padding = tf.TensorSpec([None, batch], tf.bool) if masked else tf.TensorSpec([0], tf.int32)
     return tf.function(
         functools.partial(by_tensorflow, reverse=reverse, batch_major=batch_major),
-        input_signature=[*(tf.TensorSpec(shape, dtype) for shape in shapes), padding],
+        input_signature=[*given, padding],
         autograph=False,
         # TensorFlow wants another text for each function.
         experimental_attributes={"api_implements": f"{PORTABLE}{uuid.uuid4().hex}"},
@@ -693,7 +701,9 @@ def by_tensorflow(
     if batch_major:
         x = tf.transpose(x, [1, 0, 2])
     mask = padding[:, :, None] if padding.dtype == tf.bool else None
-    inputs = LayerInputs(x, h[0], c[0], kernel, recurrent_kernel, bias)
+    # A cast to the same type adds nothing to a graph.
+    weights = [tf.cast(each, x.dtype) for each in (kernel, recurrent_kernel, bias)]
+    inputs = LayerInputs(x, h[0], c[0], *weights)
     y, h, c = by_loop(PortableLoop(), inputs, mask, reverse)
     return tf.transpose(y, [1, 0, 2]) if batch_major else y, h[None], c[None]
 

@@ -53,7 +53,7 @@ def compute(
     h, c = (part.clone() for part in state)
     valid = None if mask is None else mask.T
     if is_forward_mode():  # oneDNN's LSTM has no forward mode, nor have the kernels
-        cast = [each.to(sequences.dtype) for each in weights]
+        cast = Weights(*(each.to(sequences.dtype) for each in weights))
         return layer_by_loop(sequences, h, c, *cast, valid, batch_major=True)
     if name == FUSED:
         return fused_layer(sequences, h, c, *weights, valid, batch_major=True)

@@ -51,7 +51,7 @@ namespace grappler = tensorflow::grappler;
 constexpr absl::string_view kMark = "fused_lstm_impl:2:";
 constexpr std::array<const char*, 7> kInputs = {"x",    "h",      "c", "kernel", "recurrent_kernel",
                                                 "bias", "padding"};
-constexpr std::size_t kPadding = 6;
+constexpr std::size_t kKernel = 3, kPadding = 6;
 // TensorFlow's names of the results y, h_last and c_last of a traced function.
 constexpr std::array<const char*, 3> kOutputs = {"identity", "identity_1", "identity_2"};
 
@@ -165,9 +165,16 @@ struct FusedCall {
       inputs[place] = constant.name();
       constants.push_back(std::move(constant));
     }
-    if (std::any_of(&types[1], &types[kPadding], [&](auto type) { return type != types[0]; })) {
+    const auto differs_from = [](tensorflow::DataType expected) {
+      return [expected](tensorflow::DataType type) { return type != expected; };
+    };
+    const tensorflow::DataType weights = types[kKernel];
+    if (std::any_of(&types[0], &types[kKernel], differs_from(types[0])) ||
+        std::any_of(&types[kKernel], &types[kPadding], differs_from(weights))) {
       return false;
     }
+    // The op reads weights of float next to any x.
+    if (weights != types[0] && weights != tensorflow::DT_FLOAT) return false;
     if (types[0] != tensorflow::DT_FLOAT && types[0] != tensorflow::DT_BFLOAT16) return false;
     if (types[kPadding] != tensorflow::DT_INT32 && types[kPadding] != tensorflow::DT_BOOL) {
       return false;
@@ -179,7 +186,7 @@ struct FusedCall {
     for (const std::string& control : controls) op.add_input(control);
     auto& attributes = *op.mutable_attr();
     attributes["T"].set_type(types[0]);
-    attributes["W"].set_type(types[0]);
+    attributes["W"].set_type(weights);
     attributes["P"].set_type(types[kPadding]);
     attributes["row"].set_i(0);
     attributes["reverse"].set_b(body.reverse);

@@ -91,6 +91,39 @@ def test_inference_in_a_graph_runs_by_the_fused_op(arguments: dict[str, Any], ma
     close(outputs, theirs(X, mask=mask), 0.02 if arguments.get("dtype") else 1e-5)
 
 
+def casts_of_weights(function: Any, x: Any) -> list[Any]:
+    """Return the types that the optimized graph of a function casts its variables to."""
+    current = context.context()
+    current.enable_run_metadata()
+    current.export_run_metadata()  # of what ran before
+    function(x)
+    graphs = current.export_run_metadata().partition_graphs
+    current.disable_run_metadata()
+    nodes = [node for graph in graphs for node in graph.node]
+    read = {node.name for node in nodes if node.op == "ReadVariableOp"}
+    return [node.attr["DstT"].type for node in nodes if node.op == "Cast" and read & {*node.input}]
+
+
+def test_mixed_inference_in_a_graph_casts_no_weight() -> None:
+    ours, theirs = pair(dtype="mixed_bfloat16")
+    function = tf.function(lambda x: ours(x), autograph=False)
+    outputs, ops = ran(function, X)
+    assert OP in ops
+    assert casts_of_weights(function, X) == []
+    close(outputs, theirs(X), 0.02)
+
+
+def test_gradient_of_weights_through_a_mixed_graph_is_float32() -> None:
+    ours, theirs = pair(dtype="mixed_bfloat16")
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            y = tf.function(lambda x, layer=layer: layer(x), autograph=False)(X)
+        found.append(tape.gradient(y, layer.trainable_variables))
+    assert [each.dtype for each in found[0]] == 3 * [tf.float32]
+    close(*found, 0.2)
+
+
 def in_while_loop(layer: Any, x: Any) -> Any:
     def body(i: Any, total: Any) -> Any:
         return i + 1, total + layer(x * tf.cast(i, tf.float32))
