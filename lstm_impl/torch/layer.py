@@ -1,12 +1,7 @@
-"""Offer ``lstm_impl.torch.LSTM``: ``torch.nn.LSTM`` by the kernels of ``fused_cpu``, on a CPU.
+"""Define the PyTorch module: the arguments, inputs and parameters of ``torch.nn.LSTM``.
 
->>> import lstm_impl.torch
->>> layer = lstm_impl.torch.LSTM(16, 32, num_layers=2, bidirectional=True)
->>> theirs = torch.nn.LSTM(16, 32, num_layers=2, bidirectional=True)
->>> layer.load_state_dict(theirs.state_dict())  # and the other way round
-
-Importing this module imports PyTorch; ``lstm_impl`` does not. A program that ``torch.export`` has
-saved loads where this module was imported.
+The kernels of ``fused_cpu`` compute it. Where they cannot, PyTorch's own code does, after one
+warning.
 """
 
 from __future__ import annotations
@@ -16,11 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from lstm_impl.backends.torch.fallback import obstacle, warn_once
 from lstm_impl.backends.torch.fused_layer import fused_layer, is_transformed
 from lstm_impl.call import State, Tensor
-from lstm_impl.spec import UnsupportedError
-
-__all__ = ["LSTM", "fused_layer"]
 
 Weights: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """A kernel ``[in, 4H]``, a recurrent kernel ``[H, 4H]`` and a bias ``[4H]``.
@@ -45,8 +38,9 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
     In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
     ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.
 
-    Raises UnsupportedError for ``proj_size``, other types and other devices, and ValueError for
-    tensors of different devices.
+    Where the kernels cannot compute, PyTorch's own code does, and the first such call logs a
+    warning with the reason: with ``proj_size``, in other types, on other devices, and where the
+    kernels can neither be loaded nor compiled. Raises ValueError for tensors of different devices.
     """
 
     _prepacked: dict[int, _Copies] | None = None
@@ -54,8 +48,11 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("LSTM", *args, **kwargs)
-        if self.proj_size:
-            raise UnsupportedError("lstm_impl.torch.LSTM: no proj_size; use torch.nn.LSTM for it")
+
+    # What torch.nn.LSTM.forward calls, where it computes in place of the kernels.
+    check_forward_args = torch.nn.LSTM.check_forward_args
+    get_expected_cell_size = torch.nn.LSTM.get_expected_cell_size
+    permute_hidden = torch.nn.LSTM.permute_hidden
 
     def prepack(self, enabled: bool = True) -> LSTM:
         """Keep copies of the weights in the layout of the kernels, for calls without gradients.
@@ -117,6 +114,10 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
         input: ``[T, B, in]``, ``[B, T, in]`` if batch_first, ``[T, in]``, or a packed sequence.
         hx: h and c ``[L*D, B, H]``, or ``[L*D, H]`` without a batch; zeros if None.
         """
+        if why_not := self._obstacle(input):
+            warn_once(why_not)
+            by_torch: tuple[Tensor, State] = torch.nn.LSTM.forward(self, input, hx)
+            return by_torch
         order = back = valid = None
         x, batch_axis = input, 0 if self.batch_first else 1
         if packed := isinstance(input, PackedSequence):
@@ -142,10 +143,19 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
             return PackedSequence(y[valid], *input[1:]), (h, c)
         return (y.squeeze(batch_axis), (h.squeeze(1), c.squeeze(1))) if single else (y, (h, c))
 
+    def _obstacle(self, input: Tensor | PackedSequence) -> str:
+        """Return why the kernels cannot compute a call, or an empty string."""
+        x = input.data if isinstance(input, PackedSequence) else input
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        return obstacle(dtype, x.device, self.proj_size)
+
     def _layers(
         self, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None, batch_major: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         directions = 1 + self.bidirectional
+        if batch_major and self._is_dropping():  # PyTorch draws the masks time-major
+            y, h, c = self._layers(x.transpose(0, 1), h, c, valid, batch_major=False)
+            return y.transpose(0, 1), h, c
         # Each operator outside a graph takes microseconds, and in training as many again.
         before = list(zip(h.split(1), c.split(1), strict=True)) if len(h) > 1 else [(h, c)]
         states, outputs = [], []
@@ -158,10 +168,20 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
             outputs.append(y)
             if len(outputs) == directions:
                 x, outputs = torch.cat(outputs, dim=-1) if directions == 2 else y, []
-                if self.dropout and row + 1 < len(before):
-                    x = torch.nn.functional.dropout(x, self.dropout, self.training)
+                if row + 1 < len(before) and self._is_dropping():
+                    x = self._dropped(x, valid)
         h, c = states[0] if len(states) == 1 else map(torch.cat, zip(*states, strict=True))
         return x, h, c
+
+    def _is_dropping(self) -> bool:
+        return bool(self.dropout and self.training and self.num_layers > 1)
+
+    def _dropped(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """Drop numbers out of an input ``[T, B, D*H]`` by the masks that PyTorch draws."""
+        if valid is None:
+            return torch.nn.functional.dropout(x, self.dropout)
+        data = torch.nn.functional.dropout(x[valid], self.dropout)  # of a packed sequence
+        return torch.zeros_like(x).index_put((valid,), data)
 
     def _weights(self) -> tuple[list[Weights], bool]:
         """Return the weights of each layer and direction, and whether matrices are transposed."""

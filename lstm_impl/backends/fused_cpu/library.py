@@ -437,15 +437,24 @@ def ready(binding: Binding, load: Callable[[], object], instead: str) -> Availab
 
     load: loads it, after compiling it if necessary. instead: what computes where it cannot.
     """
-    return BEING_COMPILED if being_compiled(binding) else _tried(binding, load, instead)
+    return BEING_COMPILED if being_compiled(binding) else usable(binding, load, instead)
+
+
+WHEEL = "docs/fused_cpu.md, Without a compiler, says how to use libraries that are compiled already"
 
 
 @functools.cache
-def _tried(binding: Binding, load: Callable[[], object], instead: str) -> Availability:
+def usable(binding: Binding, load: Callable[[], object], instead: str) -> Availability:
+    """Return whether the library is loaded; compile it first, if there is none.
+
+    The first failure of a process is logged as a warning.
+
+    load: loads it, after compiling it if necessary. instead: what computes where it cannot.
+    """
     try:
         load()
     except UnavailableError as error:
-        logger.warning("%s; %s in its place", error, instead)
+        logger.warning("%s; %s in its place. %s", error, instead, WHEEL)
         return Availability(False, str(error).removeprefix(f"{binding.backend}: "))
     return AVAILABLE
 
@@ -472,7 +481,47 @@ def _folder() -> Path:
 
 @functools.cache
 def _temporary_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="lstm-native-"))
+    """Make a folder that is deleted when this process ends, and not when a forked child does."""
+    path, owner = Path(tempfile.mkdtemp(prefix="lstm-native-")), os.getpid()
+
+    def delete() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(path, ignore_errors=True)
+
+    atexit.register(delete)
+    return path
+
+
+def _unwritable(folder: Path) -> str:
+    """Return why no library can be written to a folder, or an empty string."""
+    try:
+        # The first that there is: the others are made in it.
+        existing = next(each for each in (folder, *folder.parents) if each.exists())
+    except OSError as error:
+        return f"{folder} cannot be examined: {error.strerror}"
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} cannot be written by this user"
+    return ""
+
+
+@functools.cache
+def _warn_of_temporary_folder(reason: str) -> None:
+    logger.warning(
+        "the cache of compiled libraries cannot be used: %s. This process compiles to a temporary "
+        "folder, and the next one compiles again. Set %s to a folder that you can write",
+        reason,
+        CACHE,
+    )
+
+
+def _exists(path: Path) -> bool:
+    """Return whether a file exists, and False where its folder cannot be read."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def key(compiler: Compiler, flags: Sequence[str], version: str, binding: Binding) -> str:
@@ -489,7 +538,12 @@ def _place(binding: Binding) -> Path:
     framework = binding.framework
     version = importlib.import_module(framework).__version__ if framework else str(VERSION)
     flags, links = _flags(binding)
-    return _folder() / key(_compiler(), [*flags, *links], version, binding) / binding.file
+    name = Path(key(_compiler(), [*flags, *links], version, binding), binding.file)
+    cached = _folder() / name
+    if not _exists(cached) and (reason := _unwritable(_folder())):
+        _warn_of_temporary_folder(reason)
+        return _temporary_folder() / name
+    return cached
 
 
 def _built(binding: Binding, announce: bool, kernels: Path | None = None) -> Path:
@@ -499,6 +553,12 @@ def _built(binding: Binding, announce: bool, kernels: Path | None = None) -> Pat
     """
     compiler, library = _compiler(), _place(binding)
     folder = library.parent
+    if library.exists() and _unwritable(folder):  # an image may come with its libraries
+        if not (problem := private_files.problem(library) or fused_cpu_prebuilt.damage(library)):
+            return library
+        raise UnavailableError(
+            f"{problem}, and {_unwritable(folder)}; set {CACHE} to another folder"
+        )
     for each in (folder.parent, folder):
         each.parent.mkdir(parents=True, exist_ok=True)
         each.mkdir(mode=0o700, exist_ok=True)

@@ -49,7 +49,9 @@ torch.library.define(
     f"Tensor dh, Tensor dc, {_LAYOUT}) -> {_SIX}",
 )
 
-_COMPUTES = tuple(getattr(torch, name) for name in COMPUTES)
+COMPUTE_DTYPES = tuple(getattr(torch, name) for name in COMPUTES)
+"""PyTorch's types of inputs that the kernels take."""
+
 _KINDS = {getattr(torch, name): c_interface.TYPES[name] for name in COMPUTES}
 _MIXED = c_interface.TYPES["mixed_bfloat16"]
 
@@ -192,7 +194,7 @@ def _split(given: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 def _check_support(x: Tensor) -> None:
     """Raise UnsupportedError if no kernel takes a tensor of this type on this device."""
-    if x.dtype not in _COMPUTES or x.device.type not in ("cpu", "meta"):
+    if x.dtype not in COMPUTE_DTYPES or x.device.type not in ("cpu", "meta"):
         raise UnsupportedError(
             f"fused_layer: x is {x.dtype} on {x.device.type}; expected {' or '.join(COMPUTES)} on "
             "cpu, or use torch.nn.LSTM"

@@ -273,15 +273,42 @@ def test_being_compiled_without_library_compiles_once_in_the_background(
     assert not library._background
 
 
-@pytest_tensorflow
-def test_unreadable_cache_is_reported_by_load_and_compiled_by_nobody(
-    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [("file/native", "file is not a folder"), ("x" * 300, "File name too long")],
+    ids=["in a file", "too long"],
+)
+def test_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(
+    folder: str,
+    reason: str,
+    make_compiler: MakeCompiler,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     make_compiler()
-    monkeypatch.setenv(library.CACHE, f"/tmp/{'x' * 300}")
-    assert not library.being_compiled()
-    with pytest.raises(UnavailableError, match=r"cannot be made: .*File name too long"):
-        library.load(library.TENSORFLOW)
+    library._temporary_folder.cache_clear()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(library.CACHE, str(tmp_path / folder))
+    made = built()
+    assert made.is_relative_to(library._temporary_folder())
+    assert built() == made
+    assert (tmp_path / "calls").read_text() == CALLS
+    assert caplog.text.count(reason) == 1
+    assert f"Set {library.CACHE} to a folder that you can write" in caplog.text
+
+
+def test_library_in_a_folder_that_cannot_be_written_is_used(
+    make_compiler: MakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_compiler()
+    path = built()
+    monkeypatch.setattr(library, "_unwritable", lambda folder: f"{folder} is read-only")
+    assert built() == path
+    assert (tmp_path / "calls").read_text() == CALLS
+    path.write_text("damaged")
+    with pytest.raises(UnavailableError, match=f"is read-only; set {library.CACHE} to another"):
+        built()
 
 
 @pytest_tensorflow

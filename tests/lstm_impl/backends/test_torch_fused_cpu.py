@@ -124,8 +124,6 @@ def test_unsupported_use_raises_with_the_reason() -> None:
         LSTM(IN, H)(torch.zeros(5))
     with pytest.raises(UnsupportedError, match="not float16"):
         built("torch_fused_cpu", LSTMSpec(2, 3, dtype="float16"))
-    with pytest.raises(UnsupportedError, match=r"no proj_size; use torch\.nn\.LSTM"):
-        LSTM(IN, H, proj_size=2)
 
 
 def test_tensor_that_does_not_fit_is_refused_with_its_name() -> None:

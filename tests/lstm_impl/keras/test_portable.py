@@ -121,7 +121,7 @@ def test_gradient_of_weights_through_a_mixed_graph_is_float32() -> None:
             y = tf.function(lambda x, layer=layer: layer(x), autograph=False)(X)
         found.append(tape.gradient(y, layer.trainable_variables))
     assert [each.dtype for each in found[0]] == 3 * [tf.float32]
-    close(*found, 0.2)
+    close(found[0], found[1], 0.2)
 
 
 def in_while_loop(layer: Any, x: Any) -> Any:

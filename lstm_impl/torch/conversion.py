@@ -1,0 +1,169 @@
+"""Replace the LSTMs of a PyTorch model by ``lstm_impl.torch.LSTM``, and put them back.
+
+A module keeps its identity and only changes its class. Parameters, their names, the optimizer's
+state, hooks, the training mode and all attributes therefore stay what they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from lstm_impl.backends.fused_cpu import library
+from lstm_impl.backends.torch.fallback import obstacle_of_tensors
+from lstm_impl.torch.layer import LSTM
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+PrintFunction = Callable[[str], object]
+
+
+class AcceleratedLSTM(LSTM):
+    """A ``torch.nn.LSTM`` whose class ``accelerate`` has changed.
+
+    Pickles and the files of ``torch.save`` hold a ``torch.nn.LSTM``, so that they load without this
+    library. A copy by ``copy.deepcopy`` stays accelerated.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Return what a pickle holds: PyTorch's class and its state."""
+        state = self.__getstate__()
+        state.pop("_prepacked", None)
+        # What pickle writes for any object in its first protocols.
+        return copyreg._reconstructor, (torch.nn.LSTM, object, None), state  # type: ignore[attr-defined]
+
+    def __copy__(self) -> AcceleratedLSTM:
+        return self._made_of(self.__getstate__())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AcceleratedLSTM:
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return made
+
+    def _made_of(self, state: dict[str, Any]) -> AcceleratedLSTM:
+        made = type(self).__new__(type(self))
+        made.__setstate__(state)
+        return made
+
+
+def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
+    """Replace every ``torch.nn.LSTM`` of a model by the layer of this package, in place.
+
+    Parameters, their names, the optimizer's state, hooks, the training mode, ``requires_grad``,
+    types and options stay what they are, and so do the dropout masks of a seed. ``state_dict`` is
+    unchanged. Files of ``torch.save`` hold ``torch.nn.LSTM`` and load without this library.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A model that contains LSTMs, or an LSTM.
+    print_fn : callable or None
+        Gets one line for each LSTM: what it is now, or why it was kept. None prints nothing.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a module of PyTorch.
+
+    Notes
+    -----
+    A module that the kernels cannot compute stays ``torch.nn.LSTM``: with ``proj_size``, in other
+    types than float32 and bfloat16, on another device than a CPU, a subclass, or with a ``forward``
+    of its own. TorchScript cannot compile the replacement: call ``decelerate`` before
+    ``torch.jit.script``.
+    """
+    return _convert(model, _accelerated, print_fn)
+
+
+def decelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
+    """Make every layer of this package in a model a ``torch.nn.LSTM`` again, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A model that ``accelerate`` has changed, or that was made with ``lstm_impl.torch.LSTM``.
+    print_fn : callable or None
+        Gets one line for each LSTM. None prints nothing.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a module of PyTorch.
+    """
+    return _convert(model, _decelerated, print_fn)
+
+
+def _convert(model: Model, convert: Callable[[Any], str], print_fn: PrintFunction | None) -> Model:
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, and got {type(model).__name__}")
+    lines = [
+        f"{name or type(model).__name__}: {convert(module)}"
+        for name, module in model.named_modules()
+        if _is_lstm(module)
+    ]
+    for line in lines or [f"{type(model).__name__}: it has no LSTM"]:
+        if print_fn is not None:
+            print_fn(line)
+    return model
+
+
+def _is_lstm(module: Any) -> bool:
+    """Return whether a module is an LSTM of PyTorch or of this package, also a compiled one."""
+    name = getattr(module, "original_name", type(module).__name__)  # of TorchScript
+    return isinstance(module, (torch.nn.LSTM, LSTM)) or name == "LSTM"
+
+
+def _accelerated(module: Any) -> str:
+    """Accelerate an LSTM if the kernels can compute it; return what was done."""
+    if isinstance(module, LSTM):
+        return f"it is lstm_impl.torch.{type(module).__name__} already"
+    name = _qualified_name(module)
+    if reason := _obstacle(module):
+        return f"{name} is kept: {reason}"
+    module.__class__ = AcceleratedLSTM
+    return f"{name} is now lstm_impl.torch.AcceleratedLSTM"
+
+
+def _decelerated(module: Any) -> str:
+    """Make a layer of this package one of PyTorch; return what was done."""
+    if type(module) not in (LSTM, AcceleratedLSTM):
+        return f"{_qualified_name(module)} is kept"
+    name = type(module).__name__
+    vars(module).pop("_prepacked", None)
+    module.__class__ = torch.nn.LSTM
+    module.flatten_parameters()  # as it would be on a GPU
+    return f"lstm_impl.torch.{name} is now torch.nn.LSTM"
+
+
+def _obstacle(module: Any) -> str:
+    """Return why an LSTM of PyTorch cannot be replaced, or an empty string."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "TorchScript has compiled it; accelerate the model instead of compiling it"
+    if type(module) is not torch.nn.LSTM:
+        return "its class may compute something else"
+    if "forward" in vars(module):
+        return "its forward was replaced by a function that may compute something else"
+    weight = module.weight_ih_l0
+    if reason := obstacle_of_tensors(weight.dtype, weight.device, module.proj_size):
+        return reason
+    available = library.available_to(library.C)
+    return "" if available else str(available)
+
+
+def _qualified_name(module: Any) -> str:
+    kind = type(module)
+    package = "torch.nn" if kind is torch.nn.LSTM else kind.__module__
+    return f"{package}.{kind.__qualname__}"
