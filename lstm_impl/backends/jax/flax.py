@@ -1,4 +1,4 @@
-"""Run ``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell``, as Flax users do."""
+"""Run ``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell`` or a ``GRUCell``, as users do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from lstm_impl.cell import DEFAULT, Cell
 
 
 class Flax(JaxBackend):
-    """One ``nnx.RNN`` for each layer and direction."""
+    """One ``nnx.RNN`` for each layer and direction.
+
+    ``nnx.GRUCell`` has no bias of its recurrence, although the equations in its documentation have
+    that of the candidate. It gets a layer ``dense_h`` with a bias here.
+    """
 
     strategy = "flax"
     framework = "flax"
     packages = (*JaxBackend.packages, FLAX.package)
-    summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
+    summary = "flax.nnx.RNN over an OptimizedLSTMCell or a GRUCell, compiled by XLA"
+    cells = ("lstm", "gru")
 
     def layer(
         self,
@@ -29,22 +34,28 @@ class Flax(JaxBackend):
         import jax.numpy as jnp
         from flax import nnx
 
-        x, (h, c), lengths, _ = call
-        kernel, recurrent_kernel, bias = parameters
+        x, states, lengths, _ = call
+        kernel, recurrent_kernel, *biases = parameters
 
         def make() -> nnx.RNN:
-            cell = nnx.OptimizedLSTMCell(
-                x.shape[-1], h.shape[-1], param_dtype=kernel.dtype, rngs=nnx.Rngs(0)
-            )
+            kind = nnx.OptimizedLSTMCell if cell == DEFAULT else nnx.GRUCell
+            like: dict[str, Any] = {"param_dtype": kernel.dtype, "rngs": nnx.Rngs(0)}
+            made = kind(x.shape[-1], states[0].shape[-1], **like)
+            if len(biases) > 1:
+                made.dense_h = nnx.Linear(*recurrent_kernel.shape, **like)
             always: dict[str, Any] = {"time_major": True, "return_carry": True, "keep_order": True}
-            return nnx.RNN(cell, **always, reverse=reverse, rngs=False)
+            return nnx.RNN(made, **always, reverse=reverse, rngs=False)
 
         # Only the shapes of the module's random weights are made.
         rnn = nnx.eval_shape(make)
         rnn.cell.dense_i.kernel = nnx.Param(kernel)
         rnn.cell.dense_h.kernel = nnx.Param(recurrent_kernel)
-        rnn.cell.dense_h.bias = nnx.Param(bias)
-        (c, h), y = rnn(x, initial_carry=(c, h), seq_lengths=lengths)
+        rnn.cell.dense_h.bias = nnx.Param(biases[-1])
+        if len(biases) > 1:
+            rnn.cell.dense_i.bias = nnx.Param(biases[0])
+        # The carry of Flax's LSTM is (c, h). A GRU's is the state itself.
+        carry = states[0] if len(states) == 1 else states[::-1]
+        last, y = rnn(x, initial_carry=carry, seq_lengths=lengths)
         if valid is not None:
             y = jnp.where(valid[:, :, None], y, jnp.zeros_like(y))
-        return Outputs(y, (h, c))
+        return Outputs(y, (last,) if len(states) == 1 else last[::-1])

@@ -1,7 +1,8 @@
 """Run ``cudnn``: TensorFlow's fused cuDNN op, the network in one call, on an NVIDIA GPU.
 
 The parameters are one flat buffer in cuDNN's layout, packed once and trained in this form. Each
-gate has two biases, which are added; the input one stays zero and gets no gradient.
+gate has two biases. Those of an LSTM are added; the input one stays zero and gets no gradient. A
+GRU has both.
 
 Options name costs that Keras's layer always has: ``+lengths`` passes sequence lengths even if all
 sequences are full; ``+repack`` keeps canonical weights and packs them in every step; ``+training``
@@ -33,6 +34,7 @@ class Cudnn(TensorFlowBackend):
     summary = "TensorFlow's cuDNN op, parameters packed once"
     flags = ("lengths", "repack", "training", "untuned")
     isolated = True
+    cells = ("lstm", "gru")
     devices = ("gpu",)
     elsewhere = "cuDNN runs on NVIDIA GPUs only"
     listed = ("", "+lengths", "+repack", "+training", "+untuned", "+lengths+repack+training")
@@ -67,36 +69,44 @@ class Cudnn(TensorFlowBackend):
     def unpack(self, spec: LSTMSpec, arrays: Arrays, gradient: bool = False) -> LSTMWeights:
         if "repack" in self.options:
             return LSTMWeights.from_arrays(spec, arrays)
-        # the two biases are added, so each has the gradient of their sum
+        # An LSTM's two biases are added, so each has the gradient of their sum.
         return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
         import tensorflow as tf
 
-        x, (h, c), lengths, masks = call
+        x, states, lengths, masks = call
         if masks is not None:
             raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         if "repack" in self.options:
             buffer = pack_tensors(spec, parameters)
+        elif _has_two_biases(spec):
+            (buffer,) = parameters
         else:
             buffer = keep_input_biases(spec, parameters[0])
         arguments = {
             "input": x,
-            "input_h": h,
-            "input_c": c,
+            "input_h": states[0],
+            # The op ignores the cell state of a GRU, and does not read its shape.
+            "input_c": states[1] if len(states) > 1 else tf.zeros([], x.dtype),
             "params": buffer,
-            "rnn_mode": "lstm",
+            "rnn_mode": spec.cell.name,
             "input_mode": "linear_input",
             "direction": "bidirectional" if spec.bidirectional else "unidirectional",
             "is_training": training or "training" in self.options,
         }
         if lengths is None and "lengths" not in self.options:
-            return Outputs.from_flat(tf.raw_ops.CudnnRNNV2(**arguments)[:3])
+            return Outputs.from_flat(tf.raw_ops.CudnnRNNV2(**arguments)[: 1 + len(states)])
         if lengths is None:
             shape = tf.shape(x)
             lengths = tf.fill([shape[1]], shape[0])
         kept = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
-        return Outputs.from_flat(kept[:3])
+        return Outputs.from_flat(kept[: 1 + len(states)])
+
+
+def _has_two_biases(spec: LSTMSpec) -> bool:
+    """Return whether cuDNN's two biases are both parameters of the cell."""
+    return "recurrent_bias" in spec.cell.parameters
 
 
 def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:
@@ -109,7 +119,7 @@ def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:
     def identity(buffer: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         def backward(gradient: Tensor) -> Tensor:
             of_matrices, of_biases = tf.split(gradient, [matrices, biases])
-            pairs = tf.reshape(of_biases, [-1, 2, 4 * spec.hidden_size])
+            pairs = tf.reshape(of_biases, [-1, 2, spec.gate_columns])
             trained = pairs * tf.constant([[[0.0], [1.0]]], gradient.dtype)
             return tf.concat([of_matrices, tf.reshape(trained, [-1])], axis=0)
 
@@ -123,11 +133,12 @@ def pack_tensors(spec: LSTMSpec, parameters: Tensors) -> Tensor:
     import tensorflow as tf
 
     matrices, biases = [], []
-    for k in range(0, len(parameters), 3):
-        kernel, recurrent_kernel, bias = parameters[k : k + 3]
+    size = len(spec.cell.parameters)
+    for k in range(0, len(parameters), size):
+        kernel, recurrent_kernel, *own = parameters[k : k + size]
         for matrix in (kernel, recurrent_kernel):
-            # [n, 4H] has the four gates side by side; cuDNN takes each as [H, n], one by one,
-            # which are the rows of the transpose.
+            # [n, G*H] has the gates side by side. cuDNN takes each as [H, n], one by one, which are
+            # the rows of the transpose.
             matrices.append(tf.reshape(tf.transpose(matrix), [-1]))
-        biases += [tf.zeros_like(bias), bias]
+        biases += own if _has_two_biases(spec) else [tf.zeros_like(own[0]), own[0]]
     return tf.concat([*matrices, *biases], axis=0)

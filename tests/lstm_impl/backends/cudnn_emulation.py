@@ -8,7 +8,7 @@ Sources: ``CudnnRNNParamsToCanonical`` (which region of the buffer is which matr
 and the order of matrices of ``cudnnRNNMode_t`` and ``cudnnGetRNNWeightParams`` in the reference of
 NVIDIA's cuDNN.
 
-It computes LSTMs without dropout and projection; the rest raises NotImplementedError.
+It computes LSTMs and GRUs without dropout and projection; the rest raises NotImplementedError.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from lstm_impl.backend import Backend
 
 Tensor = Any  # TensorFlow has no types of its own here
 
-INPUT_MATRICES = 4
-"""The first four of a cell's eight matrices and biases meet the input, the others the state."""
+GATES = {"lstm": 4, "gru": 3}
+"""A cell's matrices and biases that meet the input. As many meet the state, and come after them."""
 
 
 @contextlib.contextmanager
@@ -73,8 +73,11 @@ def _standing_in(
     tensors = {"input", "input_h", "input_c", "params", "sequence_lengths"}
 
     def op(**arguments: Any) -> Any:
+        # A Python number, such as Keras's input_c of a GRU, gets the input's type.
+        hints = dict.fromkeys(tensors, tf.convert_to_tensor(arguments["input"]).dtype)
+        hints["sequence_lengths"] = tf.int32
         values = {
-            name: tf.convert_to_tensor(value) if name in tensors else value
+            name: tf.convert_to_tensor(value, dtype_hint=hints[name]) if name in tensors else value
             for name, value in arguments.items()
         }
         # The real op, in a graph that is discarded, checks names, types, attributes and
@@ -106,6 +109,7 @@ def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
     import tensorflow as tf
 
     _refuse_what_is_not_emulated(arguments)
+    mode = arguments["rnn_mode"]
     given = [arguments[name] for name in ("input", "input_h", "input_c", "params")]
     if "sequence_lengths" in arguments:  # no whole numbers: TensorFlow's py_function would fail
         given.append(tf.cast(arguments["sequence_lengths"], tf.float64))
@@ -116,7 +120,7 @@ def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
         raise ValueError("the emulation needs static layers, units and input features")
 
     def kernel(*given: Tensor) -> list[Tensor]:
-        return _computed(*given, directions=directions, time_major=time_major)
+        return _computed(*given, mode=mode, directions=directions, time_major=time_major)
 
     stored = x.dtype
     if tf.executing_eagerly():
@@ -136,12 +140,18 @@ def _computed(
     params: Tensor,
     lengths: Tensor | None = None,
     *,
+    mode: str,
     directions: int,
     time_major: bool,
 ) -> list[Tensor]:
-    """Compute output, output_h and output_c."""
+    """Compute output, output_h and output_c.
+
+    The op ignores a GRU's input_c, and its output_c has no meaning.
+    """
     import tensorflow as tf
 
+    if mode == "gru":
+        c = tf.zeros_like(h)
     if not time_major:  # the state too: [batch, layers * directions, units]
         x, h, c = (tf.transpose(tensor, [1, 0, 2]) for tensor in (x, h, c))
     timesteps, batch, features = x.shape
@@ -151,12 +161,13 @@ def _computed(
     stored = x.dtype
     dtype = stored if stored in (tf.float32, tf.float64) else tf.float32
     x, h, c, params = (tf.cast(tensor, dtype) for tensor in (x, h, c, params))
-    matrices, biases = _regions(params, rows // directions, units, features, directions)
+    gates = GATES[mode]
+    matrices, biases = _regions(params, rows // directions, units, features, directions, gates)
     last_h, last_c = [], []
     for layer in range(rows // directions):
         outputs = []
         for row in range(layer * directions, (layer + 1) * directions):
-            cell = slice(8 * row, 8 * (row + 1))
+            cell = slice(2 * gates * row, 2 * gates * (row + 1))
             y, h_row, c_row = _one_direction(
                 x,
                 h[row],
@@ -173,6 +184,8 @@ def _computed(
     results = [x, tf.stack(last_h), tf.stack(last_c)]
     if not time_major:
         results = [tf.transpose(tensor, [1, 0, 2]) for tensor in results]
+    if mode == "gru":  # the op declares a scalar
+        results[2] = tf.zeros([], dtype)
     return [tf.cast(tensor, stored) for tensor in results]
 
 
@@ -192,15 +205,23 @@ def _one_direction(
     x = tf.where(valid, x, tf.zeros_like(x))  # padding is never read
     if backwards:
         x = tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-    of_input, of_state = matrices[:INPUT_MATRICES], matrices[INPUT_MATRICES:]
-    bias = tf.concat(biases[:INPUT_MATRICES], axis=0) + tf.concat(biases[INPUT_MATRICES:], axis=0)
-    from_input = tf.matmul(x, tf.concat(of_input, axis=0), transpose_b=True) + bias
-    recurrent = tf.concat(of_state, axis=0)
+    gates = len(matrices) // 2
+    w, r = (tf.concat(part, axis=0) for part in (matrices[:gates], matrices[gates:]))
+    b_w, b_r = (tf.concat(part, axis=0) for part in (biases[:gates], biases[gates:]))
+    from_input = tf.matmul(x, w, transpose_b=True) + b_w
     outputs = []
-    for z, alive in zip(tf.unstack(from_input), tf.unstack(valid), strict=True):
-        i, f, new_memory, o = tf.split(z + tf.matmul(h, recurrent, transpose_b=True), 4, axis=1)
-        c_next = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(new_memory)
-        h_next = tf.sigmoid(o) * tf.tanh(c_next)
+    for of_x, alive in zip(tf.unstack(from_input), tf.unstack(valid), strict=True):
+        of_h = tf.matmul(h, r, transpose_b=True) + b_r
+        if gates == GATES["lstm"]:
+            i, f, new_memory, o = tf.split(of_x + of_h, gates, axis=1)
+            c_next = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(new_memory)
+            h_next = tf.sigmoid(o) * tf.tanh(c_next)
+        else:
+            parts = zip(tf.split(of_x, gates, axis=1), tf.split(of_h, gates, axis=1), strict=True)
+            reset, update, (x_new, h_new) = parts
+            new_memory = tf.tanh(x_new + tf.sigmoid(sum(reset)) * h_new)
+            i = tf.sigmoid(sum(update))
+            h_next, c_next = (1 - i) * new_memory + i * h, c
         h, c = tf.where(alive, h_next, h), tf.where(alive, c_next, c)
         outputs.append(h)
     hs = tf.stack(outputs)
@@ -225,7 +246,9 @@ def _without_gradient(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _refuse_what_is_not_emulated(arguments: dict[str, Any]) -> None:
-    expected = {"rnn_mode": "lstm", "input_mode": "linear_input", "dropout": 0, "num_proj": 0}
+    if (mode := arguments.get("rnn_mode")) not in GATES:
+        raise NotImplementedError(f"the emulation has no rnn_mode={mode!r}")
+    expected = {"input_mode": "linear_input", "dropout": 0, "num_proj": 0}
     for name, value in expected.items():
         if arguments.get(name, value) != value:
             raise NotImplementedError(f"the emulation has no {name}={arguments[name]!r}")
@@ -235,7 +258,7 @@ def _refuse_what_is_not_emulated(arguments: dict[str, Any]) -> None:
 
 
 def params_size(layers: int, units: int, features: int, directions: int) -> int:
-    """Return the size of the buffer: eight matrices and eight biases a cell."""
+    """Return the size of an LSTM's buffer: eight matrices and eight biases a cell."""
     total = 0
     for layer in range(layers):
         inputs = features if layer == 0 else directions * units
@@ -244,13 +267,14 @@ def params_size(layers: int, units: int, features: int, directions: int) -> int:
 
 
 def _regions(
-    params: Tensor, layers: int, units: int, features: int, directions: int
+    params: Tensor, layers: int, units: int, features: int, directions: int, gates: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the buffer's matrices ``[units, inputs]`` and biases ``[units]``, in order.
 
-    Layer by layer and within it direction by direction, each cell has the matrices of the input
-    gate, the forget gate, the new memory and the output gate for the input, then the same four for
-    the hidden state; after the last matrix of all come the biases in the same order.
+    Layer by layer and within it direction by direction, each cell has the matrices of its gates for
+    the input, then the same for the hidden state. Those of an LSTM are the input gate, the forget
+    gate, the new memory and the output gate. Those of a GRU are the reset gate, the update gate and
+    the new memory. After the last matrix of all come the biases in the same order.
     """
     import tensorflow as tf
 
@@ -258,7 +282,7 @@ def _regions(
     for layer in range(layers):
         inputs = features if layer == 0 else directions * units
         for _ in range(directions):
-            shapes += [(units, inputs)] * INPUT_MATRICES + [(units, units)] * INPUT_MATRICES
+            shapes += [(units, inputs)] * gates + [(units, units)] * gates
     sizes = [height * width for height, width in shapes] + [units] * len(shapes)
     pieces = tf.split(params, sizes)
     matrices = [tf.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=False)]

@@ -1,5 +1,6 @@
 """Test the cuDNN backend: on a CPU by an emulation of its op, and on a GPU by the op itself."""
 
+import math
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -9,6 +10,7 @@ import pytest
 
 import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, layouts, reference
+from lstm_impl.cell import GRU
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import passes
 from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu, params_size
@@ -17,6 +19,7 @@ OPTIONS = lstm_impl.get_backend("cudnn").variants()
 
 SMALL = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
+DEEP_GRU = replace(DEEP, cell=GRU())
 
 
 def build(name: str, spec: LSTMSpec, **options: Any) -> lstm_impl.Model:
@@ -45,6 +48,10 @@ CASES = {
     "inference": (DEEP, Workload(3, 4)),
     "inference with lengths": (SMALL, Workload(3, 4, min_length=1)),
     "batch-major": (SMALL, training(2, 3, batch_major=True)),
+    "GRU": (DEEP_GRU, training(3, 4)),
+    "GRU with lengths": (DEEP_GRU, training(3, 5, min_length=1)),
+    "GRU with an optimizer": (DEEP_GRU, training(2, 3, optimizer="sgd")),
+    "GRU in float16": (replace(DEEP_GRU, dtype="float16"), training(2, 4, min_length=2)),
 }
 
 
@@ -57,6 +64,8 @@ OF_AN_OPTION = (
     "inference",
     "inference with lengths",
     "batch-major",
+    "GRU",
+    "GRU with lengths",
 )
 
 
@@ -74,11 +83,12 @@ def test_cudnn_emulated_on_a_cpu_equals_the_reference(name: str, case: str) -> N
 
 
 @pytest.mark.usefixtures("emulation", "eagerly")
-def test_repack_gives_the_same_buffer_as_packing_once(tf: Any) -> None:
+@pytest.mark.parametrize("spec", [DEEP, DEEP_GRU], ids=["LSTM", "GRU"])
+def test_repack_gives_the_same_buffer_as_packing_once(tf: Any, spec: LSTMSpec) -> None:
     buffers = []
     for name in ("cudnn", "cudnn+repack"):
         with mock.patch.object(tf.raw_ops, "CudnnRNNV2", wraps=tf.raw_ops.CudnnRNNV2) as op:
-            build(name, DEEP).forward(np.zeros((1, 1, 3)))
+            build(name, spec).forward(np.zeros((1, 1, 3)))
         buffers.append(op.call_args.kwargs["params"].numpy())
     np.testing.assert_array_equal(*buffers)
 
@@ -103,6 +113,23 @@ def test_gradient_step_moves_only_the_recurrent_bias(tf: Any) -> None:
         np.testing.assert_allclose(now, was - 0.1 * gradient, atol=1e-5)
 
 
+@pytest.mark.usefixtures("emulation")
+def test_gradient_step_of_a_gru_moves_both_biases(tf: Any) -> None:
+    model: Any = build("cudnn", DEEP_GRU)
+    (buffer,) = model.variables
+    before = model.get_weights()
+    x = np.random.default_rng(3).standard_normal((4, 2, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        y, _ = model(x)
+        loss = tf.reduce_sum(y)
+    buffer.assign_sub(0.1 * tape.gradient(loss, buffer))
+    _, _, found = reference.forward_and_gradients(DEEP_GRU, before, x, np.ones((4, 2, 10)))
+    for now, was, gradient in zip(
+        model.get_weights().arrays(), before.arrays(), found.weights.arrays(), strict=True
+    ):
+        np.testing.assert_allclose(now, was - 0.1 * gradient, atol=1e-5)
+
+
 # -- what it refuses, and why it is not available
 
 
@@ -110,6 +137,7 @@ def test_gradient_step_moves_only_the_recurrent_bias(tf: Any) -> None:
     ("name", "spec", "workload", "says"),
     [
         ("cudnn", replace(SMALL, dtype="mixed_float16"), None, "use cudnn\\+repack"),
+        ("cudnn", replace(SMALL, cell=GRU(reset_after=False)), None, "In gru_reset_before it acts"),
         ("cudnn", DEEP, training(2, 3, dropout=0.5), "its own dropout masks"),
     ],
 )
@@ -192,8 +220,9 @@ def op_arguments(tf: Any, **changes: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("emulation")
 @pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")  # by Keras 3.16
 @pytest.mark.parametrize("mask", [None, [[True, True, True], [True, False, False]]])
+@pytest.mark.parametrize(("kind", "biases"), [("LSTM", (16,)), ("GRU", (2, 12))])
 def test_emulated_op_in_a_keras_layer_equals_its_loop(
-    tf: Any, mask: list[list[bool]] | None
+    tf: Any, kind: str, biases: tuple[int, ...], mask: list[list[bool]] | None
 ) -> None:
     """Keras packs its weights itself, batch-major, so that the emulated layout is Keras's too."""
     keras = pytest.importorskip("keras", reason="Keras is not installed")
@@ -201,15 +230,21 @@ def test_emulated_op_in_a_keras_layer_equals_its_loop(
         pytest.skip(f"Keras computes with {keras.backend.backend()} here, which has no cuDNN op")
     x = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
     layers = [
-        keras.layers.LSTM(4, return_sequences=True, return_state=True, use_cudnn=use, seed=0)
+        getattr(keras.layers, kind)(
+            4, return_sequences=True, return_state=True, use_cudnn=use, seed=0
+        )
         for use in (True, False)
     ]
     for layer in layers:
         layer.build(x.shape)
-    layers[0].set_weights([*layers[1].get_weights()[:2], np.linspace(-1, 1, 16)])
+    bias = np.linspace(-1, 1, math.prod(biases)).reshape(biases)
+    layers[0].set_weights([*layers[1].get_weights()[:2], bias])
     layers[1].set_weights(layers[0].get_weights())
+    # In a build without CUDA Keras leaves a GRU's gates in an order that is not cuDNN's.
+    build_info = {**tf.sysconfig.get_build_info(), "is_cuda_build": True}
     with (
         mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]),
+        mock.patch.object(tf.sysconfig, "get_build_info", return_value=build_info),
         mock.patch.object(tf.raw_ops, "CudnnRNNV3", wraps=tf.raw_ops.CudnnRNNV3) as op,
     ):
         fused = layers[0](x, mask=None if mask is None else tf.constant(mask))
