@@ -108,7 +108,7 @@ RECORDING = (
 
 NO_REASONS = (
     "give it more time: ",  # of older files and of messages
-    *("this version knows schema", "__init__", "reason for being unavailable"),  # of errors
+    *("__init__", "reason for being unavailable"),  # of errors
     *("; TensorFlow's GPU", "\n... ", "it printed"),  # of a backend's output
     *("was ended ", "put off, ", "process ", "^(?:ERROR"),  # events, printed at once
 )

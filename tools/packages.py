@@ -16,6 +16,7 @@ from bench.render.table import markdown_table
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("machine",),
+    ("schema",),
     ("case",),
     ("records",),
     ("stats",),

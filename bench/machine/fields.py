@@ -113,7 +113,7 @@ class Field:
         if isinstance(self._key, int):
             return f"{before}[{self._key}]"
         between = "" if not before else " " if before.endswith(":") else "."
-        return f"{before}{between}{self._key}"
+        return f"{before}{between}{printable(self._key, 60)}"
 
     def error(self, expected: str, found: str | None = None) -> ResultError:
         """Return an error that says what the field is, or ``found``, and what is expected."""
@@ -130,6 +130,11 @@ class Field:
     def __getitem__(self, key: str) -> Field:
         """Return the field of a key. If it is missing, its methods raise."""
         return Field(self.path, key, self.mapping().get(key, MissingField), self)
+
+    def item(self, index: int) -> Field:
+        """Return the field of a list's item. If it is missing, its methods raise."""
+        items = self._list()
+        return Field(self.path, index, items[index] if index < len(items) else MissingField, self)
 
     @property
     def given(self) -> bool:

@@ -316,14 +316,14 @@ def _document(path: Path, data: bytes) -> Field:
     if not isinstance(document.value, dict) or "lstm" not in document.value:
         made = "they are made by pytest --benchmark-only"
         raise error_at(path, f"holds no results of this suite ({made})")
-    schema.check_schema(document["lstm"]["schema"])
+    schema.check_schema(document["lstm"])
     return document
 
 
 def _read_journal(path: Path) -> schema.ResultFile:
     lines, notes = _journal_lines(path)
     if lines[0]["schema"].given:
-        schema.check_schema(lines[0]["schema"])
+        schema.check_schema(lines[0])
     run = schema.parse_run(lines[0]["run"])
     kinds = ("benchmark", "outcome", "begun", "finished")
     entries: dict[str, list[Field]] = {kind: [] for kind in kinds}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.records.streaming import LONGEST_TEXT
+from bench.records.stored import LONGEST_HISTOGRAM
 
 _NANOSECONDS = 1e9
 _HIGHEST = 3_600 * 10**9
@@ -93,8 +93,8 @@ def _variable(number: int) -> bytes:
 
 
 def _unpacked(text: str) -> bytes:
-    if len(text) > LONGEST_TEXT:
-        raise ValueError(f"it is longer than {LONGEST_TEXT} letters")
+    if len(text) > LONGEST_HISTOGRAM:
+        raise ValueError(f"it is longer than {LONGEST_HISTOGRAM} letters")
     try:
         packed = base64.b64decode(text, validate=True)
         cookie, length = _OUTER.unpack_from(packed)

@@ -6,17 +6,33 @@ loss of each seed's training, the best possible loss and the loss without memory
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta, Struct, structs
+from msgspec.structs import force_setattr
 
 from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.reading import is_learning_map, parse_json, regular_bytes
 from bench.records.digest import CHANGED, MARK, changed
 from bench.records.files import local_paths, result_files
 from bench.records.grouping import grouped
+from bench.schema.decoding import decode
+from bench.schema.types import (
+    Count,
+    FreeObject,
+    Moment,
+    Name,
+    PositiveCount,
+    WrongFieldError,
+    described,
+    integer,
+    number,
+    one_of,
+    utc,
+)
 
 SCHEMA = 1
 
@@ -27,7 +43,12 @@ LEARNED = 0.9
 """The share of the memoryless loss's excess over the best loss that must be removed."""
 
 _LARGEST_LOSS = 1e9  # nats; a softmax in double precision cannot come to a billion
+_LOSS = f"a number from 0 to {_LARGEST_LOSS:g}"
+Loss = Annotated[float, number(0.0, _LARGEST_LOSS), described(_LOSS)]
+
 _MOST_CELLS = 100_000
+_FEWER_CELLS = f"a list of at most {_MOST_CELLS} cells"
+_KNOWN_SCHEMA = f"{SCHEMA}, the schema that this version reads"
 
 
 def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
@@ -35,8 +56,7 @@ def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
     return not carried and window <= distance
 
 
-@dataclass(frozen=True)
-class MapCell:
+class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
     """One training: a task at a distance, with a window, from one seed.
 
     distance: timesteps from an input to the target that needs it. window, stride: timesteps of
@@ -46,22 +66,36 @@ class MapCell:
     each window. accuracy: share of correct guesses there, None without guesses. best, memoryless:
     the expected losses there with all possible knowledge, and without memory. curve: mean losses of
     equal parts of the training. problem: why there is no loss (the training diverged), else empty.
+
+    Raises WrongFieldError for fields that contradict each other.
     """
 
-    task: str
-    distance: int
-    window: int
-    stride: int
+    task: Annotated[str, one_of(TASKS)]
+    distance: Count
+    window: PositiveCount
+    stride: PositiveCount
     carried: bool
-    seed: int
-    timesteps: int
-    updates: int
-    loss: float | None
-    accuracy: float | None
-    best: float
-    memoryless: float
-    curve: tuple[float, ...] = ()
+    seed: Count
+    timesteps: PositiveCount
+    updates: Count
+    loss: Loss | None
+    accuracy: Annotated[float, number(0.0, 1.0)] | None
+    best: Loss
+    memoryless: Loss
+    curve: tuple[Loss, ...] = ()
     problem: str = ""
+
+    def __post_init__(self) -> None:
+        if self.stride > self.window:
+            raise WrongFieldError("stride", f"a positive integer and at most {self.window}")
+        if self.best > self.memoryless:
+            raise WrongFieldError("best", f"a number from 0 to {self.memoryless:g}")
+        if self.problem and self.loss is not None:
+            raise WrongFieldError("loss", "null where the training has a problem")
+        if self.problem and self.accuracy is not None:
+            raise WrongFieldError("accuracy", "null where the training has a problem")
+        if not self.problem and self.loss is None:
+            raise WrongFieldError("loss", _LOSS)
 
     @property
     def key(self) -> tuple[str, int, int, bool, int]:
@@ -83,8 +117,7 @@ class MapCell:
         return self.learned_share is not None and self.learned_share >= LEARNED
 
 
-@dataclass(frozen=True)
-class LearningRun:
+class LearningRun(Struct, frozen=True):
     """The common properties of the cells of a map.
 
     started, finished: UTC; finished is None for an interrupted run. complete: all requested cells
@@ -92,14 +125,32 @@ class LearningRun:
     libraries: their versions.
     """
 
-    id: str
-    started: datetime
-    finished: datetime | None
+    id: Name
+    started: Moment
+    finished: Moment | None
     complete: bool
-    backend: str
-    device: str
-    settings: Mapping[str, object]
-    libraries: Mapping[str, object]
+    backend: Name
+    device: Name
+    settings: FreeObject
+    libraries: FreeObject
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "started", utc("started", self.started))
+        if self.finished is not None:
+            force_setattr(self, "finished", utc("finished", self.finished))
+
+
+class _StoredMap(Struct):
+    """The contents of a file, under its key ``learning``."""
+
+    run: LearningRun
+    cells: Annotated[list[MapCell], Meta(max_length=_MOST_CELLS), described(_FEWER_CELLS)]
+
+
+class _Versioned(Struct):
+    """Its schema, which is checked before the rest."""
+
+    schema: Annotated[int, integer(SCHEMA, SCHEMA), described(_KNOWN_SCHEMA)]
 
 
 @dataclass(frozen=True)
@@ -201,7 +252,7 @@ def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, 
             "schema": SCHEMA,
             MARK: True,
             "run": dict(run),
-            "cells": [asdict(cell) for cell in cells],
+            "cells": [structs.asdict(cell) for cell in cells],
         }
     }
 
@@ -211,68 +262,18 @@ def _read(path: Path) -> LearningMap:
     if not isinstance(document.value, dict) or "learning" not in document.value:
         raise error_at(path, "holds no map of what was learned (from python -m bench.echo windows)")
     ours = document["learning"]
-    schema = ours["schema"]
-    if type(schema.value) is not int or schema.value != SCHEMA:
-        raise schema.error(f"{SCHEMA}, the schema that this version reads")
-    of_run = ours["run"]
-    finished = of_run["finished"]
-    run = LearningRun(
-        id=of_run["id"].label(),
-        started=of_run["started"].time(),
-        finished=finished.time() if finished.given else None,
-        complete=of_run["complete"].boolean(),
-        backend=of_run["backend"].label(),
-        device=of_run["device"].label(),
-        settings=of_run["settings"].free(),
-        libraries=of_run["libraries"].free(),
-    )
-    items = ours["cells"].items()
+    decode(ours, _Versioned)
+    found = decode(ours, _StoredMap)
     notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
-    if not run.complete:
+    if not found.run.complete:
         notes.append(f"{printable(str(path))} is unfinished; its finished cells are read")
-    if len(items) > _MOST_CELLS:
-        raise error_at(path, f"holds {len(items)} cells; expected at most {_MOST_CELLS}")
     cells: dict[tuple[str, int, int, bool, int], MapCell] = {}
-    for item in items:
-        cell = _parse_cell(item)
+    for index, cell in enumerate(found.cells):
         if cell.key in cells:
-            raise error_at(path, "is a cell that the file holds already", item.name)
+            where = ours["cells"].item(index).name
+            raise error_at(path, "is a cell that the file holds already", where)
         cells[cell.key] = cell
-    return LearningMap(path, run, tuple(cells.values()), tuple(notes))
-
-
-_CELL_FIELDS = tuple(field.name for field in fields(MapCell))
-
-
-def _parse_cell(field: Field) -> MapCell:
-    unknown = set(field.mapping()) - set(_CELL_FIELDS)
-    if unknown:
-        name = printable(min(unknown), 60)
-        raise error_at(field.path, f"holds the unknown field {name}", field.name)
-    problem = field["problem"].text()
-    window = field["window"].integer(1)
-    loss, accuracy = field["loss"], field["accuracy"]
-    if problem:
-        for each in (loss, accuracy):
-            if each.given:
-                raise each.error("null where the training has a problem")
-    memoryless = field["memoryless"].number(0.0, _LARGEST_LOSS)
-    return MapCell(
-        task=field["task"].one_of(TASKS),
-        distance=field["distance"].integer(0),
-        window=window,
-        stride=field["stride"].integer(1, window),
-        carried=field["carried"].boolean(),
-        seed=field["seed"].integer(0),
-        timesteps=field["timesteps"].integer(1),
-        updates=field["updates"].integer(0),
-        loss=None if problem else loss.number(0.0, _LARGEST_LOSS),
-        accuracy=accuracy.number(0.0, 1.0) if accuracy.given else None,
-        best=field["best"].number(0.0, memoryless),
-        memoryless=memoryless,
-        curve=tuple(item.number(0.0, _LARGEST_LOSS) for item in field["curve"].items()),
-        problem=problem,
-    )
+    return LearningMap(path, found.run, tuple(cells.values()), tuple(notes))
 
 
 def split_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:

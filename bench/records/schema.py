@@ -1,11 +1,11 @@
-"""Define the contents of a result file, schema 2, and parse them from checked fields.
+"""Define the contents of result files as the suite uses them, and make them from stored ones.
 
-Schema 2 added ``case.variant``. Files of schema 1, which have none, will always be read.
+``records.stored`` declares what a file may hold.
 """
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,25 +13,18 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import asdict
 
+import bench.records.stored as stored
 from bench.case.cases import Case
-from bench.machine.fields import (
-    LONGEST,
-    Field,
-    ResultError,
-    error_at,
-    mapping,
-    printable,
-    without_secrets,
-)
+from bench.machine.fields import Field, ResultError, mapping, without_secrets
 from bench.machine.reasons import Reason
-from bench.records.streaming import StreamCalls
-from bench.records.streaming import parse as parse_streaming
+from bench.records.stored import OUTCOMES as OUTCOMES
+from bench.records.stored import SCHEMA as SCHEMA
+from bench.records.streaming import StreamCalls, stream_calls
+from bench.schema.decoding import decode
 
-SCHEMA = 2
 Figures: TypeAlias = Mapping[str, float | str | None]
-OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
-
 
 _MARKS = re.compile(r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|@.*", re.IGNORECASE)
 """Parts of a processor's name that distinguish no processors."""
@@ -229,28 +222,15 @@ class Results:
         return [each for file in self.files for each in file.outcomes]
 
 
-def check_schema(schema: Field) -> None:
-    """Raise ResultError for a schema that this version does not know."""
-    if schema.integer(1) > SCHEMA:
-        known = f"this version knows schema {SCHEMA}"
-        raise schema.error(f"at most {SCHEMA}: {known}, upgrade the suite to read the file")
+def check_schema(field: Field) -> None:
+    """Raise ResultError if an object has a schema that this version does not know."""
+    decode(field, stored.Versioned)
 
 
 def parse_run(field: Field) -> Run:
     """Parse the result of ``Run.to_dict``."""
-    return Run(
-        id=field["id"].label(),
-        session=field["session"].label(),
-        suite=field["suite"].text(),
-        seed=field["seed"].integer(0, 2**64 - 1),
-        started=field["started"].time(),
-        finished=field["finished"].time() if field["finished"].given else None,
-        complete=field["complete"].boolean(),
-        host=field["host"].text(),
-        machine_id=field["machine_id"].text(),
-        options=field["options"].free(),
-        environment=_without_secrets(field["environment"].free()),
-    )
+    found = asdict(decode(field, stored.StoredRun))
+    return Run(**{**found, "environment": _without_secrets(found["environment"])})
 
 
 def _without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
@@ -268,165 +248,65 @@ def _without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
 
 def parse_finish(run: Run, line: Field) -> Run:
     """Return the run with the values of a journal's last line."""
+    found = decode(line, stored.StoredFinish)
     environment = dict(run.environment)
-    if line["environment_after"].given:
-        environment["after"] = line["environment_after"].free()
+    if found.environment_after is not None:
+        environment["after"] = found.environment_after
         environment = _without_secrets(environment)
-    return replace(
-        run,
-        finished=line["finished"].time(),
-        complete=line["complete"].boolean() if line["complete"].given else True,
-        environment=environment,
-    )
+    complete = True if found.complete is None else found.complete
+    return replace(run, finished=found.finished, complete=complete, environment=environment)
 
 
 def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     """Parse a benchmark entry; it is a failed Outcome if its gate did not pass."""
     ours = field["extra_info"]["lstm"]
-    check_schema(ours["schema"])
-    case = _case(ours)
-    gate = ours["gate"]
-    if gate["errors"].given:
-        gate["errors"].numbers_or_nulls()
-    if not gate["passed"].boolean():
-        return Outcome(case, run, "failed", Reason("gate_not_passed"), field.path)
-    data = field["stats"]["data"]
-    samples = data.times()
-    if not samples:
-        raise data.error("at least one sample", "is empty")
-    blocks = ours["blocks"]
-    rounds = blocks["round"].integers(0)
-    if len(rounds) != len(samples):
-        raise blocks["round"].error(f"a round for each of the {len(samples)} samples in stats.data")
-    validity = ours["validity"]
-    valid = validity["valid"].boolean()
-    reasons = tuple(
-        _reason(each, each["code"].label(), each["text"].text(), each["advice"].text(), run)
-        for each in validity["reasons"].items()
-    )
-    if not valid and not reasons:
-        raise validity["reasons"].error("at least one reason, since valid is false", "is empty")
-    remarks = ours["remarks"]
+    if mapping(mapping(ours.value).get("gate")).get("passed") is not True:
+        # The times of such an entry are not read and may be anything.
+        untimed = decode(ours, stored.OursUntimed)
+        return Outcome(untimed.case.case, run, "failed", Reason("gate_not_passed"), field.path)
+    check_schema(ours)
+    entry = decode(field, stored.StoredBenchmark)
+    decode(ours["gate"], stored.GateOnly)
+    found = entry.extra_info.lstm
+    blocks, validity = found.blocks, found.validity
     return Measurement(
-        case=case,
+        case=found.case.case,
         run=run,
-        samples=np.array(samples, dtype=np.float64),
-        rounds=np.array(rounds, dtype=np.int64),
-        warmup=tuple(map(float, blocks["warmup"].times())),
-        calls=blocks["calls"].integer(1),
-        setup=_setup(ours["setup"]),
-        gate=gate.free(),
-        evidence=ours["evidence"].free(),
-        memory=_figures(ours["memory"], ("peak_bytes", "steady_bytes", "seconds")),
-        roofs=_figures(ours["roofs"]),
-        energy=_figures(ours["energy"]),
-        steady=ours["steady"].boolean() if ours["steady"].given else None,
-        valid=valid,
-        reasons=reasons,
+        samples=np.array(entry.stats.data, dtype=np.float64),
+        rounds=np.array(blocks.round, dtype=np.int64),
+        warmup=tuple(blocks.warmup),
+        calls=blocks.calls,
+        setup=found.setup,
+        gate=found.gate,
+        evidence=found.evidence,
+        memory=found.memory,
+        roofs=found.roofs,
+        energy=found.energy,
+        steady=found.steady,
+        valid=validity.valid,
+        reasons=tuple(
+            _reason(each.code, each.text, each.advice, each.values, run)
+            for each in validity.reasons
+        ),
         path=field.path,
-        stopped=blocks["stopped"].text() if blocks["stopped"].given else "",
-        remarks=tuple(each.text() for each in remarks.items()) if remarks.given else (),
-        streaming=parse_streaming(ours["streaming"]),
+        stopped=blocks.stopped or "",
+        remarks=tuple(found.remarks or ()),
+        streaming=None if found.streaming is None else stream_calls(found.streaming),
     )
 
 
 def parse_outcome(field: Field, run: Run) -> Outcome:
     """Parse an entry of a case without a time."""
-    outcome = field["outcome"].one_of(OUTCOMES)
-    text, (code, advice) = field["reason"].text(), (field["code"], field["advice"])
-    reason = _reason(
-        field,
-        code.label() if code.given else RECORDED,  # older files have its text alone
-        text,
-        advice.text() if advice.given else "",
-        run,
-    )
-    return Outcome(_case(field), run, outcome, reason, field.path)
+    found = decode(field, stored.StoredOutcome)
+    code = RECORDED if found.code is None else found.code  # older files have its text alone
+    reason = _reason(code, found.reason, found.advice or "", found.values, run)
+    return Outcome(found.case.case, run, found.outcome, reason, field.path)
 
 
-def _reason(field: Field, code: str, text: str, advice: str, run: Run) -> Reason:
+def _reason(
+    code: str, text: str, advice: str, values: Mapping[str, object] | None, run: Run
+) -> Reason:
     """Return a reason with the values that it has in files since they have codes."""
-    values = field["values"].free() if field["values"].given else {}
     # Advice names the options of the command that measured.
-    values = values and {**values, "managed": run.managed}
-    return recorded(code, text, advice_for(advice, run.managed), values)
-
-
-def _setup(field: Field) -> dict[str, float | None]:
-    seconds = field.numbers_or_nulls(maximum=LONGEST)
-    for key, value in seconds.items():
-        # compile_s is a difference of two measured times and may be negative.
-        if value is not None and value < 0 and key != "compile_s":
-            raise field[key].error("a number of at least 0")
-        if value is not None and 0 < abs(value) < SMALLEST_FIGURE:
-            raise field[key].error(f"0 or a time of at least {SMALLEST_FIGURE:g}")
-    return seconds
-
-
-SMALLEST_FIGURE, LARGEST_FIGURE = 1e-30, 1e30
-"""Bounds of bytes, operations and joules, whose sums, squares and inverses are then finite."""
-
-
-def _figures(field: Field, numbers: Sequence[str] = ()) -> Figures | None:
-    """Parse numbers >= 0, nulls and (but for ``numbers``) texts by name; None for a null."""
-    if not field.given:
-        return None
-    figures: dict[str, float | str | None] = {}
-    for key, value in field.mapping().items():
-        if key in numbers and isinstance(value, str):
-            raise field[key].error("a number of at least 0")
-        if (
-            value is None
-            or isinstance(value, str)
-            or (type(value) is float and SMALLEST_FIGURE <= value <= LARGEST_FIGURE)
-        ):
-            figures[key] = value  # without a Field, which is slow
-            continue
-        figures[key] = number = field[key].number(0.0, LARGEST_FIGURE)
-        if 0 < number < SMALLEST_FIGURE:
-            raise field[key].error(f"0 or a number from {SMALLEST_FIGURE:g} to {LARGEST_FIGURE:g}")
-    return figures
-
-
-MOST_CASES_KEPT = 20_000
-
-_read: dict[tuple[str, object], Case] = {}
-"""Checked cases by their text, since 1, 1.0 and true are equal. Replicates have the same cases, and
-checking them takes a third of the time of reading an entry."""
-
-
-def _case(parent: Field) -> Case:
-    """Return the case of an entry, one object for all equal ones."""
-    try:
-        key = repr(parent["case"].value), parent["case_id"].value
-        found = _read.get(key)
-    except (RecursionError, TypeError, ValueError):
-        return _checked_case(parent)  # raises a clear error
-    if found is None:
-        found = _checked_case(parent)
-        if len(_read) >= MOST_CASES_KEPT:
-            _read.clear()
-        _read[key] = found
-    return found
-
-
-def _checked_case(parent: Field) -> Case:
-    """Parse the case of an entry, and name the invalid field in an error."""
-    field = parent["case"]
-    field["backend"].label()
-    field["device"].label()
-    if field["variant"].given:
-        field["variant"].label()
-    try:
-        case = Case.from_dict(field.mapping())
-    except ValueError as error:
-        # The errors of the types begin with "case.spec: LSTMSpec.dtype is".
-        text = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
-        text = re.sub(r"__init__\(\) missing .* argument.?: '(\w+)'.*", r"\1 is missing", text)
-        where, _, what = text.partition(" ")
-        parents = field.name.removesuffix("case")
-        raise error_at(field.path, printable(what), parents + printable(where)) from None
-    stored = parent["case_id"]
-    if stored.text() != case.id:
-        raise stored.error(f'"{printable(case.id)}", the id of its case')
-    return case
+    found = {**values, "managed": run.managed} if values else {}
+    return recorded(code, text, advice_for(advice, run.managed), found)

@@ -4,12 +4,9 @@ Single calls are not kept. The percentiles were computed from the exact times.
 """
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 
-from bench.machine.fields import LONGEST, SHORTEST, Field
-
-LONGEST_TEXT = 200_000
-"""Letters of a histogram, three times the length of one with all possible values."""
+import bench.records.stored as stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +79,18 @@ class StreamCalls:
         }
 
 
-def parse(field: Field) -> StreamCalls | None:
-    """Parse the result of ``StreamCalls.to_dict``; None if the field is null or missing."""
-    if not field.given:
-        return None
-    calls = field["calls"].integer(1)
-    missed = field["missed"].integer(0)
-    if missed > calls:
-        raise field["missed"].error(f"at most the {calls} calls")
-    deadline = field["deadline_s"]
+def stream_calls(found: stored.Streaming) -> StreamCalls:
+    """Make the calls of a stream from what ``StreamCalls.to_dict`` stored."""
     return StreamCalls(
-        calls=calls,
-        latency=_taken(field["latency"]),
-        service=_taken(field["service"]),
-        load=field["load"].integer(0),
-        deadline=deadline.number(SHORTEST, LONGEST) if deadline.given else None,
-        missed=missed,
+        calls=found.calls,
+        latency=_call_times(found.latency),
+        service=_call_times(found.service),
+        load=found.load,
+        deadline=found.deadline_s,
+        missed=found.missed,
     )
 
 
-def _taken(field: Field) -> CallTimes:
-    found: dict[float, Interval] = {}
-    percentiles = field["percentiles"]
-    for key in percentiles.mapping():
-        each = percentiles[key]
-        try:
-            part = float(key)
-        except ValueError:
-            part = 0.0
-        if not 0 < part < 100:
-            raise each.error("no such entry: its name is not a percentile from 0 to 100")
-        items = each.items()
-        if len(items) != len(fields(Interval)):
-            raise each.error("a lower bound, the percentile, an upper bound and a confidence")
-        low, mid, high = (item.number(SHORTEST, LONGEST) for item in items[:3])
-        if not low <= mid <= high:
-            raise each.error("numbers in order")
-        found[part] = Interval(low, mid, high, items[3].number(0.0, 1.0))
-    histogram = field["histogram"].text()
-    if len(histogram) > LONGEST_TEXT:
-        raise field["histogram"].error(f"at most {LONGEST_TEXT} letters")
-    return CallTimes(found, field["most_s"].number(SHORTEST, LONGEST), histogram)
+def _call_times(found: stored.StoredCallTimes) -> CallTimes:
+    percentiles = {float(key): Interval(*each) for key, each in found.percentiles.items()}
+    return CallTimes(percentiles, found.most_s, found.histogram)

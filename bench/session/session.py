@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta, Struct
 
 from bench import records
 from bench.case.cases import Case
@@ -18,9 +20,20 @@ from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import JOURNAL_SUFFIX, write
 from bench.records.grouping import grouped
 from bench.records.schema import ResultFile
+from bench.records.stored import StoredCase, check_seed
+from bench.schema.decoding import decode
+from bench.schema.types import (
+    Amount,
+    Count,
+    Moment,
+    Name,
+    PositiveCount,
+    WrongFieldError,
+    described,
+    integer,
+    utc,
+)
 from lstm_impl import UnsupportedError, get_backend
-
-_T = TypeVar("_T")
 
 Environment: TypeAlias = tuple[tuple[str, str], ...]
 """Variables and their values, sorted by name."""
@@ -141,7 +154,11 @@ FOLDER = ".sessions"
 """In the results folder. Readers of results ignore names that begin with a dot."""
 
 _SUFFIX = ".session.json"
-_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_ID = r"\A[A-Za-z0-9_-]{1,80}\Z"
+"""Results are named after a session's suite and searched for by it: it may hold no folder and no
+pattern."""
+
+_KNOWN_SCHEMA = f"an integer of at most {SCHEMA}: this version knows session schema {SCHEMA}"
 
 
 class SessionError(InputError):
@@ -209,7 +226,7 @@ def load(folder: Path, session: str = "") -> Session:
     """Return the session with this id, or the newest unfinished one. Raises SessionError."""
     where = printable(str(folder))
     if session:
-        path = _path(folder, session) if _ID.fullmatch(session) else None
+        path = _path(folder, session) if re.match(_ID, session) else None
         if path is None or not path.is_file():
             known = [each.id for each in _read_all(folder)[0]]
             message = f"; there are {', '.join(known[-3:])}" if known else ""
@@ -263,76 +280,91 @@ def _path(folder: Path, session: str) -> Path:
     return folder / FOLDER / f"{session}{_SUFFIX}"
 
 
+class _Versioned(Struct):
+    """The schema of a session's file, which is checked before the rest."""
+
+    schema: Annotated[int, integer(1, SCHEMA), described(_KNOWN_SCHEMA)]
+
+
+class _StoredGoal(Struct):
+    precision: Amount
+    processes: PositiveCount | None = None
+
+
+class _Stored(Struct):
+    """The file of a session. Fields with a default are newer than the first files."""
+
+    id: Name
+    suite: str
+    suite_name: Annotated[str, Meta(pattern=_ID), described("letters, digits, - and _")]
+    cases: list[StoredCase]
+    goal: _StoredGoal
+    case_limit: Amount
+    started: Moment
+    seed: Annotated[int, Meta(ge=0)]
+    spent: Amount
+    budget: Amount | None = None
+    backends: list[str] | None = None
+    devices: list[str] | None = None
+    modes: list[str] | None = None
+    variants: list[str] | None = None
+    periods: list[Amount | None] | None = None
+    deadline: Amount | None = None
+    load: Count | None = None
+    threads: PositiveCount | None = None
+    seconds: Amount | None = None
+    memory: bool | None = None
+    finished: Moment | None = None
+    fleet: str | None = None
+    kind: str | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        self.started = utc("started", self.started)
+        if self.finished is not None:
+            self.finished = utc("finished", self.finished)
+        if self.goal.precision == 0.0 and self.goal.processes is None and self.budget is None:
+            expected = "more than 0 where no budget ends the session"
+            raise WrongFieldError("goal.precision", expected)
+
+    def choice(self) -> SuiteChoice:
+        """Return what was chosen of the suite."""
+        names = ("backends", "devices", "modes", "periods", "variants")
+        chosen = {name: getattr(self, name) for name in names}
+        return SuiteChoice(
+            **{name: None if each is None else tuple(each) for name, each in chosen.items()}
+        )
+
+
 def _read(path: Path) -> Session:
     try:
         data = Field(path, "", parse_json(path, regular_bytes(path)))
-        if data["schema"].integer(1) > SCHEMA:
-            message = f"this version knows session schema {SCHEMA}"
-            raise data["schema"].error(f"at most {SCHEMA}: {message}")
-        goal = data["goal"]
-        if data["id"].value != path.name.removesuffix(_SUFFIX):
+        decode(data, _Versioned)
+        found = decode(data, _Stored)
+        if found.id != path.name.removesuffix(_SUFFIX):
             raise data["id"].error("what the file is named after")
-        # Files are named after it and searched for by it: it may hold no folder and no pattern.
-        if not _ID.fullmatch(name := data["suite_name"].label()):
-            raise data["suite_name"].error("letters, digits, - and _")
-        processes, budget = _integer(goal["processes"], 1), _number(data["budget"])
-        precision = goal["precision"].number(0.0)
-        if precision == 0.0 and processes is None and budget is None:
-            raise goal["precision"].error("more than 0 where no budget ends the session")
-        return Session(
-            id=data["id"].label(),
-            suite=data["suite"].text(),
-            suite_name=name,
-            cases=tuple(_cases(data["cases"].items())),
-            goal=Goal(precision, processes),
-            budget=budget,
-            case_limit=data["case_limit"].number(0.0),
-            started=data["started"].time().isoformat(),
-            seed=data["seed"].integer(0, 2**64 - 1),
-            choice=SuiteChoice(
-                periods=_given(data["periods"], lambda field: tuple(map(_number, field.items()))),
-                **{
-                    name: _names(data[name])
-                    for name in ("backends", "devices", "modes", "variants")
-                },
-            ),
-            deadline=_number(data["deadline"]),
-            load=_integer(data["load"], 0) or 0,
-            threads=_integer(data["threads"], 1),
-            seconds=_number(data["seconds"]),
-            memory=_given(data["memory"], Field.boolean) or False,
-            spent=data["spent"].number(0.0),
-            finished=_given(data["finished"], lambda field: field.time().isoformat()),
-            fleet=_given(data["fleet"], Field.text) or "",
-            kind=_given(data["kind"], Field.text) or "",
-        )
     except ResultError as error:
         raise SessionError(str(error)) from None
     except RecursionError:
         raise SessionError(str(error_at(path, "is nested too deeply to be read"))) from None
-
-
-def _cases(items: Sequence[Field]) -> Iterator[Case]:
-    for item in items:
-        try:
-            yield Case.from_dict(item.mapping())
-        except ResultError:
-            raise
-        except ValueError as error:
-            raise error_at(item.path, str(error), item.name) from None
-
-
-def _given(field: Field, parse: Callable[[Field], _T]) -> _T | None:
-    return parse(field) if field.given else None
-
-
-def _number(field: Field) -> float | None:
-    return _given(field, lambda field: field.number(0.0))
-
-
-def _integer(field: Field, minimum: int) -> int | None:
-    return _given(field, lambda field: field.integer(minimum))
-
-
-def _names(field: Field) -> tuple[str, ...] | None:
-    return _given(field, lambda field: tuple(item.text() for item in field.items()))
+    return Session(
+        id=found.id,
+        suite=found.suite,
+        suite_name=found.suite_name,
+        cases=tuple(each.case for each in found.cases),
+        goal=Goal(found.goal.precision, found.goal.processes),
+        budget=found.budget,
+        case_limit=found.case_limit,
+        started=found.started.isoformat(),
+        seed=found.seed,
+        choice=found.choice(),
+        deadline=found.deadline,
+        load=found.load or 0,
+        threads=found.threads,
+        seconds=found.seconds,
+        memory=found.memory or False,
+        spent=found.spent,
+        finished=None if found.finished is None else found.finished.isoformat(),
+        fleet=found.fleet or "",
+        kind=found.kind or "",
+    )

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 from collections.abc import Callable
@@ -55,6 +56,39 @@ def test_regular_bytes_unreadable_path_raises_with_reason(
 ) -> None:
     with pytest.raises(ResultError, match=message):
         reading.regular_bytes(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 2}',
+        '{"b": [{"a": 1, "c:": ":", "a": ":"}]}',
+        r'{"a": 1, "a": 2, "b": "\u003a"}',
+        r'{"a": 1, "\u0061": 2}',
+    ],
+)
+def test_parse_json_key_twice_is_refused_with_its_name(text: str) -> None:
+    with pytest.raises(ResultError, match='has the key "a" twice in one object'):
+        reading.parse_json(Path("a.json"), text.encode())
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**80), 2**80)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(value=JSON, ascii_only=st.booleans())
+def test_parse_json_gives_what_the_standard_library_gives(value: object, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    found = reading.parse_json(Path("a.json"), text.encode("utf-8", "surrogatepass"))
+    assert found == json.loads(text)
+    assert repr(found) == repr(json.loads(text))
 
 
 def test_journal_lines_cut_last_line_is_dropped_with_note() -> None:

@@ -106,7 +106,7 @@ def test_journal_unreadable_entry_is_refused_before_writing(
         entry["extra_info"]["lstm"]["evidence"] = {}
         with pytest.raises(ResultError, match=r"benchmark.stats.data\[0\] is -1.0"):
             journal.benchmark(entry)
-        with pytest.raises(ResultError, match=r"outcome.outcome is missing"):
+        with pytest.raises(ResultError, match=r"outcome.case is 1; expected an object"):
             journal.outcome({"case": 1})
     assert path.read_bytes() == before
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bench.machine.writing import write
 from bench.records import maps
 from bench.records.maps import LearningMap, LearningRun, MapCell, file_data, nothing_to_learn
+from bench.schema.types import FreeObject
 from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN
 
@@ -52,7 +53,7 @@ def cell(**changes: Any) -> MapCell:
 
 def a_map(*cells: MapCell) -> LearningMap:
     moment = datetime(2025, 1, 1, tzinfo=UTC)
-    run = LearningRun("made", moment, moment, True, "numpy", "cpu", {}, {})
+    run = LearningRun("made", moment, moment, True, "numpy", "cpu", FreeObject(), FreeObject())
     return LearningMap(Path("made.json"), run, cells)
 
 
@@ -116,12 +117,14 @@ def test_map_written_is_read_back(tmp_path: Path, cells: list[MapCell]) -> None:
         ("stride", 6, "stride is 6; expected a positive integer and at most 5"),
         ("carried", 1, "carried is 1; expected true or false"),
         ("loss", None, "loss is null"),
-        ("loss", "low", 'loss is "low"'),
+        ("loss", "low", 'loss is "low"; expected a number from 0 to 1e+09'),
+        ("curve", 3, "curve is 3; expected a list"),
+        ("wndow", 3, ".wndow is not known (did you mean window?); expected one of task, "),
         ("accuracy", 1.5, "accuracy is 1.5"),
         ("best", 0.8, "best is 0.8"),
         ("curve", [0.1, -0.1], "curve[1] is -0.1"),
         ("problem", "diverged", "loss is 0.1; expected null where the training has a problem"),
-        ("weights", [], "holds the unknown field weights"),
+        ("weights", [], ".weights is not known; expected one of task, distance, "),
     ],
 )
 def test_read_wrong_cell_is_refused_with_place(

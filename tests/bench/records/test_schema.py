@@ -74,7 +74,7 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         (f"{OURS}.case.backend", " ", f'{OURS}.case.backend is " "; expected a name'),
         (f"{OURS}.case_id", "x", f'{OURS}.case_id is "x"; expected "while_loop+xla/b2-t10-i3-h4/'),
         (f"{OURS}.case", DELETE, f"{OURS}.case is missing; expected an object"),
-        (f"{OURS}.schema", 3, f"{OURS}.schema is 3; expected at most 2: this version knows"),
+        (f"{OURS}.schema", 3, f"{OURS}.schema is 3; expected an integer from 1 to 2, the"),
         (f"{OURS}.gate.passed", "yes", f'{OURS}.gate.passed is "yes"; expected true or false'),
         (f"{OURS}.setup.trace_s", -1, f"{OURS}.setup.trace_s is -1; expected a number of at"),
         (f"{OURS}.blocks.round", [0, 1], f"{OURS}.blocks.round is a list; expected a round for"),

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from bench import records
 from bench.machine.fields import Field, ResultError
-from bench.records import streaming
+from bench.records import stored, streaming
 from bench.records.hdr import decode, encode
 from bench.records.streaming import CallTimes, Interval, StreamCalls
+from bench.schema.decoding import decode as decode_field
 from tests.places import GOLDEN
 
 TAKEN = CallTimes(
@@ -26,8 +27,13 @@ TAKEN = CallTimes(
 CALLS = StreamCalls(7000, TAKEN, TAKEN, 2, 0.01, 3)
 
 
-def parsed(data: object) -> StreamCalls | None:
-    return streaming.parse(Field(Path("a.json"), "streaming", data))
+def parsed(data: object) -> StreamCalls:
+    found = decode_field(Field(Path("a.json"), "streaming", data), stored.Streaming)
+    return streaming.stream_calls(found)
+
+
+def taken(percentile: str, values: list[float]) -> dict[str, Any]:
+    return {**TAKEN.to_dict(), "percentiles": {percentile: values}}
 
 
 def test_stream_calls_round_trip_is_equal() -> None:
@@ -48,13 +54,10 @@ def test_stream_calls_round_trip_is_equal() -> None:
         ({"latency": {"percentiles": {"x": []}}}, "latency.percentiles.x"),
         ({"latency": {"percentiles": {"nan": []}}}, "latency.percentiles.nan"),
         ({"latency": {"percentiles": {"100": []}}}, "latency.percentiles.100"),
-        ({"latency": {"percentiles": {"0": [1, 2, 3, 0.9]}}}, "is not a percentile from 0 to 100"),
-        (
-            {"latency": {"percentiles": {"100": [1, 2, 3, 0.9]}}},
-            "is not a percentile from 0 to 100",
-        ),
+        ({"latency": taken("0", [1, 2, 3, 0.9])}, "is not a percentile from 0 to 100"),
+        ({"latency": taken("100", [1, 2, 3, 0.9])}, "is not a percentile from 0 to 100"),
         ({"latency": {"percentiles": {"50": [1, 2]}}}, "a lower bound"),
-        ({"latency": {"percentiles": {"50": [1, 2, 1.5, 0.9]}}}, "numbers in order"),
+        ({"latency": taken("50", [1, 2, 1.5, 0.9])}, "numbers in order"),
         ({"latency": {"percentiles": {"50": [1, 2, 3, 1.5]}}}, "a number from 0 to 1"),
         ({"latency": {"percentiles": {"50": [0, 2, 3, 0.9]}}}, "a time in seconds"),
     ],
@@ -157,7 +160,7 @@ def packed(
         "",
         "no histogram",
         "HISTFAAA",
-        "A" * (streaming.LONGEST_TEXT + 1),
+        "A" * (stored.LONGEST_HISTOGRAM + 1),
         packed(b"\x02")[:-8],
         packed(b"\x02", cookie=7),
         packed(b"\x02", plain=7),
