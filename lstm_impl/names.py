@@ -65,6 +65,7 @@ BUILT_IN: dict[str, Strategy] = {
     "jax_cudnn": _ours("jax", "jax.cudnn:JaxCudnn"),
     "flax": _ours("flax", "jax.flax:Flax"),
     "onnxruntime": _ours("onnxruntime", "onnx.runtime:OnnxRuntime"),
+    "tinygrad": _ours("tinygrad", "tinygrad.lstm:Tinygrad"),
     "litert": _ours("litert", "others.litert:LiteRT", "preproject"),
     "keras": _ours("tensorflow", "keras.layer:Keras", "unroll", "loop", "xla"),
     "tf_keras": _ours("tensorflow", "keras.layer:TfKeras", "unroll", "xla"),

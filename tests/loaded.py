@@ -7,7 +7,7 @@ from tests.places import ROOT
 
 FRAMEWORKS = (
     *("tensorflow", "keras", "tf_keras", "torch", "jax", "jaxlib", "flax"),
-    *("onnx", "onnxruntime", "ai_edge_litert", "triton", "openvino"),
+    *("onnx", "onnxruntime", "ai_edge_litert", "triton", "openvino", "tinygrad"),
 )
 """Seconds each, and not all are installed everywhere."""
 

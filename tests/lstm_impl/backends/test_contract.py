@@ -45,8 +45,9 @@ HERE = [name for name in NAMES if get_backend(name).availability("cpu")]
 # Compiling takes minutes; its own tests judge the loop before compilation.
 SLOW = ("torch_compile",)
 # XLA takes seconds for each row of these. The tests without TensorFlow (`tox -e peers`) have all
-# their rows; where TensorFlow is installed, a few show that both work together.
-COSTLY = ("jax", "flax") if importlib.util.find_spec("tensorflow") is not None else ()
+# their rows; where TensorFlow is installed, a few show that both work together. tinygrad calls a
+# compiler for each kernel of a shape.
+COSTLY = ("tinygrad", *(("jax", "flax") if importlib.util.find_spec("tensorflow") else ()))
 
 DTYPES = ["float32", "float64", "float16", "mixed_bfloat16"]
 AXES: dict[str, list[Any]] = {
@@ -73,6 +74,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "torch_fused_cpu": (("float64", "float16"), "support float32 and bfloat16, not"),
     "numpy_fused": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "onnxruntime": (("float64", "mixed_bfloat16"), "do not compute float64|no mixed precision"),
+    "tinygrad": (("float16", "mixed_bfloat16"), "float32 and float64 only, not"),
     "litert": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
     "openvino": (("float64", "float16", "mixed_bfloat16"), "float32 and bfloat16 only, not"),
     "keras_openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
