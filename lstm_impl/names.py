@@ -66,7 +66,7 @@ BUILT_IN: dict[str, Strategy] = {
     "flax": _ours("flax", "jax.flax:Flax"),
     "onnxruntime": _ours("onnxruntime", "onnx.runtime:OnnxRuntime"),
     "tinygrad": _ours("tinygrad", "tinygrad.lstm:Tinygrad"),
-    "litert": _ours("litert", "others.litert:LiteRT", "preproject"),
+    "litert": _ours("litert", "others.litert:LiteRT", "preproject", "fused"),
     "keras": _ours("tensorflow", "keras.layer:Keras", "unroll", "loop", "xla"),
     "tf_keras": _ours("tensorflow", "keras.layer:TfKeras", "unroll", "xla"),
     "keras_model": _ours("tensorflow", "keras.model:KerasModel", *_CALLS),

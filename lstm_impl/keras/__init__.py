@@ -6,6 +6,7 @@
 
 ``accelerate(model)`` replaces the LSTMs of an existing model by this layer;
 ``tune(model, batch_size=32, steps=100)`` races the backends on these sizes, and ``auto`` remembers.
+``export_litert(model)`` converts a model for phones, with the runtime's own LSTM operator.
 
 The layer has Keras's arguments, weights, names, masks, states and files; ``docs/keras_layer.md``
 says where it differs. It runs where Keras runs: on TensorFlow, with all backends of this library
@@ -41,17 +42,18 @@ from lstm_impl.keras.conversion import convert  # noqa: E402
 
 if (_theirs := _keras.config.backend()) == "tensorflow":
     from lstm_impl.keras.layer import LSTM
+    from lstm_impl.keras.litert import export_litert
     from lstm_impl.keras.predict import PredictOnBatch
     from lstm_impl.keras.tuning import tune
 elif _theirs in ("jax", "torch"):
-    from lstm_impl.keras.elsewhere import LSTM, tune
+    from lstm_impl.keras.elsewhere import LSTM, export_litert, tune
 else:
     raise ImportError(
         f"lstm_impl.keras computes with TensorFlow, JAX or PyTorch and Keras runs on {_theirs!r} "
         "here: set the environment variable KERAS_BACKEND before the first import of keras"
     )
 
-__all__ = ["LSTM", "Choice", "Explanation", "accelerate", "tune"]
+__all__ = ["LSTM", "Choice", "Explanation", "accelerate", "export_litert", "tune"]
 
 
 def accelerate(

@@ -191,3 +191,11 @@ def tune(*given: Any, **more: Any) -> list[Decision]:
         f"lstm_impl.keras.tune races TensorFlow's backends, and Keras runs on {_THEIRS} here, "
         "where auto has one to take: layer.explain() says which"
     )
+
+
+def export_litert(*given: Any, **more: Any) -> bytes:
+    """Raise UnsupportedError: LiteRT's converter reads models of TensorFlow only."""
+    raise UnsupportedError(
+        "lstm_impl.keras.export_litert converts a model on TensorFlow, and Keras runs on "
+        f"{_THEIRS} here: save the model, and load it where KERAS_BACKEND=tensorflow"
+    )

@@ -15,12 +15,14 @@ import numpy.typing as npt
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
+from lstm_impl.backends.others import litert_fused
 from lstm_impl.backends.others.framework import LITERT
 from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.call import Call, Outputs, Request, Tensor
+from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Stream
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.model import Model, Stream
+from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
 Runner: TypeAlias = Callable[[Mapping[str, Tensor]], list[Tensor]]
@@ -77,31 +79,90 @@ class LiteRTModel(InferenceModel):
         return Evidence("converted model", ops, details=details)
 
 
+class FusedLiteRTModel(LiteRTModel):
+    """LiteRT's own LSTM operator, one for each layer and direction.
+
+    The operator keeps its states in variables of the interpreter. They are written before each call
+    and read after it.
+    """
+
+    def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
+        """Return the LiteRT model for an input x of this shape.
+
+        Raises UnsupportedError for lengths and masks, which the operator does not take.
+        """
+        import tensorflow as tf
+
+        for name in ("lengths", "masks"):
+            if name in inputs:
+                raise UnsupportedError(f"{self.backend.name}: the fused operator takes no {name}")
+        loop, spec = litert_fused.FusedLoop(), self.spec
+        parameters = [tf.constant(array) for array in loop.pack(spec, self._weights)]
+        batch = inputs["x"][0 if self.batch_major else 1]
+        zeros = tf.zeros([spec.state_layers, batch, spec.hidden_size])
+
+        def network(x: Tensor) -> Tensor:
+            x = tf.transpose(x, [1, 0, 2]) if self.batch_major else x
+            y, _ = loop.stack(spec, Call(x, (zeros, zeros)), parameters, training=False)
+            return tf.transpose(y, [1, 0, 2]) if self.batch_major else y
+
+        specs = {"x": tf.TensorSpec(inputs["x"], tf.float32, "x")}
+        return litert_fused.convert_saved_model(network, specs, lambda converter: None)
+
+    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Runner:
+        key = shapes_of(inputs)
+        if key not in self._ready:
+            model = self.convert({name: array.shape for name, array in inputs.items()})
+            self._ready[key] = make_stateful_runner(model, self.backend.threads)
+        made: Runner = self._ready[key]
+        return made
+
+
 class LiteRT(Backend):
     """The converted ``while_loop``.
 
     Option ``+preproject`` converts the loop that computes the input product of all timesteps
-    before it starts.
+    before it starts. Option ``+fused`` converts the loop to LiteRT's own LSTM operator.
     """
 
     strategy = "litert"
     framework = "litert"
-    model = LiteRTModel
     summary = "a TensorFlow loop converted to LiteRT (TensorFlow Lite), inference only"
-    flags = ("preproject",)
+    flags = ("preproject", "fused")
     devices = ("cpu",)
     elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
     packages = (
         Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", LITERT.install),
     )
-    listed = ("", "+preproject")
+    listed = ("", "+preproject", "+fused")
     cells = None
+
+    @property
+    def model(self) -> type[Model]:  # type: ignore[override]  # which one depends on the options
+        return FusedLiteRTModel if "fused" in self.options else LiteRTModel
+
+    def conflict(self) -> str:
+        if {"preproject", "fused"} <= set(self.options):
+            return "the fused operator computes the input product itself; leave one of the two out"
+        return ""
+
+    def cell_refusal(self, spec: LSTMSpec) -> str:
+        if "fused" in self.options and spec.cell != DEFAULT:
+            return f"LiteRT's fused operator is an LSTM, not the cell {spec.cell.name}"
+        return super().cell_refusal(spec)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if "fused" not in self.options or evidence["ops"].get(litert_fused.OPERATOR):
+            return ""
+        return "LiteRT's fused operator is not in the model that ran"
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
             return "LiteRT only infers; it computes no gradients"
         if spec.dtype != "float32":
             return f"LiteRT's loop is converted in float32 only, not {spec.dtype}"
+        if "fused" in self.options and workload is not None and workload.min_length is not None:
+            return "LiteRT's fused operator takes no lengths"
         return super().refusal(spec, workload)
 
 
@@ -117,6 +178,31 @@ def convert(function: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]])
     concrete = traced.get_concrete_function(**specs)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], traced)
     return bytes(converter.convert())
+
+
+def make_stateful_runner(model: bytes, threads: int | None) -> Runner:
+    """Return a function that runs a model of fused operators on x, h and c.
+
+    It returns y and the final h and c, ``[L*D, B, H]`` each.
+    """
+    interpreter = open_interpreter(model, threads)
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    (result,) = interpreter.get_output_details()
+    variables = tuple(zip(*litert_fused.find_states(model), strict=True))
+
+    def run(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        interpreter.set_tensor(given["index"], inputs["x"])
+        for places, state in zip(variables, (inputs["h"], inputs["c"]), strict=True):
+            for place, row in zip(places, state, strict=True):
+                interpreter.set_tensor(place, row)
+        interpreter.invoke()
+        states = [
+            np.stack([interpreter.get_tensor(each) for each in places]) for places in variables
+        ]
+        return [interpreter.get_tensor(result["index"]), *states]
+
+    return run
 
 
 def make_runner(model: bytes, threads: int | None) -> Runner:

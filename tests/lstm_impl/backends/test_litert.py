@@ -5,8 +5,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from lstm_impl import Workload, get_backend
-from lstm_impl.backends.others import litert
+from lstm_impl import LSTMSpec, UnsupportedError, Workload, get_backend
+from lstm_impl.backends.others import litert, litert_fused
 from tests.lstm_impl.backends.built import built, needs
 
 pytestmark = needs("litert")
@@ -43,3 +43,22 @@ def test_use_threads_applies_to_later_interpreters(monkeypatch: pytest.MonkeyPat
     get_backend("litert").use_threads(2)
     built("litert").forward(np.ones((4, 2, 3)))
     assert requested == [2]
+
+
+def test_fused_network_is_one_operator_for_each_layer_and_direction() -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+    found = built("litert+fused", spec).evidence(Workload(2, 4))
+    assert (found["loops"], found["ops"][litert_fused.OPERATOR]) == (0, 4)
+    backend = get_backend("litert+fused")
+    assert backend.missing_evidence(found, "cpu") == ""
+    of_a_loop = built("litert").evidence(Workload(2, 4))
+    assert "fused operator is not in the model" in backend.missing_evidence(of_a_loop, "cpu")
+
+
+def test_fused_network_refuses_lengths_and_its_other_option() -> None:
+    backend = get_backend("litert+fused")
+    assert "takes no lengths" in backend.refusal(LSTMSpec(3, 4), Workload(2, 4, min_length=2))
+    with pytest.raises(UnsupportedError, match="takes no lengths"):
+        built("litert+fused").forward(np.ones((4, 2, 3)), None, np.array([4, 2]))
+    with pytest.raises(UnsupportedError, match="leave one of the two out"):
+        get_backend("litert+preproject+fused")
