@@ -174,10 +174,18 @@ def test_recurrent_kernel_that_reads_another_input_gets_its_gradient() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
-LOOPS = ("while_loop", "while_loop+xla", "static_unroll", "partial_unroll@2", "scan", "jax_scan")
+LOOPS = ("while_loop", "static_unroll", "scan", "jax_scan")
+TRACED_FOR_SECONDS = ("while_loop+xla", "partial_unroll@2")
 
 
-@pytest.mark.parametrize("name", ["numpy", *LOOPS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numpy",
+        *LOOPS,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in TRACED_FOR_SECONDS),
+    ],
+)
 @pytest.mark.parametrize("cell", CELLS_TO_TEST[1:], ids=lambda cell: cell.name)
 def test_another_cell_runs_in_loops_and_equals_the_reference(name: str, cell: Cell) -> None:
     backend = get_backend(name)

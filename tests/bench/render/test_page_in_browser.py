@@ -742,7 +742,7 @@ def test_page_policy_blocks_an_injected_script(opened: Opened) -> None:
 # Size
 
 
-@pytest.mark.parametrize("shapes", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shapes", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_page_thousands_of_cases_answer_before_plots(new: Any, tmp_path: Path, shapes: int) -> None:
     cases = 10 * shapes
     path = tmp_path / "report.html"

@@ -68,8 +68,16 @@ def assert_close(found: Any, expected: Any, scale: float = 1.0) -> None:
         np.testing.assert_allclose(ours, theirs, atol=2e-6 * largest * scale, rtol=0)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
+@pytest.mark.parametrize(
+    ("mask", "reverse"),
+    [
+        pytest.param(MASK, True, id="masked in reverse"),
+        # XLA compiles three derivatives for each, which takes eight seconds.
+        pytest.param(None, False, id="whole", marks=pytest.mark.slow),
+        pytest.param(None, True, id="whole in reverse", marks=pytest.mark.slow),
+        pytest.param(MASK, False, id="masked", marks=pytest.mark.slow),
+    ],
+)
 def test_fused_layer_outputs_and_gradients_equal_the_scan(mask: Any, reverse: bool) -> None:
     ours, theirs = layers(mask, reverse)
     assert_close(*(jax.jit(each)(*GIVEN) for each in (ours, theirs)))
