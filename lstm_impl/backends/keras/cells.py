@@ -1,4 +1,4 @@
-"""Make and run Keras's LSTM layers, of Keras 2 and of Keras 3 on any of its backends."""
+"""Make and run Keras's LSTM and GRU layers, of Keras 2 and of Keras 3 on any of its backends."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import Call, Outputs, States, Tensor
-from lstm_impl.spec import LSTMSpec
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.cell import GRU
+from lstm_impl.layouts import from_keras_gru, keras_gru
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.weights import LayerWeights, LSTMWeights
 
 
 def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -> list[Any]:
     """Make built layers with these weights, in the order of the state's rows."""
+    kind = keras.layers.LSTM
+    if isinstance(spec.cell, GRU):
+        kind, more = keras.layers.GRU, {"reset_after": spec.cell.reset_after, **more}
     policy = {"tf32": "float32"}.get(spec.dtype, spec.dtype)
     layers = [
-        keras.layers.LSTM(
+        kind(
             spec.hidden_size,
             return_sequences=True,
             return_state=True,
@@ -39,9 +44,14 @@ def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -
     for layer, cell in zip(layers, weights.cells(), strict=True):
         layer.build((None, None, cell.kernel.shape[0]))
         layer.supports_masking = True  # or Keras 3.16 warns of each mask that it is given
-        for variable, array in zip(layer.trainable_variables, cell, strict=True):
+        for variable, array in zip(layer.trainable_variables, to_keras(spec, cell), strict=True):
             variable.assign(array)
     return layers
+
+
+def to_keras(spec: LSTMSpec, cell: LayerWeights) -> list[FloatArray]:
+    """Return the arrays of a Keras layer with canonical weights."""
+    return keras_gru(cell) if isinstance(spec.cell, GRU) else [*cell]
 
 
 Run = Callable[[int, Tensor, States, Tensor | None], tuple[Tensor, ...]]
@@ -120,6 +130,18 @@ class KerasThree(Backend):
     """A backend that needs Keras 3 on one of its backends, ``environment``'s."""
 
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: DEFAULT}
+    cells: ClassVar[tuple[str, ...] | None] = ("lstm", "gru", "gru_reset_before")
+
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        return [array for cell in weights.cells() for array in to_keras(spec, cell)]
+
+    def unpack(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        if not isinstance(spec.cell, GRU):
+            return super().unpack(spec, arrays, gradient)
+        of_layers = (arrays[k : k + 3] for k in range(0, len(arrays), 3))
+        return LSTMWeights.from_cells(spec, [*map(from_keras_gru, of_layers)])
 
     def conflict(self) -> str:
         if {"unroll", "loop"} <= set(self.options):

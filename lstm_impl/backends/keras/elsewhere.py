@@ -1,4 +1,4 @@
-"""Run ``keras.layers.LSTM`` on Keras's JAX, PyTorch and OpenVINO backends."""
+"""Run ``keras.layers.LSTM`` and ``GRU`` on Keras's JAX, PyTorch and OpenVINO backends."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class KerasJaxModel(JaxModel):
 
     def _network(self, parameters: Tensors, call: Call) -> Outputs:
         def run(row: int, x: Tensor, states: States, valid: Tensor | None) -> Any:
-            variables = parameters[3 * row : 3 * row + 3]
+            size = len(parameters) // self.spec.state_layers
+            variables = parameters[row * size : (row + 1) * size]
             outputs, _ = self._layers[row].stateless_call(
                 variables, self._constants[row], x, initial_state=[*states], mask=valid
             )
@@ -74,13 +75,13 @@ class KerasJaxModel(JaxModel):
 
 
 class KerasJax(KerasThree, JaxBackend):
-    """``keras.layers.LSTM``; ``+unroll`` is its own argument, ``+loop`` its ``use_cudnn=False``."""
+    """Keras's LSTM and GRU; ``+unroll`` is its own argument, ``+loop`` its ``use_cudnn=False``."""
 
     strategy = "keras_jax"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "jax"}
     early_modules = ("keras",)
     packages = (*JaxBackend.packages, PACKAGE)
-    summary = "keras.layers.LSTM on Keras's JAX backend"
+    summary = "keras.layers.LSTM or GRU on Keras's JAX backend"
     model = KerasJaxModel
     flags: ClassVar[tuple[str, ...]] = ("unroll", "loop")
 
@@ -143,13 +144,13 @@ class KerasTorchModel(TorchModel):
 
 
 class KerasTorch(KerasThree, TorchBackend):
-    """``keras.layers.LSTM``; ``+loop`` is its own ``use_cudnn=False``."""
+    """Keras's LSTM and GRU; ``+loop`` is its own ``use_cudnn=False``."""
 
     strategy = "keras_torch"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "torch"}
     early_modules = ("keras",)
     packages = (*TorchBackend.packages, PACKAGE)
-    summary = "keras.layers.LSTM on Keras's PyTorch backend"
+    summary = "keras.layers.LSTM or GRU on Keras's PyTorch backend"
     model = KerasTorchModel
     flags: ClassVar[tuple[str, ...]] = ("loop",)
 
@@ -189,11 +190,11 @@ class KerasOpenVINOModel(OpenVINOModel):
 
 
 class KerasOpenVINO(KerasThree, OpenVINOBackend):
-    """``keras.layers.LSTM``."""
+    """Keras's LSTM and GRU."""
 
     strategy = "keras_openvino"
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: "openvino"}
     early_modules = ("keras",)
-    summary = "keras.layers.LSTM on Keras's OpenVINO backend, inference only"
+    summary = "keras.layers.LSTM or GRU on Keras's OpenVINO backend, inference only"
     model = KerasOpenVINOModel
     packages = (*OpenVINOBackend.packages, PACKAGE)

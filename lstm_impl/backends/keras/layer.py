@@ -1,4 +1,4 @@
-"""Run ``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, in TensorFlow."""
+"""Run ``keras`` and ``tf_keras``: Keras 3's ``LSTM`` and ``GRU`` and Keras 2's, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class KerasBackend(TensorFlowBackend):
 
 
 class Keras(KerasThree, KerasBackend):
-    """``keras.layers.LSTM``.
+    """``keras.layers.LSTM`` and ``keras.layers.GRU``.
 
     Options: ``+unroll`` is its own argument; ``+loop`` is ``use_cudnn=False``, the loop on a GPU
     too; ``+xla`` compiles the step, and implies the loop, since XLA cannot compile cuDNN's op
@@ -69,7 +69,7 @@ class Keras(KerasThree, KerasBackend):
     strategy = "keras"
     module = "keras"
     packages = (*TensorFlowBackend.packages, PACKAGE)
-    summary = "keras.layers.LSTM as it is"
+    summary = "keras.layers.LSTM or GRU as it is"
     flags: ClassVar[tuple[str, ...]] = ("unroll", "loop", "xla")
     listed = ("", "+unroll", "+loop", "+xla")
 
@@ -89,11 +89,11 @@ class Keras(KerasThree, KerasBackend):
 
 
 class TfKeras(KerasThree, KerasBackend):
-    """``tf_keras.layers.LSTM``, Keras 2's; ``+unroll`` is its own argument."""
+    """``tf_keras.layers.LSTM`` and ``GRU``, Keras 2's; ``+unroll`` is its own argument."""
 
     strategy = "tf_keras"
     module = "tf_keras"
-    summary = "Keras 2's layer, tf_keras.layers.LSTM, as it is"
+    summary = "Keras 2's layer, tf_keras.layers.LSTM or GRU, as it is"
     flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
     packages = (
         Package("tf_keras", "the tf-keras package", "pip install 'lstm-benchmark-suite[legacy]'"),

@@ -431,6 +431,7 @@ class CalledModel(KerasThree):
     """A Keras model of one LSTM layer, run through one of ``PATHS``."""
 
     framework = "tensorflow"
+    cells = ("lstm",)
     model = CalledModelModel
     packages = (*TensorFlowBackend.packages, PACKAGE)
     gpu = TensorFlowBackend.gpu
