@@ -127,7 +127,12 @@ def test_reference_figures_and_verdicts_match_golden(name: str, tmp_path: Path) 
 
 def test_suites_expand_to_the_same_cases() -> None:
     before = json.loads(gzip.decompress((FOLDER / "case_ids.json.gz").read_bytes()))
-    assert {name: [case.id for case in load(name).cases] for name in before} == before
+    # A suite that names all backends has cases of those that are newer than the file too.
+    known = {id_.partition("/")[0] for ids in before.values() for id_ in ids}
+    found = {name: [case.id for case in load(name).cases] for name in before}
+    assert {
+        name: [id_ for id_ in ids if id_.partition("/")[0] in known] for name, ids in found.items()
+    } == before
 
 
 def test_golden_difference_is_named_with_row_and_column() -> None:

@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from decimal import Decimal
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
@@ -166,10 +167,10 @@ class Case:
             "bi": spec.bidirectional,
             f"w{work.window}": work.window is not None,
             f"len{work.min_length}": work.min_length is not None,
-            f"drop{work.dropout:g}": work.dropout,
+            f"drop{_number_text(work.dropout)}": work.dropout,
             "bm": work.batch_major,
             work.optimizer: work.optimizer is not None,
-            f"p{1000 * (work.period or 0.0):g}ms": work.period is not None,
+            f"p{_number_text(work.period or 0.0, thousand=True)}ms": work.period is not None,
             # Ids are older than this field.
             _GRADIENTS.get(work.gradients): work.gradients != "all",
         }
@@ -245,13 +246,13 @@ class Case:
         spec = {key: sizes.pop(key) for key in ("input_size", "hidden_size")}
         spec["num_layers"] = sizes.pop("num_layers", 1)
         spec["cell"] = get_cell(match["cell"] or DEFAULT_CELL.name)
-        # Milliseconds in the id, seconds in the workload, rounded as ``parse_period`` does.
-        period = None if match["period"] is None else round(float(match["period"]) / 1000, 9)
+        # Milliseconds in the id, seconds in the workload.
+        period = None if match["period"] is None else _read_number(match["period"], thousand=True)
         long = {short: gradients for gradients, short in _GRADIENTS.items()}
         work = Workload(
             **sizes,
             mode=mode,
-            dropout=float(match["dropout"] or 0.0),
+            dropout=_read_number(match["dropout"] or "0"),
             batch_major=match["batch_major"] is not None,
             optimizer=match["optimizer"],
             period=period,
@@ -266,6 +267,27 @@ class Case:
                 f"{text[:200]!r} is no case's id; the same sizes are written {case.id}"
             )
         return case
+
+
+def _number_text(value: float, thousand: bool = False) -> str:
+    """Return the text of a number, or of its thousandfold, in an id.
+
+    Six digits are enough for most numbers. Where they are not, the text has all digits, so that no
+    two cases have one id.
+    """
+    short = f"{1000 * value if thousand else value:g}"
+    if _read_number(short, thousand) == value:
+        return short
+    exact = Decimal(repr(value)) * (1000 if thousand else 1)
+    return f"{exact.normalize():f}"
+
+
+def _read_number(text: str, thousand: bool = False) -> float:
+    """Return the number that ``_number_text`` wrote. Raises ValueError for other text."""
+    try:
+        return float(Decimal(text) / (1000 if thousand else 1))
+    except ArithmeticError as error:
+        raise ValueError(f"{text!r} is no number") from error
 
 
 def _split(backend: str) -> tuple[str, str]:

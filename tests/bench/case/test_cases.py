@@ -7,14 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.cases import SHAPE_EXAMPLE, Case, Shape, format_period, parse_period
+from bench.case.cases import (
+    NO_VARIANT,
+    SHAPE_EXAMPLE,
+    Case,
+    Shape,
+    format_period,
+    parse_period,
+)
+from bench.case.loading import SuiteChoice, available, load
 from bench.machine.fields import InputError
 from lstm_impl import LSTMSpec, Workload
+from lstm_impl.names import VARIANTS
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 
 SPEC = LSTMSpec(3, 4)
 SIZES = st.integers(1, 2000)
-PERIODS = st.sampled_from([1e-6, 2.5e-4, 0.01, 1.0, 12.5, 3600.0])
+PERIODS = st.sampled_from([1e-6, 2.5e-4, 0.01, 1.0, 12.5, 3600.0]) | st.floats(1e-6, 3600.0)
+DROPOUTS = st.sampled_from([0.1, 0.05, 1e-5]) | st.floats(0.0, 1.0, exclude_max=True)
 FULL = Workload(2, 10, "training")
 
 
@@ -32,7 +42,7 @@ def cases(draw: st.DrawFn) -> Case:
         mode,
         min_length=length,
         window=window,
-        dropout=0.0 if streaming else draw(st.sampled_from([0.0, 0.1, 0.05, 1e-5])),
+        dropout=0.0 if streaming else draw(st.just(0.0) | DROPOUTS),
         batch_major=draw(st.booleans()),
         optimizer=draw(st.sampled_from([None, *OPTIMIZERS])) if mode == "training" else None,
         gradients=draw(st.sampled_from(GRADIENTS)) if mode == "training" else "all",
@@ -74,6 +84,40 @@ def test_case_is_restored_from_plain_data_and_id(case: Case) -> None:
     assert Case.from_id(case.id) == case
     assert case.shape.startswith(str(case.sizes))
     assert Shape.parse(str(case.sizes)) == case.sizes
+
+
+@pytest.mark.parametrize("name", available())
+def test_case_of_each_suite_is_restored_from_its_id(name: str) -> None:
+    named = ["torch", "keras_model+predict", "partial_unroll@10+xla"]
+    # Few backends have the other two.
+    variants = [each for each in VARIANTS if each not in ("int8", "replicas")]
+    choice = SuiteChoice(backends=named, variants=[NO_VARIANT, *variants])
+    for suite in (load(name), load(name, choice)):
+        for case in suite.cases:
+            assert Case.from_id(case.id) == case
+            assert Case.from_dict(case.to_dict()) == case
+
+
+@pytest.mark.parametrize(
+    ("id_", "period", "dropout"),
+    [
+        # As older versions wrote them.
+        ("numpy/b1-t2-i3-h4-p10ms/float32/streaming/cpu", 0.01, 0.0),
+        ("numpy/b1-t2-i3-h4-p0.25ms/float32/streaming/cpu", 2.5e-4, 0.0),
+        ("numpy/b1-t2-i3-h4-p3.6e+06ms/float32/streaming/cpu", 3600.0, 0.0),
+        ("numpy/b1-t2-i3-h4-drop1e-05/float32/training/cpu", None, 1e-5),
+        ("numpy/b1-t2-i3-h4-drop0.5-bm/float32/training/cpu", None, 0.5),
+        # More than six digits.
+        ("numpy/b1-t2-i3-h4-p12.3456789ms/float32/streaming/cpu", 0.0123456789, 0.0),
+        ("numpy/b1-t2-i3-h4-drop0.1234567/float32/training/cpu", None, 0.1234567),
+    ],
+)
+def test_period_and_dropout_of_an_id_are_exact(
+    id_: str, period: float | None, dropout: float
+) -> None:
+    case = Case.from_id(id_)
+    assert (case.workload.period, case.workload.dropout) == (period, dropout)
+    assert case.id == id_
 
 
 @given(cases(), cases())
