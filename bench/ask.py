@@ -4,6 +4,7 @@
 """
 
 import argparse
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,15 @@ from rich.console import Console
 
 from bench.case.cases import Case
 from bench.cli import arguments, command_line, output
-from bench.machine.lock import check_system
+from bench.cli.command_line import UsageError
+from bench.machine import devices
+from bench.machine.lock import HeldError, LockError, MachineLock, check_system
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
 from bench.records.schema import advice_for_ask
 from bench.render import report as shown
-from bench.render.messages import answer
+from bench.render.escape import clean
+from bench.render.messages import answer, reason_line
 from bench.render.table import Document
 from bench.session import query
 from bench.session.query import Surroundings
@@ -29,8 +33,14 @@ ANSWERED, NOT_ANSWERED = 0, 1
 BUDGET = 120.0
 """Seconds of the whole command."""
 
-MEASURED_NOTHING = 3, 4
-"""Exit codes of ``bench.run``: results cannot be written, or another run measures here."""
+HELD = 4
+"""Exit code while another run measures here, of this command and of ``bench.run``."""
+
+MEASURED_NOTHING = 3, HELD
+"""Exit codes of ``bench.run`` after which its results are not new: it could not write, or HELD."""
+
+LEAST = 20.0
+"""Seconds in which each backend of a shape can be measured in one process on two cores."""
 
 ANSWERING = 4.0
 """Seconds of it for starting to measure and for answering."""
@@ -40,6 +50,7 @@ exit codes:
   0    answered
   1    no answer: fewer than two backends could be measured; the lines say why
   2    bad input
+  4    another run measures on this machine (--wait waits for it, --force goes on)
   130  stopped by Ctrl-C
 
 Results of this machine that have the shape answer at once, with their date, unless they lack one
@@ -58,7 +69,7 @@ of its code is run.
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     # The library raises a plain ValueError for what no LSTM can be.
-    bad = ResultWriteError, UnsupportedError, ValueError
+    bad = ResultWriteError, LockError, UnsupportedError, ValueError
     return command_line.run(_parser(), _answered, words, *bad, interrupted="")
 
 
@@ -72,6 +83,14 @@ def _answered(options: argparse.Namespace) -> int:
     missing = [case for case in queries if not options.paths and sections.get(case) is None]
     if missing:
         check_system()
+        if unavailable := devices.explain_missing(missing[0].device):
+            raise UsageError(reason_line(unavailable))
+        _check_budget(options.budget, len(missing))
+        try:
+            _wait_for_lock(options, console)
+        except HeldError as error:
+            text = f"{error}; --wait waits for it, --force measures anyway"
+            return command_line.failed(text, HELD)
     lacking = {each: None for case in missing for each in query.not_installed(case, options)}
     if lacking:
         console.print(
@@ -89,12 +108,51 @@ def _answered(options: argparse.Namespace) -> int:
             code = query.measure(case, options, console, seconds)
             if code == command_line.BAD_INPUT:
                 return code  # bench.run has said what is wrong
-            if code not in MEASURED_NOTHING:
-                sections[case] = query.look_up(case, options)
+            if code in MEASURED_NOTHING:
+                codes.append(_explain_failure(case, sections.get(case), code, console))
+                continue
+            sections[case] = query.look_up(case, options)
         codes.append(_answer(case, sections.get(case), options, console))
         if case not in missing and not options.paths:
             console.print("These results were available; --again measures it again.")
     return max(codes)
+
+
+def _check_budget(budget: float, count: int) -> None:
+    """Raise UsageError if the budget is too short to measure so many shapes."""
+    needed = math.ceil(count * (LEAST + ANSWERING))
+    if count > 1 and budget < needed:
+        raise UsageError(
+            f"--budget {budget:.0f}s is too short to measure {count} shapes: "
+            f"use --budget {needed}s, or more for narrower intervals"
+        )
+
+
+def _wait_for_lock(options: argparse.Namespace, console: Console) -> None:
+    """Make sure that no other run measures here. Raises HeldError, LockError.
+
+    The lock is released again: ``bench.run`` takes it.
+    """
+    if options.force:
+        return
+    with MachineLock() as lock:
+        if options.wait:
+            lock.wait("bench.ask", lambda text: console.print(clean(text), markup=False))
+        else:
+            lock.acquire("bench.ask")
+
+
+def _explain_failure(case: Case, old: Section | None, code: int, console: Console) -> int:
+    """Say that a query was not measured, and return the exit code."""
+    why = (
+        "another run began to measure on this machine; --wait waits for it"
+        if code == HELD
+        else "the results could not be written; the lines above say why"
+    )
+    console.print(f"No new answer for {query.describe(case)}: {why}.")
+    if old is not None:
+        console.print("Earlier results of this machine have an answer: leave out --again.")
+    return HELD if code == HELD else NOT_ANSWERED
 
 
 def _answer(
@@ -158,6 +216,10 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
     brief = "only the answer, without its table"
     arguments.add_flags(parser, brief=brief, again="measure in any case")
+    busy = parser.add_mutually_exclusive_group()
+    arguments.add_flags(
+        busy, wait="wait while another run measures here", force="measure although another run does"
+    )
     return parser
 
 

@@ -30,7 +30,7 @@ from bench.machine.writing import write_bytes
 from bench.records.schema import Results
 from bench.records.selection import of_cases
 from bench.render.escape import clean
-from bench.render.messages import reason_line, reason_texts
+from bench.render.messages import reason_texts
 from bench.render.quantities import shape_texts
 from bench.verdicts.sections import Section, build
 from lstm_impl.names import canonical, framework
@@ -295,14 +295,13 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
 
 def measure(case: Case, options: argparse.Namespace, console: Console, seconds: float) -> int:
     """Measure a query by ``bench.run``; return its code. Raises UsageError, ResultWriteError."""
-    if missing := devices.explain_missing(case.device):
-        raise UsageError(reason_line(missing))
     suite = write_suite(case, expanded(default_folder()), measured_backends(case, options))
     console.print(
         f"measuring {describe(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
     )
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
     command.append("--brief")  # its advice names options that bench.ask does not have
+    command += [f"--{name}" for name in ("wait", "force") if getattr(options, name)]
     if options.processes is not None:
         command += ["--processes", str(options.processes)]
     done = subprocess.run(command, check=False)

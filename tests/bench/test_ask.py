@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from bench import ask
 from bench.case.cases import Case
 from bench.machine.disturbance import Activity
+from bench.machine.lock import MachineLock
 from bench.records.schema import Results
 from bench.session import query
 from lstm_impl import LSTMSpec, Workload
@@ -216,14 +218,85 @@ def test_ask_without_two_frameworks_says_so_and_measures_nothing(
     assert rest[0].startswith("No answer for batch 4")
 
 
-@pytest.mark.parametrize(("code", "expected"), [(2, 2), (3, 1), (4, 1)])
-def test_ask_where_bench_run_measures_nothing_gives_no_old_answer(
-    here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, expected: int
+@pytest.mark.parametrize(
+    ("code", "expected", "words"),
+    [
+        (2, 2, ""),
+        (3, 1, "the results could not be written; the lines above say why."),
+        (4, 4, "another run began to measure on this machine; --wait waits for it."),
+    ],
+)
+def test_ask_where_bench_run_measures_nothing_says_so_and_gives_no_old_answer(
+    here: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+    expected: int,
+    words: str,
 ) -> None:
     save(tmp_path / "results", times())
     done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], code)
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
     assert ask.main([*SHAPE, "--again"]) == expected
+    out = " ".join(capsys.readouterr().out.split())
+    assert words in out
+    assert "Use while_loop" not in out
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MachineLock]:
+    """Another run that measures on this machine."""
+    monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
+    with MachineLock() as lock:
+        lock.acquire("another suite")
+        yield lock
+
+
+def test_ask_while_another_run_measures_says_so_before_it_waits(
+    measuring: Measuring,
+    held: MachineLock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(query, "wait_until_quiet", lambda *given: pytest.fail("it waits"))
+    assert ask.main(SHAPE) == 4
+    error = capsys.readouterr().err
+    assert "another suite; --wait waits for it, --force measures anyway" in error
+    assert measuring.commands == []
+
+
+def test_ask_with_wait_measures_after_the_other_run(
+    measuring: Measuring,
+    held: MachineLock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(MachineLock.wait, "__defaults__", (lambda seconds: held.close(),))
+    assert ask.main([*SHAPE, "--wait"]) == 0
+    assert "waiting for it" in capsys.readouterr().out
+    assert measuring.commands[0][-1] == "--wait"
+
+
+def test_ask_with_force_measures_beside_the_other_run(
+    measuring: Measuring, held: MachineLock
+) -> None:
+    assert ask.main([*SHAPE, "--force"]) == 0
+    assert measuring.commands[0][-1] == "--force"
+
+
+def test_ask_of_a_model_with_too_little_time_names_a_budget_that_is_enough(
+    measuring: Measuring, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = [lstm(f"layer{units}", units, [None, 20, 8]) for units in range(1, 9)]
+    save_model(tmp_path / "m.keras", *layers)
+    words = ["--batch", "4", "--steps", "20", "--model", "m.keras", *BOTH]
+    assert ask.main(words) == 2
+    error = capsys.readouterr().err
+    assert "--budget 120s is too short to measure 8 shapes: use --budget 192s" in error
+    ask.main([*words, "--budget", "192s"])
+    assert len(measuring.budgets) == 8
+    assert min(measuring.budgets) >= ask.LEAST - 1
 
 
 def test_ask_with_paths_answers_from_them_and_measures_nothing(
