@@ -33,6 +33,7 @@ COMMANDS = {
         "echo": "the 2016 tutorial's task with any backend, and what a window learns",
     },
     "Is this number true?": {
+        "check": "does any function, layer or file compute the right LSTM? And if not, why?",
         "doctor": "what can run here, why not the rest, what would spoil a measurement?",
         "gpu_proof": "on a GPU: are all backends right there, and how fast? One archive",
     },

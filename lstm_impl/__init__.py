@@ -15,6 +15,7 @@ from lstm_impl.availability import Availability, Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.build import build
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Step, Upstream
+from lstm_impl.checking import CheckResult, check
 from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.frameworks import Framework
 from lstm_impl.model import Model
@@ -30,6 +31,7 @@ __all__ = [
     "Availability",
     "Backend",
     "Call",
+    "CheckResult",
     "Event",
     "Evidence",
     "Framework",
@@ -51,6 +53,7 @@ __all__ = [
     "Upstream",
     "Workload",
     "build",
+    "check",
     "dropout_masks",
     "get_backend",
     "list_backends",

@@ -119,6 +119,11 @@ def _gates(array: FloatArray, *order: int) -> FloatArray:
     return np.concatenate([gates[number] for number in order], axis=-1)
 
 
+def reorder_gates(array: FloatArray, order: Sequence[str], new: Sequence[str]) -> FloatArray:
+    """Return a copy of an array with the gates of its last axis, in ``order``, in another order."""
+    return _gates(array, *(list(order).index(gate) for gate in new))
+
+
 # -- ONNX: W [D, 4H, in], R [D, 4H, H], B [D, 8H], gates i, o, f, c.
 
 

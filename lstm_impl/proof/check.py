@@ -12,7 +12,7 @@ gradients out is judged by what it computes, and its backend once by all of them
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -31,6 +31,7 @@ from lstm_impl.proof.networks import (
     SEVERAL,
     SparseNetwork,
     chosen_sequences,
+    equal_neighbours,
     large_numbers,
     large_updates,
     not_finite,
@@ -79,7 +80,32 @@ class GateResult:
         )
 
 
-def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
+@dataclass(frozen=True)
+class ComparedCall:
+    """One call that the gate judged, with everything that its results depend on.
+
+    kind: with which the names of its errors begin, such as ``large``; empty for the workload's own
+    network and inputs. weights, inputs, dstate: what the model was given. ours, theirs: the results
+    of the model and of the judge, by name. allowed: how far each number may be off, by the name of
+    the array: an array of the same shape, or one number for all.
+    """
+
+    kind: str
+    weights: LSTMWeights
+    inputs: Inputs
+    dstate: LSTMState
+    ours: Mapping[str, FloatArray]
+    theirs: Mapping[str, FloatArray]
+    allowed: Mapping[str, FloatArray | float]
+
+
+def gate(
+    model: Model,
+    workload: Workload,
+    seed: int = 0,
+    judge: Judge | None = None,
+    watch: Callable[[ComparedCall], object] | None = None,
+) -> GateResult:
     """Compare ``model`` with the reference, or another judge, on ``workload``'s own shapes.
 
     If the workload has windows, the first two are compared, with the state carried between them,
@@ -93,13 +119,17 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     For an approximate backend the errors of outputs and final state are root mean squares. They
     are compared with those of an emulation of int8, also on few timesteps from a large state.
 
+    A model whose weights are fixed is compared with its own weights only.
+
+    watch: is called with each call that was compared, except updates and streams.
+
     Raises UnsupportedError for what the backend cannot do.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
     if not workload.training:
         inputs = replace(inputs, masks=None)
-    judged = _Comparison(model, workload, judge or numpy_judge(spec))
+    judged = _Comparison(model, workload, judge or numpy_judge(spec), watch)
     if model.backend.approximate:
         judged.compare_approximation(weights, inputs)
         return judged.result()
@@ -109,9 +139,13 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         if workload.optimizer is not None:
             judged.begin(weights)
         state = judged.compare_results(weights, replace(window, state=state))
+    if model.backend.fixed_weights:
+        judged.compare_results(weights, equal_neighbours(windows[0]), "repeats")
+        judged.compare_not_finite(weights, windows[0])
+        return judged.result()
     large, given = saturated(spec, weights, windows[0])
     judged.begin(large)
-    judged.keep(*saturated_errors(spec, *judged.results(large, given)))
+    judged.compare_saturated(large, given)
     for name, special, given in special_numbers(spec, weights, windows[0]):
         judged.begin(special)
         judged.compare_results(special, given, name)
@@ -146,6 +180,7 @@ class _Comparison:
     model: Model
     workload: Workload
     judge: Judge
+    watch: Callable[[ComparedCall], object] | None = None
     errors: Errors = field(default_factory=dict)
     bounds: Errors = field(default_factory=dict)
     # What the judge computes for the first window.
@@ -166,29 +201,68 @@ class _Comparison:
     def compare_results(self, weights: LSTMWeights, inputs: Inputs, special: str = "") -> LSTMState:
         """Compare one call's results and return the final state, for the next window."""
         spec, optimizer = self.model.spec, self.workload.optimizer
+        given = self._accepted(inputs)
         ours, theirs = self.results(weights, inputs)
         self.ordinary = self.ordinary or theirs
-        self.keep_errors(ours, theirs, special)
+        timesteps = len(inputs.x)
+        self.keep_errors(ours, theirs, timesteps, special)
+        by_array = comparison.bounds(spec, self.workload.batch, timesteps, list(theirs))
+        self._report(special, weights, given, None, ours, theirs, by_array)
         if optimizer is not None:
             changes = NumPyOptimizer(optimizer).changes(
                 [ours[f"d{name}"] for name in weights.names()]
             )
             self.keep_update(weights, changes)
         if not special:
-            self.keep(*comparison.gains(spec, ours, theirs, self.workload.batch))
+            self.keep(*comparison.gains(spec, ours, theirs, self.workload.batch, timesteps))
             # Could bfloat16 pass for this type, and are there enough numbers to tell?
-            numbers = sum(theirs[name].size for name in ("y", *spec.cell.states))
+            shown = [name for name in ("y", *spec.cell.states) if name in theirs]
+            numbers = sum(theirs[name].size for name in shown)
             if spec.precision.roundoff == comparison.HALF and numbers >= comparison.ENOUGH_NUMBERS:
                 coarse = self._judged(*comparison.rounded(weights, inputs))
                 self.keep(*comparison.shared_errors(ours, theirs, coarse, comparison.COARSE))
-        return state_from(spec, theirs)
+        complete = all(name in theirs for name in spec.cell.states)
+        return state_from(spec, theirs) if complete else given.state
+
+    def compare_saturated(self, weights: LSTMWeights, inputs: Inputs) -> None:
+        """Compare the results of the network with large weights."""
+        ours, theirs = self.results(weights, inputs)
+        found, allowed = saturated_errors(self.model.spec, ours, theirs)
+        self.keep(found, allowed)
+        by_array = {name.removeprefix("saturated "): most for name, most in allowed.items()}
+        given = self._accepted(inputs)
+        self._report("saturated", weights, given, None, ours, theirs, by_array)
+
+    def _report(
+        self,
+        kind: str,
+        weights: LSTMWeights,
+        inputs: Inputs,
+        dstate: LSTMState | None,
+        ours: Mapping[str, FloatArray],
+        theirs: Mapping[str, FloatArray],
+        relative: Mapping[str, float],
+    ) -> None:
+        """Tell the watcher of a call whose bounds are relative to each array's largest value."""
+        if self.watch is None:
+            return
+        allowed = {
+            name: most * largest_finite(theirs[name], comparison.smallest_scale(name))
+            for name, most in relative.items()
+            if name in theirs
+        }
+        flow = self._flowing(dstate or final_gradient(inputs.state))
+        self.watch(ComparedCall(kind, weights, inputs, flow, ours, theirs, allowed))
 
     def keep_errors(
-        self, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], special: str = ""
+        self,
+        ours: Mapping[str, FloatArray],
+        theirs: Mapping[str, FloatArray],
+        timesteps: int,
+        special: str = "",
     ) -> None:
         """Keep each array's error and bound."""
         found = comparison.compare(ours, theirs)
-        timesteps = len(theirs["y"])
         allowed = comparison.bounds(self.model.spec, self.workload.batch, timesteps, list(found))
         before = f"{special} " if special else ""
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
@@ -232,7 +306,8 @@ class _Comparison:
             ours = self.computed(inputs, nothing)
             if number < UPDATES or number == calls - 1:
                 theirs = requested_results(self._judged(before, inputs, nothing), workload)
-                self.keep_errors(ours, theirs, "updated" if number else "")
+                kind = "updated" if number else ""
+                self.keep_errors(ours, theirs, len(inputs.x), kind)
                 if number and spec.precision.roundoff >= comparison.HALF:
                     stale = self._judged(weights, inputs, nothing)
                     self.keep(*comparison.shared_errors(ours, theirs, stale, comparison.STALE))
@@ -257,17 +332,20 @@ class _Comparison:
         """Compare each result of a sparse network within what rounding explains."""
         spec = self.model.spec
         self.begin(network.weights)
-        ours = self.computed(*network.batch(spec))
+        inputs, dstate = self._accepted(network.inputs), self._flowing(network.dstate)
+        network = replace(network, inputs=inputs, dstate=dstate)
+        whole = network.batch(spec)
+        ours = self.computed(*whole)
         flowing = network.dstate if self.workload.training else None
         theirs = self.judge.run(network.weights, network.inputs, flowing)
-        theirs = self._within_range(requested_results(theirs, self.workload))
+        theirs = self._within_range(self._requested(theirs))
         with few_threads(spec, network.inputs.x.shape[1]):
             rounding: Mapping[str, FloatArray] = deviations(
                 spec, network.weights, network.inputs, flowing
             )
         expected = network.spread(ours, theirs)
         found, allowed = comparison.sparse_errors(
-            network.name, expected, network.spread(ours, rounding), ours
+            network.name, expected, network.spread(ours, rounding), ours, len(inputs.x)
         )
         failed = any(not found[name] <= allowed[name] for name in found)
         if failed and network.name == "large":
@@ -276,9 +354,19 @@ class _Comparison:
             seen = self._sensitivity(network, theirs, flowing)
             rounding = {name: np.maximum(rounding[name], far) for name, far in seen.items()}
             found, allowed = comparison.sparse_errors(
-                network.name, expected, network.spread(ours, rounding), ours
+                network.name, expected, network.spread(ours, rounding), ours, len(inputs.x)
             )
         self.keep(found, allowed)
+        if self.watch is not None:
+            spread = network.spread(ours, rounding)
+            most = {
+                name: comparison.largest_by_rounding(
+                    network.name, name, spread[name], len(inputs.x)
+                )
+                for name in expected
+            }
+            call = ComparedCall(network.name, network.weights, *whole, ours, expected, most)
+            self.watch(call)
 
     def _within_range(self, theirs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """Return the results that the precision can hold.
@@ -334,18 +422,21 @@ class _Comparison:
         weights are left out: they are sums over all sequences.
         """
         self.begin(weights)
-        inputs = self._quantized(inputs)
+        inputs = self._accepted(inputs)
         given, rows, step = not_finite(inputs)
         with np.errstate(invalid="ignore"):  # infinity minus infinity, in NumPy
             results = self.computed_unchecked(given)
-        ours = {n: results[n] for n in ("y", "h", "c", "dx", "dh", "dc") if n in results}
+        names = [n for n in ("y", "h", "c", "dx", "dh", "dc") if n in self._returned(results)]
+        ours = {name: results[name] for name in names}
         if "y" not in ours:
             return  # a step of Keras returns only its loss, and no other call takes such inputs
         most = comparison.bounds(self.model.spec, 1, len(given.x), list(ours))
         for value, row in rows.items():
             # Padding after NaN may be zero, or NaN times zero.
             length = len(given.x) if given.lengths is None else int(given.lengths[row])
-            mine = {name: ours[name][:, row] for name in ("y", "h", "c")}
+            mine: dict[str, FloatArray] = {
+                name: ours[name][:, row] for name in ("y", "h", "c") if name in ours
+            }
             mine["y"] = mine["y"][:length]
             if math.isinf(value):
                 kind, right = "infinity", self._almost_infinite(weights, given, row)
@@ -354,8 +445,14 @@ class _Comparison:
             else:
                 kind, right = "nan", self._with_nan(row, step, length)
             right["y"] = right["y"][:length]
+            right = {name: right[name] for name in mine}
             found = comparison.compare_not_finite(mine, right, infinite=kind == "infinity")
             self.keep(*comparison.prefixed(kind, found, most))
+        if self.watch is not None:
+            with np.errstate(invalid="ignore"):
+                right = self._returned(numpy_judge(self.model.spec).run(weights, given, None))
+            forward = {name: results[name] for name in right}
+            self._report("not finite", weights, given, None, forward, right, most)
         others = np.setdiff1d(np.arange(given.x.shape[1]), list(rows.values()))
         if others.size:
             found = comparison.compare(
@@ -379,6 +476,38 @@ class _Comparison:
         found = self.judge.run(weights, replace(one, x=large), None)
         return {name: array[:, 0] for name, array in found.items()}
 
+    def _accepted(self, inputs: Inputs) -> Inputs:
+        """Return the inputs with what the backend takes: it may take no state, or return no y."""
+        inputs, backend = self._quantized(inputs), self.model.backend
+        if not backend.takes_state:
+            inputs = replace(inputs, state=inputs.state.map(np.zeros_like))
+        if backend.returned is not None and "y" not in backend.returned:
+            inputs = replace(inputs, dy=np.zeros_like(inputs.dy))
+        return inputs
+
+    def _flowing(self, dstate: LSTMState) -> LSTMState:
+        """Return the gradient of the final state, zero for a state that is not returned."""
+        returned = self.model.backend.returned
+        if returned is None:
+            return dstate
+        arrays = dstate.by_name().items()
+        kept = (each if name in returned else np.zeros_like(each) for name, each in arrays)
+        return type(dstate)(*kept)
+
+    def _requested(self, theirs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Return those of a judge's results that the model's step computes too."""
+        return self._returned(requested_results(theirs, self.workload))
+
+    def _returned(self, results: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Leave out what the backend does not return, and the gradient of a state it lacks."""
+        backend, states = self.model.backend, self.model.spec.cell.states
+        left_out: set[str] = set()
+        if backend.returned is not None:
+            left_out |= {"y", *states} - set(backend.returned)
+        if not backend.takes_state:
+            left_out |= {f"d{name}" for name in states}
+        return {name: array for name, array in results.items() if name not in left_out}
+
     def _quantized(self, inputs: Inputs) -> Inputs:
         """Return the inputs with the state rounded to what the precision holds."""
         return replace(inputs, state=inputs.state.map(self.model.spec.quantize))
@@ -387,10 +516,11 @@ class _Comparison:
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         """Return the model's and the judge's results of the workload's step."""
-        inputs = self._quantized(inputs)
-        ours = self.computed(inputs, dstate or final_gradient(inputs.state))
-        theirs = self._judged(weights, inputs, dstate)
-        return ours, requested_results(theirs, self.workload)
+        inputs = self._accepted(inputs)
+        flow = self._flowing(dstate or final_gradient(inputs.state))
+        ours = self._returned(self.computed(inputs, flow))
+        theirs = self._judged(weights, inputs, flow)
+        return ours, self._requested(theirs)
 
     def computed(self, inputs: Inputs, dstate: LSTMState) -> dict[str, FloatArray]:
         """Return the model's results of the workload's step."""
@@ -493,6 +623,12 @@ def _all_gradients(model: Model, workload: Workload) -> tuple[Errors, Errors]:
     if key not in _all_judged:
         _all_judged[key] = gate(model, small)
     return dict(_all_judged[key].errors), dict(_all_judged[key].bounds)
+
+
+def largest_finite(array: FloatArray, least: float) -> float:
+    """Return the largest magnitude of the finite numbers of an array, at least ``least``."""
+    finite = np.isfinite(array)
+    return float(np.max(np.abs(array), initial=least, where=finite))
 
 
 LEAST_FLOW = (0.375, 0.25)

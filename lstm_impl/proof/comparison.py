@@ -174,15 +174,23 @@ ENOUGH_NUMBERS = 256
 
 
 def gains(
-    spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], batch: int
+    spec: LSTMSpec,
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    batch: int,
+    timesteps: int | None = None,
 ) -> tuple[Errors, Errors]:
-    """Return by how much each array and its worst unit are too large or too small, and may be."""
+    """Return by how much each array and its worst unit are too large or too small, and may be.
+
+    timesteps: of the call; by default those of the outputs.
+    """
     found: Errors = {}
     allowed: Errors = {}
     u = spec.precision.roundoff
     if u < HALF:
         return found, allowed
-    most = bounds(spec, batch, len(theirs["y"]), list(theirs))
+    timesteps = len(theirs["y"]) if timesteps is None else timesteps
+    most = bounds(spec, batch, timesteps, list(theirs))
     for name, right in theirs.items():
         b = np.asarray(right, np.float64)
         a = np.asarray(ours[name], np.float64)
@@ -282,28 +290,39 @@ def largest_difference(name: str, timesteps: int) -> float:
     return 2.0 * largest.get(name, math.inf)
 
 
+def largest_by_rounding(kind: str, name: str, deviation: FloatArray, timesteps: int) -> FloatArray:
+    """Return how far each number of an array may be off in a network whose rounding is known.
+
+    kind: the network, ``separate`` or ``large``. deviation: standard deviations by rounding.
+    """
+    weights = LARGE_WEIGHTS if kind == "large" else WEIGHTS
+    factor = {"forward": FORWARD, "flow": FLOW, "weight": weights}[array_kind(name)]
+    explained = factor * deviation + LEAST
+    return np.asarray(np.minimum(explained, largest_difference(name, timesteps)))
+
+
 def sparse_errors(
     kind: str,
     theirs: Mapping[str, FloatArray],
     rounding: Mapping[str, FloatArray],
     ours: Mapping[str, FloatArray],
+    timesteps: int | None = None,
 ) -> tuple[Errors, Errors]:
     """Return the error of each array's worst number and what rounding explains of it.
 
     kind: with which names begin, ``separate`` or ``large``. rounding: standard deviations.
+    timesteps: of the call; by default those of the outputs.
     """
+    timesteps = len(theirs["y"]) if timesteps is None else timesteps
     found: Errors = {}
     allowed: Errors = {}
-    weights = LARGE_WEIGHTS if kind == "large" else WEIGHTS
-    by_kind = {"forward": FORWARD, "flow": FLOW, "weight": weights}
     for name, right in theirs.items():
         a, deviation = np.asarray(ours[name], np.float64), rounding[name]
         if a.shape != np.shape(right) or not np.all(np.isfinite(a)):
             found[f"{kind} {name}"], allowed[f"{kind} {name}"] = math.inf, LEAST
             continue
         off = np.abs(a - right)
-        most = by_kind[array_kind(name)] * deviation + LEAST
-        most = np.minimum(most, largest_difference(name, len(theirs["y"])))
+        most = largest_by_rounding(kind, name, deviation, timesteps)
         worst = np.unravel_index(np.argmax(off / most), off.shape)
         found[f"{kind} {name}"] = float(off[worst])
         allowed[f"{kind} {name}"] = float(most[worst])

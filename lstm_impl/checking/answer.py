@@ -1,0 +1,201 @@
+"""Compose everything that a check tells its user: for a terminal, a pull request, an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from lstm_impl.checking.causes import Cause
+from lstm_impl.checking.deviation import Deviation, gate_of_column
+from lstm_impl.checking.result import CheckedNetwork, CheckFindings
+from lstm_impl.proof.comparison import array_kind
+from lstm_impl.proof.kinds import describe_error
+from lstm_impl.spec import LSTMSpec
+
+
+class CheckResult(CheckFindings):
+    """What ``check`` found. It is true if the target is right; ``str()`` is the answer in words."""
+
+    def __str__(self) -> str:
+        return compose_text(self)
+
+
+MOST_ARRAYS = 6
+"""Arrays that are described for a network; the rest is counted."""
+
+KINDS = {
+    "": "random numbers",
+    "zeros": "an input of zeros",
+    "repeats": "an input that repeats",
+    "saturated": "kernels and inputs 8 times as large",
+    "separate": "one product in each sum",
+    "large": "large gate inputs, weights and gradients",
+    "not finite": "an input with NaN and infinity",
+}
+"""What the networks of the gate are, in a few words."""
+
+
+def compose_text(result: CheckFindings) -> str:
+    """Return the answer for a terminal, in lines."""
+    return "\n".join(_lines(result))
+
+
+def compose_markdown(result: CheckFindings) -> str:
+    """Return the answer for a pull request."""
+    verdict = "computes" if result.passed else "does not compute"
+    sign = "✅" if result.passed else "❌"
+    lines = [f"### {sign} `{_plain(result.target)}` {verdict} the reference's {_cell(result)}", ""]
+    for network in result.networks:
+        mark = "✅" if network.result.passed else "❌"
+        lines.append(f"- {mark} {describe_network(network)}: {_share(network)}")
+    lines.append("")
+    causes = _every_cause(result)
+    if causes:
+        lines += ["**Likely cause**", "", *(f"- {_plain(line)}" for line in causes), ""]
+    for network in _described(result):
+        lines += [f"**{describe_network(network)}**", ""]
+        lines += [f"- {_plain(line)}" for line in _differences(network)]
+        lines.append("")
+    lines += [f"> {_plain(note)}" for note in result.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return "".join(f"\\{each}" if each in "*_`<>|[]#" else each for each in text)
+
+
+def _cell(result: CheckFindings) -> str:
+    names = {network.spec.cell.name for network in result.networks}
+    return "GRU" if all(name.startswith("gru") for name in names) else "LSTM"
+
+
+def _lines(result: CheckFindings) -> Iterator[str]:
+    verdict = "RIGHT" if result.passed else "WRONG"
+    yield f"{verdict}  {result.target}"
+    yield f"       {result.how}"
+    for network in result.networks:
+        mark = "ok   " if network.result.passed else "WRONG"
+        yield f"{mark}  {describe_network(network)}: {_share(network)}"
+    for cause in _every_cause(result):
+        yield f"cause  {cause}"
+    for network in _described(result):
+        yield ""
+        yield f"{describe_network(network)}:"
+        for line in _differences(network):
+            yield f"  - {line}"
+    if not result.passed and not result.causes:
+        yield ""
+        yield "No known mistake explains these results."
+    for note in result.notes:
+        yield f"note   {note}"
+
+
+def _described(result: CheckFindings) -> list[CheckedNetwork]:
+    """Return the network whose differences are listed: the first one that is wrong."""
+    return [network for network in result.networks if not network.result.passed][:1]
+
+
+def _every_cause(result: CheckFindings) -> list[str]:
+    return [_cause_line(cause) for cause in result.causes]
+
+
+def _cause_line(cause: Cause) -> str:
+    return cause.sentence
+
+
+def describe_network(network: CheckedNetwork) -> str:
+    """Return the sizes and the mode of a network in one line."""
+    spec, workload = network.spec, network.workload
+    layers = "" if spec.num_layers == 1 else f", {spec.num_layers} layers"
+    directions = ", both directions" if spec.bidirectional else ""
+    padded = ", padded" if workload.min_length is not None else ""
+    mode = "outputs, states and gradients" if workload.training else "outputs and states"
+    return (
+        f"{workload.timesteps} steps of {workload.batch} sequences, "
+        f"{spec.input_size} -> {spec.hidden_size} units{layers}{directions}{padded}, "
+        f"{spec.dtype}, {mode}"
+    )
+
+
+def _share(network: CheckedNetwork) -> str:
+    result = network.result
+    shares = {name: result.errors[name] / result.bounds[name] for name in result.errors}
+    name = max(shares, key=lambda each: math.inf if math.isnan(shares[each]) else shares[each])
+    failed = sum(not share <= 1.0 for share in shares.values())
+    if failed:
+        return f"{failed} of {len(shares)} comparisons fail"
+    return (
+        f"all {len(shares)} comparisons pass, the largest error is {shares[name]:.0%} of its bound"
+    )
+
+
+def _differences(network: CheckedNetwork) -> list[str]:
+    """Return a sentence for each array that differs, those of random numbers first."""
+    shown = list(network.deviations)
+    kinds = {each.kind for each in shown}
+    first = next((kind for kind in KINDS if kind in kinds), None)
+    lines = []
+    if first is not None:
+        chosen = [each for each in shown if each.kind == first]
+        lines += [describe_deviation(network.spec, each) for each in chosen[:MOST_ARRAYS]]
+        if len(chosen) > MOST_ARRAYS:
+            lines.append(f"{len(chosen) - MOST_ARRAYS} more arrays differ")
+        others = [KINDS[kind] for kind in KINDS if kind in kinds and kind != first]
+        if first:
+            lines.insert(0, f"with {KINDS[first]} (random numbers alone do not show it):")
+        if others:
+            lines.append(f"wrong too with {_listed(others)}")
+    if lines:
+        return lines
+    result = network.result
+    return [
+        describe_error(name, result.judge, result.errors[name], result.bounds[name])
+        for name in result.errors
+        if not result.errors[name] <= result.bounds[name]
+    ][:MOST_ARRAYS]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def describe_deviation(spec: LSTMSpec, deviation: Deviation) -> str:
+    """Return where an array differs and by how much, in one sentence."""
+    name = deviation.array
+    if deviation.found_shape != deviation.shape:
+        return f"{name} has shape {deviation.found_shape}; expected {deviation.shape}"
+    places = ", ".join(
+        part
+        for axis, size, (low, high) in zip(
+            deviation.axes, deviation.shape, deviation.ranges, strict=True
+        )
+        if (part := _range(axis, size, low, high))
+    )
+    where = f" in {places}" if places else " everywhere"
+    first = _index(spec, deviation)
+    by = "NaN or infinity" if math.isinf(deviation.worst) else f"{deviation.worst:.3g} bounds"
+    return (
+        f"{name} differs{where}: {deviation.wrong:,} of {deviation.size:,} numbers, by up to {by}; "
+        f"first at {first}: {deviation.found:.6g}, expected {deviation.expected:.6g} "
+        f"within {deviation.allowed:.1e}"
+    )
+
+
+def _range(axis: str, size: int, low: int, high: int) -> str:
+    """Return which part of an axis is wrong, empty for all of it."""
+    if size == 1 or (low == 0 and high == size - 1):
+        return ""
+    if low == high:
+        return f"{axis} {low}"
+    if high == size - 1:
+        return f"{axis}s from {low} on"
+    return f"{axis}s {low} to {high}"
+
+
+def _index(spec: LSTMSpec, deviation: Deviation) -> str:
+    parts = [f"{axis} {k}" for axis, k in zip(deviation.axes, deviation.first, strict=True)]
+    if array_kind(deviation.array) == "weight":
+        gate, unit = gate_of_column(spec, deviation.first[-1])
+        parts[-1] += f" (gate {gate} of unit {unit})"
+    return ", ".join(parts)

@@ -1,0 +1,289 @@
+"""Check any implementation against the float64 reference, with the gate's networks and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import lstm_impl.proof.comparison as comparison
+from lstm_impl.cell import get_cell
+from lstm_impl.checking.answer import CheckResult
+from lstm_impl.checking.causes import name_causes, name_rounding
+from lstm_impl.checking.deviation import find_deviations
+from lstm_impl.checking.function import TargetModel
+from lstm_impl.checking.layout import TargetError
+from lstm_impl.checking.result import CheckedNetwork
+from lstm_impl.checking.target import Declared, Target, load_target
+from lstm_impl.proof.check import ComparedCall, GateResult, gate
+from lstm_impl.proof.kinds import find_kind
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+
+@dataclass(frozen=True)
+class CheckedSizes:
+    """The sizes of a network and of its input.
+
+    forward_only: whether gradients are left out, because the sequence is long.
+    """
+
+    input_size: int
+    hidden_size: int
+    batch: int
+    timesteps: int
+    num_layers: int = 1
+    bidirectional: bool = False
+    forward_only: bool = False
+
+
+SMALL = CheckedSizes(5, 8, 4, 6)
+"""A small network, in which every number of steps, rows and units can be tried."""
+
+WIDE = CheckedSizes(7, 200, 3, 5)
+"""More units than a block of 128 threads or a tile, and no multiple of 16."""
+
+LONG = CheckedSizes(3, 6, 2, 520, forward_only=True)
+"""More than 512 timesteps, for a kernel that computes only the end of a sequence. Gradients are
+left out: a loop in Python would need a minute for them in some frameworks."""
+
+DEEP = CheckedSizes(5, 8, 3, 6, num_layers=2, bidirectional=True)
+"""Two layers with two directions each."""
+
+
+def check(
+    target: object,
+    *,
+    cell: str = "lstm",
+    dtype: str = "float32",
+    layout: str = "canonical",
+    batch_major: bool | None = None,
+    gates: str | None = None,
+    biases: int | None = None,
+    transposed: bool | None = None,
+    arguments: Sequence[str] | None = None,
+    returned: Sequence[str] | None = None,
+    arrays: str | None = None,
+    backward: str | Callable[..., Any] | None = None,
+    hides_nan: bool = False,
+    weights: str | None = None,
+    input_size: int | None = None,
+    hidden_size: int | None = None,
+    num_layers: int | None = None,
+    bidirectional: bool | None = None,
+    batch: int | None = None,
+    timesteps: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> CheckResult:
+    """Compare an implementation with the float64 reference, within the bounds of rounding.
+
+    Outputs, final states and, where they can be computed, all gradients are compared on several
+    networks (``docs/equivalence.md``). Where they differ, the result says in which arrays, from
+    which timestep, sequence and unit on, by how many bounds, and names likely causes.
+
+    Parameters
+    ----------
+    target
+        What is checked: a function of one layer, ``x, h, c, weights`` to ``y, h, c``; or its name
+        as ``module:function`` or ``file.py:function``.
+    cell
+        ``lstm``, ``gru`` or ``gru_reset_before``.
+    dtype
+        The precision in which it computes, one of ``PRECISIONS``. It decides the bounds.
+    layout
+        The layout of weights, ``canonical``, ``keras``, ``torch`` or ``onnx``.
+    batch_major, gates, biases, transposed
+        Where the layout differs: whether x is ``[B, T, F]``; the order of the gates, such as
+        ``iofg``; one or two biases; whether kernels are ``[4H, in]``.
+    arguments, returned
+        What the function takes and returns, in order. By default they are read from its parameters
+        and from the shapes of its results.
+    arrays
+        ``numpy``, ``torch``, ``jax`` or ``tensorflow``; by default what the function's module uses.
+    backward
+        A function that computes gradients where the framework cannot differentiate the target. It
+        takes the same arguments and then the gradient of each result.
+    hides_nan
+        Whether NaN in an input may become a number.
+    weights
+        A file with the weights of a target that does not show them.
+    input_size, hidden_size, num_layers, bidirectional, batch, timesteps
+        The only sizes to check. By default there are several networks.
+    device
+        ``cpu`` or ``gpu:0``, where the framework's arrays are placed.
+    seed
+        Of weights and inputs.
+
+    Returns
+    -------
+    CheckResult
+        It is true if the implementation is right. ``str(result)`` is the answer in words.
+
+    Raises
+    ------
+    TargetError
+        A ``ValueError``, if the target cannot be called like this. The message says what was
+        expected and what was found.
+    """
+    declared = Declared(
+        layout=layout,
+        batch_major=batch_major,
+        gates=gates,
+        biases=biases,
+        transposed=transposed,
+        arguments=arguments,
+        returned=returned,
+        arrays=arrays,
+        backward=backward,
+        hides_nan=hides_nan,
+        device=device,
+        weights=weights,
+    )
+    kind = get_cell(cell)
+    found = load_target(target, kind, declared)
+    given = {
+        "input_size": input_size,
+        "hidden_size": hidden_size,
+        "num_layers": num_layers,
+        "bidirectional": bidirectional,
+        "batch": batch,
+        "timesteps": timesteps,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    networks: list[CheckedNetwork] = []
+    notes = list(found.notes)
+    for sizes in _sizes(found, chosen):
+        spec = found.spec or LSTMSpec(
+            sizes.input_size,
+            sizes.hidden_size,
+            sizes.num_layers,
+            sizes.bidirectional,
+            dtype,
+            kind,
+        )
+        named = any(network.causes for network in networks)
+        network, note = _check_network(found, spec, sizes, declared, seed, not named)
+        networks.append(network)
+        notes += [note] if note and note not in notes else []
+    return CheckResult(found.label, found.how, networks, notes)
+
+
+def _sizes(target: Target, chosen: dict[str, Any]) -> Iterator[CheckedSizes]:
+    """Yield the sizes to check: those that were chosen, or several."""
+    if chosen:
+        yield CheckedSizes(**{**vars(SMALL), **chosen})
+        return
+    yield SMALL
+    if target.spec is None:
+        yield WIDE
+        if target.layers:
+            yield DEEP
+    yield LONG
+
+
+def _check_network(
+    target: Target,
+    spec: LSTMSpec,
+    sizes: CheckedSizes,
+    declared: Declared,
+    seed: int,
+    explain: bool,
+) -> tuple[CheckedNetwork, str]:
+    backend = target.backend(spec)
+    batch_major = backend.prefers_batch_major()
+    least = max(1, sizes.timesteps // 2) if target.padded else None
+    workload = Workload(
+        sizes.batch, sizes.timesteps, "inference", min_length=least, batch_major=batch_major
+    )
+    try:
+        weights = backend.own_weights(spec) or LSTMWeights.random(spec, seed)
+        model = backend.build(spec, weights, declared.device, batch_major=batch_major)
+        assert isinstance(model, TargetModel)
+        trains = model.probe(workload)
+    except (UnsupportedError, NotImplementedError) as error:
+        raise TargetError(str(error)) from error
+    training = trains and not sizes.forward_only
+    if training:
+        workload = Workload(
+            sizes.batch,
+            sizes.timesteps,
+            "training",
+            min_length=least,
+            batch_major=batch_major,
+            gradients="weights",
+        )
+    calls: list[ComparedCall] = []
+    try:
+        result = gate(model, workload, seed, watch=calls.append)
+        if training:
+            # The step of the weights' gradients alone was compared; some implementations are right
+            # only where the initial state has a gradient too.
+            every = Workload(
+                sizes.batch, sizes.timesteps, "training", min_length=least, batch_major=batch_major
+            )
+            result = _both(result, gate(model, every, seed, watch=calls.append))
+    except TargetError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise TargetError(
+            f"{target.label} raised {type(error).__name__} in a later call: {first}"
+        ) from error
+    note = ""
+    if not trains:
+        note = f"gradients were not checked: {backend.no_gradients}"
+    if result.passed:
+        return CheckedNetwork(spec, workload, result), note
+    wrong_kinds = _wrong_kinds(result)
+    wrong = [(call, find_deviations(call)) for call in calls if call.kind in wrong_kinds]
+    wrong = [(call, deviations) for call, deviations in wrong if deviations]
+    causes = name_causes(spec, calls, [call for call, _ in wrong]) if explain else []
+    causes = causes or ([name_rounding(spec)] if wrong_kinds <= ROUNDING_KINDS and explain else [])
+    deviations = [each for _, found in wrong for each in found]
+    unique = {(each.kind, each.array): each for each in reversed(deviations)}
+    return CheckedNetwork(spec, workload, result, list(unique.values())[::-1], causes), note
+
+
+def _both(first: GateResult, second: GateResult) -> GateResult:
+    """Return the errors of two gates as those of one, each that which uses up most of its bound."""
+    errors, bounds = dict(first.errors), dict(first.bounds)
+    for name, found in second.errors.items():
+        known = errors.get(name)
+        if known is None or not found / second.bounds[name] <= known / bounds[name]:
+            errors[name], bounds[name] = found, second.bounds[name]
+    return GateResult(first.passed and second.passed, first.judge, errors, bounds)
+
+
+NOT_FINITE = ("nan", "infinity", "spread")
+"""Kinds of errors of the call whose inputs have NaN and infinity."""
+
+
+def _wrong_kinds(result: GateResult) -> set[str]:
+    """Return the kinds of calls in which an error is over its bound."""
+    kinds: set[str] = set()
+    for name, found in result.errors.items():
+        if found <= result.bounds[name]:
+            continue
+        known = find_kind(name)
+        kind = "" if known is None else known[0].name
+        kinds.add("not finite" if kind in NOT_FINITE else kind)
+    # Those of half precision are of the workload's own network.
+    return kinds | ({""} if kinds & {"whole", "unit"} else set())
+
+
+ROUNDING_KINDS = {"sizes", *comparison.COARSE}
+"""Kinds of errors that show a coarser type where no single number is out of bounds."""
+
+
+def largest_share(result: CheckResult) -> float:
+    """Return the largest part of a bound that any error uses."""
+    shares = [
+        network.result.errors[name] / network.result.bounds[name]
+        for network in result.networks
+        for name in network.result.errors
+    ]
+    return float(np.max(shares))
