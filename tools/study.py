@@ -29,6 +29,8 @@ from bench.render.quantities import (
     times_bounds,
 )
 from bench.render.table import Block, Column, Document, TableCell, TextTable, numbers
+from bench.schema.decoding import decode
+from bench.schema.types import Count, Seconds
 from bench.stats.intervals import case_interval
 from bench.stats.ratios import RunSamples, compare
 
@@ -188,7 +190,8 @@ def _runs(records: _Records, kind: _Kind) -> list[RunSamples]:
     """Return the samples of each process. Raises ResultError for wrong samples or rounds."""
     runs = []
     for number, record in records:
-        samples, rounds = record["samples"].times(), record["rounds"].integers(0)
+        samples = decode(record["samples"], list[Seconds])
+        rounds = decode(record["rounds"], list[Count])
         if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
             raise record["rounds"].error("a round of its own for each sample", "does not fit")
         times = np.array(samples) / _batch(record)

@@ -13,10 +13,12 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.case.cases import NO_VARIANT, PERIODS, Case, parse_period
+from bench.case.cases import NO_VARIANT, Case, parse_period
+from bench.case.suite_file import ALL, SharedKeys, SuiteFile, SuiteSchema, SuiteShape
 from bench.machine import devices
 from bench.machine.fields import (
     Field,
@@ -24,24 +26,22 @@ from bench.machine.fields import (
     ResultError,
     did_you_mean,
     error_at,
-    is_number,
     printable,
     shown,
 )
 from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
+from bench.schema.decoding import decode
 from lstm_impl.availability import UnavailableError
 from lstm_impl.cell import DEFAULT as DEFAULT_CELL
-from lstm_impl.cell import get_cell, list_cells
+from lstm_impl.cell import get_cell
 from lstm_impl.names import VARIANTS
 from lstm_impl.registry import get_backend, list_backends
-from lstm_impl.spec import MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.workload import GRADIENTS, MODES, SEQUENCE_MODES, Workload
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.workload import MODES, SEQUENCE_MODES, Workload
 
 _T = TypeVar("_T")
 
-SCHEMA = 1
 FOLDER = Path(__file__).parent
-ALL = "all"
 
 DEFAULT_SECONDS = 3.0
 """Measuring time of a case if the suite names none: 20 blocks of a step of 100 ms, enough for an
@@ -61,44 +61,6 @@ class SuiteError(InputError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, _LONGEST_ERROR))
-
-
-def _table(field: Field, known: Sequence[str], required: Sequence[str]) -> dict[str, Field]:
-    """Return the fields of a table. Raises ResultError for an unknown key and a missing one."""
-    if not isinstance(field.value, dict):
-        raise field.error("a table")
-    for key in field.value:
-        if key not in known:
-            text = f"is not known{did_you_mean(key, known)}; expected one of {', '.join(known)}"
-            raise error_at(field.path, text, field[key].name)
-    for key in required:
-        if key not in field.value:
-            raise error_at(field.path, "is missing", field[key].name)
-    return {key: field[key] for key in field.value}
-
-
-def _items(field: Field, expected: str) -> list[Field]:
-    if not isinstance(field.value, list) or not field.value:
-        raise field.error(expected)
-    return field.items()
-
-
-def _sizes(field: Field, expected: str = "a positive integer or a list of them") -> tuple[int, ...]:
-    """Return one size, or each of a list once."""
-    if isinstance(field.value, list):
-        return _unique(item.integer(1, MOST_SIZE) for item in _items(field, expected))
-    if type(field.value) is not int:
-        raise field.error(expected)
-    return (field.integer(1, MOST_SIZE),)
-
-
-_SHAPES = "a list of shapes, each with its batch, timesteps, ..."
-_SHARED_KEYS = (
-    *("backends", "variants", "devices", "modes", "gradients", "dtypes", "cells", "periods"),
-    "seconds",
-)
-_SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
-_GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
 
 @dataclass(frozen=True)
@@ -186,7 +148,9 @@ def load_cases(path: Path, suite: Suite) -> Suite:
     found = []
     with _suite_errors(path):
         data = Field(path, "", parse_json(path, regular_bytes(path)))
-        for item in _items(data, "a list of case ids or cases"):
+        if not isinstance(data.value, list) or not data.value:
+            raise data.error("a list of case ids or cases")
+        for item in data.items():
             if not isinstance(item.value, str):
                 found.append(_case(item))
             elif item.value in by_id:
@@ -226,39 +190,26 @@ def _find(name: str, folder: Path) -> Path:
     )
 
 
-_SIZES = ("batch", "timesteps", "input_size", "hidden_size")
-_OPTIONAL = ("num_layers", "bidirectional", "min_length", "dropout", "batch_major", "optimizer")
-SHAPE_KEYS = (*_SIZES, *_OPTIONAL)
-
-SQUARE = "hidden_size"
-"""The input_size that is each layer's own width."""
-
-
 @dataclass(frozen=True)
 class Grid:
     """The shapes of one entry of ``shapes``: each combination of the sizes that it lists.
 
-    Its length is known before any shape is made. chosen: what the entry has besides sizes.
+    Its length is known before any shape is made. entry: the place in the file, for errors.
     """
 
     entry: Field
-    sizes: tuple[tuple[int, ...], ...]
-    chosen: Mapping[str, Any]
+    given: SuiteShape
 
-    @classmethod
-    def of(cls, entry: Field) -> Grid:
-        """Return the grid of an entry. Raises ResultError for wrong keys and values."""
-        table = _table(entry, SHAPE_KEYS, [each for each in _SIZES if each != "timesteps"])
-        batches, widths = (_sizes(table[key]) for key in ("batch", "hidden_size"))
-        times = _sizes(table["timesteps"]) if "timesteps" in table else (1,)  # of a stream's chunk
-        inputs: tuple[int, ...] = (0,)  # as wide as the layer
-        if table["input_size"].value != SQUARE:
-            expected = f'a positive integer, a list of them, or "{SQUARE}"'
-            inputs = _sizes(table["input_size"], expected)
-        chosen: dict[str, Any] = {key: table[key].value for key in _OPTIONAL if key in table}
-        if "dropout" in table:
-            chosen["dropout"] = table["dropout"].number(0.0, 1.0)
-        return cls(entry, (batches, times, inputs, widths), chosen)
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, ...], ...]:
+        """The batches, timesteps, input sizes (0: as wide as the layer) and hidden sizes."""
+        given = self.given
+        timesteps = 1 if given.timesteps is None else given.timesteps  # of a stream's chunk
+        inputs = 0 if isinstance(given.input_size, str) else given.input_size
+        return tuple(
+            _unique(sizes if isinstance(sizes, list) else (sizes,))
+            for sizes in (given.batch, timesteps, inputs, given.hidden_size)
+        )
 
     def __len__(self) -> int:
         return math.prod(map(len, self.sizes))
@@ -277,17 +228,33 @@ class Grid:
         cell: str = DEFAULT_CELL.name,
     ) -> tuple[LSTMSpec, Workload]:
         """Return one shape as a spec and a workload. Raises SuiteError for a wrong combination."""
-        entry, chosen = self.entry, dict(self.chosen)
+        entry, given = self.entry, self.given
         batch, timesteps, inputs, hidden = sizes
-        if mode == "streaming" and chosen.get("bidirectional"):
+        if mode == "streaming" and given.bidirectional:
             raise entry["bidirectional"].error("false: a stream has no end to begin at")
-        if mode != "streaming" and not entry["timesteps"].given:
+        if mode != "streaming" and given.timesteps is None:
             raise error_at(entry.path, "is missing", entry["timesteps"].name)
-        layers = {key: chosen.pop(key) for key in ("num_layers", "bidirectional") if key in chosen}
-        work = {"window": window, "gradients": gradients, "period": period, **chosen}
         try:
-            spec = LSTMSpec(inputs or hidden, hidden, dtype=dtype, cell=get_cell(cell), **layers)
-            return spec, Workload(batch, timesteps, mode, **work)
+            spec = LSTMSpec(
+                inputs or hidden,
+                hidden,
+                num_layers=given.num_layers,
+                bidirectional=given.bidirectional,
+                dtype=dtype,
+                cell=get_cell(cell),
+            )
+            return spec, Workload(
+                batch,
+                timesteps,
+                mode,
+                min_length=given.min_length,
+                window=window,
+                dropout=given.dropout,
+                batch_major=given.batch_major,
+                optimizer=given.optimizer,
+                gradients=gradients,
+                period=period,
+            )
         except (TypeError, ValueError) as error:
             message = re.sub(r"\b(LSTMSpec|Workload)\.", "", str(error))
             raise SuiteError(f"{entry.path}: {entry.name}: {message}") from error
@@ -307,10 +274,26 @@ class _Axes:
     periods: tuple[float | None, ...] = (None,)
     seconds: float = DEFAULT_SECONDS
 
-    def changed(self, table: Mapping[str, Field], chosen: Collection[str]) -> _Axes:
-        """Add what ``table`` has, except where the user chose."""
-        # Values that the choice replaces are read, too: an error in a file is always reported.
-        said = {key: read(table[key]) for key, read in _READ.items() if key in table}
+    def changed(self, place: Field, keys: SharedKeys, chosen: Collection[str]) -> _Axes:
+        """Add what a file or a group has, except where the user chose.
+
+        Names are looked up also where the choice replaces them: an error in a file is always
+        reported. place: where the keys are in the file.
+        """
+        said: dict[str, Any] = {}
+        for key, resolve in (("backends", _backends), ("devices", _devices)):
+            if (names := getattr(keys, key)) is not None:
+                said[key] = _names(place[key], names, resolve)
+        for key in ("variants", "modes", "dtypes", "cells"):
+            if (values := getattr(keys, key)) is not None:
+                said[key] = _unique(values)
+        if keys.gradients is not None:
+            only = isinstance(keys.gradients, str)
+            said["gradients"] = (keys.gradients,) if only else _unique(keys.gradients)
+        if keys.periods is not None:
+            said["periods"] = _unique(map(parse_period, keys.periods))
+        if keys.seconds is not None:
+            said["seconds"] = keys.seconds
         return replace(self, **{key: each for key, each in said.items() if key not in chosen})
 
 
@@ -348,25 +331,18 @@ def _group_axes(group: Field, own: _Axes) -> _Axes:
 
 
 def _suite(root: Field, choice: SuiteChoice) -> Suite:
-    table = _table(root, _SUITE_KEYS, ("schema", "name", "groups"))
-    if table["schema"].value != SCHEMA:
-        raise table["schema"].error(f"{SCHEMA}, which this version of the suite knows")
-    name = table["name"].label()
-    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-        raise table["name"].error("letters, digits, - and _ (result files are named after it)")
+    decode(root, SuiteSchema)
+    file = decode(root, SuiteFile)
     chosen = _chosen(choice)
-    axes = _Axes(**chosen).changed(table, chosen)
+    axes = _Axes(**chosen).changed(root, file, chosen)
     seconds: dict[str, float] = {}
     cases: dict[str, dict[Case, None]] = {}
     count = 0
-    for group in _items(table["groups"], "a list of groups ([[groups]])"):
-        entries = _table(group, _GROUP_KEYS, ("shapes",))
-        own = _group_axes(group, axes.changed(entries, chosen))
-        grids = [Grid.of(shape) for shape in _items(entries["shapes"], _SHAPES)]
-        windows: list[int | None] = [None]
-        if "windows" in entries:
-            lengths = _items(entries["windows"], "a list of window lengths")
-            windows = [length.integer(1, MOST_SIZE) for length in lengths]
+    for group, keys in zip(root["groups"].items(), file.groups, strict=True):
+        own = _group_axes(group, axes.changed(group, keys, chosen))
+        shapes = zip(group["shapes"].items(), keys.shapes, strict=True)
+        grids = [Grid(place, shape) for place, shape in shapes]
+        windows: Sequence[int | None] = keys.windows or [None]
         places = {name: _devices_of(name, own.devices) for name in own.backends}
         each = len(windows) * len(own.dtypes) * len(own.cells) * len(list(_modes(own)))
         count += sum(map(len, grids)) * each * sum(map(len, places.values()))
@@ -385,15 +361,15 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
             if (names := getattr(choice, kind)) is not None
         ]
         what = f" with {' and '.join(parts)}" if parts else ""
-        raise SuiteError(f"{root.path}: no case is left of suite {name}{what}")
+        raise SuiteError(f"{root.path}: no case is left of suite {file.name}{what}")
     return Suite(
-        name=name,
-        summary=table["summary"].label() if "summary" in table else "",
+        name=file.name,
+        summary=file.summary or "",
         path=root.path,
         cases=tuple(case for group in cases.values() for case in group),
         seconds=seconds,
-        source=table["source"].label() if "source" in table else "",
-        memory="memory" in table and table["memory"].boolean(),
+        source=file.source or "",
+        memory=file.memory,
     )
 
 
@@ -441,28 +417,15 @@ def _unique(items: Iterable[_T]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _choices(field: Field, known: Sequence[str]) -> tuple[str, ...]:
-    return _unique(item.one_of(known) for item in _items(field, "a list with at least one name"))
-
-
-def _period(field: Field) -> float | None:
-    try:
-        return parse_period(field.text())
-    except ValueError:
-        raise field.error(PERIODS) from None
-
-
-def _seconds(field: Field) -> float:
-    if not is_number(field.value) or field.value <= 0:
-        raise field.error("a number of seconds above 0")
-    return float(field.value)
-
-
-def _names(field: Field, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
-    if field.value == ALL:
+def _names(
+    place: Field, names: Sequence[str], resolve: Callable[[str], Sequence[str]]
+) -> tuple[str, ...]:
+    if names == ALL:
         return tuple(resolve(ALL))
-    items = _items(field, 'a list with at least one name, or "all"')
-    return _resolved(resolve, ((f"{i.path}: {i.name}: ", i.label()) for i in items))
+    return _resolved(
+        resolve,
+        ((f"{i.path}: {i.name}: ", name) for i, name in zip(place.items(), names, strict=True)),
+    )
 
 
 def _resolved(
@@ -488,19 +451,3 @@ def _devices(name: str) -> Sequence[str]:
     here = devices.available()
     # Without a GPU its cases are recorded as not measured.
     return here if len(here) > 1 else [*here, "gpu:0"]
-
-
-_READ: Mapping[str, Callable[[Field], Any]] = {
-    "modes": lambda field: _choices(field, MODES),
-    "gradients": lambda field: (
-        (field.one_of(GRADIENTS),) if isinstance(field.value, str) else _choices(field, GRADIENTS)
-    ),
-    "dtypes": lambda field: _choices(field, tuple(PRECISIONS)),
-    "cells": lambda field: _choices(field, list_cells()),
-    "periods": lambda field: _unique(map(_period, _items(field, "a list of periods"))),
-    "seconds": _seconds,
-    "backends": lambda field: _names(field, _backends),
-    "variants": lambda field: _choices(field, (NO_VARIANT, *VARIANTS)),
-    "devices": lambda field: _names(field, _devices),
-}
-"""Readers of the fields of ``_Axes``, in the order of their errors."""

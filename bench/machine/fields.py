@@ -1,18 +1,17 @@
-"""Check the values of a result file, which may hold anything, where they are used.
+"""Say where a value stands in a file, and what is wrong with it in one line.
 
-A ``Field`` is a value with its place in the file. It returns a number, a list of times or a name,
-or raises one line that names the file and the field.
+A ``Field`` is a value with its place in the file. ``bench.schema`` checks the fields of a kind of
+file. For single values, a field returns a number or a name, or raises one line that names the file
+and the field.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeGuard
@@ -22,9 +21,6 @@ SHORTEST, LONGEST = 1e-12, 1e9
 
 LARGEST_INTEGER = 2**53
 """Larger integers lose digits in other JSON readers; no size of a workload comes near it."""
-
-DEEPEST = 40
-"""Levels of free-form data; our writer makes three or four."""
 
 
 class InputError(ValueError):
@@ -178,12 +174,6 @@ class Field:
             raise self.error("a name")
         return self.value
 
-    def boolean(self) -> bool:
-        """Return true or false; 1 and 0 are neither."""
-        if not isinstance(self.value, bool):
-            raise self.error("true or false")
-        return self.value
-
     def integer(self, minimum: int, maximum: int = LARGEST_INTEGER) -> int:
         """Return an integer within these bounds."""
         if type(self.value) is not int or not minimum <= self.value <= maximum:
@@ -191,15 +181,6 @@ class Field:
             too_large = type(self.value) is int and self.value > maximum
             raise self.error(f"{kind} and at most {maximum}" if too_large else kind)
         return self.value
-
-    def integers(self, minimum: int) -> list[int]:
-        """Return a list of integers."""
-        return [
-            value
-            if type(value) is int and minimum <= value <= LARGEST_INTEGER
-            else Field(self.path, index, value, self).integer(minimum)
-            for index, value in enumerate(self._list())
-        ]
 
     def number(self, minimum: float = -math.inf, maximum: float = math.inf) -> float:
         """Return a finite number within these bounds."""
@@ -213,46 +194,6 @@ class Field:
         if math.isfinite(maximum):
             raise self.error(f"a number of at most {maximum:g}")
         raise self.error("a number of at least 0" if minimum == 0.0 else "a finite number")
-
-    def times(self) -> list[float]:
-        """Return a list of seconds."""
-        return [
-            value
-            if is_number(value, SHORTEST, LONGEST)
-            else Field(self.path, index, value, self).number(SHORTEST, LONGEST)
-            for index, value in enumerate(self._list())
-        ]
-
-    def numbers_or_nulls(self, maximum: float = math.inf) -> dict[str, float | None]:
-        """Return an object whose values are numbers up to a maximum, or null."""
-        return {
-            key: value
-            if value is None or (type(value) is float and is_number(value, maximum=maximum))
-            else self[key].number(maximum=maximum)
-            for key, value in self.mapping().items()
-        }
-
-    def time(self) -> datetime:
-        """Return a time in UTC."""
-        with contextlib.suppress(ValueError, OverflowError):
-            moment = datetime.fromisoformat(self.text())
-            if moment.tzinfo is not None:
-                return moment.astimezone(UTC)
-        raise self.error('a time with its zone, like "2025-01-31T12:00:00+00:00"')
-
-    def free(self) -> dict[str, object]:
-        """Return an object of any content, nested at most ``DEEPEST`` levels deep."""
-        level: list[object] = [self.mapping()]
-        for _ in range(DEEPEST):
-            level = [
-                inner
-                for value in level
-                if isinstance(value, dict | list)
-                for inner in (value.values() if isinstance(value, dict) else value)
-            ]
-            if not level:
-                return self.mapping()
-        raise self.error(f"at most {DEEPEST} levels", "is nested too deeply")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

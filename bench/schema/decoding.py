@@ -133,15 +133,29 @@ def _hints(kind: Any) -> Mapping[str, Any]:
     return {name: parameters.get(hints[name], hints[name]) for name in names}
 
 
-def _alternative(kind: Any, value: object) -> Any:
-    """Return the plain type, or that alternative of a union which a value of this kind may be."""
+def _plain(kind: Any) -> Any:
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
-    if get_origin(kind) in (Union, types.UnionType):
-        for each in get_args(kind):
-            if _fits(_alternative(each, value), value):
-                return _alternative(each, value)
     return kind
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def _constrained(kind: Any, value: object) -> Any:
+    """Return that alternative of a union which a value of this sort may be, or the type itself."""
+    plain = _plain(kind)
+    if _is_union(plain):
+        for each in get_args(plain):
+            if _fits(_alternative(each, value), value):
+                return _constrained(each, value)
+    return kind
+
+
+def _alternative(kind: Any, value: object) -> Any:
+    """Return the same without its constraints."""
+    return _plain(_constrained(kind, value))
 
 
 def _fits(kind: Any, value: object) -> bool:
@@ -166,15 +180,13 @@ def _metas(kind: Any) -> Iterator[Meta]:
 
 def _expected(kind: Any, value: object) -> str:
     """Return what a type expects in place of a value, as the end of an error."""
-    plain = _alternative(kind, value)
-    members = [each for each in get_args(plain) if each is not type(None)]
-    if get_origin(plain) in (Union, types.UnionType):  # the value is of none of its sorts
-        text = next((meta.description for meta in _metas(kind) if meta.description), None)
-        return text or " or ".join(dict.fromkeys(_expected(each, value) for each in members))
-    own = kind
-    if plain is not kind and get_origin(kind) in (Union, types.UnionType):
-        own = next(each for each in get_args(kind) if _alternative(each, value) is plain)
+    own = _constrained(kind, value)
+    plain = _plain(own)
     metas = list(_metas(own))
+    if _is_union(plain) and not any(meta.description for meta in metas):
+        # The value is of none of its sorts.
+        members = [each for each in get_args(plain) if each is not type(None)]
+        return " or ".join(dict.fromkeys(_expected(each, value) for each in members))
     known = next((meta.extra["known"] for meta in metas if meta.extra), None)
     if known is not None:
         close = did_you_mean(value, known) if isinstance(value, str) else ""

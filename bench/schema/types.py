@@ -14,9 +14,12 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from bench.machine.fields import DEEPEST, LARGEST_INTEGER, LONGEST, SHORTEST
+from bench.machine.fields import LARGEST_INTEGER, LONGEST, SHORTEST
 
 LARGEST_FLOAT = sys.float_info.max
+
+DEEPEST = 40
+"""Levels of free-form data; our writer makes three or four."""
 
 
 def one_of(known: Collection[str]) -> Meta:

@@ -174,6 +174,14 @@ def test_load_backend_without_the_device_keeps_its_cases(tmp_path: Path) -> None
         (("schema = 1", "schema = 2026-01-31"), 'schema is "2026-01-31"; expected 1'),
         (("schema = 1", "schema = 1\nmemory = 1"), "memory is 1; expected true or false"),
         (('"mine"', '"../mine"'), 'name is "../mine"; expected letters, digits'),
+        (
+            ("[[groups]]", '[[groups]]\ncells = ["lstm", "lstn"]'),
+            'groups[0].cells[1] is "lstn"; expected one of ',
+        ),
+        (
+            ("hidden_size = 4", 'hidden_size = 4, optimizer = "adm"'),
+            'shapes[0].optimizer is "adm"; expected one of sgd, adam (did you mean adam?)',
+        ),
         (("[[groups]]", "[groups]"), "groups is an object; expected a list of groups"),
     ],
 )

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.case.loading import Grid
+from bench.case.suite_file import SuiteShape
 from bench.machine.fields import Field, InputError
+from bench.schema.decoding import decode
 from lstm_impl import LSTMSpec, Workload
 
 SIZES = {"batch": 2, "timesteps": 6, "input_size": 1, "hidden_size": 4}
@@ -24,7 +26,8 @@ def shapes(
     gradients: str = "all",
     period: float | None = None,
 ) -> list[tuple[LSTMSpec, Workload]]:
-    grid = Grid.of(Field(Path("my.toml"), "groups[0].shapes[0]", table))
+    entry = Field(Path("my.toml"), "groups[0].shapes[0]", table)
+    grid = Grid(entry, decode(entry, SuiteShape))
     return [grid.shape(each, window, "float32", mode, gradients, period) for each in grid]
 
 
@@ -73,9 +76,12 @@ def test_grid_stream_without_timesteps_has_one() -> None:
             {**SIZES, "input_size": "hidden"},
             '.input_size is "hidden"; expected a positive integer, a list of them, or "hidden_s',
         ),
-        ({**SIZES, "num_layers": 10**9}, ": num_layers is 1000000000; expected at most"),
+        (
+            {**SIZES, "num_layers": 10**9},
+            ".num_layers is 1000000000; expected a positive integer and at most 1000",
+        ),
         ({**SIZES, "dropout": 1.0}, ": dropout is 1.0; expected at least 0 and less than"),
-        ({**SIZES, "bidirectional": 1}, ": bidirectional is 1; expected True or False"),
+        ({**SIZES, "bidirectional": 1}, ".bidirectional is 1; expected true or false"),
         (
             {**SIZES, "optimizer": "adam"},
             ": optimizer is 'adam', but mode is 'inference'; expected None: only training",

@@ -9,6 +9,7 @@ import pytest
 from bench import case as suites
 from bench.case import loading
 from bench.case.loading import SuiteChoice
+from bench.case.suite_file import ALL, SharedKeys, SuiteFile, SuiteGroup, SuiteShape
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 from tests.places import ROOT
@@ -87,8 +88,8 @@ def test_documented_table_has_every_suite() -> None:
 @pytest.mark.parametrize("name", suites.available())
 def test_documented_table_describes_each_suite(name: str) -> None:
     data = tomllib.loads(suites.available()[name].read_text(encoding="utf-8"))
-    suite = suites.load(name, HERE if data["devices"] == loading.ALL else None)
-    cases = "every backend" if data.get("backends") == loading.ALL else f"{len(suite.cases):,}"
+    suite = suites.load(name, HERE if data["devices"] == ALL else None)
+    cases = "every backend" if data.get("backends") == ALL else f"{len(suite.cases):,}"
     modes = " and ".join(sorted({case.workload.mode for case in suite.cases}))
     works = len({case.on("any").group for case in suite.cases})
     assert table("The suites of the package")[name] == [
@@ -122,9 +123,12 @@ def test_documented_example_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("heading", "keys"),
     [
-        ("Keys of the file", loading._SUITE_KEYS),
-        ("Keys of a group", (set(loading._GROUP_KEYS) - set(loading._SHARED_KEYS))),
-        ("Keys of a shape", loading.SHAPE_KEYS),
+        ("Keys of the file", SuiteFile.__struct_fields__),
+        (
+            "Keys of a group",
+            tuple({*SuiteGroup.__struct_fields__} - {*SharedKeys.__struct_fields__}),
+        ),
+        ("Keys of a shape", SuiteShape.__struct_fields__),
     ],
 )
 def test_documented_reference_has_every_key(heading: str, keys: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """Test the errors of values that are not of their declared type."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from msgspec import Struct
 from bench.machine.fields import Field, InputError, ResultError
 from bench.schema.decoding import decode
 from bench.schema.types import (
+    DEEPEST,
     Decoded,
     FreeObject,
     Moment,
@@ -20,6 +22,7 @@ from bench.schema.types import (
     integer,
     number,
     one_of,
+    utc,
 )
 
 
@@ -101,16 +104,36 @@ def test_decode_wrong_value_is_named_with_place_and_expectation(cell: object, me
     assert str(caught.value).isprintable()
 
 
-def test_decode_deep_object_is_refused_and_flat_one_taken() -> None:
-    nested: object = 1
-    for _ in range(50):
-        nested = {"a": nested}
-    document = {"cells": [{"window": 1, "more": nested}]}
-    with pytest.raises(ResultError, match=r"cells\[0\].more is nested too deeply; expected at mo"):
-        decode(Field(Path("a.json"), "", document), Map)
+def nested(levels: int, of_lists: bool) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value] if of_lists else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("of_lists", [False, True])
+def test_decode_object_nested_too_deeply_is_refused(of_lists: bool) -> None:
+    def decoded(levels: int) -> FreeObject:
+        field = Field(Path("a.json"), "more", {"a": nested(levels - 1, of_lists)})
+        return decode(field, FreeObject)
+
+    assert decoded(DEEPEST) == {"a": nested(DEEPEST - 1, of_lists)}
+    for levels in (DEEPEST + 1, 100_000):
+        with pytest.raises(ResultError, match=f"more is nested too deeply; .*{DEEPEST}"):
+            decoded(levels)
+
+
+def test_decode_wide_object_is_taken() -> None:
     wide = {"a": [[1]] * 1000}
-    (cell,) = decode(Field(Path("a.json"), "", {"cells": [{"window": 1, "more": wide}]}), Map).cells
-    assert cell.more == wide
+    assert decode(Field(Path("a.json"), "", wide), FreeObject) == wide
+
+
+def test_utc_other_zone_is_converted() -> None:
+    moment = datetime.fromisoformat("2025-01-31T12:00:00+01:00")
+    assert utc("started", moment) == datetime(2025, 1, 31, 11, tzinfo=UTC)
+    assert utc("started", moment).tzinfo is UTC
+    with pytest.raises(WrongFieldError, match="started: expected a time with its zone"):
+        utc("started", datetime.fromisoformat("0001-01-01T00:00:00+23:59"))
 
 
 def test_decode_error_of_a_value_of_its_own_is_kept() -> None:

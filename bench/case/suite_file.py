@@ -1,0 +1,141 @@
+"""Declare what a suite's file may hold. ``bench.schema.decoding`` checks files against these types.
+
+The order of the fields is the one in which errors and documents list them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from bench.case.cases import NO_VARIANT, PERIODS, parse_period
+from bench.machine.fields import did_you_mean
+from bench.schema.types import (
+    LARGEST_FLOAT,
+    Name,
+    WrongFieldError,
+    described,
+    integer,
+    number,
+    one_of,
+)
+from lstm_impl.cell import list_cells
+from lstm_impl.names import VARIANTS
+from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS
+from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
+
+SCHEMA = 1
+ALL = "all"
+
+SQUARE = "hidden_size"
+"""The input_size that is each layer's own width."""
+
+_SIZES = "a positive integer or a list of them"
+_INPUTS = f'a positive integer, a list of them, or "{SQUARE}"'
+_NAMES = f'a list with at least one name, or "{ALL}"'
+
+_not_empty = Meta(min_length=1)
+_some_names = described("a list with at least one name")
+
+Size = Annotated[int, integer(1, MOST_SIZE)]
+SizeList = Annotated[list[Size], _not_empty, described(_SIZES)]
+Sizes = Annotated[Size | SizeList, described(_SIZES)]
+InputSizes = Annotated[
+    Size
+    | Annotated[list[Size], _not_empty, described(_INPUTS)]
+    | Annotated[str, Meta(pattern=rf"\A{SQUARE}\Z"), described(_INPUTS)],
+    described(_INPUTS),
+]
+Names = Annotated[
+    Annotated[list[Name], _not_empty, described(_NAMES)]
+    | Annotated[str, Meta(pattern=rf"\A{ALL}\Z"), described(_NAMES)],
+    described(_NAMES),
+]
+Gradients = Annotated[str, one_of(GRADIENTS)]
+
+
+class SuiteShape(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The sizes of networks and data, and what all of them have in common.
+
+    Each list of sizes stands for as many shapes. timesteps: only a stream's chunk has a default.
+    """
+
+    batch: Sizes
+    timesteps: Sizes | None = None
+    input_size: InputSizes
+    hidden_size: Sizes
+    num_layers: Annotated[int, integer(1, MOST_LAYERS)] = 1
+    bidirectional: bool = False
+    min_length: Size | None = None
+    dropout: Annotated[float, number(0.0, 1.0)] = 0.0
+    batch_major: bool = False
+    optimizer: Annotated[str, one_of(OPTIMIZERS)] | None = None
+
+
+class SharedKeys(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The keys that a file may have for all groups and a group for itself."""
+
+    backends: Names | None = None
+    variants: (
+        Annotated[list[Annotated[str, one_of((NO_VARIANT, *VARIANTS))]], _not_empty, _some_names]
+        | None
+    ) = None
+    devices: Names | None = None
+    modes: Annotated[list[Annotated[str, one_of(MODES)]], _not_empty, _some_names] | None = None
+    gradients: Gradients | Annotated[list[Gradients], _not_empty, _some_names] | None = None
+    dtypes: (
+        Annotated[list[Annotated[str, one_of(tuple(PRECISIONS))]], _not_empty, _some_names] | None
+    ) = None
+    cells: Annotated[list[Name], _not_empty, _some_names] | None = None
+    periods: Annotated[list[str], _not_empty, described("a list of periods")] | None = None
+    seconds: (
+        Annotated[float, Meta(gt=0.0, le=LARGEST_FLOAT), described("a number of seconds above 0")]
+        | None
+    ) = None
+
+    def __post_init__(self) -> None:
+        # Other packages may bring cells. They are looked for when a file names some.
+        for index, cell in enumerate(self.cells or ()):
+            if cell not in (known := list_cells()):
+                expected = f"one of {', '.join(known)}{did_you_mean(cell, known)}"
+                raise WrongFieldError(f"cells[{index}]", expected)
+        for index, period in enumerate(self.periods or ()):
+            try:
+                parse_period(period)
+            except ValueError:
+                raise WrongFieldError(f"periods[{index}]", PERIODS) from None
+
+
+class SuiteGroup(SharedKeys, forbid_unknown_fields=True, kw_only=True):
+    """Shapes that have the other keys in common."""
+
+    shapes: Annotated[
+        list[SuiteShape],
+        _not_empty,
+        described("a list of shapes, each with its batch, timesteps, ..."),
+    ]
+    windows: Annotated[list[Size], _not_empty, described("a list of window lengths")] | None = None
+
+
+class SuiteSchema(Struct):
+    """The schema of a file, which is checked before the rest."""
+
+    schema: Annotated[
+        int, integer(SCHEMA, SCHEMA), described(f"{SCHEMA}, which this version of the suite knows")
+    ]
+
+
+class SuiteFile(SharedKeys, forbid_unknown_fields=True, kw_only=True):
+    """The contents of a file."""
+
+    schema: int
+    name: Annotated[
+        str,
+        Meta(pattern=r"\A[-_]*[A-Za-z0-9][-_A-Za-z0-9]*\Z"),
+        described("letters, digits, - and _ (result files are named after it)"),
+    ]
+    summary: Name | None = None
+    source: Name | None = None
+    memory: bool = False
+    groups: Annotated[list[SuiteGroup], _not_empty, described("a list of groups ([[groups]])")]
