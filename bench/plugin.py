@@ -7,16 +7,15 @@ installed, so it imports nothing slow until there is something to measure.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.cli import arguments
+from bench.cli import options
+from bench.cli.options import MeasurementOptions
 from bench.machine.fields import printable
-from bench.machine.reading import RESULTS_VARIABLE
 
 if TYPE_CHECKING:
     from bench.case.cases import Case
@@ -25,57 +24,16 @@ if TYPE_CHECKING:
 BENCH = Path(__file__).resolve().parent
 TESTS = BENCH.parent / "tests"
 
-THREAD_VARIABLES = (
-    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-)
-"""Libraries that several frameworks use read these when they start. Like the frameworks' own
-variables, they are set before any framework is imported."""
-
 COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
 """Defaults for pytest-benchmark's table: its ten columns do not fit a terminal, and its order by
 the minimum may differ from the medians of the report."""
-
-OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
-    ("suite", "NAME|FILE", str, "A suite of the package or the path of a TOML file."),
-    *arguments.MEASURED,
-    (
-        *("results", "DIR", str),
-        f"Folder of the result file (default: ${RESULTS_VARIABLE} or results).",
-    ),
-    (
-        *("budget", "SECONDS", arguments.seconds),
-        "Measuring time for each case, in place of the suite's: more narrows the intervals.",
-    ),
-    ("share", "PART", arguments.share, "Part of that time that is measured (bench.run)."),
-    (
-        *("precision", "PERCENT", arguments.percentage),
-        "Stop once every median's 95%% interval is within this (default: 1%%).",
-    ),
-    (
-        *("memory", "auto|on|off", ("auto", "on", "off")),
-        "Whether to measure the peak memory of cases on the CPU too (auto: what the suite says).",
-    ),
-    ("case-limit", "SECONDS", arguments.seconds, "When a case is ended from outside (bench.run)."),
-    ("cases", "FILE", str, "Only the cases in this JSON list: ids of the suite, or new cases."),
-    (
-        *("busy", "refuse|wait|force", ("refuse", "wait", "force")),
-        "While another run measures on this machine: refuse to start, wait for it, or go on though "
-        "the runs disturb each other (default: refuse).",
-    ),
-    ("judged", "DIR", str, "Folder that the processes of a session share (bench.run)."),
-    ("turn", "FD", arguments.integer(0), "Lock this open file before measuring (bench.run)."),
-    ("session", "ID", str, "Name shared by runs that are replicates of one another."),
-    ("order-seed", "N", arguments.integer(0), "Measure in a random order with this seed."),
-)
-"""Options ``--lstm-NAME`` of pytest: name, placeholder, type or choices of the value, and help."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
-    for name, metavar, kind, described in OPTIONS:
-        more = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
-        group.addoption(f"--lstm-{name}", metavar=metavar, help=described, default=None, **more)
+    for name, option in options.declared():
+        group.addoption(f"--lstm-{name.replace('_', '-')}", **option.parsing)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -92,13 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _refuse_separate_paths(config)
     if not _measures(config):
         return
-    if threads := config.getoption("lstm_threads"):
-        # The descriptors import NumPy, whose BLAS reads its variable then.
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-        from lstm_impl.frameworks import list_frameworks
-
-        own = [name for framework in list_frameworks() for name in framework.thread_variables]
-        os.environ.update(dict.fromkeys(own, str(threads)))
+    chosen = MeasurementOptions.from_pytest(config.getoption)
+    chosen.set_threads()
     if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
         raise pytest.UsageError(
             "--benchmark-only does not go with -n or --dist: benchmarks that run at the same time "
@@ -118,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Imported after threads are set: what it imports reads them once.
     from bench.worker.pytest_session import Measuring
 
-    config.pluginmanager.register(Measuring(config), "lstm-measuring")
+    config.pluginmanager.register(Measuring(config, chosen), "lstm-measuring")
 
 
 def _benchmark_only(config: pytest.Config) -> bool:

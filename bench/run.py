@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from bench import case as suites
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
+from bench.cli.options import DEFAULT_SUITE, add_run_options
 from bench.machine.lock import check_system
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.escape import text_console
 from bench.render.quantities import count
 from bench.session import measure
-from bench.session.measure import BUDGET, CASE_LIMIT, SUITE
+from bench.session.measure import BUDGET
 from bench.session.progress import MEASURED, code_of
 from bench.session.session import PRECISION
 from bench.stats.intervals import ENOUGH_PROCESSES
@@ -88,7 +89,7 @@ def _parser() -> arguments.Parser:
     )
 
     which = parser.add_mutually_exclusive_group()
-    suite = f"a suite of the package or the path of a TOML file (default: {SUITE})"
+    suite = f"a suite of the package or the path of a TOML file (default: {DEFAULT_SUITE})"
     which.add_argument("suite", nargs="?", metavar="SUITE", help=suite)
     which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
     place = f"folder, or URL to copy to at the end (default: ${RESULTS_VARIABLE}, {DEFAULT_FOLDER})"
@@ -105,19 +106,9 @@ def _parser() -> arguments.Parser:
             *("processes", "N", arguments.integer(1, 10_000)),
             "measure each case in N processes, whatever its interval",
         ),
-        (
-            *("case-limit", "TIME", arguments.seconds),
-            f"end a case that takes longer, with compiling (default: {CASE_LIMIT:g}s)",
-        ),
-        (
-            *("seconds", "TIME", arguments.seconds),
-            "of measuring for each case in each process (default: what the suite says)",
-        ),
-        *arguments.MEASURED,
         ("results", "DIR", str, place),
     )
-    memory = "measure the peak memory of cases on the CPU in the first process, or do not"
-    arguments.add_choice(parser, "memory", ("on", "off"), memory)
+    add_run_options(parser)
     for name, metavar, text in (
         ("resume", "SESSION", "resume this session, or the newest that is unfinished"),
         (

@@ -181,20 +181,6 @@ def _period(text: str) -> float | None:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-MEASURED: tuple[tuple[str, str, Any, str], ...] = (
-    ("device", "DEVICES", names, "cpu, gpu:0, ... or all, separated by commas"),
-    ("backends", "NAMES", names, "implementations, separated by commas, or all"),
-    ("variant", "NAMES", names, "variants of them, such as none,int8 (none: the backend itself)"),
-    ("mode", "MODES", names, "only inference, training or streaming"),
-    ("threads", "N", integer(1, 4096), "threads for every framework (default: its own choice)"),
-    ("seed", "N", integer(0, 2**53), "of weights, inputs and every random order (default: 0)"),
-    ("period", "PERIODS", periods, "time between two calls of a stream: 10ms, back-to-back, ..."),
-    ("deadline", "TIME", short_time, "count calls of streams later than this (default: period)"),
-    ("load", "N", integer(0, 4096), "processes that keep a processor busy each during streams"),
-)
-"""Options of what is measured, for pytest and for ``bench.run``."""
-
-
 def percentage(text: str) -> float:
     """Parse a percentage above 0, with or without %, into a share: 2% is 0.02."""
     kind = "percentage from 0 to 100, such as 2%"

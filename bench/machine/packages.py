@@ -57,6 +57,11 @@ def ask(environment: Path) -> Python:
     for name in ("pytest", "pytest-benchmark"):  # it has imported the others
         if name not in found["packages"]:
             raise NoPythonError(f"{python} has no {name}; {install}")
+    if not (Path(found["bench"]) / "worker" / "__main__.py").is_file():
+        raise NoPythonError(
+            f"{python} has an older version of this suite, whose workers take no work order; "
+            f"{install}"
+        )
     return Python(str(python), found["version"], found["packages"], found["bench"])
 
 

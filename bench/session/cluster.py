@@ -32,9 +32,10 @@ from bench.records.journal import LineFile
 from bench.records.schema import ResultFile
 from bench.render.escape import clean
 from bench.session import stub
-from bench.session.manager import CANNOT_WRITE, LOOK_EVERY, Manager, WorkerError
+from bench.session.manager import LOOK_EVERY, Manager, WorkerError
 from bench.session.session import Session, Work
 from bench.session.workers import Executor, LocalExecutor, LocalWorker, LostError, settle
+from bench.worker.order import CANNOT_WRITE, reported_error
 
 GRACE = 60.0
 """Seconds after the loss of a machine in which another is waited for, where work is left: what was
@@ -287,8 +288,9 @@ class RemoteWorker:
                 self._journal.append(line)
             self._early = []
         if seen.code is not None:
-            if found := CANNOT_WRITE.search(seen.output):
-                raise LostError(f"on that machine {clean(found[1])}", blame=False)
+            error = reported_error(seen.output)
+            if error is not None and error[0] == CANNOT_WRITE:
+                raise LostError(f"on that machine {clean(error[1])}", blame=False)
             if seen.data is not None:
                 self._checked(seen.name, ".json")
             self._end = seen
@@ -372,6 +374,7 @@ class NodeAgent(Closing):
         self._folder = Path(self._scratch.name)
         self._lock = MachineLock()
         self._suite: Path | None = None
+        self._seconds: Mapping[str, float] = {}
         self._worker: LocalWorker | None = None
 
     def ready(self, requested: NodeRequest) -> tuple[str, ClusterMember | None]:
@@ -384,6 +387,7 @@ class NodeAgent(Closing):
             name = str(self._suite)
         try:
             suite = suites.load(name, requested.choice)
+            self._seconds = suite.seconds
             if requested.wait:
                 self._lock.wait(suite.name, lambda text: None)
             else:
@@ -404,11 +408,12 @@ class NodeAgent(Closing):
         self.kill()
         _forget_what_ray_set()
         if self._suite is not None:
-            session = replace(session, suite=str(self._suite))
+            session = session.with_options(suite=str(self._suite))
         folder, judged = self._folder / session.id, self._folder / "judged"
         for each in (folder, judged):
             each.mkdir(exist_ok=True)
-        self._worker = LocalExecutor(session, folder, self._lock.fd, judged).start(work)
+        executor = LocalExecutor(session, folder, self._seconds, self._lock.fd, judged)
+        self._worker = executor.start(work)
         return WorkerNews()
 
     def look(self) -> WorkerNews:

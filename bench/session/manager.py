@@ -1,14 +1,13 @@
 """Run fresh worker processes until a session is done.
 
-Each worker is a ``pytest --benchmark-only``, so that there is one way of measuring. The manager
-reads its journal while it runs, ends it from outside when a case takes too long (a compiler handles
-no signal), records what it died of, and continues with the rest in another. ``schedule`` decides
-what to measure next; an ``Executor`` starts the workers.
+Each worker is a ``python -m bench.worker`` with one work order. The manager reads its journal while
+it runs, ends it from outside when a case takes too long (a compiler handles no signal), records
+what it died of, and continues with the rest in another. ``schedule`` decides what to measure next;
+an ``Executor`` starts the workers.
 """
 
 import contextlib
 import math
-import re
 import signal
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -27,10 +26,11 @@ from bench.render.quantities import listed
 from bench.session.schedule import Schedule
 from bench.session.session import Needs, Session, Work, needs_of
 from bench.session.workers import Executor, LostError, Worker, settle_all
+from bench.worker.order import CANNOT_WRITE, reported_error
 
 IDLE_LIMIT = 120.0
-"""Seconds that a worker may be busy with no case: it starts Python and pytest, reads the machine's
-state, writes its file. That takes seconds on a quiet machine; after this time it hangs."""
+"""Seconds that a worker may be busy with no case: it starts Python, reads the machine's state,
+writes its file. That takes seconds on a quiet machine; after this time it hangs."""
 
 
 class Watch:
@@ -162,13 +162,8 @@ LOOK_EVERY = 0.2
 """Seconds between two looks at a worker, of which each reads what is new in a file."""
 
 END_LIMIT = 15.0
-"""Seconds that a worker may take to end after its last case: it writes a file of megabytes, prints
-a table, and frameworks shut down. After this, Python usually waits for a thread of a backend."""
-
-CANNOT_WRITE = re.compile(
-    r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE
-)
-"""What pytest prints when the plugin cannot write."""
+"""Seconds that a worker may take to end after its last case: it writes a file of megabytes, and
+frameworks shut down. After this, Python usually waits for a thread of a backend."""
 
 _OVER = object()
 """What ``next`` returns for a process that has ended."""
@@ -252,9 +247,9 @@ class Manager:
         self.schedule = Schedule(
             session.cases,
             session.goal,
-            session.seed,
-            None if session.seconds is not None else seconds,
-            session.memory,
+            session.options.seed or 0,
+            None if session.options.budget is not None else seconds,
+            session.options.memory or False,
             absent,
             needs,
             side_by_side,
@@ -442,8 +437,9 @@ class Manager:
 
     def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
         """Record how a worker ended, with outcomes that it could not record itself."""
-        if found := CANNOT_WRITE.search(worker.last_output()):
-            raise ResultWriteError(clean(found[1]))
+        error = reported_error(worker.last_output())
+        if error is not None and error[0] == CANNOT_WRITE:
+            raise ResultWriteError(clean(error[1]))
         # Of interleaved cases none can be blamed, and at the end of a budget none.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
         killed = ending.code == -signal.SIGKILL
@@ -465,8 +461,8 @@ class Manager:
             )
         elif settled == 0 and ending.in_budget:
             lines = [line.strip() for line in worker.last_output().splitlines() if line.strip()]
-            errors = [line for line in lines if line.startswith("ERROR")]  # pytest's own
-            line = clean((errors or lines or ["it said nothing"])[-1])
+            said = error[1] if error is not None else (lines or ["it said nothing"])[-1]
+            line = clean(said)
             raise WorkerError(f"process {work.number} {ending} and measured nothing: {line}")
         self._report(outcomes)
         for each in () if file is None else file.outcomes:

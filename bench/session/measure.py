@@ -22,9 +22,10 @@ from rich.console import Console
 
 from bench import case as suites
 from bench.case import loading
-from bench.case.loading import Suite, SuiteChoice
+from bench.case.loading import Suite
 from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
+from bench.cli.options import DEFAULT_SUITE, MeasurementOptions, list_fixed
 from bench.machine import devices, packages
 from bench.machine.fields import ResultError
 from bench.machine.lock import HeldError, MachineLock
@@ -57,26 +58,25 @@ from bench.session.cluster import (
 )
 from bench.session.manager import Manager, WorkerError, describe_cases
 from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, Summary, View
-from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
+from bench.session.session import (
+    CASE_LIMIT,
+    PRECISION,
+    Goal,
+    Session,
+    SessionError,
+    load,
+    newest,
+    of_fleet,
+)
 from bench.session.workers import LocalExecutor
 from lstm_impl.tuning.machine import usable_cpus
-
-SUITE = "quick"
 
 BUDGET = 900.0
 """Seconds. Ten minutes held six processes of `quick` on two cores, but three quarters of that time
 went into starting, tracing and checking."""
 
-CASE_LIMIT = 120.0
-
 ENVIRONMENTS = "environments"
 """The folder of results of two environments, in the results folder."""
-
-_FIXED = (
-    *("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory"),
-    *("period", "deadline", "load", "variant"),
-)
-"""Options that a session keeps when it is resumed."""
 
 
 # -- sessions from options
@@ -104,32 +104,24 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
     budget = options.budget
     if budget is None and options.processes is None:
         budget = BUDGET
+    chosen = MeasurementOptions.from_run(options)
+    suite = suites.load(chosen.suite or DEFAULT_SUITE, chosen.choice)
     session = Session(
         id=new_session_name(),
-        suite=options.suite or SUITE,
-        suite_name="",
-        cases=(),
-        goal=Goal(PRECISION if options.precision is None else options.precision, options.processes),
-        budget=budget,
-        case_limit=CASE_LIMIT if options.case_limit is None else options.case_limit,
-        started=datetime.now(UTC).isoformat(),
-        seed=options.seed or 0,
-        choice=SuiteChoice(
-            options.backends, options.device, options.mode, options.period, options.variant
-        ),
-        deadline=options.deadline,
-        load=options.load or 0,
-        threads=options.threads,
-        seconds=options.seconds,
-    )
-    suite = suites.load(session.suite, session.choice)
-    session = replace(
-        session,
-        # An absolute path, since it may be resumed from another folder.
-        suite=suite.path.stem if _of_package(suite) else str(suite.path.absolute()),
         suite_name=suite.name,
         cases=suite.cases,
-        memory=suite.memory if options.memory is None else options.memory == "on",
+        goal=Goal(PRECISION if options.precision is None else options.precision, options.processes),
+        budget=budget,
+        started=datetime.now(UTC).isoformat(),
+        options=replace(
+            chosen,
+            # An absolute path, since it may be resumed from another folder.
+            suite=suite.path.stem if _of_package(suite) else str(suite.path.absolute()),
+            seed=chosen.seed or 0,
+            load=chosen.load or 0,
+            memory=suite.memory if chosen.memory is None else chosen.memory,
+            case_limit=CASE_LIMIT if chosen.case_limit is None else chosen.case_limit,
+        ),
     )
     _check_limit(session, suite)
     return session, suite
@@ -142,11 +134,11 @@ def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Sess
         # A budget is of this call.
         changed = replace(changed, budget=session.spent + options.budget)
     if options.case_limit is not None:
-        changed = replace(changed, case_limit=options.case_limit)
+        changed = changed.with_options(case_limit=options.case_limit)
     if options.processes is not None or options.precision is not None:
         precision = session.goal.precision if options.precision is None else options.precision
         changed = replace(changed, goal=Goal(precision, options.processes))
-    suite = suites.load(session.suite, session.choice)
+    suite = suites.load(session.suite, session.options.choice)
     if suite.name != session.suite_name:
         raise UsageError(
             f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
@@ -159,7 +151,7 @@ def resumed_session(options: argparse.Namespace, session: Session) -> tuple[Sess
 
 def _check_resume(options: argparse.Namespace) -> None:
     """Raise UsageError for options that only a new session can have."""
-    for name in _FIXED:
+    for name in list_fixed():
         if getattr(options, name) is not None:
             what = "SUITE" if name == "suite" else f"--{name}"
             raise UsageError(
@@ -173,7 +165,7 @@ def _of_package(suite: Suite) -> bool:
 
 
 def _check_limit(session: Session, suite: Suite) -> None:
-    longest = session.seconds or max(suite.seconds.values())
+    longest = session.options.budget or max(suite.seconds.values())
     if session.case_limit <= longest:
         raise UsageError(
             f"--case-limit {session.case_limit:g}s is not more than the {longest:g} s of measuring "
@@ -254,7 +246,9 @@ def _measure(
     delete_partial_files(folder)
     with shared_folder() as judged, View(console) as view:
         together = side_by_side(session)
-        executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
+        executor = LocalExecutor(
+            session, folder, suite.seconds, lock.fd, judged, side_by_side=together
+        )
         manager = _manager(suite, executor, view, resumed=options.resume is not None)
         there = count(len(manager.schedule.runs), "process")
         found = f"; {there} measured before" if options.resume is not None else ""
@@ -346,7 +340,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
             here, python = folder / name, side.python
             judged = stack.enter_context(shared_folder())
             executor = LocalExecutor(
-                session, here, lock.fd, judged, python.executable, Path(python.bench)
+                session, here, suite.seconds, lock.fd, judged, python.executable
             )
             named, resumed = view.with_label(side.label), options.resume is not None
             managers.append(_manager(suite, executor, named, resumed=resumed))
@@ -458,7 +452,7 @@ class NodePlan:
         path, options = self.suite.path, self._options
         named = _of_package(self.suite)
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())
-        return NodeRequest(name, text, self._model.choice, options.wait, options.force)
+        return NodeRequest(name, text, self._model.options.choice, options.wait, options.force)
 
     def session(self, member: ClusterMember) -> tuple[Session, Suite]:
         """Return the session of a member's kind of machine, and its suite there."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct
 
 from bench import records
 from bench.case.cases import Case
-from bench.case.loading import SuiteChoice
+from bench.cli.options import MeasurementOptions
 from bench.machine.fields import Field, InputError, ResultError, error_at, printable
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import JOURNAL_SUFFIX, write
@@ -24,7 +24,6 @@ from bench.records.stored import StoredCase, check_seed
 from bench.schema.decoding import decode
 from bench.schema.types import (
     Amount,
-    Count,
     Moment,
     Name,
     PositiveCount,
@@ -40,6 +39,10 @@ Environment: TypeAlias = tuple[tuple[str, str], ...]
 
 PRECISION = 0.02
 """Largest half-width of a case's interval relative to its middle: what a verdict calls SAME."""
+
+
+CASE_LIMIT = 120.0
+"""Seconds after which a case is ended, unless the user chose another limit."""
 
 
 @dataclass(frozen=True)
@@ -169,39 +172,45 @@ class SessionError(InputError):
 class Session:
     """What one ``bench.run`` measures.
 
-    suite: a name, or the path of a file. choice: what of it. seconds: of measuring for each case in
-    one process, None for the suite's own. deadline, load: of streams. memory: whether the memory of
-    cases on the CPU is measured too. budget: seconds of the session, None without a limit. spent:
-    seconds that it had taken when a process last ended. finished: when it ended (UTC, ISO 8601), or
-    None. fleet, kind: on a cluster, the id shared by the sessions of one run, and the kind of
-    machine of this one; both empty on one machine.
+    options: how its processes measure; the suite and the limit of a case are always chosen.
+    budget: seconds of the session, None without a limit. spent: seconds that it had taken when a
+    process last ended. finished: when it ended (UTC, ISO 8601), or None. fleet, kind: on a cluster,
+    the id shared by the sessions of one run, and the kind of machine of this one; both empty on one
+    machine.
     """
 
     id: str
-    suite: str
     suite_name: str
     cases: tuple[Case, ...]
     goal: Goal
     budget: float | None
-    case_limit: float
     started: str
-    seed: int = 0
-    choice: SuiteChoice = field(default_factory=SuiteChoice)
-    deadline: float | None = None
-    load: int = 0
-    threads: int | None = None
-    seconds: float | None = None
-    memory: bool = False
+    options: MeasurementOptions
     spent: float = 0.0
     finished: str | None = None
     fleet: str = ""
     kind: str = ""
 
+    @property
+    def suite(self) -> str:
+        """Return the name of the suite, or the path of its file."""
+        return self.options.suite or ""
+
+    @property
+    def case_limit(self) -> float:
+        """Return the seconds after which a case is ended from outside."""
+        return CASE_LIMIT if self.options.case_limit is None else self.options.case_limit
+
+    def with_options(self, **changes: Any) -> Session:
+        """Return the session with other options."""
+        return replace(self, options=replace(self.options, **changes))
+
     def save(self, folder: Path) -> None:
         """Write the session into a results folder. Raises ResultWriteError, naming the path."""
-        data = asdict(replace(self, cases=()))
-        data |= {"schema": SCHEMA, "cases": [case.to_dict() for case in self.cases]}
-        write(_path(folder, self.id), data | data.pop("choice"))
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        del own["options"]
+        own |= {"goal": asdict(self.goal), "cases": [case.to_dict() for case in self.cases]}
+        write(_path(folder, self.id), {**own, **self.options.to_session(), "schema": SCHEMA})
 
     def ended(self, spent: float) -> Session:
         """Return the session at its end."""
@@ -292,7 +301,10 @@ class _StoredGoal(Struct):
 
 
 class _Stored(Struct):
-    """The file of a session. Fields with a default are newer than the first files."""
+    """The file of a session, with the options that it always has.
+
+    Fields with a default are newer than the first files.
+    """
 
     id: Name
     suite: str
@@ -304,16 +316,6 @@ class _Stored(Struct):
     seed: Annotated[int, Meta(ge=0)]
     spent: Amount
     budget: Amount | None = None
-    backends: list[str] | None = None
-    devices: list[str] | None = None
-    modes: list[str] | None = None
-    variants: list[str] | None = None
-    periods: list[Amount | None] | None = None
-    deadline: Amount | None = None
-    load: Count | None = None
-    threads: PositiveCount | None = None
-    seconds: Amount | None = None
-    memory: bool | None = None
     finished: Moment | None = None
     fleet: str | None = None
     kind: str | None = None
@@ -327,14 +329,6 @@ class _Stored(Struct):
             expected = "more than 0 where no budget ends the session"
             raise WrongFieldError("goal.precision", expected)
 
-    def choice(self) -> SuiteChoice:
-        """Return what was chosen of the suite."""
-        names = ("backends", "devices", "modes", "periods", "variants")
-        chosen = {name: getattr(self, name) for name in names}
-        return SuiteChoice(
-            **{name: None if each is None else tuple(each) for name, each in chosen.items()}
-        )
-
 
 def _read(path: Path) -> Session:
     try:
@@ -343,26 +337,19 @@ def _read(path: Path) -> Session:
         found = decode(data, _Stored)
         if found.id != path.name.removesuffix(_SUFFIX):
             raise data["id"].error("what the file is named after")
+        options = MeasurementOptions.from_session(data)
     except ResultError as error:
         raise SessionError(str(error)) from None
     except RecursionError:
         raise SessionError(str(error_at(path, "is nested too deeply to be read"))) from None
     return Session(
         id=found.id,
-        suite=found.suite,
         suite_name=found.suite_name,
         cases=tuple(each.case for each in found.cases),
         goal=Goal(found.goal.precision, found.goal.processes),
         budget=found.budget,
-        case_limit=found.case_limit,
         started=found.started.isoformat(),
-        seed=found.seed,
-        choice=found.choice(),
-        deadline=found.deadline,
-        load=found.load or 0,
-        threads=found.threads,
-        seconds=found.seconds,
-        memory=found.memory or False,
+        options=options,
         spent=found.spent,
         finished=None if found.finished is None else found.finished.isoformat(),
         fleet=found.fleet or "",

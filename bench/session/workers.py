@@ -12,24 +12,22 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import psutil
 
 from bench import records
-from bench.case.cases import format_period
 from bench.machine.fields import ResultError
 from bench.machine.writing import Writer, lock, running_writer, write, write_bytes, writer_of
 from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
 from bench.session.session import FOLDER, Environment, Session, Work, journals
+from bench.worker.order import SuitePart, WorkOrder
 
 LAST_OUTPUT = 4000
 """Bytes of the end of a worker's output in which its errors are looked for."""
-
-BENCH = Path(__file__).resolve().parents[1]
 
 _IN_FRONT = """
 import os, signal, sys
@@ -89,25 +87,26 @@ class Executor(Protocol):
     """Starts workers."""
 
     def start(self, work: Work) -> Worker:
-        """Start a worker. Raises ResultWriteError if its list of cases cannot be written."""
+        """Start a worker. Raises ResultWriteError if its order cannot be written."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
     """Starts worker processes on this machine, of which one measures at a time.
 
-    folder: of the results. inherit: a file that each worker keeps open (the machine's lock).
-    judged: a folder in which workers share the gate's reference results. python: this one or that
-    of another environment with a copy of this suite. bench: the folder of that copy. side_by_side:
-    how many start at the same time and take turns in measuring. running: their process ids.
+    folder: of the results. seconds: of measuring for each case, by ``Case.group``. inherit: a file
+    that each worker keeps open (the machine's lock). judged: a folder in which workers share the
+    gate's reference results. python: this one or that of another environment with a copy of this
+    suite. side_by_side: how many start at the same time and take turns in measuring. running: their
+    process ids.
     """
 
     session: Session
     folder: Path
+    seconds: Mapping[str, float]
     inherit: int | None = None
     judged: Path | None = None
     python: str = sys.executable
-    bench: Path = BENCH
     side_by_side: int = 1
     running: set[int] = field(default_factory=set)
 
@@ -117,18 +116,49 @@ class LocalExecutor:
             ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, work: Work) -> LocalWorker:
-        """Start pytest in a process group of its own."""
-        listing = self.folder / FOLDER / f"{self.session.id}.{work.number}.cases.json"
-        cases = [case.to_dict() for case in work.cases]
-        write_bytes(listing, json.dumps(cases).encode())
+        """Start a worker in a process group of its own, with its order in a file."""
+        path = self.folder / FOLDER / f"{self.session.id}.{work.number}.order.json"
         with self._turn() as turn:
-            command = self._command(work, listing, turn)
+            write_bytes(path, self.order(work, path.name, turn).to_json())
             kept = [each for each in (self.inherit, turn) if each is not None]
+            command = self.command(path.absolute())
             worker = LocalWorker(command, self.session, self.folder, kept, work.environment)
-        worker.listing = listing
+        worker.order = path
         worker.siblings = self.running
         self.running.add(worker.pid)
         return worker
+
+    def command(self, order: Path) -> list[str]:
+        """Return the command of a worker. order: the file of its work order."""
+        return [self.python, "-m", "bench.worker", str(order)]
+
+    def order(self, work: Work, name: str, turn: int | None = None) -> WorkOrder:
+        """Return the order for ``work``.
+
+        name: of the order's file, which lists the cases; it is recorded. turn: the open file whose
+        lock is a turn in measuring.
+        """
+        chosen = self.session.options
+        options = replace(
+            chosen,
+            cases=name,
+            session=self.session.id,
+            order_seed=work.order_seed,
+            share=None if work.share == 1.0 else round(work.share, 4),
+            memory=work.memory,
+            load=chosen.load or None,
+            busy="force",  # the manager holds the lock, or goes on without it
+            results=str(self.folder.absolute()),
+            judged=None if self.judged is None else str(self.judged.absolute()),
+            turn=turn,
+        )
+        groups = dict.fromkeys(case.group for case in work.cases)
+        part = SuitePart(
+            self.session.suite_name,
+            [case.to_dict() for case in work.cases],
+            {group: self.seconds[group] for group in groups if group in self.seconds},
+        )
+        return WorkOrder(options, dict(work.environment), part)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[int | None]:
@@ -142,36 +172,6 @@ class LocalExecutor:
             yield descriptor
         finally:
             os.close(descriptor)
-
-    def _command(self, work: Work, listing: Path, turn: int | None = None) -> list[str]:
-        session, choice = self.session, self.session.choice
-        files = sorted(str(path) for path in self.bench.glob("bench_*.py"))
-        command = [self.python, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
-        options = {
-            "suite": session.suite,
-            "session": session.id,
-            "busy": "force",  # the manager holds the lock, or goes on without it
-            "seed": session.seed,
-            "order-seed": work.order_seed,
-            "cases": listing.absolute(),
-            "results": self.folder.absolute(),
-            "device": choice.devices and ",".join(choice.devices),
-            "backends": choice.backends and ",".join(choice.backends),
-            "variant": choice.variants and ",".join(choice.variants),
-            "mode": choice.modes and ",".join(choice.modes),
-            "period": choice.periods and ",".join(map(format_period, choice.periods)),
-            "deadline": session.deadline and format_period(session.deadline),
-            "load": session.load or None,
-            "threads": session.threads,
-            "budget": session.seconds,
-            "share": None if work.share == 1.0 else f"{work.share:.4f}",
-            "memory": "on" if work.memory else "off",
-            "case-limit": session.case_limit,
-            "judged": self.judged and self.judged.absolute(),
-            "turn": turn,
-        }
-        given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
-        return [*command, *files, *given]
 
 
 _GENERATIONS = 100
@@ -192,7 +192,7 @@ class LocalWorker:
         inherit: Sequence[int] = (),
         environment: Environment = (),
     ) -> None:
-        self.listing: Path | None = None
+        self.order: Path | None = None
         self.siblings: set[int] = set()
         self._session = session
         self._folder = folder
@@ -204,15 +204,12 @@ class LocalWorker:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, self._output.close)
         command = [sys.executable, "-I", "-S", "-c", _IN_FRONT, str(os.getpid()), *command]
-        # A user's options for their own tests must not change the measurement.
-        environ = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
-        environ |= environment
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env=environ,
+            env={**os.environ, **dict(environment)},
             start_new_session=True,  # Ctrl-C reaches only the manager, which ends the group
             pass_fds=inherit,
         )
@@ -270,9 +267,9 @@ class LocalWorker:
         self.kill()  # descendants that outlive it
         if self._lines is not None:
             self._lines.close()
-        if self.listing is not None:
+        if self.order is not None:
             with contextlib.suppress(OSError):
-                self.listing.unlink(missing_ok=True)
+                self.order.unlink(missing_ok=True)
         path = self._find_journal() or self._find_result()
         return None if path is None else settle(path, outcomes)
 

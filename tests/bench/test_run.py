@@ -64,6 +64,8 @@ class Absent(NumPyLoop):
 # hour passes after a few looks, of which each reads the clock six times.
 CLOCK = """\
 import itertools, os, sys, time
+from tests import quick_worker
+quick_worker.install()
 true, hung, calls = time.monotonic, os.environ.get("HUNG", ""), itertools.count()
 if "bench.run" in sys.orig_argv:
     time.monotonic = lambda: true() + 3600.0 * (os.path.exists(hung) and next(calls) > 20)
@@ -216,6 +218,15 @@ def test_run_measures_a_suite_in_fresh_processes_of_one_session(twice: Ran) -> N
     assert f"python -m bench.report {place.results}" in done.out
     assert not list(place.results.glob("*.jsonl"))
     assert not list(place.lock.parent.glob("lstm-judged-*"))  # the shared folder is deleted
+
+
+def test_run_session_file_has_the_fields_from_which_it_resumes(twice: Ran) -> None:
+    golden = json.loads((ROOT / "tests" / "golden" / "run_files.json").read_text())
+    (path,) = (twice.place.results / ".sessions").iterdir()
+    data = json.loads(path.read_text())
+    assert {name.split(".")[1].removesuffix("[]") for name in golden["session"]} <= data.keys()
+    assert (data["seed"], data["threads"], data["seconds"]) == (5, 1, 0.2)
+    assert (data["memory"], data["load"], data["suite_name"]) == (True, 0, "learning-rate")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")

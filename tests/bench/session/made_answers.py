@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bench.cli.options import MeasurementOptions
 from bench.session.session import Goal, Session
 from bench.session.workers import LostError
 from tests.bench.session.made_sessions import A5
@@ -32,4 +33,5 @@ class Given:
 
 
 def found_session() -> Session:
-    return Session("s", "mine", "mine", (A5,), Goal(), None, 60.0, "2026-01-01T00:00:00+00:00")
+    options = MeasurementOptions(suite="mine", seed=0, case_limit=60.0)
+    return Session("s", "mine", (A5,), Goal(), None, "2026-01-01T00:00:00+00:00", options)

@@ -1,17 +1,21 @@
 """Build cases, results, sessions, and workers that follow a script."""
 
+import contextlib
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.case.cases import Case
+from bench.cli.options import MeasurementOptions
 from bench.records.journal import Journal
 from bench.records.schema import Figures, ResultFile, Run
 from bench.session.manager import Manager, SessionProgress
 from bench.session.session import Environment, Goal, Need, Session, Work
 from bench.session.workers import Worker
+from bench.worker.order import report_error
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_results
 
@@ -248,17 +252,28 @@ class ScriptedWorker:
 
 
 def session(**changes: object) -> Session:
+    """Return a session. changes: of its fields, or of the fields of its options."""
     found = Session(
         id="s",
-        suite="mine",
         suite_name="mine",
         cases=CASES,
         goal=Goal(processes=2),
         budget=None,
-        case_limit=10.0,
         started=datetime.now(UTC).isoformat(),
+        options=MeasurementOptions(suite="mine", seed=0, load=0, memory=False, case_limit=10.0),
     )
-    return replace(found, **changes)  # type: ignore[arg-type]
+    names = {each.name for each in fields(Session)}
+    own = {name: value for name, value in changes.items() if name in names}
+    chosen = {name: value for name, value in changes.items() if name not in names}
+    return replace(found, **own).with_options(**chosen)  # type: ignore[arg-type]
+
+
+def reported(kind: str, message: str) -> str:
+    """Return what a worker prints that ends with an error."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        report_error(kind, message)
+    return output.getvalue()
 
 
 HOURS = dict.fromkeys((case.group for case in CASES), 100.0)

@@ -34,15 +34,15 @@ def test_interleave_with_a_crash_on_one_side_leaves_the_other_complete() -> None
 class Executor:
     """In the place of ``LocalExecutor``: keeps the Python that it is for."""
 
-    made: list[tuple[Session, Path, str, Path]]
+    made: list[tuple[Session, Path, str]]
     started: list[str]
     interrupt_at: float
     side_by_side = 1
 
     def __init__(
-        self, of: Session, folder: Path, lock: object, judged: object, python: str, bench: Path
+        self, of: Session, folder: Path, seconds: object, lock: object, judged: object, python: str
     ) -> None:
-        self.made.append((of, folder, python, bench))
+        self.made.append((of, folder, python))
         self._world = World(interrupt_at=self.interrupt_at)
         WORLDS.setdefault(of.id, []).append(self._world)
         self.session, self.folder, self.inherit = of, folder, lock
@@ -115,10 +115,9 @@ def test_run_environments_gives_each_side_a_folder_session_and_python(measure: M
     first, second = Executor.made
     assert [made[1] for made in Executor.made] == [folder / "base", folder / "new"]
     assert [made[2] for made in Executor.made] == ["old/bin/python", "new/bin/python"]
-    assert [made[3] for made in Executor.made] == [Path("old/bench"), Path("new/bench")]
     assert first[0].id != second[0].id
     assert replace(first[0], id="") == replace(second[0], id="")
-    for of, place, _, _ in Executor.made:
+    for of, place, _ in Executor.made:
         assert load(place, of.id).finished is not None
 
 

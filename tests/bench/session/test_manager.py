@@ -19,6 +19,7 @@ from bench.render.messages import reason_line
 from bench.session import manager
 from bench.session.manager import Watch, WorkerError
 from bench.session.session import Goal, Work, load
+from bench.worker.order import CANNOT_MEASURE, CANNOT_WRITE
 from tests.bench.session import made_sessions
 from tests.bench.session.made_sessions import (
     A5,
@@ -32,6 +33,7 @@ from tests.bench.session.made_sessions import (
     World,
     case,
     entry_of,
+    reported,
     session,
 )
 from tests.places import ROOT
@@ -150,14 +152,17 @@ def test_run_on_a_slow_machine_measures_fewer_cases_in_six_processes(
 
 
 def test_run_with_a_worker_that_measures_nothing_raises_its_last_words() -> None:
-    world = World(mute=True, words="hello\nERROR: no such option: --nonsense\nmore\n")
-    with pytest.raises(WorkerError, match=r"exit code 4 .*no such option: --nonsense"):
+    world = World(mute=True, words="hello\nsuch a line\n")
+    with pytest.raises(WorkerError, match=r"exit code 4 and measured nothing: such a line"):
+        world.manager(session()).run()
+    world = World(mute=True, words=f"{reported(CANNOT_MEASURE, 'no such option')}more\n")
+    with pytest.raises(WorkerError, match=r"exit code 4 and measured nothing: no such option"):
         world.manager(session()).run()
 
 
 def test_run_with_a_worker_that_cannot_write_raises_the_path() -> None:
-    words = "!!! _pytest.outcomes.Exit: /a b/c cannot be written: No space; what was before !!!\n"
-    world = World(mute=True, words=words)
+    words = reported(CANNOT_WRITE, "/a b/c cannot be written: No space")
+    world = World(mute=True, words=f"{words}a framework's last words\n")
     with pytest.raises(ResultWriteError, match=r"^/a b/c cannot be written: No space$"):
         world.manager(session()).run()
 
@@ -187,8 +192,8 @@ from bench.session.manager import Manager
 from bench.session.session import load
 
 class Executor(LocalExecutor):
-    def _command(self, work, listing, turn):
-        words = (str(listing), str(self.folder), self.session.id, str(work.number))
+    def command(self, order):
+        words = (str(order), str(self.folder), self.session.id)
         return [sys.executable, sys.argv[2], *words]
 
 class Silent:
@@ -197,7 +202,7 @@ class Silent:
 
 folder = Path(sys.argv[1])
 session = load(folder)
-manager = Manager(session, Executor(session, folder), Silent(), lambda s: s.save(folder))
+manager = Manager(session, Executor(session, folder, {}), Silent(), lambda s: s.save(folder))
 settle_all(session, folder, exclusive=True)
 for file in session.files(folder):
     manager.schedule.add(file)
@@ -222,12 +227,12 @@ def step():
     while allowed.stat().st_size < steps.stat().st_size:
         time.sleep(0.001)
 
-listing, folder, session, number = sys.argv[1:]
+order, folder, session = sys.argv[1:]
 identity = uuid.uuid4().hex
 journal = Journal(Path(folder) / f"mine-{identity}.journal.jsonl")
 journal.start(run_of(identity, session))
 groups = {}
-for data in json.loads(Path(listing).read_text()):
+for data in json.loads(Path(order).read_text())["suite"]["cases"]:
     case = Case.from_dict(data)
     groups.setdefault(case.group, []).append(case)
 for cases in groups.values():

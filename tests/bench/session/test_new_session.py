@@ -8,8 +8,9 @@ import pytest
 from bench import case as suites
 from bench import run
 from bench.cli.command_line import UsageError
-from bench.session.measure import BUDGET, CASE_LIMIT, SUITE, open_session
-from bench.session.session import PRECISION, Goal, Session
+from bench.cli.options import DEFAULT_SUITE
+from bench.session.measure import BUDGET, open_session
+from bench.session.session import CASE_LIMIT, PRECISION, Goal, Session
 from tests.bench.made_suites import small_suite
 from tests.bench.session.made_sessions import session
 
@@ -30,11 +31,12 @@ def written(folder: Path, text: str = small_suite(), name: str = "mine") -> Path
 
 def test_new_session_with_processes_has_no_budget(tmp_path: Path) -> None:
     plain = opened(tmp_path)
-    assert (plain.suite, plain.budget, plain.case_limit) == (SUITE, BUDGET, CASE_LIMIT)
+    assert (plain.suite, plain.budget, plain.case_limit) == (DEFAULT_SUITE, BUDGET, CASE_LIMIT)
     assert (plain.goal, plain.spent, plain.finished) == (Goal(PRECISION), 0.0, None)
-    assert (plain.seed, plain.load, plain.choice.periods, plain.deadline) == (0, 0, None, None)
-    streams = opened(tmp_path, "--load", "2", "--period", "10ms", "--deadline", "1ms")
-    assert (streams.load, streams.choice.periods, streams.deadline) == (2, (0.01,), 0.001)
+    found = plain.options
+    assert (found.seed, found.load, found.period, found.deadline) == (0, 0, None, None)
+    streams = opened(tmp_path, "--load", "2", "--period", "10ms", "--deadline", "1ms").options
+    assert (streams.load, streams.period, streams.deadline) == (2, (0.01,), 0.001)
     counted = opened(tmp_path, "--processes", "3")
     assert (counted.goal, counted.budget) == (Goal(PRECISION, 3), None)
     both = opened(tmp_path, "--processes", "3", "--budget", "5m", "--precision", "1%")
@@ -47,7 +49,7 @@ def test_new_session_keeps_the_absolute_path_of_its_suite(
     path = written(tmp_path)
     monkeypatch.chdir(tmp_path)
     found = opened(tmp_path, "mine.toml", "--backends", "numpy", "--seed", "4")
-    assert (found.suite, found.suite_name, found.seed) == (str(path), "mine", 4)
+    assert (found.suite, found.suite_name, found.options.seed) == (str(path), "mine", 4)
     assert opened(tmp_path, "smoke").suite == "smoke"
     monkeypatch.chdir("/")
     found.save(tmp_path)
@@ -59,8 +61,8 @@ def test_new_session_measures_memory_unless_it_is_switched_off(
     tmp_path: Path, option: tuple[str, ...], wanted: bool
 ) -> None:
     path = written(tmp_path, f"memory = true\n{small_suite()}")
-    assert opened(tmp_path, str(path), *option).memory is wanted
-    assert opened(tmp_path, str(written(tmp_path)), "--memory", "on").memory
+    assert opened(tmp_path, str(path), *option).options.memory is wanted
+    assert opened(tmp_path, str(written(tmp_path)), "--memory", "on").options.memory
 
 
 def kept(folder: Path, **changes: object) -> Session:

@@ -60,8 +60,7 @@ def test_node_agent_returns_the_files_of_a_session(tmp_path: Path, agent: NodeAg
     assert (problem, facts is None) == ("", False)
     assert facts is not None
     session = replace(
-        found_session(),
-        suite="elsewhere/mine.toml",
+        found_session().with_options(suite="elsewhere/mine.toml"),
         cases=facts.suite.cases,
         goal=Goal(processes=2),
         fleet="f",

@@ -1,7 +1,6 @@
 """Test workers on a node, whose journals are written here line by line."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,12 @@ import pytest
 from bench import records
 from bench.machine.writing import running_writer
 from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker, WorkerNews
-from bench.session.session import Goal, Session, Work
+from bench.session.session import Goal, Work
 from bench.session.workers import LostError, settle_all
+from bench.worker.order import CANNOT_WRITE
 from tests.bench.made_texts import PAYLOADS
 from tests.bench.session.made_answers import Clock, Given, found_session
-from tests.bench.session.made_sessions import A5, B5, run_of
+from tests.bench.session.made_sessions import A5, B5, reported, run_of, session
 
 
 class Node:
@@ -40,10 +40,8 @@ def refused(case: Any) -> dict[str, object]:
 
 
 def worker(folder: Path, node: Node, clock: Clock) -> RemoteWorker:
-    session = Session(
-        "s", "mine", "mine", (A5, B5), Goal(processes=1), None, 60.0, datetime.now(UTC).isoformat()
-    )
-    return RemoteExecutor(node, session, folder, clock).start(Work(1, (A5, B5), 0))
+    made = session(cases=(A5, B5), goal=Goal(processes=1), case_limit=60.0)
+    return RemoteExecutor(node, made, folder, clock).start(Work(1, (A5, B5), 0))
 
 
 def looked(found: RemoteWorker, clock: Clock, times: int) -> list[Any]:
@@ -170,7 +168,7 @@ def test_remote_worker_with_a_broken_file_rebuilds_it_from_lines(tmp_path: Path)
 
 
 def test_remote_worker_with_a_full_disk_is_lost_without_blame(tmp_path: Path) -> None:
-    words = "!!! _pytest.outcomes.Exit: /tmp/x cannot be written: No space; and so on !!!\n"
+    words = reported(CANNOT_WRITE, "/tmp/x cannot be written: No space")
     found = worker(tmp_path, Node(WorkerNews((), "", 3, words)), Clock())
     with pytest.raises(LostError, match="on that machine /tmp/x cannot be written: No space") as e:
         found.poll()

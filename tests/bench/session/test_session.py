@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.case.loading import SuiteChoice
 from bench.session.session import Session, SessionError, load, newest, of_fleet
 from tests.bench.session.made_sessions import session
 
 
 def test_load_returns_the_session_that_was_saved(tmp_path: Path) -> None:
-    written = session(
-        choice=SuiteChoice(("a", "b")), budget=3.5, threads=2, seed=2**64 - 1, memory=True
-    )
+    written = session(backends=("a", "b"), budget=3.5, threads=2, seed=2**64 - 1, memory=True)
     written.save(tmp_path)
     assert load(tmp_path) == written
     assert load(tmp_path, "s") == written
@@ -25,7 +22,7 @@ def test_load_returns_the_session_that_was_saved(tmp_path: Path) -> None:
 
 
 def test_load_of_streams_keeps_period_deadline_and_load(tmp_path: Path) -> None:
-    written = session(choice=SuiteChoice(periods=(None, 0.01)), deadline=0.0005, load=2)
+    written = session(period=(None, 0.01), deadline=0.0005, load=2)
     written.save(tmp_path)
     assert load(tmp_path) == written
     (path,) = (tmp_path / ".sessions").iterdir()
@@ -34,7 +31,7 @@ def test_load_of_streams_keeps_period_deadline_and_load(tmp_path: Path) -> None:
         del data[key]
     path.write_text(json.dumps(data))
     # An older file has none of these fields.
-    assert load(tmp_path) == session(started=written.started)
+    assert load(tmp_path) == session(started=written.started, load=None)
 
 
 def test_load_without_a_name_returns_the_newest_unfinished(tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ import pytest
 
 from bench import records
 from bench.case.cases import Case
-from bench.case.loading import SuiteChoice
+from bench.case.loading import DEFAULT_SECONDS
+from bench.cli.options import MeasurementOptions
 from bench.machine.writing import lock
 from bench.records.digest import with_digest
 from bench.records.journal import Journal
 from bench.session import workers
 from bench.session.session import Work
 from bench.session.workers import LocalExecutor, LocalWorker
+from bench.worker.order import WorkOrder
 from tests.bench.session.made_sessions import (
     A5,
     A6,
@@ -38,36 +40,52 @@ def test_start_passes_all_settings_of_the_session(tmp_path: Path) -> None:
     complete = session(
         suite="/a/mine.toml",
         seed=7,
-        choice=SuiteChoice(("a", "b"), ("cpu", "gpu:0"), ("training",), (None, 0.01)),
+        backends=("a", "b"),
+        device=("cpu", "gpu:0"),
+        mode=("training",),
+        period=(None, 0.01),
         threads=2,
-        seconds=1.5,
         case_limit=45.0,
         deadline=0.0005,
         load=2,
     )
-    executor = LocalExecutor(complete, tmp_path, python="/b/python", bench=tmp_path)
-    for name in ("bench_y.py", "bench_x.py", "run.py"):
-        (tmp_path / name).touch()
-    work = Work(1, CASES, 9, share=0.25, memory=True)
-    command = executor._command(work, tmp_path / "cases.json")
-    assert command[:3] == ["/b/python", "-m", "pytest"]
-    assert "--benchmark-only" in command
-    assert [part for part in command if part.endswith(".py")] == [
-        str(tmp_path / "bench_x.py"),
-        str(tmp_path / "bench_y.py"),
-    ]
-    assert {part for part in command if part.startswith("--lstm")} == {
-        *("--lstm-suite=/a/mine.toml", "--lstm-session=s", "--lstm-busy=force", "--lstm-seed=7"),
-        *("--lstm-order-seed=9", f"--lstm-cases={tmp_path}/cases.json", "--lstm-share=0.2500"),
-        *(f"--lstm-results={tmp_path}", "--lstm-device=cpu,gpu:0", "--lstm-backends=a,b"),
-        *("--lstm-mode=training", "--lstm-threads=2", "--lstm-budget=1.5", "--lstm-memory=on"),
-        *("--lstm-case-limit=45.0", "--lstm-period=back-to-back,10ms", "--lstm-deadline=0.5ms"),
-        "--lstm-load=2",
+    complete = complete.with_options(budget=1.5)
+    executor = LocalExecutor(complete, tmp_path, {A5.group: 3.0}, python="/b/python")
+    assert executor.command(tmp_path / "o") == ["/b/python", "-m", "bench.worker", f"{tmp_path}/o"]
+    path = tmp_path / "order.json"
+    path.write_bytes(executor.order(Work(1, CASES, 9, 0.25, True, EAST), "o", turn=5).to_json())
+    order = WorkOrder.read(path)
+    assert order.options == MeasurementOptions(
+        suite="/a/mine.toml",
+        device=("cpu", "gpu:0"),
+        backends=("a", "b"),
+        mode=("training",),
+        threads=2,
+        seed=7,
+        period=(None, 0.01),
+        deadline=0.0005,
+        load=2,
+        budget=1.5,
+        memory=True,
+        case_limit=45.0,
+        share=0.25,
+        cases="o",
+        session="s",
+        order_seed=9,
+        results=str(tmp_path),
+        busy="force",
+        turn=5,
+    )
+    assert order.environment == dict(EAST)
+    suite = order.load_suite(path)
+    assert (suite.name, set(suite.cases)) == ("mine", set(CASES))
+    assert suite.seconds == {A5.group: 3.0, A6.group: DEFAULT_SECONDS}
+    plain = LocalExecutor(session(), tmp_path, {}).order(Work(1, CASES, 9), "o")
+    # An option that nobody chose is neither in the order nor recorded.
+    assert plain.options.to_dict().keys() == {
+        *("suite", "seed", "memory", "case_limit", "cases", "session", "order_seed"),
+        *("results", "busy"),
     }
-    plain = LocalExecutor(session(), tmp_path)._command(Work(1, CASES, 9), tmp_path / "c")
-    absent = {"device", "backends", "mode", "threads", "budget", "share", "judged", "period"}
-    absent.add("deadline")
-    assert not [part for part in plain if part.startswith(tuple(f"--lstm-{n}=" for n in absent))]
 
 
 def test_start_sets_the_environment_of_the_work(
@@ -75,11 +93,11 @@ def test_start_sets_the_environment_of_the_work(
 ) -> None:
     monkeypatch.setenv("SIDE", "north")
     command = [sys.executable, "-c", "import os; print('on the', os.environ['SIDE'])"]
-    monkeypatch.setattr(LocalExecutor, "_command", lambda self, *words: command)
+    monkeypatch.setattr(LocalExecutor, "command", lambda self, order: command)
     (tmp_path / ".sessions").mkdir()
     for environment, side in ((EAST, "east"), ((), "north")):
         work = Work(1, (case("east"),), 0, environment=environment)
-        worker = LocalExecutor(session(), tmp_path).start(work)
+        worker = LocalExecutor(session(), tmp_path, {}).start(work)
         assert isinstance(worker, LocalWorker)
         worker._process.wait()
         with worker._output:
@@ -88,7 +106,7 @@ def test_start_sets_the_environment_of_the_work(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
 def test_start_side_by_side_keeps_others_from_measuring(tmp_path: Path) -> None:
-    executor = LocalExecutor(session(), tmp_path, judged=tmp_path, side_by_side=2)
+    executor = LocalExecutor(session(), tmp_path, {}, judged=tmp_path, side_by_side=2)
     with executor._turn(), executor._turn(), (tmp_path / "turn").open() as other:
         assert lock(other.fileno(), wait=False) is False
     with (tmp_path / "turn").open() as other:
@@ -225,7 +243,7 @@ def test_kill_ends_a_daemon_of_the_worker(tmp_path: Path) -> None:
         f"one = subprocess.Popen({WAITING!r}, start_new_session=True)\n"
         "print(one.pid, flush=True); time.sleep(600)"
     )
-    LocalExecutor(session(), tmp_path)  # such children become ours
+    LocalExecutor(session(), tmp_path, {})  # such children become ours
     worker = LocalWorker([sys.executable, "-I", "-S", "-c", leaving], session(), tmp_path)
     try:
         while "\n" not in worker.last_output():

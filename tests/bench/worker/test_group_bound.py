@@ -3,7 +3,6 @@
 They pass the gate and are measured, written, read and judged like any other, on a simulated clock.
 """
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,11 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
+from bench.cli.options import MeasurementOptions
 from bench.render.messages import bound_sentence
 from bench.verdicts.sections import build
 from bench.worker.group import Measured
-from bench.worker.pytest_session import Recorder, Settings
+from bench.worker.recorder import Recorder
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.worker.modelled_backends import LARGE, SMALL, WIDE, bench
 
@@ -37,18 +37,12 @@ def test_bound_measured_backend_is_read_from_its_file(
 ) -> None:
     cases = [Case(name, *shape) for name in dict.fromkeys((backend, "modelled"))]
     suite = Suite("known", "", Path("known.toml"), tuple(cases), {cases[0].group: 100.0})
-    recorder = Recorder(suite, Settings(tmp_path), bench())
+    recorder = Recorder(suite, MeasurementOptions(), tmp_path, bench())
     recorder.select(cases)
     recorder.start()
     for case in cases:
-        result = recorder.result(case)
+        result = recorder.measure(case)
         assert isinstance(result, Measured), result
-        entry = {
-            "name": case.id,
-            "stats": {"data": list(result.series.samples)},
-            "extra_info": {"lstm": result.to_extra(case, 0)},
-        }
-        recorder.record(case, result, json.loads(json.dumps(entry)))
     path = recorder.finish()
     assert path is not None
     (section,) = build(records.collect([path])).sections

@@ -203,17 +203,20 @@ def test_session_unreadable_result_fails_and_is_in_no_file(project: Project) -> 
             """
             from bench.worker.group import Measured
             complete = Measured.to_extra
-            Measured.to_extra = lambda *all: complete(*all) | {"steady": "perhaps"}
+            def odd(measured, case, seed):
+                wrong = {"steady": "perhaps"} if case.workload.timesteps == 3 else {}
+                return complete(measured, case, seed) | wrong
+            Measured.to_extra = odd
             """
         )
     )
     theirs = project.folder / "theirs.json"
-    done = project.measure("-p", "odd", "-kt3-i1", f"--benchmark-json={theirs}")
+    done = project.measure("-p", "odd", f"--benchmark-json={theirs}")
     assert done.code == 1
     assert 'steady is "perhaps"; expected true or false' in " ".join(done.out.split())
-    assert done.data["benchmarks"] == []
-    assert [each.outcome for each in done.file.outcomes] == ["failed"]
-    assert json.loads(theirs.read_text())["benchmarks"] == []
+    assert [each["param"] for each in done.data["benchmarks"]] == list(IDS[1:])
+    assert [(each.case.id, each.outcome) for each in done.file.outcomes] == [(IDS[0], "failed")]
+    assert [each["param"] for each in json.loads(theirs.read_text())["benchmarks"]] == list(IDS[1:])
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")

@@ -12,12 +12,13 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
+from bench.cli.options import MeasurementOptions
 from bench.machine.writing import ResultWriteError, Writer, unfinished_name
 from bench.records.schema import recorded
 from bench.render.messages import reason_line
-from bench.worker import pytest_session
+from bench.worker import recorder
 from bench.worker.group import Bench, Measured, Result, Unmeasured
-from bench.worker.pytest_session import Recorder, Settings
+from bench.worker.recorder import Recorder
 from bench.worker.timing import StepSeries, Stopped, TimingPlan
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
@@ -56,28 +57,15 @@ class Measurer:
 @pytest.fixture
 def measurer(monkeypatch: pytest.MonkeyPatch) -> Measurer:
     stand_in = Measurer()
-    monkeypatch.setattr(pytest_session, "measure_group", stand_in)
+    monkeypatch.setattr(recorder, "measure_group", stand_in)
     return stand_in
 
 
-def started(folder: Path, cases: Sequence[Case] = CASES, **settings: Any) -> Recorder:
-    found = Recorder(SUITE, Settings(folder / "results", **settings))
+def started(folder: Path, cases: Sequence[Case] = CASES, **chosen: Any) -> Recorder:
+    found = Recorder(SUITE, MeasurementOptions(**chosen), folder / "results")
     found.select(cases)
     found.start()
     return found
-
-
-def keep(found: Recorder, case: Case) -> None:
-    result = found.result(case)
-    if isinstance(result, Unmeasured):
-        found.record(case, result)
-        return
-    entry = {
-        "name": case.id,
-        "stats": {"data": list(result.series.samples)},
-        "extra_info": {"lstm": result.to_extra(case, 0)},
-    }
-    found.record(case, result, entry)
 
 
 def test_recorder_selected_cases_begin_with_replicas(tmp_path: Path, measurer: Measurer) -> None:
@@ -93,7 +81,7 @@ def test_recorder_first_request_measures_the_complete_group(
     found = started(tmp_path, [*CASES[:3], CASES[1]])
     assert found.selected == CASES[:3]
     for case in CASES[:3]:
-        keep(found, case)
+        found.measure(case)
     groups = [ids for ids, _, _ in measurer.requests]
     assert groups == [[case.id for case in CASES[:2]], [CASES[2].id]]
     path = found.finish()
@@ -104,17 +92,17 @@ def test_recorder_first_request_measures_the_complete_group(
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_recorder_plan_has_the_settings(tmp_path: Path, measurer: Measurer) -> None:
-    assert Recorder(SUITE, Settings(tmp_path)).plan(CASES[0].group).seconds == 3.0
-    found = started(tmp_path, seconds=9.0, precision=0.02, seed=4)
-    keep(found, CASES[0])
-    keep(found, CASES[2])
+def test_recorder_plan_has_the_options(tmp_path: Path, measurer: Measurer) -> None:
+    assert Recorder(SUITE, MeasurementOptions(), tmp_path).plan(CASES[0].group).seconds == 3.0
+    found = started(tmp_path, budget=9.0, precision=0.02, seed=4)
+    found.measure(CASES[0])
+    found.measure(CASES[2])
     plans = [plan for _, plan, _ in measurer.requests]
     assert {(plan.seconds, plan.precision) for plan in plans} == {(9.0, 0.02)}
     assert [seed for _, _, seed in measurer.requests] == [4, 4]
     assert plans[0].seed != plans[1].seed
     assert found.plan(CASES[0].group) == plans[0]
-    assert Recorder(SUITE, Settings(tmp_path, seed=5)).plan(CASES[0].group).seed != plans[0].seed
+    assert Recorder(SUITE, MeasurementOptions(seed=5), tmp_path).plan(CASES[0].group) != plans[0]
 
 
 def test_recorder_start_removes_unfinished_files_of_killed_runs(
@@ -136,7 +124,7 @@ def test_recorder_error_of_the_suite_is_recorded(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("in the suite")
 
-    monkeypatch.setattr(pytest_session, "measure_group", fail)
+    monkeypatch.setattr(recorder, "measure_group", fail)
     found = started(tmp_path)
     for case in CASES[:2]:
         result = found.result(case)
@@ -152,7 +140,7 @@ def test_recorder_unwritable_file_keeps_the_journal(
         raise ResultWriteError("the disk is full")
 
     found = started(tmp_path)
-    keep(found, CASES[0])
+    found.measure(CASES[0])
     monkeypatch.setattr(records, "journal_to_json", full)
     with pytest.raises(ResultWriteError, match="the disk is full"):
         found.finish()
@@ -165,7 +153,7 @@ def test_recorder_unwritable_file_keeps_the_journal(
 TAKES = """
 import sys
 from pathlib import Path
-from bench.worker.pytest_session import take_turn
+from bench.worker.recorder import take_turn
 print("waits", flush=True)
 take_turn(int(sys.argv[1]))
 print("measures", Path(sys.argv[2]).exists(), flush=True)

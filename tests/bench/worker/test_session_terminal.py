@@ -7,11 +7,13 @@ import pytest
 
 from bench.case.cases import Case
 from bench.case.loading import Suite
+from bench.cli.options import MeasurementOptions
 from bench.machine import devices
 from bench.records.schema import recorded
 from bench.stats.trust import OF_TIME
 from bench.worker.group import Measured, Result
-from bench.worker.pytest_session import Recorder, Settings, header, summary
+from bench.worker.pytest_session import header, summary
+from bench.worker.recorder import Recorder
 from bench.worker.timing import StepSeries, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
@@ -36,7 +38,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorder_with(folder: Path, *results: Result) -> Recorder:
     """Return a recorder with these results."""
-    found = Recorder(SUITE, Settings(folder))
+    found = Recorder(SUITE, MeasurementOptions(), folder)
     found.done = {f"case {number}": result for number, result in enumerate(results)}
     return found
 
@@ -52,7 +54,7 @@ def test_header_names_cases_devices_and_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert header(SUITE, Settings(tmp_path / "results")) == [
+    assert header(SUITE, MeasurementOptions(), tmp_path / "results") == [
         "lstm: suite mine: 2 cases on cpu and 2 cases on gpu:7 (numpy, keras)",
         "lstm: no gpu:7: it was sold",
         # Two cases of 20.5 s; those of a missing device take no time.
@@ -65,7 +67,7 @@ def test_header_names_cases_devices_and_time(
 def test_header_budget_replaces_the_seconds_of_the_suite(
     seconds: float, words: str, tmp_path: Path
 ) -> None:
-    *_, last = header(SUITE, Settings(tmp_path, seconds=seconds))
+    *_, last = header(SUITE, MeasurementOptions(budget=seconds), tmp_path)
     assert f"at most {words} of measuring" in last
     assert last.endswith(f"results go to {tmp_path}")
 
