@@ -21,12 +21,23 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import reference
+from lstm_impl.availability import Availability
 from lstm_impl.backend import Backend
 from lstm_impl.backends.fused_cpu import c_interface
-from lstm_impl.backends.onnx.runtime import OnnxRuntimeModel
-from lstm_impl.backends.others.numpy_fused import NumPyFusedModel
-from lstm_impl.backends.torch.lstm import TorchLSTMModel, trained_parameters
-from lstm_impl.call import Outputs, Results, Step
+from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
+from lstm_impl.backends.others.numpy_fused import NumPyFused, NumPyFusedModel
+from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel, trained_parameters
+from lstm_impl.call import (
+    Call,
+    Outputs,
+    RawGradients,
+    Request,
+    Results,
+    Step,
+    Tensor,
+    Upstream,
+)
+from lstm_impl.evidence import Profile
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
 from lstm_impl.proof.comparison import results_by_name
 from lstm_impl.registry import get_backend
@@ -36,25 +47,128 @@ from lstm_impl.workload import Inputs, InputSets, Workload
 
 
 class VariantModel(Model):
-    """What a variant changes in the backend's own model, the other base of its class."""
+    """A model that wraps the backend's own, ``inner``, which does what the variant leaves alone."""
 
-    def _warmed(self, workload: Workload) -> Step:
-        """Return the backend's own step, as evidence is about it."""
-        step = super().prepare(workload)
-        step.run()
-        step.synchronize()
-        return step
+    def __init__(self, backend: VariantBackend, inner: Model) -> None:
+        self.inner = inner
+        self.steps_return_loss = inner.steps_return_loss
+        super().__init__(backend, inner.spec, inner.device, inner.batch_major, inner.given_weights)
+
+    @property
+    def given_weights(self) -> LSTMWeights | None:
+        """The user's weights, by which results are judged."""
+        return self.inner.given_weights
+
+    @given_weights.setter
+    def given_weights(self, weights: LSTMWeights | None) -> None:
+        self.inner.given_weights = weights
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return self.inner._to_device(array)
+
+    def _lend(self, array: FloatArray) -> Tensor:
+        return self.inner._lend(array)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        return self.inner._to_host(tensor)
+
+    def _infer(self, call: Call) -> Outputs:
+        return self.inner._infer(call)
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        return self.inner._train(gradients, call, upstream)
+
+    def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
+        return self.inner._host_weights(raw, gradient)
+
+    def _host_results(self, raw: Outputs | RawGradients) -> Results:
+        return self.inner._host_results(raw)
+
+    def get_weights(self) -> LSTMWeights:
+        return self.inner.get_weights()
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self.inner._set_weights(weights)
+
+    def synchronize(self) -> None:
+        self.inner.synchronize()
+
+    def _trace_ahead(self, request: Request) -> None:
+        self.inner._trace_ahead(request)
+
+    def evidence(self, workload: Workload) -> Mapping[str, Any]:
+        return self.inner.evidence(workload)
+
+    def _profiled(self, workload: Workload) -> Profile:
+        return self.inner._profiled(workload)
+
+    def forward(
+        self,
+        x: npt.ArrayLike,
+        state: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+    ) -> tuple[FloatArray, LSTMState]:
+        self._refuse_call("inference", masks)
+        return self.inner.forward(x, state, lengths, masks=masks)
+
+    def forward_and_gradients(
+        self,
+        x: npt.ArrayLike,
+        dy: npt.ArrayLike,
+        state: LSTMState | None = None,
+        dstate: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+        optimizer: str | None = None,
+        of: str = "all",
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        self._refuse_call("training", masks, optimizer)
+        return self.inner.forward_and_gradients(
+            x, dy, state, dstate, lengths, masks=masks, optimizer=optimizer, of=of
+        )
+
+    def _refuse_call(
+        self, mode: str, masks: npt.ArrayLike | None = None, optimizer: str | None = None
+    ) -> None:
+        """Raise UnsupportedError if the variant refuses calls with masks or an optimizer."""
+        dropout = 0.0 if masks is None else 0.5
+        self._refuse(Workload(1, 1, mode, dropout=dropout, optimizer=optimizer))
 
 
 class VariantBackend(Backend):
-    """A backend's variant, which ``make_variant`` derives from this and the backend's class."""
+    """A backend whose models wrap those of ``inner``. It says of itself what ``inner`` says.
 
-    variant: ClassVar[str]
+    variant: what follows the colon in its name.
+    """
+
     variant_model: ClassVar[type[VariantModel]]
+
+    def __init__(self, inner: Backend, variant: str) -> None:
+        self.inner = inner
+        self.variant = variant
+        described = {name: getattr(inner, name) for name in Backend.__annotations__}
+        vars(self).update(described, options=inner.options, number=inner.number)
 
     @property
     def name(self) -> str:
-        return f"{super().name}:{self.variant}"
+        return f"{self.inner.name}:{self.variant}"
+
+    @property
+    def hides_nan(self) -> bool:
+        return self.inner.hides_nan
+
+    def availability(self, device: str = "cpu") -> Availability:
+        return self.inner.availability(device)
+
+    def use_threads(self, count: int) -> None:
+        self.inner.use_threads(count)
+        vars(self)["threads"] = self.inner.threads
+
+    def cell_refusal(self, spec: LSTMSpec) -> str:
+        return self.inner.cell_refusal(spec)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None:
@@ -62,22 +176,27 @@ class VariantBackend(Backend):
                 return f"{self.variant} takes complete sequences"
             if workload.optimizer is not None or workload.dropout:
                 return f"{self.variant} is measured without an optimizer and without dropout"
-        return super().refusal(spec, workload)
+        return self.inner.refusal(spec, workload)
 
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        return self.inner.missing_evidence(evidence, device)
 
-_kinds: dict[tuple[type[Backend], type[Model], str], type[VariantBackend]] = {}
-"""Each class once, since it remembers ``use_threads``."""
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        return self.inner.pack(spec, weights)
+
+    def unpack(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        return self.inner.unpack(spec, arrays, gradient)
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        inner = self.inner._build(spec, weights, device, batch_major)
+        return self.variant_model(self, inner)
 
 
 def make_variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
     """Make a variant of this name of the backend with this id."""
-    plain = get_backend(backend)
-    of, key = type(plain), (type(plain), plain.model, variant)
-    if key not in _kinds:
-        model = type(f"{plain.model.__name__}_{variant}", (change.variant_model, plain.model), {})
-        own = {"variant": variant, "model": model}
-        _kinds[key] = type(f"{of.__name__}_{variant}", (change, of), own)
-    return _kinds[key](plain.options, plain.number)
+    return change(get_backend(backend), variant)
 
 
 # -- denormal numbers
@@ -112,8 +231,9 @@ class DenormalModel(VariantModel):
     """A model whose step has a zero input, and a denormal state and gradients."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        self._refuse(workload)
         inputs = self.inputs(workload, seed)
-        step = given_step(self, inputs, workload.mode, workload.gradients)
+        step = given_step(self.inner, inputs, workload.mode, workload.gradients)
         # The gate judges the model: denormal numbers have too few digits for its bounds.
         return replace(step, results=None, place_results=None, overwritten=None)
 
@@ -134,7 +254,7 @@ class DenormalModel(VariantModel):
         Raises ArithmeticError if they are neither the reference's nor zero.
         """
         given = self.inputs(workload)
-        ours, _ = super().forward(self._swapped(given.x), given.state, given.lengths)
+        ours, _ = self.inner.forward(self._swapped(given.x), given.state, given.lengths)
         theirs, _ = reference.forward(
             self.spec, self.get_weights(), given.x, given.state, given.lengths
         )
@@ -174,7 +294,8 @@ class ForwardModel(VariantModel):
     """A model whose step is ``forward``, from NumPy's arrays to NumPy's arrays."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        step, sets = super().prepare(workload, seed), InputSets(self.spec, workload, seed)
+        self._refuse(workload)
+        step, sets = self.inner.prepare(workload, seed), InputSets(self.spec, workload, seed)
         placed: list[tuple[FloatArray, LSTMState, Any]] = []
         turns: list[Iterator[tuple[FloatArray, LSTMState, Any]]] = []
 
@@ -197,7 +318,7 @@ class ForwardModel(VariantModel):
             return [name for name, (now, then) in pairs.items() if not np.array_equal(now, then)]
 
         def run() -> Outputs:
-            y, state = self.forward(*next(turns[0]))
+            y, state = self.inner.forward(*next(turns[0]))
             return Outputs(y, tuple(state))
 
         def results(found: Outputs) -> Results:
@@ -296,6 +417,7 @@ class BatchedModel(VariantModel):
         return batches(self.backend.variant, lengths)
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        self._refuse(workload)
         sets = InputSets(self.spec, workload, seed)
         parts: list[Batch] = []
         steps: list[Step] = []
@@ -305,7 +427,7 @@ class BatchedModel(VariantModel):
             (inputs,) = given
             parts = self._parts(inputs)
             steps[:] = [
-                given_step(self, part.of(inputs), workload.mode, workload.gradients)
+                given_step(self.inner, part.of(inputs), workload.mode, workload.gradients)
                 for part in parts
             ]
 
@@ -349,9 +471,11 @@ class BatchedModel(VariantModel):
         x: npt.ArrayLike,
         state: LSTMState | None = None,
         lengths: npt.ArrayLike | None = None,
-        **more: Any,
+        *,
+        masks: npt.ArrayLike | None = None,
     ) -> tuple[FloatArray, LSTMState]:
-        found = self._in_batches(x, None, state, None, lengths, more)
+        self._refuse_call("inference", masks)
+        found = self._in_batches(x, None, state, None, lengths)
         return self._swapped(found["y"]), LSTMState(found["h"], found["c"])
 
     def forward_and_gradients(
@@ -361,9 +485,13 @@ class BatchedModel(VariantModel):
         state: LSTMState | None = None,
         dstate: LSTMState | None = None,
         lengths: npt.ArrayLike | None = None,
-        **more: Any,
+        *,
+        masks: npt.ArrayLike | None = None,
+        optimizer: str | None = None,
+        of: str = "all",
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        found = self._in_batches(x, dy, state, dstate, lengths, more)
+        self._refuse_call("training", masks, optimizer)
+        found = self._in_batches(x, dy, state, dstate, lengths, of)
         names = self.get_weights().names()
         gradients = LSTMGradients(
             self._swapped(found["dx"]) if "dx" in found else None,
@@ -379,9 +507,9 @@ class BatchedModel(VariantModel):
         state: LSTMState | None,
         dstate: LSTMState | None,
         lengths: npt.ArrayLike | None,
-        more: Mapping[str, Any],
+        of: str = "all",
     ) -> Results:
-        """Return the results by name; dy: None in inference."""
+        """Return the results by name; dy: None in inference; of: what is differentiated."""
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         swap = self._swapped
         inputs = Inputs(
@@ -396,11 +524,11 @@ class BatchedModel(VariantModel):
         for part in parts:
             given, gradients = part.of(inputs), None
             if dy is None:
-                y, final = super().forward(swap(given.x), given.state, given.lengths, **more)
+                y, final = self.inner.forward(swap(given.x), given.state, given.lengths)
             else:
                 flowing = part.of(back).state
-                y, final, gradients = super().forward_and_gradients(
-                    swap(given.x), swap(given.dy), given.state, flowing, given.lengths, **more
+                y, final, gradients = self.inner.forward_and_gradients(
+                    swap(given.x), swap(given.dy), given.state, flowing, given.lengths, of=of
                 )
             results = results_by_name(swap(y), final, gradients)
             if "dx" in results:
@@ -425,7 +553,7 @@ buckets = functools.partial(make_variant, BatchedBackend, "buckets")
 # -- dynamic quantisation to int8
 
 
-class _Int8(Backend):
+class Int8Backend(Backend):
     """Share what quantised backends have in common."""
 
     devices = ("cpu",)
@@ -503,21 +631,40 @@ class NumPyFusedInt8Model(NumPyFusedModel):
             self._addresses[row] = packed.ctypes.data, 0, 0
 
 
-_INT8: Mapping[str, type[Model]] = {
-    "torch": TorchInt8Model,
-    "onnxruntime": OnnxRuntimeInt8Model,
-    "numpy_fused": NumPyFusedInt8Model,
+QUANTISED = "dynamically quantised to int8"
+
+
+class TorchInt8(Int8Backend, Torch):
+    """PyTorch's LSTM, quantised."""
+
+    strategy = "torch:int8"
+    summary = f"{Torch.summary}, {QUANTISED}"
+    model = TorchInt8Model
+
+
+class OnnxRuntimeInt8(Int8Backend, OnnxRuntime):
+    """ONNX Runtime's LSTM operator, quantised."""
+
+    strategy = "onnxruntime:int8"
+    summary = f"{OnnxRuntime.summary}, {QUANTISED}"
+    model = OnnxRuntimeInt8Model
+
+
+class NumPyFusedInt8(Int8Backend, NumPyFused):
+    """The kernels of ``fused_cpu``, with int8 weights."""
+
+    strategy = "numpy_fused:int8"
+    summary = f"{NumPyFused.summary}, {QUANTISED}"
+    model = NumPyFusedInt8Model
+
+
+_INT8: Mapping[str, type[Int8Backend]] = {
+    "torch": TorchInt8,
+    "onnxruntime": OnnxRuntimeInt8,
+    "numpy_fused": NumPyFusedInt8,
 }
-
-
-@functools.cache
-def _int8_kind(backend: str) -> type[Backend]:
-    plain = type(get_backend(backend))
-    summary = f"{plain.summary}, dynamically quantised to int8"
-    own = {"strategy": f"{backend}:int8", "model": _INT8[backend], "summary": summary}
-    return type(f"{plain.__name__}Int8", (_Int8, plain), own)
 
 
 def int8(backend: str) -> Backend:
     """The quantised backend of the same runtime as the float32 backend with this id."""
-    return _int8_kind(backend)()
+    return _INT8[backend]()

@@ -19,10 +19,11 @@ from lstm_impl.availability import Availability
 from lstm_impl.backends.tensorflow import model
 from lstm_impl.backends.tensorflow.model import TensorFlowModel, TracedSteps
 from lstm_impl.backends.variants import VariantBackend, VariantModel, make_variant
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Tensor, Upstream
 from lstm_impl.evidence import Evidence, Profile
+from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload
 
 LOGICAL_CPUS = 2
@@ -54,24 +55,25 @@ def shared_strategy(kind: str) -> Any:
     return tf.distribute.MirroredStrategy(names)
 
 
-class ReplicatedModel(VariantModel, TensorFlowModel):
+class ReplicatedModel(VariantModel):
     """A model whose inputs, outputs and steps are shared by the replicas of a strategy."""
+
+    inner: TensorFlowModel
 
     def _open(self, weights: LSTMWeights) -> None:
         self._strategy = shared_strategy(self.device.partition(":")[0])
         self._shared: dict[str | None, Any] = {}
-        with self._strategy.scope():
-            super()._open(weights)
+        self._tf = self.inner._tf
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         """Place each replica's part of a batch ``[_, B, _]`` on its device; else the array."""
         replicas = self._strategy.num_replicas_in_sync
         if array.ndim != 3:
-            return super()._to_device(array)
+            return self.inner._to_device(array)
         if array.shape[1] < replicas:
             raise UnsupportedError(f"{replicas} replicas cannot share a batch of {array.shape[1]}")
         parts = np.array_split(array, replicas, axis=1)
-        devices, place = self._strategy.extended.worker_devices, super()._to_device
+        devices, place = self._strategy.extended.worker_devices, self.inner._to_device
 
         def part(context: Any) -> Tensor:
             number = context.replica_id_in_sync_group
@@ -91,6 +93,23 @@ class ReplicatedModel(VariantModel, TensorFlowModel):
         if not all(np.array_equal(each, parts[0], equal_nan=True) for each in parts):
             raise ArithmeticError("the replicas' weights, or gradients of them, differ")
         return np.asarray(parts[0])
+
+    def get_weights(self) -> LSTMWeights:
+        return self._host_weights(self.inner.variables, gradient=False)
+
+    def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
+        return Model._host_weights(self, raw, gradient)
+
+    def _host_results(self, raw: Outputs | RawGradients) -> Results:
+        return Model._host_results(self, raw)
+
+    def forward(self, *given: Any, **more: Any) -> tuple[FloatArray, LSTMState]:
+        return Model.forward(self, *given, **more)
+
+    def forward_and_gradients(
+        self, *given: Any, **more: Any
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        return Model.forward_and_gradients(self, *given, **more)
 
     def _infer(self, call: Call) -> Outputs:
         return Outputs(*self._step(None)(call.x, *call.states))
@@ -116,12 +135,12 @@ class ReplicatedModel(VariantModel, TensorFlowModel):
         def compute(x: Tensor, *rest: Tensor) -> Any:
             call, upstream = Call(x, rest[:count]), rest[count:]
             if gradients is None:
-                return self.network(call, training=False)
+                return self.inner.network(call, training=False)
             flowing = Upstream(upstream[0], upstream[1:])
-            return TracedSteps(self).train(gradients, call, flowing)
+            return TracedSteps(self.inner).train(gradients, call, flowing)
 
         own: Callable[..., Any] = compute
-        if self.backend.xla:  # by itself: XLA cannot compile the all-reduce
+        if self.inner.backend.xla:  # by itself: XLA cannot compile the all-reduce
             own = tf.function(compute, jit_compile=True, autograph=False)
 
         def replica(*arrays: Tensor) -> Any:
@@ -153,6 +172,10 @@ class ReplicatedBackend(VariantBackend):
     """The backend on all GPUs of the machine, or on two logical CPUs."""
 
     variant_model = ReplicatedModel
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        with shared_strategy(device.partition(":")[0]).scope():
+            return super()._build(spec, weights, device, batch_major)
 
     def availability(self, device: str = "cpu") -> Availability:
         if not (found := super().availability(device)):

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, list_backends, reference
+from lstm_impl.backend import Backend
 from lstm_impl.backends import variants
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.backends.variants import DenormalModel, batches
 from lstm_impl.model import Model
 from lstm_impl.proof import gate, numpy_judge
@@ -28,9 +30,23 @@ def test_variant_has_its_own_name_and_is_not_listed() -> None:
     for variant in ("denormal", "forward", *POLICIES):
         assert get_backend(f"numpy:{variant}").name == f"numpy:{variant}"
         assert f"numpy:{variant}" not in list_backends()
-    get_backend("numpy:padded").use_threads(3)
-    assert get_backend("numpy:padded").threads == 3
-    assert get_backend("numpy").threads is None
+
+
+def test_threads_of_a_variant_are_those_of_its_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NumPyLoop, "threads", None)
+    padded = get_backend("numpy:padded")
+    padded.use_threads(3)
+    for backend in (padded, get_backend("numpy:padded"), get_backend("numpy")):
+        assert backend.threads == 3
+
+
+def test_variant_describes_itself_as_its_backend_does() -> None:
+    for name in ("torch", "keras", "onnxruntime", "keras_jax"):
+        plain, variant = get_backend(name), get_backend(f"{name}:forward")
+        for field in Backend.__annotations__:
+            assert getattr(variant, field) == getattr(plain, field), (name, field)
+        assert variant.hides_nan == plain.hides_nan
+        assert variant.availability("cpu") == plain.availability("cpu")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +191,7 @@ def test_denormal_step_passes_the_gate_and_records_how_it_treats_them(mode: str)
 def test_evidence_of_wrong_denormal_outputs_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("numpy:denormal")
     assert isinstance(model, DenormalModel)
-    plain = type(model)
+    plain = type(model.inner)
     infer = plain._infer
 
     def scaled(by: float) -> None:
