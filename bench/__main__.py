@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli import arguments, command_line, output
+from bench.machine.fields import did_you_mean, printable
 
 COMMANDS = {
     "Which backend?": {
@@ -26,7 +27,7 @@ COMMANDS = {
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",
-        "history": "since when is it slower, and who became so? --fail-on slower for a nightly",
+        "history": "when did it slow down, and which backend? --fail-on slower for a nightly",
     },
     "Which truncation window?": {
         "recommend": "which window and backend for my dependency, and at what cost?",
@@ -57,6 +58,11 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> i
     words = sys.argv[1:] if words is None else words
     if words and words[0] in NAMES:
         return _run(words[0], words[1:])
+    if words and not words[0].startswith("-"):
+        near = did_you_mean(words[0], NAMES)
+        return command_line.failed(
+            f"there is no command {printable(words[0], 60)!r}{near}; {prog} lists the commands"
+        )
     parser = arguments.Parser(
         prog=prog,
         usage=f"{prog} COMMAND ...",
@@ -64,16 +70,17 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> i
     )
     parser.add_argument("command", metavar="COMMAND", nargs="?", choices=NAMES)
     parser.parse_args(words)
+    begin = f"{prog} " if prog == "lstm-bench" else f"{prog}."
     command_line.write_any_letter()
     console = output.console()
     wide = max(len(name) for answers in COMMANDS.values() for name in answers)
     for question, answers in COMMANDS.items():
         console.print(Text(question, style="bold"))
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(width=len("  python -m bench.") + wide, no_wrap=True)
+        grid.add_column(width=len(f"  {begin}") + wide, no_wrap=True)
         grid.add_column()
         for name, answer in answers.items():
-            grid.add_row(Text(f"  python -m bench.{name}"), Text(answer))
+            grid.add_row(Text(f"  {begin}{name}"), Text(answer))
         console.print(grid)
         console.print()
     console.print(Text("pytest --benchmark-only measures a suite in one process."))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -22,9 +23,10 @@ from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import activity
 from bench.machine.environment import Environment
 from bench.machine.reasons import NO_REASON, Reason
-from bench.machine.survey import Ask, Survey, survey
+from bench.machine.survey import REFERENCE, Ask, Survey, survey
 from bench.render.escape import clean, hanging
 from bench.render.messages import reason_texts
+from bench.render.quantities import count
 from bench.render.table import Column, TableCell, TextTable
 from bench.worker.disturbances import findings
 from lstm_impl import Availability, UnsupportedError
@@ -167,6 +169,9 @@ def diagnose(
 
 def show(found: Diagnosis, console: Console) -> None:
     """Print the diagnosis."""
+    for line in summary_lines(found.survey):
+        console.print(Text(clean(line, 600)), style="bold")
+    console.print()
     notes: list[tuple[str, str]] = []
     console.print(_table(found.survey, notes).grid())
     for number, (text, install) in enumerate(notes, start=1):
@@ -192,6 +197,32 @@ def show(found: Diagnosis, console: Console) -> None:
         text, advice = reason_texts(finding)
         console.print(hanging("  -", Text(clean(text, 600))))
         console.print(hanging("    do:", Text(clean(advice))), style="dim")
+
+
+def summary_lines(found: Survey) -> list[str]:
+    """Return one line on what can be measured here, and one on what to install for more.
+
+    The second line is left out if nothing that pip can install is missing.
+    """
+    parts = []
+    for device in found.devices:
+        here = [entry for entry in found.entries if entry.on[device] and entry.name != REFERENCE]
+        frameworks = dict.fromkeys(entry.framework for entry in here)
+        parts.append(
+            f"{count(len(here), 'backend')} on {device} ({', '.join(frameworks)})"
+            if here
+            else f"nothing on {device}, where the table below says what is missing"
+        )
+    missing: dict[str, dict[str, None]] = {}
+    for entry in found.entries:
+        for on in entry.on.values():
+            if not on and on.install:
+                missing.setdefault(on.install, {})[re.split(r"[+@:]", entry.name)[0]] = None
+    lines = [f"You can measure {', and '.join(parts)}."]
+    if missing:
+        more = "; ".join(f"{', '.join(names)}: {install}" for install, names in missing.items())
+        lines.append(f"To measure more: {more}.")
+    return lines
 
 
 def _table(found: Survey, notes: list[tuple[str, str]]) -> TextTable:

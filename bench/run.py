@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from bench import case as suites
+from bench.case import Suite
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.cli.options import DEFAULT_SUITE, add_run_options
@@ -31,7 +32,8 @@ exit codes:
   2    bad input
   3    the results cannot be written: a full disk, an unwritable folder
   4    another run measures on this machine (--wait waits for it, --force goes on)
-  5    the budget was spent before every case was measured at least once
+  5    the budget was spent before every case was measured at least once, or in as many
+       processes as --processes asked for
   130  stopped by Ctrl-C or SIGTERM; what was finished is kept, and --resume goes on
 
 docs/running.md explains how it measures, docs/scale.md how on many machines.
@@ -54,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         if options.ray is not None:
             raise UsageError("--ray measures, and --list does not: give one of them")
-        return _list()
+        return _list(options.suite)
     check_system()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -72,11 +74,20 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _list() -> int:
+def _list(suite: str | None) -> int:
+    if suite is not None:
+        return _list_cases(suites.load(suite))
     found = {name: suites.load(name) for name in suites.available()}
     width = max(map(len, found))
     for name, suite in found.items():
         print(f"{name:{width}}  {count(len(suite.cases), 'case'):>11}  {suite.summary}")
+    return MEASURED
+
+
+def _list_cases(suite: Suite) -> int:
+    print(f"{suite.name}: {count(len(suite.cases), 'case')}. {suite.summary}")
+    for case in suite.cases:
+        print(f"  {case.id}")
     return MEASURED
 
 
@@ -126,7 +137,7 @@ def _parser() -> arguments.Parser:
     arguments.add_values(parser, ("python", "ENVIRONMENT", str, twice), action="append")
     arguments.add_flags(
         parser,
-        list="list the suites and end",
+        list="list the suites, or the cases of SUITE, and end",
         brief="at the end say only what could not be measured",
     )
     busy = parser.add_mutually_exclusive_group()

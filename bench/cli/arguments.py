@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.cli.command_line import BAD_INPUT
-from bench.machine.fields import did_you_mean, printable
-from bench.machine.reading import SHARED
+from bench.machine.fields import did_you_mean, printable, without_secrets
+from bench.machine.reading import SHARED, is_url
 
 _LONGEST_ERROR = 1000
 _LONGEST_TIME = 1e8  # seconds; three years
@@ -113,7 +113,18 @@ def add_output(parser: argparse._ActionsContainer, formats: Sequence[str]) -> No
     """Add the options ``--format`` and ``--output``."""
     described = "what is written (default: implied by FILE's name, or else terminal)"
     add_choice(parser, "format", formats, described)
-    add_values(parser, ("output", "FILE", Path, "write to FILE, not the terminal"))
+    add_values(parser, ("output", "FILE", local_path, "write to FILE, not the terminal"))
+
+
+def local_path(text: str) -> Path:
+    """Return the path of a file to write. Raises ArgumentTypeError for a URL."""
+    if is_url(text):
+        shown = printable(without_secrets(text), 100)
+        raise argparse.ArgumentTypeError(
+            f"{shown} is a URL, and reports are written to files of this machine: write FILE, then "
+            "copy it; bench.submit --to URL copies results"
+        )
+    return Path(text)
 
 
 def names(text: str) -> tuple[str, ...]:

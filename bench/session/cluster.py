@@ -706,6 +706,11 @@ def _connect(ray: Ray, address: str) -> None:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         where = "on this machine" if address == HERE else f"at {clean(address, 100)}"
+        if "token" in str(error).lower():
+            raise UsageError(
+                f"the Ray cluster {where} requires a token: set RAY_AUTH_MODE=token and "
+                f"RAY_AUTH_TOKEN, or write the token to ~/.ray/auth_token ({_line(error)})"
+            ) from None
         raise UsageError(f"no Ray cluster {where}: {_line(error)}") from None
     finally:
         for number, handler in ours.items():

@@ -219,7 +219,9 @@ class Summary:
         """The command's exit code."""
         if any(self.outcomes[kind] for kind in FAILURES):
             return FAILED
-        return INCOMPLETE if self.unreached else MEASURED
+        # Without a number of processes, the budget decides how many there are.
+        requested = self._manager.session.goal.processes is not None
+        return INCOMPLETE if self.unreached or (requested and self.few) else MEASURED
 
     def lines(self) -> list[str]:
         """Return the summary in lines."""

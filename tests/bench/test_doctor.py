@@ -62,6 +62,21 @@ def test_show_prints_each_backend_and_each_reason_once() -> None:
     assert "pip install 'imaginary[cuda]'" in text
 
 
+def test_show_begins_with_what_can_be_measured_and_what_to_install() -> None:
+    first, second, third = shown(diagnosis()).splitlines()[:3]
+    assert first.startswith("You can measure 2 backends on cpu (imaginary), and nothing on gpu:0")
+    assert (first + second).count("numpy") == 0
+    assert "To measure more: loop: pip install 'imaginary[cuda]'." in f"{second} {third}"
+
+
+def test_show_without_anything_to_install_says_only_what_can_be_measured() -> None:
+    entries = (Entry("loop", "imaginary", "a loop", {"cpu": YES}),)
+    survey = Survey(("cpu",), entries, {"imaginary": "1.0"}, ())
+    text = shown(replace(diagnosis(), survey=survey))
+    assert text.startswith("You can measure 1 backend on cpu (imaginary).\n")
+    assert "To measure more" not in text
+
+
 def test_show_prints_versions_problems_and_findings() -> None:
     text = shown(diagnosis(recorded("busy", "others keep it [red]busy", "end them")))
     assert "others keep it [red]busy" in text

@@ -19,7 +19,7 @@ from bench import compare, doctor, history, plot, recommend, report
 from bench.doctor import Diagnosis
 from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
-from bench.records import schema
+from bench.records import stored
 from bench.records.schema import recorded
 from bench.render.escape import text_console
 from bench.render.plot import KIND_OF
@@ -258,7 +258,7 @@ def test_commands_hostile_folder_name_is_text_in_advice(
 
 # Figures
 
-_SMALL, _LARGE = schema.SMALLEST_FIGURE, schema.LARGEST_FIGURE
+_SMALL, _LARGE = stored.SMALLEST_FIGURE, stored.LARGEST_FIGURE
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "smallest": (fields.SHORTEST, _SMALL),
     "largest": (fields.LONGEST, _LARGE),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import records, report, run
+from bench.case.cases import Case
 from bench.cli.command_line import INTERRUPTED
 from bench.machine.lock import MachineLock
 from bench.records.schema import Measurement, Outcome
@@ -412,6 +413,14 @@ def test_run_with_bad_input_prints_one_line(
     assert done.err.startswith("error: ")
     assert message in done.err
     assert not list(tmp_path.iterdir())
+
+
+def test_run_list_of_a_suite_prints_its_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "bench" / "case" / "first.toml"
+    assert run.main([str(path), "--list"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"first: {len(rest)} cases. ")
+    assert all(Case.from_id(line.strip()) for line in rest)
 
 
 def test_exit_codes_are_in_help_and_docs() -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from lstm_impl.availability import Package
 from lstm_impl.backends.keras.cells import PACKAGE, KerasThree, calling, make_layers, through_keras
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow.legacy_rnn import INSTALL_TF_KERAS
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.evidence import Evidence
@@ -96,6 +97,6 @@ class TfKeras(KerasThree, KerasBackend):
     summary = "Keras 2's layer, tf_keras.layers.LSTM or GRU, as it is"
     flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
     packages = (
-        Package("tf_keras", "the tf-keras package", "pip install 'lstm-benchmark-suite[legacy]'"),
+        Package("tf_keras", "the tf-keras package", INSTALL_TF_KERAS),
         *TensorFlowBackend.packages,
     )

@@ -19,6 +19,10 @@ from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.layouts import basic_cell, from_basic_cell
 from lstm_impl.weights import LayerWeights
 
+INSTALL_TF_KERAS = "pip install --no-deps 'tf-keras>=2.18'"
+"""Installs the package without the distribution ``tensorflow`` that it requires, which would
+overwrite ``tensorflow-cpu`` in the same folder. tf-keras needs nothing that the latter lacks."""
+
 
 class DynamicRNN(TensorFlowBackend):
     """``tf.compat.v1.nn.dynamic_rnn`` over a ``BasicLSTMCell``."""
@@ -31,7 +35,7 @@ class DynamicRNN(TensorFlowBackend):
         Package(
             "tf_keras",
             "the cells of the 2016 API live in the tf-keras package, which",
-            "pip install 'lstm-benchmark-suite[legacy]'",
+            INSTALL_TF_KERAS,
         ),
         *TensorFlowBackend.packages,
     )

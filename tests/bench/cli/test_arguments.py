@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -104,3 +105,18 @@ def test_parser_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert message.endswith("; see --help\n")
     assert message.count("\n") == 1
     assert "\x1b" not in message
+
+
+def test_output_to_a_url_is_refused_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser = arguments.Parser()
+    arguments.add_output(parser, ("terminal", "html"))
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--output", "s3://me:secret@bucket/page.html"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "is a URL" in error
+    assert "secret" not in error
+    assert not list(tmp_path.iterdir())
