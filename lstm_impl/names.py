@@ -37,10 +37,11 @@ def _ours(framework: str, place: str, *flags: str, takes_number: bool = False) -
 
 
 _LOOP = ("preproject", "hoisted", "xla")
-_CALLS = (
+CALLS = (
     *("function", "predict", "predict_on_batch", "signature"),
     *("litert", "onnx", "fit", "train_on_batch"),
 )
+"""The options of ``CALLED``: ways to call a Keras model, besides ``model(x)``."""
 
 BUILT_IN: dict[str, Strategy] = {
     # Adding a backend is adding its line here.
@@ -69,8 +70,8 @@ BUILT_IN: dict[str, Strategy] = {
     "litert": _ours("litert", "others.litert:LiteRT", "preproject", "fused"),
     "keras": _ours("tensorflow", "keras.layer:Keras", "unroll", "loop", "xla"),
     "tf_keras": _ours("tensorflow", "keras.layer:TfKeras", "unroll", "xla"),
-    "keras_model": _ours("tensorflow", "keras.model:KerasModel", *_CALLS),
-    "lstm_impl_model": _ours("tensorflow", "keras.model:LstmImplModel", *_CALLS),
+    "keras_model": _ours("tensorflow", "keras.model:KerasModel", *CALLS),
+    "lstm_impl_model": _ours("tensorflow", "keras.model:LstmImplModel", *CALLS),
     "keras_jax": _ours("jax", "keras.elsewhere:KerasJax", "unroll", "loop"),
     "keras_torch": _ours("torch", "keras.elsewhere:KerasTorch", "loop"),
     "openvino": _ours("openvino", "others.openvino:OpenVINO", "throughput"),
@@ -99,6 +100,46 @@ REPLICATED = (
     *("fused_cpu", "cudnn", "dynamic_rnn", "static_rnn"),
 )
 """The strategies that have the variant ``replicas``: TensorFlow's layers."""
+
+FORWARD = "forward"
+"""The call of ``model.forward``, which is written as a variant: ``torch:forward``."""
+
+CALLED = ("keras_model", "lstm_impl_model")
+"""The strategies whose option is the call of their model: ``keras_model+predict``."""
+
+
+@dataclass(frozen=True)
+class BackendName:
+    """The id of a backend in three parts. ``str`` writes the id again, as it was parsed.
+
+    Ids say in two ways which call of a model is timed: ``keras_model+predict`` by an option, and
+    ``torch:forward`` by a variant. Both are old, and results are joined by ids, so both stay.
+
+    backend: the strategy with its number and its other options. variants: in the order in which
+    they are written. call: the call that a user of the model makes; empty for the backend's own
+    step, and for a Keras model the plain call ``model(x)``.
+    """
+
+    backend: str
+    variants: tuple[str, ...] = ()
+    call: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "BackendName":
+        """Return the parts of an id. Any text has parts: it may name a backend elsewhere."""
+        backend, *variants = text.split(":")
+        if variants and variants[-1] == FORWARD:
+            return cls(backend, tuple(variants[:-1]), FORWARD)
+        strategy, _, option = backend.partition("+")
+        if not variants and strategy in CALLED and option in CALLS:
+            return cls(strategy, (), option)
+        return cls(backend, tuple(variants))
+
+    def __str__(self) -> str:
+        if self.call in CALLS:
+            return f"{self.backend}+{self.call}"
+        return ":".join((self.backend, *self.variants, *filter(None, [self.call])))
+
 
 _NAME = re.compile(r"(?P<strategy>\w+)(@(?P<number>\d{1,9}))?(?P<flags>(\+\w+)*)", re.ASCII)
 

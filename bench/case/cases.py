@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from bench.machine.fields import InputError
 from lstm_impl.cell import DEFAULT as DEFAULT_CELL
 from lstm_impl.cell import get_cell, list_cells
+from lstm_impl.names import BackendName
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import LONGEST_PERIOD, OPTIMIZERS, SHORTEST_PERIOD, Workload
 
@@ -131,25 +132,38 @@ class Case:
     workload: Workload
     device: str = "cpu"
 
+    @cached_property
+    def name(self) -> BackendName:
+        """The parts of the backend's id: backend, variants and call."""
+        return BackendName.parse(self.backend)
+
     @property
     def variant(self) -> str:
-        """The variant of the backend, empty for the backend itself."""
+        """What follows the last colon of the backend's id, empty for the backend itself.
+
+        Files and tables have it. ``name`` tells variants from calls.
+        """
         return _split(self.backend)[1]
+
+    @property
+    def call(self) -> str:
+        """The call that is timed, such as ``predict``; empty for the backend's own step."""
+        return self.name.call
 
     @property
     def approximate(self) -> bool:
         """Whether its results are only near those of the reference, by design."""
-        return self.variant in APPROXIMATE
+        return not set(APPROXIMATE).isdisjoint(self.name.variants)
 
     @property
     def ranked(self) -> bool:
         """Whether its time is ranked in its group."""
-        return self.variant not in UNRANKED
+        return set(UNRANKED).isdisjoint(self.name.variants)
 
     @property
     def several_gpus(self) -> bool:
         """Whether it computes on all GPUs: roofs and counters of one say nothing about it."""
-        return self.variant == REPLICAS and self.device != "cpu"
+        return REPLICAS in self.name.variants and self.device != "cpu"
 
     @property
     def sizes(self) -> Shape:

@@ -194,7 +194,7 @@ COLUMNS: dict[str, DataColumn[[Section, RankedRow]]] = described(
         "machine_id": lambda section, _: _machine_id(section),
         "baseline": lambda section, _: section.baseline,
         "tier": lambda section, _: max((run.tier for run in section.runs), key=("", *TIERS).index),
-        **_at("case", "backend", "device", "kind", "shape", "variant", case_id="id"),
+        **_at("case", "backend", "device", "kind", "shape", "variant", "call", case_id="id"),
         **_at("case.spec", "dtype", "input_size", "hidden_size", "num_layers", "bidirectional"),
         **_at("case.workload", "mode", "batch", "timesteps", "window", "min_length", "dropout"),
         **_at("case.workload", "batch_major", "optimizer", period_s="period"),

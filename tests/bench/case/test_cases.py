@@ -18,7 +18,7 @@ from bench.case.cases import (
 from bench.case.loading import SuiteChoice, available, load
 from bench.machine.fields import InputError
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.names import VARIANTS
+from lstm_impl.names import BUILT_IN, CALLED, CALLS, VARIANTS, BackendName
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 
 SPEC = LSTMSpec(3, 4)
@@ -26,6 +26,12 @@ SIZES = st.integers(1, 2000)
 PERIODS = st.sampled_from([1e-6, 2.5e-4, 0.01, 1.0, 12.5, 3600.0]) | st.floats(1e-6, 3600.0)
 DROPOUTS = st.sampled_from([0.1, 0.05, 1e-5]) | st.floats(0.0, 1.0, exclude_max=True)
 FULL = Workload(2, 10, "training")
+
+
+BACKENDS = [
+    *("numpy", "partial_unroll@10+xla", "torch:int8", "torch:int8:forward"),
+    *("keras_model", "keras_model+predict", "keras_model+predict:forward", "elsewhere+fit"),
+]
 
 
 @st.composite
@@ -55,7 +61,7 @@ def cases(draw: st.DrawFn) -> Case:
         bidirectional=draw(st.booleans()) and not streaming,
         dtype=draw(st.sampled_from(["float32", "mixed_bfloat16"])),
     )
-    backend = draw(st.sampled_from(["numpy", "partial_unroll@10+xla", "torch:int8"]))
+    backend = draw(st.sampled_from(BACKENDS))
     return Case(backend, spec, work, draw(st.sampled_from(["cpu", "gpu:1"])))
 
 
@@ -146,6 +152,46 @@ def test_variant_is_in_the_name_and_a_field() -> None:
             ValueError, match=r"case\.variant is .*; expected a name without a colon"
         ):
             Case.from_dict({**data, "variant": wrong})
+
+
+@pytest.mark.parametrize(
+    ("id_", "backend", "variants", "call"),
+    [
+        ("torch", "torch", (), ""),
+        ("torch:int8", "torch", ("int8",), ""),
+        ("torch:forward", "torch", (), "forward"),
+        ("torch:int8:forward", "torch", ("int8",), "forward"),
+        ("partial_unroll@10+xla:padded", "partial_unroll@10+xla", ("padded",), ""),
+        ("keras_model", "keras_model", (), ""),
+        ("keras_model+predict", "keras_model", (), "predict"),
+        ("lstm_impl_model+fit", "lstm_impl_model", (), "fit"),
+        ("keras_model+predict:forward", "keras_model+predict", (), "forward"),
+        # Options of other backends are no calls, whatever their names.
+        ("elsewhere+fit", "elsewhere+fit", (), ""),
+        ("keras_model+unknown", "keras_model+unknown", (), ""),
+    ],
+)
+def test_backend_variants_and_call_are_parts_of_one_id(
+    id_: str, backend: str, variants: tuple[str, ...], call: str
+) -> None:
+    assert BackendName.parse(id_) == BackendName(backend, variants, call)
+    assert str(BackendName.parse(id_)) == id_
+    case = Case(id_, SPEC, Workload(2, 10))
+    assert case.call == call
+    assert case.approximate == ("int8" in variants)
+    assert case.ranked == ("int8" not in variants)
+
+
+@given(st.text(":+@ab", max_size=12) | st.sampled_from(["keras_model+fit:a", "a::forward"]))
+def test_any_name_is_written_as_it_was_parsed(text: str) -> None:
+    assert str(BackendName.parse(text)) == text
+
+
+def test_calls_of_keras_models_are_their_options() -> None:
+    for strategy in CALLED:
+        assert BUILT_IN[strategy].flags == CALLS
+    calls = {case.call for case in load("call-paths").cases}
+    assert {"train_on_batch", "forward", ""} <= calls
 
 
 @given(st.text(":ab", min_size=1))
