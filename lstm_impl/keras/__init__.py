@@ -4,7 +4,8 @@
 >>> layer = lstm_impl.keras.LSTM(64, return_sequences=True)  # or backend="while_loop+hoisted"
 >>> print(layer.explain())  # what computes it, and why
 
-``accelerate(model)`` replaces the LSTMs of an existing model by this layer;
+``accelerate(model)`` replaces the LSTMs of an existing model by this layer, and
+``decelerate(model)`` puts them back;
 ``tune(model, batch_size=32, steps=100)`` races the backends on these sizes, and ``auto`` remembers.
 ``export_litert(model)`` converts a model for phones, with the runtime's own LSTM operator.
 
@@ -38,7 +39,7 @@ if int(_keras.__version__.partition(".")[0]) < 3:
     )
 
 from lstm_impl.keras.choice import AUTO, Choice, Explanation  # noqa: E402
-from lstm_impl.keras.conversion import convert  # noqa: E402
+from lstm_impl.keras.conversion import convert, restore  # noqa: E402
 
 if (_theirs := _keras.config.backend()) == "tensorflow":
     from lstm_impl.keras.layer import LSTM
@@ -53,7 +54,7 @@ else:
         "here: set the environment variable KERAS_BACKEND before the first import of keras"
     )
 
-__all__ = ["LSTM", "Choice", "Explanation", "accelerate", "export_litert", "tune"]
+__all__ = ["LSTM", "Choice", "Explanation", "accelerate", "decelerate", "export_litert", "tune"]
 
 
 def accelerate(
@@ -65,6 +66,9 @@ def accelerate(
     ``TimeDistributed`` and other wrappers, and in models inside the model. Weights, names, the
     optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are traced again. On
     TensorFlow, ``predict_on_batch`` then calls Keras's graph at once for batches like earlier ones.
+
+    A file of the model holds ``keras.layers.LSTM`` and loads without this library. Call
+    ``accelerate`` again with the loaded model.
 
     Parameters
     ----------
@@ -91,4 +95,33 @@ def accelerate(
     theirs = getattr(type(model), "predict_on_batch", None)
     if _theirs == "tensorflow" and theirs is _keras.Model.predict_on_batch:
         model.predict_on_batch = PredictOnBatch(model)
+    return model
+
+
+def decelerate(model: Any, print_fn: Callable[[str], object] | None = print) -> Any:
+    """Make every layer of this package in a Keras model one of Keras again, in place.
+
+    Weights, names, the optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are
+    traced again.
+
+    Parameters
+    ----------
+    model : keras.Model or keras.Layer
+        A model that ``accelerate`` has changed, or that was made with ``lstm_impl.keras.LSTM``.
+    print_fn : callable or None
+        Gets one line for each LSTM: what it is now. None prints nothing.
+
+    Returns
+    -------
+    keras.Model or keras.Layer
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a layer of Keras 3.
+    """
+    restore(model, LSTM, print_fn)
+    if "predict_on_batch" in vars(model):
+        del model.predict_on_batch
     return model

@@ -1,5 +1,7 @@
 """Models whose LSTMs ``lstm_impl.keras.accelerate`` has replaced."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def test_accelerate_model_with_wrappers_replaces_every_lstm() -> None:
     assert lstm_impl.keras.accelerate(model, print_fn=lines.append) is model
     layers = lstms(model)
     assert len(layers) == 5
-    assert {type(each) for each in layers} == {lstm_impl.keras.LSTM}
+    assert all(isinstance(each, lstm_impl.keras.LSTM) for each in layers)
     assert all(new is old for new, old in zip(model.weights, before, strict=True))
     assert len(lines) == 5
     assert all('is now lstm_impl.keras.LSTM, backend="auto"' in each for each in lines)
@@ -100,17 +102,80 @@ def test_accelerate_trained_model_continues_as_keras_does() -> None:
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
-def test_accelerate_saved_model_loads_with_the_layer(tmp_path: Path) -> None:
+def test_accelerated_model_is_saved_as_a_model_of_keras(tmp_path: Path) -> None:
     model = lstm_impl.keras.accelerate(made(), print_fn=None)
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(
         tmp_path / "model.keras", custom_objects={"Block": Block}, safe_mode=True
     )
-    assert {type(each) for each in lstms(loaded.layers[-2])} == {lstm_impl.keras.LSTM}
+    assert {type(each) for each in lstms(loaded)} == {keras.layers.LSTM}
     np.testing.assert_allclose(
         loaded.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-5, atol=1e-6
     )
+
+
+LOAD = """
+import sys, keras, numpy as np
+x, expected = np.load(sys.argv[2]), np.load(sys.argv[3])
+model = keras.saving.load_model(sys.argv[1])
+assert [type(each) for each in model.layers] == [keras.layers.LSTM, keras.layers.LSTM]
+np.testing.assert_allclose(model.predict_on_batch(x), expected, rtol=1e-4, atol=1e-5)
+assert not [name for name in sys.modules if name.startswith("lstm_impl")]
+"""
+
+
+def test_file_of_an_accelerated_model_loads_without_this_library(tmp_path: Path) -> None:
+    cell = keras.layers.RNN(keras.layers.LSTMCell(2))
+    first = keras.layers.LSTM(3, return_sequences=True, use_cudnn=False)
+    model = keras.Sequential([keras.Input((5, 3)), first, cell])
+    lstm_impl.keras.accelerate(model, print_fn=None)
+    paths = [str(tmp_path / name) for name in ("model.keras", "x.npy", "expected.npy")]
+    model.save(paths[0])
+    np.save(paths[1], X[:, 0])
+    np.save(paths[2], model.predict_on_batch(X[:, 0]))
+    done = subprocess.run([sys.executable, "-c", LOAD, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_layer_of_this_package_is_saved_with_its_backend(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((5, 3)), lstm_impl.keras.LSTM(2, backend="keras")])
+    model.save(tmp_path / "model.keras")
+    (layer,) = lstms(keras.saving.load_model(tmp_path / "model.keras"))
+    assert type(layer) is lstm_impl.keras.LSTM
+    assert layer.backend == "keras"
+
+
+def test_decelerate_makes_every_lstm_one_of_keras_again() -> None:
+    model, lines, x = made(), list[str](), X
+    model.predict_on_batch(x)  # Keras adds attributes in the first call
+    kinds = [type(each) for each in lstms(model)]
+    attributes = [{*vars(each)} for each in lstms(model)]
+    supported = [each.supports_jit for each in lstms(model)]
+    before = model.weights
+    lstm_impl.keras.accelerate(model, print_fn=None)
+    expected = model.predict_on_batch(x)
+    assert lstm_impl.keras.decelerate(model, lines.append) is model
+    assert [type(each) for each in lstms(model)] == kinds
+    assert [{*vars(each)} for each in lstms(model)] == attributes
+    assert [each.supports_jit for each in lstms(model)] == supported
+    assert all(new is old for new, old in zip(model.weights, before, strict=True))
+    assert len(lines) == 5
+    assert sum("lstm_impl.keras.LSTM is now keras.layers.RNN" in line for line in lines) == 1
+    assert "predict_on_batch" not in vars(model)
+    np.testing.assert_allclose(model.predict_on_batch(x), expected, rtol=1e-4, atol=1e-5)
+    lstm_impl.keras.accelerate(model, print_fn=None)
+    assert all(isinstance(each, lstm_impl.keras.LSTM) for each in lstms(model))
+
+
+def test_decelerate_takes_a_layer_of_this_package() -> None:
+    layer = lstm_impl.keras.LSTM(2)
+    lstm_impl.keras.decelerate(layer, print_fn=None)
+    assert type(layer) is keras.layers.LSTM
+    assert layer.supports_jit == keras.layers.LSTM(2).supports_jit
+    assert "backend" not in layer.get_config()
+    with pytest.raises(TypeError, match="expected a Keras 3 model or layer, and got str"):
+        lstm_impl.keras.decelerate("model.keras")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +212,6 @@ def test_accelerate_bad_argument_raises_and_changes_nothing() -> None:
     model = made()
     with pytest.raises(UnsupportedError, match="fused_cpuu"):
         lstm_impl.keras.accelerate(model, backend="fused_cpuu")
-    assert lstm_impl.keras.LSTM not in {type(each) for each in lstms(model)}
+    assert not any(isinstance(each, lstm_impl.keras.LSTM) for each in lstms(model))
     with pytest.raises(TypeError, match="expected a Keras 3 model or layer, and got str"):
         lstm_impl.keras.accelerate("model.keras")
