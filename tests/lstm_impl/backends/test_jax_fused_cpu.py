@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -356,3 +357,66 @@ def test_flax_module_of_another_cell_is_refused() -> None:
     ):
         with pytest.raises(UnsupportedError, match=r"sigmoid and tanh; use nnx\.RNN for"):
             lstm_impl.jax.LSTM(cell)
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"time_major": True, "reverse": True}], ids=["plain", "reverse"]
+)
+@pytest.mark.parametrize("reason", ["type", "device"])
+def test_flax_module_of_another_type_or_device_is_computed_by_flax(
+    reason: str,
+    how: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    from lstm_impl.backends.jax import flax_layer
+
+    flax_layer._warn.cache_clear()
+    dtype = jnp.float16 if reason == "type" else jnp.float32
+    message = "not float16" if reason == "type" else "and this call is on tpu"
+    if reason == "device":
+        monkeypatch.setattr(flax_layer, "_platform", lambda x: "tpu")
+    cell = nnx.OptimizedLSTMCell(IN, H, dtype=dtype, rngs=nnx.Rngs(0))
+    ours, theirs = (kind(cell, **how) for kind in (lstm_impl.jax.LSTM, nnx.RNN))
+    x = GIVEN[0] if how else jnp.swapaxes(GIVEN[0], 0, 1)
+    lengths, shown = jnp.array([T, 2, 4]), jnp.arange(T)[:, None] < jnp.array([T, 2, 4])
+    shown = (shown if how else shown.T)[:, :, None]
+    for _ in range(2):
+        np.testing.assert_array_equal(ours(x), theirs(x))
+        expected = jnp.where(shown, theirs(x, seq_lengths=lengths), 0)
+        np.testing.assert_array_equal(ours(x, seq_lengths=lengths), expected)
+    (record,) = caplog.records
+    assert f"{message}; flax.nnx.RNN computes in their place" in record.getMessage()
+
+
+WITHOUT = """
+import logging, sys
+import jax.numpy as jnp, numpy as np
+from flax import nnx
+import lstm_impl.jax
+from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, get_backend
+logging.basicConfig(stream=sys.stdout)
+cell, x = nnx.OptimizedLSTMCell(2, 3, rngs=nnx.Rngs(0)), jnp.ones((1, 4, 2))
+for _ in range(2):
+    np.testing.assert_array_equal(lstm_impl.jax.LSTM(cell)(x), nnx.RNN(cell)(x))
+try:
+    spec = LSTMSpec(2, 3)
+    get_backend("jax_fused_cpu").build(spec, LSTMWeights.random(spec))
+except UnavailableError:
+    print("the named backend raises")
+"""
+
+
+def test_flax_module_without_a_compiler_is_computed_by_flax_after_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("LSTM_NATIVE_CACHE", str(tmp_path))
+    monkeypatch.delenv("LSTM_NATIVE_PREBUILT", raising=False)
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("WARNING:lstm_impl") == 1
+    assert "no compiler no-such-compiler: apt-get install g++; flax.nnx.RNN computes" in done.stdout
+    assert "the named backend raises" in done.stdout
