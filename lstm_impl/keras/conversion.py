@@ -79,7 +79,8 @@ def accelerated(layer_class: type[BackendLSTM], replaced: type) -> type[BackendL
     return _classes[key]
 
 
-def _is_accelerated(layer: Any) -> bool:
+def is_accelerated(layer: Any) -> bool:
+    """Return whether ``accelerate`` has changed a layer's class."""
     return isinstance(layer, _SavedAsKeras)
 
 
@@ -91,7 +92,7 @@ def _replaced(layer: Any, layer_class: type[BackendLSTM], backend: str) -> str |
         return None
     name = f"{before.__module__.partition('.')[0]}.{before.__qualname__}"
     kept = f"{name} is kept: "
-    is_ours = before is layer_class or _is_accelerated(layer)
+    is_ours = before is layer_class or is_accelerated(layer)
     if before not in (keras.layers.LSTM, keras.layers.RNN) and not is_ours:
         return kept + "its class may compute something else"
     if type(cell) is not keras.layers.LSTMCell:
@@ -113,9 +114,9 @@ def _replaced(layer: Any, layer_class: type[BackendLSTM], backend: str) -> str |
 
 def _restored(layer: Any, layer_class: type[BackendLSTM]) -> str | None:
     """Make a layer of this package one of Keras; return what was done, or None for any other."""
-    if type(layer) is not layer_class and not _is_accelerated(layer):
+    if type(layer) is not layer_class and not is_accelerated(layer):
         return None
-    before = layer.replaced if _is_accelerated(layer) else keras.layers.LSTM
+    before = layer.replaced if is_accelerated(layer) else keras.layers.LSTM
     config = keras.layers.LSTM.get_config(layer)
     layer.__class__ = before
     for name in ("_backend", "_memory"):

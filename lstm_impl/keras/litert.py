@@ -15,6 +15,7 @@ import tensorflow as tf
 from lstm_impl.backends.others import litert, litert_fused
 from lstm_impl.call import Tensor
 from lstm_impl.keras.base import SIGMOID, TANH, Weights, one_mask
+from lstm_impl.keras.conversion import is_accelerated
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.spec import UnsupportedError
 
@@ -257,7 +258,8 @@ def _marking_layers(model: Any, fused: bool, lines: dict[str, str]) -> Iterator[
     try:
         for layer in model._flatten_layers():
             kind, name = type(layer), layer.path or layer.name
-            if isinstance(layer, keras.layers.LSTM) and kind in (keras.layers.LSTM, LSTM):
+            known = kind in (keras.layers.LSTM, LSTM) or is_accelerated(layer)
+            if isinstance(layer, keras.layers.LSTM) and known:
                 changed.append((layer, kind))
                 # The layer keeps its attributes, and so its weights and its name.
                 layer.__class__ = _marked_class(kind, fused, lines)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import lstm_impl.keras.choice as choice
 from lstm_impl.call import Step
-from lstm_impl.keras.base import forget_traces
+from lstm_impl.keras.base import BackendLSTM, forget_traces
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.proof import comparison
@@ -166,7 +166,8 @@ PARAMETERS = ("dlayer0.forward.kernel", "dlayer0.forward.recurrent", "dlayer0.fo
 def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
     """Return the same layer computed by ``backend``, with arguments ``changed``."""
     alone = {"name": None, "stateful": False, "return_state": False}
-    config = layer.get_config() | alone | {"backend": backend} | changed
+    # Also what an accelerated layer leaves out of a file.
+    config = BackendLSTM.get_config(layer) | alone | {"backend": backend} | changed
     made: LSTM = type(layer).from_config(config)
     made.build((None, None, features(layer)))
     made.set_weights(layer.get_weights())
