@@ -64,25 +64,36 @@ def name_causes(
         return _is_backward(call), call.kind == "saturated", _place(call, calls)
 
     # Wrong outputs make wrong gradients: those are explained only where all outputs are right.
-    first = min(wrong, key=order)
-    names = _explained(first)
+    ordered = sorted(wrong, key=order)
+    first = ordered[0]
     backward = _is_backward(first)
-    found: list[tuple[KnownMistake, str, float]] = []
-    for mistake in MISTAKES:
-        if mistake.backward is backward:
-            found += [
-                (mistake, detail, remaining)
-                for detail, remaining in _fitting(mistake, spec, first, calls)
-                if _fits_elsewhere(mistake, detail, spec, first, calls)
-            ]
-    causes = _joined(found)
-    if not causes:
-        causes = list(_coarser_type(spec, first, calls))
+    for call in ordered[:MOST_CALLS]:
+        if _is_backward(call) is backward and (causes := _known(spec, call, calls)):
+            return causes
+    causes = list(_coarser_type(spec, first, calls))
     if not causes and backward:
-        listed = ", ".join(names)
+        listed = ", ".join(_explained(first))
         sentence = f"The forward pass is right and the backward pass is wrong: {listed}."
         causes = [Cause("wrong backward pass", (listed,), sentence, 1.0)]
     return causes
+
+
+MOST_CALLS = 3
+"""Wrong calls that are tried. A state that is kept from call to call cannot be explained in the
+first one: what was computed before is not known there."""
+
+
+def _known(spec: LSTMSpec, call: ComparedCall, calls: Sequence[ComparedCall]) -> list[Cause]:
+    """Return the known mistakes that fit this call and do not contradict the others."""
+    found: list[tuple[KnownMistake, str, float]] = []
+    for mistake in MISTAKES:
+        if mistake.backward is _is_backward(call):
+            found += [
+                (mistake, detail, remaining)
+                for detail, remaining in _fitting(mistake, spec, call, calls)
+                if _fits_elsewhere(mistake, detail, spec, call, calls)
+            ]
+    return _joined(found)
 
 
 def _place(call: ComparedCall, calls: Sequence[ComparedCall]) -> int:

@@ -141,6 +141,7 @@ def check(
         backward=backward,
         hides_nan=hides_nan,
         device=device,
+        dtype=dtype,
         weights=weights,
     )
     kind = get_cell(cell)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
+from lstm_impl.cell import Cell
 from lstm_impl.checking.arrays import ArrayKind, NotDifferentiableError
 from lstm_impl.checking.layout import (
     CallLayout,
@@ -110,8 +111,7 @@ class FunctionModel(TargetModel):
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         self._weights = weights
-        cell = weights.layers[0][0]
-        packed = self.backend.layout.pack(self.spec.cell, cell)
+        packed = self.backend.pack(self.spec, weights)
         self._placed = [self._arrays.place(each) for each in packed]
 
     def synchronize(self) -> None:
@@ -126,13 +126,13 @@ class FunctionModel(TargetModel):
         return [place(call.x), *map(place, states), *self._placed, *lengths]
 
     def _call(self, *leaves: Tensor) -> list[Tensor]:
-        layout, cell = self.backend.layout, self.spec.cell
-        names = ("x", *cell.states, *layout.parameters, "lengths")
-        by_name: dict[str, Any] = dict(zip(names, leaves, strict=False))
-        by_name["state"] = tuple(by_name[name] for name in cell.states)
-        by_name["weights"] = [by_name[name] for name in layout.parameters]
-        given = [by_name.get(name) for name in layout.arguments]
-        return flatten(self.backend.function(*given))
+        count = 1 + len(self.spec.cell.states)
+        end = count + len(self._placed)
+        lengths = leaves[end] if len(leaves) > end else None
+        results = self.backend.compute(
+            self.spec, leaves[0], leaves[1:count], leaves[count:end], lengths
+        )
+        return flatten(results)
 
     def _named(self, arrays: Sequence[FloatArray]) -> dict[str, FloatArray]:
         names = self.backend.returned or ()
@@ -192,10 +192,7 @@ class FunctionModel(TargetModel):
         """
         layout, cell = self.backend.layout, self.spec.cell
         names = ("x", *cell.states, *layout.parameters, "lengths")
-        by_name: dict[str, Any] = dict(zip(names, leaves, strict=False))
-        by_name["state"] = tuple(by_name[name] for name in cell.states)
-        by_name["weights"] = [by_name[name] for name in layout.parameters]
-        given = [by_name.get(name) for name in layout.arguments]
+        given = given_arguments(layout, cell, dict(zip(names, leaves, strict=False)))
         returned = self.backend.returned or ()
         squeeze = not layout.leading_axis
         placed = [
@@ -251,8 +248,8 @@ class FunctionModel(TargetModel):
                 f"{backend.name} raised {type(error).__name__}: {_first_line(error)}; it was "
                 f"called with {', '.join(backend.layout.arguments)}, where {given}"
             ) from error
-        sizes = workload.timesteps, workload.batch, self.spec.hidden_size
-        backend.returned = name_results(backend.layout, self.spec.cell, sizes, results)
+        sizes = workload.timesteps, workload.batch
+        backend.returned = name_results(backend.layout, self.spec, *sizes, results)
         backend.takes_state = backend.layout.takes_state(self.spec.cell)
         if backend.backward is None and not self._arrays.differentiates:
             return False
@@ -268,6 +265,15 @@ class FunctionModel(TargetModel):
                 f"{backend.name}: its gradient raised {type(error).__name__}: {_first_line(error)}"
             ) from error
         return True
+
+
+def given_arguments(layout: CallLayout, cell: Cell, by_name: Mapping[str, Any]) -> list[Any]:
+    """Return the arguments of a call in the order of its layout, groups of arrays together."""
+    groups = {
+        "state": tuple(by_name[name] for name in cell.states),
+        "weights": [by_name[name] for name in layout.parameters],
+    }
+    return [groups.get(name, by_name.get(name)) for name in layout.arguments]
 
 
 def _first_line(error: BaseException) -> str:
@@ -294,15 +300,33 @@ class FunctionBackend(TargetBackend):
     def prefers_batch_major(self) -> bool:
         return self.layout.batch_major
 
+    def compute(
+        self,
+        spec: LSTMSpec,
+        x: Tensor,
+        states: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        lengths: Tensor | None,
+    ) -> object:
+        """Call the function; return its results, however they are nested."""
+        names = ("x", *spec.cell.states, *self.layout.parameters, "lengths")
+        by_name = dict(zip(names, (x, *states, *weights, lengths), strict=True))
+        return self.function(*given_arguments(self.layout, spec.cell, by_name))
+
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.num_layers > 1 or spec.bidirectional:
             return "a function computes one layer in one direction"
         return ""
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
-        return self.layout.pack(spec.cell, weights.layers[0][0])
+        return [array for cell in weights.cells() for array in self.layout.pack(spec.cell, cell)]
 
     def unpack(
         self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
     ) -> LSTMWeights:
-        return LSTMWeights(((self.layout.unpack(spec.cell, arrays, gradient),),))
+        count = len(self.layout.parameters)
+        cells = [
+            self.layout.unpack(spec.cell, arrays[first : first + count], gradient)
+            for first in range(0, len(arrays), count)
+        ]
+        return LSTMWeights.from_cells(spec, cells)

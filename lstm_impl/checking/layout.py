@@ -16,7 +16,7 @@ import numpy as np
 
 from lstm_impl.cell import Cell
 from lstm_impl.layouts import reorder_gates
-from lstm_impl.spec import Array, FloatArray
+from lstm_impl.spec import Array, FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights
 
 
@@ -233,20 +233,19 @@ def shape_of(array: Any) -> tuple[int, ...]:
 
 
 def name_results(
-    layout: CallLayout, cell: Cell, sizes: tuple[int, int, int], arrays: Sequence[Any]
+    layout: CallLayout, spec: LSTMSpec, timesteps: int, batch: int, arrays: Sequence[Any]
 ) -> tuple[str, ...]:
     """Return the name of each array that a call returned, from its place and shape.
 
-    sizes: timesteps, batch and units.
-
     Raises TargetError, with the shapes it saw, if they are not those of the layout.
     """
-    timesteps, batch, units = sizes
+    cell, units = spec.cell, spec.output_size
     sequence = (batch, timesteps, units) if layout.batch_major else (timesteps, batch, units)
-    state = (batch, units)
+    rows = (spec.state_layers, batch, spec.hidden_size)
+    state = rows[1:] if spec.state_layers == 1 else rows
     shapes: dict[str, set[tuple[int, ...]]] = {
         "y": {sequence},
-        **{name: {state, (1, *state)} for name in cell.states},
+        **{name: {state, rows} for name in cell.states},
     }
     usual = ("y", *cell.states)
     expected = f"y {sequence}" + "".join(f", {name} {state}" for name in cell.states)

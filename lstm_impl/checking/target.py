@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,13 @@ from typing import Any
 from lstm_impl.cell import Cell
 from lstm_impl.checking.arrays import KINDS, detect_kinds
 from lstm_impl.checking.function import FunctionBackend, TargetBackend
+from lstm_impl.checking.layers import (
+    construct,
+    framework_of,
+    is_factory,
+    layer_backend,
+    layer_spec,
+)
 from lstm_impl.checking.layout import CallLayout, TargetError, read_arguments
 from lstm_impl.spec import LSTMSpec
 
@@ -25,6 +33,7 @@ class Declared:
     ``CallLayout``, in place of the layout's. arrays: one of ``KINDS``. backward: a function that
     takes what the target takes and the gradients of its results, and returns gradients of the
     arguments. hides_nan: whether NaN in an input may become a number. device: ``cpu`` or ``gpu:0``.
+    dtype: the precision in which it computes.
     weights: a file with the weights of a target that does not show them.
     """
 
@@ -39,6 +48,7 @@ class Declared:
     backward: str | Callable[..., Any] | None = None
     hides_nan: bool = False
     device: str = "cpu"
+    dtype: str = "float32"
     weights: str | None = None
 
     def call_layout(self, cell: Cell, layout: str | None = None) -> CallLayout:
@@ -135,6 +145,8 @@ def load_target(target: object, cell: Cell, declared: Declared) -> Target:
     """
     label = target if isinstance(target, str) else _label(target)
     found = find_object(target) if isinstance(target, str) else target
+    if framework_of(found) or is_factory(found):
+        return layer_target(label, found, cell, declared)
     if callable(found):
         return function_target(label, found, cell, declared)
     raise TargetError(f"{label} is a {type(found).__name__}; expected a function or a layer")
@@ -163,6 +175,52 @@ def function_target(
         return FunctionBackend(label, function, KINDS[kind], layout, backward, declared.hides_nan)
 
     return Target(label, describe_layout(layout, kind), make, padded="lengths" in layout.arguments)
+
+
+def layer_target(label: str, found: Any, cell: Cell, declared: Declared) -> Target:
+    """Return a framework's layer as a target: an instance, a class, or what makes one."""
+    layout = declared.call_layout(cell)
+    framework = framework_of(found)
+    is_class = isinstance(found, type)
+    if framework and not is_class:
+        spec = layer_spec(found, cell, declared.dtype)
+        if spec is None and framework != "keras":
+            raise TargetError(
+                f"the sizes of {label} cannot be read; expected input_size and hidden_size, or the "
+                "kernels of one layer among its parameters"
+            )
+        if spec is None:
+            units = int(found.units)
+            spec = LSTMSpec(BUILT_INPUT, units, 1, False, declared.dtype, cell)
+        how = f"a layer of {framework} that was made"
+        return Target(
+            label,
+            how,
+            lambda spec: layer_backend(label, found, spec, layout, declared.hides_nan),
+            spec,
+        )
+    if not framework and not any(inspect.signature(found).parameters):
+        return layer_target(label, found(), cell, declared)
+
+    def make(spec: LSTMSpec) -> FunctionBackend:
+        layer = construct(label, found, framework, spec)
+        return layer_backend(label, layer, spec, layout, declared.hides_nan)
+
+    takes = inspect.signature(found).parameters if is_class or not framework else {}
+    deep = framework == "torch" and _takes_layers(takes)
+    how = f"a class of {framework}" if framework else "a function that makes a layer"
+    return Target(label, f"{how}, constructed for each network", make, layers=deep)
+
+
+BUILT_INPUT = 5
+"""Features of a Keras layer that was not built."""
+
+
+def _takes_layers(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Return whether a constructor takes layers and directions, by name or whatever it is given."""
+    kinds = [each.kind for each in parameters.values()]
+    any_number = inspect.Parameter.VAR_POSITIONAL in kinds
+    return any_number or {"num_layers", "bidirectional"} <= parameters.keys()
 
 
 def _array_kind(label: str, function: Callable[..., Any], declared: Declared) -> str:

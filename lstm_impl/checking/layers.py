@@ -1,0 +1,354 @@
+"""Let the gate drive a layer of PyTorch, Keras or Flax, whose parameters are read and set.
+
+Each framework can call a layer as a function of its parameters. So a layer is checked as a
+function is, with its own weights' layout, several layers and two directions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lstm_impl.call import Tensor
+from lstm_impl.cell import Cell
+from lstm_impl.checking.arrays import KINDS
+from lstm_impl.checking.function import FunctionBackend
+from lstm_impl.checking.layout import CallLayout, TargetError, shape_of
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+Compute = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor], Tensor | None], object]
+"""Takes x, the states, the arrays of weights and lengths; returns results, however nested."""
+
+SUFFIXES = {1: ("",), 2: ("", "_reverse")}
+"""Of the names of PyTorch's parameters, by the number of directions."""
+
+
+class LayerBackend(FunctionBackend):
+    """A framework's layer as a backend."""
+
+    def __init__(
+        self, label: str, kind: str, layout: CallLayout, compute: Compute, nan_is_hidden: bool
+    ) -> None:
+        super().__init__(label, compute, KINDS[kind], layout, None, nan_is_hidden)
+        self._compute = compute
+
+    def compute(
+        self,
+        spec: LSTMSpec,
+        x: Tensor,
+        states: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        lengths: Tensor | None,
+    ) -> object:
+        return self._compute(x, states, weights, lengths)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        return ""
+
+
+def framework_of(target: object) -> str:
+    """Return ``torch``, ``keras`` or ``flax`` for a layer or a class of layers, else nothing.
+
+    A framework that nobody has imported has no layers here.
+    """
+    kind = target if isinstance(target, type) else type(target)
+    bases = {f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__}
+    if "torch.nn.modules.module.Module" in bases:
+        return "torch"
+    if any(name.startswith("keras.") and name.endswith(".Layer") for name in bases):
+        return "keras"
+    if any(name.startswith("flax.nnx.") and name.endswith(".Module") for name in bases):
+        return "flax"
+    return ""
+
+
+def accepted(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the keyword arguments that a function takes."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return dict(given)
+    names = {each.name for each in parameters}
+    return {name: value for name, value in given.items() if name in names}
+
+
+CONSTRUCTOR = ("input_size", "hidden_size", "num_layers", "bidirectional", "batch_first", "units")
+"""The names of sizes that a factory may take."""
+
+
+def is_factory(function: object) -> bool:
+    """Return whether a function makes a layer: it takes nothing, or sizes only."""
+    if isinstance(function, type) or framework_of(function) or not callable(function):
+        return False
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    required = [each.name for each in parameters if each.default is inspect.Parameter.empty]
+    return all(name in CONSTRUCTOR for name in required)
+
+
+def construct(label: str, make: Callable[..., Any], framework: str, spec: LSTMSpec) -> Any:
+    """Return a layer of these sizes, as the framework's own LSTM is constructed.
+
+    Raises TargetError if the class or factory does not take them.
+    """
+    sizes: dict[str, Any] = {
+        "input_size": spec.input_size,
+        "hidden_size": spec.hidden_size,
+        "num_layers": spec.num_layers,
+        "bidirectional": spec.bidirectional,
+    }
+    try:
+        if framework == "keras":
+            how = {"return_sequences": True, "return_state": True}
+            return make(spec.hidden_size, **accepted(make, how))
+        if framework == "flax":
+            from flax import nnx
+
+            return make(spec.input_size, spec.hidden_size, rngs=nnx.Rngs(0))
+        if framework == "torch":
+            deep = {"num_layers": spec.num_layers, "bidirectional": spec.bidirectional}
+            rest = {} if spec.num_layers == 1 and not spec.bidirectional else deep
+            return make(spec.input_size, spec.hidden_size, **rest)
+        return make(**accepted(make, {**sizes, "units": spec.hidden_size}))
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        written = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        raise TargetError(
+            f"{label} cannot be constructed with {written}: {type(error).__name__}: {first}"
+        ) from error
+
+
+def layer_backend(
+    label: str, layer: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
+) -> LayerBackend:
+    """Return a layer as a backend.
+
+    Raises TargetError if its parameters are not those of this network.
+    """
+    framework = framework_of(layer)
+    if not framework:
+        raise TargetError(
+            f"{label} made a {type(layer).__name__}; expected a torch.nn.Module, a Keras layer or "
+            "a Flax module"
+        )
+    made = {"torch": _torch, "keras": _keras, "flax": _flax}[framework]
+    return made(label, layer, spec, layout, hides_nan)
+
+
+def layer_spec(layer: Any, cell: Cell, dtype: str) -> LSTMSpec | None:
+    """Return the sizes of a layer that was made, or None if they cannot be read."""
+    framework = framework_of(layer)
+    if framework == "torch":
+        if hasattr(layer, "hidden_size") and hasattr(layer, "input_size"):
+            layers = int(getattr(layer, "num_layers", 1))
+            both = bool(getattr(layer, "bidirectional", False))
+            return LSTMSpec(layer.input_size, layer.hidden_size, layers, both, dtype, cell)
+        shapes = [shape_of(each) for each in layer.parameters()]
+    elif framework == "keras":
+        if not layer.built:
+            return None
+        shapes = [tuple(each.shape) for each in layer.weights]
+    else:
+        shapes = [shape for _, shape in _flax_parameters(_flax_module(layer))]
+    return _spec_by_shapes(shapes, cell, dtype)
+
+
+def _spec_by_shapes(shapes: Sequence[tuple[int, ...]], cell: Cell, dtype: str) -> LSTMSpec | None:
+    gates = len(cell.gates)
+    matrices = [each for each in shapes if len(each) == 2]
+    for number, matrix in enumerate(matrices):
+        small, large = sorted(matrix)
+        if large == gates * small:
+            others = matrices[:number] + matrices[number + 1 :]
+            for other in others:
+                if large in other:
+                    inputs = other[0] if other[1] == large else other[1]
+                    return LSTMSpec(inputs, small, 1, False, dtype, cell)
+    return None
+
+
+# -- PyTorch
+
+
+def _torch(
+    label: str, module: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
+) -> LayerBackend:
+    import torch
+
+    layout = replace(layout, batch_major=bool(getattr(module, "batch_first", layout.batch_major)))
+    shapes = {name: shape_of(each) for name, each in module.named_parameters()}
+    names, layout = _torch_names(label, shapes, spec, layout)
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    takes_state = len(parameters) > 1
+    arguments = ("x", *spec.cell.states) if takes_state else ("x",)
+    layout = replace(layout, leading_axis=True, arguments=(*arguments, "weights"))
+
+    def compute(
+        x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | None
+    ) -> object:
+        given = dict(zip(names, weights, strict=True))
+        initial = states[0] if len(states) == 1 else tuple(states)
+        rest = (initial,) if takes_state else ()
+        return torch.func.functional_call(module, given, (x, *rest))
+
+    return LayerBackend(label, "torch", layout, compute, hides_nan)
+
+
+def _torch_names(
+    label: str, shapes: Mapping[str, tuple[int, ...]], spec: LSTMSpec, layout: CallLayout
+) -> tuple[list[str], CallLayout]:
+    """Return the names of the parameters of each layer and direction, in order."""
+    before = [name.removesuffix("weight_ih_l0") for name in shapes if name.endswith("weight_ih_l0")]
+    if not before:
+        return _names_by_shape(label, shapes, spec, layout)
+    biases = ("bias_ih_", "bias_hh_") if f"{before[0]}bias_ih_l0" in shapes else ()
+    if not biases:
+        raise TargetError(f"{label} has no biases; expected one with bias=True")
+    names = [
+        f"{before[0]}{part}l{number}{suffix}"
+        for number in range(spec.num_layers)
+        for suffix in SUFFIXES[spec.num_directions]
+        for part in ("weight_ih_", "weight_hh_", *biases)
+    ]
+    if set(names) != set(shapes):
+        raise TargetError(
+            f"{label} has the parameters {_listed(shapes)}; expected {', '.join(sorted(names))}"
+        )
+    return names, replace(layout, transposed=True, biases=2)
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
+RECURRENT = ("recurrent", "hh", "dense_h", "hidden", "state")
+"""Parts of the names of recurrent kernels, where shapes do not tell."""
+
+
+def _names_by_shape(
+    label: str, shapes: Mapping[str, tuple[int, ...]], spec: LSTMSpec, layout: CallLayout
+) -> tuple[list[str], CallLayout]:
+    """Find the parameters of one layer by their shapes.
+
+    Raises TargetError, with the shapes it saw, if they are not those of one layer.
+    """
+    columns, inputs, size = spec.gate_columns, spec.input_size, spec.hidden_size
+    expected = (
+        f"expected one kernel [{inputs}, {columns}], one recurrent kernel [{size}, {columns}], "
+        f"both perhaps transposed, and one or two biases [{columns}]"
+    )
+    problem = TargetError(f"{label} has the parameters {_listed(shapes)}; {expected}")
+    if spec.num_layers > 1 or spec.bidirectional:
+        raise problem
+    matrices = [name for name, shape in shapes.items() if len(shape) == 2]
+    biases = [name for name, shape in shapes.items() if shape == (columns,)]
+    if len(matrices) != 2 or len(biases) not in (1, 2) or len(shapes) != 2 + len(biases):
+        raise problem
+    transposed = all(shapes[name][0] == columns for name in matrices)
+    if not transposed and not all(shapes[name][1] == columns for name in matrices):
+        raise problem
+    rows = {name: shapes[name][1 if transposed else 0] for name in matrices}
+    if inputs != size:
+        recurrent = [name for name in matrices if rows[name] == size]
+    else:
+        recurrent = [name for name in matrices if any(part in name for part in RECURRENT)]
+    if len(recurrent) != 1 or sorted(rows.values()) != sorted((inputs, size)):
+        raise problem
+    (kernel,) = set(matrices) - set(recurrent)
+    ordered = sorted(biases, key=lambda name: any(part in name for part in RECURRENT))
+    made = replace(layout, transposed=transposed, biases=len(biases))
+    return [kernel, recurrent[0], *ordered], made
+
+
+# -- Keras
+
+
+def _keras(
+    label: str, layer: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
+) -> LayerBackend:
+    import keras
+
+    if not layer.built:
+        layer.build((None, None, spec.input_size))
+    kind = keras.backend.backend()
+    if kind not in KINDS:
+        raise TargetError(f"Keras runs on {kind}; expected one of {', '.join(KINDS)}")
+    variables = list(layer.trainable_variables)
+    own = [tuple(each.shape) for each in variables]
+    columns, size = spec.gate_columns, spec.hidden_size
+    second = len(spec.cell.parameters) == 4
+    shapes = [(spec.input_size, columns), (size, columns), (2, columns) if second else (columns,)]
+    if own != shapes:
+        raise TargetError(f"{label} has weights {own}; expected {shapes}, a layer with use_bias")
+    gates = "zrn" if len(spec.cell.gates) == 3 else layout.gates
+    layout = replace(
+        layout,
+        batch_major=True,
+        gates=gates,
+        biases=2 if second else 1,
+        arguments=("x", *spec.cell.states, "weights"),
+    )
+
+    def compute(
+        x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | None
+    ) -> object:
+        given = list(weights[:2])
+        given.append(keras.ops.stack(weights[2:]) if second else weights[2])
+        fixed = [each.value for each in layer.non_trainable_variables]
+        results, _after = layer.stateless_call(given, fixed, x, initial_state=list(states))
+        return results
+
+    return LayerBackend(label, kind, layout, compute, hides_nan)
+
+
+# -- Flax
+
+
+def _flax_module(layer: Any) -> Any:
+    from flax import nnx
+
+    return layer if isinstance(layer, nnx.RNN) else nnx.RNN(layer)
+
+
+def _flax_parameters(module: Any) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
+    from flax import nnx
+
+    state = nnx.state(module, nnx.Param)
+    return [(path, shape_of(each)) for path, each in nnx.to_flat_state(state)]
+
+
+def _flax(
+    label: str, layer: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
+) -> LayerBackend:
+    import jax
+    from flax import nnx
+
+    module = _flax_module(layer)
+    found = _flax_parameters(module)
+    shapes = {".".join(map(str, path)): shape for path, shape in found}
+    names, layout = _names_by_shape(label, shapes, spec, layout)
+    paths = {".".join(map(str, path)): path for path, _ in found}
+    definition, parameters, rest = nnx.split(module, nnx.Param, ...)
+    has_cell = len(spec.cell.states) == 2
+    layout = replace(layout, batch_major=True, arguments=("x", *spec.cell.states, "weights"))
+
+    @jax.jit  # type: ignore[untyped-decorator,unused-ignore]
+    def run(x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> object:
+        flat = dict(nnx.to_flat_state(parameters))
+        for name, value in zip(names, weights, strict=True):
+            flat[paths[name]] = nnx.Param(value)
+        merged = nnx.merge(definition, nnx.from_flat_state(flat), rest)
+        carry = tuple(reversed(states)) if has_cell else states[0]
+        after, y = merged(x, initial_carry=carry, return_carry=True)
+        return (y, *reversed(after)) if has_cell else (y, after)
+
+    def compute(
+        x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | None
+    ) -> object:
+        return run(x, tuple(states), tuple(weights))
+
+    return LayerBackend(label, "jax", layout, compute, hides_nan)
