@@ -18,10 +18,9 @@ from bench.machine import devices
 from bench.machine.lock import HeldError, LockError, MachineLock, check_system
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
-from bench.records.schema import advice_for_ask
 from bench.render import report as shown
 from bench.render.escape import clean
-from bench.render.messages import answer, reason_line
+from bench.render.messages import ASK_OPTIONS, answer, reason_line
 from bench.render.table import Document
 from bench.session import query
 from bench.session.query import Surroundings
@@ -170,7 +169,7 @@ def _answer(
     if not options.brief:
         Document(shown.brief(section, len(section.rows))).terminal(console)
         console.print()
-    for line in answer(section, advice_for_ask):
+    for line in answer(section, ASK_OPTIONS):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)
     return ANSWERED
 

@@ -69,6 +69,33 @@ def test_commands_are_imported_by_no_module(imports: dict[str, set[str]]) -> Non
     assert {module: others for module, others in wrong.items() if others} == {}
 
 
+def reached(start: str, imports: dict[str, set[str]], end: str) -> set[str]:
+    """Return the modules that a module imports, directly or through others, but not through end."""
+    found: set[str] = set()
+    left = [start]
+    while left:
+        name = left.pop()
+        new = set() if name == end else imports.get(name, set()) - found
+        found |= new
+        left += new
+    return found
+
+
+MEASURING = "bench.worker.recorder"
+"""What measures cases and records them, in every process that does."""
+
+WORDS_ERRORS = "bench.cli.command_line"
+"""Imports the sentences only when a command ends with an error, to print it."""
+
+
+def test_process_that_measures_imports_nothing_that_composes_sentences(
+    imports: dict[str, set[str]],
+) -> None:
+    found = reached(MEASURING, imports, WORDS_ERRORS)
+    assert "bench.worker.group" in found
+    assert {module for module in found if package_of(module) == "render"} == set()
+
+
 def test_package_has_at_most_fifteen_modules() -> None:
     counts = Counter(
         ".".join(path.relative_to(BENCH.parent).parent.parts)

@@ -19,6 +19,7 @@ import bench.records.stored as stored
 from bench.case.cases import Case
 from bench.machine.fields import Field, ResultError, mapping, without_secrets
 from bench.machine.reasons import Reason
+from bench.records.reasons import read_reason
 from bench.records.stored import OUTCOMES as OUTCOMES
 from bench.records.stored import SCHEMA as SCHEMA
 from bench.records.streaming import StreamCalls, stream_calls
@@ -28,36 +29,6 @@ Figures: TypeAlias = Mapping[str, float | str | None]
 
 _MARKS = re.compile(r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|@.*", re.IGNORECASE)
 """Parts of a processor's name that distinguish no processors."""
-
-MORE_TIME = "give it more time: --lstm-budget SECONDS"
-"""Advice for few or unsettled samples, as in files: with the options of pytest, which measured."""
-
-_RUN_OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
-_ASK_OPTIONS = {"--seconds TIME": "--budget TIME --again", "--threads": "bench.run with --threads"}
-
-
-def advice_for_ask(advice: str) -> str:
-    """Return advice for ``bench.run`` with the options of ``bench.ask``."""
-    for before, after in _ASK_OPTIONS.items():
-        advice = advice.replace(before, after)
-    return advice
-
-
-def advice_for(advice: str, managed: bool) -> str:
-    """Return a file's advice with the options of ``bench.run`` (managed) or pytest."""
-    for before, after in _RUN_OPTIONS.items() if managed else ():
-        advice = advice.replace(before, after)
-    return advice
-
-
-RECORDED = "recorded"
-"""The code of a reason of which only the text is known."""
-
-
-def recorded(code: str, text: str, advice: str, values: Mapping[str, object] = {}) -> Reason:
-    """Return a reason of a file. text, advice: as the program that wrote it said them."""
-    return Reason(code, {**values, "text": text, "advice": advice})
-
 
 TIERS = MAINTAINERS, WORKFLOW, FILE = ("maintainers", "workflow", "file")
 """How far a shared result can be trusted: attested as made by the maintainers' or by a
@@ -285,7 +256,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
         steady=found.steady,
         valid=validity.valid,
         reasons=tuple(
-            _reason(each.code, each.text, each.advice, each.values, run)
+            read_reason(each.code, each.values, each.text, each.advice, run.managed)
             for each in validity.reasons
         ),
         path=field.path,
@@ -298,15 +269,5 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
 def parse_outcome(field: Field, run: Run) -> Outcome:
     """Parse an entry of a case without a time."""
     found = decode(field, stored.StoredOutcome)
-    code = RECORDED if found.code is None else found.code  # older files have its text alone
-    reason = _reason(code, found.reason, found.advice or "", found.values, run)
+    reason = read_reason(found.code, found.values, found.reason, found.advice, run.managed)
     return Outcome(found.case.case, run, found.outcome, reason, field.path)
-
-
-def _reason(
-    code: str, text: str, advice: str, values: Mapping[str, object] | None, run: Run
-) -> Reason:
-    """Return a reason with the values that it has in files since they have codes."""
-    # Advice names the options of the command that measured.
-    found = {**values, "managed": run.managed} if values else {}
-    return recorded(code, text, advice_for(advice, run.managed), found)

@@ -1,8 +1,7 @@
 """Declare what a result file may hold. ``bench.schema.decoding`` checks files against these types.
 
 A result file is pytest-benchmark's JSON. Fields that only pytest-benchmark reads are not declared,
-and may hold anything. Schema 2 added ``case.variant``. Files of schema 1, which have none, will
-always be read.
+and may hold anything.
 """
 
 from __future__ import annotations
@@ -30,7 +29,10 @@ from bench.schema.types import (
     utc,
 )
 
-SCHEMA = 2
+SCHEMA = 3
+"""Schema 2 added ``case.variant``. Schema 3 leaves out the sentences of reasons, which follow from
+their codes and values. Files of every schema will always be read."""
+
 OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
 
 LARGEST_SEED = 2**64 - 1
@@ -97,11 +99,14 @@ class StoredFinish(Struct):
 
 
 class StoredReason(Struct):
-    """Why the numbers of a case cannot be trusted. Older files have no values."""
+    """Why the numbers of a case cannot be trusted.
+
+    The oldest files have no values; before schema 3, files also have sentences.
+    """
 
     code: Name
-    text: str
-    advice: str
+    text: str | None = None
+    advice: str | None = None
     values: FreeObject | None = None
 
 
@@ -322,15 +327,20 @@ class OursUntimed(Struct):
 
 
 class StoredOutcome(Struct):
-    """A case without a time. Older files have no code and no values of its reason."""
+    """A case without a time.
+
+    The oldest files have only a sentence of its reason, and files of schema 3 have none.
+    """
 
     case: StoredCase
     case_id: str
     outcome: Annotated[str, one_of(OUTCOMES)]
-    reason: str
+    reason: str | None = None
     code: Name | None = None
     advice: str | None = None
     values: FreeObject | None = None
 
     def __post_init__(self) -> None:
         _check_id(self.case, self.case_id)
+        if self.code is None and self.reason is None:
+            raise WrongFieldError("code", "a name, since there is no reason", "is missing")

@@ -13,9 +13,9 @@ from typing import Any
 
 from bench.case.cases import Case
 from bench.machine.fields import printable
-from bench.machine.reasons import Reason
+from bench.machine.reasons import HelpfulOption, Reason, WrittenTexts
 from bench.records.grouping import grouped
-from bench.records.schema import MORE_TIME, OUTCOMES, Outcome, advice_for
+from bench.records.schema import OUTCOMES, Outcome
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,
@@ -47,13 +47,13 @@ _MOST_PROBLEMS = 2  # in an answer; the report has all
 # The answer for one shape
 
 
-def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
+def answer(section: Section, options: OptionNames | None = None) -> list[str]:
     """Return what to use, how much faster it is with its interval, and where it was measured.
 
     Where another framework's is the fastest, the best of the baseline's own is next to it.
 
-    section: of one amount of work, the fastest first, with a row or more that has a time. advice:
-    words advice for the command that was run.
+    section: of one amount of work, the fastest first, with a row or more that has a time. options:
+    of the command that was run, by default of the one that measured.
     """
     measured = [row for row in section.rows if row.result.measured]
     unranked = [row for row in measured if not row.case.ranked]
@@ -77,16 +77,19 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
             text += f", with outputs {error:.2%} off the reference"
         text += f": {versus(row.to_baseline, section.baseline)}" if row.to_baseline else ""
         lines.append(f"{text}.")
-    problems = dict.fromkeys(map(problem_line, (*first.result.invalid, *first.ratio_problems)))
-    if problems:
-        text = "; ".join(clean(advice(each)) for each in list(problems)[:_MOST_PROBLEMS])
+    if text := _few_problems((*first.result.invalid, *first.ratio_problems), options):
         lines.append(f"Do not rely on it yet: {text}.")
-    elif of_time := dict.fromkeys(map(problem_line, first.result.validity.of_time)):
-        text = "; ".join(clean(advice(each)) for each in list(of_time)[:_MOST_PROBLEMS])
+    elif text := _few_problems(first.result.validity.of_time, options):
         lines.append(f"{UNRELIABLE} The time is unreliable; ratios are judged separately: {text}.")
     lines += [f"{text}." for text in heterogeneous_references(ranked)]
     runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
     return [*lines, f"From {runs} on {where(section)}, {started} UTC."]
+
+
+def _few_problems(problems: Iterable[Problem], options: OptionNames | None) -> str:
+    """Return the first of these problems, each once."""
+    lines = dict.fromkeys(problem_line(each, options) for each in problems)
+    return "; ".join(map(clean, list(lines)[:_MOST_PROBLEMS]))
 
 
 def _use(first: RankedRow, second: RankedRow, baseline: str) -> str:
@@ -849,30 +852,32 @@ SENTENCES = {
 """What is wrong, by the code of the reason."""
 
 _QUIET = "close other programs, or measure on an idle machine"
+_MORE_TIME = "give it more time: {option_more_time}"
 _SMALLER = "choose fewer sequences, timesteps or units, or a larger machine"
 _NOT_TIMED = "it was not timed: its time would be that of another"
 
 ADVICE = {
-    trust.FEW_SAMPLES: MORE_TIME,
-    trust.WIDE_INTERVAL: f"{{short_of_time:{MORE_TIME}|{_QUIET}}}",
-    trust.NOT_STEADY: f"{MORE_TIME}; if it stays, {_QUIET}",
+    trust.FEW_SAMPLES: _MORE_TIME,
+    trust.WIDE_INTERVAL: f"{{short_of_time:{_MORE_TIME}|{_QUIET}}}",
+    trust.NOT_STEADY: f"{_MORE_TIME}; if it stays, {_QUIET}",
     "behind": "a longer period (--period), shorter chunks, or a faster backend",
     "above_roof": "measure it again on an idle machine; if it stays, the step does less than is "
     "counted, or the roof is too low: please report it",
     trust.FEW_PROCESSES: "go on with python -m bench.run --resume",
-    trust.FEW_ROUNDS: MORE_TIME,
-    trust.UNSTEADY_RATIO: MORE_TIME,
+    trust.FEW_ROUNDS: _MORE_TIME,
+    trust.UNSTEADY_RATIO: _MORE_TIME,
     "wide": "measure {nodes:on more nodes|in more processes}, or on a machine of its own",
     "uneven": "ratios to other backends come from inside each {nodes:node|process} and differ less",
     **dict.fromkeys(OUTCOMES, "{of:advice}"),
     "busy": _QUIET,
     "swap": "free some memory, or choose a smaller case",
-    "throttled": "cool it, or {times:use fewer threads: --lstm-threads N|lower its clock: "
+    "throttled": "cool it, or {times:use fewer threads: {option_threads} N|lower its clock: "
     "nvidia-smi -lgc}",
     "clock": "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
-    "threads": "set --lstm-threads to the number of processors or fewer, or unset these variables",
+    "threads": "set {option_threads} to the number of processors or fewer, or unset these "
+    "variables",
     "memory": "end what takes it, or omit large shapes",
-    "quota": "measure with --lstm-threads {threads}, or lift the limit",
+    "quota": "measure with {option_threads} {threads}, or lift the limit",
     "instructions": "unset these variables unless they are set on purpose",
     "governor": "cpupower frequency-set -g performance (as root)",
     "turbo": "for the steadiest times switch it off: echo 0 > /sys/devices/system/cpu/cpufreq/"
@@ -905,7 +910,26 @@ ADVICE = {
     "over_limit": "allow it more: --case-limit TIME",
     "machines_lost": "its backend or framework is at fault, or it needs more memory than there is",
 }
-"""What to do about it, for most codes; with the options of pytest, as in ``MORE_TIME``."""
+"""What to do about it, for most codes; ``{option_more_time}`` is the option of that name."""
+
+
+@dataclass(frozen=True)
+class OptionNames:
+    """What a command calls its options."""
+
+    more_time: str
+    threads: str
+
+    def name(self, option: HelpfulOption) -> str:
+        """Return the command's name of an option, with what it takes."""
+        return {HelpfulOption.MORE_TIME: self.more_time, HelpfulOption.THREADS: self.threads}[
+            option
+        ]
+
+
+PYTEST_OPTIONS = OptionNames("--lstm-budget SECONDS", "--lstm-threads")
+RUN_OPTIONS = OptionNames("--seconds TIME", "--threads")
+ASK_OPTIONS = OptionNames("--budget TIME --again", "bench.run with --threads")
 
 
 class _Sentence(string.Formatter):
@@ -913,11 +937,15 @@ class _Sentence(string.Formatter):
 
     ``#noun``: a number with its noun. ``GiB``: bytes. ``?words``: these if it is true; ``one|two``:
     the second if not. A reason in a reason is its sentence, and with ``advice`` its advice.
+    options: of the command to which advice refers, None for the one that found each reason.
     """
+
+    def __init__(self, options: OptionNames | None) -> None:
+        self.options = options
 
     def format_field(self, value: Any, spec: str) -> str:
         if isinstance(value, Reason):
-            return reason_texts(value)[spec == "advice"]
+            return reason_texts(value, self.options)[spec == "advice"]
         if spec.startswith("#"):
             return count(value, spec[1:])
         if spec.startswith("?"):
@@ -932,25 +960,37 @@ class _Sentence(string.Formatter):
         return printable(str(super().format_field(value, spec)), LONGEST_SENTENCE)
 
 
-def reason_texts(reason: Reason) -> tuple[str, str]:
+def reason_texts(reason: Reason, options: OptionNames | None = None) -> tuple[str, str]:
     """Return the sentence of a reason, and what to do about it.
 
-    A file's own texts serve where it has no values, its code is of a later version, or its values,
-    which may be anything, do not fit.
+    A file's own sentences serve where it has no values, its code is of a later version, or its
+    values, which may be anything, do not fit. A file without sentences then has only its code.
+    options: of the command to which the advice refers,
+    by default of the one that found the reason.
     """
-    code, values, form = reason.code, reason.values, _Sentence().format
-    recorded = "text" in values
-    if not recorded or (code in SENTENCES and values.keys() > {"text", "advice"}):
-        unfit = (ArithmeticError, LookupError, TypeError, ValueError) if recorded else ()
+    code, written = reason.code, reason.written
+    names = options or (RUN_OPTIONS if reason.managed else PYTEST_OPTIONS)
+    if written is None or (code in SENTENCES and (reason.values or written.text is None)):
+        form = _Sentence(options).format
+        values = {
+            **reason.values,
+            **{f"option_{each.value}": names.name(each) for each in HelpfulOption},
+        }
+        unfit = () if written is None else (ArithmeticError, LookupError, TypeError, ValueError)
         with contextlib.suppress(*unfit):
-            text, advice = form(SENTENCES[code], **values), form(ADVICE.get(code, ""), **values)
-            return text, advice_for(advice, bool(values.get("managed")))
-    return str(values["text"]), str(values["advice"])
+            return form(SENTENCES[code], **values), form(ADVICE.get(code, ""), **values)
+    assert written is not None
+    if written.text is None:
+        return f"{code}: this version of the suite has no sentence for it", ""
+    parts = (
+        names.name(part) if isinstance(part, HelpfulOption) else part for part in written.advice
+    )
+    return written.text, "".join(parts)
 
 
-def reason_line(reason: Reason) -> str:
+def reason_line(reason: Reason, options: OptionNames | None = None) -> str:
     """Return the sentence of a reason and what to do about it in one line."""
-    return "; ".join(filter(None, reason_texts(reason)))
+    return "; ".join(filter(None, reason_texts(reason, options)))
 
 
 def counted(reasons: Iterable[tuple[str, Reason]]) -> Counter[str]:
@@ -964,27 +1004,13 @@ def counted(reasons: Iterable[tuple[str, Reason]]) -> Counter[str]:
 def no_figure(figures: Mapping[str, object]) -> str:
     """Return why memory or energy is not known; older files have the sentence itself."""
     how = str(figures.get("how", "not known"))
-    recorded = {**figures, "text": how, "advice": ""}
-    text = reason_texts(Reason(how, recorded))[0]
+    text = reason_texts(Reason(how, figures, WrittenTexts(how)))[0]
     return f"not known: {text}" if how in SENTENCES else how
 
 
-def as_recorded(reason: Reason) -> dict[str, object]:
-    """Return what a file holds of a reason: code and values, and its texts for other readers."""
-    text, advice = reason_texts(reason)
-    return {"code": reason.code, "values": dict(reason.values), "text": text, "advice": advice}
-
-
-def outcome_as_recorded(case: Case, outcome: str, reason: Reason) -> dict[str, object]:
-    """Return what a file holds of a case without a time."""
-    facts = as_recorded(reason)
-    about = {"outcome": outcome, "reason": facts.pop("text"), **facts}
-    return {"case": case.to_dict(), "case_id": case.id, **about}
-
-
-def problem_line(problem: Problem) -> str:
+def problem_line(problem: Problem, options: OptionNames | None = None) -> str:
     """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
-    text, advice = reason_texts(problem.reason)
+    text, advice = reason_texts(problem.reason, options)
     message = f"{text} ({advice})" if advice else text
     some = f" [in {problem.runs} of {problem.of} runs]" if problem.runs != problem.of else ""
     return message + some

@@ -10,7 +10,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,8 +20,9 @@ from bench.machine.processes import ending as ended
 from bench.machine.reasons import Reason
 from bench.machine.writing import ResultWriteError
 from bench.records.journal import STARTING, WAITING
+from bench.records.reasons import outcome_as_recorded
 from bench.render.escape import clean
-from bench.render.messages import outcome_as_recorded, reason_texts
+from bench.render.messages import reason_texts
 from bench.render.quantities import listed
 from bench.session.schedule import Schedule
 from bench.session.session import Needs, Session, Work, needs_of
@@ -464,7 +465,7 @@ class Manager:
             said = error[1] if error is not None else (lines or ["it said nothing"])[-1]
             line = clean(said)
             raise WorkerError(f"process {work.number} {ending} and measured nothing: {line}")
-        self._report(outcomes)
+        self._report(alone, outcome, reason)
         for each in () if file is None else file.outcomes:
             if each.outcome == "failed":
                 self._view.message(f"{each.case.id} failed: {reason_texts(each.reason)[0]}")
@@ -483,11 +484,11 @@ class Manager:
         if again := [case for case in busy if case not in given_up]:
             message += f"; tried again elsewhere: {listed(again, 3)}"
         self._view.message(message)
-        self._report(outcomes)
+        self._report(given_up, "crashed", reason)
 
-    def _report(self, outcomes: Sequence[Mapping[str, object]]) -> None:
-        for each in outcomes:
-            self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+    def _report(self, cases: Iterable[str], outcome: str, reason: Reason) -> None:
+        for case in cases:
+            self._view.message(f"{case} {outcome}: {reason_texts(reason)[0]}")
 
     def _progress(self, watch: Watch, work: Work) -> SessionProgress:
         return SessionProgress(

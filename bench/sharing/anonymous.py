@@ -312,7 +312,8 @@ class _Cleaner:
         for reason, shown in zip(*reasons, strict=True):
             shown["code"] = _formed(reason["code"], r"\w{1,40}") or "unknown"
             if reason["code"] == "busy":  # without the names of programs
-                shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
+                if "text" in reason:  # of schema 2 and before
+                    shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
                 shown.get("values", {}).pop("busiest", None)
         return {
             "group": case.group,

@@ -178,7 +178,6 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
     if not shared:
         sides = (side.unpaired[len(side.invalid) :] for side in (validity, base_validity))
         return once(itertools.chain.from_iterable(sides))
-    options = {"managed": validity.managed}
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     short = sum(pair[0].run in few for pair in shared)
     counts = (
@@ -186,7 +185,7 @@ def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
         (FEW_ROUNDS, short, short and len(shared) < ENOUGH_PROCESSES),
     )
     return tuple(
-        Problem(code, Reason(code, options), number, len(shared))
+        Problem(code, Reason(code, managed=validity.managed), number, len(shared))
         for code, number, matters in counts
         if matters
     )

@@ -29,9 +29,9 @@ from bench.machine.processes import busy, one_line
 from bench.machine.reasons import Reason
 from bench.records import hdr
 from bench.records.journal import STARTING
+from bench.records.reasons import as_recorded
 from bench.records.schema import SCHEMA, Figures
 from bench.records.streaming import CallTimes, StreamCalls
-from bench.render.messages import as_recorded
 from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
 from bench.worker.disturbances import validity

@@ -34,8 +34,8 @@ from bench.machine.reasons import Reason
 from bench.machine.writing import ResultWriteError, delete_partial_files, lock
 from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
+from bench.records.reasons import outcome_as_recorded
 from bench.records.schema import Run
-from bench.render.messages import outcome_as_recorded
 from bench.worker.equivalence import SharedFolder, share_answers
 from bench.worker.group import (
     FAILED,

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Results, Run, recorded
+from bench.records.schema import Measurement, Results, Run
 from bench.stats.comparison import Comparison, Heterogeneity
 from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import build
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_results
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import gather, measured
 
 PROCESS_SD = 0.02

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Run, recorded
+from bench.records.schema import Measurement, Run
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import a_run, gather, measured
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
 from bench.records.files import collect
-from bench.records.schema import Measurement, Outcome, Results, Run, recorded
+from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render.messages import findings
 from bench.stats.trust import Problem
 from bench.verdicts.ranking import RankedRow
@@ -19,6 +19,7 @@ from bench.verdicts.sections import Report, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import gather
 from tests.bench.made_texts import PAYLOADS
 from tests.places import GOLDEN

@@ -12,10 +12,12 @@ from bench.case.cases import Case
 from bench.cli.output import WIDTH, plain_text
 from bench.machine.reasons import Reason
 from bench.machine.writing import write
-from bench.records.schema import Measurement, Outcome, ResultFile, Results, Run, recorded
+from bench.records.schema import Measurement, Outcome, ResultFile, Results, Run
 from bench.render import report as shown
+from bench.render.messages import reason_texts
 from bench.verdicts.sections import Report
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_reasons import recorded
 
 ENVIRONMENT: dict[str, object] = {
     "cpu": {"name": "Test CPU", "cores": 2, "clock_hz": 2.1e9, "clock_max_hz": 3e9},
@@ -142,14 +144,20 @@ def document(during: Run, items: Sequence[Measurement | Outcome]) -> dict[str, o
                     "case": item.case.to_dict(),
                     "case_id": item.case.id,
                     "outcome": item.outcome,
-                    "reason": item.reason.values["text"],
-                    "advice": item.reason.values["advice"],
+                    "reason": _texts(item.reason)["text"],
+                    "advice": _texts(item.reason)["advice"],
                 }
                 for item in items
                 if isinstance(item, Outcome)
             ],
         },
     }
+
+
+def _texts(reason: Reason) -> dict[str, str]:
+    """Return the sentences of a reason, which files of schema 1 hold."""
+    text, advice = reason_texts(reason)
+    return {"text": text, "advice": advice}
 
 
 def _entry(item: Measurement) -> dict[str, object]:
@@ -190,7 +198,7 @@ def _entry(item: Measurement) -> dict[str, object]:
                 "energy": item.energy,
                 "validity": {
                     "valid": item.valid,
-                    "reasons": [{"code": each.code, **each.values} for each in item.reasons],
+                    "reasons": [{"code": each.code, **_texts(each)} for each in item.reasons],
                 },
             }
         },

@@ -17,10 +17,10 @@ from bench.doctor import Diagnosis, show
 from bench.machine import devices, environment
 from bench.machine.reasons import Reason
 from bench.machine.survey import Entry, Survey
-from bench.records.schema import recorded
 from lstm_impl import Availability
 from lstm_impl.backends.fused_cpu import prebuilt
 from lstm_impl.backends.fused_cpu.c_interface import TYPES, KernelLayer, Kernels
+from tests.bench.made_reasons import recorded
 from tests.loaded import FRAMEWORKS
 
 YES = Availability(True)

@@ -20,7 +20,6 @@ from bench.doctor import Diagnosis
 from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import stored
-from bench.records.schema import recorded
 from bench.render.escape import text_console
 from bench.render.plot import KIND_OF
 from lstm_impl import Availability
@@ -32,6 +31,7 @@ from tests.bench.harmless import (
     assert_styled,
     assert_svg,
 )
+from tests.bench.made_reasons import recorded
 from tests.bench.made_texts import CLOSING, LINK, PAYLOADS, Store, Texts, write_store
 
 WIDTHS = (40, 58, 80, 120, 200)

@@ -16,7 +16,7 @@ from bench import history
 from bench.case.cases import Case
 from bench.cli.filters import parse_rule
 from bench.cli.output import plain_text
-from bench.records.schema import Measurement, Outcome, Results, Run, recorded
+from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render import history as history_words
 from bench.render.compare import threshold_text
 from bench.render.history import CSV_COLUMNS, changed, changes_table, gate_line, what
@@ -35,6 +35,7 @@ from bench.verdicts.history import (
 )
 from bench.verdicts.sections import NothingToReportError
 from tests.bench.made_nodes import a_case
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import a_run, gather, measured, save
 
 

@@ -12,11 +12,11 @@ from bench import profile
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.profile import FEWEST_CALLS, MOST, SECONDS, CaseProfile, profile_case, trace, write
-from bench.records.schema import recorded
 from bench.render.messages import reason_line, reason_texts
 from bench.stats.bound import Bound
 from bench.worker.group import Unmeasured
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
+from tests.bench.made_reasons import recorded
 from tests.bench.worker import modelled_backends
 from tests.bench.worker.modelled_backends import LARGE, MACHINE, SMALL, WIDE, ModelledModel, bench
 

@@ -13,7 +13,6 @@ from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.cli.filters import parse_rule
 from bench.cli.output import WIDTH, plain_text
-from bench.records.schema import recorded
 from bench.render import compare
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
@@ -23,6 +22,7 @@ from bench.verdicts import pairs
 from tests.bench.compare.shown import show
 from tests.bench.made_grids import Times, grid
 from tests.bench.made_nodes import a_case
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import (
     BUSY,
     ENVIRONMENT,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records.schema import Measurement, Outcome, Results, Run, recorded
+from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render.compare import invalid_texts, note_text
 from bench.render.messages import basis_text, reason_line
 from bench.stats.comparison import Pairing, Verdict
@@ -18,6 +18,7 @@ from lstm_impl.workload import Workload
 from tests.bench import made_environments
 from tests.bench.made_environments import FAR
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import (
     ENVIRONMENT,
     LAPTOP,

@@ -11,7 +11,7 @@ import pytest
 
 from bench.case import published
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, recorded
+from bench.records.schema import Measurement, Outcome
 from bench.render import published as published_words
 from bench.render.messages import problem_line
 from bench.render.published import PublishedReport, with_published
@@ -19,6 +19,7 @@ from bench.stats.trust import NOT_STEADY
 from bench.verdicts.sections import build
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.compare.shown import show_published
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import BUSY, gather, measured, run, unmeasured
 
 BRAUN = Workload(64, 100, "training")

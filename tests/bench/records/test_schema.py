@@ -13,9 +13,10 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.machine.fields import Field, ResultError
+from bench.machine.reasons import Reason
 from bench.records import schema
-from bench.records.schema import MORE_TIME, advice_for
-from bench.render.messages import reason_line, reason_texts
+from bench.records.reasons import as_recorded, read_reason
+from bench.render.messages import ASK_OPTIONS, reason_line, reason_texts
 from tests.bench.mutations import DELETE, put, saved
 from tests.places import GOLDEN
 
@@ -74,7 +75,7 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         (f"{OURS}.case.backend", " ", f'{OURS}.case.backend is " "; expected a name'),
         (f"{OURS}.case_id", "x", f'{OURS}.case_id is "x"; expected "while_loop+xla/b2-t10-i3-h4/'),
         (f"{OURS}.case", DELETE, f"{OURS}.case is missing; expected an object"),
-        (f"{OURS}.schema", 3, f"{OURS}.schema is 3; expected an integer from 1 to 2, the"),
+        (f"{OURS}.schema", 4, f"{OURS}.schema is 4; expected an integer from 1 to 3, the"),
         (f"{OURS}.gate.passed", "yes", f'{OURS}.gate.passed is "yes"; expected true or false'),
         (f"{OURS}.setup.trace_s", -1, f"{OURS}.setup.trace_s is -1; expected a number of at"),
         (f"{OURS}.blocks.round", [0, 1], f"{OURS}.blocks.round is a list; expected a round for"),
@@ -246,23 +247,71 @@ def test_machine_name_has_processor_and_digits_of_id(
     assert records.read(saved(tmp_path / "a.json", golden)).run.machine == name
 
 
-# Advice
+# Reasons
+
+
+MORE_TIME = "give it more time: --lstm-budget SECONDS"
+"""Advice of files of schemas 1 and 2."""
 
 
 @pytest.mark.parametrize(
-    ("advice", "for_run"),
+    ("advice", "for_pytest", "for_run"),
     [
-        (MORE_TIME, "give it more time: --seconds TIME"),
-        (f"{MORE_TIME}; if it stays, wait", "give it more time: --seconds TIME; if it stays, wait"),
-        ("measure with --lstm-threads 2", "measure with --threads 2"),
-        ("close what else runs", "close what else runs"),
-        ("", ""),
+        (MORE_TIME, MORE_TIME, "give it more time: --seconds TIME"),
+        (
+            "give it more time: --seconds TIME; if it stays, wait",
+            f"{MORE_TIME}; if it stays, wait",
+            "give it more time: --seconds TIME; if it stays, wait",
+        ),
+        (
+            "measure with --lstm-threads 2",
+            "measure with --lstm-threads 2",
+            "measure with --threads 2",
+        ),
+        ("close what else runs", "close what else runs", "close what else runs"),
+        ("", "", ""),
     ],
 )
-def test_advice_for_command_names_its_options(advice: str, for_run: str) -> None:
-    assert advice_for(advice, managed=True) == for_run
-    assert advice_for(for_run, managed=True) == for_run
-    assert advice_for(advice, managed=False) == advice
+def test_advice_of_an_older_file_names_the_options_of_the_reader(
+    advice: str, for_pytest: str, for_run: str
+) -> None:
+    for managed, shown in ((False, for_pytest), (True, for_run)):
+        reason = read_reason("of_an_older_version", None, "why", advice, managed)
+        assert reason_texts(reason) == ("why", shown)
+    asked = reason_texts(reason, ASK_OPTIONS)[1]
+    assert asked == for_run.replace("--seconds TIME", "--budget TIME --again").replace(
+        "--threads", "bench.run with --threads"
+    )
+
+
+def test_reasons_are_read_back_from_their_codes_and_values(golden: Json) -> None:
+    found = Reason("busy", {"others": 1.25, "processors": 2, "busiest": "mail 90%"})
+    ours = golden["benchmarks"][0]["extra_info"]["lstm"]
+    ours["validity"] = {"valid": False, "reasons": [as_recorded(found)]}
+    outcome = golden["lstm"]["outcomes"][0]
+    kept = {key: outcome[key] for key in ("case", "case_id")}
+    golden["lstm"]["outcomes"][0] = kept | {"outcome": "crashed", **as_recorded(found)}
+    (item, *_), (*_, crashed) = measured(golden), parsed(golden)[: len(golden["benchmarks"]) + 1]
+    assert isinstance(crashed, schema.Outcome)
+    for reason in (item.reasons[0], crashed.reason):
+        assert (reason.code, reason.values) == (found.code, found.values)
+        assert reason_texts(reason) == reason_texts(found)
+
+
+@pytest.mark.parametrize(("code", "values"), [("later", {"n": 1}), ("busy", {"others": "many"})])
+def test_reason_that_this_version_cannot_word_is_named_by_its_code(
+    code: str, values: dict[str, object]
+) -> None:
+    reason = read_reason(code, values, None, None, managed=False)
+    assert reason_texts(reason)[0] == f"{code}: this version of the suite has no sentence for it"
+
+
+def test_reason_without_code_and_sentence_raises(golden: Json) -> None:
+    golden["lstm"]["outcomes"][0] = {
+        key: golden["lstm"]["outcomes"][0][key] for key in ("case", "case_id", "outcome")
+    }
+    with pytest.raises(ResultError, match=r"outcomes\[0\].code is missing"):
+        parsed(golden)
 
 
 @pytest.mark.parametrize("managed", [False, True])

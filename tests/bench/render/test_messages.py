@@ -19,9 +19,9 @@ import pytest
 
 from bench.case.cases import Case
 from bench.cli.output import plain_text
-from bench.machine.reasons import Reason
+from bench.machine.reasons import HelpfulOption, Reason
 from bench.records.files import collect
-from bench.records.schema import Measurement, Outcome, recorded
+from bench.records.schema import Measurement, Outcome
 from bench.render import compare as compared
 from bench.render import messages, published, report
 from bench.render.labels import compact_verdict, versus
@@ -38,6 +38,7 @@ from tests.bench.compare.test_published import full_report
 from tests.bench.made_environments import FAR
 from tests.bench.made_environments import results as bridged
 from tests.bench.made_grids import STEPS, grid
+from tests.bench.made_reasons import recorded
 from tests.bench.made_reports import (
     BUSY,
     INFERENCE,
@@ -485,7 +486,8 @@ def test_reason_codes_have_sentences_of_their_values() -> None:
     for code, names in found:
         for form in (messages.SENTENCES[code], messages.ADVICE.get(code, "")):
             wanted = {name for _, name, _, _ in Formatter().parse(form) if name}
-            assert names is None or wanted - {"gpu"} <= names, code  # which is added to them all
+            added = {"gpu", *(f"option_{each.value}" for each in HelpfulOption)}
+            assert names is None or wanted - added <= names, code
 
 
 @pytest.mark.parametrize("values", [{}, {"others": "many"}, {"others": 1e999}, {"others": [1]}])
@@ -495,13 +497,11 @@ def test_reason_of_a_file_with_unfit_values_has_its_own_texts(values: dict[str, 
         assert messages.reason_texts(reason) == ("others kept 1 of 2 busy", "close them")
 
 
-def test_reason_as_recorded_has_code_values_and_texts() -> None:
+def test_reason_of_an_older_file_has_the_sentence_of_its_values() -> None:
     values = {"others": 1.25, "processors": 2, "busiest": "mail 90%"}
-    found = messages.as_recorded(Reason("busy", values))
-    assert (found["code"], found["values"]) == ("busy", values)
-    assert found["text"] == "others kept 1.2 of 2 processors busy (mail 90%)"
-    kept = recorded("busy", "an older sentence", "", values)
-    assert messages.reason_texts(kept) == (found["text"], found["advice"])
+    text = "others kept 1.2 of 2 processors busy (mail 90%)"
+    assert messages.reason_texts(Reason("busy", values))[0] == text
+    assert messages.reason_texts(recorded("busy", "an older sentence", "", values))[0] == text
 
 
 if __name__ == "__main__":

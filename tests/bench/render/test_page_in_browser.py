@@ -30,7 +30,7 @@ from playwright.sync_api import (
 import bench.ask
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.schema import Measurement, Outcome, Run, recorded
+from bench.records.schema import Measurement, Outcome, Run
 from bench.render import page as pages
 from bench.render.messages import answer
 from bench.render.page import page as explorable
@@ -39,6 +39,7 @@ from bench.verdicts.sections import Report, Section, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
+from tests.bench.made_reasons import recorded
 from tests.bench.made_streams import streams
 
 BUSY = recorded("busy", "the machine was busy", "close other programs")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench.case.cases import Case
 from bench.cli.options import MeasurementOptions
+from bench.machine.fields import Field
 from bench.records.journal import Journal
-from bench.records.schema import Figures, ResultFile, Run
+from bench.records.schema import Figures, ResultFile, Run, parse_outcome
 from bench.session.manager import Manager, SessionProgress
 from bench.session.session import Environment, Goal, Need, Session, Work
 from bench.session.workers import Worker
@@ -238,11 +239,9 @@ class ScriptedWorker:
         if self.world.mute:
             return None
         number = len(self.world.files) + 1
-        named = {Case.from_dict(each["case"]): each for each in outcomes}  # type: ignore[arg-type]
         file = file_of(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
         more = tuple(
-            made_results.unmeasured(each, file.run, str(data["outcome"]), str(data["reason"]))
-            for each, data in named.items()
+            parse_outcome(Field(Path("a.json"), "outcome", data), file.run) for data in outcomes
         )
         self.world.files.append(replace(file, outcomes=more))
         return self.world.files[-1]

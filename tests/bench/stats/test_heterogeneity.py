@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from bench.machine.reasons import Reason
-from bench.records.schema import Results, recorded
+from bench.records.schema import Results
 from bench.render.messages import basis_text, heterogeneous_references
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import REFERENCE_ALLOWANCE, Estimates
@@ -37,6 +37,7 @@ from tests.bench.made_environments import (
     rows_of,
     two_environments,
 )
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import gather, measured
 from tests.bench.stats.made_processes import EFFECTS, OTHER_EFFECTS, runs
 

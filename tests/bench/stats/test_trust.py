@@ -8,13 +8,14 @@ import pytest
 
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.schema import Measurement, Outcome, recorded
+from bench.records.schema import Measurement, Outcome
 from bench.render.messages import problem_line, reason_texts
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
 from bench.stats.trust import FEW_PROCESSES, Problem, Side, Validity, of_ratio, pooled
 from bench.stats.trust import WIDE as WIDE_FROM
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import a_run, measured
 
 CASE = Case("keras", LSTMSpec(3, 4), Workload(2, 10, "training"))

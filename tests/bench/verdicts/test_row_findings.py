@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
-from bench.records.schema import Measurement, recorded
+from bench.records.schema import Measurement
 from bench.render.data import as_json
 from bench.render.messages import bound_sentence
 from bench.stats.comparison import Comparison
@@ -21,6 +21,7 @@ from bench.verdicts.break_even import break_even, break_even_pairs
 from bench.verdicts.ranking import UNTRIED, RankedRow
 from bench.verdicts.sections import Report, build
 from lstm_impl import LSTMSpec, Workload, list_backends
+from tests.bench.made_reasons import recorded
 from tests.bench.made_results import a_run, gather, measured
 
 RUNS = [a_run(number) for number in range(6)]

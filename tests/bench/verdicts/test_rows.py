@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.machine.reasons import Reason
 from bench.records.files import collect
-from bench.records.schema import Figures, Measurement, Outcome, Results, recorded
+from bench.records.schema import Figures, Measurement, Outcome, Results
 from bench.render.data import COLUMNS, records
 from bench.render.messages import reason_line
 from bench.stats.comparison import Verdict
@@ -27,6 +27,7 @@ from bench.verdicts.sections import (
     usual_baseline,
 )
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_reasons import recorded
 from tests.bench.made_reports import (
     BUSY,
     REPLICATES,

@@ -14,7 +14,6 @@ from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.cli.options import MeasurementOptions
 from bench.machine.writing import ResultWriteError, Writer, unfinished_name
-from bench.records.schema import recorded
 from bench.render.messages import reason_line
 from bench.worker import recorder
 from bench.worker.group import Bench, Measured, Result, Unmeasured
@@ -22,6 +21,7 @@ from bench.worker.recorder import Recorder
 from bench.worker.timing import StepSeries, Stopped, TimingPlan
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
+from tests.bench.made_reasons import recorded
 
 CASES = [
     Case(backend, LSTMSpec(1, 4), Workload(2, steps, "training"))

@@ -9,7 +9,6 @@ from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.cli.options import MeasurementOptions
 from bench.machine import devices
-from bench.records.schema import recorded
 from bench.stats.trust import OF_TIME
 from bench.worker.group import Measured, Result
 from bench.worker.pytest_session import header, summary
@@ -17,6 +16,7 @@ from bench.worker.recorder import Recorder
 from bench.worker.timing import StepSeries, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
+from tests.bench.made_reasons import recorded
 
 CASES = [
     Case(backend, LSTMSpec(1, 4), Workload(2, 6), device)

@@ -24,7 +24,10 @@ from tests.outside import outside
 from tests.places import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "run_files.json"
-"""The fields of files that a run of ``smoke`` wrote when workers were started by pytest."""
+"""The fields of files that a run of ``smoke`` wrote when workers were started by pytest.
+
+The sentences of reasons are left out: since schema 3, files have only their codes and values.
+"""
 
 OPTIONS = MeasurementOptions(
     suite="smoke",

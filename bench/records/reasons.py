@@ -1,0 +1,66 @@
+"""Write reasons into result files as codes and values, and read those of every version.
+
+Files of schema 1 and 2 also hold the sentences of a reason. Where such a file has no values, or a
+code that this version does not know, the sentences are kept as the file has them. Their advice
+names options of the command that measured, so the options in it are found here, once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from bench.case.cases import Case
+from bench.machine.reasons import Advice, HelpfulOption, Reason, WrittenTexts
+
+WITHOUT_CODE = "recorded"
+"""The code of a reason of which only the text is known."""
+
+_OPTIONS = {
+    "--lstm-budget SECONDS": HelpfulOption.MORE_TIME,
+    "--seconds TIME": HelpfulOption.MORE_TIME,
+    "--lstm-threads": HelpfulOption.THREADS,
+    "--threads": HelpfulOption.THREADS,
+}
+"""The names of options in the advice of older files: those of pytest and of ``bench.run``."""
+
+_NAMES = re.compile("|".join(map(re.escape, _OPTIONS)))
+
+
+def as_recorded(reason: Reason) -> dict[str, object]:
+    """Return what a file holds of a reason: its code and values."""
+    return {"code": reason.code, "values": dict(reason.values)}
+
+
+def outcome_as_recorded(case: Case, outcome: str, reason: Reason) -> dict[str, object]:
+    """Return what a file holds of a case without a time."""
+    about = {"outcome": outcome, **as_recorded(reason)}
+    return {"case": case.to_dict(), "case_id": case.id, **about}
+
+
+def read_reason(
+    code: str | None,
+    values: Mapping[str, object] | None,
+    text: str | None,
+    advice: str | None,
+    managed: bool,
+) -> Reason:
+    """Return a reason from the fields of a file of any version.
+
+    code: None in the oldest files, which have only the text. text, advice: None in files of this
+    version. managed: whether ``bench.run`` measured, whose options advice then names.
+    """
+    written = WrittenTexts(text, _find_options(advice or ""))
+    return Reason(code or WITHOUT_CODE, values or {}, written, managed)
+
+
+def _find_options(advice: str) -> Advice:
+    """Return a sentence of an older file in parts, with the options that it names."""
+
+    def parts() -> Iterator[str | HelpfulOption]:
+        end = 0
+        for found in _NAMES.finditer(advice):
+            yield advice[end : found.start()]
+            yield _OPTIONS[found[0]]
+            end = found.end()
+        yield advice[end:]
+
+    return tuple(part for part in parts() if part)
