@@ -210,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         ("baseline", "NAME", str, "what to compare with (default: keras)"),
         ("processes", "N", arguments.integer(1, 10_000), "of each backend, whatever the intervals"),
+        ("seed", "N", arguments.integer(0, 2**53), "as of bench.run (default: newest published)"),
     )
     budget = f"for the whole command (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)

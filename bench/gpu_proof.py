@@ -29,6 +29,7 @@ from bench.machine import devices
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.processes import kill_group, last_line
 from bench.machine.writing import ResultWriteError, write_bytes
+from bench.records.seeds import newest_seed
 from bench.render.escape import clean
 from bench.render.messages import reason_line, reason_texts
 from bench.render.quantities import count
@@ -327,7 +328,9 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, ("output", "DIR", Path, place), default=Path("results"))
     add(parser, ("backends", "NAMES", arguments.names, "only these, separated by commas"))
     add(parser, ("suite", "NAME|FILE", str, "what to measure (default: quick)"), default="quick")
-    add(parser, ("seed", "N", arguments.integer(0, 2**53), "as of bench.run"), default=0)
+    add(
+        parser, ("seed", "N", arguments.integer(0, 2**53), "as of bench.run"), default=newest_seed()
+    )
     # For the tests, which run everything without a GPU.
     parser.add_argument("--device", default="gpu:0", help=argparse.SUPPRESS)
     return parser

@@ -1,6 +1,9 @@
 """Test the notebook for a GPU: to its end with a made-up one, and without one."""
 
+import contextlib
 import json
+import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -58,3 +61,49 @@ def test_gpu_notebook_with_a_gpu_ends_with_a_submission(tmp_path: Path) -> None:
     # On a busy machine a file may be refused, with the reason.
     shared = [name for name in names if name.startswith("results/community/imaginary-a")]
     assert bool(shared) != ("refused: " in printed(sharing))
+
+
+def find_upload(*places: Path) -> Path:
+    """Run the notebook's function."""
+    (source,) = (
+        "".join(cell["source"]) for cell in code_cells(NOTEBOOK) if "def find_upload" in str(cell)
+    )
+    definition = source[source.index("def find_upload") : source.index("if importlib.util")]
+    names = {
+        "Path": Path,
+        "contextlib": contextlib,
+        "shutil": shutil,
+        "tempfile": tempfile,
+    }
+    exec(definition, names)
+    found: Path = names["find_upload"](places)  # type: ignore[operator]
+    return found
+
+
+def made_project(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text('[project]\nname = "lstm-benchmark-suite"\n')
+    (folder / "bench.py").touch()
+    return folder
+
+
+def test_notebook_finds_an_uploaded_archive_folder_or_wheel(tmp_path: Path) -> None:
+    project = made_project(tmp_path / "made" / "lstm-main")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    (uploads / "broken.zip").write_text("not an archive")
+    with pytest.raises(FileNotFoundError, match="upload an archive of it, or set PROJECT"):
+        find_upload(uploads)
+    shutil.make_archive(str(uploads / "project"), "zip", project.parent)
+    from_archive = find_upload(uploads)
+    assert (from_archive / "bench.py").exists()
+    assert uploads not in from_archive.parents
+    other = tmp_path / "other"
+    made_project(other / "input" / "dataset")
+    from_folder = find_upload(other)
+    assert (from_folder / "bench.py").exists()
+    assert other not in from_folder.parents
+    wheel = tmp_path / "wheel" / "lstm_benchmark_suite-0.3.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.touch()
+    assert find_upload(wheel.parent) == wheel

@@ -167,7 +167,7 @@ class MeasurementOptions:
     )
     seed: int | None = _option(
         _SEED,
-        *("N", "of weights, inputs and every random order (default: 0)"),
+        *("N", "of weights, inputs and every random order (default: newest published)"),
         run="seed",
         session="seed",
     )

@@ -45,6 +45,7 @@ from bench.machine.remote import PlaceError, safe_url
 from bench.machine.upload import check, upload
 from bench.machine.writing import Writer, delete_partial_files, token_is_running
 from bench.records.files import new_session_name, session_of_kind
+from bench.records.seeds import newest_seed
 from bench.render.compare import differences_line
 from bench.render.escape import clean
 from bench.render.quantities import count, listed
@@ -117,7 +118,7 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
             chosen,
             # An absolute path, since it may be resumed from another folder.
             suite=suite.path.stem if _of_package(suite) else str(suite.path.absolute()),
-            seed=chosen.seed or 0,
+            seed=newest_seed() if chosen.seed is None else chosen.seed,
             load=chosen.load or 0,
             memory=suite.memory if chosen.memory is None else chosen.memory,
             case_limit=CASE_LIMIT if chosen.case_limit is None else chosen.case_limit,

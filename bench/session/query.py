@@ -302,6 +302,8 @@ def measure(case: Case, options: argparse.Namespace, console: Console, seconds: 
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
     command.append("--brief")  # its advice names options that bench.ask does not have
     command += [f"--{name}" for name in ("wait", "force") if getattr(options, name)]
+    if options.seed is not None:
+        command += ["--seed", str(options.seed)]
     if options.processes is not None:
         command += ["--processes", str(options.processes)]
     done = subprocess.run(command, check=False)

@@ -10,11 +10,11 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from bench.machine.fields import Field, error_at, printable
-from bench.machine.reading import regular_bytes
+from bench.machine.fields import Field, printable
+from bench.records import seeds
 from bench.records.schema import FILE, MAINTAINERS, WORKFLOW, Run
 from bench.sharing.acceptance import ProjectBranch
 
@@ -42,35 +42,19 @@ def read_seeds(folder: Path, branch: ProjectBranch | None = None) -> Mapping[int
     """
     path = seeds_path(folder)
     if branch is None:
-        return _parsed_seeds(path, _decoded(path)) if path.exists() else None
+        return seeds.read_seeds(path) if path.exists() else None
     text = branch.read(path)
-    return None if text is None else _parsed_seeds(path, text)
+    return None if text is None else seeds.parse_seeds(path, text)
 
 
-def _decoded(path: Path) -> str:
-    try:
-        return regular_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise error_at(path, f"is not UTF-8 text (byte {error.start})") from None
-
-
-def _parsed_seeds(path: Path, text: str) -> Mapping[int, datetime]:
-    try:
-        pairs = [line.split(",") for line in text.splitlines()[1:]]
-        return {int(seed): datetime.fromisoformat(at).astimezone(UTC) for at, seed in pairs}
-    except ValueError as error:
-        text = f"needs a time and a seed in each line: {printable(str(error))}"
-        raise error_at(path, text) from None
-
-
-def seed_error(run: Run, seeds: Mapping[int, datetime], received: datetime) -> Iterator[str]:
+def seed_error(run: Run, published: Mapping[int, datetime], received: datetime) -> Iterator[str]:
     """Yield why a run's seed will not do: it was not published before the run, or long ago.
 
     received: when the project got the file. The dates in the file are claims of its author.
     """
-    if run.seed in seeds and received - LASTS <= seeds[run.seed] <= run.started:
+    if run.seed in published and received - LASTS <= published[run.seed] <= run.started:
         return
-    newest = max(seeds, key=lambda seed: seeds[seed], default="of an update")
+    newest = max(published, key=lambda seed: published[seed], default="of an update")
     yield (
         f"lstm.run.seed is {run.seed}; a seed is needed that was published before the run and "
         f"since {received - LASTS:%Y-%m-%d}, which is {LASTS.days} days before the file was "

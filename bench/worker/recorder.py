@@ -36,6 +36,7 @@ from bench.records.grouping import grouped
 from bench.records.journal import WAITING, Journal
 from bench.records.reasons import outcome_as_recorded
 from bench.records.schema import Run
+from bench.records.seeds import newest_seed
 from bench.worker.equivalence import SharedFolder, share_answers
 from bench.worker.group import (
     FAILED,
@@ -130,7 +131,7 @@ class Recorder:
         self.folder = folder
         self.done: dict[str, Result] = {}
         self.path: Path | None = None
-        self.seed = options.seed or 0
+        self.seed = newest_seed() if options.seed is None else options.seed
         self._memory = ProcessMemory(options.threads)
         wanted = suite.memory if options.memory is None else options.memory
         judged = None if options.judged is None else Path(options.judged)
