@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.cli import arguments, command_line
 from bench.machine.fields import InputError, ResultError, printable
@@ -89,14 +91,12 @@ def _submit(options: argparse.Namespace, now: datetime) -> int:
         for path in found.there:
             print(f"there already: {printable(str(path))}")
         if url is None and found.written:
-            _list_texts(found.written)
-            described = count(len(found.written), "file")
-            print(
-                f"{described} for a pull request: "
-                "look through what is in them before you commit them"
-            )
+            _show_contents(found.written, options.texts)
+            print("To share them, commit the files on a branch and open a pull request.")
         paths = [*found.written, *found.there]
-    return 0 if url is None else _send(paths, url, agreed=options.yes)
+    if url is None:
+        return 0
+    return _send(paths, url, agreed=options.yes, every_text=options.texts)
 
 
 def _refuse(problems: Sequence[str]) -> int:
@@ -105,12 +105,12 @@ def _refuse(problems: Sequence[str]) -> int:
     return REFUSED if problems else 0
 
 
-def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
-    _list_texts(paths)
+def _send(paths: Sequence[Path], url: str, *, agreed: bool, every_text: bool) -> int:
+    _show_contents(paths, every_text)
     if not agreed:
         if not (sys.stdin is not None and sys.stdin.isatty()):
             raise ResultError("nothing was sent: look through the files, then add --yes")
-        question = f"send {count(len(paths), 'file')}, exactly as above, to {safe_url(url)}? [y/N] "
+        question = f"send {count(len(paths), 'file')} to {safe_url(url)}? [y/N] "
         print(question, end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise ResultError("nothing was sent")
@@ -121,14 +121,66 @@ def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
     return UNWRITABLE if errors else 0
 
 
-def _list_texts(paths: Iterable[Path]) -> None:
-    """Print every text in the files in full, once, at the first place that has it."""
+_FREE = re.compile(r"remarks|\.reason$|\.kernels|variables")
+"""The places of texts that a user's machine, backend or driver may have written."""
+
+
+def _show_contents(paths: Sequence[Path], every_text: bool) -> None:
+    """Print what leaves the machine, and in full the texts that are not of this project.
+
+    every_text: print all texts in the files.
+    """
+    documents = [json.loads(path.read_bytes()) for path in paths if path.suffix == ".json"]
     found: dict[str, dict[str, None]] = {}
-    for path in paths:
-        document = json.loads(path.read_bytes()) if path.suffix == ".json" else {}
+    for document in documents:
         for place, each in texts(document).items():
             found.setdefault(place, {}).update(dict.fromkeys(each))
-    print("texts in them (each once; everything else is numbers):")
+    for line in _summary(documents):
+        print(line)
+    free = {place: each for place, each in found.items() if _FREE.search(place)}
+    _list_texts(found if every_text else free)
+    if not every_text:
+        number = len({text for each in found.values() for text in each})
+        print(f"All {number} texts in them: add --texts. Everything else is numbers.")
+
+
+def _summary(documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield lines on the contents of anonymous result files, and on what is not in them."""
+    runs = [document["lstm"]["run"] for document in documents]
+    cases = {each["name"] for document in documents for each in document["benchmarks"]}
+
+    def join(values: Iterable[object]) -> str:
+        distinct = dict.fromkeys(printable(str(value), 100) for value in values if value)
+        return ", ".join(distinct) or "none"
+
+    machines = [run["environment"]["before"] for run in runs]
+    libraries = {name for machine in machines for name in machine.get("libraries") or ()}
+    days = join(run["started"][:10] for run in runs)
+    yield (
+        f"What leaves this machine: {count(len(documents), 'file')} with the times of "
+        f"{count(len(cases), 'case')}, suite {join(run['suite'] for run in runs)}, {days}, "
+        f"seed {join(str(run['seed']) for run in runs)}."
+    )
+    yield (
+        f"  the machine: {join(machine['cpu'].get('name') for machine in machines)}; "
+        f"{join(machine.get('system') for machine in machines)}; "
+        f"{join(machine.get('python') for machine in machines)}; "
+        f"GPU: {join(gpu.get('name') for machine in machines for gpu in machine['gpus'])}"
+    )
+    yield f"  the versions of {count(len(libraries), 'package')} that can change a time"
+    yield f"  under the name {join(run['host'] for run in runs)}"
+    yield (
+        "What was left out: names of users and hosts, paths, addresses, serial numbers, other "
+        "packages, other environment variables, and the names of other processes."
+    )
+
+
+def _list_texts(found: Mapping[str, Iterable[str]]) -> None:
+    """Print texts in full, each once, at the first place that has it."""
+    if not found:
+        print("Texts that others may have written: none")
+        return
+    print("Texts in them, each once:")
     shown: set[str] = set()
     for place, each in found.items():
         if new := [text for text in each if text not in shown]:
@@ -152,7 +204,13 @@ def _parser() -> argparse.ArgumentParser:
         "are judged by the day on which they came there, all others by today's date"
     )
     arguments.add_values(parser, ("accepted", "BRANCH", str, branch))
-    arguments.add_flags(parser, yes="send to the URL without asking", unchanged=names, check=listed)
+    arguments.add_flags(
+        parser,
+        yes="send to the URL without asking",
+        unchanged=names,
+        check=listed,
+        texts="list every text in the files, not only those that others may have written",
+    )
     return parser
 
 
