@@ -72,16 +72,18 @@ def test_help_loads_no_framework_or_slow_module(
 # -- what is loaded
 
 
-OF_FRAMEWORKS = ("fused_layer", "flax_layer", "torch", "jax")
+OF_FRAMEWORKS = ("fused_layer", "fallback", "flax_layer", "torch", "jax")
 """Modules of ``lstm_impl`` that are a framework's layers, or name them for its users."""
 
 
 def _modules() -> Iterator[str]:
-    """Yield all modules but the Keras layer and ``OF_FRAMEWORKS``, which import theirs."""
+    """Yield all modules but Keras's and PyTorch's layers and ``OF_FRAMEWORKS``, which import
+    theirs."""
     for folder in ("lstm_impl", "bench"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            if parts[:2] != ("lstm_impl", "keras") and parts[-1] not in OF_FRAMEWORKS:
+            layers = parts[:2] in {("lstm_impl", "keras"), ("lstm_impl", "torch")}
+            if not layers and parts[-1] not in OF_FRAMEWORKS:
                 yield ".".join(parts)
 
 

@@ -8,6 +8,7 @@ own, so that every timestep runs the same few kernels, however long the sequence
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import shutil
@@ -36,6 +37,9 @@ DEVICE = "CPU"
 
 RECORDED_AFTER = 2
 """Calls of a function until ``TinyJit`` replays it: one runs it, and one records it."""
+
+ALIGNMENT = 64
+"""Bytes: the size of the widest vector of a CPU, of AVX-512."""
 
 FEW = 16
 """Tensors that one kernel joins. A kernel on a CPU has at most 63 arguments in tinygrad 0.14, and a
@@ -323,11 +327,20 @@ class TinygradNetwork:
 def steps(tensor: Tensor) -> list[Tensor]:
     """Return the parts of a tensor along its first axis.
 
-    They are views of memory and need no kernel. A slice that is not realized would become a part of
-    the kernel that reads it, which would then be another kernel for each timestep.
+    They are views of memory and need no kernel of their own. A slice that is not realized would
+    become a part of the kernel that reads it, which would then be another kernel for each timestep.
+
+    Kernels of tinygrad read vectors from memory that must be aligned to their size, and crash
+    otherwise. A part whose size is no multiple of ``ALIGNMENT`` is therefore padded, and kernels
+    read its beginning.
     """
-    whole = tensor.contiguous().realize()
-    return [whole[t].contiguous().realize() for t in range(whole.shape[0])]
+    count, *shape = tensor.shape
+    numbers = math.prod(shape)
+    padding = -numbers % (ALIGNMENT // tensor.dtype.itemsize)
+    flat = tensor.reshape(count, numbers)
+    whole = (flat.pad((None, (0, padding))) if padding else flat).contiguous().realize()
+    views = [whole[t].contiguous().realize() for t in range(count)]
+    return [view[:numbers].reshape(*shape) for view in views]
 
 
 def stacked(tensors: Sequence[Tensor]) -> Tensor:

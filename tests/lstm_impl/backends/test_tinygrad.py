@@ -6,7 +6,8 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend
 from lstm_impl import reference as float64
 from lstm_impl.backends.tinygrad import lstm
-from tests.lstm_impl.backends.built import built, ready
+from lstm_impl.cell import GRU
+from tests.lstm_impl.backends.built import built, passes, ready
 
 
 def test_availability_without_clang_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +66,12 @@ def test_gradient_of_the_logistic_function_is_finite_where_it_saturates() -> Non
     for function, slope in slopes.items():
         (found,) = function(given).sum().gradient(given)
         np.testing.assert_allclose(found.numpy(), slope, atol=1e-6)
+
+
+def test_gate_of_a_gru_passes() -> None:
+    # A timestep's sums are 18 numbers here, so that most are at addresses that no vector begins at.
+    ready("tinygrad")
+    passes(built("tinygrad", LSTMSpec(2, 3, cell=GRU())), Workload(2, 2, "training"))
 
 
 def test_optimizer_is_refused_with_the_reason() -> None:
