@@ -20,6 +20,7 @@ from lstm_impl.backends.keras.cells import (
 from lstm_impl.backends.others.openvino import OpenVINOBackend, OpenVINOModel
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, States, Tensor, Tensors
+from lstm_impl.cell import GRU
 from lstm_impl.evidence import Evidence
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -155,6 +156,11 @@ class KerasTorch(KerasThree, TorchBackend):
     flags: ClassVar[tuple[str, ...]] = ("loop",)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64" and spec.cell == GRU(reset_after=False):
+            return (
+                "Keras computes float64 in float32 on its PyTorch backend in a GRU with "
+                "reset_after=False; one with True it computes in float64"
+            )
         if spec.dtype == "float64" and workload is not None and workload.min_length is not None:
             # keras.src.backend.common.dtypes: two float64 give float64 on TensorFlow only. Without
             # a mask PyTorch's operators decide.

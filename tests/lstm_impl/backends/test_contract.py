@@ -100,6 +100,7 @@ REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     "static_rnn": LSTM_ONLY,
     "torch": RESET_AFTER,
     "torch+frozen": (GRUS, "oneDNN, which PyTorch uses for no {}"),
+    "litert+fused": (GRUS, "fused operator is an LSTM, not the cell {}"),
     "static_unroll+hoisted": BY_HAND,
     "while_loop+hoisted": BY_HAND,
     "partial_unroll@2+hoisted": BY_HAND,

@@ -16,6 +16,7 @@ from lstm_impl.backends.keras.elsewhere import KerasTorchModel
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.backends.torch.model import TorchModel
+from lstm_impl.cell import GRU
 from tests.lstm_impl.backends.built import built
 from tests.lstm_impl.backends.own_process import run_tests
 
@@ -169,6 +170,13 @@ def test_refusal_of_float64_on_torch_is_for_masks_only() -> None:
     backend, spec = get_backend("keras_torch"), LSTMSpec(3, 5, dtype="float64")
     assert "where there is a mask" in backend.refusal(spec, Workload(2, 3, min_length=1))
     assert backend.refusal(spec, Workload(2, 3)) == ""
+
+
+def test_refusal_of_float64_on_torch_holds_for_one_form_of_the_gru() -> None:
+    backend = get_backend("keras_torch")
+    after, before = (LSTMSpec(3, 5, dtype="float64", cell=GRU(form)) for form in (True, False))
+    assert backend.refusal(after, Workload(2, 3)) == ""
+    assert "in a GRU with reset_after=False" in backend.refusal(before, Workload(2, 3))
 
 
 @pytest.mark.parametrize(
