@@ -315,7 +315,8 @@ def _bars(plot: Plot) -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False)
     for number, panel in enumerate(shown):
         axes = grid[number // columns][number % columns]
-        _panel(axes, plot, panel, names, named=number % columns == 0)
+        width = (plot.width - margin) / columns - 0.15
+        _panel(axes, plot, panel, names, named=number % columns == 0, width=width)
     for axes in grid.flatten()[len(shown) :]:
         axes.set_axis_off()
     figure.supxlabel(_below(plot, rows), fontsize=7, x=0.01, ha="left", color=SUBTLE)
@@ -342,13 +343,40 @@ def _below(plot: Plot, rows: Sequence[RankedRow]) -> str:
         words.append(f"{UNRELIABLE} an unreliable time")
     if any(_invalid(plot, row) for row in rows):
         words.append("hatched: INVALID, not to be trusted")
-    words.append("a colour for each backend, the same in every picture")
     return textwrap.fill(" · ".join(words), int(plot.width * 17), break_long_words=False)
 
 
+def bar_colours(names: Sequence[str]) -> dict[str, str]:
+    """Return a different colour for the bar of each backend, by its name.
+
+    There are fewer colours than backends. Each further backend of a colour gets a lighter tint, so
+    that no two bars look the same; the outline of a bar keeps its contrast.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        colour = look_of(name).colour
+        before = sum(look_of(each).colour == colour for each in found)
+        kept = 0.55**before
+        channels = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+        found[name] = "#" + "".join(f"{round(255 - kept * (255 - each)):02X}" for each in channels)
+    return found
+
+
+def _text_width(text: str) -> float:
+    """Return the width in inches that a bar's text takes, at most."""
+    return 0.06 + 0.044 * len(text)  # a digit or a capital of 6.5 points
+
+
 def _panel(
-    axes: Axes, plot: Plot, panel: Mapping[str, RankedRow], names: Sequence[str], *, named: bool
+    axes: Axes,
+    plot: Plot,
+    panel: Mapping[str, RankedRow],
+    names: Sequence[str],
+    *,
+    named: bool,
+    width: float,
 ) -> None:
+    """Draw one shape. width: of the axes in inches."""
     case = next(iter(panel.values())).case
     words = shape_texts(case)
     last = f"{case.workload.mode}, {case.spec.dtype}"
@@ -361,8 +389,9 @@ def _panel(
     longest = max((bar.value for bar in bars.values()), default=1.0)
     # The whisker of one process is long: beyond twice the longest bar it is cut.
     most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
+    colours, ends = bar_colours(names), {}
     for name, bar in bars.items():
-        look = {**_EDGES, "facecolor": look_of(name).colour}
+        look = {**_EDGES, "facecolor": colours[name]}
         if _invalid(plot, panel[name]):
             look |= {"facecolor": "#F2F2F2", "hatch": "/////"}
         place = names.index(name)
@@ -374,13 +403,20 @@ def _panel(
                 for end in (bar.low, bar.high):
                     across = [place - 0.18, place + 0.18]
                     axes.plot([end, end], across, color=colour, linewidth=width)
-        end = min(max(bar.value, bar.high), most)
-        axes.text(end + 0.03 * most, place, bar.text, va="center", fontsize=6.5)
+        ends[name] = min(max(bar.value, bar.high), most)
+        if plot.what == "speedup" and bar.text:
+            # The text stands to the right of the dashed line, which would cross it.
+            ends[name] = max(ends[name], 1.0)
+    # The longest bar with its text fills the axes.
+    room = [(end, max(0.3, width - _text_width(bars[name].text))) for name, end in ends.items()]
+    longest_axis = 1.03 * max((end * width / left for end, left in room), default=1.0)
+    for name, end in ends.items():
+        place = names.index(name)
+        axes.text(end + 0.02 * longest_axis, place, bars[name].text, va="center", fontsize=6.5)
     if plot.what == "speedup":
         axes.axvline(1.0, color="black", linewidth=0.9, linestyle=(0, (3, 2)))
     axes.set_ylim(len(names) - 0.4, -0.6)
-    # Space for the text beyond the longest whisker.
-    axes.set_xlim(0, (2.1 if plot.what == "speedup" else 1.75) * most)
+    axes.set_xlim(0, longest_axis)
     # A star before a name marks the fastest of this panel; inner panels have only the star.
     stars = plot.what in ("throughput", "speedup")
     won = [stars and name in panel and panel[name].fastest for name in names]

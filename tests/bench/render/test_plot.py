@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,17 @@ from bench.machine.fields import InputError
 from bench.records.files import collect
 from bench.records.schema import Measurement, Results, Run
 from bench.render import plot
-from bench.render.plot import COLOURS, MARKERS, RESERVED, Plot, _bar, choose, look_of, own_looks
+from bench.render.plot import (
+    COLOURS,
+    MARKERS,
+    RESERVED,
+    Plot,
+    _bar,
+    bar_colours,
+    choose,
+    look_of,
+    own_looks,
+)
 from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import Section, build
 from lstm_impl import get_backend
@@ -244,3 +255,30 @@ def test_look_of_other_name_is_none_of_the_usual_ones() -> None:
 @pytest.mark.parametrize("text", ["", "\ud800", "<b>", "w" * 100_000])
 def test_look_of_any_text_has_a_colour(text: str) -> None:
     assert look_of(text).colour in COLOURS
+
+
+def test_bars_of_one_picture_differ_in_colour() -> None:
+    names = [*USUAL, "fused_cpu", "my_own", "partial_unroll@5"]
+    colours = bar_colours(names)
+    assert len(set(colours.values())) == len(names)
+    assert colours["keras"] == look_of("keras").colour
+
+
+def test_text_of_a_slower_bar_is_beyond_the_line_of_the_baseline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The line would cross the text of a bar that ends before it."""
+    from matplotlib.axes import Axes
+
+    places: list[float] = []
+    original = Axes.text
+
+    def text(axes: Any, x: float, *given: Any, **more: Any) -> Any:
+        places.append(x)
+        return original(axes, x, *given, **more)
+
+    monkeypatch.setattr(Axes, "text", text)
+    found = section(made(PAIR, processes=3))
+    plot.picture(Plot("speedup", found, choose(found, "speedup")), "svg")
+    assert places
+    assert min(places) >= 1.0
