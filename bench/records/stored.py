@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, msgpack
 
 from bench.case.cases import Case
 from bench.machine.fields import LONGEST, printable
@@ -197,9 +197,9 @@ class StoredCase(Decoded):
     def from_data(cls, data: Any) -> StoredCase:
         """Return the case. Raises WrongFieldError."""
         try:
-            # A text, since 1, 1.0 and true are equal.
-            key = repr(data)
-        except RecursionError:
+            # As bytes, since 1, 1.0 and true are equal in Python.
+            key = msgpack.encode(data)
+        except (RecursionError, OverflowError, UnicodeEncodeError):
             return cls._checked(data)  # raises a clear error
         found = _cases.get(key)
         if found is None:
@@ -232,9 +232,9 @@ class StoredCase(Decoded):
 
 MOST_CASES_KEPT = 20_000
 
-_cases: dict[str, StoredCase] = {}
-"""Checked cases by their text. Replicates have the same cases, and checking them takes a third of
-the time of reading an entry."""
+_cases: dict[bytes, StoredCase] = {}
+"""Checked cases by their contents. Replicates have the same cases, and checking them takes a third
+of the time of reading an entry."""
 
 
 class Ours(Struct):
@@ -243,7 +243,7 @@ class Ours(Struct):
     schema: SchemaNumber
     case: StoredCase
     case_id: str
-    gate: FreeObject
+    gate: GateOnly
     blocks: StoredBlocks
     setup: dict[str, Annotated[float, number(-LONGEST, LONGEST)] | None]
     evidence: FreeObject
