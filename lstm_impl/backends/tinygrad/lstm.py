@@ -13,8 +13,9 @@ import os
 import re
 import shutil
 import subprocess
+import weakref
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,15 +71,51 @@ OPERATIONS = Operations(sigmoid, tanh, split)
 """tinygrad's functions for the equations of a cell."""
 
 
+class Recording:
+    """The recorded kernels of a call, and who holds its results.
+
+    A recording has one place in memory for its results. A model therefore replays one only when
+    nobody holds the results of its last call, and otherwise makes another one.
+    """
+
+    def __init__(self, compute: Callable[..., list[Tensor]], tensors: Tensors) -> None:
+        import tinygrad
+
+        self._run = tinygrad.TinyJit(compute)
+        self._held: list[weakref.ref[Any]] = []
+        # The planner of tinygrad 0.14 reuses memory of which a later kernel still reads a view,
+        # and every timestep reads views.
+        with tinygrad.Context(NO_MEMORY_PLANNER=1):
+            for _ in range(RECORDED_AFTER):
+                self._run(*tensors)
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody holds the results of the last call."""
+        return all(each() is None for each in self._held)
+
+    @property
+    def linear(self) -> Any:
+        """The kernels in the order in which they run."""
+        return self._run.captured.linear
+
+    def replay(self, tensors: Tensors) -> list[Tensor]:
+        """Return the results of a call with these tensors."""
+        # The recording itself keeps its results: the caller gets other objects on the same memory.
+        found = [type(each)(each.uop) for each in self._run(*tensors)]
+        self._held = [weakref.ref(each) for each in found]
+        return found
+
+
 class TinygradModel(Model):
-    """The weights as tinygrad's tensors, and a recorded function for each kind of call."""
+    """The weights as tinygrad's tensors, and recordings for each kind and shape of a call."""
 
     def _open(self, weights: LSTMWeights) -> None:
         import tinygrad
 
         self._tinygrad = tinygrad
         self._dtype = getattr(tinygrad.dtypes, self.spec.precision.compute)
-        self._recorded: dict[Any, Any] = {}
+        self._recorded: dict[Any, list[Recording]] = {}
         self._set_weights(weights)
 
     # -- what Model needs
@@ -119,16 +156,13 @@ class TinygradModel(Model):
         given = call.by_name(self.spec.cell.states)
         key = gradients, tuple((name, each.shape) for name, each in given.items())
         tensors = [*given.values(), *upstream, *self._parameters]
-        if key not in self._recorded:
-            run = functools.partial(self._compute, gradients, tuple(given), len(upstream))
-            self._recorded[key] = self._tinygrad.TinyJit(run)
-            # The planner of tinygrad 0.14 reuses memory of which a later kernel still reads a view,
-            # and every timestep reads views.
-            with self._tinygrad.Context(NO_MEMORY_PLANNER=1):
-                for _ in range(RECORDED_AFTER):
-                    self._recorded[key](*tensors)
-        found: list[Tensor] = self._recorded[key](*tensors)
-        return found
+        recordings = self._recorded.setdefault(key, [])
+        free = next((each for each in recordings if each.free), None)
+        if free is None:
+            compute = functools.partial(self._compute, gradients, tuple(given), len(upstream))
+            free = Recording(compute, tensors)
+            recordings.append(free)
+        return free.replay(tensors)
 
     def _compute(
         self, gradients: str | None, names: Sequence[str], flowing: int, *tensors: Tensor
@@ -151,7 +185,7 @@ class TinygradModel(Model):
         request = Stream(self, workload.first_window()).request()
         given = request.call.by_name(self.spec.cell.states)
         key = request.gradients, tuple((name, each.shape) for name, each in given.items())
-        kernels = Counter(_kernels(self._recorded[key].captured.linear))
+        kernels = Counter(_kernels(self._recorded[key][0].linear))
         device = self._tinygrad.Device[DEVICE]
         details = {"device": self.device, "compiler": type(device.compiler).__name__}
         return Evidence("tinygrad's recorded call", kernels, details=details)
