@@ -72,12 +72,12 @@ class NumPyArrays(ArrayKind):
 
     def place(self, array: Array) -> Tensor:
         if np.issubdtype(array.dtype, np.integer):
-            return np.array(array, np.int32)
+            return np.array(array, np.int32, order="C")
         if self.dtype == "bfloat16":
             import ml_dtypes
 
-            return np.array(array, ml_dtypes.bfloat16)
-        return np.array(array, self.dtype)
+            return np.array(array, ml_dtypes.bfloat16, order="C")
+        return np.array(array, self.dtype, order="C")
 
     def to_numpy(self, tensor: Tensor) -> FloatArray:
         found = np.array(tensor)
@@ -106,7 +106,7 @@ class TorchArrays(ArrayKind):
         device = torch.device("cuda" if self.device.startswith("gpu") else "cpu")
         if np.issubdtype(array.dtype, np.integer):
             return torch.tensor(array, dtype=torch.int64, device=device)
-        placed = torch.tensor(np.array(array), device=device)
+        placed = torch.tensor(np.array(array, order="C"), device=device)
         return placed.to(getattr(torch, self.dtype))
 
     def to_numpy(self, tensor: Tensor) -> FloatArray:
