@@ -13,6 +13,7 @@ from typing import Any
 
 from lstm_impl.cell import Cell
 from lstm_impl.checking.arrays import KINDS, detect_kinds
+from lstm_impl.checking.files import LIBRARIES, load_library, load_onnx, onnx_backend
 from lstm_impl.checking.function import FunctionBackend, TargetBackend
 from lstm_impl.checking.layers import (
     construct,
@@ -95,7 +96,7 @@ def find_object(name: str) -> Any:
     if not colon or not module or not path:
         raise TargetError(
             f"{name!r} is no target; expected module:callable, file.py:callable, or a file that "
-            "ends in .onnx, .tflite, .so or is a SavedModel's folder"
+            "ends in .onnx or .so"
         )
     try:
         found = _load_file(Path(module)) if module.endswith(".py") else _import(module)
@@ -144,6 +145,8 @@ def load_target(target: object, cell: Cell, declared: Declared) -> Target:
     Raises TargetError, in one line, for what cannot be checked.
     """
     label = target if isinstance(target, str) else _label(target)
+    if isinstance(target, str) and Path(target).suffix in (".onnx", *LIBRARIES):
+        return file_target(Path(target), cell, declared)
     found = find_object(target) if isinstance(target, str) else target
     if framework_of(found) or is_factory(found):
         return layer_target(label, found, cell, declared)
@@ -175,6 +178,20 @@ def function_target(
         return FunctionBackend(label, function, KINDS[kind], layout, backward, declared.hides_nan)
 
     return Target(label, describe_layout(layout, kind), make, padded="lengths" in layout.arguments)
+
+
+def file_target(path: Path, cell: Cell, declared: Declared) -> Target:
+    """Return an ONNX model or a shared library as a target."""
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}")
+    if path.suffix == ".onnx":
+        file = load_onnx(path, cell, declared.dtype)
+        batch_major = bool(declared.batch_major)
+        how = "an ONNX model in ONNX Runtime, whose constants are replaced"
+        return Target(str(path), how, lambda _: onnx_backend(file, batch_major), file.spec)
+    library = load_library(path)
+    how = "a shared library with the functions of lstm_impl/native/c_api.h"
+    return Target(str(path), how, lambda _: library, padded=True, layers=True)
 
 
 def layer_target(label: str, found: Any, cell: Cell, declared: Declared) -> Target:

@@ -1,0 +1,203 @@
+"""Let the gate drive a file: an ONNX model, or a shared library with this project's C interface."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_impl.backends.fused_cpu.c_interface import KernelError, Kernels
+from lstm_impl.backends.others.numpy_fused import NumPyFusedModel
+from lstm_impl.call import Tensor
+from lstm_impl.cell import Cell
+from lstm_impl.checking.function import TargetBackend, TargetModel
+from lstm_impl.checking.layers import LayerBackend
+from lstm_impl.checking.layout import CallLayout, TargetError
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+LIBRARIES = (".so", ".dylib", ".dll")
+"""How the names of shared libraries end."""
+
+
+class LibraryModel(NumPyFusedModel, TargetModel):
+    """The layers of a network by the functions of another shared library."""
+
+    backend: LibraryBackend
+
+    def _open(self, weights: LSTMWeights) -> None:
+        self._kernels = self.backend.kernels
+        self._set_weights(weights)
+        self._optimizers = {}
+
+    def probe(self, workload: Workload) -> bool:
+        return True
+
+
+class LibraryBackend(TargetBackend):
+    """A shared library with the functions of ``lstm_impl/native/c_api.h``."""
+
+    model = LibraryModel
+
+    def __init__(self, label: str, kernels: Kernels) -> None:
+        super().__init__(label)
+        self.kernels = kernels
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.cell.name != "lstm":
+            return f"the C interface has no {spec.cell.name}"
+        if spec.dtype != "float32":
+            return f"a library is checked in float32, not {spec.dtype}"
+        return super().refusal(spec, workload)
+
+
+def load_library(path: Path) -> LibraryBackend:
+    """Return a shared library as a backend.
+
+    Raises TargetError if it cannot be loaded, or lacks a function of the C interface.
+    """
+    try:
+        return LibraryBackend(str(path), Kernels(ctypes.CDLL(str(path.resolve()))))
+    except (OSError, KernelError) as error:
+        raise TargetError(f"{path} cannot be used: {error}") from error
+    except AttributeError as error:
+        missing = str(error).rpartition("undefined symbol: ")[2]
+        raise TargetError(
+            f"{path} has no function {missing}; expected those of lstm_impl/native/c_api.h; to "
+            "check another signature, write a Python function that calls it by ctypes"
+        ) from error
+
+
+# -- ONNX
+
+WEIGHT_INPUTS = slice(1, 4)
+"""Where the operators take W, R and B."""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX model whose layers are LSTM or GRU operators.
+
+    model: as ``onnx`` loads it. nodes: the operators, one a layer. takes_state: whether the graph
+    has inputs for the initial states.
+    """
+
+    path: Path
+    model: Any
+    nodes: Sequence[Any]
+    spec: LSTMSpec
+    takes_state: bool
+
+
+def load_onnx(path: Path, cell: Cell, dtype: str) -> OnnxFile:
+    """Read an ONNX model and the sizes of its network.
+
+    Raises TargetError if it is no model of such operators with constant weights.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise TargetError(f"{path} needs pip install onnx onnxruntime ({error})") from error
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise TargetError(f"{path} is no ONNX model: {first}") from error
+    kind = "LSTM" if cell.name == "lstm" else "GRU"
+    nodes = [node for node in model.graph.node if node.op_type == kind]
+    if not nodes:
+        found = ", ".join(sorted({node.op_type for node in model.graph.node}))
+        raise TargetError(f"{path} has the operators {found}; expected {kind}")
+    shapes = {each.name: numpy_helper.to_array(each).shape for each in model.graph.initializer}
+    for node in nodes:
+        names = list(node.input)[WEIGHT_INPUTS]
+        if len(names) < 3 or any(name not in shapes for name in names):
+            raise TargetError(
+                f"{path}: the operator {node.name or kind} takes W, R and B from {names}; expected "
+                "three constants of the model"
+            )
+    directions, _, inputs = shapes[nodes[0].input[1]]
+    hidden = shapes[nodes[0].input[2]][-1]
+    spec = LSTMSpec(int(inputs), int(hidden), len(nodes), directions == 2, dtype, cell)
+    initial = {each.name for each in model.graph.initializer}
+    given = [each.name for each in model.graph.input if each.name not in initial]
+    return OnnxFile(path, model, nodes, spec, len(given) > 1)
+
+
+class OnnxFunction:
+    """A model as a function of x, states and weights, whose constants are replaced."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        self._file = file
+        self._kept: tuple[list[Any], Any] | None = None
+
+    def __call__(
+        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | None
+    ) -> list[FloatArray]:
+        session = self._session(list(weights))
+        names = [each.name for each in session.get_inputs()]
+        given = dict(zip(names, (x, *states), strict=False))
+        outputs = [each.name for each in session.get_outputs()]
+        results = zip(outputs, session.run(None, given), strict=True)
+        return [self._joined(name, array) for name, array in results]
+
+    def _joined(self, name: str, array: FloatArray) -> FloatArray:
+        """Return y with the directions joined on its last axis.
+
+        An operator's own output is ``[T, D, B, H]``. A model that moves the axes has the directions
+        next to the units.
+        """
+        if array.ndim != 4:
+            return array
+        if any(name == node.output[0] for node in self._file.nodes):
+            array = array.transpose(0, 2, 1, 3)
+        first, second = array.shape[:2]
+        return np.ascontiguousarray(array).reshape(first, second, -1)
+
+    def _session(self, weights: list[Any]) -> Any:
+        import onnxruntime
+        from onnx import numpy_helper
+
+        kept = self._kept
+        if kept is not None and all(a is b for a, b in zip(kept[0], weights, strict=True)):
+            return kept[1]
+        spec, model = self._file.spec, type(self._file.model)()
+        model.CopyFrom(self._file.model)
+        by_name = {each.name: each for each in model.graph.initializer}
+        cells = [weights[first : first + 4] for first in range(0, len(weights), 4)]
+        for number, node in enumerate(self._file.nodes):
+            first = number * spec.num_directions
+            parts = cells[first : first + spec.num_directions]
+            arrays = (
+                np.stack([cell[0] for cell in parts]),
+                np.stack([cell[1] for cell in parts]),
+                np.stack([np.concatenate(cell[2:]) for cell in parts]),
+            )
+            for name, array in zip(list(node.input)[WEIGHT_INPUTS], arrays, strict=True):
+                by_name[name].CopyFrom(numpy_helper.from_array(array, name))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._kept = weights, session
+        return session
+
+
+def onnx_backend(file: OnnxFile, batch_major: bool) -> LayerBackend:
+    """Return an ONNX model as a backend."""
+    gates = "iofg" if file.spec.cell.name == "lstm" else "zrn"
+    states = file.spec.cell.states if file.takes_state else ()
+    layout = CallLayout(
+        batch_major, gates, 2, True, leading_axis=True, arguments=("x", *states, "weights")
+    )
+    made = LayerBackend(str(file.path), "numpy", layout, OnnxFunction(file), True)
+    made.no_gradients = "ONNX Runtime only infers"
+    return made

@@ -1,0 +1,83 @@
+"""Test ``lstm_impl.check`` of files: ONNX models and shared libraries."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_impl import LSTMSpec, LSTMWeights
+from lstm_impl.backends.fused_cpu import c_interface, library
+from lstm_impl.backends.onnx.graph import build_graph
+from lstm_impl.cell import GRU
+from lstm_impl.checking import TargetError, check
+
+SHORT: dict[str, Any] = {"batch": 3, "timesteps": 4}
+
+
+def model_file(folder: Path, spec: LSTMSpec, batch_major: bool = False) -> str:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = folder / "model.onnx"
+    path.write_bytes(build_graph(spec, LSTMWeights.random(spec), batch_major, False, False))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "batch_major"),
+    [
+        (LSTMSpec(3, 5), False),
+        (LSTMSpec(3, 5, 2, True), True),
+        (LSTMSpec(3, 5, cell=GRU()), False),
+    ],
+)
+def test_onnx_model_passes_with_the_sizes_of_its_weights(
+    spec: LSTMSpec, batch_major: bool, tmp_path: Path
+) -> None:
+    path = model_file(tmp_path, spec, batch_major)
+    result = check(path, cell=spec.cell.name, batch_major=batch_major, **SHORT)
+    assert result, str(result)
+    assert result.networks[0].spec == spec
+    assert "ONNX Runtime only infers" in str(result)
+
+
+def test_onnx_model_with_an_exchanged_initial_state_is_explained(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = model_file(tmp_path, LSTMSpec(3, 5))
+    model = onnx.load(path)
+    (node,) = (node for node in model.graph.node if node.op_type == "LSTM")
+    node.input[5], node.input[6] = node.input[6], node.input[5]
+    onnx.save(model, path)
+    result = check(path, **SHORT)
+    assert [cause.details for cause in result.causes] == [
+        ("the initial states h and c are exchanged",)
+    ]
+
+
+def test_files_that_are_no_model_raise_what_was_expected(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    with pytest.raises(TargetError, match=r"there is no file .*nothing\.onnx"):
+        check(str(tmp_path / "nothing.onnx"))
+    empty = tmp_path / "text.onnx"
+    empty.write_text("no model", encoding="utf-8")
+    with pytest.raises(TargetError, match="is no ONNX model"):
+        check(str(empty))
+    path = model_file(tmp_path, LSTMSpec(3, 5))
+    with pytest.raises(TargetError, match=r"has the operators LSTM.*; expected GRU"):
+        check(path, cell="gru")
+
+
+def test_shared_library_with_the_c_interface_passes() -> None:
+    c_interface.kernels()  # compiles it, if nobody has
+    path = library.at_hand(library.C)
+    assert path is not None
+    result = check(str(path), input_size=3, hidden_size=5, num_layers=2, **SHORT)
+    assert result, str(result)
+    assert "dh" in result.networks[0].result.errors
+
+
+def test_text_as_a_shared_library_raises_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.so"
+    path.write_text("no library", encoding="utf-8")
+    with pytest.raises(TargetError, match="cannot be used") as caught:
+        check(str(path))
+    assert "\n" not in str(caught.value)
