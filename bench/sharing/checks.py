@@ -21,8 +21,8 @@ from bench.stats.intervals import FEWEST_SAMPLES, halves_agree, median_interval,
 from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker import estimate
 from bench.worker.roofs import WELL_ABOVE
-from lstm_impl.proof.comparison import RMS
-from lstm_impl.proof.kinds import JudgedCase, possible_errors
+from lstm_impl.proof.comparison import RMS, array_kind, name_error
+from lstm_impl.proof.kinds import JudgedCase, find_kind, possible_errors
 
 CLOSE = 1e-9
 """The relative difference of equal figures, which may be sums in another order."""
@@ -124,6 +124,12 @@ def _names(entry: Field, item: Measurement) -> Iterator[str]:
             yield f"{key} is not that of the case {printable(item.case.id)}"
 
 
+def _is_of_gradient(name: object) -> bool:
+    """Return whether an error is the largest difference in a gradient."""
+    kind, array = find_kind(str(name)) or (None, "")
+    return kind is not None and not kind.name and array_kind(array) != "forward"
+
+
 def _proof(item: Measurement) -> Iterator[str]:
     where = "extra_info.lstm.gate"
     errors, bounds = item.gate.get("errors"), item.gate.get("bounds")
@@ -132,11 +138,12 @@ def _proof(item: Measurement) -> Iterator[str]:
         return
     case = JudgedCase(item.case.spec, item.case.workload, item.case.approximate)
     wanted = {
-        f"{RMS} {name}" if case.approximate else name for name in ("y", *case.spec.cell.states)
+        name_error(RMS, name) if case.approximate else name
+        for name in ("y", *case.spec.cell.states)
     }
     if missing := sorted(wanted - set(errors)):
         yield f"{where}.errors has none of {', '.join(missing)}"
-    if item.case.workload.training and not any(str(name).startswith("d") for name in errors):
+    if item.case.workload.training and not any(map(_is_of_gradient, errors)):
         yield f"{where}.errors has no gradient"
     for name in [*errors, *(each for each in bounds if each not in errors)]:
         error, bound = errors.get(name), bounds.get(name)

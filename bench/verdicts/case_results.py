@@ -21,12 +21,10 @@ from bench.stats.latency import StreamProcesses
 from bench.stats.nodes import Item
 from bench.stats.ratios import RunSamples
 from bench.stats.trust import NO_PROBLEMS, OF_TIME, Problem, Side, Validity, pooled
+from lstm_impl.proof.comparison import OUTPUT_ERROR
 
 MEASURED = "measured"
 """The outcome of a case that has a time."""
-
-OUTPUT_ERROR = "rms y"
-"""The name of this error in the gate (``lstm_impl.proof.comparison.RMS``)."""
 
 
 @dataclass(frozen=True)

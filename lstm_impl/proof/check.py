@@ -447,7 +447,7 @@ class _Comparison:
             right["y"] = right["y"][:length]
             right = {name: right[name] for name in mine}
             found = comparison.compare_not_finite(mine, right, infinite=kind == "infinity")
-            self.keep(*comparison.prefixed(kind, found, most))
+            self.keep(*comparison.named_errors(kind, found, most))
         if self.watch is not None:
             with np.errstate(invalid="ignore"):
                 right = self._returned(numpy_judge(self.model.spec).run(weights, given, None))
@@ -459,7 +459,7 @@ class _Comparison:
                 {name: ours[name][:, others] for name in ours},
                 {name: self.ordinary[name][:, others] for name in ours},
             )
-            self.keep(*comparison.prefixed("spread", found, most))
+            self.keep(*comparison.named_errors("spread", found, most))
 
     def _with_nan(self, row: int, step: int, length: int) -> dict[str, FloatArray]:
         """Return the right results of a sequence with NaN, from those without."""

@@ -199,9 +199,9 @@ def gains(
         off = most[name] * float(np.max(np.abs(b), initial=smallest_scale(name)))
         weight = array_kind(name) == "weight"
         mean = max(float(np.mean(b * b)), SMALLEST**2)
-        found[f"whole {name}"] = abs(float(np.mean((a - b) * b))) / mean
+        found[name_error("whole", name)] = abs(float(np.mean((a - b) * b))) / mean
         few = off / math.sqrt(mean * b.size)
-        allowed[f"whole {name}"] = min(LARGEST_GAIN, max(WHOLE * u, few))
+        allowed[name_error("whole", name)] = min(LARGEST_GAIN, max(WHOLE * u, few))
         axes = tuple(range(b.ndim - 1))
         of_unit = np.maximum(np.mean(b * b, axis=axes), SMALL_UNIT * mean)
         gain = np.abs(np.mean((a - b) * b, axis=axes)) / of_unit
@@ -209,8 +209,8 @@ def gains(
         of_few = off / np.sqrt(of_unit * (b.size // b.shape[-1]))
         most_gain = np.minimum(LARGEST_GAIN, np.maximum(largest, of_few))
         worst = int(np.argmax(gain / most_gain))
-        found[f"unit {name}"] = float(gain[worst])
-        allowed[f"unit {name}"] = float(most_gain[worst])
+        found[name_error("unit", name)] = float(gain[worst])
+        allowed[name_error("unit", name)] = float(most_gain[worst])
     return found, allowed
 
 
@@ -310,27 +310,28 @@ def sparse_errors(
 ) -> tuple[Errors, Errors]:
     """Return the error of each array's worst number and what rounding explains of it.
 
-    kind: with which names begin, ``separate`` or ``large``. rounding: standard deviations.
+    kind: of the errors, ``separate`` or ``large``. rounding: standard deviations.
     timesteps: of the call; by default those of the outputs.
     """
     timesteps = len(theirs["y"]) if timesteps is None else timesteps
     found: Errors = {}
     allowed: Errors = {}
     for name, right in theirs.items():
+        label = name_error(kind, name)
         a, deviation = np.asarray(ours[name], np.float64), rounding[name]
         if a.shape != np.shape(right) or not np.all(np.isfinite(a)):
-            found[f"{kind} {name}"], allowed[f"{kind} {name}"] = math.inf, LEAST
+            found[label], allowed[label] = math.inf, LEAST
             continue
         off = np.abs(a - right)
         most = largest_by_rounding(kind, name, deviation, timesteps)
         worst = np.unravel_index(np.argmax(off / most), off.shape)
-        found[f"{kind} {name}"] = float(off[worst])
-        allowed[f"{kind} {name}"] = float(most[worst])
+        found[label] = float(off[worst])
+        allowed[label] = float(most[worst])
         if kind == "separate" and array_kind(name) != "flow" and off.size >= ENOUGH_ERRORS:
             size = math.sqrt(float(np.mean(deviation**2))) + LEAST
-            found[f"sizes {name}"] = math.sqrt(float(np.mean(off**2))) / size
+            found[name_error("sizes", name)] = math.sqrt(float(np.mean(off**2))) / size
             cells = name == "c" and off.size >= ENOUGH_CELLS
-            allowed[f"sizes {name}"] = CELLS_SIZE if cells else SIZES
+            allowed[name_error("sizes", name)] = CELLS_SIZE if cells else SIZES
     return found, allowed
 
 
@@ -355,16 +356,27 @@ def compare_not_finite(
     return found
 
 
-def prefixed(kind: str, found: Errors, allowed: Errors) -> tuple[Errors, Errors]:
-    """Return errors and their bounds under names that begin with a kind."""
-    pair = ({f"{kind} {name}": of[name] for name in found} for of in (found, allowed))
+def name_error(kind: str, array: str) -> str:
+    """Return the name of an error of this kind in an array, such as ``rms y``.
+
+    ``kinds.find_kind`` returns the kind and the array of a name.
+    """
+    return f"{kind} {array}"
+
+
+def named_errors(kind: str, found: Errors, allowed: Errors) -> tuple[Errors, Errors]:
+    """Return errors of arrays and their bounds under the names of errors of this kind."""
+    pair = ({name_error(kind, array): of[array] for array in found} for of in (found, allowed))
     return next(pair), next(pair)
 
 
 # -- backends that are near the reference on purpose
 
 RMS = "rms"
-"""How the name of such an error begins, as in ``rms y``."""
+"""The kind of such an error: the root mean square of an array's difference over its own."""
+
+OUTPUT_ERROR = name_error(RMS, "y")
+"""The error of the outputs, which reports show of an approximate backend."""
 
 LARGEST_ERROR = 0.1
 """Quantisation to int8 costs up to 3%, and an approximation that costs more than this is another
@@ -388,12 +400,20 @@ def approximate_errors(
     ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
 ) -> tuple[Errors, Errors]:
     """Return the root mean square of each array's difference over its own, and the bound."""
+    found = _relative_differences(ours, theirs)
+    return named_errors(RMS, found, dict.fromkeys(found, LARGEST_ERROR))
+
+
+def _relative_differences(
+    ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
+) -> Errors:
+    """Return the root mean square of each array's difference over its own, by array."""
     found = {}
     for name, right in theirs.items():
         size = float(np.sqrt(np.mean(np.square(right, dtype=np.float64)))) or 1.0
         difference = np.asarray(ours.get(name, math.inf), np.float64) - right
-        found[f"{RMS} {name}"] = float(np.sqrt(np.mean(difference**2))) / size
-    return found, dict.fromkeys(found, LARGEST_ERROR)
+        found[name] = float(np.sqrt(np.mean(difference**2))) / size
+    return found
 
 
 def emulated_errors(
@@ -403,14 +423,11 @@ def emulated_errors(
     emulated: Mapping[str, FloatArray],
 ) -> tuple[Errors, Errors]:
     """Return what ``approximate_errors`` does, with the bound that an emulation's errors give."""
-    off, _ = approximate_errors(ours, theirs)
-    own, _ = approximate_errors(emulated, theirs)
-    found = {name.replace(RMS, kind, 1): each for name, each in off.items()}
     allowed = {
-        name.replace(RMS, kind, 1): min(LARGEST_EMULATED, EMULATIONS * max(each, SMALLEST_EMULATED))
-        for name, each in own.items()
+        name: min(LARGEST_EMULATED, EMULATIONS * max(each, SMALLEST_EMULATED))
+        for name, each in _relative_differences(emulated, theirs).items()
     }
-    return found, allowed
+    return named_errors(kind, _relative_differences(ours, theirs), allowed)
 
 
 def rounded_to_int8(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:

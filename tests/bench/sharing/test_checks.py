@@ -19,6 +19,7 @@ from bench.machine.fields import Field
 from bench.records.digest import with_digest
 from bench.records.files import read
 from bench.records.hdr import encode
+from bench.sharing import checks
 from bench.sharing.checks import copies, problems
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
 from lstm_impl.proof import GateResult, gate
@@ -422,3 +423,14 @@ def test_problems_improved_stream_is_refused(
 ) -> None:
     change(ours(streams))
     assert message in "\n".join(wrong(tmp_path, streams))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_gradient"),
+    [("dx", True), ("dlayer0.forward.kernel", True), ("y", False), ("c", False)]
+    + [("whole dx", False), ("weights", False), ("dinner", False), ("dlayer", False)],
+)
+def test_error_of_a_gradient_is_recognized_by_its_kind_and_array(
+    name: str, is_gradient: bool
+) -> None:
+    assert checks._is_of_gradient(name) is is_gradient
