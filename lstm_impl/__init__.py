@@ -20,7 +20,7 @@ from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.frameworks import Framework
 from lstm_impl.model import Model
 from lstm_impl.registry import get_backend, list_backends
-from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, Refusal, UnsupportedError
 from lstm_impl.tuning import tune
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, dropout_masks
@@ -46,6 +46,7 @@ __all__ = [
     "Package",
     "Profile",
     "RawGradients",
+    "Refusal",
     "Request",
     "Step",
     "UnavailableError",

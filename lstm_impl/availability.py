@@ -3,11 +3,14 @@
 import importlib.util
 from dataclasses import dataclass
 
-from lstm_impl.spec import UnsupportedError
+from lstm_impl.spec import Refusal, UnsupportedError
 
 
 class UnavailableError(UnsupportedError):
     """A backend or device is not available on this machine; the message says what to do."""
+
+    def __init__(self, message: str, refusal: Refusal = Refusal.UNAVAILABLE) -> None:
+        super().__init__(message, refusal)
 
 
 @dataclass(frozen=True)
@@ -15,12 +18,14 @@ class Availability:
     """Whether a backend can run on a device here.
 
     reason: why not, as a user can act on it; if it can, a remark or empty. install: the command
-    that would make it available, or empty.
+    that would make it available, or empty. refusal: the reason as a code, which says nothing if it
+    can run.
     """
 
     ok: bool
     reason: str = ""
     install: str = ""
+    refusal: Refusal = Refusal.UNAVAILABLE
 
     def __bool__(self) -> bool:
         return self.ok
@@ -52,4 +57,4 @@ class Package:
         if importlib.util.find_spec(self.module) is not None:
             return AVAILABLE
         install = self.install if device == "cpu" else self.install_gpu or self.install
-        return Availability(False, f"{self.title} is not installed", install)
+        return Availability(False, f"{self.title} is not installed", install, Refusal.NOT_INSTALLED)

@@ -16,7 +16,7 @@ from lstm_impl.availability import AVAILABLE, Availability, Package, Unavailable
 from lstm_impl.cell import GRU
 from lstm_impl.model import Model
 from lstm_impl.names import check_options, join
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec, Refusal, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -81,7 +81,7 @@ class Backend:
         self.options = tuple(flag for flag in self.flags if flag in options)
         self.number = number
         if problem := self.conflict():
-            raise UnsupportedError(f"{self.name}: {problem}")
+            raise UnsupportedError(f"{self.name}: {problem}", Refusal.UNKNOWN_NAME)
 
     @property
     def hides_nan(self) -> bool:
@@ -116,7 +116,7 @@ class Backend:
             if device == "cpu":
                 gpu = self.availability("gpu:0")
                 reason += "; use --device gpu:0" if gpu else f"; and {gpu}"
-            return Availability(False, reason)
+            return Availability(False, reason, refusal=Refusal.OTHER_DEVICE)
         for package in self.packages:
             if not (installed := package.availability(device)):
                 return installed
@@ -129,7 +129,8 @@ class Backend:
         for name, value in self.environment.items():
             if os.environ.get(name) != value:
                 reason = f"{self.strategy} needs a process of its own, with {name}={value}"
-                return Availability(False, reason, f"{name}={value} python ...")
+                command = f"{name}={value} python ..."
+                return Availability(False, reason, command, Refusal.OTHER_ENVIRONMENT)
         return AVAILABLE
 
     def tools(self, device: str) -> Availability:
@@ -228,7 +229,7 @@ class Backend:
         weights.check(spec)
         available = self.availability(device)
         if not available:
-            raise UnavailableError(f"{self.name} on {device}: {available}")
+            raise UnavailableError(f"{self.name} on {device}: {available}", available.refusal)
         # A backend's own refusal may not ask the one above.
         if reason := self.cell_refusal(spec) or self.refusal(spec):
             raise UnsupportedError(f"{self.name}: {reason}")

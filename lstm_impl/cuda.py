@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstm_impl.availability import AVAILABLE, Availability
+from lstm_impl.spec import Refusal
 
 OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be given"
 
@@ -71,6 +72,7 @@ def explain(facts: CudaFacts, framework: GpuCheck, index: int) -> Availability:
             False,
             "no NVIDIA GPU is seen on this machine (no /dev/nvidia0 and no NVIDIA driver); "
             "run where there is one, in a container with --gpus all",
+            refusal=Refusal.NO_GPU,
         )
     build = framework.look()
     title, visible = f"{framework.title} {build.version}", build.visible
@@ -98,7 +100,7 @@ def explain(facts: CudaFacts, framework: GpuCheck, index: int) -> Availability:
     else:
         libraries = "its CUDA libraries (cuDNN, cuBLAS, ...) are not found"
         reason, fix = f"{title} does not see the GPU: {libraries}", framework.install
-    return Availability(False, reason, fix)
+    return Availability(False, reason, fix, Refusal.NO_GPU)
 
 
 def available_to(framework: GpuCheck | None, device: str) -> Availability:

@@ -25,7 +25,7 @@ from lstm_impl.call import (
 )
 from lstm_impl.cell import CellState
 from lstm_impl.evidence import Profile
-from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError, require_real
+from lstm_impl.spec import Array, FloatArray, LSTMSpec, Refusal, UnsupportedError, require_real
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload, differentiated
 
@@ -82,17 +82,23 @@ class Model(abc.ABC):
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         """Compute the outputs and the requested gradients only, one of ``GRADIENTS``."""
-        raise UnsupportedError(f"{self.backend.name}: it computes no gradients")
+        raise UnsupportedError(
+            f"{self.backend.name}: it computes no gradients", Refusal.NO_GRADIENTS
+        )
 
     def _start_optimizer(self, name: str) -> None:
         """Make an optimizer of the weights, or start it again without moments and steps."""
-        raise UnsupportedError(f"{self.backend.name}: it updates no weights with {name}")
+        raise UnsupportedError(
+            f"{self.backend.name}: it updates no weights with {name}", Refusal.NO_OPTIMIZER
+        )
 
     def _train_and_update(
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
         """Do what ``_train`` does; then let the started optimizer update the weights."""
-        raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
+        raise UnsupportedError(
+            f"{self.backend.name}: it updates no weights with {optimizer}", Refusal.NO_OPTIMIZER
+        )
 
     def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
         """Return the backend's own weights, or gradients of them, in canonical form."""
@@ -122,7 +128,8 @@ class Model(abc.ABC):
     def _profiled(self, workload: Workload) -> Profile:
         """Run a step, not the first one, under the framework's profiler."""
         raise UnsupportedError(
-            f"{self.backend.name}: no profiler of {self.backend.framework} is known here"
+            f"{self.backend.name}: no profiler of {self.backend.framework} is known here",
+            Refusal.NO_PROFILER,
         )
 
     # -- what a user calls

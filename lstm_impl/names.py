@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstm_impl.spec import UnsupportedError
+from lstm_impl.spec import Refusal, UnsupportedError
 
 ENTRY_POINT_GROUP = "lstm_impl.backends"
 
@@ -181,7 +181,7 @@ def parse(name: str) -> tuple[str, list[str], int | None]:
         close = difflib.get_close_matches(strategy.strip(), strategies(), n=3, cutoff=0.4)
         names = " or ".join(each + written for each in close)
         hint = f"did you mean {names}?" if close else "see lstm_impl.list_backends()"
-        raise UnsupportedError(f"there is no backend {name!r}; {hint}")
+        raise UnsupportedError(f"there is no backend {name!r}; {hint}", Refusal.UNKNOWN_NAME)
     options = [flag for flag in match["flags"].split("+") if flag]
     return match["strategy"], options, None if match["number"] is None else int(match["number"])
 
@@ -197,15 +197,21 @@ def check_options(
     unknown = [option for option in options if option not in flags]
     if unknown:
         known = ", ".join(f"+{flag}" for flag in flags) or "none"
-        raise UnsupportedError(f"{strategy} has no option +{unknown[0]}; its options are: {known}")
+        raise UnsupportedError(
+            f"{strategy} has no option +{unknown[0]}; its options are: {known}",
+            Refusal.UNKNOWN_NAME,
+        )
     if takes_number and number is None:
         raise UnsupportedError(
-            f"{strategy} needs a number, as in {strategy}@10: steps per iteration"
+            f"{strategy} needs a number, as in {strategy}@10: steps per iteration",
+            Refusal.UNKNOWN_NAME,
         )
     if number is not None and not takes_number:
-        raise UnsupportedError(f"{strategy} takes no number (@{number})")
+        raise UnsupportedError(f"{strategy} takes no number (@{number})", Refusal.UNKNOWN_NAME)
     if number is not None and number < 1:
-        raise UnsupportedError(f"{strategy}@{number}: the number must be at least 1")
+        raise UnsupportedError(
+            f"{strategy}@{number}: the number must be at least 1", Refusal.UNKNOWN_NAME
+        )
 
 
 def join(strategy: str, flags: Sequence[str], options: Sequence[str], number: int | None) -> str:
@@ -218,13 +224,17 @@ def check_variant(backend: str, variant: str) -> None:
     """Raise UnsupportedError unless the backend with this canonical id has the variant."""
     if variant not in VARIANTS:
         raise UnsupportedError(
-            f"there is no variant {variant!r} of {backend}; the variants are {', '.join(VARIANTS)}"
+            f"there is no variant {variant!r} of {backend}; the variants are {', '.join(VARIANTS)}",
+            Refusal.UNKNOWN_NAME,
         )
     if variant == "int8" and backend not in INT8:
-        raise UnsupportedError(f"{backend} has no variant int8; {', '.join(INT8)} have one")
+        raise UnsupportedError(
+            f"{backend} has no variant int8; {', '.join(INT8)} have one", Refusal.UNKNOWN_NAME
+        )
     if variant == "replicas" and parse(backend)[0] not in REPLICATED:
         raise UnsupportedError(
-            f"{backend} has no variant replicas; {', '.join(REPLICATED)} have one"
+            f"{backend} has no variant replicas; {', '.join(REPLICATED)} have one",
+            Refusal.UNKNOWN_NAME,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
@@ -17,8 +18,46 @@ Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.floating]
 
 
+class Refusal(enum.StrEnum):
+    """Why a backend does not do what was requested, as a code that programs can decide by."""
+
+    UNSUPPORTED = "unsupported"
+    """It does not compute this: the network, the precision or the kind of call."""
+
+    UNKNOWN_NAME = "unknown_name"
+    """No backend, option or variant has this name, or it lacks its number."""
+
+    NO_GRADIENTS = "no_gradients"
+    NO_OPTIMIZER = "no_optimizer"
+    NO_PROFILER = "no_profiler"
+    UNAVAILABLE = "unavailable"
+    """It cannot run here, for another reason than the following ones."""
+
+    NOT_INSTALLED = "not_installed"
+    NO_COMPILER = "no_compiler"
+    BEING_COMPILED = "being_compiled"
+    NO_GPU = "no_gpu"
+    """This machine has no such GPU, or the framework cannot use it."""
+
+    OTHER_DEVICE = "other_device"
+    """It runs on another kind of device."""
+
+    OTHER_ENVIRONMENT = "other_environment"
+    """It needs variables that are set before its process starts."""
+
+
 class UnsupportedError(RuntimeError):
-    """A backend cannot do what was requested; the message says why and what would work."""
+    """A backend cannot do what was requested; the message says why and what would work.
+
+    Attributes
+    ----------
+    refusal
+        The same as a code.
+    """
+
+    def __init__(self, message: str, refusal: Refusal = Refusal.UNSUPPORTED) -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True)

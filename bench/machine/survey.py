@@ -15,7 +15,7 @@ from bench.machine import processes
 from bench.machine.guard import Interrupts
 from bench.machine.packages import has_framework
 from bench.machine.processes import one_line
-from lstm_impl import Availability, Backend, UnsupportedError, get_backend
+from lstm_impl import Availability, Backend, Refusal, UnsupportedError, get_backend
 from lstm_impl.frameworks import broken_frameworks, get_framework
 from lstm_impl.names import strategies
 from lstm_impl.registry import variants
@@ -114,7 +114,7 @@ def survey(
             if answer.get("error"):
                 on[device] = Availability(False, answer["error"])
             elif device in known:
-                on[device] = Availability(**known[device])
+                on[device] = _read_availability(known[device])
             else:
                 on[device] = availability(backend, device)
         return Entry(backend.name, backend.framework, backend.summary, on)
@@ -129,6 +129,11 @@ def survey(
         },
         problems=tuple(problems),
     )
+
+
+def _read_availability(data: Mapping[str, Any]) -> Availability:
+    """Return an availability from the plain data of another process."""
+    return Availability(**{**data, "refusal": Refusal(data["refusal"])})
 
 
 def availability(backend: Backend, device: str) -> Availability:

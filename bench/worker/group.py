@@ -37,7 +37,7 @@ from bench.worker import equivalence, estimate, memory_server, resources, roofs,
 from bench.worker.disturbances import validity
 from bench.worker.kept_results import JudgedCalls, TimedInputs
 from bench.worker.roofs import Roofs
-from lstm_impl import LSTMWeights, UnavailableError, UnsupportedError, Workload
+from lstm_impl import LSTMWeights, Refusal, UnavailableError, UnsupportedError, Workload
 from lstm_impl.backend import Backend
 from lstm_impl.call import Step
 from lstm_impl.model import Model
@@ -147,9 +147,14 @@ def refused(error: UnavailableError | UnsupportedError) -> Unmeasured:
     """Return the result of a case that a backend cannot compute, here or at all."""
     if isinstance(error, UnavailableError):
         return Unmeasured(
-            NOT_MEASURED, Reason("unavailable", {"why": one_line(error), "install": ""})
+            NOT_MEASURED,
+            Reason(
+                "unavailable",
+                {"why": one_line(error), "install": "", "refusal": error.refusal.value},
+            ),
         )
-    return Unmeasured(REFUSED, Reason("unsupported", {"why": one_line(error)}))
+    values = {"why": one_line(error), "refusal": error.refusal.value}
+    return Unmeasured(REFUSED, Reason("unsupported", values))
 
 
 def stream_calls(
@@ -421,8 +426,9 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
     if not available:
         reason = _text("reason for being unavailable", available.reason)
         install = _text("way to install", available.install)
-        why = Reason("unavailable", {"why": reason, "install": install})
-        if backend.environment and not backend.process():
+        code = available.refusal.value
+        why = Reason("unavailable", {"why": reason, "install": install, "refusal": code})
+        if available.refusal is Refusal.OTHER_ENVIRONMENT and backend.environment:
             variables = " ".join(f"{name}={value}" for name, value in backend.environment.items())
             why = Reason("needs_environment", {"why": reason, "variables": variables})
         return Unmeasured(NOT_MEASURED, why)

@@ -32,7 +32,7 @@ import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
 import lstm_impl.private_files as private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backend import Backend
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, Refusal
 from lstm_impl.workload import Workload
 
 logger = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ def find_compiler(
     path = shutil.which(name)
     if path is None:
         reason = f"its kernels are compiled on first use, and there is no compiler {name}"
-        return Availability(False, reason, install)
+        return Availability(False, reason, install, Refusal.NO_COMPILER)
     command = [path, *kernel_flags(march), "-D_GLIBCXX_USE_CXX11_ABI=1"]
     command += ["-x", "c++", "-E", "-dM", "-"]
     try:
@@ -268,11 +268,12 @@ def find_compiler(
             command, input="#include <string>\n", capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Availability(False, f"the compiler {path} cannot be run: {error}", install)
+        reason = f"the compiler {path} cannot be run: {error}"
+        return Availability(False, reason, install, Refusal.NO_COMPILER)
     if done.returncode != 0:
         cpu = "this CPU" if march == NATIVE else march.removeprefix("-march=")
         reason = f"the compiler {path} cannot compile for {cpu}: {_gist(done.stderr)}"
-        return Availability(False, reason, install)
+        return Availability(False, reason, install, Refusal.NO_COMPILER)
     return Compiler(path, dict(re.findall(r"^#define (\S+) ?(.*)$", done.stdout, re.MULTILINE)))
 
 
@@ -429,7 +430,11 @@ def _opened(binding: Binding) -> Any:
         raise _failure(binding, binding, "loaded", error) from error
 
 
-BEING_COMPILED = Availability(False, "it is being compiled; what is traced when it is ready has it")
+BEING_COMPILED = Availability(
+    False,
+    "it is being compiled; what is traced when it is ready has it",
+    refusal=Refusal.BEING_COMPILED,
+)
 
 
 def ready(binding: Binding, load: Callable[[], object], instead: str) -> Availability:

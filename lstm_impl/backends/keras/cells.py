@@ -16,7 +16,7 @@ from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import Call, Outputs, States, Tensor
 from lstm_impl.cell import GRU
 from lstm_impl.layouts import from_keras_gru, keras_gru
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec, Refusal
 from lstm_impl.weights import LayerWeights, LSTMWeights
 
 
@@ -159,4 +159,5 @@ class KerasThree(Backend):
                 "Keras chooses its backend when it is imported, and in this process that is "
                 f"{found}; {self.strategy} needs a process with {wanted}"
             )
-        return Availability(False, reason, f"{VARIABLE}={wanted} python ...")
+        command = f"{VARIABLE}={wanted} python ..."
+        return Availability(False, reason, command, Refusal.OTHER_ENVIRONMENT)

@@ -21,6 +21,7 @@ from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch.loop import Step, looped, make_step
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.spec import Refusal
 from lstm_impl.weights import LSTMWeights
 
 
@@ -131,11 +132,12 @@ def compiler_availability(device: str) -> Availability:
     compiler = os.environ.get("CXX") or "g++"
     if shutil.which(compiler) is None:
         found = f"{compiler} is not found (the variable CXX names another)"
-        return Availability(False, f"{needs} a C++ compiler, and {found}", "apt-get install g++")
+        reason = f"{needs} a C++ compiler, and {found}"
+        return Availability(False, reason, "apt-get install g++", Refusal.NO_COMPILER)
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     if not headers.exists():
         reason = f"{needs} Python's headers, and {headers} is not there"
-        return Availability(False, reason, "apt-get install python3-dev")
+        return Availability(False, reason, "apt-get install python3-dev", Refusal.NO_COMPILER)
     return AVAILABLE
 
 

@@ -1,4 +1,6 @@
 import importlib.metadata
+import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,7 +9,7 @@ import pytest
 from bench.machine import survey
 from bench.machine.packages import has_framework
 from bench.machine.survey import SurveyAnswer, SurveyRequest
-from lstm_impl import Availability
+from lstm_impl import Availability, Refusal
 
 NOTHING: SurveyAnswer = {"version": None, "error": "", "available": {}}
 
@@ -73,7 +75,7 @@ def test_survey_backend_with_variables_gets_own_process() -> None:
 
     def ask(request: SurveyRequest) -> SurveyAnswer:
         requests.append(request)
-        yes = {name: {"cpu": {"ok": True}} for name in request.backends}
+        yes = {name: {"cpu": asdict(Availability(True))} for name in request.backends}
         return {"version": "1", "error": "", "available": yes}
 
     if not has_framework("torch"):
@@ -91,3 +93,10 @@ def test_survey_broken_strategy_is_reported_alone(monkeypatch: pytest.MonkeyPatc
     assert found.entries[0].name == "numpy"
     assert len(found.problems) == 1
     assert "no_such_module:Alien" in found.problems[0]
+
+
+def test_availability_of_another_process_keeps_its_code() -> None:
+    found = Availability(False, "it is not installed", "pip install it", Refusal.NOT_INSTALLED)
+    again = survey._read_availability(json.loads(json.dumps(asdict(found))))
+    assert again == found
+    assert again.refusal is Refusal.NOT_INSTALLED

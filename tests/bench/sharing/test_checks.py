@@ -427,8 +427,10 @@ def test_problems_improved_stream_is_refused(
 
 @pytest.mark.parametrize(
     ("name", "is_gradient"),
-    [("dx", True), ("dlayer0.forward.kernel", True), ("y", False), ("c", False)]
-    + [("whole dx", False), ("weights", False), ("dinner", False), ("dlayer", False)],
+    [
+        *(("dx", True), ("dlayer0.forward.kernel", True), ("y", False), ("c", False)),
+        *(("whole dx", False), ("weights", False), ("dinner", False), ("dlayer", False)),
+    ],
 )
 def test_error_of_a_gradient_is_recognized_by_its_kind_and_array(
     name: str, is_gradient: bool

@@ -14,7 +14,7 @@ from bench.records.journal import STARTING
 from bench.render.messages import reason_line, reason_texts
 from bench.worker import estimate, group
 from bench.worker.equivalence import SharedFolder
-from lstm_impl import Availability, LSTMSpec, names
+from lstm_impl import Availability, LSTMSpec, Refusal, UnavailableError, UnsupportedError, names
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from tests.bench.worker.scripted_backends import WORK, World
 
@@ -239,3 +239,12 @@ def test_prepare_much_output_adds_a_remark(world: World) -> None:
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
         found = prepared(world, case, output=output_of(group.Printed(), group.Printed(size, "x")))
         assert list(found.guard.remarks) == remarks
+
+
+def test_refused_case_records_the_code_of_the_refusal() -> None:
+    unsupported = group.refused(UnsupportedError("it computes no gradients", Refusal.NO_GRADIENTS))
+    assert unsupported.outcome == "refused"
+    assert unsupported.reason.values["refusal"] == "no_gradients"
+    unavailable = group.refused(UnavailableError("no compiler is here", Refusal.NO_COMPILER))
+    assert unavailable.outcome == "not_measured"
+    assert unavailable.reason.values["refusal"] == "no_compiler"
