@@ -169,10 +169,20 @@ class LibraryRoof:
 
 
 class RoofFile:
-    """The file, if ``path`` names one, and what this process adds. today: seconds since 1970."""
+    """The file, if ``path`` names one, and what this process adds.
 
-    def __init__(self, path: Path | None, today: Callable[[], float] = time.time) -> None:
-        self._path = path
+    today: seconds since 1970. session: a file with what the processes of this session measured,
+    each roof once. It is the only file if ``path`` is None.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        today: Callable[[], float] = time.time,
+        session: Path | None = None,
+    ) -> None:
+        self._path = session if path is None else path
+        self._session = session
         self._today = today
         self._here: dict[Place, LibraryRoof] = {}  # what this process measured
         self._saved: dict[Place, LibraryRoof] = {}
@@ -182,9 +192,10 @@ class RoofFile:
         """Read what other processes have written since this one began."""
         self._seen = {
             place: each
-            for place, each in self._read().items()
+            for place, each in self._read(self._path).items()
             if 0 <= self._today() - each.when <= DAYS * 86400
         }
+        self._of_session = self._read(self._session)
 
     def best(self, machine: str, roof: str) -> Roof:
         """Return the fastest of any process with any library, or ``NO_ROOF``."""
@@ -203,9 +214,13 @@ class RoofFile:
         return place in self._here or self.is_settled(place)
 
     def is_settled(self, place: Place) -> bool:
-        """Whether enough processes have measured a roof with this library."""
+        """Whether enough processes have measured a roof with this library, or one of this session.
+
+        A roof that one process of the session measured at a busy moment is too low. The cases that
+        exceed it are then the reason to measure it again for longer.
+        """
         found = self._seen.get(place)
-        return found is not None and found.processes >= ENOUGH
+        return place in self._of_session or (found is not None and found.processes >= ENOUGH)
 
     def add(self, place: Place, seconds: float, by: str) -> None:
         """Add what this process has just measured; ``save`` writes it."""
@@ -231,17 +246,17 @@ class RoofFile:
                 best = replace(min(old, mine, key=_seconds), processes=processes)
             self._seen[place] = best
         self._saved |= new
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [asdict(each) for each in self._seen.values()]
-            write(self._path, {"schema": SCHEMA, "seen": kept})
+        _write(self._path, self._seen)
+        if self._session is not None and self._session != self._path:
+            self._of_session |= new
+            _write(self._session, self._of_session)
 
-    def _read(self) -> dict[Place, LibraryRoof]:
-        """Return what the file holds; nothing if anything in it is damaged."""
-        if self._path is None:
+    def _read(self, path: Path | None) -> dict[Place, LibraryRoof]:
+        """Return what a file holds; nothing if anything in it is damaged."""
+        if path is None:
             return {}
         try:
-            data = Field(self._path, "", parse_json(self._path, regular_bytes(self._path, LARGEST)))
+            data = Field(path, "", parse_json(path, regular_bytes(path, LARGEST)))
             if data["schema"].integer(1) != SCHEMA:
                 return {}
             found = []
@@ -255,6 +270,13 @@ class RoofFile:
         except (ResultError, RecursionError):
             return {}
         return {(e.machine, e.roof, e.library): e for e in found if e.seconds > 0}
+
+
+def _write(path: Path, roofs: Mapping[Place, LibraryRoof]) -> None:
+    """Write roofs into a file, if it can be written."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, {"schema": SCHEMA, "seen": [asdict(each) for each in roofs.values()]})
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -346,8 +368,12 @@ class Roofs:
 
     @classmethod
     def of_machine(cls, shared: Path | None = None) -> Roofs:
-        """Include this user's other processes, by their file or else the ``shared`` folder."""
-        return cls(seen=RoofFile(default_path() or (None if shared is None else shared / NAME)))
+        """Include this user's other processes, by their file, and those of the session.
+
+        shared: the folder that the processes of the session share.
+        """
+        session = None if shared is None else shared / NAME
+        return cls(seen=RoofFile(default_path(), session=session))
 
     def reload(self) -> None:
         """Read what other processes have measured since this one began."""

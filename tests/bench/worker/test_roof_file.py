@@ -59,6 +59,35 @@ def test_settled_three_processes_is_true(file: Path) -> None:
     assert not RoofFile(file, lambda: 31 * DAY).is_settled(("here", ROOF, "a 1"))
 
 
+def test_settled_in_a_session_after_one_process(file: Path, tmp_path: Path) -> None:
+    place = ("here", ROOF, "a 1")
+
+    def opened(session: str) -> RoofFile:
+        return RoofFile(file, lambda: 0.0, tmp_path / session / "roofs.json")
+
+    first = opened("one")
+    assert not first.is_settled(place)
+    first.add(place, 2.0, "a")
+    first.save()
+    assert opened("one").is_settled(place)
+    assert opened("one").best("here", ROOF).seconds == 2.0
+    assert not opened("one").is_settled(("here", ROOF, "a 2"))
+    # A later session measures it again, until enough processes have.
+    second = opened("two")
+    assert not second.is_settled(place)
+    assert second.best("here", ROOF).seconds == 2.0
+
+
+def test_session_without_a_file_of_the_machine_shares_its_own(tmp_path: Path) -> None:
+    place, session = ("here", ROOF, "a 1"), tmp_path / "roofs.json"
+    first = RoofFile(None, lambda: 0.0, session)
+    first.add(place, 2.0, "a")
+    first.save()
+    second = RoofFile(None, lambda: 0.0, session)
+    assert second.is_settled(place)
+    assert second.best("here", ROOF).seconds == 2.0
+
+
 VALID = {
     "machine": "here",
     "roof": ROOF,
