@@ -25,6 +25,8 @@ from bench.render.table import Document
 from bench.session import query
 from bench.session.query import Surroundings
 from bench.verdicts.sections import Section
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
+from lstm_impl.cell import list_cells
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 
@@ -200,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_choice(parser, "optimizer", OPTIMIZERS, "update the weights with it, too")
     add(parser, ("window", "K", size, "cut the steps into windows, the state carried"))
     arguments.add_choice(parser, "dtype", PRECISIONS, default="float32")
+    arguments.add_choice(parser, "cell", list_cells(), default=DEFAULT_CELL.name)
     arguments.add_with_default(parser, ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."))
     add(
         parser,

@@ -33,7 +33,7 @@ from bench.machine.reading import FolderError, expanded, parse_json, regular_byt
 from bench.schema.decoding import decode
 from lstm_impl.availability import UnavailableError
 from lstm_impl.cell import DEFAULT as DEFAULT_CELL
-from lstm_impl.cell import get_cell
+from lstm_impl.cell import get_cell, list_cells
 from lstm_impl.names import VARIANTS
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import LSTMSpec, UnsupportedError
@@ -67,9 +67,9 @@ class SuiteError(InputError):
 class SuiteChoice:
     """What a user chooses of a suite; None leaves it to the suite.
 
-    backends, variants, devices, periods: replace the suite's (``all`` stands for all backends or
-    devices, the variant ``none`` for the backend itself, the period None for back to back). modes:
-    selects among the suite's.
+    backends, variants, cells, devices, periods: replace the suite's (``all`` stands for all
+    backends or devices, the variant ``none`` for the backend itself, the period None for back to
+    back). modes: selects among the suite's.
     """
 
     backends: Sequence[str] | None = None
@@ -77,6 +77,7 @@ class SuiteChoice:
     modes: Sequence[str] | None = None
     periods: Sequence[float | None] | None = None
     variants: Sequence[str] | None = None
+    cells: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -303,10 +304,11 @@ def _chosen(choice: SuiteChoice) -> dict[str, Any]:
     for key, resolve in (("backends", _backends), ("devices", _devices)):
         if (names := getattr(choice, key)) is not None:
             chosen[key] = _resolved(resolve, (("", name) for name in names))
-    for key in ("periods", "variants"):
+    for key in ("periods", "variants", "cells"):
         if (values := getattr(choice, key)) is not None:
             chosen[key] = _unique(values)
-    for what, known in (("variant", (NO_VARIANT, *VARIANTS)), ("mode", MODES)):
+    known_names = ("variant", (NO_VARIANT, *VARIANTS)), ("mode", MODES), ("cell", list_cells())
+    for what, known in known_names:
         for each in getattr(choice, f"{what}s") or ():
             if each not in known:
                 expected = f"{did_you_mean(each, known)}; expected one of {', '.join(known)}"
@@ -357,7 +359,7 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
     if not cases:
         parts = [
             f"{kind} {', '.join(names)}"
-            for kind in ("backends", "variants", "devices", "modes")
+            for kind in ("backends", "variants", "cells", "devices", "modes")
             if (names := getattr(choice, kind)) is not None
         ]
         what = f" with {' and '.join(parts)}" if parts else ""

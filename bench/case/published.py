@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.case.cases import Case
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
 
 FILE = Path(__file__).with_name("published.csv")
 
@@ -68,9 +69,18 @@ class PublishedShape:
 
     @classmethod
     def of(cls, case: Case) -> PublishedShape | None:
-        """Return that of a case, or None with windows, padding, dropout or an optimizer."""
+        """Return that of a case, or None with windows, padding, dropout or an optimizer.
+
+        The published times are those of LSTMs, so that it is None for another cell too.
+        """
         spec, work = case.spec, case.workload
-        if work.window or work.min_length or work.dropout or work.optimizer:
+        if (
+            spec.cell != DEFAULT_CELL
+            or work.window
+            or work.min_length
+            or work.dropout
+            or work.optimizer
+        ):
             return None
         layers = (spec.input_size, spec.hidden_size, spec.num_layers, spec.bidirectional)
         return cls(work.batch, work.timesteps, *layers, work.mode)

@@ -154,6 +154,11 @@ class MeasurementOptions:
         run="variant",
         session="variants",
     )
+    cell: tuple[str, ...] | None = _option(
+        *(_NAMES, "CELLS", "cells in place of the suite's: lstm, gru, gru_reset_before"),
+        run="cell",
+        session="cells",
+    )
     mode: tuple[str, ...] | None = _option(
         *(_NAMES, "MODES", "only inference, training or streaming"),
         run="mode",
@@ -313,7 +318,9 @@ class MeasurementOptions:
         # Not at the top, since it imports NumPy, which must not be imported before threads are set.
         from bench.case.loading import SuiteChoice
 
-        return SuiteChoice(self.backends, self.device, self.mode, self.period, self.variant)
+        return SuiteChoice(
+            self.backends, self.device, self.mode, self.period, self.variant, self.cell
+        )
 
     def set_threads(self) -> None:
         """Set the variables from which libraries read how many threads they may start."""

@@ -1,4 +1,4 @@
-"""Select results by device, backend, shape, variant, mode and type."""
+"""Select results by device, backend, shape, cell, variant, mode and type."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +12,7 @@ FILTERS: Mapping[str, Callable[[Case], str]] = {
     "device": lambda case: case.device,
     "backend": lambda case: case.backend,
     "shape": lambda case: case.shape,
+    "cell": lambda case: case.spec.cell.name,
     "variant": lambda case: case.variant or NO_VARIANT,
     "mode": lambda case: case.workload.mode,
     "dtype": lambda case: case.spec.dtype,

@@ -33,7 +33,10 @@ from bench.render.escape import clean
 from bench.render.messages import reason_texts
 from bench.render.quantities import shape_texts
 from bench.verdicts.sections import Section, build
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
+from lstm_impl.cell import get_cell
 from lstm_impl.names import canonical, framework
+from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -176,6 +179,10 @@ def queries(options: argparse.Namespace) -> dict[Case, str]:
         )
     for name in options.backends or ():
         canonical(name)
+    if options.model is not None and options.cell != DEFAULT_CELL.name:
+        raise UsageError(
+            f"--cell {options.cell} does not go with --model, which asks about a model's LSTMs"
+        )
     if options.model is None:
         layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
     else:
@@ -198,6 +205,7 @@ def queries(options: argparse.Namespace) -> dict[Case, str]:
             num_layers=options.layers,
             bidirectional=layer.bidirectional or options.bidirectional,
             dtype=layer.dtype if layer.dtype in PRECISIONS else options.dtype,
+            cell=get_cell(options.cell),
         )
         case = Case("", spec, workload, device)
         found[case] = f"{found[case]}, {layer.name}" if case in found else layer.name
@@ -318,7 +326,9 @@ def usual_backends(case: Case) -> tuple[str, ...]:
     on_gpu = devices.kind(case.device) == "gpu"
     fused = "cudnn" if on_gpu else "fused_cpu"
     served = () if case.workload.training or on_gpu else ("onnxruntime",)
-    return (*BACKENDS, fused, *PEERS, *served)
+    usual = (*BACKENDS, fused, *PEERS, *served)
+    # A backend that cannot compute the cell would only be refused.
+    return tuple(name for name in usual if not get_backend(name).cell_refusal(case.spec))
 
 
 def not_installed(case: Case, options: argparse.Namespace) -> list[str]:

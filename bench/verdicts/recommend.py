@@ -18,6 +18,7 @@ from bench.stats.ratios import compare
 from bench.verdicts.along import step_interval, unit_interval, window
 from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import KINDS, Section
+from lstm_impl.cell import DEFAULT as DEFAULT_CELL
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
@@ -58,8 +59,10 @@ class Query:
         return self.mode == "training"
 
     def same_work(self, case: Case) -> bool:
-        """Return whether a case does the same kind of work, at any size."""
+        """Return whether a case does the same kind of work with an LSTM, at any size."""
         spec, work = case.spec, case.workload
+        if spec.cell != DEFAULT_CELL:
+            return False
         return (case.device, work.mode, spec.num_layers, spec.dtype, spec.bidirectional) == (
             *(self.device, self.mode, self.num_layers, self.dtype, False),
         )

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ from bench.machine.lock import MachineLock
 from bench.records.schema import Results
 from bench.session import query
 from lstm_impl import LSTMSpec, Workload
+from lstm_impl.cell import GRU
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_results import LAPTOP, disturbed, replicates, save
@@ -334,6 +335,10 @@ def test_ask_of_a_model_answers_equal_layers_once(
         ([*SHAPE, "--variant", "int8"], "--variant int8: while_loop has no variant int8"),
         ([*SHAPE, "--device", "gpu:7", "--again"], "no gpu:7"),
         (["--batch", "4", "--steps", "20", "--model", "m.keras"], "m.keras: there is no such file"),
+        (
+            ["--batch", "4", "--steps", "20", "--model", "m.keras", "--cell", "gru"],
+            "--cell gru does not go with --model, which asks about a model's LSTMs",
+        ),
     ],
 )
 def test_ask_with_bad_input_prints_one_line(
@@ -346,6 +351,28 @@ def test_ask_with_bad_input_prints_one_line(
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_ask_for_a_gru_is_answered_by_results_of_gru_alone(
+    here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gru = {
+        replace(case(name), spec=replace(case(name).spec, cell=GRU())): seconds
+        for name, seconds in (("keras", 1e-3), ("while_loop", 3e-3))
+    }
+    save(tmp_path / "results", times())
+    save(tmp_path / "results", replicates("g", gru))
+    for words, fastest in ((["--cell", "gru"], "keras"), ([], "while_loop")):
+        assert ask.main([*SHAPE, *words, str(tmp_path / "results")]) == 0
+        out = capsys.readouterr().out
+        assert f"Use {fastest}, 1.00 ms per step" in out
+
+
+def test_usual_backends_of_a_gru_are_those_that_compute_it() -> None:
+    lstm = case("")
+    gru = replace(lstm, spec=replace(lstm.spec, cell=GRU()))
+    assert "fused_cpu" in query.usual_backends(lstm)
+    assert set(query.usual_backends(gru)) == {"keras", "while_loop", "torch", "jax_scan"}
 
 
 def test_ask_measures_two_backends_and_prints_the_answer(tmp_path: Path) -> None:

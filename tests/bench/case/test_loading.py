@@ -105,6 +105,16 @@ def test_load_choice_replaces_backends_devices_and_modes(tmp_path: Path) -> None
     ]
 
 
+def test_load_choice_of_cells_replaces_those_of_the_suite(tmp_path: Path) -> None:
+    choice = SuiteChoice(backends=["numpy"], modes=["training"], cells=["gru", "lstm"])
+    assert ids(load(tmp_path, GOOD, choice)) == [
+        "numpy/b2-t6-i1-h4-gru-dw/float32/training/cpu",
+        "numpy/b2-t6-i1-h4-dw/float32/training/cpu",
+    ]
+    with pytest.raises(SuiteError, match=r'no cell "gruu" \(did you mean gru\?\); expected one'):
+        load(tmp_path, GOOD, SuiteChoice(cells=["gruu"]))
+
+
 VARIED = f'modes = ["inference"]\n{GOOD.replace("numpy", "torch")}'.replace(
     '["torch"]', '["torch", "onnxruntime"]'
 )

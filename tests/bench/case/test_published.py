@@ -11,6 +11,7 @@ from bench.case.cases import Case
 from bench.case.loading import SuiteChoice
 from bench.case.published import PublishedShape
 from lstm_impl import LSTMSpec, Workload
+from lstm_impl.cell import GRU
 
 HEADER = (
     "source,file,device,implementation,dtype,layers,bidirectional,batch,timesteps,input_size,"
@@ -78,6 +79,11 @@ def test_steps_use_every_figure_once() -> None:
     figures = published.read()
     parts = [len(step.measured.split(" + ")) for step in published.steps(figures)]
     assert sum(parts) == len(figures)
+
+
+def test_shape_of_another_cell_is_none() -> None:
+    spec = LSTMSpec(123, 320, cell=GRU())
+    assert PublishedShape.of(Case("keras", spec, Workload(32, 1000))) is None
 
 
 def test_shape_windows_padding_dropout_or_optimizer_is_none() -> None:

@@ -14,6 +14,7 @@ EVERY = MeasurementOptions(
     device=("cpu", "gpu:0"),
     backends=("a", "b"),
     variant=("none", "int8"),
+    cell=("lstm", "gru"),
     mode=("training",),
     threads=2,
     seed=7,
@@ -56,7 +57,17 @@ def test_options_survive_the_way_through_the_file_of_a_session() -> None:
     assert kept == MeasurementOptions(**{name: getattr(EVERY, name) for name in names})
     # Later versions must read the files of this one.
     assert set(EVERY.to_session()) == {
-        *("suite", "devices", "backends", "variants", "modes", "threads", "seed", "periods"),
+        *(
+            "suite",
+            "devices",
+            "backends",
+            "variants",
+            "cells",
+            "modes",
+            "threads",
+            "seed",
+            "periods",
+        ),
         *("deadline", "load", "seconds", "memory", "case_limit"),
     }
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.case.cases import Case
 from bench.machine.fields import ResultError
 from bench.records import maps
 from bench.records.maps import TASKS, LearningMap, newest, unreported
@@ -22,6 +23,8 @@ from bench.verdicts.recommend import (
     answer,
     need,
 )
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.cell import GRU
 from tests.bench import made_windows as made
 from tests.bench.records.test_maps import a_map, cell
 from tests.places import REFERENCE
@@ -127,6 +130,13 @@ def test_recommend_other_shape_device_or_dtype_is_no_answer(
     question: Query, usual: Sequence[MeasuredWindows]
 ) -> None:
     assert isinstance(answer(question, usual), NoRecommendation)
+
+
+def test_recommend_takes_a_gru_for_no_lstm() -> None:
+    lstm = Case("keras", LSTMSpec(64, 256), Workload(64, 14, "training"))
+    gru = replace(lstm, spec=replace(lstm.spec, cell=GRU()))
+    assert Query(14, 64, 256).same_work(lstm)
+    assert not Query(14, 64, 256).same_work(gru)
 
 
 def test_recommend_uses_complete_sequences_without_windows(tmp_path: Path) -> None:
