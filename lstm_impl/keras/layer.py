@@ -442,9 +442,11 @@ class LayerCore:
                 x.dtype, reverse, batch_major, mask is not None, sizes, parameters[0].dtype
             )
         padding = tf.zeros([0], tf.int32) if mask is None else mask[:, :, 0]
-        y, h_last, c_last = self._functions[key](x, h[None], c[None], *parameters, padding)
+        # In a graph an index copies, and these ops do not.
+        given = x, tf.expand_dims(h, 0), tf.expand_dims(c, 0), *parameters, padding
+        y, h_last, c_last = self._functions[key](*given)
         y.set_shape([*x.shape[:2], parameters[1].shape[0]])
-        h_last, c_last = h_last[0], c_last[0]
+        h_last, c_last = tf.squeeze(h_last, 0), tf.squeeze(c_last, 0)
         h_last.set_shape(h.shape)
         c_last.set_shape(c.shape)
         return LSTMOutputs(y, h_last, c_last)
