@@ -37,6 +37,7 @@ from lstm_impl.call import (
     Tensor,
     Upstream,
 )
+from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Profile
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
 from lstm_impl.proof.comparison import results_by_name
@@ -271,7 +272,14 @@ class DenormalBackend(VariantBackend):
 
     variant_model = DenormalModel
 
+    def cell_refusal(self, spec: LSTMSpec) -> str:
+        if spec.cell != DEFAULT:
+            return f"the state decays by the forget gate of an lstm, not in a {spec.cell.name}"
+        return super().cell_refusal(spec)
+
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if reason := self.cell_refusal(spec):
+            return reason
         if spec.dtype != "float32" or spec.num_layers > 1 or spec.bidirectional:
             return "the state decays in one layer in one direction, in float32"
         return super().refusal(spec, workload)
@@ -476,7 +484,7 @@ class BatchedModel(VariantModel):
     ) -> tuple[FloatArray, LSTMState]:
         self._refuse_call("inference", masks)
         found = self._in_batches(x, None, state, None, lengths)
-        return self._swapped(found["y"]), LSTMState(found["h"], found["c"])
+        return self._swapped(found["y"]), self._collect_state(found)
 
     def forward_and_gradients(
         self,
@@ -496,9 +504,15 @@ class BatchedModel(VariantModel):
         gradients = LSTMGradients(
             self._swapped(found["dx"]) if "dx" in found else None,
             LSTMWeights.from_arrays(self.spec, [found[f"d{name}"] for name in names]),
-            LSTMState(found["dh"], found["dc"]) if "dh" in found else None,
+            self._collect_state(found, "d") if "dh" in found else None,
         )
-        return self._swapped(found["y"]), LSTMState(found["h"], found["c"]), gradients
+        return self._swapped(found["y"]), self._collect_state(found), gradients
+
+    def _collect_state(self, results: Results, prefix: str = "") -> LSTMState:
+        """Return the states among results; with the prefix ``d`` their gradients."""
+        cell = self.spec.cell
+        made: LSTMState = cell.state_type(*(results[prefix + name] for name in cell.states))
+        return made
 
     def _in_batches(
         self,
@@ -558,9 +572,12 @@ class Int8Backend(Backend):
 
     devices = ("cpu",)
     approximate = True
+    cells = ("lstm",)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
+        if reason := self.cell_refusal(spec):
+            return reason
         if spec.dtype != "float32":
             return f"float32 weights are rounded to int8, not {spec.dtype}"
         if workload is None:

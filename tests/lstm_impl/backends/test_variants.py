@@ -10,6 +10,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends import variants
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.backends.variants import DenormalModel, batches
+from lstm_impl.cell import GRU
 from lstm_impl.model import Model
 from lstm_impl.proof import gate, numpy_judge
 from lstm_impl.proof.comparison import compare
@@ -98,6 +99,20 @@ def test_gate_of_batches_passes(policy: str, batch_major: bool) -> None:
     model = built(f"numpy:{policy}", batch_major=batch_major)
     for workload in (TRAIN, Workload(37, 9, min_length=2)):
         passes(model, workload)
+
+
+@pytest.mark.parametrize("name", ["torch:int8", "onnxruntime:int8", "torch:denormal"])
+def test_variant_of_an_lstm_refuses_a_gru_and_names_both(name: str) -> None:
+    spec = LSTMSpec(3, 5, cell=GRU())
+    reason = get_backend(name).refusal(spec)
+    assert "lstm" in reason
+    assert "gru" in reason
+
+
+def test_gate_of_a_gru_in_batches_passes() -> None:
+    spec = LSTMSpec(3, 5, cell=GRU())
+    model = get_backend("numpy:buckets").build(spec, LSTMWeights.random(spec))
+    passes(model, Workload(5, 4, "training", min_length=1))
 
 
 def test_gate_of_sequences_in_the_wrong_order_fails(monkeypatch: pytest.MonkeyPatch) -> None:
