@@ -1,10 +1,10 @@
-"""Let the gate drive a file: an ONNX model, or a shared library with this project's C interface."""
+"""Let the gate drive a file: an ONNX model, a SavedModel, or a library with our C interface."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from lstm_impl.backends.fused_cpu.c_interface import KernelError, Kernels
 from lstm_impl.backends.others.numpy_fused import NumPyFusedModel
 from lstm_impl.call import Tensor
 from lstm_impl.cell import Cell
+from lstm_impl.checking.arrays import TensorFlowArrays
 from lstm_impl.checking.function import TargetBackend, TargetModel
-from lstm_impl.checking.layers import LayerBackend
+from lstm_impl.checking.layers import LayerBackend, names_by_shape, spec_by_shapes
 from lstm_impl.checking.layout import CallLayout, TargetError
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -201,3 +202,86 @@ def onnx_backend(file: OnnxFile, batch_major: bool) -> LayerBackend:
     made = LayerBackend(str(file.path), "numpy", layout, OnnxFunction(file), True)
     made.no_gradients = "ONNX Runtime only infers"
     return made
+
+
+# -- SavedModel
+
+SIGNATURE = "serving_default"
+"""The function of a SavedModel that is checked."""
+
+
+class SavedFunction:
+    """The default signature of a SavedModel, whose variables are set before each call."""
+
+    def __init__(
+        self, loaded: Any, function: Any, variables: Sequence[Any], inputs: Sequence[str]
+    ) -> None:
+        self._loaded = loaded  # whose variables live as long
+        self._function, self._variables, self._inputs = function, variables, inputs
+
+    def __call__(
+        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | None
+    ) -> list[Any]:
+        for variable, value in zip(self._variables, weights, strict=True):
+            variable.assign(value)
+        given = dict(zip(self._inputs, (x, *states), strict=False))
+        results = self._function(**given)
+        return [results[name] for name in sorted(results)]
+
+
+class SavedModelBackend(LayerBackend):
+    """A SavedModel as a backend: it is checked without gradients."""
+
+    no_gradients = "a SavedModel's variables are set outside of TensorFlow's tape"
+
+
+class OnlyForward(TensorFlowArrays):
+    """TensorFlow's tensors, of a function that is not differentiated."""
+
+    differentiates = False
+
+
+def saved_model_backend(
+    folder: Path, cell: Cell, dtype: str, layout: CallLayout
+) -> tuple[SavedModelBackend, LSTMSpec]:
+    """Return a SavedModel of one layer as a backend, and its sizes.
+
+    Its inputs are x, the only one of three axes, and perhaps the initial states. The name of h
+    comes after that of c in the alphabet, as in h0 and c0.
+
+    Raises TargetError if its variables are not those of one layer.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise TargetError(f"{folder} needs pip install tensorflow ({error})") from error
+    loaded = tf.saved_model.load(str(folder))
+    if SIGNATURE not in loaded.signatures:
+        found = ", ".join(loaded.signatures) or "none"
+        raise TargetError(f"{folder} has the signatures {found}; expected {SIGNATURE}")
+    function = loaded.signatures[SIGNATURE]
+    variables = {each.name: each for each in function.variables}
+    shapes = {name: tuple(each.shape) for name, each in variables.items()}
+    spec = spec_by_shapes(list(shapes.values()), cell, dtype)
+    if spec is None:
+        raise TargetError(
+            f"{folder} has the variables {list(shapes.values())}; expected a kernel, a recurrent "
+            "kernel and a bias of one layer"
+        )
+    names, layout = names_by_shape(str(folder), shapes, spec, layout)
+    given = function.structured_input_signature[1]
+    sequences = [name for name, each in given.items() if len(each.shape) == 3]
+    rest = sorted(name for name in given if name not in sequences[:1])
+    has_state = len(rest) == len(cell.states)
+    if len(sequences) == 0 or (rest and not has_state):
+        written = ", ".join(f"{name} {tuple(each.shape)}" for name, each in given.items())
+        raise TargetError(f"{folder} takes {written}; expected x of three axes, and the states")
+    # h comes before c in a call, and after it in the alphabet.
+    states = list(reversed(rest)) if len(rest) == 2 else rest
+    arguments = ("x", *(cell.states if has_state else ()), "weights")
+    layout = replace(layout, arguments=arguments)
+    own = [variables[name] for name in names]
+    saved = SavedFunction(loaded, function, own, [sequences[0], *states])
+    made = SavedModelBackend(str(folder), "tensorflow", layout, saved, False)
+    made.kind = OnlyForward
+    return made, spec

@@ -154,10 +154,11 @@ def layer_spec(layer: Any, cell: Cell, dtype: str) -> LSTMSpec | None:
         shapes = [tuple(each.shape) for each in layer.weights]
     else:
         shapes = [shape for _, shape in _flax_parameters(_flax_module(layer))]
-    return _spec_by_shapes(shapes, cell, dtype)
+    return spec_by_shapes(shapes, cell, dtype)
 
 
-def _spec_by_shapes(shapes: Sequence[tuple[int, ...]], cell: Cell, dtype: str) -> LSTMSpec | None:
+def spec_by_shapes(shapes: Sequence[tuple[int, ...]], cell: Cell, dtype: str) -> LSTMSpec | None:
+    """Return the sizes of one layer by the shapes of its arrays, or None if they do not fit."""
     gates = len(cell.gates)
     matrices = [each for each in shapes if len(each) == 2]
     for number, matrix in enumerate(matrices):
@@ -204,7 +205,7 @@ def _torch_names(
     """Return the names of the parameters of each layer and direction, in order."""
     before = [name.removesuffix("weight_ih_l0") for name in shapes if name.endswith("weight_ih_l0")]
     if not before:
-        return _names_by_shape(label, shapes, spec, layout)
+        return names_by_shape(label, shapes, spec, layout)
     biases = ("bias_ih_", "bias_hh_") if f"{before[0]}bias_ih_l0" in shapes else ()
     if not biases:
         raise TargetError(f"{label} has no biases; expected one with bias=True")
@@ -229,7 +230,7 @@ RECURRENT = ("recurrent", "hh", "dense_h", "hidden", "state")
 """Parts of the names of recurrent kernels, where shapes do not tell."""
 
 
-def _names_by_shape(
+def names_by_shape(
     label: str, shapes: Mapping[str, tuple[int, ...]], spec: LSTMSpec, layout: CallLayout
 ) -> tuple[list[str], CallLayout]:
     """Find the parameters of one layer by their shapes.
@@ -330,7 +331,7 @@ def _flax(
     module = _flax_module(layer)
     found = _flax_parameters(module)
     shapes = {".".join(map(str, path)): shape for path, shape in found}
-    names, layout = _names_by_shape(label, shapes, spec, layout)
+    names, layout = names_by_shape(label, shapes, spec, layout)
     paths = {".".join(map(str, path)): path for path, _ in found}
     definition, parameters, rest = nnx.split(module, nnx.Param, ...)
     has_cell = len(spec.cell.states) == 2

@@ -13,7 +13,13 @@ from typing import Any
 
 from lstm_impl.cell import Cell
 from lstm_impl.checking.arrays import KINDS, detect_kinds
-from lstm_impl.checking.files import LIBRARIES, load_library, load_onnx, onnx_backend
+from lstm_impl.checking.files import (
+    LIBRARIES,
+    load_library,
+    load_onnx,
+    onnx_backend,
+    saved_model_backend,
+)
 from lstm_impl.checking.function import FunctionBackend, TargetBackend
 from lstm_impl.checking.layers import (
     construct,
@@ -96,7 +102,7 @@ def find_object(name: str) -> Any:
     if not colon or not module or not path:
         raise TargetError(
             f"{name!r} is no target; expected module:callable, file.py:callable, or a file that "
-            "ends in .onnx or .so"
+            "ends in .onnx or .so, or a SavedModel's folder"
         )
     try:
         found = _load_file(Path(module)) if module.endswith(".py") else _import(module)
@@ -147,6 +153,11 @@ def load_target(target: object, cell: Cell, declared: Declared) -> Target:
     label = target if isinstance(target, str) else _label(target)
     if isinstance(target, str) and Path(target).suffix in (".onnx", *LIBRARIES):
         return file_target(Path(target), cell, declared)
+    if isinstance(target, str) and (Path(target) / "saved_model.pb").is_file():
+        layout = declared.call_layout(cell)
+        made, spec = saved_model_backend(Path(target), cell, declared.dtype, layout)
+        how = f"a SavedModel, {describe_layout(made.layout, 'tensorflow')}"
+        return Target(target, how, lambda _: made, spec)
     found = find_object(target) if isinstance(target, str) else target
     if framework_of(found) or is_factory(found):
         return layer_target(label, found, cell, declared)

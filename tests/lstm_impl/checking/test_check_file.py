@@ -81,3 +81,17 @@ def test_text_as_a_shared_library_raises_one_line(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="cannot be used") as caught:
         check(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_saved_model_of_keras_passes_and_with_wrong_axes_fails(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("Keras exports a SavedModel on TensorFlow")
+    layers = [keras.layers.Input((None, 3)), keras.layers.LSTM(5, return_sequences=True)]
+    keras.Sequential(layers).export(tmp_path / "saved", verbose=False)
+    path = str(tmp_path / "saved")
+    result = check(path, batch_major=True, **SHORT)
+    assert result, str(result)
+    assert result.networks[0].spec.hidden_size == 5
+    assert set(result.networks[0].result.errors) >= {"y", "separate y"}
+    assert check(path, batch_major=False, **SHORT).passed is False

@@ -1,10 +1,13 @@
 """Test ``lstm_impl.check`` of layers: instances, classes and factories of three frameworks."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lstm_impl import LSTMSpec, LSTMWeights
+from lstm_impl.backends.onnx.graph import build_graph
 from lstm_impl.checking import TargetError, check
 from tests.lstm_impl.checking import written_loops as loops
 
@@ -138,6 +141,7 @@ def right_targets() -> dict[str, tuple[Any, dict[str, Any]]]:
     jax, torch = pytest.importorskip("jax"), pytest.importorskip("torch")
     pytest.importorskip("flax")
     pytest.importorskip("keras")
+    pytest.importorskip("onnxruntime")
     return {
         "torch": (torch.nn.LSTM, {}),
         "numpy loop": (loops.numpy_loop, {}),
@@ -145,35 +149,51 @@ def right_targets() -> dict[str, tuple[Any, dict[str, Any]]]:
         "jax loop": (jax.jit(loops.jax_loop), {"arrays": "jax"}),
         "keras": ("keras.layers:LSTM", {}),
         "flax": ("flax.nnx:OptimizedLSTMCell", {}),
+        "onnxruntime": (None, {}),  # a file for each network
     }
 
 
-QUICK = {"torch": 14, "numpy loop": 10, "torch loop": 6}
+QUICK = {"torch": 12, "numpy loop": 8, "torch loop": 6, "onnxruntime": 4}
 """Random networks of each in the quick test. JAX, Keras and Flax compile each network for seconds:
 they have one in the tests above, and many in the slow one."""
 
-MANY = {"torch": 250, "numpy loop": 300, "torch loop": 250, "jax loop": 80, "keras": 60, "flax": 60}
+MANY = {
+    "torch": 250,
+    "numpy loop": 250,
+    "torch loop": 250,
+    "onnxruntime": 130,
+    "jax loop": 40,
+    "keras": 40,
+    "flax": 40,
+}
 """The same in the slow one, 1,000 in all."""
 
 
-def refused(counts: dict[str, int]) -> list[str]:
+def refused(counts: dict[str, int], folder: Path) -> list[str]:
     targets, found, number = right_targets(), [], 0
     for name, count in counts.items():
         target, options = targets[name]
         for _ in range(count):
             number += 1
             sizes = random_sizes(number)
+            if name == "onnxruntime":
+                spec = LSTMSpec(sizes["input_size"], sizes["hidden_size"])
+                target = folder / f"{number}.onnx"
+                weights = LSTMWeights.random(spec)
+                target.write_bytes(build_graph(spec, weights, False, False, False))
+                target = str(target)
+                sizes = {each: sizes[each] for each in ("batch", "timesteps")}
             result = check(target, seed=number, **options, **sizes)
             found += [] if result else [f"{name} {sizes}: {result}"]
     return found
 
 
-def test_random_networks_of_right_implementations_are_never_refused() -> None:
+def test_random_networks_of_right_implementations_are_never_refused(tmp_path: Path) -> None:
     assert sum(QUICK.values()) == 30
-    assert refused(QUICK) == []
+    assert refused(QUICK, tmp_path) == []
 
 
 @pytest.mark.slow
-def test_thousand_random_networks_of_right_implementations_pass() -> None:
+def test_thousand_random_networks_of_right_implementations_pass(tmp_path: Path) -> None:
     assert sum(MANY.values()) == 1000
-    assert refused(MANY) == []
+    assert refused(MANY, tmp_path) == []
