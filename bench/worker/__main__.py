@@ -59,18 +59,17 @@ def _carry_out(order: WorkOrder, path: Path) -> int:
     options = order.options
     try:
         suite = order.load_suite(path)
-        recorder = Recorder(suite, options, result_folder(options, Path.cwd()))
+        folder = result_folder(options, Path.cwd())
         cases = list(suite.cases)
         if options.order_seed is not None:
             cases = shuffled(cases, options.order_seed, lambda case: case.group)
-        recorder.select(cases)
-        with (
-            hold_machine(suite.name, options.busy, lambda text: print(text, flush=True)),
-            recording(recorder),
-        ):
-            recorder.start()
-            recorder.take_turn()
-            recorder.measure_all()
+        with hold_machine(suite.name, options.busy, lambda text: print(text, flush=True)):
+            recorder = Recorder(suite, options, folder)
+            recorder.select(cases)
+            with recording(recorder):
+                recorder.start()
+                recorder.take_turn()
+                recorder.measure_all()
     except (InputError, HeldError, LockError) as error:
         report_error(CANNOT_MEASURE, error)
         return BAD_INPUT

@@ -9,6 +9,7 @@ from bench import case as suites
 from bench import run
 from bench.cli.command_line import UsageError
 from bench.cli.options import DEFAULT_SUITE
+from bench.records.seeds import newest_seed
 from bench.session.measure import BUDGET, open_session
 from bench.session.session import CASE_LIMIT, PRECISION, Goal, Session
 from tests.bench.made_suites import small_suite
@@ -34,7 +35,8 @@ def test_new_session_with_processes_has_no_budget(tmp_path: Path) -> None:
     assert (plain.suite, plain.budget, plain.case_limit) == (DEFAULT_SUITE, BUDGET, CASE_LIMIT)
     assert (plain.goal, plain.spent, plain.finished) == (Goal(PRECISION), 0.0, None)
     found = plain.options
-    assert (found.seed, found.load, found.period, found.deadline) == (0, 0, None, None)
+    assert (found.seed, found.load) == (newest_seed(), 0)
+    assert (found.period, found.deadline) == (None, None)
     streams = opened(tmp_path, "--load", "2", "--period", "10ms", "--deadline", "1ms").options
     assert (streams.load, streams.period, streams.deadline) == (2, (0.01,), 0.001)
     counted = opened(tmp_path, "--processes", "3")

@@ -62,7 +62,7 @@ def measurer(monkeypatch: pytest.MonkeyPatch) -> Measurer:
 
 
 def started(folder: Path, cases: Sequence[Case] = CASES, **chosen: Any) -> Recorder:
-    found = Recorder(SUITE, MeasurementOptions(**chosen), folder / "results")
+    found = Recorder(SUITE, MeasurementOptions(**chosen), folder / "results", hides_output=False)
     found.select(cases)
     found.start()
     return found
@@ -93,7 +93,12 @@ def test_recorder_first_request_measures_the_complete_group(
 
 
 def test_recorder_plan_has_the_options(tmp_path: Path, measurer: Measurer) -> None:
-    assert Recorder(SUITE, MeasurementOptions(), tmp_path).plan(CASES[0].group).seconds == 3.0
+    assert (
+        Recorder(SUITE, MeasurementOptions(), tmp_path, hides_output=False)
+        .plan(CASES[0].group)
+        .seconds
+        == 3.0
+    )
     found = started(tmp_path, budget=9.0, precision=0.02, seed=4)
     found.measure(CASES[0])
     found.measure(CASES[2])
@@ -102,7 +107,12 @@ def test_recorder_plan_has_the_options(tmp_path: Path, measurer: Measurer) -> No
     assert [seed for _, _, seed in measurer.requests] == [4, 4]
     assert plans[0].seed != plans[1].seed
     assert found.plan(CASES[0].group) == plans[0]
-    assert Recorder(SUITE, MeasurementOptions(seed=5), tmp_path).plan(CASES[0].group) != plans[0]
+    assert (
+        Recorder(SUITE, MeasurementOptions(seed=5), tmp_path, hides_output=False).plan(
+            CASES[0].group
+        )
+        != plans[0]
+    )
 
 
 def test_recorder_start_removes_unfinished_files_of_killed_runs(

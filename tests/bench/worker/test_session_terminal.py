@@ -38,7 +38,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorder_with(folder: Path, *results: Result) -> Recorder:
     """Return a recorder with these results."""
-    found = Recorder(SUITE, MeasurementOptions(), folder)
+    found = Recorder(SUITE, MeasurementOptions(), folder, hides_output=False)
     found.done = {f"case {number}": result for number, result in enumerate(results)}
     return found
 
