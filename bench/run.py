@@ -79,8 +79,8 @@ def _list(suite: str | None) -> int:
         return _list_cases(suites.load(suite))
     found = {name: suites.load(name) for name in suites.available()}
     width = max(map(len, found))
-    for name, suite in found.items():
-        print(f"{name:{width}}  {count(len(suite.cases), 'case'):>11}  {suite.summary}")
+    for name, each in found.items():
+        print(f"{name:{width}}  {count(len(each.cases), 'case'):>11}  {each.summary}")
     return MEASURED
 
 
