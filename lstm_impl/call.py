@@ -66,8 +66,12 @@ class Upstream(NamedTuple):
 class Request(NamedTuple):
     """What a step must compute.
 
-    gradients: one of ``GRADIENTS``, or None in inference, which has no upstream either. optimizer:
-    one that was started, if the step updates the weights too.
+    gradients: which gradients, one of ``lstm_impl.workload.GRADIENTS`` (``weights``,
+        ``weights+input``, ``all``), or None for inference.
+    call: the inputs.
+    upstream: the gradients of the outputs and final states, or None for inference.
+    optimizer: the name of the optimizer that updates the weights in the step (``sgd`` or ``adam``),
+        or None. Its state must have been created before.
     """
 
     gradients: str | None

@@ -172,7 +172,11 @@ def missing(names: Iterable[str]) -> list[str]:
 
 
 def explain_missing(device: str, facts: GpuFacts | None = None) -> Reason | None:
-    """Return why a device cannot be used here, or None. Raises DeviceError if this names none."""
+    """Return why a device cannot be used on this machine, or None if it can.
+
+    device: ``cpu`` or ``gpu:N``. facts: what is known of the GPUs; None looks for them. Raises
+    DeviceError if ``device`` is no name of a device.
+    """
     if kind(device) == "cpu":
         return None
     index = gpu_index(device)

@@ -171,7 +171,7 @@ class LearningMap:
         return tuple(self._places.get((task, distance, window, carried), ()))
 
     def tasks(self) -> tuple[str, ...]:
-        """Return the measured tasks."""
+        """Return the names of the learning tasks in the map: ``echo``, ``copy`` or both."""
         there = {cell.task for cell in self.cells}
         return tuple(task for task in TASKS if task in there)
 

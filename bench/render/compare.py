@@ -75,7 +75,7 @@ def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]])
 
 
 def threshold_text(rule: Rule) -> str:
-    """Name the threshold of a rule."""
+    """Return the threshold of a rule in words (" by more than 5%"), empty without one."""
     return "" if rule.threshold is None else f" by more than {100 * rule.threshold:g}%"
 
 

@@ -441,7 +441,10 @@ def csv_records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) ->
 
 
 def finite(value: Any) -> Any:
-    """Return the value, None in place of a number that JSON does not have."""
+    """Return the value itself, or None if it is NaN or infinite, which JSON cannot hold.
+
+    Lists and objects are returned as they are; their elements are not looked at.
+    """
     return None if isinstance(value, float) and not isfinite(value) else value
 
 

@@ -66,9 +66,14 @@ _STATE_STYLES = {
 class TableCell:
     """A cell of a table.
 
-    bounds: of the number, below it in a terminal and in brackets behind it in Markdown. style:
-    Rich's, for a terminal. strong: bold in Markdown. mark: behind a name. share: length of a bar.
-    state: what the text says of its case, for a format that shows states in its own way.
+    text: what the cell says, without markup.
+    bounds: the interval of the number in the text. A terminal shows it below the number, and
+        Markdown in brackets after it.
+    style: the style in a terminal, as Rich names styles: ``dim``, ``bold green``.
+    strong: whether the text is bold in Markdown.
+    mark: a sign after a name, such as a star.
+    share: the length of the bar in the cell, from 0 to 1 of its column.
+    state: the verdict or the validity that the text names, for formats that colour by it.
     """
 
     text: str = ""

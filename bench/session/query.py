@@ -52,7 +52,11 @@ class ModelError(InputError):
 
 @dataclass(frozen=True)
 class Layer:
-    """An LSTM of a model. bidirectional: inside ``keras.layers.Bidirectional``."""
+    """An LSTM layer in the file of a Keras model.
+
+    name: the layer's name. input_size: features of a timestep. units: of one direction. dtype: the
+    name of its dtype policy. bidirectional: whether it is inside ``keras.layers.Bidirectional``.
+    """
 
     name: str
     input_size: int

@@ -208,7 +208,12 @@ class _Lines:
         ]
 
     def differ_from(self, others: _Lines, x: FloatArray) -> bool:
-        """Return whether these lines differ significantly from the others, at lengths ``x``."""
+        """Return whether two fits differ significantly and by a relevant amount.
+
+        others: the lines of another fit, for the same processes. x: numbers of timesteps. The fits
+        differ if their times differ by more than ``OTHER_TIME`` at one of these numbers, and if the
+        intervals of the differences of their constants or of their slopes exclude 0.
+        """
         theirs = others.at(x)
         if np.all(np.abs(self.at(x) - theirs) <= OTHER_TIME * np.abs(theirs)):
             return False

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Self, TextIO, TypeAlias
@@ -201,6 +202,8 @@ class Output:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        # A session that ends by an exception may not reach close.
+        weakref.finalize(self, self._file.close)
         self._before: tuple[tuple[int, int], ...] = ()
         self._streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
 

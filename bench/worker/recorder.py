@@ -223,9 +223,11 @@ class Recorder:
             self.measure(case)
 
     def measure(self, case: Case) -> Result:
-        """Return a case's result when it is in the journal; the first one measures its group.
+        """Measure a case, write its result to the journal, and return the result.
 
-        A result that our own reader would refuse is recorded as a failure. Raises ResultWriteError.
+        The cases of a group are timed in alternation, so the first call for a group measures all of
+        its cases. Later calls write and return what was measured then. A result that the reader of
+        result files would refuse is recorded as a failure. Raises ResultWriteError.
         """
         result = self.result(case)
         if isinstance(result, Measured):

@@ -31,9 +31,11 @@ class TargetModel(Model):
     backend: TargetBackend
 
     def probe(self, workload: Workload) -> bool:
-        """Make a first call, which shows what the target returns; return whether it trains.
+        """Call the target once, and return whether its gradients can be computed.
 
-        Raises TargetError if the call fails or returns arrays of other shapes.
+        The call shows which of y and the final states the target returns, and in which layout.
+        Raises TargetError if the call fails, or if an array has another shape than the declared
+        layout says.
         """
         raise NotImplementedError
 

@@ -261,7 +261,12 @@ class _Comparison:
         timesteps: int,
         special: str = "",
     ) -> None:
-        """Keep each array's error and bound."""
+        """Add the error and the bound of each array to the result of the gate.
+
+        ours, theirs: the arrays of the backend and of the reference, by name. timesteps: how many
+        were computed, with which the bounds grow. special: a word before the names, such as
+        ``zeros``, for a network of special numbers.
+        """
         found = comparison.compare(ours, theirs)
         allowed = comparison.bounds(self.model.spec, self.workload.batch, timesteps, list(found))
         before = f"{special} " if special else ""
@@ -318,7 +323,12 @@ class _Comparison:
         _long_runs_judged.add(key)
 
     def compare_approximation(self, weights: LSTMWeights, inputs: Inputs) -> None:
-        """Compare an approximate backend, on the workload and on few steps from a large state."""
+        """Add the errors of a quantised backend, relative to an emulation of int8, to the result.
+
+        The backend is compared on the inputs of the workload, and on a few timesteps that begin
+        with a large state. The second comparison is needed because an LSTM forgets its initial
+        state.
+        """
         spec = self.model.spec
         short = short_from_full_states(spec, inputs, min(comparison.SHORT, len(inputs.x)))
         for kind, given in (("quantised", inputs), ("short", short)):

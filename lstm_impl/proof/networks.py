@@ -86,7 +86,22 @@ def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LST
 def saturated_errors(
     spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
 ) -> tuple[Errors, Errors]:
-    """Return each array's error and the largest one allowed, named ``saturated NAME``."""
+    """Compare the results of the saturated network.
+
+    Parameters
+    ----------
+    spec
+        The network, whose precision decides on the bounds.
+    ours, theirs
+        The arrays of the backend and of the reference, by names such as ``y`` and ``c``.
+
+    Returns
+    -------
+    errors, bounds
+        For each compared array, under the name ``saturated NAME``: the root mean square of the
+        differences, relative to that of the reference, and the largest error that is allowed. In
+        half precision, gradients need only be finite and are left out if they are.
+    """
     found: Errors = {}
     allowed: Errors = {}
     u = spec.precision.roundoff

@@ -33,7 +33,21 @@ class TunedMachine:
 
 
 def this_machine(device: str, gpu: str = "") -> TunedMachine:
-    """Return this machine. gpu: the name of the GPU, if ``device`` is one."""
+    """Return what decisions of this machine are stored under.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, or a GPU such as ``gpu:0``.
+    gpu
+        The name of the GPU, such as ``NVIDIA H100``. If it is empty, ``device`` is used instead.
+
+    Returns
+    -------
+    TunedMachine
+        The name of the processor with its usable CPUs, or of the GPU, and the versions of the
+        installed frameworks.
+    """
     if device == "cpu":
         return TunedMachine(describe_cpu(model_name(_cpuinfo()), usable_cpus()), versions())
     return TunedMachine(gpu or device, versions())

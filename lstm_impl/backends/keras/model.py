@@ -459,7 +459,11 @@ class CalledModel(KerasThree):
         return model
 
     def explain(self, layer: Any) -> Mapping[str, Any]:
-        """Return what computed the layer's calls, as far as it is known."""
+        """Return details for the evidence on what computed the calls of a layer.
+
+        Keras's own layer does not say, so there are none. A subclass whose layer says it returns
+        the backend of each kind of call, by names such as ``training``.
+        """
         return {}
 
     def availability(self, device: str = "cpu") -> Availability:

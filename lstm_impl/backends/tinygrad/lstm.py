@@ -100,7 +100,10 @@ class Recording:
         return self._run.captured.linear
 
     def replay(self, tensors: Tensors) -> list[Tensor]:
-        """Return the results of a call with these tensors."""
+        """Run the recorded kernels on other tensors of the same shapes, and return the results.
+
+        The results lie in the memory of the recording, so they are valid until the next replay.
+        """
         # The recording itself keeps its results: the caller gets other objects on the same memory.
         found = [type(each)(each.uop) for each in self._run(*tensors)]
         self._held = [weakref.ref(each) for each in found]
