@@ -7,8 +7,8 @@
 #include <optional>
 #include <vector>
 
-#include "activations.h"
 #include "bfloat16_products.h"
+#include "cell.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
@@ -21,11 +21,21 @@
 
 namespace lstm_impl {
 
+// h of every step, which is the output where there is no mask.
+template <class Value, class Weight>
+Rows<const Value> hidden_rows(const Backward<Value, Weight>& call) {
+  const Layer& layer = call.layer;
+  if (call.mask == nullptr) return rows_of(layer, call.hidden, layer.units);
+  return {call.hidden, layer.batch * layer.units, layer.units};
+}
+
 // Products: how those of dz and the recurrent kernel's transpose are made, of floats or of numbers
 // rounded to bfloat16.
-template <class Value, class Weight, class Products = OfFloats>
+template <class Cell, class Value, class Weight, class Products = OfFloats>
 class BackwardPass {
  public:
+  static_assert(Cell::kStages == 1 || !kRoundsFactors<Products>);
+
   BackwardPass(const Backward<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
@@ -33,12 +43,13 @@ class BackwardPass {
         blocks_(unit_blocks(layer_)),
         width_(width(blocks_, plan_)),
         groups_(blocks_of(blocks_, width_)),
-        few_(!kRoundsFactors<Products> && has_few_rows(layer_)),
+        few_(!kRoundsFactors<Products> && Cell::kStages == 1 && has_few_rows(layer_)),
         dy_(rows_of(layer_, call.dy, layer_.units)),
-        recurrent_(few_ ? 0 : blocks_ * kLanes * blocks_ * kPanel / kNumbers),
-        initial_cells_(blocks_ * layer_.batch * kLanes),
+        hidden_(hidden_rows(call)),
+        recurrent_(few_ ? 0 : blocks_ * kLanes * blocks_ * kDepth / kNumbers),
+        initial_cells_(kOfCells * blocks_ * layer_.batch * kLanes),
         dh_(blocks_ * layer_.batch * kLanes),
-        dc_(blocks_ * layer_.batch * kLanes) {
+        dc_(kOfCells * blocks_ * layer_.batch * kLanes) {
     if constexpr (kRoundsFactors<Products>) {
       rounded_.emplace(blocks_of(2 * layer_.batch * rounded_width(), 2));
     }
@@ -48,26 +59,29 @@ class BackwardPass {
 
   void add_phases(std::vector<Phase>& phases) {
     const Index batch = layer_.batch, units = layer_.units;
-    pack_state(call_.c0, batch, units, initial_cells_.get());
     pack_state(call_.dh_last, batch, units, dh_.get());
-    pack_state(call_.dc_last, batch, units, dc_.get());
+    if constexpr (Cell::kHasCellState) {
+      pack_state(call_.c0, batch, units, initial_cells_.get());
+      pack_state(call_.dc_last, batch, units, dc_.get());
+    }
     const int groups = static_cast<int>(groups_);
     if (!few_) phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
     if constexpr (kRoundsFactors<Products>) {
       // Of padding, which no step writes.
       std::fill_n(rounded(0, 0), 2 * batch * rounded_width(), BFloat16{0});
     }
-    // One step more is for the state before the first.
-    const Index steps = layer_.timesteps + (call_.dh0 != nullptr ? 1 : 0);
+    // One stage more is for the state before the first step.
+    const Index stages = Cell::kStages * layer_.timesteps + (call_.dh0 != nullptr ? 1 : 0);
     if (plan_.by_rows) {
-      phases.push_back(plan_.chains(layer_, steps, [this](Index s, Index first, Index last) {
+      phases.push_back(plan_.chains(layer_, stages, [this](Index stage, Index first, Index last) {
         for (Index k = 0; k < groups_; ++k) {
-          advance(s, first, last, there_and_back(s, k, 0, groups_));
+          advance<0>(stage, first, last, alternating_order<Index>(stage, k, 0, groups_));
         }
       }));
     } else {
-      phases.push_back(
-          {steps, groups, [this](Index s, int group) { advance(s, 0, layer_.batch, group); }});
+      phases.push_back({stages, groups, [this](Index stage, int group) {
+                          advance<0>(stage, 0, layer_.batch, group);
+                        }});
     }
     phases.back().leave = Products::release;
   }
@@ -76,32 +90,46 @@ class BackwardPass {
     if (call_.dh0 == nullptr) return;
     const Index stride = layer_.batch * kLanes;
     unpack_state(dh_.get(), stride, layer_.batch, layer_.units, call_.dh0);
-    unpack_state(dc_.get(), stride, layer_.batch, layer_.units, call_.dc0);
+    if constexpr (Cell::kHasCellState) {
+      unpack_state(dc_.get(), stride, layer_.batch, layer_.units, call_.dc0);
+    }
   }
 
  private:
-  // Numbers of a factor in a lane.
-  static constexpr Index kNumbers = Products::kNumbers;
+  // Numbers of a factor in a lane, rows of a panel for each block of units, and arrays for each that
+  // has a number for each cell state.
+  static constexpr Index kNumbers = Products::kNumbers, kDepth = Cell::kGates * kLanes;
+  static constexpr Index kOfCells = Cell::kHasCellState ? 1 : 0;
 
   // Blocks of units of one register tile: four, or fewer where every thread is to have some.
   static Index width(Index blocks, const Plan& plan) {
     const Index shares = plan.by_rows ? 1 : plan.workers;
-    return std::clamp<Index>(blocks / shares, 1, kGates);
+    return std::clamp<Index>(blocks / shares, 1, kMostWidth);
   }
 
   float* panel(Index group) const {
-    return recurrent_.get() + group * width_ * kLanes * blocks_ * kPanel / kNumbers;
+    return recurrent_.get() + group * width_ * kLanes * blocks_ * kDepth / kNumbers;
   }
   Index width_of(Index group) const { return std::min(width_, blocks_ - group * width_); }
 
   void pack(Index group) {
-    pack_transposed<Products>(call_.recurrent_kernel, layer_.units, layer_.units,
-                              group * width_ * kLanes, width_of(group), panel(group));
+    pack_transposed<Products, typename Cell::OfRecurrentKernel, Cell::kGates>(
+        call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
+        width_of(group), panel(group));
   }
 
   // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.
-  void advance(Index s, Index first_row, Index last_row, Index group) {
-    with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
+  // stage: counted over all steps.
+  template <int Stage>
+  void advance(Index stage, Index first_row, Index last_row, Index group) {
+    if constexpr (Stage + 1 < Cell::kStages) {
+      if (stage % Cell::kStages != Stage) {
+        advance<Stage + 1>(stage, first_row, last_row, group);
+        return;
+      }
+    }
+    const Index s = stage / Cell::kStages;
+    with_constant<kMostWidth>(static_cast<int>(width_of(group)), [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
       if constexpr (kRoundsFactors<Products>) {
         for (Index row = first_row; row < last_row; row += Products::kMostRows) {
@@ -111,7 +139,7 @@ class BackwardPass {
         // Three registers have no halves.
         constexpr int kMost = kWidth == 3 ? kRows : kTallRows;
         for_each_tile<kMost>(first_row, last_row, [&](auto rows, Index row) {
-          step<decltype(rows)::value, kWidth>(s, row, group);
+          step<Stage, decltype(rows)::value, kWidth>(s, row, group);
         });
       }
     });
@@ -131,48 +159,45 @@ class BackwardPass {
     return load(call_.cells + place(block, time(s), row) * kLanes);
   }
 
-  template <int kTile, int kWidth>
+  // h before the step after step `s` of the backward pass.
+  Vector hidden(Index s, Index block, Index row) const {
+    const Index unit = block * kLanes, count = layer_.units - unit;
+    if (s == layer_.timesteps) return load_part(call_.h0 + row * layer_.units + unit, count);
+    return load_part(hidden_.at(time(s), row) + unit, count);
+  }
+
+  // The first stage sums up what flows into h, from the step that the last one was. The second one
+  // sums up what flows into h as it was reset, from its own step.
+  template <int Stage, int kTile, int kWidth>
   void step(Index s, Index row, Index group) {
-    const Index first_block = group * width_;
-    // What flows into h: at the last step from outside; where a mask kept the state, past the step.
-    const bool carried = s == 0 || call_.mask != nullptr;
+    using State = typename Cell::template OfState<Stage>;
+    const Index first_block = group * width_, from = Stage == 0 ? s - 1 : s;
+    const bool carried = Stage == 0 && flows_past(s), multiplied = from >= 0 && !few_;
     alignas(64) float sums[kTile * kWidth * kLanes];
-    constexpr int kPart = part_of(kTile, kWidth);
-    static_assert(kWidth % kPart == 0);
-    for (int part = 0; part < kWidth; part += kPart) {
-      Tile<kTile, kPart> dh;
-      dh.clear();
-      if (carried) {
-#pragma GCC unroll 8
-        for (int r = 0; r < kTile; ++r) {
-#pragma GCC unroll 8
-          for (int v = 0; v < kPart; ++v) {
-            dh.at[r][v] = load(dh_at(first_block + part + v, row + r));
-          }
-        }
+    const float* dz = multiplied ? call_.dz + place(0, time(from), row) * kPanel : nullptr;
+    multiply_blocks<kTile, kWidth>(
+        sums, carried ? dh_at(first_block, row) : nullptr, layer_.batch * kLanes,
+        multiplied ? dz + State::kFirst * kLanes : nullptr,
+        layer_.timesteps * layer_.batch * kPanel,
+        multiplied ? panel(group) + kBefore<Stage> * kLanes * kWidth * kLanes : nullptr,
+        kDepth * kWidth * kLanes, State::kCount * kLanes, multiplied ? blocks_ : 0);
+    if (from >= 0 && few_) add_few<State>(sums, from, row, kTile, first_block, kWidth);
+    finish<Stage>(sums, s, row, kTile, first_block, kWidth);
+  }
+
+  // Adds the product with the kernel in place.
+  template <class State>
+  LSTM_IMPL_ONCE void add_few(float* sums, Index from, Index row, Index rows,
+                                         Index first_block, Index width) const {
+    const Index blocks = kLanes * Cell::kGates * layer_.units;
+    for (Index r = 0; r < rows; ++r) {
+      const float* dz = call_.dz + place(0, time(from), row + r) * kPanel;
+      for (Index v = 0; v < width; ++v) {
+        float* const sum = sums + (r * width + v) * kLanes;
+        store(sum, load(sum) + times_transpose<State, Cell::kGates>(
+                                   dz, layer_, call_.recurrent_kernel + (first_block + v) * blocks));
       }
-      if (s > 0 && few_) {
-        const Index blocks = kLanes * kGates * layer_.units;
-#pragma GCC unroll 8
-        for (int r = 0; r < kTile; ++r) {
-          const float* dz = call_.dz + place(0, time(s - 1), row + r) * kPanel;
-#pragma GCC unroll 8
-          for (int v = 0; v < kPart; ++v) {
-            dh.at[r][v] += times_transpose(
-                dz, layer_, call_.recurrent_kernel + (first_block + part + v) * blocks);
-          }
-        }
-      } else if (s > 0) {
-        const Index after = time(s - 1);
-        const float* right = panel(group) + part * kLanes;
-        for (Index block = 0; block < blocks_; ++block) {
-          add_product<kWidth>(dh, call_.dz + place(block, after, row) * kPanel, kPanel, 1, kPanel,
-                              right + block * kPanel * kWidth * kLanes);
-        }
-      }
-      dh.spill(sums + part * kLanes, kWidth * kLanes);
     }
-    finish<kWidth>(sums, s, row, kTile, first_block);
   }
 
   // The same of up to kMostRows rows, by dz as it was rounded in the step before.
@@ -181,7 +206,7 @@ class BackwardPass {
     const Index first_block = group * width_;
     constexpr Index kRow = kWidth * kLanes;
     alignas(64) float sums[Products::kMostRows * kRow];
-    const bool carried = s == 0 || call_.mask != nullptr;
+    const bool carried = flows_past(s);
     for (Index r = 0; carried && r < rows; ++r) {
       for (int v = 0; v < kWidth; ++v) {
         store(sums + r * kRow + v * kLanes, load(dh_at(first_block + v, row + r)));
@@ -192,16 +217,29 @@ class BackwardPass {
                                       blocks_ * kPanel / 2};
       Products::template multiply<kWidth>(sums, {carried ? sums : nullptr, kRow}, rows, {product});
     }
-    finish<kWidth>(sums, s, row, rows, first_block);
+    finish<0>(sums, s, row, rows, first_block, kWidth);
   }
 
-  // Of rows of dh, [row][block][lane].
-  template <int kWidth, class Count>
-  LSTM_IMPL_INLINE void finish(const float* dh, Index s, Index row, Count rows, Index first_block) {
-    for (Count r = 0; r < rows; ++r) {
-      for (int v = 0; v < kWidth; ++v) {
-        const Vector sum = load(dh + (r * kWidth + v) * kLanes);
-        if (s == layer_.timesteps) {
+  // Columns of the recurrent kernel's panel before those of a stage.
+  template <int Stage>
+  static constexpr Index kBefore = Stage == 0 ? 0 : Cell::template OfState<0>::kCount;
+
+  // Whether something flows into h besides through dz: at the last step from outside, where a mask
+  // kept the state past the step, and of some cells in every step.
+  bool flows_past(Index s) const {
+    return !Cell::kHasCellState || s == 0 || call_.mask != nullptr;
+  }
+
+  // Of rows of dh, [row][block][lane]. Never inlined: it would be compiled for each size of a tile.
+  template <int Stage>
+  LSTM_IMPL_ONCE void finish(const float* dh, Index s, Index row, Index rows,
+                                        Index first_block, Index width) {
+    for (Index r = 0; r < rows; ++r) {
+      for (Index v = 0; v < width; ++v) {
+        const Vector sum = load(dh + (r * width + v) * kLanes);
+        if constexpr (Stage > 0) {
+          finish_reset(sum, s, row + r, first_block + v);
+        } else if (s == layer_.timesteps) {
           store(dh_at(first_block + v, row + r), sum);
         } else {
           finish_row(sum, s, row + r, first_block + v);
@@ -210,7 +248,7 @@ class BackwardPass {
     }
   }
 
-  // dz of a row as the product of the step after step `s` reads it, [block][gate][lane].
+  // dz of a row as the product of the step after step `s` reads it, [block][sum][lane].
   BFloat16* rounded(Index s, Index row) const {
     return reinterpret_cast<BFloat16*>(rounded_->get()) +
            (s % 2 * layer_.batch + row) * rounded_width();
@@ -224,41 +262,51 @@ class BackwardPass {
   LSTM_IMPL_INLINE void finish_row(Vector dh, Index s, Index row, Index block) {
     const Index t = time(s), unit = block * kLanes;
     float* dz = call_.dz + place(block, t, row) * kPanel;
-    if (call_.mask != nullptr) {
-      const bool valid = call_.mask[t * layer_.batch + row] != 0;
-      store(dh_at(block, row), valid ? Vector{} : dh);
-      if (!valid) {
-        keep_dz(dz, s, row, block, {});
-        return;
-      }
+    const bool is_valid = valid(t, row);
+    if (call_.mask != nullptr) store(dh_at(block, row), is_valid ? Vector{} : dh);
+    if (!is_valid) {
+      keep_dz(dz, s, row, block, {});
+      return;
     }
     const Value* gates = call_.gates + place(block, t, row) * kPanel;
-    const Sigmoid i = read_sigmoid<Value>(load(gates));
-    const Sigmoid f = read_sigmoid<Value>(load(gates + kLanes));
-    const Vector g = load(gates + 2 * kLanes);
-    const Sigmoid o = read_sigmoid<Value>(load(gates + 3 * kLanes));
-    const Vector tanh_c = tanh(cells(s, block, row));
-    const Vector c_before = cells(s + 1, block, row);
-    float* carried = dc_.get() + (block * layer_.batch + row) * kLanes;
-    dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
-    const Vector dc = load(carried) + dh * o.value * (1.0f - tanh_c * tanh_c);
-    keep_dz(dz, s, row, block,
-            {dc * g * i.value * i.rest, dc * c_before * f.value * f.rest,
-             dc * i.value * (1.0f - g * g), dh * tanh_c * o.value * o.rest});
-    store(carried, dc * f.value);
+    if constexpr (Cell::kHasCellState) {
+      const Vector c = cells(s, block, row), c_before = cells(s + 1, block, row);
+      float* carried = dc_.get() + (block * layer_.batch + row) * kLanes;
+      dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
+      Vector dc = load(carried);
+      keep_dz(dz, s, row, block, Cell::gradients(gates, dh, c, c_before, dc));
+      store(carried, dc);
+    } else {
+      dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
+      keep_dz(dz, s, row, block, Cell::gradients(gates, dh, hidden(s + 1, block, row)));
+      store(dh_at(block, row), dh);
+    }
+  }
+
+  // dh: what flows into h as the second stage multiplied it.
+  LSTM_IMPL_INLINE void finish_reset(Vector dh, Index s, Index row, Index block) {
+    const Index t = time(s);
+    if (!valid(t, row)) return;
+    float* const past = dh_at(block, row);
+    float* const dz = call_.dz + place(block, t, row) * kPanel;
+    store(past, load(past) + Cell::finish_reset(dz, dh, hidden(s + 1, block, row)));
+  }
+
+  bool valid(Index t, Index row) const {
+    return call_.mask == nullptr || call_.mask[t * layer_.batch + row] != 0;
   }
 
   LSTM_IMPL_INLINE void keep_dz(float* to, Index s, Index row, Index block,
-                                const std::array<Vector, kGates>& dz) {
+                                const std::array<Vector, kSums>& dz) {
 #pragma GCC unroll 4
-    for (Index gate = 0; gate < kGates; ++gate) {
-      store(to + gate * kLanes, dz[static_cast<std::size_t>(gate)]);
+    for (Index sum = 0; sum < kSums; ++sum) {
+      store(to + sum * kLanes, dz[static_cast<std::size_t>(sum)]);
     }
     if constexpr (kRoundsFactors<Products>) {
       BFloat16* const at = rounded(s, row) + block * kPanel;
 #pragma GCC unroll 4
-      for (Index gate = 0; gate < kGates; ++gate) {
-        store(at + gate * kLanes, dz[static_cast<std::size_t>(gate)]);
+      for (Index sum = 0; sum < kSums; ++sum) {
+        store(at + sum * kLanes, dz[static_cast<std::size_t>(sum)]);
       }
     }
   }
@@ -268,7 +316,7 @@ class BackwardPass {
   const Plan plan_;
   const Index blocks_, width_, groups_;
   const bool few_;  // rows: each weight is then read a few times, which no panel is worth making for
-  const Rows<const Value> dy_;
+  const Rows<const Value> dy_, hidden_;
   const Floats recurrent_;      // transposed, in panels of width_ blocks
   const Floats initial_cells_;  // [block][batch][lane], as are the next two
   const Floats dh_, dc_;        // what flows to the step before, besides through dz

@@ -49,22 +49,29 @@ LSTM_IMPL_INLINE Vector paired(Vector lower, Vector upper) {
                    __builtin_convertvector(rounded_halves(upper), Words) << 16);
 }
 
-// A kernel [rows, 4 * units] into `pairs` pairs of rows, [block][pair][gate][lane], of blocks
-// [first_block, last_block); Products::place() orders a block's. Rows past the last are zeros.
-template <class Products, class Value>
+// A kernel [rows, Gates * units] into `pairs` pairs of rows, [block][pair][sum][lane], of blocks
+// [first_block, last_block); Products::place() orders a block's. Rows past the last are zeros, and
+// so are the sums that Columns (see cell.h) does not have.
+template <class Products, class Columns, Index Gates, class Value>
 void pack_pairs(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
                 Index pairs, float* panels) {
   for (Index pair = 0; pair < pairs; ++pair) {
-    const Value* from = kernel + 2 * pair * kGates * units;
+    const Value* from = kernel + 2 * pair * Gates * units;
     const Index here = rows - 2 * pair;
     for (Index block = first_block; block < last_block; ++block) {
       float* to = panels + block * pairs * kPanel;
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      for (Index gate = 0; gate < kGates; ++gate) {
+      for (Index sum = 0; sum < kSums; ++sum) {
+        float* const place = to + Products::place(pair, sum, kSums);
+        const Index column = sum - Columns::kFirst;
+        if (column < 0 || column >= Columns::kCount) {
+          store(place, Vector{});
+          continue;
+        }
+        const Index gate = Columns::kGates[static_cast<std::size_t>(column)];
         const Value* lower = from + gate * units + unit;
-        const Vector upper = here < 2 ? Vector{} : load_part(lower + kGates * units, count);
-        store(to + Products::place(pair, gate, kGates),
-              paired(here < 1 ? Vector{} : load_part(lower, count), upper));
+        const Vector upper = here < 2 ? Vector{} : load_part(lower + Gates * units, count);
+        store(place, paired(here < 1 ? Vector{} : load_part(lower, count), upper));
       }
     }
   }
@@ -374,7 +381,7 @@ struct DotsByTiles {
   static constexpr Index kRegister = kLanes * sizeof(float);  // bytes
   static_assert(kRegister <= tiles::kRowBytes);  // less than a tile's row in emulations only
   static constexpr Index kRowsOfTile = tiles::kMostRows, kMostRows = 2 * kRowsOfTile;
-  static constexpr Index kPairs = std::min(tiles::kPairs, kPanel / 2);  // a block's of gates at most
+  static constexpr Index kPairs = std::min(tiles::kPairs, kPanel / 2);  // a block's of sums at most
   static constexpr Index kNumbers = 2;
 
   static Plan plan(const Layer& layer, Index features, const Pool& pool) {

@@ -194,10 +194,11 @@ Layer layer_of(const LstmLayer& given) {
           given.units,
           given.batch_major != 0,
           given.reverse != 0,
-          given.type == LSTM_FLOAT_BY_BFLOAT16};
+          given.type == LSTM_FLOAT_BY_BFLOAT16,
+          static_cast<CellKind>(given.cell)};
 }
 
-constexpr std::int32_t kTypes = 5;  // of LstmType
+constexpr std::int32_t kTypes = 5, kCells = 3;  // of LstmType, of LstmCell
 
 // What no caller should pass, and a program in another language may.
 std::string problem_of(const LstmLayer& given) {
@@ -206,6 +207,12 @@ std::string problem_of(const LstmLayer& given) {
   }
   if (given.type < 0 || given.type >= kTypes) {
     return std::to_string(given.type) + " is no type of a layer";
+  }
+  if (given.cell < 0 || given.cell >= kCells) {
+    return std::to_string(given.cell) + " is no cell of a layer";
+  }
+  if (given.cell != LSTM_LSTM && given.type == LSTM_INT8) {
+    return "int8 serves layers of LSTMs only, and this one is of GRUs";
   }
   if (given.transposed != 0 && given.type == LSTM_INT8) {
     return "a layer in int8 has no transposed weights; lstm_transpose() copies them";
@@ -305,13 +312,13 @@ LstmCode run(const LstmLayer& given, const LstmThreads* threads, const Work& wor
   });
 }
 
-// A matrix of weights, or its gradient, as the kernels have it: [depth, 4 * units]. If the layer is
-// transposed, the caller has it as [4 * units, depth], and this one is in scratch.
+// A matrix of weights, or its gradient, as the kernels have it: [depth, gates * units]. If the layer
+// is transposed, the caller has it as [gates * units, depth], and this one is in scratch.
 template <class Weight>
 class Matrix {
  public:
   Matrix(const LstmLayer& layer, std::int64_t depth, Weight* given, const Pool& pool)
-      : width_(4 * layer.units), depth_(depth), given_(given), pool_(pool) {
+      : width_(layer_of(layer).gates() * layer.units), depth_(depth), given_(given), pool_(pool) {
     if (layer.transposed != 0) {
       const std::int64_t bytes = width_ * depth * static_cast<std::int64_t>(sizeof(Weight));
       scratch_.emplace((bytes + 3) / static_cast<std::int64_t>(sizeof(float)));
@@ -352,6 +359,12 @@ class Pointers {
  private:
   void* const* next_;
 };
+
+// The pointer that only a layer with a second bias has, after `count` others; else null.
+template <class Value>
+Value* extra_pointer(const LstmLayer& layer, void* const* pointers, std::size_t count) {
+  return layer.cell == LSTM_GRU ? static_cast<Value*>(pointers[count]) : nullptr;
+}
 
 LstmCode forward_in_int8(const LstmLayer& given, const LstmThreads* threads,
                          void* const* pointers) {
@@ -434,6 +447,9 @@ const char* lstm_products(const LstmLayer* given) {
   return code == LSTM_OK ? products.c_str() : lstm_error();
 }
 
+// Pointers of a call, without the one that a second bias adds.
+constexpr std::size_t kForwardPointers = 13, kBackwardPointers = 17;
+
 // Members of a braced list are evaluated in order.
 LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {
   if (given->type == LSTM_INT8 && pointers[10] == nullptr && pointers[11] == nullptr) {
@@ -449,8 +465,10 @@ LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* 
     if (in_place) copied.transposed = 0;
     const lstm_impl::Matrix kernel(copied, layer.inputs, next.take<Weight>(), pool);
     const lstm_impl::Matrix recurrent(copied, layer.units, next.take<Weight>(), pool);
-    const lstm_impl::Weights<Weight> weights{kernel.read(), recurrent.read(),
-                                             next.take<const Weight>(), in_place};
+    const auto* bias = next.take<const Weight>();
+    const lstm_impl::Weights<Weight> weights{
+        kernel.read(), recurrent.read(), bias, in_place,
+        lstm_impl::extra_pointer<const Weight>(*given, pointers, kForwardPointers)};
     const auto read = [&] { return next.take<const Value>(); };
     const auto write = [&] { return next.take<Value>(); };
     lstm_impl::Forward<Value, Weight> call{layer,   weights,
@@ -493,7 +511,9 @@ LstmCode lstm_backward(const LstmLayer* given, const LstmThreads* threads, void*
                                             write(),
                                             of_kernel.get(),
                                             of_recurrent.get(),
-                                            static_cast<Weight*>(pointers[kOfKernel + 2])};
+                                            static_cast<Weight*>(pointers[kOfKernel + 2]),
+                                            lstm_impl::extra_pointer<Weight>(*given, pointers,
+                                                                             kBackwardPointers)};
     lstm_impl::backward(call, pool);
     of_kernel.write();
     of_recurrent.write();

@@ -39,6 +39,17 @@ enum LstmType : std::int32_t {
   LSTM_MIXED_BFLOAT16 = 4,
 };
 
+// What a layer computes in a step; kernels.h has the equations. A GRU has no cell state: the pointers
+// to c, to what is kept of it and to its gradients are null. Its gates are r, z, n.
+//   LSTM_GRU: the reset gate acts after the product with the recurrent kernel, which has a bias of its
+//     own, as in PyTorch, cuDNN and by default in Keras.
+//   LSTM_GRU_RESET_BEFORE: it acts on h before that product.
+enum LstmCell : std::int32_t {
+  LSTM_LSTM = 0,
+  LSTM_GRU = 1,
+  LSTM_GRU_RESET_BEFORE = 2,
+};
+
 struct LstmLayer {
   std::int64_t timesteps, batch, inputs, units;
   std::int32_t batch_major, reverse;
@@ -46,9 +57,10 @@ struct LstmLayer {
   std::int32_t threads;  // of the library's own, at most so many with the one that calls; 0 for one
                          // on each CPU that the process may use
   // Whether the caller has the kernel and the recurrent kernel, and wants their gradients, as
-  // [4 * units, inputs] and [4 * units, units]. A call then copies what it reads of them, or
+  // [gates * units, inputs] and [gates * units, units]. A call then copies what it reads of them, or
   // transposes that in registers; its results have the same bits. LSTM_INT8 does not take such a layer.
   std::int32_t transposed;
+  std::int32_t cell;  // an LstmCell. A GRU in LSTM_INT8 is refused; its products are of floats
 };
 
 // Threads of the caller, in place of the library's own. schedule: runs work(argument) once, some
@@ -77,13 +89,14 @@ LstmCode lstm_pack(const LstmLayer* layer, void* const* pointers);
 // words are valid until this thread calls the function again.
 const char* lstm_products(const LstmLayer* layer);
 // The order of pointers is that of Forward, Backward and InputGradient in kernels.h; null where an
-// array is left out. threads: null for the library's own, which a call of few steps always takes.
+// array is left out. LSTM_GRU takes one pointer more, the last: lstm_forward() the recurrent bias,
+// lstm_backward() its gradient. threads: null for the library's own, which a call of few steps always takes.
 LstmCode lstm_forward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_backward(const LstmLayer* layer, const LstmThreads* threads, void* const* pointers);
 LstmCode lstm_input_gradient(const LstmLayer* layer, const LstmThreads* threads,
                              void* const* pointers);
 // Writes the transpose [columns, rows] of a matrix [rows, columns], for a caller that has weights as
-// [4 * units, inputs] and keeps a copy for several calls. type: LSTM_FLOAT or LSTM_BFLOAT16. No number changes, also not its
+// [gates * units, inputs] and keeps a copy for several calls. type: LSTM_FLOAT or LSTM_BFLOAT16. No number changes, also not its
 // sign of zero or the bits of a NaN. threads: as in LstmLayer; small matrices take one. The two
 // matrices must not overlap. Refuses other types, and sizes below 0 or above 2^31 - 1. A matrix
 // without numbers is right: no pointer is then read.

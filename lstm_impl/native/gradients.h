@@ -10,6 +10,7 @@
 
 #include "backward.h"
 #include "bfloat16_products.h"
+#include "cell.h"
 #include "kernels.h"
 #include "memory.h"
 #include "numbers.h"
@@ -29,10 +30,11 @@ constexpr Index kDepth = 256;
 // Floats of dz up to which all of it stays in the second cache while every tile meets it.
 constexpr Index kFewFloats = 1 << 18;
 
-// Gradients of kernel, recurrent kernel and bias: [x, h before, 1] transposed, times dz. Its left
-// operand is packed in pieces of some thousand rows, so that it takes no memory to speak of; so is
-// dz where Products are of numbers rounded to bfloat16.
-template <class Value, class Weight, class Products = OfFloats>
+// Gradients of kernels and biases: [x, h before, 1] transposed, times dz. Of a cell with two stages
+// the left operand also has h as it was reset, before the 1. It is packed in pieces of some thousand
+// rows, so that it takes no memory to speak of; so is dz where Products are of numbers rounded to
+// bfloat16.
+template <class Cell, class Value, class Weight, class Products = OfFloats>
 class WeightGradients {
  public:
   explicit WeightGradients(const Backward<Value, Weight>& call)
@@ -40,26 +42,24 @@ class WeightGradients {
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
         rows_(layer_.timesteps * layer_.batch),
-        columns_(layer_.inputs + layer_.units + 1),
+        columns_(layer_.inputs + Cell::kStages * layer_.units + 1),
         tiles_(blocks_of(columns_, kColumns)),
         piece_(std::min(blocks_of(rows_, kDepth), kPiece)),
         x_(rows_of(layer_, call.x, layer_.inputs)),
-        hidden_(call.mask == nullptr
-                    ? rows_of(layer_, call.hidden, layer_.units)
-                    : Rows<const Value>{call.hidden, layer_.batch * layer_.units, layer_.units}),
-        few_(!kRoundsFactors<Products> && rows_ <= kDepth && layer_.units % kLanes == 0 &&
+        hidden_(hidden_rows(call)),
+        few_(kCanBeFew && rows_ <= kDepth && layer_.units % kLanes == 0 &&
              rows_ <= columns_ && rows_ * blocks_ * kPanel <= kFewFloats),
         left_(piece_ * kDepth * tiles_ * kColumns / kNumbers) {
     if constexpr (kRoundsFactors<Products>) right_.emplace(piece_ * blocks_ * kPairs * kPanel);
     if (few_) right_.emplace(rows_ * blocks_ * kPanel);
     if (kRounds<Weight> && blocks_of(rows_, kDepth) > piece_) {
-      totals_.emplace(columns_ * kGates * layer_.units);
+      totals_.emplace((columns_ + 1) * width());
     }
   }
 
   double multiplications() const {
-    return static_cast<double>(rows_) * static_cast<double>(columns_) * 4.0 *
-           static_cast<double>(layer_.units);
+    return static_cast<double>(rows_) * static_cast<double>(columns_) *
+           static_cast<double>(width());
   }
 
   void add_phases(std::vector<Phase>& phases, int workers) {
@@ -91,6 +91,11 @@ class WeightGradients {
  private:
   static constexpr Index kPiece = 8;  // chunks of kDepth rows
 
+  // Whether dz can be put in the order of a gradient: of cells whose gates have one sum each.
+  static constexpr bool kCanBeFew = !kRoundsFactors<Products> && Cell::kGates == kSums;
+
+  Index width() const { return Cell::kGates * layer_.units; }
+
   // Numbers of a factor in 32 bits, columns of the left operand that are packed together, and pairs
   // of rows in a chunk.
   static constexpr Index kNumbers = kRoundsFactors<Products> ? 2 : 1;
@@ -118,10 +123,10 @@ class WeightGradients {
 
   // dz of a block of units into [panel][row][register], the registers in the order of a gradient.
   void order_as_gradients(Index block) {
-    for (Index gate = 0; gate < kGates; ++gate) {
-      const Index at = gate * blocks_ + block;
-      const float* from = call_.dz + block * rows_ * kPanel + gate * kLanes;
-      float* to = right_->get() + at / kGates * rows_ * kPanel + at % kGates * kLanes;
+    for (Index sum = 0; sum < kSums; ++sum) {
+      const Index at = sum * blocks_ + block;
+      const float* from = call_.dz + block * rows_ * kPanel + sum * kLanes;
+      float* to = right_->get() + at / kSums * rows_ * kPanel + at % kSums * kLanes;
       for (Index row = 0; row < rows_; ++row) store(to + row * kPanel, load(from + row * kPanel));
     }
   }
@@ -131,11 +136,13 @@ class WeightGradients {
     for (Index tile = first_tile; tile < last_tile; ++tile) {
       const Index first = tile * kRows, count = std::min<Index>(kRows, columns_ - first);
       Weight* to[kRows];
-      for (Index r = 0; r < count; ++r) to[r] = gradient_row(first + r);
+      for (Index r = 0; r < count; ++r) {
+        for_each_gradient(first + r, [&](auto, Weight* row, Index) { to[r] = row; });
+      }
       for (Index panel = 0; panel < blocks_; ++panel) {
-        Tile<kRows, kGates> sum;
+        Tile<kRows, kSums> sum;
         sum.clear();
-        add_product<kGates>(sum, left(0) + first * rows_, 1, kRows, rows_,
+        add_product<kSums>(sum, left(0) + first * rows_, 1, kRows, rows_,
                             right_->get() + panel * rows_ * kPanel);
         sum.spill(spilled, kPanel);
         for (Index r = 0; r < count; ++r) {
@@ -153,7 +160,7 @@ class WeightGradients {
     return left_.get() + place * kDepth * tiles_ * kColumns / kNumbers;
   }
 
-  // Pairs of rows of dz, [pair][gate][lane] in the order of Products::place().
+  // Pairs of rows of dz, [pair][sum][lane] in the order of Products::place().
   float* right(Index place, Index block) const {
     return right_->get() + (place * blocks_ + block) * kPairs * kPanel;
   }
@@ -162,7 +169,7 @@ class WeightGradients {
   void pack(Index chunk, Index place) {
     const Index depth = depth_of(chunk);
     float* to = left(place);
-    const Index ones = layer_.inputs + layer_.units;
+    const Index ones = columns_ - 1;
     const Buffers::Buffer buffer(*buffers_);
     float* const row = buffer.get();
     std::fill_n(row + ones, tiles_ * kRows - ones, 0.0f);
@@ -180,7 +187,7 @@ class WeightGradients {
   // is zeros.
   void pack_rounded(Index chunk, Index place) {
     const Index depth = depth_of(chunk), width = tiles_ * kColumns;
-    const Index ones = layer_.inputs + layer_.units;
+    const Index ones = columns_ - 1;
     const Buffers::Buffer buffer(*buffers_);
     float* const rows = buffer.get();  // [kSquare][width]
     for (Index first = 0; first < kDepth; first += kSquare) {
@@ -211,20 +218,21 @@ class WeightGradients {
       float* const to = right(place, block);
       for (Index pair = 0; pair < kPairs; ++pair) {
         const Index here = depth - 2 * pair;
-        for (Index gate = 0; gate < kGates; ++gate) {
-          const float* from = dz + 2 * pair * kPanel + gate * kLanes;
+        for (Index sum = 0; sum < kSums; ++sum) {
+          const float* from = dz + 2 * pair * kPanel + sum * kLanes;
           store(
-              to + Products::place(pair, gate, kGates),
+              to + Products::place(pair, sum, kSums),
               paired(here < 1 ? Vector{} : load(from), here < 2 ? Vector{} : load(from + kPanel)));
         }
       }
     }
   }
 
-  // x and the h before of one step of one sequence; zeros where it is padding, which may hold NaN.
+  // The left operand of one step of one sequence, without the 1; zeros where it is padding, which may
+  // hold NaN.
   void gather(Index t, Index b, float* row) const {
     if (call_.mask != nullptr && call_.mask[t * layer_.batch + b] == 0) {
-      std::fill_n(row, layer_.inputs + layer_.units, 0.0f);
+      std::fill_n(row, columns_ - 1, 0.0f);
       return;
     }
     const Index before = layer_.reverse ? t + 1 : t - 1;
@@ -232,22 +240,43 @@ class WeightGradients {
     copy_row(x_.at(t, b), layer_.inputs, row);
     copy_row(first ? call_.h0 + b * layer_.units : hidden_.at(before, b), layer_.units,
              row + layer_.inputs);
+    if constexpr (Cell::kStages > 1) {
+      float* const to = row + layer_.inputs + layer_.units;
+      for (Index block = 0; block < blocks_; ++block) {
+        const float* dz = call_.dz + ((block * layer_.timesteps + t) * layer_.batch + b) * kPanel;
+        store_part(to + block * kLanes, load(dz + Cell::kResetHidden * kLanes),
+                   layer_.units - block * kLanes);
+      }
+    }
   }
 
-  Weight* gradient_row(Index column) const {
-    const Index width = kGates * layer_.units;
-    if (column < layer_.inputs) return call_.dkernel + column * width;
-    column -= layer_.inputs;
-    if (column < layer_.units) return call_.drecurrent_kernel + column * width;
-    return call_.dbias;
+  // Calls work(columns, row, place) for each gradient that a column of the left operand gives: its
+  // sums and gates, its row, and its number among all rows.
+  template <class Work>
+  LSTM_IMPL_INLINE void for_each_gradient(Index column, const Work& work) const {
+    const Index inputs = layer_.inputs, units = layer_.units;
+    if (column < inputs) {
+      work(typename Cell::OfInput{}, call_.dkernel + column * width(), column);
+    } else if (column < inputs + units) {
+      work(typename Cell::template OfState<0>{},
+           call_.drecurrent_kernel + (column - inputs) * width(), column);
+    } else if (Cell::kStages > 1 && column < inputs + 2 * units) {
+      work(typename Cell::template OfState<Cell::kStages - 1>{},
+           call_.drecurrent_kernel + (column - inputs - units) * width(), column);
+    } else {
+      work(typename Cell::OfInput{}, call_.dbias, column);
+      if constexpr (Cell::kHasRecurrentBias) {
+        work(typename Cell::template OfState<0>{}, call_.drecurrent_bias, column + 1);
+      }
+    }
   }
 
   // Where the sums of the pieces before the last wait: in the gradient itself if that is of floats.
-  float* total_row(Index column) const {
+  float* total_row(Weight* gradient, Index place) const {
     if constexpr (kRounds<Weight>) {
-      return totals_ ? totals_->get() + column * kGates * layer_.units : nullptr;
+      return totals_ ? totals_->get() + place * width() : nullptr;
     } else {
-      return gradient_row(column);
+      return gradient;
     }
   }
 
@@ -268,10 +297,10 @@ class WeightGradients {
       for (Index place = 0; place < chunks; place += 2) {
         const Start start{place == 0 ? nullptr : sums.get(), kPanel};
         if (place + 1 < chunks) {
-          Products::template multiply<kGates>(sums.get(), start, rows,
+          Products::template multiply<kSums>(sums.get(), start, rows,
                                               {product(place), product(place + 1)});
         } else {
-          Products::template multiply<kGates>(sums.get(), start, rows, {product(place)});
+          Products::template multiply<kSums>(sums.get(), start, rows, {product(place)});
         }
       }
       add_rows(sums.get(), first_tile, last_tile, unit, from, chunks);
@@ -282,20 +311,42 @@ class WeightGradients {
       const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
       for (Index tile = first_tile; tile < last_tile; ++tile) {
         float* kept = sums.get() + (tile - first_tile) * kColumns * kPanel;
-        Tile<kRows, kGates> sum;
-        if (place == 0) {
-          sum.clear();
-        } else {
-          sum.fill(kept, kPanel);
-        }
-        add_product<kGates>(sum, left(place) + tile * depth * kRows, 1, kRows, depth, dz);
-        sum.spill(kept, kPanel);
+        with_sums(tile, [&](auto columns) {
+          using Sums = decltype(columns);
+          constexpr Index kOffset = Sums::kFirst * kLanes;
+          Tile<kRows, Sums::kCount> sum;
+          if (place == 0) {
+            sum.clear();
+          } else {
+            sum.fill(kept + kOffset, kPanel);
+          }
+          add_product<kSums>(sum, left(place) + tile * depth * kRows, 1, kRows, depth,
+                             dz + kOffset);
+          sum.spill(kept + kOffset, kPanel);
+        });
         if (place + 1 == chunks) add_rows(kept, tile, tile + 1, unit, from, chunks);
       }
     }
   }
 
-  // What a piece gives, [column][gate][lane], to the gradients of some tiles of columns.
+  // Calls work(columns) with the sums that the columns of a tile have gradients of.
+  template <class Work>
+  LSTM_IMPL_INLINE void with_sums(Index tile, const Work& work) const {
+    if constexpr (Cell::kGates < kSums) {
+      const Index inputs = layer_.inputs, units = layer_.units;
+      const Index first = tile * kColumns, end = first + kColumns;
+      if (end <= inputs) return work(typename Cell::OfInput{});
+      if (first >= inputs && end <= inputs + units) {
+        return work(typename Cell::template OfState<0>{});
+      }
+      if (Cell::kStages > 1 && first >= inputs + units && end <= inputs + 2 * units) {
+        return work(typename Cell::template OfState<Cell::kStages - 1>{});
+      }
+    }
+    work(Columns<0, 0, 1, 2, 3>{});
+  }
+
+  // What a piece gives, [column][sum][lane], to the gradients of some tiles of columns.
   void add_rows(const float* sums, Index first_tile, Index last_tile, Index unit, Index from,
                 Index chunks) const {
     const Index first = first_tile * kColumns, last = std::min(last_tile * kColumns, columns_);
@@ -304,20 +355,24 @@ class WeightGradients {
     }
   }
 
-  // What a piece gives, [gate][lane], to the gradient of a column, of one block of units.
+  // What a piece gives, [sum][lane], to the gradient of a column, of one block of units.
   void add_row(const float* sums, Index column, Index unit, Index from, Index chunks) const {
     const Index count = layer_.units - unit;
     const bool last = from + chunks == blocks_of(rows_, kDepth);
-    for (Index gate = 0; gate < kGates; ++gate) {
-      const Index offset = gate * layer_.units + unit;
-      Vector value = load(sums + gate * kLanes);
-      if (from > 0) value += load_part(total_row(column) + offset, count);
-      if (last) {
-        store_part(gradient_row(column) + offset, value, count);
-      } else {
-        store_part(total_row(column) + offset, value, count);
+    for_each_gradient(column, [&](auto columns, Weight* gradient, Index place) {
+      using Sums = decltype(columns);
+      float* const total = total_row(gradient, place);
+      for (std::size_t k = 0; k < Sums::kCount; ++k) {
+        const Index offset = Sums::kGates[k] * layer_.units + unit;
+        Vector value = load(sums + (Sums::kFirst + static_cast<Index>(k)) * kLanes);
+        if (from > 0) value += load_part(total + offset, count);
+        if (last) {
+          store_part(gradient + offset, value, count);
+        } else {
+          store_part(total + offset, value, count);
+        }
       }
-    }
+    });
   }
 
   const Backward<Value, Weight>& call_;
@@ -327,15 +382,15 @@ class WeightGradients {
   const bool few_;  // rows, and units that fill registers
   const Floats left_;
   std::optional<Floats> right_;   // dz in another order, or rounded
-  std::optional<Floats> totals_;  // [column][gate][unit]
+  std::optional<Floats> totals_;  // [row of a gradient][gate][unit]
   std::optional<Buffers> buffers_;  // of a row of [x, h before, 1], or of a segment's sums
 };
 
 // All of a call that has sequences: the recurrence, and then the weights' gradients.
-template <class Products, class Value, class Weight>
+template <class Cell, class Products, class Value, class Weight>
 void backward_by(const Backward<Value, Weight>& call, const Pool& pool) {
-  BackwardPass<Value, Weight, Products> recurrence(call, pool);
-  WeightGradients<Value, Weight, Products> weights(call);
+  BackwardPass<Cell, Value, Weight, Products> recurrence(call, pool);
+  WeightGradients<Cell, Value, Weight, Products> weights(call);
   const int workers = std::max(recurrence.workers(), workers_for(weights.multiplications(), pool));
   std::vector<Phase> phases;
   recurrence.add_phases(phases);
@@ -346,11 +401,11 @@ void backward_by(const Backward<Value, Weight>& call, const Pool& pool) {
   recurrence.finish();
 }
 
-// The gradient of the input: dz times the kernel's transpose.
-template <class Value, class Weight>
-class InputGradients {
- public:
-  InputGradients(const InputGradient<Value, Weight>& call, const Pool& pool)
+// The gradient of the input, dz times the kernel's transpose: what is the same for all Products.
+template <class Cell, class Value, class Weight, class Products>
+class InputGradientLayout {
+ protected:
+  InputGradientLayout(const InputGradient<Value, Weight>& call, const Pool& pool, bool unpacked)
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
@@ -358,10 +413,58 @@ class InputGradients {
         multiplications_(static_cast<double>(layer_.timesteps) * step_work(layer_, layer_.inputs)),
         workers_(workers_for(multiplications_, pool)),
         columns_(blocks_of(layer_.inputs, kLanes)),
-        groups_(blocks_of(columns_, kGates)),
-        few_(has_few_rows(layer_) && layer_.inputs % kLanes == 0),
+        groups_(blocks_of(columns_, kMostWidth)),
         dx_(rows_of(layer_, call.dx, layer_.inputs)),
-        kernel_(few_ ? 0 : columns_ * kLanes * blocks_ * kPanel) {}
+        kernel_(unpacked ? 0 : columns_ * kLanes * blocks_ * kOfBlock / Products::kNumbers) {}
+
+  // The sums of a block of units that the input has a part in, side by side.
+  using Sums = typename Cell::OfInput;
+  static constexpr Index kOfBlock = Sums::kCount * kLanes, kOffset = Sums::kFirst * kLanes;
+
+  Index width_of(Index group) const { return std::min(kMostWidth, columns_ - group * kMostWidth); }
+
+  float* panel(Index group) const {
+    return kernel_.get() + group * kMostWidth * kLanes * blocks_ * kOfBlock / Products::kNumbers;
+  }
+
+  // Packs the kernel.
+  Phase packing() const {
+    return {1, static_cast<int>(groups_), [this](Index, int group) {
+              pack_transposed<Products, Sums, Cell::kGates>(
+                  call_.kernel, layer_.inputs, layer_.units, group * kMostWidth * kLanes,
+                  width_of(group), panel(group));
+            }};
+  }
+
+  // Where a row of the gradient begins.
+  Value* row_of(Index row) const { return dx_.at(row / layer_.batch, row % layer_.batch); }
+
+  // A row of dz of a block.
+  const float* dz(Index block, Index row) const {
+    return call_.dz + (block * rows_ + row) * kPanel + kOffset;
+  }
+
+  const InputGradient<Value, Weight>& call_;
+  const Layer& layer_;
+  const Index blocks_, rows_;
+  const double multiplications_;
+  const int workers_;
+  const Index columns_, groups_;  // registers of a row of the gradient, and tiles of them
+  const Rows<Value> dx_;
+  const Floats kernel_;  // transposed, in panels of kMostWidth registers' width
+};
+
+// By products of floats.
+template <class Cell, class Value, class Weight>
+class InputGradients : InputGradientLayout<Cell, Value, Weight, OfFloats> {
+  using Layout = InputGradientLayout<Cell, Value, Weight, OfFloats>;
+  using Layout::blocks_, Layout::call_, Layout::columns_, Layout::dz, Layout::groups_;
+  using Layout::kOfBlock, Layout::layer_, Layout::multiplications_, Layout::packing, Layout::panel;
+  using Layout::row_of, Layout::rows_, Layout::width_of, Layout::workers_;
+
+ public:
+  InputGradients(const InputGradient<Value, Weight>& call, const Pool& pool)
+      : Layout(call, pool, reads_in_place(call.layer)), few_(reads_in_place(call.layer)) {}
 
   void run(const Pool& pool) {
     if (few_) {
@@ -376,11 +479,7 @@ class InputGradients {
     // Of [row][column], where the gradient itself cannot hold them.
     if (kRounds<Value> && blocks_ > kBlocks) totals_.emplace(workers_, size * columns_ * kLanes);
     std::vector<Phase> phases;
-    phases.push_back({1, static_cast<int>(groups_), [this](Index, int group) {
-                        pack_transposed<OfFloats>(call_.kernel, layer_.inputs, layer_.units,
-                                                  group * kGates * kLanes, width_of(group),
-                                                  panel(group));
-                      }});
+    phases.push_back(packing());
     phases.push_back(
         {1, static_cast<int>(blocks_of(rows_, size)), [this, size](Index, int segment) {
            multiply(segment * size, std::min(rows_, (segment + 1) * size));
@@ -391,17 +490,16 @@ class InputGradients {
  private:
   static constexpr Index kBlocks = kDepth / kPanel;  // of units, at once
 
-  Index width_of(Index group) const { return std::min(kGates, columns_ - group * kGates); }
-
-  float* panel(Index group) const {
-    return kernel_.get() + group * kGates * kLanes * blocks_ * kPanel;
+  static bool reads_in_place(const Layer& layer) {
+    return has_few_rows(layer) && layer.inputs % kLanes == 0;
   }
 
   void multiply_unpacked(Index column) {
-    const Weight* kernel = call_.kernel + column * kLanes * kGates * layer_.units;
+    const Weight* kernel = call_.kernel + column * kLanes * Cell::kGates * layer_.units;
     for (Index row = 0; row < rows_; ++row) {
-      store(dx_.at(row / layer_.batch, row % layer_.batch) + column * kLanes,
-            times_transpose(call_.dz + row * kPanel, layer_, kernel));
+      store(row_of(row) + column * kLanes,
+            times_transpose<typename Cell::OfInput, Cell::kGates>(call_.dz + row * kPanel, layer_,
+                                                                  kernel));
     }
   }
 
@@ -412,7 +510,7 @@ class InputGradients {
     for (Index block = 0; block < blocks_; block += kBlocks) {
       const Index end = std::min(blocks_, block + kBlocks);
       for (Index group = 0; group < groups_; ++group) {
-        with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
+        with_constant<kMostWidth>(static_cast<int>(width_of(group)), [&](auto width) {
           for_each_tile<kRows>(first_row, last_row, [&](auto rows, Index row) {
             tile<decltype(rows)::value, decltype(width)::value>(row, group, block, end, totals,
                                                                 row - first_row);
@@ -425,25 +523,20 @@ class InputGradients {
   template <int kTile, int kWidth>
   void tile(Index row, Index group, Index first_block, Index last_block, float* totals,
             Index first_total) {
+    const Index column = group * kMostWidth * kLanes;
     Value* to[kTile];
-    for (int r = 0; r < kTile; ++r) {
-      to[r] = dx_.at((row + r) / layer_.batch, (row + r) % layer_.batch) + group * kGates * kLanes;
-    }
-    Tile<kTile, kWidth> sums;
-    sums.clear();
-    for (Index block = first_block; block < last_block; ++block) {
-      add_product<kWidth>(sums, call_.dz + (block * rows_ + row) * kPanel, kPanel, 1, kPanel,
-                          panel(group) + block * kPanel * kWidth * kLanes);
-    }
+    for (int r = 0; r < kTile; ++r) to[r] = row_of(row + r) + column;
     alignas(64) float spilled[kTile * kWidth * kLanes];
-    sums.spill(spilled, kWidth * kLanes);
-    const Index count = layer_.inputs - group * kGates * kLanes;
+    multiply_blocks<kTile, kWidth>(spilled, nullptr, 0, dz(first_block, row), rows_ * kPanel,
+                                   panel(group) + first_block * kOfBlock * kWidth * kLanes,
+                                   kOfBlock * kWidth * kLanes, kOfBlock, last_block - first_block);
+    const Index count = layer_.inputs - column;
     for (int r = 0; r < kTile; ++r) {
       for (int v = 0; v < kWidth; ++v) {
         Value* place = to[r] + v * kLanes;
         Vector sum = load(spilled + (r * kWidth + v) * kLanes);
         if constexpr (kRounds<Value>) {
-          const Index at = ((first_total + r) * columns_ + group * kGates + v) * kLanes;
+          const Index at = ((first_total + r) * columns_ + group * kMostWidth + v) * kLanes;
           if (first_block > 0) sum += load(totals + at);
           if (last_block < blocks_) {
             store(totals + at, sum);
@@ -457,44 +550,28 @@ class InputGradients {
     }
   }
 
-  const InputGradient<Value, Weight>& call_;
-  const Layer& layer_;
-  const Index blocks_, rows_;
-  const double multiplications_;
-  const int workers_;
-  const Index columns_, groups_;
   const bool few_;  // rows
-  const Rows<Value> dx_;
-  const Floats kernel_;  // transposed, in panels of four registers' width
   std::optional<Buffers> totals_;
 };
 
-// The same by products of numbers rounded to bfloat16.
-template <class Value, class Weight, class Products>
-class RoundedInputGradients {
+// By products of numbers rounded to bfloat16.
+template <class Cell, class Value, class Weight, class Products>
+class RoundedInputGradients : InputGradientLayout<Cell, Value, Weight, Products> {
+  using Layout = InputGradientLayout<Cell, Value, Weight, Products>;
+  using Layout::blocks_, Layout::dz, Layout::groups_, Layout::kOfBlock, Layout::layer_;
+  using Layout::multiplications_, Layout::packing, Layout::panel, Layout::row_of, Layout::rows_;
+  using Layout::width_of, Layout::workers_;
+
  public:
   RoundedInputGradients(const InputGradient<Value, Weight>& call, const Pool& pool)
-      : call_(call),
-        layer_(call.layer),
-        blocks_(unit_blocks(layer_)),
-        rows_(layer_.timesteps * layer_.batch),
-        multiplications_(static_cast<double>(layer_.timesteps) * step_work(layer_, layer_.inputs)),
-        workers_(workers_for(multiplications_, pool)),
-        columns_(blocks_of(layer_.inputs, kLanes)),
-        groups_(blocks_of(columns_, kGates)),
-        width_(Products::row_width(blocks_ * kPanel)),
+      : Layout(call, pool, false),
+        width_(Products::row_width(blocks_ * kOfBlock)),
         size_(Products::kMostRows * tiles_in_segment(rows_, workers_)),
-        dx_(rows_of(layer_, call.dx, layer_.inputs)),
-        kernel_(columns_ * kLanes * blocks_ * kPanel / 2),
         buffers_(workers_, size_ * (width_ / 2 + kPanel)) {}
 
   void run(const Pool& pool) {
     std::vector<Phase> phases;
-    phases.push_back({1, static_cast<int>(groups_), [this](Index, int group) {
-                        pack_transposed<Products>(call_.kernel, layer_.inputs, layer_.units,
-                                                  group * kGates * kLanes, width_of(group),
-                                                  panel(group));
-                      }});
+    phases.push_back(packing());
     phases.push_back({1, static_cast<int>(blocks_of(rows_, size_)), [this](Index, int segment) {
                         multiply(segment * size_, std::min(rows_, (segment + 1) * size_));
                       }});
@@ -512,12 +589,6 @@ class RoundedInputGradients {
     return std::clamp<Index>(blocks_of(rows, 4 * workers * Products::kMostRows), 1, kMostTiles);
   }
 
-  Index width_of(Index group) const { return std::min(kGates, columns_ - group * kGates); }
-
-  float* panel(Index group) const {
-    return kernel_.get() + group * kGates * kLanes * blocks_ * kPanel / 2;
-  }
-
   void multiply(Index first_row, Index last_row) {
     const Buffers::Buffer buffer(buffers_);
     const Index rows = last_row - first_row;
@@ -526,22 +597,22 @@ class RoundedInputGradients {
     for (Index r = 0; r < rows; ++r) {
       BFloat16* const to = left + r * width_;
       for (Index block = 0; block < blocks_; ++block) {
-        const float* dz = call_.dz + (block * rows_ + first_row + r) * kPanel;
-        for (Index at = 0; at < kPanel; at += kLanes) {
-          store(to + block * kPanel + at, load(dz + at));
+        const float* from = dz(block, first_row + r);
+        for (Index at = 0; at < kOfBlock; at += kLanes) {
+          store(to + block * kOfBlock + at, load(from + at));
         }
       }
-      std::fill(to + blocks_ * kPanel, to + width_, BFloat16{0});
+      std::fill(to + blocks_ * kOfBlock, to + width_, BFloat16{0});
     }
-    const Index pairs = blocks_ * kPanel / 2;
+    const Index pairs = blocks_ * kOfBlock / 2;
     for (Index group = 0; group < groups_; ++group) {
-      with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto constant) {
+      with_constant<kMostWidth>(static_cast<int>(width_of(group)), [&](auto constant) {
         constexpr int kWidth = decltype(constant)::value;
         Products::template multiply<kWidth>(sums, {nullptr, 0}, rows,
                                             {Factors<BFloat16>{left, width_, panel(group), pairs}});
         for (Index r = 0; r < rows; ++r) {
-          const Index row = first_row + r, column = group * kGates * kLanes;
-          Value* const to = dx_.at(row / layer_.batch, row % layer_.batch) + column;
+          const Index column = group * kMostWidth * kLanes;
+          Value* const to = row_of(first_row + r) + column;
           for (Index v = 0; v < kWidth; ++v) {
             store_part(to + v * kLanes, load(sums + (r * kWidth + v) * kLanes),
                        layer_.inputs - column - v * kLanes);
@@ -551,16 +622,8 @@ class RoundedInputGradients {
     }
   }
 
-  const InputGradient<Value, Weight>& call_;
-  const Layer& layer_;
-  const Index blocks_, rows_;
-  const double multiplications_;
-  const int workers_;
-  const Index columns_, groups_;
-  const Index width_;  // numbers of a row of dz
-  const Index size_;   // rows of a segment
-  const Rows<Value> dx_;
-  const Floats kernel_;    // transposed, in pairs, in panels of four registers' width
+  const Index width_;      // numbers of a row of dz
+  const Index size_;       // rows of a segment
   const Buffers buffers_;  // of a segment's sums and its rows of dz
 };
 

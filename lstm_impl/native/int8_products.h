@@ -243,8 +243,8 @@ LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t*
   }
 }
 
-// A kernel [rows, 4 * units] in int8, in the caller's memory: panels [block][quad][gate][lane], and
-// of each column [block][gate][lane] what a number stands for, and where its sum starts.
+// A kernel in int8, in the caller's memory: panels [block][quad][sum][lane], and of each column
+// [block][sum][lane] what a number stands for, and where its sum starts.
 template <class Word>
 class Int8Kernel {
  public:
@@ -260,13 +260,20 @@ class Int8Kernel {
 
   Word* end() const { return starts_ + across(units_); }
 
+  // kernel: [rows, Gates * units]. Sums that Columns (see cell.h) does not have get zeros.
+  template <class Columns, Index Gates>
   void pack(const float* kernel) const {
     for (Index block = 0; block < blocks_of(units_, kLanes); ++block) {
-      for (Index gate = 0; gate < kGates; ++gate) pack_column(kernel, block, gate);
+      for (Index sum = 0; sum < kSums; ++sum) {
+        const Index column = sum - Columns::kFirst;
+        const bool there = column >= 0 && column < Columns::kCount;
+        const Index gate = there ? Columns::kGates[static_cast<std::size_t>(column)] : 0;
+        pack_column(there ? kernel + gate * units_ : nullptr, Gates * units_, block, sum);
+      }
     }
   }
 
-  // sums[count][gate][lane] = start + left * this, of a block of units. The first tiles ask for the
+  // sums[count][sum][lane] = start + left * this, of a block of units. The first tiles ask for the
   // panel of the block `next`, others for what is there.
   template <class Bytes>
   void multiply(float* sums, Start start, const LeftBytes& left, Index count, Index block,
@@ -288,8 +295,8 @@ class Int8Kernel {
                              Index block, Index next) const {
     Index tile = 0;
     for_each_tile<kTallRows>(0, count, [&](auto constant, Index row) {
-      constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kGates);
-      const bool asks = tile < Fetch::kLines;
+      constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kSums);
+      const bool asks = tile < Fetch::lines(kSums);
       const auto* asked = reinterpret_cast<const float*>(panel(asks ? next : block));
       const Fetch fetch = Fetch::part(asked, quads_, asks ? tile : 0);
       for (Index at = 0; at < kPanel; at += kPart * kLanes) {
@@ -315,7 +322,7 @@ class Int8Kernel {
       const Factors<BFloat16> product{reinterpret_cast<const BFloat16*>(left.from(first).bytes),
                                       left.across / 2, reinterpret_cast<const float*>(panel(block)),
                                       quads_};
-      DotsByTiles::multiply<kGates, true>(whole, {nullptr, 0}, rows, {product});
+      DotsByTiles::multiply<kSums, true>(whole, {nullptr, 0}, rows, {product});
       for (Index r = 0; r < rows; ++r) {
         const float* from = start.from + (first + r) * start.across;
         float* const to = sums + (first + r) * kPanel;
@@ -340,11 +347,11 @@ class Int8Kernel {
   }
 
   // Where in a panel a register of a quad stands.
-  static Index place(Index quad, Index gate) {
+  static Index place(Index quad, Index sum) {
 #if defined(LSTM_IMPL_TILES)
-    if (int8_uses_tiles()) return DotsByTiles::place(quad, gate, kGates);
+    if (int8_uses_tiles()) return DotsByTiles::place(quad, sum, kSums);
 #endif
-    return quad * kPanel + gate * kLanes;
+    return quad * kPanel + sum * kLanes;
   }
 
   // Of registers from the float `at` of a panel's row on. Never inlined: GCC 12 would keep the sums
@@ -373,30 +380,32 @@ class Int8Kernel {
     }
   }
 
-  // Of a register of columns.
-  void pack_column(const float* kernel, Index block, Index gate) const {
+  // Of a register of columns. kernel: its first row of their gate, or null for zeros. across: from a
+  // row to the next.
+  void pack_column(const float* kernel, Index across, Index block, Index sum) const {
     const Index unit = block * kLanes, count = units_ - unit;
     const auto row = [&](Index k) {
-      return k < rows_ ? load_part(kernel + (k * kGates + gate) * units_ + unit, count) : Vector{};
+      if (kernel == nullptr || k >= rows_) return Vector{};
+      return load_part(kernel + k * across + unit, count);
     };
     Magnitudes found;
     for (Index k = 0; k < rows_; ++k) found.see(row(k));
     const Scale<Vector> scale(found.of_lanes());
-    Bits sum{};
+    Bits total{};
     for (Index quad = 0; quad < quads_; ++quad) {
       Bits packed{};
       for (int part = 0; part < kQuad; ++part) {
         const Vector scaled = row(quad * kQuad + part) * scale.inverse;
         // Zero for NaN, of which the scale tells, or the sum would not fit.
         const Bits whole = nearest(scaled == scaled ? scaled : Vector{});
-        sum += whole;
+        total += whole;
         packed |= (whole & 255) << 8 * part;
       }
-      store(panel(block) + place(quad, gate), packed);
+      store(panel(block) + place(quad, sum), packed);
     }
-    const Index column = block * kPanel + gate * kLanes;
+    const Index column = block * kPanel + sum * kLanes;
     store(reinterpret_cast<float*>(scales_) + column, scale.value);
-    store(starts_ + column, sum * -128);
+    store(starts_ + column, total * -128);
   }
 
   const Index rows_, units_, quads_;

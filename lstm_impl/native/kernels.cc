@@ -8,8 +8,12 @@
 #include <string>
 
 #include "bfloat16.h"
+#include "cell.h"
+#include "float_operands.h"
 #include "forward.h"
+#include "gru.h"
 #include "plan.h"
+#include "unpacked_forward.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -37,7 +41,10 @@ std::string Layer::problem() const {
 
 Index Layer::gates_size() const { return unit_blocks(*this) * timesteps * batch * kPanel; }
 
-Index Layer::cells_size() const { return unit_blocks(*this) * timesteps * batch * kLanes; }
+Index Layer::cells_size() const {
+  if (cell != CellKind::kLSTM) return 0;
+  return unit_blocks(*this) * timesteps * batch * kLanes;
+}
 
 template <class Value>
 static bool multiplies_bfloat16(const Layer& layer) {
@@ -46,7 +53,9 @@ static bool multiplies_bfloat16(const Layer& layer) {
 
 template <class Value, class Weight>
 bool reads_transposed(const Layer& layer) {
-  return !multiplies_bfloat16<Value>(layer) && ForwardPass<Value, Weight>::reads_transposed(layer);
+  if (layer.cell != CellKind::kLSTM) return gru_reads_transposed<Value, Weight>(layer);
+  return !multiplies_bfloat16<Value>(layer) &&
+         UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
 }
 
 template bool reads_transposed<float, float>(const Layer&);
@@ -56,10 +65,14 @@ template bool reads_transposed<BFloat16, float>(const Layer&);
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
-  if (multiplies_bfloat16<Value>(call.layer)) {
+  if (call.layer.cell != CellKind::kLSTM) {
+    forward_gru(call, pool);
+  } else if (multiplies_bfloat16<Value>(call.layer)) {
     forward_in_bfloat16(call, pool);
+  } else if (UnpackedForward<LSTM, Value, Weight>::serves(call.layer)) {
+    UnpackedForward<LSTM, Value, Weight>(call, pool).run(pool);
   } else {
-    ForwardPass<Value, Weight>(call, pool).run(pool);
+    ForwardPass<LSTM, FloatOperands<LSTM, Value, Weight>>(call, pool).run(pool);
   }
 }
 

@@ -1,9 +1,16 @@
-// What TensorFlow's ops call: one direction of one LSTM layer over a whole sequence, and its
+// What TensorFlow's ops call: one direction of one recurrent layer over a whole sequence, and its
 // gradient, on plain pointers. This header knows neither TensorFlow nor vector registers.
 //
 //   z_t = x_t W + h_{t-1} R + b                gates i, f, g, o
 //   c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
 //   h_t = sigmoid(o) tanh(c_t)
+//
+// Or of a GRU layer, of gates r, z, n, which has no cell state: c0, c_last, cells and their gradients
+// are null.
+//
+//   r, z = sigmoid(x_t W + b + h_{t-1} R + d)
+//   n = tanh(x_t W + b + r (h_{t-1} R + d)), or tanh(x_t W + b + (r h_{t-1}) R) without d
+//   h_t = z h_{t-1} + (1 - z) n
 //
 // What is read, written and kept is float or BFloat16; all sums are of floats.
 #ifndef LSTM_IMPL_NATIVE_KERNELS_H_
@@ -27,20 +34,28 @@ struct Pool {
   bool asleep = false;  // whether they sleep, and no call to come will soon want them
 };
 
+// What a layer computes in a step. kGRU resets h after its product with the recurrent kernel, and has
+// a second bias d; kGRUResetBefore resets it before.
+enum class CellKind { kLSTM, kGRU, kGRUResetBefore };
+
 // The layer, and how its sequences lie in memory.
 struct Layer {
   std::int64_t timesteps, batch, inputs, units;
   bool batch_major;  // x and y are [batch, time, feature], else [time, batch, feature]
   bool reverse;      // read from the last step to the first; y stands at the step it belongs to
   bool bfloat16_products = false;  // of a layer of float: factors may be rounded to bfloat16
+  CellKind cell = CellKind::kLSTM;
+
+  // Columns of a kernel for each unit.
+  std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
 
   // Why it cannot be computed, whatever its weights and inputs hold, or an empty string: an axis
   // past 2^31 - 1 or without a unit or input, or more to keep than 64 bits can count.
   std::string problem() const;
 
   // Numbers that a forward pass keeps for the backward one. gates: after their nonlinearities,
-  // [block of units][time][batch][gate][lane], see kept_sigmoid; cells: c_t,
-  // [block][time][batch][lane]; hidden: h_t [time][batch][units], where there is a mask, else y is
+  // [block of units][time][batch][sum][lane], see kept_sigmoid and cell.h; cells: c_t,
+  // [block][time][batch][lane], none of a GRU; hidden: h_t [time][batch][units], where there is a mask, else y is
   // that.
   std::int64_t gates_size() const;
   std::int64_t cells_size() const;
@@ -48,12 +63,13 @@ struct Layer {
 
 template <class Value>
 struct Weights {
-  const Value* kernel;            // [inputs, 4 * units]
-  const Value* recurrent_kernel;  // [units, 4 * units]
-  const Value* bias;              // [4 * units]
-  // Whether the kernels are [4 * units, inputs] and [4 * units, units]; only where reads_transposed()
+  const Value* kernel;            // [inputs, gates * units]
+  const Value* recurrent_kernel;  // [units, gates * units]
+  const Value* bias;              // [gates * units]
+  // Whether the kernels are [gates * units, inputs] and [gates * units, units]; only where reads_transposed()
   // says that a forward pass reads them so.
   bool transposed = false;
+  const Value* recurrent_bias = nullptr;  // [gates * units], of a kGRU
 };
 
 // In the three calls below, Value is the type of everything but the weights and their gradients,
@@ -95,6 +111,7 @@ struct Backward {
   Weight* dkernel;
   Weight* drecurrent_kernel;
   Weight* dbias;
+  Weight* drecurrent_bias = nullptr;  // of a kGRU
 };
 
 template <class Value, class Weight = Value>

@@ -2,7 +2,9 @@
 #include <algorithm>
 
 #include "bfloat16.h"
+#include "cell.h"
 #include "gradients.h"
+#include "gru.h"
 #include "kernels.h"
 
 namespace lstm_impl {
@@ -10,17 +12,20 @@ namespace lstm_impl {
 template <class Value, class Weight>
 void backward(const Backward<Value, Weight>& call, const Pool& pool) {
   const Layer& layer = call.layer;
-  const Index width = kGates * layer.units;
+  const Index width = layer.gates() * layer.units;
   if (layer.batch == 0 || layer.timesteps == 0) {  // sums of nothing
     std::fill_n(call.dkernel, layer.inputs * width, Weight{});
     std::fill_n(call.drecurrent_kernel, layer.units * width, Weight{});
     std::fill_n(call.dbias, width, Weight{});
+    if (call.drecurrent_bias != nullptr) std::fill_n(call.drecurrent_bias, width, Weight{});
     if (layer.batch == 0) return;
   }
-  if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
+  if (layer.cell != CellKind::kLSTM) {
+    backward_gru(call, pool);
+  } else if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     backward_in_bfloat16(call, pool);
   } else {
-    backward_by<OfFloats>(call, pool);
+    backward_by<LSTM, OfFloats>(call, pool);
   }
 }
 

@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "bfloat16_forward.h"
+#include "bfloat16_operands.h"
 #include "bfloat16_products.h"
+#include "cell.h"
+#include "forward.h"
 #include "numbers.h"
 
 namespace lstm_impl {
@@ -128,7 +130,7 @@ const char* size_problem(const Layer& layer, Bfloat16Products products) {
     // Measured on a Xeon with AMX: smaller layers took longer by tiles than by floats.
     constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
     if (layer.units <= kFewUnits) return "16 units or fewer are too small for tiles";
-    const Index step = layer.batch * kGates * layer.units * (layer.inputs + layer.units);
+    const Index step = layer.batch * LSTM::kGates * layer.units * (layer.inputs + layer.units);
     if (step < kFewMultiplications) return "too few multiplications in a step for tiles";
   }
   // Measured on an EPYC with AVX512-BF16: with 4 and 8 units bfloat16 took 1.2 to 1.6 times as
@@ -139,6 +141,7 @@ const char* size_problem(const Layer& layer, Bfloat16Products products) {
 
 // Why products of floats are faster for a forward pass of this layer, or null if they are not.
 const char* reason_for_floats(const Layer& layer) {
+  if (layer.cell != CellKind::kLSTM) return "only an LSTM multiplies bfloat16";
   // Of few rows each weight is read a few times only, which pairs are not worth making for.
   constexpr std::int64_t kFewReads = 20;
   if (layer.timesteps * layer.batch <= kFewReads) {
@@ -155,7 +158,7 @@ const char* reason_for_floats(const Layer& layer) {
   // sequence, with more weights than a processor reads from its nearest caches, that is what takes
   // the time.
   constexpr std::int64_t kManyWeights = 1 << 18;
-  if (layer.batch == 1 && kGates * layer.units * (layer.inputs + layer.units) > kManyWeights) {
+  if (layer.batch == 1 && LSTM::kGates * layer.units * (layer.inputs + layer.units) > kManyWeights) {
     return nullptr;
   }
   return "this CPU multiplies bfloat16 no faster";
@@ -184,21 +187,26 @@ std::string describe_products(const Layer& layer) {
   return note.empty() ? found : found + " (" + note + ")";
 }
 
+template <class Dots, class Value, class Weight>
+static void forward_by(const Forward<Value, Weight>& call, const Pool& pool) {
+  ForwardPass<LSTM, Bfloat16Operands<LSTM, Value, Weight, Dots>>(call, pool).run(pool);
+}
+
 template <class Value, class Weight>
 void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool) {
 #if defined(LSTM_IMPL_TILES)
   if (layer_products(call.layer) == Bfloat16Products::kTiles) {
-    Bfloat16Forward<Value, Weight, DotsByTiles>(call, pool).run(pool);
+    forward_by<DotsByTiles>(call, pool);
     return;
   }
 #endif
 #if defined(LSTM_IMPL_DOTS)
   if (layer_products(call.layer) == Bfloat16Products::kDots) {
-    Bfloat16Forward<Value, Weight, Dots>(call, pool).run(pool);
+    forward_by<Dots>(call, pool);
     return;
   }
 #endif
-  Bfloat16Forward<Value, Weight, Widened>(call, pool).run(pool);
+  forward_by<Widened>(call, pool);
 }
 
 template void forward_in_bfloat16(const Forward<float>&, const Pool&);

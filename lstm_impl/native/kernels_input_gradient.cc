@@ -1,6 +1,8 @@
 // The gradient of the input.
 #include "bfloat16.h"
+#include "cell.h"
 #include "gradients.h"
+#include "gru.h"
 #include "kernels.h"
 
 namespace lstm_impl {
@@ -9,10 +11,12 @@ template <class Value, class Weight>
 void input_gradient(const InputGradient<Value, Weight>& call, const Pool& pool) {
   const Layer& layer = call.layer;
   if (layer.batch == 0 || layer.timesteps == 0) return;
-  if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
+  if (layer.cell != CellKind::kLSTM) {
+    input_gradient_gru(call, pool);
+  } else if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     input_gradient_in_bfloat16(call, pool);
   } else {
-    InputGradients<Value, Weight>(call, pool).run(pool);
+    InputGradients<LSTM, Value, Weight>(call, pool).run(pool);
   }
 }
 

@@ -3,8 +3,10 @@
 #include <exception>
 
 #include "bfloat16.h"
+#include "cell.h"
+#include "forward.h"
 #include "int8.h"
-#include "int8_forward.h"
+#include "int8_operands.h"
 #include "int8_products.h"
 
 namespace lstm_impl {
@@ -24,10 +26,10 @@ Index int8_size(const Layer& layer) {
 
 void pack_int8(const Layer& layer, const Weights<float>& weights, std::int32_t* to) {
   const Int8Weights<std::int32_t> packed(layer, to);
-  packed.kernel.pack(weights.kernel);
-  packed.recurrent.pack(weights.recurrent_kernel);
-  pack_gates(weights.bias, 1, layer.units, 0, unit_blocks(layer),
-             reinterpret_cast<float*>(packed.bias));
+  packed.kernel.pack<LSTM::OfInput, LSTM::kGates>(weights.kernel);
+  packed.recurrent.pack<LSTM::OfState<0>, LSTM::kGates>(weights.recurrent_kernel);
+  pack_biases<LSTM>(weights, layer.units, 0, unit_blocks(layer),
+                    reinterpret_cast<float*>(packed.bias));
 }
 
 #if defined(LSTM_IMPL_VNNI)
@@ -64,21 +66,28 @@ const char* int8_products() {
   return WithoutVnni::kName;
 }
 
+template <class Bytes>
+static void forward_by(const Int8Forward& given, const Pool& pool) {
+  const Forward<float> call{given.layer, {},      given.x,      given.h0,     given.c0, given.mask,
+                            given.y,     given.h_last, given.c_last, nullptr, nullptr,  nullptr};
+  ForwardPass<LSTM, Int8Operands<LSTM, Bytes>>(call, pool, given.weights).run(pool);
+}
+
 void forward(const Int8Forward& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
 #if defined(LSTM_IMPL_TILES)
   if (int8_uses_tiles()) {
-    Int8Pass<BytesByTiles>(call, pool).run(pool);
+    forward_by<BytesByTiles>(call, pool);
     return;
   }
 #endif
 #if defined(LSTM_IMPL_VNNI)
   if (vnni_here()) {
-    Int8Pass<Vnni>(call, pool).run(pool);
+    forward_by<Vnni>(call, pool);
     return;
   }
 #endif
-  Int8Pass<WithoutVnni>(call, pool).run(pool);
+  forward_by<WithoutVnni>(call, pool);
 }
 
 }  // namespace lstm_impl

@@ -106,16 +106,21 @@ class Shelf {
 
 class Floats {
  public:
-  // Throws std::bad_alloc if there is not that much.
-  explicit Floats(Index count) : piece_(Shelf::shared().take(static_cast<std::size_t>(count))) {}
-  ~Floats() { Shelf::shared().give(piece_); }
+  // Throws std::bad_alloc if there is not that much. Of none it asks for nothing, which saves a small
+  // call a fiftieth of its time.
+  explicit Floats(Index count) {
+    if (count > 0) piece_ = Shelf::shared().take(static_cast<std::size_t>(count));
+  }
+  ~Floats() {
+    if (piece_.second != nullptr) Shelf::shared().give(piece_);
+  }
   Floats(const Floats&) = delete;
   Floats& operator=(const Floats&) = delete;
 
   float* get() const { return piece_.second; }
 
  private:
-  Shelf::Piece piece_;
+  Shelf::Piece piece_{0, nullptr};
 };
 
 // A buffer for each thread that may work at once, allocated before any of them does: where a

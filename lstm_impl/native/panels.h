@@ -11,17 +11,19 @@
 
 namespace lstm_impl {
 
-// A kernel [rows, 4 * units] into panels [block][row][gate][lane], of blocks [first_block,
-// last_block).
-template <class Value>
-void pack_gates(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
-                float* panels) {
+// Columns of a kernel [rows, Gates * units] into panels [block][row][column][lane], of blocks
+// [first_block, last_block). Columns: see cell.h.
+template <class Columns, Index Gates, class Value>
+void pack_columns(const Value* kernel, Index rows, Index units, Index first_block,
+                  Index last_block, float* panels) {
+  constexpr Index kRow = Columns::kCount * kLanes;
   for (Index k = 0; k < rows; ++k) {
     for (Index block = first_block; block < last_block; ++block) {
-      float* to = panels + (block * rows + k) * kPanel;
+      float* to = panels + (block * rows + k) * kRow;
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      for (Index gate = 0; gate < kGates; ++gate) {
-        store(to + gate * kLanes, load_part(kernel + (k * kGates + gate) * units + unit, count));
+      for (const Index gate : Columns::kGates) {
+        store(to, load_part(kernel + (k * Gates + gate) * units + unit, count));
+        to += kLanes;
       }
     }
   }
@@ -55,29 +57,34 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
   }
 }
 
-// The transpose of `width` blocks of rows of a kernel [rows, 4 * units], from the row `first_row`,
-// into one panel [block of units][gate][lane][width][lane of the row]: the right operand of dz
-// times the kernel's transpose, dz lying as gates do. Products of bfloat16 read pairs of lanes, in
-// 32 bits: [block][gate][pair of lanes][width][lane of the row], in the order of Products::place().
-template <class Products, class Value>
+// The transpose of `width` blocks of rows of a kernel [rows, Gates * units], from the row
+// `first_row`, into one panel [block of units][column][lane][width][lane of the row]: the right
+// operand of dz times the kernel's transpose. Columns: see cell.h. Products of bfloat16 read pairs
+// of lanes, in 32 bits: [block][column][pair of lanes][width][lane of the row], in the order of
+// Products::place().
+template <class Products, class Columns, Index Gates, class Value>
 void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
                      float* panel) {
-  constexpr bool kPaired = Products::kNumbers == 2;
-  constexpr Index kOfSquare = Products::kNumbers;           // gates
-  for (Index gate = 0; gate < kGates; gate += kOfSquare) {  // outside, to read rows in order
+  constexpr Index kCount = Columns::kCount;
+  constexpr Index kOfSquare = Products::kNumbers;  // columns
+  static_assert(kCount % kOfSquare == 0);
+  // The columns are the outer loop, so that rows are read in order.
+  for (Index column = 0; column < kCount; column += kOfSquare) {
     for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      const Index first_pair = (block * kGates + gate) / kOfSquare * kLanes;
+      const Index first_pair = (block * kCount + column) / kOfSquare * kLanes;
+      const auto read = [&](Index row, Index at) {
+        const Index gate = Columns::kGates[static_cast<std::size_t>(at)];
+        return load_part(kernel + (row * Gates + gate) * units + unit, count);
+      };
       for (Index v = 0; v < width; ++v) {
         const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);
-        const Value* from = kernel + (row * kGates + gate) * units + unit;
         Vector square[kLanes];
 #pragma GCC unroll 16
         for (Index r = 0; r < kLanes; ++r) {
-          const Value* one = from + r * kGates * units;
-          square[r] = r < here ? load_part(one, count) : Vector{};
-          if constexpr (kPaired) {
-            square[r] = side_by_side(square[r], r < here ? load_part(one + units, count) : Vector{});
+          square[r] = r < here ? read(row + r, column) : Vector{};
+          if constexpr (kOfSquare == 2) {
+            square[r] = side_by_side(square[r], r < here ? read(row + r, column + 1) : Vector{});
           }
         }
         transpose<kLanes / 2>(square);

@@ -83,17 +83,17 @@ struct Plan {
     return static_cast<int>(std::min<Index>(blocks, workers == 1 ? 1 : 2 * workers));
   }
 
-  // All steps of a layer in `advance(step, first row, last row, first block, last block)`: of a
-  // group of sequences one after the other, or of all sequences by parts of the blocks.
+  // `steps_in_all` of `advance(step, first row, last row, first block, last block)`: of a group of
+  // sequences one after the other, or of all sequences by parts of the blocks.
   template <class Advance>
-  Phase all_steps(const Layer& layer, Index blocks, Advance advance) const {
+  Phase all_steps(const Layer& layer, Index steps_in_all, Index blocks, Advance advance) const {
     if (by_rows) {
-      return chains(layer, layer.timesteps, [blocks, advance](Index s, Index first, Index last) {
+      return chains(layer, steps_in_all, [blocks, advance](Index s, Index first, Index last) {
         advance(s, first, last, 0, blocks);
       });
     }
     const int all = parts(blocks);
-    return {layer.timesteps, all, [batch = layer.batch, blocks, all, advance](Index s, int part) {
+    return {steps_in_all, all, [batch = layer.batch, blocks, all, advance](Index s, int part) {
               advance(s, 0, batch, share(blocks, part, all), share(blocks, part + 1, all));
             }};
   }
@@ -117,13 +117,13 @@ inline Plan plan_by_rows(const Layer& layer, double step, int workers) {
 
 // Multiplications of a step whose products have so many `features`.
 inline double step_work(const Layer& layer, Index features) {
-  return 4.0 * static_cast<double>(layer.batch) * static_cast<double>(layer.units) *
+  return static_cast<double>(layer.gates() * layer.batch) * static_cast<double>(layer.units) *
          static_cast<double>(features);
 }
 
 // How long a call takes, in multiplications: to read a weight, or to write its gradient, takes four.
 inline double call_work(const Layer& layer, Index features) {
-  const double weights = 4.0 * static_cast<double>(layer.units) * static_cast<double>(features);
+  const double weights = static_cast<double>(layer.gates() * layer.units) * static_cast<double>(features);
   return weights * static_cast<double>(layer.timesteps * layer.batch + 4);
 }
 
@@ -162,12 +162,6 @@ inline Plan plan_of_tiles(const Layer& layer, Index features, const Pool& pool) 
     return {workers, true, most, std::max<Index>(1, static_cast<Index>(kTaskWork / work))};
   }
   return plan_by_units(layer, step, workers);
-}
-
-// The k-th of [first, last), every other step from the end: what the step before read last, and the
-// cache still holds, is then read first.
-inline Index there_and_back(Index step, Index k, Index first, Index last) {
-  return step % 2 == 0 ? k : first + last - 1 - k;
 }
 
 }  // namespace lstm_impl

@@ -77,11 +77,12 @@ struct Nothing {
 // there come from further away at every step, and a panel's first tile would wait for all of it.
 struct Fetch {
   static constexpr Index kLine = 64 / sizeof(float);
-  static constexpr Index kLines = kPanel / kLine;  // of a panel's row
+  // Of a row of a panel that is `width` registers wide.
+  static constexpr Index lines(Index width) { return width * kLanes / kLine; }
 
   const float* from;
 
-  // Of a panel of `depth` rows, the part that a tile as deep asks for: kLines tiles ask for all.
+  // Of a panel of `depth` rows, the part that a tile as deep asks for: lines() tiles ask for all.
   static Fetch part(const float* panel, Index depth, Index number) {
     return {panel + number * depth * kLine};
   }
@@ -128,6 +129,70 @@ LSTM_IMPL_INLINE void add_product(Tile<Rows, Width>& sums, const float* left, In
   }
 }
 
+// Registers of a panel's `width` that a tile of so many rows takes at once: eight rows of four
+// registers of sums do not fit the registers, those of three do.
+constexpr int part_of(int rows, int width) { return rows > kRows && width > 3 ? 2 : width; }
+
+// Rows of a left operand, `across` floats apart, and a panel of `depth` rows.
+struct PanelProduct {
+  const float* left;
+  Index across, depth;
+  const float* panel;
+  Fetch fetch{nullptr};  // what is asked for meanwhile
+};
+
+// sums = start + products, of a panel that is PanelWidth registers wide the first Width. Rows of sums
+// are kPanel floats apart. first: one more product, or null. Never inlined: GCC 12 would keep the
+// sums in memory, and compile this for each type of the numbers around it.
+template <int Rows, int Width, int PanelWidth>
+LSTM_IMPL_ONCE void multiply_tile(float* sums, Start start, const PanelProduct* first,
+                                             const PanelProduct& second) {
+  constexpr int kPart = part_of(Rows, Width);
+  static_assert(Width % kPart == 0);
+  for (Index at = 0; at < Width * kLanes; at += kPart * kLanes) {
+    Tile<Rows, kPart> tile;
+    tile.fill(start.from + at, start.across);
+    const auto add = [&](const PanelProduct& product) __attribute__((always_inline)) {
+      add_product<PanelWidth>(tile, product.left, product.across, 1, product.depth,
+                              product.panel + at, product.fetch);
+    };
+    if (first != nullptr) add(*first);
+    add(second);
+    tile.spill(sums + at, kPanel);
+  }
+}
+
+// sums [Rows][Width][lane] = start + the sum of products over `blocks` blocks. start: null for zero,
+// else registers that are `apart` floats apart. A block's rows are kPanel floats apart, its left
+// operand is `left_apart` floats after the one before, and its panel `panel_apart` floats. Never
+// inlined, as multiply_tile().
+template <int Rows, int Width>
+LSTM_IMPL_ONCE void multiply_blocks(float* sums, const float* start, Index apart,
+                                               const float* left, Index left_apart,
+                                               const float* panel, Index panel_apart, Index depth,
+                                               Index blocks) {
+  constexpr int kPart = Width == 3 ? 3 : part_of(Rows, Width);
+  static_assert(Width % kPart == 0);
+  for (int part = 0; part < Width; part += kPart) {
+    Tile<Rows, kPart> tile;
+    tile.clear();
+    if (start != nullptr) {
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < kPart; ++v) {
+          tile.at[r][v] = load(start + (part + v) * apart + r * kLanes);
+        }
+      }
+    }
+    for (Index block = 0; block < blocks; ++block) {
+      add_product<Width>(tile, left + block * left_apart, kPanel, 1, depth,
+                         panel + block * panel_apart + part * kLanes);
+    }
+    tile.spill(sums + part * kLanes, Width * kLanes);
+  }
+}
+
 // Calls work(std::integral_constant<int, n>) for n from 1 to Most.
 template <int Most, class Work>
 LSTM_IMPL_INLINE void with_constant(int n, const Work& work) {
@@ -143,9 +208,6 @@ LSTM_IMPL_INLINE void with_constant(int n, const Work& work) {
 // Rows of the tallest tile, which is two registers wide: eight rows are then one tile, for which a
 // panel is read once, and not two of four.
 constexpr int kTallRows = kRows == 6 ? 8 : kRows;
-
-// Registers of a panel's `width` that a tile of so many rows takes at once.
-constexpr int part_of(int rows, int width) { return rows > kRows && width > 2 ? 2 : width; }
 
 // Cuts rows [first, last) into tiles of at most Most that differ by one row at most, and calls
 // work(std::integral_constant<int, rows>, first row of the tile) for each.

@@ -29,6 +29,13 @@ struct Phase {
   void (*leave)() = nullptr;  // what each thread does that may have worked on the phase, when it ends
 };
 
+// The k-th of [first, end), counted from the end in every other step: what the step before read last,
+// and the cache still holds, is then read first.
+template <class Number>
+Number alternating_order(std::int64_t step, Number k, Number first, Number end) {
+  return step % 2 == 0 ? k : first + end - 1 - k;
+}
+
 class ThreadTeam {
  public:
   // Does all on this thread and up to `workers` - 1 threads of the pool. work: see call_work(). How
@@ -59,12 +66,6 @@ class ThreadTeam {
     }
     claims_.reset(new Claim[most]);
     here_[0].value.store(true, std::memory_order_relaxed);
-  }
-
-  // The k-th segment, every other step from the end: what the step before read last, and the cache
-  // still holds, is then read first.
-  static int in_order(std::int64_t step, int k, int first, int end) {
-    return step % 2 == 0 ? k : first + end - 1 - k;
   }
 
   // Lets a processor rest for some tens of cycles.
@@ -113,7 +114,7 @@ class ThreadTeam {
       const int segments = phases_[phase].segments;
       const int first = first_of(worker, segments), end = first_of(worker + 1, segments);
       for (int k = first; k < end; ++k) {
-        const int s = in_order(now, k, first, end);
+        const int s = alternating_order(now, k, first, end);
         if (claim(s, now)) {
           here_[worker].value.store(true, std::memory_order_relaxed);
           do_segment(phase, now, s);
@@ -136,7 +137,7 @@ class ThreadTeam {
         // from its last segment on, which it would reach last
         const int first = first_of(other, segments), end = first_of(other + 1, segments);
         for (int k = end - 1; k >= first; --k) {
-          const int s = in_order(now, k, first, end);
+          const int s = alternating_order(now, k, first, end);
           if (!claim(s, now)) continue;
           if (!free) here_[other].value.store(false, std::memory_order_relaxed);
           do_segment(phase, now, s);

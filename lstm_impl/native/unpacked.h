@@ -1,4 +1,4 @@
-// Products of few rows with a kernel as it lies, [depth, 4 * units]: where each weight is read a
+// Products of few rows with a kernel as it lies, [depth, gates * units]: where each weight is read a
 // few times only, to put it into panels first would cost more than all else.
 #ifndef LSTM_IMPL_NATIVE_UNPACKED_H_
 #define LSTM_IMPL_NATIVE_UNPACKED_H_
@@ -29,12 +29,12 @@ struct Blocks {
   Index lanes(Index block) const { return std::min(kLanes, units - block * kLanes); }
 };
 
-// sums[r][block][gate][lane] += sum over Deep rows of the kernel of left[r * across + k] * row k.
-// Rows of sums are `sums_across` floats apart.
-template <int Rows, int Deep, class Value>
+// sums[r][block][sum][lane] += sum over Deep rows of the kernel of left[r * across + k] * row k, of
+// the gates that Columns says (see cell.h). Rows of sums are `sums_across` floats apart.
+template <class Columns, int Gates, int Rows, int Deep, class Value>
 LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* kernel,
                                const Blocks& blocks, float* sums, Index sums_across) {
-  const Index row = kGates * blocks.units;
+  const Index row = Gates * blocks.units;
   // Held, for a compiler cannot know that no sum is written over one of them.
   Vector factors[Rows][Deep];
 #pragma GCC unroll 8
@@ -62,9 +62,9 @@ LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* ker
   };
   // All but the last block of a layer are full.
   const Index full = std::min(blocks.last, blocks.units / kLanes);
-  for (Index gate = 0; gate < kGates; ++gate) {
-    const Value* from = kernel + gate * blocks.units;
-    float* to = sums + gate * kLanes;
+  for (std::size_t n = 0; n < Columns::kCount; ++n) {
+    const Value* from = kernel + Columns::kGates[n] * blocks.units;
+    float* to = sums + (Columns::kFirst + static_cast<Index>(n)) * kLanes;
     for (Index block = blocks.first; block < full; ++block) {
       add(to + block * kPanel, [&](int k) { return load(from + k * row + block * kLanes); });
     }
@@ -76,33 +76,33 @@ LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* ker
 }
 
 // sums += left * kernel, left being [Rows, depth], its rows `across` floats apart.
-template <int Rows, class Value>
+template <class Columns, int Gates, int Rows, class Value>
 void add_unpacked_tile(const float* left, Index across, Index depth, const Value* kernel,
                        const Blocks& blocks, float* sums, Index sums_across) {
-  const Index row = kGates * blocks.units;
+  const Index row = Gates * blocks.units;
   Index k = 0;
   for (; k + kDeep <= depth; k += kDeep) {
-    add_rows<Rows, kDeep>(left + k, across, kernel + k * row, blocks, sums, sums_across);
+    add_rows<Columns, Gates, Rows, kDeep>(left + k, across, kernel + k * row, blocks, sums, sums_across);
   }
   for (; k < depth; ++k) {
-    add_rows<Rows, 1>(left + k, across, kernel + k * row, blocks, sums, sums_across);
+    add_rows<Columns, Gates, Rows, 1>(left + k, across, kernel + k * row, blocks, sums, sums_across);
   }
 }
 
 // The same for any number of rows.
-template <class Value>
+template <class Columns, int Gates, class Value>
 void add_unpacked(const float* left, Index across, Index rows, Index depth, const Value* kernel,
                   const Blocks& blocks, float* sums, Index sums_across) {
   for_each_tile<kRowsUnpacked>(0, rows, [&](auto constant, Index row) {
-    add_unpacked_tile<decltype(constant)::value>(left + row * across, across, depth, kernel, blocks,
-                                                 sums + row * sums_across, sums_across);
+    add_unpacked_tile<Columns, Gates, decltype(constant)::value>(
+        left + row * across, across, depth, kernel, blocks, sums + row * sums_across, sums_across);
   });
 }
 
-// The same with the kernel's transpose, [4 * units, `depth_across`], of which the first `depth`
+// The same with the kernel's transpose, [gates * units, `depth_across`], of which the first `depth`
 // columns are read. Squares of it are transposed in registers. Each sum adds the same products in
 // the same order as above, and so has the same bits.
-template <class Value>
+template <class Columns, class Value>
 void add_unpacked_transpose(const float* left, Index across, Index rows, Index depth,
                             const Value* kernel, Index depth_across, const Blocks& blocks,
                             float* sums, Index sums_across) {
@@ -124,9 +124,11 @@ void add_unpacked_transpose(const float* left, Index across, Index rows, Index d
   };
   for (Index block = blocks.first; block < blocks.last; ++block) {
     const Index lanes = blocks.lanes(block);
-    for (Index gate = 0; gate < kGates; ++gate) {
+    for (std::size_t column = 0; column < Columns::kCount; ++column) {
+      const Index gate = Columns::kGates[column];
+      const Index sum = Columns::kFirst + static_cast<Index>(column);
       const Value* from = kernel + (gate * blocks.units + block * kLanes) * depth_across;
-      float* to = sums + block * kPanel + gate * kLanes;
+      float* to = sums + block * kPanel + sum * kLanes;
       for (Index k = 0; k < depth; k += kLanes) {
         Vector square[kLanes];
         if (lanes == kLanes && k + kLanes <= depth) {
@@ -144,13 +146,14 @@ void add_unpacked_transpose(const float* left, Index across, Index rows, Index d
   }
 }
 
-// The same of one full block of units and as many rows as a panel's product takes at once: sums
-// stay in registers, and what is read of the kernel lies `units` floats apart.
-template <int Rows>
-LSTM_IMPL_INLINE void add_unpacked_block(Tile<Rows, kGates>& sums, const float* left, Index across,
+// The same of one full block of units and as many rows as a panel's product takes at once, where the
+// sums are in the order of the gates: sums stay in registers, and what is read of the kernel is
+// `units` floats apart.
+template <int Rows, int Gates>
+LSTM_IMPL_INLINE void add_unpacked_block(Tile<Rows, Gates>& sums, const float* left, Index across,
                                          Index depth, const float* kernel, Index units) {
   for (Index k = 0; k < depth; ++k) {
-    add_outer(sums, left + k, across, kernel + k * kGates * units, units);
+    add_outer(sums, left + k, across, kernel + k * Gates * units, units);
   }
 }
 
@@ -159,20 +162,21 @@ inline bool has_few_rows(const Layer& layer) {
   return layer.units % kLanes == 0 && layer.timesteps * layer.batch <= (layer.batch == 1 ? 16 : 8);
 }
 
-// A row of dz of such a layer, [block][time][batch][gate][lane], times the transpose of kLanes rows
-// of a kernel. Never inlined: in each of many tiles of the backward pass it took four fifths of the
+// A row of dz of such a layer, [block][time][batch][sum][lane], times the transpose of kLanes rows
+// of a kernel. Columns: which sums, of which gates. Never inlined: in each of many tiles of the backward pass it took four fifths of the
 // time to compile that pass, and no call was faster for it.
-template <class Value>
-__attribute__((noinline)) Vector times_transpose(const float* dz, const Layer& layer, const Value* kernel) {
+template <class Columns, int Gates, class Value>
+LSTM_IMPL_ONCE Vector times_transpose(const float* dz, const Layer& layer, const Value* kernel) {
   const Index units = layer.units, apart = layer.timesteps * layer.batch * kPanel;
   Vector sums[kLanes] = {};
-  for (Index gate = 0; gate < kGates; ++gate) {
+  for (std::size_t column = 0; column < Columns::kCount; ++column) {
+    const Index sum = Columns::kFirst + static_cast<Index>(column);
     for (Index block = 0; block < units / kLanes; ++block) {
-      const Vector factor = load(dz + block * apart + gate * kLanes);
-      const Value* from = kernel + gate * units + block * kLanes;
+      const Vector factor = load(dz + block * apart + sum * kLanes);
+      const Value* from = kernel + Columns::kGates[column] * units + block * kLanes;
 #pragma GCC unroll 16
       for (Index row = 0; row < kLanes; ++row) {
-        sums[row] += factor * load(from + row * kGates * units);
+        sums[row] += factor * load(from + row * Gates * units);
       }
     }
   }

@@ -14,6 +14,13 @@
 
 #define LSTM_IMPL_INLINE inline __attribute__((always_inline))
 
+// Compiled once, and not again for each caller.
+#if defined(__clang__)
+#define LSTM_IMPL_ONCE __attribute__((noinline))
+#else
+#define LSTM_IMPL_ONCE __attribute__((noinline, noclone))
+#endif
+
 namespace lstm_impl {
 
 using Index = std::int64_t;  // sizes are products: 32 bits would overflow
@@ -32,8 +39,12 @@ constexpr Index kLanes = 4;
 constexpr int kRows = 6;
 #endif
 
-constexpr Index kGates = 4;
-constexpr Index kPanel = kGates * kLanes;  // floats of one row of a block of units: i, f, g, o
+// Registers of sums of a block of units, see cell.h.
+constexpr Index kSums = 4;
+constexpr Index kPanel = kSums * kLanes;  // floats of the sums of one row of a block of units
+
+// Registers of the widest tile of a product.
+constexpr Index kMostWidth = 4;
 
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Bits = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));

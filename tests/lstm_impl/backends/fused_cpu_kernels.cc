@@ -68,6 +68,7 @@ __attribute__((noinline)) void operator delete(void* place, std::size_t, std::al
 namespace {
 
 using lstm_impl::BFloat16;
+using lstm_impl::CellKind;
 using lstm_impl::Layer;
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
@@ -160,6 +161,9 @@ struct Case {
   bool batch_major, reverse;
   int padding;  // 0: none; 1: lengths; 2: any mask
   bool narrow = false;  // products of bfloat16 are allowed in float
+  CellKind cell = CellKind::kLSTM;
+
+  std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
 };
 
 template <class Value, class Weight = Value>
@@ -168,6 +172,7 @@ struct InputsOf {
   std::vector<Weight> kernel, recurrent, bias;
   std::vector<Value> dy, dh, dc;
   std::vector<unsigned char> mask;
+  std::vector<Weight> second;  // bias, of a GRU that resets after the product
 };
 using Inputs = InputsOf<float>;
 
@@ -177,7 +182,8 @@ InputsOf<Value, Weight> stored(const Inputs& in) {
   const auto each = [](const Floats& floats) { return stored<Value>(floats); };
   const auto weight = [](const Floats& floats) { return stored<Weight>(floats); };
   return {each(in.x),      each(in.h0), each(in.c0), weight(in.kernel), weight(in.recurrent),
-          weight(in.bias), each(in.dy), each(in.dh), each(in.dc),       in.mask};
+          weight(in.bias), each(in.dy), each(in.dh), each(in.dc),       in.mask,
+          weight(in.second)};
 }
 
 template <class Value, class Weight>
@@ -186,19 +192,21 @@ Inputs floats_of(const InputsOf<Value, Weight>& in) {
           floats_of(in.c0),        floats_of(in.kernel),
           floats_of(in.recurrent), floats_of(in.bias),
           floats_of(in.dy),        floats_of(in.dh),
-          floats_of(in.dc),        in.mask};
+          floats_of(in.dc),        in.mask,
+          floats_of(in.second)};
 }
 
 template <class Value, class Weight = Value>
 struct ResultsOf {
   std::vector<Value> y, h, c, dx, dh0, dc0;
-  std::vector<Weight> dkernel, drecurrent, dbias;
+  std::vector<Weight> dkernel, drecurrent, dbias, dsecond;
 };
 
 struct Results : ResultsOf<float> {
   std::vector<std::pair<const char*, const Floats*>> all() const {
     return {{"y", &y},     {"h", &h},        {"c", &c},           {"dx", &dx},   {"dh0", &dh0},
-            {"dc0", &dc0}, {"dW", &dkernel}, {"dR", &drecurrent}, {"db", &dbias}};
+            {"dc0", &dc0}, {"dW", &dkernel}, {"dR", &drecurrent}, {"db", &dbias},
+            {"dd", &dsecond}};
   }
 };
 
@@ -214,12 +222,15 @@ Inputs make(const Case& one, std::mt19937& random) {
     return found;
   };
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
+  const std::int64_t width = one.gates() * H;
   const float scale = 1.0f / std::sqrt(static_cast<float>(H));
   Inputs in{fill(size(T, B, I), 2),      fill(size(B, H), 1),
-            fill(size(B, H), 1),         fill(size(I, 4 * H), scale),
-            fill(size(H, 4 * H), scale), fill(size(4 * H), scale),
+            fill(size(B, H), 1),         fill(size(I, width), scale),
+            fill(size(H, width), scale), fill(size(width), scale),
             fill(size(T, B, H), 1),      fill(size(B, H), 1),
-            fill(size(B, H), 1),         {}};
+            fill(size(B, H), 1),         {},
+            {}};
+  if (one.cell == CellKind::kGRU) in.second = fill(size(width), scale);
   if (one.padding != 0) {
     in.mask.resize(size(T, B));
     for (std::int64_t b = 0; b < B; ++b) {
@@ -243,7 +254,7 @@ template <class Value, class Weight>
 Results floats_of(const ResultsOf<Value, Weight>& out) {
   return {{floats_of(out.y), floats_of(out.h), floats_of(out.c), floats_of(out.dx),
            floats_of(out.dh0), floats_of(out.dc0), floats_of(out.dkernel),
-           floats_of(out.drecurrent), floats_of(out.dbias)}};
+           floats_of(out.drecurrent), floats_of(out.dbias), floats_of(out.dsecond)}};
 }
 
 // Which allocation of the kernels' is to fail, of a call as a whole, and whether it was reached.
@@ -271,7 +282,9 @@ constexpr int kNobodyComes = 0;
 template <class Value, class Weight>
 Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads, bool keep) {
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
-  const Layer layer{T, B, I, H, one.batch_major, one.reverse, one.narrow};
+  const Layer layer{T, B, I, H, one.batch_major, one.reverse, one.narrow, one.cell};
+  const bool has_cells = one.cell == CellKind::kLSTM;
+  const std::int64_t width = one.gates() * H;
   Threads pool_threads(threads == kNobodyComes ? 0 : threads - 1);
   const lstm_impl::Pool pool{
       [&](std::function<void()> work) { pool_threads.schedule(std::move(work)); },
@@ -283,7 +296,7 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
     return std::vector<Weight>(count, to_stored<Weight>(std::numeric_limits<float>::quiet_NaN()));
   };
   ResultsOf<Value, Weight> out{
-      made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}};
+      made(size(T, B, H)), made(size(B, H)), made(has_cells ? size(B, H) : 0), {}, {}, {}, {}, {}, {}, {}};
   std::vector<Value> gates, cells, hidden;
   const unsigned char* mask = in.mask.empty() ? nullptr : in.mask.data();
   if (keep) {
@@ -294,26 +307,28 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
   counted([&] {
     lstm_impl::forward(
         lstm_impl::Forward<Value, Weight>{layer,
-                                          {in.kernel.data(), in.recurrent.data(), in.bias.data()},
+                                          {in.kernel.data(), in.recurrent.data(), in.bias.data(),
+                                           false, in.second.data()},
                                           in.x.data(),
                                           in.h0.data(),
-                                          in.c0.data(),
+                                          has_cells ? in.c0.data() : nullptr,
                                           mask,
                                           out.y.data(),
                                           out.h.data(),
-                                          out.c.data(),
+                                          has_cells ? out.c.data() : nullptr,
                                           keep ? gates.data() : nullptr,
-                                          keep ? cells.data() : nullptr,
+                                          keep && has_cells ? cells.data() : nullptr,
                                           hidden.empty() ? nullptr : hidden.data()},
         pool);
   });
   if (!keep) return floats_of(out);
   out.dx = made(in.x.size());
   out.dh0 = made(size(B, H));
-  out.dc0 = made(size(B, H));
-  out.dkernel = made_for_weights(size(I, 4 * H));
-  out.drecurrent = made_for_weights(size(H, 4 * H));
-  out.dbias = made_for_weights(size(4 * H));
+  out.dc0 = made(has_cells ? size(B, H) : 0);
+  out.dkernel = made_for_weights(size(I, width));
+  out.drecurrent = made_for_weights(size(H, width));
+  out.dbias = made_for_weights(size(width));
+  out.dsecond = made_for_weights(in.second.size());
   Floats own(std::is_same_v<Value, float> ? 0 : gates.size(),
              std::numeric_limits<float>::quiet_NaN());
   float* dz = own.data();
@@ -321,10 +336,13 @@ Results compute(const Case& one, const InputsOf<Value, Weight>& in, int threads,
   counted([&] {
     lstm_impl::backward(
         lstm_impl::Backward<Value, Weight>{
-            layer, in.recurrent.data(), in.x.data(), in.h0.data(), in.c0.data(), mask,
-            mask != nullptr ? hidden.data() : out.y.data(), gates.data(), cells.data(),
-            in.dy.data(), in.dh.data(), in.dc.data(), dz, out.dh0.data(), out.dc0.data(),
-            out.dkernel.data(), out.drecurrent.data(), out.dbias.data()},
+            layer, in.recurrent.data(), in.x.data(), in.h0.data(),
+            has_cells ? in.c0.data() : nullptr, mask,
+            mask != nullptr ? hidden.data() : out.y.data(), gates.data(),
+            has_cells ? cells.data() : nullptr, in.dy.data(), in.dh.data(),
+            has_cells ? in.dc.data() : nullptr, dz, out.dh0.data(),
+            has_cells ? out.dc0.data() : nullptr, out.dkernel.data(), out.drecurrent.data(),
+            out.dbias.data(), out.dsecond.empty() ? nullptr : out.dsecond.data()},
         pool);
   });
   counted([&] {
@@ -415,7 +433,111 @@ std::vector<Doubles> reference(const Case& one, const Inputs& in) {
       }
     }
   }
-  return {y, h, c, dx, dh, dc, dW, dR, db};
+  return {y, h, c, dx, dh, dc, dW, dR, db, {}};
+}
+
+// The same of a GRU, in both forms: gates r, z, n.
+std::vector<Doubles> gru_reference(const Case& one, const Inputs& in) {
+  const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
+  const bool after = one.cell == CellKind::kGRU;
+  const auto place = [&](std::int64_t t, std::int64_t b) {
+    return one.batch_major ? b * T + t : t * B + b;
+  };
+  const auto second = [&](std::int64_t column) { return after ? in.second[size(column)] : 0.0f; };
+  // What a step of a sequence computes: h before, r, z, n, and what r acts on, h R or h.
+  struct Step {
+    Doubles before, r, z, n, acted;
+  };
+  Doubles y(size(T, B, H)), h(in.h0.begin(), in.h0.end());
+  std::vector<Step> steps(size(T, B));
+  for (std::int64_t s = 0; s < T; ++s) {
+    const std::int64_t t = one.reverse ? T - 1 - s : s;
+    for (std::int64_t b = 0; b < B; ++b) {
+      if (!in.mask.empty() && in.mask[size(t * B + b)] == 0) continue;
+      Step step;
+      step.before.assign(h.begin() + b * H, h.begin() + (b + 1) * H);
+      const auto times = [&](const Doubles& left, std::int64_t column) {
+        double sum = second(column);
+        for (std::int64_t k = 0; k < H; ++k) {
+          sum += left[size(k)] * in.recurrent[size(k * 3 * H + column)];
+        }
+        return sum;
+      };
+      const auto input = [&](std::int64_t column) {
+        double sum = in.bias[size(column)];
+        for (std::int64_t k = 0; k < I; ++k) {
+          sum += static_cast<double>(in.x[size(place(t, b) * I + k)]) *
+                 in.kernel[size(k * 3 * H + column)];
+        }
+        return sum;
+      };
+      for (std::int64_t j = 0; j < H; ++j) {
+        step.r.push_back(1 / (1 + std::exp(-input(j) - times(step.before, j))));
+        step.z.push_back(1 / (1 + std::exp(-input(H + j) - times(step.before, H + j))));
+      }
+      Doubles reset;
+      for (std::int64_t j = 0; j < H; ++j) reset.push_back(step.r[size(j)] * step.before[size(j)]);
+      for (std::int64_t j = 0; j < H; ++j) {
+        const double of_h = times(after ? step.before : reset, 2 * H + j);
+        step.acted.push_back(after ? of_h : step.before[size(j)]);
+        step.n.push_back(std::tanh(input(2 * H + j) + (after ? step.r[size(j)] * of_h : of_h)));
+        const double z = step.z[size(j)];
+        h[size(b * H + j)] = z * step.before[size(j)] + (1 - z) * step.n[size(j)];
+        y[size(place(t, b) * H + j)] = h[size(b * H + j)];
+      }
+      steps[size(t * B + b)] = step;
+    }
+  }
+  Doubles dx(in.x.size()), dW(size(I, 3 * H)), dR(size(H, 3 * H)), db(size(3 * H)), dd(size(3 * H));
+  Doubles dh(in.dh.begin(), in.dh.end());
+  for (std::int64_t s = T - 1; s >= 0; --s) {
+    const std::int64_t t = one.reverse ? T - 1 - s : s;
+    for (std::int64_t b = 0; b < B; ++b) {
+      if (!in.mask.empty() && in.mask[size(t * B + b)] == 0) continue;
+      const Step& step = steps[size(t * B + b)];
+      // Of the sums of the input, and of what the recurrent kernel multiplied to them.
+      Doubles of_input(size(3 * H)), of_state(size(3 * H)), flow(size(H)), into_reset(size(H));
+      for (std::int64_t j = 0; j < H; ++j) {
+        const double r = step.r[size(j)], z = step.z[size(j)], n = step.n[size(j)];
+        const double out = dh[size(b * H + j)] + in.dy[size(place(t, b) * H + j)];
+        flow[size(j)] = out * z;
+        of_input[size(H + j)] = of_state[size(H + j)] = out * (step.before[size(j)] - n) * z * (1 - z);
+        of_input[size(2 * H + j)] = out * (1 - z) * (1 - n * n);
+        of_state[size(2 * H + j)] = of_input[size(2 * H + j)] * (after ? r : 1);
+      }
+      for (std::int64_t j = 0; j < H; ++j) {
+        for (std::int64_t k = 0; k < H; ++k) {
+          into_reset[size(j)] +=
+              of_state[size(2 * H + k)] * in.recurrent[size(j * 3 * H + 2 * H + k)];
+        }
+        const double r = step.r[size(j)], acted = step.acted[size(j)];
+        const double into_r =
+            after ? of_input[size(2 * H + j)] * acted : into_reset[size(j)] * acted;
+        of_input[size(j)] = of_state[size(j)] = into_r * r * (1 - r);
+        flow[size(j)] += after ? into_reset[size(j)] : into_reset[size(j)] * r;
+      }
+      for (std::int64_t column = 0; column < 3 * H; ++column) {
+        const double value = of_input[size(column)], recurrent = of_state[size(column)];
+        db[size(column)] += value;
+        dd[size(column)] += recurrent;
+        for (std::int64_t k = 0; k < I; ++k) {
+          const std::size_t at = size(place(t, b) * I + k);
+          dW[size(k * 3 * H + column)] += in.x[at] * value;
+          dx[at] += in.kernel[size(k * 3 * H + column)] * value;
+        }
+        const bool reset = !after && column >= 2 * H;
+        for (std::int64_t k = 0; k < H; ++k) {
+          const double left = step.before[size(k)] * (reset ? step.r[size(k)] : 1);
+          dR[size(k * 3 * H + column)] += left * recurrent;
+          if (column < 2 * H) {
+            flow[size(k)] += in.recurrent[size(k * 3 * H + column)] * recurrent;
+          }
+        }
+      }
+      std::copy(flow.begin(), flow.end(), dh.begin() + b * H);
+    }
+  }
+  return {y, h, {}, dx, dh, {}, dW, dR, db, after ? dd : Doubles{}};
 }
 
 // Sizes that are refused, and the largest that are not.
@@ -466,20 +588,23 @@ bool is_precise(float value) {
 template <class Value, class Weight>
 int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& thread_counts) {
   const InputsOf<Value, Weight> in = stored<Value, Weight>(exact);
-  const std::vector<Doubles> expected = reference(one, floats_of(in));
+  const bool lstm = one.cell == CellKind::kLSTM;
+  const std::vector<Doubles> expected =
+      lstm ? reference(one, floats_of(in)) : gru_reference(one, floats_of(in));
   constexpr bool kFloat = std::is_same_v<Value, float>;
   constexpr bool kMixed = !std::is_same_v<Value, Weight>;
   // Of the largest number of an array; a bfloat16 is off by up to 2e-3 of itself.
   const double kMost = kFloat && !one.narrow ? 6e-6 : 3e-2;
   int wrong = 0;
   const auto complain = [&](const std::string& what) {
-    std::printf("T%ld B%ld I%ld H%ld%s%s%s padding %d: %s\n", static_cast<long>(one.timesteps),
+    std::printf("T%ld B%ld I%ld H%ld%s%s%s padding %d%s: %s\n", static_cast<long>(one.timesteps),
                 static_cast<long>(one.batch), static_cast<long>(one.inputs),
                 static_cast<long>(one.units),
                 kFloat   ? one.narrow ? " bf32" : ""
                 : kMixed ? " mixed"
                          : " bfloat16",
                 one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
+                lstm ? "" : one.cell == CellKind::kGRU ? ", GRU" : ", GRU that resets before",
                 what.c_str());
     ++wrong;
   };
@@ -511,7 +636,7 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
     }
 #endif
     Results kept = found;
-    kept.dx = kept.dh0 = kept.dc0 = kept.dkernel = kept.drecurrent = kept.dbias = {};
+    kept.dx = kept.dh0 = kept.dc0 = kept.dkernel = kept.drecurrent = kept.dbias = kept.dsecond = {};
     if (!same_bits(kept, compute(one, in, threads, false))) {
       complain("another result in inference, with " + std::to_string(threads) + " threads");
     }
@@ -544,7 +669,7 @@ Results compute_in_int8(const Case& one, const Inputs& in, int threads) {
   const auto made = [](std::size_t count) {
     return Floats(count, std::numeric_limits<float>::quiet_NaN());
   };
-  Results out{{made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}}};
+  Results out{{made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}, {}}};
   counted([&] {
     lstm_impl::forward(
         lstm_impl::Int8Forward{layer, weights.data(), in.x.data(), in.h0.data(), in.c0.data(),
@@ -690,7 +815,9 @@ int check_memory() {
   // Shared out by units, by rows, and past one piece of the weights' gradients; few rows.
   for (const Case& one : {Case{7, 8, 33, 130, true, false, 2}, Case{11, 100, 70, 33, true, true, 1},
                           Case{300, 9, 3, 5, false, false, 0}, Case{4, 2, 70, 261, true, true, 0},
-                          Case{3, 2, 64, 256, false, false, 1}}) {
+                          Case{3, 2, 64, 256, false, false, 1},
+                          Case{4, 30, 9, 33, true, false, 2, false, CellKind::kGRU},
+                          Case{3, 5, 9, 33, false, true, 1, false, CellKind::kGRUResetBefore}}) {
     const Inputs in = make(one, random);
     wrong += check_memory<float, float>(one, in, &refused) +
              check_memory<BFloat16, BFloat16>(one, in, &refused) +
@@ -787,6 +914,27 @@ int main(int count, char** arguments) {
   wrong += check_mixed({300, 9, 3, 5, false, true, 0}, random, few);
   wrong += check_mixed({0, 2, 3, 5, false, true, 0}, random, few);
   cases += 2;
+  // GRUs: small ones, shared out by units and by rows, few rows with many weights, and past one piece
+  // of the weights' gradients.
+  for (const CellKind cell : {CellKind::kGRU, CellKind::kGRUResetBefore}) {
+    for (const int padding : {0, 1, 2}) {
+      const bool one = padding == 1, two = padding == 2;
+      wrong += check({2, 3, 1, 1, one, two, padding, false, cell}, random, few);
+      wrong += check({0, 2, 3, 5, one, two, padding, false, cell}, random, few);
+      wrong += check({7, 0, 3, 5, one, two, padding, false, cell}, random, few);
+      wrong += check({7, 5, 4, 7, two, one, padding, false, cell}, random, few);
+      wrong += check({9, 1, 20, 260, two, one, padding, false, cell}, random, many);
+      wrong += check({7, 8, 33, 130, one, two, padding, false, cell}, random, many);
+      wrong += check({6, 30, 65, 70, one, two, padding, false, cell}, random, many);
+      wrong += check({1, 1, 64, 512, two, one, padding, false, cell}, random, many);
+      wrong += check({4, 2, 70, 261, one, two, padding, false, cell}, random, few);
+      wrong += check({2, 4, 208, 256, one, two, padding, false, cell}, random, few);
+      wrong += check_mixed({11, 50, 70, 33, two, one, padding, false, cell}, random, few);
+      cases += 11;
+    }
+    wrong += check({300, 9, 3, 5, false, true, 0, false, cell}, random, few);
+    ++cases;
+  }
   wrong += check_all_in_int8(random, few, many);
   cases += 25;
   std::printf("%d cases, %d wrong\n", cases + 1, wrong);

@@ -1,0 +1,210 @@
+// The cells that the kernels compute: which sums a step needs, how they become the new states, and
+// the derivative of that. The passes take a cell as a policy and know no gate by its name.
+//
+// The sums of a block of units stand in kSums registers, a panel. Some of them are products of the
+// input alone, some of h alone, and most add the two. The columns of a kernel that belong to a block
+// are as many registers as the cell has gates, in the order in which the sums need them, so that
+// each product fills registers that are next to each other.
+#ifndef LSTM_IMPL_NATIVE_CELL_H_
+#define LSTM_IMPL_NATIVE_CELL_H_
+
+#include <array>
+#include <type_traits>
+
+#include "activations.h"
+#include "bfloat16_activations.h"
+#include "kernels.h"
+#include "numbers.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// The sums that a product fills: those from the register `First` on. Gates: which gates of a kernel
+// they are of, in order.
+template <int First, int... Gates>
+struct Columns {
+  static constexpr int kFirst = First, kCount = sizeof...(Gates);
+  static constexpr std::array<int, sizeof...(Gates)> kGates{Gates...};
+};
+
+// What products of panels need to know of a cell. kGates: gates of a kernel. kStages: products of h
+// in a step that need each other's results. OfInput, OfState<stage>: the sums of each product.
+// OfRecurrentKernel: the columns of a recurrent kernel's panel, those of all stages in order.
+
+// h_t = o tanh(c_t), c_t = f c_{t-1} + i g.
+struct LSTM {
+  static constexpr int kGates = 4, kStages = 1;
+  static constexpr bool kHasCellState = true, kHasRecurrentBias = false;
+  using OfInput = Columns<0, 0, 1, 2, 3>;
+  template <int>
+  using OfState = OfInput;
+  using OfRecurrentKernel = OfInput;
+
+  template <class Weight>
+  static LSTM_IMPL_INLINE Vector bias(const Weights<Weight>& weights, Index sum, Index units,
+                                      Index unit) {
+    return load_part(weights.bias + sum * units + unit, units - unit);
+  }
+
+  // Returns the new cell state of `before`. z: the sums, of which o replaces its own. Products: what
+  // their factors were rounded to, float or BFloat16. kept: the gates as they are kept, or null.
+  // valid: false where padding keeps the state.
+  template <class Products, class Value>
+  static LSTM_IMPL_INLINE Vector finish_gates(float* z, Vector before, bool valid, Value* kept) {
+    const Sigmoid i = gate_sigmoid<Products>(load(z)), f = gate_sigmoid<Products>(load(z + kLanes));
+    const Vector g = gate_tanh<Products>(load(z + 2 * kLanes));
+    const Sigmoid o = gate_sigmoid<Products>(load(z + 3 * kLanes));
+    store(z + 3 * kLanes, o.value);
+    if (kept != nullptr) {
+      store(kept, kept_sigmoid<Value>(i));
+      store(kept + kLanes, kept_sigmoid<Value>(f));
+      store(kept + 2 * kLanes, g);
+      store(kept + 3 * kLanes, kept_sigmoid<Value>(o));
+    }
+    return valid ? f.value * before + i.value * g : before;
+  }
+
+  // The output. z: what finish_gates() left.
+  template <class Products>
+  static LSTM_IMPL_INLINE Vector output(const float* z, Vector c) {
+    return load(z + 3 * kLanes) * gate_tanh<Products>(c);
+  }
+
+  // Returns the gradients of the sums. dh: what flows into the output. dc: what flows into the cell
+  // state, which becomes what flows into the one before.
+  template <class Value>
+  static LSTM_IMPL_INLINE std::array<Vector, kSums> gradients(const Value* gates, Vector dh,
+                                                              Vector c, Vector c_before,
+                                                              Vector& dc) {
+    const Sigmoid i = read_sigmoid<Value>(load(gates));
+    const Sigmoid f = read_sigmoid<Value>(load(gates + kLanes));
+    const Vector g = load(gates + 2 * kLanes);
+    const Sigmoid o = read_sigmoid<Value>(load(gates + 3 * kLanes));
+    const Vector tanh_c = tanh(c);
+    const Vector into_c = dc + dh * o.value * (1.0f - tanh_c * tanh_c);
+    dc = into_c * f.value;
+    return {into_c * g * i.value * i.rest, into_c * c_before * f.value * f.rest,
+            into_c * i.value * (1.0f - g * g), dh * tanh_c * o.value * o.rest};
+  }
+};
+
+// h_t = z h_{t-1} + (1 - z) n. The reset gate r acts on h after it was multiplied by the recurrent
+// kernel, n = tanh(input + r (h R + bias)), or before, n = tanh(input + (r h) R).
+//
+// The sums: n, of the input and in the second form of h too; r; z; in the first form n of h.
+template <bool ResetAfter>
+struct GRU {
+  // The gates in the order of a kernel's columns.
+  static constexpr int kR = 0, kZ = 1, kN = 2;
+
+  static constexpr int kGates = 3, kStages = ResetAfter ? 1 : 2;
+  static constexpr bool kHasCellState = false, kHasRecurrentBias = ResetAfter;
+  using OfInput = Columns<0, kN, kR, kZ>;
+  template <int Stage>
+  using OfState = std::conditional_t<
+      ResetAfter, Columns<1, kR, kZ, kN>,
+      std::conditional_t<Stage == 0, Columns<1, kR, kZ>, Columns<0, kN>>>;
+  using OfRecurrentKernel = Columns<0, kR, kZ, kN>;
+
+  // Of the gradients of the second form's sums, which one has r h in its place.
+  static constexpr Index kResetHidden = 3;
+
+  template <class Weight>
+  static LSTM_IMPL_INLINE Vector bias(const Weights<Weight>& weights, Index sum, Index units,
+                                      Index unit) {
+    const auto read = [&](const Weight* from, Index gate) {
+      return load_part(from + gate * units + unit, units - unit);
+    };
+    if (sum == 0) return read(weights.bias, kN);
+    if (sum == 3) return ResetAfter ? read(weights.recurrent_bias, kN) : Vector{};
+    const Index gate = sum == 1 ? kR : kZ;
+    const Vector value = read(weights.bias, gate);
+    return ResetAfter ? value + read(weights.recurrent_bias, gate) : value;
+  }
+
+  // The first of two stages: returns r h. z: the sums, of which z replaces its own.
+  template <class Products, class Value>
+  static LSTM_IMPL_INLINE Vector finish_reset_gates(float* z, Vector h, Value* kept) {
+    const Sigmoid r = gate_sigmoid<Products>(load(z + kLanes));
+    const Sigmoid update = gate_sigmoid<Products>(load(z + 2 * kLanes));
+    store(z + 2 * kLanes, update.value);
+    if (kept != nullptr) {
+      store(kept + kLanes, kept_sigmoid<Value>(r));
+      store(kept + 2 * kLanes, kept_sigmoid<Value>(update));
+      store(kept + 3 * kLanes, Vector{});
+    }
+    return r.value * h;
+  }
+
+  // Replaces the sums of n and z by n and z. kept: what the gradients need, or null.
+  template <class Products, class Value>
+  static LSTM_IMPL_INLINE void finish_gates(float* z, Value* kept) {
+    Vector sum = load(z);
+    if constexpr (ResetAfter) {
+      const Sigmoid r = gate_sigmoid<Products>(load(z + kLanes));
+      const Sigmoid update = gate_sigmoid<Products>(load(z + 2 * kLanes));
+      const Vector of_state = load(z + 3 * kLanes);
+      store(z + 2 * kLanes, update.value);
+      sum += r.value * of_state;
+      if (kept != nullptr) {
+        store(kept + kLanes, kept_sigmoid<Value>(r));
+        store(kept + 2 * kLanes, kept_sigmoid<Value>(update));
+        store(kept + 3 * kLanes, of_state);
+      }
+    }
+    const Vector n = gate_tanh<Products>(sum);
+    store(z, n);
+    if (kept != nullptr) store(kept, n);
+  }
+
+  // The output. z: what finish_gates() left.
+  template <class Products>
+  static LSTM_IMPL_INLINE Vector output(const float* z, Vector h) {
+    const Vector n = load(z);
+    return n + load(z + 2 * kLanes) * (h - n);
+  }
+
+  // Returns the gradients of the sums, in the second form without that of r, in whose place is r
+  // itself. dh: what flows into the output, which becomes what flows into h besides through the
+  // sums.
+  template <class Value>
+  static LSTM_IMPL_INLINE std::array<Vector, kSums> gradients(const Value* gates, Vector& dh,
+                                                              Vector h) {
+    const Vector n = load(gates);
+    const Sigmoid r = read_sigmoid<Value>(load(gates + kLanes));
+    const Sigmoid update = read_sigmoid<Value>(load(gates + 2 * kLanes));
+    const Vector dn = dh * update.rest * (1.0f - n * n);
+    const Vector dupdate = dh * (h - n) * update.value * update.rest;
+    dh *= update.value;
+    if constexpr (ResetAfter) {
+      const Vector of_state = load(gates + 3 * kLanes);
+      return {dn, dn * of_state * r.value * r.rest, dupdate, dn * r.value};
+    } else {
+      return {dn, r.value, dupdate, r.value * h};
+    }
+  }
+
+  // The second form: replaces r in dz by the gradient of its sum, and returns what flows into h.
+  // dh: what flows into r h.
+  static LSTM_IMPL_INLINE Vector finish_reset(float* dz, Vector dh, Vector h) {
+    const Vector r = load(dz + kLanes);
+    store(dz + kLanes, dh * h * r * (1.0f - r));
+    return dh * r;
+  }
+};
+
+// The biases that the sums start from, [block][sum][lane], of blocks [first_block, last_block).
+template <class Cell, class Weight>
+void pack_biases(const Weights<Weight>& weights, Index units, Index first_block, Index last_block,
+                 float* to) {
+  for (Index block = first_block; block < last_block; ++block) {
+    for (Index sum = 0; sum < kSums; ++sum) {
+      store(to + block * kPanel + sum * kLanes,
+            Cell::bias(weights, sum, units, block * kLanes));
+    }
+  }
+}
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_CELL_H_

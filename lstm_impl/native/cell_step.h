@@ -1,0 +1,168 @@
+// What follows the products of a step, in every precision: gates, states and outputs of some rows of
+// a block of units.
+#ifndef LSTM_IMPL_NATIVE_CELL_STEP_H_
+#define LSTM_IMPL_NATIVE_CELL_STEP_H_
+
+#include "cell.h"
+#include "kernels.h"
+#include "memory.h"
+#include "numbers.h"
+#include "panels.h"
+#include "plan.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// Hidden: where h is between steps, in the form that the products read, see FloatHidden. It also
+// says what the factors of the products were rounded to (Hidden::Products).
+template <class Cell, class Hidden>
+class CellStep {
+ public:
+  using Value = typename Hidden::Value;
+  using Call = Forward<Value, typename Hidden::Weight>;
+
+  CellStep(const Call& call, const Hidden& hidden)
+      : call_(call),
+        layer_(call.layer),
+        hidden_(hidden),
+        y_(rows_of(layer_, call.y, layer_.units)),
+        cells_(Cell::kHasCellState ? unit_blocks(layer_) * layer_.batch * kLanes : 0) {}
+
+  // Before the first step.
+  void begin() const {
+    if constexpr (Cell::kHasCellState) {
+      pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
+    }
+  }
+
+  // Gates, states and outputs of `rows` rows, whose sums are `across` floats apart. more: what is
+  // added to the sums first, or null. There are two loops: a row's tanh(c) waits long for its gates,
+  // and a processor looks ahead by some hundred instructions, so that other rows' gates would wait
+  // too.
+  LSTM_IMPL_INLINE void finish_rows(float* z, Index across, Index rows, Index s, Index row,
+                                    Index block, const float* more = nullptr) const {
+    const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
+    const unsigned char* const mask = mask_at(t, row);
+    Value* const gates = kept(t, row, block);
+    const float* c_before = nullptr;
+    float* c = nullptr;
+    if constexpr (Cell::kHasCellState) {
+      c_before = cells(s - 1, block) + row * kLanes;
+      c = cells(s, block) + row * kLanes;
+    }
+    for (Index r = 0; r < rows; ++r) {
+      if (more != nullptr) add_row(z + r * across, more + r * kPanel);
+      finish_gates(z + r * across, mask == nullptr || mask[r] != 0, r, c_before, c,
+                   gates != nullptr ? gates + r * kPanel : nullptr);
+    }
+    if constexpr (Cell::kHasCellState && kRounds<Value>) {
+      if (call_.cells != nullptr) {
+        Value* const to = call_.cells + place(t, row, block) * kLanes;
+        for (Index r = 0; r < rows; ++r) store(to + r * kLanes, load(c + r * kLanes));
+      }
+    }
+    const auto now = hidden_.at(s), before = hidden_.at(s - 1);
+    Value* const y = y_.at(t, row) + unit;
+    for (Index r = 0; r < rows; ++r) {
+      Vector state;
+      if constexpr (Cell::kHasCellState) {
+        state = load(c + r * kLanes);
+      } else {
+        state = before.read(row + r, unit, count);
+      }
+      // What the next step reads is what is written.
+      Vector h = rounded<Value>(Cell::template output<Products>(z + r * across, state));
+      if (hidden_.differs_from_y()) {
+        const bool valid = mask == nullptr || mask[r] != 0;
+        store_part(y + r * y_.batch, valid ? h : Vector{}, count);
+        if (!valid) h = before.read(row + r, unit, count);
+      }
+      now.keep(row + r, unit, count, h);
+    }
+  }
+
+  // The first of two stages: some gates, and h reset by one of them for the operands to multiply.
+  template <class Operands>
+  LSTM_IMPL_INLINE void reset_rows(const Operands& operands, float* z, Index rows, Index s,
+                                   Index row, Index block) const {
+    const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
+    const auto before = hidden_.at(s - 1);
+    for (Index r = 0; r < rows; ++r) {
+      const Vector h = before.read(row + r, unit, count);
+      const Vector reset = Cell::template finish_reset_gates<Products>(z + r * kPanel, h,
+                                                                       kept(t, row + r, block));
+      operands.keep_reset(row + r, unit, count, reset);
+    }
+  }
+
+  // After the last step.
+  void end() const {
+    const Index last = layer_.timesteps - 1;
+    for (Index b = 0; b < layer_.batch; ++b) {
+      hidden_.copy(last, b, call_.h_last + b * layer_.units);
+    }
+    if constexpr (Cell::kHasCellState) {
+      const Index steps = cells_in_place() ? layer_.timesteps : 1;
+      unpack_state(cells(last, 0), steps * layer_.batch * kLanes, layer_.batch, layer_.units,
+                   call_.c_last);
+    }
+  }
+
+ private:
+  using Products = typename Hidden::Products;
+
+  static LSTM_IMPL_INLINE void add_row(float* to, const float* from) {
+#pragma GCC unroll 4
+    for (Index at = 0; at < kPanel; at += kLanes) store(to + at, load(to + at) + load(from + at));
+  }
+
+  Index place(Index t, Index row, Index block) const {
+    return (block * layer_.timesteps + t) * layer_.batch + row;
+  }
+
+  // Where gates are kept, or null.
+  Value* kept(Index t, Index row, Index block) const {
+    return call_.gates != nullptr ? call_.gates + place(t, row, block) * kPanel : nullptr;
+  }
+
+  // Whether c of every step is where it is kept, and not just that of the last.
+  bool cells_in_place() const {
+    return !kRounds<Value> && call_.cells != nullptr && layer_.timesteps > 0;
+  }
+
+  // c after step `s`, as floats.
+  float* cells(Index s, Index block) const {
+    const Index batch = layer_.batch;
+    if constexpr (!kRounds<Value>) {
+      if (s >= 0 && cells_in_place()) {
+        return call_.cells + (block * layer_.timesteps + time_of(layer_, s)) * batch * kLanes;
+      }
+    }
+    return cells_.get() + block * batch * kLanes;
+  }
+
+  LSTM_IMPL_INLINE void finish_gates(float* z, bool valid, Index r, const float* c_before, float* c,
+                                     Value* gates) const {
+    if constexpr (Cell::kHasCellState) {
+      const Vector before = load(c_before + r * kLanes);
+      store(c + r * kLanes, Cell::template finish_gates<Products>(z, before, valid, gates));
+    } else {
+      Cell::template finish_gates<Products>(z, gates);
+    }
+  }
+
+  // Of a row and those after it, whether each is there; null if all are.
+  const unsigned char* mask_at(Index t, Index row) const {
+    return call_.mask != nullptr ? call_.mask + t * layer_.batch + row : nullptr;
+  }
+
+  const Call& call_;
+  const Layer& layer_;
+  const Hidden& hidden_;
+  const Rows<Value> y_;
+  const Floats cells_;  // [block][batch][lane]: c0, or c not kept as floats
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_CELL_STEP_H_

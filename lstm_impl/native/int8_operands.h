@@ -1,0 +1,235 @@
+// What the products of a forward pass read and how they are made, in int8: weights that were rounded
+// once, and activations that are rounded in every step.
+#ifndef LSTM_IMPL_NATIVE_INT8_OPERANDS_H_
+#define LSTM_IMPL_NATIVE_INT8_OPERANDS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "cell.h"
+#include "int8.h"
+#include "int8_products.h"
+#include "memory.h"
+#include "numbers.h"
+#include "plan.h"
+#include "product.h"
+#include "steps_ahead.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// A layer's weights, one after the other, from the first line of cache in the caller's memory.
+template <class Word>
+struct Int8Weights {
+  static constexpr Index kLine = 64 / sizeof(Word);
+
+  Int8Weights(const Layer& layer, Word* memory)
+      : kernel(memory + (-reinterpret_cast<std::uintptr_t>(memory) / sizeof(Word)) % kLine,
+               layer.inputs, layer.units),
+        recurrent(kernel.end(), layer.units, layer.units),
+        bias(recurrent.end()) {}
+
+  Int8Kernel<Word> kernel, recurrent;
+  Word* bias;  // of floats [block][sum][lane]
+};
+
+// Where h is between the steps: floats, which each step rounds for itself.
+class Int8Hidden {
+ public:
+  using Value = float;
+  using Weight = float;
+  using Products = BFloat16;  // gates need not be more exact than for those
+
+  explicit Int8Hidden(const Forward<float>& call)
+      : call_(call),
+        layer_(call.layer),
+        width_(width_of_bytes(layer_.units)),
+        floats_(2 * layer_.batch * width_) {}
+
+  void begin() const {
+    for (Index b = 0; b < layer_.batch; ++b) {
+      copy_row(call_.h0 + b * layer_.units, layer_.units, row(-1, b));
+    }
+  }
+
+  float* row(Index s, Index number) const {
+    return floats_.get() + ((s + 1) % 2 * layer_.batch + number) * width_;
+  }
+
+  LSTM_IMPL_INLINE bool differs_from_y() const { return true; }
+
+  // h after one step, in registers of which some lanes are units.
+  struct Step {
+    float* rows;
+    Index width;
+
+    LSTM_IMPL_INLINE Vector read(Index row, Index unit, Index) const {
+      return load(rows + row * width + unit);
+    }
+
+    LSTM_IMPL_INLINE void keep(Index row, Index unit, Index, Vector h) const {
+      store(rows + row * width + unit, h);
+    }
+  };
+
+  LSTM_IMPL_INLINE Step at(Index s) const { return {row(s, 0), width_}; }
+
+  void copy(Index s, Index number, float* to) const { copy_row(row(s, number), layer_.units, to); }
+
+ private:
+  const Forward<float>& call_;
+  const Layer& layer_;
+  const Index width_;
+  const Floats floats_;  // of two steps
+};
+
+// Bytes: how the numbers are multiplied, see int8_products.h.
+template <class Cell, class Bytes>
+class Int8Operands {
+ public:
+  static_assert(Cell::kStages == 1);
+  using Hidden = Int8Hidden;
+  static constexpr void (*release)() = Bytes::release;
+
+  Int8Operands(const Forward<float>& call, const Pool& pool, const std::int32_t* weights)
+      : layer_(call.layer),
+        plan_(plan(layer_, pool)),
+        rows_(layer_.timesteps * layer_.batch),
+        input_width_(width_of_bytes(layer_.inputs)),
+        unit_width_(width_of_bytes(layer_.units)),
+        weights_(layer_, weights),
+        given_(rows_of(layer_, call.x, layer_.inputs)),
+        hidden_(call),
+        inputs_(floats_for(rows_, input_width_)),
+        lefts_(plan_.workers, floats_for(layer_.batch, unit_width_)),
+        held_(static_cast<std::size_t>(plan_.workers), -1),
+        ahead_(layer_, steps_ahead(layer_, plan_)) {}
+
+  const Plan& plan() const { return plan_; }
+  const Hidden& hidden() const { return hidden_; }
+  const StepsAhead& ahead() const { return ahead_; }
+
+  void begin() const { hidden_.begin(); }
+
+  void pack(int part, int parts) const {
+    for (Index k = share(rows_, part, parts); k < share(rows_, part + 1, parts); ++k) {
+      pack_bytes(given_.at(k / layer_.batch, k % layer_.batch), layer_.inputs, inputs().from(k));
+    }
+  }
+
+  // h before step `s` as left operands, in a buffer of this thread's.
+  class Lefts {
+   public:
+    Lefts(const Int8Operands& of, Index s, Index first_row, Index last_row)
+        : buffer_(of.lefts_),
+          bytes_(lefts_in(buffer_.get(), last_row - first_row, of.unit_width_)),
+          first_row_(first_row) {
+      const Index here = s * of.layer_.batch + first_row;
+      Index& held = of.held_[buffer_.number()];
+      if (held == here) return;
+      held = here;
+      for (Index row = first_row; row < last_row; ++row) {
+        pack_bytes(of.hidden_.row(s - 1, row), of.layer_.units, from(row));
+      }
+    }
+
+    LeftBytes from(Index row) const { return bytes_.from(row - first_row_); }
+
+   private:
+    const Buffers::Buffer buffer_;
+    const LeftBytes bytes_;
+    const Index first_row_;
+  };
+
+  // Each part of the units rounds all of h for itself, unless the buffer has it from another one: to
+  // meet once more would take longer.
+  Lefts read(Index s, Index first_row, Index last_row) const {
+    return Lefts(*this, s, first_row, last_row);
+  }
+
+  void look_ahead(Index s, Index block, Index next) const {
+    const Index rows = ahead_.count(s) * layer_.batch;
+    project(ahead_.sums(block), ahead_.first(s) * layer_.batch, rows, block, next);
+  }
+
+  // See FloatOperands.
+  template <int Stage, class Finish>
+  LSTM_IMPL_INLINE void multiply(const Lefts& lefts, Index s, Index first_row, Index last_row,
+                                 Index block, Index next, const Finish& finish) const {
+    for (Index row = first_row; row < last_row; row += kMostRows) {
+      alignas(64) float sums[kMostRows * kPanel];
+      const Index rows = std::min(kMostRows, last_row - row);
+      Start start{sums, kPanel};
+      if (ahead_.any()) {
+        start.from = ahead_.sums(s, row, block);
+      } else {
+        project(sums, time_of(layer_, s) * layer_.batch + row, rows, block, next);
+      }
+      weights_.recurrent.template multiply<Bytes>(sums, start, lefts.from(row), rows, block, next);
+      finish(sums, rows, row, nullptr);
+    }
+  }
+
+ private:
+  static constexpr Index kMostRows = 48;  // as in InRegisters
+
+#if defined(LSTM_IMPL_TILES)
+  static constexpr bool kTiles = std::is_same_v<Bytes, BytesByTiles>;
+#else
+  static constexpr bool kTiles = false;
+#endif
+
+  static Plan plan(const Layer& layer, const Pool& pool) {
+    const Index features = layer.inputs + layer.units;
+    return kTiles ? plan_of_tiles(layer, features, pool) : recurrence_plan(layer, features, pool);
+  }
+
+  static Index steps_ahead(const Layer& layer, const Plan& plan) {
+#if defined(LSTM_IMPL_TILES)
+    // Of more rows a step has tiles of its own, and both kernels stay in the second cache.
+    if (kTiles && layer.batch < DotsByTiles::kMostRows) {
+      return DotsByTiles::steps_ahead(layer, plan);
+    }
+    if (kTiles) return 1;
+#endif
+    return StepsAhead::usual(layer);
+  }
+
+  // Rows of bytes, and after them what a number of each stands for.
+  static Index floats_for(Index rows, Index width) {
+    return std::max<Index>(1, rows * (width / static_cast<Index>(sizeof(float)) + 1));
+  }
+  static LeftBytes lefts_in(float* memory, Index rows, Index width) {
+    return {reinterpret_cast<std::uint8_t*>(memory), width,
+            memory + rows * width / static_cast<Index>(sizeof(float))};
+  }
+  LeftBytes inputs() const { return lefts_in(inputs_.get(), rows_, input_width_); }
+
+  const float* bias(Index block) const {
+    return reinterpret_cast<const float*>(weights_.bias) + block * kPanel;
+  }
+
+  // sums = bias + x * kernel, of `count` rows of x.
+  void project(float* sums, Index row, Index count, Index block, Index next) const {
+    weights_.kernel.template multiply<Bytes>(sums, {bias(block), 0}, inputs().from(row), count,
+                                             block, next);
+  }
+
+  const Layer& layer_;
+  const Plan plan_;
+  const Index rows_;                      // of x
+  const Index input_width_, unit_width_;  // bytes of a left operand's row
+  const Int8Weights<const std::int32_t> weights_;
+  const Rows<const float> given_;
+  const Hidden hidden_;
+  const Floats inputs_;              // the input as left operands
+  const Buffers lefts_;              // h as left operands
+  mutable std::vector<Index> held_;  // of each buffer, the step and row that it has h from
+  const StepsAhead ahead_;
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_INT8_OPERANDS_H_
