@@ -23,18 +23,22 @@ int8 is for weights that ``Kernels.pack`` has rounded. In mixed_bfloat16 the wei
 gradients are float32, and all other numbers bfloat16.
 """
 
+CELLS: Mapping[str, int] = {"lstm": 0, "gru": 1, "gru_reset_before": 2}
+"""The cell of a layer, by the name of the cell. int8 serves the LSTM only."""
+
 
 class KernelLayer(ctypes.Structure):
-    """Sizes and type of one direction of one layer.
+    """Sizes, type and cell of one direction of one layer.
 
     type: one of ``TYPES``. threads: the largest number of threads; 0 means one on each CPU.
-    transposed: whether the kernels and their gradients are ``[4H, in]`` and ``[4H, H]``.
+    transposed: whether the kernels and their gradients are ``[G*H, in]`` and ``[G*H, H]``, where G
+    is the number of the cell's gates. cell: one of ``CELLS``.
     """
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("timesteps", "batch", "inputs", "units")),
         *((name, ctypes.c_int32) for name in ("batch_major", "reverse", "type", "threads")),
-        ("transposed", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("transposed", "cell")),
     ]
 
 
@@ -43,7 +47,9 @@ kernel_layer = functools.lru_cache(KernelLayer)
 
 
 # To make an array of ctypes takes a third as long as a small kernel.
-_THREE, _THIRTEEN, _SEVENTEEN = (struct.Struct(f"{count}P").pack for count in (3, 13, 17))
+_THREE, _THIRTEEN, _FOURTEEN, _SEVENTEEN, _EIGHTEEN = (
+    struct.Struct(f"{count}P").pack for count in (3, 13, 14, 17, 18)
+)
 
 
 class KernelError(RuntimeError):
@@ -74,23 +80,35 @@ class Kernels:
         )
         loaded.lstm_transpose.argtypes = [*sizes, *kinds, *addresses]
 
-    def kept_sizes(self, timesteps: Any, batch: Any, units: Any) -> tuple[Any, Any]:
-        """Return how many gates and cells a forward pass keeps; sizes may be a tracer's symbols."""
-        cells = -(-units // self._lanes) * self._lanes * timesteps * batch
-        return 4 * cells, cells
+    def kept_sizes(
+        self, timesteps: Any, batch: Any, units: Any, cell: str = "lstm"
+    ) -> tuple[Any, Any]:
+        """Return how many gates and cell states a forward pass keeps.
+
+        Sizes may be a tracer's symbols. cell: one of ``CELLS``; a GRU keeps no cell states.
+        """
+        numbers = -(-units // self._lanes) * self._lanes * timesteps * batch
+        return 4 * numbers, numbers if cell == "lstm" else 0
 
     def forward(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute: kernel, recurrent_kernel, bias, x, h0, c0, mask; y, h, c, gates, cells, hidden.
 
         What is behind the semicolon is written. mask: bytes ``[T, B]``, 0 where a step is left out.
+        c0, c and cells are 0 for a GRU. One that resets after the product has the recurrent bias as
+        one address more, the last.
         """
-        self._check(self._forward(ctypes.byref(layer), None, _THIRTEEN(*addresses)))
+        packed = _THIRTEEN if len(addresses) == 13 else _FOURTEEN
+        self._check(self._forward(ctypes.byref(layer), None, packed(*addresses)))
 
     def backward(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute: recurrent_kernel, x, h0, c0, mask, hidden, gates, cells, dy, dh, dc; dz, dh0,
         dc0, dkernel, drecurrent_kernel, dbias.
+
+        A GRU that resets after the product has the gradient of the recurrent bias as one address
+        more, the last.
         """
-        self._check(self._backward(ctypes.byref(layer), None, _SEVENTEEN(*addresses)))
+        packed = _SEVENTEEN if len(addresses) == 17 else _EIGHTEEN
+        self._check(self._backward(ctypes.byref(layer), None, packed(*addresses)))
 
     def input_gradient(self, layer: KernelLayer, *addresses: int) -> None:
         """Compute: kernel, dz; dx."""
@@ -165,7 +183,8 @@ def products(spec: LSTMSpec, workload: Workload, kind: int) -> str:
     """
     one, units, found = workload.first_window(), spec.hidden_size, []
     for inputs in map(spec.layer_input_size, range(spec.num_layers)):
-        layer = KernelLayer(one.timesteps, one.batch, inputs, units, type=kind)
+        sizes = one.timesteps, one.batch, inputs, units
+        layer = KernelLayer(*sizes, type=kind, cell=CELLS[spec.cell.name])
         found.append(kernels().products(layer))
     return ", ".join(dict.fromkeys(found))
 

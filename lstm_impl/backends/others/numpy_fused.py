@@ -1,7 +1,7 @@
 """Run ``numpy_fused``: the kernels of ``fused_cpu`` on NumPy's arrays, without any framework."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,8 +26,7 @@ class _Kept(NamedTuple):
 
     layer: c_interface.KernelLayer
     x: Array
-    h: Array
-    c: Array
+    states: tuple[Array | None, Array | None]
     hidden: Array
     gates: Array
     cells: Array
@@ -40,13 +39,15 @@ class NumPyFusedModel(NumPyModel):
 
     def _open(self, weights: LSTMWeights) -> None:
         self._kernels = c_interface.kernels()
+        self._cell = c_interface.CELLS[self.spec.cell.name]
         super()._open(weights)
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
         self._arrays = [_aligned(each) for each in weights.arrays()]
         addresses = map(_address, self._arrays)
-        self._addresses = list(zip(*3 * [addresses], strict=True))
+        self._parameters = len(self.spec.cell.parameters)
+        self._addresses = list(zip(*self._parameters * [addresses], strict=True))
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         return np.ascontiguousarray(array, None if array.dtype.kind in "iu" else np.float32)
@@ -61,9 +62,11 @@ class NumPyFusedModel(NumPyModel):
         """Compute the outputs; append to ``kept`` what backward needs, in the order of rows."""
         mask = self._mask(call)
         x, spec = call.x, self.spec
-        h_first, c_first = call.states
-        h, c = np.empty_like(h_first), np.empty_like(c_first)
-        before, after = (_address(h_first), _address(c_first)), (_address(h), _address(c))
+        final = tuple(map(np.empty_like, call.states))
+        before, after = list(map(_address, call.states)), list(map(_address, final))
+        stride = final[0].strides[0]
+        # A GRU has no cell state, which the kernels see by an address of 0.
+        none = [0] * (2 - len(final))
         for number in range(spec.num_layers):
             if number and call.masks is not None:
                 x = x * self._swapped(call.masks[number - 1])
@@ -74,41 +77,43 @@ class NumPyFusedModel(NumPyModel):
                 y = np.empty((*x.shape[:2], spec.hidden_size), np.float32)
                 keep = (0, 0, 0)
                 if kept is not None:
-                    sizes = self._kernels.kept_sizes(layer.timesteps, layer.batch, layer.units)
-                    gates, cells = (np.empty(size, np.float32) for size in sizes)
+                    sizes = layer.timesteps, layer.batch, layer.units
+                    counts = self._kernels.kept_sizes(*sizes, spec.cell.name)
+                    gates, cells = (np.empty(count, np.float32) for count in counts)
                     # Without a mask the outputs are the hidden states.
                     own = None if mask is None else np.empty(y.size, np.float32)
                     keep = (_address(gates), _address(cells), _address(own))
                     hidden = y if own is None else own
-                    own_state = h_first[row], c_first[row]
-                    kept.append(_Kept(layer, x, *own_state, hidden, gates, cells))
-                at = row * h.strides[0]
-                read = _address(x), before[0] + at, before[1] + at, _address(mask)
-                written = _address(y), after[0] + at, after[1] + at
-                self._kernels.forward(layer, *self._addresses[row], *read, *written, *keep)
+                    h_first, c_first = self._rows(call.states, row)
+                    kept.append(_Kept(layer, x, (h_first, c_first), hidden, gates, cells))
+                at = row * stride
+                read = _address(x), *(each + at for each in before), *none, _address(mask)
+                written = _address(y), *(each + at for each in after), *none
+                weights, second = self._addresses[row][:3], self._addresses[row][3:]
+                self._kernels.forward(layer, *weights, *read, *written, *keep, *second)
                 outputs.append(y)
             x = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
-        return Outputs(x, (h, c))
+        return Outputs(x, final)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         kept: list[_Kept] = []
         outputs = self._forward(call, kept)
         mask, spec, units = self._mask(call), self.spec, self.spec.hidden_size
         arrays = iter(map(np.empty_like, self._arrays))
-        dweights = [LayerWeights(*each) for each in zip(*3 * [arrays], strict=True)]
-        dh, dc = map(np.empty_like, call.states)
+        grouped = zip(*self._parameters * [arrays], strict=True)
+        dweights = [LayerWeights(*each) for each in grouped]
+        dstates = tuple(map(np.empty_like, call.states))
         dy: Any = upstream.dy
-        dh_last, dc_last = upstream.dstates
         for number in reversed(range(spec.num_layers)):
             below: Any = 0.0
             for direction in range(spec.num_directions):
                 row = number * spec.num_directions + direction
                 part = dy[:, :, direction * units : (direction + 1) * units]
-                layer, x, h, c, hidden, gates, cells = kept[row]
-                kernel, recurrent_kernel, _ = self._arrays[3 * row : 3 * row + 3]
-                read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells)
-                flows = np.ascontiguousarray(part), dh_last[row], dc_last[row]
-                written = gates, dh[row], dc[row], *dweights[row]  # dz over gates
+                layer, x, states, hidden, gates, cells = kept[row]
+                kernel, recurrent_kernel = self._arrays[self._parameters * row :][:2]
+                read = (recurrent_kernel, x, *states, mask, hidden, gates, cells)
+                flows = np.ascontiguousarray(part), *self._rows(upstream.dstates, row)
+                written = gates, *self._rows(dstates, row), *dweights[row]  # dz over gates
                 self._kernels.backward(layer, *map(_address, (*read, *flows, *written)))
                 if number or gradients != "weights":
                     dx = np.empty_like(x)
@@ -117,14 +122,20 @@ class NumPyFusedModel(NumPyModel):
             if number and call.masks is not None:
                 below = below * self._swapped(call.masks[number - 1])
             dy = below
-        inputs = differentiated(gradients, dy, dh, dc)
+        inputs = differentiated(gradients, dy, *dstates)
         return RawGradients.of(outputs, inputs, LSTMWeights.from_cells(spec, dweights))
 
     def _sizes(self, row: int, x: Array) -> c_interface.KernelLayer:
         batch, timesteps = x.shape[:2] if self.batch_major else x.shape[1::-1]
         sizes = timesteps, batch, x.shape[2], self.spec.hidden_size
         reverse = row % self.spec.num_directions == 1
-        return c_interface.kernel_layer(*sizes, self.batch_major, reverse, self.kernel_type)
+        how = self.batch_major, reverse, self.kernel_type
+        return c_interface.kernel_layer(*sizes, *how, cell=self._cell)
+
+    @staticmethod
+    def _rows(states: Sequence[Array], row: int) -> tuple[Array | None, Array | None]:
+        """Return a layer's h and c, of which a GRU has no c."""
+        return states[0][row], states[1][row] if len(states) > 1 else None
 
     def _mask(self, call: Call) -> npt.NDArray[np.uint8] | None:
         if call.lengths is None:
@@ -165,6 +176,7 @@ class NumPyFused(library.KernelBackend):
     summary = "the kernels of fused_cpu on NumPy's arrays, without a framework"
     binding = library.C
     optimizers = OPTIMIZERS
+    cells = tuple(c_interface.CELLS)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype != "float32":

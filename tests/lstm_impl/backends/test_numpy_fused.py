@@ -24,7 +24,9 @@ def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.Monke
     def computed(threads: int) -> Any:
         model = built("numpy_fused", SPEC)
         plain = c_interface.kernel_layer
-        monkeypatch.setattr(c_interface, "kernel_layer", lambda *sizes: plain(*sizes, threads))
+        monkeypatch.setattr(
+            c_interface, "kernel_layer", lambda *sizes, cell: plain(*sizes, threads, cell=cell)
+        )
         y, state = model.forward(X)
         gradients = model.gradients(X, np.ones_like(y))
         monkeypatch.setattr(c_interface, "kernel_layer", plain)
