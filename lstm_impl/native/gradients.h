@@ -314,15 +314,8 @@ class WeightGradients {
         with_sums(tile, [&](auto columns) {
           using Sums = decltype(columns);
           constexpr Index kOffset = Sums::kFirst * kLanes;
-          Tile<kRows, Sums::kCount> sum;
-          if (place == 0) {
-            sum.clear();
-          } else {
-            sum.fill(kept + kOffset, kPanel);
-          }
-          add_product<kSums>(sum, left(place) + tile * depth * kRows, 1, kRows, depth,
-                             dz + kOffset);
-          sum.spill(kept + kOffset, kPanel);
+          multiply_columns<Sums::kCount>(kept + kOffset, place > 0,
+                                         left(place) + tile * depth * kRows, depth, dz + kOffset);
         });
         if (place + 1 == chunks) add_rows(kept, tile, tile + 1, unit, from, chunks);
       }

@@ -193,6 +193,22 @@ LSTM_IMPL_ONCE void multiply_blocks(float* sums, const float* start, Index apart
   }
 }
 
+// sums = products, or += where they are `added`, of kRows columns of a left operand [depth][kRows] and
+// the first Width registers of a panel's rows. Rows of sums and of the panel are kPanel floats apart.
+// Never inlined, as multiply_tile().
+template <int Width>
+LSTM_IMPL_ONCE void multiply_columns(float* sums, bool added, const float* left, Index depth,
+                                     const float* panel) {
+  Tile<kRows, Width> tile;
+  if (added) {
+    tile.fill(sums, kPanel);
+  } else {
+    tile.clear();
+  }
+  add_product<kSums>(tile, left, 1, kRows, depth, panel);
+  tile.spill(sums, kPanel);
+}
+
 // Calls work(std::integral_constant<int, n>) for n from 1 to Most.
 template <int Most, class Work>
 LSTM_IMPL_INLINE void with_constant(int n, const Work& work) {
