@@ -33,6 +33,9 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 namespace errors = tensorflow::errors;
 
+// Columns of a kernel for each unit. cell: an LstmCell.
+std::int64_t gates_of(int cell) { return cell == LSTM_LSTM ? 4 : 3; }
+
 // ---- shapes, as far as they are known when a graph is made
 
 absl::Status forward_shapes(InferenceContext* c) {
@@ -50,9 +53,10 @@ absl::Status forward_shapes(InferenceContext* c) {
   const DimensionHandle time = c->Dim(x, batch_major ? 1 : 0);
   c->set_output(
       0, batch_major ? c->MakeShape({batch, time, units}) : c->MakeShape({time, batch, units}));
-  const ShapeHandle state = c->MakeShape({c->MakeDim(1), batch, units});
-  c->set_output(1, state);
-  c->set_output(2, state);
+  int cell;
+  TF_RETURN_IF_ERROR(c->GetAttr("cell", &cell));
+  c->set_output(1, c->MakeShape({c->MakeDim(1), batch, units}));
+  c->set_output(2, c->MakeShape({c->MakeDim(cell == LSTM_LSTM ? 1 : 0), batch, units}));
   for (int kept = 3; kept < c->num_outputs(); ++kept) {
     c->set_output(kept, c->Vector(c->UnknownDim()));
   }
@@ -65,17 +69,20 @@ absl::Status backward_shapes(InferenceContext* c) {
   TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &h));
   bool state;
   TF_RETURN_IF_ERROR(c->GetAttr("state", &state));
-  const ShapeHandle of_state =
-      c->MakeShape({c->MakeDim(state ? 1 : 0), c->Dim(h, 1), c->Dim(h, 2)});
+  int cell;
+  TF_RETURN_IF_ERROR(c->GetAttr("cell", &cell));
+  const auto of_state = [&](bool there) {
+    return c->MakeShape({c->MakeDim(there ? 1 : 0), c->Dim(h, 1), c->Dim(h, 2)});
+  };
   const DimensionHandle units = c->Dim(h, 2);
   DimensionHandle gates;
-  TF_RETURN_IF_ERROR(c->Multiply(units, 4, &gates));
+  TF_RETURN_IF_ERROR(c->Multiply(units, gates_of(cell), &gates));
   c->set_output(0, c->Vector(c->UnknownDim()));
-  c->set_output(1, of_state);
-  c->set_output(2, of_state);
+  c->set_output(1, of_state(state));
+  c->set_output(2, of_state(state && cell == LSTM_LSTM));
   c->set_output(3, c->MakeShape({c->Dim(x, 2), gates}));
   c->set_output(4, c->MakeShape({units, gates}));
-  c->set_output(5, c->Vector(gates));
+  c->set_output(5, cell == LSTM_GRU ? c->MakeShape({c->MakeDim(2), gates}) : c->Vector(gates));
   return absl::OkStatus();
 }
 
@@ -105,6 +112,7 @@ absl::Status input_gradient_shapes(InferenceContext* c) {
       .Attr("row: int = 0")                              \
       .Attr("reverse: bool = false")                     \
       .Attr("bf32: bool = false")                        \
+      .Attr("cell: int = 0")                             \
       .Attr("batch_major: bool = false")                 \
       .SetShapeFn(forward_shapes)
 
@@ -118,6 +126,10 @@ kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 *
   an op; in a graph nothing orders this op and the variables' updates. All three are of type T, or
   all three are float.
 bf32: factors of float's products may be rounded to bfloat16.
+cell: 0 for an LSTM, 1 for a GRU that resets h after its product with the recurrent kernel, 2 for one
+  that resets it before. The kernels of a GRU are [inputs, 3 * units] and [units, 3 * units], gates
+  r, z, n. Cell 1 has two biases, [2, 3 * units], the second one of the recurrent product. A GRU has
+  no cell state: c is not read, and c_last is [0, batch, units].
 padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
   an empty vector.
 y: [time, batch, units], or batch-major as x.
@@ -164,6 +176,7 @@ REGISTER_OP("LstmImplFusedLstmGrad")
     .Attr("batch_major: bool = false")
     .Attr("state: bool = true")
     .Attr("overwrite: bool = false")
+    .Attr("cell: int = 0")
     .SetShapeFn(backward_shapes)
     .Doc(R"doc(
 Gradients of LstmImplFusedLstmTraining, but for the input's, which LstmImplFusedLstmInputGrad makes.
@@ -174,7 +187,8 @@ dy: as y; dh_last, dc_last: [rows, batch, units], of which `row` is this layer's
 overwrite: write dz over gates, whoever else may still read them, if they are float.
 G: the type of the weights, which a variable's handle does not tell before it is read.
 dz: for the input's gradient.
-dh, dc: [1, batch, units], or [0, batch, units] unless `state`.
+dh, dc: [1, batch, units], or [0, batch, units] unless `state`; dc is that of any GRU, too.
+cell: as there.
 )doc");
 
 REGISTER_OP("LstmImplFusedLstmInputGrad")
@@ -185,6 +199,7 @@ REGISTER_OP("LstmImplFusedLstmInputGrad")
     .Attr("T: {float, bfloat16} = DT_FLOAT")
     .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
     .Attr("batch_major: bool = false")
+    .Attr("cell: int = 0")
     .SetShapeFn(input_gradient_shapes)
     .Doc(R"doc(
 The gradient of the input x, of which only the shape is read, from dz and the kernel.
@@ -201,7 +216,7 @@ absl::Status status_of(LstmCode code) {
 
 // Sizes of a layer from x and its kernel's rows and columns, checked.
 absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, bool reverse,
-                      LstmLayer* layer) {
+                      int cell, LstmLayer* layer) {
   if (x.dims() != 3) {
     return errors::InvalidArgument("x has shape ", x.shape().DebugString(),
                                    "; expected three axes");
@@ -213,7 +228,9 @@ absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, boo
             batch_major,
             reverse,
             x.dtype() == tensorflow::DT_BFLOAT16,
-            0};
+            0,
+            0,
+            cell};
   return status_of(lstm_check(layer));
 }
 
@@ -231,6 +248,19 @@ absl::Status check_states(const char* name, const Tensor& states, const LstmLaye
   return errors::InvalidArgument(name, " has shape ", states.shape().DebugString(),
                                  "; expected [more than ", row, ",", layer.batch, ",", layer.units,
                                  "]");
+}
+
+// One bias, or two of a GRU that resets after the product.
+TensorShape bias_shape(const LstmLayer& layer) {
+  const std::int64_t columns = gates_of(layer.cell) * layer.units;
+  return layer.cell == LSTM_GRU ? TensorShape({2, columns}) : TensorShape({columns});
+}
+
+// The second of two biases, or null.
+void* second_bias(const Tensor& bias, const LstmLayer& layer) {
+  if (layer.cell != LSTM_GRU) return nullptr;
+  const std::int64_t size = tensorflow::DataTypeSize(bias.dtype());
+  return static_cast<char*>(bias.data()) + gates_of(layer.cell) * layer.units * size;
 }
 
 TensorShape sequence_shape(const LstmLayer& layer, std::int64_t features) {
@@ -333,6 +363,7 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
     OP_REQUIRES_OK(context, context->GetAttr("bf32", &bf32_));
+    OP_REQUIRES_OK(context, context->GetAttr("cell", &cell_));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -349,26 +380,28 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES(
         context, recurrent.dims() == 2,
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
-                                "; expected [units, 4 * units]"));
-    const std::int64_t units = recurrent.dim_size(0), gates = 4 * units;
+                                "; expected [units, ", gates_of(cell_), " * units]"));
+    const std::int64_t units = recurrent.dim_size(0), gates = gates_of(cell_) * units;
     LstmLayer layer;
-    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
+    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, cell_, &layer));
     OP_REQUIRES_OK(context, check_weight_type(kernel.dtype(), &layer));
     if (bf32_ && layer.type == LSTM_FLOAT) layer.type = LSTM_FLOAT_BY_BFLOAT16;
     OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
     OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
-    OP_REQUIRES_OK(context, check("bias", bias, TensorShape({gates})));
+    OP_REQUIRES_OK(context, check("bias", bias, bias_shape(layer)));
     OP_REQUIRES_OK(context, check_states("h", h, layer, row_));
-    OP_REQUIRES_OK(context, check_states("c", c, layer, row_));
+    const bool has_cells = cell_ == LSTM_LSTM;
+    if (has_cells) OP_REQUIRES_OK(context, check_states("c", c, layer, row_));
     Mask mask;
     OP_REQUIRES_OK(context, mask.read(context->input(6), layer));
 
     const TensorShape state({1, layer.batch, units});
+    const TensorShape cell_state({has_cells ? 1 : 0, layer.batch, units});
     const std::int64_t rows = layer.timesteps * layer.batch;
     Tensor *y, *h_last, *c_last;
     OP_REQUIRES_OK(context, context->allocate_output(0, sequence_shape(layer, units), &y));
     OP_REQUIRES_OK(context, context->allocate_output(1, state, &h_last));
-    OP_REQUIRES_OK(context, context->allocate_output(2, state, &c_last));
+    OP_REQUIRES_OK(context, context->allocate_output(2, cell_state, &c_last));
     void *gates_kept = nullptr, *cells_kept = nullptr, *hidden_kept = nullptr;
     if (num_outputs() > 3) {
       OP_REQUIRES_OK(context, keep(context, 3, lstm_gates_size(&layer), &gates_kept));
@@ -382,14 +415,15 @@ class FusedLSTM : public OpKernel {
                               bias.data(),
                               x.data(),
                               row_of(h, layer, row_),
-                              row_of(c, layer, row_),
+                              has_cells ? row_of(c, layer, row_) : nullptr,
                               mask.data(),
                               y->data(),
                               h_last->data(),
-                              c_last->data(),
+                              has_cells ? c_last->data() : nullptr,
                               gates_kept,
-                              cells_kept,
-                              hidden_kept};
+                              has_cells ? cells_kept : nullptr,
+                              hidden_kept,
+                              second_bias(bias, layer)};
     OP_REQUIRES_OK(context, call(lstm_forward, context, layer, pointers));
   }
 
@@ -401,7 +435,7 @@ class FusedLSTM : public OpKernel {
     return absl::OkStatus();
   }
 
-  int row_;
+  int row_, cell_;
   bool reverse_, batch_major_, bf32_;
 };
 
@@ -414,6 +448,7 @@ class FusedLSTMGradient : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("state", &state_));
     OP_REQUIRES_OK(context, context->GetAttr("overwrite", &overwrite_));
     OP_REQUIRES_OK(context, context->GetAttr("G", &gradient_type_));
+    OP_REQUIRES_OK(context, context->GetAttr("cell", &cell_));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -426,20 +461,23 @@ class FusedLSTMGradient : public OpKernel {
     OP_REQUIRES(
         context, recurrent.dims() == 2,
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
-                                "; expected [units, 4 * units]"));
-    const std::int64_t units = recurrent.dim_size(0);
+                                "; expected [units, ", gates_of(cell_), " * units]"));
+    const std::int64_t units = recurrent.dim_size(0), width = gates_of(cell_) * units;
+    const bool has_cells = cell_ == LSTM_LSTM;
     LstmLayer layer;
-    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
+    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, cell_, &layer));
     OP_REQUIRES_OK(context, check_weight_type(recurrent.dtype(), &layer));
     OP_REQUIRES(context, recurrent.dtype() == gradient_type_,
                 errors::InvalidArgument(
                     "the weights are ", tensorflow::DataTypeString(recurrent.dtype()),
                     " and their gradients (G) ", tensorflow::DataTypeString(gradient_type_)));
-    OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, 4 * units})));
+    OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, width})));
     OP_REQUIRES_OK(context, check_states("h", h, layer, row_));
-    OP_REQUIRES_OK(context, check_states("c", c, layer, row_));
     OP_REQUIRES_OK(context, check_states("dh_last", dh, layer, row_));
-    OP_REQUIRES_OK(context, check_states("dc_last", dc, layer, row_));
+    if (has_cells) {
+      OP_REQUIRES_OK(context, check_states("c", c, layer, row_));
+      OP_REQUIRES_OK(context, check_states("dc_last", dc, layer, row_));
+    }
     OP_REQUIRES_OK(context, check("y", y, sequence_shape(layer, units)));
     OP_REQUIRES_OK(context, check("dy", dy, sequence_shape(layer, units)));
     OP_REQUIRES(
@@ -456,6 +494,7 @@ class FusedLSTMGradient : public OpKernel {
     }
 
     const TensorShape of_state({state_ ? 1 : 0, layer.batch, units});
+    const TensorShape of_cells({state_ && has_cells ? 1 : 0, layer.batch, units});
     Tensor *dz, *dh0, *dc0, *dkernel, *drecurrent, *dbias;
     if (gates.dtype() != DT_FLOAT) {
       OP_REQUIRES_OK(context, context->allocate_output(0, gates.shape(), &dz));
@@ -467,33 +506,34 @@ class FusedLSTMGradient : public OpKernel {
                      context->forward_input_or_allocate_output({6}, 0, gates.shape(), &dz));
     }
     OP_REQUIRES_OK(context, context->allocate_output(1, of_state, &dh0));
-    OP_REQUIRES_OK(context, context->allocate_output(2, of_state, &dc0));
+    OP_REQUIRES_OK(context, context->allocate_output(2, of_cells, &dc0));
     OP_REQUIRES_OK(context,
-                   context->allocate_output(3, TensorShape({layer.inputs, 4 * units}), &dkernel));
+                   context->allocate_output(3, TensorShape({layer.inputs, width}), &dkernel));
     OP_REQUIRES_OK(context, context->allocate_output(4, recurrent.shape(), &drecurrent));
-    OP_REQUIRES_OK(context, context->allocate_output(5, TensorShape({4 * units}), &dbias));
+    OP_REQUIRES_OK(context, context->allocate_output(5, bias_shape(layer), &dbias));
     void* const pointers[] = {recurrent.data(),
                               x.data(),
                               row_of(h, layer, row_),
-                              row_of(c, layer, row_),
+                              has_cells ? row_of(c, layer, row_) : nullptr,
                               mask.data(),
                               mask.data() != nullptr ? hidden.data() : y.data(),
                               gates.data(),
-                              cells.data(),
+                              has_cells ? cells.data() : nullptr,
                               dy.data(),
                               row_of(dh, layer, row_),
-                              row_of(dc, layer, row_),
+                              has_cells ? row_of(dc, layer, row_) : nullptr,
                               dz->data(),
                               state_ ? dh0->data() : nullptr,
-                              state_ ? dc0->data() : nullptr,
+                              state_ && has_cells ? dc0->data() : nullptr,
                               dkernel->data(),
                               drecurrent->data(),
-                              dbias->data()};
+                              dbias->data(),
+                              second_bias(*dbias, layer)};
     OP_REQUIRES_OK(context, call(lstm_backward, context, layer, pointers));
   }
 
  private:
-  int row_;
+  int row_, cell_;
   bool reverse_, batch_major_, state_, overwrite_;
   DataType gradient_type_;
 };
@@ -502,20 +542,22 @@ class FusedLSTMInputGradient : public OpKernel {
  public:
   explicit FusedLSTMInputGradient(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
+    OP_REQUIRES_OK(context, context->GetAttr("cell", &cell_));
   }
 
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &dz = context->input(2);
     Tensor kernel;
     OP_REQUIRES_OK(context, read_weight(context, 1, &kernel));
-    OP_REQUIRES(context, kernel.dims() == 2 && kernel.dim_size(1) % 4 == 0,
+    const std::int64_t gates = gates_of(cell_);
+    OP_REQUIRES(context, kernel.dims() == 2 && kernel.dim_size(1) % gates == 0,
                 errors::InvalidArgument("kernel has shape ", kernel.shape().DebugString(),
-                                        "; expected [inputs, 4 * units]"));
-    const std::int64_t units = kernel.dim_size(1) / 4;
+                                        "; expected [inputs, ", gates, " * units]"));
+    const std::int64_t units = kernel.dim_size(1) / gates;
     LstmLayer layer;
-    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, false, &layer));
+    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, false, cell_, &layer));
     OP_REQUIRES_OK(context, check_weight_type(kernel.dtype(), &layer));
-    OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, 4 * units})));
+    OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates * units})));
     OP_REQUIRES(context, dz.NumElements() == lstm_gates_size(&layer),
                 errors::InvalidArgument("dz has shape ", dz.shape().DebugString(),
                                         ", which is not this layer's"));
@@ -526,6 +568,7 @@ class FusedLSTMInputGradient : public OpKernel {
   }
 
  private:
+  int cell_;
   bool batch_major_;
 };
 

@@ -55,7 +55,8 @@ def test_suite_of_another_packages_cell_is_measured_and_reported(
         for mode, gradients in (("inference", ""), ("training", "-dw")):
             shape = f"b2-t3-i3-h4{cell}{gradients}"
             assert f"numpy/{shape}/float32/{mode}/cpu" in measured
-    # What computes LSTMs only is reported with that reason.
+    # What does not compute the cell is reported with that reason.
     shown = " ".join(run("bench.report", "results", "--unmeasured").split())
-    assert ("it computes the cell lstm only, not leaky" in shown) is ("numpy_fused" in backends)
+    refusal = "it computes the cells lstm, gru and gru_reset_before only, not leaky"
+    assert (refusal in shown) is ("numpy_fused" in backends)
     assert "4 hidden, leaky" in shown

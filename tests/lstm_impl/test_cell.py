@@ -141,12 +141,12 @@ def test_weights_of_another_cell_raise_with_both_shapes() -> None:
         LSTMWeights.random(lstm).check(leaky)
 
 
-def test_backend_of_lstms_refuses_another_cell_and_names_it() -> None:
+def test_backend_of_certain_cells_refuses_another_one_and_names_all() -> None:
     spec = LSTMSpec(2, 3, cell=LEAKY)
     weights = LSTMWeights.random(spec)
-    backend = get_backend("numpy_fused")
-    assert backend.refusal(spec) == "it computes the cell lstm only, not leaky"
-    with pytest.raises(UnsupportedError, match=r"numpy_fused: it computes the cell lstm only"):
+    backend, cells = get_backend("numpy_fused"), "cells lstm, gru and gru_reset_before"
+    assert backend.refusal(spec) == f"it computes the {cells} only, not leaky"
+    with pytest.raises(UnsupportedError, match=rf"numpy_fused: it computes the {cells} only"):
         backend.build(spec, weights)
 
 

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 import lstm_impl.backends.fused_cpu.library as fused_cpu_library
 from lstm_impl.availability import Availability
-from lstm_impl.backends.fused_cpu.c_interface import KernelModel
+from lstm_impl.backends.fused_cpu.c_interface import CELLS, KernelModel
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
-from lstm_impl.backends.tensorflow.loops import LayerInputs, WhileLoop, by_loop
+from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
 from lstm_impl.call import (
@@ -36,9 +36,10 @@ from lstm_impl.call import (
     Tensors,
     Upstream,
 )
+from lstm_impl.cell import DEFAULT, Cell, get_cell
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import differentiated
 
 __all__ = ["FusedCpu", "ops"]
@@ -113,6 +114,7 @@ class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
     binding = fused_cpu_library.TENSORFLOW
     flags = ()
     bf32 = True
+    cells = tuple(CELLS)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if any(op.startswith("LstmImplFusedLstm") for op in evidence.get("ops", {})):
@@ -122,6 +124,14 @@ class FusedCpu(fused_cpu_library.KernelBackend, TensorFlowBackend):
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         ops()  # compiled now, not in the first call
         return super()._build(spec, weights, device, batch_major)
+
+    def to_layout(self, cell: LayerWeights) -> tuple[FloatArray, ...]:
+        kernel, recurrent_kernel, *biases = cell
+        return kernel, recurrent_kernel, biases[0] if len(biases) == 1 else np.stack(biases)
+
+    def from_layout(self, arrays: Sequence[FloatArray], gradient: bool) -> LayerWeights:
+        kernel, recurrent_kernel, bias = arrays
+        return LayerWeights(kernel, recurrent_kernel, *(bias if bias.ndim == 2 else [bias]))
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
         return Network(spec, batch_major=False).forward(call, parameters, keep=training)[0]
@@ -133,6 +143,7 @@ class Network:
     def __init__(self, spec: LSTMSpec, batch_major: bool) -> None:
         self._num_layers = spec.num_layers
         self._directions = spec.num_directions
+        self._states = len(spec.cell.states)
         self._batch_major = batch_major
         self._layers = [
             FusedLayer(
@@ -141,6 +152,7 @@ class Network:
                 batch_major,
                 spec.dtype == "bf32",
                 spec.precision.variable,
+                spec.cell,
             )
             for row in range(spec.state_layers)
         ]
@@ -148,7 +160,8 @@ class Network:
     def forward(self, call: Call, parameters: Tensors, keep: bool) -> tuple[Outputs, list[Kept]]:
         """Compute outputs and final states, and keep what ``backward`` needs of each layer."""
         if len(self._layers) == 1 and not keep:
-            return Outputs.from_flat(self._layers[0].infer(call, parameters)), []
+            y, *final = self._layers[0].infer(call, parameters)
+            return Outputs(y, tuple(final[: self._states])), []
         x = call.x
         states: list[States] = []
         kept: list[Kept] = []
@@ -165,7 +178,7 @@ class Network:
                 else:
                     made = self._layers[row].infer(own, cell)
                 of_layer.append(made.y)
-                states.append((made.h, made.c))
+                states.append((made.h, made.c)[: self._states])
             x = _joined(of_layer, 2)
         return Outputs(x, tuple(_joined(each, 0) for each in zip(*states, strict=True))), kept
 
@@ -177,7 +190,7 @@ class Network:
         upstream: Upstream,
         gradients: str,
     ) -> tuple[Tensors, list[Tensor]]:
-        """Compute gradients of x, h and c, None where not requested, and of the parameters.
+        """Compute gradients of x and the states, None where not requested, and of the parameters.
 
         gradients: one of ``GRADIENTS``. What was kept may be written over.
         """
@@ -202,7 +215,7 @@ class Network:
             if number and call.masks is not None:
                 dy = dy * self._mask(call.masks, number)
         if not of_state:
-            return (dy, None, None), weights
+            return (dy, *[None] * self._states), weights
         return (dy, *(_joined(each, 0) for each in zip(*states, strict=True))), weights
 
     def _rows(self, number: int) -> range:
@@ -252,10 +265,11 @@ class FusedLayer:
     row: which of a call's states ``[rows, B, H]`` is its own. reverse: the steps are read from the
     last to the first; outputs stand at the step they belong to. batch_major: of input and output.
     bf32: products of float32 may be of bfloat16. weight_dtype: the type of the parameters, and of
-    their gradients: that of the call's tensors, or float32.
+    their gradients: that of the call's tensors, or float32. cell: what a timestep computes.
 
-    parameters are kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and bias ``[4H]``, or outside a
-    graph the handles of their variables; a call's lengths are integers ``[B]``, a bool mask
+    parameters are kernel ``[in, G*H]``, recurrent kernel ``[H, G*H]`` and bias ``[G*H]``, where G
+    is the number of the cell's gates, or outside a graph the handles of their variables. The bias
+    of a cell that has two is ``[2, G*H]``. A call's lengths are integers ``[B]``, a bool mask
     ``[T, B]`` that is False where a step is left out, or None.
     """
 
@@ -266,13 +280,17 @@ class FusedLayer:
         batch_major: bool = False,
         bf32: bool = False,
         weight_dtype: str = "float32",
+        cell: Cell = DEFAULT,
     ) -> None:
         module = ops()
         self._inference = module.lstm_impl_fused_lstm
         self._training = module.lstm_impl_fused_lstm_training
         self._gradient = module.lstm_impl_fused_lstm_grad
         self._input_gradient = module.lstm_impl_fused_lstm_input_grad
-        self._layout = {"batch_major": True} if batch_major else {}
+        self._states = len(cell.states)
+        self._layout: dict[str, Any] = {"batch_major": True} if batch_major else {}
+        if number := CELLS[cell.name]:
+            self._layout["cell"] = number
         # Each attribute of an op, also with its default value, takes half a microsecond.
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
@@ -281,15 +299,18 @@ class FusedLayer:
         self._backward = self._attributes | of_weights
 
     def infer(self, call: Call, parameters: Tensors) -> LSTMOutputs:
-        """Compute outputs ``[T, B, H]`` and final states ``[1, B, H]``, and keep nothing."""
+        """Compute outputs ``[T, B, H]`` and final states ``[1, B, H]``, and keep nothing.
+
+        The c of a GRU is ``[0, B, H]``.
+        """
         check_not_compiled()
-        read = (call.x, *call.states, *parameters, as_padding(call.lengths))
+        read = (call.x, *_fill_second_state(call.states), *parameters, as_padding(call.lengths))
         return LSTMOutputs(*self._inference(*read, **self._forward))
 
     def train(self, call: Call, parameters: Tensors) -> tuple[LSTMOutputs, Kept]:
         """Compute the same, and keep what ``backward`` needs."""
         check_not_compiled()
-        read = (call.x, *call.states, *parameters, as_padding(call.lengths))
+        read = (call.x, *_fill_second_state(call.states), *parameters, as_padding(call.lengths))
         y, h, c, *kept = self._training(*read, **self._forward)
         return LSTMOutputs(y, h, c), Kept(call, y, *kept)
 
@@ -302,17 +323,31 @@ class FusedLayer:
         of_state: bool = True,
         last: bool = False,
     ) -> tuple[Tensors, list[Tensor]]:
-        """Compute gradients of x, h and c (``[1, B, H]``) and of the parameters.
+        """Compute gradients of x, of the states (``[1, B, H]`` each) and of the parameters.
 
         upstream: its states have the rows of the call's. last: what was kept is not needed again,
         and may be written over.
         """
         x, states, padding, _ = kept.call
-        read = (x, *states, parameters[1], as_padding(padding), *kept[1:], *upstream.flat)
+        flow = upstream.dy, *_fill_second_state(upstream.dstates)
+        read = (
+            x,
+            *_fill_second_state(states),
+            parameters[1],
+            as_padding(padding),
+            *kept[1:],
+            *flow,
+        )
         how = self._backward
         dz, dh, dc, *weights = self._gradient(*read, state=of_state, overwrite=last, **how)
         dx = self._input_gradient(x, parameters[0], dz, **self._layout) if of_input else None
-        return (dx, *((dh, dc) if of_state else (None, None))), weights
+        dstates = (dh, dc) if of_state else (None, None)
+        return (dx, *dstates[: self._states]), weights
+
+
+def _fill_second_state(states: States) -> States:
+    """Return two states, as the ops take them; they do not read the second one of a GRU."""
+    return states if len(states) == 2 else (states[0], states[0])
 
 
 def as_padding(padding: Tensor | None) -> Tensor:
@@ -380,7 +415,8 @@ def ops() -> Any:
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
     """Compute the forward pass again, since nothing was kept."""
-    given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major", "bf32")}
+    names = "row", "reverse", "batch_major", "bf32", "cell"
+    given = {name: op.get_attr(name) for name in names}
     y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
     return _gradient(op, [y, *kept], upstream)
 
@@ -391,31 +427,39 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
 
     x, h, c, *parameters, padding = op.inputs
     row, reverse, batch_major = map(op.get_attr, ("row", "reverse", "batch_major"))
-    layer = FusedLayer(0, reverse, batch_major, weight_dtype=parameters[0].dtype.name)
+    names = {number: name for name, number in CELLS.items()}
+    cell = get_cell(names[op.get_attr("cell")])
+    layer = FusedLayer(0, reverse, batch_major, weight_dtype=parameters[0].dtype.name, cell=cell)
+    count = len(cell.states)
     # Outside a graph a slice takes longer than the op.
-    states = (h, c) if h.shape[0] == 1 else (h[row : row + 1], c[row : row + 1])
-    call = Call(x, states, padding)
-    flow = Upstream(upstream[0], tuple(upstream[1:]))
-    (dx, dh, dc), weights = layer.backward(Kept(call, *kept), parameters, flow)
+    states = [each if each.shape[0] == 1 else each[row : row + 1] for each in (h, c)[:count]]
+    call = Call(x, tuple(states), padding)
+    flow = Upstream(upstream[0], tuple(upstream[1 : 1 + count]))
+    (dx, *dstates), weights = layer.backward(Kept(call, *kept), parameters, flow)
 
-    def plain(x: Tensor, h: Tensor, c: Tensor, *rest: Tensor) -> Tensors:
-        *parameters, padding = rest
-        parameters = [tf.cast(each, x.dtype) for each in parameters]
+    def plain(x: Tensor, *rest: Tensor) -> Tensors:
+        states, parameters, padding = rest[:count], rest[count:-1], rest[-1]
+        kernel, recurrent_kernel, bias = (tf.cast(each, x.dtype) for each in parameters)
+        biases = [bias] if bias.shape.rank == 1 else [bias[0], bias[1]]
         x = tf.transpose(x, [1, 0, 2]) if batch_major else x
-        outputs = by_loop(
-            WhileLoop(), LayerInputs(x, h[0], c[0], *parameters), _steps(x, padding), reverse
-        )
-        y, h, c = outputs
-        return (tf.transpose(y, [1, 0, 2]) if batch_major else y), h[None], c[None]
+        mask = _steps(x, padding)
+        steps = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
+        own = Call(x, tuple(state[0] for state in states))
+        arrays = [kernel, recurrent_kernel, *biases]
+        y, final = WhileLoop().layer(own, arrays, steps, reverse, cell)
+        y = tf.transpose(y, [1, 0, 2]) if batch_major else y
+        return (y, *(state[None] for state in final))
 
-    inputs = [x, *states, *parameters]
-    dh, dc, *weights = with_gradient(plain, inputs, upstream, [dh, dc, *weights], 1, [padding])
+    inputs, outputs = [x, *states, *parameters], flow.flat
+    found = with_gradient(plain, inputs, outputs, [*dstates, *weights], 1, [padding])
+    dstates, weights = found[:count], found[count:]
     # Separately, so that a graph that does not need it does not compute it.
-    (dx,) = with_gradient(plain, inputs, upstream, [dx], 0, [padding])
-    around = [[row, h.shape[0] - row - 1], [0, 0], [0, 0]]
-    if h.shape[0] > 1:
-        dh, dc = tf.pad(dh, around), tf.pad(dc, around)
-    return [dx, dh, dc, *weights, None]
+    (dx,) = with_gradient(plain, inputs, outputs, [dx], 0, [padding])
+    if (rows := h.shape[0]) > 1:
+        around = [[row, rows - row - 1], [0, 0], [0, 0]]
+        dstates = [tf.pad(each, around) for each in dstates]
+    # A GRU does not read c.
+    return [dx, *dstates, *[None] * (2 - count), *weights, None]
 
 
 def _steps(x: Tensor, padding: Tensor) -> Tensor | None:

@@ -86,10 +86,8 @@ RESET_AFTER = GRUS[1:], "has reset_after=True.* In {} .*reset_after=False"
 BY_HAND = GRUS, "that of the cell lstm, not of {}"
 REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     # strategy or id: the cells it refuses, and what the reason says of each
-    "fused_cpu": LSTM_ONLY,
     "jax_fused_cpu": LSTM_ONLY,
     "torch_fused_cpu": LSTM_ONLY,
-    "numpy_fused": LSTM_ONLY,
     "block_lstm": LSTM_ONLY,
     "cudnn": RESET_AFTER,
     "jax_cudnn": LSTM_ONLY,

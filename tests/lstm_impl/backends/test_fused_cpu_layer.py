@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError
-from lstm_impl.backends.fused_cpu.backend import ops
+from lstm_impl.backends.fused_cpu.backend import FusedLayer, ops
+from lstm_impl.backends.tensorflow.loops import WhileLoop
+from lstm_impl.call import Call
+from lstm_impl.cell import get_cell
 from tests.lstm_impl.backends.built import built, needs, tensors
 
 tf = pytest.importorskip("tensorflow", reason="the ops are TensorFlow's: pip install '.[cpu]'")
@@ -183,3 +186,42 @@ def test_saved_model_without_the_ops_names_them_and_with_them_runs(tmp_path: Pat
     alone = load("alone")
     assert alone.returncode != 0
     assert "LstmImplFusedLstm" in alone.stderr
+
+
+@pytest.mark.parametrize("cell", ["gru", "gru_reset_before"])
+def test_second_gradient_of_a_gru_is_that_of_a_plain_loop(cell: str) -> None:
+    spec = LSTMSpec(3, 4, cell=get_cell(cell))
+    model = built("fused_cpu", spec)
+    rng = np.random.default_rng(0)
+    x, h = (tf.constant(rng.standard_normal(shape), tf.float32) for shape in ((5, 2, 3), (1, 2, 4)))
+    parameters = [variable.value() for variable in model.variables]
+    layer = FusedLayer(cell=spec.cell)
+
+    def plain(x: Any, h: Any) -> Any:
+        kernel, recurrent_kernel, bias = parameters
+        arrays = [kernel, recurrent_kernel, *(bias if bias.shape.rank == 2 else [bias])]
+        return WhileLoop().layer(Call(x, (h[0],)), arrays, None, False, spec.cell).y
+
+    def second(compute: Any) -> Any:
+        with tf.GradientTape() as outer:
+            outer.watch([x, h])
+            with tf.GradientTape() as inner:
+                inner.watch([x, h])
+                y = compute(x, h)
+            of_x, of_h = inner.gradient(y, [x, h])
+            penalty = tf.reduce_sum(of_x**2) + tf.reduce_sum(of_h**2)
+        return outer.gradient(penalty, [x, h])
+
+    found = second(lambda x, h: layer.infer(Call(x, (h,)), parameters).y)
+    for one, other in zip(found, second(plain), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_gru_of_a_wrong_bias_or_cell_is_refused() -> None:
+    spec = LSTMSpec(3, 4, cell=get_cell("gru"))
+    x, h = tf.zeros([5, 2, 3]), tf.zeros([1, 2, 4])
+    kernel, recurrent_kernel, bias = built("fused_cpu", spec).variables
+    one_bias = kernel.value(), recurrent_kernel.value(), bias.value()[0]
+    for cell, says in ((1, r"bias has shape \[12\]; expected \[2,12\]"), (7, "7 is no cell")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=says):
+            ops().lstm_impl_fused_lstm(x, h, h, *one_bias, [], cell=cell)

@@ -11,6 +11,7 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.call import Call
+from lstm_impl.cell import CELLS, get_cell
 from lstm_impl.workload import Workload
 from tests.lstm_impl.backends.built import built, needs, passes
 
@@ -36,15 +37,26 @@ def test_number_of_threads_does_not_change_the_numbers(monkeypatch: pytest.Monke
         np.testing.assert_array_equal(one, several)
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("batch_and_timesteps", [(1, 1), (1, 16), (1, 17), (8, 1), (3, 3), (5, 16)])
 def test_few_rows_of_whole_registers_equal_the_reference(
-    batch_and_timesteps: tuple[int, int], masked: bool
+    batch_and_timesteps: tuple[int, int], masked: bool, cell: str
 ) -> None:
     """Kernels have other ways for their gradients, where rows are few and units fill registers."""
-    model = built("numpy_fused", LSTMSpec(48, 32, num_layers=2, bidirectional=True))
+    spec = LSTMSpec(48, 32, num_layers=2, bidirectional=True, cell=get_cell(cell))
+    model = built("numpy_fused", spec)
     workload = Workload(*batch_and_timesteps, "training", min_length=1 if masked else None)
     passes(model, workload)
+
+
+def test_gru_in_int8_is_refused_with_the_reason() -> None:
+    layer = c_interface.KernelLayer(1, 1, 2, 3, type=c_interface.TYPES["int8"], cell=1)
+    with pytest.raises(c_interface.KernelError, match="int8 serves layers of LSTMs only"):
+        c_interface.kernels().forward(layer, *[0] * 14)
+    unknown = c_interface.KernelLayer(1, 1, 2, 3, cell=3)
+    with pytest.raises(c_interface.KernelError, match="3 is no cell of a layer"):
+        c_interface.kernels().forward(unknown, *[0] * 13)
 
 
 def test_other_threads_run_while_a_kernel_computes() -> None:
