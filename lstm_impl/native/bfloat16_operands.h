@@ -180,8 +180,8 @@ class Bfloat16Operands {
                                    {of_input(ahead_.first(s), 0, block)});
   }
 
-  // See FloatOperands. The sums of the input, if they were made ahead, are added where sums are read
-  // anyway.
+  // See FloatOperands. The sums of the input, if they were made ahead, are added where sums are
+  // read anyway.
   template <int Stage, class Finish>
   LSTM_IMPL_INLINE void multiply(const Lefts&, Index s, Index first_row, Index last_row,
                                  Index block, Index, const Finish& finish) const {

@@ -2,9 +2,9 @@
 // the derivative of that. The passes take a cell as a policy and know no gate by its name.
 //
 // The sums of a block of units stand in kSums registers, a panel. Some of them are products of the
-// input alone, some of h alone, and most add the two. The columns of a kernel that belong to a block
-// are as many registers as the cell has gates, in the order in which the sums need them, so that
-// each product fills registers that are next to each other.
+// input alone, some of h alone, and most add the two. The columns of a kernel that belong to a
+// block are as many registers as the cell has gates, in the order in which the sums need them, so
+// that each product fills registers that are next to each other.
 #ifndef LSTM_IMPL_NATIVE_CELL_H_
 #define LSTM_IMPL_NATIVE_CELL_H_
 
@@ -46,9 +46,9 @@ struct LSTM {
     return load_part(weights.bias + sum * units + unit, units - unit);
   }
 
-  // Returns the new cell state of `before`. z: the sums, of which o replaces its own. Products: what
-  // their factors were rounded to, float or BFloat16. kept: the gates as they are kept, or null.
-  // valid: false where padding keeps the state.
+  // Returns the new cell state of `before`. z: the sums, of which o replaces its own. Products:
+  // what their factors were rounded to, float or BFloat16. kept: the gates as they are kept, or
+  // null. valid: false where padding keeps the state.
   template <class Products, class Value>
   static LSTM_IMPL_INLINE Vector finish_gates(float* z, Vector before, bool valid, Value* kept) {
     const Sigmoid i = gate_sigmoid<Products>(load(z)), f = gate_sigmoid<Products>(load(z + kLanes));
@@ -101,9 +101,9 @@ struct GRU {
   static constexpr bool kHasCellState = false, kHasRecurrentBias = ResetAfter;
   using OfInput = Columns<0, kN, kR, kZ>;
   template <int Stage>
-  using OfState = std::conditional_t<
-      ResetAfter, Columns<1, kR, kZ, kN>,
-      std::conditional_t<Stage == 0, Columns<1, kR, kZ>, Columns<0, kN>>>;
+  using OfState =
+      std::conditional_t<ResetAfter, Columns<1, kR, kZ, kN>,
+                         std::conditional_t<Stage == 0, Columns<1, kR, kZ>, Columns<0, kN>>>;
   using OfRecurrentKernel = Columns<0, kR, kZ, kN>;
 
   // Of the gradients of the second form's sums, which one has r h in its place.
@@ -199,8 +199,7 @@ void pack_biases(const Weights<Weight>& weights, Index units, Index first_block,
                  float* to) {
   for (Index block = first_block; block < last_block; ++block) {
     for (Index sum = 0; sum < kSums; ++sum) {
-      store(to + block * kPanel + sum * kLanes,
-            Cell::bias(weights, sum, units, block * kLanes));
+      store(to + block * kPanel + sum * kLanes, Cell::bias(weights, sum, units, block * kLanes));
     }
   }
 }

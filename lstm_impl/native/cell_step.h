@@ -1,5 +1,5 @@
-// What follows the products of a step, in every precision: gates, states and outputs of some rows of
-// a block of units.
+// What follows the products of a step, in every precision: gates, states and outputs of some rows
+// of a block of units.
 #ifndef LSTM_IMPL_NATIVE_CELL_STEP_H_
 #define LSTM_IMPL_NATIVE_CELL_STEP_H_
 
@@ -36,9 +36,9 @@ class CellStep {
   }
 
   // Gates, states and outputs of `rows` rows, whose sums are `across` floats apart. more: what is
-  // added to the sums first, or null. There are two loops: a row's tanh(c) waits long for its gates,
-  // and a processor looks ahead by some hundred instructions, so that other rows' gates would wait
-  // too.
+  // added to the sums first, or null. There are two loops: a row's tanh(c) waits long for its
+  // gates, and a processor looks ahead by some hundred instructions, so that other rows' gates
+  // would wait too.
   LSTM_IMPL_INLINE void finish_rows(float* z, Index across, Index rows, Index s, Index row,
                                     Index block, const float* more = nullptr) const {
     const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
@@ -89,8 +89,8 @@ class CellStep {
     const auto before = hidden_.at(s - 1);
     for (Index r = 0; r < rows; ++r) {
       const Vector h = before.read(row + r, unit, count);
-      const Vector reset = Cell::template finish_reset_gates<Products>(z + r * kPanel, h,
-                                                                       kept(t, row + r, block));
+      const Vector reset =
+          Cell::template finish_reset_gates<Products>(z + r * kPanel, h, kept(t, row + r, block));
       operands.keep_reset(row + r, unit, count, reset);
     }
   }

@@ -71,9 +71,7 @@ class FloatHidden {
     return {rows(s), kept, layer_.units};
   }
 
-  void copy(Index s, Index row, Value* to) const {
-    copy_row(rows(s).at(0, row), layer_.units, to);
-  }
+  void copy(Index s, Index row, Value* to) const { copy_row(rows(s).at(0, row), layer_.units, to); }
 
  private:
   const Forward<Value, Weight>& call_;

@@ -92,9 +92,8 @@ class FloatOperands {
       pack_columns<Input, Cell::kGates>(weights.kernel, layer_.inputs, units, first, last,
                                         kernel_.get());
     }
-    pack_columns<typename Cell::OfRecurrentKernel, Cell::kGates>(weights.recurrent_kernel, units,
-                                                                 units, first, last,
-                                                                 recurrent_.get());
+    pack_columns<typename Cell::OfRecurrentKernel, Cell::kGates>(
+        weights.recurrent_kernel, units, units, first, last, recurrent_.get());
     pack_biases<Cell>(weights, units, first, last, bias_.get());
     input_.widen(part, parts);
   }
@@ -116,8 +115,8 @@ class FloatOperands {
     }
   }
 
-  // Calls finish(sums, rows, first row, null) for tiles of rows, with the sums of a stage of a step.
-  // next: the block whose panels will be read after this one's.
+  // Calls finish(sums, rows, first row, null) for tiles of rows, with the sums of a stage of a
+  // step. next: the block whose panels will be read after this one's.
   template <int Stage, class Finish>
   LSTM_IMPL_INLINE void multiply(const Lefts&, Index s, Index first_row, Index last_row,
                                  Index block, Index next, const Finish& finish) const {
@@ -127,9 +126,8 @@ class FloatOperands {
       constexpr int kTile = decltype(rows)::value;
       const bool asks = tile < Fetch::lines(Cell::kGates);
       alignas(64) float tile_sums[kTile * kPanel];
-      float* const sums = Cell::kStages > 1
-                              ? sums_.get() + (block * layer_.batch + row) * kPanel
-                              : tile_sums;
+      float* const sums =
+          Cell::kStages > 1 ? sums_.get() + (block * layer_.batch + row) * kPanel : tile_sums;
       multiply_rows<Stage, kTile>(sums, s, row, block, asks ? next : block, asks ? tile : 0);
       finish(sums, kTile, row, nullptr);
       ++tile;
@@ -146,9 +144,9 @@ class FloatOperands {
 
   static constexpr Index kRow = Cell::kGates * kLanes;  // floats of a row of a kernel's panel
 
-  // The input's product of so few rows reads the kernel in place, in tiles as full as of a panel. Of
-  // more rows the panels are made in less time than those tiles wait for lines that are far apart,
-  // as they do if the kernel does not stay in the second cache.
+  // The input's product of so few rows reads the kernel in place, in tiles as full as of a panel.
+  // Of more rows the panels are made in less time than those tiles wait for lines that are far
+  // apart, as they do if the kernel does not stay in the second cache.
   static bool is_read_in_place(const Layer& layer) {
     constexpr Index kMostRows = 40, kMost = 1 << 18;  // floats, 1 MB
     return kCanBeReadInPlace && layer.units % kLanes == 0 &&

@@ -35,11 +35,11 @@ class ForwardPass {
     const int parts = plan.parts(blocks_);
     std::vector<Phase> phases;
     phases.push_back({1, parts, [this, parts](Index, int part) { operands_.pack(part, parts); }});
-    phases.push_back(plan.all_steps(
-        layer_, Cell::kStages * layer_.timesteps, blocks_,
-        [this](Index stage, Index first, Index last, Index block, Index end) {
-          advance<0>(stage, first, last, block, end);
-        }));
+    phases.push_back(
+        plan.all_steps(layer_, Cell::kStages * layer_.timesteps, blocks_,
+                       [this](Index stage, Index first, Index last, Index block, Index end) {
+                         advance<0>(stage, first, last, block, end);
+                       }));
     phases.back().leave = Operands::release;
     ThreadTeam::run(std::move(phases), plan.workers,
                     call_work(layer_, layer_.inputs + layer_.units), pool);

@@ -6,8 +6,8 @@
 
 namespace lstm_impl {
 
-// What forward(), reads_transposed(), backward() and input_gradient() of kernels.h do with a GRU. The
-// call has sequences; those of the gradients have steps, too.
+// What forward(), reads_transposed(), backward() and input_gradient() of kernels.h do with a GRU.
+// The call has sequences; those of the gradients have steps, too.
 template <class Value, class Weight>
 void forward_gru(const Forward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>

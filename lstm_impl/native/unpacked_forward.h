@@ -88,9 +88,9 @@ class UnpackedForward {
   using State = typename Cell::template OfState<0>;
 
   // A single step is shared out by the kernels' rows, each part with sums of its own. Parts of the
-  // columns, whose distance is mostly a power of two, would be in a part of a cache's sets only, and
-  // half of 2 MB did not stay in 2 MB. Of more steps, and of many threads' sums, the second meeting
-  // would take longer than is gained.
+  // columns, whose distance is mostly a power of two, would be in a part of a cache's sets only,
+  // and half of 2 MB did not stay in 2 MB. Of more steps, and of many threads' sums, the second
+  // meeting would take longer than is gained.
   static constexpr int kMostByRows = 4, kPartsByRows = 4;
   bool by_kernel_rows() const {
     return layer_.timesteps == 1 && plan_.workers > 1 && plan_.workers <= kMostByRows;
@@ -153,8 +153,8 @@ class UnpackedForward {
                       const Weight* kernel, Index depth, const Blocks& blocks, float* sums,
                       Index across) const {
     if (call_.weights.transposed) {
-      add_unpacked_transpose<Sums>(left, left_across, count, rows.count, kernel + rows.first,
-                                   depth, blocks, sums, across);
+      add_unpacked_transpose<Sums>(left, left_across, count, rows.count, kernel + rows.first, depth,
+                                   blocks, sums, across);
     } else {
       add_unpacked<Sums, Cell::kGates>(left, left_across, count, rows.count,
                                        kernel + rows.first * Cell::kGates * layer_.units, blocks,
