@@ -572,7 +572,7 @@ class Int8Backend(Backend):
 
     devices = ("cpu",)
     approximate = True
-    cells = ("lstm",)
+    cells: ClassVar[tuple[str, ...] | None] = ("lstm",)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""

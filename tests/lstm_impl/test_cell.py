@@ -209,7 +209,7 @@ def arrays_of(y: Any, state: Any, gradients: LSTMGradients) -> list[Any]:
 def test_hand_written_gradient_refuses_another_cell() -> None:
     backend = get_backend("while_loop+hoisted")
     spec = LSTMSpec(3, 4, cell=LEAKY)
-    assert "hand-written gradient is that of the cell lstm" in backend.refusal(spec)
+    assert "hand-written gradients are those of lstm and gru, not of leaky" in backend.refusal(spec)
 
 
 def test_state_of_another_cell_raises_with_both_types() -> None:

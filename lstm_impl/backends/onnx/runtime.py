@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -169,7 +169,7 @@ class OnnxRuntime(Backend):
     )
     gpu = ONNX_RUNTIME.gpu
     summary = "ONNX's LSTM and GRU operators in ONNX Runtime, inference only"
-    cells = ("lstm", "gru", "gru_reset_before")
+    cells: ClassVar[tuple[str, ...] | None] = ("lstm", "gru", "gru_reset_before")
     model = OnnxRuntimeModel
 
     @property

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
+from lstm_impl.backends.tensorflow.gru_gradient import gru_layer
 from lstm_impl.call import Call, LSTMOutputs, Outputs, Tensor, Tensors, Upstream
-from lstm_impl.cell import DEFAULT, Cell, Operations
+from lstm_impl.cell import DEFAULT, GRU, Cell, Operations
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -43,8 +44,9 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     cells = None
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
-        if "hoisted" in self.options and spec.cell != DEFAULT:
-            return f"its hand-written gradient is that of the cell lstm, not of {spec.cell.name}"
+        by_hand = spec.cell == DEFAULT or isinstance(spec.cell, GRU)
+        if "hoisted" in self.options and not by_hand:
+            return f"its hand-written gradients are those of lstm and gru, not of {spec.cell.name}"
         return super().cell_refusal(spec)
 
     def conflict(self) -> str:
@@ -74,6 +76,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     ) -> Outputs:
         # In reverse the state does not change before the first valid step: x is not copied.
         mask = None if padding is None else padding.mask
+        if "hoisted" in self.options and isinstance(cell, GRU):
+            return gru_layer(self.scan, call, parameters, mask, reverse)
         if "hoisted" in self.options:
             given = LayerInputs(call.x, *call.states, *parameters)
             return self._hoisted_layer(given, mask, reverse)

@@ -7,7 +7,7 @@ PyTorch's own operators.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class Torch(TorchBackend):
     model = TorchLSTMModel
     flags = ("frozen",)
     bf32 = True
-    cells = ("lstm", "gru")
+    cells: ClassVar[tuple[str, ...] | None] = ("lstm", "gru")
 
     def tools(self, device: str) -> Availability:
         if "frozen" in self.options:

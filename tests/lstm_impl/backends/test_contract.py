@@ -83,7 +83,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 GRUS = ("gru", "gru_reset_before")
 LSTM_ONLY = GRUS, "computes the cell lstm only, not {}$"
 RESET_AFTER = GRUS[1:], "has reset_after=True.* In {} .*reset_after=False"
-BY_HAND = GRUS, "that of the cell lstm, not of {}"
 REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     # strategy or id: the cells it refuses, and what the reason says of each
     "jax_fused_cpu": LSTM_ONLY,
@@ -99,9 +98,6 @@ REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     "torch": RESET_AFTER,
     "torch+frozen": (GRUS, "oneDNN, which PyTorch uses for no {}"),
     "litert+fused": (GRUS, "fused operator is an LSTM, not the cell {}"),
-    "static_unroll+hoisted": BY_HAND,
-    "while_loop+hoisted": BY_HAND,
-    "partial_unroll@2+hoisted": BY_HAND,
 }
 INFERENCE_ONLY = ("onnxruntime", "litert", "openvino", "keras_openvino")
 

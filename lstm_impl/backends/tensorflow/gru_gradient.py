@@ -1,0 +1,158 @@
+"""Compute a layer of a GRU in a loop over time, with a gradient written by hand.
+
+The gradient of a loop that TensorFlow derives keeps every intermediate result of each timestep, and
+multiplies small matrices in each. This one keeps four arrays, and multiplies the gradients of all
+timesteps by their inputs after its loop. The equations are those of ``cell.GRU``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
+
+Arrays = tuple[Tensor, ...]
+
+
+class ScanOverTime(Protocol):
+    """Run a step over time, as ``LoopBackend.scan`` does."""
+
+    def __call__(
+        self,
+        step: Callable[[Arrays, Arrays], tuple[Arrays, Arrays]],
+        carry: Arrays,
+        sequences: Arrays,
+        outputs: Arrays,
+        reverse: bool,
+    ) -> tuple[Arrays, Arrays]:
+        """Return the last carry, and the outputs stacked over time."""
+
+
+def gru_layer(
+    scan: ScanOverTime, call: Call, parameters: Tensors, mask: Tensor | None, reverse: bool
+) -> Outputs:
+    """Compute outputs ``[T, B, H]`` and the final state ``[B, H]``, in a tuple.
+
+    call: x ``[T, B, in]`` and the state ``[B, H]``. parameters: those of a cell with one bias
+    compute the form of the paper, those of a cell with two have ``reset_after``. mask: bool
+    ``[T, B, 1]``, false on padding, or None.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def layer(x: Tensor, h0: Tensor, *own: Tensor) -> tuple[Any, Callable[..., Any]]:
+        y, last, kept = _forward(scan, x, h0, own, mask, reverse)
+
+        def backward(dy: Tensor, dlast: Tensor) -> Any:
+            return _backward(scan, x, h0, own, mask, reverse, kept, (dy, dlast))
+
+        return (y, last), backward
+
+    y, last = layer(call.x, *call.states, *parameters)
+    return Outputs(y, (last,))
+
+
+def _forward(
+    scan: ScanOverTime, x: Tensor, h0: Tensor, own: Tensors, mask: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor, Arrays]:
+    """Return outputs, the final state, and r, z, n, the candidate's recurrence and the states."""
+    import tensorflow as tf
+
+    kernel, recurrent_kernel, bias, *second = own
+    units = h0.shape[-1]
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel) + bias
+    projected = tf.reshape(flat, [tf.shape(x)[0], tf.shape(x)[1], 3 * units])
+    of_gates, of_candidate = recurrent_kernel[:, : 2 * units], recurrent_kernel[:, 2 * units :]
+
+    def step(carry: Arrays, slices: Arrays) -> tuple[Arrays, Arrays]:
+        (h,) = carry
+        x_r, x_z, x_n = tf.split(slices[0], 3, axis=-1)
+        if second:
+            r_h, z_h, recurrent = tf.split(tf.matmul(h, recurrent_kernel) + second[0], 3, axis=-1)
+        else:
+            r_h, z_h = tf.split(tf.matmul(h, of_gates), 2, axis=-1)
+        r, z = tf.sigmoid(x_r + r_h), tf.sigmoid(x_z + z_h)
+        if not second:
+            recurrent = tf.matmul(r * h, of_candidate)
+        n = tf.tanh(x_n + (r * recurrent if second else recurrent))
+        after = z * h + (1 - z) * n
+        if mask is not None:
+            after = tf.where(slices[1], after, h)
+        return (after,), (r, z, n, recurrent, after)
+
+    sequences: Arrays = (projected,) if mask is None else (projected, mask)
+    (last,), kept = scan(step, (h0,), sequences, (h0,) * 5, reverse)
+    hidden = kept[-1]
+    y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
+    return y, last, kept
+
+
+def _backward(
+    scan: ScanOverTime,
+    x: Tensor,
+    h0: Tensor,
+    own: Tensors,
+    mask: Tensor | None,
+    reverse: bool,
+    kept: Arrays,
+    upstream: tuple[Tensor, Tensor],
+) -> tuple[Tensor, ...]:
+    """Return the gradients of x, h0 and each parameter."""
+    import tensorflow as tf
+
+    kernel, recurrent_kernel, _, *second = own
+    *gates, hidden = kept
+    units = h0.shape[-1]
+    ends = [hidden[1:], h0[None]] if reverse else [h0[None], hidden[:-1]]
+    before = tf.concat(ends, axis=0)
+    of_gates, of_candidate = recurrent_kernel[:, : 2 * units], recurrent_kernel[:, 2 * units :]
+    sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
+
+    def step(carry: Arrays, slices: Arrays) -> tuple[Arrays, Arrays]:
+        (dh,) = carry
+        dy, r, z, n, recurrent, h = slices[:6]
+        flow = dh + dy
+        if mask is not None:
+            # The output on padding is zero, whatever its gradient.
+            flow = tf.where(slices[6], flow, tf.zeros_like(flow))
+        d_n = tanh_gradient(y=n, dy=flow * (1 - z))
+        d_z = sigmoid_gradient(y=z, dy=flow * (h - n))
+        if second:
+            d_r = sigmoid_gradient(y=r, dy=d_n * recurrent)
+            d_recurrent = tf.concat([d_r, d_z, d_n * r], axis=-1)
+            back = tf.matmul(d_recurrent, recurrent_kernel, transpose_b=True)
+        else:
+            d_reset = tf.matmul(d_n, of_candidate, transpose_b=True)
+            d_r = sigmoid_gradient(y=r, dy=d_reset * h)
+            d_both = tf.concat([d_r, d_z], axis=-1)
+            back = d_reset * r + tf.matmul(d_both, of_gates, transpose_b=True)
+        # On padding the state stays, and the gradients of its gates are zero.
+        back += flow * z if mask is None else tf.where(slices[6], flow * z, dh)
+        return (back,), (d_r, d_z, d_n)
+
+    sequences: Arrays = (upstream[0], *gates, before)
+    if mask is not None:
+        sequences = (*sequences, mask)
+    (dh0,), (d_r, d_z, d_n) = scan(step, (upstream[1],), sequences, (h0,) * 3, not reverse)
+    r = gates[0]
+
+    def flat(tensor: Tensor) -> Tensor:
+        return tf.reshape(tensor, [-1, tensor.shape[-1]])
+
+    sums = flat(tf.concat([d_r, d_z, d_n], axis=-1))
+    found = [
+        tf.reshape(tf.matmul(sums, kernel, transpose_b=True), tf.shape(x)),
+        dh0,
+        tf.matmul(flat(x), sums, transpose_a=True),
+    ]
+    if second:
+        recurrent_sums = flat(tf.concat([d_r, d_z, d_n * r], axis=-1))
+        of_kernel = tf.matmul(flat(before), recurrent_sums, transpose_a=True)
+        biases = [tf.reduce_sum(sums, axis=0), tf.reduce_sum(recurrent_sums, axis=0)]
+    else:
+        both = tf.matmul(flat(before), sums[:, : 2 * units], transpose_a=True)
+        candidate = tf.matmul(flat(r * before), flat(d_n), transpose_a=True)
+        of_kernel = tf.concat([both, candidate], axis=-1)
+        biases = [tf.reduce_sum(sums, axis=0)]
+    return (*found, of_kernel, *biases)
