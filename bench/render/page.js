@@ -358,19 +358,27 @@ function explore() {
 }
 const bounds = (up) => (up.startsWith("speedup") ? ", with 99.5% CI" : /^(sequences|time of)/.test(up) ? ", with 95% CI" : "");
 const median = (values) => { const sorted = [...values].sort((a, b) => a - b); const at = sorted.length / 2; return sorted.length % 2 ? sorted[Math.floor(at)] : (sorted[at - 1] + sorted[at]) / 2; };
+/** Return a case's samples in seconds by process, from what pack_samples of page.py wrote. */
+function samplesOf(i) {
+  const [low, high, sizes, text] = data.samples[i];
+  const bytes = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+  let place = 0;
+  return sizes.map((size) => Array.from({ length: size }, () => low * (high / low) ** (bytes.getUint16(2 * place++, true) / 65535)));
+}
 function processes() {
   const order = state.work === null ? [] : ranked(state.work);
+  const samples = new Map(order.map((i) => [i, samplesOf(i)]));
   return {
     description: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
     traces: order.map((i) => ({
       type: "box", name: plain(name(i), 30), marker: { color: colour(cases.backend[i]), size: 3 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
-      x: data.samples[i].flatMap((values, n) => values.map(() => n + 1)), y: data.samples[i].flat(), hoverinfo: "y",
+      x: samples.get(i).flatMap((values, n) => values.map(() => n + 1)), y: samples.get(i).flat(), hoverinfo: "y",
     })),
     layout: { boxmode: "group", xaxis: { title: { text: "process" }, dtick: 1 }, yaxis: { type: "log", title: { text: "time of a step (s)" } } },
     headings: ["backend", "processes", "samples", "median of the processes' medians (s)", "fastest process (s)", "slowest process (s)"],
     rows: order.map((i) => {
-      const medians = data.samples[i].map(median);
-      return [name(i), String(medians.length), String(data.samples[i].flat().length), number(median(medians), 4), number(Math.min(...medians), 4), number(Math.max(...medians), 4)];
+      const medians = samples.get(i).map(median);
+      return [name(i), String(medians.length), String(samples.get(i).flat().length), number(median(medians), 4), number(Math.min(...medians), 4), number(Math.max(...medians), 4)];
     }),
   };
 }
@@ -393,6 +401,26 @@ const VIEWS = { explore, samples: processes, latency };
 const stale = new Set(Object.keys(VIEWS));
 const near = new Set();
 const tone = (key) => getComputedStyle(document.documentElement).getPropertyValue(`--${key}`).trim();
+/** Plotly's script, which is unpacked and parsed when the first plot is near. */
+const plotly = {
+  failed: false,
+  started: false,
+  async load() {
+    if (this.started) return;
+    this.started = true;
+    try {
+      const packed = Uint8Array.from(atob($("plotly").textContent), (c) => c.charCodeAt(0));
+      const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+      const textContent = await new Response(stream).text();
+      // The page's policy has the hash of this text.
+      document.body.append(el("script", { textContent }));
+    } catch { /* The browser is older than DecompressionStream, or refuses the script. */ }
+    this.failed = !window.Plotly;
+    $("no-plots").hidden = !this.failed;
+    if (this.failed) redraw(...Object.keys(VIEWS));
+    else for (const id of near) if (stale.has(id)) draw(id);
+  },
+};
 /** Update descriptions now, and plots when they are near the visible part of the page. */
 function redraw(...ids) {
   for (const id of ids) {
@@ -402,7 +430,7 @@ function redraw(...ids) {
     VIEWS[id].shown = found;
     $(id).hidden = id === "explore" ? !all.some(measured) : !found.rows.length;
     $(id).querySelector(".description").textContent = found.description;
-    $(id).querySelector(".plot").hidden = !found.traces || !$("plotly");
+    $(id).querySelector(".plot").hidden = !found.traces || plotly.failed;
     const folded = $(id).querySelector("details");
     folded.hidden = !found.traces;
     folded.lastElementChild.replaceChildren(...(folded.open && found.rows ? [behind(id)] : []));
@@ -414,11 +442,7 @@ function draw(id, width) {
   const { shown } = VIEWS[id];
   const plot = $(id).querySelector(".plot");
   if (!plot.hidden) {
-    if (!window.Plotly) {
-      // The large script is parsed when a plot is near; the page's policy has its hash.
-      document.body.append(el("script", { textContent: $("plotly").textContent }));
-      if (!window.Plotly) return;
-    }
+    if (!window.Plotly) return void plotly.load();
     const axis = { gridcolor: tone("grid"), linecolor: tone("edge"), zeroline: false, automargin: true, exponentformat: "SI" };
     const own = shown.layout;
     Plotly.react(plot, shown.traces, {

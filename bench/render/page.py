@@ -1,23 +1,25 @@
 """Write the report as one HTML page: findings, tables, and a form and plots over its data.
 
 The page needs no network, and no script to show its findings: ``page.html`` is a Jinja2 template
-that escapes every text, and the page's policy allows only ``page.js`` and Plotly's script, which is
-copied into the page from the installed package. Needs the extra ``html``.
+that escapes every text, and the page's policy allows only ``page.js`` and Plotly's script. The page
+holds a compressed copy of Plotly's script, which ``plotly/`` has. Needs the extra ``html``.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.case.cases import Case
 from bench.machine.fields import require
@@ -37,12 +39,15 @@ from lstm_impl.workload import MODES, OPTIMIZERS
 if TYPE_CHECKING:
     from jinja2 import Template
 
-EXTRA = "pip install 'lstm-benchmark-suite[html]'"
+Samples = npt.NDArray[np.float64]
+
+PLOTLY = Path(__file__).parent / "plotly/plotly-cartesian.min.js"
+"""The script that draws the plots: the part of Plotly that has lines, boxes and bars."""
 
 MOST_CASES = 100_000
 """A browser opens this number of cases in a second or two. --device and --kind select from more."""
 
-_MOST_SAMPLES = 200_000  # about a megabyte; of more only order statistics are kept
+_MOST_SAMPLES = 200_000  # about half a megabyte; of more only order statistics are kept
 _MOST_SKIPPED = 1000  # a page of more rows is slow on a phone; CSV has every case
 _MOST_ROWS = 1500
 _FEWEST_ROWS = 20  # of each table, however many tables there are
@@ -75,17 +80,16 @@ NO_OPTIMIZER = "none"
 
 
 def page(report: Report) -> str:
-    """Return the page; it says so if plotly lacks for plots. Raises InputError without jinja2."""
+    """Return the page. Raise InputError if jinja2 is not installed."""
     require("jinja2", "--format html", "html")
     from markupsafe import Markup
 
     folder = Path(__file__).parent
     style, script = (Markup((folder / f).read_text("utf-8")) for f in ("page.css", "page.js"))
-    plotly = Markup(_plotly())
+    plotly = PLOTLY.read_bytes()
     digests = [
-        base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()
-        for each in (script, plotly)
-        if each
+        base64.b64encode(hashlib.sha256(each).digest()).decode()
+        for each in (script.encode(), plotly)
     ]
     sections = report.sections
     nodes = [host for each in sections for host in (each.nodes.values() or [each.run.machine])]
@@ -101,8 +105,8 @@ def page(report: Report) -> str:
         hashes=Markup(" ".join(f"'sha256-{each}'" for each in digests)),
         style=style,
         script=script,
-        plotly=plotly,
-        install=EXTRA,
+        plotly=Markup(_packed(plotly)),
+        licence=Markup(PLOTLY.with_name("LICENSE").read_text("utf-8")),
         data=Markup(block),
         works=data.listed(),
         options=data.options(),
@@ -148,13 +152,9 @@ def _template(folder: Path) -> Template:
     return made.get_template("page.html")
 
 
-def _plotly() -> str:
-    """Return the script of the installed plotly, empty if there is none."""
-    if find_spec("plotly") is None:
-        return ""
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
+def _packed(text: bytes) -> str:
+    """Return text as base64 of gzip: a third of Plotly's script, which the browser unpacks."""
+    return base64.b64encode(gzip.compress(text, mtime=0)).decode()
 
 
 # The tables
@@ -216,7 +216,6 @@ _FIGURES = {
     "speed": "speedup",
     "speed_low": "speedup_low",
     "speed_high": "speedup_high",
-    "timesteps_per_s": "timesteps_per_s",
     "first": "first_result_s",
     "build": "build_s",
     "trace": "trace_s",
@@ -375,8 +374,8 @@ class PageData:
             found["why"].append(messages.bound_sentence(rows[0]) if known else "")
         return found
 
-    def _samples(self) -> tuple[list[list[list[float]]], bool]:
-        """Return each case's samples in seconds by process; order statistics of too many."""
+    def _samples(self) -> tuple[list[PackedSamples], bool]:
+        """Return each case's packed samples; order statistics where there are too many."""
         total = sum(row.result.samples for _, row in self._pairs)
         share = max(1, _MOST_SAMPLES // max(1, len(self._pairs)))
         found = []
@@ -388,9 +387,41 @@ class PageData:
                 if total > _MOST_SAMPLES and values.size > most:
                     places = np.linspace(0, values.size - 1, most).round().astype(int)
                     values = np.sort(values)[places]
-                case.append([float(f"{value:.5g}") for value in values])
-            found.append(case)
+                case.append(values)
+            found.append(pack_samples(case))
         return found, total <= _MOST_SAMPLES
+
+
+PackedSamples = tuple[float, float, list[int], str]
+
+_SMALLEST = 1e-12  # seconds; no clock sees less, and a logarithm needs more than 0
+
+
+def pack_samples(processes: Sequence[Samples]) -> PackedSamples:
+    """Return a case's samples in a third of the space that JSON numbers take.
+
+    A sample is a 16-bit step on a logarithmic scale from the shortest to the longest sample. If
+    the longest sample is 100 times the shortest, a step is 0.007%.
+
+    Parameters
+    ----------
+    processes
+        The samples of each process, in seconds.
+
+    Returns
+    -------
+    tuple
+        The shortest and the longest sample in seconds, the number of samples of each process,
+        and the base64 text of all steps as little-endian 16-bit numbers.
+    """
+    sizes = [values.size for values in processes]
+    if not sum(sizes):
+        return 0.0, 0.0, sizes, ""
+    values = np.maximum(np.concatenate(list(processes)), _SMALLEST)
+    low, high = float(f"{values.min():.8g}"), float(f"{values.max():.8g}")
+    range_ = math.log(high / low) or 1.0
+    steps = np.clip(np.log(values / low) / range_ * 65535, 0, 65535).round().astype("<u2")
+    return low, high, sizes, base64.b64encode(steps.tobytes()).decode()
 
 
 def form_fields(case: Case) -> dict[str, object]:

@@ -14,7 +14,7 @@ REFERENCE = ROOT / "results/reference"
 UNIX = """
 import contextlib, importlib, os, signal, sys
 import multiprocessing.connection, pandas, psutil, pytest, scipy.stats, rich.console, subprocess
-import platformdirs, tempfile, socket, importlib.metadata, jinja2, plotly, logging, threadpoolctl
+import platformdirs, tempfile, socket, importlib.metadata, jinja2, logging, threadpoolctl
 for module, names in (
     (signal, "SIGHUP SIGKILL SIGALRM SIGUSR1 SIGUSR2 SIGCHLD setitimer getitimer ITIMER_REAL"),
     (os, "fchmod getuid geteuid killpg getpgid setsid fork pread pwrite statvfs uname sysconf"),

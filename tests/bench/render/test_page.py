@@ -1,20 +1,29 @@
 """Test the HTML of the page: escaping, policy, and missing optional packages."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
+import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench import report
 from bench.machine import fields
+from bench.records.files import collect
 from bench.render import page as pages
-from bench.render.page import PageData, page
+from bench.render.page import PackedSamples, PageData, pack_samples, page
 from bench.verdicts.sections import Report, build
 from tests.bench.made_reports import REPLICATES, a_run, measured, results_of
+from tests.places import ROOT
+
+REFERENCE = ROOT / "results/reference"
 
 
 class Read(HTMLParser):
@@ -51,11 +60,13 @@ def test_page_html_is_well_formed_and_loads_nothing(few: Report) -> None:
 def test_page_policy_allows_exactly_its_scripts(few: Report) -> None:
     text = page(few)
     allowed = set(re.findall(r"'sha256-([^']+)'", text.partition("<style>")[0]))
-    data, plotly, script = Read(text).scripts
+    data, packed, script = Read(text).scripts
+    plotly = gzip.decompress(base64.b64decode(packed))
     assert allowed == {
-        base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()
-        for each in (plotly, script)
+        base64.b64encode(hashlib.sha256(each).digest()).decode()
+        for each in (plotly, script.encode())
     }
+    assert plotly == pages.PLOTLY.read_bytes()
     assert json.loads(data)["backends"]
 
 
@@ -100,13 +111,39 @@ def test_report_html_without_jinja_says_what_to_install(
     assert not out.exists()
 
 
-def test_page_without_plotly_says_what_to_install(
-    few: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pages, "_plotly", lambda: "")
-    text = page(few)
-    assert "since plotly was not installed where it was written" in text
-    assert len(Read(text).scripts) == 2
+def test_page_of_the_reference_results_takes_at_most_two_megabytes() -> None:
+    report = build(collect(sorted(REFERENCE.glob("*.json"))))
+    assert len(page(report).encode()) <= 2_000_000
+
+
+def test_plotly_is_the_file_that_its_readme_describes() -> None:
+    digest = hashlib.sha256(pages.PLOTLY.read_bytes()).hexdigest()
+    assert digest in pages.PLOTLY.with_name("README.md").read_text("utf-8")
+
+
+def test_page_has_the_licence_of_plotly(few: Report) -> None:
+    assert "Copyright (c) 2016-2024 Plotly Technologies Inc." in page(few)
+
+
+def unpacked(packed: PackedSamples) -> list[list[float]]:
+    low, high, sizes, text = packed
+    steps = iter(struct.unpack(f"<{sum(sizes)}H", base64.b64decode(text)))
+    return [[low * (high / low) ** (next(steps) / 65535) for _ in range(size)] for size in sizes]
+
+
+@given(st.lists(st.lists(st.floats(1e-7, 1e-3)), max_size=4))
+def test_packed_samples_are_exact_to_a_step_of_their_scale(processes: list[list[float]]) -> None:
+    found = unpacked(pack_samples([np.array(each, dtype=np.float64) for each in processes]))
+    # Half a step of a scale from 1 to 10,000 is 0.007%.
+    assert found == [pytest.approx(each, rel=1e-4) for each in processes]
+
+
+def test_packed_samples_of_equal_times_keep_the_time() -> None:
+    assert unpacked(pack_samples([np.full(3, 0.25), np.full(1, 0.25)])) == [[0.25] * 3, [0.25]]
+
+
+def test_packed_samples_of_zero_seconds_have_the_smallest_time() -> None:
+    assert unpacked(pack_samples([np.array([0.0, 1.0])])) == [pytest.approx([1e-12, 1.0])]
 
 
 def details_of(environment: dict[str, object]) -> list[tuple[str, str]]:
