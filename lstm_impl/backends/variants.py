@@ -572,7 +572,11 @@ class Int8Backend(Backend):
 
     devices = ("cpu",)
     approximate = True
-    cells: ClassVar[tuple[str, ...] | None] = ("lstm",)
+
+    def cell_refusal(self, spec: LSTMSpec) -> str:
+        if spec.cell == DEFAULT:
+            return ""
+        return f"in int8 it computes the cell {DEFAULT.name} only, not {spec.cell.name}"
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""

@@ -5,6 +5,7 @@ import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends, reference
 from lstm_impl.backends.fused_cpu import c_interface
+from lstm_impl.cell import get_cell
 from lstm_impl.spec import FloatArray
 from tests.lstm_impl.backends.built import needs
 
@@ -84,3 +85,10 @@ def test_int8_kernels_refuse_what_they_cannot_compute() -> None:
         kernels.forward(transposed, *[0] * 13)
     with pytest.raises(c_interface.KernelError, match="int8 has no transposed weights"):
         kernels.pack(transposed, *[0] * 3)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "numpy_fused"])
+def test_gru_in_int8_is_refused_by_every_runtime(runtime: str) -> None:
+    spec = LSTMSpec(2, 3, cell=get_cell("gru"))
+    refusal = get_backend(f"{runtime}:int8").refusal(spec)
+    assert refusal == "in int8 it computes the cell lstm only, not gru"
