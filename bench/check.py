@@ -65,7 +65,6 @@ def _check(options: argparse.Namespace) -> int:
         arrays=options.arrays,
         backward=options.backward,
         hides_nan=options.hides_nan,
-        weights=options.weights,
         input_size=options.input,
         hidden_size=options.hidden,
         num_layers=options.layers,
@@ -112,7 +111,6 @@ def _parser() -> argparse.ArgumentParser:
         ("arguments", "NAMES", arguments.names, "what it takes, such as x,state,weights"),
         ("returns", "NAMES", arguments.names, "what it returns, such as y,h,c"),
         ("backward", "TARGET", str, "a function that computes its gradients"),
-        ("weights", "FILE", str, "an .npz file with the weights of a target that hides them"),
     )
     arguments.add_choice(called, "arrays", KINDS, "the arrays that it takes")
     arguments.add_flags(

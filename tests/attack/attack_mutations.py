@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench import case as suites
 from bench import records
+from bench.cli.options import MeasurementOptions
 from bench.machine.fields import ResultError
 from bench.records import maps
 from bench.records.journal import Journal
@@ -89,13 +90,12 @@ def sources(folder: Path) -> list[Source]:
     smoke = suites.load("smoke")
     of_session = session.Session(
         id="s-1",
-        suite="smoke",
         suite_name="smoke",
         cases=smoke.cases,
         goal=Goal(0.02, None),
         budget=900.0,
-        case_limit=120.0,
         started="2025-01-31T12:00:00+00:00",
+        options=MeasurementOptions(suite="smoke", seed=0, case_limit=120.0),
     )
     of_session.save(folder)
     written = (folder / session.FOLDER / "s-1.session.json").read_bytes()

@@ -16,6 +16,7 @@ from bench.machine import disturbance, environment
 from bench.machine.disturbance import Activity
 from bench.machine.environment import Machine, MachineKind, kind_of
 from lstm_impl import Framework
+from lstm_impl.frameworks import list_frameworks
 from tests.bench.machine.made_machines import (
     FakeNvml,
     fake_psutil,
@@ -370,7 +371,7 @@ def test_libraries_and_variables_are_those_that_frameworks_describe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     private = Framework("abacus", distributions=("beads",), variables=r"BEADS_\w+")
-    ours = environment.list_frameworks()
+    ours = list_frameworks()
     monkeypatch.setattr(environment, "list_frameworks", lambda: (*ours, private))
     for cached in (environment.libraries, environment._recorded_variables):
         cached.cache_clear()
