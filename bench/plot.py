@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    kind = plot.kind_of(options.output)
+    kind = plot.picture_format(options.output)
     if kind is None:
         names = ", ".join(f".{each}" for each in plot.FORMATS)
         raise UsageError(f"--output {printable(str(options.output))}: expected a name in {names}")

@@ -82,14 +82,14 @@ def _measures(config: pytest.Config) -> bool:
     """Whether this pytest runs our benchmarks: by --benchmark-only, or by name."""
     if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off
         return False
-    places = [_path_of(argument.partition("::")[0], config) for argument in config.args]
+    places = [_argument_path(argument.partition("::")[0], config) for argument in config.args]
     if _benchmark_only(config):
         return any(BENCH.is_relative_to(place) or place.parent == BENCH for place in places)
     named = any(place.parent == BENCH and place.name.startswith("bench_") for place in places)
     return named and not config.getoption("benchmark_skip")
 
 
-def _path_of(argument: str, config: pytest.Config) -> Path:
+def _argument_path(argument: str, config: pytest.Config) -> Path:
     """Return the path that an argument of pytest names, with --pyargs by a module of ours."""
     if config.getoption("pyargs", False) and argument.partition(".")[0] == BENCH.name:
         names = argument.split(".")[1:]

@@ -16,7 +16,7 @@ from bench.render.escape import text_console
 from bench.render.quantities import count
 from bench.session import measure
 from bench.session.measure import BUDGET
-from bench.session.progress import MEASURED, code_of
+from bench.session.progress import MEASURED, run_reporting_errors
 from bench.session.session import PRECISION
 from bench.stats.intervals import ENOUGH_PROCESSES
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.suite = options.suite or options.named
     command_line.write_any_letter()
-    return code_of(
+    return run_reporting_errors(
         functools.partial(_run, options),
         held="--wait waits for it, --force measures anyway",
         stopped="stopped; nothing was being measured",

@@ -127,7 +127,7 @@ class LSTMSpec:
             require_positive_integer(f"LSTMSpec.{field}", getattr(self, field))
         require_positive_integer("LSTMSpec.num_layers", self.num_layers, MOST_LAYERS)
         require_flag("LSTMSpec.bidirectional", self.bidirectional)
-        require_one_of("LSTMSpec.dtype", self.dtype, PRECISIONS)
+        require_choice("LSTMSpec.dtype", self.dtype, PRECISIONS)
         if not isinstance(self.cell, Cell):
             raise ValueError(
                 f"LSTMSpec.cell is {self.cell!r}; expected a Cell, such as get_cell('lstm')"
@@ -222,7 +222,7 @@ def require_real(name: str, array: Array) -> None:
         raise ValueError(f"{name} has type {array.dtype}; expected real numbers")
 
 
-def require_one_of(name: str, value: str, known: Collection[str]) -> None:
+def require_choice(name: str, value: str, known: Collection[str]) -> None:
     """Raise ValueError, naming the field, unless ``value`` is a known one."""
     if value not in known:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from lstm_impl.spec import (
     FloatArray,
     LSTMSpec,
+    require_choice,
     require_flag,
-    require_one_of,
     require_positive_integer,
 )
 from lstm_impl.weights import LSTMState
@@ -147,9 +147,9 @@ class Workload:
     def __post_init__(self) -> None:
         require_positive_integer("Workload.batch", self.batch)
         require_positive_integer("Workload.timesteps", self.timesteps)
-        require_one_of("Workload.mode", self.mode, MODES)
+        require_choice("Workload.mode", self.mode, MODES)
         require_flag("Workload.batch_major", self.batch_major)
-        require_one_of("Workload.gradients", self.gradients, GRADIENTS)
+        require_choice("Workload.gradients", self.gradients, GRADIENTS)
         for field, problem in self._problems():
             raise ValueError(f"Workload.{field} is {getattr(self, field)!r}{problem}")
 

@@ -42,7 +42,7 @@ class Pair:
         return float(np.std(self.logs, ddof=1))
 
 
-def pairs_of(results: Results) -> list[Pair]:
+def find_pairs(results: Results) -> list[Pair]:
     """Return every two cases of the same work, interleaved in the same 6 processes or more."""
     groups: dict[tuple[str, str, str], dict[str, list[Measurement]]] = {}
     for item in results.measurements:
@@ -174,7 +174,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     results = read_results(options.results)
     with Progress("comparing"):
-        pairs = pairs_of(results)
+        pairs = find_pairs(results)
     if not pairs:
         text = f"no two backends did the same work in {ENOUGH_PROCESSES} processes or more"
         command_line.print_errors([text])

@@ -15,10 +15,10 @@ from tools.packages import (
     FLOORS,
     LIBRARY,
     arrows,
+    find_package,
     imported,
     main,
     modules,
-    package_of,
 )
 
 LAYER = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -47,8 +47,8 @@ def test_module_imports_only_its_own_package_and_lower_layers(imports: dict[str,
         f"{module} imports {other}"
         for module, others in imports.items()
         for other in sorted(others)
-        if package_of(other) != package_of(module)
-        and layer(package_of(other)) >= layer(package_of(module))
+        if find_package(other) != find_package(module)
+        and layer(find_package(other)) >= layer(find_package(module))
     ]
     assert wrong == []
 
@@ -64,7 +64,7 @@ def test_imports_have_no_cycle() -> None:
 
 
 def test_commands_are_imported_by_no_module(imports: dict[str, set[str]]) -> None:
-    commands = {module for module in MODULES if package_of(module) == COMMANDS} - {"bench"}
+    commands = {module for module in MODULES if find_package(module) == COMMANDS} - {"bench"}
     wrong = {module: sorted(others & commands) for module, others in imports.items()}
     assert {module: others for module, others in wrong.items() if others} == {}
 
@@ -93,7 +93,7 @@ def test_process_that_measures_imports_nothing_that_composes_sentences(
 ) -> None:
     found = reached(MEASURING, imports, WORDS_ERRORS)
     assert "bench.worker.group" in found
-    assert {module for module in found if package_of(module) == "render"} == set()
+    assert {module for module in found if find_package(module) == "render"} == set()
 
 
 def test_package_has_at_most_fifteen_modules() -> None:

@@ -59,7 +59,7 @@ def imported(path: Path, known: dict[str, Path], packages: bool = False) -> Iter
         yield from (each for each in names if each in known or each.split(".")[0] == LIBRARY)
 
 
-def package_of(module: str) -> str:
+def find_package(module: str) -> str:
     """Return the package of a module; ``commands`` for modules outside the packages."""
     first, _, rest = module.partition(".")
     if first == LIBRARY:
@@ -74,8 +74,8 @@ def arrows() -> set[tuple[str, str]]:
     direct: dict[str, set[str]] = {}
     for module, path in known.items():
         for other in imported(path, known):
-            if package_of(other) not in (package_of(module), COMMANDS):
-                direct.setdefault(package_of(module), set()).add(package_of(other))
+            if find_package(other) not in (find_package(module), COMMANDS):
+                direct.setdefault(find_package(module), set()).add(find_package(other))
 
     def reached(start: str) -> set[str]:
         below = direct.get(start, set())

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.cli import arguments, command_line, output
-from bench.machine.fields import Field, error_at
+from bench.machine.fields import Field, file_error
 from bench.machine.reading import parse_json, regular_bytes
 from bench.records.digest import CHANGED, changed
 from bench.records.schema import Run, parse_run
@@ -55,8 +55,8 @@ def read(path: Path, kinds: Collection[str]) -> Study:
     try:
         root = Field(path, "", parse_json(path, regular_bytes(path)))
     except RecursionError:
-        raise error_at(path, "is nested too deeply to be a study") from None
-    kind = root["study"].one_of(kinds)
+        raise file_error(path, "is nested too deeply to be a study") from None
+    kind = root["study"].choice(kinds)
     if root["schema"].integer(1) != SCHEMA:
         raise root["schema"].error(f"{SCHEMA}, which this version knows")
     answers = tuple(tuple(each.items()) for each in root["answers"].items())
@@ -64,7 +64,7 @@ def read(path: Path, kinds: Collection[str]) -> Study:
         raise root["answers"].error("an answer with records from each process")
     run = parse_run(root["run"])
     if changed(root.mapping()):
-        raise error_at(path, CHANGED)
+        raise file_error(path, CHANGED)
     return Study(kind, run, root["question"], answers)
 
 

@@ -25,7 +25,7 @@ from bench.machine.fields import (
     InputError,
     ResultError,
     did_you_mean,
-    error_at,
+    file_error,
     printable,
     shown,
 )
@@ -234,7 +234,7 @@ class Grid:
         if mode == "streaming" and given.bidirectional:
             raise entry["bidirectional"].error("false: a stream has no end to begin at")
         if mode != "streaming" and given.timesteps is None:
-            raise error_at(entry.path, "is missing", entry["timesteps"].name)
+            raise file_error(entry.path, "is missing", entry["timesteps"].name)
         try:
             spec = LSTMSpec(
                 inputs or hidden,
@@ -345,7 +345,7 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
         shapes = zip(group["shapes"].items(), keys.shapes, strict=True)
         grids = [Grid(place, shape) for place, shape in shapes]
         windows: Sequence[int | None] = keys.windows or [None]
-        places = {name: _devices_of(name, own.devices) for name in own.backends}
+        places = {name: _select_devices(name, own.devices) for name in own.backends}
         each = len(windows) * len(own.dtypes) * len(own.cells) * len(list(_modes(own)))
         count += sum(map(len, grids)) * each * sum(map(len, places.values()))
         if count > MOST_CASES:
@@ -402,7 +402,7 @@ def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
                 yield mode, gradients, period
 
 
-def _devices_of(backend: str, wanted: Sequence[str]) -> Sequence[str]:
+def _select_devices(backend: str, wanted: Sequence[str]) -> Sequence[str]:
     """Return the devices that a backend has cases on.
 
     It has none on a device of a kind that it never uses (cuDNN on a CPU), unless it would then have

@@ -15,10 +15,10 @@ from bench.schema.types import (
     LARGEST_FLOAT,
     Name,
     WrongFieldError,
+    choices,
     described,
     integer,
     number,
-    one_of,
 )
 from lstm_impl.cell import list_cells
 from lstm_impl.names import VARIANTS
@@ -52,7 +52,7 @@ Names = Annotated[
     | Annotated[str, Meta(pattern=rf"\A{ALL}\Z"), described(_NAMES)],
     described(_NAMES),
 ]
-Gradients = Annotated[str, one_of(GRADIENTS)]
+Gradients = Annotated[str, choices(GRADIENTS)]
 
 
 class SuiteShape(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -70,7 +70,7 @@ class SuiteShape(Struct, forbid_unknown_fields=True, kw_only=True):
     min_length: Size | None = None
     dropout: Annotated[float, number(0.0, 1.0)] = 0.0
     batch_major: bool = False
-    optimizer: Annotated[str, one_of(OPTIMIZERS)] | None = None
+    optimizer: Annotated[str, choices(OPTIMIZERS)] | None = None
 
 
 class SharedKeys(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -78,14 +78,14 @@ class SharedKeys(Struct, forbid_unknown_fields=True, kw_only=True):
 
     backends: Names | None = None
     variants: (
-        Annotated[list[Annotated[str, one_of((NO_VARIANT, *VARIANTS))]], _not_empty, _some_names]
+        Annotated[list[Annotated[str, choices((NO_VARIANT, *VARIANTS))]], _not_empty, _some_names]
         | None
     ) = None
     devices: Names | None = None
-    modes: Annotated[list[Annotated[str, one_of(MODES)]], _not_empty, _some_names] | None = None
+    modes: Annotated[list[Annotated[str, choices(MODES)]], _not_empty, _some_names] | None = None
     gradients: Gradients | Annotated[list[Gradients], _not_empty, _some_names] | None = None
     dtypes: (
-        Annotated[list[Annotated[str, one_of(tuple(PRECISIONS))]], _not_empty, _some_names] | None
+        Annotated[list[Annotated[str, choices(tuple(PRECISIONS))]], _not_empty, _some_names] | None
     ) = None
     cells: Annotated[list[Name], _not_empty, _some_names] | None = None
     periods: Annotated[list[str], _not_empty, described("a list of periods")] | None = None

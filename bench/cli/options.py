@@ -25,7 +25,7 @@ from bench.cli import arguments
 from bench.machine.fields import Field, did_you_mean
 from bench.machine.reading import RESULTS_VARIABLE
 from bench.schema.decoding import decode
-from bench.schema.types import Amount, integer, one_of
+from bench.schema.types import Amount, choices, integer
 
 if TYPE_CHECKING:
     from bench.case.loading import SuiteChoice
@@ -85,7 +85,7 @@ _ON_OFF = ValueKind(
     str, bool, {"auto": None, "on": True, "off": False}, {True: "on", False: "off"}.get
 )
 _BUSY_WORDS = ("refuse", "wait", "force")
-_BUSY = ValueKind(str, Annotated[str, one_of(_BUSY_WORDS)], {word: word for word in _BUSY_WORDS})
+_BUSY = ValueKind(str, Annotated[str, choices(_BUSY_WORDS)], {word: word for word in _BUSY_WORDS})
 
 
 @dataclass(frozen=True)

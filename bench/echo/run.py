@@ -19,7 +19,7 @@ from bench.cli import arguments
 from bench.cli.command_line import INTERRUPTED, UsageError, print_errors
 from bench.echo import picture
 from bench.echo.task import EchoSettings, SettingsError, best_possible_loss, check_backend
-from bench.echo.training import DivergedError, Training, model_of
+from bench.echo.training import DivergedError, Training, build_model
 from bench.machine import devices
 from bench.render import plot
 
@@ -75,7 +75,7 @@ def parser() -> arguments.Parser:
     return made
 
 
-def settings_of(options: argparse.Namespace) -> EchoSettings:
+def parse_settings(options: argparse.Namespace) -> EchoSettings:
     """Return the settings that the options name. Raises UsageError."""
     names = {each.name for each in fields(EchoSettings)}
     given = {key: value for key, value in vars(options).items() if key in names}
@@ -85,7 +85,7 @@ def settings_of(options: argparse.Namespace) -> EchoSettings:
         raise UsageError(f"--{error.field.replace('_', '-')} {error.problem}") from error
 
 
-def picture_of(output: Path | None) -> Path | None:
+def picture_path(output: Path | None) -> Path | None:
     """Return the picture's path, None without matplotlib. Raises UsageError if it is unwritable."""
     if not plot.available():
         if output is not None:
@@ -141,13 +141,13 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
 def train(options: argparse.Namespace) -> int:
     """Train, show the result and return the exit code. Raises UsageError, UnsupportedError."""
-    path, settings = picture_of(options.output), settings_of(options)
+    path, settings = picture_path(options.output), parse_settings(options)
     try:
         device = devices.parse(options.device)
     except devices.DeviceError as error:
         raise UsageError(f"--device {error}") from error
     backend = choose_backend(options.backend, device, settings)
-    training = Training(settings, model_of(settings, backend.name, device))
+    training = Training(settings, build_model(settings, backend.name, device))
     best = np.tile(best_possible_loss(settings), options.epochs)
 
     started = time.perf_counter()

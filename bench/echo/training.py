@@ -152,7 +152,7 @@ class Window:
     ones: Float64
 
 
-def model_of(settings: EchoSettings, backend: str = "numpy", device: str = "cpu") -> Model:
+def build_model(settings: EchoSettings, backend: str = "numpy", device: str = "cpu") -> Model:
     """Build the LSTM of these settings with a backend; ``Training`` sets its weights."""
     return get_backend(backend).build(settings.spec, LSTMWeights.random(settings.spec), device)
 

@@ -31,7 +31,7 @@ from bench.echo.task import (
     best_possible_loss,
     check_backend,
 )
-from bench.echo.training import DivergedError, Training, model_of
+from bench.echo.training import DivergedError, Training, build_model
 from bench.machine.processes import ignore_interruptions
 from bench.machine.reading import LEARNING_PREFIX, default_folder, expanded
 from bench.machine.writing import write
@@ -125,7 +125,7 @@ class MapPlan:
 def train_cell(plan: MapPlan, item: Item, model: lstm_impl.Model | None = None) -> MapCell:
     """Train one cell. Raises UnsupportedError if the backend cannot train it."""
     settings = plan.settings(item)
-    training = Training(settings, model or model_of(settings, plan.backend, plan.device))
+    training = Training(settings, model or build_model(settings, plan.backend, plan.device))
     windows = settings.windows_per_epoch
     first = min(int((1.0 - FINAL) * windows), windows - 1)  # window of the final part
     problem, loss, accuracy = "", None, None

@@ -68,7 +68,7 @@ class MachineKind:
         return ", ".join([f"{self.cpu}, {count}{shared}", *gpus])
 
 
-def kind_of(environment: object) -> MachineKind | None:
+def machine_kind(environment: object) -> MachineKind | None:
     """Return the kind of machine of an environment; None if its processor is unknown.
 
     environment: ``run.environment["before"]`` of a result file, which may be any plain data.

@@ -38,7 +38,7 @@ def require(package: str, what: str, extra: str) -> None:
         raise InputError(f"{what} needs {package}, which is not installed: {install}")
 
 
-def error_at(path: Path, text: str, where: str = "") -> ResultError:
+def file_error(path: Path, text: str, where: str = "") -> ResultError:
     """Return an error about a file, or about the field ``where`` in it."""
     subject = printable(str(path))
     return ResultError(f"{subject}: {where} {text}" if where else f"{subject} {text}")
@@ -115,7 +115,7 @@ class Field:
         """Return an error that says what the field is, or ``found``, and what is expected."""
         if found is None:
             found = "is missing" if self.value is MissingField else f"is {shown(self.value)}"
-        return error_at(self.path, f"{found}; expected {expected}", self.name)
+        return file_error(self.path, f"{found}; expected {expected}", self.name)
 
     def mapping(self) -> dict[str, object]:
         """Return an object."""
@@ -137,11 +137,13 @@ class Field:
         """Return whether the field exists and is not null."""
         return self.value is not MissingField and self.value is not None
 
-    def only_of(self, *keys: str) -> str:
+    def single_key(self, *keys: str) -> str:
         """Return the one of these keys that the object has."""
         found = [key for key in keys if key in self.mapping()]
         if len(found) != 1:
-            raise error_at(self.path, f"holds {found or 'none'}; expected one of {keys}", self.name)
+            raise file_error(
+                self.path, f"holds {found or 'none'}; expected one of {keys}", self.name
+            )
         return found[0]
 
     def items(self) -> list[Field]:
@@ -159,7 +161,7 @@ class Field:
             raise self.error("text")
         return self.value
 
-    def one_of(self, known: Collection[str]) -> str:
+    def choice(self, known: Collection[str]) -> str:
         """Return one of these texts."""
         expected = f"one of {', '.join(known)}"
         if not isinstance(self.value, str):

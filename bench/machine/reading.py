@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.machine.fields import Field, InputError, ResultError, error_at, printable, shown
+from bench.machine.fields import Field, InputError, ResultError, file_error, printable, shown
 
 LARGEST_FILE = 2**30
 """Bytes. 10,000 cases take a twentieth of it, and JSON ten times as much memory as its file."""
@@ -36,22 +36,22 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
         with os.fdopen(file, "rb") as stream:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
-                raise error_at(path, "is not a regular file")
+                raise file_error(path, "is not a regular file")
             # The stated size may be wrong (/proc), and a file may grow meanwhile.
             data = stream.read(largest + 1) if status.st_size <= largest else None
     except ResultError:
         raise
     except FileNotFoundError:
-        raise error_at(path, "does not exist") from None
+        raise file_error(path, "does not exist") from None
     except IsADirectoryError:
-        raise error_at(path, "is a folder; expected a file") from None
+        raise file_error(path, "is a folder; expected a file") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise error_at(path, f"cannot be read: {printable(reason)}") from None
+        raise file_error(path, f"cannot be read: {printable(reason)}") from None
     except MemoryError:
-        raise error_at(path, "does not fit into memory") from None
+        raise file_error(path, "does not fit into memory") from None
     if data is None or len(data) > largest:
-        raise error_at(path, f"is larger than {largest:,} bytes, the most that is read")
+        raise file_error(path, f"is larger than {largest:,} bytes, the most that is read")
     return data
 
 
@@ -73,7 +73,7 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             twice = shown(next(name for name in names if names.count(name) > 1))
-            raise error_at(path, f"has the key {twice} twice in one object", where)
+            raise file_error(path, f"has the key {twice} twice in one object", where)
         return found
 
     try:
@@ -81,14 +81,14 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
     except ResultError:
         raise
     except UnicodeDecodeError as error:
-        raise error_at(path, f"is not UTF-8 text (byte {error.start})", where) from None
+        raise file_error(path, f"is not UTF-8 text (byte {error.start})", where) from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise error_at(path, f"is cut off or not JSON ({error.msg} at {place})", where) from None
+        raise file_error(path, f"is cut off or not JSON ({error.msg} at {place})", where) from None
     except ValueError:
-        raise error_at(path, "holds a number of too many digits", where) from None
+        raise file_error(path, "holds a number of too many digits", where) from None
     except MemoryError:
-        raise error_at(path, "does not fit into memory", where) from None
+        raise file_error(path, "does not fit into memory", where) from None
     return parsed
 
 
@@ -115,9 +115,9 @@ def journal_lines(path: Path, data: bytes) -> tuple[list[Field], list[str]]:
             where = f"line {number}:"
             lines.append(Field(path, where, parse_json(path, text, where)))
     if not lines:
-        raise error_at(path, "has no complete line")
+        raise file_error(path, "has no complete line")
     if not isinstance(lines[0].value, dict) or "run" not in lines[0].value:
-        raise error_at(path, "is not a journal of this suite: its first line has no run")
+        raise file_error(path, "is not a journal of this suite: its first line has no run")
     return lines, notes
 
 

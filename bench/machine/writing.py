@@ -112,7 +112,7 @@ def token_is_running(name: str) -> bool | None:
     return _started(int(found[1])) == int(found[2])
 
 
-def writer_of(path: Path) -> Writer | None:
+def read_writer(path: Path) -> Writer | None:
     """Return the process that the first line of a journal names, if any."""
     try:
         with path.open("rb") as file:
@@ -124,7 +124,7 @@ def writer_of(path: Path) -> Writer | None:
 
 def running_writer(path: Path) -> str:
     """Describe the process that still writes a journal; empty if none does."""
-    writer = writer_of(path)
+    writer = read_writer(path)
     held = _locked(path)
     if held:
         return str(writer or "a process that does not give its number")

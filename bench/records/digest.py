@@ -28,7 +28,7 @@ CHANGED = (
 
 def digest(document: Mapping[str, object]) -> str:
     """Return ``sha256:`` and 64 digits for a document of plain data, without a digest in it."""
-    return _digest_of(_canonical(document))
+    return _digest_text(_canonical(document))
 
 
 def with_digest(document: Mapping[str, object]) -> dict[str, object]:
@@ -37,7 +37,7 @@ def with_digest(document: Mapping[str, object]) -> dict[str, object]:
     contents = json.loads(text)
     return {
         **{key: contents[key] for key in map(str, document) if key != KEY},
-        KEY: _digest_of(text),
+        KEY: _digest_text(text),
     }
 
 
@@ -85,5 +85,5 @@ def _canonical(document: Mapping[str, object]) -> str:
     return json.dumps(contents, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def _digest_of(text: str) -> str:
+def _digest_text(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode('ascii')).hexdigest()}"

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import bench.records.schema as schema
 from bench.machine import reading, remote
-from bench.machine.fields import Field, ResultError, error_at, printable
-from bench.machine.writing import JOURNAL_SUFFIX, running_writer, write, writer_of
+from bench.machine.fields import Field, ResultError, file_error, printable
+from bench.machine.writing import JOURNAL_SUFFIX, read_writer, running_writer, write
 from bench.records.digest import CHANGED, KEY, MARK, changed, is_as_written, with_digest
 
 TIER_LIST = "tiers.csv"  # the digest of each attested file and its tier, by bench.submit --check
@@ -41,7 +41,7 @@ def read(path: AnyPath) -> schema.ResultFile:
     try:
         return _read_journal(path) if _is_journal(path) else _read_json(path)
     except RecursionError:
-        raise error_at(path, "is nested too deeply to be a result file") from None
+        raise file_error(path, "is nested too deeply to be a result file") from None
 
 
 def collect(
@@ -64,7 +64,7 @@ def collect(
         folder = os.path.isdir(each)  # noqa: PTH112
         found = result_files(each) if folder else [each]
         if not found:
-            errors.append(error_at(each, "holds no result files"))
+            errors.append(file_error(each, "holds no result files"))
         ordered += found
     # JSON first, so that a journal named next to its JSON is recognised as the same run.
     ordered.sort(key=_is_journal)
@@ -147,8 +147,8 @@ def latest(folder: AnyPath = reading.DEFAULT_FOLDER) -> list[Path]:
         spare = _spare(path)
         found.append((path, _run_or_none(path) or (_run_or_none(spare) if spare else None)))
     runs = [run for _, run in found if run is not None]
-    newest = {run_of(max(runs, key=lambda run: run.started).session)} if runs else set()
-    return [path for path, run in found if run is None or run_of(run.session) in newest]
+    newest = {run_name(max(runs, key=lambda run: run.started).session)} if runs else set()
+    return [path for path, run in found if run is None or run_name(run.session) in newest]
 
 
 def new_session_name(now: datetime | None = None) -> str:
@@ -161,7 +161,7 @@ def session_of_kind(run: str, kind: str) -> str:
     return f"{run}-{kind}"
 
 
-def run_of(session: str) -> str:
+def run_name(session: str) -> str:
     """Return the name of a session's run, which for one kind of machine is its own name."""
     found = re.fullmatch(r"(\d{8}T\d{6}Z-[0-9a-f]{6})-.+", session, re.DOTALL)
     return found[1] if found else session
@@ -205,7 +205,7 @@ def journal_to_json(
     journal = Path(journal)
     run = read(journal).run
     lines, _ = _journal_lines(journal)
-    writer = writer_of(journal)
+    writer = read_writer(journal)
     version = ""
     with contextlib.suppress(metadata.PackageNotFoundError):
         version = metadata.version("pytest-benchmark")
@@ -315,7 +315,7 @@ def _document(path: Path, data: bytes) -> Field:
     document = Field(path, "", reading.parse_json(path, data))
     if not isinstance(document.value, dict) or "lstm" not in document.value:
         made = "they are made by pytest --benchmark-only"
-        raise error_at(path, f"holds no results of this suite ({made})")
+        raise file_error(path, f"holds no results of this suite ({made})")
     schema.check_schema(document["lstm"])
     return document
 
@@ -328,7 +328,7 @@ def _read_journal(path: Path) -> schema.ResultFile:
     kinds = ("benchmark", "outcome", "begun", "finished")
     entries: dict[str, list[Field]] = {kind: [] for kind in kinds}
     for line in lines[1:]:
-        kind = line.only_of(*entries)
+        kind = line.single_key(*entries)
         if kind == "finished":
             run = schema.parse_finish(run, line)
         entries[kind].append(line[kind])
@@ -402,5 +402,5 @@ def _result_file(
 def _bytes(path: Path) -> bytes:
     data = reading.regular_bytes(path)
     if not data.strip():
-        raise error_at(path, "is empty")
+        raise file_error(path, "is empty")
     return data

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta, Struct, structs
 from msgspec.structs import force_setattr
 
-from bench.machine.fields import Field, ResultError, error_at, printable
+from bench.machine.fields import Field, ResultError, file_error, printable
 from bench.machine.reading import is_learning_map, parse_json, regular_bytes
 from bench.records.digest import CHANGED, MARK, changed
 from bench.records.files import local_paths, result_files
@@ -27,10 +27,10 @@ from bench.schema.types import (
     Name,
     PositiveCount,
     WrongFieldError,
+    choices,
     described,
     integer,
     number,
-    one_of,
     utc,
 )
 
@@ -70,7 +70,7 @@ class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
     Raises WrongFieldError for fields that contradict each other.
     """
 
-    task: Annotated[str, one_of(TASKS)]
+    task: Annotated[str, choices(TASKS)]
     distance: Count
     window: PositiveCount
     stride: PositiveCount
@@ -242,7 +242,7 @@ def read(path: str | os.PathLike[str]) -> LearningMap:
     try:
         return _read(path)
     except RecursionError:
-        raise error_at(path, "is nested too deeply to be a map of what was learned") from None
+        raise file_error(path, "is nested too deeply to be a map of what was learned") from None
 
 
 def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, object]:
@@ -260,7 +260,9 @@ def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, 
 def _read(path: Path) -> LearningMap:
     document = Field(path, "", parse_json(path, regular_bytes(path)))
     if not isinstance(document.value, dict) or "learning" not in document.value:
-        raise error_at(path, "holds no map of what was learned (from python -m bench.echo windows)")
+        raise file_error(
+            path, "holds no map of what was learned (from python -m bench.echo windows)"
+        )
     ours = document["learning"]
     decode(ours, _Versioned)
     found = decode(ours, _StoredMap)
@@ -271,7 +273,7 @@ def _read(path: Path) -> LearningMap:
     for index, cell in enumerate(found.cells):
         if cell.key in cells:
             where = ours["cells"].item(index).name
-            raise error_at(path, "is a cell that the file holds already", where)
+            raise file_error(path, "is a cell that the file holds already", where)
         cells[cell.key] = cell
     return LearningMap(path, found.run, tuple(cells.values()), tuple(notes))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.machine.fields import InputError, error_at, printable
+from bench.machine.fields import InputError, file_error, printable
 from bench.machine.reading import SHARED, regular_bytes
 
 PUBLISHED = SHARED / "results" / "seeds.csv"
@@ -28,7 +28,7 @@ def parse_seeds(path: Path, text: str) -> Mapping[int, datetime]:
         return {int(seed): datetime.fromisoformat(at).astimezone(UTC) for at, seed in pairs}
     except ValueError as error:
         text = f"needs a time and a seed in each line: {printable(str(error))}"
-        raise error_at(path, text) from None
+        raise file_error(path, text) from None
 
 
 def read_seeds(path: Path) -> Mapping[int, datetime]:
@@ -36,7 +36,7 @@ def read_seeds(path: Path) -> Mapping[int, datetime]:
     try:
         text = regular_bytes(path).decode()
     except UnicodeDecodeError as error:
-        raise error_at(path, f"is not UTF-8 text (byte {error.start})") from None
+        raise file_error(path, f"is not UTF-8 text (byte {error.start})") from None
     return parse_seeds(path, text)
 
 

@@ -22,10 +22,10 @@ from bench.schema.types import (
     PositiveCount,
     Seconds,
     WrongFieldError,
+    choices,
     described,
     integer,
     number,
-    one_of,
     utc,
 )
 
@@ -334,7 +334,7 @@ class StoredOutcome(Struct):
 
     case: StoredCase
     case_id: str
-    outcome: Annotated[str, one_of(OUTCOMES)]
+    outcome: Annotated[str, choices(OUTCOMES)]
     reason: str | None = None
     code: Name | None = None
     advice: str | None = None

@@ -62,7 +62,7 @@ def machine(section: Section) -> list[tuple[str, str]]:
 def machine_facts(section: Section) -> list[MachineFact]:
     """Return the same with the part of the machine that each text describes."""
     before = section.run.before
-    processes = Counter(section.node_of.values())
+    processes = Counter(section.node_by_run.values())
     nodes = [
         f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"
         for node, text in section.nodes.items()

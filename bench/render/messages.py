@@ -27,7 +27,7 @@ from bench.render.labels import (
     versus,
     where,
 )
-from bench.render.quantities import count, listed, part_of, percent, seconds
+from bench.render.quantities import count, format_part, listed, percent, seconds
 from bench.render.table import Finding
 from bench.stats import bound as step
 from bench.stats import comparison, intervals, trust
@@ -203,7 +203,7 @@ def _answer(table: Table) -> str:
         near = [name(each) for each, of in ratios.items() if of.verdict is not Verdict.FASTER]
         text += f" It is not significantly faster than {listed(near or ['all others jointly'])}."
     if unreliable:
-        text += f" Do not rely on it: {part_of(unreliable, len(pairs), 'ratio')} INVALID."
+        text += f" Do not rely on it: {format_part(unreliable, len(pairs), 'ratio')} INVALID."
     return text + (leaders if {*counts} != {first} else "")
 
 
@@ -250,7 +250,7 @@ def _by_reason(
         first = problems[0][1]
         reason, advice = reason_texts(first.reason)
         differ = any(reason_texts(each.reason) != (reason, advice) for _, each in problems)
-        text = start.format(part_of(len(problems), len(rows), noun))
+        text = start.format(format_part(len(problems), len(rows), noun))
         text += f": {'for one, ' * differ}{clean(reason)}"
         if differ or len(problems) < len(rows):
             cases = [name(row.case.id) for row, _ in problems]
@@ -324,7 +324,7 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     why = [(number, SENTENCES[code]) for code, number in counts.items()]
     if by_spread := [ratio for ratio in open_ones if not ratio.reasons]:
         why.append((len(by_spread), _why_unclear(by_spread)))
-    return [f"UNCLEAR: {part_of(number, len(judged), 'ratio')}: {text}" for number, text in why]
+    return [f"UNCLEAR: {format_part(number, len(judged), 'ratio')}: {text}" for number, text in why]
 
 
 def _why_unclear(ratios: Sequence[Comparison]) -> str:
@@ -487,11 +487,11 @@ def of_nodes(section: Section) -> Iterable[str]:
             )
         cases = f"{side} than each of them in {found.beyond} of {count(found.cases, 'case')}"
         yield f"{start} the other {found.others} ({name(found.device)}; {cases}). {LOOK}."
-    node_of = section.node_of
+    node_by_run = section.node_by_run
     invalid = [each for each in results if each.invalid]
-    processes = Counter(node_of[run.run] for each in invalid for run in each.runs)
+    processes = Counter(node_by_run[run.run] for each in invalid for run in each.runs)
     disturbed = Counter(
-        node_of[run] for each in invalid for run in each.disturbed if run in node_of
+        node_by_run[run] for each in invalid for run in each.disturbed if run in node_by_run
     )
     bad = [node for node, number in disturbed.items() if number > trust.MINORITY * processes[node]]
     if bad and len(bad) < len(section.nodes):

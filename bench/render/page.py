@@ -264,7 +264,7 @@ class PageData:
                 for each in self._report.sections
             ],
             "backends": self.backends,
-            "looks": [[look.colour, look.shape] for look in map(plot.look_of, self._backends)],
+            "looks": [[look.colour, look.shape] for look in map(plot.choose_look, self._backends)],
             "whys": list(map(clean, self._whys)),
             "cases": cases,
             "works": self._work_columns(),

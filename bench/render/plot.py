@@ -87,7 +87,7 @@ def check() -> None:
         raise InputError(f"a picture needs matplotlib: {INSTALL}")
 
 
-def kind_of(path: Path) -> str | None:
+def picture_format(path: Path) -> str | None:
     """Return which of ``FORMATS`` a file's name has, None if none."""
     suffix = path.suffix[1:].lower()
     return suffix if suffix in FORMATS else None
@@ -155,7 +155,7 @@ def own_looks() -> dict[str, int]:
     return found
 
 
-def look_of(backend: str) -> Look:
+def choose_look(backend: str) -> Look:
     """Return the look of a backend, which depends on its name alone.
 
     A backend that its framework's descriptor lists has that look. Any other name has one of those
@@ -354,8 +354,8 @@ def bar_colours(names: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in names:
-        colour = look_of(name).colour
-        before = sum(look_of(each).colour == colour for each in found)
+        colour = choose_look(name).colour
+        before = sum(choose_look(each).colour == colour for each in found)
         kept = 0.55**before
         channels = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
         found[name] = "#" + "".join(f"{round(255 - kept * (255 - each)):02X}" for each in channels)
@@ -499,7 +499,7 @@ def _times(axes: Axes, found: AxisSeries) -> None:
     for of in (of for of in found.backends if of.measured):
         points = lines[of.backend]
         low, high = ([getattr(i, end) / size for i in points.values()] for end in ("low", "high"))
-        colour = look_of(of.backend).colour
+        colour = choose_look(of.backend).colour
         axes.fill_between(list(points), low, high, color=colour, alpha=0.18, linewidth=0)
         _line(axes, found, of, {x: interval.mid / size for x, interval in points.items()})
     axes.set_ylabel(f"per {UNITS[found.axis]} ({name})", fontsize=7)
@@ -517,7 +517,7 @@ def _memory(axes: Axes, found: AxisSeries) -> None:
 
 
 def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, float]) -> None:
-    look = look_of(of.backend)
+    look = choose_look(of.backend)
     invalid = {
         value(row.case, found.axis)
         for row in of.measured

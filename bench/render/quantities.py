@@ -77,7 +77,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
-def part_of(part: int, total: int, noun: str) -> str:
+def format_part(part: int, total: int, noun: str) -> str:
     """Return how many of all: 2 ratios of 4; 4 ratios."""
     return count(part, noun) + (f" of {total:,}" if part < total else "")
 

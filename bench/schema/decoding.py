@@ -25,7 +25,7 @@ from bench.machine.fields import (
     MissingField,
     ResultError,
     did_you_mean,
-    error_at,
+    file_error,
     printable,
 )
 from bench.schema.types import LARGEST_FLOAT, Decoded, WrongFieldError
@@ -82,12 +82,12 @@ def _translated(error: msgspec.ValidationError, field: Field, kind: Any) -> Resu
             is_index = isinstance(place.value, list) and key.isdecimal()
             place = place.item(int(key)) if is_index else place[name or key]
         if not cause.expected and cause.found:
-            return error_at(place.path, printable(cause.found), place.name)
+            return file_error(place.path, printable(cause.found), place.name)
         return place.error(cause.expected, cause.found)
     if isinstance(cause, ResultError):
         return cause
     if cause is not None:
-        return error_at(place.path, message, place.name)
+        return file_error(place.path, message, place.name)
     if missing := re.fullmatch("Object missing required field `(.*)`", message, re.DOTALL):
         struct = _alternative(expected, place.value)
         return place[missing[1]].error(_expected(_hints(struct)[missing[1]], MissingField))
@@ -95,7 +95,7 @@ def _translated(error: msgspec.ValidationError, field: Field, kind: Any) -> Resu
         known = list(_hints(_alternative(expected, place.value)))
         close = did_you_mean(unknown[1], known)
         what = f"is not known{close}; expected one of {', '.join(known)}"
-        return error_at(place.path, what, place[unknown[1]].name)
+        return file_error(place.path, what, place[unknown[1]].name)
     return place.error(_expected(expected, place.value))
 
 

@@ -22,7 +22,7 @@ DEEPEST = 40
 """Levels of free-form data; our writer makes three or four."""
 
 
-def one_of(known: Collection[str]) -> Meta:
+def choices(known: Collection[str]) -> Meta:
     """Return the constraint that a text is one of these."""
     pattern = "|".join(map(re.escape, known))
     return Meta(pattern=rf"\A(?:{pattern})\Z", extra={"known": tuple(known)})

@@ -25,7 +25,7 @@ from bench import case as suites
 from bench.case.loading import Suite, SuiteChoice, SuiteError
 from bench.cli.command_line import UsageError
 from bench.machine import devices, environment
-from bench.machine.environment import MachineKind, kind_of
+from bench.machine.environment import MachineKind, machine_kind
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.writing import JOURNAL_SUFFIX, Closing, write_bytes
 from bench.records.journal import LineFile
@@ -397,7 +397,7 @@ class NodeAgent(Closing):
                 return str(error), None
         except (SuiteError, LockError) as error:
             return str(error), None
-        kind = kind_of(environment.read().to_dict())
+        kind = machine_kind(environment.read().to_dict())
         if kind is None:
             return "it does not say what processor it has", None
         absent = tuple(devices.missing(case.device for case in suite.cases))

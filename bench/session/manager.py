@@ -25,7 +25,7 @@ from bench.render.escape import clean
 from bench.render.messages import reason_texts
 from bench.render.quantities import listed
 from bench.session.schedule import Schedule
-from bench.session.session import Needs, Session, Work, needs_of
+from bench.session.session import Needs, Session, Work, find_needs
 from bench.session.workers import Executor, LostError, Worker, settle_all
 from bench.worker.order import CANNOT_WRITE, reported_error
 
@@ -234,7 +234,7 @@ class Manager:
         sleep: Callable[[float], None] = time.sleep,
         seconds: Mapping[str, float] | None = None,
         absent: Collection[str] = (),
-        needs: Needs = needs_of,
+        needs: Needs = find_needs,
         side_by_side: int = 1,
     ) -> None:
         """Create a manager.

@@ -130,7 +130,7 @@ _UNTRIED = ("not_measured", "refused")
 _MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
 
 
-def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
+def run_reporting_errors(work: Callable[[], int], *, held: str, stopped: str) -> int:
     """Return the exit code of a command that measures, and print an error as one line.
 
     held: what to do about another run that measures here. stopped: the line for an interruption.

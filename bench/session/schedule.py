@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from bench.case.cases import Case
 from bench.records.schema import Outcome, ResultFile
-from bench.session.session import Environment, Goal, Lot, Needs, Work, lots, needs_of
+from bench.session.session import Environment, Goal, Lot, Needs, Work, find_needs, lots
 from bench.stats.intervals import ENOUGH_PROCESSES, case_interval, median_interval
 
 OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
@@ -286,7 +286,7 @@ class Schedule:
         seconds: Mapping[str, float] | None = None,
         memory: bool = False,
         absent: Collection[str] = (),
-        needs: Needs = needs_of,
+        needs: Needs = find_needs,
         side_by_side: int = 1,
     ) -> None:
         self.cases = {case.id: case for case in cases}

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from bench import records
 from bench.case.cases import Case
 from bench.cli.options import MeasurementOptions
-from bench.machine.fields import Field, InputError, ResultError, error_at, printable
+from bench.machine.fields import Field, InputError, ResultError, file_error, printable
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import JOURNAL_SUFFIX, write
 from bench.records.grouping import grouped
@@ -91,7 +91,7 @@ class Need:
 Needs: TypeAlias = Callable[[str], Need]
 
 
-def needs_of(backend: str) -> Need:
+def find_needs(backend: str) -> Need:
     """Return what a backend needs; nothing if there is no backend with this name."""
     try:
         found = get_backend(backend)
@@ -119,7 +119,7 @@ class Lot:
         return self.group, self.environment
 
 
-def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
+def lots(cases: Iterable[Case], needs: Needs = find_needs) -> list[Lot]:
     """Return the lots of these cases, in their order."""
     cases = list(cases)
     homes = environments((case.backend for case in cases), needs)
@@ -138,7 +138,7 @@ def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
     return found
 
 
-def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, Environment]:
+def environments(backends: Iterable[str], needs: Needs = find_needs) -> dict[str, Environment]:
     """Return the environment in which each of these backends runs."""
     known = {name: needs(name) for name in dict.fromkeys(backends)}
     of_framework: dict[str, Environment] = {}
@@ -341,7 +341,7 @@ def _read(path: Path) -> Session:
     except ResultError as error:
         raise SessionError(str(error)) from None
     except RecursionError:
-        raise SessionError(str(error_at(path, "is nested too deeply to be read"))) from None
+        raise SessionError(str(file_error(path, "is nested too deeply to be read"))) from None
     return Session(
         id=found.id,
         suite_name=found.suite_name,

@@ -20,7 +20,7 @@ import psutil
 
 from bench import records
 from bench.machine.fields import ResultError
-from bench.machine.writing import Writer, lock, running_writer, write, write_bytes, writer_of
+from bench.machine.writing import Writer, lock, read_writer, running_writer, write, write_bytes
 from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
 from bench.session.session import FOLDER, Environment, Session, Work, journals
@@ -281,8 +281,8 @@ class LocalWorker:
 
     def _find_journal(self) -> Path | None:
         for path in () if self._journal else journals(self._folder, self._session.suite_name):
-            ours = path not in self._known and _session_of(path) == self._session.id
-            if ours and self._may_be_ours(writer_of(path)):
+            ours = path not in self._known and _read_session(path) == self._session.id
+            if ours and self._may_be_ours(read_writer(path)):
                 self._journal = path
         return self._journal
 
@@ -325,7 +325,7 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
             write(made, with_digest(data))
             file = records.read(made)
     except ResultError:
-        if _session_of(journal) is None:
+        if _read_session(journal) is None:
             with contextlib.suppress(OSError):
                 journal.unlink()
         return None
@@ -341,13 +341,13 @@ def settle_all(session: Session, folder: Path, *, exclusive: bool) -> None:
     without a complete line belongs to no worker.
     """
     for path in journals(folder, session.suite_name):
-        found = _session_of(path)
+        found = _read_session(path)
         mine = found == session.id or (found is None and exclusive)
         if mine and not running_writer(path):
             settle(path)
 
 
-def _session_of(journal: Path) -> str | None:
+def _read_session(journal: Path) -> str | None:
     """Return the session in its first line, possibly empty; None if the line is incomplete."""
     try:
         with journal.open("rb") as file:

@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.case.cases import Case
 from bench.machine.environment import Cpu, Gpu, libraries
-from bench.machine.fields import error_at, mapping
+from bench.machine.fields import file_error, mapping
 from bench.records import digest, hdr
 from bench.records.schema import Measurement, Outcome, ResultFile
 from bench.sharing.proofs import HERE, REPOSITORY
@@ -257,7 +257,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     text = json.dumps(searched, ensure_ascii=False).lower()
     for name in names:  # in another way than they were removed
         if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text):
-            raise error_at(file.path, f"still holds the name {name} where it is made anonymous")
+            raise file_error(file.path, f"still holds the name {name} where it is made anonymous")
     return found
 
 

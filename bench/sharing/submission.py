@@ -17,7 +17,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from bench.machine.fields import Field, ResultError, error_at, printable
+from bench.machine.fields import Field, ResultError, file_error, printable
 from bench.machine.reading import open_flags, parse_json, regular_bytes
 from bench.machine.writing import write, write_bytes
 from bench.records.digest import KEY
@@ -88,7 +88,7 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
         target = folder / kind(file) / file.path.name
         if target.exists():
             if read(target).run.id != file.run.id:
-                raise error_at(target, "belongs to another run; rename the submitted file")
+                raise file_error(target, "belongs to another run; rename the submitted file")
             there.append(target)
         else:
             made[target] = anonymous(document.mapping(), file, secret)
@@ -112,7 +112,7 @@ def check(folder: Path, now: datetime, branch: str | None = None) -> Submission:
     paths, misplaced = _shared_files(folder)
     given = [(_document(path), read(path)) for path in paths]
     if not given and not misplaced:
-        raise error_at(folder, "holds no shared results, FOLDER/MACHINE/FILE.json")
+        raise file_error(folder, "holds no shared results, FOLDER/MACHINE/FILE.json")
     project = None if branch is None else ProjectBranch(folder, branch)
     accepted = _never if project is None else project.acceptance(now)
     seeds = read_seeds(folder, project)
@@ -181,11 +181,11 @@ def _problems(
 
 def _document(path: Path) -> Field:
     if path.name.endswith(".jsonl"):
-        raise error_at(path, "is a journal; submit the JSON file that is made from it")
+        raise file_error(path, "is a journal; submit the JSON file that is made from it")
     try:
         return Field(path, "", parse_json(path, regular_bytes(path)))
     except RecursionError:
-        raise error_at(path, "is nested too deeply to be a result file") from None
+        raise file_error(path, "is nested too deeply to be a result file") from None
 
 
 def _others(files: Sequence[ResultFile], folder: Path) -> list[ResultFile]:

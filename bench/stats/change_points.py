@@ -426,7 +426,7 @@ def change_events(logs: FloatArray, backends: Sequence[str]) -> list[ChangeEvent
     found.sort(key=lambda part: (part.first, part.at, list(Scope).index(part.scope)))
     events = [_event(part, found, rest) for part in found]
     events = [
-        replace(each, reverted=_reverted_at(each, events[number + 1 :]))
+        replace(each, reverted=_find_reversal(each, events[number + 1 :]))
         for number, each in enumerate(events)
     ]
     return [each for each in events if each.verdict is not Verdict.SAME and not each.unreliable]
@@ -686,7 +686,7 @@ def _ratio(way: FloatArray, logs: FloatArray) -> Interval:
     return Interval(bounds[0], bounds[1], bounds[2], VERDICT_CONFIDENCE)
 
 
-def _reverted_at(each: ChangeEvent, later: Iterable[ChangeEvent]) -> int | None:
+def _find_reversal(each: ChangeEvent, later: Iterable[ChangeEvent]) -> int | None:
     """Return the place from which on later events have reverted more than half of it."""
     size = math.log(each.ratio.mid)
     left = size

@@ -132,7 +132,7 @@ OF_PROCESSES, OF_NODES, OF_NODES_APART = "of_processes", "of_nodes", "of_nodes_a
 
 
 @functools.cache
-def basis_of(pairing: Pairing, *counts: int) -> Basis:
+def choose_basis(pairing: Pairing, *counts: int) -> Basis:
     """Return the basis for the numbers of processes, or of pairs of them, on one or two sides."""
     fewest = min(counts)
     allowance = pairing.allowance if fewest < intervals.ENOUGH_PROCESSES else None

@@ -120,7 +120,9 @@ class StreamProcesses:
     histograms: tuple[str, ...] = field(default=(), repr=False)
 
 
-def stream_of(measured: Sequence[Measurement], nodes: Mapping[str, str]) -> StreamProcesses | None:
+def combine_streams(
+    measured: Sequence[Measurement], nodes: Mapping[str, str]
+) -> StreamProcesses | None:
     """Return the calls of these processes together; None of a case that is no stream.
 
     nodes: the node of each run, empty where nodes are not distinguished.

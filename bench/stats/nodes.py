@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from bench.machine.environment import MachineKind, kind_of
+from bench.machine.environment import MachineKind, machine_kind
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Run
 
@@ -24,24 +24,26 @@ Item = Measurement | Outcome
 class SectionItems:
     """The items of one section.
 
-    items: in the order of their files. nodes: the names of its machines by their ids, and node_of
-    the machine's id of each run, both empty where it is one machine.
+    items: in the order of their files. nodes: the names of its machines by their ids, and
+    node_by_run the machine's id for each run's id; both are empty where it is one machine.
     """
 
     items: Sequence[Item]
     nodes: Mapping[str, str] = field(default_factory=dict)
-    node_of: Mapping[str, str] = field(default_factory=dict)
+    node_by_run: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, items: Sequence[Item], machine: Mapping[str, str]) -> SectionItems:
         """Return a section of these items; machine: as ``machines`` returns it."""
         runs = {item.run.id: item.run for item in items}
-        node_of = {run.id: machine[run.machine_id] for run in runs.values()}
-        if len(set(node_of.values())) == 1:
+        node_by_run = {run.id: machine[run.machine_id] for run in runs.values()}
+        if len(set(node_by_run.values())) == 1:
             return cls(items)
-        firsts = grouped(runs.values(), lambda run: node_of[run.id])
+        firsts = grouped(runs.values(), lambda run: node_by_run[run.id])
         # Nodes of one kind have one processor: the machine's name does not distinguish them.
-        return cls(items, distinct({node: run.host for node, (run, *_) in firsts.items()}), node_of)
+        return cls(
+            items, distinct({node: run.host for node, (run, *_) in firsts.items()}), node_by_run
+        )
 
 
 def distinct(names: Mapping[str, str]) -> dict[str, str]:
@@ -136,7 +138,7 @@ def machines(runs: Iterable[Run]) -> dict[str, str]:
     return found
 
 
-def node_of(*sides: Sequence[Item]) -> dict[str, str]:
+def map_runs_to_nodes(*sides: Sequence[Item]) -> dict[str, str]:
     """Return the node of each run by its id; empty where no side is of several machines."""
     found = machines(item.run for side in sides for item in side)
     if all(len({found[item.run.machine_id] for item in side}) < 2 for side in sides):
@@ -148,7 +150,7 @@ def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
     """Return the kinds of each machine by its id, as its runs say."""
     kinds: dict[str, set[MachineKind]] = {}
     for run in runs:
-        kind = kind_of(run.before)
+        kind = machine_kind(run.before)
         kinds.setdefault(run.machine_id, set()).update([] if kind is None else [kind])
     return kinds
 

@@ -37,7 +37,7 @@ from bench.stats.comparison import (
     Heterogeneity,
     Pairing,
     Verdict,
-    basis_of,
+    choose_basis,
     loosest,
     verdicts,
 )
@@ -405,7 +405,7 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
         if pairing is Pairing.BRIDGED:
             parts = [each.over_reference() for each in parts]
         counts = zip(*([len(runs) for runs in column] for column in counted), strict=True)
-        bases = [basis_of(each, *of) for each, of in zip(pairings, counts, strict=True)]
+        bases = [choose_basis(each, *of) for each, of in zip(pairings, counts, strict=True)]
         found.update(zip(cases, with_verdicts(difference(*parts), bases, logs, parts), strict=True))
     return [found[index] for index in range(len(pairs))]
 

@@ -208,7 +208,7 @@ def _pool(
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
-        stream=latency.stream_of(measured, nodes),
+        stream=latency.combine_streams(measured, nodes),
         fallback=statistics.mode(each if isinstance(each, str) else "" for each in fallbacks),
         error=_error(measured) if case.approximate else None,
         bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, roofs_by, valid),

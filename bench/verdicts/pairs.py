@@ -21,7 +21,7 @@ from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.stats.nodes import Item, SectionItems, distinct, in_one_kind, machines, node_of
+from bench.stats.nodes import Item, SectionItems, distinct, in_one_kind, machines, map_runs_to_nodes
 from bench.stats.ratios import RunSamples, compare_all, geometric_mean
 from bench.stats.trust import Problem, Validity, of_ratio
 from bench.verdicts.case_results import CaseResult, case_results
@@ -324,7 +324,9 @@ class ComparisonSide:
     def results(self, other: ComparisonSide | None = None) -> dict[str, CaseResult]:
         """Return each case's result, over nodes if it or the other side's case is on several."""
         there = {} if other is None else other.cases
-        cases = [(own, node_of(own, there.get(key, ()))) for key, own in self.cases.items()]
+        cases = [
+            (own, map_runs_to_nodes(own, there.get(key, ()))) for key, own in self.cases.items()
+        ]
         return dict(zip(self.cases, case_results(cases), strict=True))
 
 
@@ -401,7 +403,7 @@ def _samples(
     return new.runs, base.runs
 
 
-def report_of(
+def build_report(
     title: str,
     rows: Sequence[ComparisonRow],
     one_sided: Sequence[OneSided],
@@ -466,7 +468,7 @@ def compare_runs(
     ]
     finding = None if rows else Reason("no_shared_case", {"base": names[0], "new": names[1]})
     title = f"{names[1]} against {names[0]}"
-    report = report_of(title, rows, one_sided, (base, new), sides, notes, finding)
+    report = build_report(title, rows, one_sided, (base, new), sides, notes, finding)
     return replace(report, over_time=True)
 
 
@@ -535,7 +537,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
         rows += sorted(found, key=lambda row: row.comparison.log_ratio)
     finding = None if rows else Reason("too_few_backends", {"backends": list(counts)})
     title = f"Backends against {baseline}" if baseline else "Backends"
-    return report_of(title, rows, one_sided, (results,), finding=finding)
+    return build_report(title, rows, one_sided, (results,), finding=finding)
 
 
 def compare_devices(results: Results, baseline: str | None = None) -> ComparisonReport:
@@ -569,7 +571,7 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
         finding = Reason("devices_share_no_case", {"devices": labels})
     sides = [place for pair in pairs for place in (places[pair[0]], places[pair[1]])]
     title = "Devices" if not pairs else f"Devices: {', '.join(labels)}"
-    report = report_of(title, rows, one_sided, (results,), sides, finding=finding)
+    report = build_report(title, rows, one_sided, (results,), sides, finding=finding)
     return replace(report, maps=tuple(found_maps), no_map=bool(pairs) and not found_maps)
 
 

@@ -277,7 +277,7 @@ def answer(
     ]
     reaching = [place for place in near if _lengths(query, requested, place)]
     if reaching:
-        return _answer_at(query, requested, min(reaching, key=rank))
+        return _answer_from(query, requested, min(reaching, key=rank))
     nearest = min(
         (place for place in same_work if _lengths(query, requested, place)),
         key=lambda place: (distance(_differences(query, requested, place)), *rank(place)),
@@ -295,11 +295,11 @@ def answer(
         lengths,
         () if lengths or here else tuple(sorted(there)),
         () if lengths else tuple(sorted(here, key=lambda c: distance(query.differences(c)))),
-        None if nearest is None else _answer_at(query, requested, nearest),
+        None if nearest is None else _answer_from(query, requested, nearest),
     )
 
 
-def _answer_at(query: Query, requested: NeededWindow, place: MeasuredWindows) -> Recommendation:
+def _answer_from(query: Query, requested: NeededWindow, place: MeasuredWindows) -> Recommendation:
     length = _lengths(query, requested, place)[0]
     recommended = length
     if query.steps is not None:

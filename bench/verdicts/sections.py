@@ -43,14 +43,14 @@ class Section:
     """One session on one machine, or the same suite on several machines of one kind.
 
     baseline: the backend that ratios refer to, empty if none. nodes: the names of these machines by
-    their ids, and node_of the id of each run's, both empty where it is one machine.
+    their ids, and node_by_run the id of each run's, both empty where it is one machine.
     """
 
     runs: tuple[Run, ...]
     rows: tuple[RankedRow, ...]
     baseline: str
     nodes: Mapping[str, str] = field(default_factory=dict)
-    node_of: Mapping[str, str] = field(default_factory=dict)
+    node_by_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:
@@ -71,10 +71,10 @@ class Section:
     def tables(self) -> tuple[Table, ...]:
         """Its rows as tables: by device, kind and mode (of truncation also by shape)."""
 
-        def shown_in(row: RankedRow) -> tuple[str, str, str, str]:
+        def table_key(row: RankedRow) -> tuple[str, str, str, str]:
             return row.case.device, row.case.kind, row.case.workload.mode, stream(row.case)
 
-        found = grouped(self.rows, shown_in)
+        found = grouped(self.rows, table_key)
         return tuple(
             Table(device, kind, mode, tuple(rows), self.baseline)
             for (device, kind, mode, _), rows in found.items()
@@ -190,7 +190,7 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
         for number, place in enumerate(places)
         for items in grouped(place.items, lambda item: item.case.id).values()
     ]
-    results = case_results([(items, places[number].node_of) for number, items in cases])
+    results = case_results([(items, places[number].node_by_run) for number, items in cases])
     by_place = grouped(zip(cases, results, strict=True), lambda each: each[0][0])
     chosen: list[str] = []
     groups: list[list[Group]] = []
@@ -205,7 +205,7 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
             tuple(sorted((row for _ in own for row in next(ranked)), key=_order)),
             name,
             place.nodes,
-            place.node_of,
+            place.node_by_run,
         )
         for place, own, name in zip(places, groups, chosen, strict=True)
     ]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import MeasurementOptions
-from bench.machine.fields import Field, error_at
+from bench.machine.fields import Field, file_error
 from bench.machine.reading import parse_json, regular_bytes
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class WorkOrder:
                 SuitePart.from_field(data["suite"]) if data["suite"].given else None,
             )
         except RecursionError:
-            raise error_at(path, "is nested too deeply to be a work order") from None
+            raise file_error(path, "is nested too deeply to be a work order") from None
 
     def to_json(self) -> bytes:
         """Return the contents of the order's file."""
@@ -118,7 +118,7 @@ class WorkOrder:
             try:
                 cases.append(Case.from_dict(data))
             except ValueError as error:
-                raise error_at(path, str(error), f"suite.cases[{number}]") from None
+                raise file_error(path, str(error), f"suite.cases[{number}]") from None
         named = Path(self.options.suite or part.name)
         return Suite(part.name, "", named, (), part.seconds).with_cases(cases)
 

@@ -54,7 +54,7 @@ def describe_hlo(text: str) -> dict[str, Any]:
     }
 
 
-def kind_of(instruction: str) -> str:
+def instruction_kind(instruction: str) -> str:
     """Return the kind of an instruction: ``dot`` for ``dot.12``."""
     return instruction.rstrip("0123456789.") or instruction
 

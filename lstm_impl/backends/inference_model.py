@@ -37,7 +37,9 @@ class InferenceModel(Model):
         """Nothing to wait for."""
 
 
-def shapes_of(inputs: Mapping[str, npt.NDArray[np.generic]]) -> tuple[tuple[int, ...] | None, ...]:
+def input_shapes(
+    inputs: Mapping[str, npt.NDArray[np.generic]],
+) -> tuple[tuple[int, ...] | None, ...]:
     """Return the shapes for which a model is compiled, None for each input that is not given.
 
     The states' shapes follow from the input's and the spec's.

@@ -14,9 +14,9 @@ from lstm_impl.checking.arrays import ArrayKind, NotDifferentiableError
 from lstm_impl.checking.layout import (
     CallLayout,
     TargetError,
+    array_shape,
     flatten,
     name_results,
-    shape_of,
     shapes_found,
 )
 from lstm_impl.model import Model
@@ -220,10 +220,10 @@ class FunctionModel(TargetModel):
         }
         leaf_names = names[: len(leaves)]
         for name, leaf in zip(leaf_names, leaves, strict=True):
-            if name in gradients and gradients[name].shape != shape_of(leaf):
+            if name in gradients and gradients[name].shape != array_shape(leaf):
                 raise TargetError(
                     f"the backward function returned a gradient {gradients[name].shape} of {name}; "
-                    f"expected {shape_of(leaf)}"
+                    f"expected {array_shape(leaf)}"
                 )
         return results, [gradients[leaf_names[number]] for number in chosen]
 
@@ -239,7 +239,7 @@ class FunctionModel(TargetModel):
             results = self._arrays.call(self._call, leaves)
         except Exception as error:
             given = ", ".join(
-                f"{name} {shape_of(leaf)}"
+                f"{name} {array_shape(leaf)}"
                 for name, leaf in zip(
                     ("x", *self.spec.cell.states, *backend.layout.parameters, "lengths"),
                     leaves,
@@ -256,7 +256,7 @@ class FunctionModel(TargetModel):
         if backend.backward is None and not self._arrays.differentiates:
             return False
         try:
-            ones = [np.ones(shape_of(each), np.float32) for each in results]
+            ones = [np.ones(array_shape(each), np.float32) for each in results]
             if backend.backward is None:
                 self._arrays.gradients(self._call, leaves, [len(call.states) + 1], ones)
         except NotDifferentiableError as error:

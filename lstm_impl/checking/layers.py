@@ -15,7 +15,7 @@ from lstm_impl.call import Tensor
 from lstm_impl.cell import Cell
 from lstm_impl.checking.arrays import KINDS
 from lstm_impl.checking.function import FunctionBackend
-from lstm_impl.checking.layout import CallLayout, TargetError, shape_of
+from lstm_impl.checking.layout import CallLayout, TargetError, array_shape
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -49,7 +49,7 @@ class LayerBackend(FunctionBackend):
         return ""
 
 
-def framework_of(target: object) -> str:
+def detect_framework(target: object) -> str:
     """Return ``torch``, ``keras`` or ``flax`` for a layer or a class of layers, else nothing.
 
     A framework that nobody has imported has no layers here.
@@ -80,7 +80,7 @@ CONSTRUCTOR = ("input_size", "hidden_size", "num_layers", "bidirectional", "batc
 
 def is_factory(function: object) -> bool:
     """Return whether a function makes a layer: it takes nothing, or sizes only."""
-    if isinstance(function, type) or framework_of(function) or not callable(function):
+    if isinstance(function, type) or detect_framework(function) or not callable(function):
         return False
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -129,7 +129,7 @@ def layer_backend(
 
     Raises TargetError if its parameters are not those of this network.
     """
-    framework = framework_of(layer)
+    framework = detect_framework(layer)
     if not framework:
         raise TargetError(
             f"{label} made a {type(layer).__name__}; expected a torch.nn.Module, a Keras layer or "
@@ -141,13 +141,13 @@ def layer_backend(
 
 def layer_spec(layer: Any, cell: Cell, dtype: str) -> LSTMSpec | None:
     """Return the sizes of a layer that was made, or None if they cannot be read."""
-    framework = framework_of(layer)
+    framework = detect_framework(layer)
     if framework == "torch":
         if hasattr(layer, "hidden_size") and hasattr(layer, "input_size"):
             layers = int(getattr(layer, "num_layers", 1))
             both = bool(getattr(layer, "bidirectional", False))
             return LSTMSpec(layer.input_size, layer.hidden_size, layers, both, dtype, cell)
-        shapes = [shape_of(each) for each in layer.parameters()]
+        shapes = [array_shape(each) for each in layer.parameters()]
     elif framework == "keras":
         if not layer.built:
             return None
@@ -181,7 +181,7 @@ def _torch(
     import torch
 
     layout = replace(layout, batch_major=bool(getattr(module, "batch_first", layout.batch_major)))
-    shapes = {name: shape_of(each) for name, each in module.named_parameters()}
+    shapes = {name: array_shape(each) for name, each in module.named_parameters()}
     names, layout = _torch_names(label, shapes, spec, layout)
     parameters = list(inspect.signature(module.forward).parameters.values())
     takes_state = len(parameters) > 1
@@ -319,7 +319,7 @@ def _flax_parameters(module: Any) -> list[tuple[tuple[Any, ...], tuple[int, ...]
     from flax import nnx
 
     state = nnx.state(module, nnx.Param)
-    return [(path, shape_of(each)) for path, each in nnx.to_flat_state(state)]
+    return [(path, array_shape(each)) for path, each in nnx.to_flat_state(state)]
 
 
 def _flax(

@@ -223,10 +223,10 @@ def flatten(results: object) -> list[Any]:
 
 def shapes_found(arrays: Sequence[Any]) -> str:
     """Return the shapes of arrays, for an error."""
-    return ", ".join(str(shape_of(each)) for each in arrays) or "nothing"
+    return ", ".join(str(array_shape(each)) for each in arrays) or "nothing"
 
 
-def shape_of(array: Any) -> tuple[int, ...]:
+def array_shape(array: Any) -> tuple[int, ...]:
     """Return the shape of a framework's array, without copying it."""
     shape = array.shape if hasattr(array, "shape") else np.shape(array)
     return tuple(int(size) for size in shape)
@@ -251,18 +251,18 @@ def name_results(
     expected = f"y {sequence}" + "".join(f", {name} {state}" for name in cell.states)
     names = layout.returned
     if names is None:
-        first = shape_of(arrays[0]) if arrays else ()
+        first = array_shape(arrays[0]) if arrays else ()
         is_state = len(arrays) == 1 and first != sequence and first in shapes["h"]
         names = ("h",) if is_state else usual[: len(arrays)]
     found = shapes_found(arrays)
     if not arrays or len(names) != len(arrays):
         raise TargetError(f"a call returned {found}; expected {expected}")
     for name, array in zip(names, arrays, strict=True):
-        if shape_of(array) not in shapes[name]:
+        if array_shape(array) not in shapes[name]:
             swapped = "time-major" if layout.batch_major else "batch-major"
             turned = (sequence[1], sequence[0], sequence[2])
             hint = ""
-            if name == "y" and shape_of(array) == turned:
+            if name == "y" and array_shape(array) == turned:
                 hint = f"; is it {swapped}? (--axes)"
             raise TargetError(f"a call returned {found}; expected {expected}{hint}")
     return tuple(names)

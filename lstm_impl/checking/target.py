@@ -23,7 +23,7 @@ from lstm_impl.checking.files import (
 from lstm_impl.checking.function import FunctionBackend, TargetBackend
 from lstm_impl.checking.layers import (
     construct,
-    framework_of,
+    detect_framework,
     is_factory,
     layer_backend,
     layer_spec,
@@ -159,7 +159,7 @@ def load_target(target: object, cell: Cell, declared: Declared) -> Target:
         how = f"a SavedModel, {describe_layout(made.layout, 'tensorflow')}"
         return Target(target, how, lambda _: made, spec)
     found = find_object(target) if isinstance(target, str) else target
-    if framework_of(found) or is_factory(found):
+    if detect_framework(found) or is_factory(found):
         return layer_target(label, found, cell, declared)
     if callable(found):
         return function_target(label, found, cell, declared)
@@ -208,7 +208,7 @@ def file_target(path: Path, cell: Cell, declared: Declared) -> Target:
 def layer_target(label: str, found: Any, cell: Cell, declared: Declared) -> Target:
     """Return a framework's layer as a target: an instance, a class, or what makes one."""
     layout = declared.call_layout(cell)
-    framework = framework_of(found)
+    framework = detect_framework(found)
     is_class = isinstance(found, type)
     if framework and not is_class:
         spec = layer_spec(found, cell, declared.dtype)

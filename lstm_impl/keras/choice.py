@@ -374,7 +374,7 @@ def raced_choice(
         f"it was the fastest of {sum(1 for each in found.raced if not each.problem)} raced "
         f"at {found.question.sizes} ({found.made}, {found.by})"
     )
-    ours, theirs = found.result_of(name), found.result_of(rule.backend)
+    ours, theirs = found.find_result(name), found.find_result(rule.backend)
     if name == rule.backend:
         why += ", or as fast: the rule would have picked it too"
     elif ours and theirs and not theirs.problem:

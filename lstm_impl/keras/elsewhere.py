@@ -54,9 +54,9 @@ class LSTM(base.BackendLSTM):
     # -- the choice
 
     def _call_to_come(self, training: bool) -> LayerCall:
-        return self._call_of(None, training, masked=False)
+        return self._describe_call(None, training, masked=False)
 
-    def _call_of(self, sequences: Tensor | None, training: bool, masked: bool) -> LayerCall:
+    def _describe_call(self, sequences: Tensor | None, training: bool, masked: bool) -> LayerCall:
         program = sequences is not None and _computing.becomes_program(sequences)
         sizes: Shape = (None, None, None) if sequences is None else sequences.shape
         device = "gpu" if _computing.on_gpu() else "cpu"
@@ -88,7 +88,7 @@ class LSTM(base.BackendLSTM):
         if not self._fits(sequences, initial_state):
             last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
             return last, outputs, list(states)
-        call = self._call_of(sequences, training, mask is not None)
+        call = self._describe_call(sequences, training, mask is not None)
         choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:

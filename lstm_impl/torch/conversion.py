@@ -36,14 +36,14 @@ class AcceleratedLSTM(LSTM):
         return copyreg._reconstructor, (torch.nn.LSTM, object, None), state  # type: ignore[attr-defined]
 
     def __copy__(self) -> AcceleratedLSTM:
-        return self._made_of(self.__getstate__())
+        return self._restore_copy(self.__getstate__())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AcceleratedLSTM:
         made = memo[id(self)] = type(self).__new__(type(self))
         made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return made
 
-    def _made_of(self, state: dict[str, Any]) -> AcceleratedLSTM:
+    def _restore_copy(self, state: dict[str, Any]) -> AcceleratedLSTM:
         made = type(self).__new__(type(self))
         made.__setstate__(state)
         return made

@@ -10,6 +10,7 @@ import math
 import os
 import statistics
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -150,9 +151,19 @@ class Decision:
                 return each.backend
         return timed[0].backend
 
-    def result_of(self, backend: str) -> Raced | None:
+    def find_result(self, backend: str) -> Raced | None:
         """Return the result of one backend, None if it did not race."""
         return next((each for each in self.raced if each.backend == backend), None)
+
+    def result_of(self, backend: str) -> Raced | None:
+        """Return ``find_result(backend)`` under its old name, with a DeprecationWarning."""
+        warnings.warn(
+            "Decision.result_of was renamed and will be removed in the next version; call "
+            "Decision.find_result instead",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.find_result(backend)
 
     @property
     def headline(self) -> str:

@@ -189,7 +189,7 @@ def wrong_on(out: Path, ended: Ended) -> Iterator[str]:
         found = out.read_bytes() if out.is_file() and not out.is_symlink() else None
     if ended.code != 0 and found not in (OLD, None):
         yield f"it failed, and what stood there is gone: {found[:60]!r}"
-    if ended.code == 0 and found in (OLD, b"") and not parts_of(out):
+    if ended.code == 0 and found in (OLD, b"") and not list_parts(out):
         yield "it ended with 0, and has written nothing"
     for path in out.parent.iterdir():
         if path.name.endswith((".tmp", ".part")):
@@ -225,12 +225,12 @@ def write(trial: Writing, made: Path, folder: Path, attack: Attack) -> Iterator[
         if out.parent == place:
             yield from wrong_on(out, ended)
         fails = done or disk.path or disk.most in (0, 100)
-        if ended.code == 0 and fails and not parts_of(out):
+        if ended.code == 0 and fails and not list_parts(out):
             yield f"it ended with 0: {ended.err[-200:]!r}"
     shutil.rmtree(folder)
 
 
-def parts_of(out: Path) -> list[Path]:
+def list_parts(out: Path) -> list[Path]:
     """Each of several pictures has a name that begins like the requested one."""
     return [path for path in out.parent.glob(f"{out.stem}-*{out.suffix}") if path.is_file()]
 
@@ -320,7 +320,7 @@ def measure(folder: Path, wrong: Folder, attack: Attack) -> Iterator[str]:
                 watch.join()
         attack.count(MEASURING, f"ended with {ended.code}")
         yield from wrong_end("bench.run", ended)
-        found = records.collect(attack_kills.results_in(place) if place.is_dir() else [])
+        found = records.collect(attack_kills.list_results(place) if place.is_dir() else [])
         for error in found.errors:
             yield f"half written: {error}"
         if ended.code == 0 and len(found.measurements) != attack_kills.CASES:

@@ -130,14 +130,14 @@ class Session:
         return path.read_text() if path.exists() else ""
 
 
-def results_in(folder: Path) -> list[Path]:
+def list_results(folder: Path) -> list[Path]:
     """Return the readable results; a session may have none yet."""
     return [path for path in folder.glob("*.json*") if not path.name.startswith(".")]
 
 
 def lost(promised: Counter[str], folder: Path) -> Iterator[str]:
     """Return finished cases that readers do not find in a results folder."""
-    found = records.collect(results_in(folder))
+    found = records.collect(list_results(folder))
     for error in found.errors:
         yield f"unreadable: {error}"
     there = Counter(each.case.id for each in found.measurements)

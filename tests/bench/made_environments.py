@@ -102,21 +102,21 @@ FAR = math.log(1.3)
 """A difference of the reference that six processes show significantly."""
 
 
-def rows_of(found: Results, backend: str = "a") -> list[RankedRow]:
+def rank_rows(found: Results, backend: str = "a") -> list[RankedRow]:
     (section,) = build(found, baseline="b").sections
     return [row for row in section.rows if row.case.backend == backend and row.result.measured]
 
 
-def ratios_of(found: Results, backend: str = "a") -> list[Comparison]:
-    ratios = [row.to_baseline for row in rows_of(found, backend)]
+def baseline_ratios(found: Results, backend: str = "a") -> list[Comparison]:
+    ratios = [row.to_baseline for row in rank_rows(found, backend)]
     assert all(ratios)
     return [each for each in ratios if each is not None]
 
 
-def heterogeneity_of(found: Results) -> Heterogeneity:
+def shared_heterogeneity(found: Results) -> Heterogeneity:
     """Return the heterogeneity that all its ratios share."""
     (heterogeneity,) = {
-        id(each.heterogeneity): each.heterogeneity for each in ratios_of(found)
+        id(each.heterogeneity): each.heterogeneity for each in baseline_ratios(found)
     }.values()
     assert heterogeneity is not None
     return heterogeneity

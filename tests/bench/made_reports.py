@@ -87,11 +87,11 @@ def without_time(
     return Outcome(case, run or a_run(), outcome, recorded("", reason, advice), Path("a.json"))
 
 
-def results_of(*items: Measurement | Outcome, notes: Sequence[str] = ()) -> Results:
+def make_results(*items: Measurement | Outcome, notes: Sequence[str] = ()) -> Results:
     return replace(gather(*items), notes=tuple(notes))
 
 
-def report_of(*items: Measurement | Outcome) -> Report:
+def make_report(*items: Measurement | Outcome) -> Report:
     return build(gather(*items))
 
 
@@ -148,7 +148,7 @@ def hostile_report(text: str) -> Report:
     )
     reason = recorded(text, text, text)
     return build(
-        results_of(
+        make_results(
             measured(text, 0.01, run, reasons=[reason]),
             measured(text + "2", 0.02, run),
             measured(text, 0.03, run, device=text, work=replace(TRAINING, window=5)),

@@ -184,7 +184,7 @@ def changed_json(data: bytes, draw: random.Random) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
-def refusal_of(read: Callable[[Path], object], path: Path) -> str:
+def read_refusal(read: Callable[[Path], object], path: Path) -> str:
     """Return the error of a file that cannot be used: one line that begins with its name."""
     with pytest.raises(ResultError) as caught:
         read(path)

@@ -332,12 +332,12 @@ def test_history_changes_are_relative_to_the_session_before() -> None:
     assert _between([second, third, fourth]) == ()
 
 
-def rows_of(history: History) -> list[dict[str, str]]:
+def parse_rows(history: History) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(comma_separated(history)))))
 
 
 def test_history_csv_has_row_per_case_and_session() -> None:
-    rows = rows_of(build(upgrade()))
+    rows = parse_rows(build(upgrade()))
     assert tuple(rows[0]) == CSV_COLUMNS
     assert [row["number"] for row in rows] == ["1", "2", "3"]
     assert rows[1]["verdict"] == "SLOWER"
@@ -351,7 +351,7 @@ def test_history_csv_has_row_per_case_and_session() -> None:
 def test_history_unsteady_time_and_its_ratio_have_reasons() -> None:
     moved = recorded(NOT_STEADY, "it became slower", "wait")
     items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
-    first, second = rows_of(build(gather(*items)))
+    first, second = parse_rows(build(gather(*items)))
     assert (first["valid"], first["time_valid"], first["ratio_valid"]) == ("true", "true", "")
     assert (second["valid"], second["time_valid"], second["ratio_valid"]) == (
         *("true", "false", "false"),

@@ -80,7 +80,7 @@ def answered(*arguments: object) -> int:
     return recommend._recommend(recommend._parser().parse_args(words))
 
 
-def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+def read_answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
     """Return the answer as data."""
     capsys.readouterr()
     answered(*arguments, "--format", "json")
@@ -99,12 +99,12 @@ def test_recommend_without_paths_reads_sessions_and_reference(
     made.write_windows(tmp_path, COSTS, session="new", day=2, batch=8, processes=1)
     reference = tmp_path / "clone/results/reference"
     made.write_windows(reference, COSTS, session="theirs", batch=1024, processes=1)
-    found = answer_of(capsys, *DEPENDENCY)
+    found = read_answer(capsys, *DEPENDENCY)
     assert (found["session"], found["own"]) == ("old", True)
-    found = answer_of(capsys, *DEPENDENCY, "--batch", 1024)
+    found = read_answer(capsys, *DEPENDENCY, "--batch", 1024)
     assert (found["session"], found["own"]) == ("theirs", False)
     # Named paths are never the reference.
-    assert answer_of(capsys, *DEPENDENCY, "--batch", 1024, reference)["own"] is True
+    assert read_answer(capsys, *DEPENDENCY, "--batch", 1024, reference)["own"] is True
 
 
 def test_recommend_without_results_is_no_error(
@@ -125,7 +125,7 @@ def test_recommend_reads_learning_map_in_same_folder(
     made.write_learning(tmp_path, {10: 8, 15: 20, 30: 50})
     for paths in ((tmp_path,), ()):
         monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
-        found = answer_of(capsys, *DEPENDENCY, *paths)
+        found = read_answer(capsys, *DEPENDENCY, *paths)
         assert found["window"] == 15
         assert str(found["learned_from"]).startswith("learning-made-up.json: the echo")
 
@@ -136,9 +136,9 @@ def test_recommend_without_own_map_reads_the_references(
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
     made.write_windows(tmp_path, COSTS, processes=1)
     made.write_learning(tmp_path / "clone/results/reference", {10: 8, 15: 20}, name="learning-b")
-    assert answer_of(capsys, *DEPENDENCY)["window"] == 15
+    assert read_answer(capsys, *DEPENDENCY)["window"] == 15
     made.write_learning(tmp_path, {10: 8, 60: 20})
-    assert answer_of(capsys, *DEPENDENCY)["window"] == 60
+    assert read_answer(capsys, *DEPENDENCY)["window"] == 60
 
 
 # Bad files, and written suites

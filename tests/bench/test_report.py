@@ -16,7 +16,14 @@ from bench.render.page import page
 from bench.render.report import as_picture, full, markdown
 from bench.verdicts.sections import Report, build
 from lstm_impl.workload import Workload
-from tests.bench.made_reports import REPLICATES, a_run, endless, measured, results_of, without_time
+from tests.bench.made_reports import (
+    REPLICATES,
+    a_run,
+    endless,
+    make_results,
+    measured,
+    without_time,
+)
 from tests.bench.made_results import as_text
 from tests.places import GOLDEN
 
@@ -85,7 +92,7 @@ def test_report_unmeasured_lists_cases_on_request(
     items: list[Measurement | Outcome] = [measured("keras", 0.01)]
     items += [without_time(f"b{n}", reason=f"reason {n}") for n in range(3)]
     items.append(without_time("odd", "refused", "too odd"))
-    whole = build(results_of(*items))
+    whole = build(make_results(*items))
     assert "reason 1" not in as_text(whole) + markdown(whole)
     for text in (
         as_text(whole, draw=functools.partial(full, listed=True)),
@@ -112,13 +119,13 @@ def test_report_unmeasured_lists_cases_on_request(
     ],
 )
 def test_report_environment_of_any_type_is_shown(environment: dict[str, object]) -> None:
-    found = build(results_of(measured("keras", 0.01, a_run(environment=environment))))
+    found = build(make_results(measured("keras", 0.01, a_run(environment=environment))))
     for make in FORMATS.values():
         assert make(found)
 
 
 def test_report_infinite_bounds_and_large_batches_are_shown() -> None:
-    huge = build(results_of(measured("a", 0.5, work=Workload((2**31 - 1), 10, min_length=4))))
+    huge = build(make_results(measured("a", 0.5, work=Workload((2**31 - 1), 10, min_length=4))))
     for found in (endless(), huge):
         for make in FORMATS.values():
             assert make(found)

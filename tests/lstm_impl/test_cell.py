@@ -197,11 +197,11 @@ def test_another_cell_runs_in_loops_and_equals_the_reference(name: str, cell: Ce
     given_ = (inputs.x, inputs.dy, inputs.state, None, inputs.lengths)
     ours = backend.build(spec, weights).forward_and_gradients(*given_)
     theirs = reference.forward_and_gradients(spec, weights, *given_)
-    for found, expected in zip(arrays_of(*ours), arrays_of(*theirs), strict=True):
+    for found, expected in zip(flatten_outputs(*ours), flatten_outputs(*theirs), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def arrays_of(y: Any, state: Any, gradients: LSTMGradients) -> list[Any]:
+def flatten_outputs(y: Any, state: Any, gradients: LSTMGradients) -> list[Any]:
     """Return the outputs, final states and all gradients."""
     return [y, *state, gradients.x, *gradients.state, *gradients.weights.arrays()]
 

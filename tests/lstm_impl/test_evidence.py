@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lstm_impl.backends.hlo import describe_hlo, kind_of, launches
+from lstm_impl.backends.hlo import describe_hlo, instruction_kind, launches
 from lstm_impl.evidence import Event, Evidence, covered, own_seconds
 
 
@@ -129,5 +129,5 @@ ENTRY main {
 
 
 def test_kind_of_ignores_the_number_of_an_instruction() -> None:
-    assert {kind_of(name) for name in ("dot", "dot.12", "dot.3", "dot.1.2")} == {"dot"}
-    assert kind_of("12") == "12"  # there is no other name
+    assert {instruction_kind(name) for name in ("dot", "dot.12", "dot.3", "dot.1.2")} == {"dot"}
+    assert instruction_kind("12") == "12"  # there is no other name

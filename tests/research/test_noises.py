@@ -57,7 +57,7 @@ def test_reference_noise_equals_that_of_its_pairs() -> None:
     # The pairs of the study's row.
     made_from = ("fused-*", "mine-*", "quick-*", "truncation-*")
     paths = sorted(path for each in made_from for path in REFERENCE.glob(each))
-    found = verdict_pairs.pairs_of(collect(paths))
+    found = verdict_pairs.find_pairs(collect(paths))
     spreads = [pair.spread for pair in found]
     # New reference results need new numbers and a new study.
     assert np.median(spreads) == pytest.approx(REFERENCE_SPREAD, rel=0.1)

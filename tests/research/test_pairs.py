@@ -33,7 +33,7 @@ def measurements(
 
 
 def found(items: Sequence[tuple[Measurement, Measurement]]) -> list[Pair]:
-    return verdict_pairs.pairs_of(gather(*(each for both in items for each in both)))
+    return verdict_pairs.find_pairs(gather(*(each for both in items for each in both)))
 
 
 def test_pairs_are_two_backends_in_the_same_six_processes() -> None:

@@ -181,7 +181,7 @@ def available_to(binding: Binding) -> Availability:
             if not available and (why_not := prebuilt.why_not()):
                 return replace(available, reason=f"{available.reason}; and {why_not}")
         elif part == C:
-            cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
+            cpu = fused_cpu_prebuilt.parse_cpu(prebuilt.fitting[0])
             available = Availability(True, f"it runs from a prebuilt library, for {cpu}")
         if not available:
             return available

@@ -147,11 +147,11 @@ def look(product: Product, unloadable: Mapping[Path, str]) -> FittingLibraries:
         ):
             unfit[path.name] = why
         else:
-            fitting[cpu_of(path)] = path
+            fitting[parse_cpu(path)] = path
     return FittingLibraries(tuple(fitting[name] for name in KINDS if name in fitting), unfit)
 
 
-def cpu_of(path: Path) -> str:
+def parse_cpu(path: Path) -> str:
     """Return the kind of CPU that a library is for, by its name."""
     found = _NAME.fullmatch(path.name)
     return found[3] if found else ""

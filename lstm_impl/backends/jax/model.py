@@ -16,7 +16,7 @@ import numpy.typing as npt
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
+from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, instruction_kind, launches
 from lstm_impl.backends.jax.framework import JAX, gpus
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import (
@@ -328,7 +328,7 @@ def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
             if line.startswith("Stream"):
                 found.append(Event(name, start, seconds, f"{plane} {line}", instruction))
         elif instruction:
-            found.append(Event(kind_of(instruction), start, seconds, line, instruction))
+            found.append(Event(instruction_kind(instruction), start, seconds, line, instruction))
     return found
 
 

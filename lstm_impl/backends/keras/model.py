@@ -111,7 +111,7 @@ def _in_order(found: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 # -- inference
 
 
-def infer_by(path: str, model: Any) -> Infer:
+def build_infer(path: str, model: Any) -> Infer:
     """Infer by one of the model's own calls in TensorFlow."""
     import tensorflow as tf
 
@@ -189,7 +189,7 @@ def by_onnx(spec: LSTMSpec, weights: LSTMWeights, threads: int) -> Infer:
 # -- training
 
 
-def train_by(path: str, model: Any) -> Train:
+def build_train(path: str, model: Any) -> Train:
     """Train by one of the calls; the model is compiled with ``flow``."""
     import tensorflow as tf
 
@@ -267,10 +267,10 @@ class CalledModelModel(Model):
             if self.backend.path.trains:
                 losses = {name: flow(keras) for name in OUTPUTS}
                 self._model.compile(keras.optimizers.SGD(LEARNING_RATE), loss=losses)
-                self._train_call = train_by(path, self._model)
+                self._train_call = build_train(path, self._model)
                 self._look = observe(self._model)
             if self.backend.path.infers and not self.backend.path.exported:
-                self._infer_call = infer_by(path, self._model)
+                self._infer_call = build_infer(path, self._model)
         self._set_weights(weights)
 
     # -- arrays
@@ -334,7 +334,7 @@ class CalledModelModel(Model):
         elif "function" in self.backend.options:  # Keras's loops trace in their first call
             step: tuple[Any, Any] = self._infer_call, given
             if request.upstream is not None:
-                step = self._train_call, self._step_of(request.call, request.upstream)
+                step = self._train_call, self._step_arguments(request.call, request.upstream)
             with self._placing():
                 step[0].get_concrete_function(*step[1])
 
@@ -346,7 +346,7 @@ class CalledModelModel(Model):
     def _start_optimizer(self, name: str) -> None:
         """Do nothing: SGD keeps nothing between steps."""
 
-    def _step_of(
+    def _step_arguments(
         self, call: Call, upstream: Upstream
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         flowing = (self._sequence(upstream.dy), *map(self._state, upstream.dstates))
@@ -358,7 +358,7 @@ class CalledModelModel(Model):
     def _train_and_update(
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
-        inputs, flowing = self._step_of(call, upstream)
+        inputs, flowing = self._step_arguments(call, upstream)
         with self._placing():
             loss = self._train_call(inputs, flowing)
         if self._before is None:

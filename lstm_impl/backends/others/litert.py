@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
-from lstm_impl.backends.inference_model import InferenceModel, shapes_of
+from lstm_impl.backends.inference_model import InferenceModel, input_shapes
 from lstm_impl.backends.others import litert_fused
 from lstm_impl.backends.others.framework import LITERT
 from lstm_impl.backends.tensorflow.loops import WhileLoop
@@ -49,7 +49,7 @@ class LiteRTModel(InferenceModel):
         return convert(network, inputs)
 
     def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Runner:
-        key = shapes_of(inputs)
+        key = input_shapes(inputs)
         if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
             self._ready[key] = make_runner(model, self.backend.threads)
@@ -110,7 +110,7 @@ class FusedLiteRTModel(LiteRTModel):
         return litert_fused.convert_saved_model(network, specs, lambda converter: None)
 
     def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Runner:
-        key = shapes_of(inputs)
+        key = input_shapes(inputs)
         if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
             self._ready[key] = make_stateful_runner(model, self.backend.threads)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.backends.inference_model import InferenceModel, shapes_of
+from lstm_impl.backends.inference_model import InferenceModel, input_shapes
 from lstm_impl.backends.others.framework import OPENVINO
 from lstm_impl.call import Call, Outputs, Request
 from lstm_impl.cell import DEFAULT, GRU
@@ -57,7 +57,7 @@ class OpenVINOModel(InferenceModel):
 
     def _model(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
         """Return the compiled model for inputs of these shapes."""
-        key = shapes_of(inputs)
+        key = input_shapes(inputs)
         if key not in self._ready:
             import openvino
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import lstm_impl.cuda as cuda
-from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
+from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, instruction_kind, launches
 from lstm_impl.call import Call, Outputs, RawGradients, Request, States, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.model import Model, Stream
@@ -499,7 +499,7 @@ def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
         elif kind := _op(plane, name):
             found.append(Event(kind, start, seconds, line, name))
         elif instruction:
-            found.append(Event(kind_of(instruction), start, seconds, line, instruction))
+            found.append(Event(instruction_kind(instruction), start, seconds, line, instruction))
     return found
 
 

@@ -281,7 +281,7 @@ def _check_gradient(given: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[An
     return sizes
 
 
-def _layer_of(timesteps: int, batch: int, units: int, *given: Any) -> c_interface.KernelLayer:
+def _kernel_layer(timesteps: int, batch: int, units: int, *given: Any) -> c_interface.KernelLayer:
     x, kernel, batch_major, reverse, transposed = given[0], given[3], *given[7:]
     kind = _MIXED if x.dtype != kernel.dtype else _KINDS[x.dtype]
     how = batch_major, reverse, kind, torch.get_num_threads(), transposed
@@ -338,7 +338,7 @@ def _forward(keep: bool, *given: Any) -> tuple[Tensor, ...]:
     read = (kernel, recurrent_kernel, bias, x, h, c, _mask(given[6]))
     kept = () if keep else (None, None, None)
     addresses = [_address(each) for each in (*read, *made, *kept)]
-    c_interface.kernels().forward(_layer_of(*sizes, *given), *addresses)
+    c_interface.kernels().forward(_kernel_layer(*sizes, *given), *addresses)
     return made
 
 
@@ -352,7 +352,7 @@ def _gradient(*all_given: Any) -> tuple[Tensor, ...]:
     sizes = _check_gradient(given, others)
     x, h, c, kernel, recurrent_kernel = [_contiguous(each) for each in given[:5]]
     hidden, gates, cells, dy, dh, dc = [_contiguous(each) for each in others[1:]]
-    layer, mask, of_x = _layer_of(*sizes, *given), _mask(given[6]), others[0]
+    layer, mask, of_x = _kernel_layer(*sizes, *given), _mask(given[6]), others[0]
     dz = torch.empty(gates.shape, dtype=torch.float32)
     dx, *made = _make_gradients(given, of_x)
     read = (recurrent_kernel, x, h, c, mask, hidden, gates, cells, dy, dh, dc)

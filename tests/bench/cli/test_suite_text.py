@@ -18,14 +18,14 @@ QUESTION = Query(14, 64, 256)
 INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 
 
-def suite_of(question: Query) -> Suite:
+def write_suite(question: Query) -> Suite:
     message = suite_text.text(question, answer(question, []).need)
     return loading.parse(Path("my.toml"), message.encode())
 
 
 def test_text_training_query_gives_its_suite() -> None:
     question = Query(14, 8, 32, "cpu", 16, 2, "float64")
-    suite = suite_of(question)
+    suite = write_suite(question)
     assert (suite.name, suite.memory) == ("dependency-14", True)
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     for case in suite.cases:
@@ -37,7 +37,7 @@ def test_text_training_query_gives_its_suite() -> None:
 
 
 def test_text_inference_query_has_no_windows() -> None:
-    suite = suite_of(INFERENCE)
+    suite = write_suite(INFERENCE)
     assert suite.name == "inference-58"
     works = {(case.workload.mode, case.workload.timesteps) for case in suite.cases}
     assert works == {("inference", 58)}
@@ -48,7 +48,7 @@ def test_text_inference_query_has_no_windows() -> None:
 
 def test_write_results_of_suite_answer_query(tmp_path: Path) -> None:
     question = Query(7, 8, 32)
-    suite = suite_of(question)
+    suite = write_suite(question)
     work, spec = suite.cases[0].workload, suite.cases[0].spec
     paths = made.write_windows(
         tmp_path,

@@ -89,7 +89,7 @@ def test_maps_of_other_modes_and_lengths_are_separate() -> None:
 
 
 def test_maps_of_square_layers_are_separate() -> None:
-    def grid_of(widths: tuple[int, int]) -> tuple[Map, ...]:
+    def make_grid(widths: tuple[int, int]) -> tuple[Map, ...]:
         return maps(
             *(
                 measured(a_case(device, 2, hidden, features=width), 1.0, run("r0"))
@@ -98,7 +98,7 @@ def test_maps_of_square_layers_are_separate() -> None:
             )
         )
 
-    (square,), (wide,) = grid_of((8, 16)), grid_of((8, 8))
+    (square,), (wide,) = make_grid((8, 16)), make_grid((8, 8))
     assert map_work(square) == "inference, float32, 10 steps, input as wide as the layer"
     assert map_work(wide) == "inference, float32, 10 steps, 8 in"
     (single,) = maps(

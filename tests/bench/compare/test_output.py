@@ -174,7 +174,7 @@ def test_warning_lines_escape_workflow_commands() -> None:
     assert line.startswith("::warning title=SLOWER%3A 50%25%2Ca%3Ab::50%25,a:b/b8")
 
 
-def rows_of(report: pairs.ComparisonReport) -> list[dict[str, str]]:
+def parse_rows(report: pairs.ComparisonReport) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
 
 
@@ -182,7 +182,7 @@ def test_csv_has_a_row_for_each_case() -> None:
     times = {a_case("keras"): 1.0, a_case("scan"): 1.0, a_case("gone"): 1.0}
     crash = unmeasured(a_case("gone"), run("n0"), "crashed", "out of memory", "use less")
     items = replicates("n", {a_case("keras"): 2.0, a_case("scan"): 1.0}).measurements
-    rows = rows_of(pairs.compare_runs(replicates("b", times), gather(*items, crash)))
+    rows = parse_rows(pairs.compare_runs(replicates("b", times), gather(*items, crash)))
     assert tuple(rows[0]) == compare.CSV_COLUMNS
     assert [(row["kind"], row["backend"]) for row in rows] == [
         ("case", "keras"),
@@ -210,30 +210,32 @@ def test_csv_of_devices_has_the_cells_of_the_best() -> None:
     times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
     alone, both = grid(times), [*grid(times), *grid(times, backend="slow")]
     kinds = [
-        [row["kind"] for row in rows_of(pairs.compare_devices(gather(*items)))]
+        [row["kind"] for row in parse_rows(pairs.compare_devices(gather(*items)))]
         for items in (alone, both)
     ]
     assert [each.count("fastest of each") for each in kinds] == [0, 2]
 
 
-def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> pairs.Gate:
+def judge_times(rule: str, times: Mapping[Case, float], **options: float) -> pairs.Gate:
     base = replicates("b", dict.fromkeys(times, 1.0), **options)  # type: ignore[arg-type]
     new = replicates("n", times, **options)  # type: ignore[arg-type]
     return pairs.judge(parse_rule(rule), pairs.compare_runs(base, new).rows)
 
 
 def test_judge_threshold_needs_the_complete_interval_beyond_it() -> None:
-    assert gate_of("slower:5%", {a_case(): 1.2}).failed
-    assert not gate_of("slower:5%", {a_case(): 1.06}).failed  # slower, but not significantly by 5%
-    assert gate_of("slower", {a_case(): 1.06}).failed
-    assert not gate_of("slower", {a_case(): 0.7}).failed
+    assert judge_times("slower:5%", {a_case(): 1.2}).failed
+    assert not judge_times(
+        "slower:5%", {a_case(): 1.06}
+    ).failed  # slower, but not significantly by 5%
+    assert judge_times("slower", {a_case(): 1.06}).failed
+    assert not judge_times("slower", {a_case(): 0.7}).failed
 
 
 def test_judge_many_cases_is_stricter() -> None:
     slower = {a_case(batch=1000): 1.03}
-    assert gate_of("slower", slower).failed
+    assert judge_times("slower", slower).failed
     many = {a_case(batch=n): 1.0 for n in range(1, 400)}
-    assert not gate_of("slower", slower | many).failed
+    assert not judge_times("slower", slower | many).failed
 
 
 @pytest.mark.parametrize("rule", ["", "faster", "slower:", "slower:5", "slower:-5%", "slower:x%"])

@@ -26,13 +26,13 @@ BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
 
 
-def report_of(*items: Measurement | Outcome) -> PublishedReport:
+def make_report(*items: Measurement | Outcome) -> PublishedReport:
     return with_published(build(gather(*items)), published.steps(published.read()))
 
 
 def test_with_published_same_shape_has_both_sides_fastest_first() -> None:
     slow, fast = Case("keras", SPEC, BRAUN), Case("torch", SPEC, BRAUN)
-    (shared,) = report_of(measured(slow, 2.0, run("a")), measured(fast, 1.0, run("a"))).shared
+    (shared,) = make_report(measured(slow, 2.0, run("a")), measured(fast, 1.0, run("a"))).shared
     assert [row.case for row, *_ in shared.ours] == [fast, slow]
     row, *place = shared.ours[0]
     assert place == ["cpu", "Test CPU"]
@@ -46,7 +46,9 @@ def test_with_published_two_sessions_of_one_machine_takes_the_newest_time() -> N
     of = Case("torch", SPEC, BRAUN)
     days = (replace(run("a"), started=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
     sessions = [replace(each, id=f"{n}", session=f"{n}") for n, each in enumerate(days)]
-    (shared,) = report_of(*(measured(of, 1.0 + n, each) for n, each in enumerate(sessions))).shared
+    (shared,) = make_report(
+        *(measured(of, 1.0 + n, each) for n, each in enumerate(sessions))
+    ).shared
     assert [row.result.time for row, *_ in shared.ours] == pytest.approx([2.0])
 
 
@@ -54,10 +56,10 @@ def test_with_published_failed_is_invalid_and_unsteady_unreliable() -> None:
     of = Case("torch", SPEC, BRAUN)
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
     moved = measured(of, 1.0, run("a"), [recorded(NOT_STEADY, "it became slower", "wait")])
-    (shared,) = report_of(measured(of, 1.0, run("a")), failed).shared
+    (shared,) = make_report(measured(of, 1.0, run("a")), failed).shared
     (problem,) = shared.ours[0][0].result.invalid
     assert problem_line(problem) == "failed: the outputs differ [in 1 of 2 runs]"
-    (shared,) = report_of(moved).shared
+    (shared,) = make_report(moved).shared
     validity = shared.ours[0][0].result.validity
     assert validity.invalid == ()
     assert [problem_line(each) for each in validity.of_time] == ["it became slower (wait)"]
@@ -78,7 +80,7 @@ def test_with_published_failed_is_invalid_and_unsteady_unreliable() -> None:
     ],
 )
 def test_with_published_other_work_names_the_suites_to_run(spec: LSTMSpec, work: Workload) -> None:
-    report = report_of(measured(Case("keras", spec, work), 1.0, run("a")))
+    report = make_report(measured(Case("keras", spec, work), 1.0, run("a")))
     assert report.shared == ()
     assert report.finding == (
         "No measured shape is among the 43 that others have published times for. "
@@ -93,7 +95,7 @@ def test_with_published_unmeasured_case_has_its_reason() -> None:
         Outcome(each, run("a"), "not_measured", recorded("", "no GPU", "get one"), Path("a.json"))
         for each in (case, other)
     ]
-    (group,) = report_of(*outcomes).unmeasured
+    (group,) = make_report(*outcomes).unmeasured
     assert (group.outcome, group.reason, group.cases) == ("not_measured", "no GPU", (case,))
 
 
@@ -104,7 +106,7 @@ def shown(report: PublishedReport, kind: str, tmp_path: Path) -> str:
 
 
 def full_report(backend: str = "torch") -> PublishedReport:
-    return report_of(
+    return make_report(
         measured(Case(backend, LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [BUSY]),
         measured(Case("keras", LSTMSpec(512, 512), Workload(16, 25, "training")), 0.1, run("a")),
     )
@@ -140,6 +142,6 @@ def test_json_has_the_rows_and_no_ratio(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
 def test_finding_is_shown_in_each_format_with_sentences(kind: str, tmp_path: Path) -> None:
-    report = report_of(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
+    report = make_report(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
     text = shown(report, kind, tmp_path)
     assert ("deepbench-train" in text) == (kind != "csv")

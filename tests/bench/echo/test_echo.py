@@ -48,19 +48,19 @@ def test_options_all_given_reach_the_settings() -> None:
         "--backend", "numpy", "--device", "cpu:0", "--output", "a/b.svg",
     ]  # fmt: skip
     found = parsed(*options)
-    assert echo_run.settings_of(found) == EchoSettings(
+    assert echo_run.parse_settings(found) == EchoSettings(
         bits=3000, echo=2, batch=4, window=10, units=3, layers=2, dropout=0.25,
         learning_rate=0.2, seed=7, dtype="float64", reset_state=True,
     )  # fmt: skip
     assert (found.epochs, found.backend, found.device) == (2, "numpy", "cpu:0")
-    assert echo_run.picture_of(found.output) == Path("a/b.svg")
+    assert echo_run.picture_path(found.output) == Path("a/b.svg")
 
 
 def test_options_none_given_are_the_tutorial() -> None:
     found = parsed()
-    assert echo_run.settings_of(found) == EchoSettings()
+    assert echo_run.parse_settings(found) == EchoSettings()
     assert found.epochs == 4
-    assert echo_run.picture_of(found.output) == Path("results/echo.png")
+    assert echo_run.picture_path(found.output) == Path("results/echo.png")
 
 
 @pytest.mark.parametrize(

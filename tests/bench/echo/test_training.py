@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 
 from bench.echo.task import Bits, EchoSettings, Float64
-from bench.echo.training import DivergedError, Parameters, Training, adagrad, model_of, softmax_loss
+from bench.echo.training import (
+    DivergedError,
+    Parameters,
+    Training,
+    adagrad,
+    build_model,
+    softmax_loss,
+)
 from tests.bench.echo.made_models import Spy
 
 SMALL = EchoSettings(bits=1500, window=15)  # 20 windows an epoch
 
 
 def train(settings: EchoSettings, windows: int) -> Training:
-    training = Training(settings, model_of(settings))
+    training = Training(settings, build_model(settings))
     training.until(windows)
     return training
 
@@ -29,7 +36,7 @@ def test_step_applies_adagrad_to_the_gradient_of_the_loss() -> None:
     before, state = training.parameters, training.state
     window = training.step()
 
-    model = model_of(settings)
+    model = build_model(settings)
 
     def loss(parameters: Parameters) -> float:
         model.set_weights(parameters.lstm)
@@ -67,7 +74,7 @@ def accumulators(training: Training) -> list[Float64]:
 
 
 def spied(settings: EchoSettings, windows: int) -> tuple[Spy, Training]:
-    spy = Spy(model_of(settings))
+    spy = Spy(build_model(settings))
     training = Training(settings, cast("Any", spy))
     training.until(windows)
     return spy, training

@@ -10,7 +10,7 @@ from _pytest.mark import ParameterSet
 
 import lstm_impl
 from bench.echo.task import EchoSettings, Float64
-from bench.echo.training import Training, model_of
+from bench.echo.training import Training, build_model
 from tests.bench.echo.made_models import Wrong
 
 ROUNDING = 20.0
@@ -51,7 +51,7 @@ def model(name: str, settings: EchoSettings) -> lstm_impl.Model:
         pytest.skip(f"{name}: {available}")
     if reason := backend.refusal(settings.spec, settings.workload):
         pytest.skip(f"{name}: {reason}")
-    return model_of(settings, name)
+    return build_model(settings, name)
 
 
 def train(name: str, settings: EchoSettings, windows: int) -> Training:
@@ -94,5 +94,5 @@ def test_loss_curve_with_layers_and_dropout_equals_the_reference(name: str) -> N
 )
 def test_loss_curve_of_a_wrong_model_leaves_the_bound(mistake: str) -> None:
     reference, bound = reference_curve(SETTINGS, WINDOWS)
-    training = Training(SETTINGS, cast("Any", Wrong(model_of(SETTINGS), mistake)))
+    training = Training(SETTINGS, cast("Any", Wrong(build_model(SETTINGS), mistake)))
     assert np.any(np.abs(training.until(WINDOWS) - reference) > bound)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.machine import disturbance, environment
 from bench.machine.disturbance import Activity
-from bench.machine.environment import Machine, MachineKind, kind_of
+from bench.machine.environment import Machine, MachineKind, machine_kind
 from lstm_impl import Framework
 from lstm_impl.frameworks import list_frameworks
 from tests.bench.machine.made_machines import (
@@ -257,7 +257,7 @@ def changed(*path: str | int, to: object) -> dict[str, Any]:
 
 
 def kind(environment: object) -> MachineKind:
-    found = kind_of(environment)
+    found = machine_kind(environment)
     assert found is not None
     return found
 
@@ -300,8 +300,8 @@ PLAIN = st.recursive(
 @given(st.sampled_from(sorted(ENVIRONMENT)), PLAIN)
 def test_kind_of_any_plain_data_never_raises(key: str, value: object) -> None:
     for state in (ENVIRONMENT | {key: value}, {"cpu": {"name": "x", key: value}, key: value}):
-        found = kind_of(state)
-        assert found is None or (hash(found) == hash(kind_of(state)) and len(found.id) == 8)
+        found = machine_kind(state)
+        assert found is None or (hash(found) == hash(machine_kind(state)) and len(found.id) == 8)
 
 
 def test_machine_kind_unknown_counts_are_not_shown() -> None:

@@ -181,7 +181,7 @@ ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] =
     "a list": (Field.items, [[]], [{}, "ab", None]),
     "text": (Field.text, ["", " ", "é"], [1, None, ["a"]]),
     "a name": (Field.label, ["a", " a"], ["", " \t\n", 1, None]),
-    "one of x, y": (lambda it: it.one_of(("x", "y")), ["x", "y"], ["", "z", ["x"], None]),
+    "one of x, y": (lambda it: it.choice(("x", "y")), ["x", "y"], ["", "z", ["x"], None]),
     "a positive integer": (
         lambda it: it.integer(1),
         [1, LARGEST_INTEGER],
@@ -213,7 +213,7 @@ def test_field_wrong_value_raises_with_expected_kind(expected: str) -> None:
 
 def test_field_one_of_with_a_near_name_says_which() -> None:
     with pytest.raises(ResultError, match=r"expected one of cpu, gpu \(did you mean gpu"):
-        field("gpuu").one_of(("cpu", "gpu"))
+        field("gpuu").choice(("cpu", "gpu"))
 
 
 @pytest.mark.parametrize("expected", [each for each in ASKED if each != "a list"])

@@ -24,11 +24,11 @@ from bench.machine.writing import (
     ResultWriteError,
     Writer,
     delete_partial_files,
+    read_writer,
     running_writer,
     unfinished_name,
     write,
     write_bytes,
-    writer_of,
 )
 from bench.records.journal import Journal, LineFile
 from tests.bench.full_disk import full_disk
@@ -241,7 +241,7 @@ def test_running_writer_ended_process_gives_nothing(path: Path) -> None:
     with another_process(path) as process:
         who = running_writer(path)
         assert who.startswith(f"process {process.pid} on ")
-        assert writer_of(path) is not None
+        assert read_writer(path) is not None
         process.kill()
         process.wait()
         assert running_writer(path) == ""
@@ -268,7 +268,7 @@ def test_running_writer_without_locks_uses_process(
     with LineFile(path) as file:
         file.append({"a": 1})
         assert running_writer(path).startswith(f"process {os.getpid()}")
-    assert writer_of(path) == Writer.this_process(locks=False)
+    assert read_writer(path) == Writer.this_process(locks=False)
     assert running_writer(path).startswith(
         f"process {os.getpid()}"
     )  # it cannot be message: it still runs
@@ -307,7 +307,7 @@ def test_running_writer_other_container_uses_lock(path: Path) -> None:
 @pytest.mark.parametrize("first", ["", "{", "[]", '{"writer": 3}', '{"writer": {"pid": "x"}}'])
 def test_running_writer_unnamed_without_lock_gives_nothing(path: Path, first: str) -> None:
     path.write_text(first + "\n")
-    assert writer_of(path) is None
+    assert read_writer(path) is None
     assert running_writer(path) == ""
 
 

@@ -46,11 +46,11 @@ def marked(document: Json) -> None:
     document["lstm"]["digested"] = True
 
 
-def handed_in(document: Json) -> None:
+def mark_submitted(document: Json) -> None:
     document["lstm"]["submitted"] = {"digest": None}
 
 
-@pytest.mark.parametrize("mark", [marked, handed_in])
+@pytest.mark.parametrize("mark", [marked, mark_submitted])
 @pytest.mark.parametrize("without", [lambda d: d.pop("digest"), lambda d: d.update(digest=None)])
 def test_read_removed_digest_warns(
     tmp_path: Path, document: Json, mark: Callable[[Json], None], without: Callable[[Json], None]

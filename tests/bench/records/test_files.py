@@ -18,7 +18,7 @@ from bench.records import files
 from bench.records.journal import Journal
 from bench.render.messages import reason_texts
 from tests.bench.made_results import SHAPES, make_store
-from tests.bench.mutations import mutate, patched, refusal_of, saved
+from tests.bench.mutations import mutate, patched, read_refusal, saved
 from tests.places import GOLDEN, ROOT
 
 REPLICATE = GOLDEN / "replicate-1.json"
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 def refusal(path: Path) -> str:
-    return refusal_of(records.read, path)
+    return read_refusal(records.read, path)
 
 
 # Contents

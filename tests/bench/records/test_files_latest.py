@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import report
-from bench.records.files import latest, new_session_name, run_of, session_of_kind
+from bench.records.files import latest, new_session_name, run_name, session_of_kind
 from bench.records.schema import Measurement
 from tests.bench.made_nodes import a_case, on
 from tests.bench.made_results import gather, measured, save
@@ -112,7 +112,7 @@ def test_new_session_name_begins_with_time() -> None:
 @given(TEXTS.filter(bool))
 def test_run_of_session_of_kind_gives_run(kind: str) -> None:
     run = new_session_name()
-    assert run_of(session_of_kind(run, kind)) == run
+    assert run_name(session_of_kind(run, kind)) == run
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_run_of_session_of_kind_gives_run(kind: str) -> None:
     [RUN, f"{RUN}-", f"x{RUN}-east", f"{RUN}east", RUN.upper() + "-east", "mine-east", "", "s"],
 )
 def test_run_of_user_chosen_name_gives_itself(name: str) -> None:
-    assert run_of(name) == name
+    assert run_name(name) == name

@@ -15,7 +15,7 @@ from bench.machine.writing import write
 from bench.records import maps
 from bench.records.maps import LearningMap, LearningRun, MapCell, file_data, nothing_to_learn
 from bench.schema.types import FreeObject
-from tests.bench.mutations import mutate, patched, refusal_of, saved
+from tests.bench.mutations import mutate, patched, read_refusal, saved
 from tests.places import GOLDEN
 
 WHOLE = GOLDEN / "learning-1.json"
@@ -58,7 +58,7 @@ def a_map(*cells: MapCell) -> LearningMap:
 
 
 def refusal(path: Path) -> str:
-    return refusal_of(maps.read, path)
+    return read_refusal(maps.read, path)
 
 
 # -- contents

@@ -44,10 +44,10 @@ from tests.bench.made_reports import (
     a_run,
     endless,
     hostile_report,
+    make_report,
+    make_results,
     measured,
     replicated,
-    report_of,
-    results_of,
     sentences,
     without_time,
 )
@@ -210,13 +210,13 @@ def of(backend: str, rows: list[dict[str, Value]]) -> dict[str, Value]:
 
 def test_records_every_value_has_its_columns_kind() -> None:
     tables = [
-        report_of(
+        make_report(
             *replicated(6, ("keras", 1.0), ("torch", 2.0)),
             without_time("cudnn", advice="look"),
             measured("keras", 1.0, work=replace(TRAINING, window=5), reasons=[BUSY]),
         ),
         build(streams({"keras": 4.0, "torch": 8.0}, calls=1000)),
-        report_of(*FLEET),
+        make_report(*FLEET),
     ]
     seen = set()
     for table in tables:
@@ -233,7 +233,7 @@ FIGURES: Figures = {"peak_bytes": 1e6, "of_matmul": 0.5, "of_bandwidth": 0.25, "
 
 
 def test_records_figures_are_in_columns_of_their_names() -> None:
-    (row,) = records(report_of(measured("keras", 1.0, memory=FIGURES, roofs=FIGURES)))
+    (row,) = records(make_report(measured("keras", 1.0, memory=FIGURES, roofs=FIGURES)))
     assert row["peak_memory_bytes"] == 1e6
     assert (row["of_matmul_roof"], row["of_bandwidth_roof"]) == (0.5, 0.25)
     assert (row["operations"], row["of_chain_roof"]) == (9.0, None)
@@ -243,7 +243,7 @@ def test_records_figures_are_in_columns_of_their_names() -> None:
 
 def machines(*runs: Run) -> set[Value]:
     items = [measured(name, 1.0, run) for run in runs for name in ("keras", "torch")]
-    return {row["machine_id"] for row in records(report_of(*items))}
+    return {row["machine_id"] for row in records(make_report(*items))}
 
 
 def test_machine_id_nodes_in_any_order_share_one() -> None:
@@ -258,14 +258,14 @@ def test_machine_id_nodes_in_any_order_share_one() -> None:
 
 
 def test_records_nodes_have_number_and_spread() -> None:
-    rows = records(report_of(*FLEET))
+    rows = records(make_report(*FLEET))
     keras, torch = of("keras", rows), of("torch", rows)
     assert (keras["nodes"], keras["ratio_nodes"]) == (6, None)
     assert (torch["nodes"], torch["ratio_nodes"]) == (6, 6)
     assert keras["host"] == "a, b, c, d, e, f"
     assert keras["spread_between_nodes"] == pytest.approx(np.std([*WILD.values()], ddof=1), rel=0.1)
     assert torch["ratio_spread_between_nodes"] == pytest.approx(0, abs=0.01)
-    alone = of("keras", records(report_of(*replicated(6, ("keras", 1.0)))))
+    alone = of("keras", records(make_report(*replicated(6, ("keras", 1.0)))))
     assert alone["nodes"] is alone["spread_between_nodes"] is None
 
 
@@ -361,7 +361,7 @@ def test_report_samples_csv_and_parquet_agree_and_are_filtered(
 # Other tools
 
 
-FOUND = results_of(
+FOUND = make_results(
     measured("keras", 0.02, roofs={"processors_busy": 1.5}),
     measured("torch:int8", 0.01),
     without_time("cudnn", "refused"),

@@ -51,7 +51,7 @@ def homogeneous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("homogeneous"), results(0.0, 1 / 1.5, cases=3))
 
 
-def output_of(
+def print_report(
     how: str, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b"
 ) -> str:
     """Return what a command prints for a folder of results."""
@@ -71,7 +71,7 @@ def plain_text(text: str) -> str:
 def test_heterogeneous_reference_is_noted_in_every_format(
     how: str, heterogeneous: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = plain_text(output_of(how, heterogeneous, capsys))
+    text = plain_text(print_report(how, heterogeneous, capsys))
     assert NOTE in text
     assert "each way" in text
     assert "--processes" in text
@@ -82,7 +82,7 @@ def test_heterogeneous_reference_is_noted_in_every_format(
 def test_homogeneous_reference_has_no_note(
     how: str, homogeneous: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = plain_text(output_of(how, homogeneous, capsys))
+    text = plain_text(print_report(how, homogeneous, capsys))
     assert NOTE not in text
     assert "Heterogeneous" not in text
     assert "FASTER" in text
@@ -91,7 +91,7 @@ def test_homogeneous_reference_has_no_note(
 def test_heterogeneous_reference_columns_have_ratio_and_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = output_of("report as CSV", save(tmp_path / "results", results(FAR, 1.1)), capsys)
+    text = print_report("report as CSV", save(tmp_path / "results", results(FAR, 1.1)), capsys)
     rows = list(csv.DictReader(io.StringIO(text)))
     for row in rows:
         if row["backend"] == "a":
@@ -136,9 +136,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_heterogeneous_reference_hostile_names_are_text(
     how: str, hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = output_of(how, hostile, capsys, NAMES["west"])
+    text = print_report(how, hostile, capsys, NAMES["west"])
     if "page" in how:
-        plain = output_of(how, save(tmp_path / "plain", results(FAR, 1.1, cases=3)), capsys)
+        plain = print_report(how, save(tmp_path / "plain", results(FAR, 1.1, cases=3)), capsys)
         assert_page(text, plain)
     elif "JSON" in how:
         assert_plain(text)

@@ -12,19 +12,19 @@ from tests.bench.made_reports import (
     SPEC,
     TRAINING,
     a_run,
+    make_report,
+    make_results,
     measured,
     replicated,
-    report_of,
-    results_of,
 )
 
 
 def test_caption_of_a_section_has_session_and_machine() -> None:
-    (section,) = build(results_of(measured("keras", 0.01))).sections
+    (section,) = build(make_results(measured("keras", 0.01))).sections
     assert labels.caption(section) == (
         "quick on A 3040d4 · 2025-01-31 12:01 UTC · 1 process; A CPU, 2 cores; keras 3."
     )
-    (unnamed,) = build(results_of(measured("keras", 0.01, a_run(suite="", host="")))).sections
+    (unnamed,) = build(make_results(measured("keras", 0.01, a_run(suite="", host="")))).sections
     assert labels.heading(unnamed).startswith("unnamed suite on A 034903 · ")
 
 
@@ -33,7 +33,7 @@ def test_machine_partly_known_gpus_and_threads_are_named() -> None:
     cpu = {"name": "A CPU", "cores": 1, "usable": 4}
     before = {"cpu": cpu, "gpus": gpus, "system": "Linux", "python": "3.11"}
     (section,) = build(
-        results_of(measured("a", 0.1, a_run(environment={"before": before})))
+        make_results(measured("a", 0.1, a_run(environment={"before": before})))
     ).sections
     assert labels.machine(section) == [
         ("CPU", "A CPU, 1 core, 4 usable threads"),
@@ -43,7 +43,9 @@ def test_machine_partly_known_gpus_and_threads_are_named() -> None:
         ("Libraries", "3.11"),
     ]
     odd = {"cpu": {"name": "A CPU", "cores": 0, "usable": 10**30}, "gpus": "none"}
-    (section,) = build(results_of(measured("a", 0.1, a_run(environment={"before": odd})))).sections
+    (section,) = build(
+        make_results(measured("a", 0.1, a_run(environment={"before": odd})))
+    ).sections
     assert labels.machine(section) == [("CPU", "A CPU")]
 
 
@@ -55,7 +57,7 @@ def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
         measured("keras", 0.01, work=TRAINING),
         measured("keras", 0.01, work=replace(TRAINING, window=5), device="gpu:0"),
     ]
-    (section,) = build(results_of(*items)).sections
+    (section,) = build(make_results(*items)).sections
     assert [labels.title(table) for table in section.tables] == [
         "cpu, inference",
         "cpu, training, float16 and float32",
@@ -65,7 +67,7 @@ def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
 
 
 def test_notes_of_rows_explain_only_their_marks() -> None:
-    (section,) = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010))).sections
+    (section,) = make_report(*replicated(6, ("keras", 0.020), ("torch", 0.010))).sections
     assert labels.notes(section.rows) == [labels.MARKS]
     assert labels.notes(section.rows[1:]) == []
     first = section.rows[0]

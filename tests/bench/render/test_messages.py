@@ -46,9 +46,9 @@ from tests.bench.made_reports import (
     SPEC,
     TRAINING,
     a_run,
+    make_results,
     measured,
     replicated,
-    results_of,
     without_time,
 )
 from tests.bench.made_results import gather
@@ -62,11 +62,11 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {}
 
 
 def of(*items: Measurement | Outcome, baseline: str | None = None) -> Section:
-    (section,) = build(results_of(*items), baseline=baseline).sections
+    (section,) = build(make_results(*items), baseline=baseline).sections
     return section
 
 
-def messages_of(section: Section) -> list[str]:
+def compose_messages(section: Section) -> list[str]:
     """Return all sentences of a section, warnings with a mark before them."""
     found = messages.findings(section)
     rest = [each for each in found if not each.answer]
@@ -79,9 +79,9 @@ def scenario(build: Callable[[], Iterable[str]]) -> None:
     SCENARIOS[name] = build
 
 
-def findings_of(name: str, items: Sequence[Measurement | Outcome], baseline: str = "") -> None:
+def add_findings(name: str, items: Sequence[Measurement | Outcome], baseline: str = "") -> None:
     """Add a scenario of the findings over these items."""
-    SCENARIOS[name] = lambda: messages_of(of(*items, baseline=baseline or None))
+    SCENARIOS[name] = lambda: compose_messages(of(*items, baseline=baseline or None))
 
 
 def answer_to(name: str, **times: float) -> None:
@@ -110,48 +110,48 @@ def invalid_with(item: Measurement, text: str) -> Measurement:
 WINDOWS = {1: 0.020, 2: 0.015, 5: 0.012, 10: 0.011}
 ALL = replicated(6, *TWO, ("while_loop", 0.025))
 
-findings_of("fastest_in_each_mode", [*ALL, *replicated(6, *TWO, work=TRAINING)])
-findings_of("fastest_over_another_baseline", ALL, "while_loop")
-findings_of(
+add_findings("fastest_in_each_mode", [*ALL, *replicated(6, *TWO, work=TRAINING)])
+add_findings("fastest_over_another_baseline", ALL, "while_loop")
+add_findings(
     "geometric_mean_over_shapes",
     [
         *replicated(6, ("keras", 0.01), ("torch", 0.005)),
         *replicated(6, ("keras", 0.08), ("torch", 0.01), work=BATCH_4),
     ],
 )
-findings_of("one_process_is_not_significant", [measured("keras", 0.01), measured("torch", 0.0104)])
-findings_of("same_within_two_percent", replicated(6, ("keras", 0.01), ("torch", 0.01005)))
-findings_of(
+add_findings("one_process_is_not_significant", [measured("keras", 0.01), measured("torch", 0.0104)])
+add_findings("same_within_two_percent", replicated(6, ("keras", 0.01), ("torch", 0.01005)))
+add_findings(
     "fastest_measurement_is_invalid",
     [measured("keras", 0.01, reasons=[BUSY]), measured("torch", 0.02)],
 )
-findings_of(
+add_findings(
     "fastest_lacks_a_shape",
     [
         *(measured(name, t) for name, t in (("keras", 0.02), ("scan", 0.05), ("torch", 0.01))),
         *(measured(name, t, work=BATCH_4) for name, t in (("keras", 0.02), ("scan", 0.05))),
     ],
 )
-findings_of(
+add_findings(
     "no_backend_has_all_shapes", [measured("keras", 0.02), measured("torch", 0.01, work=BATCH_4)]
 )
-findings_of("only_one_backend", [measured("keras", 0.02)])
-findings_of("only_an_approximation", [measured("torch:int8", 0.02)])
-findings_of(
+add_findings("only_one_backend", [measured("keras", 0.02)])
+add_findings("only_an_approximation", [measured("torch:int8", 0.02)])
+add_findings(
     "ahead_of_the_next_but_not_of_all",
     [
         *replicated(6, ("torch", 0.010), ("keras", 0.012)),
         *wild("jax", 0.008, 0.011, 0.013, 0.016, 0.019, 0.024),
     ],
 )
-findings_of(
+add_findings(
     "baseline_lacks_a_shape",
     [
         *replicated(6, ("keras", 0.03), ("torch", 0.01), ("jax", 0.02)),
         *replicated(6, ("torch", 0.01), ("jax", 0.02), work=BATCH_4),
     ],
 )
-findings_of(
+add_findings(
     "others_lead_at_some_shapes",
     [
         item
@@ -161,11 +161,11 @@ findings_of(
         )
     ],
 )
-findings_of(
+add_findings(
     "leader_was_measured_at_one_window",
     [*fed({2: 0.01, 5: 0.01}, torch=1), *fed({10: 0.01}, keras=1)],
 )
-findings_of(
+add_findings(
     "modes_and_devices",
     [
         measured(backend, t, work=work, device=device)
@@ -174,8 +174,8 @@ findings_of(
         for backend, t in (("keras", 0.02), ("scan", 0.01))
     ],
 )
-findings_of("nothing_was_measured", [without_time("cudnn")])
-findings_of(
+add_findings("nothing_was_measured", [without_time("cudnn")])
+add_findings(
     "no_time_for_one_reason",
     [
         measured("keras", 0.01),
@@ -186,7 +186,7 @@ findings_of(
         ),
     ],
 )
-findings_of(
+add_findings(
     "failures_by_backend_and_gravity",
     [
         measured("keras", 0.01),
@@ -196,12 +196,12 @@ findings_of(
         without_time("gone", "crashed", "", device="cpu"),
     ],
 )
-findings_of(
+add_findings(
     "many_failures_are_cut",
     [measured("keras", 0.01), *(without_time(f"b{n}", "crashed", f"{n}") for n in range(30))],
 )
-findings_of("run_did_not_finish", [measured("keras", 0.01, a_run(complete=False))])
-findings_of(
+add_findings("run_did_not_finish", [measured("keras", 0.01, a_run(complete=False))])
+add_findings(
     "warnings_of_backends",
     [
         replace(measured("keras", 0.1), remarks=tuple(f"warning {n}" for n in range(6))),
@@ -215,9 +215,9 @@ def invalid_in_some_processes() -> list[str]:
     items = replicated(6, ("keras", 0.010), ("torch", 0.012))
     for place, text in ((0, "it was busy"), (2, "it was busy"), (5, "others were loud")):
         items[place] = invalid_with(items[place], text)
-    first = messages_of(of(*items))
+    first = compose_messages(of(*items))
     items[7] = invalid_with(items[7], "others were loud")
-    return [*first, "with one more:", *messages_of(of(*items))]
+    return [*first, "with one more:", *compose_messages(of(*items))]
 
 
 @scenario
@@ -245,7 +245,7 @@ def fallback_and_its_cost() -> list[str]:
     return [
         each
         for reasons in ((), (BUSY,))
-        for each in messages_of(of(*items(reasons), baseline="torch"))
+        for each in compose_messages(of(*items(reasons), baseline="torch"))
         if " ran " in each
     ]
 
@@ -290,7 +290,7 @@ def on_nodes(name: str, luck: Mapping[str, float], times: Mapping[Case, float] =
 
     def lines() -> list[str]:
         (section,) = build(made_nodes.results(*made_nodes.fleet(luck, times))).sections
-        nodes = [each for each in messages_of(section) if "ode" in each or "INVALID" in each]
+        nodes = [each for each in compose_messages(section) if "ode" in each or "INVALID" in each]
         return [*nodes, *answer_lines(section), *messages.assumptions(section.rows)]
 
     SCENARIOS[name] = lines
@@ -314,14 +314,14 @@ def node_differs_in_one_backend() -> list[str]:
     luck = {str(place): 0.0 for place in range(8)}
     items = made_nodes.fleet(luck, TIMES | more, moved={("3", "scan"): 0.5})
     (section,) = build(made_nodes.results(*items)).sections
-    return [each for each in messages_of(section) if "Node 3" in each]
+    return [each for each in compose_messages(section) if "Node 3" in each]
 
 
 @scenario
 def node_is_invalid() -> list[str]:
     items = made_nodes.fleet({"a": 0.0, "b": 0.0}, TIMES, invalid=["b"])
     (section,) = build(made_nodes.results(*items)).sections
-    return messages_of(section)
+    return compose_messages(section)
 
 
 def ratio(
@@ -438,7 +438,7 @@ layout(
 def bound_cases() -> Report:
     roofs = {"chain": {"of_chain": 0.7}, "products": {"of_matmul": 0.9}, "none": {"of_matmul": 0.1}}
     items = [measured(name, 1.0, roofs=each) for name, each in roofs.items()]
-    return build(results_of(*items, without_time("cudnn", "refused")))
+    return build(make_results(*items, without_time("cudnn", "refused")))
 
 
 def written() -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from bench.records.files import collect
 from bench.render import page as pages
 from bench.render.page import PackedSamples, PageData, pack_samples, page
 from bench.verdicts.sections import Report, build
-from tests.bench.made_reports import REPLICATES, a_run, measured, results_of
+from tests.bench.made_reports import REPLICATES, a_run, make_results, measured
 from tests.places import ROOT
 
 REFERENCE = ROOT / "results/reference"
@@ -146,8 +146,8 @@ def test_packed_samples_of_zero_seconds_have_the_smallest_time() -> None:
     assert unpacked(pack_samples([np.array([0.0, 1.0])])) == [pytest.approx([1e-12, 1.0])]
 
 
-def details_of(environment: dict[str, object]) -> list[tuple[str, str]]:
-    found = build(results_of(measured("a", 0.1, a_run(environment=environment))))
+def machine_details(environment: dict[str, object]) -> list[tuple[str, str]]:
+    found = build(make_results(measured("a", 0.1, a_run(environment=environment))))
     return pages._details(found.sections[0])
 
 
@@ -161,7 +161,7 @@ def test_details_of_recorded_values_have_names_and_units() -> None:
         "variables": {"OMP_NUM_THREADS": "2"},
     }
     after = {"threads": {"tensorflow_inter": 0}, "tensorflow": {"build": {"cuda_version": "12.5"}}}
-    assert dict(details_of({"before": before, "after": after})) == {
+    assert dict(machine_details({"before": before, "after": after})) == {
         "kernel": "Linux-6.1",
         "cpu": "name A CPU, turbo False",
         "memory": "total_bytes 16 GiB",
@@ -179,6 +179,6 @@ def test_details_of_values_of_any_type_are_short_text(odd: object) -> None:
     inner = {"cpu": {"clock_hz": odd}, "memory": {"total_bytes": odd}, "gpus": [{"a": odd}]}
     parts = {"cpu": odd, "memory": odd, "gpus": [odd], "threads": odd}
     for before in (inner, parts, odd):
-        for _, text in details_of({"before": before, "after": {"tensorflow": odd}}):
+        for _, text in machine_details({"before": before, "after": {"tensorflow": odd}}):
             assert text.isprintable()
             assert len(text) < 2000

@@ -22,7 +22,7 @@ from bench.render.plot import (
     _bar,
     bar_colours,
     choose,
-    look_of,
+    choose_look,
     own_looks,
 )
 from bench.verdicts.ranking import RankedRow
@@ -107,10 +107,10 @@ def test_plot_backend_has_the_same_colour_in_any_picture(what: str) -> None:
         times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
         found = section(made(times, memory={"peak_bytes": 1e6}))
         svg = plot.picture(Plot(what, found, choose(found, what), 7.0), "svg").decode().lower()
-        seen.append(plot.look_of("torch").colour.lower() in svg)
+        seen.append(plot.choose_look("torch").colour.lower() in svg)
         for name in others:
             if name != "scan" or what != "speedup":  # the baseline itself has no bar of speed there
-                assert plot.look_of(name).colour.lower() in svg, name
+                assert plot.choose_look(name).colour.lower() in svg, name
     assert seen == [True] * 3
 
 
@@ -224,18 +224,20 @@ def test_reserved_looks_never_change() -> None:
 
 def test_look_of_known_backend_never_changes() -> None:
     # Pages, slides and papers rely on these.
-    assert (look_of("keras").colour, look_of("keras").marker) == ("#757575", "o")
-    assert (look_of("while_loop+hoisted").colour, look_of("while_loop+hoisted").marker) == (
+    assert (choose_look("keras").colour, choose_look("keras").marker) == ("#757575", "o")
+    assert (choose_look("while_loop+hoisted").colour, choose_look("while_loop+hoisted").marker) == (
         "#009E73",
         "^",
     )
-    assert (look_of("my_own").colour, look_of("my_own").marker) == ("#A87900", "s")
+    assert (choose_look("my_own").colour, choose_look("my_own").marker) == ("#A87900", "s")
 
 
 def test_look_of_usual_backends_differ_in_colour_or_marker() -> None:
     first = USUAL[: len(COLOURS)]
-    assert len({look_of(name).colour for name in first}) == len(COLOURS)
-    assert len({(look_of(name).colour, look_of(name).marker) for name in USUAL}) == len(USUAL)
+    assert len({choose_look(name).colour for name in first}) == len(COLOURS)
+    assert len({(choose_look(name).colour, choose_look(name).marker) for name in USUAL}) == len(
+        USUAL
+    )
     assert len(set(own_looks().values())) == len(own_looks())
 
 
@@ -245,8 +247,8 @@ def test_usual_looks_names_are_backends() -> None:
 
 
 def test_look_of_other_name_is_none_of_the_usual_ones() -> None:
-    others = {look_of(f"plugin_{number}")[:3] for number in range(500)}
-    usual = {look_of(name)[:3] for name in USUAL}
+    others = {choose_look(f"plugin_{number}")[:3] for number in range(500)}
+    usual = {choose_look(name)[:3] for name in USUAL}
     # All looks are distinct.
     assert not others & usual
     assert len(others | usual) == len(COLOURS) * len(MARKERS)
@@ -254,14 +256,14 @@ def test_look_of_other_name_is_none_of_the_usual_ones() -> None:
 
 @pytest.mark.parametrize("text", ["", "\ud800", "<b>", "w" * 100_000])
 def test_look_of_any_text_has_a_colour(text: str) -> None:
-    assert look_of(text).colour in COLOURS
+    assert choose_look(text).colour in COLOURS
 
 
 def test_bars_of_one_picture_differ_in_colour() -> None:
     names = [*USUAL, "fused_cpu", "my_own", "partial_unroll@5"]
     colours = bar_colours(names)
     assert len(set(colours.values())) == len(names)
-    assert colours["keras"] == look_of("keras").colour
+    assert colours["keras"] == choose_look("keras").colour
 
 
 def test_text_of_a_slower_bar_is_beyond_the_line_of_the_baseline(

@@ -117,7 +117,7 @@ def test_count_agrees_with_its_noun() -> None:
         "2,000 cases",
     ]
     assert quantities.count(2, "process") == "2 processes"
-    assert [quantities.part_of(n, 2, "ratio") for n in (1, 2)] == ["1 ratio of 2", "2 ratios"]
+    assert [quantities.format_part(n, 2, "ratio") for n in (1, 2)] == ["1 ratio of 2", "2 ratios"]
 
 
 def test_listed_long_list_counts_what_is_left_out() -> None:

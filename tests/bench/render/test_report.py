@@ -36,10 +36,10 @@ from tests.bench.made_reports import (
     TRAINING,
     a_run,
     hostile_report,
+    make_report,
+    make_results,
     measured,
     replicated,
-    report_of,
-    results_of,
     the_row,
     without_time,
 )
@@ -60,7 +60,7 @@ def many() -> Report:
         for index, name in enumerate(names)
     ]
     items.append(without_time("onnxruntime", "refused", "computes no gradients", device="cpu"))
-    return build(results_of(*items))
+    return build(make_results(*items))
 
 
 # Columns
@@ -80,7 +80,7 @@ def test_parts_of_a_table_are_those_that_any_case_has() -> None:
     versus = ["vs keras", "99.5% CI"]
 
     def heads(*items: Measurement) -> list[str]:
-        return [part.heading for part in parts(first_table(report_of(*items)))]
+        return [part.heading for part in parts(first_table(make_report(*items)))]
 
     keras, torch = measured("keras", 0.02), measured("torch", 0.01)
     assert heads(keras) == usual
@@ -93,7 +93,7 @@ def test_parts_of_a_table_are_those_that_any_case_has() -> None:
 
 
 def test_parts_of_a_case_have_its_numbers() -> None:
-    found = report_of(
+    found = make_report(
         *replicated(6, ("keras", 0.020), ("torch", 0.010)), without_time("jax", device="cpu")
     )
     torch = cells(found, "torch")
@@ -108,7 +108,7 @@ def test_parts_of_a_case_have_its_numbers() -> None:
 
 
 def test_parts_of_windows_have_time_per_timestep() -> None:
-    found = report_of(measured("keras", 0.02, work=WINDOW))
+    found = make_report(measured("keras", 0.02, work=WINDOW))
     shown, interval = cells(found, "keras"), the_row(found, "keras").result.interval
     assert interval is not None
     assert shown["per timestep"] == "2.00 ms"
@@ -117,7 +117,7 @@ def test_parts_of_windows_have_time_per_timestep() -> None:
 
 
 def test_parts_invalid_and_unreliable_times_are_marked() -> None:
-    found = report_of(measured("keras", 0.02), measured("torch", 0.01, reasons=[BUSY]))
+    found = make_report(measured("keras", 0.02), measured("torch", 0.01, reasons=[BUSY]))
     assert cells(found, "torch")["trust"] == "INVALID"
     assert cells(found, "keras")["trust"] == ""
     row = the_row(found, "keras")
@@ -131,7 +131,7 @@ def test_parts_unclear_ratio_has_spread() -> None:
         replace(item, samples=item.samples * (0.8 + 0.08 * number))
         for number, item in enumerate(replicated(6, ("torch", 0.02)))
     ]
-    found = report_of(*replicated(6, ("keras", 0.02)), *wild)
+    found = make_report(*replicated(6, ("keras", 0.02)), *wild)
     assert cells(found, "torch")["vs keras"].endswith("UNCLEAR")
     assert cells(found, "torch")["processes spread"].endswith("%")
     assert cells(found, "keras")["processes spread"] == ""
@@ -148,10 +148,10 @@ def test_parts_of_a_stream_have_percentiles_and_tail_verdict() -> None:
 
 def test_work_words_several_precisions_are_named() -> None:
     words = ["batch 2 × 10 steps", "3 in, 4 hidden", "b2-t10-i3-h4"]
-    plain = report_of(measured("keras", 0.02))
+    plain = make_report(measured("keras", 0.02))
     assert work_texts(the_row(plain, "keras"), first_table(plain)) == words
     half = measured("torch", 0.02, spec=replace(SPEC, dtype="float16"))
-    both = report_of(measured("keras", 0.02), half)
+    both = make_report(measured("keras", 0.02), half)
     expected = [*words[:2], "float16", words[2]]
     assert work_texts(the_row(both, "torch"), first_table(both)) == expected
 
@@ -204,24 +204,26 @@ def test_report_slowest_case_has_a_bar() -> None:
         for session in ("one", "two")
         for name, seconds in (("keras", 1e-5), ("slow", 10.0))
     ]
-    text = as_text(build(results_of(*items)))
+    text = as_text(build(make_results(*items)))
     assert text.count("▏") == 2
     assert text.count("\n\nquick on ") == 1
 
 
 @pytest.mark.parametrize("draw", [full, brief])
 def test_report_single_backend_has_no_bar(draw: Draw) -> None:
-    text = as_text(build(results_of(measured("keras", 0.01))), draw=draw)
+    text = as_text(build(make_results(measured("keras", 0.01))), draw=draw)
     assert "█" not in text
     assert "Bars show" not in text
 
 
 @pytest.mark.parametrize("outcome", ["not_measured", "refused"])
 def test_brief_report_omits_unavailable_backends(outcome: str) -> None:
-    found = build(results_of(measured("keras", 0.01), without_time("cudnn", outcome, device="cpu")))
+    found = build(
+        make_results(measured("keras", 0.01), without_time("cudnn", outcome, device="cpu"))
+    )
     assert "cudnn" in as_text(found)
     assert "cudnn" not in as_text(found, draw=brief)
-    alone = build(results_of(without_time("cudnn", outcome)))
+    alone = build(make_results(without_time("cudnn", outcome)))
     assert "cudnn" not in as_text(alone, draw=brief)
 
 
@@ -300,7 +302,7 @@ def test_markdown_brief_names_windows_and_precisions() -> None:
         measured("keras", 0.01, spec=half),
         measured("keras", 0.02, work=WINDOW),
     ]
-    head, _, *lines = markdown(build(results_of(*items)), fastest).splitlines()
+    head, _, *lines = markdown(build(make_results(*items)), fastest).splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
     assert "trust" not in head
     assert [row[0] for row in rows] == ["cpu, inference", "", "", "cpu, training"]
@@ -332,7 +334,7 @@ def test_markdown_hostile_text_is_harmless(draw: Draw, text: str) -> None:
 
 
 def test_standing_of_a_cell_comes_from_the_row_and_not_from_its_words() -> None:
-    found = report_of(
+    found = make_report(
         *replicated(6, ("keras", 0.020), ("torch", 0.010)),
         measured("scan SLOWER", 0.015, reasons=[BUSY]),
         without_time("numpy INVALID", "failed", device="cpu"),

@@ -18,10 +18,10 @@ from bench.schema.types import (
     PositiveCount,
     Seconds,
     WrongFieldError,
+    choices,
     described,
     integer,
     number,
-    one_of,
     utc,
 )
 
@@ -39,7 +39,7 @@ class Even(Decoded):
 class Cell(Struct, forbid_unknown_fields=True):
     window: PositiveCount
     stride: Annotated[int, integer(0, 9)] = 0
-    task: Annotated[str, one_of(("echo", "copy"))] = "echo"
+    task: Annotated[str, choices(("echo", "copy"))] = "echo"
     losses: dict[str, Annotated[float, number(0.0, 1.0)] | str | None] = {}
     sizes: Annotated[int, integer(1, 9)] | list[Annotated[int, integer(1, 9)]] = 1
     pair: Annotated[tuple[Seconds, float], described("a time and a number")] | None = None

@@ -28,17 +28,17 @@ def case(backend: str, steps: int = 5) -> Case:
 A5, B5, A6, B6 = CASES = (case("a"), case("b"), case("a", 6), case("b", 6))
 
 
-def run_of(number: int, session: str = "s") -> Run:
+def make_run(number: int, session: str = "s") -> Run:
     return made_results.a_run(number, id=f"run{number}", session=session)
 
 
-def file_of(
+def make_file(
     number: int,
     measured: Mapping[Case, float],
     outcomes: Mapping[Case, str] | None = None,
     memory: Figures | None = None,
 ) -> ResultFile:
-    run, path = run_of(number), Path("x.json")
+    run, path = make_run(number), Path("x.json")
     return ResultFile(
         path,
         run,
@@ -239,7 +239,7 @@ class ScriptedWorker:
         if self.world.mute:
             return None
         number = len(self.world.files) + 1
-        file = file_of(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
+        file = make_file(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
         more = tuple(
             parse_outcome(Field(Path("a.json"), "outcome", data), file.run) for data in outcomes
         )
@@ -278,17 +278,17 @@ def reported(kind: str, message: str) -> str:
 HOURS = dict.fromkeys((case.group for case in CASES), 100.0)
 
 
-def journal_of(folder: Path, measured: Sequence[Case], name: str = "1") -> Path:
+def write_journal(folder: Path, measured: Sequence[Case], name: str = "1") -> Path:
     path = folder / f"mine-{name}.journal.jsonl"
     with Journal(path) as journal:
-        journal.start(replace(run_of(1), id=name, finished=None, complete=False))
+        journal.start(replace(make_run(1), id=name, finished=None, complete=False))
         for each in measured:
             journal.begin([each.id])
-            journal.benchmark(entry_of(each))
+            journal.benchmark(make_entry(each))
     return path
 
 
-def entry_of(case: Case) -> dict[str, object]:
+def make_entry(case: Case) -> dict[str, object]:
     return {
         "name": case.id,
         "stats": {"data": [0.1] * 6},

@@ -104,7 +104,7 @@ def plain_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def lines_of(process: subprocess.Popen[str]) -> Iterator[Iterator[str]]:
+def read_lines(process: subprocess.Popen[str]) -> Iterator[Iterator[str]]:
     """Yield the lines of a command as they come; it is ended if it takes too long."""
     timer = threading.Timer(PATIENCE, process.kill)
     timer.start()
@@ -142,7 +142,7 @@ def measure_with_a_dead_node(nodes: Nodes, mortal: list[str], folder: Path) -> s
     """Measure each case twice, and kill the first of these nodes that begins; return it."""
     dead, lines = "", []
     process = nodes.start("--processes", "2", results=folder)
-    with lines_of(process) as printed:
+    with read_lines(process) as printed:
         for line in printed:
             lines.append(line)
             begun = re.search(r"process \d+ on \S*#(\w{6})", line)
@@ -229,7 +229,7 @@ def test_resume_on_cluster_continues_and_names_nodes_with_another_suite(
     nodes.lend("L4")
     folder = tmp_path / "results"
     process = nodes.start("--processes", "3", results=folder)
-    with lines_of(process) as printed:
+    with read_lines(process) as printed:
         lines = []
         for line in printed:
             lines.append(line)
@@ -240,7 +240,7 @@ def test_resume_on_cluster_continues_and_names_nodes_with_another_suite(
     assert again is not None, lines
     assert again[1] == nodes.cluster.address
     process = nodes.start("--resume", again[2], results=folder, suite=False)
-    with lines_of(process) as printed:
+    with read_lines(process) as printed:
         text = "".join(printed)
         assert process.wait() == MEASURED, text
     assert re.search(rf"#{stranger} is left out: another version of the suite", text), text

@@ -32,7 +32,7 @@ from tests.bench.session.made_sessions import (
     HOURS,
     World,
     case,
-    entry_of,
+    make_entry,
     reported,
     session,
 )
@@ -217,7 +217,7 @@ sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 from bench import records
 from bench.case.cases import Case
 from bench.records.journal import Journal
-from entries import entry_of, run_of
+from entries import make_entry, make_run
 
 def step():
     # Count a step and wait until the test allows the next: it kills between two, or within one.
@@ -230,7 +230,7 @@ def step():
 order, folder, session = sys.argv[1:]
 identity = uuid.uuid4().hex
 journal = Journal(Path(folder) / f"mine-{identity}.journal.jsonl")
-journal.start(run_of(identity, session))
+journal.start(make_run(identity, session))
 groups = {}
 for data in json.loads(Path(order).read_text())["suite"]["cases"]:
     case = Case.from_dict(data)
@@ -242,7 +242,7 @@ for cases in groups.values():
     journal.begin([case.id for case in cases])
     step()
     for case in cases:
-        journal.benchmark(entry_of(case))
+        journal.benchmark(make_entry(case))
         step()
 journal.finish()
 step()
@@ -266,9 +266,9 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
     (tmp_path / "entries.py").write_text(
         "from datetime import UTC, datetime\nfrom bench.case.cases import Case\n"
         "from bench.records.schema import Run\n"
-        + inspect.getsource(entry_of)
+        + inspect.getsource(make_entry)
         + textwrap.dedent("""
-            def run_of(identity, session):
+            def make_run(identity, session):
                 now = datetime.now(UTC)
                 return Run(identity, session, "mine", 0, now, None, False, "h", "m", {}, {})
             """)
@@ -299,7 +299,7 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
             if chance.random() < 0.5:
                 os.truncate(allowed, steps.stat().st_size)
                 time.sleep(chance.uniform(0.0, 0.003))
-            if chance.random() < 0.5 and (worker := child_of(driver.pid)) is not None:
+            if chance.random() < 0.5 and (worker := find_child(driver.pid)) is not None:
                 os.kill(worker, signal.SIGKILL)
                 comes_to(chance.randrange(0, 4))
             driver.kill()
@@ -327,7 +327,7 @@ def test_killing_manager_or_worker_at_any_time_loses_no_finished_case(tmp_path: 
     assert load(folder, "s").finished is not None
 
 
-def child_of(pid: int) -> int | None:
+def find_child(pid: int) -> int | None:
     import psutil
 
     try:

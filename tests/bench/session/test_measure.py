@@ -30,7 +30,7 @@ def console() -> Console:
     return text_console(file=io.StringIO(), soft_wrap=True)
 
 
-def text_of(shown: Console) -> str:
+def read_text(shown: Console) -> str:
     assert isinstance(shown.file, io.StringIO)
     return shown.file.getvalue()
 
@@ -76,11 +76,11 @@ def test_run_with_a_url_copies_its_files_or_prints_where_they_are(
     there = [path.name for path in (tmp_path / "team").glob("*")]
     if well:
         assert (code, there) == (MEASURED, ["smoke-1.json"])
-        assert f"copied: 1 file to {place}" in text_of(shown)
+        assert f"copied: 1 file to {place}" in read_text(shown)
         return
     assert (code, there) == (UNWRITABLE, [])
-    assert "error: s4://team cannot be reached" in text_of(shown)
-    (again,) = re.findall(r"copy them later: (.*)", text_of(shown))
+    assert "error: s4://team cannot be reached" in read_text(shown)
+    (again,) = re.findall(r"copy them later: (.*)", read_text(shown))
     words = shlex.split(again)
     assert words[1:3] == ["-m", "bench.submit"]
     words[-1] = f"file://{tmp_path}/team"

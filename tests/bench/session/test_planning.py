@@ -15,7 +15,7 @@ from bench.session.schedule import LEAST_SHARE
 from bench.session.session import Environment, Goal, Lot, Need, Work, lots
 from bench.session.workers import Worker
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.session.made_sessions import file_of, session
+from tests.bench.session.made_sessions import make_file, session
 
 WANTED = 6
 START, IMPORT, END = 5.0, 5.0, 1.0
@@ -88,12 +88,12 @@ class Machine:
         level = min(map(self.count, chosen))
         for lot in self.lots:
             overtaken = self.count(lot) < level and lot.group not in self.manager.schedule.put_off
-            assert not overtaken or self.least_of(lot) > self.left - ROUNDING
+            assert not overtaken or self.least_lot(lot) > self.left - ROUNDING
 
     def count(self, lot: Lot) -> int:
         return min(self.had[lot.environment, case.id] for case in lot.cases)
 
-    def least_of(self, lot: Lot) -> float:
+    def least_lot(self, lot: Lot) -> float:
         return self.least([*lot.cases, *lot.references[:1]], lot.environment)
 
     def least(self, cases: Sequence[Case], environment: Environment) -> float:
@@ -172,13 +172,13 @@ class Process:
         self.machine.had.update((self.work.environment, case.id) for case in self.measured)
         if not self.measured:
             return None
-        return file_of(self.work.number, dict.fromkeys(self.measured, 1.0))
+        return make_file(self.work.number, dict.fromkeys(self.measured, 1.0))
 
     def last_output(self) -> str:
         return ""
 
 
-def cases_of(backends: Sequence[str], groups: int) -> tuple[Case, ...]:
+def make_cases(backends: Sequence[str], groups: int) -> tuple[Case, ...]:
     return tuple(
         Case(backend, LSTMSpec(1, 4), Workload(2, 5 + group))
         for group in range(groups)
@@ -197,7 +197,7 @@ def tables(
 def machines(draw: st.DrawFn) -> Machine:
     sides = draw(st.sampled_from([(), ("east",), ("west",), ("east", "west")]))
     backends = [*draw(st.sampled_from([("a",), ("a", "b")])), *sides]
-    cases = cases_of(backends, draw(st.integers(1, 4)))
+    cases = make_cases(backends, draw(st.integers(1, 4)))
     ids = [case.id for case in cases]
     return Machine(
         cases,
@@ -222,4 +222,4 @@ def test_next_with_any_costs_keeps_spends_and_shares_the_budget(machine: Machine
     assert finished == (min(counts.values()) == WANTED)
     for lot in machine.lots:
         if counts[lot.key] < WANTED:
-            assert machine.left < machine.least_of(lot) + ROUNDING
+            assert machine.left < machine.least_lot(lot) + ROUNDING

@@ -12,7 +12,7 @@ from bench.session.manager import SessionProgress
 from bench.session.progress import Summary, View, duration
 from bench.session.session import Goal
 from tests.bench.made_results import measured
-from tests.bench.session.made_sessions import A5, HOURS, World, run_of, session
+from tests.bench.session.made_sessions import A5, HOURS, World, make_run, session
 
 
 def progress(**changes: Any) -> SessionProgress:
@@ -89,7 +89,7 @@ def test_summary_time_outside_blocks_is_the_rest_of_the_session() -> None:
     world = World()
     found = world.manager(session())
     found.run()
-    item = replace(measured(A5, 0.1, run_of(1)), samples=np.full(11, 0.1), calls=4)
+    item = replace(measured(A5, 0.1, make_run(1)), samples=np.full(11, 0.1), calls=4)
     (file, *_) = world.files
     summary = Summary(found, [replace(file, measurements=(item,))])
     assert summary.timed == pytest.approx(4.4)

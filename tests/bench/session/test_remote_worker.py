@@ -14,7 +14,7 @@ from bench.session.workers import LostError, settle_all
 from bench.worker.order import CANNOT_WRITE
 from tests.bench.made_texts import PAYLOADS
 from tests.bench.session.made_answers import Clock, Given, found_session
-from tests.bench.session.made_sessions import A5, B5, reported, run_of, session
+from tests.bench.session.made_sessions import A5, B5, make_run, reported, session
 
 
 class Node:
@@ -29,7 +29,7 @@ class Node:
         return Given(self.answers.pop(0) if self.answers else None)
 
 
-HEADER = {"schema": 1, "run": run_of(1).to_dict() | {"finished": None, "complete": False}}
+HEADER = {"schema": 1, "run": make_run(1).to_dict() | {"finished": None, "complete": False}}
 NAME = "mine-20260101T000000Z-12345678"
 JOURNAL = f"{NAME}.journal.jsonl"
 

@@ -28,12 +28,12 @@ from bench.session.measure import NodePlan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
 from bench.session.session import Session, Work, load, of_fleet
 from tests.bench.session.made_answers import Given
-from tests.bench.session.made_sessions import entry_of, run_of
+from tests.bench.session.made_sessions import make_entry, make_run
 
 KIND = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
 
 
-def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def run_refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert run.main(list(words)) == BAD_INPUT
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -45,13 +45,13 @@ def test_run_on_cluster_without_ray_names_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    err = error_of(capsys, "smoke", "--ray", "--results", str(tmp_path))
+    err = run_refused(capsys, "smoke", "--ray", "--results", str(tmp_path))
     assert "pip install 'lstm-benchmark-suite[ray]'" in err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_run_list_with_ray_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--ray measures, and --list does not" in error_of(capsys, "--list", "--ray")
+    assert "--ray measures, and --list does not" in run_refused(capsys, "--list", "--ray")
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -167,10 +167,10 @@ class FakeCluster:
         if self.mute:
             return WorkerNews((), "", 4, "ERROR: no such option")
         number = len(self.works)
-        ran = replace(run_of(number, session.id), suite=session.suite_name).to_dict()
+        ran = replace(make_run(number, session.id), suite=session.suite_name).to_dict()
         lines: list[Mapping[str, object]] = [
             {"schema": 1, "run": {**ran, "finished": None, "complete": False}},
-            *({"benchmark": entry_of(case)} for case in work.cases),
+            *({"benchmark": make_entry(case)} for case in work.cases),
             {"finished": ran["finished"]},
         ]
         return WorkerNews(tuple(lines), f"{session.suite_name}-{number}.journal.jsonl", 0)

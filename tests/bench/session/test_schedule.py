@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.records.schema import ResultFile
 from bench.session.schedule import Schedule
-from bench.session.session import Environment, Goal, Lot, Need, Work, environments, lots, needs_of
+from bench.session.session import Environment, Goal, Lot, Need, Work, environments, find_needs, lots
 from bench.stats.intervals import ENOUGH_PROCESSES
 from tests.bench.session.made_sessions import (
     A5,
@@ -23,8 +23,8 @@ from tests.bench.session.made_sessions import (
     MEMORY,
     WEST,
     case,
-    file_of,
     ids,
+    make_file,
     needs,
 )
 
@@ -34,7 +34,7 @@ def test_next_orders_by_seed_and_differs_between_processes() -> None:
         schedule, found = Schedule(CASES, Goal(processes=3), seed), []
         while work := schedule.next():
             found.append(work.order_seed)
-            schedule.add(file_of(work.number, dict.fromkeys(work.cases, 1.0)))
+            schedule.add(make_file(work.number, dict.fromkeys(work.cases, 1.0)))
         return found
 
     assert seeds(7) == seeds(7)
@@ -45,11 +45,11 @@ def test_next_orders_by_seed_and_differs_between_processes() -> None:
 def test_done_judges_precision_at_six_processes_at_the_earliest() -> None:
     schedule = Schedule([A5], Goal(0.02), 0)
     for number in range(1, 6):
-        schedule.add(file_of(number, {A5: 1.0}))
+        schedule.add(make_file(number, {A5: 1.0}))
         assert not schedule.precise(A5.id)
         assert math.isinf(schedule.half_width(A5.id))
         assert schedule.next() is not None
-    schedule.add(file_of(6, {A5: 1.0}))
+    schedule.add(make_file(6, {A5: 1.0}))
     assert schedule.precise(A5.id)
     assert schedule.next() is None
 
@@ -57,35 +57,35 @@ def test_done_judges_precision_at_six_processes_at_the_earliest() -> None:
 def test_next_leaves_out_a_group_once_all_of_it_is_precise() -> None:
     schedule = Schedule(CASES, Goal(0.02), 0)
     for number in range(1, 7):
-        schedule.add(file_of(number, {A5: 1.0, B5: 1.0, A6: 1.0, B6: 1.0 + number / 10}))
+        schedule.add(make_file(number, {A5: 1.0, B5: 1.0, A6: 1.0, B6: 1.0 + number / 10}))
     assert ids(schedule.next()) == {A6.id, B6.id}
 
 
 @pytest.mark.parametrize("outcome", ["not_measured", "refused", "failed", "timed_out"])
 def test_next_does_not_repeat_final_outcomes(outcome: str) -> None:
     schedule = Schedule(CASES, Goal(processes=2), 0)
-    schedule.add(file_of(1, {A5: 1.0, A6: 1.0, B6: 1.0}, {B5: outcome}))
+    schedule.add(make_file(1, {A5: 1.0, A6: 1.0, B6: 1.0}, {B5: outcome}))
     assert B5.id not in ids(schedule.next())
 
 
 def test_next_runs_a_crashed_case_alone_and_gives_it_up_after_two() -> None:
     schedule = Schedule([A5, B5], Goal(processes=1), 0)
-    schedule.add(file_of(1, {}, {B5: "crashed"}))
+    schedule.add(make_file(1, {}, {B5: "crashed"}))
     assert ids(schedule.next()) == {B5.id}
-    schedule.add(file_of(2, {}, {B5: "crashed"}))
+    schedule.add(make_file(2, {}, {B5: "crashed"}))
     assert ids(schedule.next()) == {A5.id}
-    schedule.add(file_of(3, {A5: 1.0}))
+    schedule.add(make_file(3, {A5: 1.0}))
     assert schedule.next() is None
     assert schedule.outcomes[B5.id].outcome == "crashed"
 
 
 def test_next_measures_memory_that_a_killed_process_did_not() -> None:
     schedule = Schedule(CASES, Goal(processes=2), 0, memory=True)
-    schedule.add(file_of(1, {A5: 1.0, B5: 1.0, A6: 1.0}, memory=MEMORY))
+    schedule.add(make_file(1, {A5: 1.0, B5: 1.0, A6: 1.0}, memory=MEMORY))
     work = schedule.next()
     assert work is not None
     assert (ids(work), work.memory) == ({B6.id}, True)
-    schedule.add(file_of(2, {B6: 1.0}, memory=MEMORY))
+    schedule.add(make_file(2, {B6: 1.0}, memory=MEMORY))
     work = schedule.next()
     assert work is not None
     assert not work.memory
@@ -96,7 +96,7 @@ def test_costs_ignore_a_case_that_failed() -> None:
     schedule = Schedule(CASES, Goal(processes=6), 0)
     costs = {A5.id: 5.0, B5.id: 60.0, A6.id: 5.0, B6.id: 5.0}
     schedule.costs.learn(Work(1, CASES, 0), 2.0, costs, 80.0)
-    schedule.add(file_of(1, {A5: 1.0, A6: 1.0, B6: 1.0}, {B5: "failed"}))
+    schedule.add(make_file(1, {A5: 1.0, A6: 1.0, B6: 1.0}, {B5: "failed"}))
     assert ids(schedule.next(25.0)) == {A5.id, A6.id, B6.id}
 
 
@@ -116,7 +116,7 @@ def test_next_with_an_absent_device_keeps_the_full_share() -> None:
 def test_faults_forget_a_lost_machine_once_the_case_is_measured() -> None:
     schedule = Schedule([A5], Goal(processes=3), 0)
     assert schedule.faults.lost([A5.id]) == []
-    schedule.add(file_of(1, {A5: 1.0}))
+    schedule.add(make_file(1, {A5: 1.0}))
     assert schedule.faults.lost([A5.id]) == []
     assert not schedule.given_up(A5.id)
 
@@ -162,7 +162,7 @@ def test_next_for_many_machines_measures_memory_once() -> None:
 def test_next_until_precise_begins_at_most_half_more(seen: int) -> None:
     schedule = Schedule([A5], Goal(1e-9), 0)
     for number in range(1, seen + 1):
-        schedule.add(file_of(number, {A5: 1.0 + number / 10}))
+        schedule.add(make_file(number, {A5: 1.0 + number / 10}))
     works = 0
     while work := schedule.next(math.inf, 50):
         schedule.running.begin(work)
@@ -198,7 +198,7 @@ def test_next_in_any_order_of_ends_gives_each_case_its_processes(
             work_done = Work(work.number, reached, 0)
         else:
             work_done = work
-        schedule.add(file_of(number, dict.fromkeys(work_done.cases, 1.0)))
+        schedule.add(make_file(number, dict.fromkeys(work_done.cases, 1.0)))
         schedule.running.end(work)
         found.update(each.id for each in work_done.cases)
     assert schedule.finished
@@ -214,7 +214,7 @@ def schedule(*backends: str, processes: int | None = 2) -> Schedule:
 
 
 def measured(work: Work) -> ResultFile:
-    return file_of(work.number, dict.fromkeys(work.cases, 1.0))
+    return make_file(work.number, dict.fromkeys(work.cases, 1.0))
 
 
 def test_next_alternates_between_environments() -> None:
@@ -242,7 +242,7 @@ def test_shared_reference_neither_extends_nor_ends_a_session() -> None:
         # The reference's medians differ; at home it needs more processes, elsewhere it does not.
         slow = 1.0 + 0.5 * (work.number % 3)
         times = {each: slow if each.backend == "moonlight" else 1.0 for each in work.cases}
-        plan.add(file_of(work.number, times))
+        plan.add(make_file(work.number, times))
         if numbers[WEST] == 9:
             break
     assert numbers == {WEST: 9, EAST: 6}
@@ -260,7 +260,7 @@ def test_shared_reference_that_fails_elsewhere_is_kept_at_home(outcome: str) -> 
             if each.backend == "moonlight" and work.environment == EAST
         }
         good = [each for each in work.cases if each not in bad]
-        plan.add(file_of(work.number, dict.fromkeys(good, 1.0), bad))
+        plan.add(make_file(work.number, dict.fromkeys(good, 1.0), bad))
     east = [{each.backend for each in work.cases} for work in found if work.environment == EAST]
     west = [{each.backend for each in work.cases} for work in found if work.environment == WEST]
     assert east == [{"moonlight", "plain", "east"}, {"plain", "east"}]
@@ -298,4 +298,4 @@ def test_environments_of_keras_backends_follow_their_frameworks() -> None:
         **dict.fromkeys(("torch", "keras_torch"), "torch"),
         "keras_jax": "jax",
     }
-    assert needs_of("no_such_backend") == Need()
+    assert find_needs("no_such_backend") == Need()

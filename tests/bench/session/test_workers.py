@@ -29,10 +29,10 @@ from tests.bench.session.made_sessions import (
     CASES,
     EAST,
     case,
-    entry_of,
-    journal_of,
-    run_of,
+    make_entry,
+    make_run,
     session,
+    write_journal,
 )
 
 
@@ -124,7 +124,7 @@ def crash(case: Case) -> dict[str, object]:
 
 
 def test_settle_makes_a_result_file_with_the_outcomes(tmp_path: Path) -> None:
-    path = journal_of(tmp_path, [A5, A6])
+    path = write_journal(tmp_path, [A5, A6])
     with path.open("a") as file:
         file.write('{"begun": ["cut off')
     file_ = workers.settle(path, [crash(B5)])
@@ -144,16 +144,16 @@ def test_settle_of_a_journal_without_a_complete_line_is_none(tmp_path: Path, con
 
 
 def test_settle_keeps_a_journal_that_cannot_be_read(tmp_path: Path) -> None:
-    path = journal_of(tmp_path, [A5])
+    path = write_journal(tmp_path, [A5])
     path.write_text(path.read_text().replace("benchmark", "nonsense"))
     assert workers.settle(path) is None
     assert path.exists()
 
 
 def test_settle_all_settles_journals_of_the_session_only(tmp_path: Path) -> None:
-    journal_of(tmp_path, [A5], "1")
+    write_journal(tmp_path, [A5], "1")
     (tmp_path / "mine-2.journal.jsonl").write_text("")
-    other = journal_of(tmp_path, [A5], "3")
+    other = write_journal(tmp_path, [A5], "3")
     other.write_text(other.read_text().replace('"session":"s"', '"session":"t"'))
     workers.settle_all(session(), tmp_path, exclusive=False)
     names = ["mine-1.json", "mine-2.journal.jsonl", "mine-3.journal.jsonl"]
@@ -165,11 +165,11 @@ def test_settle_all_settles_journals_of_the_session_only(tmp_path: Path) -> None
 def test_settle_all_leaves_a_journal_whose_writer_lives(tmp_path: Path) -> None:
     path = tmp_path / "mine-1.journal.jsonl"
     with Journal(path) as journal:
-        journal.start(replace(run_of(1), id="1", finished=None, complete=False))
-        journal.benchmark(entry_of(A5))
+        journal.start(replace(make_run(1), id="1", finished=None, complete=False))
+        journal.benchmark(make_entry(A5))
         workers.settle_all(session(), tmp_path, exclusive=True)
         assert [each.name for each in tmp_path.iterdir()] == [path.name]
-        journal.benchmark(entry_of(A6))  # it continues, and nothing of it is lost
+        journal.benchmark(make_entry(A6))  # it continues, and nothing of it is lost
     workers.settle_all(session(), tmp_path, exclusive=True)
     (made,) = tmp_path.iterdir()
     assert [each.case for each in records.read(made).measurements] == [A5, A6]
@@ -177,7 +177,7 @@ def test_settle_all_leaves_a_journal_whose_writer_lives(tmp_path: Path) -> None:
 
 def test_worker_ignores_the_journal_of_another_process(tmp_path: Path) -> None:
     worker = workers.LocalWorker([sys.executable, "-c", ""], session(), tmp_path)
-    journal_of(tmp_path, [A5])  # of the same session, by this process
+    write_journal(tmp_path, [A5])  # of the same session, by this process
     try:
         assert worker._find_journal() is None
         assert worker.lines() == []
@@ -224,7 +224,7 @@ def test_lines_returns_new_complete_lines(tmp_path: Path, waiting: LocalWorker) 
 def test_settle_finds_the_file_of_a_journal_never_seen(
     tmp_path: Path, waiting: LocalWorker
 ) -> None:
-    journal = journal_of(tmp_path, [A5])
+    journal = write_journal(tmp_path, [A5])
     file = workers.settle(journal, [crash(B5)])
     assert file is not None
     data = json.loads(file.path.read_text())

@@ -66,11 +66,11 @@ def submitted(*paths: Path) -> Submission:
     return submit(paths, Path(FOLDER), datetime.now(UTC))
 
 
-def handed_in() -> list[Path]:
+def list_submitted() -> list[Path]:
     return sorted(Path(FOLDER).rglob("*.json"))
 
 
-def made_of(path: Path) -> Path:
+def submit_one(path: Path) -> Path:
     """Return the anonymous document of a good file."""
     found = submitted(path)
     assert found.problems == ()
@@ -94,7 +94,7 @@ def test_submit_session_goes_to_folder_of_its_machine() -> None:
 
 def test_submit_keeps_measurements_and_digest_of_original(tmp_path: Path, document: Json) -> None:
     document["digest"] = digest(document)
-    made = made_of(signed(tmp_path / "a.json", document))
+    made = submit_one(signed(tmp_path / "a.json", document))
     found = json.loads(made.read_text())
     assert found["digest"] == digest(found) != document["digest"]
     assert found["lstm"]["submitted"] == {"digest": document["digest"], "workflow": None}
@@ -107,7 +107,7 @@ def test_submit_keeps_measurements_and_digest_of_original(tmp_path: Path, docume
 def test_submit_removes_names_of_machines_people_and_folders(
     tmp_path: Path, document: Json
 ) -> None:
-    made = made_of(signed(tmp_path / "a.json", document))
+    made = submit_one(signed(tmp_path / "a.json", document))
     text = made.read_text().lower()
     writer = document["lstm"]["writer"]
     for name in (
@@ -173,7 +173,7 @@ def test_submit_address_in_any_field_is_not_published(
             "TF_BERTA": "1",
             "KMP_AFFINITY": leak,
         }
-    made = json.loads(made_of(signed(tmp_path / "a.json", document)).read_text())
+    made = json.loads(submit_one(signed(tmp_path / "a.json", document)).read_text())
     text = json.dumps(made, ensure_ascii=False)
     assert leak not in text
     assert json.dumps(leak)[1:-1] not in text
@@ -317,7 +317,7 @@ def test_submit_machine_with_common_name_is_accepted(
     tmp_path: Path, document: Json, host: str
 ) -> None:
     text = json.dumps(document).replace("annas-desktop.example.org", host)
-    made = made_of(signed(tmp_path / "a.json", json.loads(text)))
+    made = submit_one(signed(tmp_path / "a.json", json.loads(text)))
     assert read(made).run.host.startswith(f"{MACHINE}-")
 
 
@@ -328,7 +328,7 @@ def test_submit_busy_programs_are_not_published(tmp_path: Path, document: Json) 
     values = {"others": 1.5, "processors": 2, "busiest": "tax_software 90%"}
     busy = {"code": "busy", "text": message, "advice": "", "values": values}
     validity["reasons"].append(busy)
-    made = made_of(signed(tmp_path / "a.json", document))
+    made = submit_one(signed(tmp_path / "a.json", document))
     assert "tax_software" not in made.read_text()
     assert "others kept 1.5 of 2 processors busy" in made.read_text()
 
@@ -340,7 +340,7 @@ def test_submit_removes_names_of_this_machine_and_user(
     monkeypatch.setattr(getpass, "getuser", lambda: "bertha")
     remarks = ["bertha ran it on berthas-laptop"]
     document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = remarks
-    assert "bertha" not in made_of(signed(tmp_path / "a.json", document)).read_text()
+    assert "bertha" not in submit_one(signed(tmp_path / "a.json", document)).read_text()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -351,18 +351,18 @@ def test_submit_any_file_is_written_or_refused(tmp_path: Path, document: Json, s
     try:
         found = submitted(signed(tmp_path / "a.json", document))
     except ResultError:
-        assert handed_in() == []
+        assert list_submitted() == []
     else:
         assert bool(found.problems) != bool(found.written)
-        assert list(found.written) == handed_in()
+        assert list(found.written) == list_submitted()
 
 
 def test_submit_samples_of_earlier_file_are_refused(tmp_path: Path, document: Json) -> None:
-    made = made_of(SESSION[0])
+    made = submit_one(SESSION[0])
     document["lstm"]["run"]["id"] = "made-up"
     found = submitted(signed(tmp_path / "mine.json", document))
     assert "has the samples of " in found.problems[0]
-    assert handed_in() == [made]
+    assert list_submitted() == [made]
 
 
 def test_submit_remaining_name_stops_file(
@@ -373,18 +373,18 @@ def test_submit_remaining_name_stops_file(
     path = signed(tmp_path / "a.json", document)
     with pytest.raises(ResultError, match="still holds the name"):
         submitted(path)
-    assert handed_in() == []
+    assert list_submitted() == []
 
 
 def test_kind_of_file_is_measured_gpu_or_processor() -> None:
     state = {"cpu": {"name": "Some CPU (R)", "cores": 2}, "gpus": [{"name": "NVIDIA H100"}] * 2}
 
-    def kind_of(device: str, before: object) -> str:
+    def folder_kind(device: str, before: object) -> str:
         during = run("a", environment=before)  # type: ignore[arg-type]
         of = measured(a_case(device=device), 1.0, during)
         return kind(gather(of).files[0])
 
-    assert kind_of("cpu", state) == "some-cpu-r-2-cores"
-    assert kind_of("gpu:0", state) == "nvidia-h100"
-    assert kind_of("gpu:0", {"gpus": "none"}) == "some-machine"
-    assert kind_of("cpu", {"cpu": {"name": "x" * 100}}) == "x" * 60
+    assert folder_kind("cpu", state) == "some-cpu-r-2-cores"
+    assert folder_kind("gpu:0", state) == "nvidia-h100"
+    assert folder_kind("gpu:0", {"gpus": "none"}) == "some-machine"
+    assert folder_kind("cpu", {"cpu": {"name": "x" * 100}}) == "x" * 60

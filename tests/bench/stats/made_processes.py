@@ -21,7 +21,7 @@ def slowly(*values: object) -> ParameterSet:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def runs_of(
+def make_runs(
     logs: Iterable[float], *, name: str = "run", rounds: bool = True, spread: float = 0.01
 ) -> list[RunSamples]:
     """Make a run for each log time, with 11 samples whose log median is exactly that."""
@@ -33,13 +33,13 @@ def runs_of(
 
 
 def paired(log_ratios: Sequence[float], *, rounds: bool = True) -> Comparison:
-    base = runs_of([0.1 * index for index in range(len(log_ratios))], rounds=rounds)
+    base = make_runs([0.1 * index for index in range(len(log_ratios))], rounds=rounds)
     logs = [0.1 * index + value for index, value in enumerate(log_ratios)]
-    return ratios.compare(runs_of(logs, rounds=rounds), base)
+    return ratios.compare(make_runs(logs, rounds=rounds), base)
 
 
 def unpaired(new: Sequence[float], base: Sequence[float]) -> Comparison:
-    return ratios.compare(runs_of(new, name="new"), runs_of(base, name="base"))
+    return ratios.compare(make_runs(new, name="new"), make_runs(base, name="base"))
 
 
 # Processes of two environments, and a reference in those of both
@@ -50,7 +50,7 @@ OTHER_EFFECTS = (0.2, -0.3, 0.4, 0.0, -0.1, 0.3)
 
 def runs(name: str, logs: Sequence[float], *, rounds: bool = True) -> list[RunSamples]:
     """Make a process for each log median with equal samples, named after its environment."""
-    return runs_of(logs, name=name, rounds=rounds, spread=0.0)
+    return make_runs(logs, name=name, rounds=rounds, spread=0.0)
 
 
 def shifted(logs: Sequence[float], by: float) -> list[float]:

@@ -16,7 +16,7 @@ from bench.stats.comparison import (
     Heterogeneity,
     Pairing,
     Verdict,
-    basis_of,
+    choose_basis,
     holm,
     loosest,
     verdicts,
@@ -39,7 +39,7 @@ def test_inverse_of_the_inverse_is_equal(
     log: float, error: float, degrees: float, with_reference: bool
 ) -> None:
     estimate = Estimates(*(np.array([number]) for number in (log, error, degrees)))
-    (found,) = with_verdicts(estimate, [basis_of(Pairing.BRIDGED, 6, 6)])
+    (found,) = with_verdicts(estimate, [choose_basis(Pairing.BRIDGED, 6, 6)])
     if with_reference:
         found = replace(found, heterogeneity=Heterogeneity("reference", "a", "b", 3, found))
     there, back = found.inverse, found.inverse.inverse
@@ -132,17 +132,17 @@ def test_processes_needed_for_an_effect(spread: float, effect: float, needed: in
 
 @pytest.mark.parametrize("pairing", Pairing)
 def test_allowance_is_zero_for_six_processes_and_largest_for_one(pairing: Pairing) -> None:
-    processes, same, none, how = basis_of(pairing, ENOUGH_PROCESSES)
+    processes, same, none, how = choose_basis(pairing, ENOUGH_PROCESSES)
     assert (processes, same, none) == (6, pairing, None)
     assert "allowance" not in basis_text(how)
-    assert basis_of(pairing, 5)[2] == basis_of(pairing, 2)[2] == pairing.allowance
-    assert basis_of(pairing, 1)[2] == pytest.approx(ALONE * pairing.allowance)
+    assert choose_basis(pairing, 5)[2] == choose_basis(pairing, 2)[2] == pairing.allowance
+    assert choose_basis(pairing, 1)[2] == pytest.approx(ALONE * pairing.allowance)
 
 
 def test_allowance_is_that_of_the_side_with_fewer_processes() -> None:
-    assert basis_of(Pairing.UNPAIRED, 9, 7)[:3] == (7, Pairing.UNPAIRED, None)
-    assert basis_of(Pairing.UNPAIRED, 3, 7)[:3] == (3, Pairing.UNPAIRED, 0.16)
-    assert basis_of(Pairing.UNPAIRED, 7, 3)[0] == 3
+    assert choose_basis(Pairing.UNPAIRED, 9, 7)[:3] == (7, Pairing.UNPAIRED, None)
+    assert choose_basis(Pairing.UNPAIRED, 3, 7)[:3] == (3, Pairing.UNPAIRED, 0.16)
+    assert choose_basis(Pairing.UNPAIRED, 7, 3)[0] == 3
 
 
 def test_allowance_grows_as_pairing_cancels_less_noise() -> None:

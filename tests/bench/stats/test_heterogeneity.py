@@ -31,10 +31,10 @@ from tests.bench.made_environments import (
     FAR,
     a_case,
     a_run,
-    heterogeneity_of,
-    ratios_of,
+    baseline_ratios,
+    rank_rows,
     results,
-    rows_of,
+    shared_heterogeneity,
     two_environments,
 )
 from tests.bench.made_reasons import recorded
@@ -89,7 +89,7 @@ def test_reference_equal_in_both_changes_no_ratio() -> None:
     found = results(ratio=1.5)
     (section,) = build(found, baseline="b").sections
     by_id = {row.case.id: row for row in section.rows}
-    for row in rows_of(found):
+    for row in rank_rows(found):
         case = row.case.workload.batch - 2
         base, reference = (by_id[a_case(name, case).id] for name in ("b", "bridge"))
         plain = compare(row.result.runs, base.result.runs, reference.result.runs)
@@ -187,7 +187,7 @@ def test_reference_has_no_problem_for_rows_sharing_processes() -> None:
 
 @pytest.mark.parametrize("difference", [FAR, -FAR])
 def test_differing_reference_is_found_over_all_its_cases(difference: float) -> None:
-    found = heterogeneity_of(results(difference))
+    found = shared_heterogeneity(results(difference))
     assert (found.reference, found.new, found.base) == ("bridge", "a", "b")
     assert found.significant
     assert found.cases == 10
@@ -198,7 +198,7 @@ def test_differing_reference_is_found_over_all_its_cases(difference: float) -> N
 
 def test_reference_case_of_a_single_process_is_excluded() -> None:
     """A backend's refusal, say, is known from its second process on."""
-    found = heterogeneity_of(
+    found = shared_heterogeneity(
         results(FAR, has=lambda place, process, case: place == "west" or case < 5 or process == 0)
     )
     assert found.cases == 5
@@ -209,7 +209,7 @@ def test_reference_incomplete_processes_are_excluded() -> None:
     def has(environment: str, process: int, case: int) -> bool:
         return process < 6 or case % 2 == process % 2
 
-    found = heterogeneity_of(results(FAR, processes=9, has=has))
+    found = shared_heterogeneity(results(FAR, processes=9, has=has))
     assert found.cases == 10
     assert found.found.processes == 6
 
@@ -217,7 +217,7 @@ def test_reference_incomplete_processes_are_excluded() -> None:
 @pytest.mark.parametrize("processes", [1, 2, 5])
 def test_reference_of_few_processes_is_not_significant(processes: int) -> None:
     for seed in range(5):
-        found = heterogeneity_of(results(0.1, processes=processes, seed=seed))
+        found = shared_heterogeneity(results(0.1, processes=processes, seed=seed))
         assert not found.significant
         assert found.found.allowance is not None
 
@@ -225,18 +225,20 @@ def test_reference_of_few_processes_is_not_significant(processes: int) -> None:
 def test_reference_disturbed_cases_are_excluded() -> None:
     found = results(FAR, invalid=range(7))
     assert {
-        each.heterogeneity.cases for each in ratios_of(found) if each.heterogeneity is not None
+        each.heterogeneity.cases
+        for each in baseline_ratios(found)
+        if each.heterogeneity is not None
     } == {3}
     everywhere = results(FAR, invalid=range(10))
-    assert all(each.heterogeneity is None for each in ratios_of(everywhere))
-    assert all(row.ratio_problems for row in rows_of(everywhere))
+    assert all(each.heterogeneity is None for each in baseline_ratios(everywhere))
+    assert all(row.ratio_problems for row in rank_rows(everywhere))
 
 
 def test_equal_reference_next_to_a_differing_one_is_not_named() -> None:
     references = dict.fromkeys(range(5), "good")
     found = results(FAR, 1.1, references=references, equal=("good",))
     shown = {}
-    for row in rows_of(found):
+    for row in rank_rows(found):
         ratio = row.to_baseline
         assert ratio is not None
         assert ratio.heterogeneity is not None
@@ -256,25 +258,27 @@ def test_equal_reference_next_to_a_differing_one_is_not_named() -> None:
 def test_reference_on_several_machines_is_tested_within_each() -> None:
     hosts = ("one", "two", "three")
     found = results(FAR, 1.1, processes=18, hosts=hosts)
-    tested = heterogeneity_of(found)
+    tested = shared_heterogeneity(found)
     assert tested.found.nodes == 3
     assert tested.significant
-    assert all(each.verdict is Verdict.UNCLEAR for each in ratios_of(found))
+    assert all(each.verdict is Verdict.UNCLEAR for each in baseline_ratios(found))
     equal = results(0.0, 1.3, processes=18, hosts=hosts)
-    assert not heterogeneity_of(equal).significant
-    assert all(each.verdict is Verdict.SLOWER for each in ratios_of(equal))
+    assert not shared_heterogeneity(equal).significant
+    assert all(each.verdict is Verdict.SLOWER for each in baseline_ratios(equal))
 
 
 @pytest.mark.parametrize("difference", [FAR, -FAR])
 @pytest.mark.parametrize("ratio", [1.0, 1.1, 1 / 1.1, 1.25])
 def test_ratio_within_the_reference_difference_is_unclear(difference: float, ratio: float) -> None:
-    for each in ratios_of(results(difference, ratio)):
+    for each in baseline_ratios(results(difference, ratio)):
         assert each.heterogeneous
         off = abs(each.heterogeneity.found.log_ratio) if each.heterogeneity else 0.0
         firm = each.verdict in (Verdict.FASTER, Verdict.SLOWER)
         assert not firm or abs(each.log_ratio) > off
     if ratio == 1.0:
-        assert {each.verdict for each in ratios_of(results(difference, ratio))} == {Verdict.UNCLEAR}
+        assert {each.verdict for each in baseline_ratios(results(difference, ratio))} == {
+            Verdict.UNCLEAR
+        }
 
 
 def comparison(log: float, error: float, degrees: float) -> Comparison:
@@ -331,12 +335,12 @@ def test_ratio_without_heterogeneity_is_unchanged() -> None:
 
 
 def test_mean_is_as_uncertain_of_the_reference_as_each_case() -> None:
-    found = ratios_of(results(FAR, 1.1))
+    found = baseline_ratios(results(FAR, 1.1))
     mean = geometric_mean(found)
     assert mean.verdict is Verdict.UNCLEAR
     assert mean.heterogeneous
     assert math.log(mean.ratio.high) - mean.log_ratio >= abs(FAR) * 0.8
-    equal = geometric_mean(ratios_of(results(0.0, 1.1)))
+    equal = geometric_mean(baseline_ratios(results(0.0, 1.1)))
     assert equal.verdict is Verdict.SLOWER
     assert equal.standard_error >= REFERENCE_ALLOWANCE  # which no number of cases makes less
 

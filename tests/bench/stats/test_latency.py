@@ -59,28 +59,28 @@ def test_percentile_interval_covers_for_any_distribution() -> None:
         assert inside >= 922
 
 
-def percentiles_of(*mids: float) -> list[dict[float, Interval]]:
+def make_percentiles(*mids: float) -> list[dict[float, Interval]]:
     return [{99.0: Interval(0.9 * mid, mid, 1.2 * mid, 0.96)} for mid in mids]
 
 
 def test_percentile_over_processes_is_the_median_of_theirs() -> None:
-    found = latency.over_processes(percentiles_of(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
+    found = latency.over_processes(make_percentiles(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
     assert list(found) == [99.0]
     assert (found[99.0].low, found[99.0].mid, found[99.0].high) == (1.0, 4.0, 90.0)
     assert found[99.0].processes == 7
 
 
 def test_percentile_of_one_process_has_its_own_interval() -> None:
-    (found,) = latency.over_processes(percentiles_of(2.0)).values()
+    (found,) = latency.over_processes(make_percentiles(2.0)).values()
     assert (found.low, found.mid, found.high, found.confidence) == (1.8, 2.0, 2.4, 0.96)
     assert "its own calls" in basis_text(found.basis)
 
 
 def test_percentile_process_with_few_calls_is_excluded() -> None:
-    found = latency.over_processes([*percentiles_of(1.0, 2.0, 3.0), {}])
+    found = latency.over_processes([*make_percentiles(1.0, 2.0, 3.0), {}])
     assert (found[99.0].mid, found[99.0].processes) == (2.0, 3)
     # Those with the most calls are the quickest, and no percentile is of these alone.
-    assert latency.over_processes([*percentiles_of(1.0, 3.0), {}]) == {}
+    assert latency.over_processes([*make_percentiles(1.0, 3.0), {}]) == {}
 
 
 def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> latency.StreamProcesses:
@@ -137,7 +137,7 @@ def test_percentile_separate_processes_are_unpaired() -> None:
 
 
 def test_calls_of_no_stream_are_none() -> None:
-    assert latency.stream_of([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
+    assert latency.combine_streams([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
 
 
 def test_calls_of_all_processes_are_pooled() -> None:
@@ -147,7 +147,7 @@ def test_calls_of_all_processes_are_pooled() -> None:
         streamed(case, a_run(number), 1e-4, 4.0, 100 * (number + 1), each)
         for number, each in enumerate(beside)
     ]
-    found = latency.stream_of(items, {})
+    found = latency.combine_streams(items, {})
     assert found is not None
     each = [item.streaming for item in items]
     assert (found.calls, found.load, found.deadline) == (300, 2, 1.2e-4)

@@ -305,7 +305,7 @@ NOISE = {"a": [0.0, 0.02, -0.01], "b": [0.01, 0.0, -0.02], "c": [0.0, 0.01, 0.02
 RATIOS = {"a": [0.50, 0.52, 0.51], "b": [0.49, 0.51, 0.50], "c": [0.52, 0.50, 0.48, 0.50]}
 
 
-def ratio_of(ratios: Mapping[str, Sequence[float]], effect: Mapping[str, float]) -> Comparison:
+def compare_nodes(ratios: Mapping[str, Sequence[float]], effect: Mapping[str, float]) -> Comparison:
     base = shifted(NOISE, effect)
     new = {
         node: [log + ratio for log, ratio in zip(base[node], ratios[node], strict=True)]
@@ -315,8 +315,8 @@ def ratio_of(ratios: Mapping[str, Sequence[float]], effect: Mapping[str, float])
 
 
 def test_ratio_excludes_what_nodes_do_to_both_sides() -> None:
-    quiet = ratio_of(RATIOS, dict.fromkeys(NOISE, 0.0))
-    wild = ratio_of(RATIOS, {"a": 3.0, "b": -2.0, "c": 0.7})
+    quiet = compare_nodes(RATIOS, dict.fromkeys(NOISE, 0.0))
+    wild = compare_nodes(RATIOS, {"a": 3.0, "b": -2.0, "c": 0.7})
     assert wild.ratio.low == pytest.approx(quiet.ratio.low)
     assert wild.ratio.high == pytest.approx(quiet.ratio.high)
     assert quiet.verdict is Verdict.SLOWER
@@ -371,8 +371,8 @@ def test_ratio_uses_nodes_with_both_sides() -> None:
 def test_mean_over_cases_is_taken_within_nodes() -> None:
     effect = dict.fromkeys(NOISE, 0.0)
     cases = [
-        ratio_of(RATIOS, effect),
-        ratio_of(shifted(RATIOS, dict.fromkeys(RATIOS, 0.2)), effect),
+        compare_nodes(RATIOS, effect),
+        compare_nodes(shifted(RATIOS, dict.fromkeys(RATIOS, 0.2)), effect),
     ]
     mean = geometric_mean(cases)
     assert mean.nodes == 3

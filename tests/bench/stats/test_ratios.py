@@ -29,9 +29,9 @@ from tests.bench.stats.made_processes import (
     EFFECTS,
     NEW,
     REFERENCE,
+    make_runs,
     paired,
     runs,
-    runs_of,
     unpaired,
 )
 
@@ -92,7 +92,7 @@ def test_compare_single_process_finds_a_double_only() -> None:
 
 def test_compare_adjacent_processes_are_pairs() -> None:
     sides = [
-        [replace(run, adjacent=True) for run in runs_of([log] * 6, rounds=False)]
+        [replace(run, adjacent=True) for run in make_runs([log] * 6, rounds=False)]
         for log in (0.5, 0.0)
     ]
     found = ratios.compare(*sides)
@@ -169,16 +169,16 @@ def test_compare_reference_on_one_side_is_none() -> None:
 WIGGLE = 0.01 * np.array([-1.0, 0.6, 0.2, -0.4, 1.0, -0.4])
 
 
-def sides_of(logs: npt.NDArray[np.float64]) -> list[list[RunSamples]]:
+def make_sides(logs: npt.NDArray[np.float64]) -> list[list[RunSamples]]:
     return [
         [RunSamples(str(run), np.exp([value] * 2), np.arange(2)) for run, value in enumerate(side)]
         for side in logs
     ]
 
 
-def groups_of(tables: Iterable[npt.NDArray[np.float64]]) -> list[list[Comparison]]:
+def compare_tables(tables: Iterable[npt.NDArray[np.float64]]) -> list[list[Comparison]]:
     """Compare each with the shortest of ``logs [backends, processes]`` by its median."""
-    sides = [sides_of(logs[np.argsort(np.median(logs, axis=1))]) for logs in tables]
+    sides = [make_sides(logs[np.argsort(np.median(logs, axis=1))]) for logs in tables]
     pairs = [(other, first) for first, *others in sides for other in others]
     found = iter(ratios.compare_all(pairs))
     return [[next(found) for _ in others] for _, *others in sides]
@@ -194,7 +194,7 @@ def test_fastest_with_an_equal_noisy_third_is_not_significant(spread: float) -> 
     for _ in range(600):
         first, second = rng.normal(0, 0.005, 6), rng.normal(0.6 * spread, 0.005, 6)
         tables.append(np.stack([first, second, rng.normal(0, spread, 6)]))
-    groups = groups_of(tables)
+    groups = compare_tables(tables)
     false = np.mean(ratios.all_slower(groups))
     assert false <= 0.01
     # The rule before: only the next by its median.
@@ -204,18 +204,18 @@ def test_fastest_with_an_equal_noisy_third_is_not_significant(spread: float) -> 
 def test_fastest_if_true_is_significant() -> None:
     rng = np.random.default_rng(5)
     levels = np.array([0, 0.12, 0.2, 0.2, 0.3])[:, None]
-    groups = groups_of(levels + rng.normal(0, 0.025, (5, 10)) for _ in range(200))
+    groups = compare_tables(levels + rng.normal(0, 0.025, (5, 10)) for _ in range(200))
     assert np.mean(ratios.all_slower(groups)) >= 0.9
 
 
 def test_false_rate_of_the_fastest_among_equals_is_low() -> None:
     rng = np.random.default_rng(6)
-    groups = groups_of(rng.normal(0, 0.03, (5, 6)) for _ in range(400))
+    groups = compare_tables(rng.normal(0, 0.03, (5, 6)) for _ in range(400))
     assert np.mean(ratios.all_slower(groups)) <= 0.005
 
 
 def test_fastest_of_one_comparison_follows_its_verdict() -> None:
-    ((slower,),) = groups_of([np.stack([WIGGLE, WIGGLE[::-1] + 0.3])])
+    ((slower,),) = compare_tables([np.stack([WIGGLE, WIGGLE[::-1] + 0.3])])
     assert slower.verdict is Verdict.SLOWER
     groups = [[slower], [], [slower.inverse], [slower, slower.inverse]]
     assert ratios.all_slower(groups) == [True, False, False, False]

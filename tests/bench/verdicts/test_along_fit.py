@@ -126,7 +126,7 @@ def of_curve(
 
 
 @functools.cache
-def fits_of(curve: str, repetitions: int = 60) -> list[Fit]:
+def fit_noisy(curve: str, repetitions: int = 60) -> list[Fit]:
     rng = np.random.default_rng(1)
     return [fitted(of_curve(rng, BENT[curve], 10, 0.02)) for _ in range(repetitions)]
 
@@ -136,7 +136,7 @@ def fits_of(curve: str, repetitions: int = 60) -> list[Fit]:
 def test_fit_of_no_line_has_bounds_over_its_parts(curve: str, some: slice) -> None:
     """Return lines of the short windows, up to 30 or 60, and of the long ones from there on."""
     fixed, slope = _Lines.through(K[some], BENT[curve][None, some]).mean
-    fits, hits = fits_of(curve), np.zeros(2)
+    fits, hits = fit_noisy(curve), np.zeros(2)
     for found in fits:
         assert found.fixed is not None
         assert found.per_timestep is not None

@@ -33,7 +33,7 @@ QUESTION = Query(14, 64, 256)
 KERAS = {"keras": made.Cost(1e-3, 2e-4)}
 
 
-def found_in(
+def recommend(
     found: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> Recommendation:
     answered = answer(question, found, learned)
@@ -42,7 +42,7 @@ def found_in(
 
 
 def answered(paths: Sequence[Path], reference: Sequence[Path] = ()) -> Recommendation:
-    return found_in(made.read_places(paths, reference))
+    return recommend(made.read_places(paths, reference))
 
 
 # -- which window
@@ -62,7 +62,7 @@ def test_recommend_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> No
 def test_recommend_names_the_significantly_fastest_and_its_cost(
     usual: Sequence[MeasuredWindows],
 ) -> None:
-    found = found_in(usual)
+    found = recommend(usual)
     assert found.best.case.backend == "while_loop+hoisted"
     assert found.fastest
     truth = made.COSTS["while_loop+hoisted"]
@@ -175,7 +175,7 @@ def test_recommend_window_grows_with_the_dependency(tmp_path: Path) -> None:
     given = made.read_places(own, theirs)
     before = 0
     for dependency in range(1, 480):
-        found = found_in(given, Query(dependency, 64, 256), learned)
+        found = recommend(given, Query(dependency, 64, 256), learned)
         assert found.window >= max(before, found.need.window)
         before = found.window
 
@@ -208,7 +208,7 @@ def test_recommend_without_an_answer_names_what_was_measured(tmp_path: Path) -> 
 
 
 def test_recommend_window_is_within_the_sequences(usual: Sequence[MeasuredWindows]) -> None:
-    found = found_in(usual, Query(14, 64, 256, steps=100))
+    found = recommend(usual, Query(14, 64, 256, steps=100))
     assert (found.need.window, found.window) == (29, 30)
     assert found.longer is not None
     assert found.longer.row.case.workload.window == 60
@@ -216,7 +216,7 @@ def test_recommend_window_is_within_the_sequences(usual: Sequence[MeasuredWindow
     assert isinstance(short, NoRecommendation)  # 30 is too far from 16 to stand for it
     assert short.lengths
     assert short.need.window == 16
-    found = found_in(usual, Query(14, 64, 256, steps=25))
+    found = recommend(usual, Query(14, 64, 256, steps=25))
     assert not found.need.assumed
     assert (found.window, found.measured_window) == (25, 30)
     assert found.differences == (("steps", 30, 25),)
@@ -227,7 +227,7 @@ def test_recommend_long_dependency_is_answered_by_the_complete_sequence(tmp_path
     given = made.read_places(made.write_windows(tmp_path, KERAS, (30, 60, 120), timesteps=120))
     for dependency in (30, 39, 40, 99):
         question = Query(dependency, 64, 256, steps=100)
-        found = found_in(given, question)
+        found = recommend(given, question)
         assert (found.window, found.measured_window) == (100, 120)
         shown = document(question, found, None, ()).markdown()
         assert "Assuming at least" in shown or dependency > 49
@@ -275,12 +275,12 @@ def test_recommend_inference_uses_sequences_of_near_length(tmp_path: Path) -> No
             optimizer=None,
         )
     given = made.read_places([tmp_path])
-    found = found_in(given, Query(0, 64, 256, steps=58, mode="inference"))
+    found = recommend(given, Query(0, 64, 256, steps=58, mode="inference"))
     assert (found.window, found.measured_window) == (58, 60)
     assert found.differences == (("steps", 60, 58),)
     assert not found.need.assumed
     assert found.longer is None
-    assert not found_in(given, Query(0, 64, 256, steps=50, mode="inference")).differences
+    assert not recommend(given, Query(0, 64, 256, steps=50, mode="inference")).differences
     far = answer(Query(0, 64, 256, steps=500, mode="inference"), given)
     assert isinstance(far, NoRecommendation)
     assert far.lengths
@@ -294,7 +294,7 @@ Cells = Mapping[tuple[str, int, int], bool]
 """Whether a task learned a distance through a window."""
 
 
-def map_of(found: Cells) -> LearningMap:
+def make_map(found: Cells) -> LearningMap:
     return a_map(
         *(
             cell(task=task, distance=d, window=k, stride=k, loss=0.0 if good else 0.7)
@@ -323,7 +323,7 @@ cells = st.dictionaries(
 )
 
 
-def windows_of(learned: LearningMap | None) -> list[int]:
+def list_windows(learned: LearningMap | None) -> list[int]:
     return [need(d, learned).window for d in range(1, 501)]
 
 
@@ -335,14 +335,14 @@ def windows_of(learned: LearningMap | None) -> list[int]:
 @example({("echo", 2, 3): False, ("echo", 2, 5): True, ("echo", 8, 60): True})
 @example({**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})})
 def test_least_window_grows_with_the_dependency(found: Cells) -> None:
-    windows = windows_of(map_of(found))
+    windows = list_windows(make_map(found))
     assert windows == sorted(windows)
 
 
 @settings(max_examples=60, deadline=None)
 @given(cells, st.integers(1, 500))
 def test_least_window_is_learned_or_assumed_longer(found: Cells, dependency: int) -> None:
-    learned = map_of(found)
+    learned = make_map(found)
     answer = need(dependency, learned)
     enough = {k for (_, d, k), good in found.items() if good and d >= dependency}
     if not answer.assumed:
@@ -356,7 +356,7 @@ def test_least_window_is_learned_or_assumed_longer(found: Cells, dependency: int
 
 def test_least_window_of_the_reference_map_has_a_margin() -> None:
     (found,) = maps.collect([REFERENCE]).maps
-    windows = windows_of(found)
+    windows = list_windows(found)
     assert windows == sorted(windows)
     assert [windows[d - 1] for d in (1, 3, 4, 8, 9, 20)] == [3, 5, 15, 15, 30, 30]
     assert need(21, found).assumed
@@ -372,16 +372,16 @@ def test_least_window_of_the_reference_map_has_a_margin() -> None:
 
 
 def test_least_window_keeps_that_of_a_shorter_task() -> None:
-    found = need(20, map_of({**ECHO, **COPY}))
+    found = need(20, make_map({**ECHO, **COPY}))
     assert (found.window, found.assumed) == (30, False)
     assert "copy memory of 20 was learned in windows of 30" in window_reason(found)
     assert "the echo only up to 8, in windows of 15" in window_reason(found)
     wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
-    assert need(20, map_of(wide)).window == 60
+    assert need(20, make_map(wide)).window == 60
 
 
 def test_least_window_past_the_map_is_assumed_and_not_less() -> None:
-    found = need(21, map_of({**ECHO, **COPY}))
+    found = need(21, make_map({**ECHO, **COPY}))
     assert found.assumed
     assert found.window == 43
     assert "distances up to 20 were learned" in window_reason(found)
@@ -394,14 +394,14 @@ def test_least_window_without_a_map_is_twice_the_dependency() -> None:
     assert window_reason(found).startswith(
         "no map says which window learns a dependency of 20; assumed is tw"
     )
-    windows = windows_of(None)
+    windows = list_windows(None)
     assert windows == sorted(windows)
 
 
 def test_least_window_skips_one_below_a_failed_window() -> None:
-    assert need(9, map_of(of_task("echo", {9: row({10, 30})}))).window == 30
+    assert need(9, make_map(of_task("echo", {9: row({10, 30})}))).window == 30
     # Windows beyond the last one that learned it, with fewer updates, do not count.
-    assert need(9, map_of(of_task("echo", {9: row({10})}))).window == 10
+    assert need(9, make_map(of_task("echo", {9: row({10})}))).window == 10
 
 
 # -- which map

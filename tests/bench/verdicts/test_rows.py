@@ -34,10 +34,10 @@ from tests.bench.made_reports import (
     SPEC,
     TRAINING,
     a_run,
+    make_report,
+    make_results,
     measured,
     replicated,
-    report_of,
-    results_of,
     the_row,
     without_time,
 )
@@ -72,7 +72,7 @@ def test_build_approximate_backend_has_error_and_no_rank() -> None:
     exact = measured("torch", 0.02, run), measured("onnxruntime", 0.03, run)
     errors = {"passed": True, "errors": {"rms y": 0.015, "rms h": 0.02}}
     int8 = replace(measured("torch:int8", 0.01, run), gate=errors)
-    (section,) = report_of(*exact, int8).sections
+    (section,) = make_report(*exact, int8).sections
     rows = {row.case.backend: row for row in section.rows}
     assert list(rows) == ["torch", "onnxruntime", "torch:int8"]
     assert [row.rank for row in rows.values()] == [1, 2, None]
@@ -85,7 +85,7 @@ def test_build_approximate_backend_has_error_and_no_rank() -> None:
 
 
 def test_build_missing_request_names_what_there_is() -> None:
-    results = results_of(measured("keras", 0.01), without_time("cudnn"))
+    results = make_results(measured("keras", 0.01), without_time("cudnn"))
     found = []
     for each in ({"baseline": "torch"}, {"kind": "truncation"}):
         with pytest.raises(NothingToReportError) as error:
@@ -95,12 +95,12 @@ def test_build_missing_request_names_what_there_is() -> None:
     with pytest.raises(NothingToReportError, match="no_case"):
         build(Results((), ()))
     with pytest.raises(NothingToReportError, match="nothing_to_name"):
-        build(results_of(without_time("cudnn")), baseline="keras")
+        build(make_results(without_time("cudnn")), baseline="keras")
 
 
 def test_build_kind_chooses_cases() -> None:
     window = replace(TRAINING, window=5)
-    results = results_of(measured("keras", 0.01), measured("keras", 0.02, work=window))
+    results = make_results(measured("keras", 0.01), measured("keras", 0.02, work=window))
     assert [row.case.kind for row in build(results, kind="truncation").sections[0].rows] == [
         "truncation"
     ]
@@ -108,13 +108,13 @@ def test_build_kind_chooses_cases() -> None:
 
 
 def test_build_first_is_significant_if_the_next_is_slower() -> None:
-    near = build(results_of(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
+    near = build(make_results(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
     assert the_row(near, "keras").rank == 1
     assert not the_row(near, "keras").fastest
-    far = build(results_of(*replicated(6, ("keras", 0.010), ("torch", 0.012))))
+    far = build(make_results(*replicated(6, ("keras", 0.010), ("torch", 0.012))))
     assert the_row(far, "keras").fastest
     assert not the_row(far, "torch").fastest
-    alone = build(results_of(*replicated(6, ("keras", 0.010))))
+    alone = build(make_results(*replicated(6, ("keras", 0.010))))
     assert not the_row(alone, "keras").fastest
 
 
@@ -124,7 +124,7 @@ def test_build_of_several_outcomes_takes_the_gravest() -> None:
         without_time("a", "failed", "wrong", a_run(2)),
         without_time("a", "timed_out", "slow", a_run(3)),
     ]
-    row = the_row(build(results_of(*items)), "a")
+    row = the_row(build(make_results(*items)), "a")
     assert (row.result.outcome, reason_line(row.result.reason)) == ("failed", "wrong")
 
 
@@ -135,14 +135,14 @@ def test_build_invalid_neighbour_counts_for_the_fastest(time: float, fastest: bo
         replace(item, valid=False, reasons=(BUSY,)) if item.case.backend == "numpy" else item
         for item in items
     ]
-    first = the_row(report_of(*bad), "keras")
+    first = the_row(make_report(*bad), "keras")
     assert first.fastest is fastest
     assert set(first.behind) == {"numpy", "torch"}
-    assert the_row(report_of(*bad), "numpy").ahead is None
+    assert the_row(make_report(*bad), "numpy").ahead is None
 
 
 def test_build_ratios_are_to_the_baseline_and_the_first() -> None:
-    found = report_of(*replicated(6, ("keras", 2.0), ("numpy", 4.0), ("torch", 1.0)))
+    found = make_report(*replicated(6, ("keras", 2.0), ("numpy", 4.0), ("torch", 1.0)))
     ratios = {name: the_row(found, name).to_baseline for name in ("keras", "numpy", "torch")}
     assert ratios.pop("keras") is None
     assert {name: each and each.ratio.mid for name, each in ratios.items()} == pytest.approx(
@@ -171,7 +171,7 @@ def test_build_order_does_not_depend_on_file_names(random: Random) -> None:
     ]
     items = list(wanted)
     random.shuffle(items)
-    (section,) = report_of(*items).sections
+    (section,) = make_report(*items).sections
     assert [row.case for row in section.rows] == [item.case for item in wanted]
 
 
@@ -184,7 +184,7 @@ def with_setup(number: int, **setup: float | None) -> Measurement:
 
 def test_build_setup_is_the_median_of_processes() -> None:
     times = [{"build_s": value, "compile_s": off} for value, off in ((1.0, -3.0), (2.0, -1.0))]
-    row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(times))), "keras")
+    row = the_row(make_report(*(with_setup(n, **each) for n, each in enumerate(times))), "keras")
     # Compiling is a difference of two times, which is unknown below zero.
     assert row.result.setup == {
         "build_s": 1.5,
@@ -193,7 +193,7 @@ def test_build_setup_is_the_median_of_processes() -> None:
         "first_call_s": None,
     }
     more = [*times, {"build_s": 9.0, "compile_s": 0.5}, {"compile_s": 0.5}, {"compile_s": 0.5}]
-    row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(more))), "keras")
+    row = the_row(make_report(*(with_setup(n, **each) for n, each in enumerate(more))), "keras")
     assert row.result.setup is not None
     assert (row.result.setup["build_s"], row.result.setup["compile_s"]) == (2.0, 0.5)
 
@@ -206,7 +206,7 @@ def test_build_figures_are_medians_and_texts_the_commonest() -> None:
         None,
     ]
     items = [measured("a", 1.0, a_run(number), roofs=each) for number, each in enumerate(roofs)]
-    row = the_row(report_of(*items), "a")
+    row = the_row(make_report(*items), "a")
     assert row.result.roofs == {"of_matmul": 0.2}
     assert row.result.roofs_by == {"of_matmul": "torch"}
     assert row.result.memory == row.result.energy == {}
@@ -221,10 +221,10 @@ def test_build_fallback_is_the_commonest_and_remarks_are_once() -> None:
         )
         for number, each in enumerate(ran)
     ]
-    row = the_row(report_of(*items[:3]), "a")
+    row = the_row(make_report(*items[:3]), "a")
     assert row.result.fallback == "the loop"
     assert row.result.remarks == ("it warned", "0", "1")
-    assert the_row(report_of(*items[2:]), "a").result.fallback == ""
+    assert the_row(make_report(*items[2:]), "a").result.fallback == ""
 
 
 UNSTEADY = recorded("not_steady", "the halves differ", "give it more time")
@@ -236,11 +236,11 @@ def test_build_percentiles_exclude_disturbed_processes() -> None:
         return replace(item, samples=np.linspace(low, low + 1, 60), rounds=np.arange(60))
 
     items = [process(0, 1.0), process(1, 2.0, UNSTEADY), process(2, 100.0, BUSY)]
-    (row,) = records(report_of(*items))
+    (row,) = records(make_report(*items))
     both = np.concatenate([np.linspace(1.0, 2.0, 60), np.linspace(2.0, 3.0, 60)])
     for part in PERCENTILES:
         assert row[f"p{part}_s"] == pytest.approx(np.percentile(both, part))
-    (alone,) = records(report_of(items[2]))
+    (alone,) = records(make_report(items[2]))
     assert [alone[f"p{part}_s"] for part in PERCENTILES] == [None] * 4
     for part in PERCENTILES:
         needed = round(100 * FEWEST_BEYOND / min(part, 100 - part))
@@ -257,7 +257,7 @@ def a_row(backend: str = "keras", rank: int | None = None, work: Workload = TRAI
 def test_tables_are_by_device_kind_mode_and_stream() -> None:
     window = replace(TRAINING, window=5)
     wide = LSTMSpec(3, 8)
-    (section,) = report_of(
+    (section,) = make_report(
         measured("keras", 1.0),
         measured("keras", 1.0, spec=wide),
         measured("keras", 1.0, work=TRAINING),
@@ -284,7 +284,7 @@ def test_tables_are_by_device_kind_mode_and_stream() -> None:
 def test_table_beginning_has_complete_groups(most: int, shown: int, left: int) -> None:
     specs = [LSTMSpec(3, hidden) for hidden in (4, 5, 6)]
     items = [measured(name, 1.0, spec=spec) for spec in specs for name in ("a", "b")]
-    (section,) = report_of(*items).sections
+    (section,) = make_report(*items).sections
     begun, rest = section.tables[0].begin(most)
     assert (len(begun.groups), rest) == (shown, left)
     assert begun.groups == section.tables[0].groups[:shown]

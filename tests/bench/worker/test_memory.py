@@ -71,15 +71,15 @@ class Pool:
         return SimpleNamespace(devices=lambda kind: [gpu, gpu] if self.read_size(kind) >= 0 else [])
 
 
-def backend_of(framework: str) -> Any:
+def make_backend(framework: str) -> Any:
     return SimpleNamespace(framework=framework)
 
 
 def one_case(framework: str, modules: dict[str, Any], pool: Pool, *, first: int) -> Figures:
     """Run a case that holds 100 bytes and needs ``first`` more in its first call, 50 in later
     ones."""
-    assert gauge(backend_of(framework), "cpu", modules) is None
-    found = gauge(backend_of(framework), "gpu:1", modules)
+    assert gauge(make_backend(framework), "cpu", modules) is None
+    found = gauge(make_backend(framework), "gpu:1", modules)
     assert found is not None
     pool.hold(100)
     pool.use(first)

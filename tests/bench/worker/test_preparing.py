@@ -221,13 +221,13 @@ def test_prepare_answer_of_wrong_type_fails(
     assert message in reason_line(found.reason)
 
 
-def output_of(*parts: group.Printed) -> Any:
+def make_output(*parts: group.Printed) -> Any:
     """Output that returns the next part each time."""
     return SimpleNamespace(take=iter(parts).__next__)
 
 
 def test_prepare_failed_case_reports_its_own_output(world: World) -> None:
-    output = output_of(group.Printed(9, "of another"), group.Printed(8, "it burns"))
+    output = make_output(group.Printed(9, "of another"), group.Printed(8, "it burns"))
     world.errors["a build"] = ValueError("broken")
     found = refused(world, world.add("a"), output=output)
     assert found.details.endswith("\nIt printed:\nit burns")
@@ -237,7 +237,7 @@ def test_prepare_failed_case_reports_its_own_output(world: World) -> None:
 def test_prepare_much_output_adds_a_remark(world: World) -> None:
     case = world.add("a")
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
-        found = prepared(world, case, output=output_of(group.Printed(), group.Printed(size, "x")))
+        found = prepared(world, case, output=make_output(group.Printed(), group.Printed(size, "x")))
         assert list(found.guard.remarks) == remarks
 
 

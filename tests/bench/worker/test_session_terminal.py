@@ -43,7 +43,7 @@ def recorder_with(folder: Path, *results: Result) -> Recorder:
     return found
 
 
-def lines_of(folder: Path, *results: Result) -> list[str]:
+def summary_lines(folder: Path, *results: Result) -> list[str]:
     return list(summary(recorder_with(folder, *results)))
 
 
@@ -76,13 +76,13 @@ def test_header_budget_replaces_the_seconds_of_the_suite(
 
 
 def test_summary_counts_measured_invalid_and_unreliable(tmp_path: Path) -> None:
-    assert lines_of(tmp_path) == ["0 cases measured"]
-    assert lines_of(tmp_path, GOOD) == ["1 case measured"]
+    assert summary_lines(tmp_path) == ["0 cases measured"]
+    assert summary_lines(tmp_path, GOOD) == ["1 case measured"]
     invalid, unreliable = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
-    assert lines_of(tmp_path, GOOD, invalid, unreliable) == [
+    assert summary_lines(tmp_path, GOOD, invalid, unreliable) == [
         "3 cases measured, 1 of them INVALID and 1 with an unreliable time:",
         "  few samples; more time (2 cases)",
         "  others took a core; close them (1 case)",
     ]
-    assert lines_of(tmp_path, invalid)[0] == "1 case measured, 1 of them INVALID:"
-    assert lines_of(tmp_path, unreliable)[0] == "1 case measured, 1 with an unreliable time:"
+    assert summary_lines(tmp_path, invalid)[0] == "1 case measured, 1 of them INVALID:"
+    assert summary_lines(tmp_path, unreliable)[0] == "1 case measured, 1 with an unreliable time:"

@@ -47,12 +47,12 @@ FREE = (
 """Keys of objects whose keys depend on the machine, its packages or the backend."""
 
 
-def fields_of(data: Any, name: str = "") -> set[str]:
+def list_fields(data: Any, name: str = "") -> set[str]:
     """Return the places of all values, without the numbers of items."""
     if isinstance(data, dict) and name.rpartition(".")[2] not in FREE:
-        return {each for key, value in data.items() for each in fields_of(value, f"{name}.{key}")}
+        return {each for key, value in data.items() for each in list_fields(value, f"{name}.{key}")}
     if isinstance(data, list) and name.rpartition(".")[2] not in FREE:
-        return {name, *(each for item in data for each in fields_of(item, f"{name}[]"))}
+        return {name, *(each for item in data for each in list_fields(item, f"{name}[]"))}
     return {name}
 
 
@@ -86,9 +86,9 @@ def test_worker_files_have_the_fields_that_readers_know(
     assert worker.main([str(order)]) == 0
     (path,) = (tmp_path / "r").iterdir()
     golden = json.loads(GOLDEN.read_text())
-    assert set(golden["result"]) - fields_of(json.loads(path.read_text())) == set()
+    assert set(golden["result"]) - list_fields(json.loads(path.read_text())) == set()
     lines = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
-    assert set(golden["journal"]) - set().union(*map(fields_of, lines)) == set()
+    assert set(golden["journal"]) - set().union(*map(list_fields, lines)) == set()
     file = records.read(path)
     assert file.run.complete
     assert {each.case.backend for each in file.measurements} == {"numpy"}

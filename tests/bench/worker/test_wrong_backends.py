@@ -757,7 +757,7 @@ class ShowsNothing(Honest):
         return replace(step, run=run, results=lambda raw: {} if raw is None else shown(raw))
 
 
-def half_of(array: Any) -> Any:
+def keep_half(array: Any) -> Any:
     """Of the sequences; nothing for the others."""
     kept = np.array(array)
     kept[:, kept.shape[1] // 2 :] = 0
@@ -789,7 +789,7 @@ def later_in_a_stream(change: Callable[[Any], Any]) -> type[Honest]:
 
 
 LATER: dict[str, tuple[Workload, type[Honest]]] = {
-    "half_of_the_sequences": (INFERENCE, later(lambda raw: raw._replace(y=half_of(raw.y)))),
+    "half_of_the_sequences": (INFERENCE, later(lambda raw: raw._replace(y=keep_half(raw.y)))),
     "half_of_the_timesteps": (INFERENCE, later(lambda raw: raw._replace(y=raw.y[:3]))),
     "a_hundredth_off": (INFERENCE, later(lambda raw: raw._replace(y=raw.y * 1.01))),
     "final_state_left_out": (
@@ -808,7 +808,7 @@ LATER: dict[str, tuple[Workload, type[Honest]]] = {
         replace(TRAINING, timesteps=7, window=3),
         later(lambda raw: scaled_state(raw, "c", 0.5)),
     ),
-    "half_of_it_beside_updates": (SGD, later(lambda raw: replace(raw, dx=half_of(raw.dx)))),
+    "half_of_it_beside_updates": (SGD, later(lambda raw: replace(raw, dx=keep_half(raw.dx)))),
     "weights_not_updated": (ADAM, UpdatesNothing),
     "weights_not_updated_in_windows": (replace(WINDOWS, optimizer="sgd"), UpdatesNothing),
     "state_left_out": (

@@ -49,7 +49,7 @@ def test_model_called_by_many_threads_gives_each_the_same_numbers(name: str) -> 
         assert named_threads() == before
 
 
-def product_of(name: str) -> Callable[[], object]:
+def read_product(name: str) -> Callable[[], object]:
     """Return a call that keeps the pool of threads of a binding's framework busy."""
     square = np.eye(400, dtype=np.float32)
     if name == "fused_cpu":
@@ -66,7 +66,7 @@ def product_of(name: str) -> Callable[[], object]:
 
 @pytest.mark.parametrize("name", BINDINGS)
 def test_calls_beside_a_busy_framework_give_the_same_numbers(name: str) -> None:
-    model, product, over = built(name, SPEC), product_of(name), threading.Event()
+    model, product, over = built(name, SPEC), read_product(name), threading.Event()
     y = model.forward(X)[0]
     gradient = model.gradients(X, np.ones_like(y)).x
 

@@ -28,7 +28,7 @@ layers.LSTM = lstm_impl.keras.LSTM
 """What makes Keras's own tests of its layer tests of ours."""
 
 
-def in_a_process_of(backend: str, *arguments: str, more: dict[str, str] | None = None) -> int:
+def run_in_process(backend: str, *arguments: str, more: dict[str, str] | None = None) -> int:
     """Return how many tests passed in a pytest whose Keras runs on this backend."""
     packages = [Package(name, name, f"pip install {name}") for name in ("keras", backend)]
     passed, _ = run_tests(packages, {"KERAS_BACKEND": backend, **(more or {})}, *arguments)
@@ -41,12 +41,12 @@ def in_a_process_of(backend: str, *arguments: str, more: dict[str, str] | None =
     [("torch", ""), pytest.param("jax", "not (equals_keras and jax_scan)", marks=JAX.marks)],
 )
 def test_layer_on_other_frameworks_equals_keras(backend: str, few: str) -> None:
-    assert in_a_process_of(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20
+    assert run_in_process(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20
 
 
 @pytest.mark.slow
 def test_layer_compiled_by_jax_equals_keras() -> None:
-    assert in_a_process_of("jax", str(HERE / "layer_elsewhere.py")) >= 30
+    assert run_in_process("jax", str(HERE / "layer_elsewhere.py")) >= 30
 
 
 @pytest.mark.parametrize("backend", [JAX, TENSORFLOW, "torch"])
@@ -60,7 +60,7 @@ def test_layer_passes_the_tests_of_keras(backend: str, tmp_path: Path) -> None:
     (tmp_path / "ours_as_keras.py").write_text(OURS)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     arguments = ["-p", "ours_as_keras", "--rootdir", str(tmp_path), "-c", os.devnull, str(tests)]
-    assert in_a_process_of(backend, *arguments, more={"PYTHONPATH": path}) >= 5
+    assert run_in_process(backend, *arguments, more={"PYTHONPATH": path}) >= 5
 
 
 def test_import_on_unsupported_keras_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ MASKS: dict[str, Any] = {
 }
 
 
-def mask_of(name: str) -> npt.NDArray[np.bool_] | None:
+def make_mask(name: str) -> npt.NDArray[np.bool_] | None:
     rows = MASKS[name]
     return None if rows is None else np.array([list(row) for row in rows]) == "1"
 
@@ -79,7 +79,7 @@ def few(backend: str, **other: list[Any]) -> list[Row]:
     return each_value({"backend": [backend], **AXES, **other})
 
 
-def name_of(row: Row) -> str:
+def describe_row(row: Row) -> str:
     """Return a short id: what differs from the layer's defaults."""
     message = [str(row[key]) for key in ("backend", "mask", "called")]
     return "-".join(
@@ -101,7 +101,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         rows: Iterable[Row] = ()
         if slow_ones_run(metafunc.config):  # minutes of tracing, and of compiling
             rows = [*covering(backend=PLAIN), *covering(backend=COMPILED)]
-        metafunc.parametrize("any_row", rows, ids=name_of)
+        metafunc.parametrize("any_row", rows, ids=describe_row)
 
 
 def constructor(row: Row) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def results(layer: Any, row: Row) -> list[npt.NDArray[Any]]:
     state = []
     if row["initial_state"]:
         state = [tf.constant(random(BATCH, UNITS, seed=seed), dtype) for seed in (1, 2)]
-    mask = mask_of(row["mask"])
+    mask = make_mask(row["mask"])
     masks = [] if mask is None else [tf.constant(mask)]
 
     def step(x: Any, state: list[Any], masks: list[Any]) -> Any:
@@ -205,7 +205,7 @@ def compare(row: Row) -> None:
         check(row)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=name_of)
+@pytest.mark.parametrize("row", ROWS, ids=describe_row)
 def test_layer_equals_keras(row: Row) -> None:
     compare(row)
 
@@ -215,7 +215,7 @@ def test_layer_of_each_backend_equals_keras(any_row: Row) -> None:
     compare(any_row)
 
 
-@pytest.mark.parametrize("row", covering(backend=["cudnn", "cudnn+lengths"]), ids=name_of)
+@pytest.mark.parametrize("row", covering(backend=["cudnn", "cudnn+lengths"]), ids=describe_row)
 def test_layer_through_cudnn_equals_keras_without(row: Row) -> None:
     with emulated_cudnn():
         check(row)
@@ -295,7 +295,7 @@ def test_unrolled_layer_equals_keras(backend: str, mask: str, training: bool) ->
     theirs.set_weights(initial_weights())
     ours = build(backend, unroll=True, return_sequences=True)
     x = random(BATCH, TIMESTEPS, FEATURES)
-    masks = mask_of(mask)
+    masks = make_mask(mask)
     np.testing.assert_allclose(
         ours(x, mask=masks, training=training),
         theirs(x, mask=masks, training=training),

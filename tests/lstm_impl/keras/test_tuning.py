@@ -44,10 +44,10 @@ def test_tune_races_once_and_layers_take_the_fastest() -> None:
     assert [each.question.workload.mode for each in found] == ["training", "inference"]
     assert load() == sorted(found, key=lambda each: each.made)
     for each in found:
-        cudnn = each.result_of("cudnn")
+        cudnn = each.find_result("cudnn")
         assert cudnn is not None
         assert cudnn.problem
-        by_rule = each.result_of(each.rule)
+        by_rule = each.find_result(each.rule)
         assert by_rule is not None
         # One that computes the same may come too late to race.
         assert not by_rule.problem or "no time was left" in by_rule.problem

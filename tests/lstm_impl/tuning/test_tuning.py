@@ -261,10 +261,18 @@ def decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_tune_excludes_unable_backends_with_reasons() -> None:
     found = lstm_impl.tune(SPEC, WORK, candidates=["numpy", "cudnn"], seconds=0.2)
     assert found.backend == "numpy"
-    cudnn = found.result_of("cudnn")
+    cudnn = found.find_result("cudnn")
     assert cudnn is not None
     assert "GPU" in cudnn.problem
     assert load() == [found]
+
+
+def test_old_name_of_find_result_warns_and_returns_the_same() -> None:
+    found = lstm_impl.tune(SPEC, WORK, candidates=["numpy", "cudnn"], seconds=0.2)
+    with pytest.warns(DeprecationWarning, match="call Decision.find_result instead"):
+        result = found.result_of("cudnn")
+    assert result is not None
+    assert result == found.find_result("cudnn")
 
 
 def test_tune_known_decision_is_returned() -> None:
@@ -346,7 +354,7 @@ def test_tune_excludes_backends_that_ignore_lengths_or_masks(
     assert not any("something else" in each.problem for each in found.raced)
     found = lstm_impl.tune(DEEP, work, candidates=names, seconds=0.1)
     assert found.backend == "numpy"
-    result = found.result_of("forgetful")
+    result = found.find_result("forgetful")
     assert result is not None
     assert "it computes something else" in result.problem
 
