@@ -14,13 +14,15 @@ from typing import Any, TextIO
 from rich.live import Live
 from rich.text import Text
 
-from bench.cli.command_line import UsageError, print_errors
+from bench.cli.command_line import UsageError, print_errors, typed
+from bench.machine import environment
 from bench.machine.fields import printable
 from bench.machine.reading import default_folder
-from bench.machine.writing import Closing
-from bench.records.files import collect, default_paths
+from bench.machine.writing import Closing, running_writer
+from bench.records.files import collect, default_results
 from bench.records.schema import Results
 from bench.render.escape import clean, text_console
+from bench.render.messages import empty_session, foreign_session
 
 AFTER = 1.0
 """Seconds before the line appears."""
@@ -72,12 +74,28 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
 
 
 def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
-    """Return a command's paths or the default ones; the UsageError for none names ``made_by``."""
+    """Return a command's paths or the default ones; the UsageError for none names ``made_by``.
+
+    A line on standard error names each newer session that the default ones pass over, and why.
+    """
+    if paths:
+        return paths
     folder = default_folder()
-    found = paths or default_paths(folder)
-    if not found:
+    found = default_results(folder, environment.read().machine_id)
+    if not found.paths:
         raise UsageError(
             f"there are no results in {printable(folder)}/; make some with `{made_by}`, or name "
             "result files or folders"
         )
-    return found
+    notes = []
+    if empty := collect(found.empty).files:
+        writer = next(filter(None, (running_writer(each.path) for each in empty)), "")
+        show = f"{typed('report', str(empty[0].path))} --unmeasured"
+        notes.append(
+            empty_session(empty, writer, show, goes_on=found.paths[-1:] != found.empty[-1:])
+        )
+    if foreign := collect(found.foreign).files:
+        notes.append(foreign_session(foreign))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return found.paths

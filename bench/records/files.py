@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -142,13 +142,79 @@ def latest(folder: AnyPath = reading.DEFAULT_FOLDER) -> list[Path]:
 
     Files that cannot be read are included: the newest may be one of them, and its error is shown.
     """
-    found: list[tuple[Path, schema.Run | None]] = []
-    for path in result_files(Path(folder)):
-        spare = _spare(path)
-        found.append((path, _run_or_none(path) or (_run_or_none(spare) if spare else None)))
-    runs = [run for _, run in found if run is not None]
+    found = list(map(_summary, result_files(Path(folder))))
+    runs = [each.run for each in found if each.run is not None]
     newest = {run_name(max(runs, key=lambda run: run.started).session)} if runs else set()
-    return [path for path, run in found if run is None or run_name(run.session) in newest]
+    return [each.path for each in found if each.run is None or run_name(each.run.session) in newest]
+
+
+@dataclass(frozen=True)
+class DefaultResults:
+    """The files that a command reads if none is named, and newer ones that it passes over.
+
+    empty: files of the newest run, if it has no measured case. foreign: files of the newest run of
+    another machine, if ``paths`` are of this machine.
+    """
+
+    paths: tuple[AnyPath, ...]
+    empty: tuple[Path, ...] = ()
+    foreign: tuple[Path, ...] = ()
+
+
+def newest_measured(folder: AnyPath, machine: str) -> DefaultResults:
+    """Return the files of the newest run in a folder that has a measured case.
+
+    Runs of this machine come before those of other machines, and all of them before the runs of
+    the folder's ``reference``. If no run has a measured case, the newest run is returned. Files
+    that cannot be read are included: the newest may be one of them, and its error is shown.
+
+    machine: the id of this machine. A run on machines of several kinds counts as this machine's,
+    because the user started it from here.
+    """
+    empty: tuple[Path, ...] = ()
+    unread: tuple[Path, ...] = ()
+    for place in (Path(folder), Path(folder, reading.REFERENCE)):
+        found = list(map(_summary, _files_inside(place)))
+        unread += tuple(each.path for each in found if each.run is None)
+        runs: dict[str, list[_Summary]] = {}
+        for each in found:
+            if each.run is not None:
+                runs.setdefault(run_name(each.run.session), []).append(each)
+        newest = sorted(runs.values(), key=_last_start, reverse=True)
+        if newest and not _is_measured(newest[0]):
+            empty = empty or _paths(newest[0])
+        if measured := [each for each in newest if _is_measured(each)]:
+            own = [each for each in measured if _is_own(each, machine)]
+            chosen = (own or measured)[0]
+            foreign = () if chosen is measured[0] else _paths(measured[0])
+            return DefaultResults((*unread, *_paths(chosen)), empty, foreign)
+    return DefaultResults((*unread, *empty), empty)
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """A result file without its cases. run: None if the file cannot be read."""
+
+    path: Path
+    run: schema.Run | None = None
+    measured: bool = False
+
+
+def _last_start(files: Sequence[_Summary]) -> datetime:
+    return max(each.run.started for each in files if each.run is not None)
+
+
+def _is_measured(files: Sequence[_Summary]) -> bool:
+    return any(each.measured for each in files)
+
+
+def _is_own(files: Sequence[_Summary], machine: str) -> bool:
+    runs = [each.run for each in files if each.run is not None]
+    return any(run.machine_id == machine or run_name(run.session) != run.session for run in runs)
+
+
+def _paths(files: Sequence[_Summary]) -> tuple[Path, ...]:
+    return tuple(each.path for each in files)
 
 
 def new_session_name(now: datetime | None = None) -> str:
@@ -167,14 +233,14 @@ def run_name(session: str) -> str:
     return found[1] if found else session
 
 
-def default_paths(folder: str) -> list[Path] | list[str]:
-    """Return ``latest`` of a folder or a URL, which a command reads by default.
+def default_results(folder: str, machine: str) -> DefaultResults:
+    """Return ``newest_measured`` of a folder or a URL, which a command reads by default.
 
     If not all files of a URL can be copied, return the URL: reading it reports the errors.
     """
     errors: list[ResultError] = []
     here = local_paths([folder], errors)
-    return [folder] if errors else latest(here[0])
+    return DefaultResults((folder,)) if errors else newest_measured(here[0], machine)
 
 
 def journal_path(path: AnyPath) -> Path:
@@ -246,14 +312,19 @@ def result_files(
 
     wanted: selects their kind, by default files of cases (``maps`` and ``study`` read the others).
     """
-    for place in (folder, folder / reading.REFERENCE):
-        try:
-            names = result_names(path.name for path in place.iterdir())
-        except (OSError, ValueError):
-            continue
-        if found := [place / name for name in names if wanted(place / name)]:
-            return found
-    return []
+    places = (folder, folder / reading.REFERENCE)
+    return next(filter(None, (_files_inside(place, wanted) for place in places)), [])
+
+
+def _files_inside(
+    folder: Path, wanted: Callable[[Path], bool] = lambda path: not reading.has_no_cases(path)
+) -> list[Path]:
+    """Return the result files directly in a folder; none if it cannot be listed."""
+    try:
+        names = result_names(path.name for path in folder.iterdir())
+    except (OSError, ValueError):
+        return []
+    return [folder / name for name in names if wanted(folder / name)]
 
 
 def result_names(there: Iterable[str]) -> list[str]:
@@ -271,14 +342,31 @@ def result_names(there: Iterable[str]) -> list[str]:
     ]
 
 
-def _run_or_none(path: Path) -> schema.Run | None:
-    """Read the run without its cases; None if it cannot be read."""
+def _summary(path: Path) -> _Summary:
+    """Summarise a result file, or else its journal."""
+    for each in (path, _spare(path)):
+        if each is not None:
+            with contextlib.suppress(ResultError, RecursionError):
+                return _summarise(each, path)
+    return _Summary(path)
+
+
+def _summarise(path: Path, name: Path) -> _Summary:
+    """Read the run of a file, and its cases up to the first that was measured."""
+    if _is_journal(path):
+        lines = _journal_lines(path)[0]
+        run = schema.parse_run(lines[0]["run"])
+        benchmarks = [line["benchmark"] for line in lines[1:] if line["benchmark"].given]
+    else:
+        document = _document(path, _bytes(path))
+        run = schema.parse_run(document["lstm"]["run"])
+        benchmarks = document["benchmarks"].items()
     try:
-        if _is_journal(path):
-            return schema.parse_run(_journal_lines(path)[0][0]["run"])
-        return schema.parse_run(_document(path, _bytes(path))["lstm"]["run"])
-    except (ResultError, RecursionError):
-        return None
+        found = (schema.parse_benchmark(each, run) for each in benchmarks)
+        measured = any(isinstance(each, schema.Measurement) for each in found)
+    except ResultError:
+        measured = True  # whoever reads the cases reports what is wrong with this one
+    return _Summary(name, run, measured)
 
 
 def _read_json(path: Path) -> schema.ResultFile:

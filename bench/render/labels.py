@@ -32,6 +32,10 @@ from lstm_impl.frameworks import list_frameworks
 _MOST_NODES = 4  # that are named on a line
 
 
+REFERENCE_TITLE = "Reference results of the project, measured on another machine"
+"""The title of a report that a user could mistake for one of their own results."""
+
+
 def heading(section: Section) -> str:
     """Return on one line what was run, where and when."""
     suite, runs = name(section.run.suite) or "unnamed suite", count(len(section.runs), "process")

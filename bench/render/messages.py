@@ -15,7 +15,7 @@ from bench.case.cases import Case
 from bench.machine.fields import printable
 from bench.machine.reasons import HelpfulOption, Reason, WrittenTexts
 from bench.records.grouping import grouped
-from bench.records.schema import OUTCOMES, Outcome
+from bench.records.schema import OUTCOMES, Outcome, ResultFile
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,
@@ -574,6 +574,56 @@ def unmeasured_heading(group: UnmeasuredCases) -> str:
 def outcome_text(outcome: str) -> str:
     """Return why a case has no time as a short text."""
     return _OUTCOMES.get(outcome, name(outcome.replace("_", " ")))
+
+
+# Sessions that a command passes over
+
+
+def empty_session(
+    files: Sequence[ResultFile], writer: str, show: str, *, goes_on: bool = True
+) -> str:
+    """Return which session holds no measured case, why, and what to do, on one line.
+
+    files: of the session, one or more. writer: the process that still writes one of them, or empty.
+    show: the command that shows why each case has no time. goes_on: whether the results of another
+    session are shown instead.
+    """
+    outcomes = [each for file in files for each in file.outcomes]
+    if writer:
+        why, advice = f"{clean(writer)} is still measuring", "Wait for it to end"
+    elif outcomes:
+        groups = sorted(group_unmeasured(outcomes), key=lambda group: not group.failed)
+        cases = len({each.case.id for each in outcomes})
+        for_one = "for one, " * (len(groups) > 1)
+        why = f"{count(cases, 'case')} {'has' if cases == 1 else 'have'} no time; {for_one}"
+        why += groups[0].text
+        advice = f"`{show}` shows why each case has no time"
+    elif any(file.run.finished is None for file in files):
+        why = "its process ended before it had measured a case"
+        advice = "To measure, repeat the command that was stopped"
+    else:
+        why = "its process ended normally without a case"
+        advice = "To measure, repeat the command with a longer --budget or other cases"
+    instead = " The newest session that has results is shown instead." * goes_on
+    return f"{_session(files)} holds no measured case: {why}. {advice}.{instead}"
+
+
+def foreign_session(files: Sequence[ResultFile]) -> str:
+    """Return that a newer session of another machine is not shown, and how to see it.
+
+    files: of that session, one or more.
+    """
+    machine, first = name(files[0].run.machine) or "an unnamed machine", files[0].path
+    return (
+        f"{_session(files)} is newer, but of another machine ({machine}): results of this machine "
+        f"are shown. To see the others, name their files, such as {clean(str(first))}."
+    )
+
+
+def _session(files: Sequence[ResultFile]) -> str:
+    run = min((file.run for file in files), key=lambda run: run.started)
+    suite = name(run.suite) or "unnamed suite"
+    return f"session {name(run.session)} ({suite}, {run.started:%Y-%m-%d %H:%M} UTC)"
 
 
 # What bounds a case

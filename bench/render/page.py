@@ -107,6 +107,7 @@ def page(report: Report) -> str:
         script=script,
         plotly=Markup(_packed(plotly)),
         licence=Markup(PLOTLY.with_name("LICENSE").read_text("utf-8")),
+        reference_title=labels.REFERENCE_TITLE,
         data=Markup(block),
         works=data.listed(),
         options=data.options(),

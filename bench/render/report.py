@@ -366,8 +366,9 @@ def show(report: Report, console: Console, draw: Draw = full) -> None:
     """Print the report to a terminal, each section by ``draw``."""
     tables = sum(len(section.tables) for section in report.sections)
     rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables))
+    Document(_title(report)).terminal(console)
     for number, section in enumerate(report.sections):
-        if number:
+        if number or report.is_reference:
             console.print()
         Document(draw(section, rows)).terminal(console)
     Document([_notes(report)] if report.notes else []).terminal(console)
@@ -376,10 +377,15 @@ def show(report: Report, console: Console, draw: Draw = full) -> None:
 def markdown(report: Report, draw: Draw = full) -> str:
     """Return the report as Markdown."""
     every = max((len(section.rows) for section in report.sections), default=0)
-    blocks = [block for section in report.sections for block in draw(section, every)]
+    blocks = _title(report)
+    blocks += [block for section in report.sections for block in draw(section, every)]
     if report.notes and draw is not fastest:
         blocks.append(_notes(report))
     return Document(blocks).markdown()
+
+
+def _title(report: Report) -> list[Block]:
+    return [Block(labels.REFERENCE_TITLE, level=1)] if report.is_reference else []
 
 
 def _notes(report: Report) -> Block:

@@ -124,10 +124,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """All sections, the newest session first, and notes on how the results were read."""
+    """All sections, the newest session first, and notes on how the results were read.
+
+    is_reference: whether they are the project's results, measured on another machine, which a user
+    sees who has none and has not named these.
+    """
 
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
+    is_reference: bool = False
 
 
 def ranked_backends(rows: Iterable[RankedRow], baseline: str) -> list[str]:
