@@ -19,7 +19,7 @@ States = tuple[Tensor, ...]
 
 
 class Call(NamedTuple):
-    """What a forward pass takes, on the device.
+    """Hold the arguments of a forward pass, as tensors on the device.
 
     x: the input ``[T, B, in]``, or batch-major. states: the initial states, ``[L*D, B, H]`` each.
     lengths: valid timesteps of each sequence, ``[B]``, or None if all are T. masks: dropout masks
@@ -42,17 +42,27 @@ class Call(NamedTuple):
 
     @classmethod
     def from_names(cls, states: Sequence[str], **tensors: Tensor) -> Call:
-        """Return the call that ``by_name`` gave."""
+        """Make a call from the tensors that ``by_name`` returned.
+
+        states: the names of the cell's states, in the order of ``Cell.states``.
+        """
         initial = tuple(tensors.pop(name) for name in states)
         return cls(states=initial, **tensors)
 
     def after(self, left: Outputs | RawGradients) -> Call:
-        """Return this call with the final states of another one."""
+        """Return a copy of this call whose initial states are the final states of another call.
+
+        left: the results of that other call. A window continues where the previous one ended.
+        """
         return self._replace(states=left.states)
 
 
 class Upstream(NamedTuple):
-    """Gradients with respect to the outputs of a call: y, and the final states in a tuple."""
+    """Hold the gradients of a loss with respect to the results of a call.
+
+    dy: of the outputs, ``[T, B, D*H]``, or batch-major. dstates: of each final state,
+    ``[L*D, B, H]``, in the order of ``Cell.states``.
+    """
 
     dy: Tensor
     dstates: States
@@ -64,7 +74,7 @@ class Upstream(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a step must compute.
+    """Say what a step must compute.
 
     gradients: which gradients, one of ``lstm_impl.workload.GRADIENTS`` (``weights``,
         ``weights+input``, ``all``), or None for inference.
@@ -81,7 +91,11 @@ class Request(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """The outputs and the final states of a forward pass, still on the device."""
+    """Hold the results of a forward pass, which are still on the device.
+
+    y: the outputs, ``[T, B, D*H]``, or batch-major. states: the final states, ``[L*D, B, H]``
+    each, in the order of ``Cell.states``.
+    """
 
     y: Tensor
     states: States
@@ -93,13 +107,16 @@ class Outputs(NamedTuple):
 
     @classmethod
     def from_flat(cls, tensors: Iterable[Tensor]) -> Outputs:
-        """Return the outputs from y and the states, one after the other."""
+        """Make the results from y and each state, in the order of ``flat``."""
         y, *states = tensors
         return cls(y, tuple(states))
 
 
 class LSTMOutputs(NamedTuple):
-    """What the functions of one LSTM layer return: y, and the final hidden and cell state."""
+    """Hold what a function of one LSTM layer returns.
+
+    y: the outputs, one for each timestep. h, c: the hidden and the cell state after the last one.
+    """
 
     y: Tensor
     h: Tensor
@@ -108,10 +125,11 @@ class LSTMOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class RawGradients:
-    """A training step's results, still on the device, in the backend's own arrays.
+    """Hold the results of a training step, which are still on the device.
 
-    dx, dstates: None where they were not requested. weights is whatever ``Model._host_weights``
-    turns into canonical weights.
+    y, states: as in ``Outputs``. dx, dstates: the gradients of the input and of the initial states,
+    None where they were not requested. weights: the gradients of the weights in the backend's own
+    layout, which ``Model._host_weights`` converts to canonical weights.
     """
 
     y: Tensor
@@ -122,18 +140,25 @@ class RawGradients:
 
     @classmethod
     def of(cls, outputs: Outputs, inputs: Sequence[Tensor], weights: Any) -> RawGradients:
-        """Make it from the gradients that ``differentiated`` selects: none, dx, or all of them."""
+        """Make the results from the outputs and the computed gradients.
+
+        inputs: the gradients that ``differentiated`` selects: none, dx, or dx and then the gradient
+        of each initial state. weights: the gradients of the weights in the backend's layout.
+        """
         dx = inputs[0] if inputs else None
         return cls(*outputs, dx, tuple(inputs[1:]) or None, weights)
 
 
 Results: TypeAlias = Mapping[str, FloatArray]
-"""Host arrays by name, time-major: y, h, c; gradients dx, dh, dc, dlayer0.forward.kernel ..."""
+"""Results of a call on the host, as time-major arrays by name.
+
+The names are y, h and c, and for gradients dx, dh, dc and such as ``dlayer0.forward.kernel``.
+"""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One unit of work, ready to be timed: nothing in it moves between host and device.
+    """Do one unit of work that is ready to be timed: its inputs are already on the device.
 
     run: does the work once and returns the results of the last window, without waiting for them:
         ``Outputs`` in inference, ``RawGradients`` in training. Of a stream it takes the next chunk.

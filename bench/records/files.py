@@ -36,7 +36,10 @@ AnyPath = str | os.PathLike[str]
 
 
 def read(path: AnyPath) -> schema.ResultFile:
-    """Read the run in a result file or a ``.jsonl`` journal. Raises ResultError for bad bytes."""
+    """Read the run in a result file or a ``.jsonl`` journal.
+
+    Raises ResultError, which names the file and the field, for contents that are not valid.
+    """
     path = Path(path)
     try:
         return _read_journal(path) if _is_journal(path) else _read_json(path)
@@ -47,7 +50,7 @@ def read(path: AnyPath) -> schema.ResultFile:
 def collect(
     paths: Iterable[AnyPath], watch: Callable[[Sequence[Path]], Iterable[Path]] = iter
 ) -> schema.Results:
-    """Read the distinct runs in these files, folders and URLs.
+    """Read the runs in these files, folders and URLs; a run that is found twice counts once.
 
     A folder means the result files directly in it, or in its ``reference`` folder if there are
     none. A journal is read only if its JSON is missing or cannot be read.

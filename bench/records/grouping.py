@@ -8,7 +8,10 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 def grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
-    """Return the items of each key; keys and items keep their order."""
+    """Collect the items that have the same key, and return the lists by key.
+
+    Keys and items keep the order of ``items``.
+    """
     found: dict[_Key, list[_Item]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)

@@ -31,7 +31,7 @@ _LARGEST_COUNT = 2**53
 
 
 class Bin(NamedTuple):
-    """The number of values from ``low`` to below ``high`` seconds."""
+    """Hold the number of values that are at least ``low`` and below ``high`` seconds."""
 
     low: float
     high: float
@@ -39,7 +39,7 @@ class Bin(NamedTuple):
 
 
 def encode(seconds: npt.NDArray[np.float64]) -> str:
-    """Return the histogram of times ``[n]``."""
+    """Encode the histogram of times ``[n]`` in seconds as Base64 text."""
     values = np.clip(np.rint(seconds * _NANOSECONDS), 0, _HIGHEST).astype(np.int64)
     counts = np.bincount(_places(values)) if values.size else np.zeros(1, np.int64)
     body = bytearray()

@@ -52,12 +52,17 @@ _KNOWN_SCHEMA = f"{SCHEMA}, the schema that this version reads"
 
 
 def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
-    """Whether no training can learn it: the state is reset, and the window is too short."""
+    """Return whether no training can learn a task at this distance.
+
+    distance: timesteps from an input to the target that needs it. window: timesteps of
+    backpropagation. carried: whether a window starts in the final state of the previous one. If
+    the state is reset instead, a window that is no longer than the distance never holds both.
+    """
     return not carried and window <= distance
 
 
 class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
-    """One training: a task at a distance, with a window, from one seed.
+    """Hold the result of one training: a task at a distance, with a window, from one seed.
 
     distance: timesteps from an input to the target that needs it. window, stride: timesteps of
     backpropagation in a training step, and between two steps. carried: a window starts in the final
@@ -99,26 +104,27 @@ class MapCell(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> tuple[str, int, int, bool, int]:
-        """Return what identifies it in its map."""
+        """Return task, distance, window, carried and seed, which identify the cell in its map."""
         return self.task, self.distance, self.window, self.carried, self.seed
 
     @property
     def learned_share(self) -> float | None:
-        """Return the share of what can be learned that was learned: 1 is all, 0 nothing.
+        """Return how much of what can be learned was learned: 1 is all of it, 0 nothing.
 
-        None if there is nothing to learn (a reset state and k <= d) or the training diverged.
+        The value is the part of the distance from the memoryless to the best loss. None if there is
+        nothing to learn (a reset state and k <= d) or the training diverged.
         """
         way = self.memoryless - self.best
         return None if self.loss is None or way <= 1e-9 else (self.memoryless - self.loss) / way
 
     @property
     def learned(self) -> bool:
-        """Return whether at least ``LEARNED`` was learned."""
+        """Return whether the learned share is at least ``LEARNED``."""
         return self.learned_share is not None and self.learned_share >= LEARNED
 
 
 class LearningRun(Struct, frozen=True):
-    """The common properties of the cells of a map.
+    """Hold the properties that all cells of a map share.
 
     started, finished: UTC; finished is None for an interrupted run. complete: all requested cells
     exist. backend, device: of the LSTMs. settings: those of ``bench.echo.windows.MapPlan``.
@@ -141,21 +147,24 @@ class LearningRun(Struct, frozen=True):
 
 
 class _StoredMap(Struct):
-    """The contents of a file, under its key ``learning``."""
+    """Declare what a file holds under its key ``learning``."""
 
     run: LearningRun
     cells: Annotated[list[MapCell], Meta(max_length=_MOST_CELLS), described(_FEWER_CELLS)]
 
 
 class _Versioned(Struct):
-    """Its schema, which is checked before the rest."""
+    """Declare the schema of a file, which is checked before the rest of the file."""
 
     schema: Annotated[int, integer(SCHEMA, SCHEMA), described(_KNOWN_SCHEMA)]
 
 
 @dataclass(frozen=True)
 class LearningMap:
-    """A map of distances and windows. notes: remarks on the file for its reader."""
+    """Hold the map of which distances are learned with which windows.
+
+    path: the file of the map. notes: remarks about the file for its reader.
+    """
 
     path: Path
     run: LearningRun
@@ -188,15 +197,18 @@ class LearningMap:
         return tuple(sorted({getattr(cell, name) for cell in cells}))
 
     def learned(self, distance: int, window: int, task: str = "echo") -> bool | None:
-        """Return whether every seed learned it with the state carried; None if unknown."""
+        """Return whether all seeds learned a task with the state carried; None if none was trained.
+
+        distance, window: in timesteps.
+        """
         cells = self.seeds(task, distance, window, carried=True)
         return all(cell.learned for cell in cells) if cells else None
 
     def learnable_distance(self, window: int) -> int | None:
         """Return the largest echo distance that every seed learned with the state carried.
 
-        For a window that was not measured, take the next smaller one. None if there is none, or if
-        no measured distance was learned.
+        window: in timesteps; if it was not measured, the next smaller measured one is taken.
+        None if there is no such window, or if no measured distance was learned.
         """
         shorter = [each for each in self.windows(carried=True) if each <= window]
         distances = self.distances(carried=True) if shorter else ()
@@ -204,7 +216,7 @@ class LearningMap:
 
 
 class Loaded(NamedTuple):
-    """Maps, the newest first, and the errors of files that could not be read."""
+    """Hold the maps that were read, the newest first, and the errors of unreadable files."""
 
     maps: tuple[LearningMap, ...]
     errors: tuple[ResultError, ...]

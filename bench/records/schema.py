@@ -38,11 +38,12 @@ contributor's workflow, or a bare file, which proves nothing."""
 
 @dataclass(frozen=True)
 class Run:
-    """The run of one process. session: that of its replicates too.
+    """Describe the run of one process.
 
-    started, finished: UTC; finished is None for an interrupted run. environment: the machine's
-    state ``before`` and ``after``. tier: one of ``TIERS`` of a shared result, which stands not in
-    its file but in a list next to it; otherwise empty.
+    session: the name that this run shares with its replicates. started, finished: UTC; finished is
+    None for an interrupted run. environment: the machine's state ``before`` and ``after``. tier:
+    one of ``TIERS`` of a shared result, which stands not in its file but in a list next to it;
+    otherwise empty.
     """
 
     id: str
@@ -105,7 +106,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """The measurement of one case by one run, its gate passed.
+    """Hold the measurement of one case by one run. The case passed its gate.
 
     samples: seconds per step, one for each block of ``calls`` steps. rounds: the alternating round
     of each sample; samples of one group with the same round and run are paired. warmup: seconds per
@@ -139,7 +140,7 @@ class Measurement:
 
     @property
     def timed_s(self) -> float:
-        """Return the seconds of its blocks, in a stream until its last call was due."""
+        """Return how long the case was timed, in seconds; a stream, until its last call was due."""
         period = self.case.workload.period
         if period is not None:
             return period * self.samples.size * self.calls
@@ -148,7 +149,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case without a time: one of ``OUTCOMES``, and the reason."""
+    """Hold why one run has no time of a case.
+
+    outcome: one of ``OUTCOMES``. path: the file of the run.
+    """
 
     case: Case
     run: Run
@@ -159,10 +163,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ResultFile:
-    """The contents of one file. notes: remarks on how it was read.
+    """Hold the contents of one result file.
 
-    commit: that of the project in which the run was started, possibly empty. warnings: the notes
-    that every command prints.
+    notes: remarks on how the file was read. commit: the commit of the project in which the run was
+    started, possibly empty. warnings: notes that every command prints.
     """
 
     path: Path
@@ -176,7 +180,10 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Results:
-    """The readable ones of several files, the errors of the others, and notes."""
+    """Hold the contents of the files that could be read, and the errors of the others.
+
+    notes: remarks on how the files were read. warnings: notes that every command prints.
+    """
 
     files: tuple[ResultFile, ...]
     errors: tuple[ResultError, ...]

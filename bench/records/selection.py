@@ -23,11 +23,11 @@ _MOST_KNOWN = 12  # names in an error
 
 
 class NothingThereError(InputError):
-    """No case matches; one line that says which values there are."""
+    """Raised if no case matches a filter; the message says in one line which values there are."""
 
 
 def select(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
-    """Return the results whose cases match every filter. Files without a match stay, empty.
+    """Select the results whose cases match every filter; a file without a match stays, empty.
 
     wanted: by name of ``FILTERS`` the accepted values, which may be patterns (``b32-*``). None, or
     no values, accept all.
@@ -45,7 +45,7 @@ def select(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Resu
                 described = [printable(there, 60) for there in known][:_MOST_KNOWN]
                 more = "" if len(known) <= _MOST_KNOWN else f" and {len(known) - _MOST_KNOWN} more"
                 raise NothingThereError(
-                    f"--{name} {printable(each, 60)}: no case matches; there are: "
+                    f"--{name} {printable(each, 60)}: no case matches; the results have: "
                     f"{', '.join(described) or 'none'}{more}"
                 )
 

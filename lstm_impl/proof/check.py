@@ -50,7 +50,12 @@ from lstm_impl.workload import Inputs, InputSets, Workload
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate found: the judge, and each array's error and bound by name."""
+    """Say whether a model passed the gate, and how far off each of its results is.
+
+    judge: the name of what computed the results that count as right. errors: the error of each
+    array by its name, relative to the size of the array. bounds: the largest error that is allowed,
+    by the same names.
+    """
 
     passed: bool
     judge: str
@@ -59,7 +64,7 @@ class GateResult:
 
     @classmethod
     def of(cls, judge: Judge, errors: Mapping[str, float], bounds: Mapping[str, float]) -> Self:
-        """Return the result of these errors, which passes if each is within its bound."""
+        """Make the result of the gate, which a model passes if each error is within its bound."""
         passed = all(off <= bounds[name] for name, off in errors.items())
         return cls(passed, judge.name, errors, bounds)
 
@@ -82,7 +87,7 @@ class GateResult:
 
 @dataclass(frozen=True)
 class ComparedCall:
-    """One call that the gate judged, with everything that its results depend on.
+    """Hold one call that the gate judged, and everything on which its results depend.
 
     kind: with which the names of its errors begin, such as ``large``; empty for the workload's own
     network and inputs. weights, inputs, dstate: what the model was given. ours, theirs: the results
@@ -109,12 +114,12 @@ def gate(
     """Compare ``model`` with the reference, or another judge, on ``workload``'s own shapes.
 
     If the workload has windows, the first two are compared, with the state carried between them,
-    and a shorter last one. With an optimizer, the updating step computes all this from the weights
-    that the model was given, which are set again in the end; the update must be that of the formula
-    for the step's own gradients. The saturated network, special numbers, single products, large
-    numbers, NaN and infinity follow, and for a stream several chunks by the step that is timed. A
-    step that leaves gradients out is compared in what it computes, and all gradients of its backend
-    once for each spec, on a few timesteps.
+    and a shorter last one. With an optimizer, the step that updates the weights computes all this
+    from the weights that the model was given; they are set again in the end. The update must be the
+    one that the optimizer's formula makes of the step's own gradients. The saturated network,
+    special numbers, single products, large numbers, NaN and infinity follow, and for a stream
+    several chunks by the step that is timed. A step that leaves gradients out is compared in what
+    it computes, and all gradients of its backend once for each spec, on a few timesteps.
 
     For an approximate backend the errors of outputs and final state are root mean squares. They
     are compared with those of an emulation of int8, also on few timesteps from a large state.
@@ -172,9 +177,9 @@ def gate(
 
 @dataclass
 class _Comparison:
-    """A model and its judge, with the errors and bounds found so far.
+    """Compare a model with its judge, and keep the errors and bounds that were found so far.
 
-    Of several errors of one name, it keeps the one that uses up most of its bound.
+    Where several errors have one name, keep the error that comes closest to its bound.
     """
 
     model: Model
@@ -273,7 +278,11 @@ class _Comparison:
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
 
     def keep_update(self, before: LSTMWeights, changes: Sequence[FloatArray]) -> None:
-        """Keep how far the weights are from ``before`` plus these changes, and the bound."""
+        """Judge an update of the weights, and keep its error and its bound.
+
+        before: the weights before the update. changes: what the optimizer's formula adds to each
+        array of weights, in the order of ``LSTMWeights.arrays``.
+        """
         model = self.model
         after, offset = model.get_weights(), model.backend.bias_offset
         off, most = comparison.update_error(model.spec, before, after, changes, offset)
@@ -339,7 +348,7 @@ class _Comparison:
                 self.keep(*comparison.approximate_errors(ours, theirs))
 
     def compare_sparse(self, network: SparseNetwork) -> None:
-        """Compare each result of a sparse network within what rounding explains."""
+        """Compare each result of a sparse network; allow only the error that rounding explains."""
         spec = self.model.spec
         self.begin(network.weights)
         inputs, dstate = self._accepted(network.inputs), self._flowing(network.dstate)

@@ -54,8 +54,12 @@ def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Erro
 
 
 def array_kind(name: str) -> str:
-    """Return what an array is: ``forward`` for outputs and states, ``flow`` for the gradients of
-    the input and the states, ``weight`` for the gradient of a weight."""
+    """Return the kind of an array, on which its bound depends.
+
+    name: such as ``y``, ``dx`` or ``dlayer0.forward.kernel``. The kind is ``forward`` for outputs
+    and states, ``flow`` for gradients of the input and the states, and ``weight`` for gradients of
+    weights.
+    """
     if "." in name:  # such as dlayer0.forward.kernel
         return "weight"
     return "flow" if name.startswith("d") else "forward"
@@ -64,7 +68,11 @@ def array_kind(name: str) -> str:
 def keep(
     errors: Errors, bounds: Errors, found: Mapping[str, float], allowed: Mapping[str, float]
 ) -> None:
-    """Add what was found to errors and bounds: for each name, what uses up most of its bound."""
+    """Add newly found errors and their bounds to those that are known.
+
+    Of two errors of one name, keep the error that is larger relative to its own bound.
+    errors, bounds: what is known, changed in place. found, allowed: what is added.
+    """
     for name, off in found.items():
         known = errors.get(name)
         share = nan_as_infinity(off / allowed[name])
@@ -106,8 +114,13 @@ def update_error(
     changes: Sequence[FloatArray],
     bias_offset: float = 0.0,
 ) -> tuple[float, float]:
-    """Return how far an update is from the changes that the optimizer's formula makes, and how far
-    it may be, for the array of weights where it uses up most of that."""
+    """Return the error of an update of the weights, and its bound.
+
+    Both are those of the array of weights whose error is the largest relative to its bound.
+    before, after: the weights before and after the update. changes: what the optimizer's formula
+    adds to each array, in the order of ``LSTMWeights.arrays``. bias_offset: what the backend adds
+    to the biases it keeps, which makes their rounding coarser.
+    """
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
     worst = (0.0, 1.0)
     for old, new, change in zip(before.arrays(), after.arrays(), changes, strict=True):

@@ -32,12 +32,12 @@ ones another would be the fastest in each race."""
 
 
 class DecisionError(ValueError):
-    """A file has no decision; the message names the field."""
+    """Raised if a file holds no valid decision; the message names the wrong field."""
 
 
 @dataclass(frozen=True)
 class TuningRequest:
-    """An LSTM and a workload whose fastest backend is wanted.
+    """Ask for the fastest backend for an LSTM and a workload on a machine.
 
     through: ``model`` for a model of the library or ``keras`` for a Keras layer.
     """
@@ -49,14 +49,14 @@ class TuningRequest:
 
     @property
     def digest(self) -> str:
-        """The name of its file: the same for equal requests."""
+        """The name of the decision's file, 16 hexadecimal digits; equal requests have the same."""
         record = asdict(self) | {"spec": self.spec.to_dict(), "machine": self.machine.alike}
         text = json.dumps(record, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def sizes(self) -> str:
-        """Batch and timesteps, and lengths and dropout if there are any, as text."""
+        """The sizes of the workload as text: batch, timesteps, and any padding and dropout."""
         work = self.workload
         also = []
         if work.min_length is not None:
@@ -78,7 +78,8 @@ class TuningRequest:
 
 
 NEAR = 0.5
-"""Doublings of batch or timesteps within which a decision holds: 23 to 45 for 32."""
+"""A decision also holds for a batch or a number of timesteps that is at most half a doubling away:
+one for 32 holds from 23 to 45."""
 
 
 def _kind(workload: Workload) -> tuple[object, ...]:
@@ -93,11 +94,12 @@ def _drops(workload: Workload) -> bool:
 
 @dataclass(frozen=True)
 class Raced:
-    """The result of one candidate.
+    """Hold the result of one backend that took part in a race.
 
-    seconds: the median of a call. ratio, low, high: its time over the fastest's, from blocks of the
-    same rounds, and the interval. rounds: blocks it ran, fewer if it was far behind. first: seconds
-    of its first call. problem: why it has no time; the numbers are 0 then.
+    seconds: the median time of a call. ratio: this time divided by the fastest backend's, from
+    blocks of the same rounds. low, high: the bounds of the ratio's confidence interval. rounds: how
+    many blocks the backend ran, fewer if it was far behind. first: seconds of its first call, which
+    may compile. problem: why the backend has no time; all numbers are then 0.
     """
 
     backend: str
@@ -123,10 +125,11 @@ class Raced:
 
 @dataclass(frozen=True)
 class Decision:
-    """The results of a race, from which the fastest backend follows.
+    """Hold the results of a race, from which the fastest backend follows.
 
-    raced: the fastest first, those without a time last. rule: what would have been picked without a
-    race, or empty. made: when, UTC. by: the command or function.
+    question: what was raced. raced: the result of each backend, the fastest first and those without
+    a time last. rule: the backend that ``auto`` picks without a race, or empty. made: the time of
+    the race in UTC, in ISO 8601. by: the command or the function that raced.
     """
 
     question: TuningRequest
@@ -138,7 +141,7 @@ class Decision:
 
     @property
     def backend(self) -> str:
-        """The backend to use; empty if none has a time."""
+        """The name of the backend to use; empty if no backend has a time."""
         return self.best(lambda _: True)
 
     def best(self, allowed: Callable[[str], bool]) -> str:
@@ -185,14 +188,17 @@ class Decision:
     # -- as JSON
 
     def to_json(self) -> str:
-        """Return it as JSON."""
+        """Return the decision as the JSON text that ``from_json`` reads."""
         record = asdict(self)
         record["question"]["spec"] = self.question.spec.to_dict()
         return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
-        """Read it from JSON. Raises DecisionError."""
+        """Read a decision from the JSON text of its file.
+
+        Raises DecisionError, which names the wrong field, if the text holds no valid decision.
+        """
         try:
             record = json.loads(text, object_pairs_hook=_without_repeats)
             if isinstance(record, dict) and record.get("format") != FORMAT:
@@ -202,7 +208,9 @@ class Decision:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise DecisionError(str(error)) from error
         if any(not each.problem and not each.ratio for each in read.raced):
-            raise DecisionError("ratio is 0; expected more of one who has no problem")
+            raise DecisionError(
+                "ratio is 0 for a backend that has no problem; expected a ratio above 0"
+            )
         return read
 
 
@@ -214,7 +222,11 @@ def decide(
     made: str,
     by: str,
 ) -> Decision:
-    """Make the decision that follows from a race."""
+    """Make the decision that follows from a race.
+
+    ran: the times of each backend that could run. problems: by backend, why the others could not.
+    rule, made, by: as in ``Decision``.
+    """
     blocks = {name: each.blocks for name, each in ran.items() if each.blocks}
     raced: list[Raced] = []
     if blocks:

@@ -17,7 +17,7 @@ DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
 
 @dataclass(frozen=True)
 class TunedMachine:
-    """The machine on which a decision holds.
+    """Describe the machine on which a decision holds.
 
     device: the processor and how many of its CPUs may be used, or the GPU. versions: by
     distribution; a new version of one of ``DECISIVE`` makes a decision void.
@@ -28,7 +28,7 @@ class TunedMachine:
 
     @property
     def alike(self) -> tuple[object, ...]:
-        """What two machines must have in common to share a decision."""
+        """What two machines must share to use each other's decisions: device and versions."""
         return self.device, tuple(self.versions.get(name) for name in DECISIVE)
 
 

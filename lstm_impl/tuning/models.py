@@ -104,7 +104,14 @@ def remember(
     seed: int,
     by: str,
 ) -> Decision:
-    """Race ``steps``, write the decision and return it."""
+    """Race backends, save the decision that follows, and return it.
+
+    question: what is raced, which identifies the decision. steps: the step to time of each backend
+    that can run. problems: by backend, why the others cannot. rule, by: as in ``Decision``.
+    seconds, seed: as in ``race``.
+
+    Raises UnsupportedError if no backend can run.
+    """
     if not steps:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise UnsupportedError(f"none of the candidates can run: {reasons}")

@@ -12,20 +12,21 @@ from lstm_impl.at_rest import LONG_CALL
 from lstm_impl.call import Step
 
 BLOCK = 0.02
-"""Least seconds of a block: over a thousand times what reading the clock takes."""
+"""Shortest block in seconds. It is over a thousand times as long as reading the clock takes."""
 
 MOST_CALLS = 1_000
-"""Most calls in a block: as many results may wait to be freed."""
+"""Most calls in a block, because the results of all of them may wait to be freed."""
 
 FIRST_LOOK = 3
-"""Blocks after which those that are far behind leave."""
+"""Number of blocks after which entrants that are far behind leave the race."""
 
 FAR = 1.5
-"""One is far behind if its fastest block of the first look takes this many times the leader's
-slowest: a disturbed machine makes blocks slower, never faster."""
+"""An entrant is far behind if its fastest block of the first look takes this many times as long as
+the leader's slowest. A disturbed machine makes blocks slower, never faster."""
 
 ENOUGH = 12
-"""Blocks of one that races alone: from 11 on, their range covers the median at ``LEVEL``."""
+"""Number of blocks of an entrant that races alone. From 11 blocks on, their range covers the median
+at ``LEVEL``."""
 
 LEVEL = 0.001
 """Largest probability that an interval of ratios misses the true median."""
@@ -33,7 +34,11 @@ LEVEL = 0.001
 
 @dataclass(frozen=True)
 class EntrantResult:
-    """The times of one entrant: seconds of each block's calls and of the first call."""
+    """Hold the times of one entrant of a race.
+
+    blocks: the mean seconds of a call in each block. first: the seconds of the first call, with
+    tracing and compiling. problem: why the entrant left the race, or empty.
+    """
 
     blocks: tuple[float, ...] = ()
     first: float = 0.0
@@ -47,20 +52,25 @@ def race(
     now: Callable[[], float] = time.perf_counter,
     rest: Callable[[], None] | None = None,
 ) -> dict[str, EntrantResult]:
-    """Time each entrant, in ``seconds`` for all of them together.
+    """Time the entrants in alternating blocks, and return the times of each by its name.
 
-    rest: waits until the threads of the entrant before rest (``Rest``); then a call that is not
-    timed wakes the next one's threads.
+    entrants: the steps to time, by name. seconds: how long the race lasts, for all entrants
+    together. seed: decides the order within each round. now: the clock. rest: waits until the
+    threads of the previous entrant rest (``Rest``); a call that is not timed then wakes the threads
+    of the next entrant.
 
-    First calls, which may compile, are part of the time; the first look at all of them is taken
-    even if the time is over then. An entrant that raises leaves, with its error as its problem.
+    First calls, which may compile, count as part of ``seconds``. Every entrant runs the first
+    ``FIRST_LOOK`` rounds, even if the time is over by then. An entrant whose code raises leaves the
+    race, and the error becomes its problem.
     """
     end = now() + seconds
     racing: dict[str, _Entrant] = {}
     out: dict[str, EntrantResult] = {}
     for name, step in entrants.items():
         if racing and now() > end:
-            out[name] = EntrantResult(problem="no time was left to try it: give it more seconds")
+            out[name] = EntrantResult(
+                problem="no time was left to try this backend; give the race more seconds"
+            )
             continue
         try:
             racing[name] = _Entrant(step, now)
@@ -128,7 +138,10 @@ def _described(error: Exception) -> str:
 
 
 def fastest(blocks: Mapping[str, Sequence[float]]) -> str:
-    """Return the one with the smallest ratio, of those that ran all rounds."""
+    """Return the name of the fastest entrant among those that ran all rounds.
+
+    blocks: the seconds of a call in each block, by name.
+    """
     rounds = max(map(len, blocks.values()))
     complete = {name: each for name, each in blocks.items() if len(each) == rounds}
     first = next(iter(complete.values()))
@@ -137,7 +150,7 @@ def fastest(blocks: Mapping[str, Sequence[float]]) -> str:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of ratios of paired blocks, and its interval."""
+    """Hold the median of the ratios of paired blocks, between the bounds of its interval."""
 
     low: float
     mid: float
@@ -145,10 +158,13 @@ class Ratio:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Return our time over theirs, from the rounds that both ran.
+    """Return how many times as long as theirs our calls take, from the rounds that both ran.
 
-    The interval is that of the sign test at ``LEVEL``, which assumes no distribution; with fewer
-    rounds than it needs it is their range.
+    ours, theirs: the seconds of a call in each block. The interval is that of the sign test at
+    ``LEVEL``, which assumes no distribution. With fewer rounds than the test needs, the interval is
+    the range of the ratios.
+
+    Raises ValueError if the two have no round in common.
     """
     rounds = min(len(ours), len(theirs))
     if not rounds:

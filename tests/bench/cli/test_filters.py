@@ -136,7 +136,7 @@ def test_select_any_filters_keep_only_matches(wanted: dict[str, tuple[str, ...]]
 
 
 def test_select_unknown_name_raises_with_known_ones() -> None:
-    with pytest.raises(NothingThereError, match=r"--device tpu: .* there are: cpu, gpu:0"):
+    with pytest.raises(NothingThereError, match=r"--device tpu: .* the results have: cpu, gpu:0"):
         select(RESULTS, {"device": ("tpu",)})
 
 
