@@ -209,7 +209,7 @@ class Decision:
             raise DecisionError(str(error)) from error
         if any(not each.problem and not each.ratio for each in read.raced):
             raise DecisionError(
-                "ratio is 0 for a backend that has no problem; expected a ratio above 0"
+                "ratio is 0; expected a number above 0 for a backend that has no problem"
             )
         return read
 

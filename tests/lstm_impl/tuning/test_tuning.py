@@ -114,7 +114,7 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
         (("raced", 0, "seconds"), float("nan"), "seconds is nan"),
         (("raced", 0, "first"), float("inf"), "first is inf"),
         (("raced", 0, "ratio"), -1, "ratio is -1"),
-        (("raced", 0, "ratio"), 0, "ratio is 0; expected more"),
+        (("raced", 0, "ratio"), 0, "ratio is 0; expected a number above 0"),
         (("raced", 0, "rounds"), "12", "rounds is not a number"),
         (("raced", 0, "rounds"), 10**400, "too large"),
         (("raced", 0, "backend"), "x" * 2_000, "backend is not a text"),
