@@ -169,7 +169,7 @@ def _answer(
         console.print(f"No answer for {query.describe(case)}: {why}.")
         return NOT_ANSWERED
     if not options.brief:
-        Document(shown.brief(section, len(section.rows))).terminal(console)
+        Document(shown.measurements(section, len(section.rows))).terminal(console)
         console.print()
     for line in answer(section, ASK_OPTIONS):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)

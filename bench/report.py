@@ -212,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_values(parser, ("baseline", "BACKEND", str, baseline))
     arguments.add_flags(
         parser,
-        brief="a screenful: the fastest backend of each shape and by how much; with --format "
+        brief="a screenful: the fastest backend of each shape and what to use; with --format "
         "markdown one table of the fastest backends",
     )
     kind = "only the plain shapes, or only those cut into windows"

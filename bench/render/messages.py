@@ -48,7 +48,16 @@ _MOST_PROBLEMS = 2  # in an answer; the report has all
 
 
 def answer(section: Section, options: OptionNames | None = None) -> list[str]:
-    """Return what to use, how much faster it is with its interval, and where it was measured.
+    """Return the decision for a shape, and on the last line where it was measured.
+
+    section, options: as of ``decision``.
+    """
+    runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
+    return [*decision(section, options), f"From {runs} on {where(section)}, {started} UTC."]
+
+
+def decision(section: Section, options: OptionNames | None = None) -> list[str]:
+    """Return what to use and how much faster it is with its interval.
 
     Where another framework's is the fastest, the best of the baseline's own is next to it.
 
@@ -81,9 +90,7 @@ def answer(section: Section, options: OptionNames | None = None) -> list[str]:
         lines.append(f"Do not rely on it yet: {text}.")
     elif text := _few_problems(first.result.validity.of_time, options):
         lines.append(f"{UNRELIABLE} The time is unreliable; ratios are judged separately: {text}.")
-    lines += [f"{text}." for text in heterogeneous_references(ranked)]
-    runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
-    return [*lines, f"From {runs} on {where(section)}, {started} UTC."]
+    return lines + [f"{text}." for text in heterogeneous_references(ranked)]
 
 
 def _few_problems(problems: Iterable[Problem], options: OptionNames | None) -> str:

@@ -276,8 +276,36 @@ def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
     yield Block(lines=[*(f"{each}." for each in key), *messages.method(section)], style="dim")
 
 
+_MOST_DECISIONS = 6
+"""Of more shapes each table has one decision, so that a brief report stays a screenful."""
+
+
 def brief(section: Section, rows: int) -> Iterator[Block]:
-    """Yield a screenful: the fastest backend of each shape, and by how much."""
+    """Yield a screenful: the fastest backend of each shape, by how much, and what to use."""
+    yield from measurements(section, rows)
+    if lines := decisions(section):
+        yield Block("What to use", lines, style="bold")
+
+
+def decisions(section: Section) -> list[str]:
+    """Return what to use for each shape, as ``bench.ask`` says it, or of many for each table."""
+    tables = section.timed_tables
+    works = [(table, group) for table in tables for group in table.groups]
+    if len(works) > _MOST_DECISIONS:
+        return [each.text for each in messages.findings(section) if each.answer]
+    lines = []
+    for table, group in works:
+        first, *others = messages.decision(replace(section, rows=group))
+        work = work_texts(group[0], table)
+        work = work if table.kind == KINDS[1] else work[:-1]  # the id is no text
+        dtypes = {row.case.spec.dtype for row in table.rows}
+        place = labels.title(table) if len(dtypes) == 1 else f"{table.device}, {table.mode}"
+        lines += [f"{place}, {', '.join(work)}: {first}", *others]
+    return lines
+
+
+def measurements(section: Section, rows: int) -> Iterator[Block]:
+    """Yield the tables of a brief report with what explains them."""
     facts = [
         f"{fact.label}: {fact.text}"
         for fact in labels.machine_facts(section)

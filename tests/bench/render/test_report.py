@@ -227,6 +227,63 @@ def test_brief_report_omits_unavailable_backends(outcome: str) -> None:
     assert "cudnn" not in as_text(alone, draw=brief)
 
 
+def decisions_text(report: Report) -> str:
+    text = as_text(report, draw=brief).partition("What to use\n")[2]
+    return " ".join(text.split())
+
+
+def test_brief_report_ends_with_the_decision_of_each_shape() -> None:
+    """The words are those of ``bench.ask``; a GPU that is absent is not mentioned."""
+    works = Workload(2, 10), Workload(4, 10, "training")
+    found = make_report(
+        *(
+            measured(name, seconds, a_run(number), work=work)
+            for number in range(6)
+            for work in works
+            for name, seconds in (("keras", 0.02), ("fused_cpu", 0.01))
+        ),
+        *(without_time("cudnn", device="gpu:0", run=a_run(number)) for number in range(6)),
+    )
+    text = decisions_text(found)
+    for start in ("cpu, inference, batch 2 × 10 steps", "cpu, training, batch 4 × 10 steps"):
+        assert f"{start}, 3 in, 4 hidden" in text
+    assert text.count("Use fused_cpu, 10.0 ms per step (95% CI") == len(works)
+    assert "2.00× faster than keras (99.5% CI" in text
+    whole = as_text(found, draw=brief)
+    assert "gpu" not in whole
+    assert "cudnn" not in whole
+
+
+def test_brief_report_keeps_doubts_in_its_decision() -> None:
+    tied = make_report(
+        *(
+            measured(name, seconds * (1 + 0.2 * (number % 2)), a_run(number))
+            for number in range(6)
+            for name, seconds in (("keras", 0.0101 if number % 3 else 0.0095), ("fused_cpu", 0.01))
+        )
+    )
+    assert re.search("Use (fused_cpu or keras|keras or fused_cpu): ", decisions_text(tied))
+    busy = make_report(
+        measured("keras", 0.02, reasons=[PROBLEM.reason]), measured("fused_cpu", 0.01)
+    )
+    assert "Do not rely on it" in decisions_text(busy)
+
+
+def test_brief_report_decides_for_the_suite_where_shapes_are_many() -> None:
+    found = make_report(
+        *(
+            measured(name, seconds, a_run(number), work=Workload(batch, 10))
+            for number in range(6)
+            for batch in range(1, 8)
+            for name, seconds in (("keras", 0.02), ("fused_cpu", 0.01))
+        )
+    )
+    text = decisions_text(found)
+    assert text.startswith("cpu, inference: fused_cpu is the fastest: 2.00× faster than keras")
+    assert "over 7 shapes" in text
+    assert "batch" not in text
+
+
 def colours(report: Report, **settings: bool) -> str:
     out = io.StringIO()
     show(report, Console(file=out, width=100, highlight=False, **settings))  # type: ignore[arg-type]
