@@ -49,7 +49,6 @@ class Backend:
     cells: names of the cells that it computes; None if it computes any cell by its description.
     takes_state: whether a call takes an initial state. The gate begins with zeros otherwise.
     returned: names of the results that a call returns, such as ``("y", "h")``; None for all.
-    fixed_weights: whether its models keep the weights with which they were built.
     """
 
     strategy: ClassVar[str]
@@ -74,7 +73,6 @@ class Backend:
     cells: ClassVar[tuple[str, ...] | None] = ("lstm",)
     takes_state: bool = True
     returned: tuple[str, ...] | None = None
-    fixed_weights: bool = False
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
         check_options(self.strategy, self.flags, self.takes_number, options, number)

@@ -34,7 +34,7 @@ from lstm_impl.proof import GateResult, Judge, comparison, judged_parts, numpy_j
 from lstm_impl.proof.check import state_from
 from lstm_impl.proof.networks import SEVERAL
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload
 
@@ -72,7 +72,18 @@ For an update that is not made it is 1."""
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
-    """Call ``lstm_impl.proof.gate`` with the judge for this size, unless one is given."""
+    """Call ``lstm_impl.proof.gate`` with the judge for this size, unless one is given.
+
+    Raises UnsupportedError for a backend that declares to return or take less than others.
+    ``lstm_impl.check`` leaves out what such a target does not have, and here it would get a time
+    for less work.
+    """
+    backend = model.backend
+    if not backend.takes_state or backend.returned is not None:
+        raise UnsupportedError(
+            f"{backend.name} does not take an initial state or does not return all results; only "
+            "lstm_impl.check judges such an implementation, and it gets no time"
+        )
     at_once = _judged_at_once(workload) if workload.streaming else workload
     judge = judge or choose_judge(model.spec, at_once)
     return proof.gate(model, workload, seed, _with_cache(judge, model.spec))

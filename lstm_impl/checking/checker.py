@@ -69,7 +69,6 @@ def check(
     arrays: str | None = None,
     backward: str | Callable[..., Any] | None = None,
     hides_nan: bool = False,
-    weights: str | None = None,
     input_size: int | None = None,
     hidden_size: int | None = None,
     num_layers: int | None = None,
@@ -109,8 +108,6 @@ def check(
         takes the same arguments and then the gradient of each result.
     hides_nan
         Whether NaN in an input may become a number.
-    weights
-        A file with the weights of a target that does not show them.
     input_size, hidden_size, num_layers, bidirectional, batch, timesteps
         The only sizes to check. By default there are several networks.
     device
@@ -142,7 +139,6 @@ def check(
         hides_nan=hides_nan,
         device=device,
         dtype=dtype,
-        weights=weights,
     )
     kind = get_cell(cell)
     found = load_target(target, kind, declared)
@@ -201,7 +197,7 @@ def _check_network(
         sizes.batch, sizes.timesteps, "inference", min_length=least, batch_major=batch_major
     )
     try:
-        weights = backend.own_weights(spec) or LSTMWeights.random(spec, seed)
+        weights = LSTMWeights.random(spec, seed)
         model = backend.build(spec, weights, declared.device, batch_major=batch_major)
         assert isinstance(model, TargetModel)
         trains = model.probe(workload)

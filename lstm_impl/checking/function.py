@@ -88,10 +88,6 @@ class TargetBackend(Backend):
         """Return whether its sequences are ``[B, T, F]``."""
         return False
 
-    def own_weights(self, spec: LSTMSpec) -> LSTMWeights | None:
-        """Return the weights that the target keeps, None if it takes any."""
-        return None
-
 
 class FunctionModel(TargetModel):
     """A function with one layer's weights in its own layout."""

@@ -56,7 +56,6 @@ class Declared:
     hides_nan: bool = False
     device: str = "cpu"
     dtype: str = "float32"
-    weights: str | None = None
 
     def call_layout(self, cell: Cell, layout: str | None = None) -> CallLayout:
         """Return the layout of a call. Raises TargetError if it does not fit the cell."""

@@ -176,7 +176,7 @@ class NumPyFused(library.KernelBackend):
     summary = "the kernels of fused_cpu on NumPy's arrays, without a framework"
     binding = library.C
     optimizers = OPTIMIZERS
-    cells = tuple(c_interface.CELLS)
+    cells: ClassVar[tuple[str, ...] | None] = tuple(c_interface.CELLS)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype != "float32":

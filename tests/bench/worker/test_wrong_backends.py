@@ -1069,3 +1069,14 @@ def test_gate_gain_of_a_twentieth_in_half_precision_fails(
     found = result(1.05)
     assert isinstance(found, Unmeasured)
     assert "y as a whole is not as large" in reason_line(found.reason)
+
+
+@pytest.mark.parametrize("declared", [{"takes_state": False}, {"returned": ("y",)}], ids=str)
+def test_backend_that_declares_less_work_gets_no_time(
+    declared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in declared.items():
+        monkeypatch.setattr(NumPyLoop, name, value)
+    (result,) = measured(monkeypatch, Honest, INFERENCE)
+    assert isinstance(result, Unmeasured)
+    assert "it gets no time" in reason_line(result.reason)
