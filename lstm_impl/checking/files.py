@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_impl.backends.fused_cpu.c_interface import KernelError, Kernels
+from lstm_impl.backends.fused_cpu.c_interface import CELLS, KernelError, Kernels
 from lstm_impl.backends.others.numpy_fused import NumPyFusedModel
 from lstm_impl.call import Tensor
 from lstm_impl.cell import Cell
@@ -19,7 +19,6 @@ from lstm_impl.checking.function import TargetBackend, TargetModel
 from lstm_impl.checking.layers import LayerBackend, names_by_shape, spec_by_shapes
 from lstm_impl.checking.layout import CallLayout, TargetError
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 LIBRARIES = (".so", ".dylib", ".dll")
@@ -31,10 +30,8 @@ class LibraryModel(NumPyFusedModel, TargetModel):
 
     backend: LibraryBackend
 
-    def _open(self, weights: LSTMWeights) -> None:
-        self._kernels = self.backend.kernels
-        self._set_weights(weights)
-        self._optimizers = {}
+    def _load_kernels(self) -> Kernels:
+        return self.backend.kernels
 
     def probe(self, workload: Workload) -> bool:
         return True
@@ -50,7 +47,7 @@ class LibraryBackend(TargetBackend):
         self.kernels = kernels
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.cell.name != "lstm":
+        if spec.cell.name not in CELLS:
             return f"the C interface has no {spec.cell.name}"
         if spec.dtype != "float32":
             return f"a library is checked in float32, not {spec.dtype}"

@@ -37,8 +37,12 @@ class NumPyFusedModel(NumPyModel):
 
     kernel_type: ClassVar[int] = 0
 
+    def _load_kernels(self) -> c_interface.Kernels:
+        """Return the library that computes the layers."""
+        return c_interface.kernels()
+
     def _open(self, weights: LSTMWeights) -> None:
-        self._kernels = c_interface.kernels()
+        self._kernels = self._load_kernels()
         self._cell = c_interface.CELLS[self.spec.cell.name]
         super()._open(weights)
 
