@@ -120,7 +120,7 @@ def _answered(options: argparse.Namespace) -> int:
 
 
 def _check_budget(budget: float, count: int) -> None:
-    """Raise UsageError if the budget is too short to measure so many shapes."""
+    """Raise UsageError if the budget is too short for this number of shapes."""
     needed = math.ceil(count * (LEAST + ANSWERING))
     if count > 1 and budget < needed:
         raise UsageError(

@@ -6,7 +6,7 @@ command times four calls in turn and prints the CPU time of each, the shortest o
 - ``empty``: a ``tf.function`` that returns its argument, or the layer's variables in training;
 - ``reads``: one that also reads the layer's three variables;
 - ``layer``: one that calls the layer, or computes the gradients of its variables;
-- ``kernel``: the kernels alone, through the C interface, without TensorFlow.
+- ``kernel``: only the kernels, through the C interface, without TensorFlow.
 
 The difference of ``layer`` and ``reads + kernel`` is what this project's op adds.
 """
@@ -26,7 +26,7 @@ SHAPES = ((1, 1, 256, 256), (5, 15, 1, 4))
 """Batch, timesteps, features and units of the layers."""
 
 ROUNDS, CALLS = 30, 100
-"""In each round every function is called so many times: a call takes about 0.1 ms."""
+"""How many rounds there are, and how often each calls a function. A call takes about 0.1 ms."""
 
 Function = Callable[[], object]
 
@@ -70,7 +70,7 @@ def functions(shape: Sequence[int], training: bool) -> dict[str, Function]:
 
 
 def kernel(shape: Sequence[int], training: bool) -> Function:
-    """Return a call of the kernels alone for a layer of this batch, timesteps, features, units."""
+    """Return a call of only the kernels for a layer of this batch, timesteps, features, units."""
     from lstm_impl.backends.fused_cpu.c_interface import KernelLayer, kernels
 
     batch, timesteps, features, units = shape

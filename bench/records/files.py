@@ -156,7 +156,7 @@ class DefaultResults:
     """The files that a command reads if none is named, and newer ones that it passes over.
 
     empty: files of the newest run, if it has no measured case. foreign: files of the newest run of
-    another machine, if ``paths`` are of this machine.
+    another machine, if ``paths`` hold results of this machine.
     """
 
     paths: tuple[AnyPath, ...]
@@ -368,7 +368,7 @@ def _summarise(path: Path, name: Path) -> _Summary:
         found = (schema.parse_benchmark(each, run) for each in benchmarks)
         measured = any(isinstance(each, schema.Measurement) for each in found)
     except ResultError:
-        measured = True  # whoever reads the cases reports what is wrong with this one
+        measured = True  # the code that reads the cases reports what is wrong here
     return _Summary(name, run, measured)
 
 

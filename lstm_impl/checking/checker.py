@@ -217,8 +217,8 @@ def _check_network(
     try:
         result = gate(model, workload, seed, watch=calls.append)
         if training:
-            # The step of the weights' gradients alone was compared; some implementations are right
-            # only where the initial state has a gradient too.
+            # Only the step with the gradients of the weights was compared. Some implementations are
+            # right only if the initial state has a gradient too.
             every = Workload(
                 sizes.batch, sizes.timesteps, "training", min_length=least, batch_major=batch_major
             )

@@ -53,7 +53,7 @@ def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
     """Replace every ``torch.nn.LSTM`` of a model by the layer of this package, in place.
 
     Parameters, their names, the optimizer's state, hooks, the training mode, ``requires_grad``,
-    types and options stay what they are, and so do the dropout masks of a seed. ``state_dict`` is
+    types and options stay what they are. A seed gives the same dropout masks. ``state_dict`` is
     unchanged. Files of ``torch.save`` hold ``torch.nn.LSTM`` and load without this library.
 
     Parameters

@@ -11,7 +11,8 @@ from tests.places import GOLDEN, ROOT
 from tools.packages import BENCH, find_package, modules
 from tools.packages import COMMANDS as BESIDE
 
-NO_COMMANDS = {"__init__", "__main__", "plugin", "bench_cases"}
+NO_COMMANDS = {"__init__", "__main__", "plugin", "bench_cases", "worker"}
+"""Modules that users do not run. ``bench.run`` starts ``bench.worker``."""
 
 
 def test_main_lists_every_command_under_its_question(capsys: pytest.CaptureFixture[str]) -> None:
