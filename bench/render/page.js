@@ -9,7 +9,7 @@ const all = [...cases.work.keys()];
 const KEYS = [...data.sizes, ...data.choices];
 const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 const number = (value, digits = 3) => Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 12 });
-const state = { work: null, page: 0, chosen: [], ownInput: false };
+const state = { work: null, page: 0, chosen: [], ownInput: false, ownAxis: false, mapMode: false };
 
 function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -27,11 +27,15 @@ function plain(text, most = 60) {
 }
 function table(caption, headings, rows, most = 200) {
   const title = rows.length > most ? `${caption} (the first ${most} of ${rows.length.toLocaleString("en")})` : caption;
-  const cell = (text, place) => (place ? el("td", { className: { FASTER: "good", SLOWER: "bad", INVALID: "bad" }[text] ?? "" }, text) : el("th", { scope: "row" }, text));
+  const cell = (text, place) => (place ? el("td", { className: standing(text) }, text) : el("th", { scope: "row" }, text));
   return scrolling(caption, el("table", {}, el("caption", {}, title),
     el("thead", {}, el("tr", {}, ...headings.map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...rows.slice(0, most).map((row) => el("tr", {}, ...row.map(cell))))));
 }
+/** Let a name break after each underscore and plus. */
+const breakable = (text) => text.slice(0, 100).split(/(?<=[_+])/).flatMap((part, n) => (n ? [el("wbr"), part] : [part]));
+/** Return the class of a verdict, which gives it a colour and a sign. */
+const standing = (text) => ({ FASTER: "good", SLOWER: "bad", UNCLEAR: "unclear", INVALID: "invalid" }[String(text).split(/[ ,(]/)[0]] ?? "");
 const scrolling = (label, inside) => el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": label }, inside);
 
 // ---- cases and works
@@ -41,6 +45,19 @@ const invalid = (i) => cases.trust[i] === 1;
 const TRUST = ["", "INVALID", "unreliable time", ""];
 const colour = (backend) => data.looks[backend][0];
 const name = (i) => backends[cases.backend[i]];
+/** Return a colour for each backend of one picture: further backends of a colour get lighter tints. */
+function tints(shown) {
+  const found = new Map();
+  const before = {};
+  for (const backend of shown) {
+    const base = colour(backend);
+    const kept = 0.55 ** (before[base] ?? 0);
+    before[base] = (before[base] ?? 0) + 1;
+    const channels = [1, 3, 5].map((place) => Math.round(255 - kept * (255 - parseInt(base.slice(place, place + 2), 16))));
+    found.set(backend, `#${channels.map((each) => each.toString(16).padStart(2, "0")).join("")}`);
+  }
+  return found;
+}
 const byWork = works.text.map(() => []);
 for (const i of all) byWork[cases.work[i]].push(i);
 const ranked = (work) => byWork[work].filter(measured).sort((a, b) => cases.time[a] - cases.time[b]);
@@ -121,6 +138,8 @@ function ask(question, work = null) {
   $("answer-of").replaceChildren(...[...found].sort((a, b) => a - b).map((each) => el("option", { value: each, selected: each === state.work }, sections[works.session[each]].title)));
   $("answer").replaceChildren(...(state.work === null ? unknown(question) : known(state.work)));
   showBackends();
+  showSource(state.work === null ? 0 : works.session[state.work]);
+  if (state.work !== null && !state.ownAxis) $("x-axis").value = bestAxis();
   redraw("samples", "latency");
   if (question) follow({ ...question, kind: works.kind[state.work], session: works.session[state.work] });
   else update();
@@ -131,9 +150,21 @@ function askAbout(work) {
   $("answer").focus({ preventScroll: true });
   $("asking").scrollIntoView({ block: "start" });
 }
+/** Return the decision on one line: the name, the factor and how certain it is; and below it the report's sentence. */
+function decision(work, sentence) {
+  const [best] = ranked(work);
+  const baseline = sections[works.session[work]].baseline;
+  if (cases.mark[best] === data.fastest && cases.verdict[best] === "FASTER" && !invalid(best))
+    return [el("p", { className: "main" }, `Use ${name(best)}: ${cases.texts[best][2]}× as fast as ${baseline} (99.5% CI ${cases.texts[best][3]}), and significantly faster than each other backend.`), el("p", {}, sentence)];
+  const end = sentence.search(/\. (?=\S)/) + 1 || sentence.length;
+  return [el("p", {}, el("strong", { className: "main" }, sentence.slice(0, end)), sentence.slice(end))];
+}
+function showSource(session) {
+  $("source")?.replaceChildren(...sections[session].facts.flatMap(([label, text]) => [el("dt", {}, label), el("dd", {}, text)]));
+}
 function known(work) {
   const [first, ...others] = works.answer[work];
-  const lines = [el("p", { className: "main" }, first), ...others.map((text) => el("p", {}, text))];
+  const lines = [...decision(work, first), ...others.map((text) => el("p", {}, text))];
   if (works.why[work]) lines.push(el("p", {}, `Why it takes that long: ${works.why[work]}.`));
   return [...lines, el("p", {}, "Case: ", el("code", {}, works.group[work]))];
 }
@@ -151,17 +182,31 @@ function unknown(question) {
   if (!question) return [el("p", { className: "main" }, "Fill in whole numbers from 1 on. Input may be left out (as many as units), and window (none: the whole sequence at once).")];
   const lines = [el("p", { className: "main" }, "This page has no results of this shape.")];
   const others = [...answers.values()].map(([work]) => ({ work, question: questionOf(work) }));
-  const near = others
-    .filter((each) => data.choices.every((key) => each.question[key] === question[key]) && factors(each.question, question)[0] <= NEAR)
-    .sort((a, b) => factors(a.question, question)[1] - factors(b.question, question)[1]);
-  if (near.length) lines.push(el("p", {}, `Similar shapes (each number within a factor of ${NEAR}):`), offers(near.slice(0, 3)));
-  else lines.push(el("p", {}, `No similar shape was measured (each number within a factor of ${NEAR}).`));
+  const changes = (each) => [...data.choices.map((key) => each.question[key] !== question[key]), (each.question.window === null) !== (question.window === null)].filter(Boolean).length;
+  const away = (each) => factors({ ...each.question, window: null }, { ...question, window: null })[1];
+  const sorted = [...others].sort((a, b) => changes(a) - changes(b) || away(a) - away(b));
+  const similar = sorted.filter((each) => !changes(each) && factors(each.question, question)[0] <= NEAR);
+  const near = (similar.length ? similar : sorted).slice(0, 3);
+  if (similar.length) lines.push(el("p", {}, `Similar shapes (each number within a factor of ${NEAR}):`), offers(near));
+  else lines.push(el("p", {}, `No similar shape was measured (each number within a factor of ${NEAR}).${near.length ? " The nearest measured shapes:" : ""}`), ...(near.length ? [offers(near)] : []));
   const sizes = data.sizes.filter((key) => key !== "window");
   const otherwise = others.filter((each) => !near.includes(each) && sizes.every((key) => each.question[key] === question[key]));
   if (otherwise.length) lines.push(el("p", {}, "These sizes were measured with other settings:"), offers(otherwise.slice(0, 12)));
   const [words, why] = command(question);
-  lines.push(words ? el("p", {}, "To measure it in about two minutes: ", el("code", { className: "command" }, words)) : el("p", {}, why));
+  lines.push(words ? el("p", {}, "To measure it in about two minutes: ", el("span", { className: "copied" }, el("code", { className: "command" }, words), copyButton(words))) : el("p", {}, why));
   return lines;
+}
+function copyButton(words) {
+  const button = el("button", { type: "button", className: "copy" }, "Copy");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(words);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not allowed here: select the command and copy it";
+    }
+  });
+  return button;
 }
 const offers = (found) => el("ul", {}, ...found.map(({ work }) =>
   el("li", {}, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, works.text[work]), ` ${works.answer[work][0]}`)));
@@ -185,16 +230,21 @@ function showBackends() {
   if (state.work === null) return $("picture").replaceChildren();
   const order = ranked(state.work);
   const least = cases.time[order[0]];
+  const shades = tints(order.map((i) => cases.backend[i]));
+  const share = (time) => Math.min(125, (100 * least) / time);
   const lines = order.map((i) => {
     const [time, interval, speed, around, verdict, first, memory] = cases.texts[i];
-    const bar = el("span", { className: "bar", "aria-hidden": "true", style: `width:${(100 * least) / cases.time[i]}%;background:${colour(cases.backend[i])}` });
-    return [[cases.mark[i] ? `${cases.mark[i]} ` : "", name(i), bar], time, interval, speed && `${speed}×`, around, verdict, TRUST[cases.trust[i]], first, memory];
+    const bar = el("span", { className: "bar", style: `width:${share(cases.time[i])}%;background:${shades.get(cases.backend[i])}` });
+    const [from, to] = [share(cases.high[i] ?? Infinity), share(cases.low[i] ?? cases.time[i])];
+    const whisker = cases.high[i] === null ? [] : [el("span", { className: "whisker", style: `left:${from}%;width:${Math.max(0, to - from)}%` })];
+    const label = el("span", {}, cases.mark[i] ? `${cases.mark[i]} ` : "", ...breakable(name(i)));
+    return [[el("span", { className: "ranked" }, label, el("span", { className: "bars", "aria-hidden": "true" }, bar, ...whisker))], time, interval, speed && `${speed}×`, around, verdict, TRUST[cases.trust[i]], first, memory];
   });
   const headings = ["backend", "time of a step", "95% CI", "speedup", "99.5% CI", "verdict", "trust", "first result", "memory"];
   const shown = headings.map((_, place) => !place || lines.some((line) => line[place]));
-  const built = el("table", { className: "backends" }, el("caption", {}, "The backends, the fastest first"),
+  const built = el("table", { className: "backends" }, el("caption", {}, "The backends, the fastest first. Bars: speed; whiskers: 95% CI"),
     el("thead", {}, el("tr", {}, ...headings.filter((_, n) => shown[n]).map((text) => el("th", { scope: "col" }, text)))),
-    el("tbody", {}, ...lines.map((line) => el("tr", {}, ...line.map((text, n) => (n ? el("td", {}, text) : el("th", { scope: "row" }, ...text))).filter((_, n) => shown[n])))));
+    el("tbody", {}, ...lines.map((line) => el("tr", {}, ...line.map((text, n) => (n ? el("td", { "data-label": headings[n], className: text ? "" : "empty" }, el("span", { className: standing(text) }, text)) : el("th", { scope: "row" }, ...text))).filter((_, n) => shown[n])))));
   const without = byWork[state.work].filter((i) => !measured(i));
   $("picture").replaceChildren(scrolling("The backends", built), ...(without.length ? [el("details", {}, el("summary", {}, `${without.length} without a time here, and why`),
     el("ul", {}, ...without.map((i) => el("li", {}, `${name(i)}, ${cases.outcome[i]}: ${whys[cases.why[i]] || "no reason was recorded"}`))))] : []));
@@ -250,32 +300,81 @@ function update() {
 
 // ---- which is fastest where: shapes by backends
 
-const MOST_SHAPES = 40;
-function showWhere(timed, most = MOST_SHAPES) {
-  const shapes = [...new Set(timed.map((i) => cases.work[i]))].sort((a, b) => (b === state.work) - (a === state.work));
-  const gains = new Map();
-  for (const i of timed) gains.set(cases.backend[i], [...(gains.get(cases.backend[i]) ?? []), ...(cases.speed[i] ? [Math.log(cases.speed[i])] : [])]);
-  const mean = (logs) => (logs.length ? logs.reduce((a, b) => a + b, 0) / logs.length : -Infinity);
-  const order = [...gains.keys()].sort((a, b) => mean(gains.get(b)) - mean(gains.get(a)));
-  const kept = new Set(timed);
-  const lines = shapes.slice(0, most).map((work) => {
-    const here = new Map(byWork[work].filter((i) => kept.has(i)).map((i) => [cases.backend[i], i]));
-    return el("tr", work === state.work ? { "aria-current": "true" } : {}, el("th", { scope: "row" }, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, capital(works.text[work]))),
-      ...order.map((backend) => heat(here.get(backend))));
-  });
-  const built = el("table", { className: "heat" }, el("caption", {}, "Speedup over the baseline"),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "shape"), ...order.map((backend) => el("th", { scope: "col" }, backends[backend])))), el("tbody", {}, ...lines));
-  const left = shapes.length - most;
-  $("where").replaceChildren(...(shapes.length ? [scrolling("Speedup by shape and backend", built)] : [el("p", {}, "No selected case has a time.")]),
-    ...(left > 0 ? [el("button", { type: "button", onclick: () => showWhere(timed, Infinity) }, `Show ${left.toLocaleString("en")} more shapes`)] : []));
+const MOST_SHAPES = 20;
+const MOST_COLUMNS = 8; // with a shape's name they fit a screen
+const TIME_UNITS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
+const FIGURES = { speed: (i) => cases.speed[i], time: (i) => cases.time[i] };
+/** Write a work as batch × steps × hidden size, with what is unusual, and with what differs in one list. */
+function shapeText(work, differing = []) {
+  const get = (key) => works[key][work];
+  const rest = [
+    get("input_size") === get("hidden_size") ? "" : `${get("input_size")} in`, get("num_layers") > 1 ? `${get("num_layers")} layers` : "",
+    get("window") === null ? "" : `windows of ${get("window")}`, get("optimizer") === "none" ? "" : get("optimizer"), get("variant"),
+    ...differing.map((key) => (key === "session" ? sections[get("session")].started : get(key))),
+  ];
+  return [[get("batch"), get("timesteps"), get("hidden_size")].join("×"), ...rest.filter(Boolean)].join(", ");
 }
-function heat(i) {
+/** Offer the modes that have times, the question's first, and return the one that is chosen. */
+function mapMode(timed) {
+  const found = [...new Set(timed.map(of("mode")))].sort();
+  const kept = [$("map-mode").value, state.work === null ? "" : works.mode[state.work]];
+  const [before, asked] = state.mapMode ? kept : kept.reverse();
+  $("map-mode").replaceChildren(...found.map((mode) => el("option", { value: mode }, mode)));
+  $("map-mode").value = [before, asked, found[0]].find((mode) => found.includes(mode)) ?? "";
+  return $("map-mode").value;
+}
+function showWhere(timed, mostShapes = MOST_SHAPES, mostColumns = MOST_COLUMNS) {
+  const mode = mapMode(timed);
+  const unit = $("map-unit").value;
+  const figure = FIGURES[unit];
+  const here = timed.filter((i) => of("mode")(i) === mode);
+  const cells = new Map();
+  for (const i of here) {
+    if (!figure(i) && !invalid(i)) continue;
+    const work = cases.work[i];
+    if (!cells.has(work)) cells.set(work, new Map());
+    cells.get(work).set(cases.backend[i], i);
+  }
+  // A baseline without another backend next to it says nothing.
+  if (unit === "speed") for (const [work, row] of cells) if ([...row.values()].every((i) => cases.verdict[i] === "baseline")) cells.delete(work);
+  const shapes = [...cells.keys()].sort((a, b) => (b === state.work) - (a === state.work));
+  const kept = shapes.slice(0, mostShapes);
+  const gains = new Map();
+  for (const work of kept)
+    for (const [backend, i] of cells.get(work))
+      gains.set(backend, [...(gains.get(backend) ?? []), ...(cases.speed[i] ? [Math.log(cases.speed[i])] : [])]);
+  const mean = (logs) => (logs.length ? logs.reduce((a, b) => a + b, 0) / logs.length : -Infinity);
+  const asked = (backend) => Boolean(cells.get(state.work)?.has(backend));
+  const order = [...gains.keys()].sort((a, b) => asked(b) - asked(a) || mean(gains.get(b)) - mean(gains.get(a)));
+  const columns = order.slice(0, mostColumns).sort((a, b) => mean(gains.get(b)) - mean(gains.get(a)));
+  const times = here.map((i) => cases.time[i]).sort((a, b) => a - b);
+  const [scale, symbol] = TIME_UNITS.find(([size]) => times[Math.floor(times.length / 2)] >= size) ?? TIME_UNITS.at(-1);
+  const rows = kept.filter((work) => columns.some((backend) => cells.get(work).has(backend)));
+  const differing = ["device", "dtype"].filter((key) => new Set(rows.map((work) => works[key][work])).size > 1);
+  const names = rows.map((work) => shapeText(work, differing));
+  const lines = rows.map((work, place) => {
+    const double = names.filter((text) => text === names[place]).length > 1;
+    const label = double ? shapeText(work, [...differing, "session"]) : names[place];
+    return el("tr", work === state.work ? { "aria-current": "true" } : {}, el("th", { scope: "row" }, el("button", { type: "button", className: "link", title: works.text[work], onclick: () => askAbout(work) }, label)),
+      ...columns.map((backend) => heat(cells.get(work).get(backend), unit, scale)));
+  });
+  const caption = `${unit === "speed" ? "Speedup over the baseline" : `Time of a step (${symbol})`}, ${mode}`;
+  const built = el("table", { className: "heat" }, el("caption", {}, caption),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "batch×steps×hidden"), ...columns.map((backend) => el("th", { scope: "col" }, ...breakable(backends[backend]))))), el("tbody", {}, ...lines));
+  const without = new Set(here.map((i) => cases.work[i])).size - shapes.length;
+  const more = (left, noun, ...most) => (left > 0 ? [el("button", { type: "button", onclick: () => showWhere(timed, ...most) }, `Show ${left.toLocaleString("en")} more ${noun}${left > 1 ? "s" : ""}`), " "] : []);
+  $("where").replaceChildren(...(rows.length ? [scrolling(caption, built)] : [el("p", {}, here.length ? "No selected shape has a speedup: let the cells show times." : "No selected case has a time.")]),
+    ...more(shapes.length - kept.length, "shape", Infinity, mostColumns), ...more(order.length - columns.length, "backend", mostShapes, Infinity),
+    ...(rows.length && without ? [el("p", { className: "dim" }, `${without.toLocaleString("en")} ${without > 1 ? "shapes have" : "shape has"} no speedup; the cells can show times.`)] : []));
+}
+function heat(i, unit, scale) {
   if (i === undefined) return el("td", {}, "–");
   const [time, , speed, around, verdict] = cases.texts[i];
-  if (invalid(i)) return el("td", { className: "bad", title: whys[cases.why[i]] }, "INVALID");
-  const cell = el("td", { title: [time, around, verdict].filter(Boolean).join("; ") }, `${speed || time} ${cases.mark[i]}`.trim());
+  if (invalid(i)) return el("td", { className: "invalid", title: whys[cases.why[i]] }, "INVALID");
+  const cell = el("td", { title: [time, speed && `${speed}×`, around, verdict].filter(Boolean).join("; ") }, `${unit === "speed" ? speed : number(cases.time[i] / scale)} ${cases.mark[i]}`.trim());
   if (["FASTER", "SLOWER"].includes(cases.verdict[i])) {
     const strength = Math.min(1, Math.abs(Math.log(cases.speed[i])) / Math.log(4));
+    cell.className = cases.verdict[i].toLowerCase();
     cell.style.background = `rgb(${cases.verdict[i] === "FASTER" ? "42 150 212" : "213 94 0"} / ${Math.round(12 + 38 * strength)}%)`;
   }
   return cell;
@@ -311,18 +410,54 @@ function lineKey(i, across) {
   const square = across === "hidden size" && works.input_size[work] === works.hidden_size[work];
   return JSON.stringify([cases.backend[i], ...["session", "kind", ...KEYS].filter((key) => key !== AXIS[across]).map((key) => (square && key === "input_size" ? "=" : works[key][work]))]);
 }
+/** Return lists of the cases that share a key. */
+function linesOf(chosen, keyFor) {
+  const found = new Map();
+  for (const i of chosen) {
+    const key = keyFor(i);
+    if (!found.has(key)) found.set(key, []);
+    found.get(key).push(i);
+  }
+  return [...found.values()];
+}
+/** Return the axis on which most lines pass through the shape above, else on which most lines are. */
+function bestAxis() {
+  const work = state.work;
+  const passes = ["device", "mode", "dtype"].map((key) => works[key]);
+  const near = all.filter((i) => measured(i) && passes.every((values) => values[cases.work[i]] === values[work]));
+  const rated = Object.keys(AXIS).map((across) => {
+    const points = near.filter((i) => ACROSS[across](i) !== null);
+    const lines = linesOf(points, (i) => lineKey(i, across)).filter((line) => new Set(line.map(ACROSS[across])).size > 1);
+    return [across, 1e6 * lines.filter((line) => line.some((i) => cases.work[i] === work)).length + lines.length];
+  });
+  return rated.sort((a, b) => b[1] - a[1])[0][0];
+}
+/** Return the backends of some lines: those of the shape above by speed, then those with most points. */
+function favourites(lines) {
+  const points = new Map();
+  for (const line of lines) points.set(cases.backend[line[0]], (points.get(cases.backend[line[0]]) ?? 0) + line.length);
+  const here = state.work === null ? [] : ranked(state.work).map((i) => cases.backend[i]);
+  const place = (backend) => (here.includes(backend) ? here.indexOf(backend) : Infinity);
+  return [...points.keys()].sort((a, b) => (place(a) === place(b) ? points.get(b) - points.get(a) : place(a) - place(b)));
+}
 function explore() {
   const [up, across] = [$("y-axis").value, $("x-axis").value];
   const points = state.chosen.filter((i) => measured(i) && ACROSS[across](i) !== null && UP[up](i)[0]);
-  const shown = points.slice(0, MOST_MARKS);
-  if (!shown.length) return { description: "No selected case has these figures." };
-  const lines = new Map();
+  if (!points.length) return { description: "No selected case has these figures." };
   const roofline = across === "operations per byte";
-  for (const i of shown) {
-    const key = roofline ? `${cases.backend[i]}` : lineKey(i, across);
-    if (!lines.has(key)) lines.set(key, []);
-    lines.get(key).push(i);
-  }
+  const grouped = linesOf(points, roofline ? (i) => `${cases.backend[i]}` : (i) => lineKey(i, across));
+  const isLine = (line) => new Set(line.map(ACROSS[across])).size > 1;
+  const long = roofline ? grouped : grouped.filter(isLine);
+  const drawn = long.length ? long : grouped;
+  const single = grouped.length - drawn.length;
+  const present = new Set(drawn.flat().map((i) => cases.backend[i]));
+  const most = Number($("lines-shown").value) || Infinity;
+  const drawnBackends = new Set(favourites(drawn).slice(0, most));
+  const wanted = drawn.filter((line) => drawnBackends.has(cases.backend[line[0]]));
+  const shown = wanted.flat().slice(0, MOST_MARKS);
+  const left = wanted.flat().length - shown.length;
+  const kept = new Set(shown);
+  const lines = new Map(wanted.map((line) => line.filter((i) => kept.has(i))).filter((line) => line.length).entries());
   const named = new Set();
   const through = (line) => line.some((i) => cases.work[i] === state.work);
   const faded = !roofline && [...lines.values()].some(through);
@@ -349,9 +484,8 @@ function explore() {
     const bandwidth = Math.max(...shown.map((i) => cases.bandwidth[i] ?? 0));
     if (peak && bandwidth) traces.push({ x: [ends[0], peak / bandwidth, ends[1]].sort((a, b) => a - b), y: [ends[0], peak / bandwidth, ends[1]].sort((a, b) => a - b).map((x) => Math.min(peak, x * bandwidth)), name: "measured roofs", mode: "lines", line: { color: tone("dim"), dash: "dash" }, hoverinfo: "skip" });
   }
-  const more = points.length - shown.length;
   return {
-    description: `${capital(up)} against ${across}${bounds(up)}.${modes.length > 1 ? ` Lines: ${modes.map((mode, n) => `${mode} ${["solid", "dashed", "dotted", "dash-dotted"][n % 4]}`).join(", ")}.` : ""}${faded ? " Faint: lines that do not pass through the shape above." : ""}${shown.some(invalid) ? " Hollow: INVALID." : ""}${more > 0 ? ` The first ${MOST_MARKS.toLocaleString("en")} of ${points.length.toLocaleString("en")} cases; filters choose.` : ""}`,
+    description: `${capital(up)} against ${across}${bounds(up)}.${modes.length > 1 ? ` Lines: ${modes.map((mode, n) => `${mode} ${["solid", "dashed", "dotted", "dash-dotted"][n % 4]}`).join(", ")}.` : ""}${faded ? " Faint: lines that do not pass through the shape above." : ""}${shown.some(invalid) ? " Hollow: INVALID." : ""}${present.size > drawnBackends.size ? ` ${drawnBackends.size} of ${present.size} backends.` : ""}${single ? ` Not drawn: ${single.toLocaleString("en")} single points that no line joins.` : ""}${left > 0 ? ` The first ${MOST_MARKS.toLocaleString("en")} of ${wanted.flat().length.toLocaleString("en")} cases; filters choose.` : ""}`,
     traces, layout: { xaxis: { type: "log", title: { text: across } }, yaxis: { type: "log", title: { text: up } } },
     headings: ["backend", "shape", across, up, "trust"], rows: shown.map((i) => [name(i), works.text[cases.work[i]], number(ACROSS[across](i)), number(UP[up](i)[0]), TRUST[cases.trust[i]]]),
   };
@@ -368,10 +502,11 @@ function samplesOf(i) {
 function processes() {
   const order = state.work === null ? [] : ranked(state.work);
   const samples = new Map(order.map((i) => [i, samplesOf(i)]));
+  const shades = tints(order.map((i) => cases.backend[i]));
   return {
     description: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
     traces: order.map((i) => ({
-      type: "box", name: plain(name(i), 30), marker: { color: colour(cases.backend[i]), size: 3 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
+      type: "box", name: plain(name(i), 30), marker: { color: shades.get(cases.backend[i]), size: 3 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
       x: samples.get(i).flatMap((values, n) => values.map(() => n + 1)), y: samples.get(i).flat(), hoverinfo: "y",
     })),
     layout: { boxmode: "group", xaxis: { title: { text: "process" }, dtick: 1 }, yaxis: { type: "log", title: { text: "time of a step (s)" } } },
@@ -384,13 +519,14 @@ function processes() {
 }
 function latency() {
   const found = (state.work === null ? [] : ranked(state.work)).filter((i) => data.latency[i]);
+  const shades = tints(found.map((i) => cases.backend[i]));
   const total = (i) => data.latency[i].bins.reduce((sum, [, calls]) => sum + calls, 0);
   const marks = [...new Set(found.flatMap((i) => data.latency[i].parts.map(([part]) => part)))];
   return {
     description: "Share of the calls by their latency, from when they were due; marks are percentiles.",
     traces: [
-      ...found.map((i) => ({ x: data.latency[i].bins.map(([at]) => at), y: data.latency[i].bins.map(([, calls]) => calls / total(i)), name: plain(name(i), 40), mode: "lines", line: { color: colour(cases.backend[i]), shape: "hvh" } })),
-      ...found.map((i) => ({ x: data.latency[i].parts.map(([, at]) => at), y: data.latency[i].parts.map(([part]) => Math.max(1e-6, 1 - part / 100)), text: data.latency[i].parts.map(([part]) => `p${part}`), mode: "markers+text", textposition: "top center", showlegend: false, marker: look(cases.backend[i]) })),
+      ...found.map((i) => ({ x: data.latency[i].bins.map(([at]) => at), y: data.latency[i].bins.map(([, calls]) => calls / total(i)), name: plain(name(i), 40), mode: "lines", line: { color: shades.get(cases.backend[i]), shape: "hvh" } })),
+      ...found.map((i) => ({ x: data.latency[i].parts.map(([, at]) => at), y: data.latency[i].parts.map(([part]) => Math.max(1e-6, 1 - part / 100)), text: data.latency[i].parts.map(([part]) => `p${part}`), mode: "markers+text", textposition: "top center", showlegend: false, marker: { ...look(cases.backend[i]), color: shades.get(cases.backend[i]) } })),
     ],
     layout: { xaxis: { type: "log", title: { text: "latency (s)" } }, yaxis: { type: "log", title: { text: "share of calls" } } },
     headings: ["backend", "calls", ...marks.map((part) => `p${part}`), "late"],
@@ -484,12 +620,18 @@ const commonness = (work) => 16 * (ranked(work).length > 1) + 8 * (works.mode[wo
 function start() {
   const [first] = [...answers.values()].flat().sort((a, b) => commonness(b) - commonness(a) || a - b);
   clearFilters();
+  state.ownAxis = state.mapMode = false;
+  $("map-unit").value = "speed";
+  $("lines-shown").value = "5";
   ask(first === undefined ? null : questionOf(first));
   state.ownInput = false;
 }
 $("asking").hidden = $("explorer").hidden = false;
 for (const [id, values] of [["y-axis", UP], ["x-axis", ACROSS]]) $(id).append(...Object.keys(values).map((key) => el("option", { value: key }, key)));
-for (const id of ["y-axis", "x-axis"]) $(id).addEventListener("change", () => redraw("explore"));
+$("x-axis").addEventListener("change", () => { state.ownAxis = true; });
+for (const id of ["y-axis", "x-axis", "lines-shown"]) $(id).addEventListener("change", () => redraw("explore"));
+$("map-mode").addEventListener("change", () => { state.mapMode = true; });
+for (const id of ["map-mode", "map-unit"]) $(id).addEventListener("change", () => showWhere(state.chosen.filter(measured)));
 for (const id of ["question", "filters"]) $(id).addEventListener("submit", (event) => event.preventDefault());
 $("question").addEventListener("change", (event) => {
   if (event.target.id === "work") return event.target.value && askAbout(Number(event.target.value));

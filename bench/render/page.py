@@ -105,7 +105,7 @@ def page(report: Report) -> str:
         hashes=Markup(" ".join(f"'sha256-{each}'" for each in digests)),
         style=style,
         script=script,
-        plotly=Markup(_packed(plotly)),
+        plotly=Markup(_compress(plotly)),
         licence=Markup(PLOTLY.with_name("LICENSE").read_text("utf-8")),
         reference_title=labels.REFERENCE_TITLE,
         data=Markup(block),
@@ -139,6 +139,7 @@ def _template(folder: Path) -> Template:
         "heading": labels.heading,
         "machine": labels.machine,
         "details": _details,
+        "describe_source": describe_source,
         "method": messages.method,
         "summary": messages.summary,
         "findings": messages.findings,
@@ -153,7 +154,7 @@ def _template(folder: Path) -> Template:
     return made.get_template("page.html")
 
 
-def _packed(text: bytes) -> str:
+def _compress(text: bytes) -> str:
     """Return text as base64 of gzip: a third of Plotly's script, which the browser unpacks."""
     return base64.b64encode(gzip.compress(text, mtime=0)).decode()
 
@@ -165,7 +166,7 @@ _CLASSES: dict[Standing | None, str] = {
     Standing.FASTER: "good",
     Standing.SLOWER: "bad",
     Standing.UNCLEAR: "unclear",
-    Standing.INVALID: "bad",
+    Standing.INVALID: "invalid",
 }
 
 
@@ -189,6 +190,15 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
         elif problems:
             found.append((row.case.id, what, messages.problem_lines(problems)))
     return found
+
+
+def describe_source(section: Section) -> list[tuple[str, str]]:
+    """Return whose results a section has: machine, date, and each recorded part, with labels."""
+    when = f"{section.started:%Y-%m-%d %H:%M} UTC"
+    runs = quantities.count(len(section.runs), "process")
+    suite = labels.name(section.run.suite) or "unnamed suite"
+    measured = f"{labels.where(section)}, {when}, {suite}, {runs}"
+    return [("Measured on", measured), *labels.machine(section)]
 
 
 _DETAILS = ("kernel", "container", "cpu", "memory", "gpus", "threads", "tensorflow", "variables")
@@ -261,11 +271,19 @@ class PageData:
         samples, complete = self._samples()
         return {
             "sections": [
-                {"title": clean(labels.heading(each)), "baseline": labels.name(each.baseline)}
+                {
+                    "title": clean(labels.heading(each)),
+                    "baseline": labels.name(each.baseline),
+                    "started": f"{each.started:%Y-%m-%d %H:%M}",
+                    "facts": [[clean(part) for part in fact] for fact in describe_source(each)],
+                }
                 for each in self._report.sections
             ],
             "backends": self.backends,
-            "looks": [[look.colour, look.shape] for look in map(plot.choose_look, self._backends)],
+            "looks": [
+                [look.colour, look.shape]
+                for look in plot.choose_distinct_looks(list(self._backends))
+            ],
             "whys": list(map(clean, self._whys)),
             "cases": cases,
             "works": self._work_columns(),
@@ -277,6 +295,7 @@ class PageData:
                 if (calls := _latency(row)) is not None
             },
             "left_out": self._left_out,
+            "fastest": labels.FASTEST,
             "filters": {key: self._values(key) for key in FILTERS},
             "sizes": list(SIZES),
             "choices": list(CHOICES),

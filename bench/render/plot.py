@@ -161,10 +161,35 @@ def choose_look(backend: str) -> Look:
     A backend that its framework's descriptor lists has that look. Any other name has one of those
     that are not reserved, the same on every machine; two such names may share it.
     """
+    return _make_look(_choose_look_number(backend))
+
+
+def choose_distinct_looks(backends: Sequence[str]) -> list[Look]:
+    """Return a look for each backend of one picture, so that no two share colour and marker.
+
+    A backend keeps the look that ``choose_look`` gives, unless an earlier backend or one that its
+    framework's descriptor lists has that look. Then the backend gets the next free look. There are
+    64 looks: of more backends, the last ones share.
+    """
+    total = len(COLOURS) * len(MARKERS)
+    found: dict[str, int] = {}
+    for backend in sorted(backends, key=lambda each: each not in own_looks()):
+        number = _choose_look_number(backend)
+        taken = set(found.values())
+        free = (each % total for each in range(number, number + total))
+        found[backend] = next((each for each in free if each not in taken), number)
+    return [_make_look(found[each]) for each in backends]
+
+
+def _choose_look_number(backend: str) -> int:
     number = own_looks().get(backend)
-    if number is None:
-        left = len(COLOURS) * len(MARKERS) - RESERVED
-        number = RESERVED + zlib.crc32(backend.encode("utf-8", "replace")) % left
+    if number is not None:
+        return number
+    left = len(COLOURS) * len(MARKERS) - RESERVED
+    return RESERVED + zlib.crc32(backend.encode("utf-8", "replace")) % left
+
+
+def _make_look(number: int) -> Look:
     shape = (number + number // len(COLOURS)) % len(MARKERS)
     return Look(COLOURS[number % len(COLOURS)], shape, MARKERS[shape], DASHES[shape % len(DASHES)])
 

@@ -331,6 +331,41 @@ def test_page_answer_equals_the_terminals(opened: Opened) -> None:
             assert line in answered
 
 
+def test_page_opens_with_whose_results_and_one_decision(opened: Opened) -> None:
+    source = opened.page.locator("#source").inner_text()
+    assert "Measured on\nof machine d0423c, 2025-01-31 12:01 UTC, quick, 6 processes" in source
+    assert "CPU\nCPU of machine, 2 cores" in source
+    assert opened.page.locator("#answer .main").inner_text() == (
+        "Use static_unroll: 2.00× as fast as keras (99.5% CI 2.00–2.00), "
+        "and significantly faster than each other backend."
+    )
+    signs = opened.page.locator("#picture .good").evaluate_all(
+        "all => all.map((one) => getComputedStyle(one, '::before').content)"
+    )
+    assert signs
+    assert all("▲" in sign for sign in signs)
+    assert opened.page.locator("#picture .whisker").count() == 3
+
+
+def test_page_without_a_proven_winner_names_all_that_may_be(new: Any, tmp_path: Path) -> None:
+    items = [
+        measured(
+            Case(backend, LSTMSpec(4, 4), Workload(8, 10)),
+            1e-3 * (1 + 0.2 * ((number + place) % 3)),
+            a_run(number),
+        )
+        for number in range(1, 7)
+        for place, backend in enumerate(("keras", "scan"))
+    ]
+    path = tmp_path / "tied.html"
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    found = new(path)
+    decision = found.page.locator("#answer .main").inner_text()
+    assert re.fullmatch(
+        r"Use (keras or scan|scan or keras): the difference is not proven\.", decision
+    )
+
+
 def test_page_backends_are_ranked_with_the_reports_numbers(opened: Opened) -> None:
     opened.ask(Batch="32", Steps="100", Input="", Units="256", Mode="inference", Device="cpu")
     lines = opened.backends
@@ -353,7 +388,18 @@ def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> No
     assert "Use static_unroll" in opened.answer
     answered = opened.ask(Batch="3", Steps="50", Input="7", Units="11", Window="5", Mode="training")
     assert "No similar shape was measured" in answered
-    command = answered[answered.index("python -m bench.ask") :].splitlines()[0].split()
+    assert "The nearest measured shapes:" in answered
+    nearest = opened.page.locator("#answer li button").all_inner_texts()
+    assert len(nearest) == 3
+    # Work in windows is nearer than work of similar sizes that takes the whole sequence.
+    assert nearest[0].startswith("batch 32 × 480 steps, 64 in, 64 hidden")
+    assert "windows of 5" in nearest[0]
+    text = opened.page.locator("#answer .command").inner_text()
+    opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened.page.get_by_role("button", name="Copy").click()
+    opened.page.get_by_role("button", name="Copied").wait_for()
+    assert opened.page.evaluate("navigator.clipboard.readText()") == text
+    command = text.split()
     options = bench.ask._parser().parse_args(command[3:])
     assert (options.batch, options.steps, options.input, options.window) == (3, 50, 7, 5)
 
@@ -391,7 +437,7 @@ def test_page_lower_half_follows_the_shape(opened: Opened) -> None:
     opened.ask(Batch="32", Units="256", Mode="inference", Device="cpu")
     assert "Selected: 18 of" in opened.shown  # of all batches again
     (row,) = opened.page.locator(".heat [aria-current=true] th").all_inner_texts()
-    assert row.startswith("Batch 32 × 100 steps, 256 in, 256 hidden; inference")
+    assert row == "32×100×256"
     assert {trace["name"] for trace in opened.plot("explore")} == set(SPEEDS)
     assert "Faint: lines that do not pass through the shape" in opened.description("explore")
     opened.ask(Batch="31")
@@ -475,16 +521,88 @@ def test_page_filters_change_cases_shown(opened: Opened) -> None:
 
 def test_page_speedup_map_colours_verdicts(opened: Opened) -> None:
     heads = opened.page.locator(".heat thead th").all_inner_texts()
-    assert heads == ["shape", "static_unroll", "keras", "while_loop"]
+    assert heads == ["batch×steps×hidden", "static_unroll", "keras", "while_loop"]
     cells = opened.page.locator(".heat tbody tr").first.locator("td")
     assert cells.all_inner_texts() == ["2.00 ★", "1", "0.67"]
     assert "42, 150, 212" in str(cells.first.evaluate("one => one.style.background"))
-    invalid = opened.page.locator(".heat td.bad").first
+    signs = "one => getComputedStyle(one, '::before').content"
+    assert "▲" in str(cells.first.evaluate(signs))
+    assert "▼" in str(cells.last.evaluate(signs))
+    invalid = opened.page.locator(".heat td.invalid").first
     assert invalid.inner_text() == "INVALID"
     assert "busy" in str(invalid.get_attribute("title"))
-    opened.page.locator(".heat button", has_text="Batch 128").first.click()
+    opened.page.locator(".heat button", has_text="128×").first.click()
     opened.settle()
     assert "b128" in opened.answer
+
+
+def test_page_speedup_map_shows_one_mode_and_one_unit(opened: Opened) -> None:
+    opened.choose("Mode", "all")
+    opened.choose("Device", "all")
+    opened.choose("Mode of the map", "inference")
+    opened.choose("Cells show", "time of a step")
+    assert opened.page.locator(".heat caption").inner_text() == "Time of a step (ms), inference"
+    shapes = opened.page.locator(".heat tbody th").all_inner_texts()
+    # A device that differs between the rows is in their names; on the GPU only keras has a time.
+    assert "8×100×64, cpu" in shapes
+    assert "8×100×64, gpu:0" in shapes
+    shape = opened.page.get_by_role("button", name="8×100×64, cpu", exact=True)
+    line = opened.page.locator(".heat tbody tr", has=shape).locator("td")
+    assert line.all_inner_texts() == ["8.03 ★", "16.1", "24.1"]
+    opened.choose("Cells show", "speedup")
+    shapes = opened.page.locator(".heat tbody th").all_inner_texts()
+    assert len(shapes) == 6
+    assert "8×100×64" in shapes
+    assert "6 shapes have no speedup" in opened.page.locator("#where").inner_text()
+
+
+def test_page_speedup_map_hides_backends_without_a_value(opened: Opened) -> None:
+    opened.choose("Device", "gpu:0")
+    opened.choose("Cells show", "time of a step")
+    heads = opened.page.locator(".heat thead th").all_inner_texts()
+    assert heads == ["batch×steps×hidden", "keras"]
+
+
+def test_page_scaling_opens_on_an_axis_that_has_lines(new: Any, tmp_path: Path) -> None:
+    path = tmp_path / "units.html"
+    path.write_text(explorable(store((8,), processes=2)), encoding="utf-8")
+    opened = new(path, viewport={"width": 1200, "height": 900})
+    assert opened.page.locator("#x-axis").input_value() == "hidden size"
+    assert {len(trace["x"]) for trace in opened.plot("explore")} == {2}
+    # Windows were measured with one hidden size alone.
+    assert "Not drawn: 6 single points that no line joins." in opened.description("explore")
+
+
+def test_page_pictures_give_each_backend_its_own_look(new: Any, tmp_path: Path) -> None:
+    names = [f"backend_{number}" for number in range(20)]
+    run = a_run()
+    items = [
+        measured(Case(name, LSTMSpec(units, units), Workload(8, 10)), 1e-3 * (1 + number), run)
+        for number, name in enumerate(names)
+        for units in (16, 32)
+    ]
+    path = tmp_path / "twenty.html"
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    opened = new(path, viewport={"width": 1200, "height": 900})
+    assert len(opened.plot("explore")) == 5
+    assert "5 of 20 backends" in opened.description("explore")
+    opened.choose("Show lines for", "all backends")
+    assert len(opened.plot("explore")) == 20
+    looks = opened.page.evaluate(
+        """document.querySelector("#explore .plot").data.map(
+             ({ marker }) => `${marker.color} ${marker.symbol[0]}`)"""
+    )
+    assert len(set(looks)) == 20
+    bars = opened.page.locator("#picture .bar").evaluate_all(
+        "all => all.map((one) => one.style.background)"
+    )
+    assert len(set(bars)) == 20
+    opened.draw("samples")
+    boxes = opened.page.evaluate(
+        'document.querySelector("#samples .plot").data.map(({ marker }) => marker.color)'
+    )
+    assert len(set(boxes)) == 20
+    assert opened.wrong == []
 
 
 @pytest.mark.parametrize(
@@ -645,6 +763,7 @@ def test_page_without_scripts_has_answers_and_tables(new: Any, written: Path) ->
     found = new(written, java_script_enabled=False)
     text = found.page.locator("main").inner_text()
     assert "static_unroll is the fastest: 2.00× faster than keras" in text
+    assert "CPU of machine" in found.page.locator("#source").inner_text()
     for hidden in ("#asking", "#explorer"):
         assert not found.page.locator(hidden).is_visible()
     # Folded parts open without a script.
@@ -653,7 +772,7 @@ def test_page_without_scripts_has_answers_and_tables(new: Any, written: Path) ->
         ("All numbers:", "b32-t100-i64-h64"),
         ("The machine", "CPU of machine"),
     ):
-        inside = found.page.get_by_text(words).first
+        inside = found.page.locator("details").get_by_text(words).first
         assert not inside.is_visible()
         found.page.locator("summary", has_text=summary).first.click()
         inside.wait_for()

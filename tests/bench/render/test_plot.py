@@ -22,6 +22,7 @@ from bench.render.plot import (
     _bar,
     bar_colours,
     choose,
+    choose_distinct_looks,
     choose_look,
     own_looks,
 )
@@ -284,3 +285,18 @@ def test_text_of_a_slower_bar_is_beyond_the_line_of_the_baseline(
     plot.picture(Plot("speedup", found, choose(found, "speedup")), "svg")
     assert places
     assert min(places) >= 1.0
+
+
+def test_distinct_looks_of_any_64_backends_differ() -> None:
+    names = [f"backend_{number}" for number in range(64)]
+    assert len({choose_look(name) for name in names}) < 64  # by their names alone, some share
+    found = choose_distinct_looks(names)
+    assert len({(look.colour, look.shape) for look in found}) == 64
+    assert found[0] == choose_look("backend_0")
+
+
+def test_distinct_looks_keep_the_looks_that_descriptors_list() -> None:
+    listed = list(own_looks())
+    strangers = [f"backend_{number}" for number in range(64 - len(listed))]
+    found = choose_distinct_looks([*strangers, *listed])
+    assert found[len(strangers) :] == [choose_look(name) for name in listed]
