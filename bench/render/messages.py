@@ -901,7 +901,11 @@ SENTENCES = {
     "too_few_devices": "No two devices have results ({devices}): there is nothing to compare. To "
     "add another, run `pytest --benchmark-only --lstm-device gpu:0` on a machine with a GPU, or "
     "copy a result file of another machine here and name it with the others.",
-    "devices_share_no_case": "The devices ({devices}) share no case: there is nothing to compare.",
+    "devices_share_no_case": "The devices ({devices}) share no case: there is nothing to compare. "
+    "The two nearest shapes are {base_work} on {base} and {new_work} on {new}; measure one of them "
+    "on the other device too.",
+    "devices_share_no_backend": "The devices ({devices}) share no case: there is nothing to "
+    "compare. Both measured {work}, but with different backends.",
     "streams_left_out": "left out: {left_out} of {streams} streams, whose p{part:g} fewer than "
     f"{ENOUGH_PROCESSES} processes have, too few for a verdict; measure with `python -m bench.run "
     f"--processes {ENOUGH_PROCESSES}`, and --seconds for more calls in each",

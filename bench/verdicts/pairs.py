@@ -6,10 +6,11 @@ differences between the environments of the sides.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -568,11 +569,65 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
     if not pairs:
         finding = Reason("too_few_devices", {"devices": labels})
     elif not rows:
-        finding = Reason("devices_share_no_case", {"devices": labels})
+        compared = [(places[one], places[other]) for one, other in pairs]
+        (base, base_work), (new, new_work) = _nearest_works(compared)
+        if base_work == new_work:
+            finding = Reason("devices_share_no_backend", {"devices": labels, "work": base_work})
+        else:
+            nearest = {"base": base, "base_work": base_work, "new": new, "new_work": new_work}
+            finding = Reason("devices_share_no_case", {"devices": labels, **nearest})
     sides = [place for pair in pairs for place in (places[pair[0]], places[pair[1]])]
     title = "Devices" if not pairs else f"Devices: {', '.join(labels)}"
+    if pairs and not rows and not found_maps:
+        one_sided, sides = [], []  # all cases are one-sided: the finding says so in one line
     report = build_report(title, rows, one_sided, (results,), sides, finding=finding)
-    return replace(report, maps=tuple(found_maps), no_map=bool(pairs) and not found_maps)
+    return replace(report, maps=tuple(found_maps), no_map=bool(rows) and not found_maps)
+
+
+def _nearest_works(
+    pairs: Sequence[tuple[ComparisonSide, ComparisonSide]],
+) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the two most similar works that one device of a pair measured and the other did too.
+
+    Each is the label of its device and the work as ``shape/dtype/mode``. Works that differ in fewer
+    settings, such as the mode, are more similar; then those whose sizes differ by smaller factors.
+    """
+    found = (
+        (_dissimilarity(one, other), (base.label, here), (new.label, there))
+        for base, new in pairs
+        for here, one in _measured_works(base).items()
+        for there, other in _measured_works(new).items()
+    )
+    _, one, other = min(found, key=lambda each: each[0])
+    return one, other
+
+
+def _measured_works(side: ComparisonSide) -> dict[str, Case]:
+    cases = (
+        item.case for of in side.cases.values() for item in of if isinstance(item, Measurement)
+    )
+    return {case.group.rpartition("/")[0]: case for case in cases}
+
+
+def _dissimilarity(one: Case, other: Case) -> tuple[int, float]:
+    """Return how many settings differ, and the sum of the logarithms of the sizes' factors."""
+    sizes = [
+        (case.workload.batch, case.workload.timesteps, case.spec.input_size, case.spec.hidden_size)
+        for case in (one, other)
+    ]
+    settings = [
+        {
+            each.name: getattr(part, each.name)
+            for part in (case.spec, case.workload)
+            for each in fields(part)
+        }
+        | {"variant": case.variant}
+        for case in (one, other)
+    ]
+    differ = {key for key, value in settings[0].items() if settings[1][key] != value}
+    differ -= {"batch", "timesteps", "input_size", "hidden_size"}
+    factors = (math.log(here / there) for here, there in zip(*sizes, strict=True))
+    return len(differ), sum(map(abs, factors))
 
 
 def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRow]) -> list[Map]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import compare
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render.compare import invalid_texts, note_text
 from bench.render.messages import basis_text, reason_line
@@ -28,6 +29,7 @@ from tests.bench.made_results import (
     measured,
     replicates,
     run,
+    save,
     unmeasured,
 )
 from tests.bench.made_streams import streams
@@ -289,11 +291,34 @@ def test_compare_devices_without_shared_shapes_has_a_finding() -> None:
         gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during))
     )
     assert note_text(separate.finding).startswith("The devices (cpu, gpu:0) share no case")
+    # The same shape with other backends gives a map of the best ones, but no shared case.
+    other = measured(a_case("cudnn", batch=1, device="gpu:0"), 1.0, during)
+    text = note_text(pairs.compare_devices(gather(cpu, other)).finding)
+    assert text.endswith(
+        f"Both measured {a_case(batch=1).group[:-4]}, but with different backends."
+    )
     one = [cpu, measured(a_case(batch=1, device="gpu:0"), 1.0, during)]
     assert pairs.compare_devices(gather(*one)).no_map
     two = [replace(each, case=replace(each.case, workload=Workload(2, 10))) for each in one]
     assert not pairs.compare_devices(gather(*one, *two)).no_map
     assert not pairs.compare_devices(gather(cpu)).no_map
+
+
+def test_compare_devices_without_shared_shapes_names_the_nearest_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shape of the same mode is nearer than one of equal sizes in another mode."""
+    during = run("a")
+    cases = [a_case(batch=each) for each in (1, 32)]
+    cases += [a_case(batch=each, device="gpu:0") for each in (50, 1024)]
+    small = replace(cases[0], device="gpu:0")
+    cases.append(replace(small, workload=replace(small.workload, mode="training")))
+    save(tmp_path, gather(*(measured(each, 1.0, during) for each in cases)))
+    assert compare.main(["devices", str(tmp_path), "--format", "markdown"]) == 0
+    title, line = capsys.readouterr().out.replace("\\", "").strip().split("\n\n")
+    assert title == "## Devices: cpu, gpu:0"
+    near, far = cases[1].group.rpartition("/")[0], cases[2].group.rpartition("/")[0]
+    assert f"The two nearest shapes are {near} on cpu and {far} on gpu:0; measure one" in line
 
 
 def test_compare_devices_unsteady_time_makes_its_cell_invalid() -> None:
