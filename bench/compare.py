@@ -76,7 +76,9 @@ def _compare(options: argparse.Namespace) -> int:
         functools.partial(shown.warning_lines, report),
     )
     if rule is not None and not report.rows:
-        raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
+        raise UsageError(
+            f"--fail-on {rule.text}: the two sides share no case, so there is nothing to judge"
+        )
     if not complete:
         return command_line.BAD_INPUT
     return 1 if report.gate is not None and report.gate.failed else 0

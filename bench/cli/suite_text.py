@@ -65,7 +65,9 @@ def write(
     if path.suffix != ".toml":
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
     if path.exists():
-        raise SuiteError(f"--write-suite {printable(str(path))}: the file exists already")
+        raise SuiteError(
+            f"--write-suite {printable(str(path))}: the file exists already; name another one"
+        )
     described = text(query, found.need, backends).encode()
     loading.parse(path, described)
     write_bytes(path, described)

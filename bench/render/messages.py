@@ -141,7 +141,7 @@ def findings(section: Section) -> list[Finding]:
     found += [Finding(text) for table in tables for text in _fallbacks(table)]
     found += [Finding(text, warning=True) for text in of_nodes(section)]
     if not section.complete:
-        found.append(Finding("A run did not finish: cases may be missing.", warning=True))
+        found.append(Finding("A run did not finish, so cases may be missing.", warning=True))
     found += [Finding(f"{text}.", warning=True) for text in heterogeneous_references(rows)]
     found += [*unreliable(rows), *_remarks(rows), *_without_time(rows)]
     if text := unmeasured_summary(unmeasured(section), "python -m bench.report --unmeasured"):
@@ -654,23 +654,24 @@ _BOUND = {
     "step",
     step.HOST: "calling as many operators ({launches}) that do nothing from Python takes {part} of "
     "the step",
-    step.CHAIN: "those that wait for one another take {part} of the step at the best that was seen "
-    "here",
-    "above_chain": "it is as fast as those that wait for one another at the best that was seen "
-    "here ({part})",
-    step.PRODUCTS: "they take {part} of the step at the best rate that was seen here",
-    "too_many": "it makes {times} times the multiplications that the step needs, {part} of the "
-    "step at the best that was seen here",
+    step.CHAIN: "the products that wait for one another take {part} of the step at the best speed "
+    "that was measured here",
+    "above_chain": "it is as fast as the products that wait for one another at the best speed that "
+    "was measured here ({part})",
+    step.PRODUCTS: "they take {part} of the step at the best rate that was measured here",
+    "too_many": "it makes {times} times as many multiplications as the step needs, which take "
+    "{part} of the step at the best rate that was measured here",
     step.MEMORY: "moving its data once takes {part} of the step at the best bandwidth that was "
-    "seen here",
-    step.WAITING: "for {part} of the step no processor computes",
+    "measured here",
+    step.WAITING: "no processor computes for {part} of the step",
     step.PADDING: "{part} of the timesteps are padding, and with them {of} would take {padded} of "
     "the step",
 }
 
 _BOUND_BY_PROFILE = {
-    step.LAUNCHES: "for {part} of the step no operator was at work",
-    step.HOST: "for {part} of the step no operator was at work, which Python calls",
+    step.LAUNCHES: "no operator was running for {part} of the step",
+    step.HOST: "no operator was running for {part} of the step, because Python had not called the "
+    "next one",
     step.PRODUCTS: "{part} of the step by its profile",
     step.COPIES: "{part} of the step by its profile moves, transposes, cuts and joins",
     step.GATES: "{part} of the step by its profile is computed number by number",
@@ -685,7 +686,7 @@ def bound_sentence(row: RankedRow) -> str:
     if row.result.bound is None:
         return ""
     if row.result.invalid:
-        return "not known: what was measured of it is INVALID"
+        return "not known: its measurement is INVALID"
     text = bound_text(row.result.bound, row.result.roofs)
     found = row.helper_ratio
     if row.helper is not None and found is not None and found.verdict is Verdict.FASTER:
@@ -708,11 +709,14 @@ def unknown_bounds(section: Section) -> list[str]:
     found = []
     if open_cases:
         found.append(
-            f"What limits {len(open_cases):,} of {count(len(timed), 'case')} is not known; in "
-            "TensorFlow, PyTorch and JAX python -m bench.profile CASE_ID --output FILE shows it"
+            f"What limits {len(open_cases):,} of {count(len(timed), 'case')} is not known. In "
+            "TensorFlow, PyTorch and JAX, python -m bench.profile CASE_ID --output FILE shows "
+            "where the time goes"
         )
     if silent := {row.case.backend for row in open_cases if "of_launch" not in row.result.roofs}:
-        found.append(f"How many operators these start is not known: {listed(sorted(silent))}")
+        found.append(
+            f"It is not known how many operators these backends start: {listed(sorted(silent))}"
+        )
     return [*found, *filter(None, [unmeasured_summary(unmeasured(section))])]
 
 
@@ -762,8 +766,8 @@ _TOO_LARGE = {
     "large_for_gpu": "needs about {needed:GiB} on the GPU; {device} has {free:GiB}",
     "large_for_memory": "needs about {needed:GiB}{judge:? to check its results in float64}; "
     "{free:GiB} are free",
-    "long_step": "needs about {operations:.1e} operations a step, some {minutes:.0f} minutes here; "
-    "a step of more than {limit:.0f} is not begun",
+    "long_step": "needs about {operations:.1e} operations a step, about {minutes:.0f} minutes "
+    "here; the suite starts no step that takes more than {limit:.0f} minutes",
 }
 
 _OVER = "the interval of the median over {nodes:?{nodes:#node}}{processes:?{processes:#process}}"
@@ -771,26 +775,28 @@ _OVER = "the interval of the median over {nodes:?{nodes:#node}}{processes:?{proc
 SENTENCES = {
     "": "",
     # Of the samples of a process
-    trust.FEW_SAMPLES: "{samples:#sample}: a median has no 95% interval under "
+    trust.FEW_SAMPLES: "{samples:#sample}: a 95% interval of their median needs at least "
     f"{intervals.FEWEST_SAMPLES}",
-    trust.WIDE_INTERVAL: f"the median's interval is ±{{width:.1%}}, over ±{trust.WIDE:.0%}",
-    trust.NOT_STEADY: "the earlier and the later half of the samples differ: no steady state",
-    "behind": "a call takes {call_ms:.3g} ms and one is due every {period_ms:g} ms: latency grows "
-    "as long as it is measured",
+    trust.WIDE_INTERVAL: f"the median's interval is ±{{width:.1%}}, wider than ±{trust.WIDE:.0%}",
+    trust.NOT_STEADY: "the earlier and the later half of the samples differ, so there was no "
+    "steady state",
+    "behind": "a call takes {call_ms:.3g} ms, but one is due every {period_ms:g} ms, so the "
+    "latency keeps growing",
     "above_roof": "it reaches {part:.0%} of the {roof}, the best seen here ({by}) after measuring "
     "that again",
     # Over processes and nodes
-    trust.FEW_PROCESSES: "{processes:#process}: a median over processes has no 95% interval of its "
-    f"own under {ENOUGH_PROCESSES}",
-    trust.FEW_ROUNDS: f"fewer than {intervals.FEWEST_SAMPLES} rounds: a median of so few has no "
-    "95% interval",
+    trust.FEW_PROCESSES: "{processes:#process}: a 95% interval of their median needs at least "
+    f"{ENOUGH_PROCESSES}",
+    trust.FEW_ROUNDS: f"fewer than {intervals.FEWEST_SAMPLES} rounds: a 95% interval of their "
+    "median needs more",
     trust.UNSTEADY_RATIO: "the earlier and the later half of the rounds have different ratios",
-    "wide": f"{_OVER} is ±{{width:.1%}}, over ±{trust.WIDE_OVER_PROCESSES:.0%}",
+    "wide": f"{_OVER} is ±{{width:.1%}}, wider than ±{trust.WIDE_OVER_PROCESSES:.0%}",
     "uneven": f"{_OVER} is ±{{width:.1%}}: {{nodes:nodes|the speed of the machine}} differed",
     **{outcome: f"{outcome.replace('_', ' ')}: {{of}}" for outcome in OUTCOMES},
     # Of a ratio that is UNCLEAR though its processes agree
-    comparison.PROCESSES_SHIFTED: "the difference of the two sides shifted during the session, so "
-    "a part of its processes disagrees with the rest; measure again, or in more processes",
+    comparison.PROCESSES_SHIFTED: "the difference between the two sides shifted during the "
+    "session, so a part of its processes disagrees with the rest; measure again, or in more "
+    "processes",
     comparison.PROCESSES_CORRELATED: "successive processes are alike (correlation "
     "{correlation:.2f}), so that they say less than as many independent ones; measure again, or in "
     "more processes",
@@ -798,30 +804,32 @@ SENTENCES = {
     "mean of all processes says the opposite; measure in more processes",
     # Of the machine
     "busy": "others kept {others:.1f} of {processors} processors busy{busiest:? ({busiest})}",
-    "swap": "the machine swapped {megabytes:.1f} MB meanwhile",
+    "swap": "the machine swapped {megabytes:.1f} MB during the measurement",
     "throttled": "the {processor} was slowed down by heat{times:? {times} times}"
     "{hot:? for {hot:.1f} of {seconds:.1f} s}",
     "clock": "the CPU's clock at the end was {times:.2f} times that at the start",
     "threads": "more threads than usable processors: {variables}",
     "memory": "only {free:GiB} of memory is free",
-    "quota": "a control group allows the time of {quota:g} processors, and {usable} are shown: "
-    "frameworks start too many threads and are stopped again and again",
-    "instructions": "{variables}: a library may not use all instructions of this CPU, and compute "
-    "at half its rate",
+    "quota": "a control group limits this process to the time of {quota:g} processors, but "
+    "{usable} are visible: frameworks start too many threads, which the system pauses again and "
+    "again",
+    "instructions": "{variables}: a library may leave out instructions of this CPU, and then "
+    "compute at half the rate",
     "governor": "the CPU's governor is {governor}: its clock follows the load",
     "turbo": "the CPU's turbo is on: its clock depends on how warm it is",
     "virtual": "this is a virtual machine: others on its host may slow it down unseen",
     "gpu": "CUDA does not see this machine's GPU",
-    "nvml": "the GPU's clocks, heat and other processes cannot be read, nor recorded",
+    "nvml": "the GPU's clocks, temperature and other processes cannot be read, so they are not "
+    "recorded",
     "gpu_shared": "{gpu}: other processes use it: {processes}",
-    "gpu_busy": "{gpu}: it is {percent:.0f}% busy with what does not show here",
+    "gpu_busy": "{gpu}: it is {percent:.0f}% busy, with processes that are not visible here",
     "gpu_slowed": "{gpu}: its clock is limited: {reasons}",
     "mig": "{gpu}: it is cut into slices (MIG): times are those of a slice",
     "persistence": "{gpu}: its driver is unloaded when idle: the next first call takes seconds",
     "tensorflows": "{both} are installed over one another in one folder: which of them runs, and "
     "whether it knows the GPU, depends on which came last",
-    "launch_blocking": "CUDA_LAUNCH_BLOCKING is set: every kernel is waited for, and small ones "
-    "look slow",
+    "launch_blocking": "CUDA_LAUNCH_BLOCKING is set: the host waits for every kernel, so small "
+    "kernels look slow",
     # Of a device that is missing
     "gpu_hidden": "no {device}: CUDA_VISIBLE_DEVICES={variable!r} hides it ({visible} of "
     "{installed:#GPU} left); change or unset the variable",
@@ -868,12 +876,12 @@ SENTENCES = {
     "over_memory_limit": "it took longer than {limit:.0f} s",
     **{f"{code}_too": f"next to the process that times, {why}" for code, why in _TOO_LARGE.items()},
     "only_linux": "on a CPU it is read from Linux's /proc",
-    "no_time_left": "no time was left for it of what the case may take",
+    "no_time_left": "no time was left for it within the time limit of the case",
     "not_counted": "the allocator that JAX was set to use does not count",
     "framework_silent": "{framework} does not say what it holds on a GPU",
     "earlier_peak": "something before it in the process needed more, and {allocator} cannot reset "
     "its peak",
-    "part_of_gpu": "it is a part of a GPU, and the counter is the complete GPU's",
+    "part_of_gpu": "the device is a part of a GPU, and the counter counts for the whole GPU",
     "counter_stood": "the GPU's energy counter did not move",
     "raised": "{error}",
     "escaped": "{error} while it was measured",
@@ -894,7 +902,8 @@ SENTENCES = {
     "the last began at {last:%Y-%m-%d %H:%M}; name that time or an earlier one",
     "same_run": "{new} of NEW holds the same run as {base} of BASE; they must be different runs",
     # Of a comparison
-    "no_shared_case": "{base} and {new} share no case: there is nothing to compare.",
+    "no_shared_case": "{base} and {new} share no case, so there is nothing to compare. Measure the "
+    "same suite on both sides.",
     "several_machines": "{side} holds runs of several machines ({hosts})",
     "too_few_backends": "No group has two backends with results ({backends}): there is nothing to "
     "compare. To add backends, run `pytest --benchmark-only --lstm-backends all`.",

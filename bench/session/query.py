@@ -227,7 +227,9 @@ def look_up(case: Case, options: argparse.Namespace, *, sound: bool = False) -> 
     if options.paths:
         results = read_results(options.paths)
         if not results.files and results.errors:
-            raise ReportedError("there is nothing to answer from")
+            raise ReportedError(
+                "there are no results from which to answer; measure first, or name other results"
+            )
         return newest_section(case, results, None, options)
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []

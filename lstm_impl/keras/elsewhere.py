@@ -189,7 +189,7 @@ def tune(*given: Any, **more: Any) -> list[Decision]:
     """Raise UnsupportedError: there is nothing to race unless Keras runs on TensorFlow."""
     raise UnsupportedError(
         f"lstm_impl.keras.tune races TensorFlow's backends, and Keras runs on {_THEIRS} here, "
-        "where auto has one to take: layer.explain() says which"
+        "where auto has only one backend to choose; layer.explain() names it"
     )
 
 

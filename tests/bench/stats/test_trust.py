@@ -98,7 +98,7 @@ def test_validity_differing_medians_are_noted_or_unreliable() -> None:
     assert codes(found) == ([], [])
     (problem,) = found.of_time
     assert problem.code == "wide_interval"
-    assert "over 6 processes is ±30.0%, over ±25%" in reason_texts(problem.reason)[0]
+    assert "over 6 processes is ±30.0%, wider than ±25%" in reason_texts(problem.reason)[0]
     assert found.time == (problem,)
     assert found.unpaired == ()  # how far it is known stands in the ratio's own interval
 

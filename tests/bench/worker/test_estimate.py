@@ -99,7 +99,8 @@ def test_least_bytes_counts_masks_and_no_padding() -> None:
 # 512,000 steps of (4 + 5) * 512 numbers of 8 bytes
 JUDGE = "needs about 18 GiB to check its results in float64; 17 GiB are free"
 LONG = (
-    "needs about 6.4e+12 operations a step, some 3 minutes here; a step of more than 2 is not begun"
+    "needs about 6.4e+12 operations a step, about 3 minutes here; the suite starts no step that "
+    "takes more than 2 minutes"
 )
 
 
