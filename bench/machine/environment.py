@@ -69,7 +69,7 @@ class MachineKind:
 
 
 def machine_kind(environment: object) -> MachineKind | None:
-    """Return the kind of machine of an environment; None if its processor is unknown.
+    """Return the kind of machine that an environment describes; None if its processor is unknown.
 
     environment: ``run.environment["before"]`` of a result file, which may be any plain data.
     """

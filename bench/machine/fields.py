@@ -39,7 +39,7 @@ def require(package: str, what: str, extra: str) -> None:
 
 
 def file_error(path: Path, text: str, where: str = "") -> ResultError:
-    """Return an error about a file, or about the field ``where`` in it."""
+    """Return an error whose text begins with the file, and the field ``where`` in it if given."""
     subject = printable(str(path))
     return ResultError(f"{subject}: {where} {text}" if where else f"{subject} {text}")
 
@@ -138,7 +138,7 @@ class Field:
         return self.value is not MissingField and self.value is not None
 
     def single_key(self, *keys: str) -> str:
-        """Return the one of these keys that the object has."""
+        """Return which one of these keys the object has; raise if it has none or several."""
         found = [key for key in keys if key in self.mapping()]
         if len(found) != 1:
             raise file_error(
@@ -162,7 +162,7 @@ class Field:
         return self.value
 
     def choice(self, known: Collection[str]) -> str:
-        """Return one of these texts."""
+        """Return a text that is one of ``known``."""
         expected = f"one of {', '.join(known)}"
         if not isinstance(self.value, str):
             raise self.error(expected)

@@ -70,7 +70,7 @@ def _speed(ratio: Interval) -> tuple[str, str]:
 
 
 def _when(lasting: LastingChange) -> tuple[str, str]:
-    """Return since when, and what changed then."""
+    """Return since which session the change lasts, and what changed in the machine then."""
     if lasting.event.gradual:
         first, last = lasting.before.number, lasting.session.number
         return f"gradually from #{first} to #{last}", "a little in each session"

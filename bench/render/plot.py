@@ -88,7 +88,7 @@ def check() -> None:
 
 
 def picture_format(path: Path) -> str | None:
-    """Return which of ``FORMATS`` a file's name has, None if none."""
+    """Return the format that a picture's suffix names, None if it is none of ``FORMATS``."""
     suffix = path.suffix[1:].lower()
     return suffix if suffix in FORMATS else None
 
@@ -156,7 +156,7 @@ def own_looks() -> dict[str, int]:
 
 
 def choose_look(backend: str) -> Look:
-    """Return the look of a backend, which depends on its name alone.
+    """Choose the look of a backend, which depends on the backend's name alone.
 
     A backend that its framework's descriptor lists has that look. Any other name has one of those
     that are not reserved, the same on every machine; two such names may share it.

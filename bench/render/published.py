@@ -102,7 +102,7 @@ CSV_COLUMNS = (
 
 
 def records(report: PublishedReport) -> Iterator[dict[str, object]]:
-    """Yield a row per time in seconds; ``kind`` is ``ours`` or ``published``."""
+    """Yield one flat row for each time in seconds; ``kind`` is ``ours`` or ``published``."""
     for each in report.shared:
         sizes = asdict(each.shape)
         for row, place, processor in each.ours:

@@ -78,7 +78,7 @@ def count(number: int, noun: str) -> str:
 
 
 def format_part(part: int, total: int, noun: str) -> str:
-    """Return how many of all: 2 ratios of 4; 4 ratios."""
+    """Format how many of a total there are: ``2 ratios of 4``, or ``4 ratios`` if it is all."""
     return count(part, noun) + (f" of {total:,}" if part < total else "")
 
 

@@ -23,7 +23,7 @@ DEEPEST = 40
 
 
 def choices(known: Collection[str]) -> Meta:
-    """Return the constraint that a text is one of these."""
+    """Return the constraint that a text is one of ``known``."""
     pattern = "|".join(map(re.escape, known))
     return Meta(pattern=rf"\A(?:{pattern})\Z", extra={"known": tuple(known)})
 

@@ -131,7 +131,7 @@ _MOST_REASONS = 6  # each case that is too large for the machine has its own est
 
 
 def run_reporting_errors(work: Callable[[], int], *, held: str, stopped: str) -> int:
-    """Return the exit code of a command that measures, and print an error as one line.
+    """Run a command that measures, print any error on one line, and return the exit code.
 
     held: what to do about another run that measures here. stopped: the line for an interruption.
     """

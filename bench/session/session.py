@@ -92,7 +92,7 @@ Needs: TypeAlias = Callable[[str], Need]
 
 
 def find_needs(backend: str) -> Need:
-    """Return what a backend needs; nothing if there is no backend with this name."""
+    """Find what a backend needs of its process; nothing if there is no backend of this name."""
     try:
         found = get_backend(backend)
     except UnsupportedError:

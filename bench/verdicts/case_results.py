@@ -29,7 +29,7 @@ MEASURED = "measured"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case over all of its processes, without a comparison to any other case.
+    """Hold what all processes say of one case, without a comparison to any other case.
 
     Attributes
     ----------
@@ -99,18 +99,18 @@ class CaseResult:
 
     @property
     def time(self) -> float:
-        """Median seconds per step; only a measured case has one."""
+        """The median time of a step in seconds; only a measured case has one."""
         assert self.interval is not None
         return self.interval.mid
 
     @property
     def measured(self) -> bool:
-        """Whether it has a time."""
+        """Whether the case has a time."""
         return self.interval is not None
 
     @property
     def invalid(self) -> tuple[Problem, ...]:
-        """The reasons why its time and all of its ratios are unreliable."""
+        """The reasons why the time and every ratio of the case are INVALID."""
         return self.validity.invalid
 
     @property
@@ -142,11 +142,11 @@ class CaseResult:
 
 
 _GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
-"""Outcomes, the most severe first: a failed gate is reported before a missing device."""
+"""All outcomes, the most severe first: a failed gate is reported before a missing device."""
 
 
 def case_results(cases: Sequence[tuple[Sequence[Item], Mapping[str, str]]]) -> list[CaseResult]:
-    """Return the result of each case; the intervals of all cases are made in one go.
+    """Return the result of each case, and compute the intervals of all cases together.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class SessionReplicates:
 
     @property
     def started(self) -> datetime:
-        """When its first run began, UTC."""
+        """When the first run of the session began, in UTC."""
         return min(run.started for run in self.runs)
 
     @property
@@ -77,7 +77,7 @@ class Point:
 
 @dataclass(frozen=True)
 class CaseHistory:
-    """A case over the sessions of one machine, the earliest first."""
+    """Hold the times of a case in the sessions of one machine, the earliest first."""
 
     case: Case
     points: tuple[Point, ...]
@@ -90,7 +90,7 @@ class CaseHistory:
 
 @dataclass(frozen=True)
 class LastingChange:
-    """A change of times that lasts longer than one session.
+    """Hold a change of times that lasts longer than one session.
 
     before, session: the last session before it and the first after it. changes: of versions and
     settings between these two. reverted: the session from which on most of it is gone, if any.
@@ -120,7 +120,7 @@ class MachineHistory:
 
 @dataclass(frozen=True)
 class History:
-    """The history of each machine, and notes on how the results were read."""
+    """Hold the history of each machine, and notes on how the results were read."""
 
     machines: tuple[MachineHistory, ...]
     notes: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ from bench.verdicts.sections import check_known, sections, usual_baseline
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One shared case: new against base.
+    """Compare one case that both sides have: new against base.
 
     heading: of its table; base_label, new_label: the names of the two sides;
     base, new: their results, whose quotient of times is not the ratio, since ``comparison`` is made
@@ -55,12 +55,12 @@ class ComparisonRow:
 
     @property
     def state(self) -> str:
-        """Its verdict, or INVALID."""
+        """The verdict of the comparison, or INVALID."""
         return INVALID if self.reasons else self.comparison.verdict.value
 
     @property
     def wins(self) -> bool:
-        """Whether the new side is FASTER, and that can be trusted."""
+        """Whether the new side is FASTER and the comparison is not INVALID."""
         return self.state == Verdict.FASTER
 
 
@@ -109,7 +109,10 @@ class Map:
 
 @dataclass(frozen=True)
 class Mean:
-    """The geometric mean over the cases that two sides share; invalid: how many are INVALID."""
+    """Hold the geometric mean of the ratios of all cases that two sides share.
+
+    invalid: how many of these ratios are INVALID.
+    """
 
     base_label: str
     new_label: str
@@ -120,7 +123,10 @@ class Mean:
 
 @dataclass(frozen=True)
 class OneSided:
-    """A case that only one side has. lacking: the other, with its outcome and reason, if known."""
+    """Hold a case of which only one side has a time.
+
+    lacking: what the other side says of the case, its outcome and the reason, if its files say it.
+    """
 
     label: str
     case: Case
@@ -131,7 +137,10 @@ class OneSided:
 
 @dataclass(frozen=True)
 class Difference:
-    """The differences between the environments of two sides: name, base, new; possibly none."""
+    """Hold the differences between the environments of two sides, possibly none.
+
+    Each difference is the name of what differs, and its value on the base and on the new side.
+    """
 
     base_label: str
     new_label: str
@@ -140,7 +149,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rule:
-    """A ``--fail-on`` rule: slower by more than ``threshold`` (0.05 is 5%); None: just SLOWER."""
+    """Say when ``--fail-on`` fails: where a case is slower by more than ``threshold``.
+
+    threshold: a share (0.05 is 5%), or None to fail on every SLOWER case.
+    """
 
     text: str
     threshold: float | None
@@ -148,7 +160,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Gate:
-    """The rows that broke a rule, of all judged. unclear: those that pass, maybe slower."""
+    """Hold the rows that broke a rule, among all rows that were judged.
+
+    unclear: rows that pass although they may be slower, because their ratio is UNCLEAR.
+    """
 
     rule: Rule
     judged: int
@@ -158,7 +173,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """A comparison, ready to be shown."""
+    """Hold a comparison with everything that a report shows of it."""
 
     title: str
     finding: Reason | None = None  # why there is nothing to compare
@@ -311,7 +326,7 @@ def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason,
 
 @dataclass(frozen=True)
 class ComparisonSide:
-    """One side of a comparison: its name, and its items by case."""
+    """Hold one side of a comparison: its name, and its results by case."""
 
     label: str
     cases: Mapping[str, Sequence[Item]]
@@ -413,7 +428,7 @@ def build_report(
     notes: Sequence[Reason] = (),
     finding: Reason | None = None,
 ) -> ComparisonReport:
-    """Return a comparison of these rows, with means, differences and cases without a time."""
+    """Build the report of a comparison: its rows, means, differences and cases without a time."""
     by_pair = grouped(rows, lambda row: (row.base_label, row.new_label))
     means = [
         Mean(

@@ -43,7 +43,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A case's result and its place among the results of its group.
+    """Hold the result of a case and its rank among the results of its group.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class RankedRow:
 
     @property
     def case(self) -> Case:
-        """The case of its result."""
+        """The case that the row shows."""
         return self.result.case
 
     @property
@@ -168,7 +168,7 @@ def _over(new: CaseResult, base: CaseResult, reference: Reference | None) -> Ref
 
 @dataclass(frozen=True)
 class Group:
-    """The results of one group of one section.
+    """Hold the results of one group of cases in one section.
 
     timed: those with a time, exact ones first, each by its time. rest: those without. baseline: its
     result, if that has a time. helpers: the helper of each timed result, where there is one.
@@ -230,7 +230,7 @@ def group_results(results: Sequence[CaseResult], baseline: str) -> Iterator[Grou
 
 
 def rank(groups: Sequence[Group]) -> Iterator[list[RankedRow]]:
-    """Yield the rows of each group; all ratios of all groups are compared in one go."""
+    """Yield the rows of each group, and compute the ratios of all groups together."""
     pairs = {
         (id(new), id(base)): (new, base, group.reference)
         for group in groups

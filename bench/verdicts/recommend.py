@@ -55,7 +55,7 @@ class Query:
 
     @property
     def training(self) -> bool:
-        """Whether there is a window to choose."""
+        """Whether the query leaves a window to choose."""
         return self.mode == "training"
 
     def same_work(self, case: Case) -> bool:
@@ -132,7 +132,7 @@ class MeasuredWindows:
 
     @cached_property
     def by_window(self) -> dict[int, tuple[RankedRow, ...]]:
-        """The rows that have a time, by window, rising."""
+        """The rows that have a time, by window, from the shortest window to the longest."""
         measured = [
             tuple(row for row in rows if row.result.measured and row.case.ranked)
             for rows in self.groups
@@ -142,7 +142,7 @@ class MeasuredWindows:
 
 @dataclass(frozen=True)
 class Rival:
-    """Another backend's row, and its time over the fastest's."""
+    """Hold another backend's row, and how many times as long as the fastest it takes."""
 
     row: RankedRow
     ratio: Comparison
@@ -159,7 +159,7 @@ class Longer:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A recommended window and backend.
+    """Hold the recommended window and backend for a query.
 
     window: the recommended timesteps, never more than the complete sequence has. best: the row with
     the shortest time at the measured window. ahead: the next one, if any. rivals: those that are
@@ -190,18 +190,18 @@ class Recommendation:
 
     @property
     def step(self) -> Interval:
-        """Seconds of a training step on one window."""
+        """How long a training step on one window takes, in seconds."""
         return _known(step_interval(self.best.result))
 
     @property
     def timestep(self) -> Interval:
-        """Seconds of a timestep of the batch."""
+        """How long one timestep of the whole batch takes, in seconds."""
         return _known(unit_interval(self.best.result))
 
 
 @dataclass(frozen=True)
 class NoRecommendation:
-    """No recommendation, and the available results.
+    """Say that no results answer a query, and which results there are.
 
     lengths: the measured windows near this shape; else places: the measured modes with their
     devices, if not this one; else cases: of other shapes, the nearest first. nearest: the

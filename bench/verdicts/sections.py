@@ -27,7 +27,7 @@ KINDS = ("throughput", "truncation", "streaming")
 
 
 class NothingToReportError(ReasonedError):
-    """Raised where the results do not have what was requested."""
+    """Raised if the results do not have what was requested."""
 
 
 def check_known(option: str, what: str, name: str | None, names: Iterable[str]) -> None:
@@ -40,7 +40,7 @@ def check_known(option: str, what: str, name: str | None, names: Iterable[str]) 
 
 @dataclass(frozen=True)
 class Section:
-    """One session on one machine, or the same suite on several machines of one kind.
+    """Hold one session on one machine, or one suite on several machines of one kind.
 
     baseline: the backend that ratios refer to, empty if none. nodes: the names of these machines by
     their ids, and node_by_run the id of each run's, both empty where it is one machine.
@@ -54,12 +54,12 @@ class Section:
 
     @property
     def run(self) -> Run:
-        """The first of its runs, for facts that all of them share."""
+        """The first run, for facts that all runs of the section share."""
         return self.runs[0]
 
     @cached_property
     def started(self) -> datetime:
-        """When its first run began, UTC."""
+        """When the first run began, in UTC."""
         return min(run.started for run in self.runs)
 
     @property
@@ -69,7 +69,7 @@ class Section:
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """Its rows as tables: by device, kind and mode (of truncation also by shape)."""
+        """The rows as tables: one for each device, kind and mode, in truncation also each shape."""
 
         def table_key(row: RankedRow) -> tuple[str, str, str, str]:
             return row.case.device, row.case.kind, row.case.workload.mode, stream(row.case)
@@ -88,7 +88,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that are shown together: of one device, kind and mode."""
+    """Hold rows that are shown together: those of one device, kind and mode."""
 
     device: str
     kind: str
@@ -98,7 +98,7 @@ class Table:
 
     @property
     def noun(self) -> str:
-        """What its groups differ in: the shape, or the window of one stream."""
+        """The noun for what distinguishes the groups of the table: ``shape`` or ``window``."""
         return "window" if self.kind == KINDS[1] else "shape"
 
     @cached_property
@@ -186,7 +186,7 @@ def build(results: Results, *, baseline: str | None = None, kind: str = "all") -
 
 
 def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Section]:
-    """Return a section for each place; the intervals and ratios of all are made in one go.
+    """Build a section for each place, and compute the intervals and ratios of all together.
 
     baseline: as of ``build``; where a place has no time of it, the usual one of that place.
     """
