@@ -19,7 +19,8 @@ from lstm_impl.proof import comparison
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, UnsupportedError
 from lstm_impl.tuning.decision import Decision, TuningRequest
-from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
+from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember, start_progress
+from lstm_impl.tuning.race import print_progress
 from lstm_impl.workload import Workload
 
 SEED = 0
@@ -36,6 +37,7 @@ def tune(
     candidates: Sequence[str] | None = None,
     seconds: float = SECONDS,
     again: bool = False,
+    print_fn: Callable[[str], object] | None = print_progress,
 ) -> list[Decision]:
     """Race backends for the layers of ``model`` with ``backend="auto"``; return the decisions.
 
@@ -58,6 +60,10 @@ def tune(
         Backends' ids; None for those that were fastest for some shape.
     seconds, again
         Of a race, for each layer and mode; and whether to race if there is a decision.
+    print_fn
+        Gets one line for each candidate of a layer and mode: when it starts to race, or why it does
+        not; then one line for the decision. By default, the lines go to standard error if that is a
+        terminal. None prints nothing.
 
     Raises
     ------
@@ -77,8 +83,10 @@ def tune(
             question, rule, names = request(layer, mode == "training", sizes, candidates)
             known = None if again else answered(question, names)
             if known is None:
+                what = f"{layer.name}, {mode}"
+                tell = start_progress(what, len(names), seconds, print_fn)
                 entered = enter(layer, question, names)
-                known = remember(question, *entered, rule, seconds, 0, "lstm_impl.keras.tune")
+                known = remember(question, *entered, rule, seconds, 0, "lstm_impl.keras.tune", tell)
             found.append(known)
         layer._expect(sizes)
     forget_traces(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from lstm_impl.proof import gate
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.tuning.decision import Decision, TuningRequest, decide, find, save
-from lstm_impl.tuning.race import race
+from lstm_impl.tuning.race import print_progress, race
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -46,6 +46,7 @@ def tune(
     seconds: float = SECONDS,
     again: bool = False,
     seed: int = 0,
+    print_fn: Callable[[str], object] | None = print_progress,
 ) -> Decision:
     """Find the fastest backend for ``spec`` on ``workload`` by a race, and remember it.
 
@@ -64,6 +65,10 @@ def tune(
         Race even if there is a decision of this machine with these versions.
     seed
         Of the weights, the inputs and the order of the race.
+    print_fn
+        Gets one line for each candidate: when it starts to race, or why it does not; then one line
+        for the decision. By default, the lines go to standard error if that is a terminal. None
+        prints nothing.
 
     Raises
     ------
@@ -81,10 +86,28 @@ def tune(
     if not again and (known := answered(question, [each.name for each in requested])):
         return known
     weights = LSTMWeights.random(spec, seed)
+    tell = start_progress(workload.mode, len(requested), seconds, print_fn)
     found = {each.name: _entrant(each, spec, weights, workload, device, seed) for each in requested}
     steps = {name: each for name, each in found.items() if isinstance(each, Step)}
     problems = {name: each for name, each in found.items() if isinstance(each, str)}
-    return remember(question, steps, problems, "", seconds, seed, "lstm_impl.tune")
+    return remember(question, steps, problems, "", seconds, seed, "lstm_impl.tune", tell)
+
+
+def start_progress(
+    what: str, count: int, seconds: float, print_fn: Callable[[str], object] | None
+) -> Callable[[str], object]:
+    """Print that a race is being prepared; return a function that prints further lines about it.
+
+    what: is raced, such as the mode. count: the number of candidates. seconds: how long the race
+    lasts. print_fn: as in ``tune``.
+    """
+
+    def tell(line: str) -> None:
+        if print_fn is not None:
+            print_fn(f"{what}: {line}")
+
+    tell(f"checking {count} candidates before a race of {seconds:g} s")
+    return tell
 
 
 def answered(question: TuningRequest, candidates: Sequence[str]) -> Decision | None:
@@ -103,22 +126,27 @@ def remember(
     seconds: float,
     seed: int,
     by: str,
+    print_fn: Callable[[str], object] | None = None,
 ) -> Decision:
     """Race backends, save the decision that follows, and return it.
 
     question: what is raced, which identifies the decision. steps: the step to time of each backend
     that can run. problems: by backend, why the others cannot. rule, by: as in ``Decision``.
-    seconds, seed: as in ``race``.
+    seconds, seed: as in ``race``. print_fn: as in ``tune``.
 
     Raises UnsupportedError if no backend can run.
     """
+    tell = print_fn or (lambda line: None)
+    for name, problem in problems.items():
+        tell(f"{name} does not race: {problem}")
     if not steps:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise UnsupportedError(f"none of the candidates can run: {reasons}")
-    ran = race(steps, seconds, seed, rest=Rest())
+    ran = race(steps, seconds, seed, rest=Rest(), print_fn=print_fn)
     made = datetime.now(UTC).isoformat(timespec="seconds")
     decision = decide(question, ran, problems, rule, made, by)
     save(decision)
+    tell(f"use {decision.backend or 'nothing: no candidate ended the race'}")
     return decision
 
 

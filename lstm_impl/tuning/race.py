@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ LEVEL = 0.001
 """Largest probability that an interval of ratios misses the true median."""
 
 
+def print_progress(line: str) -> None:
+    """Print a line of progress to standard error, if that is a terminal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
 @dataclass(frozen=True)
 class EntrantResult:
     """Hold the times of one entrant of a race.
@@ -51,18 +58,20 @@ def race(
     seed: int = 0,
     now: Callable[[], float] = time.perf_counter,
     rest: Callable[[], None] | None = None,
+    print_fn: Callable[[str], object] | None = None,
 ) -> dict[str, EntrantResult]:
     """Time the entrants in alternating blocks, and return the times of each by its name.
 
     entrants: the steps to time, by name. seconds: how long the race lasts, for all entrants
     together. seed: decides the order within each round. now: the clock. rest: waits until the
     threads of the previous entrant rest (``Rest``); a call that is not timed then wakes the threads
-    of the next entrant.
+    of the next entrant. print_fn: gets one line for each entrant, when its first call has ended.
 
     First calls, which may compile, count as part of ``seconds``. Every entrant runs the first
     ``FIRST_LOOK`` rounds, even if the time is over by then. An entrant whose code raises leaves the
     race, and the error becomes its problem.
     """
+    tell = print_fn or (lambda line: None)
     end = now() + seconds
     racing: dict[str, _Entrant] = {}
     out: dict[str, EntrantResult] = {}
@@ -71,11 +80,15 @@ def race(
             out[name] = EntrantResult(
                 problem="no time was left to try this backend; give the race more seconds"
             )
+            tell(f"{name} does not race: {out[name].problem}")
             continue
         try:
             racing[name] = _Entrant(step, now)
         except Exception as error:
             out[name] = EntrantResult(problem=_described(error))
+            tell(f"{name} does not race: {out[name].problem}")
+        else:
+            tell(f"{name} races; its first call took {racing[name].first:.2f} s")
     order = random.Random(seed)
     rounds = 0
     left = list(racing)

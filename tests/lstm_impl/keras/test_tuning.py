@@ -1,5 +1,6 @@
 """Test ``lstm_impl.keras.tune``: races for a model's layers, and ``auto`` after them."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,39 @@ def test_tune_races_once_and_layers_take_the_fastest() -> None:
     made.fit(X, TARGET, batch_size=BATCH, verbose=0)  # with a batch that is unknown in tracing
     assert picked(made.layers[0]) == found[0].backend
     assert lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK) == found
+
+
+def test_tune_tells_of_each_backend_only_where_someone_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tuned(**given: Any) -> str:
+        lstm_impl.keras.tune(
+            *(model(), BATCH, STEPS),
+            modes=["inference"],
+            candidates=QUICK,
+            seconds=0.2,
+            again=True,
+            **given,
+        )
+        out, err = capsys.readouterr()
+        assert out == ""
+        return str(err)
+
+    assert tuned() == ""  # what pytest captures is no terminal
+    lines: list[str] = []
+    assert tuned(print_fn=lines.append) == ""
+    assert all(line.startswith("mine, inference: ") for line in lines)
+    told = [line.removeprefix("mine, inference: ") for line in lines]
+    assert told[0] == f"checking {len(told) - 2} candidates before a race of 0.2 s"
+    for name in QUICK[:2]:
+        (line,) = (each for each in told if each.startswith(f"{name} "))
+        # On a slow machine the second may come too late.
+        assert "races; its first call took " in line or "no time was left" in line
+    assert [each for each in told if each.startswith("cudnn does not race: ")]
+    assert told[-1] == f"use {load()[-1].backend}"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert "mine, inference: keras races; its first call took " in tuned()
+    assert tuned(print_fn=None) == ""
 
 
 def test_tune_finds_layers_in_wrappers_and_models_once() -> None:

@@ -275,6 +275,18 @@ def test_old_name_of_find_result_warns_and_returns_the_same() -> None:
     assert result == found.find_result("cudnn")
 
 
+@pytest.mark.usefixtures("decisions")
+def test_tune_tells_which_backends_race_and_why_others_do_not() -> None:
+    lines: list[str] = []
+    names = ["numpy", "cudnn"]
+    lstm_impl.tune(SPEC, WORK, candidates=names, seconds=0.1, print_fn=lines.append)
+    first, cudnn, numpy, last = (line.removeprefix(f"{WORK.mode}: ") for line in lines)
+    assert first == "checking 2 candidates before a race of 0.1 s"
+    assert cudnn.startswith("cudnn does not race: ")
+    assert numpy.startswith("numpy races; its first call took ")
+    assert last == "use numpy"
+
+
 def test_tune_known_decision_is_returned() -> None:
     first = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1)
     assert lstm_impl.tune(SPEC, WORK, candidates=["numpy"]) == first
