@@ -585,11 +585,12 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
         finding = Reason("too_few_devices", {"devices": labels})
     elif not rows:
         compared = [(places[one], places[other]) for one, other in pairs]
-        (base, base_work), (new, new_work) = _nearest_works(compared)
+        (base_label, base_work), (new_label, new_work) = _nearest_works(compared)
         if base_work == new_work:
             finding = Reason("devices_share_no_backend", {"devices": labels, "work": base_work})
         else:
-            nearest = {"base": base, "base_work": base_work, "new": new, "new_work": new_work}
+            nearest = {"base": base_label, "base_work": base_work}
+            nearest |= {"new": new_label, "new_work": new_work}
             finding = Reason("devices_share_no_case", {"devices": labels, **nearest})
     sides = [place for pair in pairs for place in (places[pair[0]], places[pair[1]])]
     title = "Devices" if not pairs else f"Devices: {', '.join(labels)}"
