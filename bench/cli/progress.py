@@ -98,4 +98,4 @@ def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only")
         notes.append(foreign_session(foreign))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    return found.paths
+    return list(found.paths)
