@@ -289,7 +289,7 @@ def test_text_of_a_slower_bar_is_beyond_the_line_of_the_baseline(
 
 def test_distinct_looks_of_any_64_backends_differ() -> None:
     names = [f"backend_{number}" for number in range(64)]
-    assert len({choose_look(name) for name in names}) < 64  # by their names alone, some share
+    assert len({choose_look(name) for name in names}) < 64  # a name by itself may share its look
     found = choose_distinct_looks(names)
     assert len({(look.colour, look.shape) for look in found}) == 64
     assert found[0] == choose_look("backend_0")
