@@ -11,11 +11,12 @@
 Importing this package imports no framework.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from lstm_impl.availability import Availability, Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.build import build
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Step, Upstream
-from lstm_impl.checking import CheckResult, check
 from lstm_impl.evidence import Event, Evidence, Profile
 from lstm_impl.frameworks import Framework
 from lstm_impl.model import Model
@@ -24,6 +25,9 @@ from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, Refusal, UnsupportedErro
 from lstm_impl.tuning import tune
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, dropout_masks
+
+if TYPE_CHECKING:
+    from lstm_impl.checking import CheckResult, check
 
 __all__ = [
     "GATES",
@@ -60,3 +64,18 @@ __all__ = [
     "list_backends",
     "tune",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``check`` or ``CheckResult``, whose module imports backends, when it is first used."""
+    if name in ("CheckResult", "check"):
+        from lstm_impl import checking
+
+        found = globals()[name] = getattr(checking, name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are not imported yet among them."""
+    return sorted({*globals(), *__all__})
