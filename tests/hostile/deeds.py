@@ -99,8 +99,8 @@ def warn() -> None:
 
 
 def thread() -> None:
-    if threading.active_count() < 3:
-        threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+    if all(each.name != "left" for each in threading.enumerate()):
+        threading.Thread(target=time.sleep, args=(600,), name="left", daemon=False).start()
 
 
 def fork() -> None:

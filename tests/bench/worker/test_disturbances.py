@@ -167,5 +167,5 @@ def test_validity_calls_longer_than_the_period_gives_behind(
     found = list(disturbances.validity(replace(GOOD, streamed=streamed), CALM, (), "cpu", period))
     assert [each.code for each in found] == code
     assert all(
-        "a call takes 12 ms and one is due every 10 ms" in reason_line(each) for each in found
+        "a call takes 12 ms, but one is due every 10 ms" in reason_line(each) for each in found
     )

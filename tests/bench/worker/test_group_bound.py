@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("modelled")
         ("modelled", LARGE, "chain", ""),
         ("modelled", WIDE, "products", ""),
         ("sleeps", LARGE, "waiting", "no processor computes"),
-        ("twice", LARGE, "chain", "2.0 times the multiplications that the step needs"),
+        ("twice", LARGE, "chain", "2.0 times as many multiplications as the step needs"),
         ("copies", LARGE, "not known", ""),  # only a profile shows it
     ],
 )
