@@ -186,7 +186,14 @@ TRACED_FOR_SECONDS = ("while_loop+xla", "partial_unroll@2")
         *(pytest.param(name, marks=pytest.mark.slow) for name in TRACED_FOR_SECONDS),
     ],
 )
-@pytest.mark.parametrize("cell", CELLS_TO_TEST[1:], ids=lambda cell: cell.name)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        # The contract's tests have the GRUs of every backend.
+        pytest.param(cell, id=cell.name, marks=[pytest.mark.slow] if isinstance(cell, GRU) else [])
+        for cell in CELLS_TO_TEST[1:]
+    ],
+)
 def test_another_cell_runs_in_loops_and_equals_the_reference(name: str, cell: Cell) -> None:
     backend = get_backend(name)
     if not (available := backend.availability("cpu")):

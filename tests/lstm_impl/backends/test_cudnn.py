@@ -69,10 +69,20 @@ OF_AN_OPTION = (
 )
 
 
+QUICK = ("two layers, two directions", "lengths", "GRU with lengths")
+
+
 @pytest.mark.usefixtures("emulation", "eagerly")
 @pytest.mark.parametrize(
     ("name", "case"),
-    [(name, case) for name in OPTIONS for case in (OF_AN_OPTION if "+" in name else CASES)],
+    [
+        # Of options, the cases whose inputs or parameters an option changes are quick tests.
+        pytest.param(
+            name, case, marks=[pytest.mark.slow] if "+" in name and case not in QUICK else []
+        )
+        for name in OPTIONS
+        for case in (OF_AN_OPTION if "+" in name else CASES)
+    ],
 )
 def test_cudnn_emulated_on_a_cpu_equals_the_reference(name: str, case: str) -> None:
     spec, workload = CASES[case]
