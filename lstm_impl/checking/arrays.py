@@ -36,9 +36,10 @@ class ArrayKind(abc.ABC):
     def place(self, array: Array) -> Tensor:
         """Return the array as the framework's own, floats in the compute type."""
 
-    @abc.abstractmethod
     def to_numpy(self, tensor: Tensor) -> FloatArray:
         """Return a copy of a tensor of numbers, bfloat16 as float32."""
+        found = np.array(tensor)
+        return found.astype(np.float32) if found.itemsize < 4 else found
 
     def call(self, function: Function, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
         """Call the function without gradients."""
@@ -178,10 +179,6 @@ class JaxArrays(ArrayKind):
             jax.config.update("jax_enable_x64", True)
         return jnp.asarray(array, getattr(jnp, self.dtype))
 
-    def to_numpy(self, tensor: Tensor) -> FloatArray:
-        found = np.array(tensor)
-        return found.astype(np.float32) if found.itemsize < 4 else found
-
     def gradients(
         self,
         function: Function,
@@ -225,10 +222,6 @@ class TensorFlowArrays(ArrayKind):
         if np.issubdtype(array.dtype, np.integer):
             return tf.constant(array, tf.int32)
         return tf.cast(tf.constant(np.array(array)), self.dtype)
-
-    def to_numpy(self, tensor: Tensor) -> FloatArray:
-        found = np.array(tensor)
-        return found.astype(np.float32) if found.itemsize < 4 else found
 
     def gradients(
         self,

@@ -48,11 +48,15 @@ class LiteRTModel(InferenceModel):
 
         return convert(network, inputs)
 
+    def make_runner(self, model: bytes) -> Runner:
+        """Return a function that runs a converted model on inputs by name."""
+        return make_runner(model, self.backend.threads)
+
     def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Runner:
         key = input_shapes(inputs)
         if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
-            self._ready[key] = make_runner(model, self.backend.threads)
+            self._ready[key] = self.make_runner(model)
         made: Runner = self._ready[key]
         return made
 
@@ -109,13 +113,9 @@ class FusedLiteRTModel(LiteRTModel):
         specs = {"x": tf.TensorSpec(inputs["x"], tf.float32, "x")}
         return litert_fused.convert_saved_model(network, specs, lambda converter: None)
 
-    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Runner:
-        key = input_shapes(inputs)
-        if key not in self._ready:
-            model = self.convert({name: array.shape for name, array in inputs.items()})
-            self._ready[key] = make_stateful_runner(model, self.backend.threads)
-        made: Runner = self._ready[key]
-        return made
+    def make_runner(self, model: bytes) -> Runner:
+        """Return a function that also writes and reads the states of the operators."""
+        return make_stateful_runner(model, self.backend.threads)
 
 
 class LiteRT(Backend):
