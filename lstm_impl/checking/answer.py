@@ -1,4 +1,4 @@
-"""Compose everything that a check tells its user: for a terminal, a pull request, an error."""
+"""Compose the answer of a check in words, for a terminal, a pull request or an exception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from lstm_impl.checking.causes import Cause
-from lstm_impl.checking.deviation import Deviation, gate_of_column
+from lstm_impl.checking.deviation import Deviation, find_gate
 from lstm_impl.checking.result import CheckedNetwork, CheckFindings
 from lstm_impl.proof.comparison import array_kind
 from lstm_impl.proof.kinds import describe_error
@@ -14,14 +14,17 @@ from lstm_impl.spec import LSTMSpec
 
 
 class CheckResult(CheckFindings):
-    """What ``check`` found. It is true if the target is right; ``str()`` is the answer in words."""
+    """Hold the findings of ``check``.
+
+    The result is true if the implementation is right. ``str(result)`` is the answer in words.
+    """
 
     def __str__(self) -> str:
         return compose_text(self)
 
 
 MOST_ARRAYS = 6
-"""Arrays that are described for a network; the rest is counted."""
+"""The most arrays that the answer describes for one network. It counts the remaining ones."""
 
 KINDS = {
     "": "random numbers",
@@ -32,57 +35,60 @@ KINDS = {
     "large": "large gate inputs, weights and gradients",
     "not finite": "an input with NaN and infinity",
 }
-"""What the networks of the gate are, in a few words."""
+"""A short description of each network of the gate, by the name of its kind."""
 
 
 def compose_text(result: CheckFindings) -> str:
-    """Return the answer for a terminal, in lines."""
-    return "\n".join(_lines(result))
+    """Return the answer as plain lines for a terminal."""
+    return "\n".join(_compose_lines(result))
 
 
 def compose_markdown(result: CheckFindings) -> str:
-    """Return the answer for a pull request."""
+    """Return the answer as Markdown for a pull request."""
     verdict = "computes" if result.passed else "does not compute"
     sign = "✅" if result.passed else "❌"
-    lines = [f"### {sign} `{_plain(result.target)}` {verdict} the reference's {_cell(result)}", ""]
+    target, family = _escape_markdown(result.target), _name_cell_family(result)
+    lines = [f"### {sign} `{target}` {verdict} the reference's {family}", ""]
     for network in result.networks:
         mark = "✅" if network.result.passed else "❌"
-        lines.append(f"- {mark} {describe_network(network)}: {_share(network)}")
+        lines.append(f"- {mark} {describe_network(network)}: {_summarize_comparisons(network)}")
     lines.append("")
-    causes = _every_cause(result)
+    causes = _list_causes(result)
     if causes:
-        lines += ["**Likely cause**", "", *(f"- {_plain(line)}" for line in causes), ""]
-    for network in _described(result):
+        lines += ["**Likely cause**", "", *(f"- {_escape_markdown(line)}" for line in causes), ""]
+    for network in _select_described(result):
         lines += [f"**{describe_network(network)}**", ""]
-        lines += [f"- {_plain(line)}" for line in _differences(network)]
+        lines += [f"- {_escape_markdown(line)}" for line in _list_differences(network)]
         lines.append("")
-    lines += [f"> {_plain(note)}" for note in result.notes]
+    lines += [f"> {_escape_markdown(note)}" for note in result.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _plain(text: str) -> str:
-    """Return text that Markdown shows as it is."""
+def _escape_markdown(text: str) -> str:
+    """Escape the characters that Markdown would interpret."""
     return "".join(f"\\{each}" if each in "*_`<>|[]#" else each for each in text)
 
 
-def _cell(result: CheckFindings) -> str:
+def _name_cell_family(result: CheckFindings) -> str:
+    """Return the family of cells that was checked: GRU or LSTM."""
     names = {network.spec.cell.name for network in result.networks}
     return "GRU" if all(name.startswith("gru") for name in names) else "LSTM"
 
 
-def _lines(result: CheckFindings) -> Iterator[str]:
+def _compose_lines(result: CheckFindings) -> Iterator[str]:
+    """Yield the lines of the answer for a terminal."""
     verdict = "RIGHT" if result.passed else "WRONG"
     yield f"{verdict}  {result.target}"
     yield f"       {result.how}"
     for network in result.networks:
         mark = "ok   " if network.result.passed else "WRONG"
-        yield f"{mark}  {describe_network(network)}: {_share(network)}"
-    for cause in _every_cause(result):
+        yield f"{mark}  {describe_network(network)}: {_summarize_comparisons(network)}"
+    for cause in _list_causes(result):
         yield f"cause  {cause}"
-    for network in _described(result):
+    for network in _select_described(result):
         yield ""
         yield f"{describe_network(network)}:"
-        for line in _differences(network):
+        for line in _list_differences(network):
             yield f"  - {line}"
     if not result.passed and not result.causes:
         yield ""
@@ -91,12 +97,15 @@ def _lines(result: CheckFindings) -> Iterator[str]:
         yield f"note   {note}"
 
 
-def _described(result: CheckFindings) -> list[CheckedNetwork]:
-    """Return the network whose differences are listed: the first one that is wrong."""
+def _select_described(result: CheckFindings) -> list[CheckedNetwork]:
+    """Return the network whose differences the answer lists, which is the first wrong one.
+
+    The later networks usually show the same mistake again.
+    """
     return [network for network in result.networks if not network.result.passed][:1]
 
 
-def _every_cause(result: CheckFindings) -> list[str]:
+def _list_causes(result: CheckFindings) -> list[str]:
     return [_cause_line(cause) for cause in result.causes]
 
 
@@ -105,7 +114,7 @@ def _cause_line(cause: Cause) -> str:
 
 
 def describe_network(network: CheckedNetwork) -> str:
-    """Return the sizes and the mode of a network in one line."""
+    """Describe the sizes and the mode of a network in one line."""
     spec, workload = network.spec, network.workload
     layers = "" if spec.num_layers == 1 else f", {spec.num_layers} layers"
     directions = ", both directions" if spec.bidirectional else ""
@@ -118,7 +127,8 @@ def describe_network(network: CheckedNetwork) -> str:
     )
 
 
-def _share(network: CheckedNetwork) -> str:
+def _summarize_comparisons(network: CheckedNetwork) -> str:
+    """Say how many comparisons of a network fail, or how close the worst error is to its bound."""
     result = network.result
     shares = {name: result.errors[name] / result.bounds[name] for name in result.errors}
     name = max(shares, key=lambda each: math.inf if math.isnan(shares[each]) else shares[each])
@@ -130,8 +140,13 @@ def _share(network: CheckedNetwork) -> str:
     )
 
 
-def _differences(network: CheckedNetwork) -> list[str]:
-    """Return a sentence for each array that differs, those of random numbers first."""
+def _list_differences(network: CheckedNetwork) -> list[str]:
+    """Describe each array that differs in one sentence.
+
+    The arrays of one kind of network are listed, and random numbers come first, because they are
+    the easiest to reproduce. The other kinds that are wrong are only named. If no single array is
+    out of bounds, the failed comparisons of the gate are described instead.
+    """
     shown = list(network.deviations)
     kinds = {each.kind for each in shown}
     first = next((kind for kind in KINDS if kind in kinds), None)
@@ -145,7 +160,7 @@ def _differences(network: CheckedNetwork) -> list[str]:
         if first:
             lines.insert(0, f"with {KINDS[first]} (random numbers alone do not show it):")
         if others:
-            lines.append(f"wrong too with {_listed(others)}")
+            lines.append(f"wrong too with {_join_words(others)}")
     if lines:
         return lines
     result = network.result
@@ -156,12 +171,13 @@ def _differences(network: CheckedNetwork) -> list[str]:
     ][:MOST_ARRAYS]
 
 
-def _listed(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
+    """Join words with commas and a final "and"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def describe_deviation(spec: LSTMSpec, deviation: Deviation) -> str:
-    """Return where an array differs and by how much, in one sentence."""
+    """Say in one sentence where an array differs from the reference and by how much."""
     name = deviation.array
     if deviation.found_shape != deviation.shape:
         return f"{name} has shape {deviation.found_shape}; expected {deviation.shape}"
@@ -170,10 +186,10 @@ def describe_deviation(spec: LSTMSpec, deviation: Deviation) -> str:
         for axis, size, (low, high) in zip(
             deviation.axes, deviation.shape, deviation.ranges, strict=True
         )
-        if (part := _range(axis, size, low, high))
+        if (part := _describe_range(axis, size, low, high))
     )
     where = f" in {places}" if places else " everywhere"
-    first = _index(spec, deviation)
+    first = _describe_index(spec, deviation)
     by = "NaN or infinity" if math.isinf(deviation.worst) else f"{deviation.worst:.3g} bounds"
     return (
         f"{name} differs{where}: {deviation.wrong:,} of {deviation.size:,} numbers, by up to {by}; "
@@ -182,8 +198,8 @@ def describe_deviation(spec: LSTMSpec, deviation: Deviation) -> str:
     )
 
 
-def _range(axis: str, size: int, low: int, high: int) -> str:
-    """Return which part of an axis is wrong, empty for all of it."""
+def _describe_range(axis: str, size: int, low: int, high: int) -> str:
+    """Describe the wrong part of an axis. The description is empty if the entire axis is wrong."""
     if size == 1 or (low == 0 and high == size - 1):
         return ""
     if low == high:
@@ -193,9 +209,10 @@ def _range(axis: str, size: int, low: int, high: int) -> str:
     return f"{axis}s {low} to {high}"
 
 
-def _index(spec: LSTMSpec, deviation: Deviation) -> str:
+def _describe_index(spec: LSTMSpec, deviation: Deviation) -> str:
+    """Describe the index of the first wrong number, and its gate and unit if it is a weight."""
     parts = [f"{axis} {k}" for axis, k in zip(deviation.axes, deviation.first, strict=True)]
     if array_kind(deviation.array) == "weight":
-        gate, unit = gate_of_column(spec, deviation.first[-1])
+        gate, unit = find_gate(spec, deviation.first[-1])
         parts[-1] += f" (gate {gate} of unit {unit})"
     return ", ".join(parts)

@@ -1,7 +1,8 @@
-"""Call a function on the arrays of its framework, and differentiate it there.
+"""Call a function on the arrays of its framework, and let the framework differentiate it.
 
-Each kind of array places NumPy's arrays, copies results back and lets the framework differentiate.
-A framework is imported when a kind is first used.
+Each kind of array converts NumPy arrays to the framework's own, copies results back, and computes
+gradients. A framework is imported only when its kind is first used, because an import takes seconds
+and most checks need one framework.
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ from lstm_impl.call import Tensor
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
 
 Function = Callable[..., Sequence[Tensor]]
-"""Takes tensors, one after the other, and returns a flat sequence of tensors."""
+"""A function that takes tensors as positional arguments and returns a flat sequence of tensors."""
 
 
 class NotDifferentiableError(Exception):
-    """The framework has no gradient of a function; the message says why."""
+    """Report that the framework cannot differentiate a function. The message says why."""
 
 
 class ArrayKind(abc.ABC):
-    """The arrays of one framework."""
+    """Convert, call and differentiate with the arrays of one framework.
+
+    Parameters
+    ----------
+    spec
+        The network. Its precision decides the type of floating-point arrays.
+    device
+        ``cpu`` or ``gpu:0``.
+    """
 
     name: ClassVar[str]
     differentiates: ClassVar[bool] = True
@@ -34,15 +43,15 @@ class ArrayKind(abc.ABC):
 
     @abc.abstractmethod
     def place(self, array: Array) -> Tensor:
-        """Return the array as the framework's own, floats in the compute type."""
+        """Convert a NumPy array to the framework's own, with floats in the compute type."""
 
     def to_numpy(self, tensor: Tensor) -> FloatArray:
-        """Return a copy of a tensor of numbers, bfloat16 as float32."""
+        """Copy a tensor to a NumPy array. Types of 16 bits become float32."""
         found = np.array(tensor)
         return found.astype(np.float32) if found.itemsize < 4 else found
 
     def call(self, function: Function, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Call the function without gradients."""
+        """Call the function without recording anything for gradients."""
         return function(*arguments)
 
     @abc.abstractmethod
@@ -53,20 +62,37 @@ class ArrayKind(abc.ABC):
         chosen: Sequence[int],
         upstream: Sequence[FloatArray],
     ) -> tuple[Sequence[Tensor], list[FloatArray]]:
-        """Return the results of a call, and gradients of the chosen arguments.
+        """Call the function and compute the gradients of chosen arguments.
 
-        chosen: the numbers of the arguments to differentiate. upstream: the gradient of each
-        result.
+        Parameters
+        ----------
+        function
+            The function to differentiate.
+        arguments
+            All arguments of the function.
+        chosen
+            The positions of the arguments whose gradients are computed.
+        upstream
+            The gradient of each result, with the shape of that result.
 
-        Raises NotDifferentiableError if no result depends on an argument that is differentiated.
+        Returns
+        -------
+        tuple
+            The results of the call, and the gradient of each chosen argument as a NumPy array.
+
+        Raises
+        ------
+        NotDifferentiableError
+            If the framework cannot differentiate the function, or no result depends on the chosen
+            arguments.
         """
 
     def synchronize(self) -> None:  # noqa: B027
-        """Wait for the device."""
+        """Wait until the device has finished its work."""
 
 
 class NumPyArrays(ArrayKind):
-    """NumPy's arrays, and whatever takes and returns them."""
+    """Use NumPy arrays, for NumPy itself and for every function that takes and returns them."""
 
     name = "numpy"
     differentiates = False
@@ -93,11 +119,11 @@ class NumPyArrays(ArrayKind):
         chosen: Sequence[int],
         upstream: Sequence[FloatArray],
     ) -> tuple[Sequence[Tensor], list[FloatArray]]:
-        raise NotDifferentiableError("NumPy differentiates nothing")
+        raise NotDifferentiableError("NumPy cannot differentiate a function")
 
 
 class TorchArrays(ArrayKind):
-    """PyTorch's tensors."""
+    """Use PyTorch's tensors."""
 
     name = "torch"
 
@@ -140,7 +166,7 @@ class TorchArrays(ArrayKind):
             if result.requires_grad
         ]
         if not flows:
-            raise NotDifferentiableError("its results do not require gradients")
+            raise NotDifferentiableError("the results of the function do not require gradients")
         wanted = [given[number] for number in chosen]
         try:
             found = torch.autograd.grad(
@@ -165,7 +191,7 @@ class TorchArrays(ArrayKind):
 
 
 class JaxArrays(ArrayKind):
-    """JAX's arrays."""
+    """Use JAX's arrays."""
 
     name = "jax"
 
@@ -188,14 +214,14 @@ class JaxArrays(ArrayKind):
     ) -> tuple[Sequence[Tensor], list[FloatArray]]:
         import jax
 
-        def of_chosen(*values: Tensor) -> tuple[Tensor, ...]:
+        def call_with_chosen(*values: Tensor) -> tuple[Tensor, ...]:
             given = list(arguments)
             for number, value in zip(chosen, values, strict=True):
                 given[number] = value
             return tuple(function(*given))
 
         try:
-            results, pull = jax.vjp(of_chosen, *(arguments[number] for number in chosen))
+            results, pull = jax.vjp(call_with_chosen, *(arguments[number] for number in chosen))
         except (
             jax.errors.TracerArrayConversionError,
             jax.errors.ConcretizationTypeError,
@@ -208,11 +234,11 @@ class JaxArrays(ArrayKind):
         return results, [self.to_numpy(each) for each in pull(flows)]
 
     def synchronize(self) -> None:
-        """JAX's results are waited for when they are copied."""
+        """Do nothing, because copying a result from JAX already waits for it."""
 
 
 class TensorFlowArrays(ArrayKind):
-    """TensorFlow's tensors, and Keras's on TensorFlow."""
+    """Use TensorFlow's tensors, which Keras on TensorFlow takes too."""
 
     name = "tensorflow"
 
@@ -245,7 +271,9 @@ class TensorFlowArrays(ArrayKind):
         except (LookupError, tf.errors.UnimplementedError) as error:
             raise NotDifferentiableError(str(error).splitlines()[0]) from error
         if all(each is None for each in found):
-            raise NotDifferentiableError("no result depends on an argument in TensorFlow's tape")
+            raise NotDifferentiableError(
+                "TensorFlow's tape found no path from the results to the arguments"
+            )
         filled = [
             tf.zeros_like(tensor) if gradient is None else tf.convert_to_tensor(gradient)
             for tensor, gradient in zip(wanted, found, strict=True)
@@ -256,17 +284,21 @@ class TensorFlowArrays(ArrayKind):
 KINDS: dict[str, type[ArrayKind]] = {
     kind.name: kind for kind in (NumPyArrays, TorchArrays, JaxArrays, TensorFlowArrays)
 }
-"""The kinds of arrays by name."""
+"""Each kind of array by its name, as ``--arrays`` takes it."""
 
 
 def detect_kinds(function: object) -> list[str]:
-    """Return the frameworks whose modules a function's own module uses, NumPy left out.
+    """Return the kinds of arrays of the frameworks that a function uses.
 
-    A function that is wrapped, such as one that ``jax.jit`` compiled, is looked through.
+    The frameworks are found among the global names of the function's module. Names that the
+    function itself uses decide; if it uses none, all of the module's frameworks count. NumPy is not
+    reported, because modules of every framework import it. A wrapped function, such as the result
+    of ``jax.jit`` or of ``functools.partial``, is unwrapped first.
     """
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
-    function = getattr(function, "func", function)  # of functools.partial
+    # functools.partial keeps the wrapped function under this name.
+    function = getattr(function, "func", function)
     code, scope = getattr(function, "__code__", None), getattr(function, "__globals__", None)
     if scope is None:
         caller = vars(type(function)).get("__call__")
@@ -296,4 +328,4 @@ _FRAMEWORKS = {
     "keras": "tensorflow",
     "tf_keras": "tensorflow",
 }
-"""The kind of arrays of each package."""
+"""The kind of array that each package works on, by the package's name."""

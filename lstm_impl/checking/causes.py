@@ -1,4 +1,8 @@
-"""Name the likely causes of wrong results: known mistakes whose results are those of the target."""
+"""Name the likely causes of wrong results.
+
+Each known mistake is computed in float64 (``mistakes.py``). A mistake is a likely cause if its
+results are those that the target returned.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +12,52 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import lstm_impl.proof.comparison as comparison
-from lstm_impl.checking.deviation import wrong_numbers
+from lstm_impl.checking.deviation import find_wrong_numbers
 from lstm_impl.checking.mistakes import MISTAKES, KnownMistake, Results, Situation
 from lstm_impl.proof.check import ComparedCall
 from lstm_impl.proof.comparison import array_kind
 from lstm_impl.spec import PRECISIONS, FloatArray, LSTMSpec
 
 UNEXPLAINED = 0.5
-"""Part of an array's error that may remain after a mistake explains it, root mean squares. In half
-precision a mistake is seen among rounding errors that are a large part of the whole."""
+"""The largest part of an array's error that a mistake may leave unexplained, as a ratio of root
+mean squares. The limit is high because in half precision the rounding errors, which no mistake
+explains, are a large part of the whole error."""
 
 NEXT_BEST = 3.0
-"""Mistakes that explain nearly as much as the best one are named too: within this factor of what
-remains, plus ``UNEXPLAINED / 20``."""
+"""How close another mistake must come to the best one to be named too. Its remaining error may be
+this many times the best one's, plus ``UNEXPLAINED / 20``."""
 
 MOST_DETAILS = 3
-"""Variants of one mistake that are listed."""
+"""The most variants of one mistake that are listed."""
 
 WELL_CONDITIONED = ("", "zeros", "repeats", "separate")
-"""Networks on which a mistake that fits one call must fit the others. The network of large numbers
-and the saturated one may amplify the difference between a mistake and its imitation."""
+"""The networks on which a mistake that fits one call must fit the other calls too. The networks
+with saturated gates and with large numbers are left out: they can amplify a small difference
+between the mistake in the target and our imitation of it."""
 
 SPREAD = 0.2
-"""Part of an array's numbers that must be off before its errors can be those of a coarser type."""
+"""The part of an array's numbers that must be wrong before a coarser type is named as the cause. A
+coarser type changes nearly all numbers, whereas most other mistakes change some."""
 
 COARSER = ("float32", "tf32", "float16", "bfloat16")
-"""Precisions whose errors are recognised, the finest first."""
+"""The precisions that are recognised by the size of their errors, from the finest to the coarsest.
+"""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A likely cause.
+    """Hold one likely cause of wrong results.
 
-    name: that of the mistake. details: the variants that fit. sentence: in words. remaining: part
-    of the error that it leaves unexplained.
+    Attributes
+    ----------
+    name
+        The name of the mistake, which is stable and appears in JSON.
+    details
+        The variants of the mistake that fit the results.
+    sentence
+        The cause in words.
+    remaining
+        The part of the error that the mistake leaves unexplained, from 0 to 1.
     """
 
     name: str
@@ -53,71 +69,89 @@ class Cause:
 def name_causes(
     spec: LSTMSpec, calls: Sequence[ComparedCall], wrong: Sequence[ComparedCall]
 ) -> list[Cause]:
-    """Return the known mistakes that make what the target made, the best first.
+    """Return the known mistakes whose results match those of the target, the best match first.
 
-    calls: all calls of a network, in order. wrong: those of them that have numbers out of bounds.
+    Parameters
+    ----------
+    spec
+        The network that was checked.
+    calls
+        All calls of this network, in the order in which they were made.
+    wrong
+        The calls among them that have numbers out of bounds.
     """
     if not wrong:
         return []
 
     def order(call: ComparedCall) -> tuple[bool, bool, int]:
-        return _is_backward(call), call.kind == "saturated", _place(call, calls)
+        return _is_backward(call), call.kind == "saturated", _find_position(call, calls)
 
-    # Wrong outputs make wrong gradients: those are explained only where all outputs are right.
+    # Wrong outputs lead to wrong gradients. So gradients are explained only where all outputs are
+    # right.
     ordered = sorted(wrong, key=order)
     first = ordered[0]
     backward = _is_backward(first)
     for call in ordered[:MOST_CALLS]:
-        if _is_backward(call) is backward and (causes := _known(spec, call, calls)):
+        if _is_backward(call) is backward and (causes := _find_known_mistakes(spec, call, calls)):
             return causes
-    causes = list(_coarser_type(spec, first, calls))
+    causes = list(_find_coarser_type(spec, first, calls))
     if not causes and backward:
-        listed = ", ".join(_explained(first))
+        listed = ", ".join(_select_unexplained_arrays(first))
         sentence = f"The forward pass is right and the backward pass is wrong: {listed}."
         causes = [Cause("wrong backward pass", (listed,), sentence, 1.0)]
     return causes
 
 
 MOST_CALLS = 3
-"""Wrong calls that are tried. A state that is kept from call to call cannot be explained in the
-first one: what was computed before is not known there."""
+"""The most wrong calls that are tried. One is not enough: if the target keeps a state from call to
+call, the first call cannot be explained, because nobody knows what was computed before it."""
 
 
-def _known(spec: LSTMSpec, call: ComparedCall, calls: Sequence[ComparedCall]) -> list[Cause]:
+def _find_known_mistakes(
+    spec: LSTMSpec, call: ComparedCall, calls: Sequence[ComparedCall]
+) -> list[Cause]:
     """Return the known mistakes that fit this call and do not contradict the others."""
     found: list[tuple[KnownMistake, str, float]] = []
     for mistake in MISTAKES:
         if mistake.backward is _is_backward(call):
             found += [
                 (mistake, detail, remaining)
-                for detail, remaining in _fitting(mistake, spec, call, calls)
-                if _fits_elsewhere(mistake, detail, spec, call, calls)
+                for detail, remaining in _find_fitting_variants(mistake, spec, call, calls)
+                if _fits_other_calls(mistake, detail, spec, call, calls)
             ]
-    return _joined(found)
+    return _merge_variants(found)
 
 
-def _place(call: ComparedCall, calls: Sequence[ComparedCall]) -> int:
+def _find_position(call: ComparedCall, calls: Sequence[ComparedCall]) -> int:
+    """Return the position of a call among all calls."""
     return next(number for number, each in enumerate(calls) if each is call)
 
 
 def _is_backward(call: ComparedCall) -> bool:
-    """Return whether only gradients of this call are wrong."""
-    return all(name.startswith("d") for name in _explained(call))
+    """Return whether this call has right outputs and states, and only its gradients are wrong."""
+    return all(name.startswith("d") for name in _select_unexplained_arrays(call))
 
 
-def _earlier(call: ComparedCall, calls: Sequence[ComparedCall]) -> Sequence[ComparedCall]:
-    return calls[: _place(call, calls)]
+def _select_earlier_calls(
+    call: ComparedCall, calls: Sequence[ComparedCall]
+) -> Sequence[ComparedCall]:
+    """Return the calls that were made before this one."""
+    return calls[: _find_position(call, calls)]
 
 
-def _explained(call: ComparedCall) -> list[str]:
-    """Return the arrays that a cause must explain: outputs and states if any of them is wrong."""
+def _select_unexplained_arrays(call: ComparedCall) -> list[str]:
+    """Return the arrays that a cause must explain.
+
+    These are the wrong gradients. If an output or a state is wrong, they are all outputs and states
+    instead.
+    """
     off = [
         name
         for name in call.theirs
         if name in call.allowed
         and (
             np.shape(call.ours[name]) != np.shape(call.theirs[name])
-            or wrong_numbers(call.ours[name], call.theirs[name], call.allowed[name]).any()
+            or find_wrong_numbers(call.ours[name], call.theirs[name], call.allowed[name]).any()
         )
     ]
     if any(array_kind(name) == "forward" for name in off):
@@ -125,16 +159,18 @@ def _explained(call: ComparedCall) -> list[str]:
     return [name for name in call.theirs if name in off]
 
 
-def _compared(call: ComparedCall, names: Sequence[str]) -> list[str]:
-    """Return the arrays in which a mistake and a target are compared: all of the same pass."""
+def _select_compared_arrays(call: ComparedCall, names: Sequence[str]) -> list[str]:
+    """Return the arrays in which a mistake is compared with the target: all of the same pass."""
     backward = all(name.startswith("d") for name in names)
     return [
         name for name in call.theirs if name.startswith("d") is backward and name in call.allowed
     ]
 
 
-def _tolerance(spec: LSTMSpec, call: ComparedCall, name: str, made: FloatArray) -> FloatArray:
-    """Return how far the target may be from what a mistake makes."""
+def _compute_tolerance(
+    spec: LSTMSpec, call: ComparedCall, name: str, made: FloatArray
+) -> FloatArray:
+    """Return how far each number of the target may be from the number that a mistake produces."""
     timesteps, batch = call.inputs.x.shape[:2]
     (relative,) = comparison.bounds(spec, batch, timesteps, [name]).values()
     finite = np.isfinite(made)
@@ -142,10 +178,17 @@ def _tolerance(spec: LSTMSpec, call: ComparedCall, name: str, made: FloatArray) 
     return np.asarray(np.maximum(call.allowed[name], relative * scale))
 
 
-def _remaining(
+def _measure_remaining_error(
     spec: LSTMSpec, call: ComparedCall, made: Results, names: Sequence[str]
 ) -> float | None:
-    """Return the part of the error that remains, or None if the target is not what was made."""
+    """Return the part of the error that remains after a mistake explains the rest.
+
+    Returns
+    -------
+    float or None
+        The largest ratio of root mean squares over the arrays, or None if the target's numbers are
+        not those that the mistake produces.
+    """
     worst = 0.0
     for name in names:
         mine, right = np.asarray(call.ours[name]), np.asarray(call.theirs[name])
@@ -153,9 +196,11 @@ def _remaining(
         if imitation is None or np.shape(imitation) != mine.shape:
             return None
         imitation = np.asarray(imitation, np.float64)
-        if wrong_numbers(mine, imitation, _tolerance(spec, call, name, imitation)).any():
+        if find_wrong_numbers(
+            mine, imitation, _compute_tolerance(spec, call, name, imitation)
+        ).any():
             return None
-        off = wrong_numbers(mine, right, call.allowed[name])
+        off = find_wrong_numbers(mine, right, call.allowed[name])
         off &= np.isfinite(mine) & np.isfinite(right) & np.isfinite(imitation)
         if off.any():
             before = float(np.sqrt(np.mean((mine - right)[off] ** 2)))
@@ -164,28 +209,29 @@ def _remaining(
     return worst if worst <= UNEXPLAINED else None
 
 
-def _fitting(
+def _find_fitting_variants(
     mistake: KnownMistake, spec: LSTMSpec, call: ComparedCall, calls: Sequence[ComparedCall]
 ) -> Iterator[tuple[str, float]]:
-    names = _compared(call, _explained(call))
-    situation = Situation(spec, call, _earlier(call, calls), mistake.backward)
+    """Yield the variants of a mistake that fit a call, and the part of the error that remains."""
+    names = _select_compared_arrays(call, _select_unexplained_arrays(call))
+    situation = Situation(spec, call, _select_earlier_calls(call, calls), mistake.backward)
     for detail, made in mistake.compute(situation):
-        remaining = _remaining(spec, call, made, names)
+        remaining = _measure_remaining_error(spec, call, made, names)
         if remaining is not None:
             yield detail, remaining
 
 
-def _fits_elsewhere(
+def _fits_other_calls(
     mistake: KnownMistake,
     detail: str,
     spec: LSTMSpec,
     first: ComparedCall,
     calls: Sequence[ComparedCall],
 ) -> bool:
-    """Return whether the mistake fits the other calls of this network too.
+    """Return whether the mistake also fits the other calls of this network.
 
-    A variant that a call does not have, such as an earlier state for the first call, is no
-    objection.
+    Some calls do not have every variant. For example, the first call has no earlier state. Such a
+    call does not count against the mistake.
     """
     if mistake.occasional:
         return True
@@ -194,13 +240,14 @@ def _fits_elsewhere(
         if call is first or call.kind not in WELL_CONDITIONED:
             continue
         if call.theirs.keys() != first.theirs.keys():
-            continue  # of a step with other gradients, which may be right
+            # This call computed other gradients, which may be right.
+            continue
         names = [
             name
             for name in call.theirs
             if name.startswith("d") is backward and name in call.allowed
         ]
-        situation = Situation(spec, call, _earlier(call, calls), backward)
+        situation = Situation(spec, call, _select_earlier_calls(call, calls), backward)
         variants = [made for each, made in mistake.compute(situation) if each == detail]
         fits = (_matches(spec, call, made, names) for made in variants)
         if variants and not any(fits):
@@ -209,19 +256,22 @@ def _fits_elsewhere(
 
 
 def _matches(spec: LSTMSpec, call: ComparedCall, made: Results, names: Sequence[str]) -> bool:
+    """Return whether all arrays of a call are those that a mistake produces."""
     for name in names:
         mine, imitation = np.asarray(call.ours[name]), made.get(name)
         if imitation is None or np.shape(imitation) != mine.shape:
             return False
         imitation = np.asarray(imitation, np.float64)
-        # The bound of a network with few products holds for the right weights, not for others.
-        allowed = 4.0 * _tolerance(spec, call, name, imitation)
-        if wrong_numbers(mine, imitation, allowed).any():
+        # The bound was computed for the right weights. A mistake changes them, so the bound is
+        # relaxed.
+        allowed = 4.0 * _compute_tolerance(spec, call, name, imitation)
+        if find_wrong_numbers(mine, imitation, allowed).any():
             return False
     return True
 
 
-def _joined(found: Sequence[tuple[KnownMistake, str, float]]) -> list[Cause]:
+def _merge_variants(found: Sequence[tuple[KnownMistake, str, float]]) -> list[Cause]:
+    """Merge the variants of each mistake into one cause, and keep those that fit nearly best."""
     if not found:
         return []
     best = min(remaining for _, _, remaining in found)
@@ -240,24 +290,32 @@ def _joined(found: Sequence[tuple[KnownMistake, str, float]]) -> list[Cause]:
 
 
 def name_rounding(spec: LSTMSpec) -> Cause:
-    """Return the cause of errors that are too large as a whole, while each is within its bound."""
+    """Return the cause of errors that are too large as a whole although no single one is."""
     sentence = (
-        f"It computes with fewer digits: taken together, the errors are larger than those of "
-        f"{spec.dtype}."
+        f"The target computes with fewer digits: taken together, the errors are larger than those "
+        f"of {spec.dtype}."
     )
     return Cause("lower precision", (spec.dtype,), sentence, 1.0)
 
 
-def _coarser_type(
+def _find_coarser_type(
     spec: LSTMSpec, call: ComparedCall, calls: Sequence[ComparedCall]
 ) -> Iterator[Cause]:
-    """Yield the finest precision that explains errors of many small sizes."""
+    """Yield the finest coarser precision whose rounding errors are as large as those of the target.
+
+    Only networks with ordinary numbers are used, because the others distort the size of rounding
+    errors. At least ``SPREAD`` of the numbers of one array must exceed a quarter of their bound.
+    """
     own = spec.precision.roundoff
     if call.kind not in ("", "repeats", "separate"):
         return
     ordinary = [each for each in calls if each.kind in ("", "repeats")]
     shares = [
-        float(np.mean(wrong_numbers(call.ours[name], call.theirs[name], call.allowed[name] / 4.0)))
+        float(
+            np.mean(
+                find_wrong_numbers(call.ours[name], call.theirs[name], call.allowed[name] / 4.0)
+            )
+        )
         for name in call.theirs
         if name in call.allowed and np.shape(call.ours[name]) == np.shape(call.theirs[name])
     ]
@@ -267,12 +325,13 @@ def _coarser_type(
         if PRECISIONS[name].roundoff <= own:
             continue
         if all(_is_within(replace(spec, dtype=name), each) for each in ordinary):
-            sentence = f"It computes with fewer digits: the errors have the size of {name}'s."
+            sentence = f"The target computes with fewer digits: its errors are those of {name}."
             yield Cause("lower precision", (name,), sentence, 1.0)
             return
 
 
 def _is_within(spec: LSTMSpec, call: ComparedCall) -> bool:
+    """Return whether a call passes the bounds of a precision."""
     timesteps, batch = call.inputs.x.shape[:2]
     errors: Mapping[str, float] = comparison.compare(call.ours, call.theirs)
     most = comparison.bounds(spec, batch, timesteps, list(errors))

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import lstm_impl.proof.comparison as comparison
 from lstm_impl.cell import get_cell
 from lstm_impl.checking.answer import CheckResult
@@ -16,7 +14,7 @@ from lstm_impl.checking.deviation import find_deviations
 from lstm_impl.checking.function import TargetModel
 from lstm_impl.checking.layout import TargetError
 from lstm_impl.checking.result import CheckedNetwork
-from lstm_impl.checking.target import Declared, Target, load_target
+from lstm_impl.checking.target import Declaration, Target, load_target
 from lstm_impl.proof.check import ComparedCall, GateResult, gate
 from lstm_impl.proof.kinds import find_kind
 from lstm_impl.spec import LSTMSpec, UnsupportedError
@@ -26,9 +24,9 @@ from lstm_impl.workload import Workload
 
 @dataclass(frozen=True)
 class CheckedSizes:
-    """The sizes of a network and of its input.
+    """Hold the sizes of one network and of its input.
 
-    forward_only: whether gradients are left out, because the sequence is long.
+    ``forward_only`` says that gradients are left out, because the sequence is too long for them.
     """
 
     input_size: int
@@ -41,17 +39,20 @@ class CheckedSizes:
 
 
 SMALL = CheckedSizes(5, 8, 4, 6)
-"""A small network, in which every number of steps, rows and units can be tried."""
+"""A small network. It is small enough that the mistakes can be tried with every number of steps,
+rows and units."""
 
 WIDE = CheckedSizes(7, 200, 3, 5)
-"""More units than a block of 128 threads or a tile, and no multiple of 16."""
+"""A wide network. Its 200 units exceed a block of 128 threads and a tile, and are no multiple of
+16, so that a kernel must handle a remainder."""
 
 LONG = CheckedSizes(3, 6, 2, 520, forward_only=True)
-"""More than 512 timesteps, for a kernel that computes only the end of a sequence. Gradients are
-left out: a loop in Python would need a minute for them in some frameworks."""
+"""A long sequence of more than 512 timesteps. It finds a kernel that computes only the end of a
+sequence. Gradients are left out because some frameworks would need a minute for them in a Python
+loop."""
 
 DEEP = CheckedSizes(5, 8, 3, 6, num_layers=2, bidirectional=True)
-"""Two layers with two directions each."""
+"""A deep network of two layers with two directions each."""
 
 
 def check(
@@ -80,53 +81,60 @@ def check(
 ) -> CheckResult:
     """Compare an implementation with the float64 reference, within the bounds of rounding.
 
-    Outputs, final states and, where they can be computed, all gradients are compared on several
-    networks (``docs/equivalence.md``). Where they differ, the result says in which arrays, from
-    which timestep, sequence and unit on, by how many bounds, and names likely causes.
+    The check runs the implementation on several networks (``docs/equivalence.md``). It compares the
+    outputs, the final states and, where they can be computed, all gradients. Where they differ, the
+    result names the arrays, the first wrong timestep, sequence and unit, the size of the error in
+    bounds, and likely causes.
 
     Parameters
     ----------
     target
-        What is checked: a function of one layer, ``x, h, c, weights`` to ``y, h, c``; or its name
-        as ``module:function`` or ``file.py:function``.
+        The implementation: a function that computes one layer from ``x, h, c, weights`` to ``y, h,
+        c``, a layer of PyTorch, Keras or Flax, its class, or a function that makes one. A string
+        names such an object as ``module:function`` or ``file.py:function``, or names a file: an
+        ONNX model, a SavedModel or a shared library.
     cell
-        ``lstm``, ``gru`` or ``gru_reset_before``.
+        The kind of cell: ``lstm``, ``gru`` or ``gru_reset_before``.
     dtype
-        The precision in which it computes, one of ``PRECISIONS``. It decides the bounds.
+        The precision in which the implementation computes, one of ``PRECISIONS``. It decides the
+        bounds.
     layout
-        The layout of weights, ``canonical``, ``keras``, ``torch`` or ``onnx``.
+        The layout of the weights: ``canonical``, ``keras``, ``torch`` or ``onnx``.
     batch_major, gates, biases, transposed
-        Where the layout differs: whether x is ``[B, T, F]``; the order of the gates, such as
-        ``iofg``; one or two biases; whether kernels are ``[4H, in]``.
+        Exceptions from the layout: whether x is ``[B, T, F]``; the order of the gates, such as
+        ``iofg``; the number of biases, 1 or 2; and whether kernels are ``[4H, in]``.
     arguments, returned
-        What the function takes and returns, in order. By default they are read from its parameters
-        and from the shapes of its results.
+        What the function takes and returns, in order. By default, the names of its parameters and
+        the shapes of its results decide.
     arrays
-        ``numpy``, ``torch``, ``jax`` or ``tensorflow``; by default what the function's module uses.
+        The kind of arrays: ``numpy``, ``torch``, ``jax`` or ``tensorflow``. By default, it is the
+        framework that the function's module uses.
     backward
         A function that computes gradients where the framework cannot differentiate the target. It
         takes the same arguments and then the gradient of each result.
     hides_nan
-        Whether NaN in an input may become a number.
+        Whether a NaN in the input may become a number.
     input_size, hidden_size, num_layers, bidirectional, batch, timesteps
-        The only sizes to check. By default there are several networks.
+        The sizes to check. If any of them is given, only one network is checked. By default,
+        several networks are checked.
     device
-        ``cpu`` or ``gpu:0``, where the framework's arrays are placed.
+        The device on which the framework places arrays: ``cpu`` or ``gpu:0``.
     seed
-        Of weights and inputs.
+        The seed of the random weights and inputs.
 
     Returns
     -------
     CheckResult
-        It is true if the implementation is right. ``str(result)`` is the answer in words.
+        The findings. The result is true if the implementation is right. ``str(result)`` is the
+        answer in words.
 
     Raises
     ------
     TargetError
-        A ``ValueError``, if the target cannot be called like this. The message says what was
+        A ``ValueError``, if the target cannot be called as declared. The message says what was
         expected and what was found.
     """
-    declared = Declared(
+    declared = Declaration(
         layout=layout,
         batch_major=batch_major,
         gates=gates,
@@ -153,7 +161,7 @@ def check(
     chosen = {name: value for name, value in given.items() if value is not None}
     networks: list[CheckedNetwork] = []
     notes = list(found.notes)
-    for sizes in _sizes(found, chosen):
+    for sizes in _choose_sizes(found, chosen):
         spec = found.spec or LSTMSpec(
             sizes.input_size,
             sizes.hidden_size,
@@ -169,8 +177,8 @@ def check(
     return CheckResult(found.label, found.how, networks, notes)
 
 
-def _sizes(target: Target, chosen: dict[str, Any]) -> Iterator[CheckedSizes]:
-    """Yield the sizes to check: those that were chosen, or several."""
+def _choose_sizes(target: Target, chosen: dict[str, Any]) -> Iterator[CheckedSizes]:
+    """Yield the sizes to check: one network if the user chose any size, several otherwise."""
     if chosen:
         yield CheckedSizes(**{**vars(SMALL), **chosen})
         return
@@ -186,10 +194,15 @@ def _check_network(
     target: Target,
     spec: LSTMSpec,
     sizes: CheckedSizes,
-    declared: Declared,
+    declared: Declaration,
     seed: int,
     explain: bool,
 ) -> tuple[CheckedNetwork, str]:
+    """Check one network, and return its findings and a note on what was not checked.
+
+    ``explain`` says whether likely causes are searched. A mistake that an earlier network explained
+    is not searched again, because the search takes longer than the check.
+    """
     backend = target.backend(spec)
     batch_major = backend.prefers_batch_major()
     least = max(1, sizes.timesteps // 2) if target.padded else None
@@ -217,25 +230,26 @@ def _check_network(
     try:
         result = gate(model, workload, seed, watch=calls.append)
         if training:
-            # Only the step with the gradients of the weights was compared. Some implementations are
-            # right only if the initial state has a gradient too.
+            # So far only the step that computes the gradients of the weights was compared. Some
+            # implementations are right only if the gradient of the initial state is computed too,
+            # so that step is checked as well.
             every = Workload(
                 sizes.batch, sizes.timesteps, "training", min_length=least, batch_major=batch_major
             )
-            result = _both(result, gate(model, every, seed, watch=calls.append))
+            result = _merge_results(result, gate(model, every, seed, watch=calls.append))
     except TargetError:
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise TargetError(
-            f"{target.label} raised {type(error).__name__} in a later call: {first}"
+            f"{target.label} raised {type(error).__name__} in a call after the first: {first}"
         ) from error
     note = ""
     if not trains:
         note = f"gradients were not checked: {backend.no_gradients}"
     if result.passed:
         return CheckedNetwork(spec, workload, result), note
-    wrong_kinds = _wrong_kinds(result)
+    wrong_kinds = _find_wrong_kinds(result)
     wrong = [(call, find_deviations(call)) for call in calls if call.kind in wrong_kinds]
     wrong = [(call, deviations) for call, deviations in wrong if deviations]
     causes = name_causes(spec, calls, [call for call, _ in wrong]) if explain else []
@@ -245,8 +259,12 @@ def _check_network(
     return CheckedNetwork(spec, workload, result, list(unique.values())[::-1], causes), note
 
 
-def _both(first: GateResult, second: GateResult) -> GateResult:
-    """Return the errors of two gates as those of one, each that which uses up most of its bound."""
+def _merge_results(first: GateResult, second: GateResult) -> GateResult:
+    """Merge the results of two gates, keeping the error that uses up most of its bound.
+
+    An error that both gates measured is kept from the gate in which it is the larger part of its
+    bound.
+    """
     errors, bounds = dict(first.errors), dict(first.bounds)
     for name, found in second.errors.items():
         known = errors.get(name)
@@ -256,11 +274,11 @@ def _both(first: GateResult, second: GateResult) -> GateResult:
 
 
 NOT_FINITE = ("nan", "infinity", "spread")
-"""Kinds of errors of the call whose inputs have NaN and infinity."""
+"""The kinds of errors that belong to the call whose inputs contain NaN and infinity."""
 
 
-def _wrong_kinds(result: GateResult) -> set[str]:
-    """Return the kinds of calls in which an error is over its bound."""
+def _find_wrong_kinds(result: GateResult) -> set[str]:
+    """Return the kinds of calls in which an error exceeds its bound."""
     kinds: set[str] = set()
     for name, found in result.errors.items():
         if found <= result.bounds[name]:
@@ -268,19 +286,9 @@ def _wrong_kinds(result: GateResult) -> set[str]:
         known = find_kind(name)
         kind = "" if known is None else known[0].name
         kinds.add("not finite" if kind in NOT_FINITE else kind)
-    # Those of half precision are of the workload's own network.
+    # The errors "whole" and "unit" of half precision are measured on the workload's own network.
     return kinds | ({""} if kinds & {"whole", "unit"} else set())
 
 
 ROUNDING_KINDS = {"sizes", *comparison.COARSE}
-"""Kinds of errors that show a coarser type where no single number is out of bounds."""
-
-
-def largest_share(result: CheckResult) -> float:
-    """Return the largest part of a bound that any error uses."""
-    shares = [
-        network.result.errors[name] / network.result.bounds[name]
-        for network in result.networks
-        for name in network.result.errors
-    ]
-    return float(np.max(shares))
+"""The kinds of errors that show a coarser type although no single number is out of bounds."""

@@ -1,9 +1,8 @@
-"""Find where an array differs from the reference: from which timestep, sequence and unit on."""
+"""Find where an array differs from the reference: the first wrong timestep, sequence and unit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,14 +15,28 @@ from lstm_impl.spec import FloatArray, LSTMSpec
 
 @dataclass(frozen=True)
 class Deviation:
-    """One array of one call that is not within its bounds.
+    """Describe one array of one call that is out of its bounds.
 
-    kind: the network, empty for random numbers. array: such as ``y`` or ``dlayer0.forward.bias``.
-    shape, found_shape: of the reference's array and of the target's. wrong, size: how many numbers
-    are off, of how many. axes: the name of each axis. ranges: the first and the last index on each
-    axis at which a number is off. first: the index of the first wrong number. found, expected,
-    allowed: that number, the reference's, and how far it may be off. worst: by how many bounds the
-    worst number is off, infinite for NaN.
+    Attributes
+    ----------
+    kind
+        The kind of network; it is empty for random numbers.
+    array
+        The name of the array, such as ``y`` or ``dlayer0.forward.bias``.
+    shape, found_shape
+        The shape of the reference's array, and that of the target's.
+    wrong, size
+        How many numbers are out of bounds, and how many numbers the array has.
+    axes
+        The name of each axis.
+    ranges
+        The first and the last wrong index on each axis.
+    first
+        The index of the first wrong number.
+    found, expected, allowed
+        The first wrong number, the reference's number, and the largest difference allowed.
+    worst
+        The error of the worst number as a multiple of its bound; it is infinite for NaN.
     """
 
     kind: str
@@ -41,7 +54,7 @@ class Deviation:
     worst: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, in which a number that is not finite is None."""
+        """Return the deviation as plain data, with None for numbers that are not finite."""
 
         def plain(value: Any) -> Any:
             return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -49,8 +62,8 @@ class Deviation:
         return {name: plain(value) for name, value in asdict(self).items()}
 
 
-def array_axes(name: str, ndim: int) -> tuple[str, ...]:
-    """Return the names of the axes of a result."""
+def name_axes(name: str, ndim: int) -> tuple[str, ...]:
+    """Return the name of each axis of a result."""
     if name in ("y", "dx"):
         return ("timestep", "sequence", "unit" if name == "y" else "feature")
     if array_kind(name) == "weight":
@@ -58,19 +71,22 @@ def array_axes(name: str, ndim: int) -> tuple[str, ...]:
     return ("layer", "sequence", "unit")
 
 
-def wrong_numbers(ours: FloatArray, theirs: FloatArray, allowed: FloatArray | float) -> Any:
-    """Return which numbers are off, for arrays of one shape. NaN for NaN is right."""
+def find_wrong_numbers(ours: FloatArray, theirs: FloatArray, allowed: FloatArray | float) -> Any:
+    """Return a mask of the numbers that are out of bounds, for two arrays of the same shape.
+
+    A NaN where the reference has NaN is right, and so is an infinity that equals the reference's.
+    """
     with np.errstate(invalid="ignore"):
         off = ~(np.abs(np.asarray(ours, np.float64) - theirs) <= allowed)
     return off & ~(np.isnan(ours) & np.isnan(theirs)) & ~(ours == theirs)
 
 
 def find_deviations(call: ComparedCall) -> list[Deviation]:
-    """Return the arrays of a call that have numbers out of bounds."""
+    """Return a description of each array of a call that has numbers out of bounds."""
     found = []
     for name, right in call.theirs.items():
         mine = np.asarray(call.ours[name])
-        axes = array_axes(name, right.ndim)
+        axes = name_axes(name, right.ndim)
         allowed = call.allowed.get(name)
         if allowed is None:
             continue
@@ -81,7 +97,7 @@ def find_deviations(call: ComparedCall) -> list[Deviation]:
             sizes = right.shape, mine.shape, right.size, right.size
             found.append(Deviation(call.kind, name, *sizes, axes, zeros, first, *numbers))
             continue
-        off = wrong_numbers(mine, right, allowed)
+        off = find_wrong_numbers(mine, right, allowed)
         if not off.any():
             continue
         places = np.argwhere(off)
@@ -114,20 +130,6 @@ def find_deviations(call: ComparedCall) -> list[Deviation]:
     return found
 
 
-def gate_of_column(spec: LSTMSpec, column: int) -> tuple[str, int]:
-    """Return the gate and the unit of a column of a canonical array."""
+def find_gate(spec: LSTMSpec, column: int) -> tuple[str, int]:
+    """Return the gate and the unit that a column of a canonical array belongs to."""
     return spec.cell.gates[column // spec.hidden_size], column % spec.hidden_size
-
-
-def within(
-    ours: Mapping[str, FloatArray],
-    theirs: Mapping[str, FloatArray],
-    allowed: Mapping[str, FloatArray | float],
-    names: list[str],
-) -> bool:
-    """Return whether these arrays have the same shapes and no number out of bounds."""
-    for name in names:
-        mine, right = np.asarray(ours[name]), np.asarray(theirs[name])
-        if mine.shape != right.shape or wrong_numbers(mine, right, allowed[name]).any():
-            return False
-    return True

@@ -1,4 +1,4 @@
-"""Let the gate drive a file: an ONNX model, a SavedModel, or a library with our C interface."""
+"""Let the gate check a file: an ONNX model, a SavedModel, or a library with our C interface."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lstm_impl.call import Tensor
 from lstm_impl.cell import Cell
 from lstm_impl.checking.arrays import TensorFlowArrays
 from lstm_impl.checking.function import TargetBackend, TargetModel
-from lstm_impl.checking.layers import LayerBackend, names_by_shape, spec_by_shapes
+from lstm_impl.checking.layers import LayerBackend, infer_spec, match_parameters
 from lstm_impl.checking.layout import CallLayout, TargetError
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.workload import Workload
 
 LIBRARIES = (".so", ".dylib", ".dll")
-"""How the names of shared libraries end."""
+"""The file name suffixes of shared libraries."""
 
 
 class LibraryModel(NumPyFusedModel, TargetModel):
-    """The layers of a network by the functions of another shared library."""
+    """Compute the layers of a network with the functions of another shared library."""
 
     backend: LibraryBackend
 
@@ -38,7 +38,7 @@ class LibraryModel(NumPyFusedModel, TargetModel):
 
 
 class LibraryBackend(TargetBackend):
-    """A shared library with the functions of ``lstm_impl/native/c_api.h``."""
+    """Check a shared library that exports the functions of ``lstm_impl/native/c_api.h``."""
 
     model = LibraryModel
 
@@ -55,9 +55,12 @@ class LibraryBackend(TargetBackend):
 
 
 def load_library(path: Path) -> LibraryBackend:
-    """Return a shared library as a backend.
+    """Load a shared library as a backend.
 
-    Raises TargetError if it cannot be loaded, or lacks a function of the C interface.
+    Raises
+    ------
+    TargetError
+        If the library cannot be loaded, or if it lacks a function of the C interface.
     """
     try:
         return LibraryBackend(str(path), Kernels(ctypes.CDLL(str(path.resolve()))))
@@ -66,23 +69,34 @@ def load_library(path: Path) -> LibraryBackend:
     except AttributeError as error:
         missing = str(error).rpartition("undefined symbol: ")[2]
         raise TargetError(
-            f"{path} has no function {missing}; expected those of lstm_impl/native/c_api.h; to "
-            "check another signature, write a Python function that calls it by ctypes"
+            f"{path} does not export {missing}; expected the functions of "
+            "lstm_impl/native/c_api.h. To check a library with other functions, write a Python "
+            "function that calls it through ctypes"
         ) from error
 
 
 # -- ONNX
 
 WEIGHT_INPUTS = slice(1, 4)
-"""Where the operators take W, R and B."""
+"""The positions at which ONNX's LSTM and GRU operators take W, R and B."""
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """An ONNX model whose layers are LSTM or GRU operators.
+    """Hold an ONNX model whose layers are LSTM or GRU operators.
 
-    model: as ``onnx`` loads it. nodes: the operators, one a layer. takes_state: whether the graph
-    has inputs for the initial states.
+    Attributes
+    ----------
+    path
+        The file.
+    model
+        The model as ``onnx`` loaded it.
+    nodes
+        The operators, one for each layer.
+    spec
+        The sizes of the network.
+    takes_state
+        Whether the graph has inputs for the initial states.
     """
 
     path: Path
@@ -93,26 +107,32 @@ class OnnxFile:
 
 
 def load_onnx(path: Path, cell: Cell, dtype: str) -> OnnxFile:
-    """Read an ONNX model and the sizes of its network.
+    """Load an ONNX model, and read the sizes of its network from its constants.
 
-    Raises TargetError if it is no model of such operators with constant weights.
+    Raises
+    ------
+    TargetError
+        If the file is no ONNX model, has no operators of this cell, or does not keep their weights
+        as constants; or if ``onnx`` or ``onnxruntime`` is not installed.
     """
     try:
         import onnx
         import onnxruntime  # noqa: F401
         from onnx import numpy_helper
     except ImportError as error:
-        raise TargetError(f"{path} needs pip install onnx onnxruntime ({error})") from error
+        raise TargetError(
+            f"{path} needs ONNX Runtime; run pip install onnx onnxruntime ({error})"
+        ) from error
     try:
         model = onnx.load(str(path))
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
-        raise TargetError(f"{path} is no ONNX model: {first}") from error
+        raise TargetError(f"{path} cannot be read as an ONNX model: {first}") from error
     kind = "LSTM" if cell.name == "lstm" else "GRU"
     nodes = [node for node in model.graph.node if node.op_type == kind]
     if not nodes:
         found = ", ".join(sorted({node.op_type for node in model.graph.node}))
-        raise TargetError(f"{path} has the operators {found}; expected {kind}")
+        raise TargetError(f"{path} has only the operators {found}; expected {kind}")
     shapes = {each.name: numpy_helper.to_array(each).shape for each in model.graph.initializer}
     for node in nodes:
         names = list(node.input)[WEIGHT_INPUTS]
@@ -130,7 +150,10 @@ def load_onnx(path: Path, cell: Cell, dtype: str) -> OnnxFile:
 
 
 class OnnxFunction:
-    """A model as a function of x, states and weights, whose constants are replaced."""
+    """Call an ONNX model as a function of x, the states and weights.
+
+    The weights replace the model's constants, so a session is made whenever they change.
+    """
 
     def __init__(self, file: OnnxFile) -> None:
         self._file = file
@@ -144,13 +167,13 @@ class OnnxFunction:
         given = dict(zip(names, (x, *states), strict=False))
         outputs = [each.name for each in session.get_outputs()]
         results = zip(outputs, session.run(None, given), strict=True)
-        return [self._joined(name, array) for name, array in results]
+        return [self._join_directions(name, array) for name, array in results]
 
-    def _joined(self, name: str, array: FloatArray) -> FloatArray:
-        """Return y with the directions joined on its last axis.
+    def _join_directions(self, name: str, array: FloatArray) -> FloatArray:
+        """Return y with both directions side by side on its last axis.
 
-        An operator's own output is ``[T, D, B, H]``. A model that moves the axes has the directions
-        next to the units.
+        An operator's own output is ``[T, D, B, H]``. If the model moves its axes, the directions
+        are already next to the units.
         """
         if array.ndim != 4:
             return array
@@ -160,6 +183,7 @@ class OnnxFunction:
         return np.ascontiguousarray(array).reshape(first, second, -1)
 
     def _session(self, weights: list[Any]) -> Any:
+        """Return a session whose constants are these weights. The latest session is kept."""
         import onnxruntime
         from onnx import numpy_helper
 
@@ -189,7 +213,7 @@ class OnnxFunction:
         return session
 
 
-def onnx_backend(file: OnnxFile, batch_major: bool) -> LayerBackend:
+def make_onnx_backend(file: OnnxFile, batch_major: bool) -> LayerBackend:
     """Return an ONNX model as a backend."""
     gates = "iofg" if file.spec.cell.name == "lstm" else "zrn"
     states = file.spec.cell.states if file.takes_state else ()
@@ -204,16 +228,17 @@ def onnx_backend(file: OnnxFile, batch_major: bool) -> LayerBackend:
 # -- SavedModel
 
 SIGNATURE = "serving_default"
-"""The function of a SavedModel that is checked."""
+"""The name of the SavedModel signature that is checked."""
 
 
-class SavedFunction:
-    """The default signature of a SavedModel, whose variables are set before each call."""
+class SavedModelFunction:
+    """Call the default signature of a SavedModel after setting its variables to the weights."""
 
     def __init__(
         self, loaded: Any, function: Any, variables: Sequence[Any], inputs: Sequence[str]
     ) -> None:
-        self._loaded = loaded  # whose variables live as long
+        # The signature holds only weak references to the variables, so the model must stay alive.
+        self._loaded = loaded
         self._function, self._variables, self._inputs = function, variables, inputs
 
     def __call__(
@@ -227,31 +252,38 @@ class SavedFunction:
 
 
 class SavedModelBackend(LayerBackend):
-    """A SavedModel as a backend: it is checked without gradients."""
+    """Check a SavedModel without gradients."""
 
-    no_gradients = "a SavedModel's variables are set outside of TensorFlow's tape"
+    no_gradients = "TensorFlow's tape cannot follow the assignment of a SavedModel's variables"
 
 
-class OnlyForward(TensorFlowArrays):
-    """TensorFlow's tensors, of a function that is not differentiated."""
+class ForwardTensorFlowArrays(TensorFlowArrays):
+    """Use TensorFlow's tensors without gradients."""
 
     differentiates = False
 
 
-def saved_model_backend(
+def load_saved_model(
     folder: Path, cell: Cell, dtype: str, layout: CallLayout
 ) -> tuple[SavedModelBackend, LSTMSpec]:
-    """Return a SavedModel of one layer as a backend, and its sizes.
+    """Load a SavedModel of one layer as a backend, and return it with its sizes.
 
-    Its inputs are x, the only one of three axes, and perhaps the initial states. The name of h
-    comes after that of c in the alphabet, as in h0 and c0.
+    The model's inputs must be x, which is the only input with three axes, and optionally the
+    initial states. TensorFlow sorts inputs by name. Therefore the name of h must come after that of
+    c in the alphabet, as in ``h0`` and ``c0``.
 
-    Raises TargetError if its variables are not those of one layer.
+    Raises
+    ------
+    TargetError
+        If TensorFlow is not installed, or if the signature, its inputs or its variables are not
+        those of one layer.
     """
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise TargetError(f"{folder} needs pip install tensorflow ({error})") from error
+        raise TargetError(
+            f"{folder} needs TensorFlow; run pip install tensorflow ({error})"
+        ) from error
     loaded = tf.saved_model.load(str(folder))
     if SIGNATURE not in loaded.signatures:
         found = ", ".join(loaded.signatures) or "none"
@@ -259,26 +291,29 @@ def saved_model_backend(
     function = loaded.signatures[SIGNATURE]
     variables = {each.name: each for each in function.variables}
     shapes = {name: tuple(each.shape) for name, each in variables.items()}
-    spec = spec_by_shapes(list(shapes.values()), cell, dtype)
+    spec = infer_spec(list(shapes.values()), cell, dtype)
     if spec is None:
         raise TargetError(
-            f"{folder} has the variables {list(shapes.values())}; expected a kernel, a recurrent "
-            "kernel and a bias of one layer"
+            f"{folder} has variables of the shapes {list(shapes.values())}; expected one kernel, "
+            "one recurrent kernel and one bias"
         )
-    names, layout = names_by_shape(str(folder), shapes, spec, layout)
+    names, layout = match_parameters(str(folder), shapes, spec, layout)
     given = function.structured_input_signature[1]
     sequences = [name for name, each in given.items() if len(each.shape) == 3]
     rest = sorted(name for name in given if name not in sequences[:1])
     has_state = len(rest) == len(cell.states)
     if len(sequences) == 0 or (rest and not has_state):
         written = ", ".join(f"{name} {tuple(each.shape)}" for name, each in given.items())
-        raise TargetError(f"{folder} takes {written}; expected x of three axes, and the states")
-    # h comes before c in a call, and after it in the alphabet.
+        raise TargetError(
+            f"{folder} takes {written}; expected x with three axes, and either all initial states "
+            "or none"
+        )
+    # A call takes h before c, whereas the sorted inputs have c before h.
     states = list(reversed(rest)) if len(rest) == 2 else rest
     arguments = ("x", *(cell.states if has_state else ()), "weights")
     layout = replace(layout, arguments=arguments)
     own = [variables[name] for name in names]
-    saved = SavedFunction(loaded, function, own, [sequences[0], *states])
+    saved = SavedModelFunction(loaded, function, own, [sequences[0], *states])
     made = SavedModelBackend(str(folder), "tensorflow", layout, saved, False)
-    made.kind = OnlyForward
+    made.kind = ForwardTensorFlowArrays
     return made, spec

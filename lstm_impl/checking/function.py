@@ -1,4 +1,4 @@
-"""Let the gate drive a function that computes one layer: ``x, h, c, weights`` to ``y, h, c``."""
+"""Let the gate check a function that computes one layer: ``x, h, c, weights`` to ``y, h, c``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lstm_impl.checking.arrays import ArrayKind, NotDifferentiableError
 from lstm_impl.checking.layout import (
     CallLayout,
     TargetError,
-    array_shape,
     flatten,
+    format_shapes,
+    get_shape,
     name_results,
-    shapes_found,
 )
 from lstm_impl.model import Model
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
@@ -26,7 +26,7 @@ from lstm_impl.workload import Workload, differentiated
 
 
 class TargetModel(Model):
-    """A model of a target, whose results may lack y or a state: those are NaN here."""
+    """Run a target as a model. If the target does not return y or a state, NaN takes its place."""
 
     backend: TargetBackend
 
@@ -34,8 +34,12 @@ class TargetModel(Model):
         """Call the target once, and return whether its gradients can be computed.
 
         The call shows which of y and the final states the target returns, and in which layout.
-        Raises TargetError if the call fails, or if an array has another shape than the declared
-        layout says.
+
+        Raises
+        ------
+        TargetError
+            If the call fails, or if an array does not have the shape that the declared layout
+            implies.
         """
         raise NotImplementedError
 
@@ -44,8 +48,8 @@ class TargetModel(Model):
             return tensor.copy()
         raise TypeError(type(tensor).__name__)
 
-    def _complete(self, call: Call, results: dict[str, FloatArray]) -> Outputs:
-        """Return named results as outputs, NaN where the target returns nothing."""
+    def _fill_missing(self, call: Call, results: dict[str, FloatArray]) -> Outputs:
+        """Return named results as outputs. NaN fills what the target does not return."""
         timesteps, batch = call.x.shape[:2]
         shape = (timesteps, batch, self.spec.output_size)
         y = results.get("y", np.full(shape, np.nan))
@@ -57,10 +61,14 @@ class TargetModel(Model):
 
 
 class TargetBackend(Backend):
-    """A target as a backend of the gate.
+    """Present a target to the gate as a backend.
 
-    label: how the target is named. explicit: how to differentiate it where no framework does.
-    nan_is_hidden: whether NaN in an input may become a number.
+    Parameters
+    ----------
+    label
+        The name of the target in messages.
+    nan_is_hidden
+        Whether a NaN in the input may become a number.
     """
 
     strategy = "target"
@@ -81,16 +89,18 @@ class TargetBackend(Backend):
     def hides_nan(self) -> bool:
         return self._nan_is_hidden
 
-    no_gradients = "NumPy differentiates nothing; --backward names a function that does"
-    """Why gradients cannot be checked, where the model does not train."""
+    no_gradients = (
+        "NumPy cannot differentiate; name a function that computes gradients with --backward"
+    )
+    """The reason why gradients cannot be checked, for a target that does not train."""
 
     def prefers_batch_major(self) -> bool:
-        """Return whether its sequences are ``[B, T, F]``."""
+        """Return whether the target takes and returns sequences as ``[B, T, F]``."""
         return False
 
 
 class FunctionModel(TargetModel):
-    """A function with one layer's weights in its own layout."""
+    """Run a function with the weights of one layer in the function's own layout."""
 
     backend: FunctionBackend
     _arrays: ArrayKind
@@ -115,9 +125,10 @@ class FunctionModel(TargetModel):
     def synchronize(self) -> None:
         self._arrays.synchronize()
 
-    # -- arguments: leaf tensors in one list, x first, then the states, the weights and the lengths
+    # -- arguments. They form one list of tensors: x, the states, the weights, and perhaps the
+    # lengths.
 
-    def _leaves(self, call: Call) -> list[Tensor]:
+    def _list_tensors(self, call: Call) -> list[Tensor]:
         layout, place = self.backend.layout, self._arrays.place
         states = [each if layout.leading_axis else each[0] for each in call.states]
         lengths = [] if call.lengths is None else [place(call.lengths)]
@@ -132,12 +143,12 @@ class FunctionModel(TargetModel):
         )
         return flatten(results)
 
-    def _named(self, arrays: Sequence[FloatArray]) -> dict[str, FloatArray]:
+    def _name_arrays(self, arrays: Sequence[FloatArray]) -> dict[str, FloatArray]:
         names = self.backend.returned or ()
         if len(names) != len(arrays):
             raise TargetError(
-                f"a call returned {shapes_found(arrays)}; the first one returned {len(names)} "
-                "arrays"
+                f"a call returned {len(arrays)} arrays, {format_shapes(arrays)}; expected "
+                f"{len(names)}, as the first call returned"
             )
         found = dict(zip(names, arrays, strict=True))
         for name in self.spec.cell.states:
@@ -146,12 +157,14 @@ class FunctionModel(TargetModel):
         return found
 
     def _infer(self, call: Call) -> Outputs:
-        results = self._arrays.call(self._call, self._leaves(call))
-        return self._complete(call, self._named([self._arrays.to_numpy(each) for each in results]))
+        results = self._arrays.call(self._call, self._list_tensors(call))
+        return self._fill_missing(
+            call, self._name_arrays([self._arrays.to_numpy(each) for each in results])
+        )
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         backend, spec = self.backend, self.spec
-        leaves, returned = self._leaves(call), backend.returned or ()
+        leaves, returned = self._list_tensors(call), backend.returned or ()
         states = dict(zip(spec.cell.states, upstream.dstates, strict=True))
         flows = [upstream.dy if name == "y" else states[name] for name in returned]
         count = 1 + len(spec.cell.states)
@@ -163,9 +176,9 @@ class FunctionModel(TargetModel):
             results, found = self._differentiate(leaves, flows, chosen)
         else:
             results, found = self._arrays.gradients(self._call, leaves, chosen, flows)
-        named = self._named([self._arrays.to_numpy(each) for each in results])
+        named = self._name_arrays([self._arrays.to_numpy(each) for each in results])
         by_number = dict(zip(chosen, found, strict=True))
-        outputs = self._complete(call, named)
+        outputs = self._fill_missing(call, named)
         dx = by_number.get(0)
         shape = call.states[0].shape
         missing = np.full(shape, np.nan)
@@ -184,13 +197,14 @@ class FunctionModel(TargetModel):
     def _differentiate(
         self, leaves: list[Tensor], flows: Sequence[FloatArray], chosen: Sequence[int]
     ) -> tuple[list[Tensor], list[FloatArray]]:
-        """Call the target's own backward function: its arguments, then the results' gradients.
+        """Call the target, and compute its gradients with the user's backward function.
 
-        It returns a gradient for each argument, in the same order; lengths have none.
+        The backward function takes the same arguments and then the gradient of each result. It
+        returns one gradient for each argument, in the same order, except for the lengths.
         """
         layout, cell = self.backend.layout, self.spec.cell
         names = ("x", *cell.states, *layout.parameters, "lengths")
-        given = given_arguments(layout, cell, dict(zip(names, leaves, strict=False)))
+        given = order_arguments(layout, cell, dict(zip(names, leaves, strict=False)))
         returned = self.backend.returned or ()
         squeeze = not layout.leading_axis
         placed = [
@@ -208,18 +222,18 @@ class FunctionModel(TargetModel):
         ]
         if len(found) != len(order):
             raise TargetError(
-                f"the backward function returned {len(found)} arrays, {shapes_found(found)}; "
-                f"expected a gradient of each of {', '.join(order)}"
+                f"the backward function returned {len(found)} arrays, {format_shapes(found)}; "
+                f"expected {len(order)}, the gradients of {', '.join(order)}"
             )
         gradients = {
             name: self._arrays.to_numpy(each) for name, each in zip(order, found, strict=True)
         }
         leaf_names = names[: len(leaves)]
         for name, leaf in zip(leaf_names, leaves, strict=True):
-            if name in gradients and gradients[name].shape != array_shape(leaf):
+            if name in gradients and gradients[name].shape != get_shape(leaf):
                 raise TargetError(
-                    f"the backward function returned a gradient {gradients[name].shape} of {name}; "
-                    f"expected {array_shape(leaf)}"
+                    f"the backward function returned a gradient of {name} with shape "
+                    f"{gradients[name].shape}; expected {get_shape(leaf)}"
                 )
         return results, [gradients[leaf_names[number]] for number in chosen]
 
@@ -229,13 +243,13 @@ class FunctionModel(TargetModel):
         inputs = workload.inputs(self.spec)
         x = np.swapaxes(inputs.x, 0, 1) if self.batch_major else inputs.x
         call = Call(x, tuple(inputs.state), inputs.lengths)
-        leaves = self._leaves(call)
+        leaves = self._list_tensors(call)
         backend = self.backend
         try:
             results = self._arrays.call(self._call, leaves)
         except Exception as error:
             given = ", ".join(
-                f"{name} {array_shape(leaf)}"
+                f"{name} {get_shape(leaf)}"
                 for name, leaf in zip(
                     ("x", *self.spec.cell.states, *backend.layout.parameters, "lengths"),
                     leaves,
@@ -243,8 +257,8 @@ class FunctionModel(TargetModel):
                 )
             )
             raise TargetError(
-                f"{backend.name} raised {type(error).__name__}: {_first_line(error)}; it was "
-                f"called with {', '.join(backend.layout.arguments)}, where {given}"
+                f"{backend.name} raised {type(error).__name__}: {_first_line(error)}. It was "
+                f"called with ({', '.join(backend.layout.arguments)}), where {given}"
             ) from error
         sizes = workload.timesteps, workload.batch
         backend.returned = name_results(backend.layout, self.spec, *sizes, results)
@@ -252,7 +266,7 @@ class FunctionModel(TargetModel):
         if backend.backward is None and not self._arrays.differentiates:
             return False
         try:
-            ones = [np.ones(array_shape(each), np.float32) for each in results]
+            ones = [np.ones(get_shape(each), np.float32) for each in results]
             if backend.backward is None:
                 self._arrays.gradients(self._call, leaves, [len(call.states) + 1], ones)
         except NotDifferentiableError as error:
@@ -260,13 +274,14 @@ class FunctionModel(TargetModel):
             return False
         except Exception as error:
             raise TargetError(
-                f"{backend.name}: its gradient raised {type(error).__name__}: {_first_line(error)}"
+                f"the gradient of {backend.name} raised {type(error).__name__}: "
+                f"{_first_line(error)}"
             ) from error
         return True
 
 
-def given_arguments(layout: CallLayout, cell: Cell, by_name: Mapping[str, Any]) -> list[Any]:
-    """Return the arguments of a call in the order of its layout, groups of arrays together."""
+def order_arguments(layout: CallLayout, cell: Cell, by_name: Mapping[str, Any]) -> list[Any]:
+    """Return the arguments of a call in the order of its layout, with groups as one argument."""
     groups = {
         "state": tuple(by_name[name] for name in cell.states),
         "weights": [by_name[name] for name in layout.parameters],
@@ -279,7 +294,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class FunctionBackend(TargetBackend):
-    """A function, its kind of arrays and its layout."""
+    """Present a function to the gate, with its kind of arrays and its layout."""
 
     model = FunctionModel
 
@@ -306,10 +321,10 @@ class FunctionBackend(TargetBackend):
         weights: Sequence[Tensor],
         lengths: Tensor | None,
     ) -> object:
-        """Call the function; return its results, however they are nested."""
+        """Call the function, and return its results in whatever structure it nests them."""
         names = ("x", *spec.cell.states, *self.layout.parameters, "lengths")
         by_name = dict(zip(names, (x, *states, *weights, lengths), strict=True))
-        return self.function(*given_arguments(self.layout, spec.cell, by_name))
+        return self.function(*order_arguments(self.layout, spec.cell, by_name))
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.num_layers > 1 or spec.bidirectional:

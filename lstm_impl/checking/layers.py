@@ -1,7 +1,8 @@
-"""Let the gate drive a layer of PyTorch, Keras or Flax, whose parameters are read and set.
+"""Let the gate check a layer of PyTorch, Keras or Flax.
 
-Each framework can call a layer as a function of its parameters. So a layer is checked as a
-function is, with its own weights' layout, several layers and two directions.
+Each of these frameworks can call a layer as a pure function of its parameters. A layer is therefore
+checked like any function. In addition, it may have several layers and two directions, and its
+parameters reveal the layout of its weights.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from lstm_impl.call import Tensor
 from lstm_impl.cell import Cell
 from lstm_impl.checking.arrays import KINDS
 from lstm_impl.checking.function import FunctionBackend
-from lstm_impl.checking.layout import CallLayout, TargetError, array_shape
+from lstm_impl.checking.layout import CallLayout, TargetError, get_shape
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
 Compute = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor], Tensor | None], object]
-"""Takes x, the states, the arrays of weights and lengths; returns results, however nested."""
+"""A function of x, the states, the arrays of weights, and the lengths or None. It returns results
+in whatever structure the layer nests them."""
 
 SUFFIXES = {1: ("",), 2: ("", "_reverse")}
-"""Of the names of PyTorch's parameters, by the number of directions."""
+"""The suffixes of PyTorch's parameter names, for one and for two directions."""
 
 
 class LayerBackend(FunctionBackend):
-    """A framework's layer as a backend."""
+    """Present a framework's layer to the gate as a backend."""
 
     def __init__(
         self, label: str, kind: str, layout: CallLayout, compute: Compute, nan_is_hidden: bool
@@ -50,9 +52,10 @@ class LayerBackend(FunctionBackend):
 
 
 def detect_framework(target: object) -> str:
-    """Return ``torch``, ``keras`` or ``flax`` for a layer or a class of layers, else nothing.
+    """Return the framework of a layer or of a class of layers: ``torch``, ``keras`` or ``flax``.
 
-    A framework that nobody has imported has no layers here.
+    The result is empty for any other object. The names of the base classes decide, so that no
+    framework is imported.
     """
     kind = target if isinstance(target, type) else type(target)
     bases = {f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__}
@@ -65,8 +68,8 @@ def detect_framework(target: object) -> str:
     return ""
 
 
-def accepted(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the keyword arguments that a function takes."""
+def select_accepted(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments among the given ones that a function takes."""
     parameters = inspect.signature(function).parameters.values()
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
         return dict(given)
@@ -75,11 +78,11 @@ def accepted(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str
 
 
 CONSTRUCTOR = ("input_size", "hidden_size", "num_layers", "bidirectional", "batch_first", "units")
-"""The names of sizes that a factory may take."""
+"""The parameters by which a factory may take sizes."""
 
 
 def is_factory(function: object) -> bool:
-    """Return whether a function makes a layer: it takes nothing, or sizes only."""
+    """Return whether a function makes a layer, because it requires no argument except sizes."""
     if isinstance(function, type) or detect_framework(function) or not callable(function):
         return False
     try:
@@ -90,10 +93,13 @@ def is_factory(function: object) -> bool:
     return all(name in CONSTRUCTOR for name in required)
 
 
-def construct(label: str, make: Callable[..., Any], framework: str, spec: LSTMSpec) -> Any:
-    """Return a layer of these sizes, as the framework's own LSTM is constructed.
+def construct_layer(label: str, make: Callable[..., Any], framework: str, spec: LSTMSpec) -> Any:
+    """Construct a layer of the given sizes, with the arguments of the framework's own LSTM.
 
-    Raises TargetError if the class or factory does not take them.
+    Raises
+    ------
+    TargetError
+        If the class or the factory does not accept the sizes.
     """
     sizes: dict[str, Any] = {
         "input_size": spec.input_size,
@@ -104,7 +110,7 @@ def construct(label: str, make: Callable[..., Any], framework: str, spec: LSTMSp
     try:
         if framework == "keras":
             how = {"return_sequences": True, "return_state": True}
-            return make(spec.hidden_size, **accepted(make, how))
+            return make(spec.hidden_size, **select_accepted(make, how))
         if framework == "flax":
             from flax import nnx
 
@@ -113,7 +119,7 @@ def construct(label: str, make: Callable[..., Any], framework: str, spec: LSTMSp
             deep = {"num_layers": spec.num_layers, "bidirectional": spec.bidirectional}
             rest = {} if spec.num_layers == 1 and not spec.bidirectional else deep
             return make(spec.input_size, spec.hidden_size, **rest)
-        return make(**accepted(make, {**sizes, "units": spec.hidden_size}))
+        return make(**select_accepted(make, {**sizes, "units": spec.hidden_size}))
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         written = ", ".join(f"{name}={value}" for name, value in sizes.items())
@@ -122,43 +128,52 @@ def construct(label: str, make: Callable[..., Any], framework: str, spec: LSTMSp
         ) from error
 
 
-def layer_backend(
+def make_layer_backend(
     label: str, layer: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
 ) -> LayerBackend:
     """Return a layer as a backend.
 
-    Raises TargetError if its parameters are not those of this network.
+    Raises
+    ------
+    TargetError
+        If the object is no layer of a known framework, or if its parameters do not fit the network.
     """
     framework = detect_framework(layer)
     if not framework:
         raise TargetError(
-            f"{label} made a {type(layer).__name__}; expected a torch.nn.Module, a Keras layer or "
-            "a Flax module"
+            f"{label} made an object of type {type(layer).__name__}; expected a torch.nn.Module, a "
+            "Keras layer or a Flax module"
         )
-    made = {"torch": _torch, "keras": _keras, "flax": _flax}[framework]
+    made = {"torch": _make_torch_backend, "keras": _make_keras_backend, "flax": _make_flax_backend}[
+        framework
+    ]
     return made(label, layer, spec, layout, hides_nan)
 
 
-def layer_spec(layer: Any, cell: Cell, dtype: str) -> LSTMSpec | None:
-    """Return the sizes of a layer that was made, or None if they cannot be read."""
+def read_layer_spec(layer: Any, cell: Cell, dtype: str) -> LSTMSpec | None:
+    """Read the sizes of an existing layer. Return None if they cannot be read."""
     framework = detect_framework(layer)
     if framework == "torch":
         if hasattr(layer, "hidden_size") and hasattr(layer, "input_size"):
             layers = int(getattr(layer, "num_layers", 1))
             both = bool(getattr(layer, "bidirectional", False))
             return LSTMSpec(layer.input_size, layer.hidden_size, layers, both, dtype, cell)
-        shapes = [array_shape(each) for each in layer.parameters()]
+        shapes = [get_shape(each) for each in layer.parameters()]
     elif framework == "keras":
         if not layer.built:
             return None
         shapes = [tuple(each.shape) for each in layer.weights]
     else:
-        shapes = [shape for _, shape in _flax_parameters(_flax_module(layer))]
-    return spec_by_shapes(shapes, cell, dtype)
+        shapes = [shape for _, shape in _list_flax_parameters(_wrap_flax_module(layer))]
+    return infer_spec(shapes, cell, dtype)
 
 
-def spec_by_shapes(shapes: Sequence[tuple[int, ...]], cell: Cell, dtype: str) -> LSTMSpec | None:
-    """Return the sizes of one layer by the shapes of its arrays, or None if they do not fit."""
+def infer_spec(shapes: Sequence[tuple[int, ...]], cell: Cell, dtype: str) -> LSTMSpec | None:
+    """Infer the sizes of one layer from the shapes of its arrays.
+
+    The result is None if the shapes do not fit. The recurrent kernel is recognised first: it is the
+    matrix that has as many times more columns than rows as the cell has gates.
+    """
     gates = len(cell.gates)
     matrices = [each for each in shapes if len(each) == 2]
     for number, matrix in enumerate(matrices):
@@ -175,14 +190,14 @@ def spec_by_shapes(shapes: Sequence[tuple[int, ...]], cell: Cell, dtype: str) ->
 # -- PyTorch
 
 
-def _torch(
+def _make_torch_backend(
     label: str, module: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
 ) -> LayerBackend:
     import torch
 
     layout = replace(layout, batch_major=bool(getattr(module, "batch_first", layout.batch_major)))
-    shapes = {name: array_shape(each) for name, each in module.named_parameters()}
-    names, layout = _torch_names(label, shapes, spec, layout)
+    shapes = {name: get_shape(each) for name, each in module.named_parameters()}
+    names, layout = _match_torch_parameters(label, shapes, spec, layout)
     parameters = list(inspect.signature(module.forward).parameters.values())
     takes_state = len(parameters) > 1
     arguments = ("x", *spec.cell.states) if takes_state else ("x",)
@@ -199,16 +214,16 @@ def _torch(
     return LayerBackend(label, "torch", layout, compute, hides_nan)
 
 
-def _torch_names(
+def _match_torch_parameters(
     label: str, shapes: Mapping[str, tuple[int, ...]], spec: LSTMSpec, layout: CallLayout
 ) -> tuple[list[str], CallLayout]:
-    """Return the names of the parameters of each layer and direction, in order."""
+    """Return the names of all layers' parameters in order, and the layout that they imply."""
     before = [name.removesuffix("weight_ih_l0") for name in shapes if name.endswith("weight_ih_l0")]
     if not before:
-        return names_by_shape(label, shapes, spec, layout)
+        return match_parameters(label, shapes, spec, layout)
     biases = ("bias_ih_", "bias_hh_") if f"{before[0]}bias_ih_l0" in shapes else ()
     if not biases:
-        raise TargetError(f"{label} has no biases; expected one with bias=True")
+        raise TargetError(f"{label} has no biases; construct_layer it with bias=True")
     names = [
         f"{before[0]}{part}l{number}{suffix}"
         for number in range(spec.num_layers)
@@ -217,32 +232,38 @@ def _torch_names(
     ]
     if set(names) != set(shapes):
         raise TargetError(
-            f"{label} has the parameters {_listed(shapes)}; expected {', '.join(sorted(names))}"
+            f"{label} has the parameters {_format_parameters(shapes)}; expected "
+            f"{', '.join(sorted(names))}"
         )
     return names, replace(layout, transposed=True, biases=2)
 
 
-def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _format_parameters(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 RECURRENT = ("recurrent", "hh", "dense_h", "hidden", "state")
-"""Parts of the names of recurrent kernels, where shapes do not tell."""
+"""Parts of names that identify a recurrent kernel where its shape is that of the kernel."""
 
 
-def names_by_shape(
+def match_parameters(
     label: str, shapes: Mapping[str, tuple[int, ...]], spec: LSTMSpec, layout: CallLayout
 ) -> tuple[list[str], CallLayout]:
-    """Find the parameters of one layer by their shapes.
+    """Find the parameters of one layer by their shapes, and return their names and their layout.
 
-    Raises TargetError, with the shapes it saw, if they are not those of one layer.
+    Names decide only where the kernel and the recurrent kernel have the same shape.
+
+    Raises
+    ------
+    TargetError
+        If the shapes are not those of one layer. The message lists the shapes that were found.
     """
     columns, inputs, size = spec.gate_columns, spec.input_size, spec.hidden_size
     expected = (
         f"expected one kernel [{inputs}, {columns}], one recurrent kernel [{size}, {columns}], "
         f"both perhaps transposed, and one or two biases [{columns}]"
     )
-    problem = TargetError(f"{label} has the parameters {_listed(shapes)}; {expected}")
+    problem = TargetError(f"{label} has the parameters {_format_parameters(shapes)}; {expected}")
     if spec.num_layers > 1 or spec.bidirectional:
         raise problem
     matrices = [name for name, shape in shapes.items() if len(shape) == 2]
@@ -268,7 +289,7 @@ def names_by_shape(
 # -- Keras
 
 
-def _keras(
+def _make_keras_backend(
     label: str, layer: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
 ) -> LayerBackend:
     import keras
@@ -277,14 +298,17 @@ def _keras(
         layer.build((None, None, spec.input_size))
     kind = keras.backend.backend()
     if kind not in KINDS:
-        raise TargetError(f"Keras runs on {kind}; expected one of {', '.join(KINDS)}")
+        raise TargetError(f"Keras runs on {kind}; set KERAS_BACKEND to one of {', '.join(KINDS)}")
     variables = list(layer.trainable_variables)
     own = [tuple(each.shape) for each in variables]
     columns, size = spec.gate_columns, spec.hidden_size
     second = len(spec.cell.parameters) == 4
     shapes = [(spec.input_size, columns), (size, columns), (2, columns) if second else (columns,)]
     if own != shapes:
-        raise TargetError(f"{label} has weights {own}; expected {shapes}, a layer with use_bias")
+        raise TargetError(
+            f"{label} has weights of the shapes {own}; expected {shapes}, as a layer with "
+            "use_bias=True has"
+        )
     gates = "zrn" if len(spec.cell.gates) == 3 else layout.gates
     layout = replace(
         layout,
@@ -309,29 +333,29 @@ def _keras(
 # -- Flax
 
 
-def _flax_module(layer: Any) -> Any:
+def _wrap_flax_module(layer: Any) -> Any:
     from flax import nnx
 
     return layer if isinstance(layer, nnx.RNN) else nnx.RNN(layer)
 
 
-def _flax_parameters(module: Any) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
+def _list_flax_parameters(module: Any) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
     from flax import nnx
 
     state = nnx.state(module, nnx.Param)
-    return [(path, array_shape(each)) for path, each in nnx.to_flat_state(state)]
+    return [(path, get_shape(each)) for path, each in nnx.to_flat_state(state)]
 
 
-def _flax(
+def _make_flax_backend(
     label: str, layer: Any, spec: LSTMSpec, layout: CallLayout, hides_nan: bool
 ) -> LayerBackend:
     import jax
     from flax import nnx
 
-    module = _flax_module(layer)
-    found = _flax_parameters(module)
+    module = _wrap_flax_module(layer)
+    found = _list_flax_parameters(module)
     shapes = {".".join(map(str, path)): shape for path, shape in found}
-    names, layout = names_by_shape(label, shapes, spec, layout)
+    names, layout = match_parameters(label, shapes, spec, layout)
     paths = {".".join(map(str, path)): path for path, _ in found}
     definition, parameters, rest = nnx.split(module, nnx.Param, ...)
     has_cell = len(spec.cell.states) == 2

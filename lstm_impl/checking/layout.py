@@ -1,4 +1,4 @@
-"""Declare how a function takes its arrays and returns its results, and convert to and from that.
+"""Declare how a function takes its arrays and returns its results, and convert weights to that.
 
 >>> layout = CallLayout.named("torch", LSTM())
 >>> layout.biases, layout.transposed, layout.arguments[:3]
@@ -16,16 +16,20 @@ import numpy as np
 
 from lstm_impl.cell import Cell
 from lstm_impl.layouts import reorder_gates
-from lstm_impl.spec import Array, FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights
 
 
 class TargetError(ValueError):
-    """A target cannot be checked; one line says what was expected and what was found."""
+    """Report that a target cannot be checked.
+
+    The message says in one line what was expected and what was found.
+    """
 
 
 GROUPS = ("state", "weights")
-"""Arguments that hold several arrays: the initial states, and all arrays of weights."""
+"""The arguments that hold several arrays: ``state`` is a tuple of the initial states, and
+``weights`` is a list of all arrays of weights."""
 
 ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("x", "inputs", "input", "xs", "input_"), "x"),
@@ -42,25 +46,37 @@ ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("recurrent_bias", "b_hh", "bias_hh", "d"), "recurrent_bias"),
     **dict.fromkeys(("lengths", "sequence_lengths", "seq_lengths", "length"), "lengths"),
 }
-"""What the names of parameters mean, where no arguments are declared."""
+"""The meaning of parameter names. It is used where the user did not declare the arguments."""
 
 FIRST_BIAS = 0.25
-"""Part of the bias that a function with two biases gets as the first one. The two differ, so that a
-function that drops either of them is found. It is a power of two, so that no digit is lost."""
+"""The part of the bias that is passed as the first of two biases. The two differ, so that the check
+finds a function that drops either one. The part is a power of two, so that splitting the bias loses
+no digit."""
 
 
 @dataclass(frozen=True)
 class CallLayout:
-    """The layout of one layer's call.
+    """Describe how one layer is called.
 
-    batch_major: whether x and y are ``[B, T, F]``, not ``[T, B, F]``.
-    gates: the order of the gates, such as ``ifgo``.
-    biases: how many biases there are: 1 or 2.
-    transposed: whether the kernels are ``[G*H, in]`` and ``[G*H, H]``.
-    leading_axis: whether each state is ``[1, B, H]``, not ``[B, H]``.
-    arguments: what the function takes, in order: x, the states, kernel, recurrent_kernel, bias,
-        recurrent_bias, lengths, ``weights`` for a list of all of them, ``state`` for a tuple.
-    returned: what it returns, in order; None to find out from the shapes.
+    Attributes
+    ----------
+    batch_major
+        Whether x and y are ``[B, T, F]`` instead of ``[T, B, F]``.
+    gates
+        The order of the gates, such as ``ifgo``.
+    biases
+        The number of biases, 1 or 2.
+    transposed
+        Whether the kernels are ``[G*H, in]`` and ``[G*H, H]`` instead of ``[in, G*H]`` and ``[H,
+        G*H]``.
+    leading_axis
+        Whether each state is ``[1, B, H]`` instead of ``[B, H]``.
+    arguments
+        What the function takes, in order: x, the states, kernel, recurrent_kernel, bias,
+        recurrent_bias and lengths; ``weights`` stands for a list of all weights, and ``state`` for
+        a tuple of the states.
+    returned
+        What the function returns, in order, or None if the shapes of the results decide.
     """
 
     batch_major: bool = False
@@ -73,9 +89,14 @@ class CallLayout:
 
     @classmethod
     def named(cls, name: str, cell: Cell) -> CallLayout:
-        """Return the layout of a library, one of ``LAYOUTS``, with all arguments in order.
+        """Return the layout of a library, with all arguments in their usual order.
 
-        Raises TargetError for an unknown name.
+        ``name`` is one of ``LAYOUTS``.
+
+        Raises
+        ------
+        TargetError
+            If the name is unknown.
         """
         if name not in LAYOUTS:
             raise TargetError(f"the layout is {name!r}; expected one of {', '.join(LAYOUTS)}")
@@ -90,16 +111,16 @@ class CallLayout:
         return made.with_defaults(cell)
 
     def with_defaults(self, cell: Cell) -> CallLayout:
-        """Return this layout with all arguments of the cell in the usual order."""
+        """Return this layout with all arguments of a cell in the usual order."""
         return replace(self, arguments=("x", *cell.states, *self.parameters))
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the arrays of weights."""
+        """The names of the arrays of weights, in order."""
         return ("kernel", "recurrent_kernel", "bias", "recurrent_bias")[: 2 + self.biases]
 
     def check(self, cell: Cell) -> None:
-        """Raise TargetError, with what was expected, for a layout that the cell cannot have."""
+        """Raise TargetError, with what was expected, if the cell cannot have this layout."""
         own = "".join(cell.gates)
         if sorted(self.gates) != sorted(own):
             raise TargetError(
@@ -113,12 +134,12 @@ class CallLayout:
         for name in self.arguments:
             if name not in known:
                 raise TargetError(
-                    f"an argument is {name!r}; expected some of {', '.join(sorted(known))}"
+                    f"the arguments include {name!r}; expected some of {', '.join(sorted(known))}"
                 )
         for name in self.returned or ():
             if name not in ("y", *cell.states):
                 raise TargetError(
-                    f"a result is {name!r}; expected some of y, {', '.join(cell.states)}"
+                    f"the results include {name!r}; expected some of y, {', '.join(cell.states)}"
                 )
 
     def takes_state(self, cell: Cell) -> bool:
@@ -128,7 +149,7 @@ class CallLayout:
     # -- weights
 
     def pack(self, cell: Cell, weights: LayerWeights) -> list[FloatArray]:
-        """Return canonical weights of one layer as the function takes them, in a list."""
+        """Convert the canonical weights of one layer to the arrays that the function takes."""
         arrays = [
             reorder_gates(array, cell.gates, self.gates)
             for array in (weights.kernel, weights.recurrent_kernel)
@@ -147,9 +168,11 @@ class CallLayout:
     def unpack(
         self, cell: Cell, arrays: Sequence[FloatArray], gradient: bool = False
     ) -> LayerWeights:
-        """Invert ``pack``; with ``gradient``, for gradients of the arrays.
+        """Convert arrays of weights, or of their gradients, to the canonical weights of one layer.
 
-        Of two biases that make one, the gradient is the mean of both: each is that of the sum.
+        This is the inverse of ``pack``. Where two biases add up to one canonical bias, the gradient
+        of each of them is the gradient of the sum. Therefore ``gradient=True`` takes the mean of
+        the two, whereas weights are added.
         """
         kernel, recurrent, *biases = arrays
         if self.transposed:
@@ -171,16 +194,19 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "torch": {"transposed": True},
     "onnx": {"transposed": True},
 }
-"""The layouts of libraries: ``canonical`` is that of this one."""
+"""What each named layout changes. ``canonical`` is the layout of this library."""
 
 
 def read_arguments(function: Callable[..., Any], cell: Cell, layout: CallLayout) -> CallLayout:
-    """Return the layout with the arguments that a function's parameters name.
+    """Return the layout with the arguments that the names of a function's parameters imply.
 
-    Parameters that have a default and no known name are left out. Where a name is not known, the
-    function must take exactly x, the states and the arrays of weights.
+    Optional parameters at the end are ignored if their names are unknown. If a required parameter
+    has an unknown name, the function must take exactly x, the states and the arrays of weights.
 
-    Raises TargetError if the parameters do not say what they are.
+    Raises
+    ------
+    TargetError
+        If the names do not say what the function takes.
     """
     usual = layout.with_defaults(cell).arguments
     try:
@@ -207,13 +233,13 @@ def read_arguments(function: Callable[..., Any], cell: Cell, layout: CallLayout)
         return layout.with_defaults(cell)
     written = ", ".join(each.name for each in positional)
     raise TargetError(
-        f"the function takes ({written}); expected ({', '.join(usual)}): declare what it takes "
-        "with --arguments, --biases, or a --layout"
+        f"the function takes ({written}); expected ({', '.join(usual)}). Declare what it takes "
+        "with --arguments, --biases or --layout"
     )
 
 
 def flatten(results: object) -> list[Any]:
-    """Return the arrays in nested tuples, lists and dicts of results, in order."""
+    """Return the arrays in nested tuples, lists and dictionaries as one list, in order."""
     if isinstance(results, Mapping):
         return [leaf for each in results.values() for leaf in flatten(each)]
     if isinstance(results, tuple | list):
@@ -221,13 +247,13 @@ def flatten(results: object) -> list[Any]:
     return [] if results is None else [results]
 
 
-def shapes_found(arrays: Sequence[Any]) -> str:
-    """Return the shapes of arrays, for an error."""
-    return ", ".join(str(array_shape(each)) for each in arrays) or "nothing"
+def format_shapes(arrays: Sequence[Any]) -> str:
+    """Format the shapes of arrays for an error."""
+    return ", ".join(str(get_shape(each)) for each in arrays) or "nothing"
 
 
-def array_shape(array: Any) -> tuple[int, ...]:
-    """Return the shape of a framework's array, without copying it."""
+def get_shape(array: Any) -> tuple[int, ...]:
+    """Return the shape of a framework's array without copying the array."""
     shape = array.shape if hasattr(array, "shape") else np.shape(array)
     return tuple(int(size) for size in shape)
 
@@ -235,9 +261,12 @@ def array_shape(array: Any) -> tuple[int, ...]:
 def name_results(
     layout: CallLayout, spec: LSTMSpec, timesteps: int, batch: int, arrays: Sequence[Any]
 ) -> tuple[str, ...]:
-    """Return the name of each array that a call returned, from its place and shape.
+    """Name each array that a call returned, by its position and shape.
 
-    Raises TargetError, with the shapes it saw, if they are not those of the layout.
+    Raises
+    ------
+    TargetError
+        If the shapes do not fit the layout. The message lists the shapes that were found.
     """
     cell, units = spec.cell, spec.output_size
     sequence = (batch, timesteps, units) if layout.batch_major else (timesteps, batch, units)
@@ -251,23 +280,18 @@ def name_results(
     expected = f"y {sequence}" + "".join(f", {name} {state}" for name in cell.states)
     names = layout.returned
     if names is None:
-        first = array_shape(arrays[0]) if arrays else ()
+        first = get_shape(arrays[0]) if arrays else ()
         is_state = len(arrays) == 1 and first != sequence and first in shapes["h"]
         names = ("h",) if is_state else usual[: len(arrays)]
-    found = shapes_found(arrays)
+    found = format_shapes(arrays)
     if not arrays or len(names) != len(arrays):
         raise TargetError(f"a call returned {found}; expected {expected}")
     for name, array in zip(names, arrays, strict=True):
-        if array_shape(array) not in shapes[name]:
+        if get_shape(array) not in shapes[name]:
             swapped = "time-major" if layout.batch_major else "batch-major"
             turned = (sequence[1], sequence[0], sequence[2])
             hint = ""
-            if name == "y" and array_shape(array) == turned:
-                hint = f"; is it {swapped}? (--axes)"
+            if name == "y" and get_shape(array) == turned:
+                hint = f". If the function is {swapped}, say so with --axes"
             raise TargetError(f"a call returned {found}; expected {expected}{hint}")
     return tuple(names)
-
-
-def to_axes(layout: CallLayout, array: Array) -> Array:
-    """Turn ``[T, B, F]`` into the layout's axes, or the other way round."""
-    return np.swapaxes(array, 0, 1) if layout.batch_major else array

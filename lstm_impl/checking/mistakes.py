@@ -1,8 +1,9 @@
-"""List known mistakes, each as a change of the float64 reference.
+"""List known mistakes, and compute what the float64 reference returns with each of them.
 
-A mistake is an entry of ``MISTAKES``: a name, a sentence, and a function that yields what the
-reference computes with the mistake, with a detail for each variant. ``causes.py`` compares these
-results with those of a target. To teach the check another mistake, add an entry.
+An entry of ``MISTAKES`` has a name, a sentence, and a function. The function yields the results of
+the reference with the mistake, once for each variant, together with a detail that describes the
+variant. ``causes.py`` compares these results with those of a target. To teach the check another
+mistake, add an entry.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from lstm_impl.cell import (
     StepWeights,
     sigmoid,
 )
-from lstm_impl.checking.deviation import array_axes, wrong_numbers
+from lstm_impl.checking.deviation import find_wrong_numbers, name_axes
 from lstm_impl.layouts import reorder_gates
 from lstm_impl.proof.check import ComparedCall
 from lstm_impl.proof.comparison import rounded_to_int8
@@ -36,30 +37,41 @@ from lstm_impl.weights import LayerWeights, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
 
 Results = Mapping[str, FloatArray]
+"""The results of one call, by the names of the arrays."""
 Variants = Iterator[tuple[str, Results]]
+"""Pairs of a variant's description and the results of the call with that variant."""
 
 OTHER_GATES = 6
-"""Orders of gates tried for a part of the weights: those that exchange two of four gates."""
+"""How many orders of gates are tried for a single array of weights. The first six orders of an LSTM
+are those that exchange two of the four gates."""
 
 LIMITS = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0, 30.0, 50.0, 100.0)
-"""Magnitudes to which numbers are clipped in practice."""
+"""Magnitudes to which implementations commonly clip numbers."""
 
 BLOCKS = (1, 2, 3, 4, 8, 16, 32, 64)
-"""Rows or columns that a kernel with tiles leaves out at the end."""
+"""How many rows or columns at the end a tiled kernel may forget."""
 
 ROUNDINGS = ("bfloat16", "float16", "TF32")
 """Types that are coarser than float32."""
 
 FLUSHED = (1e-5, 1e-3)
-"""Magnitudes below which inputs may be taken as zero."""
+"""Magnitudes below which an implementation may take inputs as zero."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """A call that a target got wrong, with what is needed to compute it again.
+    """Hold a call that a target got wrong, with everything needed to compute it again.
 
-    spec: the network. call: what was given and what came back. earlier: the calls before, the last
-    one at the end. backward: whether gradients are computed again, or outputs and states only.
+    Attributes
+    ----------
+    spec
+        The network.
+    call
+        The arguments of the call, the target's results and the reference's.
+    earlier
+        The calls before this one, in order.
+    backward
+        Whether gradients are computed too, and not only outputs and states.
     """
 
     spec: LSTMSpec
@@ -75,7 +87,7 @@ class Situation:
         cell: Cell | None = None,
         gradients: bool = True,
     ) -> dict[str, FloatArray]:
-        """Compute the call with these changes in float64."""
+        """Compute the call in float64, with the given arguments in place of the original ones."""
         spec = self.spec if cell is None else replace(self.spec, cell=cell)
         flow = (dstate or self.call.dstate) if gradients and self.backward else None
         with np.errstate(invalid="ignore", over="ignore"):
@@ -84,23 +96,32 @@ class Situation:
             )
 
     def with_cells(self, change: Callable[[LayerWeights], LayerWeights]) -> dict[str, FloatArray]:
-        """Compute the call with every layer's weights changed."""
-        cells = [change(_float64(cell)) for cell in self.call.weights.cells()]
+        """Compute the call with a change of the weights of every layer and direction."""
+        cells = [change(_convert_to_float64(cell)) for cell in self.call.weights.cells()]
         return self.reference(weights=LSTMWeights.from_cells(self.spec, cells))
 
 
-def _float64(cell: LayerWeights) -> LayerWeights:
+def _convert_to_float64(cell: LayerWeights) -> LayerWeights:
     return LayerWeights(*(np.array(array, np.float64) for array in cell))
 
 
 @dataclass(frozen=True)
 class KnownMistake:
-    """A mistake that implementations make.
+    """Describe a mistake that implementations make.
 
-    name: short and stable, for JSON. sentence: what went wrong, with ``{detail}`` for the variant.
-    compute: yields a detail and the results with the mistake. backward: whether it changes
-    gradients only; it is tried where outputs and states are right. occasional: whether it happens
-    in some calls only, so that the others do not speak against it.
+    Attributes
+    ----------
+    name
+        A short, stable name, which appears in JSON.
+    sentence
+        What went wrong. ``{detail}`` is replaced by the description of the variant.
+    compute
+        A function that yields the description of each variant and the results with it.
+    backward
+        Whether the mistake affects only gradients. Such a mistake is tried where the outputs and
+        states are right.
+    occasional
+        Whether the mistake affects only some calls, so that other calls do not contradict it.
     """
 
     name: str
@@ -113,16 +134,16 @@ class KnownMistake:
 # -- gates and weights
 
 
-def _orders(cell: Cell) -> list[tuple[str, ...]]:
+def _list_gate_orders(cell: Cell) -> list[tuple[str, ...]]:
     own = tuple(cell.gates)
     every = [order for order in itertools.permutations(own) if order != own]
-    # First the orders that exchange two gates.
+    # The orders that exchange just two gates are the most likely ones, so they come first.
     return sorted(every, key=lambda order: sum(a != b for a, b in zip(order, own, strict=True)))
 
 
-def _exchanged_gates(case: Situation) -> Variants:
+def _exchange_gates(case: Situation) -> Variants:
     own = case.spec.cell.gates
-    for order in _orders(case.spec.cell):
+    for order in _list_gate_orders(case.spec.cell):
         detail = f"it reads {', '.join(own)} as {', '.join(order)}"
 
         def change(cell: LayerWeights, order: tuple[str, ...] = order) -> LayerWeights:
@@ -131,10 +152,10 @@ def _exchanged_gates(case: Situation) -> Variants:
         yield detail, case.with_cells(change)
 
 
-def _exchanged_gates_of_one_array(case: Situation) -> Variants:
+def _exchange_gates_in_one_array(case: Situation) -> Variants:
     own = case.spec.cell.gates
     for name in case.spec.cell.parameters:
-        for order in _orders(case.spec.cell)[:OTHER_GATES]:
+        for order in _list_gate_orders(case.spec.cell)[:OTHER_GATES]:
 
             def change(
                 cell: LayerWeights, name: str = name, order: tuple[str, ...] = order
@@ -144,7 +165,7 @@ def _exchanged_gates_of_one_array(case: Situation) -> Variants:
             yield f"{name}: {', '.join(own)} as {', '.join(order)}", case.with_cells(change)
 
 
-def _scaled_bias(case: Situation) -> Variants:
+def _scale_bias(case: Situation) -> Variants:
     names = [name for name in case.spec.cell.parameters if "bias" in name]
     for name in names:
         for detail, factor in (
@@ -176,18 +197,18 @@ def _scaled_bias(case: Situation) -> Variants:
         )
 
 
-def _forget_bias(case: Situation) -> Variants:
+def _change_forget_bias(case: Situation) -> Variants:
     if "f" not in case.spec.cell.gates:
         return
     columns = case.spec.cell.gate_columns("f", case.spec.hidden_size)
 
     def changed(change: Callable[[Any], Any]) -> dict[str, FloatArray]:
-        def of_cell(cell: LayerWeights) -> LayerWeights:
+        def change_bias(cell: LayerWeights) -> LayerWeights:
             bias = cell.bias.copy()
             bias[columns] = change(bias[columns])
             return replace(cell, bias=bias)
 
-        return case.with_cells(of_cell)
+        return case.with_cells(change_bias)
 
     yield "the bias of the forget gate is not added", changed(lambda bias: 0.0 * bias)
     yield "1 is missing in the bias of the forget gate", changed(lambda bias: bias - 1.0)
@@ -198,36 +219,41 @@ def _forget_bias(case: Situation) -> Variants:
     )
 
 
-def _transposed(case: Situation) -> Variants:
+def _transpose_kernel(case: Situation) -> Variants:
     gates = len(case.spec.cell.gates)
 
-    def turned(kernel: Float64) -> Float64:
+    def transpose_gates(kernel: Float64) -> Float64:
         return np.concatenate([each.T for each in np.split(kernel, gates, axis=-1)], axis=-1)
 
-    def reread(kernel: Float64) -> Float64:
+    def transpose_memory(kernel: Float64) -> Float64:
         return kernel.reshape(kernel.shape[::-1]).T
 
     for name in ("recurrent_kernel", "kernel"):
         for detail, change in (
-            (f"each gate's part of {name} is transposed", turned),
-            (f"the memory of {name} is read as that of its transpose", reread),
+            (f"each gate's part of {name} is transposed", transpose_gates),
+            (f"the memory of {name} is read as that of its transpose", transpose_memory),
         ):
 
-            def of_cell(cell: LayerWeights, name: str = name, change: Any = change) -> LayerWeights:
+            def change_kernel(
+                cell: LayerWeights, name: str = name, change: Any = change
+            ) -> LayerWeights:
                 array = getattr(cell, name)
                 square = array.shape[0] * gates == array.shape[1]
                 return replace(cell, **{name: change(array)}) if square else cell
 
-            yield detail, case.with_cells(of_cell)
+            yield detail, case.with_cells(change_kernel)
     for name in ("recurrent_kernel", "kernel"):
 
-        def again(cell: LayerWeights, name: str = name) -> LayerWeights:
-            return replace(cell, **{name: reread(getattr(cell, name))})
+        def reread_memory(cell: LayerWeights, name: str = name) -> LayerWeights:
+            return replace(cell, **{name: transpose_memory(getattr(cell, name))})
 
-        yield f"the memory of {name} is read as that of its transpose", case.with_cells(again)
+        yield (
+            f"the memory of {name} is read as that of its transpose",
+            case.with_cells(reread_memory),
+        )
 
 
-def _dropped_product(case: Situation) -> Variants:
+def _drop_product(case: Situation) -> Variants:
     for name in ("recurrent_kernel", "kernel"):
 
         def change(cell: LayerWeights, name: str = name) -> LayerWeights:
@@ -236,7 +262,7 @@ def _dropped_product(case: Situation) -> Variants:
         yield f"the product with {name} is not added", case.with_cells(change)
 
 
-def _dropped_rows(case: Situation) -> Variants:
+def _drop_rows(case: Situation) -> Variants:
     for name in ("recurrent_kernel", "kernel"):
         rows = getattr(case.call.weights.cells()[0], name).shape[0]
         for count in (each for each in BLOCKS if each < rows):
@@ -253,7 +279,7 @@ def _dropped_rows(case: Situation) -> Variants:
                 yield f"{which} of {name}", case.with_cells(change)
 
 
-def _dropped_columns(case: Situation) -> Variants:
+def _drop_columns(case: Situation) -> Variants:
     size = case.spec.hidden_size
     for name in ("recurrent_kernel", "kernel"):
         for gate, unit in itertools.product(case.spec.cell.gates, (0, size - 1)):
@@ -269,7 +295,7 @@ def _dropped_columns(case: Situation) -> Variants:
             yield f"the {place} column of gate {gate} in {name}", case.with_cells(change)
 
 
-def _ignored_units(case: Situation) -> Variants:
+def _ignore_units(case: Situation) -> Variants:
     size = case.spec.hidden_size
     limits = [2**power for power in range(2, 12) if 2**power < size]
     for limit in limits:
@@ -287,45 +313,54 @@ def _ignored_units(case: Situation) -> Variants:
             found[name][..., limit:] = 0.0
         yield f"units from {limit} on are zero in the results", found
     for limit in limits:
-        # The memory of these units is never written: the results there may be anything, and the
-        # next step reads whatever stands there. Zero is what a buffer holds that was cleared.
-        yield f"units from {limit} on are never computed", _without_units(case, limit)
+        # The memory of these units is never written, so their results are arbitrary, and the next
+        # step reads them. Zero is what a buffer holds that was cleared once.
+        yield f"units from {limit} on are never computed", _compute_without_units(case, limit)
 
 
-def _without_units(case: Situation, limit: int) -> dict[str, FloatArray]:
+def _compute_without_units(case: Situation, limit: int) -> dict[str, FloatArray]:
+    """Compute the call as a kernel that never writes the units from ``limit`` on.
+
+    The first step reads all units of the initial state. Later steps read zeros in the units that
+    were not written.
+    """
+
     def change(cell: LayerWeights) -> LayerWeights:
         recurrent = cell.recurrent_kernel.copy()
         recurrent[limit:] = 0.0
         return replace(cell, recurrent_kernel=recurrent)
 
-    state = case.call.inputs.state.map(lambda each: _cut(each, limit))
-    cells = [change(_float64(cell)) for cell in case.call.weights.cells()]
+    state = case.call.inputs.state.map(lambda each: _clear_units(each, limit))
+    cells = [change(_convert_to_float64(cell)) for cell in case.call.weights.cells()]
     weights = LSTMWeights.from_cells(case.spec, cells)
-    # The first step still reads the initial state of all units.
+    # The first step still reads all units of the initial state.
     first = case.reference(
         weights=case.call.weights,
         inputs=case.call.inputs.window(slice(0, 1)),
         gradients=False,
     )
-    state = type(state)(*(_cut(first[name], limit) for name in case.spec.cell.states))
-    found = {name: _cut(first[name], limit) for name in ("y", *case.spec.cell.states)}
+    state = type(state)(*(_clear_units(first[name], limit) for name in case.spec.cell.states))
+    found = {name: _clear_units(first[name], limit) for name in ("y", *case.spec.cell.states)}
     if len(case.call.inputs.x) > 1:
         rest = case.call.inputs.window(slice(1, len(case.call.inputs.x)))
         if rest.lengths is not None:
             return found
         later = case.reference(weights=weights, inputs=replace(rest, state=state), gradients=False)
-        y = np.concatenate([found["y"], _cut(later["y"], limit)])
-        found = {name: _cut(later[name], limit) for name in case.spec.cell.states} | {"y": y}
+        y = np.concatenate([found["y"], _clear_units(later["y"], limit)])
+        found = {name: _clear_units(later[name], limit) for name in case.spec.cell.states} | {
+            "y": y
+        }
     return found
 
 
-def _cut(array: FloatArray, limit: int) -> FloatArray:
+def _clear_units(array: FloatArray, limit: int) -> FloatArray:
+    """Return a copy whose units from ``limit`` on are zero."""
     kept = np.array(array)
     kept[..., limit:] = 0.0
     return kept
 
 
-def _clipped_weights(case: Situation) -> Variants:
+def _clip_weights(case: Situation) -> Variants:
     for name in ("recurrent_kernel", "kernel", "bias"):
         for limit in LIMITS:
 
@@ -335,7 +370,7 @@ def _clipped_weights(case: Situation) -> Variants:
             yield f"{name} is clipped to {limit:g}", case.with_cells(change)
 
 
-def _rounded(case: Situation) -> Variants:
+def _round_numbers(case: Situation) -> Variants:
     weights, inputs = case.call.weights, case.call.inputs
     for name in ROUNDINGS:
 
@@ -353,12 +388,15 @@ def _rounded(case: Situation) -> Variants:
         yield f"the initial state rounded to {name}", case.reference(inputs=state)
         if case.spec.cell != LSTM():
             continue
-        yield f"the cell rounded to {name}", case.reference(cell=_RoundedCell(rounding=name))
+        yield (
+            f"the cell rounded to {name}",
+            case.reference(cell=_LSTMWithRoundedCell(rounding=name)),
+        )
         for block in BLOCKS[:1] + BLOCKS[3:-1]:
             every = "product" if block == 1 else f"{block} products"
             yield (
                 f"sums rounded to {name} after every {every}",
-                case.reference(cell=_CoarseSums(name, block)),
+                case.reference(cell=_LSTMWithCoarseSums(name, block)),
             )
     if case.spec.cell == LSTM():
         quantised, moved = rounded_to_int8(weights, inputs)
@@ -369,7 +407,7 @@ def _rounded(case: Situation) -> Variants:
 # -- inputs, time and state
 
 
-def _state(case: Situation) -> Variants:
+def _exchange_states(case: Situation) -> Variants:
     inputs = case.call.inputs
     state = inputs.state.by_name()
 
@@ -383,8 +421,8 @@ def _state(case: Situation) -> Variants:
             yield f"the initial state {name} is not used", with_state(**{name: zero[name]})
     if len(state) > 1:
         names = list(state)
-        turned = dict(zip(names, (state[each] for each in reversed(names)), strict=True))
-        yield "the initial states h and c are exchanged", with_state(**turned)
+        exchanged = dict(zip(names, (state[each] for each in reversed(names)), strict=True))
+        yield "the initial states h and c are exchanged", with_state(**exchanged)
     backwards = {name: array[:, ::-1] for name, array in state.items()}
     yield "each sequence begins with the state of another one", with_state(**backwards)
     for earlier in case.earlier[::-1]:
@@ -407,16 +445,16 @@ def _state(case: Situation) -> Variants:
             yield detail, with_state(**final)
 
 
-def _time(case: Situation) -> Variants:
+def _change_time(case: Situation) -> Variants:
     inputs = case.call.inputs
     steps = len(inputs.x)
     backwards = replace(inputs, x=inputs.x[::-1], dy=inputs.dy[::-1], lengths=None)
     found = case.reference(inputs=backwards)
     yield "the input is read backwards", found
-    turned = dict(found, y=found["y"][::-1])
+    reversed_results = dict(found, y=found["y"][::-1])
     if "dx" in found:
-        turned["dx"] = found["dx"][::-1]
-    yield "the sequence is computed backwards", turned
+        reversed_results["dx"] = found["dx"][::-1]
+    yield "the sequence is computed backwards", reversed_results
     if len(inputs.x) == inputs.x.shape[1]:
         swapped = replace(inputs, x=np.swapaxes(inputs.x, 0, 1))
         found = case.reference(inputs=swapped)
@@ -432,7 +470,7 @@ def _time(case: Situation) -> Variants:
             yield "each output is that before its step", dict(right, y=late)
 
 
-def _padding(case: Situation) -> Variants:
+def _ignore_padding(case: Situation) -> Variants:
     inputs = case.call.inputs
     lengths = inputs.lengths
     if lengths is None:
@@ -469,7 +507,7 @@ def _padding(case: Situation) -> Variants:
             )
 
 
-def _steps_left_out(case: Situation) -> Variants:
+def _leave_out_steps(case: Situation) -> Variants:
     inputs = case.call.inputs
     steps = len(inputs.x)
     if steps < 2 or inputs.lengths is not None:
@@ -479,7 +517,8 @@ def _steps_left_out(case: Situation) -> Variants:
     counts |= {steps * tenth // 10 for tenth in range(1, 10)} | {steps - 1, 100, 200, 300, 400, 500}
     y = case.call.ours.get("y")
     if y is not None and y.shape == case.call.theirs["y"].shape:
-        # Outputs that stay what they were, or zero, show where the computation begins or ends.
+        # Where consecutive outputs are equal, nothing was computed. That shows the first or last
+        # step.
         still = np.all(np.abs(np.diff(y, axis=0)) == 0.0, axis=(1, 2))
         counts |= {steps - int(np.argmin(still)), steps - int(np.argmin(still)) - 1}
         counts |= {int(np.argmin(still[::-1]))}
@@ -494,10 +533,10 @@ def _steps_left_out(case: Situation) -> Variants:
 
 
 MOST_STEPS = 32
-"""Timesteps up to which every number of computed steps is tried."""
+"""The longest sequence for which every number of computed steps is tried."""
 
 
-def _changed_input(case: Situation) -> Variants:
+def _change_input(case: Situation) -> Variants:
     inputs = case.call.inputs
 
     def with_x(change: Callable[[FloatArray], FloatArray]) -> dict[str, FloatArray]:
@@ -530,8 +569,8 @@ def _replace_infinity(x: FloatArray, by: float) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class _ChangedLSTM(LSTM):
-    """An LSTM with a mistake in its equations. Its gradients are those of the right equations."""
+class _LSTMWithMistake(LSTM):
+    """Compute an LSTM with a mistake in its equations, and the gradients of the right equations."""
 
     def sums(self, z: Float64) -> Float64:
         return z
@@ -549,7 +588,7 @@ class _ChangedLSTM(LSTM):
         return f * c + i * g
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
-        """Compute one timestep."""
+        """Compute one timestep with the mistake."""
         h, c = states
         z = x @ weights.kernel + h @ weights.recurrent_kernel + weights.bias
         i, f, g, o = np.split(self.sums(z), 4, axis=-1)
@@ -559,7 +598,7 @@ class _ChangedLSTM(LSTM):
 
 
 @dataclass(frozen=True)
-class _ClippedCell(_ChangedLSTM):
+class _LSTMWithClippedCell(_LSTMWithMistake):
     limit: float = 1.0
 
     def new_cell(self, i: Float64, f: Float64, g: Float64, c: Float64) -> Float64:
@@ -567,7 +606,7 @@ class _ClippedCell(_ChangedLSTM):
 
 
 @dataclass(frozen=True)
-class _ClippedArguments(_ChangedLSTM):
+class _LSTMWithClippedArguments(_LSTMWithMistake):
     limit: float = 1.0
 
     def candidate(self, z: Float64) -> Float64:
@@ -578,7 +617,7 @@ class _ClippedArguments(_ChangedLSTM):
 
 
 @dataclass(frozen=True)
-class _ClippedSums(_ChangedLSTM):
+class _LSTMWithClippedSums(_LSTMWithMistake):
     limit: float = 1.0
 
     def sums(self, z: Float64) -> Float64:
@@ -586,25 +625,25 @@ class _ClippedSums(_ChangedLSTM):
 
 
 @dataclass(frozen=True)
-class _PlainCell(_ChangedLSTM):
+class _LSTMWithoutOutputTanh(_LSTMWithMistake):
     def shown(self, c: Float64) -> Float64:
         return c
 
 
 @dataclass(frozen=True)
-class _SigmoidCandidate(_ChangedLSTM):
+class _LSTMWithSigmoidCandidate(_LSTMWithMistake):
     def candidate(self, z: Float64) -> Float64:
         return sigmoid(z)
 
 
 @dataclass(frozen=True)
-class _PlainCandidate(_ChangedLSTM):
+class _LSTMWithoutCandidateTanh(_LSTMWithMistake):
     def candidate(self, z: Float64) -> Float64:
         return z
 
 
 @dataclass(frozen=True)
-class _HardGates(_ChangedLSTM):
+class _LSTMWithHardGates(_LSTMWithMistake):
     slope: float = 0.2
 
     def gate(self, z: Float64) -> Float64:
@@ -612,14 +651,14 @@ class _HardGates(_ChangedLSTM):
 
 
 @dataclass(frozen=True)
-class _CoupledGates(_ChangedLSTM):
+class _LSTMWithCoupledGates(_LSTMWithMistake):
     def new_cell(self, i: Float64, f: Float64, g: Float64, c: Float64) -> Float64:
         return (1.0 - i) * c + i * g
 
 
 @dataclass(frozen=True)
-class _CoarseSums(_ChangedLSTM):
-    """Rounds a sum after each block of products."""
+class _LSTMWithCoarseSums(_LSTMWithMistake):
+    """Round each sum after every block of products, as a kernel with coarse accumulators does."""
 
     rounding: str = "bfloat16"
     block: int = 8
@@ -632,7 +671,7 @@ class _CoarseSums(_ChangedLSTM):
         return total
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
-        """Compute one timestep."""
+        """Compute one timestep with rounded sums."""
         h, c = states
         z = self._product(x, weights.kernel) + self._product(h, weights.recurrent_kernel)
         i, f, g, o = np.split(z + weights.bias, 4, axis=-1)
@@ -642,7 +681,7 @@ class _CoarseSums(_ChangedLSTM):
 
 
 def round_to(name: str, array: FloatArray) -> Float64:
-    """Round to bfloat16, float16 or TF32, and return float64."""
+    """Round to bfloat16, float16 or TF32, and return the result as float64."""
     with np.errstate(over="ignore"):
         if name == "float16":
             return np.asarray(array).astype(np.float16).astype(np.float64)
@@ -654,62 +693,62 @@ def round_to(name: str, array: FloatArray) -> Float64:
 
 
 @dataclass(frozen=True)
-class _RoundedCell(_ChangedLSTM):
+class _LSTMWithRoundedCell(_LSTMWithMistake):
     rounding: str = "bfloat16"
 
     def new_cell(self, i: Float64, f: Float64, g: Float64, c: Float64) -> Float64:
         return round_to(self.rounding, super().new_cell(i, f, g, c))
 
 
-def _changed_cell(case: Situation) -> Variants:
+def _change_cell(case: Situation) -> Variants:
     if case.spec.cell != LSTM():
         return
     for limit in LIMITS:
-        yield f"the cell is clipped to {limit:g}", case.reference(cell=_ClippedCell(limit))
+        yield f"the cell is clipped to {limit:g}", case.reference(cell=_LSTMWithClippedCell(limit))
         yield (
             f"the argument of tanh is clipped to {limit:g}",
-            case.reference(cell=_ClippedArguments(limit)),
+            case.reference(cell=_LSTMWithClippedArguments(limit)),
         )
         yield (
             f"the sums before the gates are clipped to {limit:g}",
-            case.reference(cell=_ClippedSums(limit)),
+            case.reference(cell=_LSTMWithClippedSums(limit)),
         )
     for detail, cell in (
-        ("the output is o * c, without tanh", _PlainCell()),
-        ("the candidate has a sigmoid, not tanh", _SigmoidCandidate()),
-        ("the candidate has no tanh", _PlainCandidate()),
-        ("the gates have a hard sigmoid of slope 0.2", _HardGates(0.2)),
-        ("the gates have a hard sigmoid of slope 1/6", _HardGates(1.0 / 6.0)),
-        ("the forget gate is 1 - i", _CoupledGates()),
+        ("the output is o * c, without tanh", _LSTMWithoutOutputTanh()),
+        ("the candidate has a sigmoid, not tanh", _LSTMWithSigmoidCandidate()),
+        ("the candidate has no tanh", _LSTMWithoutCandidateTanh()),
+        ("the gates have a hard sigmoid of slope 0.2", _LSTMWithHardGates(0.2)),
+        ("the gates have a hard sigmoid of slope 1/6", _LSTMWithHardGates(1.0 / 6.0)),
+        ("the forget gate is 1 - i", _LSTMWithCoupledGates()),
     ):
         yield detail, case.reference(cell=cell)
 
 
 @dataclass(frozen=True)
-class _UpdateReversed(GRU):
+class _GRUWithReversedUpdate(GRU):
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
-        """Compute one timestep with h and the candidate exchanged."""
+        """Compute one timestep with the roles of h and the candidate exchanged."""
         (h,) = states
         _, kept = super().step(weights, x, states)
         _, z, n, _ = np.split(kept, 4, axis=-1)
         return ((1.0 - z) * h + z * n,), kept
 
 
-def _other_gru(case: Situation) -> Variants:
+def _exchange_gru_forms(case: Situation) -> Variants:
     cell = case.spec.cell
     if not isinstance(cell, GRU):
         return
     yield (
         "the update gate is used the other way round",
-        case.reference(cell=_UpdateReversed(cell.reset_after), gradients=False),
+        case.reference(cell=_GRUWithReversedUpdate(cell.reset_after), gradients=False),
     )
     if cell.reset_after:
-        # The other form has one bias; the two of this one are added.
+        # The other form of the GRU has one bias. It gets the sum of the two biases of this form.
         def change(each: LayerWeights) -> LayerWeights:
             second = 0.0 if each.recurrent_bias is None else each.recurrent_bias
             return LayerWeights(each.kernel, each.recurrent_kernel, each.bias + second)
 
-        cells = [change(_float64(each)) for each in case.call.weights.cells()]
+        cells = [change(_convert_to_float64(each)) for each in case.call.weights.cells()]
         yield (
             "the reset gate acts before the recurrent product",
             case.reference(
@@ -721,7 +760,7 @@ def _other_gru(case: Situation) -> Variants:
         def with_zero(each: LayerWeights) -> LayerWeights:
             return replace(each, recurrent_bias=np.zeros_like(each.bias))
 
-        cells = [with_zero(_float64(each)) for each in case.call.weights.cells()]
+        cells = [with_zero(_convert_to_float64(each)) for each in case.call.weights.cells()]
         yield (
             "the reset gate acts after the recurrent product",
             case.reference(
@@ -733,7 +772,7 @@ def _other_gru(case: Situation) -> Variants:
 # -- results
 
 
-def _changed_results(case: Situation) -> Variants:
+def _change_results(case: Situation) -> Variants:
     right, ours = case.call.theirs, case.call.ours
     states = [name for name in case.spec.cell.states if name in right]
     for name in states:
@@ -741,8 +780,8 @@ def _changed_results(case: Situation) -> Variants:
         initial = np.asarray(getattr(case.call.inputs.state, name), np.float64)
         yield f"the final state {name} is the initial one", dict(right, **{name: initial})
     if len(states) == 2:
-        turned = dict(right, h=right["c"], c=right["h"])
-        yield "the final states h and c are exchanged", turned
+        exchanged = dict(right, h=right["c"], c=right["h"])
+        yield "the final states h and c are exchanged", exchanged
     for name in ("y", *states):
         if name not in right:
             continue
@@ -791,7 +830,7 @@ def _changed_results(case: Situation) -> Variants:
             yield "NaN or infinity of one sequence reaches the others", dict(right, y=every["y"])
 
 
-def _earlier_results(case: Situation) -> Variants:
+def _return_earlier_results(case: Situation) -> Variants:
     right = case.call.theirs
     names = [name for name in ("y", *case.spec.cell.states) if name in right]
     for earlier in case.earlier[::-1]:
@@ -801,7 +840,7 @@ def _earlier_results(case: Situation) -> Variants:
                 yield name, dict(right, **{name: earlier.ours[name]})
 
 
-def _not_finite(case: Situation) -> Variants:
+def _return_not_finite(case: Situation) -> Variants:
     right, ours = case.call.theirs, case.call.ours
     changed = {
         name: np.where(np.isfinite(ours[name]), right[name], ours[name])
@@ -810,30 +849,30 @@ def _not_finite(case: Situation) -> Variants:
         and np.any(~np.isfinite(ours[name]) & np.isfinite(right[name]))
     }
     if changed:
-        yield _listed(list(changed)), dict(right, **changed)
+        yield _join_names(list(changed)), dict(right, **changed)
 
 
 # -- gradients
 
 
-def _gradient_names(case: Situation) -> list[str]:
+def _list_gradients(case: Situation) -> list[str]:
     return [name for name in case.call.theirs if name.startswith("d")]
 
 
-def _missing_gradient(case: Situation) -> Variants:
+def _leave_out_gradient(case: Situation) -> Variants:
     right, ours = case.call.theirs, case.call.ours
     zero = [
         name
-        for name in _gradient_names(case)
+        for name in _list_gradients(case)
         if ours[name].shape == right[name].shape
         and not np.any(ours[name])
         and np.any(np.abs(right[name]) > case.call.allowed[name])
     ]
     if zero:
-        yield _listed(zero), dict(right, **{name: 0.0 * right[name] for name in zero})
+        yield _join_names(zero), dict(right, **{name: 0.0 * right[name] for name in zero})
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
@@ -844,7 +883,7 @@ FACTORS = {
 }
 
 
-def _scaled_gradient(case: Situation) -> Variants:
+def _scale_gradient(case: Situation) -> Variants:
     right, ours = case.call.theirs, case.call.ours
     steps, batch = case.call.inputs.x.shape[:2]
     known = {
@@ -854,11 +893,11 @@ def _scaled_gradient(case: Situation) -> Variants:
         1.0 / (steps * batch): "it is divided by batch and timesteps",
     }
     changed, details = {}, []
-    for name in _gradient_names(case):
+    for name in _list_gradients(case):
         b, a = np.asarray(right[name], np.float64), np.asarray(ours[name], np.float64)
         if a.shape != b.shape or not np.any(b) or not np.all(np.isfinite(a)):
             continue
-        if not wrong_numbers(a, b, case.call.allowed[name]).any():
+        if not find_wrong_numbers(a, b, case.call.allowed[name]).any():
             continue
         factor = float(np.vdot(a, b) / np.vdot(b, b))
         near = min(known, key=lambda each: abs(each - factor))
@@ -870,11 +909,11 @@ def _scaled_gradient(case: Situation) -> Variants:
         yield "; ".join(details), dict(right, **changed)
 
 
-def _scaled_columns(case: Situation) -> Variants:
-    """Yield gradients some columns of which have another factor: gates of units."""
+def _scale_columns(case: Situation) -> Variants:
+    """Yield gradients in which some columns, that is, some gates of some units, are scaled."""
     right, ours, size = case.call.theirs, case.call.ours, case.spec.hidden_size
     changed, details = {}, []
-    for name in _gradient_names(case):
+    for name in _list_gradients(case):
         b, a = np.asarray(right[name], np.float64), np.asarray(ours[name], np.float64)
         if "." not in name or a.shape != b.shape or not np.all(np.isfinite(a)):
             continue
@@ -896,10 +935,10 @@ def _scaled_columns(case: Situation) -> Variants:
         yield "; ".join(details[:4]), dict(right, **changed)
 
 
-def _missing_part(case: Situation) -> Variants:
-    """Yield gradients that lack their last or first part on an axis."""
+def _leave_out_part(case: Situation) -> Variants:
+    """Yield gradients that are zero in a part of an axis in which the target's are zero."""
     right, ours = case.call.theirs, case.call.ours
-    for name in _gradient_names(case):
+    for name in _list_gradients(case):
         b, a = np.asarray(right[name], np.float64), np.asarray(ours[name], np.float64)
         if a.shape != b.shape:
             continue
@@ -908,44 +947,44 @@ def _missing_part(case: Situation) -> Variants:
             empty = ~np.any(a, axis=others) & np.any(b, axis=others)
             if empty.any() and not empty.all():
                 kept = np.expand_dims(~empty, others)
-                axes = array_axes(name, b.ndim)
-                where = f"{axes[axis]}s {_numbers(np.flatnonzero(empty).tolist())} of {name}"
+                axes = name_axes(name, b.ndim)
+                where = f"{axes[axis]}s {_format_indices(np.flatnonzero(empty).tolist())} of {name}"
                 yield where, dict(right, **{name: b * kept})
 
 
-def _numbers(indices: Sequence[int]) -> str:
+def _format_indices(indices: Sequence[int]) -> str:
     shown = ", ".join(map(str, indices[:4]))
     return f"{shown} and more" if len(indices) > 4 else shown
 
 
-def _exchanged_gradients(case: Situation) -> Variants:
+def _exchange_gradients(case: Situation) -> Variants:
     right = case.call.theirs
     names = [f"d{name}" for name in case.spec.cell.states if f"d{name}" in right]
     if len(names) == 2:
         first, second = names
-        turned = {first: right[second], second: right[first]}
-        yield f"{first} and {second} are exchanged", dict(right, **turned)
+        exchanged = {first: right[second], second: right[first]}
+        yield f"{first} and {second} are exchanged", dict(right, **exchanged)
     if "dx" in right:
         yield "dx is in reversed order", dict(right, dx=right["dx"][::-1])
         late = np.concatenate([np.zeros_like(right["dx"][:1]), right["dx"][:-1]])
         yield "dx is one timestep late", dict(right, dx=late)
-    for name in _gradient_names(case):
+    for name in _list_gradients(case):
         b = right[name]
         if b.ndim == 2 and "recurrent" in name:
             gates = len(case.spec.cell.gates)
             turned_array = np.concatenate([g.T for g in np.split(b, gates, axis=-1)], axis=-1)
             yield f"{name} is transposed", dict(right, **{name: turned_array})
-    for order in _orders(case.spec.cell):
+    for order in _list_gate_orders(case.spec.cell):
         own = case.spec.cell.gates
         changed = {
             name: reorder_gates(right[name], order, own)
-            for name in _gradient_names(case)
+            for name in _list_gradients(case)
             if "." in name
         }
         yield f"gates {', '.join(own)} as {', '.join(order)}", dict(right, **changed)
 
 
-def _ignored_upstream(case: Situation) -> Variants:
+def _ignore_upstream(case: Situation) -> Variants:
     inputs, flow = case.call.inputs, case.call.dstate
     names = flow.by_name()
     for name in names:
@@ -963,10 +1002,19 @@ def _ignored_upstream(case: Situation) -> Variants:
 
 
 @dataclass(frozen=True)
-class _ChangedBackward(LSTM):
-    """An LSTM with a mistake in its gradients.
+class _LSTMWithWrongGradients(LSTM):
+    """Compute an LSTM with a mistake in its gradients.
 
-    h, c: the parts of the gradients of h and c that go on to the step before.
+    Attributes
+    ----------
+    h, c
+        The factor of the gradients of h and c that flow to the step before.
+    limit
+        The magnitude to which the gradients of h are clipped.
+    open_gates
+        The value of a gate above which its gradient is zero.
+    raw
+        Whether the derivatives are taken at the sums before the gates instead of at the gates.
     """
 
     h: float = 1.0
@@ -975,10 +1023,8 @@ class _ChangedBackward(LSTM):
     open_gates: float = math.inf
     raw: bool = False
 
-    _fields: ClassVar[tuple[str, ...]] = ()
-
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
-        """Compute a right step; keep the sums before the gates if the gradient takes those."""
+        """Compute one timestep correctly, but keep the sums before the gates if ``raw`` is true."""
         after, kept = super().step(weights, x, states)
         if self.raw:
             h, _ = states
@@ -1022,51 +1068,54 @@ class _ChangedBackward(LSTM):
         return StepGradients((self.h * flow_h, self.c * flow_c), sums, sums)
 
 
-def _cut_flow(case: Situation) -> Variants:
+def _cut_gradient_flow(case: Situation) -> Variants:
     if case.spec.cell != LSTM():
         return
     for detail, cell in (
-        ("neither h nor c passes it on to the step before", _ChangedBackward(h=0.0, c=0.0)),
-        ("h does not pass it on to the step before", _ChangedBackward(h=0.0)),
-        ("c does not pass it on to the step before", _ChangedBackward(c=0.0)),
+        ("neither h nor c passes it on to the step before", _LSTMWithWrongGradients(h=0.0, c=0.0)),
+        ("h does not pass it on to the step before", _LSTMWithWrongGradients(h=0.0)),
+        ("c does not pass it on to the step before", _LSTMWithWrongGradients(c=0.0)),
     ):
         found = case.reference(cell=cell)
         yield detail, found
-        # The initial state may still get its gradient: only the steps are cut from one another.
+        # The target may still return a right gradient of the initial state, even if its steps pass
+        # no gradient on to one another.
         kept = {name: case.call.theirs[name] for name in ("dh", "dc") if name in case.call.theirs}
         yield detail, dict(found, **kept)
 
 
-def _wrong_slopes(case: Situation) -> Variants:
+def _change_slopes(case: Situation) -> Variants:
     if case.spec.cell != LSTM():
         return
     yield (
         "the derivatives are taken of the sums before the gates, not of the gates",
-        case.reference(cell=_ChangedBackward(raw=True)),
+        case.reference(cell=_LSTMWithWrongGradients(raw=True)),
     )
     yield (
         "gates that are nearly open, over 0.99, have no gradient",
-        case.reference(cell=_ChangedBackward(open_gates=0.99)),
+        case.reference(cell=_LSTMWithWrongGradients(open_gates=0.99)),
     )
 
 
-def _clipped_gradients(case: Situation) -> Variants:
+def _clip_gradients(case: Situation) -> Variants:
     inputs, flow = case.call.inputs, case.call.dstate
     for limit in LIMITS:
         dy = np.clip(inputs.dy, -limit, limit)
-        cell = _ChangedBackward(limit=limit) if case.spec.cell == LSTM() else None
+        cell = _LSTMWithWrongGradients(limit=limit) if case.spec.cell == LSTM() else None
         yield f"to {limit:g}", case.reference(inputs=replace(inputs, dy=dy), cell=cell)
-        # The sum of both is clipped, or each of them.
+        # An implementation may clip the incoming gradient, the accumulated one, or both.
         yield f"to {limit:g}", case.reference(cell=cell)
         yield (
             f"to {limit:g}",
-            case.reference(inputs=replace(inputs, dy=dy), dstate=flow, cell=_ClippedFlow(limit)),
+            case.reference(
+                inputs=replace(inputs, dy=dy), dstate=flow, cell=_LSTMWithClippedGradientFlow(limit)
+            ),
         )
 
 
 @dataclass(frozen=True)
-class _ClippedFlow(LSTM):
-    """Clips what goes back to the step before, not what arrives."""
+class _LSTMWithClippedGradientFlow(LSTM):
+    """Clip the gradient that flows back to the step before, but not the incoming one."""
 
     limit: float = 1.0
 
@@ -1085,12 +1134,12 @@ class _ClippedFlow(LSTM):
 
 
 def replace_states(found: StepGradients, states: States) -> StepGradients:
-    """Return these gradients with others for the states."""
+    """Return the gradients of a step with other gradients of the states."""
     return found._replace(states=states)
 
 
-def _few_steps_back(case: Situation) -> Variants:
-    """Yield gradients of weights that only the last or the first steps contribute to."""
+def _truncate_backpropagation(case: Situation) -> Variants:
+    """Yield gradients of the weights to which only the last steps contribute."""
     inputs, right = case.call.inputs, case.call.theirs
     steps = len(inputs.x)
     if steps < 2 or inputs.lengths is not None:
@@ -1116,84 +1165,87 @@ def _few_steps_back(case: Situation) -> Variants:
 
 MISTAKES: tuple[KnownMistake, ...] = (
     KnownMistake(
-        "exchanged gates", "It takes the gates in another order: {detail}.", _exchanged_gates
+        "exchanged gates", "It takes the gates in another order: {detail}.", _exchange_gates
     ),
     KnownMistake(
         "exchanged gates of one array",
         "It takes the gates of one array in another order ({detail}).",
-        _exchanged_gates_of_one_array,
+        _exchange_gates_in_one_array,
     ),
-    KnownMistake("forget bias", "The forget gate has another bias: {detail}.", _forget_bias),
-    KnownMistake("biases", "The biases are added wrongly: {detail}.", _scaled_bias),
-    KnownMistake("transposed kernel", "A kernel is transposed: {detail}.", _transposed),
-    KnownMistake("missing product", "A product is missing: {detail}.", _dropped_product),
-    KnownMistake("dropped rows", "A product leaves out {detail}.", _dropped_rows),
-    KnownMistake("dropped columns", "A product leaves out {detail}.", _dropped_columns),
-    KnownMistake("ignored units", "Some units are ignored: {detail}.", _ignored_units),
-    KnownMistake("clipped weights", "Weights are clipped: {detail}.", _clipped_weights),
-    KnownMistake("state", "The state is not carried or not reset: {detail}.", _state),
-    KnownMistake("reversed time", "Time runs in another direction: {detail}.", _time),
-    KnownMistake("padding", "Padding is not respected: {detail}.", _padding),
-    KnownMistake("steps left out", "It computes {detail} of the sequence.", _steps_left_out),
-    KnownMistake("changed input", "Some inputs are changed: {detail}.", _changed_input),
-    KnownMistake("another cell", "The equations differ: {detail}.", _changed_cell),
-    KnownMistake("another form of the GRU", "The equations differ: {detail}.", _other_gru),
+    KnownMistake("forget bias", "The forget gate has another bias: {detail}.", _change_forget_bias),
+    KnownMistake("biases", "The biases are added wrongly: {detail}.", _scale_bias),
+    KnownMistake("transposed kernel", "A kernel is transposed: {detail}.", _transpose_kernel),
+    KnownMistake("missing product", "A product is missing: {detail}.", _drop_product),
+    KnownMistake("dropped rows", "A product leaves out {detail}.", _drop_rows),
+    KnownMistake("dropped columns", "A product leaves out {detail}.", _drop_columns),
+    KnownMistake("ignored units", "Some units are ignored: {detail}.", _ignore_units),
+    KnownMistake("clipped weights", "Weights are clipped: {detail}.", _clip_weights),
+    KnownMistake("state", "The state is not carried or not reset: {detail}.", _exchange_states),
+    KnownMistake("reversed time", "Time runs in another direction: {detail}.", _change_time),
+    KnownMistake("padding", "Padding is not respected: {detail}.", _ignore_padding),
+    KnownMistake("steps left out", "It computes {detail} of the sequence.", _leave_out_steps),
+    KnownMistake("changed input", "Some inputs are changed: {detail}.", _change_input),
+    KnownMistake("another cell", "The equations differ: {detail}.", _change_cell),
+    KnownMistake("another form of the GRU", "The equations differ: {detail}.", _exchange_gru_forms),
     KnownMistake(
-        "changed results", "The results are not those of this call: {detail}.", _changed_results
+        "changed results", "The results are not those of this call: {detail}.", _change_results
     ),
     KnownMistake(
         "earlier results",
         "Results are those of an earlier call: {detail}.",
-        _earlier_results,
+        _return_earlier_results,
         occasional=True,
     ),
     KnownMistake(
         "not finite",
         "NaN or infinity stands in place of numbers: {detail}.",
-        _not_finite,
+        _return_not_finite,
         occasional=True,
     ),
-    KnownMistake("lower precision", "It computes with fewer digits: {detail}.", _rounded),
+    KnownMistake("lower precision", "It computes with fewer digits: {detail}.", _round_numbers),
     KnownMistake(
-        "missing gradient", "A gradient is missing, all zeros: {detail}.", _missing_gradient, True
+        "missing gradient", "A gradient is missing, all zeros: {detail}.", _leave_out_gradient, True
     ),
     KnownMistake(
-        "scaled gradient", "A gradient has another factor ({detail}).", _scaled_gradient, True
+        "scaled gradient", "A gradient has another factor ({detail}).", _scale_gradient, True
     ),
     KnownMistake(
         "scaled gradient",
         "Part of a gradient has another factor ({detail}).",
-        _scaled_columns,
+        _scale_columns,
         True,
     ),
     KnownMistake(
-        "missing gradient", "Part of a gradient is missing: {detail}.", _missing_part, True
+        "missing gradient", "Part of a gradient is missing: {detail}.", _leave_out_part, True
     ),
     KnownMistake(
         "not finite",
         "NaN or infinity stands in place of numbers: {detail}.",
-        _not_finite,
+        _return_not_finite,
         True,
         True,
     ),
     KnownMistake(
         "exchanged gradients",
         "Gradients are in another order: {detail}.",
-        _exchanged_gradients,
+        _exchange_gradients,
         True,
     ),
     KnownMistake(
-        "ignored upstream gradient", "The backward pass ignores {detail}.", _ignored_upstream, True
+        "ignored upstream gradient", "The backward pass ignores {detail}.", _ignore_upstream, True
     ),
     KnownMistake(
-        "cut gradient", "The gradient does not flow back through time: {detail}.", _cut_flow, True
+        "cut gradient",
+        "The gradient does not flow back through time: {detail}.",
+        _cut_gradient_flow,
+        True,
     ),
-    KnownMistake("wrong derivative", "A derivative is wrong: {detail}.", _wrong_slopes, True),
-    KnownMistake("clipped gradients", "Gradients are clipped {detail}.", _clipped_gradients, True),
+    KnownMistake("wrong derivative", "A derivative is wrong: {detail}.", _change_slopes, True),
+    KnownMistake("clipped gradients", "Gradients are clipped {detail}.", _clip_gradients, True),
     KnownMistake(
         "gradient of few steps",
         "The gradients of the weights come from {detail} only.",
-        _few_steps_back,
+        _truncate_backpropagation,
         True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Hold what a check found: for each network the gate's result, where arrays differ, and why."""
+"""Hold the findings of a check: for each network, the gate's result, the differences and causes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
 SCHEMA = 1
-"""Version of the plain data."""
+"""The version of the plain data that ``CheckFindings.to_dict`` returns."""
 
 
 @dataclass(frozen=True)
 class CheckedNetwork:
-    """One network and workload.
+    """Hold the findings for one network and workload.
 
-    result: the gate's. deviations: each array of each call that is wrong. causes: likely ones.
+    Attributes
+    ----------
+    spec, workload
+        The network, and what was computed with it.
+    result
+        The errors and bounds that the gate measured.
+    deviations
+        A description of each wrong array of each call.
+    causes
+        The likely causes, the best match first.
     """
 
     spec: LSTMSpec
@@ -33,10 +42,18 @@ class CheckedNetwork:
 
 @dataclass(frozen=True)
 class CheckFindings:
-    """What a check found, as data; ``CheckResult`` has the words too.
+    """Hold the findings of a check as data. ``CheckResult`` adds the words.
 
-    target: as it was named. how: how it was called, in words. networks: in the order in which they
-    were checked. notes: what was not checked, and why.
+    Attributes
+    ----------
+    target
+        The name of the target, as the user gave it.
+    how
+        How the target was called, in words.
+    networks
+        The networks, in the order in which they were checked.
+    notes
+        What was not checked, and why.
     """
 
     target: str
@@ -54,7 +71,7 @@ class CheckFindings:
 
     @property
     def causes(self) -> list[Cause]:
-        """The likely causes of all networks, each mistake once."""
+        """The likely causes of all networks, with each mistake listed once."""
         found: dict[str, Cause] = {}
         for network in self.networks:
             for cause in network.causes:
@@ -62,7 +79,7 @@ class CheckFindings:
         return list(found.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as ``--json`` prints it."""
+        """Return the findings as plain data, which ``--json`` prints."""
         return {
             "schema": SCHEMA,
             "target": self.target,

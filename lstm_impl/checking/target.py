@@ -1,4 +1,4 @@
-"""Find what a target names: a function, a framework's layer, or a file."""
+"""Find the object that a target names: a function, a framework's layer, or a file."""
 
 from __future__ import annotations
 
@@ -17,31 +17,42 @@ from lstm_impl.checking.files import (
     LIBRARIES,
     load_library,
     load_onnx,
-    onnx_backend,
-    saved_model_backend,
+    load_saved_model,
+    make_onnx_backend,
 )
 from lstm_impl.checking.function import FunctionBackend, TargetBackend
 from lstm_impl.checking.layers import (
-    construct,
+    construct_layer,
     detect_framework,
     is_factory,
-    layer_backend,
-    layer_spec,
+    make_layer_backend,
+    read_layer_spec,
 )
 from lstm_impl.checking.layout import CallLayout, TargetError, read_arguments
 from lstm_impl.spec import LSTMSpec
 
 
 @dataclass(frozen=True)
-class Declared:
-    """What a user says of a target; None is found out.
+class Declaration:
+    """Hold what the user declared about a target. None means that the check finds it out.
 
-    layout: one of ``LAYOUTS``. batch_major, gates, biases, transposed, arguments, returned: as in
-    ``CallLayout``, in place of the layout's. arrays: one of ``KINDS``. backward: a function that
-    takes what the target takes and the gradients of its results, and returns gradients of the
-    arguments. hides_nan: whether NaN in an input may become a number. device: ``cpu`` or ``gpu:0``.
-    dtype: the precision in which it computes.
-    weights: a file with the weights of a target that does not show them.
+    Attributes
+    ----------
+    layout
+        One of ``LAYOUTS``.
+    batch_major, gates, biases, transposed, arguments, returned
+        As in ``CallLayout``. They take precedence over the layout.
+    arrays
+        One of ``KINDS``.
+    backward
+        A function that takes the target's arguments and the gradients of its results, and returns
+        the gradients of the arguments; or the name of such a function.
+    hides_nan
+        Whether a NaN in the input may become a number.
+    device
+        ``cpu`` or ``gpu:0``.
+    dtype
+        The precision in which the target computes.
     """
 
     layout: str = "canonical"
@@ -58,7 +69,7 @@ class Declared:
     dtype: str = "float32"
 
     def call_layout(self, cell: Cell, layout: str | None = None) -> CallLayout:
-        """Return the layout of a call. Raises TargetError if it does not fit the cell."""
+        """Return the layout of a call. Raise TargetError if it does not fit the cell."""
         made = CallLayout.named(layout or self.layout, cell)
         given: dict[str, Any] = {
             name: getattr(self, name)
@@ -76,11 +87,24 @@ class Declared:
 
 @dataclass(frozen=True)
 class Target:
-    """A target that was found.
+    """Hold a target that was found, and how it is called.
 
-    label: its name. how: how it is called, in words. backend: makes a backend of it for a spec.
-    spec: the only network that it computes, None if it computes any of its cell. padded: whether it
-    takes lengths. layers: whether it takes several layers and two directions.
+    Attributes
+    ----------
+    label
+        The name of the target in messages.
+    how
+        How the target is called, in words.
+    backend
+        A function that makes a backend of the target for a network.
+    spec
+        The only network that the target computes, or None if it computes all networks of its cell.
+    padded
+        Whether the target takes lengths.
+    layers
+        Whether the target takes several layers and two directions.
+    notes
+        What the user should know about how the target was found.
     """
 
     label: str
@@ -93,15 +117,20 @@ class Target:
 
 
 def find_object(name: str) -> Any:
-    """Import ``module:object`` or ``file.py:object``; the object may be an attribute path.
+    """Import the object that ``module:object`` or ``file.py:object`` names.
 
-    Raises TargetError if it does not exist or its import fails.
+    The object may be a dotted path of attributes.
+
+    Raises
+    ------
+    TargetError
+        If the object does not exist, or if its module cannot be imported.
     """
     module, colon, path = name.rpartition(":")
     if not colon or not module or not path:
         raise TargetError(
-            f"{name!r} is no target; expected module:callable, file.py:callable, or a file that "
-            "ends in .onnx or .so, or a SavedModel's folder"
+            f"{name!r} names no target; expected module:callable, file.py:callable, a file that "
+            "ends in .onnx or .so, or the folder of a SavedModel"
         )
     try:
         found = _load_file(Path(module)) if module.endswith(".py") else _import(module)
@@ -121,7 +150,7 @@ def find_object(name: str) -> Any:
 
 
 def _import(module: str) -> Any:
-    # The console script has the folder of its own file there, not the user's.
+    # A console script starts with its own folder in sys.path, not with the user's.
     if (here := str(Path.cwd())) not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     return importlib.import_module(module)
@@ -129,12 +158,12 @@ def _import(module: str) -> Any:
 
 def _load_file(path: Path) -> Any:
     if not path.is_file():
-        raise TargetError(f"there is no file {path}")
+        raise TargetError(f"the file {path} does not exist")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # The file may import other files of its folder.
+    # The file may import other files in its folder.
     sys.path.insert(0, str(path.resolve().parent))
     sys.modules.setdefault(path.stem, module)
     try:
@@ -144,42 +173,47 @@ def _load_file(path: Path) -> Any:
     return module
 
 
-def load_target(target: object, cell: Cell, declared: Declared) -> Target:
-    """Return the target that a name, a function, a layer or a file is.
+def load_target(target: object, cell: Cell, declared: Declaration) -> Target:
+    """Return the target that a name, a function, a layer or a file stands for.
 
-    Raises TargetError, in one line, for what cannot be checked.
+    Raises
+    ------
+    TargetError
+        If the object cannot be checked. The message says why in one line.
     """
-    label = target if isinstance(target, str) else _label(target)
+    label = target if isinstance(target, str) else _name_target(target)
     if isinstance(target, str) and Path(target).suffix in (".onnx", *LIBRARIES):
-        return file_target(Path(target), cell, declared)
+        return load_file_target(Path(target), cell, declared)
     if isinstance(target, str) and (Path(target) / "saved_model.pb").is_file():
         layout = declared.call_layout(cell)
-        made, spec = saved_model_backend(Path(target), cell, declared.dtype, layout)
+        made, spec = load_saved_model(Path(target), cell, declared.dtype, layout)
         how = f"a SavedModel, {describe_layout(made.layout, 'tensorflow')}"
         return Target(target, how, lambda _: made, spec)
     found = find_object(target) if isinstance(target, str) else target
     if detect_framework(found) or is_factory(found):
-        return layer_target(label, found, cell, declared)
+        return make_layer_target(label, found, cell, declared)
     if callable(found):
-        return function_target(label, found, cell, declared)
-    raise TargetError(f"{label} is a {type(found).__name__}; expected a function or a layer")
+        return make_function_target(label, found, cell, declared)
+    raise TargetError(
+        f"{label} is an object of type {type(found).__name__}; expected a function or a layer"
+    )
 
 
-def _label(target: object) -> str:
+def _name_target(target: object) -> str:
     module = getattr(target, "__module__", None) or type(target).__module__
     name = getattr(target, "__qualname__", None) or type(target).__qualname__
     return f"{module}:{name}"
 
 
-def function_target(
-    label: str, function: Callable[..., Any], cell: Cell, declared: Declared
+def make_function_target(
+    label: str, function: Callable[..., Any], cell: Cell, declared: Declaration
 ) -> Target:
     """Return a function as a target."""
     layout = declared.call_layout(cell)
     if declared.arguments is None:
         layout = read_arguments(function, cell, layout)
         layout.check(cell)
-    kind = _array_kind(label, function, declared)
+    kind = _choose_array_kind(label, function, declared)
     backward = declared.backward
     if isinstance(backward, str):
         backward = find_object(backward)
@@ -190,48 +224,48 @@ def function_target(
     return Target(label, describe_layout(layout, kind), make, padded="lengths" in layout.arguments)
 
 
-def file_target(path: Path, cell: Cell, declared: Declared) -> Target:
+def load_file_target(path: Path, cell: Cell, declared: Declaration) -> Target:
     """Return an ONNX model or a shared library as a target."""
     if not path.is_file():
-        raise TargetError(f"there is no file {path}")
+        raise TargetError(f"the file {path} does not exist")
     if path.suffix == ".onnx":
         file = load_onnx(path, cell, declared.dtype)
         batch_major = bool(declared.batch_major)
         how = "an ONNX model in ONNX Runtime, whose constants are replaced"
-        return Target(str(path), how, lambda _: onnx_backend(file, batch_major), file.spec)
+        return Target(str(path), how, lambda _: make_onnx_backend(file, batch_major), file.spec)
     library = load_library(path)
     how = "a shared library with the functions of lstm_impl/native/c_api.h"
     return Target(str(path), how, lambda _: library, padded=True, layers=True)
 
 
-def layer_target(label: str, found: Any, cell: Cell, declared: Declared) -> Target:
-    """Return a framework's layer as a target: an instance, a class, or what makes one."""
+def make_layer_target(label: str, found: Any, cell: Cell, declared: Declaration) -> Target:
+    """Return an instance, a class or a factory of a framework's layer as a target."""
     layout = declared.call_layout(cell)
     framework = detect_framework(found)
     is_class = isinstance(found, type)
     if framework and not is_class:
-        spec = layer_spec(found, cell, declared.dtype)
+        spec = read_layer_spec(found, cell, declared.dtype)
         if spec is None and framework != "keras":
             raise TargetError(
-                f"the sizes of {label} cannot be read; expected input_size and hidden_size, or the "
-                "kernels of one layer among its parameters"
+                f"the sizes of {label} cannot be read; expected attributes input_size and "
+                "hidden_size, or the kernels of exactly one layer among its parameters"
             )
         if spec is None:
             units = int(found.units)
             spec = LSTMSpec(BUILT_INPUT, units, 1, False, declared.dtype, cell)
-        how = f"a layer of {framework} that was made"
+        how = f"an existing layer of {framework}"
         return Target(
             label,
             how,
-            lambda spec: layer_backend(label, found, spec, layout, declared.hides_nan),
+            lambda spec: make_layer_backend(label, found, spec, layout, declared.hides_nan),
             spec,
         )
     if not framework and not any(inspect.signature(found).parameters):
-        return layer_target(label, found(), cell, declared)
+        return make_layer_target(label, found(), cell, declared)
 
     def make(spec: LSTMSpec) -> FunctionBackend:
-        layer = construct(label, found, framework, spec)
-        return layer_backend(label, layer, spec, layout, declared.hides_nan)
+        layer = construct_layer(label, found, framework, spec)
+        return make_layer_backend(label, layer, spec, layout, declared.hides_nan)
 
     takes = inspect.signature(found).parameters if is_class or not framework else {}
     deep = framework == "torch" and _takes_layers(takes)
@@ -240,17 +274,17 @@ def layer_target(label: str, found: Any, cell: Cell, declared: Declared) -> Targ
 
 
 BUILT_INPUT = 5
-"""Features of a Keras layer that was not built."""
+"""The number of features for which a Keras layer is built that was not built before."""
 
 
 def _takes_layers(parameters: Mapping[str, inspect.Parameter]) -> bool:
-    """Return whether a constructor takes layers and directions, by name or whatever it is given."""
+    """Return whether a constructor takes the number of layers and directions, or any arguments."""
     kinds = [each.kind for each in parameters.values()]
     any_number = inspect.Parameter.VAR_POSITIONAL in kinds
     return any_number or {"num_layers", "bidirectional"} <= parameters.keys()
 
 
-def _array_kind(label: str, function: Callable[..., Any], declared: Declared) -> str:
+def _choose_array_kind(label: str, function: Callable[..., Any], declared: Declaration) -> str:
     if declared.arrays is not None:
         if declared.arrays not in KINDS:
             raise TargetError(f"arrays is {declared.arrays!r}; expected one of {', '.join(KINDS)}")
@@ -258,13 +292,14 @@ def _array_kind(label: str, function: Callable[..., Any], declared: Declared) ->
     kinds = detect_kinds(function)
     if len(kinds) > 1:
         raise TargetError(
-            f"{label} uses {' and '.join(kinds)}; say which arrays it takes with --arrays"
+            f"{label} uses {' and '.join(kinds)}; name the kind of arrays that it takes with "
+            "--arrays"
         )
     return kinds[0] if kinds else "numpy"
 
 
 def describe_layout(layout: CallLayout, kind: str) -> str:
-    """Return how a function is called, in one line."""
+    """Describe in one line how a function is called."""
     axes = "batch-major" if layout.batch_major else "time-major"
     kernels = "[G*H, in]" if layout.transposed else "[in, G*H]"
     biases = "one bias" if layout.biases == 1 else "two biases"
@@ -272,8 +307,3 @@ def describe_layout(layout: CallLayout, kind: str) -> str:
         f"called with ({', '.join(layout.arguments)}) as {kind} arrays: {axes}, kernels {kernels}, "
         f"gates {layout.gates}, {biases}"
     )
-
-
-def as_mapping(declared: Declared) -> Mapping[str, Any]:
-    """Return what was declared, for a record."""
-    return {name: value for name, value in vars(declared).items() if value is not None}

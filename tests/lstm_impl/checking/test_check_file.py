@@ -55,14 +55,14 @@ def test_onnx_model_with_an_exchanged_initial_state_is_explained(tmp_path: Path)
 
 def test_files_that_are_no_model_raise_what_was_expected(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    with pytest.raises(TargetError, match=r"there is no file .*nothing\.onnx"):
+    with pytest.raises(TargetError, match=r"the file .*nothing\.onnx does not exist"):
         check(str(tmp_path / "nothing.onnx"))
     empty = tmp_path / "text.onnx"
     empty.write_text("no model", encoding="utf-8")
-    with pytest.raises(TargetError, match="is no ONNX model"):
+    with pytest.raises(TargetError, match="cannot be read as an ONNX model"):
         check(str(empty))
     path = model_file(tmp_path, LSTMSpec(3, 5))
-    with pytest.raises(TargetError, match=r"has the operators LSTM.*; expected GRU"):
+    with pytest.raises(TargetError, match=r"has only the operators LSTM.*; expected GRU"):
         check(path, cell="gru")
 
 

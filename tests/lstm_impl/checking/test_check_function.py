@@ -235,7 +235,7 @@ def test_backward_function_with_too_few_gradients_raises_with_the_names() -> Non
     def backward(*given: Any) -> Any:
         return given[:2]
 
-    with pytest.raises(TargetError, match="expected a gradient of each of x, h, c, kernel"):
+    with pytest.raises(TargetError, match="expected 6, the gradients of x, h, c, kernel"):
         check(loops.numpy_loop, backward=backward, **TINY)
 
 

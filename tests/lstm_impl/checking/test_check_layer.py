@@ -105,7 +105,10 @@ def test_kept_state_of_a_module_is_found() -> None:
     ("make", "message"),
     [
         (lambda torch: torch.nn.Linear(3, 4), "the sizes of .*Linear cannot be read"),
-        (lambda torch: torch.nn.LSTM(3, 4, bias=False), "has no biases; expected one with bias"),
+        (
+            lambda torch: torch.nn.LSTM(3, 4, bias=False),
+            "has no biases; construct it with bias=True",
+        ),
         (lambda torch: torch.nn.LSTM(3, 4, proj_size=2), "weight_hr_l0 .*; expected bias_hh_l0"),
     ],
 )
