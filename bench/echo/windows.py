@@ -40,7 +40,7 @@ from bench.records.digest import with_digest
 from bench.records.maps import LearningMap, MapCell, nothing_to_learn
 from bench.render import escape
 from bench.render.table import TextTable, numbers
-from lstm_impl.tuning.machine import usable_cpus
+from lstm_impl.tuning.machine import count_usable_cpus
 
 BATCH, HIDDEN, LEARNING_RATE = 16, 24, 0.02
 """Settings of each cell; Adam's rate was chosen at distance 8, from 0.01 to 0.06."""
@@ -269,7 +269,7 @@ def parser() -> arguments.Parser:
         ("timesteps", "N", int, default.timesteps, "of each series, none seen twice"),
         ("backend", "ID", str, default.backend, "what computes the LSTMs"),
         ("device", "NAME", str, default.device, "cpu, gpu:0, ..."),
-        ("jobs", "N", arguments.integer(1, 4096), usable_cpus(), "trainings at a time"),
+        ("jobs", "N", arguments.integer(1, 4096), count_usable_cpus(), "trainings at a time"),
     )
     arguments.add_values(made, ("results", "DIR", Path, "folder of the map (results)"))
     show = "show the newest map in these files and folders (results) and train nothing"

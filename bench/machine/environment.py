@@ -30,7 +30,7 @@ from bench.machine import devices
 from bench.machine.devices import Nvml
 from bench.machine.fields import is_number, mapping, without_secrets
 from lstm_impl.frameworks import built_in_frameworks, list_frameworks
-from lstm_impl.tuning.machine import model_name
+from lstm_impl.tuning.machine import read_cpu_name
 
 _MOST = 200
 """GPUs and libraries of a file that are read: no machine has more."""
@@ -331,7 +331,7 @@ def _boot(machine: Machine) -> str:
 
 def _cpu(machine: Machine) -> Cpu:
     return Cpu(
-        name=attempt(lambda: model_name(machine.text("proc/cpuinfo"))),
+        name=attempt(lambda: read_cpu_name(machine.text("proc/cpuinfo"))),
         architecture=platform.machine(),
         cores=attempt(lambda: machine.psutil.cpu_count(logical=False)),
         logical=attempt(lambda: machine.psutil.cpu_count(logical=True)),

@@ -39,8 +39,8 @@ from bench.verdicts.break_even import break_even, break_even_pairs
 from bench.verdicts.case_results import CaseResult
 from bench.verdicts.ranking import RankedRow
 from bench.verdicts.sections import NothingToReportError, Report, Section, build
-from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
-from lstm_impl.tuning.machine import describe_cpu, distributions
+from lstm_impl.tuning import Decision, RacedBackend, TunedMachine, TuningRequest, folder, save
+from lstm_impl.tuning.machine import describe_cpu, list_distributions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -610,17 +610,19 @@ def decisions(report: Report) -> Iterator[Decision]:
             yield Decision(requested, tuple(raced), "", made, BY)
 
 
-def _raced(row: RankedRow, first: RankedRow) -> Raced:
+def _raced(row: RankedRow, first: RankedRow) -> RacedBackend:
     ratio = None if row is first else first.behind[row.case.backend].ratio
     ends = (ratio.mid, ratio.low, ratio.high) if ratio else (1.0, 1.0, 1.0)
     first_call = float(row.result.setup.get("first_call_s") or 0.0)
-    return Raced(row.case.backend, row.result.time, *ends, row.result.samples, first_call)
+    return RacedBackend(row.case.backend, row.result.time, *ends, row.result.samples, first_call)
 
 
 def _machine(run: Run, device: str) -> TunedMachine | None:
     """Return where a run measured; None where its file does not say enough."""
     installed = mapping(run.before.get("libraries"))
-    versions = {each: v for each in distributions() if isinstance(v := installed.get(each), str)}
+    versions = {
+        each: v for each in list_distributions() if isinstance(v := installed.get(each), str)
+    }
     name = run.hardware(device)
     if name and device == "cpu":
         usable = mapping(run.before.get("cpu")).get("usable")

@@ -70,7 +70,7 @@ from bench.session.session import (
     of_fleet,
 )
 from bench.session.workers import LocalExecutor
-from lstm_impl.tuning.machine import usable_cpus
+from lstm_impl.tuning.machine import count_usable_cpus
 
 BUDGET = 900.0
 """Seconds. Ten minutes held six processes of `quick` on two cores, but three quarters of that time
@@ -231,7 +231,7 @@ def side_by_side(session: Session) -> int:
     """
     absent = devices.missing(case.device for case in session.cases)
     on_gpu = any(case.device != "cpu" and case.device not in absent for case in session.cases)
-    return 1 if on_gpu or os.name != "posix" or usable_cpus() < 2 else 2
+    return 1 if on_gpu or os.name != "posix" or count_usable_cpus() < 2 else 2
 
 
 def _measure(

@@ -16,7 +16,7 @@ from bench.case.cases import Case
 from bench.machine import devices
 from bench.machine.reasons import Reason
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.tuning.machine import usable_cpus
+from lstm_impl.tuning.machine import count_usable_cpus
 from lstm_impl.workload import Workload, differentiated
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -145,7 +145,7 @@ def free(device: str) -> Free:
             handle = devices.gpu_handle(nvml, os.environ, device)
             if handle is not None:  # it is None for a part of a GPU
                 gpu = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
-    return Free(host if limit is None else min(host, limit), gpu, usable_cpus())
+    return Free(host if limit is None else min(host, limit), gpu, count_usable_cpus())
 
 
 def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:

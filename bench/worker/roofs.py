@@ -36,7 +36,7 @@ from bench.worker import estimate, roof_libraries
 from bench.worker.disturbances import LIMITING
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.tuning.machine import usable_cpus
+from lstm_impl.tuning.machine import count_usable_cpus
 from lstm_impl.workload import Workload
 
 WELL_ABOVE = 1.5
@@ -402,7 +402,7 @@ class Roofs:
         Raises AccountingError if the case is still ``IMPOSSIBLE`` times above the rate of products,
         or ``UNMEASURED`` times more if that does not include every framework of the process.
         """
-        device, processors = case.device, threads or usable_cpus()
+        device, processors = case.device, threads or count_usable_cpus()
         operations = estimate.operations(case.spec, case.workload)
         size = estimate.least_bytes(case.spec, case.workload)
         array = self._array_bytes(device)

@@ -1,4 +1,4 @@
-"""Compile the kernels of ``fused_cpu`` ahead of their first use."""
+"""Compile the kernels of ``fused_cpu`` before they are first used."""
 
 from pathlib import Path
 
@@ -7,21 +7,23 @@ from lstm_impl.registry import get_backend
 
 
 def build() -> dict[str, Path]:
-    """Compile the kernels for this CPU and each framework here, unless that was done before.
+    """Compile the kernels for this CPU and for each installed framework.
 
-    Without it they are compiled on first use: at once by a backend that is named, in a background
-    thread by ``backend="auto"`` of the Keras layer.
+    Kernels that were compiled before are kept. Without this function, they are compiled on first
+    use: a backend that you name waits for the compiler, whereas ``backend="auto"`` of the Keras
+    layer compiles in a background thread.
 
     Returns
     -------
     dict of str to Path
-        By backend the shared library, the compiled one or a prebuilt one that fits: ``fused_cpu``,
-        ``jax_fused_cpu``, and ``numpy_fused``, which ``torch_fused_cpu`` uses too.
+        The shared library of each backend, which was compiled here or fits from a prebuilt one:
+        ``fused_cpu``, ``jax_fused_cpu``, and ``numpy_fused``, which ``torch_fused_cpu`` uses too.
 
     Raises
     ------
     UnavailableError
-        If there is no compiler, or it fails.
+        If no library can be made, for example because there is no compiler. The message gives the
+        reason for each backend.
     """
     from lstm_impl.backends.fused_cpu import library
 

@@ -1,4 +1,4 @@
-"""Run ``python -m lstm_impl.build``: compile the kernels and print where the libraries are."""
+"""Run ``python -m lstm_impl.build``: compile the kernels, and print the paths of the libraries."""
 
 import sys
 
@@ -7,7 +7,7 @@ from lstm_impl.build import build
 
 
 def main() -> int:
-    """Return 0, or 1 where no library can be made, with the reason on stderr."""
+    """Return 0, or 1 with the reason on standard error if no library can be made."""
     try:
         for name, path in build().items():
             print(f"{name}: {path}")

@@ -14,7 +14,7 @@ from lstm_impl.backends.tensorflow.cudnn import Cudnn
 from lstm_impl.backends.tensorflow.loops import LoopBackend, StaticUnroll
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError, require_positive_integer
-from lstm_impl.tuning.decision import Decision, TuningRequest, nearest
+from lstm_impl.tuning.decision import Decision, TuningRequest, find_nearest
 from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS, Workload
 
@@ -359,7 +359,7 @@ def decision(requested: TuningRequest, decisions: Sequence[Decision]) -> Decisio
             for gradients in ((work.gradients, *GRADIENTS) if work.training else ("all",))
             for optimizer in ((None, *OPTIMIZERS) if work.training else (None,))
         ]
-    return next((found for each in alike if (found := nearest(each, list(decisions)))), None)
+    return next((found for each in alike if (found := find_nearest(each, list(decisions)))), None)
 
 
 def raced_choice(

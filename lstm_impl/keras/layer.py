@@ -58,7 +58,7 @@ from lstm_impl.keras.choice import AUTO, FUSED_CPU, KERAS, Arguments, Choice, La
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
-from lstm_impl.tuning.models import gpu_name
+from lstm_impl.tuning.models import find_gpu_name
 
 KERAS_STEPS = ("one_step_on_data", "multi_step_on_data", "multi_step_on_iterator")
 """Beginnings of the names of the graphs that Keras traces for ``fit`` and its other methods."""
@@ -180,7 +180,7 @@ class LSTM(BackendLSTM):
     def _machine(self) -> TunedMachine:
         """Return the machine as decisions record it."""
         device = "cpu" if self._device() == "cpu" else "gpu:0"
-        return machine.this_machine(device, gpu_name(device))
+        return machine.describe_machine(device, find_gpu_name(device))
 
     def _fused(self) -> Availability:
         """Return whether the fused op can run on this machine."""

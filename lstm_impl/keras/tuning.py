@@ -19,7 +19,7 @@ from lstm_impl.proof import comparison
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, UnsupportedError
 from lstm_impl.tuning.decision import Decision, TuningRequest
-from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember, start_progress
+from lstm_impl.tuning.models import CANDIDATES, SECONDS, find_answer, remember, start_progress
 from lstm_impl.tuning.race import print_progress
 from lstm_impl.workload import Workload
 
@@ -81,7 +81,7 @@ def tune(
     for layer in _to_choose(model):
         for mode in modes:
             question, rule, names = request(layer, mode == "training", sizes, candidates)
-            known = None if again else answered(question, names)
+            known = None if again else find_answer(question, names)
             if known is None:
                 what = f"{layer.name}, {mode}"
                 tell = start_progress(what, len(names), seconds, print_fn)

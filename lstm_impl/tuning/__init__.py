@@ -1,10 +1,12 @@
-"""Choosing a backend by racing the candidates on a user's own sizes, and remembering who won."""
+"""Race backends on the sizes of a user's network, and remember which one was the fastest."""
+
+import warnings
 
 from lstm_impl.tuning.decision import (
     FOLDER,
     Decision,
     DecisionError,
-    Raced,
+    RacedBackend,
     TuningRequest,
     folder,
     load,
@@ -13,19 +15,12 @@ from lstm_impl.tuning.decision import (
 from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.tuning.models import CANDIDATES, tune
 
-Machine = TunedMachine
-"""The name until version 0.2."""
-Question = TuningRequest
-"""The name until version 0.2."""
-
 __all__ = [
     "CANDIDATES",
     "FOLDER",
     "Decision",
     "DecisionError",
-    "Machine",
-    "Question",
-    "Raced",
+    "RacedBackend",
     "TunedMachine",
     "TuningRequest",
     "folder",
@@ -33,3 +28,20 @@ __all__ = [
     "save",
     "tune",
 ]
+
+_RENAMED = {"Machine": TunedMachine, "Question": TuningRequest, "Raced": RacedBackend}
+"""The classes by their names until version 0.2."""
+
+
+def __getattr__(name: str) -> type:
+    """Return a class under its old name, with a DeprecationWarning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = _RENAMED[name]
+    warnings.warn(
+        f"{__name__}.{name} was renamed and will be removed in the next version; use "
+        f"{__name__}.{found.__name__} instead",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return found

@@ -1,4 +1,4 @@
-"""Describe what a race decided, and read and write it as JSON."""
+"""Hold what a race decided, and read and write it as JSON."""
 
 from __future__ import annotations
 
@@ -21,25 +21,33 @@ from platformdirs import user_data_path
 import lstm_impl.private_files as private_files
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import TunedMachine
-from lstm_impl.tuning.race import EntrantResult, fastest, ratio
+from lstm_impl.tuning.race import EntrantResult, estimate_ratio, find_fastest
 from lstm_impl.workload import Workload
 
 FORMAT = 1
+"""The version of the JSON format. A file of another version is skipped."""
 
 TOLERATED = 1.02
-"""The rule's pick stays if it takes at most this many times as long as the fastest: of two equal
-ones another would be the fastest in each race."""
+"""How many times as long as the fastest backend the rule's pick may take and still be used. Without
+this tolerance, two equally fast backends would alternate from race to race."""
 
 
 class DecisionError(ValueError):
-    """Raised if a file holds no valid decision; the message names the wrong field."""
+    """Report that a file holds no valid decision. The message names the wrong field."""
 
 
 @dataclass(frozen=True)
 class TuningRequest:
-    """Ask for the fastest backend for an LSTM and a workload on a machine.
+    """Ask for the fastest backend for a network and a workload on a machine.
 
-    through: ``model`` for a model of the library or ``keras`` for a Keras layer.
+    Attributes
+    ----------
+    spec, workload
+        The network, and the sizes and mode of the work.
+    through
+        What calls the backend: ``model`` for a model of this library, ``keras`` for a Keras layer.
+    machine
+        The machine on which the decision holds.
     """
 
     spec: LSTMSpec
@@ -49,8 +57,11 @@ class TuningRequest:
 
     @property
     def digest(self) -> str:
-        """The name of the decision's file, 16 hexadecimal digits; equal requests have the same."""
-        record = asdict(self) | {"spec": self.spec.to_dict(), "machine": self.machine.alike}
+        """The name of the decision's file: 16 hexadecimal digits, the same for equal requests."""
+        record = asdict(self) | {
+            "spec": self.spec.to_dict(),
+            "machine": self.machine.shared_properties,
+        }
         text = json.dumps(record, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -61,15 +72,23 @@ class TuningRequest:
         also = []
         if work.min_length is not None:
             also.append(f"lengths of {work.min_length} to {work.timesteps}")
-        if _drops(work):
+        if _has_dropout(work):
             also.append(f"dropout {work.dropout:g}")
         return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
 
     def distance(self, other: TuningRequest) -> float | None:
-        """Return how far another request's sizes are, in doublings; None for other work."""
+        """Return how far the sizes of another request are, in doublings.
+
+        The distance is None if the other request is not for the same network, machine or mode.
+        """
         mine, theirs = self.workload, other.workload
-        same = self.machine.alike, self.spec, self.through, _kind(mine)
-        if same != (other.machine.alike, other.spec, other.through, _kind(theirs)):
+        same = self.machine.shared_properties, self.spec, self.through, _list_fixed_properties(mine)
+        if same != (
+            other.machine.shared_properties,
+            other.spec,
+            other.through,
+            _list_fixed_properties(theirs),
+        ):
             return None
         return max(
             abs(math.log2(mine.batch / theirs.batch)),
@@ -78,28 +97,41 @@ class TuningRequest:
 
 
 NEAR = 0.5
-"""A decision also holds for a batch or a number of timesteps that is at most half a doubling away:
-one for 32 holds from 23 to 45."""
+"""The largest distance at which a decision for other sizes is used, in doublings of the batch or of
+the timesteps. A decision for a batch of 32 holds from 23 to 45."""
 
 
-def _kind(workload: Workload) -> tuple[object, ...]:
+def _list_fixed_properties(workload: Workload) -> tuple[object, ...]:
     """Return what two workloads must have in common besides their sizes."""
-    padded, drops = workload.min_length is not None, _drops(workload)
+    padded, drops = workload.min_length is not None, _has_dropout(workload)
     return workload.mode, padded, workload.window, drops, workload.optimizer, workload.gradients
 
 
-def _drops(workload: Workload) -> bool:
+def _has_dropout(workload: Workload) -> bool:
+    """Return whether the workload applies dropout."""
     return workload.training and workload.dropout > 0
 
 
 @dataclass(frozen=True)
-class Raced:
+class RacedBackend:
     """Hold the result of one backend that took part in a race.
 
-    seconds: the median time of a call. ratio: this time divided by the fastest backend's, from
-    blocks of the same rounds. low, high: the bounds of the ratio's confidence interval. rounds: how
-    many blocks the backend ran, fewer if it was far behind. first: seconds of its first call, which
-    may compile. problem: why the backend has no time; all numbers are then 0.
+    Attributes
+    ----------
+    backend
+        The name of the backend.
+    seconds
+        The median time of a call.
+    ratio
+        This time divided by the fastest backend's, from blocks of the same rounds.
+    low, high
+        The bounds of the ratio's confidence interval.
+    rounds
+        The number of blocks that the backend ran. A backend that is far behind runs fewer.
+    first
+        The seconds of its first call, which may compile.
+    problem
+        The reason why the backend has no time. If there is one, all numbers are 0.
     """
 
     backend: str
@@ -127,13 +159,24 @@ class Raced:
 class Decision:
     """Hold the results of a race, from which the fastest backend follows.
 
-    question: what was raced. raced: the result of each backend, the fastest first and those without
-    a time last. rule: the backend that ``auto`` picks without a race, or empty. made: the time of
-    the race in UTC, in ISO 8601. by: the command or the function that raced.
+    Attributes
+    ----------
+    question
+        The request that the race answers.
+    raced
+        The result of each backend. The fastest comes first, and those without a time come last.
+    rule
+        The backend that ``auto`` picks without a race, or an empty string.
+    made
+        The time of the race in UTC, in ISO 8601.
+    by
+        The command or the function that ran the race.
+    format
+        The version of the JSON format.
     """
 
     question: TuningRequest
-    raced: tuple[Raced, ...]
+    raced: tuple[RacedBackend, ...]
     rule: str
     made: str
     by: str
@@ -145,7 +188,7 @@ class Decision:
         return self.best(lambda _: True)
 
     def best(self, allowed: Callable[[str], bool]) -> str:
-        """Return the fastest allowed one, or the rule's pick if that is about as fast."""
+        """Return the fastest backend that is allowed, or the rule's pick if it is about as fast."""
         timed = [each for each in self.raced if not each.problem and allowed(each.backend)]
         if not timed:
             return ""
@@ -154,12 +197,12 @@ class Decision:
                 return each.backend
         return timed[0].backend
 
-    def find_result(self, backend: str) -> Raced | None:
-        """Return the result of one backend, None if it did not race."""
+    def find_result(self, backend: str) -> RacedBackend | None:
+        """Return the result of one backend, or None if it did not race."""
         return next((each for each in self.raced if each.backend == backend), None)
 
-    def result_of(self, backend: str) -> Raced | None:
-        """Return ``find_result(backend)`` under its old name, with a DeprecationWarning."""
+    def result_of(self, backend: str) -> RacedBackend | None:
+        """Return ``find_result(backend)``, of which this is the deprecated name."""
         warnings.warn(
             "Decision.result_of was renamed and will be removed in the next version; call "
             "Decision.find_result instead",
@@ -170,7 +213,7 @@ class Decision:
 
     @property
     def headline(self) -> str:
-        """The decision in one line: backend, workload, device, time and command."""
+        """The decision in one line: backend, workload, device, time of the race and command."""
         requested = self.question
         return (
             f"{self.backend or 'nothing'} for {requested.workload.mode} of {requested.sizes}, "
@@ -188,7 +231,7 @@ class Decision:
     # -- as JSON
 
     def to_json(self) -> str:
-        """Return the decision as the JSON text that ``from_json`` reads."""
+        """Return the decision as JSON text, which ``from_json`` reads."""
         record = asdict(self)
         record["question"]["spec"] = self.question.spec.to_dict()
         return json.dumps(record, indent=1, sort_keys=True) + "\n"
@@ -197,14 +240,17 @@ class Decision:
     def from_json(cls, text: str) -> Decision:
         """Read a decision from the JSON text of its file.
 
-        Raises DecisionError, which names the wrong field, if the text holds no valid decision.
+        Raises
+        ------
+        DecisionError
+            If the text holds no valid decision. The message names the wrong field.
         """
         try:
-            record = json.loads(text, object_pairs_hook=_without_repeats)
+            record = json.loads(text, object_pairs_hook=_reject_repeated_keys)
             if isinstance(record, dict) and record.get("format") != FORMAT:
                 found = record.get("format")
                 raise DecisionError(f"format is {found!r}; this version reads {FORMAT}")
-            read: Decision = _read(cls, record, "the file")
+            read: Decision = _convert(cls, record, "the file")
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise DecisionError(str(error)) from error
         if any(not each.problem and not each.ratio for each in read.raced):
@@ -224,49 +270,61 @@ def decide(
 ) -> Decision:
     """Make the decision that follows from a race.
 
-    ran: the times of each backend that could run. problems: by backend, why the others could not.
-    rule, made, by: as in ``Decision``.
+    Parameters
+    ----------
+    question
+        The request.
+    ran
+        The times of each backend that could run, by name.
+    problems
+        The reason of each backend that could not run, by name.
+    rule, made, by
+        As in ``Decision``.
     """
     blocks = {name: each.blocks for name, each in ran.items() if each.blocks}
-    raced: list[Raced] = []
+    raced: list[RacedBackend] = []
     if blocks:
-        best = blocks[fastest(blocks)]
+        best = blocks[find_fastest(blocks)]
         for name, each in blocks.items():
-            found = ratio(each, best)
+            found = estimate_ratio(each, best)
             numbers = (statistics.median(each), found.mid, found.low, found.high)
-            raced.append(Raced(name, *numbers, len(each), ran[name].first))
+            raced.append(RacedBackend(name, *numbers, len(each), ran[name].first))
         raced.sort(key=lambda each: each.ratio)
     unable = {**problems} | {name: each.problem for name, each in ran.items() if each.problem}
-    raced += [Raced(name, problem=problem) for name, problem in unable.items()]
+    raced += [RacedBackend(name, problem=problem) for name, problem in unable.items()]
     return Decision(question, tuple(raced), rule, made, by)
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _reject_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("an object has a key twice")
+        raise ValueError("an object has a key twice; expected each key once")
     return found
 
 
-def _read(kind: Any, record: Any, name: str) -> Any:
-    """Return a file's record as this type. Raises ValueError if it is none."""
+def _convert(kind: Any, record: Any, name: str) -> Any:
+    """Convert JSON data to a type of Python, or raise ValueError with the wrong field."""
     if kind is LSTMSpec:
         if not isinstance(record, dict):
             raise DecisionError(f"{name} is not an object")
-        return LSTMSpec.from_dict(record)  # which looks at its fields itself
+        # LSTMSpec and Workload check their own fields.
+        return LSTMSpec.from_dict(record)
     if hasattr(kind, "__dataclass_fields__"):
         hints = get_type_hints(kind)
         if not isinstance(record, dict) or set(record) != set(hints):
             raise DecisionError(f"{name} is not an object with {', '.join(sorted(hints))}")
-        if kind is not Workload:  # which looks at its fields itself
-            record = {each: _read(of, record[each], each) for each, of in hints.items()}
+        if kind is not Workload:
+            record = {each: _convert(of, record[each], each) for each, of in hints.items()}
         return kind(**record)
     if get_origin(kind) is tuple:
         if not isinstance(record, list):
             raise DecisionError(f"{name} is not a list")
-        return tuple(_read(get_args(kind)[0], each, f"a line of {name}") for each in record)
+        return tuple(_convert(get_args(kind)[0], each, f"a line of {name}") for each in record)
     if get_origin(kind) is Mapping:
-        return {_read(str, key, name): _read(str, each, name) for key, each in dict(record).items()}
+        return {
+            _convert(str, key, name): _convert(str, each, name)
+            for key, each in dict(record).items()
+        }
     if kind is str:
         if not isinstance(record, str) or len(record) > 1_000:
             raise DecisionError(f"{name} is not a text of at most 1,000 characters")
@@ -280,10 +338,10 @@ def _read(kind: Any, record: Any, name: str) -> Any:
 logger = logging.getLogger(__name__)
 
 FOLDER = "LSTM_DECISIONS"
-"""The environment variable that names the folder."""
+"""The environment variable that names the folder of decisions."""
 
 MOST_BYTES = 1_000_000
-"""Largest size of a file: a decision has some thousand bytes."""
+"""The largest size of a file in bytes. A decision has a few thousand."""
 
 
 def folder() -> Path:
@@ -293,16 +351,19 @@ def folder() -> Path:
 
 
 def load(place: Path | None = None) -> list[Decision]:
-    """Return all decisions of a folder, the oldest first; none if there is no folder."""
+    """Return all decisions in a folder, the oldest first. Without a folder there are none."""
     place = place or folder()
     if place.is_dir() and (problem := private_files.problem(place)):
-        logger.warning("no decision is read: %s (%s)", _printable(problem), FOLDER)
+        logger.warning(
+            "no saved decision is used: %s (%s)", _replace_control_characters(problem), FOLDER
+        )
         return []
-    found = _decisions(sorted(place.glob("*.json")))
+    found = _read_decisions(sorted(place.glob("*.json")))
     return sorted(found, key=lambda each: each.made)
 
 
-def _decisions(paths: Iterable[Path]) -> Iterator[Decision]:
+def _read_decisions(paths: Iterable[Path]) -> Iterator[Decision]:
+    """Yield the decisions in these files. A file that is not valid is skipped with a warning."""
     for path in paths:
         try:
             if not path.is_file() or path.stat().st_size > MOST_BYTES:
@@ -311,23 +372,37 @@ def _decisions(paths: Iterable[Path]) -> Iterator[Decision]:
                 raise DecisionError(problem)
             yield Decision.from_json(private_files.read_regular(path, "utf-8"))
         except (OSError, UnicodeDecodeError, DecisionError) as error:
-            name, reason = _printable(str(path)), _printable(str(error))
+            name, reason = (
+                _replace_control_characters(str(path)),
+                _replace_control_characters(str(error)),
+            )
             logger.warning("%s is skipped: %s; delete it, or tune again", name, reason)
 
 
-def _printable(text: str) -> str:
-    """Return the text without control characters, which a terminal would act on."""
+def _replace_control_characters(text: str) -> str:
+    """Replace control characters, which a terminal would obey, by question marks."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def find(question: TuningRequest, place: Path | None = None) -> Decision | None:
-    """Return the decision for exactly this request, or None."""
+    """Return the saved decision for exactly this request, or None."""
     path = (place or folder()) / f"{question.digest}.json"
-    return next(_decisions([path]), None) if path.exists() else None
+    return next(_read_decisions([path]), None) if path.exists() else None
 
 
 def save(decision: Decision, place: Path | None = None) -> Path:
-    """Write a decision over an older one for the same request, and return the file's path."""
+    """Save a decision in place of an older one for the same request.
+
+    Returns
+    -------
+    Path
+        The file of the decision.
+
+    Raises
+    ------
+    PermissionError
+        If other users could write into the folder.
+    """
     place = place or folder()
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)
@@ -346,8 +421,11 @@ def save(decision: Decision, place: Path | None = None) -> Path:
     return path
 
 
-def nearest(question: TuningRequest, decisions: list[Decision]) -> Decision | None:
-    """Return the decision for the nearest sizes within ``NEAR``; of two equally near, the newer."""
+def find_nearest(question: TuningRequest, decisions: list[Decision]) -> Decision | None:
+    """Return the decision for the find_nearest sizes within ``NEAR``.
+
+    If two decisions are equally near, the newer one is returned.
+    """
     found = [(question.distance(each.question), each) for each in reversed(decisions)]
     near = [(far, each) for far, each in found if far is not None and far <= NEAR]
     return min(near, key=lambda each: each[0])[1] if near else None

@@ -12,28 +12,34 @@ from pathlib import Path
 from lstm_impl.frameworks import list_frameworks
 
 DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
-"""Distributions of which a new version makes a decision void."""
+"""Distributions whose versions decide. A decision holds only for the versions with which it was
+made."""
 
 
 @dataclass(frozen=True)
 class TunedMachine:
     """Describe the machine on which a decision holds.
 
-    device: the processor and how many of its CPUs may be used, or the GPU. versions: by
-    distribution; a new version of one of ``DECISIVE`` makes a decision void.
+    Attributes
+    ----------
+    device
+        The processor and the number of CPUs that may be used, or the GPU.
+    versions
+        The installed versions by distribution. A decision is no longer used after the version of
+        one of ``DECISIVE`` changes.
     """
 
     device: str
     versions: Mapping[str, str]
 
     @property
-    def alike(self) -> tuple[object, ...]:
+    def shared_properties(self) -> tuple[object, ...]:
         """What two machines must share to use each other's decisions: device and versions."""
         return self.device, tuple(self.versions.get(name) for name in DECISIVE)
 
 
-def this_machine(device: str, gpu: str = "") -> TunedMachine:
-    """Return what decisions of this machine are stored under.
+def describe_machine(device: str, gpu: str = "") -> TunedMachine:
+    """Describe this machine.
 
     Parameters
     ----------
@@ -45,31 +51,33 @@ def this_machine(device: str, gpu: str = "") -> TunedMachine:
     Returns
     -------
     TunedMachine
-        The name of the processor with its usable CPUs, or of the GPU, and the versions of the
-        installed frameworks.
+        The name of the processor with the number of its usable CPUs, or the name of the GPU, and
+        the versions of the installed frameworks.
     """
     if device == "cpu":
-        return TunedMachine(describe_cpu(model_name(_cpuinfo()), usable_cpus()), versions())
-    return TunedMachine(gpu or device, versions())
+        return TunedMachine(
+            describe_cpu(read_cpu_name(_read_cpuinfo()), count_usable_cpus()), list_versions()
+        )
+    return TunedMachine(gpu or device, list_versions())
 
 
 def describe_cpu(name: str, cpus: int) -> str:
-    """Return a processor and how many of its CPUs may be used, as text."""
+    """Describe a processor by its name and the number of its CPUs that may be used."""
     return f"{name}, {cpus} usable"
 
 
 @functools.cache
-def distributions() -> tuple[str, ...]:
-    """Return the names of this library's distribution and of those that compute."""
+def list_distributions() -> tuple[str, ...]:
+    """Return the distributions of this library and of the frameworks that compute."""
     computing = [name for each in list_frameworks() for name in each.distributions]
     return tuple(dict.fromkeys((*DECISIVE, *computing)))
 
 
 @functools.cache
-def versions() -> dict[str, str]:
-    """Return the versions of those of ``distributions`` that are installed."""
+def list_versions() -> dict[str, str]:
+    """Return the versions of those distributions that are installed."""
     found = {}
-    for name in distributions():
+    for name in list_distributions():
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -77,21 +85,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def model_name(cpuinfo: str) -> str:
-    """Return the processor's name by Linux's ``/proc/cpuinfo``, or else by Python."""
+def read_cpu_name(cpuinfo: str) -> str:
+    """Return the name of the processor from the text of ``/proc/cpuinfo``.
+
+    If the text has no name, Python's ``platform`` module gives one.
+    """
     match = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return " ".join(match[1].split()) if match else platform.processor() or platform.machine()
 
 
-def _cpuinfo() -> str:
+def _read_cpuinfo() -> str:
+    """Return the text of Linux's ``/proc/cpuinfo``, or an empty text on other systems."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
+def count_usable_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

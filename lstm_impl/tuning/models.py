@@ -1,4 +1,4 @@
-"""``lstm_impl.tune``: which backend is fastest for one LSTM on one workload, found by a race."""
+"""Find the fastest backend for one network and one workload by a race (``lstm_impl.tune``)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
         *("while_loop+hoisted", "partial_unroll@5+hoisted"),
     ),
 }
-"""TensorFlow's backends that were fastest for some shape, by mode; others race only by name."""
+"""The TensorFlow backends that race by default, by mode. Each was the fastest for some shape. Other
+backends race only if they are named."""
 
 SECONDS = 20.0
-"""Seconds of a race with its first calls: compiling a loop takes one to three."""
+"""The duration of a race in seconds, including first calls. Compiling a loop takes one to three
+seconds of it."""
 
 
 def tune(
@@ -48,32 +50,43 @@ def tune(
     seed: int = 0,
     print_fn: Callable[[str], object] | None = print_progress,
 ) -> Decision:
-    """Find the fastest backend for ``spec`` on ``workload`` by a race, and remember it.
+    """Find the fastest backend for a network and a workload by a race, and save the result.
 
-    Candidates that cannot run, cannot compute it, or do not compute what the float64 reference
-    computes (``lstm_impl.proof``) do not race; the decision says why.
+    Some candidates do not race: those that cannot run on this machine or cannot compute the
+    workload, and those whose results differ from the float64 reference (``lstm_impl.proof``). The
+    decision gives the reason for each.
 
     Parameters
     ----------
-    spec, workload, device
-        The network, the data it is given and the device, ``cpu`` or ``gpu:N``.
+    spec
+        The network.
+    workload
+        The sizes of the data and the mode: inference, streaming or training.
+    device
+        ``cpu`` or ``gpu:N``.
     candidates
-        Backends' ids; None for ``CANDIDATES``.
+        The ids of backends. None means ``CANDIDATES`` for the mode.
     seconds
-        For all together; building and proving are not counted.
+        The duration of the race, for all candidates together. Building and checking them is not
+        included.
     again
-        Race even if there is a decision of this machine with these versions.
+        Whether to race even if a saved decision fits this machine and its versions.
     seed
-        Of the weights, the inputs and the order of the race.
+        The seed of the weights, the inputs and the order of the race.
     print_fn
-        Gets one line for each candidate: when it starts to race, or why it does not; then one line
-        for the decision. By default, the lines go to standard error if that is a terminal. None
-        prints nothing.
+        A function that is called with each line of progress: when a candidate starts to race, or
+        why it does not, and then the decision. By default, the lines go to standard error if it is
+        a terminal. None prints nothing.
+
+    Returns
+    -------
+    Decision
+        The times of all candidates, and the backend to use.
 
     Raises
     ------
     UnsupportedError
-        If there is no such backend or none of them could run.
+        If a candidate does not exist, or if none of them can run.
     ValueError
         If ``seconds`` is not positive.
     """
@@ -81,13 +94,16 @@ def tune(
         raise ValueError(f"seconds is {seconds}; expected a positive number")
     requested = [get_backend(each) for each in candidates or CANDIDATES[workload.mode]]
     question = TuningRequest(
-        spec, workload, "model", machine.this_machine(device, gpu_name(device))
+        spec, workload, "model", machine.describe_machine(device, find_gpu_name(device))
     )
-    if not again and (known := answered(question, [each.name for each in requested])):
+    if not again and (known := find_answer(question, [each.name for each in requested])):
         return known
     weights = LSTMWeights.random(spec, seed)
     tell = start_progress(workload.mode, len(requested), seconds, print_fn)
-    found = {each.name: _entrant(each, spec, weights, workload, device, seed) for each in requested}
+    found = {
+        each.name: _prepare_entrant(each, spec, weights, workload, device, seed)
+        for each in requested
+    }
     steps = {name: each for name, each in found.items() if isinstance(each, Step)}
     problems = {name: each for name, each in found.items() if isinstance(each, str)}
     return remember(question, steps, problems, "", seconds, seed, "lstm_impl.tune", tell)
@@ -96,10 +112,18 @@ def tune(
 def start_progress(
     what: str, count: int, seconds: float, print_fn: Callable[[str], object] | None
 ) -> Callable[[str], object]:
-    """Print that a race is being prepared; return a function that prints further lines about it.
+    """Announce a race, and return a function that prints further lines about it.
 
-    what: is raced, such as the mode. count: the number of candidates. seconds: how long the race
-    lasts. print_fn: as in ``tune``.
+    Parameters
+    ----------
+    what
+        What is raced, such as the mode. Every line begins with it.
+    count
+        The number of candidates.
+    seconds
+        The duration of the race.
+    print_fn
+        As in ``tune``.
     """
 
     def tell(line: str) -> None:
@@ -110,8 +134,11 @@ def start_progress(
     return tell
 
 
-def answered(question: TuningRequest, candidates: Sequence[str]) -> Decision | None:
-    """Return the remembered decision if all of ``candidates`` raced with what is installed now."""
+def find_answer(question: TuningRequest, candidates: Sequence[str]) -> Decision | None:
+    """Return the saved decision for a request, or None if any candidate has not raced.
+
+    A decision that was made on another machine or with other versions does not count.
+    """
     known = find(question)
     if known is None or known.question.machine != question.machine:
         return None
@@ -128,13 +155,27 @@ def remember(
     by: str,
     print_fn: Callable[[str], object] | None = None,
 ) -> Decision:
-    """Race backends, save the decision that follows, and return it.
+    """Race the steps of several backends, save the decision that follows, and return it.
 
-    question: what is raced, which identifies the decision. steps: the step to time of each backend
-    that can run. problems: by backend, why the others cannot. rule, by: as in ``Decision``.
-    seconds, seed: as in ``race``. print_fn: as in ``tune``.
+    Parameters
+    ----------
+    question
+        The request. It identifies the decision.
+    steps
+        The step to time of each backend that can run, by the backend's name.
+    problems
+        The reason of each backend that cannot run, by the backend's name.
+    rule, by
+        As in ``Decision``.
+    seconds, seed
+        As in ``race``.
+    print_fn
+        As in ``tune``.
 
-    Raises UnsupportedError if no backend can run.
+    Raises
+    ------
+    UnsupportedError
+        If no backend can run.
     """
     tell = print_fn or (lambda line: None)
     for name, problem in problems.items():
@@ -150,7 +191,7 @@ def remember(
     return decision
 
 
-def _entrant(
+def _prepare_entrant(
     backend: Backend,
     spec: LSTMSpec,
     weights: LSTMWeights,
@@ -158,7 +199,7 @@ def _entrant(
     device: str,
     seed: int,
 ) -> Step | str:
-    """Return a step ready to race, or why there is none."""
+    """Return a step that is ready to race, or the reason why the backend cannot race."""
     if not (available := backend.availability(device)):
         return str(available)
     if reason := backend.refusal(spec, workload):
@@ -167,12 +208,14 @@ def _entrant(
         model = backend.build(spec, weights, device, batch_major=workload.batch_major)
         proof = gate(model, workload, seed)
         if not proof.passed:
-            return f"it computes something else: {proof.describe()}"
+            return f"its results differ from the reference: {proof.describe()}"
         step = model.prepare(workload, seed)
         if not workload.streaming:
             return step
 
-        def run() -> Tensor:  # and wait, since a stream needs the output of each call
+        def run() -> Tensor:
+            # A stream needs the output of each call before the next one, so every call waits for
+            # it.
             returned = step.run()
             step.synchronize()
             return returned
@@ -182,8 +225,8 @@ def _entrant(
         return f"{type(error).__name__}: {error}"
 
 
-def gpu_name(device: str) -> str:
-    """Return the name of the GPU ``device``; empty for a CPU, or if it is not known."""
+def find_gpu_name(device: str) -> str:
+    """Return the name of a GPU. The name is empty for a CPU, or if TensorFlow does not know it."""
     if device == "cpu":
         return ""
     try:

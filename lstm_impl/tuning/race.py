@@ -1,4 +1,4 @@
-"""Time ready steps in alternating blocks, and estimate ratios with their intervals."""
+"""Time steps in alternating blocks, and estimate ratios of their times with intervals."""
 
 import math
 import random
@@ -13,28 +13,29 @@ from lstm_impl.at_rest import LONG_CALL
 from lstm_impl.call import Step
 
 BLOCK = 0.02
-"""Shortest block in seconds. It is over a thousand times as long as reading the clock takes."""
+"""The shortest block in seconds. It takes over a thousand times as long as reading the clock."""
 
 MOST_CALLS = 1_000
-"""Most calls in a block, because the results of all of them may wait to be freed."""
+"""The most calls in a block. The results of all of them may have to stay in memory."""
 
 FIRST_LOOK = 3
-"""Number of blocks after which entrants that are far behind leave the race."""
+"""The number of blocks after which entrants that are far behind leave the race."""
 
 FAR = 1.5
-"""An entrant is far behind if its fastest block of the first look takes this many times as long as
-the leader's slowest. A disturbed machine makes blocks slower, never faster."""
+"""When an entrant is far behind: when its fastest block so far takes this many times as long as the
+leader's slowest. The comparison uses the fastest block because disturbances only slow a block down.
+"""
 
 ENOUGH = 12
-"""Number of blocks of an entrant that races alone. From 11 blocks on, their range covers the median
-at ``LEVEL``."""
+"""The number of blocks after which an entrant that races alone stops. From 11 blocks on, their
+range covers the median at ``LEVEL``."""
 
 LEVEL = 0.001
-"""Largest probability that an interval of ratios misses the true median."""
+"""The largest probability that the interval of a ratio misses the true median."""
 
 
 def print_progress(line: str) -> None:
-    """Print a line of progress to standard error, if that is a terminal."""
+    """Print a line of progress to standard error if it is a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         print(line, file=sys.stderr, flush=True)
 
@@ -43,8 +44,14 @@ def print_progress(line: str) -> None:
 class EntrantResult:
     """Hold the times of one entrant of a race.
 
-    blocks: the mean seconds of a call in each block. first: the seconds of the first call, with
-    tracing and compiling. problem: why the entrant left the race, or empty.
+    Attributes
+    ----------
+    blocks
+        The mean seconds of a call in each block.
+    first
+        The seconds of the first call, which includes tracing and compiling.
+    problem
+        The reason why the entrant left the race; empty if it did not.
     """
 
     blocks: tuple[float, ...] = ()
@@ -60,20 +67,31 @@ def race(
     rest: Callable[[], None] | None = None,
     print_fn: Callable[[str], object] | None = None,
 ) -> dict[str, EntrantResult]:
-    """Time the entrants in alternating blocks, and return the times of each by its name.
-
-    entrants: the steps to time, by name. seconds: how long the race lasts, for all entrants
-    together. seed: decides the order within each round. now: the clock. rest: waits until the
-    threads of the previous entrant rest (``Rest``); a call that is not timed then wakes the threads
-    of the next entrant. print_fn: gets one line for each entrant, when its first call has ended.
+    """Time steps in alternating blocks, and return the times of each by its name.
 
     First calls, which may compile, count as part of ``seconds``. Every entrant runs the first
-    ``FIRST_LOOK`` rounds, even if the time is over by then. An entrant whose code raises leaves the
-    race, and the error becomes its problem.
+    ``FIRST_LOOK`` rounds, even if they take longer than that. An entrant whose code raises an
+    exception leaves the race, and the exception becomes its problem.
+
+    Parameters
+    ----------
+    entrants
+        The steps to time, by name.
+    seconds
+        The duration of the race, for all entrants together.
+    seed
+        The seed of the order within each round.
+    now
+        The clock.
+    rest
+        A function that waits until the threads of the previous entrant are idle (``IdleWait``). The
+        next entrant then makes one call that is not timed, which wakes its own threads.
+    print_fn
+        A function that is called with one line for each entrant, when its first call has ended.
     """
     tell = print_fn or (lambda line: None)
     end = now() + seconds
-    racing: dict[str, _Entrant] = {}
+    racing: dict[str, _BlockTimer] = {}
     out: dict[str, EntrantResult] = {}
     for name, step in entrants.items():
         if racing and now() > end:
@@ -83,9 +101,9 @@ def race(
             tell(f"{name} does not race: {out[name].problem}")
             continue
         try:
-            racing[name] = _Entrant(step, now)
+            racing[name] = _BlockTimer(step, now)
         except Exception as error:
-            out[name] = EntrantResult(problem=_described(error))
+            out[name] = EntrantResult(problem=_describe_error(error))
             tell(f"{name} does not race: {out[name].problem}")
         else:
             tell(f"{name} races; its first call took {racing[name].first:.2f} s")
@@ -101,9 +119,9 @@ def race(
                 if rest is not None:
                     rest()
                     racing[name].wake()
-                racing[name].block()
+                racing[name].time_block()
             except Exception as error:
-                out[name] = EntrantResult(problem=_described(error))
+                out[name] = EntrantResult(problem=_describe_error(error))
                 left.remove(name)
         rounds += 1
         if left and rounds == FIRST_LOOK:
@@ -114,30 +132,38 @@ def race(
     return {name: out[name] for name in entrants}
 
 
-class _Entrant:
-    """A step, called once before the race and once to see how many calls fill a block."""
+class _BlockTimer:
+    """Time blocks of one step.
+
+    The constructor calls the step once, which may compile it, and once more to find how many calls
+    fill a block.
+    """
 
     def __init__(self, step: Step, now: Callable[[], float]) -> None:
         self._step, self._now = step, now
         self.blocks: list[float] = []
         start = now()
         step.trace()
-        self._calls(1)
+        self._time_calls(1)
         self.first = now() - start
-        self._once = self._calls(1)
-        number = math.ceil(BLOCK / self._once) if self._once > 0 else MOST_CALLS
-        self._number = min(MOST_CALLS, number)
+        self._seconds_of_a_call = self._time_calls(1)
+        number = (
+            math.ceil(BLOCK / self._seconds_of_a_call)
+            if self._seconds_of_a_call > 0
+            else MOST_CALLS
+        )
+        self._calls_in_a_block = min(MOST_CALLS, number)
 
     def wake(self) -> None:
-        if self._once < LONG_CALL:
-            self._calls(1)
+        if self._seconds_of_a_call < LONG_CALL:
+            self._time_calls(1)
 
-    def block(self) -> None:
+    def time_block(self) -> None:
         if self._step.restart is not None:
             self._step.restart()
-        self.blocks.append(self._calls(self._number) / self._number)
+        self.blocks.append(self._time_calls(self._calls_in_a_block) / self._calls_in_a_block)
 
-    def _calls(self, number: int) -> float:
+    def _time_calls(self, number: int) -> float:
         start = self._now()
         for _ in range(number):
             self._step.run()
@@ -145,45 +171,54 @@ class _Entrant:
         return self._now() - start
 
 
-def _described(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
+    """Return the type of an exception and the first line of its message."""
     message = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def fastest(blocks: Mapping[str, Sequence[float]]) -> str:
+def find_fastest(blocks: Mapping[str, Sequence[float]]) -> str:
     """Return the name of the fastest entrant among those that ran all rounds.
 
-    blocks: the seconds of a call in each block, by name.
+    ``blocks`` holds the seconds of a call in each block, by name.
     """
     rounds = max(map(len, blocks.values()))
     complete = {name: each for name, each in blocks.items() if len(each) == rounds}
     first = next(iter(complete.values()))
-    return min(complete, key=lambda name: ratio(complete[name], first).mid)
+    return min(complete, key=lambda name: estimate_ratio(complete[name], first).mid)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Hold the median of the ratios of paired blocks, between the bounds of its interval."""
+    """Hold the median of the ratios of paired blocks, and the bounds of its interval."""
 
     low: float
     mid: float
     high: float
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Return how many times as long as theirs our calls take, from the rounds that both ran.
+def estimate_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Estimate how many times as long our calls take as theirs, from the rounds that both ran.
 
-    ours, theirs: the seconds of a call in each block. The interval is that of the sign test at
-    ``LEVEL``, which assumes no distribution. With fewer rounds than the test needs, the interval is
-    the range of the ratios.
+    The interval is that of the sign test at ``LEVEL``, which assumes no distribution. If there are
+    fewer rounds than the test needs, the interval is the range of the ratios.
 
-    Raises ValueError if the two have no round in common.
+    Parameters
+    ----------
+    ours, theirs
+        The seconds of a call in each block.
+
+    Raises
+    ------
+    ValueError
+        If the two have no round in common.
     """
     rounds = min(len(ours), len(theirs))
     if not rounds:
-        raise ValueError("two entrants without a round in common have no ratio")
+        raise ValueError("the two entrants have no round in common, so their times have no ratio")
     ratios = np.sort(np.array(ours[:rounds]) / np.array(theirs[:rounds]))
-    from scipy.stats import binom  # it takes a second, and reading decisions needs no race
+    # Importing SciPy takes a second. Code that only reads decisions should not pay for it.
+    from scipy.stats import binom
 
     left_out = max(0, int(binom.ppf(LEVEL / 2, rounds, 0.5)) - 1)
     ends = ratios[left_out], np.median(ratios), ratios[rounds - 1 - left_out]

@@ -24,7 +24,7 @@ from bench.worker.roofs import (
     precisions,
 )
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
-from lstm_impl.tuning.machine import usable_cpus
+from lstm_impl.tuning.machine import count_usable_cpus
 
 pytestmark = pytest.mark.usefixtures("unlimited")
 
@@ -453,7 +453,7 @@ def test_above_roofs_fastest_correct_backends_is_empty(
     spec = LSTMSpec(*sizes, dtype=dtype)
     if made.refusal(spec, work):
         pytest.skip(made.refusal(spec, work))
-    used = threads or usable_cpus()
+    used = threads or count_usable_cpus()
     made.use_threads(used)
     if backend == "torch":  # it reads the environment when it is imported
         torch = pytest.importorskip("torch")

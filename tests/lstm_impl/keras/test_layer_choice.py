@@ -11,7 +11,7 @@ import pytest
 
 from lstm_impl import Availability, UnavailableError, UnsupportedError, Workload, get_backend
 from lstm_impl.availability import AVAILABLE
-from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, save
+from lstm_impl.tuning import Decision, RacedBackend, TunedMachine, TuningRequest, save
 
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
@@ -205,7 +205,7 @@ def test_decision_applies_to_equal_mask_and_dropout_only(
     masked: bool, rate: float, through: str
 ) -> None:
     question = replace(tuning_request(masked, rate), through=through)
-    scan = Raced("scan", 1.0, 1.0, 1.0, 1.0, 20)
+    scan = RacedBackend("scan", 1.0, 1.0, 1.0, 1.0, 20)
     found = Decision(question, (scan,), "", "2026-11-26", "a test")
     for other in WORKS:
         taken = decided.decision(tuning_request(*other), [found])
@@ -324,7 +324,10 @@ def tuned(backend: str, training: bool = True, batch: int = BATCH) -> Decision:
     layer = lstm_impl.keras.LSTM(UNITS)
     layer.build((None, None, WIDTH))
     question, rule, _ = tuning.request(layer, training, decided.Sizes(batch, STEPS))
-    raced = (Raced(backend, 1e-3, 1.0, 1.0, 1.0, 20), Raced(rule, 2e-3, 2.0, 1.9, 2.1, 20))
+    raced = (
+        RacedBackend(backend, 1e-3, 1.0, 1.0, 1.0, 20),
+        RacedBackend(rule, 2e-3, 2.0, 1.9, 2.1, 20),
+    )
     return Decision(question, raced, rule, "2026-11-26T07:00:00+00:00", "a test")
 
 

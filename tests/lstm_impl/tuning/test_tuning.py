@@ -19,11 +19,11 @@ import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, get_backend, tuning
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Step, Upstream
-from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, load, models, save
-from lstm_impl.tuning.decision import NEAR, decide, find, nearest
-from lstm_impl.tuning.machine import model_name
-from lstm_impl.tuning.models import gpu_name
-from lstm_impl.tuning.race import FIRST_LOOK, EntrantResult, fastest, race, ratio
+from lstm_impl.tuning import Decision, RacedBackend, TunedMachine, TuningRequest, load, models, save
+from lstm_impl.tuning.decision import NEAR, decide, find, find_nearest
+from lstm_impl.tuning.machine import read_cpu_name
+from lstm_impl.tuning.models import find_gpu_name
+from lstm_impl.tuning.race import FIRST_LOOK, EntrantResult, estimate_ratio, find_fastest, race
 
 HERE = TunedMachine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
 ASKED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
@@ -39,7 +39,7 @@ def test_decide_picks_the_fastest_and_orders_the_others() -> None:
     assert found.backend == "fused_cpu"
     assert [each.backend for each in found.raced] == ["fused_cpu", "scan", "keras", "cudnn"]
     assert found.raced[1].ratio == pytest.approx(2.0)
-    assert found.raced[3] == Raced("cudnn", problem="no GPU")
+    assert found.raced[3] == RacedBackend("cudnn", problem="no GPU")
     assert "the rule would have picked keras" in str(found)
     assert "fused_cpu: 10 ms, the fastest (20 rounds)" in str(found)
     assert "scan: 20 ms; the fastest is 2.00 times as fast (2.00 to 2.00, 20 rounds)" in str(found)
@@ -147,20 +147,20 @@ STORED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100), "keras", TunedMach
 
 
 def stored(name: str, question: TuningRequest = STORED, made: str = "2026-11-26") -> Decision:
-    return Decision(question, (Raced(name, 1.0, 1.0, 1.0, 1.0, 20),), "", made, "a test")
+    return Decision(question, (RacedBackend(name, 1.0, 1.0, 1.0, 1.0, 20),), "", made, "a test")
 
 
 def sized(batch: int) -> TuningRequest:
     return replace(STORED, workload=Workload(batch, 100))
 
 
-# -- the nearest
+# -- the find_nearest
 
 
 def test_nearest_is_the_nearest_then_the_newest() -> None:
     found = [stored("a", sized(30)), stored("b", sized(24)), stored("c", sized(30))]
     for order in (found, [found[1], found[0], found[2]], [found[0], found[2], found[1]]):
-        taken = nearest(STORED, order)
+        taken = find_nearest(STORED, order)
         assert taken is not None
         assert taken.backend == "c"
 
@@ -237,14 +237,14 @@ def test_load_file_writable_by_others_is_skipped(
 
 
 def test_machine_name_is_the_processor_or_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert model_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
-    assert model_name("")
-    monkeypatch.setattr(tuning.machine, "_cpuinfo", lambda: "model name : A\n")
-    monkeypatch.setattr(tuning.machine, "usable_cpus", lambda: 3)
-    assert tuning.machine.this_machine("cpu").device == "A, 3 usable"
-    assert tuning.machine.this_machine("gpu:0", "An accelerator").device == "An accelerator"
-    assert tuning.machine.this_machine("gpu:1").device == "gpu:1"  # of unknown name
-    assert tuning.machine.this_machine("cpu").versions == tuning.machine.versions()
+    assert read_cpu_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
+    assert read_cpu_name("")
+    monkeypatch.setattr(tuning.machine, "_read_cpuinfo", lambda: "model name : A\n")
+    monkeypatch.setattr(tuning.machine, "count_usable_cpus", lambda: 3)
+    assert tuning.machine.describe_machine("cpu").device == "A, 3 usable"
+    assert tuning.machine.describe_machine("gpu:0", "An accelerator").device == "An accelerator"
+    assert tuning.machine.describe_machine("gpu:1").device == "gpu:1"  # of unknown name
+    assert tuning.machine.describe_machine("cpu").versions == tuning.machine.list_versions()
 
 
 # -- races of models that need no framework
@@ -275,6 +275,16 @@ def test_old_name_of_find_result_warns_and_returns_the_same() -> None:
     assert result == found.find_result("cudnn")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("Machine", TunedMachine), ("Question", TuningRequest), ("Raced", RacedBackend)],
+)
+def test_old_names_of_classes_warn_and_return_the_renamed_class(old: str, new: type) -> None:
+    with pytest.warns(DeprecationWarning, match=f"use lstm_impl.tuning.{new.__name__} instead"):
+        assert getattr(tuning, old) is new
+    assert not hasattr(tuning, "Unknown")
+
+
 @pytest.mark.usefixtures("decisions")
 def test_tune_tells_which_backends_race_and_why_others_do_not() -> None:
     lines: list[str] = []
@@ -296,11 +306,11 @@ def test_tune_known_decision_is_returned() -> None:
     more = lstm_impl.tune(SPEC, WORK, candidates=["numpy", "cudnn"], seconds=0.1)
     assert {each.backend for each in more.raced} == {"numpy", "cudnn"}
     requested = more.question
-    assert models.answered(requested, ["numpy"]) == more
+    assert models.find_answer(requested, ["numpy"]) == more
     newer = replace(requested.machine, versions={**requested.machine.versions, "torch": "99.0"})
     # It holds for others with the same versions of TensorFlow.
-    assert newer.alike == requested.machine.alike
-    assert models.answered(replace(requested, machine=newer), ["numpy"]) is None
+    assert newer.shared_properties == requested.machine.shared_properties
+    assert models.find_answer(replace(requested, machine=newer), ["numpy"]) is None
 
 
 def test_tune_bad_input_is_refused_first(decisions: Path) -> None:
@@ -363,12 +373,12 @@ def test_tune_excludes_backends_that_ignore_lengths_or_masks(
     names = ["numpy", "forgetful"]
     plain = replace(work, min_length=None, dropout=0.0)
     found = lstm_impl.tune(DEEP, plain, candidates=names, seconds=0.1)
-    assert not any("something else" in each.problem for each in found.raced)
+    assert not any("differ from the reference" in each.problem for each in found.raced)
     found = lstm_impl.tune(DEEP, work, candidates=names, seconds=0.1)
     assert found.backend == "numpy"
     result = found.find_result("forgetful")
     assert result is not None
-    assert "it computes something else" in result.problem
+    assert "results differ from the reference" in result.problem
 
 
 # -- streams
@@ -406,10 +416,10 @@ def test_gpu_name_comes_from_tensorflow_if_known(monkeypatch: pytest.MonkeyPatch
         experimental=SimpleNamespace(get_device_details=details.__getitem__),
     )
     monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
-    assert gpu_name("gpu:0") == gpu_name("gpu") == "An accelerator"
-    assert [gpu_name(each) for each in ("cpu", "gpu:1", "gpu:2")] == [""] * 3
+    assert find_gpu_name("gpu:0") == find_gpu_name("gpu") == "An accelerator"
+    assert [find_gpu_name(each) for each in ("cpu", "gpu:1", "gpu:2")] == [""] * 3
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert gpu_name("gpu:0") == ""  # which is not needed to race other frameworks' backends
+    assert find_gpu_name("gpu:0") == ""  # which is not needed to race other frameworks' backends
 
 
 # -- the race, on a fake clock: winners, early leavers, and busy machines
@@ -440,10 +450,10 @@ def test_race_fastest_wins_and_far_slower_leave_early() -> None:
     world = World()
     steps = {"slow": world.always(0.1), "fast": world.always(0.01), "near": world.always(0.0101)}
     ran = race(steps, 20.0, now=world.now)
-    assert fastest({name: each.blocks for name, each in ran.items()}) == "fast"
+    assert find_fastest({name: each.blocks for name, each in ran.items()}) == "fast"
     assert len(ran["slow"].blocks) == FIRST_LOOK
     assert len(ran["near"].blocks) == len(ran["fast"].blocks) > FIRST_LOOK
-    assert ratio(ran["slow"].blocks, ran["fast"].blocks).mid == pytest.approx(10.0)
+    assert estimate_ratio(ran["slow"].blocks, ran["fast"].blocks).mid == pytest.approx(10.0)
 
 
 def test_race_after_a_pause_makes_an_untimed_call() -> None:
@@ -499,14 +509,14 @@ def test_race_on_a_busy_machine_is_seldom_over_3_percent_off(level: float, races
             for name, mean in true.items()
         }
         ran = race(steps, 10.0, seed, world.now)
-        chosen = fastest({name: each.blocks for name, each in ran.items()})
+        chosen = find_fastest({name: each.blocks for name, each in ran.items()})
         lost += true[chosen] > 1.03 * min(true.values())
     assert lost <= races // 20  # five in a hundred
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=300), st.floats(1e-6, 1e3))
 def test_ratio_is_inside_its_interval_in_any_unit(blocks: list[float], unit: float) -> None:
-    found = ratio([each * unit for each in blocks], [unit] * len(blocks))
+    found = estimate_ratio([each * unit for each in blocks], [unit] * len(blocks))
     assert found.low <= found.mid <= found.high
     assert found.mid == pytest.approx(float(np.median(blocks)))
 
