@@ -21,8 +21,8 @@ from bench.stats.intervals import FEWEST_SAMPLES, halves_agree, median_interval,
 from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker import estimate
 from bench.worker.roofs import WELL_ABOVE
-from lstm_impl.proof.comparison import RMS, array_kind, name_error
-from lstm_impl.proof.kinds import JudgedCase, find_kind, possible_errors
+from lstm_impl.proof.comparison import RMS, name_error
+from lstm_impl.proof.kinds import FORWARD, JudgedCase, find_kind, find_possible_errors
 
 CLOSE = 1e-9
 """The relative difference of equal figures, which may be sums in another order."""
@@ -127,7 +127,7 @@ def _names(entry: Field, item: Measurement) -> Iterator[str]:
 def _is_of_gradient(name: object) -> bool:
     """Return whether an error is the largest difference in a gradient."""
     kind, array = find_kind(str(name)) or (None, "")
-    return kind is not None and not kind.name and array_kind(array) != "forward"
+    return kind is not None and not kind.name and array not in FORWARD
 
 
 def _proof(item: Measurement) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _proof(item: Measurement) -> Iterator[str]:
     for name in [*errors, *(each for each in bounds if each not in errors)]:
         error, bound = errors.get(name), bounds.get(name)
         text = f"{where}.errors.{printable(str(name), 60)}"
-        possible = possible_errors(str(name), case)
+        possible = find_possible_errors(str(name), case)
         if not is_number(error) or not is_number(bound):
             yield f"{text} or its bound is missing"
         elif possible is None:

@@ -30,8 +30,8 @@ from lstm_impl.backend import Backend
 from lstm_impl.call import Results
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
-from lstm_impl.proof import GateResult, Judge, comparison, judged_parts, numpy_judge
-from lstm_impl.proof.check import state_from
+from lstm_impl.proof import GateResult, Judge, comparison, make_numpy_judge, select_judged_parts
+from lstm_impl.proof.check import select_state
 from lstm_impl.proof.networks import SEVERAL
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
@@ -166,7 +166,7 @@ class _Timed:
         return GateResult.of(self.judge, self.errors, self.bounds)
 
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
-        comparison.keep(self.errors, self.bounds, found, allowed)
+        comparison.keep_worst(self.errors, self.bounds, found, allowed)
 
     def answer(
         self, what: object, ask: Callable[[], dict[str, FloatArray]]
@@ -201,20 +201,20 @@ class _Timed:
     def compare(self, ours: Results, theirs: Mapping[str, FloatArray]) -> None:
         """Compare the complete results of one call."""
         model, workload, spec = self.model, self.workload, self.spec
-        theirs = comparison.requested_results(theirs, workload)
+        theirs = comparison.select_requested_results(theirs, workload)
         if model.backend.approximate:
-            self.keep(*comparison.approximate_errors(ours, theirs))
+            self.keep(*comparison.measure_approximate_errors(ours, theirs))
             return
         missing = [name for name in theirs if name not in ours]
         if model.steps_return_loss and workload.optimizer and len(missing) == len(theirs):
             return  # its weights are judged instead
         theirs = {name: array for name, array in theirs.items() if name not in missing}
         off = dict.fromkeys(missing, math.inf) | comparison.compare(ours, theirs)
-        most = comparison.bounds(spec, workload.batch, workload.timesteps, list(off))
+        most = comparison.compute_bounds(spec, workload.batch, workload.timesteps, list(off))
         if workload.optimizer is not None:
             most = {name: bound + UPDATE_ALLOWANCE for name, bound in most.items()}
         self.keep(off, most)
-        self.keep(*comparison.gains(spec, ours, theirs, workload.batch))
+        self.keep(*comparison.measure_gains(spec, ours, theirs, workload.batch))
 
     def judge_kept(self, kept: Sequence[JudgedCalls]) -> None:
         """Judge results of blocks: some completely, of the others the sequences that were kept."""
@@ -245,7 +245,9 @@ class _Timed:
             _, found = _run_windows(judge or self.judge, self.spec, self.weights, alone, inputs)
             return dict(by_sequence(found))
 
-        answer = comparison.requested_results(self.answer((selection, "sequences"), ask), alone)
+        answer = comparison.select_requested_results(
+            self.answer((selection, "sequences"), ask), alone
+        )
         if self.model.steps_return_loss and self.workload.optimizer and not any(partial.values()):
             return
         columns = np.concatenate(
@@ -268,14 +270,20 @@ class _Timed:
     ) -> None:
         """Keep the errors of sequences, relative to the largest values in ``scale``."""
         if self.model.backend.approximate:
-            self.keep(*comparison.approximate_errors(ours, theirs))
+            self.keep(*comparison.measure_approximate_errors(ours, theirs))
             return
         sizes = {
-            name: max(comparison.smallest_scale(name), float(np.max(np.abs(array), initial=0.0)))
+            name: max(
+                comparison.find_smallest_scale(name), float(np.max(np.abs(array), initial=0.0))
+            )
             for name, array in scale.items()
         }
-        off = {name: comparison.error(ours[name], theirs[name], sizes[name]) for name in ours}
-        most = comparison.bounds(self.spec, self.workload.batch, self.workload.timesteps, list(off))
+        off = {
+            name: comparison.measure_error(ours[name], theirs[name], sizes[name]) for name in ours
+        }
+        most = comparison.compute_bounds(
+            self.spec, self.workload.batch, self.workload.timesteps, list(off)
+        )
         self.keep(off, most)
 
     def judge_stream(self, kept: Sequence[JudgedCalls]) -> GateResult:
@@ -296,12 +304,12 @@ class _Timed:
                 ):
                     self.keep(dict.fromkeys(names, math.inf), dict.fromkeys(names, 1.0))
                     return self.result()
-                inputs.append(replace(given, state=state_from(self.spec, before)))
+                inputs.append(replace(given, state=select_state(self.spec, before)))
                 ours.append(after)
         found_joined = {name: _joined([each[name] for each in ours]) for name in names}
         theirs = self.judge.run(self.weights, Inputs.joined(inputs), None)
         self.keep_sequences(found_joined, theirs, theirs)
-        self.keep(*comparison.gains(self.spec, found_joined, theirs, self.workload.batch))
+        self.keep(*comparison.measure_gains(self.spec, found_joined, theirs, self.workload.batch))
         return self.result()
 
 
@@ -325,7 +333,7 @@ def _run_windows(
     for part in parts:
         flowing = zero if workload.training and part == parts[-1] else None
         found = judge.run(weights, replace(inputs.window(part), state=state), flowing)
-        state = state_from(spec, found)
+        state = select_state(spec, found)
     return state, found
 
 
@@ -374,11 +382,11 @@ def _expected_results(
         state = inputs.state
         for part in parts:
             found = judge.run(weights, replace(inputs.window(part), state=state), zero)
-            state = state_from(spec, found)
+            state = select_state(spec, found)
             gradients = [found[f"d{name}"] for name in names]
             changes = optimizer.changes(gradients)
             # Largest error of each, relative to its largest value.
-            off = comparison.bounds(
+            off = comparison.compute_bounds(
                 spec, workload.batch, parts[0].stop, [f"d{name}" for name in names]
             )
             for square, gradient, most in zip(squares, gradients, off.values(), strict=True):
@@ -445,7 +453,7 @@ def _weight_error(
 
 def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
     """Return the NumPy reference, or if that takes too long a float64 backend proven against it."""
-    timesteps = max(part.stop - part.start for part in judged_parts(workload))
+    timesteps = max(part.stop - part.start for part in select_judged_parts(workload))
     rows = workload.batch * timesteps
     operations = 2.0 * spec.parameter_count * rows * (3 if workload.training else 1)
     if operations > REFERENCE_OPERATIONS or 8 * rows * _features(spec) > REFERENCE_BYTES:
@@ -455,7 +463,7 @@ def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
             if backend.availability("cpu") and not backend.refusal(double, workload):
                 prove(name, double)
                 return _framework_judge(backend, double)
-    return numpy_judge(spec)
+    return make_numpy_judge(spec)
 
 
 def _features(spec: LSTMSpec) -> int:
@@ -471,7 +479,7 @@ def prove(name: str, spec: LSTMSpec) -> None:
     """Check a float64 judge on two sequences of four timesteps. Raises RuntimeError if it fails."""
     model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), "cpu")
     workload = Workload(batch=2, timesteps=4, mode="training")
-    result = gate(model, workload, seed=1, judge=numpy_judge(spec))
+    result = gate(model, workload, seed=1, judge=make_numpy_judge(spec))
     if not result.passed:
         raise RuntimeError(f"{name} cannot judge in float64: {result.describe()}")
 
@@ -484,8 +492,8 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
         x, dy, state = inputs.x, inputs.dy, inputs.state
         lengths, masks = inputs.lengths, inputs.masks
         if dstate is None:
-            return comparison.results_by_name(*model.forward(x, state, lengths, masks=masks), None)
-        return comparison.results_by_name(
+            return comparison.collect_results(*model.forward(x, state, lengths, masks=masks), None)
+        return comparison.collect_results(
             *model.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks)
         )
 

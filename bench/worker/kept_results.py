@@ -31,7 +31,7 @@ def by_sequence(results: Results) -> Results:
     return {
         name: array
         for name, array in results.items()
-        if comparison.array_kind(name) != "weight" and name != "loss"
+        if not comparison.is_weight_gradient(name) and name != "loss"
     }
 
 

@@ -40,7 +40,7 @@ from lstm_impl.call import (
 from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Profile
 from lstm_impl.model import Model, batch_and_timesteps, checked_lengths, checked_state, given_step
-from lstm_impl.proof.comparison import results_by_name
+from lstm_impl.proof.comparison import collect_results
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
@@ -544,7 +544,7 @@ class BatchedModel(VariantModel):
                 y, final, gradients = self.inner.forward_and_gradients(
                     swap(given.x), swap(given.dy), given.state, flowing, given.lengths, of=of
                 )
-            results = results_by_name(swap(y), final, gradients)
+            results = collect_results(swap(y), final, gradients)
             if "dx" in results:
                 results["dx"] = swap(results["dx"])
             found.append(results)

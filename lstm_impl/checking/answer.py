@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from lstm_impl.checking.causes import Cause
 from lstm_impl.checking.deviation import Deviation, find_gate
 from lstm_impl.checking.result import CheckedNetwork, CheckFindings
-from lstm_impl.proof.comparison import array_kind
+from lstm_impl.proof.comparison import is_weight_gradient
 from lstm_impl.proof.kinds import describe_error
 from lstm_impl.spec import LSTMSpec
 
@@ -212,7 +212,7 @@ def _describe_range(axis: str, size: int, low: int, high: int) -> str:
 def _describe_index(spec: LSTMSpec, deviation: Deviation) -> str:
     """Describe the index of the first wrong number, and its gate and unit if it is a weight."""
     parts = [f"{axis} {k}" for axis, k in zip(deviation.axes, deviation.first, strict=True)]
-    if array_kind(deviation.array) == "weight":
+    if is_weight_gradient(deviation.array):
         gate, unit = find_gate(spec, deviation.first[-1])
         parts[-1] += f" (gate {gate} of unit {unit})"
     return ", ".join(parts)

@@ -15,7 +15,7 @@ import lstm_impl.proof.comparison as comparison
 from lstm_impl.checking.deviation import find_wrong_numbers
 from lstm_impl.checking.mistakes import MISTAKES, KnownMistake, Results, Situation
 from lstm_impl.proof.check import ComparedCall
-from lstm_impl.proof.comparison import array_kind
+from lstm_impl.proof.comparison import ResultKind, classify_result
 from lstm_impl.spec import PRECISIONS, FloatArray, LSTMSpec
 
 UNEXPLAINED = 0.5
@@ -129,7 +129,13 @@ def _find_position(call: ComparedCall, calls: Sequence[ComparedCall]) -> int:
 
 def _is_backward(call: ComparedCall) -> bool:
     """Return whether this call has right outputs and states, and only its gradients are wrong."""
-    return all(name.startswith("d") for name in _select_unexplained_arrays(call))
+    return all(_is_gradient(call, name) for name in _select_unexplained_arrays(call))
+
+
+def _is_gradient(call: ComparedCall, name: str) -> bool:
+    """Return whether a result of a call is a gradient."""
+    states = tuple(call.inputs.state.by_name())
+    return classify_result(name, states) is not ResultKind.FORWARD
 
 
 def _select_earlier_calls(
@@ -154,16 +160,18 @@ def _select_unexplained_arrays(call: ComparedCall) -> list[str]:
             or find_wrong_numbers(call.ours[name], call.theirs[name], call.allowed[name]).any()
         )
     ]
-    if any(array_kind(name) == "forward" for name in off):
-        return [name for name in call.theirs if array_kind(name) == "forward"]
+    if not all(_is_gradient(call, name) for name in off):
+        return [name for name in call.theirs if not _is_gradient(call, name)]
     return [name for name in call.theirs if name in off]
 
 
 def _select_compared_arrays(call: ComparedCall, names: Sequence[str]) -> list[str]:
     """Return the arrays in which a mistake is compared with the target: all of the same pass."""
-    backward = all(name.startswith("d") for name in names)
+    backward = all(_is_gradient(call, name) for name in names)
     return [
-        name for name in call.theirs if name.startswith("d") is backward and name in call.allowed
+        name
+        for name in call.theirs
+        if _is_gradient(call, name) is backward and name in call.allowed
     ]
 
 
@@ -172,9 +180,9 @@ def _compute_tolerance(
 ) -> FloatArray:
     """Return how far each number of the target may be from the number that a mistake produces."""
     timesteps, batch = call.inputs.x.shape[:2]
-    (relative,) = comparison.bounds(spec, batch, timesteps, [name]).values()
+    (relative,) = comparison.compute_bounds(spec, batch, timesteps, [name]).values()
     finite = np.isfinite(made)
-    scale = np.max(np.abs(made), initial=comparison.smallest_scale(name), where=finite)
+    scale = np.max(np.abs(made), initial=comparison.find_smallest_scale(name), where=finite)
     return np.asarray(np.maximum(call.allowed[name], relative * scale))
 
 
@@ -245,7 +253,7 @@ def _fits_other_calls(
         names = [
             name
             for name in call.theirs
-            if name.startswith("d") is backward and name in call.allowed
+            if _is_gradient(call, name) is backward and name in call.allowed
         ]
         situation = Situation(spec, call, _select_earlier_calls(call, calls), backward)
         variants = [made for each, made in mistake.compute(situation) if each == detail]
@@ -334,5 +342,5 @@ def _is_within(spec: LSTMSpec, call: ComparedCall) -> bool:
     """Return whether a call passes the bounds of a precision."""
     timesteps, batch = call.inputs.x.shape[:2]
     errors: Mapping[str, float] = comparison.compare(call.ours, call.theirs)
-    most = comparison.bounds(spec, batch, timesteps, list(errors))
+    most = comparison.compute_bounds(spec, batch, timesteps, list(errors))
     return all(off <= most[name] for name, off in errors.items())

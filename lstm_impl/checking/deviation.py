@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstm_impl.proof.check import ComparedCall
-from lstm_impl.proof.comparison import array_kind
+from lstm_impl.proof.comparison import is_weight_gradient
 from lstm_impl.spec import FloatArray, LSTMSpec
 
 
@@ -66,7 +66,7 @@ def name_axes(name: str, ndim: int) -> tuple[str, ...]:
     """Return the name of each axis of a result."""
     if name in ("y", "dx"):
         return ("timestep", "sequence", "unit" if name == "y" else "feature")
-    if array_kind(name) == "weight":
+    if is_weight_gradient(name):
         return ("row", "column") if ndim == 2 else ("column",)
     return ("layer", "sequence", "unit")
 

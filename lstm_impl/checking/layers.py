@@ -223,7 +223,7 @@ def _match_torch_parameters(
         return match_parameters(label, shapes, spec, layout)
     biases = ("bias_ih_", "bias_hh_") if f"{before[0]}bias_ih_l0" in shapes else ()
     if not biases:
-        raise TargetError(f"{label} has no biases; construct_layer it with bias=True")
+        raise TargetError(f"{label} has no biases; construct it with bias=True")
     names = [
         f"{before[0]}{part}l{number}{suffix}"
         for number in range(spec.num_layers)

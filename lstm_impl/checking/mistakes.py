@@ -30,8 +30,8 @@ from lstm_impl.cell import (
 from lstm_impl.checking.deviation import find_wrong_numbers, name_axes
 from lstm_impl.layouts import reorder_gates
 from lstm_impl.proof.check import ComparedCall
-from lstm_impl.proof.comparison import rounded_to_int8
-from lstm_impl.proof.judge import numpy_judge
+from lstm_impl.proof.comparison import ResultKind, classify_result, round_to_int8
+from lstm_impl.proof.judge import make_numpy_judge
 from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
 from lstm_impl.weights import LayerWeights, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
@@ -91,7 +91,7 @@ class Situation:
         spec = self.spec if cell is None else replace(self.spec, cell=cell)
         flow = (dstate or self.call.dstate) if gradients and self.backward else None
         with np.errstate(invalid="ignore", over="ignore"):
-            return numpy_judge(spec).run(
+            return make_numpy_judge(spec).run(
                 weights or self.call.weights, inputs or self.call.inputs, flow
             )
 
@@ -399,7 +399,7 @@ def _round_numbers(case: Situation) -> Variants:
                 case.reference(cell=_LSTMWithCoarseSums(name, block)),
             )
     if case.spec.cell == LSTM():
-        quantised, moved = rounded_to_int8(weights, inputs)
+        quantised, moved = round_to_int8(weights, inputs)
         yield "weights rounded to int8", case.reference(weights=quantised)
         yield "weights and the input rounded to int8", case.reference(quantised, moved)
 
@@ -856,7 +856,10 @@ def _return_not_finite(case: Situation) -> Variants:
 
 
 def _list_gradients(case: Situation) -> list[str]:
-    return [name for name in case.call.theirs if name.startswith("d")]
+    states = case.spec.cell.states
+    return [
+        name for name in case.call.theirs if classify_result(name, states) is not ResultKind.FORWARD
+    ]
 
 
 def _leave_out_gradient(case: Situation) -> Variants:

@@ -49,7 +49,7 @@ class CheckFindings:
     target
         The name of the target, as the user gave it.
     how
-        How the target was called, in words.
+        The way in which the target was called, in words.
     networks
         The networks, in the order in which they were checked.
     notes

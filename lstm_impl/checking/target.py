@@ -94,7 +94,7 @@ class Target:
     label
         The name of the target in messages.
     how
-        How the target is called, in words.
+        The way in which the target is called, in words.
     backend
         A function that makes a backend of the target for a network.
     spec

@@ -146,7 +146,7 @@ def enter(
         return layer_results(made, x, around)
 
     truth = results(KERAS)
-    allowed = comparison.bounds(question.spec, *sizes, list(truth))
+    allowed = comparison.compute_bounds(question.spec, *sizes, list(truth))
 
     def problem(name: str) -> str:
         try:

@@ -1,6 +1,13 @@
-"""The proof that a backend computes what the float64 reference computes, within bounds."""
+"""Prove that a backend computes what the float64 reference computes, within bounds on the error."""
 
-from lstm_impl.proof.check import GateResult, final_gradient, gate, judged_parts
-from lstm_impl.proof.judge import Judge, numpy_judge
+from lstm_impl.proof.check import GateResult, gate, make_final_gradient, select_judged_parts
+from lstm_impl.proof.judge import Judge, make_numpy_judge
 
-__all__ = ["GateResult", "Judge", "final_gradient", "gate", "judged_parts", "numpy_judge"]
+__all__ = [
+    "GateResult",
+    "Judge",
+    "gate",
+    "make_final_gradient",
+    "make_numpy_judge",
+    "select_judged_parts",
+]

@@ -1,12 +1,13 @@
 """Prove that a model computes what the reference computes, on a workload's own shapes.
 
-Outputs, final state and every gradient of the step are compared with the float64 reference, with
-the workload's inputs and the model's weights (``comparison.py``); then on other networks and
-special numbers (``networks.py``), two of which have bounds that follow from their own condition
-(``rounding.py``). In half precision the pattern of the errors is examined. If
-an optimizer updates the weights in the same step, the update is compared too. A step that leaves
-gradients out is judged by what it computes, and its backend once by all of them.
-``docs/equivalence.md`` says which wrong backends each of these stops.
+The gate compares outputs, the final state and every gradient of the step with the float64
+reference, on the workload's inputs with the model's weights (``comparison.py``). It then compares
+other networks and special numbers (``networks.py``). The bounds for two of these networks follow
+from how the networks amplify rounding errors (``rounding.py``). In half precision, the gate also
+examines the pattern of the errors. If an optimizer updates the weights in the same step, the update
+is compared too. A step that leaves out some gradients is judged by what it computes, and its
+backend is judged once by all gradients. ``docs/equivalence.md`` lists which wrong backends each of
+these comparisons stops.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ from lstm_impl.call import Call, Results, Upstream
 from lstm_impl.cell import DEFAULT
 from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.proof.comparison import Errors, error, requested_results, results_by_name
-from lstm_impl.proof.judge import Judge, few_threads, numpy_judge
+from lstm_impl.proof.comparison import (
+    Errors,
+    collect_results,
+    measure_error,
+    select_requested_results,
+)
+from lstm_impl.proof.judge import Judge, limit_threads, make_numpy_judge
 from lstm_impl.proof.kinds import describe_error
 from lstm_impl.proof.networks import (
     ALMOST_INFINITE,
@@ -41,7 +47,7 @@ from lstm_impl.proof.networks import (
     short_from_full_states,
     special_numbers,
 )
-from lstm_impl.proof.rounding import deviations
+from lstm_impl.proof.rounding import estimate_deviations
 from lstm_impl.spec import Array, FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, InputSets, Workload
@@ -49,11 +55,19 @@ from lstm_impl.workload import Inputs, InputSets, Workload
 
 @dataclass(frozen=True)
 class GateResult:
-    """Say whether a model passed the gate, and how far off each of its results is.
+    """Hold whether a model passed the gate, and how large the error of each result is.
 
-    judge: the name of what computed the results that count as right. errors: the error of each
-    array by its name, relative to the size of the array. bounds: the largest error that is allowed,
-    by the same names.
+    Attributes
+    ----------
+    passed
+        Whether each error is within its bound.
+    judge
+        The name of what computed the results that count as right.
+    errors
+        The error of each array, by the name of the error. Most are relative to the size of the
+        array.
+    bounds
+        The largest error that is allowed, by the same names.
     """
 
     passed: bool
@@ -63,14 +77,14 @@ class GateResult:
 
     @classmethod
     def of(cls, judge: Judge, errors: Mapping[str, float], bounds: Mapping[str, float]) -> Self:
-        """Make the result of the gate, which a model passes if each error is within its bound."""
+        """Make the result of the gate. The model passes if each error is within its bound."""
         passed = all(off <= bounds[name] for name, off in errors.items())
         return cls(passed, judge.name, errors, bounds)
 
     def describe(self) -> str:
-        """Return a sentence for each failed array, the worst first; or the largest error."""
+        """Describe each failed comparison, the worst first, or else the largest error."""
         shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
-        worst = sorted(shares, key=lambda name: -comparison.nan_as_infinity(shares[name]))
+        worst = sorted(shares, key=lambda name: -comparison.replace_nan_by_infinity(shares[name]))
         if self.passed:
             name = worst[0]
             return (
@@ -88,10 +102,18 @@ class GateResult:
 class ComparedCall:
     """Hold one call that the gate judged, and everything on which its results depend.
 
-    kind: with which the names of its errors begin, such as ``large``; empty for the workload's own
-    network and inputs. weights, inputs, dstate: what the model was given. ours, theirs: the results
-    of the model and of the judge, by name. allowed: how far each number may be off, by the name of
-    the array: an array of the same shape, or one number for all.
+    Attributes
+    ----------
+    kind
+        The word with which the names of its errors begin, such as ``large``. It is empty for the
+        workload's own network and inputs.
+    weights, inputs, dstate
+        What the model was given: weights, inputs and the gradient of the final state.
+    ours, theirs
+        The results of the model and of the judge, by name.
+    allowed
+        How far each number may be off, by the name of the array. It is an array of the same shape,
+        or one number for all.
     """
 
     kind: str
@@ -110,34 +132,53 @@ def gate(
     judge: Judge | None = None,
     watch: Callable[[ComparedCall], object] | None = None,
 ) -> GateResult:
-    """Compare ``model`` with the reference, or another judge, on ``workload``'s own shapes.
+    """Compare a model with the reference, or with another judge, on a workload's own shapes.
 
-    If the workload has windows, the first two are compared, with the state carried between them,
-    and a shorter last one. With an optimizer, the step that updates the weights computes all this
-    from the weights that the model was given; they are set again in the end. The update must be the
-    one that the optimizer's formula makes of the step's own gradients. The saturated network,
-    special numbers, single products, large numbers, NaN and infinity follow, and for a stream
-    several chunks by the step that is timed. A step that leaves gradients out is compared in what
-    it computes, and all gradients of its backend once for each spec, on a few timesteps.
+    The gate compares, in this order:
 
-    For an approximate backend the errors of outputs and final state are root mean squares. They
-    are compared with those of an emulation of int8, also on few timesteps from a large state.
+    1. The workload's own inputs. If the workload has windows, the first two are compared, with the
+       state carried between them, and the last one if it is shorter. With an optimizer, the step
+       that updates the weights computes all results, each time from the weights that the model was
+       given.
+    2. The saturated network, special numbers, separate products, large numbers, NaN and infinity.
+    3. Updates of the weights, which must be those that the optimizer's formula makes of the step's
+       own gradients.
+    4. For a step that leaves out gradients: all gradients of its backend, once for each spec, on a
+       few timesteps.
+    5. For a stream: several chunks, computed by the step that is timed.
 
-    A model whose weights are fixed is compared with its own weights only.
+    In the end the model has its original weights again. A model whose weights cannot be changed is
+    compared only with its own weights. An approximate backend is compared by the root mean squares
+    of the errors of its outputs and final state. Their bounds come from an emulation of int8, which
+    is also compared on few timesteps from a large state.
 
-    watch: is called with each call that was compared, except updates and streams.
+    Parameters
+    ----------
+    model
+        The model to judge.
+    workload
+        The sizes, the mode, and what the step computes.
+    seed
+        The seed of the inputs and of the other networks.
+    judge
+        What computes the right results. By default, it is the float64 reference.
+    watch
+        A function that is called with each compared call, except updates and streams.
 
-    Raises UnsupportedError for what the backend cannot do.
+    Raises
+    ------
+    UnsupportedError
+        If the backend cannot compute the workload.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
     if not workload.training:
         inputs = replace(inputs, masks=None)
-    judged = _Comparison(model, workload, judge or numpy_judge(spec), watch)
+    judged = _Comparison(model, workload, judge or make_numpy_judge(spec), watch)
     if model.backend.approximate:
         judged.compare_approximation(weights, inputs)
-        return judged.result()
-    windows = [inputs.window(part) for part in judged_parts(workload)]
+        return judged.make_result()
+    windows = [inputs.window(part) for part in select_judged_parts(workload)]
     state = inputs.state
     for window in windows:
         if workload.optimizer is not None:
@@ -149,8 +190,8 @@ def gate(
     for name, special, given in special_numbers(spec, weights, windows[0]):
         judged.begin(special)
         judged.compare_results(special, given, name)
-    # The bounds of these networks follow from the rounding of an LSTM (``rounding.py``). Nobody has
-    # derived them for another cell.
+    # The bounds of these networks follow from the rounding errors of an LSTM (``rounding.py``).
+    # Nobody has derived them for another cell.
     if spec.cell == DEFAULT:
         for make in (separate_products, large_numbers):
             judged.compare_sparse(make(spec, windows[0], seed))
@@ -160,21 +201,22 @@ def gate(
         judged.compare_updates(weights, seed)
     model.set_weights(weights)
     if workload.training and workload.gradients != "all":
-        judged.keep(*_all_gradients(model, workload))
+        judged.keep(*_compare_all_gradients(model, workload))
     if workload.streaming:
-        judged.keep(*stream_errors(model, judged.judge, weights, workload, seed))
-    # A conversion and its inverse can be wrong in the same way: read what was set.
+        judged.keep(*measure_stream_errors(model, judged.judge, weights, workload, seed))
+    # A conversion of weights and its inverse can be wrong in the same way, so what was set is read
+    # back.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
-    judged.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
+    judged.errors["weights"] = max(measure_error(ours, theirs) for ours, theirs in read_back)
     judged.bounds["weights"] = comparison.CONSTANT * spec.precision.roundoff
-    return judged.result()
+    return judged.make_result()
 
 
 @dataclass
 class _Comparison:
     """Compare a model with its judge, and keep the errors and bounds that were found so far.
 
-    Where several errors have one name, keep the error that comes closest to its bound.
+    If several errors have the same name, the one that comes closest to its bound is kept.
     """
 
     model: Model
@@ -183,57 +225,62 @@ class _Comparison:
     watch: Callable[[ComparedCall], object] | None = None
     errors: Errors = field(default_factory=dict)
     bounds: Errors = field(default_factory=dict)
-    # What the judge computes for the first window.
+    # The judge's results for the first window.
     ordinary: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
-        comparison.keep(self.errors, self.bounds, found, allowed)
+        comparison.keep_worst(self.errors, self.bounds, found, allowed)
 
-    def result(self) -> GateResult:
+    def make_result(self) -> GateResult:
         return GateResult.of(self.judge, self.errors, self.bounds)
 
     def begin(self, weights: LSTMWeights) -> None:
-        """Set these weights and start the optimizer again."""
+        """Set the weights of the model, and restart its optimizer."""
         self.model.set_weights(weights)
         if self.workload.optimizer is not None:
             self.model.start_optimizer(self.workload.optimizer)
 
     def compare_results(self, weights: LSTMWeights, inputs: Inputs, special: str = "") -> LSTMState:
-        """Compare one call's results and return the final state, for the next window."""
+        """Compare one call's results, and return the state with which the next window begins."""
         spec, optimizer = self.model.spec, self.workload.optimizer
-        given = self._accepted(inputs)
-        ours, theirs = self.results(weights, inputs)
+        given = self._replace_ignored_inputs(inputs)
+        ours, theirs = self.compute_both(weights, inputs)
         self.ordinary = self.ordinary or theirs
         timesteps = len(inputs.x)
         self.keep_errors(ours, theirs, timesteps, special)
-        by_array = comparison.bounds(spec, self.workload.batch, timesteps, list(theirs))
-        self._report(special, weights, given, None, ours, theirs, by_array)
+        by_array = comparison.compute_bounds(spec, self.workload.batch, timesteps, list(theirs))
+        self._report_to_watcher(special, weights, given, None, ours, theirs, by_array)
         if optimizer is not None:
             changes = NumPyOptimizer(optimizer).changes(
-                [ours[f"d{name}"] for name in weights.names()]
+                [ours[comparison.name_gradient(name)] for name in weights.names()]
             )
             self.keep_update(weights, changes)
         if not special:
-            self.keep(*comparison.gains(spec, ours, theirs, self.workload.batch, timesteps))
-            # Could bfloat16 pass for this type, and are there enough numbers to tell?
+            self.keep(*comparison.measure_gains(spec, ours, theirs, self.workload.batch, timesteps))
+            # Could a bfloat16 computation pass for this type, and are there enough numbers to tell
+            # them apart?
             shown = [name for name in ("y", *spec.cell.states) if name in theirs]
             numbers = sum(theirs[name].size for name in shown)
             if spec.precision.roundoff == comparison.HALF and numbers >= comparison.ENOUGH_NUMBERS:
-                coarse = self._judged(*comparison.rounded(weights, inputs))
-                self.keep(*comparison.shared_errors(ours, theirs, coarse, comparison.COARSE))
+                coarse = self._compute_judge_results(
+                    *comparison.round_inputs_to_bfloat16(weights, inputs)
+                )
+                self.keep(
+                    *comparison.measure_shared_errors(ours, theirs, coarse, comparison.COARSE)
+                )
         complete = all(name in theirs for name in spec.cell.states)
-        return state_from(spec, theirs) if complete else given.state
+        return select_state(spec, theirs) if complete else given.state
 
     def compare_saturated(self, weights: LSTMWeights, inputs: Inputs) -> None:
-        """Compare the results of the network with large weights."""
-        ours, theirs = self.results(weights, inputs)
+        """Compare the results of the network with large weights and inputs."""
+        ours, theirs = self.compute_both(weights, inputs)
         found, allowed = saturated_errors(self.model.spec, ours, theirs)
         self.keep(found, allowed)
         by_array = {name.removeprefix("saturated "): most for name, most in allowed.items()}
-        given = self._accepted(inputs)
-        self._report("saturated", weights, given, None, ours, theirs, by_array)
+        given = self._replace_ignored_inputs(inputs)
+        self._report_to_watcher("saturated", weights, given, None, ours, theirs, by_array)
 
-    def _report(
+    def _report_to_watcher(
         self,
         kind: str,
         weights: LSTMWeights,
@@ -243,15 +290,15 @@ class _Comparison:
         theirs: Mapping[str, FloatArray],
         relative: Mapping[str, float],
     ) -> None:
-        """Tell the watcher of a call whose bounds are relative to each array's largest value."""
+        """Report a call to the watcher. Its bounds are relative to each array's maximum."""
         if self.watch is None:
             return
         allowed = {
-            name: most * largest_finite(theirs[name], comparison.smallest_scale(name))
+            name: most * find_largest_finite(theirs[name], comparison.find_smallest_scale(name))
             for name, most in relative.items()
             if name in theirs
         }
-        flow = self._flowing(dstate or final_gradient(inputs.state))
+        flow = self._mask_final_gradient(dstate or make_final_gradient(inputs.state))
         self.watch(ComparedCall(kind, weights, inputs, flow, ours, theirs, allowed))
 
     def keep_errors(
@@ -263,33 +310,44 @@ class _Comparison:
     ) -> None:
         """Add the error and the bound of each array to the result of the gate.
 
-        ours, theirs: the arrays of the backend and of the reference, by name. timesteps: how many
-        were computed, with which the bounds grow. special: a word before the names, such as
-        ``zeros``, for a network of special numbers.
+        Parameters
+        ----------
+        ours, theirs
+            The results of the model and of the judge, by name.
+        timesteps
+            The number of timesteps, with which the bounds grow.
+        special
+            The word before each name, such as ``zeros``, in a network of special numbers.
         """
         found = comparison.compare(ours, theirs)
-        allowed = comparison.bounds(self.model.spec, self.workload.batch, timesteps, list(found))
+        allowed = comparison.compute_bounds(
+            self.model.spec, self.workload.batch, timesteps, list(found)
+        )
         before = f"{special} " if special else ""
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
 
     def keep_update(self, before: LSTMWeights, changes: Sequence[FloatArray]) -> None:
         """Judge an update of the weights, and keep its error and its bound.
 
-        before: the weights before the update. changes: what the optimizer's formula adds to each
-        array of weights, in the order of ``LSTMWeights.arrays``.
+        Parameters
+        ----------
+        before
+            The weights before the update.
+        changes
+            What the optimizer's formula adds to each array, in the order of ``LSTMWeights.arrays``.
         """
         model = self.model
         after, offset = model.get_weights(), model.backend.bias_offset
-        off, most = comparison.update_error(model.spec, before, after, changes, offset)
+        off, most = comparison.measure_update_error(model.spec, before, after, changes, offset)
         self.keep({"update": off}, {"update": most})
 
     def compare_updates(self, weights: LSTMWeights, seed: int) -> None:
-        """Compare consecutive updating calls, each on its own inputs.
+        """Compare consecutive calls that update the weights, each on its own inputs.
 
-        Each must add what the formula makes of the call's own gradients and of the moments of that
-        time. The gradients of the first three and of the last are compared with the judge's, for
-        the weights of that time. A backend is judged by the whole run once for a spec, and by three
-        calls after that.
+        Each call must add what the optimizer's formula makes of the call's own gradients and of the
+        moments so far. The gradients of the first three calls and of the last one are compared with
+        the judge's, for the weights of that time. A backend is judged by ``LONG_RUN`` calls once
+        for each spec, and by ``UPDATES`` calls after that.
         """
         spec, workload, model = self.model.spec, self.workload, self.model
         optimizer = workload.optimizer
@@ -302,32 +360,39 @@ class _Comparison:
             for number in range(UPDATES)
         ]
         weights = given[0][0]
-        # The states are too large to be gradients, which ``final_gradient`` makes of them.
+        # The states are too large to be gradients, which ``make_final_gradient`` would make of
+        # them.
         nothing = spec.cell.state_type.zeros(spec, workload.batch)
         self.begin(weights)
         formula, before = NumPyOptimizer(optimizer), model.get_weights()
         for number in range(calls):
             inputs = given[number % UPDATES][1]
             if number >= UPDATES and number % 2:
-                # All updates with one sign would carry the weights far away.
+                # If all updates had the same sign, the weights would move far away.
                 inputs = replace(inputs, dy=-inputs.dy)
-            inputs = self._quantized(inputs)
-            ours = self.computed(inputs, nothing)
+            inputs = self._quantize_state(inputs)
+            ours = self.compute(inputs, nothing)
             if number < UPDATES or number == calls - 1:
-                theirs = requested_results(self._judged(before, inputs, nothing), workload)
+                theirs = select_requested_results(
+                    self._compute_judge_results(before, inputs, nothing), workload
+                )
                 kind = "updated" if number else ""
                 self.keep_errors(ours, theirs, len(inputs.x), kind)
                 if number and spec.precision.roundoff >= comparison.HALF:
-                    stale = self._judged(weights, inputs, nothing)
-                    self.keep(*comparison.shared_errors(ours, theirs, stale, comparison.STALE))
-            changes = formula.changes([ours[f"d{name}"] for name in weights.names()])
+                    stale = self._compute_judge_results(weights, inputs, nothing)
+                    self.keep(
+                        *comparison.measure_shared_errors(ours, theirs, stale, comparison.STALE)
+                    )
+            changes = formula.changes(
+                [ours[comparison.name_gradient(name)] for name in weights.names()]
+            )
             after = model.get_weights()
             self.keep_update(before, changes)
             before = after
         _long_runs_judged.add(key)
 
     def compare_approximation(self, weights: LSTMWeights, inputs: Inputs) -> None:
-        """Add the errors of a quantised backend, relative to an emulation of int8, to the result.
+        """Compare a quantised backend with the reference, within bounds from an emulation of int8.
 
         The backend is compared on the inputs of the workload, and on a few timesteps that begin
         with a large state. The second comparison is needed because an LSTM forgets its initial
@@ -336,45 +401,50 @@ class _Comparison:
         spec = self.model.spec
         short = short_from_full_states(spec, inputs, min(comparison.SHORT, len(inputs.x)))
         for kind, given in (("quantised", inputs), ("short", short)):
-            ours, theirs = self.results(weights, given)
-            emulated = self._judged(*comparison.rounded_to_int8(weights, self._quantized(given)))
-            self.keep(*comparison.emulated_errors(kind, ours, theirs, emulated))
+            ours, theirs = self.compute_both(weights, given)
+            emulated = self._compute_judge_results(
+                *comparison.round_to_int8(weights, self._quantize_state(given))
+            )
+            self.keep(*comparison.measure_emulated_errors(kind, ours, theirs, emulated))
             if given is inputs:
-                self.keep(*comparison.approximate_errors(ours, theirs))
+                self.keep(*comparison.measure_approximate_errors(ours, theirs))
 
     def compare_sparse(self, network: SparseNetwork) -> None:
-        """Compare each result of a sparse network; allow only the error that rounding explains."""
+        """Compare the results of a sparse network, and allow only what rounding explains."""
         spec = self.model.spec
         self.begin(network.weights)
-        inputs, dstate = self._accepted(network.inputs), self._flowing(network.dstate)
+        inputs, dstate = (
+            self._replace_ignored_inputs(network.inputs),
+            self._mask_final_gradient(network.dstate),
+        )
         network = replace(network, inputs=inputs, dstate=dstate)
         whole = network.batch(spec)
-        ours = self.computed(*whole)
+        ours = self.compute(*whole)
         flowing = network.dstate if self.workload.training else None
         theirs = self.judge.run(network.weights, network.inputs, flowing)
-        theirs = self._within_range(self._requested(theirs))
-        with few_threads(spec, network.inputs.x.shape[1]):
-            rounding: Mapping[str, FloatArray] = deviations(
+        theirs = self._select_representable(self._select_requested(theirs))
+        with limit_threads(spec, network.inputs.x.shape[1]):
+            rounding: Mapping[str, FloatArray] = estimate_deviations(
                 spec, network.weights, network.inputs, flowing
             )
         expected = network.spread(ours, theirs)
-        found, allowed = comparison.sparse_errors(
+        found, allowed = comparison.measure_sparse_errors(
             network.name, expected, network.spread(ours, rounding), ours, len(inputs.x)
         )
         failed = any(not found[name] <= allowed[name] for name in found)
         if failed and network.name == "large":
-            # Many layers or timesteps with large weights may amplify rounding beyond the first
-            # order, by which it is propagated. How far is seen by perturbing the network.
-            seen = self._sensitivity(network, theirs, flowing)
+            # With large weights, many layers or timesteps can amplify rounding errors beyond the
+            # first order, by which they are propagated. Perturbing the network shows how far.
+            seen = self._measure_sensitivity(network, theirs, flowing)
             rounding = {name: np.maximum(rounding[name], far) for name, far in seen.items()}
-            found, allowed = comparison.sparse_errors(
+            found, allowed = comparison.measure_sparse_errors(
                 network.name, expected, network.spread(ours, rounding), ours, len(inputs.x)
             )
         self.keep(found, allowed)
         if self.watch is not None:
             spread = network.spread(ours, rounding)
             most = {
-                name: comparison.largest_by_rounding(
+                name: comparison.limit_rounding_error(
                     network.name, name, spread[name], len(inputs.x)
                 )
                 for name in expected
@@ -382,11 +452,11 @@ class _Comparison:
             call = ComparedCall(network.name, network.weights, *whole, ours, expected, most)
             self.watch(call)
 
-    def _within_range(self, theirs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """Return the results that the precision can hold.
+    def _select_representable(self, theirs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Return the results that the precision can represent.
 
-        In float16 a gradient that flows back through many layers with large weights overflows in
-        right backends too.
+        In float16, a gradient that flows back through many layers with large weights overflows even
+        in right backends.
         """
         largest = float(np.finfo(np.float32).max)
         if self.model.spec.precision.compute == "float16":
@@ -397,16 +467,16 @@ class _Comparison:
             if float(np.max(np.abs(array), initial=0.0)) <= largest
         }
 
-    def _sensitivity(
+    def _measure_sensitivity(
         self,
         network: SparseNetwork,
         theirs: Mapping[str, FloatArray],
         dstate: LSTMState | None,
     ) -> dict[str, FloatArray]:
-        """Return how far results move if all numbers of a network are off by their rounding.
+        """Return how far the results move if all numbers are perturbed by their rounding.
 
-        Sequences of outputs and of gradients of the input have one value for each timestep, since
-        errors grow along them. Other arrays have one value.
+        Outputs and gradients of the input have one value for each timestep, because errors grow
+        along the sequence. Other arrays have one value.
         """
         largest: dict[str, FloatArray] = {}
         rng = np.random.default_rng(0)
@@ -429,59 +499,64 @@ class _Comparison:
         return largest
 
     def compare_not_finite(self, weights: LSTMWeights, inputs: Inputs) -> None:
-        """Compare results for inputs with NaN and infinity, which ``Model.forward`` refuses.
+        """Compare the results for inputs with NaN and infinity, which ``Model.forward`` refuses.
 
-        The sequence with NaN must have NaN where the reference has it, and nowhere else, unless the
-        backend says that it hides NaN. The others must be as if they were alone. Gradients of
-        weights are left out: they are sums over all sequences.
+        The sequence with NaN must have NaN exactly where the reference has it, unless the backend
+        declares that it hides NaN. The other sequences must have the results that they have alone.
+        Gradients of weights are left out, because they are sums over all sequences.
         """
         self.begin(weights)
-        inputs = self._accepted(inputs)
+        inputs = self._replace_ignored_inputs(inputs)
         given, rows, step = not_finite(inputs)
-        with np.errstate(invalid="ignore"):  # infinity minus infinity, in NumPy
-            results = self.computed_unchecked(given)
-        names = [n for n in ("y", "h", "c", "dx", "dh", "dc") if n in self._returned(results)]
+        with np.errstate(invalid="ignore"):  # NumPy warns about infinity minus infinity.
+            results = self.compute_unchecked(given)
+        names = [
+            n for n in ("y", "h", "c", "dx", "dh", "dc") if n in self._select_returned(results)
+        ]
         ours = {name: results[name] for name in names}
         if "y" not in ours:
-            return  # a step of Keras returns only its loss, and no other call takes such inputs
-        most = comparison.bounds(self.model.spec, 1, len(given.x), list(ours))
+            # A step of Keras returns only its loss, and its other calls do not take such inputs.
+            return
+        most = comparison.compute_bounds(self.model.spec, 1, len(given.x), list(ours))
         for value, row in rows.items():
-            # Padding after NaN may be zero, or NaN times zero.
+            # After the NaN, padding may hold zeros, or NaN times zero.
             length = len(given.x) if given.lengths is None else int(given.lengths[row])
             mine: dict[str, FloatArray] = {
                 name: ours[name][:, row] for name in ("y", "h", "c") if name in ours
             }
             mine["y"] = mine["y"][:length]
             if math.isinf(value):
-                kind, right = "infinity", self._almost_infinite(weights, given, row)
+                kind, right = "infinity", self._compute_almost_infinite(weights, given, row)
             elif self.model.backend.hides_nan:
                 continue
             else:
-                kind, right = "nan", self._with_nan(row, step, length)
+                kind, right = "nan", self._insert_nan(row, step, length)
             right["y"] = right["y"][:length]
             right = {name: right[name] for name in mine}
             found = comparison.compare_not_finite(mine, right, infinite=kind == "infinity")
-            self.keep(*comparison.named_errors(kind, found, most))
+            self.keep(*comparison.name_errors(kind, found, most))
         if self.watch is not None:
             with np.errstate(invalid="ignore"):
-                right = self._returned(numpy_judge(self.model.spec).run(weights, given, None))
+                right = self._select_returned(
+                    make_numpy_judge(self.model.spec).run(weights, given, None)
+                )
             forward = {name: results[name] for name in right}
-            self._report("not finite", weights, given, None, forward, right, most)
+            self._report_to_watcher("not finite", weights, given, None, forward, right, most)
         others = np.setdiff1d(np.arange(given.x.shape[1]), list(rows.values()))
         if others.size:
             found = comparison.compare(
                 {name: ours[name][:, others] for name in ours},
                 {name: self.ordinary[name][:, others] for name in ours},
             )
-            self.keep(*comparison.named_errors("spread", found, most))
+            self.keep(*comparison.name_errors("spread", found, most))
 
-    def _with_nan(self, row: int, step: int, length: int) -> dict[str, FloatArray]:
-        """Return the right results of a sequence with NaN, from those without."""
+    def _insert_nan(self, row: int, step: int, length: int) -> dict[str, FloatArray]:
+        """Return the right results of a sequence with NaN, from its results without NaN."""
         spec, y = self.model.spec, self.ordinary["y"][:length, row]
         state = np.full((spec.state_layers, spec.hidden_size), np.nan)
         return {"y": np.where(reached_by_nan(spec, y, step), np.nan, y), "h": state, "c": state}
 
-    def _almost_infinite(
+    def _compute_almost_infinite(
         self, weights: LSTMWeights, inputs: Inputs, row: int
     ) -> dict[str, FloatArray]:
         """Return the right results of a sequence with infinity."""
@@ -490,17 +565,17 @@ class _Comparison:
         found = self.judge.run(weights, replace(one, x=large), None)
         return {name: array[:, 0] for name, array in found.items()}
 
-    def _accepted(self, inputs: Inputs) -> Inputs:
-        """Return the inputs with what the backend takes: it may take no state, or return no y."""
-        inputs, backend = self._quantized(inputs), self.model.backend
+    def _replace_ignored_inputs(self, inputs: Inputs) -> Inputs:
+        """Put zeros in place of inputs that the backend does not take."""
+        inputs, backend = self._quantize_state(inputs), self.model.backend
         if not backend.takes_state:
             inputs = replace(inputs, state=inputs.state.map(np.zeros_like))
         if backend.returned is not None and "y" not in backend.returned:
             inputs = replace(inputs, dy=np.zeros_like(inputs.dy))
         return inputs
 
-    def _flowing(self, dstate: LSTMState) -> LSTMState:
-        """Return the gradient of the final state, zero for a state that is not returned."""
+    def _mask_final_gradient(self, dstate: LSTMState) -> LSTMState:
+        """Return the gradient of the final state, with zeros for a state that is not returned."""
         returned = self.model.backend.returned
         if returned is None:
             return dstate
@@ -508,36 +583,36 @@ class _Comparison:
         kept = (each if name in returned else np.zeros_like(each) for name, each in arrays)
         return type(dstate)(*kept)
 
-    def _requested(self, theirs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """Return those of a judge's results that the model's step computes too."""
-        return self._returned(requested_results(theirs, self.workload))
+    def _select_requested(self, theirs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Select the results of a judge that the model's step computes too."""
+        return self._select_returned(select_requested_results(theirs, self.workload))
 
-    def _returned(self, results: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """Leave out what the backend does not return, and the gradient of a state it lacks."""
+    def _select_returned(self, results: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Leave out results that the backend does not return, and gradients it cannot have."""
         backend, states = self.model.backend, self.model.spec.cell.states
         left_out: set[str] = set()
         if backend.returned is not None:
             left_out |= {"y", *states} - set(backend.returned)
         if not backend.takes_state:
-            left_out |= {f"d{name}" for name in states}
+            left_out |= set(map(comparison.name_gradient, states))
         return {name: array for name, array in results.items() if name not in left_out}
 
-    def _quantized(self, inputs: Inputs) -> Inputs:
-        """Return the inputs with the state rounded to what the precision holds."""
+    def _quantize_state(self, inputs: Inputs) -> Inputs:
+        """Round the initial state to what the precision can represent."""
         return replace(inputs, state=inputs.state.map(self.model.spec.quantize))
 
-    def results(
+    def compute_both(
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """Return the model's and the judge's results of the workload's step."""
-        inputs = self._accepted(inputs)
-        flow = self._flowing(dstate or final_gradient(inputs.state))
-        ours = self._returned(self.computed(inputs, flow))
-        theirs = self._judged(weights, inputs, flow)
-        return ours, self._requested(theirs)
+        """Return the results of the workload's step from the model and from the judge."""
+        inputs = self._replace_ignored_inputs(inputs)
+        flow = self._mask_final_gradient(dstate or make_final_gradient(inputs.state))
+        ours = self._select_returned(self.compute(inputs, flow))
+        theirs = self._compute_judge_results(weights, inputs, flow)
+        return ours, self._select_requested(theirs)
 
-    def computed(self, inputs: Inputs, dstate: LSTMState) -> dict[str, FloatArray]:
-        """Return the model's results of the workload's step."""
+    def compute(self, inputs: Inputs, dstate: LSTMState) -> dict[str, FloatArray]:
+        """Compute the workload's step with the model, and return its results."""
         model, workload = self.model, self.workload
 
         def swap(array: FloatArray) -> FloatArray:
@@ -546,7 +621,8 @@ class _Comparison:
         state = inputs.state
         x, lengths, masks = swap(inputs.x), inputs.lengths, inputs.masks
         gradients = None
-        if workload.training:  # the step that will be timed, its own outputs too
+        # The step that will be timed computes these results, including its own outputs.
+        if workload.training:
             y, final, gradients = model.forward_and_gradients(
                 x,
                 swap(inputs.dy),
@@ -561,12 +637,13 @@ class _Comparison:
                 gradients = replace(gradients, x=swap(gradients.x))
         else:
             y, final = model.forward(x, state, lengths, masks=masks)
-        return results_by_name(swap(y), final, gradients)
+        return collect_results(swap(y), final, gradients)
 
-    def computed_unchecked(self, inputs: Inputs) -> Results:
-        """Return the model's results for inputs that ``Model.forward`` refuses.
+    def compute_unchecked(self, inputs: Inputs) -> Results:
+        """Compute the workload's step on inputs that ``Model.forward`` refuses.
 
-        They go to the function that is timed, without the check that ``computed`` makes of them.
+        The inputs go directly to the function that is timed, without the checks that
+        ``Model.forward`` makes.
         """
         model, workload = self.model, self.workload
 
@@ -576,7 +653,7 @@ class _Comparison:
             swapped = model.batch_major and sequence
             return model._to_device(np.swapaxes(array, 0, 1) if swapped else array)
 
-        state, flow = inputs.state, final_gradient(inputs.state)
+        state, flow = inputs.state, make_final_gradient(inputs.state)
         states = tuple(map(place, state))
         call = Call(place(inputs.x, True), states, place(inputs.lengths), place(inputs.masks))
         if not workload.training:
@@ -588,39 +665,42 @@ class _Comparison:
             model._train_and_update(workload.optimizer, workload.gradients, call, upstream)
         )
 
-    def _judged(
+    def _compute_judge_results(
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
     ) -> dict[str, FloatArray]:
-        flowing = dstate or final_gradient(inputs.state)
+        flowing = dstate or make_final_gradient(inputs.state)
         return self.judge.run(weights, inputs, flowing if self.workload.training else None)
 
 
 UPDATES = 3
-"""Consecutive updating calls that are judged: the second has moments and weights that the first
-left, and an update that is made in every second call only is missing in one of them."""
+"""The number of consecutive updating calls that are judged. The second call has the moments and
+weights that the first one left. If a backend updates only in every second call, one of the three
+shows it."""
 
 LONG_RUN = 12
-"""Updating calls of a backend that are judged once. Some errors come late: Adam's bias correction
-changes an update by 10% in the tenth, and a step that is traced again may lose its weights."""
+"""The number of updating calls in the long run by which a backend is judged once. Some errors come
+late: Adam's bias correction still changes the tenth update by 10%, and a step that is traced again
+may lose its weights."""
 
 _long_runs_judged: set[tuple[object, ...]] = set()
-"""Backends whose long run was judged in this process, with device, spec and optimizer."""
+"""The backends whose long run was judged in this process, with device, spec and optimizer."""
 
 SUMMANDS = 16
-"""How much larger a summand of a gradient in float16 may be than the gradient itself."""
+"""How many times as large as a gradient in float16 the terms of its sum may be."""
 
 PERTURBATIONS = 2
-"""Perturbed networks whose results show how far a network amplifies rounding."""
+"""The number of perturbed networks whose results show how far a network amplifies rounding."""
 
 FEW = 3
-"""Timesteps and sequences on which all gradients of a backend are judged, enough for any order."""
+"""The number of timesteps and of sequences on which all gradients of a backend are judged. Three of
+each are enough to show that they are in the wrong order."""
 
 _all_judged: dict[tuple[object, ...], GateResult] = {}
 """The gate's results for steps with all gradients, by backend, device, spec and small workload."""
 
 
-def _all_gradients(model: Model, workload: Workload) -> tuple[Errors, Errors]:
-    """Return errors and bounds of a step with all gradients, on a small workload of this kind."""
+def _compare_all_gradients(model: Model, workload: Workload) -> tuple[Errors, Errors]:
+    """Return the errors and bounds of a small step with all gradients."""
     timesteps = min(FEW, workload.timesteps)
     small = replace(
         workload,
@@ -639,23 +719,26 @@ def _all_gradients(model: Model, workload: Workload) -> tuple[Errors, Errors]:
     return dict(_all_judged[key].errors), dict(_all_judged[key].bounds)
 
 
-def largest_finite(array: FloatArray, least: float) -> float:
-    """Return the largest magnitude of the finite numbers of an array, at least ``least``."""
+def find_largest_finite(array: FloatArray, least: float) -> float:
+    """Return the largest magnitude of the finite numbers of an array, but at least ``least``."""
     finite = np.isfinite(array)
     return float(np.max(np.abs(array), initial=least, where=finite))
 
 
 LEAST_FLOW = (0.375, 0.25)
-"""Smallest sizes of the gradients of the final states, h and c, which every type holds exactly.
+"""The smallest magnitudes of the gradients of the final states h and c. All types represent them
+exactly.
 
 Among a few numbers near zero, a step that ignores a gradient would differ by less than the bounds
-of half precision. The two differ, so that a step that mixes them up is noticed."""
+of half precision. The two magnitudes differ, so that a step that exchanges the gradients is found.
+"""
 
 
-def final_gradient(state: LSTMState) -> LSTMState:
-    """Return a gradient for the final state, no number of which is near zero.
+def make_final_gradient(state: LSTMState) -> LSTMState:
+    """Return a gradient of the final state that has no number near zero.
 
-    The gradient of each state has the numbers of another one, so that they cannot be mixed up.
+    The gradient of each state is made from the numbers of another state. So a step that uses a
+    state in place of its gradient is found.
     """
 
     def gradient(like: FloatArray, least: float) -> FloatArray:
@@ -667,24 +750,24 @@ def final_gradient(state: LSTMState) -> LSTMState:
     return type(state)(*(gradient(like, least) for like, least in rotated))
 
 
-def state_from(spec: LSTMSpec, results: Mapping[str, FloatArray]) -> LSTMState:
-    """Return the state that results have by the names of the cell's states."""
+def select_state(spec: LSTMSpec, results: Mapping[str, FloatArray]) -> LSTMState:
+    """Return the state among results, by the names of the cell's states."""
     state: LSTMState = spec.cell.state_type(*(results[name] for name in spec.cell.states))
     return state
 
 
-def judged_parts(workload: Workload) -> list[slice]:
-    """Return the parts of a sequence to judge: the first two windows, and a shorter last one."""
+def select_judged_parts(workload: Workload) -> list[slice]:
+    """Return the first two windows of a sequence, and the last one if it is shorter."""
     windows = workload.windows()
     last = windows[2:][-1:]
     shorter = [each for each in last if each.stop - each.start < windows[0].stop]
     return windows[:2] + shorter
 
 
-def stream_errors(
+def measure_stream_errors(
     model: Model, judge: Judge, weights: LSTMWeights, workload: Workload, seed: int
 ) -> tuple[Errors, Errors]:
-    """Return errors and bounds of the first chunks of a stream, named ``streamed NAME``."""
+    """Compare a stream's first chunks, and return errors and bounds such as ``streamed y``."""
     step = model.prepare(workload)
     assert step.results is not None
     assert step.place is not None
@@ -694,34 +777,34 @@ def stream_errors(
     for _ in numbers:
         outputs.append(step.run())
         step.synchronize()
-    ours = joined([step.results(each) for each in outputs])
+    ours = join_results([step.results(each) for each in outputs])
     # The step begins with the state that ``prepare`` draws.
     begun = InputSets(model.spec, workload).first.state
-    theirs = judge.run(weights, joined_inputs(sets, numbers, begun), None)
-    pair = _compared(model.spec, workload, ours, theirs)
+    theirs = judge.run(weights, join_inputs(sets, numbers, begun), None)
+    pair = _compare_stream(model.spec, workload, ours, theirs)
     found, allowed = ({f"streamed {name}": each for name, each in of.items()} for of in pair)
     return found, allowed
 
 
-def joined(results: Sequence[Results]) -> dict[str, FloatArray]:
-    """Return the results of consecutive calls as of one sequence: all outputs, the last state."""
+def join_results(results: Sequence[Results]) -> dict[str, FloatArray]:
+    """Join the results of consecutive calls: take all outputs and the last state."""
     y = np.concatenate([each["y"] for each in results])
     return {**results[-1], "y": y}
 
 
-def joined_inputs(sets: InputSets, numbers: Sequence[int], state: LSTMState) -> Inputs:
-    """Return the inputs of consecutive calls as one sequence that begins with this state."""
+def join_inputs(sets: InputSets, numbers: Sequence[int], state: LSTMState) -> Inputs:
+    """Join the inputs of consecutive calls to one sequence that begins with this state."""
     x = np.concatenate([sets(number).x for number in numbers])
     return replace(sets.first, x=x, state=state)
 
 
-def _compared(
+def _compare_stream(
     spec: LSTMSpec,
     workload: Workload,
     ours: Mapping[str, FloatArray],
     theirs: Mapping[str, FloatArray],
 ) -> tuple[Errors, Errors]:
     found = comparison.compare(ours, theirs)
-    allowed = comparison.bounds(spec, workload.batch, len(theirs["y"]), list(found))
-    more, most = comparison.gains(spec, ours, theirs, workload.batch)
+    allowed = comparison.compute_bounds(spec, workload.batch, len(theirs["y"]), list(found))
+    more, most = comparison.measure_gains(spec, ours, theirs, workload.batch)
     return found | more, allowed | most

@@ -1,102 +1,174 @@
-"""Compute how far arrays differ and how far they may: two right backends differ by rounding."""
+"""Measure how far arrays differ, and bound how far rounding lets two right backends differ."""
 
+import enum
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from lstm_impl.cell import DEFAULT
 from lstm_impl.optimizer import BETA2, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, differentiated
 
 CONSTANT = 4.0
-"""Safety over the random-walk model: a maximum over many elements lies about four standard
-deviations out. At most 0.6 of a bound was seen used (``docs/equivalence.md``)."""
+"""The safety factor over the random-walk model of rounding. The maximum of many random numbers is
+about four standard deviations from the mean. The largest error that was seen uses 0.6 of its bound
+(``docs/equivalence.md``)."""
 
 CEILING = 0.125
-"""The largest bound of any precision: mixing up gates or dropping a bias moves outputs by more than
-this, so a larger bound would certify nothing."""
+"""The largest bound in any precision. Exchanging gates or dropping a bias changes outputs by more
+than this, so a larger bound would let such mistakes pass."""
 
 SMALLEST_SCALE = 0.1
-"""Outputs and gradients are at least about this large, except where few elements cancel."""
+"""The magnitude that outputs and gradients are taken to have at least. Only arrays in which few
+elements cancel are smaller."""
 
 ELEMENTWISE = 9
-"""Operations of a step that each round, by u/sqrt(3) in the root mean square: the gates i, f, g and
-o, f*c, i*g, their sum, its tanh and the product with o. With one timestep and one unit they are
-most of the error."""
+"""The number of operations in a timestep that round their result: the gates i, f, g and o, the
+products f*c and i*g, their sum, its tanh, and the product with o. Each rounds by u/sqrt(3) in the
+root mean square. With one timestep and one unit, they cause most of the error."""
 
 SMALLEST_CELL = 0.25
-"""The same for cells, each the sum of two terms of about this size, f*c and i*g."""
+"""The magnitude that cell states are taken to have at least. A cell state is the sum of f*c and
+i*g, and each of these is about this large."""
 
 Errors = dict[str, float]
+"""An error, or a bound on it, for each array or kind of error by name."""
 
 
-def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
-    """Return the largest relative error that each array may have."""
+def compute_bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
+    """Return the largest relative error that each array may have.
+
+    The bounds follow from a random walk: rounding errors are independent, so they grow with the
+    square root of the number of operations (``docs/equivalence.md``).
+    """
     u = spec.precision.roundoff
     single = 2.0**-24
     fan_in = max(spec.input_size, spec.output_size) + spec.hidden_size + 1
-    # Half and TF32 round each factor once (u) and accumulate in float32; but sums over time are
-    # kept in the compute type by some backends, so those count with u.
+    # Half precision and TF32 round each factor of a product by u, and accumulate in float32. Some
+    # backends keep sums over timesteps in the compute type, so these sums count with u.
     per_step = u * math.sqrt(fan_in) if u <= single else u + single * math.sqrt(fan_in)
-    only_factors = spec.dtype in ("tf32", "bf32")  # are rounded so
-    # Of the last step alone: those of earlier steps are small next to the products' errors.
+    # In these precisions only the factors of products are rounded coarsely.
+    only_factors = spec.dtype in ("tf32", "bf32")
+    # Only the last timestep counts. The elementwise errors of earlier timesteps are small compared
+    # with the errors of their products.
     elementwise = (single if only_factors else u) * math.sqrt(ELEMENTWISE / 3)
     forward = math.hypot(per_step * math.sqrt(timesteps), elementwise) * math.sqrt(spec.num_layers)
     sums = (single if only_factors else u) * math.sqrt(
         batch * timesteps if u <= single else timesteps
     )
-    by_kind = {"forward": forward, "flow": 2.0 * forward, "weight": 2.0 * forward + sums}
-    return {name: min(CEILING, CONSTANT * by_kind[array_kind(name)]) for name in names}
+    by_kind = {
+        ResultKind.FORWARD: forward,
+        ResultKind.FLOW: 2.0 * forward,
+        ResultKind.WEIGHT: 2.0 * forward + sums,
+    }
+    kinds = {name: classify_result(name, spec.cell.states) for name in names}
+    return {name: min(CEILING, CONSTANT * by_kind[kind]) for name, kind in kinds.items()}
 
 
-def array_kind(name: str) -> str:
-    """Return the kind of an array, on which its bound depends.
+class ResultKind(enum.Enum):
+    """The kind of a result, on which its bound depends."""
 
-    name: such as ``y``, ``dx`` or ``dlayer0.forward.kernel``. The kind is ``forward`` for outputs
-    and states, ``flow`` for gradients of the input and the states, and ``weight`` for gradients of
-    weights.
+    FORWARD = enum.auto()
+    """Outputs and final states."""
+
+    FLOW = enum.auto()
+    """Gradients of the input and of the initial states."""
+
+    WEIGHT = enum.auto()
+    """Gradients of weights."""
+
+
+WEIGHT_GRADIENT = re.compile(r"dlayer(0|[1-9][0-9]{0,8})\.(forward|backward)\.([a-z_]{1,40})")
+"""The grammar of the names of weights' gradients: layer, direction and parameter."""
+
+
+def name_gradient(array: str) -> str:
+    """Return the name of the gradient of an array, such as ``dx`` for ``x``."""
+    return f"d{array}"
+
+
+def is_weight_gradient(name: str) -> bool:
+    """Return whether a result of this name is the gradient of an array of weights."""
+    return WEIGHT_GRADIENT.fullmatch(name) is not None
+
+
+def classify_result(name: str, states: Sequence[str]) -> ResultKind:
+    """Return the kind of a result.
+
+    Parameters
+    ----------
+    name
+        The name of the result, such as ``y``, ``dx`` or ``dlayer0.forward.kernel``.
+    states
+        The names of the cell's states. They decide, because the first letter of a name does not:
+        a cell may have a state whose name begins with a d.
+
+    Raises
+    ------
+    ValueError
+        If a call of this cell has no result of this name.
     """
-    if "." in name:  # such as dlayer0.forward.kernel
-        return "weight"
-    return "flow" if name.startswith("d") else "forward"
+    if name in ("y", *states):
+        return ResultKind.FORWARD
+    if name in ("dx", *map(name_gradient, states)):
+        return ResultKind.FLOW
+    if is_weight_gradient(name):
+        return ResultKind.WEIGHT
+    raise ValueError(
+        f"{name!r} names no result; expected y, dx, a state of {', '.join(states)}, its gradient, "
+        "or the gradient of an array of weights such as dlayer0.forward.kernel"
+    )
 
 
-def keep(
+def keep_worst(
     errors: Errors, bounds: Errors, found: Mapping[str, float], allowed: Mapping[str, float]
 ) -> None:
-    """Add newly found errors and their bounds to those that are known.
+    """Add newly found errors and their bounds to those that are known, in place.
 
-    Of two errors of one name, keep the error that is larger relative to its own bound.
-    errors, bounds: what is known, changed in place. found, allowed: what is added.
+    If both have an error of the same name, keep the one that is larger relative to its own bound.
+
+    Parameters
+    ----------
+    errors, bounds
+        The known errors and their bounds, which are changed in place.
+    found, allowed
+        The errors to add and their bounds.
     """
     for name, off in found.items():
         known = errors.get(name)
-        share = nan_as_infinity(off / allowed[name])
-        if known is None or share > nan_as_infinity(known / bounds[name]):
+        share = replace_nan_by_infinity(off / allowed[name])
+        if known is None or share > replace_nan_by_infinity(known / bounds[name]):
             errors[name], bounds[name] = off, allowed[name]
 
 
-def nan_as_infinity(share: float) -> float:
-    """Return the share, infinite for NaN, which is worse than any."""
+def replace_nan_by_infinity(share: float) -> float:
+    """Replace NaN by infinity, so that it compares as worse than every number."""
     return math.inf if math.isnan(share) else share
 
 
 def compare(ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]) -> Errors:
-    """Return each array's largest deviation over the reference's largest magnitude."""
-    return {name: error(ours[name], theirs[name], smallest_scale(name)) for name in theirs}
+    """Return each array's largest difference relative to the reference's largest magnitude."""
+    return {
+        name: measure_error(ours[name], theirs[name], find_smallest_scale(name)) for name in theirs
+    }
 
 
-def smallest_scale(name: str) -> float:
-    """Return the largest magnitude that an array is taken to have at least."""
+def find_smallest_scale(name: str) -> float:
+    """Return the magnitude that an array is taken to have at least."""
     return SMALLEST_CELL if name == "c" else SMALLEST_SCALE
 
 
-def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> float:
-    """Return max|ours - theirs| / max(max|theirs|, smallest); infinite for NaN or another shape."""
+def measure_error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> float:
+    """Return max|ours - theirs| / max(max|theirs|, smallest).
+
+    The error is infinite if our array has another shape or contains NaN or infinity.
+    """
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.shape != b.shape or not np.all(np.isfinite(a)):
         return math.inf
@@ -107,26 +179,32 @@ def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> 
     return deviation / scale
 
 
-def update_error(
+def measure_update_error(
     spec: LSTMSpec,
     before: LSTMWeights,
     after: LSTMWeights,
     changes: Sequence[FloatArray],
     bias_offset: float = 0.0,
 ) -> tuple[float, float]:
-    """Return the error of an update of the weights, and its bound.
+    """Measure the error of an update of the weights, and return it with its bound.
 
-    Both are those of the array of weights whose error is the largest relative to its bound.
-    before, after: the weights before and after the update. changes: what the optimizer's formula
-    adds to each array, in the order of ``LSTMWeights.arrays``. bias_offset: what the backend adds
-    to the biases it keeps, which makes their rounding coarser.
+    Only the array of weights whose error is the largest relative to its bound is returned.
+
+    Parameters
+    ----------
+    before, after
+        The weights before and after the update.
+    changes
+        What the optimizer's formula adds to each array, in the order of ``LSTMWeights.arrays``.
+    bias_offset
+        What the backend adds to the biases that it stores. A larger number rounds more coarsely.
     """
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
     worst = (0.0, 1.0)
     for old, new, change in zip(before.arrays(), after.arrays(), changes, strict=True):
         smallest = LEARNING_RATE * SMALLEST_SCALE
         moved = np.asarray(new, np.float64) - np.asarray(old, np.float64)
-        found = error(moved, change, smallest)
+        found = measure_error(moved, change, smallest)
         scale = float(np.max(np.abs(change), initial=smallest))
         kept = float(np.max(np.abs(old), initial=0.0)) + (bias_offset if old.ndim == 1 else 0.0)
         share = kept / scale + 1.0 / (1.0 - BETA2)
@@ -136,66 +214,87 @@ def update_error(
     return worst
 
 
-def results_by_name(
+def collect_results(
     y: FloatArray, state: LSTMState, gradients: LSTMGradients | None
 ) -> dict[str, FloatArray]:
-    """Return all results by name: y, h, c, dx, dh, dc, dlayer0.forward.kernel and so on."""
+    """Collect all results by name: y, h, c, dx, dh, dc, dlayer0.forward.kernel and so on."""
     arrays: dict[str, FloatArray] = {"y": y, **state.by_name()}
     if gradients is not None:
         if gradients.x is not None:
             arrays["dx"] = gradients.x
         if gradients.state is not None:
-            arrays |= {f"d{name}": each for name, each in gradients.state.by_name().items()}
+            arrays |= {
+                name_gradient(name): each for name, each in gradients.state.by_name().items()
+            }
         arrays |= gradients.weights.named("d")
     return arrays
 
 
-def requested_results(
+def select_requested_results(
     theirs: Mapping[str, FloatArray], workload: Workload
 ) -> dict[str, FloatArray]:
-    """Return those of a judge's results that the workload's step computes too."""
-    flow = ["dx", *(name for name in theirs if array_kind(name) == "flow" and name != "dx")]
+    """Select the results of a judge that the workload's step computes too."""
+    states = [name for name in theirs if name_gradient(name) in theirs]
+    flow = ["dx", *map(name_gradient, states)]
     left_out = set(flow) - set(differentiated(workload.gradients, *flow))
     return {name: array for name, array in theirs.items() if name not in left_out}
 
 
-# -- what the errors of half precision look like
+# -- the pattern of the errors in half precision
 
 HALF = 2.0**-11
-"""Types of at least this unit roundoff are looked at; the bounds of others are tight enough."""
+"""The smallest unit roundoff of the types whose pattern of errors is examined. The bounds of finer
+types are tight enough without that."""
 
 WHOLE = 8.0
-"""By how many units of roundoff an array may be too large or too small overall: 3% in bfloat16. At
-most 5.8 was seen, of a bias over 150 steps in float16 (``docs/equivalence.md``)."""
+"""By how many units of roundoff an array may be too large or too small as a whole, which is 3% in
+bfloat16. The most that was seen is 5.8, in a bias over 150 steps in float16
+(``docs/equivalence.md``)."""
 
 UNIT, GATE_COLUMN = 16.0, 40.0
-"""The same for one unit of outputs, states and what flows back (10.1 was seen), and for one gate of
-one unit in a weight's gradient (27 was seen), a sum over steps that cancel."""
+"""The same limit for one unit and for one gate of one unit. ``UNIT`` is for outputs, states and
+their gradients, where 10.1 was seen. ``GATE_COLUMN`` is for gradients of weights, which are sums
+over steps that cancel; 27 was seen."""
 
 SMALL_UNIT = 0.25
-"""A unit with less than this part of the mean square of all is taken as one that has it."""
+"""The part of the mean square of all units that a unit is taken to have at least."""
 
 SMALLEST = 0.03
-"""Root mean square of an array under which it is taken as one that has it; as ``SMALLEST_SCALE``
-of the maximum, which is some three times as large."""
+"""The root mean square that an array is taken to have at least. It corresponds to
+``SMALLEST_SCALE``, which is a maximum and therefore about three times as large."""
 
 LARGEST_GAIN = 1.0
-"""The largest bound of both: an array or a unit of zeros is off by 1."""
+"""The largest bound on both. An array or a unit of zeros has an error of 1."""
 
 ENOUGH_NUMBERS = 256
-"""Numbers in the outputs and final states below which these two show nothing."""
+"""The number of outputs and final states below which the two measures in ``COARSE`` show nothing.
+"""
 
 
-def gains(
+def measure_gains(
     spec: LSTMSpec,
     ours: Mapping[str, FloatArray],
     theirs: Mapping[str, FloatArray],
     batch: int,
     timesteps: int | None = None,
 ) -> tuple[Errors, Errors]:
-    """Return by how much each array and its worst unit are too large or too small, and may be.
+    """Measure by how much each array and its worst unit are too large or too small.
 
-    timesteps: of the call; by default those of the outputs.
+    Parameters
+    ----------
+    spec
+        The network. Nothing is measured in precisions finer than half precision.
+    ours, theirs
+        The results of the model and of the judge, by name.
+    batch
+        The number of sequences.
+    timesteps
+        The number of timesteps of the call. By default, it is the length of the outputs.
+
+    Returns
+    -------
+    errors, bounds
+        The errors ``whole NAME`` and ``unit NAME`` of each array, and the largest ones allowed.
     """
     found: Errors = {}
     allowed: Errors = {}
@@ -203,14 +302,15 @@ def gains(
     if u < HALF:
         return found, allowed
     timesteps = len(theirs["y"]) if timesteps is None else timesteps
-    most = bounds(spec, batch, timesteps, list(theirs))
+    most = compute_bounds(spec, batch, timesteps, list(theirs))
     for name, right in theirs.items():
         b = np.asarray(right, np.float64)
         a = np.asarray(ours[name], np.float64)
         if a.shape != b.shape:
-            continue  # the largest error is infinite then
-        off = most[name] * float(np.max(np.abs(b), initial=smallest_scale(name)))
-        weight = array_kind(name) == "weight"
+            # The largest error of an array of another shape is infinite already.
+            continue
+        off = most[name] * float(np.max(np.abs(b), initial=find_smallest_scale(name)))
+        weight = is_weight_gradient(name)
         mean = max(float(np.mean(b * b)), SMALLEST**2)
         found[name_error("whole", name)] = abs(float(np.mean((a - b) * b))) / mean
         few = off / math.sqrt(mean * b.size)
@@ -227,8 +327,8 @@ def gains(
     return found, allowed
 
 
-def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
-    """Return weights and inputs as bfloat16 holds them."""
+def round_inputs_to_bfloat16(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
+    """Return weights and inputs after rounding them to bfloat16."""
     state = inputs.state.map(round_to_bfloat16)
     return weights.map(round_to_bfloat16), replace(
         inputs, x=round_to_bfloat16(inputs.x), dy=round_to_bfloat16(inputs.dy), state=state
@@ -236,28 +336,41 @@ def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
 
 
 COARSE: Errors = {"bfloat16's errors": 0.5, "errors next to bfloat16's": 0.8}
-"""Part of the coarser type's error that may be found in a result, and how large all its errors may
-be next to those that rounding the weights and inputs to the coarser type makes. Right results have
--0.42 to 0.25 and at most 0.6; a computation whose weights are bfloat16 has all of it, and one whose
-states are kept in bfloat16 makes 0.76 and more."""
+"""Limits on two measures that show a computation in bfloat16. The first is the part of bfloat16's
+errors that is found in a result; the second is the size of all its errors relative to bfloat16's.
+Bfloat16's errors are those that rounding the weights and inputs to bfloat16 causes. Right results
+have -0.42 to 0.25 and at most 0.6. A computation with weights in bfloat16 has about 1 of the
+first. One that keeps its states in bfloat16 has at least 0.76 of the second."""
 
 STALE: Errors = {"updates left out": 0.5}
-"""The same of what updates of the weights change."""
+"""The same limit on the part of the weights' updates that is missing in a result."""
 
 
-def shared_errors(
+def measure_shared_errors(
     ours: Mapping[str, FloatArray],
     theirs: Mapping[str, FloatArray],
     other: Mapping[str, FloatArray],
     allowed: Errors,
 ) -> tuple[Errors, Errors]:
-    """Return how much of another computation's errors is found in ours, by the first name allowed,
-    and how large ours are next to them, by the second; and what is allowed."""
+    """Measure how much of another computation's errors is found in ours.
+
+    Parameters
+    ----------
+    ours, theirs
+        The results of the model and of the judge, by name.
+    other
+        The results of the other computation, such as one in bfloat16.
+    allowed
+        The names and the bounds of one or two measures. The first is the projection of our errors
+        onto the other ones, as a part of these. The second is the size of our errors relative to
+        the other ones.
+    """
     along = ours_squared = other_squared = 0.0
     for name, right in theirs.items():
         b = np.asarray(right, np.float64)
         if np.shape(ours[name]) != b.shape:
-            return {}, {}  # the largest error is infinite then
+            # The largest error of an array of another shape is infinite already.
+            return {}, {}
         scale = max(float(np.mean(b * b)), SMALLEST**2)
         error = np.asarray(ours[name], np.float64) - b
         off = np.asarray(other[name], np.float64) - b
@@ -271,60 +384,89 @@ def shared_errors(
 # -- networks whose rounding errors are known
 
 FORWARD, WEIGHTS, FLOW = 10.0, 10.0, 32.0
-"""Standard deviations by rounding that a result may be off: outputs and states, gradients of
-weights, and gradients of inputs, which are products of many numbers whose errors depend on one
-another. At most 4.9, 4.7 and 12.3 were seen (``docs/equivalence.md``)."""
+"""How many standard deviations by rounding a result may be off. The three limits are for outputs
+and states, for gradients of weights, and for gradients of inputs. The last are products of many
+numbers whose errors are not independent. The most that was seen is 4.9, 4.7 and 12.3
+(``docs/equivalence.md``)."""
 
 LARGE_WEIGHTS = 24.0
-"""The same for gradients of weights in the network of large numbers; 9 was seen."""
+"""The same limit for gradients of weights in the network of large numbers, where 9 was seen."""
 
 SIZES, ENOUGH_ERRORS = 4.0, 64
-"""How large all errors of an array may be next to their standard deviations, root mean squares, and
-of how many numbers. At most 2.1 was seen."""
+"""How many times as large as their standard deviation all errors of an array may be together, as a
+ratio of root mean squares, and how many numbers the array must have. At most 2.1 was seen."""
 
 CELLS_SIZE, ENOUGH_CELLS = 2.0, 256
-"""The same for cells, where an array has at least this number of them. Right results make at most
-0.9 there, and cells that a backend with float16 keeps in bfloat16 make 2.2 and more."""
+"""The same limit for cell states, and how many of them the array must have. Right results have at
+most 0.9. If a float16 backend keeps its cell states in bfloat16, the ratio is 2.2 or more."""
 
 LEAST = 1e-30
-"""Bound of a result that has no rounding error, such as zero."""
+"""The bound on a result that has no rounding error, such as zero."""
 
 LARGEST_STATE, LARGEST_CELL = 1.0, 12.0
-"""The largest magnitude of outputs and hidden states, and of an initial cell in these networks."""
+"""The largest magnitudes of outputs and hidden states, and of an initial cell state, in these
+networks."""
 
 
-def largest_difference(name: str, timesteps: int) -> float:
-    """Return by how much two results of these networks can differ, whatever rounding explains.
+def limit_difference(name: str, timesteps: int) -> float:
+    """Return by how much two results of these networks can differ at most.
 
-    Outputs and hidden states are within -1 and 1. A timestep adds at most 1 to a cell. Gradients
-    have no such limit.
+    The limit holds whatever rounding explains.
+    Outputs and hidden states are between -1 and 1. Each timestep adds at most 1 to a cell state.
+    Gradients have no such limit.
     """
     largest = {"y": LARGEST_STATE, "h": LARGEST_STATE, "c": LARGEST_CELL + timesteps}
     return 2.0 * largest.get(name, math.inf)
 
 
-def largest_by_rounding(kind: str, name: str, deviation: FloatArray, timesteps: int) -> FloatArray:
+def limit_rounding_error(kind: str, name: str, deviation: FloatArray, timesteps: int) -> FloatArray:
     """Return how far each number of an array may be off in a network whose rounding is known.
 
-    kind: the network, ``separate`` or ``large``. deviation: standard deviations by rounding.
+    Parameters
+    ----------
+    kind
+        The network: ``separate`` or ``large``.
+    name
+        The name of the array.
+    deviation
+        The standard deviation of each number by rounding.
+    timesteps
+        The number of timesteps of the call.
     """
-    weights = LARGE_WEIGHTS if kind == "large" else WEIGHTS
-    factor = {"forward": FORWARD, "flow": FLOW, "weight": weights}[array_kind(name)]
+    factor = {
+        ResultKind.FORWARD: FORWARD,
+        ResultKind.FLOW: FLOW,
+        ResultKind.WEIGHT: LARGE_WEIGHTS if kind == "large" else WEIGHTS,
+    }[classify_result(name, DEFAULT.states)]
     explained = factor * deviation + LEAST
-    return np.asarray(np.minimum(explained, largest_difference(name, timesteps)))
+    return np.asarray(np.minimum(explained, limit_difference(name, timesteps)))
 
 
-def sparse_errors(
+def measure_sparse_errors(
     kind: str,
     theirs: Mapping[str, FloatArray],
     rounding: Mapping[str, FloatArray],
     ours: Mapping[str, FloatArray],
     timesteps: int | None = None,
 ) -> tuple[Errors, Errors]:
-    """Return the error of each array's worst number and what rounding explains of it.
+    """Measure the worst error of each array relative to what rounding explains.
 
-    kind: of the errors, ``separate`` or ``large``. rounding: standard deviations.
-    timesteps: of the call; by default those of the outputs.
+    Parameters
+    ----------
+    kind
+        The kind of the errors: ``separate`` or ``large``.
+    theirs, ours
+        The results of the judge and of the model, by name.
+    rounding
+        The standard deviation of each number by rounding, by the same names.
+    timesteps
+        The number of timesteps of the call. By default, it is the length of the outputs.
+
+    Returns
+    -------
+    errors, bounds
+        The error of the number in each array that exceeds its bound most, and that bound. In the
+        network of separate products, also the size of all errors of an array.
     """
     timesteps = len(theirs["y"]) if timesteps is None else timesteps
     found: Errors = {}
@@ -336,11 +478,12 @@ def sparse_errors(
             found[label], allowed[label] = math.inf, LEAST
             continue
         off = np.abs(a - right)
-        most = largest_by_rounding(kind, name, deviation, timesteps)
+        most = limit_rounding_error(kind, name, deviation, timesteps)
         worst = np.unravel_index(np.argmax(off / most), off.shape)
         found[label] = float(off[worst])
         allowed[label] = float(most[worst])
-        if kind == "separate" and array_kind(name) != "flow" and off.size >= ENOUGH_ERRORS:
+        is_flow = classify_result(name, DEFAULT.states) is ResultKind.FLOW
+        if kind == "separate" and not is_flow and off.size >= ENOUGH_ERRORS:
             size = math.sqrt(float(np.mean(deviation**2))) + LEAST
             found[name_error("sizes", name)] = math.sqrt(float(np.mean(off**2))) / size
             cells = name == "c" and off.size >= ENOUGH_CELLS
@@ -351,11 +494,18 @@ def sparse_errors(
 def compare_not_finite(
     ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], infinite: bool
 ) -> Errors:
-    """Return what ``compare`` does of the finite numbers of one sequence.
+    """Compare one sequence whose input has NaN or infinity, and return the error of each array.
 
-    It is infinite if a number is finite where theirs is NaN. infinite: whether the input is, and
-    not NaN. Then NaN may stand for a finite number too: a kernel that fills up its tiles multiplies
-    infinity by zero.
+    Only numbers that are finite in the reference are compared. The error is infinite if a number is
+    finite where the reference's is not. If the input has infinity, our number may be NaN where the
+    reference's is finite, because a kernel that fills up its tiles multiplies infinity by zero.
+
+    Parameters
+    ----------
+    ours, theirs
+        The results of the model and of the judge, by name.
+    infinite
+        Whether the input has infinity instead of NaN.
     """
     found: Errors = {}
     for name, right in theirs.items():
@@ -365,62 +515,66 @@ def compare_not_finite(
             continue
         if infinite:
             number &= ~np.isnan(mine)
-        found[name] = error(mine[number], right[number], smallest_scale(name))
+        found[name] = measure_error(mine[number], right[number], find_smallest_scale(name))
     return found
 
 
 def name_error(kind: str, array: str) -> str:
     """Return the name of an error of this kind in an array, such as ``rms y``.
 
-    ``kinds.find_kind`` returns the kind and the array of a name.
+    ``kinds.find_kind`` is the inverse.
     """
     return f"{kind} {array}"
 
 
-def named_errors(kind: str, found: Errors, allowed: Errors) -> tuple[Errors, Errors]:
-    """Return errors of arrays and their bounds under the names of errors of this kind."""
+def name_errors(kind: str, found: Errors, allowed: Errors) -> tuple[Errors, Errors]:
+    """Rename errors and bounds of arrays to the names of errors of this kind."""
     pair = ({name_error(kind, array): of[array] for array in found} for of in (found, allowed))
     return next(pair), next(pair)
 
 
-# -- backends that are near the reference on purpose
+# -- backends that approximate the reference on purpose
 
 RMS = "rms"
-"""The kind of such an error: the root mean square of an array's difference over its own."""
+"""The kind of such an error: the root mean square of an array's difference, relative to the array.
+"""
 
 OUTPUT_ERROR = name_error(RMS, "y")
-"""The error of the outputs, which reports show of an approximate backend."""
+"""The error of the outputs, which reports show for an approximate backend."""
 
 LARGEST_ERROR = 0.1
-"""Quantisation to int8 costs up to 3%, and an approximation that costs more than this is another
-network."""
+"""The largest error of an approximate backend. Quantisation to int8 costs up to 3%. An
+approximation that costs more than this limit computes another network."""
 
 EMULATIONS = 3.0
-"""How large an error may be next to that of an emulation, which rounds each weight array and the
-input to int8 with one scale. At most 1.53 was seen, and weights of int4 make 7 and more."""
+"""How many times as large as the error of an emulation a backend's error may be. The emulation
+rounds each array of weights and the input to int8 with one scale. The most that was seen is 1.53,
+whereas int4 weights cause 7 and more."""
 
 LARGEST_EMULATED = EMULATIONS * LARGEST_ERROR
-"""The largest bound that an emulation gives: one with a larger error is another network too."""
+"""The largest bound that an emulation can give. A backend with a larger error computes another
+network, even if the emulation's error is large too."""
 
 SHORT = 2
-"""Timesteps after which the initial state still makes most of the result."""
+"""The number of timesteps after which the initial state still decides most of the result."""
 
 SMALLEST_EMULATED = 0.002
-"""The emulation's error is taken as this at least: with one unit or feature it may be zero."""
+"""The error that the emulation is taken to have at least. With one unit or one feature, it may be
+zero."""
 
 
-def approximate_errors(
+def measure_approximate_errors(
     ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
 ) -> tuple[Errors, Errors]:
-    """Return the root mean square of each array's difference over its own, and the bound."""
-    found = _relative_differences(ours, theirs)
-    return named_errors(RMS, found, dict.fromkeys(found, LARGEST_ERROR))
+    """Return each array's root mean square difference relative to the array, and its bound."""
+    found = _measure_relative_differences(ours, theirs)
+    return name_errors(RMS, found, dict.fromkeys(found, LARGEST_ERROR))
 
 
-def _relative_differences(
+def _measure_relative_differences(
     ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
 ) -> Errors:
-    """Return the root mean square of each array's difference over its own, by array."""
+    """Return the root mean square of each array's difference relative to the array, by array."""
     found = {}
     for name, right in theirs.items():
         size = float(np.sqrt(np.mean(np.square(right, dtype=np.float64)))) or 1.0
@@ -429,33 +583,33 @@ def _relative_differences(
     return found
 
 
-def emulated_errors(
+def measure_emulated_errors(
     kind: str,
     ours: Mapping[str, FloatArray],
     theirs: Mapping[str, FloatArray],
     emulated: Mapping[str, FloatArray],
 ) -> tuple[Errors, Errors]:
-    """Return what ``approximate_errors`` does, with the bound that an emulation's errors give."""
+    """Compute ``measure_approximate_errors`` with bounds that an emulation's errors give."""
     allowed = {
         name: min(LARGEST_EMULATED, EMULATIONS * max(each, SMALLEST_EMULATED))
-        for name, each in _relative_differences(emulated, theirs).items()
+        for name, each in _measure_relative_differences(emulated, theirs).items()
     }
-    return named_errors(kind, _relative_differences(ours, theirs), allowed)
+    return name_errors(kind, _measure_relative_differences(ours, theirs), allowed)
 
 
-def rounded_to_int8(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
-    """Return weights and inputs as int8 holds them, with one scale for an array."""
+def round_to_int8(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
+    """Return weights and inputs after rounding each array to int8 with one scale."""
 
-    def rounded(array: FloatArray) -> FloatArray:
+    def round_array(array: FloatArray) -> FloatArray:
         scale = float(np.max(np.abs(array), initial=0.0)) / 127.0 or 1.0
         return np.asarray(np.round(np.asarray(array, np.float64) / scale) * scale)
 
     cells = [
-        LayerWeights(rounded(cell.kernel), rounded(cell.recurrent_kernel), cell.bias)
+        LayerWeights(round_array(cell.kernel), round_array(cell.recurrent_kernel), cell.bias)
         for layer in weights.layers
         for cell in layer
     ]
     arrays = [array for cell in cells for array in cell]
     made = iter(arrays)
-    state = replace(inputs.state, h=rounded(inputs.state.h))
-    return weights.map(lambda _: next(made)), replace(inputs, x=rounded(inputs.x), state=state)
+    state = replace(inputs.state, h=round_array(inputs.state.h))
+    return weights.map(lambda _: next(made)), replace(inputs, x=round_array(inputs.x), state=state)

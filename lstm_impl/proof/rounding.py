@@ -1,10 +1,11 @@
-"""Propagate the rounding errors of a computation to first order: the standard deviation of results.
+"""Propagate the rounding errors of a computation to the first order, as standard
+estimate_deviations.
 
-A computation rounds each factor, sum, gate, cell and state. Each rounding is modelled as an
-independent random number of mean zero. Its variance passes through the derivative of each later
-operation, as the values do, forward and backward in time. So the bound of a result
-follows from the condition of its network: it is small for a shut gate and large where terms cancel.
-``docs/equivalence.md`` has the derivation.
+A computation rounds each factor, sum, gate, cell state and hidden state. Each rounding error is
+modelled as an independent random number of mean zero. Its variance passes through the derivative of
+each later operation, forward and backward in time, as the values do. The bound of a result
+therefore follows from the condition of its network: it is small behind a shut gate and large where
+terms cancel. ``docs/equivalence.md`` has the derivation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.proof.comparison import results_by_name
+from lstm_impl.proof.comparison import collect_results
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
@@ -25,34 +26,45 @@ from lstm_impl.workload import Inputs
 Float64 = npt.NDArray[np.float64]
 
 TERMS = 8
-"""Terms that are added up in a sum of these networks, at most: their columns are sparse."""
+"""The most terms in a sum of these networks, whose kernels have sparse columns."""
 
 ULPS = 2.0
-"""Error of the libraries' approximations of tanh and the sigmoid, next to 1, in units of roundoff
-of float32 or float64. It is absolute: a shut gate is as far off as an open one."""
+"""The error of the libraries' approximations of tanh and the sigmoid, in units of roundoff of
+float32 or float64. It is relative to 1 and not to the value: a shut gate has the same error as an
+open one."""
 
 GATES_BY_FACTORS = 2.0**-13
-"""The same in bf32, where the next product rounds what the gates make to bfloat16: ``fused_cpu``
-takes its functions for bfloat16, whose error is a sixteenth of that rounding."""
+"""The same in bf32, where the next product rounds the results of gates to bfloat16. ``fused_cpu``
+then uses its functions for bfloat16, whose error is one sixteenth of that rounding."""
 
 KEPT_ADDITIONS = 12
-"""Timesteps whose part of a weight's gradient is added to a sum that rounds to half precision.
-The gradient comes in at the last timestep and shrinks with each one before. After this number the
-parts are smaller than half a unit in the last place, and the sum does not change."""
+"""The number of timesteps whose part of a weight's gradient changes a sum that rounds to half
+precision. The gradient enters at the last timestep and shrinks with each earlier one. Before these
+timesteps, the parts are smaller than half a unit in the last place, so that the sum does not
+change."""
 
 SMALLEST_NORMAL = {"float16": 2.0**-14, "float64": 2.0**-1022}
-"""Numbers below it may become zero, by compute type."""
+"""The magnitude below which a number may become zero, by compute type."""
 
 OF_EIGHT_BITS = 2.0**-126
 """The same for the types whose exponent has eight bits: float32 and bfloat16."""
 
 
 class Roundings(NamedTuple):
-    """Root mean squares of the relative errors of a precision.
+    """Hold the root mean squares of the rounding errors of a precision.
 
-    factor: of a factor of products. element: of the result of an elementwise operation. sum: of an
-    accumulated sum, relative to the sum of its terms' magnitudes. gate: absolute, of a gate or
-    tanh. smallest: absolute, of a number that may become zero.
+    Attributes
+    ----------
+    factor
+        The relative error of a factor of a product.
+    element
+        The relative error of an elementwise operation's result.
+    sum
+        The error of an accumulated sum, relative to the sum of its terms' magnitudes.
+    gate
+        The absolute error of a gate or of tanh.
+    smallest
+        The absolute error of a number that may become zero.
     """
 
     factor: float
@@ -63,7 +75,7 @@ class Roundings(NamedTuple):
 
     @classmethod
     def of(cls, spec: LSTMSpec) -> Roundings:
-        """Return the roundings of a spec's precision. A rounding by at most u has u/sqrt(3)."""
+        """Return the errors of a spec's precision. A rounding by at most u has u/sqrt(3)."""
         precision = spec.precision
         u = precision.roundoff
         fine = 2.0**-53 if precision.compute == "float64" else 2.0**-24
@@ -76,7 +88,7 @@ class Roundings(NamedTuple):
 
 @dataclass
 class _Trace:
-    """Values and variances that one direction of one layer keeps for its backward pass."""
+    """Keep the values and variances of one direction of one layer for its backward pass."""
 
     weights: LayerWeights
     x: Float64
@@ -91,17 +103,21 @@ class _Trace:
     gates_var: list[tuple[Float64, ...]] = field(default_factory=list)
 
 
-def deviations(
+def estimate_deviations(
     spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
 ) -> dict[str, FloatArray]:
-    """Return the standard deviation by rounding of each result, by the names of results.
+    """Return the standard deviation of each result by rounding, by the names of the results.
 
-    The arguments are those of a judge. They must be numbers that the precision holds exactly.
-    dstate: the gradient of the final state, or None for no gradients.
+    Parameters
+    ----------
+    spec, weights, inputs
+        As a judge takes them. The precision must represent the numbers exactly.
+    dstate
+        The gradient of the final state, or None for no gradients.
     """
     by = Roundings.of(spec)
     traces, y_var, state_var = _forward(spec, by, weights, inputs)
-    variances = results_by_name(
+    variances = collect_results(
         y_var,
         state_var,
         None if dstate is None else _backward(spec, by, traces, inputs, dstate),
@@ -112,6 +128,7 @@ def deviations(
 def _forward(
     spec: LSTMSpec, by: Roundings, weights: LSTMWeights, inputs: Inputs
 ) -> tuple[list[_Trace], Float64, LSTMState]:
+    """Run all layers forward. Return their traces and the variances of outputs and final states."""
     x = np.asarray(inputs.x, np.float64)
     timesteps, batch, _ = x.shape
     lengths = inputs.lengths
@@ -126,15 +143,18 @@ def _forward(
             x, x_var = x * mask, x_var * mask**2
         outputs = []
         for direction, cell in enumerate(cells):
-            turn = _turner(direction, lengths)
+            turn = _make_reversal(direction, lengths)
             row = layer * spec.num_directions + direction
             state = inputs.state
-            trace = _Trace(_wide(cell), turn(x), turn(x_var), valid)
-            _run(trace, by, *(np.asarray(each[row], np.float64) for each in (state.h, state.c)))
+            trace = _Trace(_convert_to_float64(cell), turn(x), turn(x_var), valid)
+            _run_forward(
+                trace, by, *(np.asarray(each[row], np.float64) for each in (state.h, state.c))
+            )
             outputs.append([turn(np.stack(each[1:]) * valid) for each in (trace.h, trace.h_var)])
             traces.append(trace)
         x, x_var = (np.concatenate(each, axis=-1) for each in zip(*outputs, strict=True))
-        y_var, x_var = x_var, x_var + (by.factor * x) ** 2  # a factor of the layer above
+        # The layer above rounds its input once more, as a factor of its products.
+        y_var, x_var = x_var, x_var + (by.factor * x) ** 2
     final = LSTMState(
         np.stack([trace.h_var[-1] for trace in traces]),
         np.stack([trace.c_var[-1] for trace in traces]),
@@ -142,11 +162,13 @@ def _forward(
     return traces, y_var, final
 
 
-def _wide(cell: LayerWeights) -> LayerWeights:
+def _convert_to_float64(cell: LayerWeights) -> LayerWeights:
     return LayerWeights(*(np.asarray(array, np.float64) for array in cell))
 
 
-def _turner(direction: int, lengths: npt.NDArray[np.int32] | None) -> Callable[[Float64], Float64]:
+def _make_reversal(
+    direction: int, lengths: npt.NDArray[np.int32] | None
+) -> Callable[[Float64], Float64]:
     """Return a function that reverses each sequence's valid steps for the second direction."""
 
     def turn(array: Float64) -> Float64:
@@ -160,8 +182,8 @@ def _turner(direction: int, lengths: npt.NDArray[np.int32] | None) -> Callable[[
     return turn if direction else lambda array: array
 
 
-def _run(trace: _Trace, by: Roundings, h: Float64, c: Float64) -> None:
-    """Run one direction forward and keep all values and variances in its trace."""
+def _run_forward(trace: _Trace, by: Roundings, h: Float64, c: Float64) -> None:
+    """Run one direction forward, and keep all values and variances in its trace."""
     kernel, recurrent_kernel, bias = trace.weights
     kernel2, recurrent2, magnitudes = kernel**2, recurrent_kernel**2, np.abs(recurrent_kernel)
     e = by.element**2
@@ -218,7 +240,7 @@ def _run(trace: _Trace, by: Roundings, h: Float64, c: Float64) -> None:
 def _backward(
     spec: LSTMSpec, by: Roundings, traces: list[_Trace], inputs: Inputs, dstate: LSTMState
 ) -> LSTMGradients:
-    """Return the variances of all gradients."""
+    """Run all layers backward, and return the variances of all gradients."""
     flow = np.asarray(inputs.dy, np.float64) * traces[0].valid
     flow_var = np.zeros_like(flow)
     dh_first, dc_first = (np.zeros(np.shape(dstate.h)) for _ in range(2))
@@ -229,11 +251,11 @@ def _backward(
         cells = []
         for direction in range(spec.num_directions):
             row = layer * spec.num_directions + direction
-            turn = _turner(direction, inputs.lengths)
+            turn = _make_reversal(direction, inputs.lengths)
             part = slice(direction * size, (direction + 1) * size)
             given = turn(flow[..., part]), turn(flow_var[..., part])
             last = (np.asarray(each[row], np.float64) for each in (dstate.h, dstate.c))
-            dx, dx_var, cell, dh_first[row], dc_first[row] = _run_back(
+            dx, dx_var, cell, dh_first[row], dc_first[row] = _run_backward(
                 traces[row], by, *given, *last
             )
             below.append((turn(dx), turn(dx_var)))
@@ -249,10 +271,16 @@ def _backward(
     return LSTMGradients(flow_var, weights, LSTMState(dh_first, dc_first))
 
 
-def _run_back(
+def _run_backward(
     trace: _Trace, by: Roundings, dy: Float64, dy_var: Float64, dh: Float64, dc: Float64
 ) -> tuple[Float64, Float64, LayerWeights, Float64, Float64]:
-    """Return dx and the variances of dx, of the weights' gradients and of dh0 and dc0."""
+    """Run one direction backward.
+
+    Returns
+    -------
+    tuple
+        dx, and the variances of dx, of the weights' gradients, of dh0 and of dc0.
+    """
     kernel, recurrent_kernel, _ = trace.weights
     recurrent2, magnitudes = (recurrent_kernel**2).T, np.abs(recurrent_kernel).T
     e, timesteps = by.element**2, len(trace.x)
@@ -283,7 +311,7 @@ def _run_back(
             s: Float64,
             s_var: Float64,
         ) -> tuple[Float64, Float64]:
-            """Return flow * by_ * s(1 - s) and its variance."""
+            """Return flow * by_ * s * (1 - s) and its variance."""
             slope = s * (1.0 - s)
             value = flow * by_ * slope
             variance = (by_ * slope) ** 2 * flow_var + 3.0 * e * value**2
@@ -311,8 +339,8 @@ def _run_back(
     flat, flat_var = (np.concatenate(each) for each in (dz, dz_var))
     sums = e * min(timesteps, KEPT_ADDITIONS)
 
-    def summed(left: Float64, left_var: Float64) -> Float64:
-        """Return the variance of left.T @ dz, summed over timesteps."""
+    def sum_variance(left: Float64, left_var: Float64) -> Float64:
+        """Return the variance of left.T @ dz, which is sum_variance over the timesteps."""
         gradient = left.T @ flat
         variance = (left**2).T @ flat_var + left_var.T @ flat**2 + sums * gradient**2
         return np.asarray(variance + (by.sum * (np.abs(left).T @ np.abs(flat))) ** 2)
@@ -323,7 +351,9 @@ def _run_back(
     h_var = h_var + (by.factor * h) ** 2
     ones = np.ones((rows, 1))
     cell = LayerWeights(
-        summed(x, x_var), summed(h, h_var), summed(ones, np.zeros_like(ones)).reshape(-1)
+        sum_variance(x, x_var),
+        sum_variance(h, h_var),
+        sum_variance(ones, np.zeros_like(ones)).reshape(-1),
     )
     dx = flat @ kernel.T
     dx_var = flat_var @ (kernel**2).T + (by.sum * (np.abs(flat) @ np.abs(kernel).T)) ** 2

@@ -25,7 +25,7 @@ from lstm_impl.cell import (
     get_cell,
     list_cells,
 )
-from lstm_impl.proof import gate, numpy_judge
+from lstm_impl.proof import gate, make_numpy_judge
 from lstm_impl.weights import LSTMGradients
 from tests.lstm_impl.made_up_cell import LEAKY
 
@@ -223,7 +223,9 @@ def test_state_of_another_cell_raises_with_both_types() -> None:
     spec = LSTMSpec(3, 4, cell=LEAKY)
     model = get_backend("numpy").build(spec, LSTMWeights.random(spec))
     state = LSTMState.zeros(LSTMSpec(3, 4), 2)
-    with pytest.raises(ValueError, match=r"state is a LSTMState; a leaky has a CellState"):
+    with pytest.raises(
+        ValueError, match=r"state is a LSTMState; expected a CellState for the cell leaky"
+    ):
         model.forward(np.zeros((5, 2, 3)), state)
 
 
@@ -296,7 +298,7 @@ def test_gate_stops_a_wrong_gru(wrong: GRU, mode: str) -> None:
     spec = LSTMSpec(5, 7, cell=GRU())
     model = RoundedReference(spec, LSTMWeights.random(spec))
     model.spec = dataclasses.replace(spec, cell=wrong)
-    result = gate(model, WORKLOADS[mode], judge=numpy_judge(spec))
+    result = gate(model, WORKLOADS[mode], judge=make_numpy_judge(spec))
     assert not result.passed
 
 

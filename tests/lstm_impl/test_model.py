@@ -19,8 +19,8 @@ from lstm_impl import (
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Request
 from lstm_impl.model import FIRST_CHUNKS, given_step
-from lstm_impl.proof.check import joined_inputs
-from lstm_impl.proof.comparison import results_by_name
+from lstm_impl.proof.check import join_inputs
+from lstm_impl.proof.comparison import collect_results
 from lstm_impl.workload import OPTIMIZERS, InputSets
 
 SPEC = LSTMSpec(3, 4)
@@ -235,7 +235,7 @@ def test_results_are_named_time_major_host_arrays(batch_major: bool) -> None:
     assert step.results is not None
     found = step.results(step.run())
     weights = LSTMWeights.random(DEEP)
-    wanted = results_by_name(
+    wanted = collect_results(
         *reference.forward_and_gradients(DEEP, weights, inputs.x, inputs.dy, inputs.state)
     )
     assert found.keys() == wanted.keys()
@@ -291,7 +291,7 @@ def test_given_step_equals_the_reference(batch_major: bool) -> None:
     inputs = Workload(2, 5, "training", min_length=2).inputs(SPEC, seed=9)
     model = build(batch_major=batch_major)
     weights, given = LSTMWeights.random(SPEC), (inputs.x, inputs.dy, inputs.state)
-    wanted = results_by_name(
+    wanted = collect_results(
         *reference.forward_and_gradients(SPEC, weights, *given, lengths=inputs.lengths)
     )
     for mode in ("inference", "training"):
@@ -314,7 +314,7 @@ def test_stream_takes_chunks_in_turn_and_keeps_the_state(timesteps: int, batch_m
     work = replace(STREAM, timesteps=timesteps, batch_major=batch_major)
     step = build(batch_major=batch_major).prepare(work, seed=7)
     sets, calls = InputSets(SPEC, work, 7), FIRST_CHUNKS + 5
-    inputs = joined_inputs(sets, [n % FIRST_CHUNKS for n in range(calls)], sets.first.state)
+    inputs = join_inputs(sets, [n % FIRST_CHUNKS for n in range(calls)], sets.first.state)
     assert step.results is not None
     found = [step.results(step.run()) for _ in range(calls)]
     y, state = build().forward(inputs.x, inputs.state)

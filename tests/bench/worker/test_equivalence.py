@@ -11,7 +11,7 @@ from bench.worker.equivalence import SharedFolder, gate, gate_timed, select_resu
 from bench.worker.kept_results import FEWEST_KEPT, SLOTS, JudgedCalls
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
-from lstm_impl.proof import Judge, numpy_judge
+from lstm_impl.proof import Judge, make_numpy_judge
 from lstm_impl.workload import InputSets
 from tests.bench.worker.scripted_backends import TIMED
 
@@ -31,12 +31,12 @@ def test_prove_wrong_judge_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def other(spec: LSTMSpec) -> Judge:
         def run(*args: Any) -> Any:
-            found = numpy_judge(spec).run(*args)
+            found = make_numpy_judge(spec).run(*args)
             return found | {"y": 2 * found["y"]}
 
         return Judge("reference of another network", run)
 
-    monkeypatch.setattr(equivalence, "numpy_judge", other)
+    monkeypatch.setattr(equivalence, "make_numpy_judge", other)
     with pytest.raises(RuntimeError, match=r"numpy cannot judge in float64: .*; y differs"):
         equivalence.prove("numpy", LSTMSpec(3, 4, dtype="float64"))
     equivalence.prove.cache_clear()
@@ -79,7 +79,7 @@ def another_process(tmp_path: Path) -> Iterator[None]:
 
 
 def judge_that_counts(spec: LSTMSpec, calls: list[int]) -> Judge:
-    reference = numpy_judge(spec)
+    reference = make_numpy_judge(spec)
 
     def run(*arguments: object) -> object:
         calls.append(1)

@@ -20,8 +20,8 @@ import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.cell import CELLS, get_cell
-from lstm_impl.proof import check, final_gradient, gate
-from lstm_impl.proof.comparison import error
+from lstm_impl.proof import check, gate, make_final_gradient
+from lstm_impl.proof.comparison import measure_error
 from lstm_impl.workload import GRADIENTS
 from tests.lstm_impl.backends.built import built, passes, ready, shared
 from tests.pairs import Row, pairwise, row_id, slow_ones_run
@@ -197,7 +197,7 @@ def calling(row: Row) -> Iterator[None]:
 @pytest.fixture
 def only_what_a_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge only the step's own gradients: other rows have those that it leaves out."""
-    monkeypatch.setattr(check, "_all_gradients", lambda model, workload: ({}, {}))
+    monkeypatch.setattr(check, "_compare_all_gradients", lambda model, workload: ({}, {}))
 
 
 def check_row(row: Row) -> None:
@@ -219,7 +219,7 @@ def check_row(row: Row) -> None:
             y, state = reference.forward(
                 spec, LSTMWeights.random(spec, 1), window.x, state, inputs.lengths, window.masks
             )
-        assert error(step.results(last)["y"], y) <= max(2 * result.bounds["y"], 1e-6)
+        assert measure_error(step.results(last)["y"], y) <= max(2 * result.bounds["y"], 1e-6)
 
 
 @pytest.mark.usefixtures("only_what_a_step_computes")
@@ -327,8 +327,8 @@ def test_get_weights_after_set_weights_returns_them(name: str) -> None:
     for mine, theirs in zip(model.get_weights().arrays(), second.arrays(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6)
     after, _ = model.forward(x)
-    assert error(after, before) > 0.05
-    assert error(after, reference.forward(spec, second, x)[0]) < 1e-5
+    assert measure_error(after, before) > 0.05
+    assert measure_error(after, reference.forward(spec, second, x)[0]) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["numpy_fused", "dynamic_rnn", "block_lstm", "jax_scan", "torch"])
@@ -364,8 +364,8 @@ def test_masks_with_unsorted_lengths_equal_the_reference(name: str, batch_major:
     x = np.random.default_rng(0).standard_normal((5, 4, 3))
     y, state = model.forward(model._swapped(x), None, lengths, masks=masks)
     expected, final = reference.forward(spec, LSTMWeights.random(spec, 1), x, None, lengths, masks)
-    assert error(model._swapped(y), expected) < 1e-5
-    assert error(state.c, final.c) < 1e-5
+    assert measure_error(model._swapped(y), expected) < 1e-5
+    assert measure_error(state.c, final.c) < 1e-5
 
 
 # In a graph it is what the rows above have traced for each, under a tape of the model's own. The
@@ -385,7 +385,7 @@ def test_tensorflow_model_under_a_user_tape_gives_the_gradients(name: str, trace
     import tensorflow as tf
 
     inputs = Workload(2, 4).inputs(spec)  # three timesteps in one iteration, and one left
-    dstate = final_gradient(inputs.state)
+    dstate = make_final_gradient(inputs.state)
 
     def gradients(x: Any, h: Any, c: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -404,4 +404,4 @@ def test_tensorflow_model_under_a_user_tape_gives_the_gradients(name: str, trace
     of_weights = model.backend.unpack(spec, [each.numpy() for each in weights], gradient=True)
     wanted = [expected.x, expected.state.h, expected.state.c, *expected.weights.arrays()]
     for mine, theirs in zip((dx, dh, dc, *of_weights.arrays()), wanted, strict=True):
-        assert error(mine, theirs) < 1e-5
+        assert measure_error(mine, theirs) < 1e-5

@@ -17,7 +17,7 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend
 from lstm_impl.call import Call
 from lstm_impl.proof import gate
-from lstm_impl.proof.comparison import error
+from lstm_impl.proof.comparison import measure_error
 from lstm_impl.weights import LayerWeights
 from tests.lstm_impl.backends.built import SPEC, built, needs, tensors
 from tests.pairs import Row, pairwise, row_id
@@ -183,9 +183,9 @@ def test_gradient_with_or_without_training_equals_the_reference(training: bool) 
     found = tape.gradient(y, [x, h, c])
     zero = LSTMState.zeros(spec, 3)
     expected = model.gradients(x, np.ones(y.shape), LSTMState(h.numpy(), c.numpy()), zero)
-    assert error(found[0], expected.x) < 1e-6
-    assert error(found[1], expected.state.h) < 1e-6
-    assert error(found[2], expected.state.c) < 1e-6
+    assert measure_error(found[0], expected.x) < 1e-6
+    assert measure_error(found[1], expected.state.h) < 1e-6
+    assert measure_error(found[2], expected.state.c) < 1e-6
 
 
 # -- in bfloat16

@@ -193,7 +193,7 @@ def test_cache_writable_by_others_is_refused(
     path = built()
     folder = path.parent if inner else path.parent.parent
     folder.chmod(mode)
-    with pytest.raises(UnavailableError, match="can be written by others: chmod go-w"):
+    with pytest.raises(UnavailableError, match="can be written by others; run chmod go-w"):
         built()
     folder.chmod(0o755)
     assert built() == path

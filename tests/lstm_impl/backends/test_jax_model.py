@@ -15,7 +15,7 @@ from lstm_impl.backends.jax import model as jax_model
 from lstm_impl.backends.jax.scan import JaxScan, scanned
 from lstm_impl.call import Call, Upstream
 from lstm_impl.evidence import Event
-from lstm_impl.proof.comparison import error
+from lstm_impl.proof.comparison import measure_error
 from tests.lstm_impl.backends.built import SPEC, built, needs, passes, shared
 
 pytestmark = needs("jax_scan")
@@ -55,7 +55,7 @@ def test_function_under_jax_grad_gives_the_gradients() -> None:
     kernel = jax.grad(loss)(model.parameters)[0]
     ones = np.ones((4, 2, 5))
     expected = reference.forward_and_gradients(SPEC, model.get_weights(), x, ones)[2]
-    assert error(np.asarray(kernel), expected.weights.layers[0][0].kernel) < 1e-5
+    assert measure_error(np.asarray(kernel), expected.weights.layers[0][0].kernel) < 1e-5
 
 
 def test_evidence_counts_compiled_loops_products_and_launches() -> None:

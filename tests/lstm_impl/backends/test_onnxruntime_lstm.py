@@ -9,7 +9,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, get_bac
 from lstm_impl.backends.onnx import runtime as onnxruntime_lstm
 from lstm_impl.backends.onnx.graph import build_graph
 from lstm_impl.call import Call
-from lstm_impl.proof.comparison import error
+from lstm_impl.proof.comparison import measure_error
 from tests.lstm_impl.backends.built import SPEC, built, needs
 
 pytestmark = needs("onnxruntime")
@@ -22,7 +22,7 @@ def test_output_is_not_overwritten_by_the_next_call() -> None:
     kept, kept_c = first.copy(), state.c.copy()
     second, _ = model.forward(2 * x, state)
     expected, _ = get_backend("numpy").build(SPEC, model.get_weights()).forward(2 * x, state)
-    assert error(second, expected) < 1e-5
+    assert measure_error(second, expected) < 1e-5
     np.testing.assert_array_equal(first, kept)
     np.testing.assert_array_equal(state.c, kept_c)
 

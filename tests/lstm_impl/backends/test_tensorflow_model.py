@@ -14,7 +14,7 @@ from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.model import profile, summarise, timeline
 from lstm_impl.model import Stream
 from lstm_impl.proof import gate
-from lstm_impl.proof.comparison import error
+from lstm_impl.proof.comparison import measure_error
 from tests.lstm_impl.backends.built import SPEC, built, passes
 
 tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
@@ -205,8 +205,8 @@ def test_loop_of_any_number_of_timesteps_equals_the_reference(name: str) -> None
         x = np.random.default_rng(timesteps).standard_normal((timesteps, 2, 3))
         expected, state = reference.forward(SPEC, model.get_weights(), x)
         y, last = model.forward(x)
-        assert error(y, expected) < 1e-5
-        assert error(last.c, state.c) < 1e-5
+        assert measure_error(y, expected) < 1e-5
+        assert measure_error(last.c, state.c) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_hand_written_gradient_can_be_differentiated_again(name: str) -> None:
     # By the plain ops of each step, whose gradients are TensorFlow's.
     by_tape = functools.partial(second, built("static_unroll", spec))
     for ours, theirs in zip(by_hand(*given), by_tape(*given), strict=True):
-        assert error(ours, theirs) < 1e-12
+        assert measure_error(ours, theirs) < 1e-12
 
 
 # XLA takes no stacks of length zero, which the loops of a gradient would need.

@@ -22,7 +22,7 @@ from lstm_impl import (
 )
 from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.proof import gate
-from lstm_impl.proof.comparison import error
+from lstm_impl.proof.comparison import measure_error
 from tests.lstm_impl.backends.built import built, needs
 
 pytestmark = needs("torch")
@@ -36,13 +36,13 @@ def test_call_with_tensors_is_differentiable_and_equals_forward() -> None:
     expected, state = model.forward(x)
     tensor = torch.tensor(x, requires_grad=True)
     y, (h, c) = model(tensor)
-    assert error(y.detach().numpy(), expected) < 1e-6
-    assert error(h.detach().numpy(), state.h) < 1e-6
-    assert error(c.detach().numpy(), state.c) < 1e-6
+    assert measure_error(y.detach().numpy(), expected) < 1e-6
+    assert measure_error(h.detach().numpy(), state.h) < 1e-6
+    assert measure_error(c.detach().numpy(), state.c) < 1e-6
     y.sum().backward()
     assert tensor.grad is not None
     gradients = model.gradients(x, np.ones_like(expected))
-    assert error(tensor.grad.numpy(), gradients.x) < 1e-6
+    assert measure_error(tensor.grad.numpy(), gradients.x) < 1e-6
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_masks_after_training_use_the_new_weights() -> None:
             ours.copy_(theirs)
     ours, _ = model.forward(x, masks=masks)
     expected, _ = get_backend("numpy").build(spec, other.get_weights()).forward(x, masks=masks)
-    assert error(ours, expected) < 1e-5
+    assert measure_error(ours, expected) < 1e-5
 
 
 def test_evidence_names_the_implementation() -> None:
@@ -246,8 +246,8 @@ def test_frozen_weights_are_reordered_once_and_replaced_by_others() -> None:
     for seed in (1, 2):
         for one in (model, eager):
             one.set_weights(LSTMWeights.random(model.spec, seed))
-        assert error(model.forward(x)[0], eager.forward(x)[0]) < 1e-6
-    assert error(model.forward(x)[0], first) > 0.01
+        assert measure_error(model.forward(x)[0], eager.forward(x)[0]) < 1e-6
+    assert measure_error(model.forward(x)[0], first) > 0.01
     found = model.evidence(Workload(2, 4))
     assert not any("reorder" in name for name in found.get("primitives", {}))
 

@@ -12,7 +12,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.backends.variants import DenormalModel, batches
 from lstm_impl.cell import GRU
 from lstm_impl.model import Model
-from lstm_impl.proof import gate, numpy_judge
+from lstm_impl.proof import gate, make_numpy_judge
 from lstm_impl.proof.comparison import compare
 from lstm_impl.weights import LSTMState
 from lstm_impl.workload import InputSets, Workload
@@ -131,7 +131,9 @@ def test_timed_step_in_batches_equals_the_reference(policy: str) -> None:
     for number in (0, 7):
         step.use((number,))
         inputs = InputSets(SPEC, TRAIN, 4)(number)
-        theirs = numpy_judge(SPEC).run(LSTMWeights.random(SPEC), inputs, LSTMState.zeros(SPEC, 37))
+        theirs = make_numpy_judge(SPEC).run(
+            LSTMWeights.random(SPEC), inputs, LSTMState.zeros(SPEC, 37)
+        )
         ours = step.results(step.run())
         assert {"y", "h", "c", "dlayer0.forward.kernel"} <= ours.keys()
         assert max(compare(ours, {name: theirs[name] for name in ours}).values()) < 1e-5

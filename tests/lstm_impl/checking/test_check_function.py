@@ -200,8 +200,8 @@ TAKEN = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
     ("target", "options", "message"),
     [
         ("nowhere:f", {}, "nowhere cannot be imported: ModuleNotFoundError"),
-        ("numbers", {}, "'numbers' is no target; expected module:callable"),
-        ("nowhere.py:f", {}, "there is no file nowhere.py"),
+        ("numbers", {}, "'numbers' names no target; expected module:callable"),
+        ("nowhere.py:f", {}, "the file nowhere.py does not exist"),
         ("json:nothing", {}, "json has no 'nothing'; it has"),
         (loops.numpy_loop, {"gates": "ifgx"}, "expected the letters of 'ifgo'"),
         (loops.numpy_loop, {"biases": 3}, "biases is 3; expected 1 or 2"),
@@ -210,7 +210,11 @@ TAKEN = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
         (loops.numpy_loop, {"arrays": "cupy"}, "expected one of numpy, torch"),
         (loops.numpy_loop, {"returned": ("h", "y")}, "a call returned (6, 4, 5), (4, 5), (4, 5)"),
         (loops.numpy_loop, {"transposed": True}, "raised ValueError"),
-        (loops.numpy_loop, {"arguments": ("x", "hidden")}, "an argument is 'hidden'; expected"),
+        (
+            loops.numpy_loop,
+            {"arguments": ("x", "hidden")},
+            "the arguments include 'hidden'; expected",
+        ),
     ],
 )
 def test_wrong_use_raises_one_line_with_what_was_expected_and_found(

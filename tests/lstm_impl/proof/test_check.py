@@ -14,8 +14,8 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
-from lstm_impl.proof import GateResult, check, gate, judged_parts
-from lstm_impl.proof.comparison import keep
+from lstm_impl.proof import GateResult, check, gate, select_judged_parts
+from lstm_impl.proof.comparison import keep_worst
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 from tests.lstm_impl.backends.built import passes
@@ -371,7 +371,7 @@ def test_gate_of_windows_carries_the_state_to_a_shorter_last_one() -> None:
     assert [len(call.x) for call in seen] == [4, 4, 2, *[4] * 6]
     inputs = workload.inputs(spec)
     state = inputs.state
-    for call, part in zip(seen, judged_parts(workload), strict=False):
+    for call, part in zip(seen, select_judged_parts(workload), strict=False):
         np.testing.assert_array_equal(call.x, inputs.x[part])
         np.testing.assert_allclose(call.states[0], state.h, atol=1e-6)
         np.testing.assert_allclose(call.states[1], state.c, atol=1e-6)
@@ -409,7 +409,7 @@ def test_gate_of_a_wrong_weight_conversion_fails() -> None:
 def test_judged_parts_are_two_windows_and_a_shorter_last_one(
     timesteps: int, window: int | None, parts: list[tuple[int, int]]
 ) -> None:
-    found = judged_parts(Workload(2, timesteps, window=window))
+    found = select_judged_parts(Workload(2, timesteps, window=window))
     assert [(part.start, part.stop) for part in found] == parts
 
 
@@ -432,7 +432,7 @@ def test_keep_of_one_name_keeps_the_largest_share_of_its_bound() -> None:
     bounds: dict[str, float] = {}
     kept = []
     for off, allowed in ((0.1, 1.0), (0.2, 4.0), (0.05, 0.1), (math.nan, 1.0), (9.0, 1.0)):
-        keep(errors, bounds, {"y": off}, {"y": allowed})
+        keep_worst(errors, bounds, {"y": off}, {"y": allowed})
         kept.append((errors["y"], bounds["y"]))
     np.testing.assert_equal(kept, [(0.1, 1.0)] * 2 + [(0.05, 0.1)] + [(math.nan, 1.0)] * 2)
 

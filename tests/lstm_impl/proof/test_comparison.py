@@ -12,18 +12,18 @@ from lstm_impl import LSTMSpec, LSTMWeights, Workload, proof, reference
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.proof import numpy_judge
+from lstm_impl.proof import make_numpy_judge
 from lstm_impl.proof.comparison import (
     CEILING,
-    bounds,
     compare,
-    emulated_errors,
-    error,
-    gains,
-    sparse_errors,
-    update_error,
+    compute_bounds,
+    measure_emulated_errors,
+    measure_error,
+    measure_gains,
+    measure_sparse_errors,
+    measure_update_error,
 )
-from lstm_impl.proof.judge import _pools
+from lstm_impl.proof.judge import _find_thread_pools
 from lstm_impl.spec import FloatArray
 from lstm_impl.workload import OPTIMIZERS
 
@@ -33,11 +33,11 @@ from lstm_impl.workload import OPTIMIZERS
     [([1.0, 2.0], 0.0), ([1.0, 2.5], 0.25), ([1.0, math.nan], math.inf), ([1.0], math.inf)],
 )
 def test_error_is_relative_to_the_largest_value(ours: list[float], expected: float) -> None:
-    assert error(ours, [1.0, 2.0]) == expected
+    assert measure_error(ours, [1.0, 2.0]) == expected
 
 
 def test_compare_of_cancelling_elements_uses_the_smallest_scale() -> None:
-    assert error([1.2e-6], [1e-6]) == pytest.approx(0.2)
+    assert measure_error([1.2e-6], [1e-6]) == pytest.approx(0.2)
     for name, scale in (("dx", 0.1), ("y", 0.1), ("c", 0.25)):
         found = compare({name: np.array([1.2e-6])}, {name: np.array([1e-6])})
         assert found[name] == pytest.approx(2e-7 / scale)
@@ -45,7 +45,7 @@ def test_compare_of_cancelling_elements_uses_the_smallest_scale() -> None:
 
 def test_bounds_grow_with_time_and_roundoff_up_to_the_ceiling() -> None:
     def bound(dtype: str, timesteps: int) -> float:
-        return bounds(LSTMSpec(8, 8, dtype=dtype), 4, timesteps, ["y"])["y"]
+        return compute_bounds(LSTMSpec(8, 8, dtype=dtype), 4, timesteps, ["y"])["y"]
 
     assert bound("float32", 1) < bound("float32", 100) < 1e-3
     assert bound("float64", 10) < bound("float32", 10) < bound("tf32", 10) < bound("bfloat16", 10)
@@ -67,7 +67,7 @@ def test_update_error_is_that_of_the_worst_array(wrong: int, optimizer: str) -> 
             for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))
         ]
         weights = LSTMWeights.from_arrays(spec, after)
-        found, allowed = update_error(spec, before, weights, changes)
+        found, allowed = measure_update_error(spec, before, weights, changes)
         return found / allowed
 
     assert off(1.0) <= 1.0
@@ -87,7 +87,7 @@ def test_update_error_of_biases_allows_for_the_offset() -> None:
             for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))
         ]
         weights = LSTMWeights.from_arrays(spec, [np.float32(each) for each in after])
-        found, allowed = update_error(spec, before, weights, changes, offset)
+        found, allowed = measure_update_error(spec, before, weights, changes, offset)
         return found / allowed
 
     assert share(2, 0.0) > 1.0
@@ -116,14 +116,16 @@ def test_numpy_judge_of_small_products_uses_one_thread(
     inputs = workload.inputs(spec, 0)
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
-        judge = numpy_judge(spec)
+        judge = make_numpy_judge(spec)
         judge.run(weights, inputs.window(slice(0, 2)), None)
         assert blas_threads() == before
     assert set(seen) == threads
 
 
 def blas_threads() -> list[int]:
-    return [each["num_threads"] for each in _pools().info() if each["user_api"] == "blas"]
+    return [
+        each["num_threads"] for each in _find_thread_pools().info() if each["user_api"] == "blas"
+    ]
 
 
 SPEC = LSTMSpec(16, 32)
@@ -191,10 +193,14 @@ def test_gate_of_an_approximation_of_another_network_fails(change: Change) -> No
 
 def test_bounds_are_cut_to_the_largest_that_prove_something() -> None:
     right = {"y": np.zeros((5, 1, 2)), "h": np.zeros((1, 1, 2)), "c": np.zeros((1, 1, 2))}
-    _, allowed = sparse_errors("large", right, {name: right[name] + 1e9 for name in right}, right)
+    _, allowed = measure_sparse_errors(
+        "large", right, {name: right[name] + 1e9 for name in right}, right
+    )
     assert allowed == {"large y": 2.0, "large h": 2.0, "large c": 2.0 * (12 + 5)}
-    _, allowed = emulated_errors("short", right, right, {name: right[name] + 0.5 for name in right})
+    _, allowed = measure_emulated_errors(
+        "short", right, right, {name: right[name] + 0.5 for name in right}
+    )
     assert allowed == pytest.approx(dict.fromkeys(("short y", "short h", "short c"), 0.3))
     # Of two cells that are zero, rounding explains an error of more than their smallest scale.
-    _, allowed = gains(LSTMSpec(1, 2, num_layers=4, dtype="bfloat16"), right, right, 1)
+    _, allowed = measure_gains(LSTMSpec(1, 2, num_layers=4, dtype="bfloat16"), right, right, 1)
     assert allowed["unit c"] == 1.0

@@ -15,7 +15,7 @@ from lstm_impl.proof.kinds import (
     JudgedCase,
     describe_error,
     find_kind,
-    possible_errors,
+    find_possible_errors,
 )
 from lstm_impl.spec import PRECISIONS
 from tests.lstm_impl.backends.built import ready
@@ -63,7 +63,7 @@ def outside(result: GateResult, case: JudgedCase) -> list[str]:
     """Return the errors that the table does not have, or not with this value or bound."""
     found = []
     for name, error in result.errors.items():
-        possible = possible_errors(name, case)
+        possible = find_possible_errors(name, case)
         if possible is None or not possible[0] <= error <= result.bounds[name] <= possible[1]:
             found.append(f"{name}: {error} of {result.bounds[name]}, {possible}")
     return found
@@ -127,7 +127,7 @@ def test_gate_finds_each_kind_of_the_table() -> None:
 )
 def test_name_that_the_gate_does_not_use_has_no_kind(name: str) -> None:
     assert find_kind(name) is None
-    with pytest.raises(KeyError, match="add it to"):
+    with pytest.raises(KeyError, match="add its kind to"):
         describe_error(name, "judge", 1.0, 0.5)
 
 
@@ -151,7 +151,7 @@ def test_name_that_the_gate_does_not_use_has_no_kind(name: str) -> None:
 )
 def test_error_that_a_case_cannot_have_is_impossible(name: str, changes: dict[str, str]) -> None:
     workload = replace(WORKLOADS["inference"], **changes)  # type: ignore[arg-type]
-    assert possible_errors(name, JudgedCase(SPECS["one layer"], workload)) is None
+    assert find_possible_errors(name, JudgedCase(SPECS["one layer"], workload)) is None
 
 
 @pytest.mark.parametrize(
@@ -172,4 +172,4 @@ def test_largest_bound_is_that_of_the_precision(
     name: str, dtype: str, least: float, most: float
 ) -> None:
     case = JudgedCase(replace(SPECS["one layer"], dtype=dtype), WORKLOADS["sgd"])
-    assert possible_errors(name, case) == pytest.approx((least, most))
+    assert find_possible_errors(name, case) == pytest.approx((least, most))

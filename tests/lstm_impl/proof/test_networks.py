@@ -17,7 +17,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import GateResult, gate
-from lstm_impl.proof.comparison import gains
+from lstm_impl.proof.comparison import measure_gains
 from lstm_impl.proof.networks import CELLS, HELD, LARGE_INPUT, saturated, saturated_errors
 from lstm_impl.spec import round_to_bfloat16
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
@@ -269,12 +269,14 @@ HALF = LSTMSpec(3, 6, dtype="float16")
 
 @given(st.floats(-0.5, 0.5))
 def test_gains_are_of_the_best_fit_and_zero_for_noise(gain: float) -> None:
-    found, allowed = gains(HALF, {n: (1 + gain) * a for n, a in ARRAYS.items()}, ARRAYS, 4)
+    found, allowed = measure_gains(HALF, {n: (1 + gain) * a for n, a in ARRAYS.items()}, ARRAYS, 4)
     assert found == pytest.approx(dict.fromkeys(found, abs(gain)), abs=1e-12)
     assert set(found) == {f"{of} {name}" for of in ("whole", "unit") for name in ARRAYS}
     assert allowed["unit dlayer0.forward.kernel"] > allowed["unit y"] > allowed["whole y"]
     # Rounding of both signs: of two equal rows one is rounded up and one down.
     up = {name: np.concatenate([array, array]) for name, array in ARRAYS.items()}
     signs = np.repeat([1.0, -1.0], 40)[:, None]
-    found, _ = gains(HALF, {name: array * (1 + gain * signs) for name, array in up.items()}, up, 4)
+    found, _ = measure_gains(
+        HALF, {name: array * (1 + gain * signs) for name, array in up.items()}, up, 4
+    )
     assert max(found.values()) < 1e-12

@@ -17,7 +17,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.optimizer import NumPyOptimizer, adam_corrections
 from lstm_impl.proof import GateResult, check, gate
-from lstm_impl.proof.comparison import rounded_to_int8
+from lstm_impl.proof.comparison import round_to_int8
 from lstm_impl.proof.networks import (
     PAIR,
     SMALLEST_PAIRED,
@@ -26,7 +26,7 @@ from lstm_impl.proof.networks import (
     reached_by_nan,
     separate_products,
 )
-from lstm_impl.proof.rounding import deviations
+from lstm_impl.proof.rounding import estimate_deviations
 from lstm_impl.reference import forward, forward_and_gradients
 from lstm_impl.spec import PRECISIONS, round_to_bfloat16
 from lstm_impl.weights import LayerWeights, LSTMState
@@ -284,7 +284,7 @@ def test_deviations_are_those_of_a_rounded_computation(dtype: str, make: Any) ->
     few, dstate = network.inputs, network.dstate
     y, final, _ = forward_and_gradients(spec, network.weights, few.x, few.dy, few.state, dstate)
     ours, state = model.forward(few.x, few.state)
-    rounding = deviations(spec, network.weights, few, dstate)
+    rounding = estimate_deviations(spec, network.weights, few, dstate)
     pairs = {"y": (ours, y), "h": (state.h, final.h), "c": (state.c, final.c)}
     for name, (a, b) in pairs.items():
         size = np.sqrt(np.mean((a - b) ** 2) / np.mean(rounding[name] ** 2))
@@ -432,7 +432,7 @@ class Int8Model(NumPyModel):
             x=call.x,
             state=LSTMState(*call.states),
         )
-        return weights, rounded_to_int8(weights, inputs)[1]
+        return weights, round_to_int8(weights, inputs)[1]
 
     def _infer(self, call: Call) -> Outputs:
         kept = self._weights
