@@ -1,4 +1,4 @@
-"""Compute an LSTM by many implementations, behind one interface.
+"""Compute an LSTM or a GRU with many implementations behind one interface.
 
 >>> import lstm_impl
 >>> spec = lstm_impl.LSTMSpec(input_size=2, hidden_size=3)
@@ -8,7 +8,8 @@
 >>> y.shape
 (1, 1, 3)
 
-Importing this package imports no framework.
+Importing this package imports no framework. A framework is imported when one of its backends builds
+a model.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``check`` or ``CheckResult``, whose module imports backends, when it is first used."""
+    """Import ``check`` or ``CheckResult`` on first use, because their module imports backends."""
     if name in ("CheckResult", "check"):
         from lstm_impl import checking
 
@@ -77,5 +78,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, those that are not imported yet among them."""
+    """Return all public names, including those that have not been imported yet."""
     return sorted({*globals(), *__all__})

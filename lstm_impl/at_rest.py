@@ -1,4 +1,4 @@
-"""Wait until a process's other threads rest, so that what comes next is timed alone."""
+"""Wait until the other threads of a process are idle, so that only the next work is timed."""
 
 import contextlib
 import os
@@ -8,55 +8,70 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 LOOK = 5e-4
-"""Seconds of one look: a thread that works all that time uses as much of a processor."""
+"""The seconds between two looks. A thread that works all this time uses as much processor time."""
 
 AT_WORK = 0.1
-"""Part of a look that counts as work. Threads that wake up now and then (a garbage collector's, a
-profiler's) use less; one that waits in a loop uses all of it, on a busy machine still half."""
+"""The part of a look from which a thread counts as working. A thread that wakes up now and then,
+such as a garbage collector's or a profiler's, uses less. A thread that waits in a loop uses all of
+it, and still half of it on a busy machine."""
 
 LONGEST = 0.25
-"""Seconds to wait at most: ONNX Runtime's threads rested after 90 ms on a busy machine."""
+"""The longest wait in seconds. On a busy machine, ONNX Runtime's threads became idle after 90 ms.
+"""
 
 LONG_CALL = 0.05
-"""Seconds of a call up to which one that is not timed comes before a block: after other steps its
-data is in no cache and its threads are asleep. Before longer ones it would double the time, and the
-first of those used under 1% more processor time."""
+"""The longest call, in seconds, before which an untimed call is made. After another backend has
+run, the data is in no cache and the threads are asleep, so the first call takes longer. Before a
+long call the untimed one would double the time, and the first long call used less than 1% more
+processor time."""
 
 TRIES = 3
-"""After this number of waits that time out, no more follow: the thread is part of what is timed."""
+"""The number of timeouts after which no more waits follow. The working thread is then taken as part
+of what is timed."""
 
 THREADS = Path("/proc/self/task")
-"""Where Linux lists a process's threads."""
+"""The folder in which Linux lists the threads of this process."""
 
 CLOCK_OF_THREAD = 6
-"""In a clock's number, that it is of one thread (``CPUCLOCK_PERTHREAD_MASK`` and ``CPUCLOCK_SCHED``
-in Linux's ``include/linux/posix-timers.h``)."""
+"""The bits of a clock's number that select the processor time of one thread
+(``CPUCLOCK_PERTHREAD_MASK`` and ``CPUCLOCK_SCHED`` in Linux's ``include/linux/posix-timers.h``)."""
 
 
 def other_threads() -> dict[int, float]:
     """Return the processor seconds that each other thread of this process has used, by its number.
 
-    Linux brings the time of a process up to date at its ticks, every 4 ms or so, and a thread that
-    works for a whole ``LOOK`` may seem to rest; that of one thread is exact. Elsewhere all count as
-    one, the process.
+    Linux updates the time of a process only at its ticks, about every 4 ms. By that clock, a thread
+    that works for an entire ``LOOK`` may seem idle. The clock of a single thread is exact. On other
+    systems, all threads count as one: the process.
     """
     if not THREADS.exists():
         return {os.getpid(): time.process_time() - time.thread_time()}
     own, used = threading.get_native_id(), {}
     for number in (int(each.name) for each in THREADS.iterdir()):
         if number != own:
-            with contextlib.suppress(OSError):  # it has ended
+            # The thread has ended since the folder was listed.
+            with contextlib.suppress(OSError):
                 used[number] = time.clock_gettime(~number << 3 | CLOCK_OF_THREAD)
     return used
 
 
 def used_since(before: Mapping[int, float], now: Mapping[int, float]) -> float:
-    """Return the seconds that threads used between two looks; one that has ended counts nothing."""
+    """Return the seconds that threads used between two looks, without those that have ended."""
     return sum(max(0.0, used - before.get(number, 0.0)) for number, used in now.items())
 
 
 class Rest:
-    """Waits, each time it is called, until the other threads rest."""
+    """Wait, whenever it is called, until the other threads of the process are idle.
+
+    Parameters
+    ----------
+    now
+        The clock, in seconds.
+    others
+        A function that returns the processor seconds of each other thread, by its number.
+    sleep
+        A function that sleeps for some seconds.
+    """
 
     def __init__(
         self,
@@ -68,7 +83,7 @@ class Rest:
         self.in_vain = 0
 
     def __call__(self) -> None:
-        """Return once the others rest, or after ``LONGEST`` seconds."""
+        """Return once the other threads are idle, or after ``LONGEST`` seconds."""
         if self.in_vain >= TRIES:
             return
         begun = start = self._now()

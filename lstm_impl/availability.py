@@ -1,4 +1,4 @@
-"""Describe whether a backend can run on a device here, and if not, what a user can do."""
+"""Describe whether a backend can run on a device of this machine, and what a user can do if not."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from lstm_impl.spec import Refusal, UnsupportedError
 
 
 class UnavailableError(UnsupportedError):
-    """A backend or device is not available on this machine; the message says what to do."""
+    """Report that a backend or a device is not available here. The message says what to do."""
 
     def __init__(self, message: str, refusal: Refusal = Refusal.UNAVAILABLE) -> None:
         super().__init__(message, refusal)
@@ -15,11 +15,19 @@ class UnavailableError(UnsupportedError):
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a backend can run on a device here.
+    """Describe whether a backend can run on a device of this machine.
 
-    reason: why not, as a user can act on it; if it can, a remark or empty. install: the command
-    that would make it available, or empty. refusal: the reason as a code, which says nothing if it
-    can run.
+    Attributes
+    ----------
+    ok
+        Whether it can run.
+    reason
+        The reason why it cannot run, worded so that a user can act on it. If it can run, this is a
+        remark or empty.
+    install
+        The command that would make it available, or an empty string.
+    refusal
+        The reason as a code. It means nothing if the backend can run.
     """
 
     ok: bool
@@ -37,14 +45,22 @@ class Availability:
 
 
 AVAILABLE = Availability(True)
+"""The availability of a backend that can run, without a remark."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that a backend needs.
+    """Describe a package that a backend needs.
 
-    module: its name for ``import``. title: its name in a sentence. install, install_gpu: the
-    commands that install it for a CPU and for a GPU; the first serves both if the other is empty.
+    Attributes
+    ----------
+    module
+        The name by which the package is imported.
+    title
+        The name of the package in sentences.
+    install, install_gpu
+        The commands that install it for a CPU and for a GPU. If the second is empty, the first
+        serves both.
     """
 
     module: str
@@ -53,7 +69,7 @@ class Package:
     install_gpu: str = ""
 
     def availability(self, device: str) -> Availability:
-        """Return whether it is installed, without importing it."""
+        """Return whether the package is installed. This does not import it."""
         if importlib.util.find_spec(self.module) is not None:
             return AVAILABLE
         install = self.install if device == "cpu" else self.install_gpu or self.install

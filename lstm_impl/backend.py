@@ -1,10 +1,16 @@
 """Define a backend: one way to compute an LSTM, with its options.
 
-A backend must: take canonical weights; compute the outputs and final state of ``reference.py`` from
-an input, an initial state and lengths, and every gradient of them; carry its state from call to
-call; say whether it is available on a device, and if not why and what to install; and refuse, with
-the reason, what it cannot do. One that trains may update its weights too. ``Backend`` is the way of
-computing; ``Model`` (``model.py``) is that way applied to one spec with weights on a device.
+A backend must:
+
+- take canonical weights;
+- compute the outputs and the final state that ``reference.py`` computes from an input, an initial
+  state and lengths, and all their gradients;
+- carry its state from call to call;
+- say whether it is available on a device, and if not, why and what to install;
+- refuse what it cannot do, with the reason.
+
+A backend that trains may also update its weights. ``Backend`` is the way of computing. ``Model``
+(``model.py``) is one network that is computed in this way, with weights on a device.
 """
 
 import os
@@ -22,33 +28,60 @@ from lstm_impl.workload import Workload
 
 
 class Backend:
-    """One way to compute an LSTM: a strategy and its options, as in ``partial_unroll@10+xla``.
+    """Compute an LSTM in one way: by a strategy with options, as in ``partial_unroll@10+xla``.
 
-    strategy: the name before any option.
-    framework: the name of the package that computes.
-    summary: one line for tables.
-    model: the class of its models.
-    flags: names of the options that may follow ``+``, in canonical order.
-    takes_number: whether ``@k`` must follow the strategy.
-    listed: what follows the strategy in the ids that ``list_backends`` shows.
-    devices: kinds of device it can run on.
-    bf32: whether it can round the factors of float32's products to bfloat16, or is exact anyway.
-    elsewhere: why it runs on no other device; empty for a sentence with the strategy's name.
-    packages: what must be installed.
-    gpu: how its framework finds GPUs; None if it uses none.
-    early_modules: modules that are imported before any case, besides those of its framework.
-    optimizers: the optimizers with which its models can update their weights.
-    bias_offset: what is added to the biases that it keeps, whose updates round as the sum does.
-    environment: variables that must have these values in a process before anything is imported in
-        it; two backends that need different ones never share a process.
-    threads: the count that ``use_threads`` got, None before.
-    isolated: whether that environment changes how other backends of its framework compute, which
-        then run in other processes.
-    approximate: whether it computes another function on purpose, near the reference (int8). Its
-        error is shown next to its time, and it is never ranked with exact backends.
-    cells: names of the cells that it computes; None if it computes any cell by its description.
-    takes_state: whether a call takes an initial state. The gate begins with zeros otherwise.
-    returned: names of the results that a call returns, such as ``("y", "h")``; None for all.
+    Attributes
+    ----------
+    strategy
+        The name before any option.
+    framework
+        The name of the package that computes.
+    summary
+        One line for tables.
+    model
+        The class of its models.
+    flags
+        The names of the options that may follow ``+``, in canonical order.
+    takes_number
+        Whether ``@k`` must follow the strategy.
+    listed
+        What follows the strategy in the ids that ``list_backends`` shows.
+    devices
+        The kinds of devices on which it can run.
+    bf32
+        Whether it can round the factors of float32 products to bfloat16, or is more exact than
+        that.
+    elsewhere
+        The reason why it runs on no other device. If it is empty, a sentence with the strategy's
+        name is used.
+    packages
+        The packages that must be installed.
+    gpu
+        How its framework finds GPUs, or None if it uses none.
+    early_modules
+        The modules that are imported before any case, in addition to those of its framework.
+    optimizers
+        The optimizers with which its models can update their weights.
+    bias_offset
+        What is added to the biases that it stores. An update of such a bias rounds as the sum does.
+    environment
+        The values that environment variables must have before a process imports anything. Two
+        backends that need different values never share a process.
+    threads
+        The number of threads that ``use_threads`` got, or None before that.
+    isolated
+        Whether its environment changes how other backends of its framework compute. They then run
+        in other processes.
+    approximate
+        Whether it computes another function on purpose that is close to the reference, as int8
+        does. Reports show its error next to its time, and never rank it with exact backends.
+    cells
+        The names of the cells that it computes, or None if it computes any cell from its
+        description.
+    takes_state
+        Whether a call takes an initial state. If not, the gate begins with zeros.
+    returned
+        The names of the results that a call returns, such as ``("y", "h")``, or None for all.
     """
 
     strategy: ClassVar[str]
@@ -83,10 +116,10 @@ class Backend:
 
     @property
     def hides_nan(self) -> bool:
-        """Whether NaN in an input may become a number in its sequence's results.
+        """Whether a NaN in an input may become a number in the results of its sequence.
 
-        The gate does not look for NaN then. It is true of frameworks that clip the arguments of
-        their gates with operations that drop NaN.
+        The gate does not check NaN then. This holds for frameworks that clip the arguments of their
+        gates with operations that drop NaN.
         """
         return False
 
@@ -97,17 +130,18 @@ class Backend:
 
     @classmethod
     def variants(cls) -> Sequence[str]:
-        """The ids that ``list_backends`` shows for this strategy."""
+        """Return the ids that ``list_backends`` shows for this strategy."""
         return [cls.strategy + options for options in cls.listed]
 
     def conflict(self) -> str:
-        """Return why these options exclude each other, or an empty string."""
+        """Return the reason why these options exclude each other, or an empty string."""
         return ""
 
     def availability(self, device: str = "cpu") -> Availability:
-        """Return whether it can run on ``device`` (``cpu``, ``gpu:0``, ...) of this machine.
+        """Return whether this backend can run on a device of this machine.
 
-        Its framework is imported only for a GPU, and only if the machine has one.
+        ``device`` is ``cpu``, ``gpu:0`` and so on. The framework is imported only for a GPU, and
+        only if the machine has one.
         """
         if device.partition(":")[0] not in self.devices:
             reason = self.elsewhere or f"{self.strategy} runs on {' and '.join(self.devices)} only"
@@ -123,7 +157,7 @@ class Backend:
         return cuda.available_to(self.gpu, device) and self.tools(device)
 
     def process(self) -> Availability:
-        """Return whether this process has the ``environment`` that it needs."""
+        """Return whether this process has the ``environment`` that the backend needs."""
         for name, value in self.environment.items():
             if os.environ.get(name) != value:
                 reason = f"{self.strategy} needs a process of its own, with {name}={value}"
@@ -132,13 +166,15 @@ class Backend:
         return AVAILABLE
 
     def tools(self, device: str) -> Availability:
-        """Return whether it has what else it needs on ``device``, such as a compiler."""
+        """Return whether whatever else the backend needs on a device exists, such as a compiler."""
         return AVAILABLE
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        """Return why it cannot compute ``spec`` (on ``workload``), or an empty string.
+        """Return the reason why this backend cannot compute a network, or an empty string.
 
-        These reasons hold for all backends; a backend adds its own.
+        With a workload, the reason may be the kind of call. The reasons here hold for all backends.
+        A subclass adds its own, and then asks this method. A ``RefusalReason`` also has a code on
+        which programs can decide.
         """
         if reason := self.cell_refusal(spec):
             return reason
@@ -156,7 +192,7 @@ class Backend:
         return ""
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
-        """Return why it cannot compute the spec's cell, or an empty string."""
+        """Return why this backend cannot compute a network's cell, or an empty string."""
         name = spec.cell.name
         if self.cells is None or name in self.cells:
             return ""
@@ -169,31 +205,31 @@ class Backend:
         return f"it computes the {known} only, not {name}"
 
     def use_threads(self, count: int) -> None:
-        """Let models of this strategy use ``count`` CPU threads for what they make from now on.
+        """Let models of this strategy use a number of CPU threads for what they make from now on.
 
-        It is for frameworks that read no environment variable for it when they start.
+        This is for frameworks that read no environment variable for their number of threads.
         """
         type(self).threads = count
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        """Return what should have run but did not, by ``Model.evidence``, or an empty string.
+        """Return what should have run but did not, or an empty string.
 
         A case without this evidence is a failure and gets no time.
         """
         return ""
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
-        """Return canonical weights as the arrays that this backend keeps and trains."""
+        """Convert canonical weights to the arrays that this backend stores and trains."""
         return weights.arrays()
 
     def unpack(
         self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
     ) -> LSTMWeights:
-        """Invert ``pack``; with ``gradient``, for gradients of the arrays."""
+        """Convert such arrays, or with ``gradient`` their gradients, to canonical weights."""
         return LSTMWeights.from_arrays(spec, arrays)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        """Return the model; ``build`` has checked everything."""
+        """Make the model. ``build`` has already checked everything."""
         return self.model(self, spec, device, batch_major, weights)
 
     def build(
@@ -204,7 +240,7 @@ class Backend:
         *,
         batch_major: bool = False,
     ) -> Model:
-        """Build an LSTM with these weights on a device.
+        """Build a network with these weights on a device.
 
         Parameters
         ----------
@@ -213,22 +249,23 @@ class Backend:
         device
             ``cpu``, ``gpu`` or ``gpu:N``.
         batch_major
-            Whether inputs and outputs are ``[batch, time, feature]`` (the state's axes stay).
+            Whether inputs and outputs are ``[batch, time, feature]``. The axes of the state stay
+            the same.
 
         Raises
         ------
         UnavailableError
             If the backend or the device is not available on this machine.
         UnsupportedError
-            If the backend cannot compute ``spec``.
+            If the backend cannot compute this network.
         ValueError
-            If the weights do not fit ``spec``.
+            If the weights do not fit the network.
         """
         weights.check(spec)
         available = self.availability(device)
         if not available:
             raise UnavailableError(f"{self.name} on {device}: {available}", available.refusal)
-        # A backend's own refusal may not ask the one above.
+        # A subclass may not ask the method of its base class, so the cell is checked here too.
         if reason := self.cell_refusal(spec) or self.refusal(spec):
             raise UnsupportedError(f"{self.name}: {reason}")
         quantized = weights.map(spec.quantize)
@@ -241,5 +278,5 @@ class Backend:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Return names as English lists them: ``a, b and c``."""
+    """Join names as English lists them: ``a, b and c``."""
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,7 +1,7 @@
 """Describe a recurrent cell: its gates, states and parameters, and one step with its derivative.
 
 Whatever depends on the kind of cell asks this description: weights and layouts, the reference, the
-gate, estimates, roofs, and the files that results are kept in. A new cell is one subclass of
+gate, estimates, roofs, and the files in which results are kept. A new cell needs one subclass of
 ``Cell`` and one line in ``CELLS``, or one entry point in the group ``lstm_impl.cells``.
 """
 
@@ -23,22 +23,22 @@ States = tuple[Float64, ...]
 """The states of a cell in one step, ``[B, H]`` each, in the order of ``Cell.states``."""
 
 ENTRY_POINTS = "lstm_impl.cells"
-"""Entry point group in which other packages register cells: a name and a ``Cell`` instance."""
+"""The entry point group in which other packages register cells: a name and a ``Cell`` instance."""
 
 
 class StateSizes(Protocol):
-    """What a spec says of the states of its network.
+    """Describe the sizes of a network's states, as ``LSTMSpec`` does.
 
-    ``LSTMSpec`` has these properties. Its module imports this one.
+    The module of ``LSTMSpec`` imports this one, so the class itself cannot be named here.
     """
 
     @property
     def hidden_size(self) -> int:
-        """Units of a layer in one direction."""
+        """The number of units in a layer and direction."""
 
     @property
     def state_layers(self) -> int:
-        """Leading axis of a state: layers times directions."""
+        """The size of a state's first axis: layers times directions."""
 
     @property
     def precision(self) -> Any:
@@ -47,12 +47,15 @@ class StateSizes(Protocol):
 
 @dataclass(frozen=True)
 class CellState:
-    """The state of a network of cells that have one state, the output.
+    """Hold the state of a network of cells that have one state, which is the output.
 
-    ``forward`` returns it and takes it, so that a caller can carry it from one window of a long
-    stream to the next. Iterating yields the arrays.
+    ``forward`` takes and returns it, so that a caller can carry it from one window of a long stream
+    to the next. Iterating yields the arrays.
 
-    h: hidden state, ``[num_layers * num_directions, batch, hidden_size]``.
+    Attributes
+    ----------
+    h
+        The hidden state ``[num_layers * num_directions, batch, hidden_size]``.
     """
 
     h: npt.NDArray[np.floating]
@@ -65,32 +68,45 @@ class CellState:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def map(self, function: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]) -> Self:
-        """Apply ``function`` to each array."""
+        """Apply a function to each array, and return the results as a state."""
         return type(self)(*map(function, self))
 
     @classmethod
     def zeros(cls, spec: StateSizes, batch: int) -> Self:
-        """Return the state of a network before any input; spec: an ``LSTMSpec``."""
+        """Return the state of a network before any input. ``spec`` is an ``LSTMSpec``."""
         shape, dtype = (spec.state_layers, batch, spec.hidden_size), spec.precision.storage
         return cls(*(np.zeros(shape, dtype) for _ in fields(cls)))
 
 
 @dataclass(frozen=True)
 class LSTMState(CellState):
-    """The hidden and the cell state of an LSTM.
+    """Hold the hidden state and the cell state of an LSTM.
 
-    h, c: ``[num_layers * num_directions, batch, hidden_size]`` each.
+    Attributes
+    ----------
+    h, c
+        ``[num_layers * num_directions, batch, hidden_size]`` each.
     """
 
     c: npt.NDArray[np.floating]
 
 
 class StepWeights(NamedTuple):
-    """The parameters of one layer and direction in float64, as a step uses them.
+    """Hold the parameters of one layer and direction in float64, as a step uses them.
 
-    kernel ``[in, G*H]``, recurrent_kernel ``[H, G*H]`` and bias ``[G*H]``, where G is the number of
-    gates. recurrent_bias ``[G*H]`` is None unless the cell adds a second bias to the product of the
-    recurrent kernel.
+    G is the number of the cell's gates.
+
+    Attributes
+    ----------
+    kernel
+        ``[in, G*H]``.
+    recurrent_kernel
+        ``[H, G*H]``.
+    bias
+        ``[G*H]``.
+    recurrent_bias
+        ``[G*H]``, which is added to the product of the recurrent kernel, or None if the cell has
+        one bias.
     """
 
     kernel: Float64
@@ -100,17 +116,23 @@ class StepWeights(NamedTuple):
 
 
 class StepGradients(NamedTuple):
-    """The gradients of one step.
+    """Hold the gradients of one step.
 
     The reference multiplies the gradients of the sums by their inputs after its loop over time, in
     one matrix product for all timesteps.
 
-    states: gradients of the states before the step.
-    sums: gradient of ``x @ kernel + bias``, ``[B, G*H]``.
-    recurrent_sums: gradient of ``h @ recurrent_kernel + recurrent_bias``, ``[B, G*H]``. It is the
-        same array where the cell only adds the two sums.
-    recurrent_inputs: what each gate's part of the recurrent kernel multiplies, ``[G, B, H]``; None
-        if all of them multiply the output before the step, h.
+    Attributes
+    ----------
+    states
+        The gradients of the states before the step.
+    sums
+        The gradient of ``x @ kernel + bias``, ``[B, G*H]``.
+    recurrent_sums
+        The gradient of ``h @ recurrent_kernel + recurrent_bias``, ``[B, G*H]``. If the cell only
+        adds the two sums, it is the same array.
+    recurrent_inputs
+        What the part of the recurrent kernel for each gate multiplies, ``[G, B, H]``, or None if
+        all parts multiply h, the output before the step.
     """
 
     states: States
@@ -120,9 +142,14 @@ class StepGradients(NamedTuple):
 
 
 class Operations(NamedTuple):
-    """What a framework calls the functions that the equations of a cell use.
+    """Hold the functions of a framework that the equations of a cell use.
 
-    split: divides the last axis of a tensor into a number of equal parts.
+    Attributes
+    ----------
+    sigmoid, tanh
+        Elementwise functions of a tensor.
+    split
+        A function that divides the last axis of a tensor into a number of equal parts.
     """
 
     sigmoid: Callable[[Any], Any]
@@ -131,10 +158,10 @@ class Operations(NamedTuple):
 
 
 class Recurrence(Protocol):
-    """Multiplies a tensor ``[B, H]`` by the recurrent kernel and adds its bias, if there is one.
+    """Multiply a tensor ``[B, H]`` by the recurrent kernel, and add its bias if there is one.
 
-    gates: the numbers of the gates whose columns are used, all if None. The result has H columns
-        for each of them.
+    ``gates`` holds the numbers of the gates whose columns are used, or None for all. The result has
+    H columns for each of these gates.
     """
 
     def __call__(self, h: Any, gates: range | None = None) -> Any:
@@ -143,18 +170,24 @@ class Recurrence(Protocol):
 
 @dataclass(frozen=True)
 class Cell(abc.ABC):
-    """A recurrent cell, which makes its next states from an input and its states.
+    """Describe a recurrent cell, which computes its next states from an input and its states.
 
     A cell is written down twice, on purpose. ``equations`` serves every backend that loops over
-    time in a framework's operators, and the framework differentiates it. ``step`` and
+    time with a framework's operators, and the framework differentiates it. ``step`` and
     ``step_gradients`` serve the reference in float64. They are derived by hand and share no code
     with ``equations``, so that the gate can find a mistake in either.
 
-    Subclasses are frozen dataclasses: two cells with the same options are equal.
+    Subclasses are frozen dataclasses, so that two cells with the same options are equal.
 
-    gates: names of the gates, in the order of the columns of every canonical array.
-    state_type: class of the state, whose fields are the states' names. The first one is the output.
-    bias_offsets: what is added to the random initial bias of a gate.
+    Attributes
+    ----------
+    gates
+        The names of the gates, in the order of the columns of every canonical array.
+    state_type
+        The class of the state. Its fields are the names of the states, and the first one is the
+        output.
+    bias_offsets
+        What is added to the random initial bias of a gate, by the gate's name.
     """
 
     gates: ClassVar[tuple[str, ...]]
@@ -164,16 +197,16 @@ class Cell(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """The name, which differs for cells with different options."""
+        """The name. Cells with different options have different names."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the arrays of one layer and direction."""
+        """The names of the arrays of one layer and direction."""
         return ("kernel", "recurrent_kernel", "bias")
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Names of the states; the first one is the output."""
+        """The names of the states. The first one is the output."""
         return tuple(field.name for field in fields(self.state_type))
 
     def gate_columns(self, gate: str, hidden_size: int) -> slice:
@@ -196,22 +229,24 @@ class Cell(abc.ABC):
     def equations(
         self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
     ) -> tuple[Any, ...]:
-        """Compute one timestep in a framework's operators.
+        """Compute one timestep with a framework's operators.
 
         Parameters
         ----------
         ops
             The framework's functions.
         projected
-            The input's product with the kernel plus the bias, ``[B, G*H]``.
+            The product of the input and the kernel plus the bias, ``[B, G*H]``.
         recurrence
-            Multiplies the output before the step, or another ``[B, H]``, by the recurrent kernel.
+            A function that multiplies the output before the step, or another ``[B, H]``, by the
+            recurrent kernel.
         states
             The states before the step, ``[B, H]`` each.
 
         Returns
         -------
-        The states after the step.
+        tuple
+            The states after the step.
         """
 
     @abc.abstractmethod
@@ -229,7 +264,8 @@ class Cell(abc.ABC):
 
         Returns
         -------
-        The states after the step, and what ``step_gradients`` needs of it, ``[B, n]``.
+        tuple
+            The states after the step, and an array ``[B, n]`` that ``step_gradients`` needs.
         """
 
     @abc.abstractmethod
@@ -248,7 +284,7 @@ class Cell(abc.ABC):
         weights
             The parameters of the layer.
         kept
-            What ``step`` kept, ``[B, n]``.
+            The array ``[B, n]`` that ``step`` returned.
         before, after
             The states before and after the step, ``[B, H]`` each.
         gradients
@@ -258,7 +294,7 @@ class Cell(abc.ABC):
 
 @dataclass(frozen=True)
 class LSTM(Cell):
-    """The LSTM of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
+    """Describe the LSTM of Hochreiter & Schmidhuber (1997) with Gers et al.'s forget gate (2000).
 
     ::
 
@@ -267,27 +303,28 @@ class LSTM(Cell):
         h_t = sigmoid(o) tanh(c_t)
     """
 
-    gates = ("i", "f", "g", "o")  # input, forget, candidate, output: Keras's and PyTorch's order
+    # Input, forget, candidate and output gate, in the order of Keras and PyTorch.
+    gates = ("i", "f", "g", "o")
     state_type = LSTMState
-    # A forget gate that starts open keeps the cell state: Jozefowicz et al. (2015).
+    # A forget gate that is open at first keeps the cell state: Jozefowicz et al. (2015).
     bias_offsets: ClassVar[Mapping[str, float]] = {"f": 1.0}
 
     @property
     def name(self) -> str:
-        """``lstm``."""
+        """The name ``lstm``."""
         return "lstm"
 
     def equations(
         self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
     ) -> tuple[Any, ...]:
-        """Compute one timestep in a framework's operators."""
+        """Compute one timestep with a framework's operators."""
         h, c = states
         i, f, g, o = ops.split(projected + recurrence(h), len(self.gates))
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         return ops.sigmoid(o) * ops.tanh(c), c
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
-        """Compute one timestep; keep the gates after their nonlinearities, ``[B, 4H]``."""
+        """Compute one timestep, and keep the gates after their activations, ``[B, 4H]``."""
         h, c = states
         z = x @ weights.kernel + h @ weights.recurrent_kernel + weights.bias
         i, f, g, o = np.split(z, len(self.gates), axis=-1)
@@ -317,7 +354,7 @@ class LSTM(Cell):
 
 @dataclass(frozen=True)
 class GRU(Cell):
-    """The gated recurrent unit of Cho et al. (2014), in the two forms that frameworks compute.
+    """Describe the gated recurrent unit of Cho et al. (2014), in the two forms in use.
 
     ::
 
@@ -330,9 +367,12 @@ class GRU(Cell):
     The canonical order of the gates is that of PyTorch, cuDNN and Flax: reset, update, candidate.
     Keras and ONNX exchange the first two.
 
-    reset_after: whether the reset gate acts on the product of the recurrent kernel. It is True by
-        default in Keras, and always in PyTorch and cuDNN; ONNX calls it ``linear_before_reset``.
-        False is the form of the paper.
+    Attributes
+    ----------
+    reset_after
+        Whether the reset gate acts on the product of the recurrent kernel. It is True by default in
+        Keras, and always in PyTorch and cuDNN. ONNX calls it ``linear_before_reset``. False is the
+        form of the paper.
     """
 
     reset_after: bool = True
@@ -341,19 +381,19 @@ class GRU(Cell):
 
     @property
     def name(self) -> str:
-        """``gru``, or ``gru_reset_before`` for the form of the paper."""
+        """The name: ``gru``, or ``gru_reset_before`` for the form of the paper."""
         return "gru" if self.reset_after else "gru_reset_before"
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the arrays of one layer: two biases, or one in the form of the paper."""
+        """The names of one layer's arrays, with two biases, or one in the form of the paper."""
         one = ("kernel", "recurrent_kernel", "bias")
         return (*one, "recurrent_bias") if self.reset_after else one
 
     def equations(
         self, ops: Operations, projected: Any, recurrence: Recurrence, states: tuple[Any, ...]
     ) -> tuple[Any, ...]:
-        """Compute one timestep in a framework's operators."""
+        """Compute one timestep with a framework's operators."""
         (h,) = states
         r_input, z_input, n_input = ops.split(projected, 3)
         if self.reset_after:
@@ -366,7 +406,7 @@ class GRU(Cell):
         return (z * h + (1 - z) * ops.tanh(n_input + n_reset),)
 
     def step(self, weights: StepWeights, x: Float64, states: States) -> tuple[States, Float64]:
-        """Compute one timestep; keep r, z, n, and the candidate's part of the recurrence."""
+        """Compute one timestep, and keep r, z, n and the recurrence's part of the candidate."""
         (h,) = states
         sums = x @ weights.kernel + weights.bias
         kernels = np.split(weights.recurrent_kernel, 3, axis=-1)
@@ -411,7 +451,7 @@ class GRU(Cell):
 
 
 def sigmoid(z: Float64) -> Float64:
-    """Return the logistic function, through tanh so that no exponential can overflow."""
+    """Return the logistic function, computed through tanh so that no exponential overflows."""
     return 0.5 * (1.0 + np.tanh(0.5 * z))
 
 
@@ -419,18 +459,21 @@ DEFAULT = LSTM()
 """The cell of a spec that names none. Ids and files name only other cells."""
 
 CELLS: dict[str, Cell] = {each.name: each for each in (DEFAULT, GRU(), GRU(reset_after=False))}
-"""The cells of this package by name."""
+"""The cells of this package, by name."""
 
 
 def list_cells() -> list[str]:
-    """Return the names of all cells, those that other packages register among them."""
+    """Return the names of all cells, including those that other packages register."""
     return sorted(CELLS | _registered_elsewhere())
 
 
 def get_cell(name: str) -> Cell:
-    """Return the cell with this name.
+    """Return the cell of this name.
 
-    Raises ValueError, with the known names, if there is none.
+    Raises
+    ------
+    ValueError
+        If there is no such cell. The message lists the known names.
     """
     known = CELLS | _registered_elsewhere()
     if name not in known:
@@ -439,15 +482,18 @@ def get_cell(name: str) -> Cell:
 
 
 NAME = re.compile(r"[a-z]{3,}(_[a-z0-9]+)*")
-"""How a cell's name is written. In the id of a case it stands between the sizes and words such as
-``bi``, ``adam`` and ``dw``, from which it must differ."""
+"""The grammar of cells' names. In the id of a case, the name stands between the sizes and words
+such as ``bi``, ``adam`` and ``dw``, so it must differ from these."""
 
 
 @functools.cache
 def _registered_elsewhere() -> dict[str, Cell]:
     """Return the cells that other packages register.
 
-    Raises ValueError for a name that no id of a case could hold.
+    Raises
+    ------
+    ValueError
+        If the name of a cell cannot appear in the id of a case.
     """
     found = {}
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):

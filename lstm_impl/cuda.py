@@ -1,4 +1,4 @@
-"""Explain why a GPU cannot be used, and what a user can do about it."""
+"""Explain why a framework cannot use a GPU, and what a user can do about it."""
 
 import ctypes
 import re
@@ -10,18 +10,19 @@ from lstm_impl.availability import AVAILABLE, Availability
 from lstm_impl.spec import Refusal
 
 OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be given"
+"""The reason why a backend of cuDNN refuses dropout."""
 
 
 @dataclass(frozen=True)
 class CudaFacts:
-    """Whether this machine has a GPU, and the CUDA version that its driver supports."""
+    """Hold whether this machine has a GPU, and the CUDA version that its driver supports."""
 
     hardware: bool
     driver_version: tuple[int, int] | None
 
 
 def machine_facts(root: Path = Path("/")) -> CudaFacts:
-    """Look for a GPU and its driver; ``root`` is where ``dev`` and ``proc`` are."""
+    """Look for a GPU and its driver. ``root`` is the folder that holds ``dev`` and ``proc``."""
     hardware = any(
         (root / place).exists()
         for place in ("dev/nvidia0", "dev/nvidiactl", "proc/driver/nvidia/version", "dev/dxg")
@@ -30,6 +31,7 @@ def machine_facts(root: Path = Path("/")) -> CudaFacts:
 
 
 def _driver_cuda_version() -> tuple[int, int] | None:
+    """Return the CUDA version that the driver supports, or None if the driver cannot be loaded."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
         version = ctypes.c_int()
@@ -42,9 +44,16 @@ def _driver_cuda_version() -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class FrameworkBuild:
-    """What a framework says of itself, once imported.
+    """Hold what a framework says of itself once it is imported.
 
-    visible: how many GPUs it sees. built_with: the CUDA version it was built for, None without.
+    Attributes
+    ----------
+    version
+        The version of the framework.
+    visible
+        The number of GPUs that it sees.
+    built_with
+        The CUDA version that it was built with, or None if it was built without CUDA.
     """
 
     version: str
@@ -54,10 +63,16 @@ class FrameworkBuild:
 
 @dataclass(frozen=True)
 class GpuCheck:
-    """How to find out whether a framework can use a GPU.
+    """Describe how to find out whether a framework can use a GPU.
 
-    title: the framework's name in sentences. install: the command that brings a build with the
-    CUDA libraries. look: imports the framework and describes its build.
+    Attributes
+    ----------
+    title
+        The framework's name in sentences.
+    install
+        The command that installs a build with the CUDA libraries.
+    look
+        A function that imports the framework and describes its build.
     """
 
     title: str
@@ -66,12 +81,13 @@ class GpuCheck:
 
 
 def explain(facts: CudaFacts, framework: GpuCheck, index: int) -> Availability:
-    """Return whether a framework can use ``gpu:<index>``, or why not."""
-    if not facts.hardware:  # no need to spend seconds on importing a framework to say this
+    """Return whether a framework can use GPU number ``index``, or why it cannot."""
+    # Without a GPU, importing the framework would take seconds and change nothing.
+    if not facts.hardware:
         return Availability(
             False,
-            "no NVIDIA GPU is seen on this machine (no /dev/nvidia0 and no NVIDIA driver); "
-            "run where there is one, in a container with --gpus all",
+            "no NVIDIA GPU is visible on this machine (no /dev/nvidia0 and no NVIDIA driver). "
+            "Use a machine with one; in a container, start it with --gpus all",
             refusal=Refusal.NO_GPU,
         )
     build = framework.look()
@@ -90,7 +106,7 @@ def explain(facts: CudaFacts, framework: GpuCheck, index: int) -> Availability:
             "a GPU is here, but the driver's libcuda.so.1 cannot be loaded; install the NVIDIA "
             "driver, or start the container with --gpus all"
         )
-    # CUDA promises that a driver serves every toolkit of its own major version.
+    # CUDA guarantees that a driver supports every toolkit of its own major version.
     elif facts.driver_version[0] < built_with[0]:
         has, needs = (".".join(map(str, version)) for version in (facts.driver_version, built_with))
         reason = (
@@ -104,7 +120,7 @@ def explain(facts: CudaFacts, framework: GpuCheck, index: int) -> Availability:
 
 
 def available_to(framework: GpuCheck | None, device: str) -> Availability:
-    """Return whether an installed framework can use ``device``, or why not."""
+    """Return whether an installed framework can use a device, or why it cannot."""
     if device == "cpu":
         return AVAILABLE
     try:
@@ -115,13 +131,13 @@ def available_to(framework: GpuCheck | None, device: str) -> Availability:
 
 
 def parse_version(text: str) -> tuple[int, int] | None:
-    """Return ``(12, 5)`` for ``"12.5.1"``; None for what is no version."""
+    """Return ``(12, 5)`` for ``"12.5.1"``, or None if the text is no version."""
     match = re.match(r"([0-9]+)(?:\.([0-9]+))?(?![0-9_])", text)
     return None if match is None else (int(match[1]), int(match[2] or 0))
 
 
 def gpu_index(device: str) -> int:
-    """Return N of ``gpu:N`` (``gpu`` is ``gpu:0``). Raises ValueError for anything else."""
+    """Return N of ``gpu:N``; ``gpu`` means ``gpu:0``. Raise ValueError for anything else."""
     match = re.fullmatch(r"gpu(?::([0-9]+))?", device)
     if match is None:
         raise ValueError(f"device is {device!r}; expected cpu, gpu or gpu:N")

@@ -1,4 +1,4 @@
-"""Record what really ran: kernels, ops and devices, by a profiler or by what was compiled."""
+"""Record what really ran: kernels, ops and devices, from a profiler or from the compiled code."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,25 +6,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST = 40
-"""Names kept of each kind, the most frequent first; the total is kept next to them."""
+"""The number of names that are kept of each kind, the most frequent first. The total is kept too.
+"""
 
 LAUNCHERS = ("tensorflow", "xla", "python")
-"""What starts operators one by one: TensorFlow's executor, XLA's program, a Python program."""
+"""What starts operators one by one: TensorFlow's executor, an XLA program, or a Python program."""
 
 
 def most(counts: Counter[str]) -> dict[str, int]:
-    """Return the most frequent names and how often each ran."""
+    """Return the most frequent names and how often each of them ran."""
     return dict(counts.most_common(MOST))
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence(Mapping[str, Any]):
-    """What a model ran for a workload; it reads as the mapping that is recorded.
+    """Hold what a model ran for a workload. It can be read as the mapping that results record.
 
-    source: whose record it is, such as ``torch profiler``. ops, kernels: how often each ran, on the
-    host and on the device; None if not recorded. details: other plain data. launches: operators of
-    one step that are started one by one, by ``launched_by``, one of ``LAUNCHERS``; None if not
-    known. operations: multiplications and additions of a step's products; None if not known.
+    Attributes
+    ----------
+    source
+        What made the record, such as ``torch profiler``.
+    ops, kernels
+        How often each operator ran on the host, and each kernel on the device; None if not
+        recorded.
+    details
+        Other plain data.
+    launches
+        The number of operators in one step that are started one by one; None if not known.
+    launched_by
+        What starts them, one of ``LAUNCHERS``.
+    operations
+        The multiplications and additions in the products of one step; None if not known.
     """
 
     source: str
@@ -58,11 +70,20 @@ class Evidence(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class Event:
-    """One run of an operator or kernel.
+    """Hold one run of an operator or a kernel.
 
-    name: its kind, such as ``MatMul``. start: seconds of a clock that all events share. seconds:
-    its duration, with what it called. track: the thread or stream that ran it. detail: what else
-    the profiler records, such as its place in the graph.
+    Attributes
+    ----------
+    name
+        The kind of operator or kernel, such as ``MatMul``.
+    start
+        The time at which it started, in seconds of a clock that all events share.
+    seconds
+        Its duration, including whatever it called.
+    track
+        The thread or the stream that ran it.
+    detail
+        What else the profiler records, such as its place in the graph.
     """
 
     name: str
@@ -73,15 +94,22 @@ class Event:
 
     @property
     def end(self) -> float:
-        """When it ended, in seconds of the same clock."""
+        """The time at which it ended, in seconds of the same clock."""
         return self.start + self.seconds
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The events of some consecutive steps; less than one step is a part of its timesteps.
+    """Hold the events of consecutive steps.
 
-    source: whose record it is, such as ``torch profiler``.
+    Attributes
+    ----------
+    source
+        What made the record, such as ``torch profiler``.
+    events
+        The events, in any order.
+    steps
+        The number of steps. A fraction is a part of a step's timesteps.
     """
 
     source: str
@@ -91,7 +119,7 @@ class Profile:
 
 @dataclass
 class Spent:
-    """Runs and own seconds of the operators of one name, in all steps."""
+    """Count the runs and the own seconds of the operators of one name, in all steps."""
 
     count: int = 0
     seconds: float = 0.0
@@ -99,7 +127,7 @@ class Spent:
 
 
 def by_name(events: Iterable[Event]) -> dict[str, Spent]:
-    """Return the time of each name, the most seconds first, without what an operator called."""
+    """Return the own time of each name, without what an operator called, the longest time first."""
     found: defaultdict[str, Spent] = defaultdict(Spent)
     for event, seconds in own_seconds(events):
         spent = found[event.name]
@@ -110,7 +138,7 @@ def by_name(events: Iterable[Event]) -> dict[str, Spent]:
 
 
 def own_seconds(events: Iterable[Event]) -> Iterator[tuple[Event, float]]:
-    """Yield each event with its seconds less those of the events within it on its track."""
+    """Yield each event with its seconds less the seconds of the events that it contains."""
     tracks: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
         tracks[event.track].append(event)
@@ -120,7 +148,8 @@ def own_seconds(events: Iterable[Event]) -> Iterator[tuple[Event, float]]:
             while open_ and open_[-1][0].end <= event.start:
                 yield _closed(*open_.pop())
             if open_:
-                # At most until its end: a profiler's clocks may be wrong in their last digit.
+                # An event counts at most until its caller's end, because profilers' clocks can be
+                # slightly off.
                 open_[-1][1].append(min(event.end, open_[-1][0].end) - event.start)
             open_.append((event, []))
         while open_:
@@ -128,11 +157,12 @@ def own_seconds(events: Iterable[Event]) -> Iterator[tuple[Event, float]]:
 
 
 def _closed(event: Event, within: Sequence[float]) -> tuple[Event, float]:
+    """Return an event with its own seconds."""
     return event, max(0.0, event.seconds - sum(within))
 
 
 def covered(events: Iterable[Event]) -> float:
-    """Return the seconds in which at least one of them ran."""
+    """Return the seconds in which at least one of the events ran."""
     total, end = 0.0, float("-inf")
     for event in sorted(events, key=lambda each: each.start):
         total += max(0.0, event.end - max(event.start, end))

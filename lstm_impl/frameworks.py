@@ -1,9 +1,9 @@
 """Describe the frameworks that backends compute with, without importing any of them.
 
-Each folder of ``lstm_impl/backends/`` whose frameworks are not described elsewhere has a module
-``framework.py`` with a tuple ``FRAMEWORKS``. Another package registers its ``Framework`` as an
-entry point in the group ``lstm_impl.frameworks``. A framework without a descriptor works too: the
-defaults of ``Framework`` then hold.
+Each folder of ``lstm_impl/backends/`` with a framework of its own has a module ``framework.py``
+with a tuple ``FRAMEWORKS``. Another package registers its ``Framework`` as an entry point in the
+group ``lstm_impl.frameworks``. A framework that nobody describes works too: it has the defaults of
+``Framework``.
 """
 
 from __future__ import annotations
@@ -22,46 +22,63 @@ from lstm_impl.cuda import GpuCheck
 from lstm_impl.names import BUILT_IN, OURS
 
 ENTRY_POINT_GROUP = "lstm_impl.frameworks"
-"""Entry point group in which other packages register frameworks: a name and a ``Framework``."""
+"""The entry point group in which other packages register frameworks: a name and a ``Framework``."""
 
 MODULE = "framework"
-"""The module of a folder of backends that describes its frameworks."""
+"""The name of the module that describes the frameworks of a folder of backends."""
 
 
 LOOKS = 64
-"""Looks of backends in pictures: eight colours with eight markers each."""
+"""The number of looks of backends in pictures: eight colours with eight markers each."""
 
 
 def no_preparation() -> None:
-    """Do nothing: most frameworks need nothing before they are imported."""
+    """Do nothing. Most frameworks need no preparation before they are imported."""
 
 
 @dataclass(frozen=True)
 class Framework:
-    """What the suite knows of a framework without importing it.
+    """Hold what the suite knows about a framework without importing it.
 
-    name: as backends give it in ``Backend.framework``.
-    title: its name in sentences; ``name`` if empty.
-    module: what ``import`` calls it; ``name`` if empty.
-    install, install_gpu: the commands that install it for a CPU and for a GPU; the first serves
-        both if the other is empty.
-    gpu: how it finds GPUs; None if its backends use none.
-    early_modules: modules that are imported before any case, so that neither their time nor their
-        memory is counted as a case's; ``module`` if empty. One that is not installed is skipped.
-    before_import: what a process must do before it imports the framework.
-    distributions: names on PyPI of what can change how fast it computes. Results record the
-        versions of those that are installed.
-    named_distributions: those of them whose versions are in a report's caption.
-    thread_variables: environment variables from which it reads its number of threads when it
-        starts.
-    variables: a regular expression of further environment variables that change how it computes,
-        and that results therefore record.
-    looks: numbers of the looks of its backends in pictures, 0 to 63. Readers know backends by their
-        colours from earlier pictures, so a number never changes. Numbers with the same remainder
-        of eight have the same colour and another marker. Backends that are not named here get a
-        number from 24 on, which depends on their name only.
+    Attributes
+    ----------
+    name
+        The name in ``Backend.framework``.
+    title
+        The name in sentences. By default, it is ``name``.
+    module
+        The name by which it is imported. By default, it is ``name``.
+    install, install_gpu
+        The commands that install it for a CPU and for a GPU. If the second is empty, the first
+        serves both.
+    gpu
+        How to find out whether it can use a GPU, or None if its backends use none.
+    early_modules
+        The modules that are imported before the first case, so that neither their time nor their
+        memory is counted as a case's. By default, it is ``module``. A module that is not installed
+        is skipped.
+    before_import
+        What a process must do before it imports the framework.
+    distributions
+        The names on PyPI of the packages whose version can change how fast it computes. Results
+        record the versions of those that are installed.
+    named_distributions
+        Those distributions whose versions appear in a report's caption.
+    thread_variables
+        The environment variables from which it reads the number of its threads when it starts.
+    variables
+        A regular expression for further environment variables that change how it computes. Results
+        record them.
+    looks
+        The numbers of the looks of its backends in pictures, 0 to 63. Numbers with the same
+        remainder of eight have the same colour and another marker. Readers know backends by their
+        colours in earlier pictures, so a number never changes. A backend without a number gets one
+        from 24 on, which depends only on its name.
 
-    Raises ValueError if ``variables`` is no regular expression, or a look is not one of these.
+    Raises
+    ------
+    ValueError
+        If ``variables`` is no regular expression, or if a look is not one of these numbers.
     """
 
     name: str
@@ -108,10 +125,10 @@ class Framework:
 
 
 def list_frameworks() -> tuple[Framework, ...]:
-    """Return all descriptors: ours in the order of their first backend, then other packages'.
+    """Return all descriptions. The built-in ones come first, in the order of their first backend.
 
-    Other packages are imported for theirs, which takes milliseconds. ``broken_frameworks`` has
-    those that cannot be had.
+    Descriptions of other packages are imported, which takes milliseconds. Those that cannot be
+    imported are left out; ``broken_frameworks`` reports them.
     """
     found = {each.name: each for each in built_in_frameworks()}
     for each in _registered()[0]:
@@ -120,12 +137,12 @@ def list_frameworks() -> tuple[Framework, ...]:
 
 
 def broken_frameworks() -> tuple[str, ...]:
-    """Return a sentence for each descriptor of another package that cannot be had."""
+    """Return a sentence for each description of another package that cannot be used."""
     return _registered()[1]
 
 
 def get_framework(name: str) -> Framework:
-    """Return the descriptor of a framework, or one with the defaults if it has none."""
+    """Return the description of a framework, or a default one if nobody describes it."""
     known = {each.name: each for each in built_in_frameworks()}
     if name not in known:
         known = {each.name: each for each in list_frameworks()}
@@ -134,14 +151,15 @@ def get_framework(name: str) -> Framework:
 
 @functools.cache
 def built_in_frameworks() -> tuple[Framework, ...]:
-    """Return the descriptors of this package, in the order of their first backend."""
+    """Return the descriptions in this package, in the order of their first backend."""
     folders = dict.fromkeys(
         each.place.removeprefix(OURS).partition(".")[0] for each in BUILT_IN.values()
     )
     here = Path(__file__).with_name("backends")
     found: dict[str, Framework] = {}
     for folder in folders:
-        # Not by find_spec, which would import the folder's __init__.
+        # find_spec would import the __init__ module of the folder, so the file is looked up
+        # instead.
         if (here / folder / f"{MODULE}.py").is_file():
             module = importlib.import_module(f"{OURS}{folder}.{MODULE}")
             found |= {each.name: each for each in module.FRAMEWORKS}
@@ -151,7 +169,7 @@ def built_in_frameworks() -> tuple[Framework, ...]:
 
 @functools.cache
 def _registered() -> tuple[tuple[Framework, ...], tuple[str, ...]]:
-    """Return the descriptors of other packages, and what is wrong with the others of theirs."""
+    """Return the descriptions of other packages, and a sentence for each that cannot be used."""
     found, problems = [], []
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         registered = f"framework {point.name!r} is registered as {point.value}, which"
@@ -160,7 +178,7 @@ def _registered() -> tuple[tuple[Framework, ...], tuple[str, ...]]:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            # Another package's module runs here, and may raise anything.
+            # The import runs another package's code, which may raise anything.
             reason = traceback.format_exception_only(error)[-1].strip()
             problems.append(f"{registered} cannot be imported: {reason}")
             continue

@@ -1,11 +1,12 @@
-"""Offer the kernels of ``fused_cpu`` in JAX: a pure function, and a module for Flax.
+"""Offer the kernels of ``fused_cpu`` in JAX, as a pure function and as a module for Flax.
 
 >>> import lstm_impl.jax
 >>> from flax import nnx
 >>> cell = nnx.OptimizedLSTMCell(16, 32, rngs=nnx.Rngs(0))
 >>> y = lstm_impl.jax.LSTM(cell)(x)  # as nnx.RNN(cell)(x)
 
-Importing this module imports JAX, and ``LSTM`` Flax; ``lstm_impl`` neither.
+Importing this module imports JAX, and ``LSTM`` imports Flax. Importing ``lstm_impl`` imports
+neither.
 """
 
 from typing import Any

@@ -7,11 +7,11 @@ import numpy as np
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMWeights
 
-# -- cuDNN: one flat buffer. First every matrix (for each layer and direction the input matrices
-#    [H, in] of all gates, then the recurrent ones [H, H]), then every bias (for each layer and
-#    direction the input biases of all gates, then the recurrent ones). The gates have the canonical
-#    order: i, f, g, o of an LSTM, r, z, n of a GRU.
-#    Source: TensorFlow's CudnnRNNParamsToCanonicalV2 and cuDNN's cudnnGetRNNWeightParams.
+# -- cuDNN has one flat buffer. It holds all matrices and then all biases. The matrices of each
+# layer and direction are the input matrices [H, in] of all gates and then the recurrent ones [H,
+# H]. The biases of each layer and direction are the input biases of all gates and then the
+# recurrent ones. The gates have the canonical order: i, f, g, o of an LSTM, and r, z, n of a GRU.
+# Source: TensorFlow's CudnnRNNParamsToCanonicalV2 and cuDNN's cudnnGetRNNWeightParams.
 
 
 def cudnn_sizes(spec: LSTMSpec) -> tuple[int, int]:
@@ -25,12 +25,13 @@ def cudnn_sizes(spec: LSTMSpec) -> tuple[int, int]:
 
 
 def cudnn_pack(spec: LSTMSpec, weights: LSTMWeights) -> FloatArray:
-    """Return cuDNN's flat buffer.
+    """Convert canonical weights to cuDNN's flat buffer.
 
-    Of a cell with one bias, cuDNN's recurrent bias is that one and its input bias is zero.
+    If the cell has one bias, it becomes cuDNN's recurrent bias, and cuDNN's input bias is zero.
     """
     cells = weights.cells()
-    # The transpose [G*H, n] of a kernel [n, G*H] is each gate's [H, n] one below the other.
+    # The transpose [G*H, n] of a kernel [n, G*H] holds the [H, n] of all gates, one below the
+    # other.
     matrices = [
         matrix.T.ravel() for cell in cells for matrix in (cell.kernel, cell.recurrent_kernel)
     ]
@@ -39,15 +40,21 @@ def cudnn_pack(spec: LSTMSpec, weights: LSTMWeights) -> FloatArray:
 
 
 def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMWeights:
-    """Return canonical weights from cuDNN's buffer.
+    """Convert cuDNN's flat buffer to canonical weights.
 
-    bias: how a cell with one bias gets it from cuDNN's two: ``sum``, or ``second`` for gradients,
-        which are the same for both.
+    ``bias`` says how a cell with one bias gets it from cuDNN's two. ``sum`` adds them. ``second``
+    takes the recurrent one, which is right for gradients, because they are equal for both.
+
+    Raises
+    ------
+    ValueError
+        If the size of the buffer is not that of the network.
     """
     matrices, biases = cudnn_sizes(spec)
     if buffer.shape != (matrices + biases,):
         raise ValueError(
-            f"cuDNN's buffer has shape {buffer.shape}; this spec needs ({matrices + biases},)"
+            f"cuDNN's buffer has shape {buffer.shape}; expected ({matrices + biases},) for this "
+            "spec"
         )
     gates, rows = spec.gate_columns, range(spec.state_layers)
     inputs = [spec.layer_input_size(row // spec.num_directions) for row in rows]
@@ -71,14 +78,14 @@ def _two_biases(cell: LayerWeights) -> tuple[FloatArray, FloatArray]:
     return cell.bias, cell.recurrent_bias
 
 
-# -- PyTorch and JAX's cuDNN layer: weight_ih [G*H, in], weight_hh [G*H, H], bias_ih and bias_hh
-#    [G*H], with the gates in the canonical order.
+# -- PyTorch, and JAX's cuDNN layer, have weight_ih [G*H, in], weight_hh [G*H, H], bias_ih and
+# bias_hh [G*H]. The gates have the canonical order.
 
 
 def torch_parameters(weights: LSTMWeights) -> dict[str, FloatArray]:
-    """Return the parameters of ``nn.LSTM`` or ``nn.GRU`` by name.
+    """Convert canonical weights to the parameters of ``nn.LSTM`` or ``nn.GRU``, by name.
 
-    Of a cell with one bias ``bias_hh`` is that one and ``bias_ih`` is zero.
+    If the cell has one bias, it becomes ``bias_hh``, and ``bias_ih`` is zero.
     """
     named: dict[str, FloatArray] = {}
     for number, layer in enumerate(weights.layers):
@@ -90,12 +97,12 @@ def torch_parameters(weights: LSTMWeights) -> dict[str, FloatArray]:
     return named
 
 
-# -- the 2016 BasicLSTMCell: one kernel [in + H, 4H] and bias, gates i, j, f, o, and a constant
-#    (1 by default) added to the forget gate at run time.
+# -- The BasicLSTMCell of 2016 has one kernel [in + H, 4H] and one bias, with the gates i, j, f, o.
+# It adds a constant, 1 by default, to the forget gate at run time.
 
 
 def basic_cell(cell: LayerWeights, forget_bias: float = 1.0) -> tuple[FloatArray, FloatArray]:
-    """Return kernel ``[in + H, 4H]`` and bias ``[4H]`` of a BasicLSTMCell with this forget bias."""
+    """Convert canonical weights to the kernel ``[in + H, 4H]`` and the bias of a BasicLSTMCell."""
     kernel = _gates(np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0), 0, 2, 1, 3)
     bias = _gates(cell.bias, 0, 2, 1, 3)
     hidden = len(bias) // 4
@@ -104,7 +111,10 @@ def basic_cell(cell: LayerWeights, forget_bias: float = 1.0) -> tuple[FloatArray
 
 
 def from_basic_cell(kernel: FloatArray, bias: FloatArray, forget_bias: float = 1.0) -> LayerWeights:
-    """Return canonical weights of a BasicLSTMCell; for gradients with ``forget_bias=0``."""
+    """Convert a BasicLSTMCell's arrays to canonical weights.
+
+    For gradients, ``forget_bias`` must be 0, because adding a constant does not change them.
+    """
     hidden = len(bias) // 4
     bias = bias.copy()
     bias[2 * hidden : 3 * hidden] += bias.dtype.type(forget_bias)
@@ -114,41 +124,47 @@ def from_basic_cell(kernel: FloatArray, bias: FloatArray, forget_bias: float = 1
 
 
 def _gates(array: FloatArray, *order: int) -> FloatArray:
-    """Return a copy with the gates on the last axis in another order."""
+    """Return a copy with the gates of the last axis in another order."""
     gates = np.split(array, len(order), axis=-1)
     return np.concatenate([gates[number] for number in order], axis=-1)
 
 
 def reorder_gates(array: FloatArray, order: Sequence[str], new: Sequence[str]) -> FloatArray:
-    """Return a copy of an array with the gates of its last axis, in ``order``, in another order."""
+    """Return a copy of an array whose last axis has the gates in another order.
+
+    ``order`` names the gates as they are, and ``new`` names them as they should be.
+    """
     return _gates(array, *(list(order).index(gate) for gate in new))
 
 
-# -- ONNX: W [D, 4H, in], R [D, 4H, H], B [D, 8H], gates i, o, f, c.
+# -- ONNX has W [D, 4H, in], R [D, 4H, H] and B [D, 8H], with the gates i, o, f, c.
 
 
 def onnx_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return W, R and B of ONNX's LSTM operator for one layer, all directions."""
+    """Convert all directions of one layer to W, R and B of ONNX's LSTM operator."""
     w = [_gates(cell.kernel, 0, 3, 1, 2).T for cell in layer]
     r = [_gates(cell.recurrent_kernel, 0, 3, 1, 2).T for cell in layer]
     b = [np.append(_gates(cell.bias, 0, 3, 1, 2), np.zeros_like(cell.bias)) for cell in layer]
     return np.stack(w), np.stack(r), np.stack(b)
 
 
-# -- Keras's GRU: kernel [in, 3H], recurrent_kernel [H, 3H], gates z, r, h, and a bias [3H], or with
-#    ``reset_after`` two of them in one array [2, 3H].
+# -- Keras's GRU has kernel [in, 3H] and recurrent_kernel [H, 3H], with the gates z, r, h. Its bias
+# is [3H]. With ``reset_after`` it has two biases in one array [2, 3H].
 
 
 def keras_gru(cell: LayerWeights) -> list[FloatArray]:
-    """Return the weights of ``keras.layers.GRU``, in the order of its ``get_weights``."""
+    """Convert canonical weights to ``keras.layers.GRU``'s, in the order of ``get_weights``."""
     kernel, recurrent_kernel, *biases = (_gates(array, 1, 0, 2) for array in cell)
     return [kernel, recurrent_kernel, np.stack(biases) if len(biases) == 2 else biases[0]]
 
 
 def from_keras_gru(arrays: Sequence[FloatArray]) -> LayerWeights:
-    """Return canonical weights of a ``keras.layers.GRU``, or their gradients.
+    """Convert the weights of a ``keras.layers.GRU``, or their gradients, to canonical weights.
 
-    Raises ValueError unless the bias has the shape of one of the two forms.
+    Raises
+    ------
+    ValueError
+        If the shape of the bias is that of neither form of the GRU.
     """
     kernel, recurrent_kernel, bias = arrays
     columns = kernel.shape[-1]
@@ -161,13 +177,13 @@ def from_keras_gru(arrays: Sequence[FloatArray]) -> LayerWeights:
     return LayerWeights(*(_gates(array, 1, 0, 2) for array in (kernel, recurrent_kernel, *biases)))
 
 
-# -- ONNX's GRU: W [D, 3H, in], R [D, 3H, H], B [D, 6H], gates z, r, h.
+# -- ONNX's GRU has W [D, 3H, in], R [D, 3H, H] and B [D, 6H], with the gates z, r, h.
 
 
 def onnx_gru_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return W, R and B of ONNX's GRU operator for one layer, all directions.
+    """Convert all directions of one layer to W, R and B of ONNX's GRU operator.
 
-    A cell with one bias is computed with ``linear_before_reset=0``, a cell with two with 1.
+    A cell with one bias needs ``linear_before_reset=0``, and a cell with two biases needs 1.
     """
     w = [_gates(cell.kernel, 1, 0, 2).T for cell in layer]
     r = [_gates(cell.recurrent_kernel, 1, 0, 2).T for cell in layer]
@@ -178,14 +194,14 @@ def onnx_gru_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArra
     return np.stack(w), np.stack(r), np.stack(b)
 
 
-# -- OpenVINO: W [D, G*H, in], R [D, G*H, H] and B. LSTMSequence has the gates f, i, c, o and one
-#    bias [D, 4H]. GRUSequence has z, r, h and one bias [D, 3H], or with ``linear_before_reset`` two
-#    for the candidate, [D, 4H]: those of z and r are sums, then come the input's and the
-#    recurrence's.
+# -- OpenVINO has W [D, G*H, in], R [D, G*H, H] and B. LSTMSequence has the gates f, i, c, o and one
+# bias [D, 4H]. GRUSequence has the gates z, r, h and one bias [D, 3H]. With ``linear_before_reset``
+# its bias is [D, 4H]: the sums of the two biases of z and of r, the candidate's input bias, and the
+# candidate's recurrent bias.
 
 
 def openvino_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return W, R and B of OpenVINO's LSTMSequence for one layer, all directions."""
+    """Convert all directions of one layer to W, R and B of OpenVINO's LSTMSequence."""
     w = [_gates(cell.kernel, 1, 0, 2, 3).T for cell in layer]
     r = [_gates(cell.recurrent_kernel, 1, 0, 2, 3).T for cell in layer]
     b = [_gates(cell.bias, 1, 0, 2, 3) for cell in layer]
@@ -193,9 +209,9 @@ def openvino_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArra
 
 
 def openvino_gru_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return W, R and B of OpenVINO's GRUSequence for one layer, all directions.
+    """Convert all directions of one layer to W, R and B of OpenVINO's GRUSequence.
 
-    A cell with one bias is computed with ``linear_before_reset=False``, a cell with two with True.
+    A cell with one bias needs ``linear_before_reset=False``, and a cell with two biases needs True.
     """
     w = [_gates(cell.kernel, 1, 0, 2).T for cell in layer]
     r = [_gates(cell.recurrent_kernel, 1, 0, 2).T for cell in layer]
@@ -204,7 +220,7 @@ def openvino_gru_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, Float
         bias = _gates(cell.bias, 1, 0, 2)
         if cell.recurrent_bias is not None:
             second = _gates(cell.recurrent_bias, 1, 0, 2)
-            both = 2 * len(bias) // 3  # the gates z and r, whose two biases are added
+            both = 2 * len(bias) // 3  # The end of the gates z and r, whose two biases are added.
             bias = np.concatenate([bias[:both] + second[:both], bias[both:], second[both:]])
         b.append(bias)
     return np.stack(w), np.stack(r), np.stack(b)

@@ -1,4 +1,4 @@
-"""Run an LSTM on a device by one backend: what a user calls, and what a backend supplies."""
+"""Run a network on a device by one backend: what users call, and what a backend supplies."""
 
 from __future__ import annotations
 
@@ -31,15 +31,19 @@ from lstm_impl.workload import Inputs, InputSets, Workload, differentiated
 
 
 class Model(abc.ABC):
-    """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock."""
+    """Compute a network on a device, from NumPy arrays to NumPy arrays.
+
+    ``prepare`` returns a step for the clock, whose inputs are already on the device.
+    """
 
     steps_return_loss = False
-    """Whether a step that updates weights returns its loss alone, as Keras's ``fit`` does: the last
-    timed call is then judged by its weights. For any other model missing results are an error."""
+    """Whether a step that updates weights returns only its loss, as Keras's ``fit`` does. The last
+    timed call is then judged by its weights. For any other model, missing results are an error."""
 
     def __init__(
         self,
-        backend: Any,  # a Backend, whose module imports this one
+        # A Backend. Its module imports this one, so the type cannot be named.
+        backend: Any,
         spec: LSTMSpec,
         device: str,
         batch_major: bool,
@@ -49,27 +53,28 @@ class Model(abc.ABC):
         self.spec = spec
         self.device = device
         self.batch_major = batch_major
-        # The user's weights, by which results are judged, so that no wrong conversion is hidden.
+        # The weights as the user gave them. Results are judged by these, so that a wrong conversion
+        # to the backend's layout cannot hide.
         self.given_weights = weights
         self._zeros: tuple[int, States] | None = None
         self._accepted: tuple[Any, ...] = ()
         self._open(weights)
 
     def _open(self, weights: Any) -> None:  # noqa: B027
-        """Make what the backend keeps, with these weights."""
+        """Create what the backend keeps, with these weights."""
 
     # -- what a backend supplies
 
     @abc.abstractmethod
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        """Place ``array`` on the device: floats in the compute type, integers as they are."""
+        """Place an array on the device: floats in the compute type, integers as they are."""
 
     def _lend(self, array: FloatArray) -> Tensor:
-        """Place x or a state for one inference, which may read the user's own memory."""
+        """Place x or a state for one inference call, which may read the user's own memory."""
         return self._to_device(array)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        """Return ``tensor`` as a NumPy array in memory of its own."""
+        """Copy a tensor to a NumPy array that has memory of its own."""
         return np.asarray(tensor).copy()
 
     @abc.abstractmethod
@@ -77,17 +82,17 @@ class Model(abc.ABC):
         """Compute the outputs and the final state."""
 
     def _stream(self, call: Call) -> Outputs:
-        """Compute a chunk of a stream: x and the state are new in each call."""
+        """Compute a chunk of a stream. In each call, x and the state are new."""
         return self._infer(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        """Compute the outputs and the requested gradients only, one of ``GRADIENTS``."""
+        """Compute the outputs and only the requested gradients, one of ``GRADIENTS``."""
         raise UnsupportedError(
             f"{self.backend.name}: it computes no gradients", Refusal.NO_GRADIENTS
         )
 
     def _start_optimizer(self, name: str) -> None:
-        """Make an optimizer of the weights, or start it again without moments and steps."""
+        """Create an optimizer of the weights, or restart it without moments and steps."""
         raise UnsupportedError(
             f"{self.backend.name}: it updates no weights with {name}", Refusal.NO_OPTIMIZER
         )
@@ -95,13 +100,13 @@ class Model(abc.ABC):
     def _train_and_update(
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
-        """Do what ``_train`` does; then let the started optimizer update the weights."""
+        """Do what ``_train`` does, and then let the started optimizer update the weights."""
         raise UnsupportedError(
             f"{self.backend.name}: it updates no weights with {optimizer}", Refusal.NO_OPTIMIZER
         )
 
     def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
-        """Return the backend's own weights, or gradients of them, in canonical form."""
+        """Convert the backend's own weights, or their gradients, to canonical form."""
         arrays = [self._host_float(each) for each in raw]
         weights: LSTMWeights = self.backend.unpack(self.spec, arrays, gradient)
         return weights
@@ -112,21 +117,21 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def _set_weights(self, weights: LSTMWeights) -> None:
-        """Replace the weights by canonical ones that fit the spec."""
+        """Replace the weights by canonical ones, which have been checked."""
 
     @abc.abstractmethod
     def synchronize(self) -> None:
-        """Wait until all work handed to the device is done."""
+        """Wait until the device has done all work that was handed to it."""
 
     def _trace_ahead(self, request: Request) -> None:  # noqa: B027
-        """Trace the graph of such a step without running it, if the framework can."""
+        """Trace the graph of a step without running it, if the framework can."""
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        """Return what really runs for ``workload``, plain data; empty if not known."""
+        """Return what really runs for a workload as plain data, empty if that is not known."""
         return {}
 
     def _profiled(self, workload: Workload) -> Profile:
-        """Run a step, not the first one, under the framework's profiler."""
+        """Run a step under the framework's profiler. It must not be the first step."""
         raise UnsupportedError(
             f"{self.backend.name}: no profiler of {self.backend.framework} is known here",
             Refusal.NO_PROFILER,
@@ -135,20 +140,24 @@ class Model(abc.ABC):
     # -- what a user calls
 
     def profile(self, workload: Workload) -> Profile:
-        """Run one step of ``workload`` under the framework's profiler, which slows it.
+        """Run one step of a workload under the framework's profiler, which slows it down.
 
-        Raises UnsupportedError if the framework has none, or for what the backend cannot do.
+        Raises
+        ------
+        UnsupportedError
+            If the framework has no profiler that is supported, or if the backend cannot compute the
+            workload.
         """
         self._refuse(workload)
         return self._profiled(workload)
 
     def _refuse(self, workload: Workload) -> None:
-        """Raise UnsupportedError, with the reason, if the backend cannot do this."""
+        """Raise UnsupportedError, with the reason, if the backend cannot compute a workload."""
         if reason := self.backend.refusal(self.spec, workload):
             raise UnsupportedError(f"{self.backend.name}: {reason}")
 
     def set_weights(self, weights: LSTMWeights) -> None:
-        """Replace the weights. Raises ValueError if they do not fit the spec."""
+        """Replace the weights. Raise ValueError if they do not fit the network."""
         weights.check(self.spec)
         self.given_weights = weights.map(self.spec.quantize)
         self._set_weights(self.given_weights)
@@ -166,34 +175,40 @@ class Model(abc.ABC):
         Parameters
         ----------
         x
-            The input ``[T, B, in]``; ``[B, T, in]`` if built batch-major, and so the outputs.
+            The input ``[T, B, in]``, or ``[B, T, in]`` if the model was built batch-major.
         state
-            The initial state, zeros if None.
+            The initial state, or None for zeros.
         lengths
-            Valid timesteps of each right-padded sequence ``[B]``, all if None.
+            The valid timesteps of each right-padded sequence ``[B]``, or None if all are valid.
         masks
-            Inverted dropout masks between layers ``[L-1, T, B, D*H]`` (see ``dropout_masks``).
+            Inverted dropout masks between layers ``[L-1, T, B, D*H]``, as ``dropout_masks`` draws
+            them.
 
         Returns
         -------
-        The outputs ``[T, B, D*H]`` and the state after the last valid timestep.
+        tuple
+            The outputs ``[T, B, D*H]``, batch-major if the model is, and the state after the last
+            valid timestep.
 
         Raises
         ------
         ValueError
-            For wrong shapes, zero timesteps or NaN.
+            If a shape is wrong, if there are no timesteps or sequences, or if an input has NaN or
+            infinity.
         UnsupportedError
-            For what the backend cannot do.
+            If the backend cannot compute this call.
         """
         call = self._checked(x, state, lengths, masks)
         y, states = self._infer(call)
         found = self._host_float(y), self._host_state(states)
-        if state is None:  # after a call that succeeded: a tensor of a graph must not be kept
+        # The zero state is kept only after a call that succeeded. Inside a graph that is being
+        # traced, a tensor of that graph must not be kept.
+        if state is None:
             self._zeros = (found[1].h.shape[1], call.states)
         return found
 
     def _host_state(self, states: Iterable[Tensor]) -> LSTMState:
-        """Return states on the host, in the cell's own type of state."""
+        """Copy states to the host, and return them in the cell's own type of state."""
         made: LSTMState = self.spec.cell.state_type(*map(self._host_float, states))
         return made
 
@@ -208,10 +223,18 @@ class Model(abc.ABC):
         masks: npt.ArrayLike | None = None,
         of: str = "all",
     ) -> LSTMGradients:
-        """Compute gradients of ``sum(y*dy)`` plus, for each state s, ``sum(s_T*dstate.s)``.
+        """Compute the gradients of ``sum(y*dy)`` plus, for each state s, ``sum(s_T*dstate.s)``.
 
-        dy: shaped as the outputs. dstate: zeros if None. of: what is differentiated, one of
-        ``GRADIENTS``; nothing else is computed. The rest is as in ``forward``.
+        Parameters
+        ----------
+        dy
+            The gradient of the outputs, with their shape.
+        dstate
+            The gradient of the final state, or None for zeros.
+        of
+            What is differentiated, one of ``GRADIENTS``. Nothing else is computed.
+        x, state, lengths, masks
+            As in ``forward``.
         """
         return self.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks, of=of)[2]
 
@@ -229,7 +252,8 @@ class Model(abc.ABC):
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
         """Compute what ``forward`` and ``gradients`` return in one training step.
 
-        optimizer: one that ``start_optimizer`` started, to update the weights in the same step.
+        With ``optimizer``, which ``start_optimizer`` must have started, the step also updates the
+        weights. The other parameters are those of ``gradients``.
         """
         call = self._checked(x, state, lengths, masks, gradients=of, optimizer=optimizer)
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
@@ -252,25 +276,35 @@ class Model(abc.ABC):
         return self._host_float(raw.y), self._host_state(raw.states), gradients
 
     def start_optimizer(self, name: str) -> None:
-        """Make the optimizer ``name`` of this model's weights, or start it again.
+        """Create an optimizer of this model's weights, or restart it.
 
-        Its rates are those of ``optimizer.py``. Raises UnsupportedError if the backend has none.
+        ``name`` is ``sgd`` or ``adam``. The learning rates are those in ``optimizer.py``.
+
+        Raises
+        ------
+        UnsupportedError
+            If the backend has no such optimizer.
         """
         self._refuse(Workload(1, 1, "training", optimizer=name, gradients="weights"))
         self._start_optimizer(name)
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        """Place the inputs of ``workload`` on the device and return the step to time.
+        """Place the inputs of a workload on the device, and return the step to time.
 
-        With a window, one step takes the sequence window by window, each from the state that the
-        one before left and with its own gradients. In streaming a step takes the next chunk, from
-        the state that the step before left.
+        With a window, one step takes the sequence window by window. Each window begins with the
+        final state of the window before it and has its own gradients. In streaming, a step takes
+        the next chunk, and begins with the final state of the step before it.
 
-        With an optimizer, which is started again here, each window also updates the weights. The
-        sign of the output's gradient alternates from call to call, so that the weights stay near
-        their start however long the step is timed.
+        With an optimizer, which is restarted here, each window also updates the weights. The sign
+        of the output's gradient alternates from call to call, so that the weights stay near their
+        start however long the step is timed.
 
-        Raises UnsupportedError for what the backend cannot do.
+        Raises
+        ------
+        UnsupportedError
+            If the backend cannot compute the workload.
+        ValueError
+            If the workload and the model are not both batch-major or both time-major.
         """
         self._refuse(workload)
         if workload.batch_major != self.batch_major:
@@ -280,7 +314,8 @@ class Model(abc.ABC):
             )
         if workload.streaming and self.spec.bidirectional:
             raise UnsupportedError(
-                "a stream has no end for a second direction to begin at: expected one direction"
+                "a stream has no end at which a second direction could begin; expected one "
+                "direction"
             )
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
@@ -294,7 +329,7 @@ class Model(abc.ABC):
         return step
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
-        """Return what a step returned, on the host and time-major."""
+        """Copy the results of a step to the host, time-major and by name."""
         names = self.spec.cell.states
         found = {"y": self._swapped(self._host_float(raw.y))}
         found |= dict(zip(names, map(self._host_float, raw.states), strict=True))
@@ -307,9 +342,10 @@ class Model(abc.ABC):
         return found
 
     def _place_results(self, results: Results) -> Callable[[], Results]:
-        """Place arrays like results on the device, gradients of weights in the backend's layout.
+        """Place arrays like results on the device, weights' gradients in the backend's layout.
 
-        The function returned copies them back, and to the layout of results, as of a step.
+        The returned function copies them to the host and converts them, as ``_host_results`` does
+        after a step.
         """
         names = (self.given_weights or self.get_weights()).named("d").keys() & results.keys()
         rest = {name: array for name, array in results.items() if name not in names}
@@ -322,7 +358,8 @@ class Model(abc.ABC):
 
         def copied(tensor: Tensor) -> FloatArray:
             found = self._host_float(tensor)
-            # Some backends lend their memory, where others have copied it.
+            # Some backends return an array that shares their memory, so that it must be copied
+            # here.
             return found.copy() if found is tensor or found.base is not None else found
 
         def copy() -> Results:
@@ -336,12 +373,13 @@ class Model(abc.ABC):
         return copy
 
     def _swapped(self, array: FloatArray) -> FloatArray:
-        """Turn ``array [T, B, F]`` into the model's layout, or one in that layout back."""
+        """Convert ``[T, B, F]`` to the model's layout, or an array in that layout back to it."""
         return np.swapaxes(array, 0, 1) if self.batch_major else array
 
     # -- checks
 
     def _layout(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return a time-major shape in the model's layout."""
         timesteps, batch, features = shape
         return (batch, timesteps, features) if self.batch_major else shape
 
@@ -354,7 +392,10 @@ class Model(abc.ABC):
         gradients: str | None = None,
         optimizer: str | None = None,
     ) -> Call:
-        """Check a user's arguments and place them on the device; gradients: None in inference."""
+        """Check a user's arguments, and place them on the device.
+
+        ``gradients`` is None in inference.
+        """
         spec, x = self.spec, np.asarray(x)
         batch, timesteps = batch_and_timesteps(x.shape, self.batch_major)
         place = self._lend if gradients is None else self._to_device
@@ -384,28 +425,36 @@ class Model(abc.ABC):
         return Call(place(x_), states, *rest)
 
     def _zero_state(self, batch: int) -> States:
-        kept = self._zeros  # once, since another thread may replace it
+        """Return a zero state on the device. The latest one is kept to save time."""
+        # The attribute is read once, because another thread may replace it.
+        kept = self._zeros
         if kept is not None and kept[0] == batch:
             return kept[1]
         zeros = self.spec.cell.state_type.zeros(self.spec, batch)
         return tuple(map(self._to_device, zeros))
 
     def _host_float(self, tensor: Tensor) -> FloatArray:
+        """Copy a tensor to the host in the storage type of the precision."""
         return self._to_host(tensor).astype(self.spec.precision.storage, copy=False)
 
 
-# -- workloads placed on a model's device, and the step that works through them
+# -- workloads whose inputs are on a model's device, and the step that works on them
 
 FIRST_CHUNKS = 16
-"""Sets of inputs that a stream works on before others are placed."""
+"""The number of sets of inputs that a stream works on before others are placed."""
 
 
 @dataclass(frozen=True)
 class PlacedSet:
-    """One set of inputs on the device.
+    """Hold one set of inputs on the device.
 
-    calls: one for each window. upstreams: the gradients of the outputs, for each window; with an
-    optimizer a second time with the other sign; nothing in inference.
+    Attributes
+    ----------
+    calls
+        One call for each window.
+    upstreams
+        The gradients of the outputs for each window. With an optimizer there is a second list, with
+        the other sign; in inference there is none.
     """
 
     calls: Sequence[Call]
@@ -413,12 +462,20 @@ class PlacedSet:
 
 
 class Stream:
-    """A workload's sets of inputs on the device, and the step that works on them.
+    """Place a workload's sets of inputs on the device, and compute the step on them.
 
     A sequence is taken window by window, with the state carried from one to the next. An endless
-    stream is taken chunk by chunk, one set of inputs a call, with the state kept between calls. The
-    state that a call returned goes into the next as it is. given: the inputs; if None, random ones
-    from ``seed``.
+    stream is taken chunk by chunk: each call takes one set of inputs, and the state stays from call
+    to call. The state that a call returned goes into the next call without a copy to the host.
+
+    Parameters
+    ----------
+    model, workload
+        The model, and the work of one step.
+    seed
+        The seed of random inputs.
+    given
+        The inputs to use instead of random ones.
     """
 
     def __init__(
@@ -467,16 +524,17 @@ class Stream:
         self.place(map(self._sets, numbers))
 
     def place(self, sets: Iterable[Inputs]) -> None:
-        """Place these sets of inputs, for the next calls to work on in turn; keep the state."""
+        """Place sets of inputs, which the next calls take in turn. The state stays."""
         self._next = itertools.cycle(self._placed[:0])
-        self._placed = []  # frees the memory of the last ones
+        # Dropping the previous sets first frees their memory before the new ones need it.
+        self._placed = []
         self._placed = [self._place_set(inputs) for inputs in sets]
         self._next = itertools.cycle(self._placed)
 
     def overwritten(self, inputs: Inputs, position: int) -> list[str]:
-        """Return the names of arrays of a placed set that are no longer these inputs.
+        """Return the names of arrays of a placed set that differ from the given inputs now.
 
-        The inputs are placed once more, since placing may round them.
+        The inputs are placed once more for the comparison, because placing may round them.
         """
         wanted = self._host_inputs(self._place_set(inputs))
         found = self._host_inputs(self._placed[position])
@@ -490,9 +548,9 @@ class Stream:
         return names
 
     def _host_inputs(self, placed: PlacedSet) -> dict[str, npt.NDArray[np.generic]]:
-        """Copy the arrays of a placed set to the host, and name them."""
+        """Copy the arrays of a placed set to the host, by name."""
         first = placed.calls[0]
-        # All windows share these, and a stream goes on from a state of its own.
+        # All windows share these arrays. A stream continues with a state of its own instead.
         tensors = {"lengths": first.lengths}
         if not self._workload.streaming:
             names = (f"{name}0" for name in self._model.spec.cell.states)
@@ -504,7 +562,7 @@ class Stream:
                 negative = " with the other sign" if upstreams is not placed.upstreams[0] else ""
                 tensors[f"dy{window}{negative}"] = upstreams[number].dy
         to_host = self._model._to_host
-        # Some backends lend their memory, where others copy it.
+        # Some backends return an array that shares their memory, so that it must be copied here.
         return {name: np.array(to_host(each)) for name, each in tensors.items() if each is not None}
 
     def chunk(self) -> Outputs:
@@ -514,15 +572,15 @@ class Stream:
         return self._left
 
     def infer(self) -> Outputs:
-        """Compute all windows; return the last one's outputs and the final state."""
+        """Compute all windows, and return the last one's outputs and the final state."""
         left: Outputs | None = None
         for call in next(self._next).calls:
             left = self._model._infer(call if left is None else call.after(left))
-        assert left is not None  # there is a window in every workload
+        assert left is not None  # Every workload has a window.
         return left
 
     def train(self) -> RawGradients:
-        """Train on all windows, each with its update; return the last one's results."""
+        """Train on all windows, each with its update, and return the last one's results."""
         model, gradients = self._model, self._workload.gradients
         optimizer = self._workload.optimizer
         left: RawGradients | None = None
@@ -540,7 +598,7 @@ class Stream:
         return left
 
     def restart(self) -> None:
-        """Begin again: a stream at its first chunk, an optimizer with the given weights."""
+        """Restart a stream at its first chunk, or an optimizer with the given weights."""
         if self._workload.streaming:
             self._next, self._left = itertools.cycle(self._placed), None
             return
@@ -551,12 +609,13 @@ class Stream:
 
     def trace(self) -> None:
         """Trace the graphs that the windows need."""
-        # The last window may be shorter than the rest: a graph of its own where shapes count.
+        # The last window may be shorter than the others. Where shapes count, it has a graph of its
+        # own.
         for number in dict.fromkeys((0, len(self._parts) - 1)):
             self._model._trace_ahead(self.request(number))
 
     def request(self, window: int = 0) -> Request:
-        """Return what a window of the step asks of the model."""
+        """Return what one window of the step asks of the model."""
         workload, placed = self._workload, self._placed[0]
         call = placed.calls[window]
         if not workload.training:
@@ -570,7 +629,7 @@ class Stream:
         return None if array is None else self._model._to_device(array)
 
     def _place_set(self, inputs: Inputs) -> PlacedSet:
-        """Place all that a step takes of one set of inputs."""
+        """Place everything that a step takes from one set of inputs."""
         workload = self._workload
         windows = [inputs.window(part) for part in self._parts]
         states = self._begin or tuple(map(self._place, inputs.state))
@@ -579,8 +638,8 @@ class Stream:
             Call(self._placed_sequence(each.x), states, lengths, self._place(each.masks))
             for each in windows
         ]
-        # With an optimizer the calls use both signs in turn, so that the weights stay near their
-        # start however long the step is timed.
+        # With an optimizer, the calls use both signs in turn. So the weights stay near their start
+        # however long the step is timed.
         signs = () if not workload.training else (1,) if workload.optimizer is None else (1, -1)
         upstreams = [
             [Upstream(self._placed_sequence(sign * each.dy), self._no_gradient) for each in windows]
@@ -595,15 +654,25 @@ class Stream:
 def given_step(
     model: Model, inputs: Inputs, mode: str = "inference", gradients: str = "weights"
 ) -> Step:
-    """Place the caller's own inputs on the device and return the step on them.
+    """Place the caller's own inputs on the device, and return the step on them.
 
-    It measures what random inputs do not show, such as sequences whose lengths differ from batch to
-    batch, or numbers so small that arithmetic on them is slow.
+    This measures what random inputs do not show, such as sequences whose lengths differ from batch
+    to batch, or numbers so small that arithmetic on them is slow.
 
-    mode: ``inference``, or ``training``, where ``inputs.dy`` is the gradient of the outputs and
-    that of the final state is zero. gradients: what is differentiated, one of ``GRADIENTS``.
+    Parameters
+    ----------
+    model, inputs
+        The model, and the inputs on the host.
+    mode
+        ``inference`` or ``training``. In training, ``inputs.dy`` is the gradient of the outputs,
+        and the gradient of the final state is zero.
+    gradients
+        What is differentiated, one of ``GRADIENTS``.
 
-    Raises UnsupportedError for what the backend cannot do.
+    Raises
+    ------
+    UnsupportedError
+        If the backend cannot compute this.
     """
     timesteps, batch = inputs.x.shape[:2]
     workload = Workload(
@@ -619,23 +688,35 @@ def given_step(
 
 
 def batch_and_timesteps(shape: tuple[int, ...], batch_major: bool) -> tuple[int, int]:
-    """Return batch and timesteps of an input. Raises ValueError if it has other axes or none."""
+    """Return the batch and the timesteps of an input's shape.
+
+    Raises
+    ------
+    ValueError
+        If the input does not have three axes, or if it has no timesteps or no sequences.
+    """
     axes = "[batch, time, feature]" if batch_major else "[time, batch, feature]"
     if len(shape) != 3:
         raise ValueError(f"x has shape {shape}; expected three axes, {axes}")
     batch, timesteps = shape[:2] if batch_major else shape[1::-1]
     if timesteps == 0 or batch == 0:
         what = "timesteps" if timesteps == 0 else "sequences"
-        raise ValueError(f"x has shape {shape}, so no {what}; expected at least one ({axes})")
+        raise ValueError(
+            f"x has shape {shape}, which has no {what}; expected at least one ({axes})"
+        )
     return batch, timesteps
 
 
 def checked_array(
     spec: LSTMSpec, name: str, value: npt.ArrayLike, shape: tuple[int, ...]
 ) -> FloatArray:
-    """Return ``value`` in the spec's storage type, itself if it has that.
+    """Return an array in the spec's storage type, without a copy if it already has that type.
 
-    Raises ValueError for another shape, NaN, or what is no real number.
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, if the array does not hold real numbers, or if it has NaN or
+        infinity.
     """
     array = np.asarray(value)
     if array.shape != shape:
@@ -654,7 +735,8 @@ def checked_array(
 
 
 def _is_finite(array: FloatArray) -> bool:
-    # With few numbers a product takes a quarter of the time; one that overflows shows nothing.
+    """Return whether all numbers of an array are finite."""
+    # For few numbers, one product takes a quarter of the time. If it overflows, it proves nothing.
     few = array.size <= 4096 and array.dtype == np.float32
     if few and math.isfinite(np.vdot(array, array)):
         return True
@@ -662,11 +744,12 @@ def _is_finite(array: FloatArray) -> bool:
 
 
 def checked_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int) -> LSTMState:
-    """Return the state, zeros if None. Raises ValueError if it does not fit the cell."""
+    """Return the state, or zeros for None. Raise ValueError if it does not fit the cell."""
     kind = spec.cell.state_type
     if state is not None and type(state) is not kind:
         raise ValueError(
-            f"{name} is a {type(state).__name__}; a {spec.cell.name} has a {kind.__name__}"
+            f"{name} is a {type(state).__name__}; expected a {kind.__name__} for the cell "
+            f"{spec.cell.name}"
         )
     shape = (spec.state_layers, batch, spec.hidden_size)
     arrays = zip(spec.cell.states, state or kind.zeros(spec, batch), strict=True)
@@ -679,7 +762,7 @@ def checked_state(spec: LSTMSpec, name: str, state: CellState | None, batch: int
 def checked_lengths(
     lengths: npt.ArrayLike | None, batch: int, timesteps: int
 ) -> npt.NDArray[np.int32] | None:
-    """Return the lengths ``[batch]``, or None. Raises ValueError if they do not fit."""
+    """Return the lengths ``[batch]``, or None. Raise ValueError if they do not fit the input."""
     if lengths is None:
         return None
     array = np.asarray(lengths)
@@ -699,10 +782,12 @@ def checked_lengths(
 def checked_masks(
     spec: LSTMSpec, masks: npt.ArrayLike | None, batch: int, timesteps: int
 ) -> FloatArray | None:
-    """Return the masks ``[L-1, T, B, D*H]``, or None. Raises ValueError if they do not fit."""
+    """Return the masks ``[L-1, T, B, D*H]``, or None. Raise ValueError if they do not fit."""
     if masks is None:
         return None
     if spec.num_layers == 1:
-        raise ValueError("masks are given; dropout acts between layers and there is one")
+        raise ValueError(
+            "masks are given for one layer; expected None, because dropout acts between layers"
+        )
     shape = (spec.num_layers - 1, timesteps, batch, spec.output_size)
     return checked_array(spec, "masks", masks, shape)

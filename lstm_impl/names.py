@@ -1,6 +1,6 @@
-"""Read the names of backends: their strategies, options and variants.
+"""Parse the ids of backends into strategies, options and variants.
 
-This module imports no backend, so that code which only needs names stays quick to import.
+This module imports no backend, so that code which needs only names starts quickly.
 """
 
 import difflib
@@ -12,18 +12,27 @@ from dataclasses import dataclass
 from lstm_impl.spec import Refusal, UnsupportedError
 
 ENTRY_POINT_GROUP = "lstm_impl.backends"
+"""The entry point group in which other packages register backends: a name and a class."""
 
 
 OURS = "lstm_impl.backends."
-"""The package of the built-in strategies, with a folder for each framework."""
+"""The package of the built-in strategies, which has a folder for each framework."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A built-in strategy, with what its ``Backend`` class says of it.
+    """Describe a built-in strategy as its ``Backend`` class does, without importing the class.
 
-    framework: the package that computes. place: where the class is, as ``module:Class``. flags:
-    its options in canonical order. takes_number: whether ``@k`` must follow its name.
+    Attributes
+    ----------
+    framework
+        The name of the framework that computes.
+    place
+        The class, as ``module:Class``.
+    flags
+        The options, in canonical order.
+    takes_number
+        Whether ``@k`` must follow the name.
     """
 
     framework: str
@@ -41,10 +50,11 @@ CALLS = (
     *("function", "predict", "predict_on_batch", "signature"),
     *("litert", "onnx", "fit", "train_on_batch"),
 )
-"""The options of ``CALLED``: ways to call a Keras model, besides ``model(x)``."""
+"""The options of the strategies in ``CALLED``: ways to call a Keras model other than ``model(x)``.
+"""
 
 BUILT_IN: dict[str, Strategy] = {
-    # Adding a backend is adding its line here.
+    # To add a backend, add its line here.
     "numpy": _ours("numpy", "others.numpy_loop:NumPyLoop"),
     "numpy_fused": _ours("numpy", "others.numpy_fused:NumPyFused"),
     "static_unroll": _ours("tensorflow", "tensorflow.loops:StaticUnroll", *_LOOP),
@@ -79,9 +89,10 @@ BUILT_IN: dict[str, Strategy] = {
     "dynamic_rnn": _ours("tensorflow", "tensorflow.legacy_rnn:DynamicRNN"),
     "static_rnn": _ours("tensorflow", "tensorflow.legacy_rnn:StaticRNN"),
 }
+"""The built-in strategies by name. Their order is that of tables and lists."""
 
 VARIANTS: dict[str, str] = {
-    # variant: the function that makes a backend's variant from the backend's id.
+    # By variant, the function that makes this variant of a backend from the backend's id.
     "int8": "lstm_impl.backends.variants:int8",
     "denormal": "lstm_impl.backends.variants:denormal",
     "padded": "lstm_impl.backends.variants:padded",
@@ -90,7 +101,7 @@ VARIANTS: dict[str, str] = {
     "forward": "lstm_impl.backends.variants:forward",
     "replicas": "lstm_impl.backends.tensorflow.replicas:replicated",
 }
-"""Ways to change a backend, written after a colon: ``torch:int8``."""
+"""The ways to change a backend. They are written after a colon, as in ``torch:int8``."""
 
 INT8 = ("torch", "onnxruntime", "numpy_fused")
 """The backends that have the variant ``int8``."""
@@ -102,22 +113,29 @@ REPLICATED = (
 """The strategies that have the variant ``replicas``: TensorFlow's layers."""
 
 FORWARD = "forward"
-"""The call of ``model.forward``, which is written as a variant: ``torch:forward``."""
+"""The call of ``model.forward``. Ids write it as a variant: ``torch:forward``."""
 
 CALLED = ("keras_model", "lstm_impl_model")
-"""The strategies whose option is the call of their model: ``keras_model+predict``."""
+"""The strategies that name the call of their model by an option: ``keras_model+predict``."""
 
 
 @dataclass(frozen=True)
 class BackendName:
-    """The id of a backend in three parts. ``str`` writes the id again, as it was parsed.
+    """Hold the three parts of a backend's id. ``str`` returns the id again.
 
-    Ids say in two ways which call of a model is timed: ``keras_model+predict`` by an option, and
-    ``torch:forward`` by a variant. Both are old, and results are joined by ids, so both stay.
+    Ids have two ways to say which call of a model is timed: ``keras_model+predict`` has an option,
+    and ``torch:forward`` has a variant. Both ways are old. Results of different sessions are joined
+    by their ids, so both ways stay.
 
-    backend: the strategy with its number and its other options. variants: in the order in which
-    they are written. call: the call that a user of the model makes; empty for the backend's own
-    step, and for a Keras model the plain call ``model(x)``.
+    Attributes
+    ----------
+    backend
+        The strategy with its number and its other options.
+    variants
+        The variants, in the order in which they are written.
+    call
+        The call that a user of the model makes. It is empty for the backend's own step and for the
+        plain call ``model(x)`` of a Keras model.
     """
 
     backend: str
@@ -126,7 +144,7 @@ class BackendName:
 
     @classmethod
     def parse(cls, text: str) -> "BackendName":
-        """Return the parts of an id. Any text has parts: it may name a backend elsewhere."""
+        """Split an id into its parts. Any text has parts, as it may name a backend elsewhere."""
         backend, *variants = text.split(":")
         if variants and variants[-1] == FORWARD:
             return cls(backend, tuple(variants[:-1]), FORWARD)
@@ -145,7 +163,7 @@ _NAME = re.compile(r"(?P<strategy>\w+)(@(?P<number>\d{1,9}))?(?P<flags>(\+\w+)*)
 
 
 def strategies() -> dict[str, str]:
-    """Return where each strategy's class is, as ``module:Class``: ours, then entry points'."""
+    """Return the class of each strategy as ``module:Class``. The built-in strategies come first."""
     found = {name: each.place for name, each in BUILT_IN.items()}
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         found.setdefault(point.name, point.value)
@@ -153,26 +171,29 @@ def strategies() -> dict[str, str]:
 
 
 def place(strategy: str) -> str | None:
-    """Return where the class of a strategy is, None if there is no such strategy.
+    """Return the class of a strategy as ``module:Class``, or None if there is no such strategy.
 
-    Entry points are read only for a strategy that is not built in: that takes milliseconds, and a
-    Keras layer that is called outside a graph gets its backend in each call.
+    Entry points are read only if the strategy is not built in. Reading them takes milliseconds, and
+    a Keras layer outside a graph asks for its backend in each call.
     """
     known = BUILT_IN.get(strategy)
     return strategies().get(strategy) if known is None else known.place
 
 
 def framework(name: str) -> str:
-    """Return the framework of a built-in backend; empty for another package's, or none."""
+    """Return the framework of a built-in backend. It is empty for any other backend."""
     match = _NAME.match(name)
     known = BUILT_IN.get(match["strategy"]) if match else None
     return known.framework if known else ""
 
 
 def parse(name: str) -> tuple[str, list[str], int | None]:
-    """Return strategy, options and number of an id without a variant.
+    """Split an id without a variant into its strategy, options and number.
 
-    Raises UnsupportedError, with similar names, if there is no such strategy.
+    Raises
+    ------
+    UnsupportedError
+        If there is no such strategy. The message names similar ones.
     """
     match = _NAME.fullmatch(name)
     if match is None or place(match["strategy"]) is None:
@@ -193,7 +214,7 @@ def check_options(
     options: Sequence[str],
     number: int | None,
 ) -> None:
-    """Raise UnsupportedError unless a strategy with these flags takes the options and number."""
+    """Raise UnsupportedError unless a strategy takes these options and this number."""
     unknown = [option for option in options if option not in flags]
     if unknown:
         known = ", ".join(f"+{flag}" for flag in flags) or "none"
@@ -203,14 +224,16 @@ def check_options(
         )
     if takes_number and number is None:
         raise UnsupportedError(
-            f"{strategy} needs a number, as in {strategy}@10: steps per iteration",
+            f"{strategy} needs a number, the steps per iteration, as in {strategy}@10",
             Refusal.UNKNOWN_NAME,
         )
     if number is not None and not takes_number:
-        raise UnsupportedError(f"{strategy} takes no number (@{number})", Refusal.UNKNOWN_NAME)
+        raise UnsupportedError(
+            f"{strategy} takes no number; leave @{number} out", Refusal.UNKNOWN_NAME
+        )
     if number is not None and number < 1:
         raise UnsupportedError(
-            f"{strategy}@{number}: the number must be at least 1", Refusal.UNKNOWN_NAME
+            f"{strategy}@{number} has a number below 1; expected at least 1", Refusal.UNKNOWN_NAME
         )
 
 
@@ -229,22 +252,25 @@ def check_variant(backend: str, variant: str) -> None:
         )
     if variant == "int8" and backend not in INT8:
         raise UnsupportedError(
-            f"{backend} has no variant int8; {', '.join(INT8)} have one", Refusal.UNKNOWN_NAME
+            f"{backend} has no variant int8; only {', '.join(INT8)} have it", Refusal.UNKNOWN_NAME
         )
     if variant == "replicas" and parse(backend)[0] not in REPLICATED:
         raise UnsupportedError(
-            f"{backend} has no variant replicas; {', '.join(REPLICATED)} have one",
+            f"{backend} has no variant replicas; only {', '.join(REPLICATED)} have it",
             Refusal.UNKNOWN_NAME,
         )
 
 
 def canonical(name: str) -> str:
-    """Return the canonical id of a backend, without importing it.
+    """Return the canonical id of a backend without importing it.
 
-    The options of another package's backend are known to its class only, and stay as they are.
-    Options that exclude each other are refused by ``get_backend``.
+    The options of another package's backend stay as they are written, because only its class knows
+    them. Options that exclude each other are refused later, by ``get_backend``.
 
-    Raises UnsupportedError if there is no such backend, option or variant.
+    Raises
+    ------
+    UnsupportedError
+        If there is no such backend, option or variant.
     """
     plain, colon, variant = name.rpartition(":")
     if colon:

@@ -1,7 +1,7 @@
-"""Define the optimizers of a training step: their constants, and their formulas in NumPy.
+"""Define the optimizers of a training step by their constants and by their formulas in NumPy.
 
-Each framework computes this update in its own way; the NumPy backend runs these formulas, and the
-gate compares the others with them.
+Each framework computes the update with its own functions. The NumPy backend uses these formulas,
+and the gate compares the other backends with them.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +13,25 @@ import numpy.typing as npt
 Float64 = npt.NDArray[np.float64]
 
 LEARNING_RATE = 1e-5
-"""Of both optimizers: so small that weights stay near their start for long (Adam moves one by about
-this in a step), and 80 times the rounding of a float32 weight near 1: a wrong update shows."""
+"""The learning rate of both optimizers. It is so small that the weights stay near their start for
+many steps: Adam moves a weight by about this much in a step. It is also 80 times as large as the
+rounding of a float32 weight near 1, so that a wrong update is visible."""
 
 BETA1, BETA2 = 0.9, 0.999
-"""Adam's decay rates, the default of all libraries."""
+"""Adam's decay rates. All libraries have these defaults."""
 
-_NEW1, _NEW2 = 0.1, 0.001  # 1 - BETA1 and 1 - BETA2, without the rounding of these differences
+# The differences 1 - BETA1 and 1 - BETA2, but without the rounding error of subtracting.
+_NEW1, _NEW2 = 0.1, 0.001
 
 EPSILON = 1e-7
-"""Keras's default; PyTorch's and Optax's is 1e-8. No time depends on it."""
+"""Adam's epsilon, as in Keras. PyTorch's and Optax's default is 1e-8. No time depends on it."""
 
 
 def adam_corrections(step: Any) -> tuple[Any, Any]:
-    """Return the divisors of Adam's moments, which start at zero, in update ``step`` (from 1)."""
+    """Return the divisors of Adam's moments in update ``step``, counted from 1.
+
+    The moments start at zero. Dividing by these numbers removes the bias towards zero.
+    """
     return 1.0 - BETA1**step, 1.0 - BETA2**step
 
 
@@ -40,11 +45,16 @@ def adam(
     learning_rate: float = LEARNING_RATE,
     epsilon: float = EPSILON,
 ) -> tuple[Any, Any, Any]:
-    """Return what an update adds to a variable, and the variable's moments m and v after it.
+    """Compute one update of a variable with Adam.
 
-    Algorithm 1 of Kingma & Ba (2015), with epsilon added to the corrected root, as in PyTorch and
-    Optax. (Keras and TensorFlow's fused op add it to the uncorrected one.) It takes the arrays of
-    any library that has a ``sqrt``.
+    This is Algorithm 1 of Kingma & Ba (2015). Epsilon is added to the corrected root, as in PyTorch
+    and Optax; Keras and TensorFlow's fused op add it to the uncorrected root. The arrays may be
+    those of any library that has a function ``sqrt``.
+
+    Returns
+    -------
+    tuple
+        What the update adds to the variable, and the moments m and v after it.
     """
     first, second = corrections
     m = BETA1 * m + _NEW1 * gradient
@@ -53,7 +63,7 @@ def adam(
 
 
 class NumPyOptimizer:
-    """``sgd`` or ``adam`` over a list of arrays, in float64."""
+    """Update a list of arrays with ``sgd`` or ``adam`` in float64."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,7 +71,7 @@ class NumPyOptimizer:
         self._moments: list[tuple[Float64, Float64]] = []
 
     def changes(self, gradients: Sequence[npt.ArrayLike]) -> list[Float64]:
-        """Return what the next update adds to each variable, from the gradient of each."""
+        """Return what the next update adds to each variable, from the gradient of each variable."""
         wide = [np.asarray(gradient, np.float64) for gradient in gradients]
         if self.name == "sgd":
             return [-LEARNING_RATE * gradient for gradient in wide]

@@ -1,9 +1,8 @@
 """Compute a network's forward and backward pass in float64 NumPy, as the reference.
 
-The cell's description has the equations of a timestep (``cell.py``); this module runs them through
-time, directions and layers. Beyond a sequence's length the output is zero and the state is that of
-the last valid step, as in cuDNN. It shares no code with any backend; tests check it by finite
-differences.
+A cell has the equations of one timestep (``cell.py``). This module runs them through time,
+directions and layers. In padding, the output is zero and the state stays that of the last valid
+step, as in cuDNN. The module shares no code with any backend. Tests check it by finite differences.
 """
 
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from lstm_impl.workload import differentiated
 __all__ = ["forward", "forward_and_gradients", "sigmoid"]
 
 Lengths = npt.ArrayLike | None
+"""The valid timesteps of each sequence ``[B]``, or None if all are valid."""
 
 
 @dataclass
 class _LayerTrace:
-    """What one direction of one layer keeps for its backward pass."""
+    """Keep what one direction of one layer needs for its backward pass."""
 
     cell: Cell
     weights: StepWeights
@@ -41,7 +41,7 @@ def forward(
     lengths: Lengths = None,
     masks: FloatArray | None = None,
 ) -> tuple[Float64, LSTMState]:
-    """Compute outputs and the final state, in float64.
+    """Compute the outputs and the final state in float64.
 
     Parameters
     ----------
@@ -50,15 +50,16 @@ def forward(
     x
         The input ``[T, B, in]``.
     state
-        The initial state, zeros if None.
+        The initial state, or None for zeros.
     lengths
-        Valid timesteps of each sequence ``[B]``, all if None.
+        The valid timesteps of each sequence ``[B]``, or None if all are valid.
     masks
-        Dropout masks between layers ``[L-1, T, B, D*H]``, none if None.
+        The dropout masks between layers ``[L-1, T, B, D*H]``, or None without dropout.
 
     Returns
     -------
-    The outputs ``[T, B, D*H]`` and the final state.
+    tuple
+        The outputs ``[T, B, D*H]`` and the final state.
     """
     y, final, _ = _forward(spec, weights, x, state, lengths, masks)
     return y, final
@@ -76,16 +77,16 @@ def forward_and_gradients(
     *,
     of: str = "all",
 ) -> tuple[Float64, LSTMState, LSTMGradients]:
-    """Compute what ``forward`` returns, and gradients, in float64.
+    """Compute what ``forward`` returns, and the gradients, in float64.
 
     The gradients are those of ``sum(y*dy)`` plus, for each state s, ``sum(s_T*dstate.s)``.
 
     Parameters
     ----------
     dy
-        Gradient of the outputs ``[T, B, D*H]``.
+        The gradient of the outputs ``[T, B, D*H]``.
     dstate
-        Gradient of the final state, zeros if None.
+        The gradient of the final state, or None for zeros.
     of
         What is differentiated, one of ``GRADIENTS``.
     spec, weights, x, state, lengths, masks
@@ -93,7 +94,8 @@ def forward_and_gradients(
 
     Returns
     -------
-    The outputs, the final state and the gradients.
+    tuple
+        The outputs, the final state and the gradients.
     """
     y, final, traces = _forward(spec, weights, x, state, lengths, masks)
     return y, final, _backward(spec, traces, dy, dstate, lengths, masks, of)
@@ -108,13 +110,16 @@ def _backward(
     masks: FloatArray | None,
     of: str,
 ) -> LSTMGradients:
+    """Run all layers backward, and return the gradients."""
     inputs = differentiated(of, "x", "h", "c")
     d_out = np.asarray(dy, np.float64)
     batch = d_out.shape[1]
     d_last = _state64(spec, dstate, batch)
     d_first = tuple(map(np.zeros_like, d_last))
     lengths_ = None if lengths is None else np.asarray(lengths)
-    if lengths_ is not None:  # NaN times zero is NaN, so gradients of padding are removed
+    # Padding may hold NaN, and NaN times zero is NaN. So its gradients are replaced, not
+    # multiplied.
+    if lengths_ is not None:
         d_out = np.where(traces[0][0].valid > 0, d_out, 0.0)
     layer_gradients: list[tuple[LayerWeights, ...]] = []
     for layer in reversed(range(spec.num_layers)):
@@ -151,6 +156,7 @@ def _forward(
     lengths: Lengths,
     masks: FloatArray | None,
 ) -> tuple[Float64, LSTMState, list[list[_LayerTrace]]]:
+    """Run all layers forward, and return the outputs, the final state and the traces."""
     out = np.asarray(x, np.float64)
     timesteps, batch, _ = out.shape
     first = _state64(spec, state, batch)
@@ -160,7 +166,7 @@ def _forward(
         valid = np.ones((timesteps, batch, 1))
     else:
         valid = (np.arange(timesteps)[:, None] < lengths_[None, :]).astype(np.float64)[:, :, None]
-        out = np.where(valid > 0, out, 0.0)  # padding may hold NaN
+        out = np.where(valid > 0, out, 0.0)  # Padding may hold NaN.
     traces: list[list[_LayerTrace]] = []
     for layer in range(spec.num_layers):
         if layer and masks is not None:
@@ -187,6 +193,7 @@ def _forward(
 def _layer_forward(
     cell: Cell, weights: StepWeights, x: Float64, initial: States, valid: Float64
 ) -> _LayerTrace:
+    """Run one direction of a layer forward, and return its trace."""
     timesteps = len(x)
     states = tuple(np.empty((timesteps + 1, *each.shape)) for each in initial)
     for state, first in zip(states, initial, strict=True):
@@ -203,13 +210,26 @@ def _layer_forward(
 def _layer_backward(
     trace: _LayerTrace, dy: Float64, flow: States
 ) -> tuple[Float64, LayerWeights, States]:
-    """Return gradients of the sums before the gates ``[T, B, G*H]``, weights and initial states.
+    """Run one direction of a layer backward.
 
-    flow: the gradients of the last states, ``[B, H]`` each.
+    Parameters
+    ----------
+    trace
+        What the forward pass kept.
+    dy
+        The gradient of the outputs ``[T, B, H]``.
+    flow
+        The gradients of the final states, ``[B, H]`` each.
+
+    Returns
+    -------
+    tuple
+        The gradients of the sums before the gates ``[T, B, G*H]``, of the weights, and of the
+        initial states.
     """
     timesteps, batch, hidden = dy.shape
     sums = np.empty((timesteps, batch, trace.weights.bias.size))
-    recurrent_sums = sums  # unless the cell keeps the two apart
+    recurrent_sums = sums  # A cell that keeps the two sums apart gets an array of its own below.
     recurrent_inputs: list[Float64 | None] = [None] * timesteps
     for t in reversed(range(timesteps)):
         valid = trace.valid[t]
@@ -232,7 +252,7 @@ def _layer_backward(
     if recurrent_inputs[0] is None:
         hidden_before = trace.states[0][:-1].reshape(rows, -1)
         recurrent_kernel = hidden_before.T @ recurrent_flat
-    else:  # each gate's part of the recurrent kernel multiplies something else
+    else:  # Each gate's part of the recurrent kernel multiplies another input.
         by_gate = np.stack([each for each in recurrent_inputs if each is not None], axis=1)
         recurrent_kernel = np.concatenate(
             [
@@ -251,7 +271,7 @@ def _layer_backward(
 
 
 def _reverse(array: Float64, lengths: npt.NDArray[np.integer] | None) -> Float64:
-    """Reverse each sequence's valid steps of ``array [T, B, F]``; padding stays in place."""
+    """Reverse the valid steps of each sequence of ``[T, B, F]``. Padding stays in place."""
     if lengths is None:
         return array[::-1]
     reversed_ = array.copy()
@@ -261,6 +281,7 @@ def _reverse(array: Float64, lengths: npt.NDArray[np.integer] | None) -> Float64
 
 
 def _state64(spec: LSTMSpec, state: CellState | None, batch: int) -> States:
+    """Return the arrays of a state in float64, or zeros for None."""
     if state is None:
         state = spec.cell.state_type.zeros(spec, batch)
     return tuple(np.asarray(each, np.float64) for each in state)

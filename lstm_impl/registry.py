@@ -1,4 +1,4 @@
-"""Get backends by name: the built-in ones and those that other packages bring."""
+"""Get backends by name: the built-in ones and those that other packages register."""
 
 import importlib
 import traceback
@@ -10,7 +10,7 @@ from lstm_impl.spec import UnsupportedError
 
 
 def list_backends() -> list[str]:
-    """Return the ids of all known backends, whatever is installed."""
+    """Return the ids of all known backends, whether or not their frameworks are installed."""
     found = []
     for strategy in names.strategies():
         try:
@@ -29,14 +29,25 @@ def variants(strategy: str) -> list[str]:
         raise
     except BaseException as error:
         reason = _described(error)
-        raise UnavailableError(f"backend {strategy!r} names no variants: {reason}") from error
+        problem = f"backend {strategy!r} cannot list its variants: {reason}"
+        raise UnavailableError(problem) from error
 
 
 def get_backend(name: str) -> Backend:
-    """Return the backend with this id: ``while_loop+xla``, ``partial_unroll@10``, ``torch:int8``.
+    """Return the backend with this id.
 
-    Raises UnsupportedError if there is no such backend, or its options exclude each other, and
-    UnavailableError if another package's backend cannot be imported or made.
+    Parameters
+    ----------
+    name
+        The id, such as ``while_loop+xla``, ``partial_unroll@10`` or ``torch:int8``.
+
+    Raises
+    ------
+    UnsupportedError
+        If there is no backend, option or variant of this name, or if its options exclude each
+        other. The message names similar backends.
+    UnavailableError
+        If the backend of another package cannot be imported or constructed.
     """
     plain, colon, variant = name.rpartition(":")
     if colon:
@@ -56,11 +67,12 @@ def get_backend(name: str) -> Backend:
 
 
 def _described(error: BaseException) -> str:
-    """Return kind and message of another package's error, even if its message is an error too."""
+    """Return the type and the message of another package's error, even if formatting it raises."""
     return traceback.format_exception_only(error)[-1].strip()
 
 
 def _load(strategy: str) -> type[Backend]:
+    """Import the class of a strategy."""
     place = names.place(strategy) or ""
     module, _, attribute = place.partition(":")
     registered = f"backend {strategy!r} is registered as {place}, which"
@@ -69,7 +81,7 @@ def _load(strategy: str) -> type[Backend]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # Another package's module runs here, and may raise anything: SystemExit, if it is a script.
+        # The import runs another package's code, which may raise anything, even SystemExit.
         raise UnavailableError(f"{registered} cannot be imported: {_described(error)}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
         raise UnsupportedError(f"{registered} is not a Backend")

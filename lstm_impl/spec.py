@@ -1,4 +1,4 @@
-"""Define an LSTM network: its shape and its precision, without weights or a framework."""
+"""Define a network by its sizes, its precision and its cell, without weights or a framework."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from lstm_impl.cell import Cell, get_cell
 
 Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.floating]
+"""An array of floating-point numbers."""
 
 
 class Refusal(enum.StrEnum):
-    """Why a backend does not do what was requested, as a code that programs can decide by."""
+    """Say why a backend does not do what was requested, as a code on which programs can decide."""
 
     UNSUPPORTED = "unsupported"
     """It does not compute this: the network, the precision or the kind of call."""
@@ -47,12 +48,12 @@ class Refusal(enum.StrEnum):
 
 
 class UnsupportedError(RuntimeError):
-    """A backend cannot do what was requested; the message says why and what would work.
+    """Report that a backend cannot do what was requested. The message says why and what would work.
 
     Attributes
     ----------
     refusal
-        The same as a code.
+        The reason as a code.
     """
 
     def __init__(self, message: str, refusal: Refusal = Refusal.UNSUPPORTED) -> None:
@@ -62,13 +63,19 @@ class UnsupportedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Precision:
-    """How numbers are kept and computed under one dtype name.
+    """Describe how numbers are stored and computed under one name of a dtype.
 
-    storage: NumPy's name of the type of weights, inputs and outputs for users (NumPy has no
-        bfloat16: such values are float32 numbers that bfloat16 can represent).
-    compute: the framework's name of the type in which products and gates are computed.
-    variable: the framework's name of the type in which weights are kept.
-    roundoff: unit roundoff of one product or sum in the compute type.
+    Attributes
+    ----------
+    storage
+        NumPy's name of the type of weights, inputs and outputs for users. NumPy has no bfloat16, so
+        such values are float32 numbers that bfloat16 can represent.
+    compute
+        The framework's name of the type in which products and gates are computed.
+    variable
+        The framework's name of the type in which weights are stored.
+    roundoff
+        The unit roundoff of one product or sum in the compute type.
     """
 
     storage: str
@@ -80,39 +87,52 @@ class Precision:
 PRECISIONS: dict[str, Precision] = {
     "float64": Precision("float64", "float64", "float64", 2.0**-53),
     "float32": Precision("float32", "float32", "float32", 2.0**-24),
-    # float32 kept, but matrix products may use the tensor cores' 10-bit mantissa.
+    # Numbers are float32, but products may use the 10-bit mantissa of the tensor cores.
     "tf32": Precision("float32", "float32", "float32", 2.0**-11),
     "float16": Precision("float16", "float16", "float16", 2.0**-11),
     "bfloat16": Precision("float32", "bfloat16", "bfloat16", 2.0**-8),
-    # Keras's mixed precision: float32 weights, cast to half for each step.
+    # Keras's mixed precision: weights are float32, and each step casts them to half precision.
     "mixed_float16": Precision("float32", "float16", "float32", 2.0**-11),
     "mixed_bfloat16": Precision("float32", "bfloat16", "float32", 2.0**-8),
-    # float32 kept, but the factors of matrix products may be rounded to bfloat16.
+    # Numbers are float32, but products may round their factors to bfloat16.
     "bf32": Precision("float32", "float32", "float32", 2.0**-8),
 }
 
 MOST_SIZE = 2**31 - 1
-"""Largest size of an axis: every framework here counts an axis in 32 bits somewhere."""
+"""The largest size of an axis. Every framework here counts an axis in 32 bits somewhere."""
 
 MOST_LAYERS = 1_000
-"""Far more layers than any LSTM that is trained; they are built and counted one by one."""
+"""The largest number of layers. That is far more than any trained LSTM has; a larger number would
+take long, because layers are built one by one."""
 
 GATES = DEFAULT_CELL.gates
-"""Gate order of an LSTM's canonical arrays: input, forget, candidate, output (Keras, PyTorch)."""
+"""The order of an LSTM's gates in canonical arrays: input, forget, candidate, output. Keras and
+PyTorch have the same order."""
 
 
 @dataclass(frozen=True)
 class LSTMSpec:
-    """A network of LSTM layers, or of layers of another recurrent cell.
+    """Describe a network of LSTM layers, or of layers of another recurrent cell.
 
-    input_size: features per timestep of the input.
-    hidden_size: units H of each layer and direction.
-    num_layers: stacked layers L.
-    bidirectional: two directions per layer, their outputs concatenated on the feature axis.
-    dtype: one of ``PRECISIONS``.
-    cell: what each layer computes in a timestep.
+    Attributes
+    ----------
+    input_size
+        The number of features in each timestep of the input.
+    hidden_size
+        The number of units H in each layer and direction.
+    num_layers
+        The number of stacked layers L.
+    bidirectional
+        Whether each layer has two directions, whose outputs are concatenated on the feature axis.
+    dtype
+        The precision, one of ``PRECISIONS``.
+    cell
+        What each layer computes in a timestep.
 
-    Raises ValueError for a wrong field.
+    Raises
+    ------
+    ValueError
+        If a field has a wrong value. The message names the field.
     """
 
     input_size: int
@@ -134,16 +154,19 @@ class LSTMSpec:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for files. The cell is named only if it is not the LSTM."""
+        """Return plain data for files. The cell is included only if it is not the LSTM."""
         data = {field.name: getattr(self, field.name) for field in fields(self)}
         cell = data.pop("cell")
         return data if cell == DEFAULT_CELL else {**data, "cell": cell.name}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LSTMSpec:
-        """Return the spec of which ``to_dict`` made plain data.
+        """Make a spec from the plain data that ``to_dict`` returns.
 
-        Raises ValueError or TypeError for wrong data.
+        Raises
+        ------
+        ValueError, TypeError
+            If the data is wrong.
         """
         given = dict(data)
         if "cell" in given:
@@ -152,31 +175,31 @@ class LSTMSpec:
 
     @property
     def num_directions(self) -> int:
-        """D: 2 if bidirectional, else 1."""
+        """The number of directions D: 2 if the network is bidirectional, else 1."""
         return 2 if self.bidirectional else 1
 
     @property
     def output_size(self) -> int:
-        """Features of the output, D*H."""
+        """The number of features of the output, D*H."""
         return self.num_directions * self.hidden_size
 
     @property
     def state_layers(self) -> int:
-        """Leading axis of the state, L*D: by layer, forward before backward, as in cuDNN."""
+        """The size of the state's first axis, L*D: by layer, forward before backward."""
         return self.num_layers * self.num_directions
 
     @property
     def precision(self) -> Precision:
-        """How this spec's dtype is stored and computed."""
+        """How numbers of this spec's dtype are stored and computed."""
         return PRECISIONS[self.dtype]
 
     def layer_input_size(self, layer: int) -> int:
-        """Return the features that a layer reads: the input's, or outputs of the layer below."""
+        """Return the number of features that a layer reads from the input or the layer below."""
         return self.input_size if layer == 0 else self.output_size
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable parameters, with as many biases for each gate as the cell has."""
+        """The number of trainable parameters, including all biases that the cell has."""
         return self.num_directions * sum(
             math.prod(shape)
             for layer in range(self.num_layers)
@@ -185,7 +208,7 @@ class LSTMSpec:
 
     @property
     def gate_columns(self) -> int:
-        """Columns of a kernel, G*H: one for each gate of each unit."""
+        """The number of columns of a kernel, G*H: one for each gate of each unit."""
         return len(self.cell.gates) * self.hidden_size
 
     def parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
@@ -193,16 +216,17 @@ class LSTMSpec:
         return self.cell.parameter_shapes(self.layer_input_size(layer), self.hidden_size)
 
     def quantize(self, values: npt.ArrayLike) -> FloatArray:
-        """Round ``values`` to this dtype, in its NumPy storage type."""
+        """Round values to this dtype, and return them in its NumPy storage type."""
         array = np.asarray(values)
         if self.precision.variable == "bfloat16":
             return round_to_bfloat16(array)
-        with np.errstate(over="ignore"):  # too large values become infinite; callers look for that
+        # Values that are too large become infinite. Callers check for infinity.
+        with np.errstate(over="ignore"):
             return array.astype(self.precision.storage)
 
 
 def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Round float32 values to the nearest bfloat16 (ties to even), still as float32."""
+    """Round float32 values to the nearest bfloat16, ties to even, and return them as float32."""
     with np.errstate(over="ignore"):
         single = np.asarray(values, dtype=np.float32)
         bits = single.view(np.uint32)
@@ -211,25 +235,26 @@ def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 
 def require_real(name: str, array: Array) -> None:
-    """Raise ValueError, naming the array, unless it holds real numbers.
+    """Raise ValueError, with the name of the array, unless it holds real numbers.
 
-    NumPy casts dates, structures and text to floats, and drops the imaginary part of a complex
-    number with a warning. ``float()`` casts each object, and raises.
+    NumPy would cast dates, structures and text to floats, and drop the imaginary part of a complex
+    number with only a warning. Arrays of objects pass, because casting them calls ``float()`` on
+    each object, which raises an error for anything but a number.
     """
-    # Types that other packages add, such as bfloat16 of ml_dtypes, have the kind of a structure.
+    # Types that other packages add, such as ml_dtypes.bfloat16, have the kind of a structure.
     is_added = array.dtype.kind == "V" and array.dtype.type is not np.void
     if array.dtype.kind not in "biufO" and not is_added:
         raise ValueError(f"{name} has type {array.dtype}; expected real numbers")
 
 
 def require_choice(name: str, value: str, known: Collection[str]) -> None:
-    """Raise ValueError, naming the field, unless ``value`` is a known one."""
+    """Raise ValueError, with the name of the field, unless ``value`` is one of the known values."""
     if value not in known:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
 
 
 def require_flag(name: str, value: object) -> None:
-    """Raise ValueError, naming the field, unless ``value`` is True or False."""
+    """Raise ValueError, with the name of the field, unless ``value`` is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} is {value!r}; expected True or False")
 

@@ -1,10 +1,10 @@
 """Define a network's parameters in canonical form, and the gradients of parameters and states.
 
-The canonical form is one kernel ``[in, G*H]``, one recurrent kernel ``[H, G*H]`` and one bias
+The canonical form has one kernel ``[in, G*H]``, one recurrent kernel ``[H, G*H]`` and one bias
 ``[G*H]`` for each layer and direction, where G is the number of the cell's gates. A cell may have a
-second bias ``[G*H]``, which belongs to the product of the recurrent kernel. An LSTM has four gates,
-in the order i, f, g, o, and one bias. ``layouts.py`` converts the canonical form to and from the
-layouts of other libraries.
+second bias ``[G*H]``, which is added to the product of the recurrent kernel. An LSTM has four
+gates, in the order i, f, g, o, and one bias. ``layouts.py`` converts the canonical form to the
+layouts of other libraries and back.
 """
 
 from __future__ import annotations
@@ -24,10 +24,20 @@ __all__ = ["ARRAY_NAMES", "LSTMGradients", "LSTMState", "LSTMWeights", "LayerWei
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The parameters of one direction of a layer.
+    """Hold the parameters of one direction of a layer.
 
-    kernel: ``[in, G*H]``. recurrent_kernel: ``[H, G*H]``. bias: ``[G*H]``. recurrent_bias:
-    ``[G*H]``, or None if the cell has one bias. Iterating yields the arrays that are not None.
+    Iterating yields the arrays that are not None.
+
+    Attributes
+    ----------
+    kernel
+        ``[in, G*H]``.
+    recurrent_kernel
+        ``[H, G*H]``.
+    bias
+        ``[G*H]``.
+    recurrent_bias
+        ``[G*H]``, or None if the cell has one bias.
     """
 
     kernel: FloatArray
@@ -42,21 +52,21 @@ class LayerWeights:
 
 
 ARRAY_NAMES = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
-"""Names of the arrays of a ``LayerWeights``, in the order in which iterating yields them."""
+"""The names of the arrays of a ``LayerWeights``, in the order in which iterating yields them."""
 
 
 @dataclass(frozen=True)
 class LSTMWeights:
-    """All parameters: ``weights.layers[layer][direction]`` is a ``LayerWeights``."""
+    """Hold all parameters of a network. ``layers[layer][direction]`` is a ``LayerWeights``."""
 
     layers: tuple[tuple[LayerWeights, ...], ...]
 
     @classmethod
     def random(cls, spec: LSTMSpec, seed: int = 0) -> LSTMWeights:
-        """Draw weights uniformly within ``1/sqrt(H)``; an LSTM's forget bias is raised by 1.
+        """Draw weights uniformly within ``1/sqrt(H)``, and raise the forget bias of an LSTM by 1.
 
-        No bias is zero and no two gates are equal, so that a backend that mixes up gates, drops a
-        bias or transposes a kernel cannot pass a check by chance.
+        No bias is zero and no two gates are equal. Therefore a backend that exchanges gates, drops
+        a bias or transposes a kernel cannot pass a check by chance.
         """
         rng = np.random.default_rng(seed)
         limit = 1.0 / np.sqrt(spec.hidden_size)
@@ -67,7 +77,8 @@ class LSTMWeights:
         cells = []
         for row in range(spec.state_layers):
             shapes = spec.parameter_shapes(row // spec.num_directions)
-            # The bias is drawn first, so that a seed gives the weights that it always gave.
+            # The bias is drawn first, so that a seed still gives the weights that it gave in old
+            # results.
             drawn = {name: draw(*shapes[name]) for name in sorted(shapes, key=_drawing_order)}
             for gate, offset in spec.cell.bias_offsets.items():
                 drawn["bias"][spec.cell.gate_columns(gate, spec.hidden_size)] += offset
@@ -78,14 +89,18 @@ class LSTMWeights:
     def from_arrays(cls, spec: LSTMSpec, arrays: Sequence[npt.ArrayLike]) -> LSTMWeights:
         """Make weights from the flat list that ``arrays()`` returns.
 
-        Raises ValueError if the number of arrays or a shape is wrong. NaN and infinity are kept,
-        since gradients may have them.
+        NaN and infinity are kept, because gradients may contain them.
+
+        Raises
+        ------
+        ValueError
+            If the number of arrays or a shape is wrong.
         """
         names = spec.cell.parameters
         count = len(names)
         if len(arrays) != count * spec.state_layers:
             raise ValueError(
-                f"{len(arrays)} arrays of weights; expected {count * spec.state_layers}: "
+                f"got {len(arrays)} arrays of weights; expected {count * spec.state_layers}: "
                 f"{', '.join(names[:-1])} and {names[-1]} of each layer and direction"
             )
         flat = [np.asarray(array) for array in arrays]
@@ -96,16 +111,16 @@ class LSTMWeights:
 
     @classmethod
     def from_cells(cls, spec: LSTMSpec, cells: Sequence[LayerWeights]) -> LSTMWeights:
-        """Make weights from the cells of layer 0 forward, (backward,) layer 1 ..., unchecked."""
+        """Make weights from the list that ``cells()`` returns, without checking them."""
         rows = range(0, spec.state_layers, spec.num_directions)
         return cls(tuple(tuple(cells[row : row + spec.num_directions]) for row in rows))
 
     def cells(self) -> list[LayerWeights]:
-        """Return the cells that ``from_cells`` takes."""
+        """Return the weights of layer 0 forward, layer 0 backward, layer 1 forward and so on."""
         return [cell for layer in self.layers for cell in layer]
 
     def arrays(self) -> list[FloatArray]:
-        """Return the parameters of layer 0 forward, (layer 0 backward,) layer 1 forward ..."""
+        """Return the arrays of all layers and directions, in the order of ``cells()``."""
         return [array for cell in self.cells() for array in cell]
 
     def names(self) -> list[str]:
@@ -118,31 +133,39 @@ class LSTMWeights:
         ]
 
     def named(self, before: str = "") -> dict[str, FloatArray]:
-        """Return ``arrays()`` by ``names()``, each with this prefix."""
+        """Return ``arrays()`` by ``names()``, with a prefix before each name."""
         pairs = zip(self.names(), self.arrays(), strict=True)
         return {before + name: array for name, array in pairs}
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> LSTMWeights:
-        """Apply ``function`` to each array."""
+        """Apply a function to each array, and return the results as weights."""
         layers = ([LayerWeights(*map(function, cell)) for cell in layer] for layer in self.layers)
         return LSTMWeights(tuple(map(tuple, layers)))
 
     def check(self, spec: LSTMSpec, *, finite: bool = True) -> None:
-        """Raise ValueError, naming the array, if these weights do not fit ``spec``.
+        """Check that these weights fit a network.
 
-        Dates, structures, text and complex numbers are no weights.
+        Parameters
+        ----------
+        spec
+            The network.
+        finite
+            Whether NaN and infinity are refused too.
 
-        finite: refuse NaN and infinity too.
+        Raises
+        ------
+        ValueError
+            If a shape is wrong or an array does not hold real numbers. The message names the array.
         """
         if len(self.layers) != spec.num_layers:
             raise ValueError(
-                f"weights have {len(self.layers)} layers; the spec has {spec.num_layers}"
+                f"weights have {len(self.layers)} layers; expected {spec.num_layers} as in the spec"
             )
         for number, layer in enumerate(self.layers):
             if len(layer) != spec.num_directions:
                 raise ValueError(
                     f"weights.layers[{number}] has {len(layer)} directions; "
-                    f"the spec has {spec.num_directions}"
+                    f"expected {spec.num_directions} as in the spec"
                 )
             expected = spec.parameter_shapes(number)
             for direction, cell in enumerate(layer):
@@ -151,7 +174,7 @@ class LSTMWeights:
                 if arrays.keys() != expected.keys():
                     raise ValueError(
                         f"{place} has {', '.join(arrays)}; "
-                        f"a {spec.cell.name} has {', '.join(expected)}"
+                        f"expected {', '.join(expected)} for the cell {spec.cell.name}"
                     )
                 for name, shape in expected.items():
                     array, where = arrays[name], f"{place}.{name}"
@@ -159,24 +182,30 @@ class LSTMWeights:
                         raise ValueError(f"{where} has shape {np.shape(array)}; expected {shape}")
                     require_real(where, np.asarray(array))
                     if finite and not np.all(np.isfinite(array)):
-                        raise ValueError(f"{where} holds NaN or infinity")
+                        raise ValueError(f"{where} has NaN or infinity; expected finite numbers")
 
 
 def _drawing_order(name: str) -> int:
-    """Return the place of an array in the order in which random weights are drawn."""
+    """Return the position of an array in the order in which random weights are drawn."""
     return ("bias", "kernel", "recurrent_kernel", "recurrent_bias").index(name)
 
 
 @dataclass(frozen=True)
 class LSTMGradients:
-    """Gradients of ``sum(y * dy)`` plus, for each state s, ``sum(s_T * dstate.s)``.
+    """Hold the gradients of ``sum(y * dy)`` plus, for each state s, ``sum(s_T * dstate.s)``.
 
-    x: as the input, ``[time, batch, input_size]``; None if not requested.
-    weights: arrays shaped as the weights.
-    state: with respect to the initial state; None if not requested.
+    Attributes
+    ----------
+    x
+        The gradient of the input ``[time, batch, input_size]``, or None if it was not requested.
+    weights
+        The gradients of the weights, with their shapes.
+    state
+        The gradient of the initial state, or None if it was not requested.
     """
 
-    # None only for those who did not request it; ``re.Match.group`` is typed in the same way.
+    # Only callers who did not request a gradient get None. ``re.Match.group`` is typed the same
+    # way.
     x: FloatArray | Any
     weights: LSTMWeights
     state: LSTMState | Any

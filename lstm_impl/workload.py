@@ -1,4 +1,4 @@
-"""Define the data that an LSTM is given: its sizes, its mode, and the arrays."""
+"""Define the data that a network is given: its sizes, its mode, and the arrays."""
 
 from __future__ import annotations
 
@@ -21,41 +21,57 @@ from lstm_impl.weights import LSTMState
 _T = TypeVar("_T")
 
 MODES = ("inference", "training", "streaming")
+"""The modes of a workload (see ``Workload.mode``)."""
 
 SEQUENCE_MODES = MODES[:2]
-"""Modes whose step takes complete sequences. A stream has no end: a step takes a chunk of it."""
+"""The modes whose step takes complete sequences. A stream has no end, so its step takes a chunk."""
 
 OPTIMIZERS = ("sgd", "adam")
+"""The optimizers that can update weights in a training step."""
 
 MOST_LISTED = 1_000_000
-"""Sequences up to which lengths are added; for more, by the mean, 1 in a million is off at most."""
+"""The largest batch whose lengths are summed exactly. For a larger one the mean is used, which is
+wrong by at most one in a million."""
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 1e-6, 3600.0
-"""Seconds between two calls: clocks are no finer, and nobody measures for hours."""
+"""The limits of the seconds between two calls of a stream. Clocks are no finer than the first, and
+nobody measures for longer than the second."""
 
 GRADIENTS = ("weights", "weights+input", "all")
-"""What a training step may differentiate. ``weights``: as a first layer's step does, and each
-window of truncated back-propagation; ``weights+input``: as a layer above another does; ``all``: the
-weights, the input and the initial state."""
+"""What a training step may differentiate.
+
+``weights`` is what the step of a first layer needs, and each window of truncated back-propagation.
+``weights+input`` is what a layer above another one needs. ``all`` means the weights, the input and
+the initial state."""
 
 _INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, None), strict=True))
 
 
 def differentiated(gradients: str, x: _T, *states: _T) -> tuple[_T, ...]:
-    """Return the inputs that are differentiated besides the weights: none, x, or x and the states.
+    """Select the inputs that are differentiated besides the weights: none, x, or x and the states.
 
-    gradients: one of ``GRADIENTS``.
+    ``gradients`` is one of ``GRADIENTS``.
     """
     return (x, *states)[: _INPUTS_DIFFERENTIATED[gradients]]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Host arrays for one workload, time-major.
+    """Hold the arrays of one workload on the host, time-major.
 
-    x ``[T, B, in]``; dy ``[T, B, D*H]``, the gradient of the output; state, the initial state;
-    lengths ``[B]`` or None; masks ``[L-1, T, B, D*H]`` or None, the dropout masks between layers,
-    divided by the probability of keeping.
+    Attributes
+    ----------
+    x
+        The input ``[T, B, in]``.
+    dy
+        The gradient of the outputs ``[T, B, D*H]``.
+    state
+        The initial state.
+    lengths
+        The valid timesteps of each sequence ``[B]``, or None if all are valid.
+    masks
+        The dropout masks between layers ``[L-1, T, B, D*H]``, divided by the probability of keeping
+        a unit, or None.
     """
 
     x: FloatArray
@@ -81,7 +97,7 @@ class Inputs:
         )
 
     def copy(self) -> Inputs:
-        """Return the same numbers in memory of their own."""
+        """Return a copy whose arrays have memory of their own."""
         return Inputs(
             self.x.copy(),
             self.dy.copy(),
@@ -92,7 +108,7 @@ class Inputs:
 
     @classmethod
     def joined(cls, parts: Sequence[Inputs]) -> Inputs:
-        """Return the sequences of several inputs as one batch."""
+        """Join the sequences of several inputs to one batch."""
         lengths = [each.lengths for each in parts if each.lengths is not None]
         masks = [each.masks for each in parts if each.masks is not None]
         return cls(
@@ -111,26 +127,41 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Workload:
-    """How much data one step processes, and what is done with it.
+    """Describe how much data one step processes, and what it does with the data.
 
-    batch, timesteps: the sizes B and T.
-    mode: ``inference`` (the forward pass), ``training`` (forward and gradients), or ``streaming``
-        (the forward pass of a chunk of T timesteps of an endless stream, with the state carried
-        from each call to the next).
-    min_length: None if every sequence is T long; else lengths are spread evenly from it to T, in a
-        random order, and sequences are right-padded.
-    window: None if the step takes the sequence at once; else it is cut into windows of this many
-        timesteps, with the state carried over and the gradient stopped between them.
-    dropout: rate of inverted dropout between layers, in training.
-    batch_major: whether the arrays on the device are ``[batch, time, feature]``.
-    optimizer: None if the gradients are only computed; else one of ``OPTIMIZERS``, with which each
-        training step, or each of its windows, updates the weights.
-    gradients: what a training step, or each of its windows, differentiates, one of ``GRADIENTS``.
-        Between layers the input's gradient is always computed. Inference has the default.
-    period: in streaming, seconds between the times at which calls are due, as with a sensor or a
-        sound card; None if each call begins when the one before is done.
+    Attributes
+    ----------
+    batch, timesteps
+        The sizes B and T.
+    mode
+        ``inference`` is the forward pass. ``training`` is the forward pass and gradients.
+        ``streaming`` is the forward pass of a chunk of T timesteps of an endless stream, whose
+        state is carried from each call to the next.
+    min_length
+        None if every sequence has T timesteps. Otherwise the lengths are spread evenly from this
+        number to T, in a random order, and sequences are right-padded.
+    window
+        None if the step takes the entire sequence at once. Otherwise the sequence is cut into
+        windows of this many timesteps. The state is carried from window to window, and the gradient
+        stops between them.
+    dropout
+        The rate of inverted dropout between layers in training.
+    batch_major
+        Whether the arrays on the device are ``[batch, time, feature]``.
+    optimizer
+        None if the gradients are only computed. Otherwise, one of ``OPTIMIZERS``, with which each
+        training step or each of its windows updates the weights.
+    gradients
+        What each training step or each of its windows differentiates, one of ``GRADIENTS``. Between
+        layers, the gradient of the input is always computed. Inference has the default.
+    period
+        In streaming, the seconds between the times at which calls are due, as with a sensor or a
+        sound card. None means that each call begins when the previous one has ended.
 
-    Raises ValueError for a wrong field.
+    Raises
+    ------
+    ValueError
+        If a field has a wrong value. The message names the field.
     """
 
     batch: int
@@ -154,7 +185,7 @@ class Workload:
             raise ValueError(f"Workload.{field} is {getattr(self, field)!r}{problem}")
 
     def _problems(self) -> Iterator[tuple[str, str]]:
-        """Yield each wrong field and what is wrong with it."""
+        """Yield each wrong field with the rest of the sentence that says what is wrong."""
         for field in ("min_length", "window"):
             if (value := getattr(self, field)) is not None:
                 require_positive_integer(f"Workload.{field}", value)
@@ -185,19 +216,20 @@ class Workload:
 
     @property
     def training(self) -> bool:
-        """Whether gradients are computed."""
+        """Whether the step computes gradients."""
         return self.mode == "training"
 
     @property
     def streaming(self) -> bool:
-        """Whether a step is a chunk of a stream."""
+        """Whether the step takes a chunk of a stream."""
         return self.mode == "streaming"
 
     def lengths(self, seed: int | np.random.Generator = 0) -> npt.NDArray[np.int32] | None:
-        """Return the valid timesteps of each sequence, ``[batch]``, or None if all are T.
+        """Return the valid timesteps of each sequence ``[batch]``, or None if all have T.
 
-        Every seed gives the same lengths in another order, so that all take the same time. One is
-        T, another one ``min_length``. Two are equal if the batch has four sequences or more.
+        Every seed gives the same lengths in another order, so that all seeds take the same time.
+        One length is T, and another is ``min_length``. If the batch has four sequences or more, two
+        lengths are equal.
         """
         if self.min_length is None:
             return None
@@ -213,11 +245,11 @@ class Workload:
         ]
 
     def first_window(self) -> Workload:
-        """Return a workload of the first window only."""
+        """Return a workload of only the first window."""
         return replace(self, timesteps=self.windows()[0].stop, window=None)
 
     def valid_timesteps(self) -> int:
-        """Return the timesteps of all sequences that are not padding."""
+        """Return the number of timesteps in all sequences that are not padding."""
         if self.min_length is None:
             return self.batch * self.timesteps
         if self.batch > MOST_LISTED:
@@ -226,7 +258,7 @@ class Workload:
         return 0 if lengths is None else int(lengths.sum(dtype=np.int64))
 
     def inputs(self, spec: LSTMSpec, seed: int = 0) -> Inputs:
-        """Draw inputs, output gradients, initial state, lengths and dropout masks from one seed."""
+        """Draw x, dy, the initial state, lengths and dropout masks from one seed."""
         rng = np.random.default_rng(seed)
         shape = (self.timesteps, self.batch)
         state_shape = (spec.state_layers, self.batch, spec.hidden_size)
@@ -240,20 +272,21 @@ class Workload:
         return Inputs(x, dy, state, self.lengths(rng), masks)
 
     def drops_units(self, spec: LSTMSpec) -> bool:
-        """Whether a step of this network takes dropout masks."""
+        """Return whether a step of this network takes dropout masks."""
         return bool(self.dropout) and self.training and spec.num_layers > 1
 
 
 def _with_a_tie(spread: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Make two of these descending lengths equal if none are, and keep the sum and both ends."""
+    """Make two descending lengths equal if all differ, and keep the sum and both ends."""
     lengths = spread.copy()
     if len(lengths) < 4 or len(np.unique(lengths)) < len(lengths):
         return lengths
     if len(lengths) == 4:
-        # The two in the middle become a second T, and about a second shortest one.
+        # One of the two middle lengths becomes T, and the other one becomes a second shortest
+        # length.
         lengths[1:3] = lengths[0], lengths[1] + lengths[2] - lengths[0]
         return lengths
-    # Of three whole numbers two are both even or both odd, so that their mean is whole.
+    # Among three whole numbers, two are both even or both odd, so that their mean is whole.
     pairs = ((1, 2), (2, 3), (1, 3))
     first, second = next(pair for pair in pairs if lengths[[*pair]].sum() % 2 == 0)
     lengths[[first, second]] = (lengths[first] + lengths[second]) // 2
@@ -263,9 +296,9 @@ def _with_a_tie(spread: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 def dropout_masks(
     spec: LSTMSpec, timesteps: int, batch: int, rate: float, seed: int | np.random.Generator
 ) -> FloatArray:
-    """Draw inverted dropout masks between layers, ``[L-1, T, B, D*H]``: 0, or 1/(1-rate).
+    """Draw inverted dropout masks between layers ``[L-1, T, B, D*H]`` of 0 and 1/(1-rate).
 
-    They are an input, so that every backend and the reference drop the same units.
+    The masks are an input of the step, so that every backend and the reference drop the same units.
     """
     rng = np.random.default_rng(seed)
     shape = (spec.num_layers - 1, timesteps, batch, spec.output_size)
@@ -273,28 +306,31 @@ def dropout_masks(
 
 
 PLACED_BYTES = 2**27
-"""Bytes of the sets of inputs that are placed at once; a single set may be larger."""
+"""The bytes of the sets of inputs that are placed at once. A single set may be larger."""
 
 MOST_PLACED = 1024
-"""Sets of inputs at once: in a block of 10 ms only steps below 10 us use some of them twice."""
+"""The most sets of inputs that are placed at once. In a block of 10 ms, only steps that take less
+than 10 us use some of them twice."""
 
 DRAWN_TOGETHER = 2**17
-"""Numbers of the inputs that are drawn at once: starting a random generator takes as long as
+"""How many numbers of inputs are drawn at once. Starting a random generator takes as long as
 drawing some thousand numbers, and a block of small steps needs hundreds of sets."""
 
 TABLE, GROUP = 2**16, 4
 """The number of groups of normally distributed numbers, and the size of a group.
 
-The numbers of a set are groups that 16 random bits choose. Drawing each number from the
-distribution would take eight times as long, and as long as a step of a large network."""
+The numbers of a set consist of groups that are each chosen by 16 random bits. Drawing each number
+from the distribution would take eight times as long, which is as long as a step of a large network.
+"""
 
 
 class InputSets:
-    """Independent sets of inputs, by number, on which a workload's steps work while they are timed.
+    """Draw independent sets of inputs, by number, on which a workload's steps work while timed.
 
-    Each set has its own x, lengths, dropout masks, and dy in training. It has its own initial state
-    too, except in a stream, where only the first chunk begins with a given state. Set 0 is what
-    ``Workload.inputs`` draws. No set can be computed from another one.
+    Each set has its own x, lengths and dropout masks, and in training its own dy. It also has its
+    own initial state, except in a stream, where only the first chunk begins with a given state. Set
+    0 is what ``Workload.inputs`` draws. No set can be computed from another one, so that a backend
+    cannot reuse results.
     """
 
     def __init__(self, spec: LSTMSpec, workload: Workload, seed: int = 0) -> None:
@@ -344,11 +380,11 @@ class InputSets:
         return [Inputs(x[k], dy[k], states[k], work.lengths(rng), masks[k]) for k in range(count)]
 
     def max_sets(self) -> int:
-        """Return how many of them may be placed at once."""
+        """Return how many of the sets may be placed at once."""
         first, work = self.first, self._workload
         placed = first.x.nbytes
         if work.training:
-            # An updating step has the gradient of the outputs with both signs.
+            # A step that updates weights has the gradient of the outputs with both signs.
             placed += first.dy.nbytes * (1 if work.optimizer is None else 2)
         if not work.streaming:
             placed += sum(array.nbytes for array in first.state)

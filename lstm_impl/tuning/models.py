@@ -117,7 +117,7 @@ def start_progress(
     Parameters
     ----------
     what
-        What is raced, such as the mode. Every line begins with it.
+        The subject of the race, such as the mode. Every line begins with it.
     count
         The number of candidates.
     seconds

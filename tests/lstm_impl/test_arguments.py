@@ -266,9 +266,9 @@ def test_valid_timesteps_of_a_very_large_batch_use_the_mean(
     [
         ((2, 3), False, r"x has shape \(2, 3\); expected three axes, \[time, batch, feature\]"),
         ((), False, r"x has shape \(\); expected three axes"),
-        ((0, 2, 3), False, "so no timesteps; expected at least one"),
-        ((2, 0, 3), False, "so no sequences; expected at least one"),
-        ((0, 0, 3), False, "so no timesteps"),
+        ((0, 2, 3), False, "which has no timesteps; expected at least one"),
+        ((2, 0, 3), False, "which has no sequences; expected at least one"),
+        ((0, 0, 3), False, "which has no timesteps"),
         ((2, 0, 3), True, r"no timesteps; .*\(\[batch, time, feature\]\)"),
         ((0, 2, 3), True, "no sequences"),
     ],
@@ -344,7 +344,7 @@ def test_state_of_a_wrong_shape_raises_with_its_name(name: str) -> None:
 
 def test_masks_for_one_layer_or_of_a_wrong_shape_raise() -> None:
     assert model.checked_masks(SPEC, None, batch=5, timesteps=2) is None
-    with pytest.raises(ValueError, match="dropout acts between layers and there is one"):
+    with pytest.raises(ValueError, match="expected None, because dropout acts between layers"):
         model.checked_masks(SPEC, np.ones((0, 2, 5, 4)), batch=5, timesteps=2)
     with pytest.raises(ValueError, match=r"masks has shape \(2, 5, 8\); expected \(1, 2, 5, 8\)"):
         model.checked_masks(DEEP, np.ones((2, 5, 8)), batch=5, timesteps=2)

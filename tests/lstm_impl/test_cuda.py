@@ -33,7 +33,7 @@ def explain(
     [
         (
             {"hardware": False, "driver": None, "built_with": None},
-            "no NVIDIA GPU is seen on this machine .*--gpus all",
+            "no NVIDIA GPU is visible on this machine .*--gpus all",
             "",  # no package would help
         ),
         ({"built_with": None}, "a GPU is here, but Framework 2.5 is built without CUDA", INSTALL),

@@ -84,11 +84,13 @@ def test_check_of_numbers_not_finite_or_other_layers_raises() -> None:
     for bad in (np.nan, np.inf):
         arrays = [array.copy() for array in weights.arrays()]
         arrays[5][3] = bad
-        with pytest.raises(ValueError, match=r"weights.layers\[0\]\[1\].bias holds NaN or inf"):
+        with pytest.raises(ValueError, match=r"weights.layers\[0\]\[1\].bias has NaN or inf"):
             LSTMWeights.from_arrays(SPEC, arrays).check(SPEC)
-    with pytest.raises(ValueError, match="weights have 2 layers; the spec has 3"):
+    with pytest.raises(ValueError, match="weights have 2 layers; expected 3 as in the spec"):
         weights.check(replace(SPEC, num_layers=3))
-    with pytest.raises(ValueError, match=r"weights.layers\[0\] has 2 directions; the spec has 1"):
+    with pytest.raises(
+        ValueError, match=r"weights.layers\[0\] has 2 directions; expected 1 as in the spec"
+    ):
         weights.check(replace(SPEC, bidirectional=False))
 
 
