@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package, UnavailableError
 from lstm_impl.cell import GRU
-from lstm_impl.model import Model
+from lstm_impl.model import NO_RESETS, Model
 from lstm_impl.names import check_options, join
 from lstm_impl.spec import FloatArray, LSTMSpec, Refusal, UnsupportedError
 from lstm_impl.weights import LSTMWeights
@@ -78,6 +78,8 @@ class Backend:
     cells
         The names of the cells that it computes, or None if it computes any cell from its
         description.
+    takes_resets
+        Whether a call takes resets, at which sequences start over.
     takes_state
         Whether a call takes an initial state. If not, the gate begins with zeros.
     returned
@@ -104,6 +106,7 @@ class Backend:
     isolated: ClassVar[bool] = False
     approximate: ClassVar[bool] = False
     cells: ClassVar[tuple[str, ...] | None] = ("lstm",)
+    takes_resets: bool = False
     takes_state: bool = True
     returned: tuple[str, ...] | None = None
 
@@ -180,6 +183,8 @@ class Backend:
             return reason
         if spec.dtype == "bf32" and not self.bf32:
             return "it has no products of bfloat16 for float32 numbers"
+        if workload is not None and workload.reset_rate and not self.takes_resets:
+            return NO_RESETS
         if workload is None or workload.optimizer is None:
             return ""
         if workload.optimizer not in self.optimizers:

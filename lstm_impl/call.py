@@ -23,21 +23,30 @@ class Call(NamedTuple):
 
     x: the input ``[T, B, in]``, or batch-major. states: the initial states, ``[L*D, B, H]`` each.
     lengths: valid timesteps of each sequence, ``[B]``, or None if all are T. masks: dropout masks
-    between layers ``[L-1, T, B, D*H]``, given only when dropout is wanted.
+    between layers ``[L-1, T, B, D*H]``, given only when dropout is wanted. resets, restarts: bool
+    ``[T, B]``, also where x is batch-major, or None. A sequence starts over at a step that is True:
+    from zeros (resets), or from its own initial states (restarts). At most one of the two is given.
     """
 
     x: Tensor
     states: States
     lengths: Tensor | None = None
     masks: Tensor | None = None
+    resets: Tensor | None = None
+    restarts: Tensor | None = None
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether resets or restarts are given."""
+        return self.resets is not None or self.restarts is not None
 
     def by_name(self, states: Sequence[str]) -> dict[str, Tensor]:
-        """Return the tensors that are not None by name: x, each state, lengths, masks.
+        """Return the tensors that are not None by name: x, each state, and the fields after those.
 
         states: the names of the cell's states.
         """
         named = {"x": self.x, **dict(zip(states, self.states, strict=True))}
-        rest = {"lengths": self.lengths, "masks": self.masks}
+        rest = {name: getattr(self, name) for name in self._fields[2:]}
         return named | {name: each for name, each in rest.items() if each is not None}
 
     @classmethod

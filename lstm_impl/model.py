@@ -25,9 +25,23 @@ from lstm_impl.call import (
 )
 from lstm_impl.cell import CellState
 from lstm_impl.evidence import Profile
-from lstm_impl.spec import Array, FloatArray, LSTMSpec, Refusal, UnsupportedError, require_real
+from lstm_impl.spec import (
+    Array,
+    FloatArray,
+    LSTMSpec,
+    Refusal,
+    UnsupportedError,
+    require_choice,
+    require_real,
+)
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
-from lstm_impl.workload import Inputs, InputSets, Workload, differentiated
+from lstm_impl.workload import RESET_TO, Inputs, InputSets, Workload, differentiated
+
+NO_RESETS = (
+    "it takes no resets, so a sequence cannot start over in the middle of a call; "
+    "split the sequences there, or use a backend that takes resets, such as while_loop"
+)
+"""Why a backend refuses resets."""
 
 
 class Model(abc.ABC):
@@ -153,8 +167,18 @@ class Model(abc.ABC):
 
     def _refuse(self, workload: Workload) -> None:
         """Raise UnsupportedError, with the reason, if the backend cannot compute a workload."""
-        if reason := self.backend.refusal(self.spec, workload):
+        reason = self.backend.refusal(self.spec, workload)
+        # A backend's own refusal may not ask the general one.
+        if not reason and workload.reset_rate and not self.backend.takes_resets:
+            reason = NO_RESETS
+        if reason:
             raise UnsupportedError(f"{self.backend.name}: {reason}")
+
+    def _refuse_resets(self, resets: object | None, reset_to: str) -> None:
+        """Raise ValueError or UnsupportedError if a call of tensors cannot take these resets."""
+        require_choice("reset_to", reset_to, RESET_TO)
+        if resets is not None:
+            self._refuse(Workload(1, 1, reset_rate=1.0, reset_to=reset_to))
 
     def set_weights(self, weights: LSTMWeights) -> None:
         """Replace the weights. Raise ValueError if they do not fit the network."""
@@ -169,6 +193,8 @@ class Model(abc.ABC):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_to: str = "zeros",
     ) -> tuple[FloatArray, LSTMState]:
         """Compute the outputs and the final state.
 
@@ -183,6 +209,12 @@ class Model(abc.ABC):
         masks
             Inverted dropout masks between layers ``[L-1, T, B, D*H]``, as ``dropout_masks`` draws
             them.
+        resets
+            Bool ``[T, B]``, or ``[B, T]`` if the model was built batch-major: a sequence starts
+            over before each step that is True. What came before has no influence from there on, in
+            any direction. A reset on padding changes nothing. None if no sequence starts over.
+        reset_to
+            The state from which it starts over: ``zeros``, or ``initial_state`` for ``state``.
 
         Returns
         -------
@@ -198,7 +230,7 @@ class Model(abc.ABC):
         UnsupportedError
             If the backend cannot compute this call.
         """
-        call = self._checked(x, state, lengths, masks)
+        call = self._checked(x, state, lengths, masks, resets, reset_to)
         y, states = self._infer(call)
         found = self._host_float(y), self._host_state(states)
         # The zero state is kept only after a call that succeeded. Inside a graph that is being
@@ -221,6 +253,8 @@ class Model(abc.ABC):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_to: str = "zeros",
         of: str = "all",
     ) -> LSTMGradients:
         """Compute the gradients of ``sum(y*dy)`` plus, for each state s, ``sum(s_T*dstate.s)``.
@@ -236,7 +270,8 @@ class Model(abc.ABC):
         x, state, lengths, masks
             As in ``forward``.
         """
-        return self.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks, of=of)[2]
+        how: Any = {"masks": masks, "resets": resets, "reset_to": reset_to, "of": of}
+        return self.forward_and_gradients(x, dy, state, dstate, lengths, **how)[2]
 
     def forward_and_gradients(
         self,
@@ -247,6 +282,8 @@ class Model(abc.ABC):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_to: str = "zeros",
         optimizer: str | None = None,
         of: str = "all",
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
@@ -255,7 +292,9 @@ class Model(abc.ABC):
         With ``optimizer``, which ``start_optimizer`` must have started, the step also updates the
         weights. The other parameters are those of ``gradients``.
         """
-        call = self._checked(x, state, lengths, masks, gradients=of, optimizer=optimizer)
+        call = self._checked(
+            x, state, lengths, masks, resets, reset_to, gradients=of, optimizer=optimizer
+        )
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         shape = self._layout((timesteps, batch, self.spec.output_size))
         flowing = checked_state(self.spec, "dstate", dstate, batch)
@@ -389,6 +428,8 @@ class Model(abc.ABC):
         state: LSTMState | None,
         lengths: npt.ArrayLike | None,
         masks: npt.ArrayLike | None,
+        resets: npt.ArrayLike | None,
+        reset_to: str,
         gradients: str | None = None,
         optimizer: str | None = None,
     ) -> Call:
@@ -406,8 +447,11 @@ class Model(abc.ABC):
             states = tuple(map(place, checked_state(spec, "state", state, batch)))
         lengths_ = checked_lengths(lengths, batch, timesteps)
         masks_ = checked_masks(spec, masks, batch, timesteps)
+        resets_ = checked_resets(resets, batch, timesteps, self.batch_major)
+        require_choice("reset_to", reset_to, RESET_TO)
+        starts_over = None if resets_ is None else reset_to
         shortest = None if lengths_ is None else int(lengths_.min())
-        requested = (batch, timesteps, shortest, masks_ is None, optimizer, gradients)
+        requested = (batch, timesteps, shortest, masks_ is None, optimizer, gradients, starts_over)
         if requested != self._accepted:
             workload = Workload(
                 batch,
@@ -418,10 +462,13 @@ class Model(abc.ABC):
                 batch_major=self.batch_major,
                 optimizer=optimizer,
                 gradients=gradients or "all",
+                reset_rate=0.0 if starts_over is None else 1.0,
+                reset_to=starts_over or "zeros",
             )
             self._refuse(workload)
             self._accepted = requested
-        rest = (None if each is None else self._to_device(each) for each in (lengths_, masks_))
+        given = (lengths_, masks_, *named_resets(resets_, reset_to))
+        rest = (None if each is None else self._to_device(each) for each in given)
         return Call(place(x_), states, *rest)
 
     def _zero_state(self, batch: int) -> States:
@@ -558,6 +605,7 @@ class Stream:
         for number, call in enumerate(placed.calls):
             window = f" of window {number}" if len(placed.calls) > 1 else ""
             tensors |= {f"x{window}": call.x, f"masks{window}": call.masks}
+            tensors |= {f"resets{window}": call.resets, f"restarts{window}": call.restarts}
             for upstreams in placed.upstreams:
                 negative = " with the other sign" if upstreams is not placed.upstreams[0] else ""
                 tensors[f"dy{window}{negative}"] = upstreams[number].dy
@@ -635,7 +683,13 @@ class Stream:
         states = self._begin or tuple(map(self._place, inputs.state))
         lengths = self._place(inputs.lengths)
         calls = [
-            Call(self._placed_sequence(each.x), states, lengths, self._place(each.masks))
+            Call(
+                self._placed_sequence(each.x),
+                states,
+                lengths,
+                self._place(each.masks),
+                *map(self._place, named_resets(each.resets, each.reset_to)),
+            )
             for each in windows
         ]
         # With an optimizer, the calls use both signs in turn. So the weights stay near their start
@@ -682,6 +736,8 @@ def given_step(
         min_length=None if inputs.lengths is None else int(inputs.lengths.min()),
         batch_major=model.batch_major,
         gradients=gradients if mode == "training" else "all",
+        reset_rate=0.0 if inputs.resets is None else 1.0,
+        reset_to=inputs.reset_to,
     )
     model._refuse(workload)
     return Stream(model, workload, given=inputs).step()
@@ -777,6 +833,30 @@ def checked_lengths(
             f"expected 1 to the {timesteps} timesteps of x"
         )
     return array.astype(np.int32)
+
+
+Resets = npt.NDArray[np.bool_]
+"""Before which steps sequences start over, ``[T, B]``."""
+
+
+def checked_resets(
+    resets: npt.ArrayLike | None, batch: int, timesteps: int, batch_major: bool
+) -> Resets | None:
+    """Return the resets ``[T, B]``, or None. Raises ValueError if they do not fit."""
+    if resets is None:
+        return None
+    array = np.asarray(resets)
+    shape = (batch, timesteps) if batch_major else (timesteps, batch)
+    if array.shape != shape or array.dtype != np.bool_:
+        raise ValueError(
+            f"resets has shape {array.shape} and type {array.dtype}; expected bool of shape {shape}"
+        )
+    return np.ascontiguousarray(array.T) if batch_major else array
+
+
+def named_resets(resets: Any, reset_to: str) -> tuple[Any, Any]:
+    """Return resets as the two fields of a ``Call``: resets to zeros, and to the initial state."""
+    return (None, resets) if reset_to == "initial_state" else (resets, None)
 
 
 def checked_masks(

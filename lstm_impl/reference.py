@@ -20,6 +20,9 @@ __all__ = ["forward", "forward_and_gradients", "sigmoid"]
 Lengths = npt.ArrayLike | None
 """The valid timesteps of each sequence ``[B]``, or None if all are valid."""
 
+Resets = npt.ArrayLike | None
+"""Before which steps sequences start over, bool ``[T, B]``, or None if none does."""
+
 
 @dataclass
 class _LayerTrace:
@@ -31,6 +34,19 @@ class _LayerTrace:
     states: States  # [T+1, B, H] each, the initial state first
     kept: list[Float64]  # what the cell kept of each step
     valid: Float64  # [T, B, 1], 1 where the step is not padding
+    starts: (
+        Float64 | None
+    )  # [T, B, 1], 1 where the step begins from ``fresh``, not from the last one
+    fresh: States  # [B, H] each
+    to_initial: bool  # whether ``fresh`` is the initial state, which then has a gradient
+
+    def before(self, t: int) -> States:
+        """Return the states that step ``t`` begins from, ``[B, H]`` each."""
+        states = tuple(each[t] for each in self.states)
+        if self.starts is None:
+            return states
+        pairs = zip(self.fresh, states, strict=True)
+        return tuple(np.where(self.starts[t] > 0, fresh, state) for fresh, state in pairs)
 
 
 def forward(
@@ -40,6 +56,8 @@ def forward(
     state: CellState | None = None,
     lengths: Lengths = None,
     masks: FloatArray | None = None,
+    resets: Resets = None,
+    reset_to: str = "zeros",
 ) -> tuple[Float64, LSTMState]:
     """Compute the outputs and the final state in float64.
 
@@ -55,13 +73,18 @@ def forward(
         The valid timesteps of each sequence ``[B]``, or None if all are valid.
     masks
         The dropout masks between layers ``[L-1, T, B, D*H]``, or None without dropout.
+    resets
+        Bool ``[T, B]``: before a step that is True a sequence starts over. A second direction,
+        which reads from the end, starts over behind it. None if no sequence does.
+    reset_to
+        The state from which it starts over, one of ``RESET_TO``.
 
     Returns
     -------
     tuple
         The outputs ``[T, B, D*H]`` and the final state.
     """
-    y, final, _ = _forward(spec, weights, x, state, lengths, masks)
+    y, final, _ = _forward(spec, weights, x, state, lengths, masks, resets, reset_to)
     return y, final
 
 
@@ -74,6 +97,8 @@ def forward_and_gradients(
     dstate: CellState | None = None,
     lengths: Lengths = None,
     masks: FloatArray | None = None,
+    resets: Resets = None,
+    reset_to: str = "zeros",
     *,
     of: str = "all",
 ) -> tuple[Float64, LSTMState, LSTMGradients]:
@@ -89,7 +114,7 @@ def forward_and_gradients(
         The gradient of the final state, or None for zeros.
     of
         What is differentiated, one of ``GRADIENTS``.
-    spec, weights, x, state, lengths, masks
+    spec, weights, x, state, lengths, masks, resets, reset_to
         As in ``forward``.
 
     Returns
@@ -97,7 +122,7 @@ def forward_and_gradients(
     tuple
         The outputs, the final state and the gradients.
     """
-    y, final, traces = _forward(spec, weights, x, state, lengths, masks)
+    y, final, traces = _forward(spec, weights, x, state, lengths, masks, resets, reset_to)
     return y, final, _backward(spec, traces, dy, dstate, lengths, masks, of)
 
 
@@ -155,6 +180,8 @@ def _forward(
     state: CellState | None,
     lengths: Lengths,
     masks: FloatArray | None,
+    resets: Resets,
+    reset_to: str,
 ) -> tuple[Float64, LSTMState, list[list[_LayerTrace]]]:
     """Run all layers forward, and return the outputs, the final state and the traces."""
     out = np.asarray(x, np.float64)
@@ -179,7 +206,11 @@ def _forward(
             )
             inputs = _reverse(out, lengths_) if direction else out
             initial = tuple(each[row] for each in first)
-            trace = _layer_forward(spec.cell, parameters, inputs, initial, valid)
+            starts = None
+            if resets is not None:
+                starts = _first_steps(np.asarray(resets, bool), valid, lengths_, direction == 1)
+            how = starts, reset_to == "initial_state"
+            trace = _layer_forward(spec.cell, parameters, inputs, initial, valid, *how)
             for final, states in zip(last, trace.states, strict=True):
                 final[row] = states[-1]
             y = trace.states[0][1:] * valid
@@ -190,21 +221,47 @@ def _forward(
     return out, spec.cell.state_type(*last), traces
 
 
+def _first_steps(
+    resets: npt.NDArray[np.bool_],
+    valid: Float64,
+    lengths: npt.NDArray[np.integer] | None,
+    reverse: bool,
+) -> Float64:
+    """Return 1 where a step is the first one after a reset, in the order of reading ``[T, B, 1]``.
+
+    A reset divides a sequence in two. The direction that reads backwards comes from the second
+    part, so that its first step of the other part is the one before the reset.
+    """
+    first = valid * resets[:, :, None]
+    if not reverse:
+        return first
+    backwards = _reverse(first, lengths)
+    return np.concatenate([np.zeros_like(backwards[:1]), backwards[:-1]]) * valid
+
+
 def _layer_forward(
-    cell: Cell, weights: StepWeights, x: Float64, initial: States, valid: Float64
+    cell: Cell,
+    weights: StepWeights,
+    x: Float64,
+    initial: States,
+    valid: Float64,
+    starts: Float64 | None,
+    to_initial: bool,
 ) -> _LayerTrace:
     """Run one direction of a layer forward, and return its trace."""
     timesteps = len(x)
     states = tuple(np.empty((timesteps + 1, *each.shape)) for each in initial)
     for state, first in zip(states, initial, strict=True):
         state[0] = first
-    kept = []
+    fresh = initial if to_initial else tuple(map(np.zeros_like, initial))
+    kept: list[Float64] = []
+    trace = _LayerTrace(cell, weights, x, states, kept, valid, starts, fresh, to_initial)
     for t in range(timesteps):
-        new, kept_step = cell.step(weights, x[t], tuple(state[t] for state in states))
+        new, kept_step = cell.step(weights, x[t], trace.before(t))
         kept.append(kept_step)
         for state, each in zip(states, new, strict=True):
             state[t + 1] = np.where(valid[t] > 0, each, state[t])
-    return _LayerTrace(cell, weights, x, states, kept, valid)
+    return trace
 
 
 def _layer_backward(
@@ -231,16 +288,22 @@ def _layer_backward(
     sums = np.empty((timesteps, batch, trace.weights.bias.size))
     recurrent_sums = sums  # A cell that keeps the two sums apart gets an array of its own below.
     recurrent_inputs: list[Float64 | None] = [None] * timesteps
+    of_fresh = tuple(map(np.zeros_like, flow))
     for t in reversed(range(timesteps)):
         valid = trace.valid[t]
         dh, *rest = flow
         arriving = (valid * (dh + dy[t]), *(valid * each for each in rest))
-        before, after = (tuple(each[t + k] for each in trace.states) for k in (0, 1))
+        before, after = trace.before(t), tuple(each[t + 1] for each in trace.states)
         found = trace.cell.step_gradients(trace.weights, trace.kept[t], before, after, arriving)
         flow = tuple(
             gradient + (1.0 - valid) * passed
             for gradient, passed in zip(found.states, flow, strict=True)
         )
+        if trace.starts is not None:  # nothing flows past the step into the states before it
+            starts = trace.starts[t]
+            pairs = zip(of_fresh, flow, strict=True)
+            of_fresh = tuple(total + starts * each for total, each in pairs)
+            flow = tuple((1.0 - starts) * each for each in flow)
         sums[t] = found.sums
         if found.recurrent_sums is not found.sums:
             if recurrent_sums is sums:
@@ -250,7 +313,7 @@ def _layer_backward(
     rows = timesteps * batch
     flat, recurrent_flat = sums.reshape(rows, -1), recurrent_sums.reshape(rows, -1)
     if recurrent_inputs[0] is None:
-        hidden_before = trace.states[0][:-1].reshape(rows, -1)
+        hidden_before = np.reshape([trace.before(t)[0] for t in range(timesteps)], (rows, hidden))
         recurrent_kernel = hidden_before.T @ recurrent_flat
     else:  # Each gate's part of the recurrent kernel multiplies another input.
         by_gate = np.stack([each for each in recurrent_inputs if each is not None], axis=1)
@@ -267,6 +330,8 @@ def _layer_backward(
     biases = [flat.sum(axis=0)]
     if trace.weights.recurrent_bias is not None:
         biases.append(recurrent_flat.sum(axis=0))
+    if trace.to_initial:
+        flow = tuple(each + more for each, more in zip(flow, of_fresh, strict=True))
     return sums, LayerWeights(kernel, recurrent_kernel, *biases), flow
 
 

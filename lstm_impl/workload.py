@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,10 @@ GRADIENTS = ("weights", "weights+input", "all")
 ``weights+input`` is what a layer above another one needs. ``all`` means the weights, the input and
 the initial state."""
 
+RESET_TO = ("zeros", "initial_state")
+"""The state from which a sequence starts over at a reset. ``initial_state`` is the state with which
+the call began, and the gradient of the state after the reset flows into it."""
+
 _INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, None), strict=True))
 
 
@@ -72,6 +76,11 @@ class Inputs:
     masks
         The dropout masks between layers ``[L-1, T, B, D*H]``, divided by the probability of keeping
         a unit, or None.
+    resets
+        Bool ``[T, B]``, True where a sequence starts over before the step, or None. A reset on
+        padding changes nothing.
+    reset_to
+        The state from which it starts over, one of ``RESET_TO``.
     """
 
     x: FloatArray
@@ -79,11 +88,18 @@ class Inputs:
     state: LSTMState
     lengths: npt.NDArray[np.int32] | None
     masks: FloatArray | None
+    resets: npt.NDArray[np.bool_] | None = None
+    reset_to: str = "zeros"
 
     def window(self, part: slice) -> Inputs:
         """Return the inputs of these timesteps."""
         masks = None if self.masks is None else self.masks[:, part]
-        return replace(self, x=self.x[part], dy=self.dy[part], masks=masks)
+        resets = None if self.resets is None else self.resets[part]
+        return replace(self, x=self.x[part], dy=self.dy[part], masks=masks, resets=resets)
+
+    def without_resets(self) -> Inputs:
+        """Return the same inputs as of sequences that never start over."""
+        return replace(self, resets=None, reset_to="zeros")
 
     def sequences(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> Inputs:
         """Return the inputs of these sequences of the batch."""
@@ -94,6 +110,8 @@ class Inputs:
             self.state.map(lambda array: array[:, kept]),
             None if self.lengths is None else self.lengths[kept],
             None if self.masks is None else self.masks[:, :, kept],
+            None if self.resets is None else self.resets[:, kept],
+            self.reset_to,
         )
 
     def copy(self) -> Inputs:
@@ -104,6 +122,8 @@ class Inputs:
             self.state.map(np.copy),
             None if self.lengths is None else self.lengths.copy(),
             None if self.masks is None else self.masks.copy(),
+            None if self.resets is None else self.resets.copy(),
+            self.reset_to,
         )
 
     @classmethod
@@ -111,6 +131,7 @@ class Inputs:
         """Join the sequences of several inputs to one batch."""
         lengths = [each.lengths for each in parts if each.lengths is not None]
         masks = [each.masks for each in parts if each.masks is not None]
+        resets = [each.resets for each in parts if each.resets is not None]
         return cls(
             np.concatenate([each.x for each in parts], axis=1),
             np.concatenate([each.dy for each in parts], axis=1),
@@ -122,6 +143,8 @@ class Inputs:
             ),
             np.concatenate(lengths) if lengths else None,
             np.concatenate(masks, axis=2) if masks else None,
+            np.concatenate(resets, axis=1) if resets else None,
+            parts[0].reset_to,
         )
 
 
@@ -157,6 +180,11 @@ class Workload:
     period
         In streaming, the seconds between the times at which calls are due, as with a sensor or a
         sound card. None means that each call begins when the previous one has ended.
+    reset_rate
+        The part of the steps at which a sequence starts over, in the middle of the call; 0 if none
+        does. The number of such steps is the same for each seed, and at least one.
+    reset_to
+        The state from which a sequence starts over, one of ``RESET_TO``.
 
     Raises
     ------
@@ -174,6 +202,8 @@ class Workload:
     optimizer: str | None = None
     gradients: str = "all"
     period: float | None = None
+    reset_rate: float = 0.0
+    reset_to: str = "zeros"
 
     def __post_init__(self) -> None:
         require_positive_integer("Workload.batch", self.batch)
@@ -181,6 +211,7 @@ class Workload:
         require_choice("Workload.mode", self.mode, MODES)
         require_flag("Workload.batch_major", self.batch_major)
         require_choice("Workload.gradients", self.gradients, GRADIENTS)
+        require_choice("Workload.reset_to", self.reset_to, RESET_TO)
         for field, problem in self._problems():
             raise ValueError(f"Workload.{field} is {getattr(self, field)!r}{problem}")
 
@@ -196,6 +227,13 @@ class Workload:
             yield "window", f"{both}: leave one of them out"
         if not 0.0 <= self.dropout < 1.0:
             yield "dropout", "; expected at least 0 and less than 1"
+        if not 0.0 <= self.reset_rate <= 1.0:
+            yield "reset_rate", "; expected 0 to 1"
+        if self.reset_to != "zeros" and not self.reset_rate:
+            yield "reset_to", ", but reset_rate is 0; expected 'zeros' where there are no resets"
+        if self.reset_to != "zeros" and self.streaming:
+            # Of a chunk that is the state that the call before left, which is no beginning.
+            yield "reset_to", ", but mode is 'streaming'; expected 'zeros'"
         if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
             yield "optimizer", f"; expected one of {', '.join(OPTIMIZERS)}, or None"
         but = f", but mode is {self.mode!r}; expected"
@@ -213,6 +251,15 @@ class Workload:
         if period is not None and not (number and SHORTEST_PERIOD <= period <= LONGEST_PERIOD):
             limits = f"{SHORTEST_PERIOD:g} to {LONGEST_PERIOD:g}"
             yield "period", f"; expected seconds from {limits}, or None"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for files. Resets are named only if there are any."""
+        data = asdict(self)
+        if not self.reset_rate:
+            del data["reset_rate"]
+        if self.reset_to == "zeros":
+            del data["reset_to"]
+        return data
 
     @property
     def training(self) -> bool:
@@ -236,6 +283,20 @@ class Workload:
         spread = np.linspace(self.timesteps, self.min_length, self.batch).round().astype(np.int32)
         return np.random.default_rng(seed).permutation(_with_a_tie(spread))
 
+    def resets(self, seed: int | np.random.Generator = 0) -> npt.NDArray[np.bool_] | None:
+        """Return before which steps a sequence starts over, bool ``[T, B]``, or None if none does.
+
+        Every seed gives as many resets, at other places, so that all take the same time.
+        """
+        if not self.reset_rate:
+            return None
+        steps = self.timesteps * self.batch
+        count = max(1, round(self.reset_rate * steps))
+        places = np.random.default_rng(seed).permutation(steps)[:count]
+        resets = np.zeros(steps, bool)
+        resets[places] = True
+        return resets.reshape(self.timesteps, self.batch)
+
     def windows(self) -> list[slice]:
         """Return the slices of time that one step takes, one after the other."""
         size = self.window or self.timesteps
@@ -258,7 +319,7 @@ class Workload:
         return 0 if lengths is None else int(lengths.sum(dtype=np.int64))
 
     def inputs(self, spec: LSTMSpec, seed: int = 0) -> Inputs:
-        """Draw x, dy, the initial state, lengths and dropout masks from one seed."""
+        """Draw x, dy, the initial state, lengths, dropout masks and resets from one seed."""
         rng = np.random.default_rng(seed)
         shape = (self.timesteps, self.batch)
         state_shape = (spec.state_layers, self.batch, spec.hidden_size)
@@ -269,7 +330,7 @@ class Workload:
         masks = None
         if self.drops_units(spec):
             masks = dropout_masks(spec, self.timesteps, self.batch, self.dropout, rng)
-        return Inputs(x, dy, state, self.lengths(rng), masks)
+        return Inputs(x, dy, state, self.lengths(rng), masks, self.resets(rng), self.reset_to)
 
     def drops_units(self, spec: LSTMSpec) -> bool:
         """Return whether a step of this network takes dropout masks."""
@@ -327,10 +388,10 @@ from the distribution would take eight times as long, which is as long as a step
 class InputSets:
     """Draw independent sets of inputs, by number, on which a workload's steps work while timed.
 
-    Each set has its own x, lengths and dropout masks, and in training its own dy. It also has its
-    own initial state, except in a stream, where only the first chunk begins with a given state. Set
-    0 is what ``Workload.inputs`` draws. No set can be computed from another one, so that a backend
-    cannot reuse results.
+    Each set has its own x, lengths, dropout masks and resets, and in training its own dy. It also
+    has its own initial state, except in a stream, where only the first chunk begins with a given
+    state. Set 0 is what ``Workload.inputs`` draws. No set can be computed from another one, so that
+    a backend cannot reuse results.
     """
 
     def __init__(self, spec: LSTMSpec, workload: Workload, seed: int = 0) -> None:
@@ -377,7 +438,14 @@ class InputSets:
         if work.drops_units(spec):
             sizes = work.timesteps, work.batch, work.dropout
             masks = [dropout_masks(spec, *sizes, rng) for _ in range(count)]
-        return [Inputs(x[k], dy[k], states[k], work.lengths(rng), masks[k]) for k in range(count)]
+        return [
+            Inputs(
+                *(x[k], dy[k], states[k], work.lengths(rng), masks[k]),
+                work.resets(rng),
+                work.reset_to,
+            )
+            for k in range(count)
+        ]
 
     def max_sets(self) -> int:
         """Return how many of the sets may be placed at once."""
@@ -390,4 +458,6 @@ class InputSets:
             placed += sum(array.nbytes for array in first.state)
         if first.masks is not None:
             placed += first.masks.nbytes
+        if first.resets is not None:
+            placed += first.resets.nbytes
         return max(1, min(MOST_PLACED, PLACED_BYTES // placed))

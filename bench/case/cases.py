@@ -11,7 +11,7 @@ import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from functools import cache, cached_property
 from typing import Any, TypeVar
@@ -53,6 +53,9 @@ _T = TypeVar("_T", LSTMSpec, Workload)
 _GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
 """What a training step differentiates, as an id has it: the weights W, and the input x."""
 
+_NOT_INTEGER = ("dropout", "period", "reset_rate")
+"""Numbers of an id that need not be integers."""
+
 _SIZES = re.compile("-".join(f"{letter}([1-9][0-9]{{0,9}})" for letter in "btih"))
 
 
@@ -69,7 +72,7 @@ def _shape_pattern() -> re.Pattern[str]:
         r"(-l(?P<num_layers>\d+))?(-(?P<bidirectional>bi))?(-w(?P<window>\d+))?"
         r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
         rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-p(?P<period>[0-9.e+-]+?)ms)?"
-        r"(-(?P<gradients>dwx?))?"
+        r"(-(?P<gradients>dwx?))?(-reset(?P<reset_rate>[0-9.e+-]+?)(?P<to_initial>-initial)?)?"
     )
 
 
@@ -187,6 +190,8 @@ class Case:
             f"p{_number_text(work.period or 0.0, thousand=True)}ms": work.period is not None,
             # Ids are older than this field.
             _GRADIENTS.get(work.gradients): work.gradients != "all",
+            f"reset{_number_text(work.reset_rate)}": work.reset_rate,
+            "initial": work.reset_to != "zeros",
         }
         unusual = [text for text, is_so in by_text.items() if text and is_so]
         return "-".join([str(self.sizes), *unusual])
@@ -213,11 +218,11 @@ class Case:
         return replace(self, device=device)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for a result file; period, variant and cell may be missing.
+        """Return plain data for a result file; period, resets, variant and cell may be missing.
 
         They are newer than the first files, and are written only where they are not the default.
         """
-        workload = asdict(self.workload)
+        workload = self.workload.to_dict()
         if self.workload.period is None:
             del workload["period"]
         backend, variant = _split(self.backend)
@@ -255,7 +260,7 @@ class Case:
         sizes: dict[str, Any] = {
             key: int(value)
             for key, value in match.groupdict().items()
-            if value is not None and value.isdecimal() and key not in ("dropout", "period")
+            if value is not None and value.isdecimal() and key not in _NOT_INTEGER
         }
         spec = {key: sizes.pop(key) for key in ("input_size", "hidden_size")}
         spec["num_layers"] = sizes.pop("num_layers", 1)
@@ -271,6 +276,8 @@ class Case:
             optimizer=match["optimizer"],
             period=period,
             gradients=long.get(match["gradients"], "all"),
+            reset_rate=_read_number(match["reset_rate"] or "0"),
+            reset_to="zeros" if match["to_initial"] is None else "initial_state",
         )
         bidirectional = match["bidirectional"] is not None
         case = cls(

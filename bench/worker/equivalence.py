@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -461,7 +462,7 @@ def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
             backend = get_backend(name)
             double = replace(spec, dtype="float64")
             if backend.availability("cpu") and not backend.refusal(double, workload):
-                prove(name, double)
+                prove(name, double, workload.reset_to if workload.reset_rate else None)
                 return _framework_judge(backend, double)
     return make_numpy_judge(spec)
 
@@ -475,10 +476,15 @@ def _features(spec: LSTMSpec) -> int:
 
 
 @functools.cache
-def prove(name: str, spec: LSTMSpec) -> None:
-    """Check a float64 judge on two sequences of four timesteps. Raises RuntimeError if it fails."""
+def prove(name: str, spec: LSTMSpec, reset_to: str | None = None) -> None:
+    """Check a float64 judge on two sequences of four timesteps. Raises RuntimeError if it fails.
+
+    reset_to: the state to which sequences are reset; None if they are not.
+    """
     model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), "cpu")
     workload = Workload(batch=2, timesteps=4, mode="training")
+    if reset_to is not None:
+        workload = replace(workload, reset_rate=0.25, reset_to=reset_to)
     result = gate(model, workload, seed=1, judge=make_numpy_judge(spec))
     if not result.passed:
         raise RuntimeError(f"{name} cannot judge in float64: {result.describe()}")
@@ -490,11 +496,12 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
     ) -> dict[str, FloatArray]:
         model = backend.build(spec, weights, "cpu")
         x, dy, state = inputs.x, inputs.dy, inputs.state
-        lengths, masks = inputs.lengths, inputs.masks
+        lengths, how = inputs.lengths, {"masks": inputs.masks}
+        more: Any = how | {"resets": inputs.resets, "reset_to": inputs.reset_to}
         if dstate is None:
-            return comparison.collect_results(*model.forward(x, state, lengths, masks=masks), None)
+            return comparison.collect_results(*model.forward(x, state, lengths, **more), None)
         return comparison.collect_results(
-            *model.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks)
+            *model.forward_and_gradients(x, dy, state, dstate, lengths, **more)
         )
 
     return Judge(f"float64 {backend.name} (itself equal to the NumPy reference)", run)
@@ -515,8 +522,9 @@ def _with_cache(judge: Judge, spec: LSTMSpec) -> Judge:
     def run(
         weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
-        digest = hashlib.sha256(f"{judge.name} {spec} {inputs.x.shape}".encode())
-        given = (inputs.x, inputs.dy, *inputs.state, inputs.lengths, inputs.masks)
+        facts = f"{judge.name} {spec} {inputs.x.shape} {inputs.reset_to}"
+        digest = hashlib.sha256(facts.encode())
+        given = (inputs.x, inputs.dy, *inputs.state, inputs.lengths, inputs.masks, inputs.resets)
         flowing = (None,) if dstate is None else tuple(dstate)
         for array in (*weights.arrays(), *given, *flowing):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())

@@ -26,7 +26,7 @@ def through_layers(
         outputs = []
         for direction in range(spec.num_directions):
             row = number * spec.num_directions + direction
-            own = Call(x, tuple(each[row] for each in call.states), call.lengths)
+            own = call._replace(x=x, states=tuple(each[row] for each in call.states), masks=None)
             y, states = layer(row, own, direction == 1)
             outputs.append(y)
             last.append(states)

@@ -110,9 +110,12 @@ class VariantModel(Model):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_to: str = "zeros",
     ) -> tuple[FloatArray, LSTMState]:
-        self._refuse_call("inference", masks)
-        return self.inner.forward(x, state, lengths, masks=masks)
+        self._refuse_call("inference", masks, resets=resets)
+        how: Any = {"resets": resets, "reset_to": reset_to}
+        return self.inner.forward(x, state, lengths, masks=masks, **how)
 
     def forward_and_gradients(
         self,
@@ -123,20 +126,26 @@ class VariantModel(Model):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_to: str = "zeros",
         optimizer: str | None = None,
         of: str = "all",
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        self._refuse_call("training", masks, optimizer)
-        return self.inner.forward_and_gradients(
-            x, dy, state, dstate, lengths, masks=masks, optimizer=optimizer, of=of
-        )
+        self._refuse_call("training", masks, optimizer, resets)
+        given = x, dy, state, dstate, lengths
+        more: Any = {"resets": resets, "reset_to": reset_to, "optimizer": optimizer, "of": of}
+        return self.inner.forward_and_gradients(*given, masks=masks, **more)
 
     def _refuse_call(
-        self, mode: str, masks: npt.ArrayLike | None = None, optimizer: str | None = None
+        self,
+        mode: str,
+        masks: npt.ArrayLike | None = None,
+        optimizer: str | None = None,
+        resets: npt.ArrayLike | None = None,
     ) -> None:
-        """Raise UnsupportedError if the variant refuses calls with masks or an optimizer."""
-        dropout = 0.0 if masks is None else 0.5
-        self._refuse(Workload(1, 1, mode, dropout=dropout, optimizer=optimizer))
+        """Raise UnsupportedError if the variant refuses masks, an optimizer or resets."""
+        dropout, rate = 0.0 if masks is None else 0.5, 0.0 if resets is None else 1.0
+        self._refuse(Workload(1, 1, mode, dropout=dropout, optimizer=optimizer, reset_rate=rate))
 
 
 class VariantBackend(Backend):
@@ -177,6 +186,8 @@ class VariantBackend(Backend):
                 return f"{self.variant} takes complete sequences"
             if workload.optimizer is not None or workload.dropout:
                 return f"{self.variant} is measured without an optimizer and without dropout"
+            if workload.reset_rate:
+                return f"{self.variant} is measured on sequences that never start over"
         return self.inner.refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
@@ -481,8 +492,10 @@ class BatchedModel(VariantModel):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_to: str = "zeros",
     ) -> tuple[FloatArray, LSTMState]:
-        self._refuse_call("inference", masks)
+        self._refuse_call("inference", masks, resets=resets)
         found = self._in_batches(x, None, state, None, lengths)
         return self._swapped(found["y"]), self._collect_state(found)
 
@@ -495,10 +508,12 @@ class BatchedModel(VariantModel):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_to: str = "zeros",
         optimizer: str | None = None,
         of: str = "all",
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        self._refuse_call("training", masks, optimizer)
+        self._refuse_call("training", masks, optimizer, resets)
         found = self._in_batches(x, dy, state, dstate, lengths, of)
         names = self.get_weights().names()
         gradients = LSTMGradients(

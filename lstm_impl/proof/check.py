@@ -41,6 +41,7 @@ from lstm_impl.proof.networks import (
     large_updates,
     not_finite,
     reached_by_nan,
+    reset_patterns,
     saturated,
     saturated_errors,
     separate_products,
@@ -140,12 +141,13 @@ def gate(
        state carried between them, and the last one if it is shorter. With an optimizer, the step
        that updates the weights computes all results, each time from the weights that the model was
        given.
-    2. The saturated network, special numbers, separate products, large numbers, NaN and infinity.
-    3. Updates of the weights, which must be those that the optimizer's formula makes of the step's
+    2. Resets at special places, if sequences of the workload start over. What follows has none.
+    3. The saturated network, special numbers, separate products, large numbers, NaN and infinity.
+    4. Updates of the weights, which must be those that the optimizer's formula makes of the step's
        own gradients.
-    4. For a step that leaves out gradients: all gradients of its backend, once for each spec, on a
+    5. For a step that leaves out gradients: all gradients of its backend, once for each spec, on a
        few timesteps.
-    5. For a stream: several chunks, computed by the step that is timed.
+    6. For a stream: several chunks, computed by the step that is timed.
 
     In the end the model has its original weights again. A model whose weights cannot be changed is
     compared only with its own weights. An approximate backend is compared by the root mean squares
@@ -184,19 +186,24 @@ def gate(
         if workload.optimizer is not None:
             judged.begin(weights)
         state = judged.compare_results(weights, replace(window, state=state))
-    large, given = saturated(spec, weights, windows[0])
+    for name, given in reset_patterns(windows[0]):
+        judged.begin(weights)
+        judged.compare_results(weights, given, f"reset {name}")
+    # What follows shows other mistakes, in sequences that never start over.
+    plain = windows[0].without_resets()
+    large, given = saturated(spec, weights, plain)
     judged.begin(large)
     judged.compare_saturated(large, given)
-    for name, special, given in special_numbers(spec, weights, windows[0]):
+    for name, special, given in special_numbers(spec, weights, plain):
         judged.begin(special)
         judged.compare_results(special, given, name)
     # The bounds of these networks follow from the rounding errors of an LSTM (``rounding.py``).
     # Nobody has derived them for another cell.
     if spec.cell == DEFAULT:
         for make in (separate_products, large_numbers):
-            judged.compare_sparse(make(spec, windows[0], seed))
+            judged.compare_sparse(make(spec, plain, seed))
         judged.begin(weights)
-        judged.compare_not_finite(weights, windows[0])
+        judged.compare_not_finite(weights, plain)
     if workload.optimizer is not None:
         judged.compare_updates(weights, seed)
     model.set_weights(weights)
@@ -225,7 +232,7 @@ class _Comparison:
     watch: Callable[[ComparedCall], object] | None = None
     errors: Errors = field(default_factory=dict)
     bounds: Errors = field(default_factory=dict)
-    # The judge's results for the first window.
+    # The judge's results for the first window, if its sequences never start over.
     ordinary: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
@@ -245,7 +252,8 @@ class _Comparison:
         spec, optimizer = self.model.spec, self.workload.optimizer
         given = self._replace_ignored_inputs(inputs)
         ours, theirs = self.compute_both(weights, inputs)
-        self.ordinary = self.ordinary or theirs
+        if inputs.resets is None:
+            self.ordinary = self.ordinary or theirs
         timesteps = len(inputs.x)
         self.keep_errors(ours, theirs, timesteps, special)
         by_array = comparison.compute_bounds(spec, self.workload.batch, timesteps, list(theirs))
@@ -507,6 +515,8 @@ class _Comparison:
         """
         self.begin(weights)
         inputs = self._replace_ignored_inputs(inputs)
+        if self.workload.reset_rate:  # no call without resets was compared so far
+            self.ordinary = self._select_requested(self._compute_judge_results(weights, inputs))
         given, rows, step = not_finite(inputs)
         with np.errstate(invalid="ignore"):  # NumPy warns about infinity minus infinity.
             results = self.compute_unchecked(given)
@@ -619,7 +629,11 @@ class _Comparison:
             return np.swapaxes(array, 0, 1) if model.batch_major else array
 
         state = inputs.state
-        x, lengths, masks = swap(inputs.x), inputs.lengths, inputs.masks
+        x, lengths = swap(inputs.x), inputs.lengths
+        how: dict[str, Any] = {"masks": inputs.masks}
+        if inputs.resets is not None:
+            resets = inputs.resets.T if model.batch_major else inputs.resets
+            how |= {"resets": resets, "reset_to": inputs.reset_to}
         gradients = None
         # The step that will be timed computes these results, including its own outputs.
         if workload.training:
@@ -629,14 +643,14 @@ class _Comparison:
                 state,
                 dstate,
                 lengths,
-                masks=masks,
                 optimizer=workload.optimizer,
                 of=workload.gradients,
+                **how,
             )
             if gradients.x is not None:
                 gradients = replace(gradients, x=swap(gradients.x))
         else:
-            y, final = model.forward(x, state, lengths, masks=masks)
+            y, final = model.forward(x, state, lengths, **how)
         return collect_results(swap(y), final, gradients)
 
     def compute_unchecked(self, inputs: Inputs) -> Results:
@@ -795,7 +809,11 @@ def join_results(results: Sequence[Results]) -> dict[str, FloatArray]:
 def join_inputs(sets: InputSets, numbers: Sequence[int], state: LSTMState) -> Inputs:
     """Join the inputs of consecutive calls to one sequence that begins with this state."""
     x = np.concatenate([sets(number).x for number in numbers])
-    return replace(sets.first, x=x, state=state)
+    resets = None
+    if sets.first.resets is not None:
+        parts = (sets(number).resets for number in numbers)
+        resets = np.concatenate([each for each in parts if each is not None])
+    return replace(sets.first, x=x, state=state, resets=resets)
 
 
 def _compare_stream(

@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import threadpoolctl
 
@@ -60,7 +61,7 @@ def make_numpy_judge(spec: LSTMSpec) -> Judge:
         weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
         x, dy, state = inputs.x, inputs.dy, inputs.state
-        rest = (inputs.lengths, inputs.masks)
+        rest: Any = (inputs.lengths, inputs.masks, inputs.resets, inputs.reset_to)
         with limit_threads(spec, x.shape[1]):
             if dstate is None:
                 return collect_results(*reference.forward(spec, weights, x, state, *rest), None)

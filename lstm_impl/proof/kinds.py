@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import lstm_impl.proof.comparison as comparison
-from lstm_impl.proof.networks import SEVERAL, largest_saturated_error
+from lstm_impl.proof.networks import RESET_PATTERNS, SEVERAL, largest_saturated_error
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -94,6 +94,10 @@ def _has_updates(case: JudgedCase) -> bool:
 
 def _is_stream(case: JudgedCase) -> bool:
     return case.workload.streaming
+
+
+def _has_resets(case: JudgedCase) -> bool:
+    return case.workload.reset_rate > 0
 
 
 def _always(_: JudgedCase) -> bool:
@@ -241,6 +245,16 @@ KINDS = (
         _ALL,
         _find_rounding_bound,
         f"with an input that repeats and biases of zeros {{array}} {OFF}",
+    ),
+    *(
+        ErrorKind(
+            f"reset {name}",
+            _ALL,
+            _find_rounding_bound,
+            f"where sequences start over {place}, {{array}} {OFF}",
+            _has_resets,
+        )
+        for name, place in RESET_PATTERNS.items()
     ),
     ErrorKind(
         "updated",

@@ -5,7 +5,8 @@ gate is fully open or shut. Kernels and inputs eight times as large show a clipp
 exponential that overflows. ``special_numbers``: zeros, and equal neighbours in time.
 ``separate_products`` and ``large_numbers``: networks whose sums have few terms, for errors that
 dense sums or small numbers hide. ``not_finite``: NaN and infinity. ``large_updates``: weights that
-an optimizer's update changes by a large part.
+an optimizer's update changes by a large part. ``reset_patterns``: resets at the ends of sequences,
+next to each other, in one sequence, everywhere and nowhere.
 """
 
 from __future__ import annotations
@@ -155,6 +156,39 @@ def equal_neighbours(inputs: Inputs) -> Inputs:
     if x.shape[1] > 1:
         x[:, -1] = 0
     return replace(inputs, x=x)
+
+
+RESET_PATTERNS = {
+    "first": "at the first step",
+    "last": "at the last step",
+    "neighbours": "at two neighbouring steps",
+    "one": "in one sequence only",
+    "everywhere": "at every step",
+    "never": "at no step, though the call takes resets",
+}
+"""Where sequences start over in the networks that show a mistake in resets, in words."""
+
+
+def reset_patterns(inputs: Inputs) -> Iterator[tuple[str, Inputs]]:
+    """Yield each of ``RESET_PATTERNS`` with inputs that are reset so; none for inputs without."""
+    if inputs.resets is None:
+        return
+    timesteps, batch = inputs.resets.shape
+    rows = np.arange(batch)
+    last = np.full(batch, timesteps) if inputs.lengths is None else inputs.lengths
+    middle = (last - 1) // 2
+    for name in RESET_PATTERNS:
+        resets = np.full((timesteps, batch), name == "everywhere")
+        if name == "first":
+            resets[0] = True
+        elif name == "last":
+            resets[last - 1, rows] = True
+        elif name == "neighbours":
+            resets[middle, rows] = True
+            resets[np.minimum(middle + 1, last - 1), rows] = True
+        elif name == "one":
+            resets[middle[batch // 2], batch // 2] = True
+        yield name, replace(inputs, resets=resets)
 
 
 def not_finite(inputs: Inputs) -> tuple[Inputs, dict[float, int], int]:

@@ -58,22 +58,22 @@ class TuningRequest:
     @property
     def digest(self) -> str:
         """The name of the decision's file: 16 hexadecimal digits, the same for equal requests."""
-        record = asdict(self) | {
-            "spec": self.spec.to_dict(),
-            "machine": self.machine.shared_properties,
-        }
+        plain = {"spec": self.spec.to_dict(), "workload": self.workload.to_dict()}
+        record = asdict(self) | plain | {"machine": self.machine.shared_properties}
         text = json.dumps(record, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def sizes(self) -> str:
-        """The sizes of the workload as text: batch, timesteps, and any padding and dropout."""
+        """The sizes of the workload as text: batch, timesteps, any padding, dropout and resets."""
         work = self.workload
         also = []
         if work.min_length is not None:
             also.append(f"lengths of {work.min_length} to {work.timesteps}")
         if _has_dropout(work):
             also.append(f"dropout {work.dropout:g}")
+        if work.reset_rate:
+            also.append(f"resets at {work.reset_rate:.3g} of the steps")
         return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
 
     def distance(self, other: TuningRequest) -> float | None:
@@ -103,8 +103,9 @@ the timesteps. A decision for a batch of 32 holds from 23 to 45."""
 
 def _list_fixed_properties(workload: Workload) -> tuple[object, ...]:
     """Return what two workloads must have in common besides their sizes."""
-    padded, drops = workload.min_length is not None, _has_dropout(workload)
-    return workload.mode, padded, workload.window, drops, workload.optimizer, workload.gradients
+    options = workload.min_length is not None, _has_dropout(workload), workload.reset_rate > 0
+    how = workload.window, workload.optimizer, workload.gradients, workload.reset_to
+    return workload.mode, *options, *how
 
 
 def _has_dropout(workload: Workload) -> bool:

@@ -1,10 +1,11 @@
 """Compute a model in any precision: in float32, with each result rounded.
 
 The NumPy loop is exact in every dtype; this model has the errors of a right backend with a coarse
-type, or of one that computes in another type than it claims. It takes no lengths and no dropout.
+type, or of one that computes in another type than it claims. It takes resets, but no lengths and
+no dropout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,22 @@ class RoundedModel(NumPyModel):
     def _flow_back(self, dh: Any) -> Any:
         return dh
 
+    def _first_steps(self, call: Call, reverse: bool) -> Any:
+        """Return at which steps a direction starts over, in the order in which it reads."""
+        first = call.resets if call.restarts is None else call.restarts
+        if first is None:
+            return np.zeros(call.x.shape[:2], bool)
+        return np.concatenate([first[:1] & False, first[:0:-1]]) if reverse else first
+
+    def _begin(self, first: Any, states: Sequence[Any], fresh: Sequence[Any]) -> Sequence[Any]:
+        """Return the states that a step begins from; first: in which sequences it starts over."""
+        pairs = zip(fresh, states, strict=True)
+        return [np.where(first[:, None], new, old) for new, old in pairs]
+
+    def _cut(self, first: Any, flow: Sequence[Any]) -> Sequence[Any]:
+        """Return the gradients of the states that the step before left."""
+        return [np.where(first[:, None], np.zeros_like(each), each) for each in flow]
+
     def _infer(self, call: Call) -> Outputs:
         outputs, _ = self._layers(call)
         return outputs
@@ -112,7 +129,7 @@ class RoundedModel(NumPyModel):
         return RawGradients.of(outputs, (flow, dh0, dc0), weights)
 
     def _layers(self, call: Call) -> tuple[Outputs, list[Any]]:
-        x, (h, c), _, _ = call
+        x, (h, c), *_ = call
         h_last, c_last = np.zeros_like(h), np.zeros_like(c)
         traces: list[Any] = []
         for layer in self._weights.layers:
@@ -120,49 +137,63 @@ class RoundedModel(NumPyModel):
             for direction, cell in enumerate(layer):
                 step = -1 if direction else 1
                 row = len(traces)
-                trace = self._run(cell, x[::step], h[row], c[row])
+                first, to_initial = self._first_steps(call, direction == 1), call.resets is None
+                trace = self._run(cell, x[::step], h[row], c[row], first, to_initial)
                 h_last[row], c_last[row] = trace[2][-1], trace[3][-1]
                 outputs.append(np.stack(trace[2][1:])[::step])
                 traces.append(trace)
             x = np.concatenate(outputs, axis=-1)
         return Outputs(x, (h_last, c_last)), traces
 
-    def _run(self, cell: LayerWeights, x: Any, h0: Any, c0: Any) -> tuple[Any, ...]:
+    def _run(
+        self, cell: LayerWeights, x: Any, h0: Any, c0: Any, first: Any, to_initial: bool
+    ) -> tuple[Any, ...]:
         sums, states = self._sums, self._states
         kernel, recurrent_kernel, bias = (self._factors(array) for array in cell)
         x = self._factors(x)
-        h, c, gates = [states(h0)], [self._round_cell(c0)], []
-        for step in x:
+        h, c, gates, begun = [states(h0)], [self._round_cell(c0)], [], []
+        fresh = (h[0], c[0]) if to_initial else (np.zeros_like(h[0]), np.zeros_like(c[0]))
+        for step, starts_over in zip(x, first, strict=True):
+            before, c_before = self._begin(starts_over, (h[-1], c[-1]), fresh)
+            begun.append((before, c_before))
             products = self._multiply(step, kernel)
-            products = products + self._multiply(self._factors(h[-1]), recurrent_kernel)
+            products = products + self._multiply(self._factors(before), recurrent_kernel)
             z = sums(sums(products) + bias)
             i, f, g, o = np.split(z, 4, axis=-1)
             i, f, o = (sums(self._sigmoid(each)) for each in (i, f, o))
             g = sums(self._tanh(g))
             gates.append((i, f, g, o))
-            c.append(self._round_cell(states(f * c[-1]) + states(i * g)))
+            c.append(self._round_cell(states(f * c_before) + states(i * g)))
             h.append(states(o * sums(self._tanh(c[-1]))))
-        return (kernel, recurrent_kernel), x, h, c, gates
+        return (kernel, recurrent_kernel), x, h, c, gates, begun, first, to_initial
 
     def _back(self, trace: tuple[Any, ...], dy: Any, dh: Any, dc: Any) -> tuple[Any, ...]:
-        (kernel, recurrent_kernel), x, h, c, gates = trace
+        (kernel, recurrent_kernel), x, _, c, gates, begun, first, to_initial = trace
         sums, states = self._sums, self._states
         dz: Any = [None] * len(x)
         dy, dh, dc = states(dy), states(dh), states(dc)
+        of_initial = [np.zeros_like(dh), np.zeros_like(dc)]
         for t in reversed(range(len(x))):
             i, f, g, o = gates[t]
             tanh = sums(np.tanh(c[t + 1]))
             dh = states(dh + dy[t])
             dc = states(dc + dh * o * (1 - tanh**2))
-            back = (dc * g * self._slope(i), dc * c[t] * self._slope(f), dc * i * (1 - g * g))
+            c_before = begun[t][1]
+            back = (dc * g * self._slope(i), dc * c_before * self._slope(f), dc * i * (1 - g * g))
             dz[t] = sums(np.concatenate([*back, dh * tanh * self._slope(o)], axis=-1))
             dc = states(dc * f)
             dh = self._flow_back(states(self._factors(dz[t]) @ recurrent_kernel.T))
+            flow = dh, dc
+            dh, dc = self._cut(first[t], flow)
+            if to_initial:
+                caught = [each * first[t][:, None] for each in flow]
+                of_initial = [a + b for a, b in zip(of_initial, caught, strict=True)]
         flat = self._factors(np.concatenate(dz))
-        before = self._factors(np.concatenate(h[:-1]))
+        before = self._factors(np.concatenate([h for h, _ in begun]))
         cell = LayerWeights(
             states(x.reshape(len(flat), -1).T @ flat),
             states(before.T @ flat),
             states(flat.sum(axis=0)),
         )
+        dh, dc = dh + of_initial[0], dc + of_initial[1]
         return states(np.stack(dz) @ kernel.T), cell, dh, dc

@@ -328,7 +328,7 @@ class FusedLayer:
         upstream: its states have the rows of the call's. last: what was kept is not needed again,
         and may be written over.
         """
-        x, states, padding, _ = kept.call
+        x, states, padding, *_ = kept.call
         flow = upstream.dy, *_fill_second_state(upstream.dstates)
         read = (
             x,

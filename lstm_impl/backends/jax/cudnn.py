@@ -42,7 +42,7 @@ class JaxCudnn(JaxBackend):
         from jax import lax
         from jax.experimental import rnn
 
-        x, (h, c), lengths, masks = call
+        x, (h, c), lengths, masks, *_ = call
         if masks is not None:  # given to a forward pass, which is no training step
             raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         (weights,) = parameters

@@ -34,7 +34,7 @@ class Flax(JaxBackend):
         import jax.numpy as jnp
         from flax import nnx
 
-        x, states, lengths, _ = call
+        x, states, lengths, *_ = call
         kernel, recurrent_kernel, *biases = parameters
 
         def make() -> nnx.RNN:

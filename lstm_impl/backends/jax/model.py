@@ -31,7 +31,7 @@ from lstm_impl.call import (
 )
 from lstm_impl.cell import DEFAULT, Cell
 from lstm_impl.evidence import Event, Evidence, Profile
-from lstm_impl.model import Model, Stream
+from lstm_impl.model import Model, Stream, named_resets
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
@@ -87,12 +87,18 @@ class JaxModel(Model):
         c: Tensor,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
+        *,
+        resets: Tensor | None = None,
+        reset_to: str = "zeros",
     ) -> LSTMOutputs:
         """Compute outputs ``[T, B, D*H]`` and final h and c ``[L*D, B, H]``, a pure function.
 
-        x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``.
+        x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``. resets
+        bool ``[T, B]``, time-major, and reset_to are as in ``forward``.
         """
-        return LSTMOutputs(*self._inference(parameters, Call(x, (h, c), lengths, masks)).flat)
+        self._refuse_resets(resets, reset_to)
+        call = Call(x, (h, c), lengths, masks, *named_resets(resets, reset_to))
+        return LSTMOutputs(*self._inference(parameters, call).flat)
 
     def _network(self, parameters: Tensors, call: Call) -> Outputs:
         jnp = self._jax.numpy
@@ -147,6 +153,7 @@ class JaxModel(Model):
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else self.compute_dtype
+        dtype = np.bool_ if array.dtype == np.bool_ else dtype
         return self._placed(array, dtype)
 
     def _placed(self, array: npt.NDArray[np.generic], dtype: Any) -> Tensor:
@@ -301,6 +308,22 @@ class JaxBackend(Backend):
 
         join = functools.partial(jnp.concatenate, axis=-1)
         return through_layers(spec, call, layer, join, jnp.stack)
+
+
+def first_steps(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | None:
+    """Return at which steps a direction starts over, bool ``[T, B]``, None without resets.
+
+    valid: bool ``[T, B]``, or None: a reset at a step that is False changes nothing. In reverse the
+    first step after a reset is the one before it in time.
+    """
+    import jax.numpy as jnp
+
+    first = call.resets if call.restarts is None else call.restarts
+    if first is None:
+        return None
+    if valid is not None:
+        first = first & valid
+    return jnp.concatenate([first[1:], jnp.zeros_like(first[:1])]) if reverse else first
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from lstm_impl.backends.jax.model import JaxBackend
+from lstm_impl.backends.jax.model import JaxBackend, first_steps
 from lstm_impl.backends.recurrence import make_recurrence
 from lstm_impl.call import Call, LSTMOutputs, Outputs, State, States, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell, Operations
@@ -23,6 +23,7 @@ class JaxScan(JaxBackend):
     flags = ("preproject",)
     listed = ("", "+preproject")
 
+    takes_resets = True
     cells = None
 
     def layer(
@@ -35,8 +36,15 @@ class JaxScan(JaxBackend):
     ) -> Outputs:
         steps = None if valid is None else valid[:, :, None]
         how = cell, "preproject" in self.options, reverse
+        first = first_steps(call, valid, reverse)
         given = call.x, call.states, tuple(parameters), steps
-        return Outputs(*_traced_once()(*how, *given))
+        to_initial = call.restarts is not None
+        return Outputs(*_traced_once()(*how, to_initial, *given, _column(first)))
+
+
+def _column(steps: Tensor | None) -> Tensor | None:
+    """Return ``[T, B]`` as ``[T, B, 1]``."""
+    return None if steps is None else steps[:, :, None]
 
 
 def scanned(
@@ -53,7 +61,7 @@ def scanned(
     x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
     zero.
     """
-    how = DEFAULT, preproject, reverse
+    how = DEFAULT, preproject, reverse, False
     found = Outputs(*_traced_once()(*how, x, tuple(state), tuple(parameters), valid))
     return LSTMOutputs(*found.flat)
 
@@ -63,7 +71,7 @@ def _traced_once() -> Any:
     """Return ``_scan`` by ``jit``, outside of which JAX compiles the loop in each call."""
     import jax
 
-    return jax.jit(_scan, static_argnums=(0, 1, 2), inline=True)
+    return jax.jit(_scan, static_argnums=(0, 1, 2, 3), inline=True)
 
 
 @functools.cache
@@ -79,10 +87,12 @@ def _scan(
     cell: Cell,
     preproject: bool,
     reverse: bool,
+    to_initial: bool,
     x: Tensor,
-    states: States,
+    initial: States,
     parameters: Tensors,
     valid: Tensor | None,
+    first: Tensor | None = None,
 ) -> tuple[Tensor, States]:
     import jax
     import jax.numpy as jnp
@@ -93,8 +103,12 @@ def _scan(
     def project(x: Tensor) -> Tensor:
         return jnp.matmul(x, kernel) + bias
 
-    def step(before: States, slices: tuple[Tensor, Tensor | None]) -> tuple[States, Tensor]:
-        x_t, valid = slices
+    def step(before: States, slices: tuple[Tensor | None, ...]) -> tuple[States, Tensor]:
+        x_t, valid, starts_over = slices
+        if starts_over is not None:
+            fresh = initial if to_initial else tuple(map(jnp.zeros_like, before))
+            pairs = zip(fresh, before, strict=True)
+            before = tuple(jnp.where(starts_over, new, old) for new, old in pairs)
         after = cell.equations(
             operations(), x_t if preproject else project(x_t), recurrence, before
         )
@@ -106,6 +120,6 @@ def _scan(
             y = jnp.where(valid, y, jnp.zeros_like(y))
         return after, y
 
-    given = (project(x) if preproject else x, valid)
-    states, y = jax.lax.scan(step, states, given, reverse=reverse)
+    given = (project(x) if preproject else x, valid, first)
+    states, y = jax.lax.scan(step, initial, given, reverse=reverse)
     return y, states

@@ -31,7 +31,7 @@ from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.model import profile
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Results, Tensor, Upstream
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
+from lstm_impl.model import NO_RESETS, Model
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
@@ -490,6 +490,8 @@ class CalledModel(KerasThree):
             return ""
         if workload.min_length is not None:
             return "its model takes no lengths"
+        if workload.reset_rate:
+            return NO_RESETS
         if not workload.training:
             return "" if self.path.infers else f"{self.path.written} trains, and returns no outputs"
         if not self.path.trains:

@@ -26,20 +26,20 @@ class NumPyModel(Model):
         return array
 
     def _infer(self, call: Call) -> Outputs:
-        x, states, lengths, masks = call
+        x, states, *rest = call
         state = self.spec.cell.state_type(*states)
         y, final = reference.forward(
-            self.spec, self._weights, self._swapped(x), state, lengths, masks
+            self.spec, self._weights, self._swapped(x), state, *_reference_arguments(*rest)
         )
         return Outputs(self._swapped(y), tuple(final))
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        x, states, lengths, masks = call
+        x, states, *rest = call
         dy, dstates = upstream
         state, dstate = (self.spec.cell.state_type(*each) for each in (states, dstates))
         given = self._swapped(x), self._swapped(dy), state, dstate
         y, final, found = reference.forward_and_gradients(
-            self.spec, self._weights, *given, lengths, masks, of=gradients
+            self.spec, self._weights, *given, *_reference_arguments(*rest), of=gradients
         )
         inputs = [] if found.x is None else [self._swapped(found.x)]
         inputs += [] if found.state is None else list(found.state)
@@ -77,6 +77,15 @@ class NumPyModel(Model):
         return {"kernels": ["numpy.matmul"], "device": "cpu"}
 
 
+def _reference_arguments(
+    lengths: Tensor, masks: Tensor, resets: Tensor, restarts: Tensor
+) -> tuple[Tensor, ...]:
+    """Return lengths, masks, resets and reset_to, as the reference takes them."""
+    if restarts is not None:
+        return lengths, masks, restarts, "initial_state"
+    return lengths, masks, resets, "zeros"
+
+
 class NumPyLoop(Backend):
     """A Python loop over time, in float64 NumPy."""
 
@@ -87,5 +96,6 @@ class NumPyLoop(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     elsewhere = "NumPy computes on the CPU only"
     bf32 = True
+    takes_resets = True
     cells = None  # the reference computes any cell
     optimizers = OPTIMIZERS

@@ -135,7 +135,7 @@ class OpenVINOSequenceModel(OpenVINOModel):
         from openvino import opset16 as opset
 
         spec = self.spec
-        x, initial, lengths, masks = call
+        x, initial, lengths, masks, *_ = call
 
         def transposed(node: Any, axes: list[int]) -> Any:
             return opset.transpose(node, np.array(axes)).output(0)

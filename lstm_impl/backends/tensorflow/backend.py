@@ -41,6 +41,71 @@ class PaddingMask:
         return cls(lengths, (steps[:, None] < lengths[None, :])[:, :, None])
 
 
+@dataclass(frozen=True)
+class FirstSteps:
+    """At which steps a layer that reads in one direction starts over, and from which state.
+
+    steps: bool ``[T, B, 1]``. to_initial: whether from the initial state, in place of zeros.
+    """
+
+    steps: Tensor
+    to_initial: bool
+
+    @classmethod
+    def of(cls, call: Call, mask: Tensor | None, reverse: bool) -> FirstSteps | None:
+        """Return the first steps after a call's resets, None if it has none.
+
+        mask: bool ``[T, B, 1]``, or None: a reset at a step that is False changes nothing. In
+        reverse the first step after a reset is the one before it in time.
+        """
+        import tensorflow as tf
+
+        given = call.resets if call.restarts is None else call.restarts
+        if given is None:
+            return None
+        steps = given[:, :, None]
+        if mask is not None:
+            steps = tf.logical_and(steps, mask)
+        if reverse:
+            steps = tf.concat([steps[1:], tf.zeros_like(steps[:1])], axis=0)
+        return cls(steps, call.restarts is not None)
+
+    def begin(self, now: Tensor, states: Tensors, initial: Tensors) -> tuple[Tensor, ...]:
+        """Return the states that a step begins from.
+
+        now: the step's part of ``steps``, ``[B, 1]``. states: those that the last step left.
+        """
+        import tensorflow as tf
+
+        fresh = initial if self.to_initial else map(tf.zeros_like, states)
+        pairs = zip(fresh, states, strict=True)
+        return tuple(tf.where(now, new, old) for new, old in pairs)
+
+    def before(self, states: Tensor, initial: Tensor) -> Tensor:
+        """Return the states ``[T, B, H]`` that all steps begin from, as ``begin`` does."""
+        import tensorflow as tf
+
+        fresh = initial[None] if self.to_initial else tf.zeros_like(initial)[None]
+        return tf.where(self.steps, fresh, states)
+
+    def cut(
+        self, now: Tensor, flow: Tensors, of_initial: Tensors
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return what flows into the step before, and what has flowed into the initial states.
+
+        flow: what flows into the states that the step began from. of_initial: what flowed into the
+        initial states at later steps; empty where sequences start over from zeros.
+        """
+        import tensorflow as tf
+
+        zeros = tuple(map(tf.zeros_like, flow))
+        passed = tuple(tf.where(now, zero, each) for zero, each in zip(zeros, flow, strict=True))
+        if not self.to_initial:
+            return passed, ()
+        caught = (tf.where(now, each, zero) for zero, each in zip(zeros, flow, strict=True))
+        return passed, tuple(a + b for a, b in zip(of_initial, caught, strict=True))
+
+
 def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:
     """Reverse each sequence's valid steps of ``[T, B, F]``; padding stays in place."""
     import tensorflow as tf

@@ -75,7 +75,7 @@ class Cudnn(TensorFlowBackend):
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
         import tensorflow as tf
 
-        x, states, lengths, masks = call
+        x, states, lengths, masks, *_ = call
         if masks is not None:
             raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         if "repack" in self.options:

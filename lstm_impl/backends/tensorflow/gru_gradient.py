@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from lstm_impl.backends.tensorflow.backend import FirstSteps
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 
 Arrays = tuple[Tensor, ...]
@@ -30,22 +31,27 @@ class ScanOverTime(Protocol):
 
 
 def gru_layer(
-    scan: ScanOverTime, call: Call, parameters: Tensors, mask: Tensor | None, reverse: bool
+    scan: ScanOverTime,
+    call: Call,
+    parameters: Tensors,
+    mask: Tensor | None,
+    reverse: bool,
+    first: FirstSteps | None = None,
 ) -> Outputs:
     """Compute outputs ``[T, B, H]`` and the final state ``[B, H]``, in a tuple.
 
     call: x ``[T, B, in]`` and the state ``[B, H]``. parameters: those of a cell with one bias
     compute the form of the paper, those of a cell with two have ``reset_after``. mask: bool
-    ``[T, B, 1]``, false on padding, or None.
+    ``[T, B, 1]``, false on padding, or None. first: where sequences start over, if they do.
     """
     import tensorflow as tf
 
     @tf.custom_gradient
     def layer(x: Tensor, h0: Tensor, *own: Tensor) -> tuple[Any, Callable[..., Any]]:
-        y, last, kept = _forward(scan, x, h0, own, mask, reverse)
+        y, last, kept = _forward(scan, x, h0, own, mask, reverse, first)
 
         def backward(dy: Tensor, dlast: Tensor) -> Any:
-            return _backward(scan, x, h0, own, mask, reverse, kept, (dy, dlast))
+            return _backward(scan, x, h0, own, mask, reverse, first, kept, (dy, dlast))
 
         return (y, last), backward
 
@@ -54,7 +60,13 @@ def gru_layer(
 
 
 def _forward(
-    scan: ScanOverTime, x: Tensor, h0: Tensor, own: Tensors, mask: Tensor | None, reverse: bool
+    scan: ScanOverTime,
+    x: Tensor,
+    h0: Tensor,
+    own: Tensors,
+    mask: Tensor | None,
+    reverse: bool,
+    first: FirstSteps | None,
 ) -> tuple[Tensor, Tensor, Arrays]:
     """Return outputs, the final state, and r, z, n, the candidate's recurrence and the states."""
     import tensorflow as tf
@@ -66,7 +78,7 @@ def _forward(
     of_gates, of_candidate = recurrent_kernel[:, : 2 * units], recurrent_kernel[:, 2 * units :]
 
     def step(carry: Arrays, slices: Arrays) -> tuple[Arrays, Arrays]:
-        (h,) = carry
+        (h,) = carry if first is None else first.begin(slices[-1], carry, (h0,))
         x_r, x_z, x_n = tf.split(slices[0], 3, axis=-1)
         if second:
             r_h, z_h, recurrent = tf.split(tf.matmul(h, recurrent_kernel) + second[0], 3, axis=-1)
@@ -81,7 +93,8 @@ def _forward(
             after = tf.where(slices[1], after, h)
         return (after,), (r, z, n, recurrent, after)
 
-    sequences: Arrays = (projected,) if mask is None else (projected, mask)
+    given = projected, mask, first and first.steps
+    sequences: Arrays = tuple(each for each in given if each is not None)
     (last,), kept = scan(step, (h0,), sequences, (h0,) * 5, reverse)
     hidden = kept[-1]
     y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
@@ -95,6 +108,7 @@ def _backward(
     own: Tensors,
     mask: Tensor | None,
     reverse: bool,
+    first: FirstSteps | None,
     kept: Arrays,
     upstream: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, ...]:
@@ -106,11 +120,13 @@ def _backward(
     units = h0.shape[-1]
     ends = [hidden[1:], h0[None]] if reverse else [h0[None], hidden[:-1]]
     before = tf.concat(ends, axis=0)
+    if first is not None:
+        before = first.before(before, h0)
     of_gates, of_candidate = recurrent_kernel[:, : 2 * units], recurrent_kernel[:, 2 * units :]
     sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
 
     def step(carry: Arrays, slices: Arrays) -> tuple[Arrays, Arrays]:
-        (dh,) = carry
+        dh, *of_initial = carry
         dy, r, z, n, recurrent, h = slices[:6]
         flow = dh + dy
         if mask is not None:
@@ -129,12 +145,19 @@ def _backward(
             back = d_reset * r + tf.matmul(d_both, of_gates, transpose_b=True)
         # On padding the state stays, and the gradients of its gates are zero.
         back += flow * z if mask is None else tf.where(slices[6], flow * z, dh)
-        return (back,), (d_r, d_z, d_n)
+        if first is None:
+            return (back,), (d_r, d_z, d_n)
+        passed, caught = first.cut(slices[-1], (back,), of_initial)
+        return (*passed, *caught), (d_r, d_z, d_n)
 
-    sequences: Arrays = (upstream[0], *gates, before)
-    if mask is not None:
-        sequences = (*sequences, mask)
-    (dh0,), (d_r, d_z, d_n) = scan(step, (upstream[1],), sequences, (h0,) * 3, not reverse)
+    given = upstream[0], *gates, before, mask, first and first.steps
+    sequences: Arrays = tuple(each for each in given if each is not None)
+    carry: Arrays = (upstream[1],)
+    if first is not None and first.to_initial:
+        carry = (*carry, tf.zeros_like(h0))
+    (dh0, *of_initial), (d_r, d_z, d_n) = scan(step, carry, sequences, (h0,) * 3, not reverse)
+    if of_initial:
+        dh0 += of_initial[0]
     r = gates[0]
 
     def flat(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lstm_impl.backends.recurrence import make_recurrence
-from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import FirstSteps, PaddingMask, TensorFlowBackend
 from lstm_impl.backends.tensorflow.gru_gradient import gru_layer
 from lstm_impl.call import Call, LSTMOutputs, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.cell import DEFAULT, GRU, Cell, Operations
@@ -41,6 +41,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     """
 
     flags = ("preproject", "hoisted", "xla")
+    takes_resets = True
     cells = None
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
@@ -76,14 +77,15 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
     ) -> Outputs:
         # In reverse the state does not change before the first valid step: x is not copied.
         mask = None if padding is None else padding.mask
+        first = FirstSteps.of(call, mask, reverse)
         if "hoisted" in self.options and isinstance(cell, GRU):
-            return gru_layer(self.scan, call, parameters, mask, reverse)
+            return gru_layer(self.scan, call, parameters, mask, reverse, first)
         if "hoisted" in self.options:
             given = LayerInputs(call.x, *call.states, *parameters)
-            return self._hoisted_layer(given, mask, reverse)
+            return self._hoisted_layer(given, mask, reverse, first)
         import tensorflow as tf
 
-        x, states = call.x, call.states
+        x, initial = call.x, call.states
         kernel, recurrent_kernel, bias, *second = parameters
         recurrence = make_recurrence([recurrent_kernel, *second])
         preproject = "preproject" in self.options
@@ -91,6 +93,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             projected = slices[0] if preproject else tf.matmul(slices[0], kernel) + bias
+            if first is not None:
+                carry = first.begin(slices[-1], carry, initial)
             new = cell.equations(operations(), projected, recurrence, carry)
             if mask is None:
                 return new, new[:1]
@@ -99,30 +103,36 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             pairs = zip(new, carry, strict=True)
             return tuple(tf.where(valid, after, before) for after, before in pairs), (y,)
 
-        sequences = (sequence,) if mask is None else (sequence, mask)
-        states, (y,) = self.scan(step, states, sequences, states[:1], reverse)
+        sequences = _present(sequence, mask, first and first.steps)
+        states, (y,) = self.scan(step, initial, sequences, initial[:1], reverse)
         return Outputs(y, states)
 
     # -- the hand-written gradient
 
-    def _hoisted_layer(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _hoisted_layer(
+        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, first: FirstSteps | None
+    ) -> Outputs:
         import tensorflow as tf
 
         @tf.custom_gradient
         def layer(*inputs: Tensor) -> tuple[Any, Callable[..., Any]]:
             given = LayerInputs(*inputs)
-            outputs, residuals = self.forward_with_residuals(given, mask, reverse)
+            outputs, residuals = self.forward_with_residuals(given, mask, reverse, first)
 
             def backward(dy: Tensor, *dstates: Tensor) -> Any:
-                flow = Upstream(dy, dstates)
-                return tuple(self.backward_from_residuals(residuals, given, mask, reverse, flow))
+                how = given, mask, reverse, Upstream(dy, dstates), first
+                return tuple(self.backward_from_residuals(residuals, *how))
 
             return outputs.flat, backward
 
         return Outputs.from_flat(layer(*inputs))
 
     def forward_with_residuals(
-        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+        self,
+        inputs: LayerInputs,
+        mask: Tensor | None,
+        reverse: bool,
+        first: FirstSteps | None = None,
     ) -> tuple[Outputs, Slices]:
         """Compute the outputs, and what the backward pass needs of each step: the gates i, f, g and
         o, separate as they are used, and the hidden and the cell state."""
@@ -131,7 +141,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         x, h0, c0, kernel, recurrent_kernel, bias = inputs
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
-            h, c = carry
+            h, c = carry if first is None else first.begin(slices[-1], carry, (h0, c0))
             i, f, g, o = split_gates(slices[0] + tf.matmul(h, recurrent_kernel))
             h_new, c_new = lstm_states((i, f, g, o), c)
             if mask is not None:
@@ -139,7 +149,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             return (h_new, c_new), (i, f, g, o, h_new, c_new)
 
         projected = project(x, kernel, bias)
-        sequences = (projected,) if mask is None else (projected, mask)
+        sequences = _present(projected, mask, first and first.steps)
         (h, c), residuals = self.scan(step, (h0, c0), sequences, (h0,) * 6, reverse)
         hidden = residuals[4]
         y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
@@ -152,6 +162,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         mask: Tensor | None,
         reverse: bool,
         upstream: Upstream,
+        first: FirstSteps | None = None,
     ) -> LayerInputs:
         """Compute the gradient of each input."""
         import tensorflow as tf
@@ -161,12 +172,22 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         *gates, hidden, cells = residuals
         hidden_before = shift(hidden, h0, reverse)
         cells_before = shift(cells, c0, reverse)
+        if first is not None:
+            hidden_before = first.before(hidden_before, h0)
+            cells_before = first.before(cells_before, c0)
         # one op each for y * (1 - y) * dy and (1 - y * y) * dy, in place of three
         sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
 
         def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
-            dh, dc = carry
+            dh, dc, *of_initial = carry
             dy_t, i, f, g, o, c_t, c_before = slices[:7]
+
+            def before(*flow: Tensor) -> Carry:
+                if first is None:
+                    return flow
+                passed, caught = first.cut(slices[-1], flow, of_initial)
+                return (*passed, *caught)
+
             tanh_c = tf.tanh(c_t)
             dh_t = dh + dy_t
             dc_t = dc + tanh_gradient(y=tanh_c, dy=dh_t * o)
@@ -179,15 +200,18 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
                 valid = slices[7]
                 dz = tf.where(valid, dz, tf.zeros_like(dz))
                 dh_next = tf.matmul(dz, recurrent_kernel, transpose_b=True)
-                return (tf.where(valid, dh_next, dh), tf.where(valid, dc_t * f, dc)), (dz,)
-            return (tf.matmul(dz, recurrent_kernel, transpose_b=True), dc_t * f), (dz,)
+                return before(tf.where(valid, dh_next, dh), tf.where(valid, dc_t * f, dc)), (dz,)
+            return before(tf.matmul(dz, recurrent_kernel, transpose_b=True), dc_t * f), (dz,)
 
-        sequences: Slices = (dy, *gates, cells, cells_before)
-        if mask is not None:
-            # The output on padding is zero, whatever its gradient.
-            sequences = (*sequences, mask)
+        # The output on padding is zero, whatever its gradient.
+        sequences = _present(dy, *gates, cells, cells_before, mask, first and first.steps)
+        carry: Carry = (dh, dc)
+        if first is not None and first.to_initial:
+            carry = (*carry, tf.zeros_like(dh), tf.zeros_like(dc))
         like = tf.concat([h0, h0, h0, h0], axis=-1)
-        (dh0, dc0), (dz,) = self.scan(step, (dh, dc), sequences, (like,), not reverse)
+        (dh0, dc0, *of_initial), (dz,) = self.scan(step, carry, sequences, (like,), not reverse)
+        if of_initial:
+            dh0, dc0 = dh0 + of_initial[0], dc0 + of_initial[1]
         flat = tf.reshape(dz, [-1, dz.shape[-1]])
         return LayerInputs(
             tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(x)),
@@ -197,6 +221,11 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             tf.matmul(tf.reshape(hidden_before, [-1, h0.shape[-1]]), flat, transpose_a=True),
             tf.reduce_sum(flat, axis=0),
         )
+
+
+def _present(*tensors: Tensor | None) -> Slices:
+    """Return the tensors that are not None."""
+    return tuple(each for each in tensors if each is not None)
 
 
 def by_loop(

@@ -20,7 +20,7 @@ import lstm_impl.cuda as cuda
 from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, instruction_kind, launches
 from lstm_impl.call import Call, Outputs, RawGradients, Request, States, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Event, Evidence, Profile
-from lstm_impl.model import Model, Stream
+from lstm_impl.model import Model, Stream, named_resets
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
@@ -65,11 +65,15 @@ class TensorFlowModel(Model):
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
         training: bool = True,
+        *,
+        resets: Tensor | None = None,
+        reset_to: str = "zeros",
     ) -> tuple[Tensor, States]:
         """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built); state ``(h, c)``, each ``[L*D, B, H]``,
-        zeros if None; training only matters to a backend that has its own inference mode.
+        zeros if None; training only matters to a backend that has its own inference mode. resets
+        bool ``[T, B]``, time-major, and reset_to are as in ``forward``.
 
         Under XLA, forward and backward are compiled separately, since a compiled loop cannot be
         differentiated from outside; the backward pass computes the forward one again.
@@ -82,22 +86,24 @@ class TensorFlowModel(Model):
                 [self.spec.state_layers, batch, self.spec.hidden_size], self.compute_dtype
             )
             state = (zeros,) * len(self.spec.cell.states)
-        call = Call(x, tuple(state), lengths, masks)
+        self._refuse_resets(resets, reset_to)
+        call = Call(x, tuple(state), lengths, masks, *named_resets(resets, reset_to))
         found = self._compiled(call) if self.backend.xla else self.network(call, training)
         return found.y, found.states
 
     def _compiled(self, call: Call) -> Outputs:
-        tf, rest = self._tf, (call.lengths, call.masks)
+        tf = self._tf
 
         @tf.custom_gradient
         def compiled(x: Tensor, *states: Tensor) -> tuple[Any, Callable[..., Any]]:
             # Outside a graph the user's tape would record the compiled loop itself, which cannot
             # be differentiated from there: init_scope pauses it.
             with tf.init_scope() if tf.executing_eagerly() else contextlib.nullcontext():
-                outputs = self._infer(Call(x, states, *rest))
+                outputs = self._infer(call._replace(x=x, states=states))
 
             def backward(dy: Tensor, *dstates: Tensor, variables: Tensors | None = None) -> Any:
-                raw = self._train("all", Call(x, states, *rest), Upstream(dy, dstates))
+                own = call._replace(x=x, states=states)
+                raw = self._train("all", own, Upstream(dy, dstates))
                 of_inputs = [raw.dx, *(raw.dstates or ())]
                 by_variable = {
                     id(variable): gradient
@@ -129,6 +135,8 @@ class TensorFlowModel(Model):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         tf = self._tf
         with tf.device(self.tf_device):
+            if array.dtype == np.bool_:
+                return tf.identity(tf.constant(array))
             if np.issubdtype(array.dtype, np.integer):
                 return tf.constant(array, tf.int32)
             # identity: a constant made on the host may stay there until an op moves it
@@ -295,7 +303,7 @@ class TracedSteps:
     def _function(self, request: Request) -> Any:
         gradients, call, _, optimizer = request
         model, backend = self._model, self._model.backend
-        optional = (call.lengths is not None, call.masks is not None)
+        optional = tuple(each is not None for each in call[2:])
         batch = call.x.shape[0 if model.batch_major else 1]
         sizes = (batch,) if backend.dynamic else tuple(call.x.shape)
         key = (gradients, *optional, optimizer, *sizes)
@@ -319,7 +327,7 @@ class TracedSteps:
             kind = optimizer or ("infer" if gradients is None else "train")
             name = f"{backend.name}_{kind}_{next(_numbers)}"
             step.__code__ = step.__code__.replace(co_name=re.sub(r"\W", "_", name))
-            signature = self._signature(batch, *optional, gradients is not None)
+            signature = self._signature(batch, optional, gradients is not None)
             self._functions[key] = self._tf.function(
                 step,
                 input_signature=signature if backend.dynamic else None,
@@ -333,8 +341,11 @@ class TracedSteps:
         upstream = () if request.upstream is None else request.upstream.flat
         return request.call.by_name(self._model.spec.cell.states), *upstream
 
-    def _signature(self, batch: int, lengths: bool, masks: bool, training: bool) -> list[Any]:
-        """Return the signature of ``_arguments``."""
+    def _signature(self, batch: int, optional: Sequence[bool], training: bool) -> list[Any]:
+        """Return the signature of ``_arguments``.
+
+        optional: for each field of a call from ``lengths`` on, whether it is given.
+        """
         tf, model, spec = self._tf, self._model, self._model.spec
         outer = [batch, None] if model.batch_major else [None, batch]
 
@@ -344,11 +355,16 @@ class TracedSteps:
         state = tf.TensorSpec([spec.state_layers, batch, spec.hidden_size], model.compute_dtype)
         states = dict.fromkeys(spec.cell.states, state)
         call = {"x": sequence(spec.input_size), **states}
-        if lengths:
-            call["lengths"] = tf.TensorSpec([batch], tf.int32)
-        if masks:
-            between = [spec.num_layers - 1, None, batch, spec.output_size]
-            call["masks"] = tf.TensorSpec(between, model.compute_dtype)
+        between = [spec.num_layers - 1, None, batch, spec.output_size]
+        at_steps = tf.TensorSpec([None, batch], tf.bool)
+        specs = {
+            "lengths": tf.TensorSpec([batch], tf.int32),
+            "masks": tf.TensorSpec(between, model.compute_dtype),
+            "resets": at_steps,
+            "restarts": at_steps,
+        }
+        pairs = zip(specs.items(), optional, strict=True)
+        call |= {name: each for (name, each), is_given in pairs if is_given}
         upstream = [sequence(spec.output_size), *states.values()] if training else []
         return [call, *upstream]
 

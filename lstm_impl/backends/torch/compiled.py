@@ -42,7 +42,7 @@ class TorchCompileModel(TorchModel):
         return super()._to_device(array)
 
     def network(self, call: Call) -> Outputs:
-        optional = (call.lengths is not None, call.masks is not None)
+        optional = tuple(each is not None for each in call[2:])
         kind = (*optional, self._torch.is_inference_mode_enabled())
         step = make_step(self.spec.cell)
         if "cell" in self.backend.options:
@@ -66,7 +66,7 @@ class TorchCompileModel(TorchModel):
     def _loop(self, step: Step, call: Call, parameters: Tensors) -> Outputs:
         torch = self._torch
         parameters = [parameter.to(self.compute_dtype) for parameter in parameters]
-        x, states, lengths, masks = call
+        x, lengths = call.x, call.lengths
         if self.batch_major:
             x = x.transpose(0, 1)
         valid = None
@@ -83,8 +83,7 @@ class TorchCompileModel(TorchModel):
         def join(outputs: list[Tensor]) -> Tensor:
             return torch.cat(outputs, dim=-1)
 
-        time_major = Call(x, states, lengths, masks)
-        y, states = through_layers(self.spec, time_major, layer, join, torch.stack)
+        y, states = through_layers(self.spec, call._replace(x=x), layer, join, torch.stack)
         return Outputs(y.transpose(0, 1) if self.batch_major else y, states)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
@@ -117,6 +116,7 @@ class TorchCompile(TorchBackend):
     model = TorchCompileModel
     flags = ("cell",)
     listed = ("", "+cell")
+    takes_resets = True
     cells = None
 
     def tools(self, device: str) -> Availability:

@@ -35,23 +35,44 @@ def make_step(cell: Cell) -> Step:
     return step
 
 
+def first_steps(call: Call, valid: Tensor | None, reverse: bool) -> Tensor | None:
+    """Return at which steps a direction starts over, bool ``[T, B]``, None without resets.
+
+    valid: bool ``[T, B]``, or None: a reset at a step that is False changes nothing. In reverse the
+    first step after a reset is the one before it in time.
+    """
+    import torch
+
+    first = call.resets if call.restarts is None else call.restarts
+    if first is None:
+        return None
+    if valid is not None:
+        first = first & valid
+    return torch.cat([first[1:], torch.zeros_like(first[:1])]) if reverse else first
+
+
 def looped(
     step: Step, call: Call, parameters: Tensors, valid: Tensor | None, reverse: bool
 ) -> Outputs:
     """Compute outputs ``[T, B, H]`` and the final states.
 
-    step: what ``make_step`` returned, or it compiled. call: x ``[T, B, in]`` and the states
-    ``[B, H]``. parameters: the arrays of a layer. valid: bool ``[T, B, 1]``, or None: a step that
-    is False keeps the states, and its output is zero.
+    step: what ``make_step`` returned, or it compiled. call: x ``[T, B, in]``, the states
+    ``[B, H]`` and resets. parameters: the arrays of a layer. valid: bool ``[T, B, 1]``, or None: a
+    step that is False keeps the states, and its output is zero.
     """
     import torch
 
     kernel, recurrent_kernel, bias, *second = parameters
     projected, recurrent = call.x @ kernel + bias, [recurrent_kernel, *second]
     states = call.states
+    fresh = tuple(map(torch.zeros_like, states)) if call.restarts is None else states
+    first = first_steps(call, None if valid is None else valid[:, :, 0], reverse)
     hidden = []
     order = range(call.x.shape[0])
     for t in reversed(order) if reverse else order:
+        if first is not None:
+            now, pairs = first[t][:, None], zip(fresh, states, strict=True)
+            states = tuple(torch.where(now, new, old) for new, old in pairs)
         states = step(projected[t], states, recurrent, None if valid is None else valid[t])
         hidden.append(states[0])
     outputs = hidden[::-1] if reverse else hidden

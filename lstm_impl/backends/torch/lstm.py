@@ -66,7 +66,7 @@ class TorchLSTMModel(TorchModel):
 
     def network(self, call: Call) -> Outputs:
         rnn = self._torch.nn.utils.rnn
-        x, states, lengths, masks = call
+        x, states, lengths, masks, *_ = call
         timesteps = x.shape[1 if self.batch_major else 0]
 
         def run(module: Tensor, x: Tensor, states: States) -> Outputs:

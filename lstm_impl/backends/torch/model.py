@@ -19,7 +19,7 @@ from lstm_impl.backends.torch.framework import TORCH
 from lstm_impl.call import Call, Outputs, RawGradients, States, Tensor, Tensors, Upstream
 from lstm_impl.cell import DEFAULT
 from lstm_impl.evidence import Event, Evidence, Profile, most
-from lstm_impl.model import Model
+from lstm_impl.model import Model, named_resets
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.weights import LSTMWeights
@@ -87,18 +87,24 @@ class TorchModel(Model):
         state: States | None = None,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
+        *,
+        resets: Tensor | None = None,
+        reset_to: str = "zeros",
     ) -> tuple[Tensor, States]:
         """Compute outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built) in the compute type, on the model's device;
-        state ``(h, c)``, each ``[L*D, B, H]``, zeros if None; lengths ``[B]`` on the host.
+        state ``(h, c)``, each ``[L*D, B, H]``, zeros if None; lengths ``[B]`` on the host. resets
+        bool ``[T, B]``, time-major, and reset_to are as in ``forward``.
         """
         if state is None:
             batch = x.shape[0 if self.batch_major else 1]
             zeros = x.new_zeros((self.spec.state_layers, batch, self.spec.hidden_size))
             state = (zeros,) * len(self.spec.cell.states)
+        self._refuse_resets(resets, reset_to)
+        call = Call(x, tuple(state), lengths, masks, *named_resets(resets, reset_to))
         with self.precision():
-            y, states = self.network(Call(x, tuple(state), lengths, masks))
+            y, states = self.network(call)
         return y, states
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
@@ -119,6 +125,8 @@ class TorchModel(Model):
         if np.issubdtype(array.dtype, np.integer):
             # Lengths stay on the host, where packing a padded batch reads them.
             return torch.tensor(array, dtype=torch.int64)
+        if array.dtype == np.bool_:
+            return torch.tensor(array, device=self.torch_device)
         # Copied by NumPy: PyTorch's threads, which would copy a large array, then spin for
         # milliseconds and slow the threads of what computes.
         copied = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name))

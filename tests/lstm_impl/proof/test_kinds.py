@@ -33,6 +33,7 @@ WORKLOADS = {
     "sgd": Workload(4, 6, "training", optimizer="sgd"),
     "adam": Workload(3, 4, "training", optimizer="adam"),
     "streaming": Workload(3, 2, "streaming"),
+    "resets": Workload(4, 6, "training", reset_rate=0.1, reset_to="initial_state"),
 }
 INT8 = "int8"
 
@@ -93,7 +94,8 @@ def test_each_error_of_int8_is_in_the_table_within_its_largest_bound(shape: str)
 
 def test_gate_finds_each_kind_of_the_table() -> None:
     results = [
-        judged("mixed_float16", "one layer", load)[0] for load in ("sgd", "inference", "streaming")
+        judged("mixed_float16", "one layer", load)[0]
+        for load in ("sgd", "inference", "streaming", "resets")
     ]
     if get_backend("numpy_fused:int8").availability("cpu"):
         results.append(judged(INT8, "one layer", "inference")[0])
