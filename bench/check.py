@@ -1,26 +1,43 @@
 """``python -m bench.check``: does any implementation compute what the float64 reference computes?
 
-``lstm_impl.check`` compares; this command parses its arguments and writes its answer.
+``lstm_impl.check`` compares; this command parses its arguments and writes its answer. With
+``--time`` it measures a right implementation next to the built-in backends.
 """
 
 import argparse
 import json
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from bench.case.cases import Case
 from bench.cli import arguments, command_line, output
+from bench.cli.command_line import UsageError
+from bench.machine import devices
 from bench.machine.fields import printable
-from lstm_impl.cell import list_cells
-from lstm_impl.checking import check
+from bench.machine.reading import default_folder
+from bench.render import report as shown
+from bench.render.messages import CHECK_OPTIONS, answer, reason_line
+from bench.render.table import Document
+from bench.session import query, timing
+from lstm_impl.cell import get_cell, list_cells
+from lstm_impl.checking import CheckResult, check
 from lstm_impl.checking.answer import compose_markdown, compose_text
 from lstm_impl.checking.arrays import KINDS
 from lstm_impl.checking.layout import LAYOUTS
-from lstm_impl.spec import PRECISIONS, UnsupportedError
+from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.workload import SEQUENCE_MODES, Workload
 
 RIGHT, WRONG = 0, 1
+
+BUDGET = 120.0
+"""Seconds of ``--time``."""
+
+TIMED_BATCH, TIMED_STEPS, TIMED_HIDDEN = 32, 100, 128
+"""The shape that ``--time`` measures where no size was given."""
 FORMATS = ("terminal", "markdown", "json")
 LONGEST_LINE = 2000
 """Letters of a line of the answer. Names of arrays and the words of a target's error are in it."""
@@ -40,6 +57,11 @@ that its gradients are checked too.
   python -m bench.check my_kernels:lstm --layout torch
   python -m bench.check my_kernels.py:lstm --gates iofg --axes batch
 
+With --time an implementation that is right is measured next to the usual backends, in fresh
+processes and alternating blocks, as python -m bench.ask does. The sizes are those that were given,
+and 32 sequences of 100 steps with 128 units where none was. A timed function takes and returns the
+states.
+
 On GitHub Actions the answer is appended to the job's summary, too.
 docs/check_your_kernel.md begins with a function in CUDA, Triton or C++.
 """
@@ -51,6 +73,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.time:
+        _refuse_early(options)
     result = check(
         options.target,
         cell=options.cell,
@@ -89,7 +113,102 @@ def _check(options: argparse.Namespace) -> int:
     output.deliver(options, draw, texts, os.environ.get("GITHUB_STEP_SUMMARY"))
     if options.markdown is not None:
         output.write_file(options.markdown, markdown)
+    if options.time:
+        return _measure(options, result)
     return RIGHT if result.passed else WRONG
+
+
+def _refuse_early(options: argparse.Namespace) -> None:
+    """Raise UsageError for what ``--time`` cannot do, before anything is computed."""
+    form = "json" if options.json else options.format
+    if form != "terminal":
+        raise UsageError(
+            f"--time does not go with --format {form}: the results of a measurement are "
+            "written next to those of bench.run, where bench.report reads them"
+        )
+    if missing := devices.explain_missing(devices.parse(options.device)):
+        raise UsageError(reason_line(missing))
+
+
+def _declared(options: argparse.Namespace) -> dict[str, object]:
+    """Return what the user declared of the target, as the fields of ``Declaration``."""
+    given = {
+        "layout": options.layout,
+        "batch_major": None if options.axes is None else options.axes == "batch",
+        "gates": options.gates,
+        "biases": options.biases,
+        "transposed": True if options.transposed else None,
+        "arguments": options.arguments,
+        "returned": options.returns,
+        "arrays": options.arrays,
+        "backward": None if options.backward is None else timing.absolute_target(options.backward),
+        "hides_nan": options.hides_nan,
+        "device": options.device,
+        "dtype": options.dtype,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _timed_case(options: argparse.Namespace, result: CheckResult) -> Case:
+    """Return the case of ``--time``: the sizes that were given, or else the target's own."""
+    checked = result.networks[0]
+    own = checked.spec if options.hidden is None and _has_own_sizes(result) else None
+    hidden = options.hidden or (TIMED_HIDDEN if own is None else own.hidden_size)
+    spec = LSTMSpec(
+        options.input or (hidden if own is None else own.input_size),
+        hidden,
+        num_layers=options.layers or (1 if own is None else own.num_layers),
+        bidirectional=options.bidirectional or (own is not None and own.bidirectional),
+        dtype=options.dtype,
+        cell=get_cell(options.cell),
+    )
+    training = options.mode == "training"
+    workload = Workload(
+        options.batch or TIMED_BATCH,
+        options.steps or TIMED_STEPS,
+        options.mode,
+        batch_major=checked.workload.batch_major,
+        gradients="weights" if training else "all",
+    )
+    return Case("", spec, workload, devices.parse(options.device))
+
+
+def _has_own_sizes(result: CheckResult) -> bool:
+    """Return whether the target is a network of fixed sizes, such as an ONNX model."""
+    specs = {(each.spec.input_size, each.spec.hidden_size) for each in result.networks}
+    return len(result.networks) > 1 and len(specs) == 1
+
+
+def _measure(options: argparse.Namespace, result: CheckResult) -> int:
+    """Measure a target that is right, and print its table and the answer."""
+    console = output.console()
+    console.print()
+    if not result.passed:
+        console.print("It is not measured, because its results are wrong.")
+        return WRONG
+    name = timing.backend_name(options.target)
+    case = _timed_case(options, result)
+    given = {
+        "strategy": name,
+        "target": timing.absolute_target(options.target),
+        "cell": options.cell,
+        "declared": _declared(options),
+        "folder": str(Path.cwd()),
+    }
+    text = f"measuring {name}: {query.describe(case)}, for up to {options.budget:.0f} s"
+    console.print(printable(text, LONGEST_LINE), markup=False)
+    code = timing.measure_target(case, name, given, options, default_folder())
+    if code not in (RIGHT, WRONG):
+        return code  # bench.run has said what is wrong
+    section = timing.newest_session(case, name, default_folder())
+    if section is None:
+        console.print(f"No time of {name}: the lines above say why.", markup=False)
+        return WRONG
+    Document(shown.measurements(section, len(section.rows))).terminal(console)
+    console.print()
+    for line in answer(section, CHECK_OPTIONS):
+        console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)
+    return RIGHT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,6 +249,17 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_flags(sizes, bidirectional="both directions")
     arguments.add_with_default(parser, ("device", "NAME", str, "cpu", "cpu or gpu:0"))
     add(parser, ("seed", "N", arguments.integer(0, 2**53), "of weights and inputs"), default=0)
+    timed = parser.add_argument_group("how fast it is")
+    arguments.add_flags(timed, time="also measure it next to the usual backends, if it is right")
+    arguments.add_choice(timed, "mode", SEQUENCE_MODES, default="inference")
+    budget = f"for measuring (default: {BUDGET:.0f}s)"
+    add(timed, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
+    processes = "of each backend, whatever the intervals"
+    add(timed, ("processes", "N", arguments.integer(1, 10_000), processes))
+    busy = timed.add_mutually_exclusive_group()
+    arguments.add_flags(
+        busy, wait="wait while another run measures here", force="measure although another run does"
+    )
     arguments.add_output(parser, FORMATS)
     arguments.add_flags(parser, json="as --format json")
     add(parser, ("markdown", "FILE", Path, "also write a summary for a pull request to FILE"))

@@ -345,6 +345,7 @@ def toml(about: str, case: Case, windows: Sequence[int], **more: object) -> str:
     shape: dict[str, object] = {"batch": work.batch, "timesteps": work.timesteps}
     shape |= {"input_size": spec.input_size, "hidden_size": spec.hidden_size}
     shape |= {"num_layers": spec.num_layers, "bidirectional": spec.bidirectional}
+    shape |= {"batch_major": True} if work.batch_major else {}
     shape |= {"optimizer": work.optimizer} if work.optimizer else {}
     comment = [f"# {line}" for line in textwrap.wrap(about, 96)]
     group = pairs({"windows": list(windows)} if windows else {})

@@ -1000,6 +1000,7 @@ class OptionNames:
 PYTEST_OPTIONS = OptionNames("--lstm-budget SECONDS", "--lstm-threads")
 RUN_OPTIONS = OptionNames("--seconds TIME", "--threads")
 ASK_OPTIONS = OptionNames("--budget TIME --again", "bench.run with --threads")
+CHECK_OPTIONS = OptionNames("--budget TIME", "OMP_NUM_THREADS")
 
 
 class _Sentence(string.Formatter):

@@ -313,17 +313,44 @@ def measure(case: Case, options: argparse.Namespace, console: Console, seconds: 
     console.print(
         f"measuring {describe(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
     )
+    return run_suite(suite, options, seconds)
+
+
+def run_suite(
+    suite: Path,
+    options: argparse.Namespace,
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run ``bench.run`` on a suite and return its exit code.
+
+    Parameters
+    ----------
+    suite
+        The suite's file.
+    options
+        Its ``wait``, ``force``, ``seed`` and ``processes`` are passed on.
+    seconds
+        The budget.
+    environment
+        The variables of the process; None for those of this one.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user stopped it.
+    """
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
-    command.append("--brief")  # its advice names options that bench.ask does not have
+    command.append("--brief")  # its advice names options that the calling command does not have
     command += [f"--{name}" for name in ("wait", "force") if getattr(options, name)]
     if options.seed is not None:
         command += ["--seed", str(options.seed)]
     if options.processes is not None:
         command += ["--processes", str(options.processes)]
-    done = subprocess.run(command, check=False)
+    done = subprocess.run(command, check=False, env=environment)
     if done.returncode in (INTERRUPTED, -2):
         raise KeyboardInterrupt
-    console.print()
+    print(flush=True)
     return done.returncode
 
 

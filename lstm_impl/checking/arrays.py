@@ -55,6 +55,32 @@ class ArrayKind(abc.ABC):
         return function(*arguments)
 
     @abc.abstractmethod
+    def differentiate(
+        self,
+        function: Function,
+        arguments: Sequence[Tensor],
+        chosen: Sequence[int],
+        upstream: Sequence[Tensor],
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Call the function and return its results and the gradients of the chosen arguments.
+
+        Everything stays on the device.
+
+        Parameters
+        ----------
+        function, arguments
+            What is called, and with which tensors.
+        chosen
+            The numbers of the arguments whose gradients are computed.
+        upstream
+            The gradient of each result, as a tensor with as many numbers as the result.
+
+        Raises
+        ------
+        NotDifferentiableError
+            If no result depends on an argument that is differentiated.
+        """
+
     def gradients(
         self,
         function: Function,
@@ -62,33 +88,21 @@ class ArrayKind(abc.ABC):
         chosen: Sequence[int],
         upstream: Sequence[FloatArray],
     ) -> tuple[Sequence[Tensor], list[FloatArray]]:
-        """Call the function and compute the gradients of chosen arguments.
+        """Do what ``differentiate`` does, with upstream gradients and gradients on the host."""
+        placed = [self.place(flow) for flow in upstream]
+        results, found = self.differentiate(function, arguments, chosen, placed)
+        return results, [self.to_numpy(each) for each in found]
 
-        Parameters
-        ----------
-        function
-            The function to differentiate.
-        arguments
-            All arguments of the function.
-        chosen
-            The positions of the arguments whose gradients are computed.
-        upstream
-            The gradient of each result, with the shape of that result.
+    def compile(self, function: Function) -> Function:
+        """Return the function as a user of the framework would compile it for repeated calls.
 
-        Returns
-        -------
-        tuple
-            The results of the call, and the gradient of each chosen argument as a NumPy array.
-
-        Raises
-        ------
-        NotDifferentiableError
-            If the framework cannot differentiate the function, or no result depends on the chosen
-            arguments.
+        The function is returned unchanged where the framework has no compiler that every user
+        turns on. A function that cannot be traced is called as it is.
         """
+        return function
 
-    def synchronize(self) -> None:  # noqa: B027
-        """Wait until the device has finished its work."""
+    def synchronize(self, results: Sequence[Tensor] = ()) -> None:  # noqa: B027
+        """Wait until the device has computed these results of the last call."""
 
 
 class NumPyArrays(ArrayKind):
@@ -112,13 +126,13 @@ class NumPyArrays(ArrayKind):
             found.astype(np.float32) if found.dtype.kind in "Vf" and found.itemsize < 4 else found
         )
 
-    def gradients(
+    def differentiate(
         self,
         function: Function,
         arguments: Sequence[Tensor],
         chosen: Sequence[int],
-        upstream: Sequence[FloatArray],
-    ) -> tuple[Sequence[Tensor], list[FloatArray]]:
+        upstream: Sequence[Tensor],
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         raise NotDifferentiableError("NumPy cannot differentiate a function")
 
 
@@ -147,21 +161,22 @@ class TorchArrays(ArrayKind):
         with torch.no_grad():
             return function(*arguments)
 
-    def gradients(
+    def differentiate(
         self,
         function: Function,
         arguments: Sequence[Tensor],
         chosen: Sequence[int],
-        upstream: Sequence[FloatArray],
-    ) -> tuple[Sequence[Tensor], list[FloatArray]]:
+        upstream: Sequence[Tensor],
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         import torch
 
         given = [each.detach() for each in arguments]
         for number in chosen:
-            given[number] = given[number].clone().requires_grad_()
+            # `detach` returned a view, so that no weight is copied in a call.
+            given[number].requires_grad_()
         results = function(*given)
         flows = [
-            (result, self.place(flow).to(result.dtype).reshape(result.shape))
+            (result, flow.to(result.dtype).reshape(result.shape))
             for result, flow in zip(results, upstream, strict=True)
             if result.requires_grad
         ]
@@ -181,9 +196,9 @@ class TorchArrays(ArrayKind):
             torch.zeros_like(tensor) if gradient is None else gradient
             for tensor, gradient in zip(wanted, found, strict=True)
         ]
-        return results, [self.to_numpy(each) for each in filled]
+        return results, filled
 
-    def synchronize(self) -> None:
+    def synchronize(self, results: Sequence[Tensor] = ()) -> None:
         if self.device.startswith("gpu"):
             import torch
 
@@ -205,13 +220,13 @@ class JaxArrays(ArrayKind):
             jax.config.update("jax_enable_x64", True)
         return jnp.asarray(array, getattr(jnp, self.dtype))
 
-    def gradients(
+    def differentiate(
         self,
         function: Function,
         arguments: Sequence[Tensor],
         chosen: Sequence[int],
-        upstream: Sequence[FloatArray],
-    ) -> tuple[Sequence[Tensor], list[FloatArray]]:
+        upstream: Sequence[Tensor],
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         import jax
 
         def call_with_chosen(*values: Tensor) -> tuple[Tensor, ...]:
@@ -228,13 +243,35 @@ class JaxArrays(ArrayKind):
         ) as error:
             raise NotDifferentiableError(str(error).splitlines()[0]) from error
         flows = tuple(
-            self.place(flow).astype(result.dtype).reshape(result.shape)
+            flow.astype(result.dtype).reshape(result.shape)
             for result, flow in zip(results, upstream, strict=True)
         )
-        return results, [self.to_numpy(each) for each in pull(flows)]
+        return results, pull(flows)
 
-    def synchronize(self) -> None:
-        """Do nothing, because copying a result from JAX already waits for it."""
+    def compile(self, function: Function) -> Function:
+        import jax
+
+        compiled = jax.jit(function)
+
+        def call(*arguments: Tensor) -> Sequence[Tensor]:
+            nonlocal compiled
+            try:
+                found: Sequence[Tensor] = compiled(*arguments)
+            except (
+                jax.errors.TracerArrayConversionError,
+                jax.errors.ConcretizationTypeError,
+            ):
+                # It reads numbers, which a function under `jax.jit` does not have.
+                compiled = function
+                found = function(*arguments)
+            return found
+
+        return call
+
+    def synchronize(self, results: Sequence[Tensor] = ()) -> None:
+        import jax
+
+        jax.block_until_ready(list(results))
 
 
 class TensorFlowArrays(ArrayKind):
@@ -249,13 +286,13 @@ class TensorFlowArrays(ArrayKind):
             return tf.constant(array, tf.int32)
         return tf.cast(tf.constant(np.array(array)), self.dtype)
 
-    def gradients(
+    def differentiate(
         self,
         function: Function,
         arguments: Sequence[Tensor],
         chosen: Sequence[int],
-        upstream: Sequence[FloatArray],
-    ) -> tuple[Sequence[Tensor], list[FloatArray]]:
+        upstream: Sequence[Tensor],
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         import tensorflow as tf
 
         wanted = [arguments[number] for number in chosen]
@@ -263,7 +300,7 @@ class TensorFlowArrays(ArrayKind):
             tape.watch(wanted)
             results = function(*arguments)
         flows = [
-            tf.reshape(tf.cast(self.place(flow), result.dtype), tf.shape(result))
+            tf.reshape(tf.cast(flow, result.dtype), tf.shape(result))
             for result, flow in zip(results, upstream, strict=True)
         ]
         try:
@@ -278,7 +315,12 @@ class TensorFlowArrays(ArrayKind):
             tf.zeros_like(tensor) if gradient is None else tf.convert_to_tensor(gradient)
             for tensor, gradient in zip(wanted, found, strict=True)
         ]
-        return results, [self.to_numpy(each) for each in filled]
+        return results, filled
+
+    def synchronize(self, results: Sequence[Tensor] = ()) -> None:
+        import tensorflow as tf
+
+        tf.test.experimental.sync_devices()
 
 
 KINDS: dict[str, type[ArrayKind]] = {

@@ -78,3 +78,42 @@ def test_json_has_the_verdict_and_markdown_goes_to_the_job_summary(
     text = file.read_text(encoding="utf-8")
     assert text.startswith("### ❌")
     assert summary.read_text(encoding="utf-8").strip() == text.strip()
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_wrong_function_is_not_measured(
+    kernels: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.session.timing.measure_target", None)
+    assert main([f"{kernels}:wrong", "--time", *SIZES]) == 1
+    assert "It is not measured, because its results are wrong." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--json"], "--time does not go with --format json"), (["--device", "gpu:7"], "gpu:7")],
+)
+def test_measurement_that_is_impossible_is_refused_before_the_check(
+    kernels: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"{kernels}:right", "--time", *words]) == 2
+    written = capsys.readouterr()
+    assert said in written.err
+    assert written.out == ""
+
+
+@pytest.mark.slow  # four frameworks are started, and each backend is judged
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_right_function_is_measured_beside_the_built_in_backends(
+    kernels: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path / "results"))
+    words = ["--time", "--processes", "1", "--budget", "5m", "--force", *SIZES]
+    assert main([f"{kernels}:right", *words]) == 0
+    out = capfd.readouterr().out
+    assert "own_kernels_right" in out
+    assert "vs own_kernels_right" in out
+    assert "fused_cpu" in out
