@@ -583,15 +583,20 @@ buckets = functools.partial(make_variant, BatchedBackend, "buckets")
 
 
 class Int8Backend(Backend):
-    """Share what quantised backends have in common."""
+    """Share what quantised backends have in common.
+
+    quantised_cells: the names of the cells that it computes in int8.
+    """
 
     devices = ("cpu",)
     approximate = True
+    quantised_cells: ClassVar[tuple[str, ...]] = (DEFAULT.name,)
 
     def cell_refusal(self, spec: LSTMSpec) -> str:
-        if spec.cell == DEFAULT:
+        if spec.cell.name in self.quantised_cells:
             return ""
-        return f"in int8 it computes the cell {DEFAULT.name} only, not {spec.cell.name}"
+        names = ", ".join(self.quantised_cells)
+        return f"in int8 it computes the cell {names} only, not {spec.cell.name}"
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
@@ -602,9 +607,9 @@ class Int8Backend(Backend):
         if workload is None:
             return ""
         if workload.training or workload.dropout:
-            return "a quantised LSTM only infers, without dropout"
+            return "a quantised network only infers, without dropout"
         if workload.window is not None or workload.streaming:
-            return "the error of a quantised LSTM is known for complete sequences only"
+            return "the error of a quantised network is known for complete sequences only"
         return ""
 
 
@@ -660,11 +665,12 @@ class NumPyFusedInt8Model(NumPyFusedModel):
         super()._set_weights(weights)
         self._packed = []
         for row, addresses in enumerate(self._addresses):
-            inputs, width = self._arrays[3 * row].shape
-            layer = c_interface.KernelLayer(1, 1, inputs, width // 4, type=self.kernel_type)
+            inputs, _ = self._arrays[self._parameters * row].shape
+            sizes = 1, 1, inputs, self.spec.hidden_size
+            layer = c_interface.KernelLayer(*sizes, type=self.kernel_type, cell=self._cell)
             packed = self._kernels.pack(layer, *addresses)
             self._packed.append(packed)
-            self._addresses[row] = packed.ctypes.data, 0, 0
+            self._addresses[row] = packed.ctypes.data, *[0] * (self._parameters - 1)
 
 
 QUANTISED = "dynamically quantised to int8"
@@ -692,6 +698,7 @@ class NumPyFusedInt8(Int8Backend, NumPyFused):
     strategy = "numpy_fused:int8"
     summary = f"{NumPyFused.summary}, {QUANTISED}"
     model = NumPyFusedInt8Model
+    quantised_cells = tuple(c_interface.CELLS)
 
 
 _INT8: Mapping[str, type[Int8Backend]] = {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "bfloat16_products.h"
@@ -34,8 +35,6 @@ Rows<const Value> hidden_rows(const Backward<Value, Weight>& call) {
 template <class Cell, class Value, class Weight, class Products = OfFloats>
 class BackwardPass {
  public:
-  static_assert(Cell::kStages == 1 || !kRoundsFactors<Products>);
-
   BackwardPass(const Backward<Value, Weight>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
@@ -46,12 +45,12 @@ class BackwardPass {
         few_(!kRoundsFactors<Products> && Cell::kStages == 1 && has_few_rows(layer_)),
         dy_(rows_of(layer_, call.dy, layer_.units)),
         hidden_(hidden_rows(call)),
-        recurrent_(few_ ? 0 : blocks_ * kLanes * blocks_ * kDepth / kNumbers),
+        recurrent_(few_ ? 0 : groups_ * group_size()),
         initial_cells_(kOfCells * blocks_ * layer_.batch * kLanes),
         dh_(blocks_ * layer_.batch * kLanes),
         dc_(kOfCells * blocks_ * layer_.batch * kLanes) {
     if constexpr (kRoundsFactors<Products>) {
-      rounded_.emplace(blocks_of(2 * layer_.batch * rounded_width(), 2));
+      rounded_.emplace(blocks_of(rounded_size(), 2));
     }
   }
 
@@ -68,7 +67,7 @@ class BackwardPass {
     if (!few_) phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
     if constexpr (kRoundsFactors<Products>) {
       // Of padding, which no step writes.
-      std::fill_n(rounded(0, 0), 2 * batch * rounded_width(), BFloat16{0});
+      std::fill_n(rounded<0>(0, 0), rounded_size(), BFloat16{0});
     }
     // One stage more is for the state before the first step.
     const Index stages = Cell::kStages * layer_.timesteps + (call_.dh0 != nullptr ? 1 : 0);
@@ -96,10 +95,19 @@ class BackwardPass {
   }
 
  private:
-  // Numbers of a factor in a lane, rows of a panel for each block of units, and arrays for each that
-  // has a number for each cell state.
-  static constexpr Index kNumbers = Products::kNumbers, kDepth = Cell::kGates * kLanes;
+  template <int Stage>
+  using State = typename Cell::template OfState<Stage>;
+
+  // Numbers of a factor in a lane, and arrays for each that has a number for each cell state.
+  static constexpr Index kNumbers = Products::kNumbers;
   static constexpr Index kOfCells = Cell::kHasCellState ? 1 : 0;
+
+  // Calls work(std::integral_constant<int, stage>) for each stage.
+  template <class Work>
+  static LSTM_IMPL_INLINE void for_each_stage(const Work& work) {
+    work(std::integral_constant<int, 0>{});
+    if constexpr (Cell::kStages > 1) work(std::integral_constant<int, 1>{});
+  }
 
   // Blocks of units of one register tile: four, or fewer where every thread is to have some.
   static Index width(Index blocks, const Plan& plan) {
@@ -107,15 +115,36 @@ class BackwardPass {
     return std::clamp<Index>(blocks / shares, 1, kMostWidth);
   }
 
+  // Registers of dz that a stage multiplies.
+  template <int Stage>
+  Index registers() const {
+    return padded_registers<Products, State<Stage>>(blocks_);
+  }
+
+  // Floats of a stage's panel, and of the panels of all stages.
+  template <int Stage>
+  Index panel_size() const {
+    return registers<Stage>() * kLanes / kNumbers * width_ * kLanes;
+  }
+  Index group_size() const {
+    Index size = 0;
+    for_each_stage([&](auto stage) { size += panel_size<decltype(stage)::value>(); });
+    return size;
+  }
+
+  template <int Stage>
   float* panel(Index group) const {
-    return recurrent_.get() + group * width_ * kLanes * blocks_ * kDepth / kNumbers;
+    return recurrent_.get() + group * group_size() + (Stage == 0 ? 0 : panel_size<0>());
   }
   Index width_of(Index group) const { return std::min(width_, blocks_ - group * width_); }
 
   void pack(Index group) {
-    pack_transposed<Products, typename Cell::OfRecurrentKernel, Cell::kGates>(
-        call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
-        width_of(group), panel(group));
+    for_each_stage([&](auto stage) {
+      constexpr int kStage = decltype(stage)::value;
+      pack_transposed<Products, State<kStage>, Cell::kGates>(
+          call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
+          width_of(group), panel<kStage>(group));
+    });
   }
 
   // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.
@@ -133,7 +162,8 @@ class BackwardPass {
       constexpr int kWidth = decltype(width)::value;
       if constexpr (kRoundsFactors<Products>) {
         for (Index row = first_row; row < last_row; row += Products::kMostRows) {
-          step_of_rounded<kWidth>(s, row, std::min(Products::kMostRows, last_row - row), group);
+          step_of_rounded<Stage, kWidth>(s, row, std::min(Products::kMostRows, last_row - row),
+                                         group);
         }
       } else {
         // Three registers have no halves.
@@ -170,23 +200,22 @@ class BackwardPass {
   // sums up what flows into h as it was reset, from its own step.
   template <int Stage, int kTile, int kWidth>
   void step(Index s, Index row, Index group) {
-    using State = typename Cell::template OfState<Stage>;
+    constexpr Index kOfState = State<Stage>::kCount * kLanes;
     const Index first_block = group * width_, from = Stage == 0 ? s - 1 : s;
     const bool carried = Stage == 0 && flows_past(s), multiplied = from >= 0 && !few_;
     alignas(64) float sums[kTile * kWidth * kLanes];
     const float* dz = multiplied ? call_.dz + place(0, time(from), row) * kPanel : nullptr;
     multiply_blocks<kTile, kWidth>(
         sums, carried ? dh_at(first_block, row) : nullptr, layer_.batch * kLanes,
-        multiplied ? dz + State::kFirst * kLanes : nullptr,
-        layer_.timesteps * layer_.batch * kPanel,
-        multiplied ? panel(group) + kBefore<Stage> * kLanes * kWidth * kLanes : nullptr,
-        kDepth * kWidth * kLanes, State::kCount * kLanes, multiplied ? blocks_ : 0);
-    if (from >= 0 && few_) add_few<State>(sums, from, row, kTile, first_block, kWidth);
+        multiplied ? dz + State<Stage>::kFirst * kLanes : nullptr,
+        layer_.timesteps * layer_.batch * kPanel, multiplied ? panel<Stage>(group) : nullptr,
+        kOfState * kWidth * kLanes, kOfState, multiplied ? blocks_ : 0);
+    if (from >= 0 && few_) add_few<State<Stage>>(sums, from, row, kTile, first_block, kWidth);
     finish<Stage>(sums, s, row, kTile, first_block, kWidth);
   }
 
   // Adds the product with the kernel in place.
-  template <class State>
+  template <class Sums>
   LSTM_IMPL_ONCE void add_few(float* sums, Index from, Index row, Index rows,
                                          Index first_block, Index width) const {
     const Index blocks = kLanes * Cell::kGates * layer_.units;
@@ -194,35 +223,32 @@ class BackwardPass {
       const float* dz = call_.dz + place(0, time(from), row + r) * kPanel;
       for (Index v = 0; v < width; ++v) {
         float* const sum = sums + (r * width + v) * kLanes;
-        store(sum, load(sum) + times_transpose<State, Cell::kGates>(
+        store(sum, load(sum) + times_transpose<Sums, Cell::kGates>(
                                    dz, layer_, call_.recurrent_kernel + (first_block + v) * blocks));
       }
     }
   }
 
-  // The same of up to kMostRows rows, by dz as it was rounded in the step before.
-  template <int kWidth>
+  // The same of up to kMostRows rows, by dz as it was rounded.
+  template <int Stage, int kWidth>
   void step_of_rounded(Index s, Index row, Index rows, Index group) {
-    const Index first_block = group * width_;
+    const Index first_block = group * width_, from = Stage == 0 ? s - 1 : s;
     constexpr Index kRow = kWidth * kLanes;
     alignas(64) float sums[Products::kMostRows * kRow];
-    const bool carried = flows_past(s);
+    const bool carried = Stage == 0 && flows_past(s);
     for (Index r = 0; carried && r < rows; ++r) {
       for (int v = 0; v < kWidth; ++v) {
         store(sums + r * kRow + v * kLanes, load(dh_at(first_block + v, row + r)));
       }
     }
-    if (s > 0) {
-      const Factors<BFloat16> product{rounded(s - 1, row), rounded_width(), panel(group),
-                                      blocks_ * kPanel / 2};
-      Products::template multiply<kWidth>(sums, {carried ? sums : nullptr, kRow}, rows, {product});
+    if (from >= 0) {
+      const Factors<BFloat16> product{rounded<Stage>(from, row), rounded_width<Stage>(),
+                                      panel<Stage>(group), registers<Stage>() * kLanes / kNumbers};
+      Products::template multiply<PanelPart<kWidth>>(sums, {carried ? sums : nullptr, kRow}, rows,
+                                                     {product});
     }
-    finish<0>(sums, s, row, rows, first_block, kWidth);
+    finish<Stage>(sums, s, row, rows, first_block, kWidth);
   }
-
-  // Columns of the recurrent kernel's panel before those of a stage.
-  template <int Stage>
-  static constexpr Index kBefore = Stage == 0 ? 0 : Cell::template OfState<0>::kCount;
 
   // Whether something flows into h besides through dz: at the last step from outside, where a mask
   // kept the state past the step, and of some cells in every step.
@@ -248,12 +274,24 @@ class BackwardPass {
     }
   }
 
-  // dz of a row as the product of the step after step `s` reads it, [block][sum][lane].
+  // dz of a row of step `s` as a stage's product reads it, [block][sum][lane].
+  template <int Stage>
   BFloat16* rounded(Index s, Index row) const {
-    return reinterpret_cast<BFloat16*>(rounded_->get()) +
-           (s % 2 * layer_.batch + row) * rounded_width();
+    const Index before = Stage == 0 ? 0 : 2 * layer_.batch * rounded_width<0>();
+    return reinterpret_cast<BFloat16*>(rounded_->get()) + before +
+           (s % 2 * layer_.batch + row) * rounded_width<Stage>();
   }
-  Index rounded_width() const { return Products::row_width(blocks_ * kPanel); }
+
+  // Numbers of a row of a stage, and of two steps of all stages.
+  template <int Stage>
+  Index rounded_width() const {
+    return Products::row_width(registers<Stage>() * kLanes);
+  }
+  Index rounded_size() const {
+    Index width = 0;
+    for_each_stage([&](auto stage) { width += rounded_width<decltype(stage)::value>(); });
+    return 2 * layer_.batch * width;
+  }
 
   float* dh_at(Index block, Index row) const {
     return dh_.get() + (block * layer_.batch + row) * kLanes;
@@ -290,6 +328,7 @@ class BackwardPass {
     float* const past = dh_at(block, row);
     float* const dz = call_.dz + place(block, t, row) * kPanel;
     store(past, load(past) + Cell::finish_reset(dz, dh, hidden(s + 1, block, row)));
+    keep_rounded<0>(s, row, block, [dz](Index sum) { return load(dz + sum * kLanes); });
   }
 
   bool valid(Index t, Index row) const {
@@ -302,11 +341,20 @@ class BackwardPass {
     for (Index sum = 0; sum < kSums; ++sum) {
       store(to + sum * kLanes, dz[static_cast<std::size_t>(sum)]);
     }
+    const auto given = [&dz](Index sum) { return dz[static_cast<std::size_t>(sum)]; };
+    for_each_stage([&](auto stage) { keep_rounded<decltype(stage)::value>(s, row, block, given); });
+  }
+
+  // Rounds what a stage's product will read of a row of dz. In a cell with two stages the sums of the
+  // first are complete after the second.
+  template <int Stage, class Sum>
+  LSTM_IMPL_INLINE void keep_rounded(Index s, Index row, Index block, const Sum& dz) {
     if constexpr (kRoundsFactors<Products>) {
-      BFloat16* const at = rounded(s, row) + block * kPanel;
+      using Sums = State<Stage>;
+      BFloat16* const at = rounded<Stage>(s, row) + block * Sums::kCount * kLanes;
 #pragma GCC unroll 4
-      for (Index sum = 0; sum < kSums; ++sum) {
-        store(at + sum * kLanes, dz[static_cast<std::size_t>(sum)]);
+      for (Index sum = 0; sum < Sums::kCount; ++sum) {
+        store(at + sum * kLanes, dz(Sums::kFirst + sum));
       }
     }
   }
@@ -320,7 +368,7 @@ class BackwardPass {
   const Floats recurrent_;      // transposed, in panels of width_ blocks
   const Floats initial_cells_;  // [block][batch][lane], as are the next two
   const Floats dh_, dc_;        // what flows to the step before, besides through dz
-  std::optional<Floats> rounded_;  // dz of two steps, [2][batch]
+  std::optional<Floats> rounded_;  // dz of two steps, [stage][2][batch]
 };
 
 }  // namespace lstm_impl

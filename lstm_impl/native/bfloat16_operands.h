@@ -4,6 +4,8 @@
 #define LSTM_IMPL_NATIVE_BFLOAT16_OPERANDS_H_
 
 #include <algorithm>
+#include <optional>
+#include <type_traits>
 
 #include "bfloat16_products.h"
 #include "cell.h"
@@ -125,7 +127,6 @@ class Bfloat16Hidden {
 template <class Cell, class Value, class Weight, class Dots>
 class Bfloat16Operands {
  public:
-  static_assert(Cell::kStages == 1);
   using Hidden = Bfloat16Hidden<Value, Weight, Dots>;
   static constexpr void (*release)() = Dots::release;
 
@@ -137,27 +138,37 @@ class Bfloat16Operands {
         input_pairs_(pairs_of(layer_.inputs)),
         unit_pairs_(pairs_of(layer_.units)),
         given_(rows_of(layer_, call.x, layer_.inputs)),
-        kernel_(blocks_ * input_pairs_ * kPanel),
-        recurrent_(blocks_ * unit_pairs_ * kPanel),
+        kernel_(blocks_ * input_pairs_ * kInputRow),
+        recurrent_(blocks_ * unit_pairs_ * kRecurrentRow),
         bias_(blocks_ * kPanel),
         inputs_(layer_.timesteps * layer_.batch, Dots::row_width(layer_.inputs)),
         hidden_(call),
-        ahead_(layer_, Dots::steps_ahead(layer_, plan_)) {}
+        ahead_(layer_, Dots::steps_ahead(layer_, plan_)),
+        sums_(Cell::kStages > 1 ? blocks_ * layer_.batch * kPanel : 0) {
+    if constexpr (Cell::kStages > 1) reset_.emplace(layer_.batch, hidden_.width());
+  }
 
   const Plan& plan() const { return plan_; }
   const Hidden& hidden() const { return hidden_; }
   const StepsAhead& ahead() const { return ahead_; }
 
-  void begin() const { hidden_.begin(); }
+  void begin() const {
+    hidden_.begin();
+    if constexpr (Cell::kStages > 1) {
+      for (Index b = 0; b < layer_.batch; ++b) {  // padding, which no step writes
+        std::fill(reset_->row(b) + layer_.units, reset_->row(b) + reset_->width(), Left{});
+      }
+    }
+  }
 
   void pack(int part, int parts) const {
     const Index first = share(blocks_, part, parts), last = share(blocks_, part + 1, parts);
     const Weights<Weight>& weights = call_.weights;
     const Index units = layer_.units;
-    pack_pairs<Dots, typename Cell::OfInput, Cell::kGates>(
-        weights.kernel, layer_.inputs, units, first, last, input_pairs_, kernel_.get());
-    pack_pairs<Dots, typename Cell::template OfState<0>, Cell::kGates>(
-        weights.recurrent_kernel, units, units, first, last, unit_pairs_, recurrent_.get());
+    pack_pairs<Dots, Input, Cell::kGates>(weights.kernel, layer_.inputs, units, first, last,
+                                          input_pairs_, kernel_.get());
+    pack_pairs<Dots, Recurrent, Cell::kGates>(weights.recurrent_kernel, units, units, first, last,
+                                              unit_pairs_, recurrent_.get());
     pack_biases<Cell>(weights, units, first, last, bias_.get());
     const Index rows = layer_.timesteps * layer_.batch;
     for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
@@ -172,38 +183,86 @@ class Bfloat16Operands {
   }
 
   struct Lefts {};
-  Lefts read(Index, Index, Index) const { return {}; }
-
-  void look_ahead(Index s, Index block, Index) const {
-    Dots::template multiply<kSums>(ahead_.sums(block), {bias(block), 0},
-                                   ahead_.count(s) * layer_.batch,
-                                   {of_input(ahead_.first(s), 0, block)});
+  template <int Stage>
+  Lefts read(Index, Index, Index) const {
+    return {};
   }
 
-  // See FloatOperands. The sums of the input, if they were made ahead, are added where sums are
-  // read anyway.
+  void look_ahead(Index s, Index block, Index) const {
+    project(ahead_.sums(block), ahead_.first(s), 0, ahead_.count(s) * layer_.batch, block);
+  }
+
+  // See FloatOperands.
   template <int Stage, class Finish>
   LSTM_IMPL_INLINE void multiply(const Lefts&, Index s, Index first_row, Index last_row,
                                  Index block, Index, const Finish& finish) const {
     for (Index row = first_row; row < last_row; row += Dots::kMostRows) {
-      alignas(64) float sums[Dots::kMostRows * kPanel];
-      const Index t = time_of(layer_, s), rows = std::min(Dots::kMostRows, last_row - row);
-      const Factors<Left> of_state{hidden_.left(s - 1, row), hidden_.width(),
-                                   recurrent_.get() + block * unit_pairs_ * kPanel, unit_pairs_};
-      const float* more = nullptr;
-      if (ahead_.any()) {
-        more = ahead_.sums(s, row, block);
-        Dots::template multiply<kSums>(sums, {nullptr, 0}, rows, {of_state});
-      } else {
-        Dots::template multiply<kSums>(sums, {bias(block), 0}, rows,
-                                       {of_input(t, row, block), of_state});
-      }
+      alignas(64) float own[Dots::kMostRows * kPanel];
+      const Index rows = std::min(Dots::kMostRows, last_row - row);
+      float* const sums =
+          Cell::kStages > 1 ? sums_.get() + (block * layer_.batch + row) * kPanel : own;
+      const float* more = multiply_rows<Stage>(sums, s, row, rows, block);
       finish(sums, rows, row, more);
     }
   }
 
+  // h, reset by a gate, that the next stage multiplies.
+  LSTM_IMPL_INLINE void keep_reset(Index row, Index unit, Index, Vector h) const {
+    Dots::store_left(reset_->row(row) + unit, rounded<BFloat16>(h));
+  }
+
  private:
   using Left = typename Dots::Left;
+  using Input = typename Cell::OfInput;
+  using Recurrent = typename Cell::OfRecurrentKernel;
+
+  // Floats of a row of a kernel's panel, in which a float is a pair of numbers.
+  static constexpr Index kInputRow = Input::kCount * kLanes;
+  static constexpr Index kRecurrentRow = Recurrent::kCount * kLanes;
+
+  // Computes the sums of a stage of a step. Returns what is yet to be added to them, or null: the
+  // sums of the input, if they were made ahead, are added where sums are read anyway.
+  template <int Stage>
+  LSTM_IMPL_INLINE const float* multiply_rows(float* sums, Index s, Index row, Index rows,
+                                              Index block) const {
+    using State = typename Cell::template OfState<Stage>;
+    constexpr int kBefore = Stage == 0 ? 0 : Cell::template OfState<0>::kCount;
+    using Part = PanelPart<Recurrent::kCount, kBefore, State::kCount, kPanel>;
+    constexpr Index kOffset = State::kFirst * kLanes;
+    const Index t = time_of(layer_, s);
+    const Factors<Left> of_state{Stage == 0 ? hidden_.left(s - 1, row) : reset_->row(row),
+                                 hidden_.width(),
+                                 recurrent_.get() + block * unit_pairs_ * kRecurrentRow,
+                                 unit_pairs_};
+    if constexpr (std::is_same_v<Input, State>) {
+      if (ahead_.any()) {
+        Dots::template multiply<Part>(sums, {nullptr, 0}, rows, {of_state});
+        return ahead_.sums(s, row, block);
+      }
+      Dots::template multiply<Part>(sums, {bias(block), 0}, rows,
+                                    {of_input(t, row, block), of_state});
+    } else {
+      const float* from = sums;
+      if constexpr (Stage == 0) {
+        if (ahead_.any()) {
+          from = ahead_.sums(s, row, block);
+          copy_sums_without_state<State>(from, rows, sums);
+        } else {
+          project(sums, t, row, rows, block);
+        }
+      }
+      Dots::template multiply<Part>(sums + kOffset, {from + kOffset, kPanel}, rows, {of_state});
+    }
+    return nullptr;
+  }
+
+  // Bias and input product of `rows` rows, from a row of the time `t` on.
+  void project(float* sums, Index t, Index row, Index rows, Index block) const {
+    static_assert(Input::kFirst == 0);
+    using Part = PanelPart<Input::kCount, 0, Input::kCount, kPanel>;
+    Dots::template multiply<Part>(sums, {bias(block), 0}, rows, {of_input(t, row, block)});
+    fill_sums_without_input<Cell>(bias(block), rows, sums);
+  }
 
   static Index pairs_of(Index rows) { return blocks_of(rows, 2 * Dots::kPairs) * Dots::kPairs; }
 
@@ -211,7 +270,7 @@ class Bfloat16Operands {
 
   Factors<Left> of_input(Index t, Index row, Index block) const {
     return {inputs_.row(t * layer_.batch + row), inputs_.width(),
-            kernel_.get() + block * input_pairs_ * kPanel, input_pairs_};
+            kernel_.get() + block * input_pairs_ * kInputRow, input_pairs_};
   }
 
   const Forward<Value, Weight>& call_;
@@ -225,6 +284,8 @@ class Bfloat16Operands {
   const LeftRows<Left> inputs_;  // [time][batch]
   const Hidden hidden_;
   const StepsAhead ahead_;
+  const Floats sums_;  // [block][batch][sum][lane], where they are kept from stage to stage
+  std::optional<LeftRows<Left>> reset_;  // [batch], of a cell with two stages
 };
 
 }  // namespace lstm_impl

@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "bfloat16.h"
 #include "numbers.h"
 #include "plan.h"
 #include "product.h"
@@ -49,29 +50,25 @@ LSTM_IMPL_INLINE Vector paired(Vector lower, Vector upper) {
                    __builtin_convertvector(rounded_halves(upper), Words) << 16);
 }
 
-// A kernel [rows, Gates * units] into `pairs` pairs of rows, [block][pair][sum][lane], of blocks
-// [first_block, last_block); Products::place() orders a block's. Rows past the last are zeros, and
-// so are the sums that Columns (see cell.h) does not have.
+// Columns (see cell.h) of a kernel [rows, Gates * units] into `pairs` pairs of rows,
+// [block][pair][column][lane], of blocks [first_block, last_block). Products::place() orders the
+// registers of a block. Rows past the last are zeros.
 template <class Products, class Columns, Index Gates, class Value>
 void pack_pairs(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
                 Index pairs, float* panels) {
+  constexpr Index kCount = Columns::kCount;
   for (Index pair = 0; pair < pairs; ++pair) {
     const Value* from = kernel + 2 * pair * Gates * units;
     const Index here = rows - 2 * pair;
     for (Index block = first_block; block < last_block; ++block) {
-      float* to = panels + block * pairs * kPanel;
+      float* to = panels + block * pairs * kCount * kLanes;
       const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      for (Index sum = 0; sum < kSums; ++sum) {
-        float* const place = to + Products::place(pair, sum, kSums);
-        const Index column = sum - Columns::kFirst;
-        if (column < 0 || column >= Columns::kCount) {
-          store(place, Vector{});
-          continue;
-        }
+      for (Index column = 0; column < kCount; ++column) {
         const Index gate = Columns::kGates[static_cast<std::size_t>(column)];
         const Value* lower = from + gate * units + unit;
         const Vector upper = here < 2 ? Vector{} : load_part(lower + Gates * units, count);
-        store(place, paired(here < 1 ? Vector{} : load_part(lower, count), upper));
+        store(to + Products::place(pair, column, kCount),
+              paired(here < 1 ? Vector{} : load_part(lower, count), upper));
       }
     }
   }
@@ -92,9 +89,19 @@ struct Factors {
   }
 };
 
+// The registers of a panel's row that a product reads: `Count` of `Width`, from `First` on. Across:
+// floats from a row of sums to the next.
+template <int Width, int First = 0, int Count = Width, Index Across = Count * kLanes>
+struct PanelPart {
+  static constexpr int kWidth = Width, kFirst = First, kCount = Count;
+  static constexpr Index kAcross = Across;
+  static_assert(First + Count <= Width && Count * kLanes <= Across);
+};
+
 // What products of floats have in common with those below, see backward.h.
 struct OfFloats {
   static constexpr Index kNumbers = 1;  // in a lane of a panel
+  static constexpr Index kPairs = 1;
 
   // Where in a panel that is `width` registers wide a register of a row stands.
   static constexpr Index place(Index row, Index at, Index width) {
@@ -137,33 +144,37 @@ struct InRegisters {
 
   static constexpr Index row_width(Index numbers) { return blocks_of(numbers, kLanes) * kLanes; }
 
-  // sums [rows][Width][lane] = start + products.
-  template <int Width, class Left>
+  // sums = start + products, of registers that Part names. Rows of sums are Part::kAcross apart.
+  template <class Part, class Left>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {
-    constexpr Index kRow = Width * kLanes;
+    constexpr int kWidth = Part::kWidth, kCount = Part::kCount;
+    constexpr Index kFirst = Part::kFirst * kLanes;
     for (const Factors<Left>& product : products) {
       if (rows <= kTallRows) {
-        constexpr int kMost = Width == 3 ? kRows : kTallRows;  // three registers have no halves
+        constexpr int kMost = kCount == 3 ? kRows : kTallRows;  // three registers have no halves
         for_each_tile<kMost>(0, rows, [&](auto constant, Index row) {
-          constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, Width);
-          for (Index at = 0; at < kRow; at += kPart * kLanes) {
-            multiply_tile<false, Width, kTile, kPart>(sums, start, row, at, product, product.panel);
+          constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kCount);
+          for (Index at = 0; at < kCount * kLanes; at += kPart * kLanes) {
+            multiply_tile<false, kWidth, Part::kAcross, kTile, kPart>(sums, start, row, at, product,
+                                                                      product.panel + kFirst);
           }
         });
-        start = {sums, kRow};
+        start = {sums, Part::kAcross};
         continue;
       }
-      alignas(64) float scratch[2 * kDepthOpened * kRow];
+      alignas(64) float scratch[2 * kDepthOpened * kWidth * kLanes];
       for (Index from = 0; from < product.pairs; from += kDepthOpened) {
         const Factors<Left> part =
-            product.part(from, std::min(kDepthOpened, product.pairs - from), Width);
-        const float* opened = Products::template opened<Width>(part.panel, part.pairs, scratch);
+            product.part(from, std::min(kDepthOpened, product.pairs - from), kWidth);
+        const float* opened =
+            Products::template opened<kWidth, kCount>(part.panel + kFirst, part.pairs, scratch);
         for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
           constexpr int kTile = decltype(constant)::value;
-          multiply_tile<true, Width, kTile, Width>(sums, start, row, 0, part, opened);
+          multiply_tile<true, kWidth, Part::kAcross, kTile, kCount>(sums, start, row, 0, part,
+                                                                    opened);
         });
-        start = {sums, kRow};
+        start = {sums, Part::kAcross};
       }
     }
   }
@@ -171,11 +182,10 @@ struct InRegisters {
  private:
   // From the row `row` and the float `at` of a panel's row on. Never inlined: GCC 12 would keep the
   // sums of Dots in memory.
-  template <bool Opened, int PanelWidth, int Rows, int Width, class Left>
+  template <bool Opened, int PanelWidth, Index Across, int Rows, int Width, class Left>
   static __attribute__((noinline)) void multiply_tile(float* sums, Start start, Index row, Index at,
                                                       const Factors<Left>& factors,
                                                       const float* panel) {
-    constexpr Index kRow = PanelWidth * kLanes;
     const Left* left = factors.left + row * factors.across;
     Tile<Rows, Width> tile;
     fill(tile, start, row, at);
@@ -184,7 +194,7 @@ struct InRegisters {
     } else {
       Products::template add<PanelWidth>(tile, left, factors.across, factors.pairs, panel + at);
     }
-    tile.spill(sums + row * kRow + at, kRow);
+    tile.spill(sums + row * Across + at, Across);
   }
 
   template <int Rows, int Width>
@@ -229,16 +239,16 @@ struct Widened : InRegisters<Widened> {
     }
   }
 
-  // What many tiles will read of `depth` pairs: floats, in the first cache. `scratch` has room for
-  // them.
-  template <int PanelWidth>
+  // What many tiles will read of `depth` pairs, of the first Width registers: floats, in the first
+  // cache. `scratch` has room for them.
+  template <int PanelWidth, int Width>
   static LSTM_IMPL_INLINE const float* opened(const float* pairs, Index depth, float* scratch) {
     constexpr Index kAhead = 12;  // rows of pairs that are asked for ahead, 3 kB
     constexpr Index kRow = PanelWidth * kLanes;
     for (Index k = 0; k < depth; ++k) {
       const float* row = pairs + k * kRow;
 #pragma GCC unroll 4
-      for (Index at = 0; at < kRow; at += kLanes) {
+      for (Index at = 0; at < Width * kLanes; at += kLanes) {
         __builtin_prefetch(row + kAhead * kRow + at);
         const Vector value = load(row + at);
         store(scratch + 2 * k * kRow + at, lower_half(value));
@@ -339,7 +349,7 @@ struct Dots : InRegisters<Dots> {
     for (; k < depth; ++k) add_pair(sums, left + 2 * k, across, pairs + k * kRow);
   }
 
-  template <int PanelWidth>
+  template <int PanelWidth, int Width>
   static LSTM_IMPL_INLINE const float* opened(const float* pairs, Index, float*) {
     return pairs;
   }
@@ -415,7 +425,7 @@ struct DotsByTiles {
   // The same as InRegisters::multiply(). Pairs and numbers of a row are padded with zeros. Bytes:
   // each pair holds four bytes instead of two bfloat16 numbers, see tiles::dot_bytes(), and each
   // sum is an integer of 32 bits.
-  template <int Width, bool Bytes = false>
+  template <class Part, bool Bytes = false>
   static void multiply(float* sums, Start start, Index rows,
                        std::initializer_list<Factors<Left>> products) {
     std::array<Factors<Left>, 2> parts;
@@ -424,17 +434,17 @@ struct DotsByTiles {
     for (const Factors<Left>& product : products) {
       for (Index from = 0; from < product.pairs;) {
         const Index here = std::min(room, product.pairs - from);
-        parts[count++] = product.part(from, here, Width);
+        parts[count++] = product.part(from, here, Part::kWidth);
         from += here;
         room -= here;
         if (room > 0 && count < parts.size()) continue;
-        add<Width, Bytes>(sums, start, rows, parts.data(), count);
-        start = {sums, Width * kLanes};
+        add<Part, Bytes>(sums, start, rows, parts.data(), count);
+        start = {sums, Part::kAcross};
         count = 0;
         room = kDepth;
       }
     }
-    if (count > 0) add<Width, Bytes>(sums, start, rows, parts.data(), count);
+    if (count > 0) add<Part, Bytes>(sums, start, rows, parts.data(), count);
   }
 
   // To be called by a thread that has multiplied, before it does anything else: what else uses tiles
@@ -470,23 +480,24 @@ struct DotsByTiles {
     tiles::set_shapes(shapes);
   }
 
-  template <int Width, bool Bytes>
+  template <class Part, bool Bytes>
   static void add(float* sums, Start start, Index rows, const Factors<Left>* parts,
                   std::size_t count) {
+    constexpr int kCount = Part::kCount;
     for (Index row = 0; row < rows; row += kMostRows) {
       const Index here = std::min(kMostRows, rows - row);
       const auto add = [&](auto tiles_of_rows, auto first, auto columns) {
         constexpr int kTiles = decltype(tiles_of_rows)::value, kFirst = decltype(first)::value;
-        add_columns<Width, Bytes, kTiles, kFirst, decltype(columns)::value>(sums, start, row, parts,
-                                                                            count);
+        add_columns<Part, Bytes, kTiles, kFirst, decltype(columns)::value>(sums, start, row, parts,
+                                                                           count);
       };
       if (here <= kRowsOfTile) {
         shape(here, here);
-        add(constant<1>{}, constant<0>{}, constant<Width>{});
+        add(constant<1>{}, constant<0>{}, constant<kCount>{});
       } else {
         shape(kRowsOfTile, here - kRowsOfTile);
-        add(constant<2>{}, constant<0>{}, constant<std::min(Width, 2)>{});
-        if constexpr (Width > 2) add(constant<2>{}, constant<2>{}, constant<Width - 2>{});
+        add(constant<2>{}, constant<0>{}, constant<std::min(kCount, 2)>{});
+        if constexpr (kCount > 2) add(constant<2>{}, constant<2>{}, constant<kCount - 2>{});
       }
     }
   }
@@ -504,11 +515,11 @@ struct DotsByTiles {
     (work(constant<Values>{}), ...);
   }
 
-  // Of one or two tiles of rows, from `row` on, and `Columns` registers of a panel's row.
-  template <int Width, bool Bytes, int TilesOfRows, int First, int Columns>
+  // Of one or two tiles of rows, from `row` on, and `Columns` of the registers that Part names.
+  template <class Part, bool Bytes, int TilesOfRows, int First, int Columns>
   static void add_columns(float* sums, Start start, Index row, const Factors<Left>* parts,
                           std::size_t count) {
-    constexpr Index kRow = Width * kLanes, kTile = kPairs * kLanes, kFloat = sizeof(float);
+    constexpr Index kRow = Part::kWidth * kLanes, kTile = kPairs * kLanes, kFloat = sizeof(float);
     constexpr int kSumsOfRows = kLeft / TilesOfRows;  // those that shape() gives as many rows
     static_assert(Columns <= kSumsOfRows);
     const auto each_sum = [](const auto& work) {
@@ -525,7 +536,7 @@ struct DotsByTiles {
     });
     for (const Factors<Left>* part = parts; part != parts + count; ++part) {
       const Left* left = part->left + row * part->across;
-      const float* right = part->panel + First * kTile;
+      const float* right = part->panel + (Part::kFirst + First) * kTile;
       for (Index pair = 0; pair < part->pairs; pair += kPairs) {
         each<TilesOfRows>([&](auto r) {
           tiles::load<kLeft + r>(left + r * kRowsOfTile * part->across + 2 * pair,
@@ -545,11 +556,31 @@ struct DotsByTiles {
     }
     each_sum([&](auto r, auto c) {
       tiles::store<r * kSumsOfRows + c>(
-          sums + (row + r * kRowsOfTile) * kRow + (First + c) * kLanes, kRow * kFloat);
+          sums + (row + r * kRowsOfTile) * Part::kAcross + (First + c) * kLanes,
+          Part::kAcross * kFloat);
     });
   }
 };
 #endif
+
+// Calls work(products) with the instructions that multiply a layer's numbers; not where those are
+// widened.
+template <class Work>
+void with_instructions(const Layer& layer, const Work& work) {
+#if defined(LSTM_IMPL_TILES)
+  if (layer_products(layer) == Bfloat16Products::kTiles) return work(DotsByTiles{});
+#endif
+#if defined(LSTM_IMPL_DOTS)
+  if (layer_products(layer) == Bfloat16Products::kDots) work(Dots{});
+#endif
+}
+
+// The same, or where they are widened, calls work(Widened{}).
+template <class Work>
+void with_products(const Layer& layer, const Work& work) {
+  if (layer_products(layer) == Bfloat16Products::kWidened) return work(Widened{});
+  with_instructions(layer, work);
+}
 
 }  // namespace lstm_impl
 

@@ -211,9 +211,6 @@ std::string problem_of(const LstmLayer& given) {
   if (given.cell < 0 || given.cell >= kCells) {
     return std::to_string(given.cell) + " is no cell of a layer";
   }
-  if (given.cell != LSTM_LSTM && given.type == LSTM_INT8) {
-    return "int8 serves layers of LSTMs only, and this one is of GRUs";
-  }
   if (given.transposed != 0 && given.type == LSTM_INT8) {
     return "a layer in int8 has no transposed weights; lstm_transpose() copies them";
   }
@@ -397,6 +394,9 @@ using lstm_impl::Layer;
 using lstm_impl::Pointers;
 using lstm_impl::Pool;
 
+// Pointers of a call, without the one that a second bias adds.
+static constexpr std::size_t kForwardPointers = 13, kBackwardPointers = 17, kPackPointers = 4;
+
 std::int32_t lstm_version() { return LSTM_VERSION; }
 
 const char* lstm_error() { return lstm_impl::last_error; }
@@ -426,8 +426,11 @@ LstmCode lstm_pack(const LstmLayer* given, void* const* pointers) {
   if (const LstmCode code = lstm_check(given); code != LSTM_OK) return code;
   Pointers next(pointers);
   const auto read = [&] { return next.take<const float>(); };
-  const lstm_impl::Weights<float> weights{read(), read(), read()};
-  lstm_impl::pack_int8(lstm_impl::layer_of(*given), weights, next.take<std::int32_t>());
+  lstm_impl::Weights<float> weights{read(), read(), read()};
+  auto* const packed = next.take<std::int32_t>();
+  weights.recurrent_bias =
+      lstm_impl::extra_pointer<const float>(*given, pointers, kPackPointers);
+  lstm_impl::pack_int8(lstm_impl::layer_of(*given), weights, packed);
   return LSTM_OK;
 }
 
@@ -446,9 +449,6 @@ const char* lstm_products(const LstmLayer* given) {
   });
   return code == LSTM_OK ? products.c_str() : lstm_error();
 }
-
-// Pointers of a call, without the one that a second bias adds.
-constexpr std::size_t kForwardPointers = 13, kBackwardPointers = 17;
 
 // Members of a braced list are evaluated in order.
 LstmCode lstm_forward(const LstmLayer* given, const LstmThreads* threads, void* const* pointers) {

@@ -60,7 +60,7 @@ struct LstmLayer {
   // [gates * units, inputs] and [gates * units, units]. A call then copies what it reads of them, or
   // transposes that in registers; its results have the same bits. LSTM_INT8 does not take such a layer.
   std::int32_t transposed;
-  std::int32_t cell;  // an LstmCell. A GRU in LSTM_INT8 is refused; its products are of floats
+  std::int32_t cell;  // an LstmCell
 };
 
 // Threads of the caller, in place of the library's own. schedule: runs work(argument) once, some
@@ -81,8 +81,9 @@ LstmCode lstm_check(const LstmLayer* layer);
 std::int64_t lstm_gates_size(const LstmLayer* layer);
 std::int64_t lstm_cells_size(const LstmLayer* layer);
 // In int8: bytes of the packed weights, 0 for a layer that cannot be computed, and packing them:
-// kernel, recurrent kernel and bias in float; the packed ones, which stay where they are. They take
-// the place of the kernel in lstm_forward(), and the other two are null.
+// kernel, recurrent kernel and bias in float; the packed ones, which stay where they are; the
+// recurrent bias of an LSTM_GRU. The packed ones take the place of the kernel in lstm_forward(), and
+// the other weights are null.
 std::int64_t lstm_packed_size(const LstmLayer* layer);
 LstmCode lstm_pack(const LstmLayer* layer, void* const* pointers);
 // How a forward pass of the layer multiplies here, and why not otherwise; or why it cannot. The

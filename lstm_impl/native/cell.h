@@ -204,6 +204,41 @@ void pack_biases(const Weights<Weight>& weights, Index units, Index first_block,
   }
 }
 
+// Starts the sums that the input has no part in, of `rows` rows, by a block's biases.
+template <class Cell>
+LSTM_IMPL_INLINE void fill_sums_without_input(const float* biases, Index rows, float* sums,
+                                              Index across = kPanel) {
+  static_assert(Cell::OfInput::kFirst == 0);
+  for (Index sum = Cell::OfInput::kCount; sum < kSums; ++sum) {
+    const Vector start = load(biases + sum * kLanes);
+    for (Index r = 0; r < rows; ++r) store(sums + r * across + sum * kLanes, start);
+  }
+}
+
+// Copies the sums before those that h has a part in, of `rows` rows that are kPanel apart.
+template <class State>
+LSTM_IMPL_INLINE void copy_sums_without_state(const float* from, Index rows, float* sums) {
+  for (Index sum = 0; sum < State::kFirst; ++sum) {
+    for (Index r = 0; r < rows; ++r) {
+      const Index at = r * kPanel + sum * kLanes;
+      store(sums + at, load(from + at));
+    }
+  }
+}
+
+// Calls work(cell) with the cell of a layer.
+template <class Work>
+void with_cell(const Layer& layer, const Work& work) {
+  switch (layer.cell) {
+    case CellKind::kLSTM:
+      return work(LSTM{});
+    case CellKind::kGRU:
+      return work(GRU<true>{});
+    case CellKind::kGRUResetBefore:
+      return work(GRU<false>{});
+  }
+}
+
 }  // namespace lstm_impl
 
 #endif  // LSTM_IMPL_NATIVE_CELL_H_

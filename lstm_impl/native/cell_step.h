@@ -52,6 +52,7 @@ class CellStep {
     }
     for (Index r = 0; r < rows; ++r) {
       if (more != nullptr) add_row(z + r * across, more + r * kPanel);
+      clear_padding(z + r * across, count);
       finish_gates(z + r * across, mask == nullptr || mask[r] != 0, r, c_before, c,
                    gates != nullptr ? gates + r * kPanel : nullptr);
     }
@@ -88,6 +89,7 @@ class CellStep {
     const Index t = time_of(layer_, s), unit = block * kLanes, count = layer_.units - unit;
     const auto before = hidden_.at(s - 1);
     for (Index r = 0; r < rows; ++r) {
+      clear_padding(z + r * kPanel, count);
       const Vector h = before.read(row + r, unit, count);
       const Vector reset =
           Cell::template finish_reset_gates<Products>(z + r * kPanel, h, kept(t, row + r, block));
@@ -114,6 +116,14 @@ class CellStep {
   static LSTM_IMPL_INLINE void add_row(float* to, const float* from) {
 #pragma GCC unroll 4
     for (Index at = 0; at < kPanel; at += kLanes) store(to + at, load(to + at) + load(from + at));
+  }
+
+  // Lanes past the units have sums of products with zero, which are NaN next to an infinity. The next
+  // step, and the gradients, multiply what comes of them with zero again, and add that to all units.
+  static LSTM_IMPL_INLINE void clear_padding(float* z, Index count) {
+    if (count >= kLanes) return;
+#pragma GCC unroll 4
+    for (Index at = 0; at < kPanel; at += kLanes) store(z + at, load_some(z + at, count));
   }
 
   Index place(Index t, Index row, Index block) const {

@@ -100,7 +100,10 @@ class FloatOperands {
 
   // What a part of a step needs to make of h: nothing.
   struct Lefts {};
-  Lefts read(Index, Index, Index) const { return {}; }
+  template <int Stage>
+  Lefts read(Index, Index, Index) const {
+    return {};
+  }
 
   void look_ahead(Index s, Index block, Index) const {
     const Rows<const float>& x = input_.rows();
@@ -173,18 +176,8 @@ class FloatOperands {
                            call_.weights.kernel + block * kLanes, layer_.units);
       }
       z.spill(to + row * to_across + Input::kFirst * kLanes, to_across);
-      copy_biases<kTile>(block, to + row * to_across, to_across);
+      fill_sums_without_input<Cell>(bias(block), kTile, to + row * to_across, to_across);
     });
-  }
-
-  // Starts the sums that the input has no part in.
-  template <int kTile>
-  LSTM_IMPL_INLINE void copy_biases(Index block, float* sums, Index across) const {
-    static_assert(Input::kFirst == 0);
-    for (Index sum = Input::kCount; sum < kSums; ++sum) {
-      const Vector start = load(bias(block) + sum * kLanes);
-      for (int r = 0; r < kTile; ++r) store(sums + r * across + sum * kLanes, start);
-    }
   }
 
   // next, part: the block of which a part of the panels is asked for meanwhile, and which part.
@@ -217,15 +210,12 @@ class FloatOperands {
       const float* from = sums;
       if (ahead_.any()) {
         from = ahead_.sums(s, row, block);
-        for (int r = 0; r < kTile; ++r) {
-          store(sums + r * kPanel, load(from + r * kPanel));  // the sum that h has no part in
-        }
+        copy_sums_without_state<State>(from, kTile, sums);
       } else {
         multiply_tile<kTile, Input::kCount, Cell::kGates>(sums, {bias(block), 0}, nullptr,
                                                           of_input());
-        copy_biases<kTile>(block, sums, kPanel);
+        fill_sums_without_input<Cell>(bias(block), kTile, sums);
       }
-      static_assert(State::kFirst == 1 && Input::kFirst == 0);
       multiply_tile<kTile, State::kCount, Cell::kGates>(sums + kOffset, {from + kOffset, kPanel},
                                                         nullptr, of_state());
     } else {

@@ -57,7 +57,7 @@ class ForwardPass {
       }
     }
     const Index s = stage / Cell::kStages;
-    const auto lefts = operands_.read(s, first_row, last_row);
+    const auto lefts = operands_.template read<Stage>(s, first_row, last_row);
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = alternating_order(stage, k, first_block, last_block);
       const Index next =

@@ -3,6 +3,7 @@
 #define LSTM_IMPL_NATIVE_GRADIENTS_H_
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -287,23 +288,14 @@ class WeightGradients {
     // own.
     const Buffers::Buffer sums(*buffers_);
     if constexpr (kRoundsFactors<Products>) {
-      const auto product = [&](Index place) {
-        const auto* rows = reinterpret_cast<const BFloat16*>(left(place));
-        return Factors<BFloat16>{rows + first_tile * kColumns * kDepth, kDepth, right(place, block),
-                                 kPairs};
-      };
-      const Index rows = (last_tile - first_tile) * kColumns;
-      // Two chunks at a time, so that sums are read and written half as often.
-      for (Index place = 0; place < chunks; place += 2) {
-        const Start start{place == 0 ? nullptr : sums.get(), kPanel};
-        if (place + 1 < chunks) {
-          Products::template multiply<kSums>(sums.get(), start, rows,
-                                              {product(place), product(place + 1)});
-        } else {
-          Products::template multiply<kSums>(sums.get(), start, rows, {product(place)});
-        }
+      for (Index tile = first_tile; tile < last_tile;) {
+        const Index end = end_of_same_sums(tile, last_tile);
+        with_sums(tile, [&](auto columns) {
+          multiply_rounded<decltype(columns)>(sums.get(), block, tile, end, chunks);
+        });
+        add_rows(sums.get(), tile, end, unit, from, chunks);
+        tile = end;
       }
-      add_rows(sums.get(), first_tile, last_tile, unit, from, chunks);
       return;
     }
     for (Index place = 0; place < chunks; ++place) {
@@ -322,19 +314,66 @@ class WeightGradients {
     }
   }
 
+  // Adds up the products of all chunks of a piece, of some tiles that have gradients of the same sums.
+  template <class Sums>
+  void multiply_rounded(float* sums, Index block, Index first_tile, Index last_tile, Index chunks) {
+    using Part = PanelPart<kSums, Sums::kFirst, Sums::kCount, kPanel>;
+    const auto product = [&](Index place) {
+      const auto* rows = reinterpret_cast<const BFloat16*>(left(place));
+      return Factors<BFloat16>{rows + first_tile * kColumns * kDepth, kDepth, right(place, block),
+                               kPairs};
+    };
+    const Index rows = (last_tile - first_tile) * kColumns;
+    float* const to = sums + Sums::kFirst * kLanes;
+    // Two chunks at a time, so that sums are read and written half as often.
+    for (Index place = 0; place < chunks; place += 2) {
+      const Start start{place == 0 ? nullptr : to, kPanel};
+      if (place + 1 < chunks) {
+        Products::template multiply<Part>(to, start, rows, {product(place), product(place + 1)});
+      } else {
+        Products::template multiply<Part>(to, start, rows, {product(place)});
+      }
+    }
+  }
+
+  // The first of the columns of a left operand that are x, h, h as it was reset, and the 1; and what
+  // is past them.
+  std::array<Index, 4> firsts() const {
+    const Index inputs = layer_.inputs, units = layer_.units;
+    return {0, inputs, inputs + units, columns_ - 1};
+  }
+
+  // Of which of these a tile is, or -1 of a tile that has columns of several, or the 1.
+  int kind(Index tile) const {
+    const Index first = tile * kColumns, end = first + kColumns;
+    const auto begin = firsts();
+    for (int k = 0; k < 3; ++k) {
+      if (first >= begin[static_cast<std::size_t>(k)] &&
+          end <= begin[static_cast<std::size_t>(k + 1)]) {
+        return k;
+      }
+    }
+    return -1;
+  }
+
+  // The tile after those from `tile` on that have gradients of the same sums.
+  Index end_of_same_sums(Index tile, Index last) const {
+    if constexpr (Cell::kGates == kSums) return last;
+    const int first = kind(tile);
+    do {
+      ++tile;
+    } while (tile < last && kind(tile) == first);
+    return tile;
+  }
+
   // Calls work(columns) with the sums that the columns of a tile have gradients of.
   template <class Work>
   LSTM_IMPL_INLINE void with_sums(Index tile, const Work& work) const {
     if constexpr (Cell::kGates < kSums) {
-      const Index inputs = layer_.inputs, units = layer_.units;
-      const Index first = tile * kColumns, end = first + kColumns;
-      if (end <= inputs) return work(typename Cell::OfInput{});
-      if (first >= inputs && end <= inputs + units) {
-        return work(typename Cell::template OfState<0>{});
-      }
-      if (Cell::kStages > 1 && first >= inputs + units && end <= inputs + 2 * units) {
-        return work(typename Cell::template OfState<Cell::kStages - 1>{});
-      }
+      const int found = kind(tile);
+      if (found == 0) return work(typename Cell::OfInput{});
+      if (found == 1) return work(typename Cell::template OfState<0>{});
+      if (found == 2) return work(typename Cell::template OfState<Cell::kStages - 1>{});
     }
     work(Columns<0, 0, 1, 2, 3>{});
   }
@@ -408,16 +447,20 @@ class InputGradientLayout {
         columns_(blocks_of(layer_.inputs, kLanes)),
         groups_(blocks_of(columns_, kMostWidth)),
         dx_(rows_of(layer_, call.dx, layer_.inputs)),
-        kernel_(unpacked ? 0 : columns_ * kLanes * blocks_ * kOfBlock / Products::kNumbers) {}
+        kernel_(unpacked ? 0 : groups_ * kMostWidth * kLanes * depth()) {}
 
   // The sums of a block of units that the input has a part in, side by side.
   using Sums = typename Cell::OfInput;
   static constexpr Index kOfBlock = Sums::kCount * kLanes, kOffset = Sums::kFirst * kLanes;
 
+  // Numbers of a row of dz, and rows of a panel.
+  Index numbers() const { return padded_registers<Products, Sums>(blocks_) * kLanes; }
+  Index depth() const { return numbers() / Products::kNumbers; }
+
   Index width_of(Index group) const { return std::min(kMostWidth, columns_ - group * kMostWidth); }
 
   float* panel(Index group) const {
-    return kernel_.get() + group * kMostWidth * kLanes * blocks_ * kOfBlock / Products::kNumbers;
+    return kernel_.get() + group * kMostWidth * kLanes * depth();
   }
 
   // Packs the kernel.
@@ -551,14 +594,14 @@ class InputGradients : InputGradientLayout<Cell, Value, Weight, OfFloats> {
 template <class Cell, class Value, class Weight, class Products>
 class RoundedInputGradients : InputGradientLayout<Cell, Value, Weight, Products> {
   using Layout = InputGradientLayout<Cell, Value, Weight, Products>;
-  using Layout::blocks_, Layout::dz, Layout::groups_, Layout::kOfBlock, Layout::layer_;
-  using Layout::multiplications_, Layout::packing, Layout::panel, Layout::row_of, Layout::rows_;
-  using Layout::width_of, Layout::workers_;
+  using Layout::blocks_, Layout::depth, Layout::dz, Layout::groups_, Layout::kOfBlock;
+  using Layout::layer_, Layout::multiplications_, Layout::numbers, Layout::packing, Layout::panel;
+  using Layout::row_of, Layout::rows_, Layout::width_of, Layout::workers_;
 
  public:
   RoundedInputGradients(const InputGradient<Value, Weight>& call, const Pool& pool)
       : Layout(call, pool, false),
-        width_(Products::row_width(blocks_ * kOfBlock)),
+        width_(Products::row_width(numbers())),
         size_(Products::kMostRows * tiles_in_segment(rows_, workers_)),
         buffers_(workers_, size_ * (width_ / 2 + kPanel)) {}
 
@@ -597,12 +640,11 @@ class RoundedInputGradients : InputGradientLayout<Cell, Value, Weight, Products>
       }
       std::fill(to + blocks_ * kOfBlock, to + width_, BFloat16{0});
     }
-    const Index pairs = blocks_ * kOfBlock / 2;
     for (Index group = 0; group < groups_; ++group) {
       with_constant<kMostWidth>(static_cast<int>(width_of(group)), [&](auto constant) {
         constexpr int kWidth = decltype(constant)::value;
-        Products::template multiply<kWidth>(sums, {nullptr, 0}, rows,
-                                            {Factors<BFloat16>{left, width_, panel(group), pairs}});
+        Products::template multiply<PanelPart<kWidth>>(
+            sums, {nullptr, 0}, rows, {Factors<BFloat16>{left, width_, panel(group), depth()}});
         for (Index r = 0; r < rows; ++r) {
           const Index column = group * kMostWidth * kLanes;
           Value* const to = row_of(first_row + r) + column;

@@ -1,13 +1,14 @@
-// The kernels of a GRU, in both forms. Products are of floats; numbers may be kept in bfloat16.
+// The kernels of a GRU, in both forms.
 #ifndef LSTM_IMPL_NATIVE_GRU_H_
 #define LSTM_IMPL_NATIVE_GRU_H_
 
+#include "int8.h"
 #include "kernels.h"
 
 namespace lstm_impl {
 
-// What forward(), reads_transposed(), backward() and input_gradient() of kernels.h do with a GRU.
-// The call has sequences; those of the gradients have steps, too.
+// What forward(), reads_transposed(), backward() and input_gradient() of kernels.h do with a GRU whose
+// products are of floats. The call has sequences; those of the gradients have steps, too.
 template <class Value, class Weight>
 void forward_gru(const Forward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>
@@ -16,6 +17,17 @@ template <class Value, class Weight>
 void backward_gru(const Backward<Value, Weight>& call, const Pool& pool);
 template <class Value, class Weight>
 void input_gradient_gru(const InputGradient<Value, Weight>& call, const Pool& pool);
+
+// The same by products of bfloat16: what the functions of bfloat16.h do with a GRU.
+template <class Value, class Weight>
+void forward_gru_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool);
+template <class Value, class Weight>
+void backward_gru_in_bfloat16(const Backward<Value, Weight>& call, const Pool& pool);
+template <class Value, class Weight>
+void input_gradient_gru_in_bfloat16(const InputGradient<Value, Weight>& call, const Pool& pool);
+
+// In int8.
+void forward_gru(const Int8Forward& call, const Pool& pool);
 
 }  // namespace lstm_impl
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cell.h"
+#include "forward.h"
 #include "int8.h"
 #include "int8_products.h"
 #include "memory.h"
@@ -21,7 +22,7 @@
 namespace lstm_impl {
 
 // A layer's weights, one after the other, from the first line of cache in the caller's memory.
-template <class Word>
+template <class Cell, class Word>
 struct Int8Weights {
   static constexpr Index kLine = 64 / sizeof(Word);
 
@@ -31,7 +32,16 @@ struct Int8Weights {
         recurrent(kernel.end(), layer.units, layer.units),
         bias(recurrent.end()) {}
 
-  Int8Kernel<Word> kernel, recurrent;
+  using Input = Int8Kernel<Word, Cell::OfInput::kCount>;
+  using Recurrent = Int8Kernel<Word, Cell::OfRecurrentKernel::kCount>;
+
+  static Index size(const Layer& layer) {
+    return Input::size(layer.inputs, layer.units) + Recurrent::size(layer.units, layer.units) +
+           unit_blocks(layer) * kPanel + kLine;
+  }
+
+  Input kernel;
+  Recurrent recurrent;
   Word* bias;  // of floats [block][sum][lane]
 };
 
@@ -89,7 +99,6 @@ class Int8Hidden {
 template <class Cell, class Bytes>
 class Int8Operands {
  public:
-  static_assert(Cell::kStages == 1);
   using Hidden = Int8Hidden;
   static constexpr void (*release)() = Bytes::release;
 
@@ -105,7 +114,9 @@ class Int8Operands {
         inputs_(floats_for(rows_, input_width_)),
         lefts_(plan_.workers, floats_for(layer_.batch, unit_width_)),
         held_(static_cast<std::size_t>(plan_.workers), -1),
-        ahead_(layer_, steps_ahead(layer_, plan_)) {}
+        ahead_(layer_, steps_ahead(layer_, plan_)),
+        sums_(Cell::kStages > 1 ? unit_blocks(layer_) * layer_.batch * kPanel : 0),
+        reset_(Cell::kStages > 1 ? layer_.batch * unit_width_ : 0) {}
 
   const Plan& plan() const { return plan_; }
   const Hidden& hidden() const { return hidden_; }
@@ -119,19 +130,22 @@ class Int8Operands {
     }
   }
 
-  // h before step `s` as left operands, in a buffer of this thread's.
+  // What a stage of step `s` multiplies as left operands, in a buffer of this thread's: h before the
+  // step, and in the second stage h as it was reset.
   class Lefts {
    public:
-    Lefts(const Int8Operands& of, Index s, Index first_row, Index last_row)
+    Lefts(const Int8Operands& of, int stage, Index s, Index first_row, Index last_row)
         : buffer_(of.lefts_),
           bytes_(lefts_in(buffer_.get(), last_row - first_row, of.unit_width_)),
           first_row_(first_row) {
-      const Index here = s * of.layer_.batch + first_row;
+      const Index here = (s * Cell::kStages + stage) * of.layer_.batch + first_row;
       Index& held = of.held_[buffer_.number()];
       if (held == here) return;
       held = here;
       for (Index row = first_row; row < last_row; ++row) {
-        pack_bytes(of.hidden_.row(s - 1, row), of.layer_.units, from(row));
+        const float* h =
+            stage == 0 ? of.hidden_.row(s - 1, row) : of.reset_.get() + row * of.unit_width_;
+        pack_bytes(h, of.layer_.units, from(row));
       }
     }
 
@@ -145,8 +159,9 @@ class Int8Operands {
 
   // Each part of the units rounds all of h for itself, unless the buffer has it from another one:
   // to meet once more would take longer.
+  template <int Stage>
   Lefts read(Index s, Index first_row, Index last_row) const {
-    return Lefts(*this, s, first_row, last_row);
+    return Lefts(*this, Stage, s, first_row, last_row);
   }
 
   void look_ahead(Index s, Index block, Index next) const {
@@ -158,18 +173,32 @@ class Int8Operands {
   template <int Stage, class Finish>
   LSTM_IMPL_ONCE void multiply(const Lefts& lefts, Index s, Index first_row, Index last_row,
                                Index block, Index next, const Finish& finish) const {
+    using State = typename Cell::template OfState<Stage>;
+    constexpr int kBefore = Stage == 0 ? 0 : Cell::template OfState<0>::kCount;
+    constexpr Index kOffset = State::kFirst * kLanes;
     for (Index row = first_row; row < last_row; row += kMostRows) {
-      alignas(64) float sums[kMostRows * kPanel];
+      alignas(64) float own[kMostRows * kPanel];
       const Index rows = std::min(kMostRows, last_row - row);
-      Start start{sums, kPanel};
-      if (ahead_.any()) {
-        start.from = ahead_.sums(s, row, block);
-      } else {
-        project(sums, time_of(layer_, s) * layer_.batch + row, rows, block, next);
+      float* const sums =
+          Cell::kStages > 1 ? sums_.get() + (block * layer_.batch + row) * kPanel : own;
+      const float* from = sums;
+      if constexpr (Stage == 0) {
+        if (ahead_.any()) {
+          from = ahead_.sums(s, row, block);
+          copy_sums_without_state<State>(from, rows, sums);
+        } else {
+          project(sums, time_of(layer_, s) * layer_.batch + row, rows, block, next);
+        }
       }
-      weights_.recurrent.template multiply<Bytes>(sums, start, lefts.from(row), rows, block, next);
+      weights_.recurrent.template multiply<Bytes, kBefore, State::kCount>(
+          sums + kOffset, {from + kOffset, kPanel}, lefts.from(row), rows, block, next);
       finish(sums, rows, row, nullptr);
     }
+  }
+
+  // h, reset by a gate, that the next stage multiplies.
+  LSTM_IMPL_INLINE void keep_reset(Index row, Index unit, Index, Vector h) const {
+    store(reset_.get() + row * unit_width_ + unit, h);
   }
 
  private:
@@ -215,20 +244,33 @@ class Int8Operands {
   void project(float* sums, Index row, Index count, Index block, Index next) const {
     weights_.kernel.template multiply<Bytes>(sums, {bias(block), 0}, inputs().from(row), count,
                                              block, next);
+    fill_sums_without_input<Cell>(bias(block), count, sums);
   }
 
   const Layer& layer_;
   const Plan plan_;
   const Index rows_;                      // of x
   const Index input_width_, unit_width_;  // bytes of a left operand's row
-  const Int8Weights<const std::int32_t> weights_;
+  const Int8Weights<Cell, const std::int32_t> weights_;
   const Rows<const float> given_;
   const Hidden hidden_;
   const Floats inputs_;              // the input as left operands
   const Buffers lefts_;              // h as left operands
   mutable std::vector<Index> held_;  // of each buffer, the step and row that it has h from
   const StepsAhead ahead_;
+  const Floats sums_;   // [block][batch][sum][lane], where they are kept from stage to stage
+  const Floats reset_;  // [batch][unit_width_]
 };
+
+// The forward pass of a call that has sequences.
+template <class Cell>
+void forward_in_int8(const Int8Forward& given, const Pool& pool) {
+  const Forward<float> call{given.layer, {},           given.x,      given.h0, given.c0, given.mask,
+                            given.y,     given.h_last, given.c_last, nullptr,  nullptr,  nullptr};
+  with_bytes([&](auto bytes) {
+    ForwardPass<Cell, Int8Operands<Cell, decltype(bytes)>>(call, pool, given.weights).run(pool);
+  });
+}
 
 }  // namespace lstm_impl
 

@@ -167,6 +167,19 @@ struct BytesByTiles {
 };
 #endif
 
+// Calls work(bytes) with how this process multiplies bytes.
+template <class Work>
+void with_bytes(const Work& work) {
+#if defined(LSTM_IMPL_TILES)
+  if (int8_uses_tiles()) return work(BytesByTiles{});
+#endif
+#if defined(LSTM_IMPL_VNNI)
+  static const bool has_vnni = Vnni::here();
+  if (has_vnni) return work(Vnni{});
+#endif
+  work(WithoutVnni{});
+}
+
 // Bytes of a row of a left operand, padded to whole lines of cache: by tiles an odd number of them,
 // see DotsByTiles::row_width().
 inline Index width_of_bytes(Index numbers) {
@@ -219,17 +232,18 @@ LSTM_IMPL_INLINE void add_quad(Int8Tile<Rows, Width>& sums, const std::uint8_t* 
   }
 }
 
-// The same of `depth` quads. Every other one of few rows goes to sums of its own, see add_product().
-// fetch: what is done beside each quad of the panel.
-template <class Bytes, int Rows, int Width>
+// The same of `depth` quads of a panel that is PanelWidth registers wide. Every other one of few rows
+// goes to sums of its own, see add_product(). fetch: what is done beside each quad of the panel.
+template <class Bytes, int PanelWidth, int Rows, int Width>
 LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t* left, Index across,
                                 Index depth, const std::int32_t* panel, const Fetch& fetch) {
+  constexpr Index kRow = PanelWidth * kLanes;
   Index k = 0;
   if constexpr (Rows * Width < kManySums) {
     Int8Tile<Rows, Width> more = {};
     for (; k + 2 <= depth; k += 2) {
-      add_quad<Bytes, Rows, Width>(sums, left + k * kQuad, across, panel + k * kPanel);
-      add_quad<Bytes, Rows, Width>(more, left + (k + 1) * kQuad, across, panel + (k + 1) * kPanel);
+      add_quad<Bytes, Rows, Width>(sums, left + k * kQuad, across, panel + k * kRow);
+      add_quad<Bytes, Rows, Width>(more, left + (k + 1) * kQuad, across, panel + (k + 1) * kRow);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
@@ -239,13 +253,14 @@ LSTM_IMPL_INLINE void add_quads(Int8Tile<Rows, Width>& sums, const std::uint8_t*
   }
   for (; k < depth; ++k) {
     fetch(k);
-    add_quad<Bytes, Rows, Width>(sums, left + k * kQuad, across, panel + k * kPanel);
+    add_quad<Bytes, Rows, Width>(sums, left + k * kQuad, across, panel + k * kRow);
   }
 }
 
-// A kernel in int8, in the caller's memory: panels [block][quad][sum][lane], and of each column
-// [block][sum][lane] what a number stands for, and where its sum starts.
-template <class Word>
+// A kernel in int8, in the caller's memory: panels [block][quad][column][lane] of `Width` columns (see
+// cell.h), and of each column [block][column][lane] what a number stands for, and where its sum
+// starts.
+template <class Word, int Width>
 class Int8Kernel {
  public:
   Int8Kernel(Word* memory, Index rows, Index units)
@@ -260,76 +275,81 @@ class Int8Kernel {
 
   Word* end() const { return starts_ + across(units_); }
 
-  // kernel: [rows, Gates * units]. Sums that Columns (see cell.h) does not have get zeros.
+  // kernel: [rows, Gates * units].
   template <class Columns, Index Gates>
   void pack(const float* kernel) const {
+    static_assert(Columns::kCount == Width);
     for (Index block = 0; block < blocks_of(units_, kLanes); ++block) {
-      for (Index sum = 0; sum < kSums; ++sum) {
-        const Index column = sum - Columns::kFirst;
-        const bool there = column >= 0 && column < Columns::kCount;
-        const Index gate = there ? Columns::kGates[static_cast<std::size_t>(column)] : 0;
-        pack_column(there ? kernel + gate * units_ : nullptr, Gates * units_, block, sum);
+      for (Index column = 0; column < Width; ++column) {
+        const Index gate = Columns::kGates[static_cast<std::size_t>(column)];
+        pack_column(kernel + gate * units_, Gates * units_, block, column);
       }
     }
   }
 
-  // sums[count][sum][lane] = start + left * this, of a block of units. The first tiles ask for the
-  // panel of the block `next`, others for what is there.
-  template <class Bytes>
+  // sums = start + left * this, of `Count` columns of a block of units from `First` on. Rows of sums
+  // are kPanel apart. The first tiles ask for the panel of the block `next`, others for what is
+  // there.
+  template <class Bytes, int First = 0, int Count = Width>
   void multiply(float* sums, Start start, const LeftBytes& left, Index count, Index block,
                 Index next) const {
 #if defined(LSTM_IMPL_TILES)
     if constexpr (std::is_same_v<Bytes, BytesByTiles>) {
-      multiply_by_tiles(sums, start, left, count, block);
+      multiply_by_tiles<First, Count>(sums, start, left, count, block);
     } else {
-      multiply_in_registers<Bytes>(sums, start, left, count, block, next);
+      multiply_in_registers<Bytes, First, Count>(sums, start, left, count, block, next);
     }
 #else
-    multiply_in_registers<Bytes>(sums, start, left, count, block, next);
+    multiply_in_registers<Bytes, First, Count>(sums, start, left, count, block, next);
 #endif
   }
 
  private:
-  template <class Bytes>
+  static constexpr Index kRow = Width * kLanes;  // of a panel
+
+  template <class Bytes, int First, int Count>
   void multiply_in_registers(float* sums, Start start, const LeftBytes& left, Index count,
                              Index block, Index next) const {
     Index tile = 0;
     for_each_tile<kTallRows>(0, count, [&](auto constant, Index row) {
-      constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, kSums);
-      const bool asks = tile < Fetch::lines(kSums);
+      constexpr int kTile = decltype(constant)::value, kPart = part_of(kTile, Count);
+      const bool asks = tile < Fetch::lines(Width);
       const auto* asked = reinterpret_cast<const float*>(panel(asks ? next : block));
       const Fetch fetch = Fetch::part(asked, quads_, asks ? tile : 0);
-      for (Index at = 0; at < kPanel; at += kPart * kLanes) {
+      for (Index at = 0; at < Count * kLanes; at += kPart * kLanes) {
         multiply_tile<Bytes, kTile, kPart>(sums + row * kPanel + at,
                                            {start.from + row * start.across + at, start.across},
-                                           left.from(row), block, at, fetch);
+                                           left.from(row), block, First * kLanes + at, fetch);
       }
       ++tile;
     });
   }
 
-  static Index across(Index units) { return blocks_of(units, kLanes) * kPanel; }
-  Word* panel(Index block) const { return panels_ + block * kPanel * quads_; }
+  static Index across(Index units) { return blocks_of(units, kLanes) * kRow; }
+  Word* panel(Index block) const { return panels_ + block * kRow * quads_; }
 
 #if defined(LSTM_IMPL_TILES)
+  template <int First, int Count>
   void multiply_by_tiles(float* sums, Start start, const LeftBytes& left, Index count,
                          Index block) const {
+    using Part = PanelPart<Width, First, Count>;
     constexpr Index kMost = DotsByTiles::kMostRows;
-    alignas(64) float whole[kMost * kPanel];  // of 32 bits
-    const Index column = block * kPanel;
+    alignas(64) float whole[kMost * Part::kAcross];  // of 32 bits
+    const Index column = block * kRow + First * kLanes;
     for (Index first = 0; first < count; first += kMost) {
       const Index rows = std::min(kMost, count - first);
       const Factors<BFloat16> product{reinterpret_cast<const BFloat16*>(left.from(first).bytes),
                                       left.across / 2, reinterpret_cast<const float*>(panel(block)),
                                       quads_};
-      DotsByTiles::multiply<kSums, true>(whole, {nullptr, 0}, rows, {product});
+      DotsByTiles::multiply<Part, true>(whole, {nullptr, 0}, rows, {product});
       for (Index r = 0; r < rows; ++r) {
         const float* from = start.from + (first + r) * start.across;
         float* const to = sums + (first + r) * kPanel;
         const float of_row = left.scales[first + r];
 #pragma GCC unroll 4
-        for (Index at = 0; at < kPanel; at += kLanes) {
-          const Bits sum = bits_of(load(whole + r * kPanel + at)) + load(starts_ + column + at);
+        for (Index at = 0; at < Part::kAcross; at += kLanes) {
+          const Bits sum =
+              bits_of(load(whole + r * Part::kAcross + at)) + load(starts_ + column + at);
           const Vector scale = load(reinterpret_cast<const float*>(scales_) + column + at) * of_row;
           store(to + at, load(from + at) + __builtin_convertvector(sum, Vector) * scale);
         }
@@ -347,30 +367,30 @@ class Int8Kernel {
   }
 
   // Where in a panel a register of a quad stands.
-  static Index place(Index quad, Index sum) {
+  static Index place(Index quad, Index column) {
 #if defined(LSTM_IMPL_TILES)
-    if (int8_uses_tiles()) return DotsByTiles::place(quad, sum, kSums);
+    if (int8_uses_tiles()) return DotsByTiles::place(quad, column, Width);
 #endif
-    return quad * kPanel + sum * kLanes;
+    return quad * kRow + column * kLanes;
   }
 
-  // Of registers from the float `at` of a panel's row on. Never inlined: GCC 12 would keep the sums
-  // in memory.
-  template <class Bytes, int Rows, int Width>
+  // Of `Count` registers from the float `at` of a panel's row on. Never inlined: GCC 12 would keep the
+  // sums in memory.
+  template <class Bytes, int Rows, int Count>
   __attribute__((noinline)) void multiply_tile(float* sums, Start start, const LeftBytes& left,
                                                Index block, Index at, const Fetch& fetch) const {
-    const Index column = block * kPanel + at;
-    Int8Tile<Rows, Width> tile;
+    const Index column = block * kRow + at;
+    Int8Tile<Rows, Count> tile;
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < Width; ++v) tile[r][v] = load(starts_ + column + v * kLanes);
+      for (int v = 0; v < Count; ++v) tile[r][v] = load(starts_ + column + v * kLanes);
     }
-    add_quads<Bytes, Rows, Width>(tile, left.bytes, left.across, quads_, panel(block) + at, fetch);
+    add_quads<Bytes, Width, Rows, Count>(tile, left.bytes, left.across, quads_, panel(block) + at, fetch);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < Width; ++v) {
+      for (int v = 0; v < Count; ++v) {
         const Vector scale = load(reinterpret_cast<const float*>(scales_) + column + v * kLanes) *
                              left.scales[r];
         store(sums + r * kPanel + v * kLanes,
@@ -380,13 +400,11 @@ class Int8Kernel {
     }
   }
 
-  // Of a register of columns. kernel: its first row of their gate, or null for zeros. across: from a
-  // row to the next.
-  void pack_column(const float* kernel, Index across, Index block, Index sum) const {
+  // Of a register of columns. kernel: its first row of their gate. across: from a row to the next.
+  void pack_column(const float* kernel, Index across, Index block, Index column) const {
     const Index unit = block * kLanes, count = units_ - unit;
     const auto row = [&](Index k) {
-      if (kernel == nullptr || k >= rows_) return Vector{};
-      return load_part(kernel + k * across + unit, count);
+      return k < rows_ ? load_part(kernel + k * across + unit, count) : Vector{};
     };
     Magnitudes found;
     for (Index k = 0; k < rows_; ++k) found.see(row(k));
@@ -401,11 +419,11 @@ class Int8Kernel {
         total += whole;
         packed |= (whole & 255) << 8 * part;
       }
-      store(panel(block) + place(quad, sum), packed);
+      store(panel(block) + place(quad, column), packed);
     }
-    const Index column = block * kPanel + sum * kLanes;
-    store(reinterpret_cast<float*>(scales_) + column, scale.value);
-    store(starts_ + column, total * -128);
+    const Index at = block * kRow + column * kLanes;
+    store(reinterpret_cast<float*>(scales_) + at, scale.value);
+    store(starts_ + at, total * -128);
   }
 
   const Index rows_, units_, quads_;

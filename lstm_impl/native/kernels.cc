@@ -53,9 +53,9 @@ static bool multiplies_bfloat16(const Layer& layer) {
 
 template <class Value, class Weight>
 bool reads_transposed(const Layer& layer) {
+  if (multiplies_bfloat16<Value>(layer)) return false;
   if (layer.cell != CellKind::kLSTM) return gru_reads_transposed<Value, Weight>(layer);
-  return !multiplies_bfloat16<Value>(layer) &&
-         UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
+  return UnpackedForward<LSTM, Value, Weight>::reads_transposed(layer);
 }
 
 template bool reads_transposed<float, float>(const Layer&);
@@ -65,10 +65,10 @@ template bool reads_transposed<BFloat16, float>(const Layer&);
 template <class Value, class Weight>
 void forward(const Forward<Value, Weight>& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
-  if (call.layer.cell != CellKind::kLSTM) {
-    forward_gru(call, pool);
-  } else if (multiplies_bfloat16<Value>(call.layer)) {
+  if (multiplies_bfloat16<Value>(call.layer)) {
     forward_in_bfloat16(call, pool);
+  } else if (call.layer.cell != CellKind::kLSTM) {
+    forward_gru(call, pool);
   } else if (UnpackedForward<LSTM, Value, Weight>::serves(call.layer)) {
     UnpackedForward<LSTM, Value, Weight>(call, pool).run(pool);
   } else {

@@ -20,10 +20,10 @@ void backward(const Backward<Value, Weight>& call, const Pool& pool) {
     if (call.drecurrent_bias != nullptr) std::fill_n(call.drecurrent_bias, width, Weight{});
     if (layer.batch == 0) return;
   }
-  if (layer.cell != CellKind::kLSTM) {
-    backward_gru(call, pool);
-  } else if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
+  if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     backward_in_bfloat16(call, pool);
+  } else if (layer.cell != CellKind::kLSTM) {
+    backward_gru(call, pool);
   } else {
     backward_by<LSTM, OfFloats>(call, pool);
   }

@@ -11,6 +11,7 @@
 #include "bfloat16_products.h"
 #include "cell.h"
 #include "forward.h"
+#include "gru.h"
 #include "numbers.h"
 
 namespace lstm_impl {
@@ -39,7 +40,8 @@ bool tiles_are_right() {
   }
   std::vector<float> panel(kPairs * kWidth * kLanes), sums(kRows * kWidth * kLanes);
   std::memcpy(panel.data(), right.data(), panel.size() * sizeof(float));
-  DotsByTiles::multiply<kWidth>(sums.data(), {nullptr, 0}, kRows,
+  DotsByTiles::multiply<PanelPart<kWidth>>(
+      sums.data(), {nullptr, 0}, kRows,
                                 {Factors<BFloat16>{left.data(), kNumbers, panel.data(), kPairs}});
   DotsByTiles::release();
   for (Index row = 0; row < kRows; ++row) {
@@ -130,7 +132,7 @@ const char* size_problem(const Layer& layer, Bfloat16Products products) {
     // Measured on a Xeon with AMX: smaller layers took longer by tiles than by floats.
     constexpr Index kFewUnits = 16, kFewMultiplications = 1 << 14;
     if (layer.units <= kFewUnits) return "16 units or fewer are too small for tiles";
-    const Index step = layer.batch * LSTM::kGates * layer.units * (layer.inputs + layer.units);
+    const Index step = layer.batch * layer.gates() * layer.units * (layer.inputs + layer.units);
     if (step < kFewMultiplications) return "too few multiplications in a step for tiles";
   }
   // Measured on an EPYC with AVX512-BF16: with 4 and 8 units bfloat16 took 1.2 to 1.6 times as
@@ -141,7 +143,6 @@ const char* size_problem(const Layer& layer, Bfloat16Products products) {
 
 // Why products of floats are faster for a forward pass of this layer, or null if they are not.
 const char* reason_for_floats(const Layer& layer) {
-  if (layer.cell != CellKind::kLSTM) return "only an LSTM multiplies bfloat16";
   // Of few rows each weight is read a few times only, which pairs are not worth making for.
   constexpr std::int64_t kFewReads = 20;
   if (layer.timesteps * layer.batch <= kFewReads) {
@@ -158,7 +159,7 @@ const char* reason_for_floats(const Layer& layer) {
   // sequence, with more weights than a processor reads from its nearest caches, that is what takes
   // the time.
   constexpr std::int64_t kManyWeights = 1 << 18;
-  if (layer.batch == 1 && LSTM::kGates * layer.units * (layer.inputs + layer.units) > kManyWeights) {
+  if (layer.batch == 1 && layer.gates() * layer.units * (layer.inputs + layer.units) > kManyWeights) {
     return nullptr;
   }
   return "this CPU multiplies bfloat16 no faster";
@@ -187,26 +188,13 @@ std::string describe_products(const Layer& layer) {
   return note.empty() ? found : found + " (" + note + ")";
 }
 
-template <class Dots, class Value, class Weight>
-static void forward_by(const Forward<Value, Weight>& call, const Pool& pool) {
-  ForwardPass<LSTM, Bfloat16Operands<LSTM, Value, Weight, Dots>>(call, pool).run(pool);
-}
-
 template <class Value, class Weight>
 void forward_in_bfloat16(const Forward<Value, Weight>& call, const Pool& pool) {
-#if defined(LSTM_IMPL_TILES)
-  if (layer_products(call.layer) == Bfloat16Products::kTiles) {
-    forward_by<DotsByTiles>(call, pool);
-    return;
-  }
-#endif
-#if defined(LSTM_IMPL_DOTS)
-  if (layer_products(call.layer) == Bfloat16Products::kDots) {
-    forward_by<Dots>(call, pool);
-    return;
-  }
-#endif
-  forward_by<Widened>(call, pool);
+  if (call.layer.cell != CellKind::kLSTM) return forward_gru_in_bfloat16(call, pool);
+  with_products(call.layer, [&](auto products) {
+    using Operands = Bfloat16Operands<LSTM, Value, Weight, decltype(products)>;
+    ForwardPass<LSTM, Operands>(call, pool).run(pool);
+  });
 }
 
 template void forward_in_bfloat16(const Forward<float>&, const Pool&);

@@ -3,33 +3,24 @@
 #include "bfloat16_products.h"
 #include "cell.h"
 #include "gradients.h"
+#include "gru.h"
 
 namespace lstm_impl {
 
 template <class Value, class Weight>
 void backward_in_bfloat16(const Backward<Value, Weight>& call, const Pool& pool) {
-#if defined(LSTM_IMPL_TILES)
-  if (layer_products(call.layer) == Bfloat16Products::kTiles) {
-    backward_by<LSTM, DotsByTiles>(call, pool);
-    return;
-  }
-#endif
-#if defined(LSTM_IMPL_DOTS)
-  backward_by<LSTM, Dots>(call, pool);
-#endif
+  if (call.layer.cell != CellKind::kLSTM) return backward_gru_in_bfloat16(call, pool);
+  with_instructions(call.layer, [&](auto products) {
+    backward_by<LSTM, decltype(products)>(call, pool);
+  });
 }
 
 template <class Value, class Weight>
 void input_gradient_in_bfloat16(const InputGradient<Value, Weight>& call, const Pool& pool) {
-#if defined(LSTM_IMPL_TILES)
-  if (layer_products(call.layer) == Bfloat16Products::kTiles) {
-    RoundedInputGradients<LSTM, Value, Weight, DotsByTiles>(call, pool).run(pool);
-    return;
-  }
-#endif
-#if defined(LSTM_IMPL_DOTS)
-  RoundedInputGradients<LSTM, Value, Weight, Dots>(call, pool).run(pool);
-#endif
+  if (call.layer.cell != CellKind::kLSTM) return input_gradient_gru_in_bfloat16(call, pool);
+  with_instructions(call.layer, [&](auto products) {
+    RoundedInputGradients<LSTM, Value, Weight, decltype(products)>(call, pool).run(pool);
+  });
 }
 
 template void backward_in_bfloat16(const Backward<float>&, const Pool&);

@@ -11,10 +11,10 @@ template <class Value, class Weight>
 void input_gradient(const InputGradient<Value, Weight>& call, const Pool& pool) {
   const Layer& layer = call.layer;
   if (layer.batch == 0 || layer.timesteps == 0) return;
-  if (layer.cell != CellKind::kLSTM) {
-    input_gradient_gru(call, pool);
-  } else if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
+  if ((kRounds<Value> || layer.bfloat16_products) && pays_backward_in_bfloat16(layer)) {
     input_gradient_in_bfloat16(call, pool);
+  } else if (layer.cell != CellKind::kLSTM) {
+    input_gradient_gru(call, pool);
   } else {
     InputGradients<LSTM, Value, Weight>(call, pool).run(pool);
   }

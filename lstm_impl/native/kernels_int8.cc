@@ -5,6 +5,7 @@
 #include "bfloat16.h"
 #include "cell.h"
 #include "forward.h"
+#include "gru.h"
 #include "int8.h"
 #include "int8_operands.h"
 #include "int8_products.h"
@@ -19,25 +20,24 @@ std::string int8_problem(const Layer& layer) {
 }
 
 Index int8_size(const Layer& layer) {
-  return Int8Kernel<std::int32_t>::size(layer.inputs, layer.units) +
-         Int8Kernel<std::int32_t>::size(layer.units, layer.units) + unit_blocks(layer) * kPanel +
-         Int8Weights<std::int32_t>::kLine;
+  Index size = 0;
+  with_cell(layer, [&](auto cell) {
+    size = Int8Weights<decltype(cell), std::int32_t>::size(layer);
+  });
+  return size;
 }
 
 void pack_int8(const Layer& layer, const Weights<float>& weights, std::int32_t* to) {
-  const Int8Weights<std::int32_t> packed(layer, to);
-  packed.kernel.pack<LSTM::OfInput, LSTM::kGates>(weights.kernel);
-  packed.recurrent.pack<LSTM::OfState<0>, LSTM::kGates>(weights.recurrent_kernel);
-  pack_biases<LSTM>(weights, layer.units, 0, unit_blocks(layer),
-                    reinterpret_cast<float*>(packed.bias));
+  with_cell(layer, [&](auto cell) {
+    using Cell = decltype(cell);
+    const Int8Weights<Cell, std::int32_t> packed(layer, to);
+    packed.kernel.template pack<typename Cell::OfInput, Cell::kGates>(weights.kernel);
+    packed.recurrent.template pack<typename Cell::OfRecurrentKernel, Cell::kGates>(
+        weights.recurrent_kernel);
+    pack_biases<Cell>(weights, layer.units, 0, unit_blocks(layer),
+                      reinterpret_cast<float*>(packed.bias));
+  });
 }
-
-#if defined(LSTM_IMPL_VNNI)
-static bool vnni_here() {
-  static const bool here = Vnni::here();
-  return here;
-}
-#endif
 
 bool int8_uses_tiles() {
 #if defined(LSTM_IMPL_TILES)
@@ -57,37 +57,15 @@ bool int8_uses_tiles() {
 }
 
 const char* int8_products() {
-#if defined(LSTM_IMPL_TILES)
-  if (int8_uses_tiles()) return BytesByTiles::kName;
-#endif
-#if defined(LSTM_IMPL_VNNI)
-  if (vnni_here()) return Vnni::kName;
-#endif
-  return WithoutVnni::kName;
-}
-
-template <class Bytes>
-static void forward_by(const Int8Forward& given, const Pool& pool) {
-  const Forward<float> call{given.layer, {},      given.x,      given.h0,     given.c0, given.mask,
-                            given.y,     given.h_last, given.c_last, nullptr, nullptr,  nullptr};
-  ForwardPass<LSTM, Int8Operands<LSTM, Bytes>>(call, pool, given.weights).run(pool);
+  const char* name = nullptr;
+  with_bytes([&](auto bytes) { name = decltype(bytes)::kName; });
+  return name;
 }
 
 void forward(const Int8Forward& call, const Pool& pool) {
   if (call.layer.batch == 0) return;
-#if defined(LSTM_IMPL_TILES)
-  if (int8_uses_tiles()) {
-    forward_by<BytesByTiles>(call, pool);
-    return;
-  }
-#endif
-#if defined(LSTM_IMPL_VNNI)
-  if (vnni_here()) {
-    forward_by<Vnni>(call, pool);
-    return;
-  }
-#endif
-  forward_by<WithoutVnni>(call, pool);
+  if (call.layer.cell != CellKind::kLSTM) return forward_gru(call, pool);
+  forward_in_int8<LSTM>(call, pool);
 }
 
 }  // namespace lstm_impl

@@ -57,34 +57,48 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
   }
 }
 
+// Registers of the columns of `blocks` blocks of units, one after the other, up to a multiple of what
+// a product reads at once: of pairs, an even number, and by tiles whole tiles.
+template <class Products, class Columns>
+constexpr Index padded_registers(Index blocks) {
+  constexpr Index kNumbers = Products::kNumbers;
+  constexpr Index kMultiple = std::max(kNumbers, kNumbers * Products::kPairs / kLanes);
+  return blocks_of(blocks * Columns::kCount, kMultiple) * kMultiple;
+}
+
 // The transpose of `width` blocks of rows of a kernel [rows, Gates * units], from the row
 // `first_row`, into one panel [block of units][column][lane][width][lane of the row]: the right
 // operand of dz times the kernel's transpose. Columns: see cell.h. Products of bfloat16 read pairs
-// of lanes, in 32 bits: [block][column][pair of lanes][width][lane of the row], in the order of
-// Products::place().
+// of lanes, in 32 bits, of padded_registers(): [block, column][pair of lanes][width][lane of the row],
+// in the order of Products::place().
 template <class Products, class Columns, Index Gates, class Value>
 void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
                      float* panel) {
   constexpr Index kCount = Columns::kCount;
-  constexpr Index kOfSquare = Products::kNumbers;  // columns
-  static_assert(kCount % kOfSquare == 0);
-  // The columns are the outer loop, so that rows are read in order.
-  for (Index column = 0; column < kCount; column += kOfSquare) {
-    for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
-      const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
-      const Index first_pair = (block * kCount + column) / kOfSquare * kLanes;
+  constexpr Index kOfSquare = Products::kNumbers;  // registers
+  // Squares that are so many registers apart have the same columns. Each such column is read to its
+  // end before the next, so that rows are read in order.
+  constexpr Index kPeriod = kCount % kOfSquare == 0 ? kCount : kOfSquare * kCount;
+  const Index blocks = blocks_of(units, kLanes);
+  const Index registers = padded_registers<Products, Columns>(blocks);
+  for (Index phase = 0; phase < kPeriod; phase += kOfSquare) {
+    for (Index first = phase; first < registers; first += kPeriod) {
+      const Index first_pair = first / kOfSquare * kLanes;
       const auto read = [&](Index row, Index at) {
-        const Index gate = Columns::kGates[static_cast<std::size_t>(at)];
-        return load_part(kernel + (row * Gates + gate) * units + unit, count);
+        const Index block = at / kCount, unit = block * kLanes;
+        if (block >= blocks) return Vector{};
+        const Index gate = Columns::kGates[static_cast<std::size_t>(at % kCount)];
+        return load_part(kernel + (row * Gates + gate) * units + unit,
+                         std::min(kLanes, units - unit));
       };
       for (Index v = 0; v < width; ++v) {
         const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);
         Vector square[kLanes];
 #pragma GCC unroll 16
         for (Index r = 0; r < kLanes; ++r) {
-          square[r] = r < here ? read(row + r, column) : Vector{};
+          square[r] = r < here ? read(row + r, first) : Vector{};
           if constexpr (kOfSquare == 2) {
-            square[r] = side_by_side(square[r], r < here ? read(row + r, column + 1) : Vector{});
+            square[r] = side_by_side(square[r], r < here ? read(row + r, first + 1) : Vector{});
           }
         }
         transpose<kLanes / 2>(square);

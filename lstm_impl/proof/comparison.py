@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lstm_impl.cell import DEFAULT
 from lstm_impl.optimizer import BETA2, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
-from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
+from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, differentiated
 
 CONSTANT = 4.0
@@ -605,7 +605,11 @@ def round_to_int8(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, In
         return np.asarray(np.round(np.asarray(array, np.float64) / scale) * scale)
 
     cells = [
-        LayerWeights(round_array(cell.kernel), round_array(cell.recurrent_kernel), cell.bias)
+        replace(
+            cell,
+            kernel=round_array(cell.kernel),
+            recurrent_kernel=round_array(cell.recurrent_kernel),
+        )
         for layer in weights.layers
         for cell in layer
     ]

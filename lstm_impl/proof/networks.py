@@ -285,7 +285,8 @@ def short_from_full_states(spec: LSTMSpec, inputs: Inputs, timesteps: int) -> In
         size = 2.0 * np.abs(np.asarray(array, np.float64))  # of numbers between -0.5 and 0.5
         return spec.quantize(np.copysign(low + (high - low) * np.minimum(size, 1.0), array))
 
-    state = LSTMState(between(inputs.state.h, *NEARLY_ONE), between(inputs.state.c, *FULL))
+    state = inputs.state.map(lambda array: between(array, *FULL))
+    state = replace(state, h=between(inputs.state.h, *NEARLY_ONE))
     first = inputs.window(slice(0, timesteps))
     return replace(first, state=state, lengths=None)
 

@@ -7,7 +7,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backend
 from lstm_impl.backends.fused_cpu import c_interface
 from lstm_impl.cell import get_cell
 from lstm_impl.spec import FloatArray
-from tests.lstm_impl.backends.built import needs
+from tests.lstm_impl.backends.built import needs, passes
 
 INT8 = c_interface.TYPES["int8"]
 
@@ -87,8 +87,23 @@ def test_int8_kernels_refuse_what_they_cannot_compute() -> None:
         kernels.pack(transposed, *[0] * 3)
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "numpy_fused"])
-def test_gru_in_int8_is_refused_by_every_runtime(runtime: str) -> None:
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_gru_in_int8_is_refused_by_runtimes_that_quantise_lstms_only(runtime: str) -> None:
     spec = LSTMSpec(2, 3, cell=get_cell("gru"))
     refusal = get_backend(f"{runtime}:int8").refusal(spec)
     assert refusal == "in int8 it computes the cell lstm only, not gru"
+
+
+@needs("numpy_fused")
+@pytest.mark.parametrize("cell", ["gru", "gru_reset_before"])
+def test_gru_in_int8_passes_the_gate_and_loses_to_rounding_only(cell: str) -> None:
+    spec = LSTMSpec(6, 21, num_layers=2, bidirectional=True, cell=get_cell(cell))
+    backend = get_backend("numpy_fused:int8")
+    assert not backend.refusal(spec, Workload(3, 9))
+    weights = LSTMWeights.random(spec, seed=1)
+    model = backend.build(spec, weights)
+    passes(model, Workload(3, 9, min_length=4))
+    x = np.random.default_rng(0).standard_normal((9, 3, 6))
+    found, right = model.forward(x)[0], reference.forward(spec, weights, x)[0]
+    loss = np.sqrt(np.mean((found - right) ** 2) / np.mean(right**2))
+    assert 1e-4 < loss < 0.05  # float32 would lose 1e-7

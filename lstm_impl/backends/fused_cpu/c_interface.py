@@ -24,7 +24,7 @@ gradients are float32, and all other numbers bfloat16.
 """
 
 CELLS: Mapping[str, int] = {"lstm": 0, "gru": 1, "gru_reset_before": 2}
-"""The cell of a layer, by the name of the cell. int8 serves the LSTM only."""
+"""The cell of a layer, by the name of the cell."""
 
 
 class KernelLayer(ctypes.Structure):
@@ -139,13 +139,23 @@ class Kernels:
         self._check(self._loaded.lstm_transpose(*given))
 
     def pack(self, layer: KernelLayer, *addresses: int) -> npt.NDArray[np.uint8]:
-        """Round kernel, recurrent_kernel and bias to int8.
+        """Round the kernel and the recurrent kernel to int8, and pack them with the bias.
 
         ``forward`` of a layer of type int8 takes the address of the result as its kernel, and
-        0 for the other two.
+        0 for the other weights.
+
+        Parameters
+        ----------
+        layer : KernelLayer
+            A layer of type int8.
+        *addresses : int
+            kernel, recurrent_kernel and bias, in float32. A GRU that resets after the product has
+            the recurrent bias as one address more.
         """
         packed = np.empty(self._loaded.lstm_packed_size(ctypes.byref(layer)), np.uint8)
-        pointers = struct.pack("4P", *addresses, packed.ctypes.data)
+        weights, second = addresses[:3], addresses[3:]
+        given = *weights, packed.ctypes.data, *second
+        pointers = struct.pack(f"{len(given)}P", *given)
         self._check(self._loaded.lstm_pack(ctypes.byref(layer), pointers))
         return packed
 

@@ -166,6 +166,8 @@ struct Case {
   std::int64_t gates() const { return cell == CellKind::kLSTM ? 4 : 3; }
 };
 
+constexpr CellKind kCells[] = {CellKind::kLSTM, CellKind::kGRU, CellKind::kGRUResetBefore};
+
 template <class Value, class Weight = Value>
 struct InputsOf {
   std::vector<Value> x, h0, c0;
@@ -540,6 +542,21 @@ std::vector<Doubles> gru_reference(const Case& one, const Inputs& in) {
   return {y, h, {}, dx, dh, {}, dW, dR, db, after ? dd : Doubles{}};
 }
 
+std::vector<Doubles> expected_results(const Case& one, const Inputs& in) {
+  return one.cell == CellKind::kLSTM ? reference(one, in) : gru_reference(one, in);
+}
+
+const char* cell_name(CellKind cell) {
+  switch (cell) {
+    case CellKind::kGRU:
+      return ", GRU";
+    case CellKind::kGRUResetBefore:
+      return ", GRU that resets before";
+    default:
+      return "";
+  }
+}
+
 // Sizes that are refused, and the largest that are not.
 int check_sizes() {
   const std::int64_t most = std::numeric_limits<std::int32_t>::max();
@@ -588,9 +605,7 @@ bool is_precise(float value) {
 template <class Value, class Weight>
 int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& thread_counts) {
   const InputsOf<Value, Weight> in = stored<Value, Weight>(exact);
-  const bool lstm = one.cell == CellKind::kLSTM;
-  const std::vector<Doubles> expected =
-      lstm ? reference(one, floats_of(in)) : gru_reference(one, floats_of(in));
+  const std::vector<Doubles> expected = expected_results(one, floats_of(in));
   constexpr bool kFloat = std::is_same_v<Value, float>;
   constexpr bool kMixed = !std::is_same_v<Value, Weight>;
   // Of the largest number of an array; a bfloat16 is off by up to 2e-3 of itself.
@@ -604,8 +619,7 @@ int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& t
                 : kMixed ? " mixed"
                          : " bfloat16",
                 one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
-                lstm ? "" : one.cell == CellKind::kGRU ? ", GRU" : ", GRU that resets before",
-                what.c_str());
+                cell_name(one.cell), what.c_str());
     ++wrong;
   };
   for (const int threads : thread_counts) {
@@ -654,27 +668,54 @@ int check_mixed(const Case& one, std::mt19937& random, const std::vector<int>& t
   return check_stored<BFloat16, float>(one, make(one, random), thread_counts);
 }
 
+// An infinity in one sequence makes numbers infinite, or NaN, only where it does so in the reference.
+template <class Value, class Weight>
+int check_infinity(Case one, std::mt19937& random) {
+  InputsOf<Value, Weight> in = stored<Value, Weight>(make(one, random));
+  // Of the second sequence, halfway.
+  in.x[size(one.timesteps / 2 * one.batch + 1, one.inputs)] = to_stored<Value>(std::numeric_limits<float>::infinity());
+  const std::vector<Doubles> expected = expected_results(one, floats_of(in));
+  const Results found = compute(one, in, 1, true);
+  const auto arrays = found.all();
+  for (std::size_t k = 0; k < 6; ++k) {  // gradients of weights are sums over all sequences
+    for (std::size_t at = 0; at < expected[k].size(); ++at) {
+      const double right = expected[k][at], ours = (*arrays[k].second)[at];
+      if (std::isfinite(right) == std::isfinite(ours)) continue;
+      std::printf("T%ld B%ld I%ld H%ld%s, infinity: %s[%zu] is %g, not %g\n",
+                  static_cast<long>(one.timesteps), static_cast<long>(one.batch),
+                  static_cast<long>(one.inputs), static_cast<long>(one.units),
+                  cell_name(one.cell), arrays[k].first, at, ours, right);
+      return 1;
+    }
+  }
+  return 0;
+}
+
 // -- in int8
 
 Results compute_in_int8(const Case& one, const Inputs& in, int threads) {
   const std::int64_t T = one.timesteps, B = one.batch, H = one.units;
-  const Layer layer{T, B, one.inputs, H, one.batch_major, one.reverse};
+  const Layer layer{T, B, one.inputs, H, one.batch_major, one.reverse, false, one.cell};
+  const bool has_cells = one.cell == CellKind::kLSTM;
   Threads pool_threads(threads == kNobodyComes ? 0 : threads - 1);
   const lstm_impl::Pool pool{
       [&](std::function<void()> work) { pool_threads.schedule(std::move(work)); },
       threads == kNobodyComes ? 3 : threads};
   std::vector<std::int32_t> weights(size(lstm_impl::int8_size(layer)));
-  lstm_impl::pack_int8(layer, {in.kernel.data(), in.recurrent.data(), in.bias.data()},
-                       weights.data());
+  lstm_impl::pack_int8(
+      layer, {in.kernel.data(), in.recurrent.data(), in.bias.data(), false, in.second.data()},
+      weights.data());
   const auto made = [](std::size_t count) {
     return Floats(count, std::numeric_limits<float>::quiet_NaN());
   };
-  Results out{{made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}, {}}};
+  Results out{{made(size(T, B, H)), made(size(B, H)), made(has_cells ? size(B, H) : 0),
+               {}, {}, {}, {}, {}, {}, {}}};
   counted([&] {
     lstm_impl::forward(
-        lstm_impl::Int8Forward{layer, weights.data(), in.x.data(), in.h0.data(), in.c0.data(),
+        lstm_impl::Int8Forward{layer, weights.data(), in.x.data(), in.h0.data(),
+                               has_cells ? in.c0.data() : nullptr,
                                in.mask.empty() ? nullptr : in.mask.data(), out.y.data(),
-                               out.h.data(), out.c.data()},
+                               out.h.data(), has_cells ? out.c.data() : nullptr},
         pool);
   });
   return out;
@@ -694,22 +735,23 @@ void round_to_int8(float* from, std::int64_t count, std::int64_t apart) {
 int check_in_int8(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
   const Inputs in = make(one, random);
   Inputs rounded = in;
-  const std::int64_t I = one.inputs, H = one.units;
-  for (std::int64_t column = 0; column < 4 * H; ++column) {
-    round_to_int8(rounded.kernel.data() + column, I, 4 * H);
-    round_to_int8(rounded.recurrent.data() + column, H, 4 * H);
+  const std::int64_t I = one.inputs, H = one.units, width = one.gates() * H;
+  for (std::int64_t column = 0; column < width; ++column) {
+    round_to_int8(rounded.kernel.data() + column, I, width);
+    round_to_int8(rounded.recurrent.data() + column, H, width);
   }
   for (std::int64_t row = 0; row < one.timesteps * one.batch; ++row) {
     round_to_int8(rounded.x.data() + row * I, I, 1);
   }
-  std::vector<Doubles> expected = reference(one, rounded);
+  std::vector<Doubles> expected = expected_results(one, rounded);
   expected.resize(3);
   const Results first = compute_in_int8(one, in, 1);
   const auto arrays = first.all();
   int wrong = 0;
   const auto complain = [&](const char* what, double off) {
-    std::printf("T%ld B%ld I%ld H%ld in int8: %s, %g\n", static_cast<long>(one.timesteps),
-                static_cast<long>(one.batch), static_cast<long>(I), static_cast<long>(H), what, off);
+    std::printf("T%ld B%ld I%ld H%ld in int8%s: %s, %g\n", static_cast<long>(one.timesteps),
+                static_cast<long>(one.batch), static_cast<long>(I), static_cast<long>(H),
+                cell_name(one.cell), what, off);
     ++wrong;
   };
   for (std::size_t k = 0; k < expected.size(); ++k) {
@@ -726,21 +768,10 @@ int check_in_int8(const Case& one, std::mt19937& random, const std::vector<int>&
   return wrong;
 }
 
-int check_all_in_int8(std::mt19937& random, const std::vector<int>& few,
-                      const std::vector<int>& many) {
+// Numbers of which nothing is left, and some that are none.
+int check_numbers_in_int8(CellKind cell, std::mt19937& random) {
+  const Case few_numbers{2, 2, 5, 6, false, false, 0, false, cell};
   int wrong = 0;
-  for (const int padding : {0, 1, 2}) {
-    const bool one = padding == 1, two = padding == 2;
-    wrong += check_in_int8({2, 3, 1, 1, one, two, padding}, random, few) +
-             check_in_int8({0, 2, 3, 5, one, two, padding}, random, few) +
-             check_in_int8({9, 5, 7, 33, two, one, padding}, random, few) +
-             check_in_int8({30, 1, 37, 257, two, one, padding}, random, many) +
-             check_in_int8({7, 8, 33, 130, one, two, padding}, random, many) +
-             check_in_int8({6, 53, 65, 70, two, one, padding}, random, many) +
-             check_in_int8({11, 100, 70, 33, one, two, padding}, random, many);
-  }
-  // Numbers of which nothing is left, and some that are none.
-  const Case few_numbers{2, 2, 5, 6, false, false, 0};
   Inputs in = make(few_numbers, random);
   for (float& value : in.x) value *= 1e-39f;
   for (float& value : in.kernel) value *= 1e-39f;
@@ -761,6 +792,31 @@ int check_all_in_int8(std::mt19937& random, const std::vector<int>& few,
       }
     }
   }
+  return wrong;
+}
+
+int check_all_in_int8(std::mt19937& random, const std::vector<int>& few,
+                      const std::vector<int>& many) {
+  int wrong = 0;
+  for (const CellKind cell : kCells) {
+    for (const int padding : {0, 1, 2}) {
+      const bool one = padding == 1, two = padding == 2;
+      const auto check = [&](Case sizes, const std::vector<int>& thread_counts) {
+        sizes.padding = padding;
+        sizes.cell = cell;
+        wrong += check_in_int8(sizes, random, thread_counts);
+      };
+      check({2, 3, 1, 1, one, two, 0}, few);
+      check({0, 2, 3, 5, one, two, 0}, few);
+      check({9, 5, 7, 33, two, one, 0}, few);
+      check({30, 1, 37, 257, two, one, 0}, many);
+      check({7, 8, 33, 130, one, two, 0}, many);
+      check({6, 53, 65, 70, two, one, 0}, many);
+      check({11, 100, 70, 33, one, two, 0}, many);
+    }
+  }
+  // Numbers of which nothing is left, and some that are none.
+  for (const CellKind cell : kCells) wrong += check_numbers_in_int8(cell, random);
   if (lstm_impl::int8_problem({1, 1, 1, (1 << 17) + 1, false, false}).empty() ||
       !lstm_impl::int8_problem({1, 1, 1 << 17, 1, false, false}).empty()) {
     std::printf("in int8 the longest sums are not the ones that fit\n");
@@ -817,7 +873,9 @@ int check_memory() {
                           Case{300, 9, 3, 5, false, false, 0}, Case{4, 2, 70, 261, true, true, 0},
                           Case{3, 2, 64, 256, false, false, 1},
                           Case{4, 30, 9, 33, true, false, 2, false, CellKind::kGRU},
-                          Case{3, 5, 9, 33, false, true, 1, false, CellKind::kGRUResetBefore}}) {
+                          Case{3, 5, 9, 33, false, true, 1, false, CellKind::kGRUResetBefore},
+                          Case{9, 20, 9, 33, true, false, 0, true, CellKind::kGRU},
+                          Case{9, 20, 9, 33, false, true, 0, true, CellKind::kGRUResetBefore}}) {
     const Inputs in = make(one, random);
     wrong += check_memory<float, float>(one, in, &refused) +
              check_memory<BFloat16, BFloat16>(one, in, &refused) +
@@ -916,7 +974,7 @@ int main(int count, char** arguments) {
   cases += 2;
   // GRUs: small ones, shared out by units and by rows, few rows with many weights, and past one piece
   // of the weights' gradients.
-  for (const CellKind cell : {CellKind::kGRU, CellKind::kGRUResetBefore}) {
+  for (const CellKind cell : {kCells[1], kCells[2]}) {
     for (const int padding : {0, 1, 2}) {
       const bool one = padding == 1, two = padding == 2;
       wrong += check({2, 3, 1, 1, one, two, padding, false, cell}, random, few);
@@ -930,13 +988,28 @@ int main(int count, char** arguments) {
       wrong += check({4, 2, 70, 261, one, two, padding, false, cell}, random, few);
       wrong += check({2, 4, 208, 256, one, two, padding, false, cell}, random, few);
       wrong += check_mixed({11, 50, 70, 33, two, one, padding, false, cell}, random, few);
-      cases += 11;
+      // Products of bfloat16 of one sequence with many weights, or of all where dots are asked for.
+      wrong += check({30, 1, 37, 257, two, one, padding, true, cell}, random, many);
+      wrong += check({7, 53, 5, 36, one, two, padding, true, cell}, random, many);
+      wrong += check({20, 7, 70, 129, two, one, padding, true, cell}, random, many);
+      wrong += check_mixed({20, 7, 70, 129, one, two, padding, false, cell}, random, few);
+      cases += 15;
     }
     wrong += check({300, 9, 3, 5, false, true, 0, false, cell}, random, few);
     ++cases;
   }
+  for (const CellKind cell : kCells) {
+    for (const bool narrow : {false, true}) {
+      for (const std::int64_t units : {3, 21}) {
+        const Case one{30, 5, 7, units, false, narrow, 0, narrow, cell};
+        wrong += check_infinity<float, float>(one, random) +
+                 check_infinity<BFloat16, BFloat16>(one, random);
+        ++cases;
+      }
+    }
+  }
   wrong += check_all_in_int8(random, few, many);
-  cases += 25;
+  cases += 67;
   std::printf("%d cases, %d wrong\n", cases + 1, wrong);
   return wrong == 0 ? 0 : 1;
 }

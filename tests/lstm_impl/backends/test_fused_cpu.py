@@ -16,10 +16,11 @@ import pytest
 
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend
 from lstm_impl.call import Call
+from lstm_impl.cell import CELLS, get_cell
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import measure_error
 from lstm_impl.weights import LayerWeights
-from tests.lstm_impl.backends.built import SPEC, built, needs, tensors
+from tests.lstm_impl.backends.built import SPEC, built, needs, passes, tensors
 from tests.pairs import Row, pairwise, row_id
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
@@ -56,14 +57,20 @@ def test_forward_mode_of_the_ops_is_that_of_a_loop(training: bool, lengths: Any)
             np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-ODD: dict[str, Sequence[Any]] = {"units": [1, 4, 7, 33], "batch": [1, 3, 5], "dtype": DTYPES}
+ODD: dict[str, Sequence[Any]] = {
+    "units": [1, 4, 7, 33],
+    "batch": [1, 3, 5],
+    "dtype": DTYPES,
+    "cell": list(CELLS),
+}
 
 
 @pytest.mark.parametrize("row", pairwise(ODD), ids=row_id)
 def test_gate_of_odd_sizes_passes(row: Row) -> None:
     batch = row["batch"]
     for bidirectional, batch_major in ((False, False), (True, True)):
-        spec = LSTMSpec(3, row["units"], bidirectional=bidirectional, dtype=row["dtype"])
+        cell = get_cell(row["cell"])
+        spec = LSTMSpec(3, row["units"], 1, bidirectional, dtype=row["dtype"], cell=cell)
         model = built("fused_cpu", spec, batch_major=batch_major)
         for timesteps in (1, 6):
             workload = Workload(batch, timesteps, "training", batch_major=batch_major)
@@ -72,10 +79,21 @@ def test_gate_of_odd_sizes_passes(row: Row) -> None:
                 assert result.passed, f"{each}: {result.describe()}"
 
 
+@pytest.mark.parametrize("dtype", ["bf32", "bfloat16"])
+@pytest.mark.parametrize("cell", ["gru", "gru_reset_before"])
+def test_gate_of_a_gru_with_products_of_bfloat16_passes(cell: str, dtype: str) -> None:
+    """The rows are enough for gradients by bfloat16, and the units fill a register."""
+    spec = LSTMSpec(5, 21, bidirectional=True, dtype=dtype, cell=get_cell(cell))
+    passes(built("fused_cpu", spec), Workload(16, 9, "training", min_length=3))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_results_of_repeated_calls_are_bitwise_equal(batch_major: bool, dtype: str) -> None:
-    spec = LSTMSpec(70, 130, num_layers=2, dtype=dtype)
+def test_results_of_repeated_calls_are_bitwise_equal(
+    batch_major: bool, cell: str, dtype: str
+) -> None:
+    spec = LSTMSpec(70, 130, num_layers=2, dtype=dtype, cell=get_cell(cell))
     model = built("fused_cpu", spec, batch_major=batch_major)
     for batch in (1, 3, 40):
         workload = Workload(batch, 12, "training", min_length=4, batch_major=batch_major)

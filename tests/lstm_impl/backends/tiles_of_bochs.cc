@@ -100,7 +100,7 @@ void multiply(Index rows, Index pairs, int from) {
   std::memset(sums, 0x55, sizeof sums);  // what is past the last row stays so
   // As a step has it: of its input and of its state.
   const Index first = pairs > 16 ? 16 : pairs;
-  DotsByTiles::multiply<Width>(
+  DotsByTiles::multiply<lstm_impl::PanelPart<Width>>(
       sums, {from == 0 ? nullptr : start, from == 1 ? 0 : kRow}, rows,
       {Factors<BFloat16>{left, across, panel, first},
        Factors<BFloat16>{left + 2 * first, across, panel + first * kRow, pairs - first}});
