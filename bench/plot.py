@@ -12,10 +12,11 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line, filters
 from bench.cli.command_line import UsageError
-from bench.cli.progress import result_paths
+from bench.cli.progress import is_reference, result_paths
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render import plot
+from bench.render.palette import THEMES
 from bench.render.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.render.quantities import count
 from bench.verdicts.along import AXES, series
@@ -48,6 +49,7 @@ def _plot(options: argparse.Namespace) -> int:
         )
     plot.check()
     (results,) = filters.read(options, result_paths(options.paths))
+    reference = is_reference(options.paths, results)
     kinds = "all" if options.along else options.kind
     sections = build(results, baseline=options.baseline, kind=kinds).sections
     if options.along is not None:
@@ -55,11 +57,13 @@ def _plot(options: argparse.Namespace) -> int:
         if not found:
             raise UsageError(f"no case has a time along {options.along}")
         newest = [each for each in found if each.section is found[0].section]
-        drawn = plot.along(newest, kind, options.width)
+        theme = THEMES[options.theme]
+        drawn = plot.along(newest, kind, options.width, theme, is_reference=reference)
         skipped = len({id(each.section) for each in found}) - 1
     else:
         rows = choose(sections[0], options.what, pattern=options.case)
-        drawn = plot.picture(Plot(options.what, sections[0], rows, options.width), kind)
+        what = Plot(options.what, sections[0], rows, options.width, reference)
+        drawn = plot.picture(what, kind, THEMES[options.theme])
         skipped = len(sections) - 1
     write_bytes(options.output, drawn)
     more = f" (of the newest session; not of {count(skipped, 'other')})" if skipped else ""
@@ -81,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     add(("case", "GLOB", str, "only cases whose id matches, as '*/b32-*'"), default="*")
     kind = "the plain shapes, those cut into windows, or streams"
     arguments.add_choice(parser, "kind", KINDS, kind, KINDS[0])
+    back = "the background: white, or dark with light letters"
+    arguments.add_choice(parser, "theme", THEMES, back, "light")
     width = "of the picture; letters stay 7 to 9 points high (default: %(default)g, both columns "
     add(("width", "INCHES", float, f"{width}of a page; one is 3.5)"), default=7.0)
     filters.add(parser)

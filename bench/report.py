@@ -13,12 +13,10 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
-from bench.cli.progress import Progress, result_paths
-from bench.machine import environment
+from bench.cli.progress import Progress, is_reference, result_paths
 from bench.machine.fields import printable, require
-from bench.machine.reading import REFERENCE, default_folder, is_study, is_url
+from bench.machine.reading import default_folder, is_study, is_url
 from bench.records.maps import newest, split_paths, unreported
-from bench.records.schema import Results
 from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
@@ -69,22 +67,9 @@ def report(options: argparse.Namespace) -> int:
     else:
         with Progress("judging results"):
             made = build(results, baseline=options.baseline, kind=options.kind)
-        made = replace(made, is_reference=_is_reference(options.paths, results))
+        made = replace(made, is_reference=is_reference(options.paths, results))
         (_teach if options.teach else _show)(made, options)
     return command_line.BAD_INPUT if results.errors else 0
-
-
-def _is_reference(paths: Sequence[str], results: Results) -> bool:
-    """Return whether these are the project's results, of other machines, and the user named none.
-
-    Someone who names the folder of reference results knows what they are.
-    """
-    if any(REFERENCE in Path(path).parts for path in paths):
-        return False
-    if any(file.path.parent.name != REFERENCE for file in results.files):
-        return False
-    here = environment.read().machine_id
-    return all(file.run.machine_id != here for file in results.files)
 
 
 def _check(options: argparse.Namespace) -> None:

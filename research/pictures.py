@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from bench.render.plot import Axes, Figure, empty_figure
+from bench.render.palette import COLOURS, DASHES, MARKERS
+from bench.render.plot import Axes, Figure, current_theme, empty_figure
 from bench.render.quantities import count as number_of
 from bench.stats.comparison import Verdict
 from research.noises import (
@@ -27,8 +29,9 @@ PROMISES = {6: (0.10, 0.70, 0.55), 20: (0.05, 0.80, 0.68)}
 
 # Pictures
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, from light to dark enough.
-COLOURS = ("#777777", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#0072b2", "#a0407c")
+LINES = tuple(zip(MARKERS, (*DASHES, *DASHES), strict=True))
+"""The marker and the dashes of each line: colour alone distinguishes nothing."""
+
 COUNTS = (1, 3, 6, 10, 20, 50)
 
 
@@ -38,17 +41,19 @@ def draw_power(trials: int) -> Figure:
     effects = np.linspace(0, 0.15, 61)
     worlds = (("noise as measured", as_measured), ("a bad process in ten", outlying_processes))
     for panel, (axis, (name, noise)) in enumerate(zip(axes, worlds, strict=True)):
-        for count, colour in zip(COUNTS, COLOURS, strict=False):
+        for count, colour, look in zip(COUNTS, COLOURS, LINES, strict=False):
             found = paired_verdicts(effects, noise, count, trials)
             rates = [100 * rate(each, Verdict.SLOWER) for each in found]
-            axis.plot(100 * effects, rates, color=colour, lw=2, label=number_of(count, "process"))
+            axis.plot(
+                100 * effects, rates, color=colour, label=number_of(count, "process"), **_line(look)
+            )
         for count, (effect, *promised) in PROMISES.items():
             axis.plot(
                 100 * effect,
                 100 * promised[panel],
                 marker="D",
                 markersize=8,
-                markerfacecolor="white",
+                markerfacecolor=current_theme().back,
                 markeredgecolor=COLOURS[COUNTS.index(count)],
                 markeredgewidth=2,
                 linestyle="none",
@@ -69,18 +74,17 @@ def draw_needed() -> Figure:
         *((True, spread) for spread in (0.013, *PAIRED_SPREADS)),
         *((False, spread) for spread in UNPAIRED_SPREADS),
     )
-    for (paired, spread), colour in zip(lines, COLOURS, strict=True):
+    for (paired, spread), colour, look in zip(lines, COLOURS, LINES, strict=False):
         counts = [processes_needed(e, spread, paired) for e in effects.tolist()]
         axis.step(
             100 * effects,
             [math.nan if count is None else count for count in counts],
             where="post",
             color=colour,
-            lw=2,
-            ls="-" if paired else "--",
+            **_line(look),
             label=f"paired, spread {spread:.1%}" if paired else f"unpaired, spread {spread:.0%}",
         )
-    axis.axhspan(0.8, 5.5, color="#000000", alpha=0.06, lw=0)
+    axis.axhspan(0.8, 5.5, color=current_theme().text, alpha=0.06, lw=0)
     axis.text(
         2.1, 3.4, "fewer than 6: an allowance stands\nfor what they cannot show", va="top", size=9
     )
@@ -90,6 +94,12 @@ def draw_needed() -> Figure:
     axis.set(xlabel="true slowdown, %", ylabel="processes (unpaired: on each side)")
     axis.legend(frameon=False, fontsize=9, loc="upper right")
     return drawn
+
+
+def _line(look: tuple[str, object]) -> dict[str, Any]:
+    """Return how a line is drawn, apart from its colour; it has some ten markers."""
+    marker, dashes = look
+    return {"lw": 1.8, "ls": dashes, "marker": marker, "markersize": 5, "markevery": 0.1}
 
 
 def _plain_ticks(axis: Axes, values: Sequence[float]) -> None:
@@ -112,7 +122,7 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
     axes = list(made.subplots(1, panels, sharey=True, squeeze=False)[0])
     made.suptitle(title, fontsize=13)
     for axis in axes:
-        axis.grid(color="#000000", alpha=0.12, lw=0.6)
+        axis.grid(color=current_theme().text, alpha=0.12, lw=0.6)
         axis.spines[["top", "right"]].set_visible(False)
     return made, axes
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_SOURCE = re.compile(r'(?P<before>\b(?:src|srcset)=")(?P<path>[^"\s]+)(?=")')
 _ELSEWHERE = re.compile(r"[a-z]+:|#")
 _FOLDER_LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s:]+)\)")
 
@@ -38,10 +40,10 @@ def list_documents(root: Path = ROOT) -> list[str]:
 
 
 def list_linked_files(document: str, root: Path = ROOT) -> list[str]:
-    """Return the files of the repository that a document links to, as paths in the repository."""
+    """Return the files that a document links to or shows, as paths in the repository."""
     found = []
     text = _CODE.sub("", (root / document).read_text(encoding="utf-8"))
-    for link in _LINK.findall(text):
+    for link in (*_LINK.findall(text), *(match["path"] for match in _SOURCE.finditer(text))):
         if _ELSEWHERE.match(link):
             continue
         path = os.path.normpath(PurePosixPath(document).parent / unquote(link.partition("#")[0]))
@@ -65,17 +67,44 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return a page in which each link to a folder is replaced by its text.
+    """Return a page for the site.
 
-    A repository shows a folder as a page, and a site does not.
+    Each link to a folder is replaced by its text: a repository shows a folder as a page, and a site
+    does not. MkDocs leaves the addresses of ``<picture>`` as they are, so they are changed here.
     """
     document = PurePosixPath(page.file.src_uri)
+
+    def find_address(path: str) -> str:
+        file = files.get_file_from_path(os.path.normpath(document.parent / path))
+        return path if file is None else file.url_relative_to(page.file)
+
+    markdown = replace_sources(markdown, find_address)
 
     def unlink(match: re.Match[str]) -> str:
         target = ROOT / os.path.normpath(document.parent / match[2])
         return match[1] if target.is_dir() else match[0]
 
     return _FOLDER_LINK.sub(unlink, markdown)
+
+
+def replace_sources(markdown: str, find_address: Callable[[str], str]) -> str:
+    """Replace each ``src`` and ``srcset`` outside code by what ``find_address`` returns for it."""
+    parts = []
+    end = 0
+    for code in _CODE.finditer(markdown):
+        parts += [_replace_in_text(markdown[end : code.start()], find_address), code[0]]
+        end = code.end()
+    return "".join((*parts, _replace_in_text(markdown[end:], find_address)))
+
+
+def _replace_in_text(text: str, find_address: Callable[[str], str]) -> str:
+    return _SOURCE.sub(
+        lambda match: (
+            match["before"]
+            + (match["path"] if _ELSEWHERE.match(match["path"]) else find_address(match["path"]))
+        ),
+        text,
+    )
 
 
 def _is_below(path: str | None, folder: Path) -> bool:

@@ -17,7 +17,7 @@ from rich.text import Text
 from bench.cli.command_line import UsageError, print_errors, typed
 from bench.machine import environment
 from bench.machine.fields import printable
-from bench.machine.reading import default_folder
+from bench.machine.reading import REFERENCE, default_folder
 from bench.machine.writing import Closing, running_writer
 from bench.records.files import collect, default_results
 from bench.records.schema import Results
@@ -99,3 +99,16 @@ def result_paths(paths: Sequence[Any], made_by: str = "pytest --benchmark-only")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     return list(found.paths)
+
+
+def is_reference(paths: Sequence[str], results: Results) -> bool:
+    """Return whether these are the project's results, of other machines, and the user named none.
+
+    Someone who names the folder of reference results knows what they are.
+    """
+    if any(REFERENCE in Path(path).parts for path in paths):
+        return False
+    if any(file.path.parent.name != REFERENCE for file in results.files):
+        return False
+    here = environment.read().machine_id
+    return all(file.run.machine_id != here for file in results.files)

@@ -12,13 +12,11 @@ from bench.echo.task import COIN_TOSS, EchoSettings, Float64
 from bench.echo.training import Window
 from bench.machine.writing import write_bytes
 from bench.render import plot
-from bench.render.plot import INK, SUBTLE, Figure
+from bench.render.palette import BLUE, BROWN, GREEN, LIGHT, ORANGE, Theme
+from bench.render.plot import Figure, current_theme
 
 SUFFIXES = tuple(f".{kind}" for kind in plot.FORMATS)
-# The colours of Okabe & Ito, which colour-blind readers can distinguish.
-INPUT, TARGET, PREDICTION, WRONG = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-FAINT = "#B8B8B8"
-_CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 5, "color": INK}
+INPUT, TARGET, PREDICTION, WRONG = BLUE, BROWN, GREEN, ORANGE
 _MOST_SERIES = 6  # panels that are readable at that height
 _MOST_STEPS = 60  # bars that are distinct at that width
 _SMOOTH = 50  # windows of the running median
@@ -41,11 +39,12 @@ class Scene:
     last: Window
 
 
-def save(scene: Scene, path: Path) -> None:
+def save(scene: Scene, path: Path, theme: Theme = LIGHT) -> None:
     """Write a picture whose suffix is one of ``SUFFIXES``, atomically. Raises OSError."""
-    figure = plot.empty_figure(12.0, 7.2, dpi=150)
-    draw(figure, scene)
-    write_bytes(path, plot.encoded(figure, path.suffix[1:].lower()))
+    with plot.style(theme):
+        figure = plot.empty_figure(12.0, 7.2, dpi=150)
+        draw(figure, scene)
+        write_bytes(path, plot.encoded(figure, path.suffix[1:].lower()))
 
 
 def draw(figure: Figure, scene: Scene) -> None:
@@ -53,7 +52,7 @@ def draw(figure: Figure, scene: Scene) -> None:
     settings = scene.settings
     title = f"Repeat each bit {settings.echo} timesteps later, with windows of {settings.window}"
     text = f"{title}\n{textwrap.fill(_subtitle(scene), 150)}"
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11, color=SUBTLE)
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, color=current_theme().dim)
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1.0))
     curve = left.subplots()
     _draw_losses(curve, scene)
@@ -62,7 +61,7 @@ def draw(figure: Figure, scene: Scene) -> None:
     for row, axes in enumerate(panels):
         _draw_series(axes, scene.last, row, settings)
     panels[-1].tick_params(axis="x", labelbottom=True, length=3.5)
-    panels[-1].set_xlabel("timestep of the window", fontsize=10, color=INK)
+    panels[-1].set_xlabel("timestep of the window", fontsize=10)
     _draw_legends(left, right, curve, settings)
 
 
@@ -80,13 +79,14 @@ def _subtitle(scene: Scene) -> str:
 
 def _draw_losses(axes: Figure, scene: Scene) -> None:
     losses, epoch = scene.losses, scene.settings.windows_per_epoch
+    theme = current_theme()
     x = np.arange(1, len(losses) + 1)
     for start in range(epoch, scene.windows, epoch):
-        axes.axvline(start + 0.5, color="#E4E4E4", linewidth=1, zorder=0)
-    axes.axhline(COIN_TOSS, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.text(1.0, COIN_TOSS * 1.06, "a coin toss, ln 2", ha="right", fontsize=9, color=INK,
+        axes.axvline(start + 0.5, color=theme.grid, linewidth=1, zorder=0)
+    axes.axhline(COIN_TOSS, color=theme.text, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.text(1.0, COIN_TOSS * 1.06, "a coin toss, ln 2", ha="right", fontsize=9,
               transform=axes.get_yaxis_transform())  # fmt: skip
-    axes.plot(x, losses, color=FAINT, linewidth=0.7, zorder=2, label="each window")
+    axes.plot(x, losses, color=theme.edge, linewidth=0.7, zorder=2, label="each window")
     smooth = running_median(losses, _SMOOTH)
     label = f"median of {_SMOOTH} windows"
     axes.plot(x, smooth, color=INPUT, linewidth=2.2, zorder=4, label=label)
@@ -105,8 +105,8 @@ def _draw_losses(axes: Figure, scene: Scene) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(lambda value, _: "")
     epochs = f"; vertical lines: epochs of {epoch}" if scene.windows > epoch else ""
-    axes.set_xlabel(f"window (training step){epochs}", fontsize=10, color=INK)
-    axes.tick_params(labelsize=9, colors=INK, which="both")
+    axes.set_xlabel(f"window (training step){epochs}", fontsize=10)
+    axes.tick_params(labelsize=9, which="both")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -120,19 +120,25 @@ def _draw_series(axes: Figure, window: Window, row: int, settings: EchoSettings)
     shades = np.where(right, PREDICTION, WRONG)
     for lane, heights, colours in ((2, inputs, INPUT), (1, targets, TARGET), (0, ones, shades)):
         axes.bar(x, heights, bottom=lane * _LANE, width=0.78, color=colours, linewidth=0)
-        axes.axhline(lane * _LANE, color=FAINT, linewidth=0.8, zorder=0)
+        axes.axhline(lane * _LANE, color=current_theme().line, linewidth=0.8, zorder=0)
     # A wrong prediction of 0 has no visible bar, and colour alone is not enough.
-    axes.plot(x[~right], np.full(np.count_nonzero(~right), 0.5), **_CROSS)
+    axes.plot(x[~right], np.full(np.count_nonzero(~right), 0.5), **_cross())
     axes.set_ylim(-0.08, 3 * _LANE)
     axes.set_xlim(x[0] - 0.6, x[-1] + 0.6)
     names = ("prediction", "target", "input")
     axes.set_yticks([lane * _LANE + 0.5 for lane in range(3)], names, fontsize=8)
-    axes.tick_params(axis="y", length=0, colors=INK)
-    axes.tick_params(axis="x", labelsize=9, colors=INK, labelbottom=False, length=0)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=9, labelbottom=False, length=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     share = f"series {row + 1}: {int(right.sum())} of {len(x)} right"
-    axes.set_title(share, loc="right", fontsize=9, color=INK, pad=2)
+    axes.set_title(share, loc="right", fontsize=9, pad=2)
     axes.spines[:].set_visible(False)
+
+
+def _cross() -> dict[str, Any]:
+    """Return the look of the sign for a wrong prediction."""
+    look: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 5}
+    return {**look, "color": current_theme().text}
 
 
 def _draw_legends(left: Figure, right: Figure, curve: Figure, settings: EchoSettings) -> None:
@@ -144,7 +150,7 @@ def _draw_legends(left: Figure, right: Figure, curve: Figure, settings: EchoSett
         which += f", {_MOST_SERIES} of {settings.batch} series"
     if settings.window > _MOST_STEPS:
         which += f", its last {_MOST_STEPS} timesteps"
-    wrong = (Patch(color=WRONG), Line2D([], [], **_CROSS))
+    wrong = (Patch(color=WRONG), Line2D([], [], **_cross()))
     bars = [Patch(color=colour) for colour in (INPUT, TARGET, PREDICTION)]
     names = ["input", "target", "prediction, as high as P(1)", "wrong"]
     for figure, heading, handles, labels in (

@@ -5,6 +5,7 @@ alone. matplotlib is imported when something is drawn; no display is needed.
 """
 
 import contextlib
+import contextvars
 import functools
 import importlib.util
 import io
@@ -26,12 +27,14 @@ from bench.render.escape import clean
 from bench.render.labels import (
     FASTEST,
     RATIO_INTERVAL,
+    REFERENCE_TITLE,
     TIME_INTERVAL,
     UNRELIABLE,
     heading,
     machine_facts,
     spread_text,
 )
+from bench.render.palette import COLOURS, DASHES, LIGHT, MARKERS, Theme
 from bench.render.quantities import rate, scale, shape_texts, size, times_as_fast
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE, speed
@@ -46,26 +49,9 @@ INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 Axes = Any
 
-# Okabe & Ito's colours, which colour-blind readers can distinguish. Orange, sky and black are
-# changed until their contrast is 3:1 on white and on the page's dark background; no yellow.
-COLOURS = (
-    *("#757575", "#0072B2", "#009E73", "#D55E00"),
-    *("#7E57C2", "#CC79A7", "#A87900", "#2A96D4"),
-)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-# Dashes distinguish lines where there is no colour, as markers and names do.
-DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
-    (0, ()),
-    (0, (5, 1.5)),
-    (0, (1.2, 1.2)),
-    (0, (6, 1.5, 1.2, 1.5)),
-)
-
 RESERVED = 24
 """Looks below this number belong to one backend each. Names without a look of their own share the
 rest, so that this number never changes."""
-
-INK, SUBTLE, FAINT = "#222222", "#555555", "#CCCCCC"
 
 _DPI = 200
 _STYLE = Path(__file__).with_name("pictures.mplstyle")
@@ -99,8 +85,16 @@ def label(text: str, limit: int = 60) -> str:
     return f" {found}" if found.startswith("_") else found
 
 
+_theme = contextvars.ContextVar("theme", default=LIGHT)
+
+
+def current_theme() -> Theme:
+    """Return the colours for what is drawn now: those of the innermost ``style``."""
+    return _theme.get()
+
+
 @contextlib.contextmanager
-def style() -> Iterator[None]:
+def style(theme: Theme = LIGHT) -> Iterator[None]:
     """Set the style of this suite's pictures for figures made, drawn and written inside.
 
     A letter that the font lacks is drawn as a box, without a warning.
@@ -111,9 +105,17 @@ def style() -> Iterator[None]:
     if named is not None:
         os.environ["MPLBACKEND"] = named
     params = mpl.rc_params_from_file(_STYLE, fail_on_error=True, use_default_template=False)
-    with mpl.rc_context(params), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from (current )?font")
-        yield
+    letters = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    backs = ("figure.facecolor", "savefig.facecolor", "axes.facecolor")
+    params |= dict.fromkeys(letters, theme.text) | dict.fromkeys(backs, theme.back)
+    params |= {"axes.edgecolor": theme.dim, "hatch.color": theme.text}
+    token = _theme.set(theme)
+    try:
+        with mpl.rc_context(params), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from (current )?font")
+            yield
+    finally:
+        _theme.reset(token)
 
 
 def empty_figure(width: float, height: float, dpi: float | None = None) -> Figure:
@@ -121,7 +123,8 @@ def empty_figure(width: float, height: float, dpi: float | None = None) -> Figur
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 
-    made = Empty(figsize=(width, height), layout="constrained", dpi=dpi, facecolor="white")
+    back = current_theme().back
+    made = Empty(figsize=(width, height), layout="constrained", dpi=dpi, facecolor=back)
     FigureCanvasAgg(made)
     return made
 
@@ -136,8 +139,8 @@ def encoded(drawn: Figure, kind: str) -> bytes:
 class Look(NamedTuple):
     """The look of a backend in every picture.
 
-    colour: ``#RRGGBB``, with a contrast of at least 3:1 on white and on a dark background. shape:
-    the place of its marker and dashes in ``MARKERS`` and ``DASHES``, which are matplotlib's.
+    colour: one of ``COLOURS``. shape: the place of its marker and dashes in ``MARKERS`` and
+    ``DASHES``, which are matplotlib's.
     """
 
     colour: str
@@ -223,12 +226,17 @@ KIND_OF = {
 
 @dataclass(frozen=True)
 class Plot:
-    """What to draw: a figure of some rows of a session, with its width in inches."""
+    """What to draw: a figure of some rows of a session, with its width in inches.
+
+    is_reference: whether the results are the project's, measured on another machine, which the
+    title then says.
+    """
 
     what: str
     section: Section
     rows: tuple[RankedRow, ...]
     width: float = 7.0
+    is_reference: bool = False
 
 
 def choose(section: Section, what: str, pattern: str = "*") -> tuple[RankedRow, ...]:
@@ -261,12 +269,12 @@ MOST_PANELS = 24
 _COLUMN = 1.4  # inches that a panel needs next to the names
 _BAR, _HEAD = 0.19, 0.78  # inches
 _NAME = 26  # letters of a backend
-_EDGES = {"height": 0.72, "edgecolor": INK, "linewidth": 0.5}
+_EDGES = {"height": 0.72, "linewidth": 0.5}
 
 
-def picture(plot: Plot, kind: str) -> bytes:
+def picture(plot: Plot, kind: str, theme: Theme = LIGHT) -> bytes:
     """Return the plot as a PNG, SVG or PDF file."""
-    with style():
+    with style(theme):
         return encoded(_bars(plot), kind)
 
 
@@ -335,6 +343,8 @@ def _bars(plot: Plot) -> Figure:
     facts = machine_facts(plot.section)
     hardware = "; ".join(fact.text for fact in facts if fact.part in kinds)
     places = [label(each, letters) for each in (heading(plot.section), hardware)]
+    if plot.is_reference:
+        places = [REFERENCE_TITLE, *places]
     text = "\n".join(filter(None, [text, *places]))
     figure.suptitle(text, fontsize=8.5, x=0.01, ha="left", linespacing=1.4)
     grid = figure.subplots(lines, columns, squeeze=False)
@@ -344,7 +354,7 @@ def _bars(plot: Plot) -> Figure:
         _panel(axes, plot, panel, names, named=number % columns == 0, width=width)
     for axes in grid.flatten()[len(shown) :]:
         axes.set_axis_off()
-    figure.supxlabel(_below(plot, rows), fontsize=7, x=0.01, ha="left", color=SUBTLE)
+    figure.supxlabel(_below(plot, rows), fontsize=7, x=0.01, ha="left", color=current_theme().dim)
     return figure
 
 
@@ -414,16 +424,17 @@ def _panel(
     longest = max((bar.value for bar in bars.values()), default=1.0)
     # The whisker of one process is long: beyond twice the longest bar it is cut.
     most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
+    theme = current_theme()
     colours, ends = bar_colours(names), {}
     for name, bar in bars.items():
-        look = {**_EDGES, "facecolor": colours[name]}
+        look = {**_EDGES, "edgecolor": theme.text, "facecolor": colours[name]}
         if _invalid(plot, panel[name]):
-            look |= {"facecolor": "#F2F2F2", "hatch": "/////"}
+            look |= {"facecolor": theme.hatched, "hatch": "/////"}
         place = names.index(name)
         axes.barh(place, bar.value, **look)
         if bar.high > bar.low:
-            # Black on white, to be visible on a dark bar.
-            for colour, width in (("white", 2.4), ("black", 0.9)):
+            # On a wider line of the other colour, to be visible on any bar.
+            for colour, width in ((theme.back, 2.4), (theme.text, 0.9)):
                 axes.plot([bar.low, bar.high], [place, place], color=colour, linewidth=width)
                 for end in (bar.low, bar.high):
                     across = [place - 0.18, place + 0.18]
@@ -439,7 +450,7 @@ def _panel(
         place = names.index(name)
         axes.text(end + 0.02 * longest_axis, place, bars[name].text, va="center", fontsize=6.5)
     if plot.what == "speedup":
-        axes.axvline(1.0, color="black", linewidth=0.9, linestyle=(0, (3, 2)))
+        axes.axvline(1.0, color=theme.text, linewidth=0.9, linestyle=(0, (3, 2)))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, longest_axis)
     # A star before a name marks the fastest of this panel; inner panels have only the star.
@@ -463,19 +474,27 @@ _MOST_SERIES = 4
 _PANEL = (3.4, 2.3)  # inches
 
 
-def along(found: Sequence[AxisSeries], kind: str, width: float | None = None) -> bytes:
+def along(
+    found: Sequence[AxisSeries],
+    kind: str,
+    width: float | None = None,
+    theme: Theme = LIGHT,
+    *,
+    is_reference: bool = False,
+) -> bytes:
     """Draw time per unit, and memory where it is known, against the values of an axis.
 
     Each series has a column, and each backend a line with the band of its intervals. Both axes are
-    logarithmic.
+    logarithmic. is_reference: as in ``Plot``.
     Returns the bytes of a PNG, SVG or PDF file.
     """
     drawn = [each for each in found if each.values][:_MOST_SERIES]
-    with style():
-        return encoded(_along(drawn, len(found) - len(drawn), width), kind)
+    title = f"\n{REFERENCE_TITLE}" if is_reference else ""
+    with style(theme):
+        return encoded(_along(drawn, len(found) - len(drawn), width, title), kind)
 
 
-def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> Figure:
+def _along(found: Sequence[AxisSeries], left_out: int, width: float | None, title: str) -> Figure:
     sized = any("peak_bytes" in row.result.memory for each in found for row in each.rows)
     costs = [of for each in found for of in each.backends if of.measured]
     names = list(dict.fromkeys(of.backend for of in costs))
@@ -496,7 +515,7 @@ def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> F
         _values(grid[-1][column], each)
     text = f"What a {UNITS[found[0].axis]} costs along {found[0].axis}"
     text += f" ({left_out} more not drawn)" if left_out else ""
-    text += f"\n{label(heading(found[0].section), int(width * 16))}"
+    text += f"{title}\n{label(heading(found[0].section), int(width * 16))}"
     figure.suptitle(text, fontsize=8.5, x=0.01, ha="left")
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower left", ncols=columns, frameon=False
@@ -505,7 +524,9 @@ def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> F
     if any(of.unreached for of in costs):
         below += "; ×: the last value that was reached"
     corner = grid[-1][0]
-    corner.text(0, -0.32, below, fontsize=6.5, color=SUBTLE, transform=corner.transAxes)
+    corner.text(
+        0, -0.32, below, fontsize=6.5, color=current_theme().dim, transform=corner.transAxes
+    )
     return figure
 
 
@@ -560,7 +581,7 @@ def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, f
     )
     point = {"linestyle": "none", "markeredgecolor": look.colour, "zorder": 4}
     for x in invalid & set(points):
-        marker = {"marker": look.marker, "markersize": 3.2, "markerfacecolor": "white"}
+        marker = {"marker": look.marker, "markersize": 3.2, "markerfacecolor": current_theme().back}
         axes.plot([x], [points[x]], **marker, **point)
     last = max(points, default=0)
     if points and any(value(row.case, found.axis) > last for row in of.unreached):
@@ -578,7 +599,7 @@ def _plain(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=6.5)
-    axes.grid(visible=True, axis="y", color=FAINT, linewidth=0.5, alpha=0.6)
+    axes.grid(visible=True, axis="y", color=current_theme().line, linewidth=0.5, alpha=0.6)
 
 
 def _values(axes: Axes, found: AxisSeries) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.site_files import list_documents, list_linked_files
+from tools.site_files import list_documents, list_linked_files, replace_sources
 
 
 @pytest.fixture
@@ -43,3 +43,24 @@ def test_links_elsewhere_to_folders_and_in_code_are_no_linked_files(
 ) -> None:
     (project / "README.md").write_text(text)
     assert list_linked_files("README.md", project) == []
+
+
+PICTURE = """<picture>
+<source media="(prefers-color-scheme: dark)" srcset="pictures/a-dark.svg">
+<img alt="a" src="pictures/a.svg">
+</picture>"""
+
+
+def test_pictures_for_light_and_dark_pages_are_linked_files(project: Path) -> None:
+    (project / "docs/pictures").mkdir()
+    for name in ("a.svg", "a-dark.svg"):
+        (project / "docs/pictures" / name).touch()
+    (project / "docs/a.md").write_text(PICTURE)
+    found = list_linked_files("docs/a.md", project)
+    assert sorted(found) == ["docs/pictures/a-dark.svg", "docs/pictures/a.svg"]
+
+
+def test_addresses_of_pictures_are_replaced_outside_code() -> None:
+    text = f'{PICTURE}\n\n`<img src="b.svg">`\n<img src="https://example.org/c.svg">'
+    found = replace_sources(text, lambda path: f"../{path}")
+    assert found == text.replace('"pictures/', '"../pictures/')

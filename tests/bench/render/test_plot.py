@@ -14,9 +14,8 @@ from bench.machine.fields import InputError
 from bench.records.files import collect
 from bench.records.schema import Measurement, Results, Run
 from bench.render import plot
+from bench.render.palette import COLOURS, DARK, LIGHT, MARKERS
 from bench.render.plot import (
-    COLOURS,
-    MARKERS,
     RESERVED,
     Plot,
     _bar,
@@ -225,12 +224,12 @@ def test_reserved_looks_never_change() -> None:
 
 def test_look_of_known_backend_never_changes() -> None:
     # Pages, slides and papers rely on these.
-    assert (choose_look("keras").colour, choose_look("keras").marker) == ("#757575", "o")
+    assert (choose_look("keras").colour, choose_look("keras").marker) == ("#626262", "o")
     assert (choose_look("while_loop+hoisted").colour, choose_look("while_loop+hoisted").marker) == (
-        "#009E73",
+        "#0D9370",
         "^",
     )
-    assert (choose_look("my_own").colour, choose_look("my_own").marker) == ("#A87900", "s")
+    assert (choose_look("my_own").colour, choose_look("my_own").marker) == ("#9D6516", "s")
 
 
 def test_look_of_usual_backends_differ_in_colour_or_marker() -> None:
@@ -285,6 +284,20 @@ def test_text_of_a_slower_bar_is_beyond_the_line_of_the_baseline(
     plot.picture(Plot("speedup", found, choose(found, "speedup")), "svg")
     assert places
     assert min(places) >= 1.0
+
+
+def test_dark_picture_has_no_letter_or_background_of_the_light_one() -> None:
+    found = section(made(PAIR, processes=3))
+    what = Plot("speedup", found, choose(found, "speedup"))
+    light, dark = (plot.picture(what, "svg", theme).decode() for theme in (LIGHT, DARK))
+    for theme, other, svg in ((LIGHT, DARK, light), (DARK, LIGHT, dark)):
+        assert f"fill: {theme.back}" in svg
+        assert f"fill: {theme.text}" in svg
+        assert other.back not in svg
+        assert other.text not in svg
+    # Backends keep their colours.
+    assert choose_look("keras").colour.lower() in light
+    assert choose_look("keras").colour.lower() in dark
 
 
 def test_distinct_looks_of_any_64_backends_differ() -> None:
