@@ -11,12 +11,13 @@ from bench.case import published
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
 from bench.cli.filters import parse_rule
-from bench.cli.progress import Progress, result_paths
+from bench.cli.progress import Progress, is_reference, result_paths
 from bench.machine import packages
 from bench.machine.fields import ResultError, printable
 from bench.records.schema import Results
 from bench.render import compare as shown
 from bench.render import published as published_shown
+from bench.render.labels import REFERENCE_TITLE
 from bench.stats.latency import PARTS
 from bench.verdicts import pairs
 from bench.verdicts.sections import USUAL_BASELINES, build
@@ -89,6 +90,8 @@ def _published(options: argparse.Namespace, summary: str | None) -> int:
     (results,) = filters.read(options, result_paths(options.paths, made_by))
     theirs = published.steps(published.read())
     report = published_shown.with_published(build(results), theirs)
+    if is_reference(options.paths, results):
+        report = replace(report, notes=(f"{REFERENCE_TITLE}.", *report.notes))
     document = published_shown.document(report, options.unmeasured)
     texts = published_shown.texts(report, document)
     output.deliver(options, document.terminal, texts, summary)
@@ -122,6 +125,8 @@ def _compared(options: argparse.Namespace) -> tuple[pairs.ComparisonReport, bool
                 options.what
             ]
             report = make(base, options.baseline)
+            if is_reference(options.paths, base):
+                report = replace(report, opening=(f"{REFERENCE_TITLE}.", *report.opening))
     title = report.title
     if options.percentile is not None:
         title += f": p{options.percentile:g} of the latency of streams' calls"

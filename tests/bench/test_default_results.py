@@ -1,4 +1,4 @@
-"""Test what ``bench.report`` shows by default: after empty, foreign and reference sessions."""
+"""Test what commands show by default: after empty, foreign and reference sessions."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import compare, plot, report
 from bench.machine import environment
 from bench.machine.writing import JOURNAL_SUFFIX
 from bench.records.schema import Run
@@ -128,6 +128,27 @@ def test_report_brief_markdown_begins_with_title_of_reference_results(
     measure(results / "reference", on("theirs", 0))
     out, _ = read(capsys, ["--format", "markdown", "--brief"])
     assert out.startswith(f"# {TITLE}\n\n|")
+
+
+@pytest.mark.parametrize(
+    "words", ["backends", "backends --format markdown", "backends --format json", "published"]
+)
+def test_compare_in_fresh_clone_titles_reference_results(
+    words: str, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure(results / "reference", on("theirs", 0))
+    for folder, titled in (([], True), (["results/reference"], False)):
+        assert compare.main([*words.split(), *folder]) == 0
+        assert (TITLE in capsys.readouterr().out) is titled
+
+
+@pytest.mark.parametrize("words", ["", "--along batch"])
+def test_plot_in_fresh_clone_titles_reference_results(words: str, results: Path) -> None:
+    measure(results / "reference", on("theirs", 0))
+    picture = results.with_name("picture.svg")
+    for folder, titled in (([], True), (["results/reference"], False)):
+        assert plot.main([*folder, *words.split(), "--output", str(picture)]) == 0
+        assert (TITLE in picture.read_text("utf-8")) is titled
 
 
 def test_report_on_the_machine_of_the_reference_results_has_no_title(
