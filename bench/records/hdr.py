@@ -8,7 +8,6 @@ import base64
 import binascii
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +29,15 @@ _MOST_BYTES = _HEAD.size + 9 * _MOST_COUNTS
 _LARGEST_COUNT = 2**53
 
 
-class Bin(NamedTuple):
-    """Hold the number of values that are at least ``low`` and below ``high`` seconds."""
+class Histogram(NamedTuple):
+    """Hold the bins of a histogram in order, without empty ones, as arrays ``[bins]``.
 
-    low: float
-    high: float
-    number: int
+    A bin has the number of values that are at least ``low`` and below ``high`` seconds.
+    """
+
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    number: npt.NDArray[np.int64]
 
 
 def encode(seconds: npt.NDArray[np.float64]) -> str:
@@ -57,21 +59,19 @@ def encode(seconds: npt.NDArray[np.float64]) -> str:
     return base64.b64encode(_OUTER.pack(_COMPRESSED, len(packed)) + packed).decode()
 
 
-def decode(text: str) -> list[Bin]:
-    """Return a histogram's bins in order, without empty ones. Raises ValueError for other text."""
-    counts: list[Bin] = []
-    place = 0
-    for number in _numbers(_unpacked(text)):
-        if number < 0:
-            place -= number
-        else:
-            row = max((place >> _HALF_BITS) - 1, 0)
-            low, width = (place - (row << _HALF_BITS)) << row, 1 << row
-            counts.append(Bin(low / _NANOSECONDS, (low + width) / _NANOSECONDS, number))
-            place += 1
-        if place > _MOST_COUNTS:
-            raise ValueError("it has more bins than an hour needs")
-    return [each for each in counts if each.number]
+def decode(text: str) -> Histogram:
+    """Return a histogram. Raises ValueError for other text."""
+    numbers = _numbers(_unpacked(text))
+    # A negative number is that of the empty bins which it stands for.
+    ends = np.cumsum(np.where(numbers < 0, -numbers, 1))
+    if ends.size and ends[-1] > _MOST_COUNTS:
+        raise ValueError("it has more bins than an hour needs")
+    kept = numbers > 0
+    places = ends[kept] - 1
+    row = np.maximum((places >> _HALF_BITS) - 1, 0)
+    low = (places - (row << _HALF_BITS)) << row
+    high = low + (np.int64(1) << row)
+    return Histogram(low / _NANOSECONDS, high / _NANOSECONDS, numbers[kept])
 
 
 def _places(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -112,19 +112,20 @@ def _unpacked(text: str) -> bytes:
     return found[_HEAD.size :]
 
 
-def _numbers(body: bytes) -> Iterator[int]:
-    number = shift = 0
-    for each in body:
-        number |= (each & 0x7F) << shift
-        shift += 7
-        if each & 0x80:
-            if shift > 56:
-                raise ValueError("it has a count of too many digits")
-            continue
-        found = number >> 1 if not number & 1 else -((number + 1) >> 1)
-        if not -_MOST_COUNTS <= found <= _LARGEST_COUNT:
-            raise ValueError("it has a count that is too large")
-        yield found
-        number = shift = 0
-    if shift:
+def _numbers(body: bytes) -> npt.NDArray[np.int64]:
+    """Decode integers in ZigZag LEB128. Raises ValueError for other bytes."""
+    found = np.frombuffer(body, dtype=np.uint8)
+    last = np.flatnonzero(found < 0x80)  # the last byte of each integer
+    if found.size and found[-1] >= 0x80:
         raise ValueError("its last count is truncated")
+    first = np.concatenate(([0], last[:-1] + 1)) if last.size else last
+    digits = np.arange(found.size) - np.repeat(first, last - first + 1)
+    # Nine bytes hold 63 bits, so that nothing overflows.
+    if digits.size and digits.max() > 8:
+        raise ValueError("it has a count of too many digits")
+    parts = (found & 0x7F).astype(np.int64) << (7 * digits)
+    coded = np.add.reduceat(parts, first) if last.size else np.zeros(0, np.int64)
+    numbers = np.asarray((coded >> 1) ^ -(coded & 1), dtype=np.int64)
+    if numbers.size and not (numbers.min() >= -_MOST_COUNTS and numbers.max() <= _LARGEST_COUNT):
+        raise ValueError("it has a count that is too large")
+    return numbers

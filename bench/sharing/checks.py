@@ -235,15 +235,15 @@ def _calls(item: Measurement) -> Iterator[str]:
         except ValueError as error:
             yield f"{where}.{name}.histogram cannot be read: {error}"
             continue
-        counted = np.cumsum([each.number for each in bins])
-        if not bins or counted[-1] != stream.calls:
+        counted = np.cumsum(bins.number)
+        if not counted.size or counted[-1] != stream.calls:
             yield f"{where}.{name}.histogram does not have its {stream.calls} calls"
             continue
         for part, bounds in taken.percentiles.items():
             rank = math.ceil(round(part / 100 * stream.calls, 6))
-            low, high, _ = bins[int(np.searchsorted(counted, rank))]
+            place = int(np.searchsorted(counted, rank))
             # The histogram has whole nanoseconds.
-            if not low - 1e-9 <= bounds.mid <= high + 1e-9:
+            if not bins.low[place] - 1e-9 <= bounds.mid <= bins.high[place] + 1e-9:
                 yield f"{where}.{name}.percentiles.{part:g} is not that of its histogram"
 
 
