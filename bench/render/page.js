@@ -9,7 +9,7 @@ const all = [...cases.work.keys()];
 const KEYS = [...data.sizes, ...data.choices];
 const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 const number = (value, digits = 3) => Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 12 });
-const state = { work: null, page: 0, chosen: [], ownInput: false, ownAxis: false, mapMode: false };
+const state = { tab: "answer", question: "", work: null, page: 0, chosen: [], ownInput: false, ownAxis: false, mapMode: false };
 
 function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -27,8 +27,8 @@ function plain(text, most = 60) {
 }
 function table(caption, headings, rows, most = 200) {
   const title = rows.length > most ? `${caption} (the first ${most} of ${rows.length.toLocaleString("en")})` : caption;
-  const cell = (text, place) => (place ? el("td", { className: standing(text) }, text) : el("th", { scope: "row" }, text));
-  return scrolling(caption, el("table", {}, el("caption", {}, title),
+  const cell = (text, place) => (place ? el("td", { className: [standing(text), text ? "" : "empty"].join(" ").trim(), "data-label": headings[place] }, text) : el("th", { scope: "row" }, text));
+  return scrolling(caption, el("table", { className: "cards" }, el("caption", {}, title),
     el("thead", {}, el("tr", {}, ...headings.map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...rows.slice(0, most).map((row) => el("tr", {}, ...row.map(cell))))));
 }
@@ -78,6 +78,57 @@ function answersTo(question) {
   return compared === undefined ? found : [compared, ...found.filter((work) => work !== compared)];
 }
 
+// ---- the tabs
+
+const tabs = [...$("tabs").children];
+const FILTERED = ["compare", "scaling", "all-cases"];
+const PLOTTED = ["scaling", "tail-latency", "processes"];
+/** Show a tab's panel and hide the others; the browser's own search still finds text in those. */
+function openTab(id) {
+  state.tab = id;
+  for (const tab of tabs) {
+    const chosen = tab.hash === `#${id}`;
+    const panel = $(tab.hash.slice(1));
+    tab.setAttribute("aria-selected", chosen);
+    tab.tabIndex = chosen ? 0 : -1;
+    // A panel that is hidden until something in it is found is no place for the focus.
+    panel.tabIndex = chosen ? 0 : -1;
+    if (chosen) panel.removeAttribute("hidden");
+    else panel.setAttribute("hidden", "until-found");
+  }
+  $("filters").hidden = !FILTERED.includes(id);
+  $("no-plots").hidden = !(plotly.failed && PLOTTED.includes(id));
+  if (id === "all-cases") showCases();
+}
+function chooseTab(id) {
+  openTab(id);
+  writeAddress("replaceState");
+}
+/** Make tabs of the links, by the pattern of the ARIA authoring practices. */
+function makeTabs() {
+  for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
+  document.documentElement.className = "tabbed";
+  $("tabs").setAttribute("role", "tablist");
+  $("tabs").setAttribute("aria-label", "Parts of this page");
+  for (const tab of tabs) {
+    const panel = $(tab.hash.slice(1));
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", panel.id);
+    panel.setAttribute("role", "tabpanel");
+    panel.addEventListener("beforematch", () => chooseTab(panel.id));
+    tab.addEventListener("click", (event) => { event.preventDefault(); chooseTab(panel.id); });
+  }
+  $("tabs").addEventListener("keydown", (event) => {
+    const place = tabs.indexOf(event.target);
+    const next = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: tabs.length - 1, " ": place }[event.key];
+    if (next === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const tab = tabs.at(next % tabs.length);
+    tab.focus();
+    chooseTab(tab.hash.slice(1));
+  });
+}
+
 // ---- the form
 
 const NEAR = 1.5; // shapes within this factor in each number are similar
@@ -120,13 +171,26 @@ function reset(changed) {
 }
 /** Put the question into the address, so that a link or the browser's history asks it again. */
 function note(question) {
-  const words = new URLSearchParams(KEYS.filter((key) => (question[key] ?? "") !== "").map((key) => [key, question[key]]));
-  if (location.hash !== `#${words}`) history.pushState(null, "", `#${words}`);
+  state.question = String(new URLSearchParams(KEYS.filter((key) => (question[key] ?? "") !== "").map((key) => [key, question[key]])));
+  writeAddress("pushState");
+}
+/** Write the tab, unless it is the first, and the question: `#compare`, `#batch=32&…` or `#compare&batch=32&…`. */
+function writeAddress(how) {
+  const words = [state.tab === "answer" ? "" : state.tab, state.question].filter(Boolean).join("&");
+  if (location.hash.slice(1) !== words) history[how](null, "", words ? `#${words}` : location.pathname + location.search);
 }
 function readAddress() {
-  if (!location.hash.includes("=")) return start();
-  fill({ num_layers: 1, variant: "", ...Object.fromEntries(new URLSearchParams(location.hash.slice(1))) });
+  const words = location.hash.slice(1);
+  const [first] = words.split("&");
+  openTab(tabs.some((tab) => tab.hash === `#${first}`) ? first : "answer");
+  if (!words.includes("=")) {
+    state.question = "";
+    return start();
+  }
+  const question = Object.fromEntries(new URLSearchParams(words));
+  fill({ num_layers: 1, variant: "", ...question });
   ask(typed());
+  state.question = words.slice(words.startsWith(`${state.tab}&`) ? state.tab.length + 1 : 0);
 }
 function ask(question, work = null) {
   const found = question ? answersTo(question) : [];
@@ -136,19 +200,23 @@ function ask(question, work = null) {
   $("work").value = found.map(String).find((each) => [...$("work").options].some((option) => option.value === each)) ?? "";
   $("answer-session").hidden = found.length < 2;
   $("answer-of").replaceChildren(...[...found].sort((a, b) => a - b).map((each) => el("option", { value: each, selected: each === state.work }, sections[works.session[each]].title)));
-  $("answer").replaceChildren(...(state.work === null ? unknown(question) : known(state.work)));
+  $("decision").replaceChildren(...(state.work === null ? unknown(question) : known(state.work)));
+  $("shape").hidden = state.work === null;
+  $("shape").firstElementChild.textContent = state.work === null ? "" : `${capital(works.text[state.work])}.`;
   showBackends();
   showSource(state.work === null ? 0 : works.session[state.work]);
   if (state.work !== null && !state.ownAxis) $("x-axis").value = bestAxis();
   redraw("samples", "latency");
+  showStreams();
   if (question) follow({ ...question, kind: works.kind[state.work], session: works.session[state.work] });
   else update();
 }
 function askAbout(work) {
+  openTab("answer");
   ask(questionOf(work), work);
   note(questionOf(work));
-  $("answer").focus({ preventScroll: true });
-  $("asking").scrollIntoView({ block: "start" });
+  $("decision").focus({ preventScroll: true });
+  $("tabs").scrollIntoView({ block: "start" });
 }
 /** Return the decision on one line: the name, the factor and how certain it is; and below it the report's sentence. */
 function decision(work, sentence) {
@@ -193,9 +261,10 @@ function unknown(question) {
   const otherwise = others.filter((each) => !near.includes(each) && sizes.every((key) => each.question[key] === question[key]));
   if (otherwise.length) lines.push(el("p", {}, "These sizes were measured with other settings:"), offers(otherwise.slice(0, 12)));
   const [words, why] = command(question);
-  lines.push(words ? el("p", {}, "To measure it in about two minutes: ", el("span", { className: "copied" }, el("code", { className: "command" }, words), copyButton(words))) : el("p", {}, why));
+  lines.push(words ? el("p", {}, "To measure it in about two minutes: ", copied(words)) : el("p", {}, why));
   return lines;
 }
+const copied = (words) => el("span", { className: "copied" }, el("code", { className: "command" }, words), copyButton(words));
 function copyButton(words) {
   const button = el("button", { type: "button", className: "copy" }, "Copy");
   button.addEventListener("click", async () => {
@@ -242,7 +311,7 @@ function showBackends() {
   });
   const headings = ["backend", "time of a step", "95% CI", "speedup", "99.5% CI", "verdict", "trust", "first result", "memory"];
   const shown = headings.map((_, place) => !place || lines.some((line) => line[place]));
-  const built = el("table", { className: "backends" }, el("caption", {}, "The backends, the fastest first. Bars: speed; whiskers: 95% CI"),
+  const built = el("table", { className: "backends cards" }, el("caption", {}, "The backends, the fastest first. Bars: speed; whiskers: 95% CI"),
     el("thead", {}, el("tr", {}, ...headings.filter((_, n) => shown[n]).map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...lines.map((line) => el("tr", {}, ...line.map((text, n) => (n ? el("td", { "data-label": headings[n], className: text ? "" : "empty" }, el("span", { className: standing(text) }, text)) : el("th", { scope: "row" }, ...text))).filter((_, n) => shown[n])))));
   const without = byWork[state.work].filter((i) => !measured(i));
@@ -356,10 +425,14 @@ function showWhere(timed, mostShapes = MOST_SHAPES, mostColumns = MOST_COLUMNS) 
     const double = names.filter((text) => text === names[place]).length > 1;
     const label = double ? shapeText(work, [...differing, "session"]) : names[place];
     return el("tr", work === state.work ? { "aria-current": "true" } : {}, el("th", { scope: "row" }, el("button", { type: "button", className: "link", title: works.text[work], onclick: () => askAbout(work) }, label)),
-      ...columns.map((backend) => heat(cells.get(work).get(backend), unit, scale)));
+      ...columns.map((backend) => {
+        const cell = heat(cells.get(work).get(backend), unit, scale);
+        cell.setAttribute("data-label", backends[backend]);
+        return cell;
+      }));
   });
   const caption = `${unit === "speed" ? "Speedup over the baseline" : `Time of a step (${symbol})`}, ${mode}`;
-  const built = el("table", { className: "heat" }, el("caption", {}, caption),
+  const built = el("table", { className: "heat cards" }, el("caption", {}, caption),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "batch×steps×hidden"), ...columns.map((backend) => el("th", { scope: "col" }, ...breakable(backends[backend]))))), el("tbody", {}, ...lines));
   const without = new Set(here.map((i) => cases.work[i])).size - shapes.length;
   const more = (left, noun, ...most) => (left > 0 ? [el("button", { type: "button", onclick: () => showWhere(timed, ...most) }, `Show ${left.toLocaleString("en")} more ${noun}${left > 1 ? "s" : ""}`), " "] : []);
@@ -368,14 +441,14 @@ function showWhere(timed, mostShapes = MOST_SHAPES, mostColumns = MOST_COLUMNS) 
     ...(rows.length && without ? [el("p", { className: "dim" }, `${without.toLocaleString("en")} ${without > 1 ? "shapes have" : "shape has"} no speedup; the cells can show times.`)] : []));
 }
 function heat(i, unit, scale) {
-  if (i === undefined) return el("td", {}, "–");
+  if (i === undefined) return el("td", { className: "empty" }, "–");
   const [time, , speed, around, verdict] = cases.texts[i];
   if (invalid(i)) return el("td", { className: "invalid", title: whys[cases.why[i]] }, "INVALID");
   const cell = el("td", { title: [time, speed && `${speed}×`, around, verdict].filter(Boolean).join("; ") }, `${unit === "speed" ? speed : number(cases.time[i] / scale)} ${cases.mark[i]}`.trim());
   if (["FASTER", "SLOWER"].includes(cases.verdict[i])) {
     const strength = Math.min(1, Math.abs(Math.log(cases.speed[i])) / Math.log(4));
     cell.className = cases.verdict[i].toLowerCase();
-    cell.style.background = `rgb(${cases.verdict[i] === "FASTER" ? "42 150 212" : "213 94 0"} / ${Math.round(12 + 38 * strength)}%)`;
+    cell.style.background = `color-mix(in srgb, var(--${cell.className}) ${Math.round(12 + 38 * strength)}%, transparent)`;
   }
   return cell;
 }
@@ -506,7 +579,7 @@ function processes() {
   return {
     description: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
     traces: order.map((i) => ({
-      type: "box", name: plain(name(i), 30), marker: { color: shades.get(cases.backend[i]), size: 3 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
+      type: "box", name: plain(name(i), 30), marker: { color: shades.get(cases.backend[i]), symbol: look(cases.backend[i]).symbol, size: 4 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
       x: samples.get(i).flatMap((values, n) => values.map(() => n + 1)), y: samples.get(i).flat(), hoverinfo: "y",
     })),
     layout: { boxmode: "group", xaxis: { title: { text: "process" }, dtick: 1 }, yaxis: { type: "log", title: { text: "time of a step (s)" } } },
@@ -525,7 +598,7 @@ function latency() {
   return {
     description: "Share of the calls by their latency, from when they were due; marks are percentiles.",
     traces: [
-      ...found.map((i) => ({ x: data.latency[i].bins.map(([at]) => at), y: data.latency[i].bins.map(([, calls]) => calls / total(i)), name: plain(name(i), 40), mode: "lines", line: { color: shades.get(cases.backend[i]), shape: "hvh" } })),
+      ...found.map((i) => ({ x: data.latency[i].bins.map(([at]) => at), y: data.latency[i].bins.map(([, calls]) => calls / total(i)), name: plain(name(i), 40), mode: "lines", line: { color: shades.get(cases.backend[i]), shape: "hvh", dash: DASHES[data.looks[cases.backend[i]][1] % DASHES.length] } })),
       ...found.map((i) => ({ x: data.latency[i].parts.map(([, at]) => at), y: data.latency[i].parts.map(([part]) => Math.max(1e-6, 1 - part / 100)), text: data.latency[i].parts.map(([part]) => `p${part}`), mode: "markers+text", textposition: "top center", showlegend: false, marker: { ...look(cases.backend[i]), color: shades.get(cases.backend[i]) } })),
     ],
     layout: { xaxis: { type: "log", title: { text: "latency (s)" } }, yaxis: { type: "log", title: { text: "share of calls" } } },
@@ -533,28 +606,48 @@ function latency() {
     rows: found.map((i) => [name(i), data.latency[i].calls.toLocaleString("en"), ...marks.map((part) => data.latency[i].parts.find(([each]) => each === part)?.[2] ?? ""), data.latency[i].missed === null ? "" : String(data.latency[i].missed)]),
   };
 }
+/** Say where streams are, if the shape under Answer is none. */
+function showStreams() {
+  const streams = [...byWork.keys()].filter((work) => byWork[work].some((i) => data.latency[i]));
+  const words = "python -m bench.run streaming";
+  $("no-latency").replaceChildren(...(streams.length
+    ? [el("p", {}, "The shape under Answer is no stream. These streams were measured:"), el("ul", {}, ...streams.slice(0, 20).map((work) => el("li", {}, el("button", { type: "button", className: "link", onclick: () => { ask(questionOf(work), work); note(questionOf(work)); } }, works.text[work]))))]
+    : [el("p", {}, "No stream was measured. To measure streams: ", copied(words))]));
+}
 const VIEWS = { explore, samples: processes, latency };
 const stale = new Set(Object.keys(VIEWS));
 const near = new Set();
 const tone = (key) => getComputedStyle(document.documentElement).getPropertyValue(`--${key}`).trim();
-/** Plotly's script, which is unpacked and parsed when the first plot is near. */
+/** Plotly's script: unpacked when the page is idle, because printing cannot wait, and read when the first plot is near. */
 const plotly = {
   failed: false,
-  started: false,
+  text: null,
+  unpack() {
+    this.unpacked ??= (async () => {
+      try {
+        const packed = Uint8Array.from(atob($("plotly").textContent), (c) => c.charCodeAt(0));
+        const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+        this.text = await new Response(stream).text();
+        performance.mark("printable");
+      } catch { this.fail(); /* The browser is older than DecompressionStream. */ }
+    })();
+    return this.unpacked;
+  },
+  /** Read the unpacked script, and return whether plots can be drawn. */
+  read() {
+    if (window.Plotly || this.text === null || this.failed) return Boolean(window.Plotly);
+    document.body.append(el("script", { textContent: this.text })); // The page's policy has the hash of this text.
+    if (!window.Plotly) this.fail();
+    return Boolean(window.Plotly);
+  },
   async load() {
-    if (this.started) return;
-    this.started = true;
-    try {
-      const packed = Uint8Array.from(atob($("plotly").textContent), (c) => c.charCodeAt(0));
-      const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-      const textContent = await new Response(stream).text();
-      // The page's policy has the hash of this text.
-      document.body.append(el("script", { textContent }));
-    } catch { /* The browser is older than DecompressionStream, or refuses the script. */ }
-    this.failed = !window.Plotly;
-    $("no-plots").hidden = !this.failed;
-    if (this.failed) redraw(...Object.keys(VIEWS));
-    else for (const id of near) if (stale.has(id)) draw(id);
+    await this.unpack();
+    if (this.read()) for (const id of near) if (stale.has(id)) draw(id);
+  },
+  fail() {
+    this.failed = true;
+    openTab(state.tab);
+    redraw(...Object.keys(VIEWS));
   },
 };
 /** Update descriptions now, and plots when they are near the visible part of the page. */
@@ -564,7 +657,9 @@ function redraw(...ids) {
     $(id).setAttribute("aria-busy", "true");
     const found = VIEWS[id]();
     VIEWS[id].shown = found;
-    $(id).hidden = id === "explore" ? !all.some(measured) : !found.rows.length;
+    $(id).hidden = id !== "explore" && !found.rows.length;
+    const instead = { samples: "no-samples", latency: "no-latency" }[id];
+    if (instead) $(instead).hidden = !$(id).hidden;
     $(id).querySelector(".description").textContent = found.description;
     $(id).querySelector(".plot").hidden = !found.traces || plotly.failed;
     const folded = $(id).querySelector("details");
@@ -578,7 +673,7 @@ function draw(id, width) {
   const { shown } = VIEWS[id];
   const plot = $(id).querySelector(".plot");
   if (!plot.hidden) {
-    if (!window.Plotly) return void plotly.load();
+    if (!plotly.read()) return void plotly.load();
     const axis = { gridcolor: tone("grid"), linecolor: tone("edge"), zeroline: false, automargin: true, exponentformat: "SI" };
     const own = shown.layout;
     Plotly.react(plot, shown.traces, {
@@ -601,7 +696,7 @@ const SORTS = {
   speed: (a, b) => (cases.speed[b] ?? 0) - (cases.speed[a] ?? 0),
 };
 function showCases() {
-  if (!$("case-fold").open) return;
+  if (state.tab !== "all-cases") return;
   const keep = { all: () => true, measured, invalid, without: (i) => !measured(i) }[$("outcome").value];
   const found = state.chosen.filter(keep).sort(SORTS[$("sort").value]);
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
@@ -626,7 +721,6 @@ function start() {
   ask(first === undefined ? null : questionOf(first));
   state.ownInput = false;
 }
-$("asking").hidden = $("explorer").hidden = false;
 for (const [id, values] of [["y-axis", UP], ["x-axis", ACROSS]]) $(id).append(...Object.keys(values).map((key) => el("option", { value: key }, key)));
 $("x-axis").addEventListener("change", () => { state.ownAxis = true; });
 for (const id of ["y-axis", "x-axis", "lines-shown"]) $(id).addEventListener("change", () => redraw("explore"));
@@ -645,33 +739,47 @@ $("answer-of").addEventListener("change", () => {
   $("answer-of").focus();
 });
 $("filters").addEventListener("change", update);
+$("other-shape").addEventListener("click", () => $("want-batch").focus());
+$("filter-fold").open = innerWidth > 640; // on a phone the filters would fill the screen
 for (const [id, on] of [["backends-all", true], ["backends-none", false]])
   $(id).addEventListener("click", () => {
     for (const box of $("backends").querySelectorAll("input")) box.checked = on;
     update();
   });
-$("reset").addEventListener("click", () => {
-  if (location.hash) history.pushState(null, "", location.pathname + location.search);
-  start();
-});
+for (const button of document.querySelectorAll(".reset"))
+  button.addEventListener("click", () => {
+    state.question = "";
+    writeAddress("pushState");
+    start();
+  });
 addEventListener("popstate", readAddress);
 for (const id of ["outcome", "sort"]) $(id).addEventListener("change", () => { state.page = 0; showCases(); });
 for (const [id, by] of [["previous", -1], ["next", 1]]) $(id).addEventListener("click", () => { state.page += by; showCases(); });
-$("case-fold").addEventListener("toggle", showCases);
 for (const id of Object.keys(VIEWS)) $(id).querySelector("details").addEventListener("toggle", () => redraw(id));
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
-    if (!isIntersecting) continue;
-    near.add(target.id);
-    if (stale.has(target.id)) draw(target.id);
+    if (isIntersecting) near.add(target.id);
+    else near.delete(target.id);
+    if (isIntersecting && stale.has(target.id)) draw(target.id);
   }
 }, { rootMargin: "300px" });
-const again = (width) => Object.keys(VIEWS).forEach((id) => near.has(id) && draw(id, width));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => again());
-addEventListener("beforeprint", () => again(680));
-addEventListener("afterprint", () => again());
+/** Draw the plots again with other colours or another width: now those that are near, the others when they come near. */
+function again() {
+  for (const id of Object.keys(VIEWS)) {
+    if (near.has(id)) draw(id);
+    else {
+      stale.add(id);
+      $(id).setAttribute("aria-busy", "true");
+    }
+  }
+}
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+addEventListener("beforeprint", () => Object.keys(VIEWS).forEach((id) => draw(id, 680)));
+addEventListener("afterprint", again);
+makeTabs();
 clearFilters();
 readAddress();
 for (const id of Object.keys(VIEWS)) watcher.observe($(id));
 performance.mark("usable");
+(window.requestIdleCallback ?? setTimeout)(() => plotly.unpack());
 })();

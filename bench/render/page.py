@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy.typing as npt
 from bench.case.cases import Case
 from bench.machine.fields import require
 from bench.records.hdr import decode
-from bench.render import labels, messages, plot, quantities
+from bench.render import labels, messages, palette, plot, quantities
 from bench.render.data import COLUMNS
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.report import text_table
@@ -76,6 +75,17 @@ CHOICES = {
 FILTERS = {"session": "Session", **CHOICES, "kind": "Kind", **SIZES}
 """The filters of the cases below the form, with their labels."""
 
+TABS = {
+    "answer": ("Answer", False),
+    "compare": ("Compare", True),
+    "scaling": ("Scaling", True),
+    "tail-latency": ("Tail latency", True),
+    "processes": ("Processes", True),
+    "all-cases": ("All cases", False),
+    "about": ("About", False),
+}
+"""The tabs by the names that addresses have: each label, and whether the tab needs a script."""
+
 NO_OPTIMIZER = "none"
 
 
@@ -103,7 +113,7 @@ def page(report: Report) -> str:
         report=report,
         about=f"{', '.join(map(labels.name, suites))} on {', '.join(map(labels.name, hosts))}",
         hashes=Markup(" ".join(f"'sha256-{each}'" for each in digests)),
-        style=style,
+        style=Markup(palette.css()) + style,
         script=script,
         plotly=Markup(_compress(plotly)),
         licence=Markup(PLOTLY.with_name("LICENSE").read_text("utf-8")),
@@ -113,6 +123,7 @@ def page(report: Report) -> str:
         options=data.options(),
         choices=data.choices(),
         backends=data.backends,
+        tabs=TABS,
         sizes=SIZES,
         marks=labels.MARKS,
         most_open=_MOST_OPEN,
@@ -498,24 +509,26 @@ def _latency(row: RankedRow) -> dict[str, object] | None:
     stream = row.result.stream
     if stream is None:
         return None
-    counts: Counter[int] = Counter()
-    for text in stream.histograms:
-        try:
-            bins = decode(text)
-        except ValueError:
-            counts.clear()
-            break
-        for each in bins:
-            middle = max((each.low + each.high) / 2e-9, 1.0)
-            counts[math.floor(BINS_PER_DECADE * math.log10(middle))] += each.number
+    try:
+        histograms = list(map(decode, stream.histograms))
+    except ValueError:
+        histograms = []
+    # Of the middle of each bin in nanoseconds, of which no clock sees less than one.
+    middles = [np.maximum(0.5e9 * (each.low + each.high), 1.0) for each in histograms]
+    places = [np.floor(BINS_PER_DECADE * np.log10(middle)).astype(np.int64) for middle in middles]
+    none = np.zeros(0, np.int64)
+    counts = np.bincount(
+        np.concatenate([none, *places]),
+        np.concatenate([none, *(each.number for each in histograms)]),
+    )
     return {
         "parts": [
             [part, _short(each.mid), quantities.seconds(each.mid)]
             for part, each in stream.latency.items()
         ],
         "bins": [
-            [float(f"{1e-9 * 10 ** ((place + 0.5) / BINS_PER_DECADE):.4g}"), counts[place]]
-            for place in sorted(counts)
+            [float(f"{1e-9 * 10 ** ((place + 0.5) / BINS_PER_DECADE):.4g}"), int(counts[place])]
+            for place in np.flatnonzero(counts).tolist()
         ],
         "calls": stream.calls,
         "missed": stream.missed,

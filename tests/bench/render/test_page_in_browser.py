@@ -4,14 +4,12 @@ A Chromium or Chrome is looked for in $LSTM_BROWSER, on the PATH, and where Play
 own. Without one these tests are skipped with that reason, and fail in CI, where one must be.
 """
 
-import functools
 import itertools
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +27,7 @@ from playwright.sync_api import (
 
 import bench.ask
 from bench.case.cases import Case
-from bench.machine.reasons import Reason
-from bench.records.schema import Measurement, Outcome, Run
+from bench.records.schema import Measurement, Outcome
 from bench.render.messages import answer
 from bench.render.page import page as explorable
 from bench.verdicts.ranking import RankedRow
@@ -38,77 +35,17 @@ from bench.verdicts.sections import Report, Section, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
+from tests.bench.made_pages import SPEEDS, a_run, measured, store
 from tests.bench.made_reasons import recorded
 from tests.bench.made_streams import streams
 
-BUSY = recorded("busy", "the machine was busy", "close other programs")
-
 PLOTS = ("explore", "samples")
+TABS = {"explore": "Scaling", "samples": "Processes", "latency": "Tail latency"}
+"""The tab of each plot."""
 
 PATIENCE = 120_000
 """Milliseconds, enough for a busy machine."""
 expect.set_options(timeout=PATIENCE)
-
-
-def a_run(number: int = 1, host: str = "machine") -> Run:
-    at = datetime(2025, 1, 31, 12, tzinfo=UTC) + timedelta(minutes=number)
-    environment = {"before": {"cpu": {"name": f"CPU of {host}", "cores": 2}}}
-    changes = {"machine_id": f"id of {host}", "started": at, "environment": environment}
-    return made_results.a_run(number, host, "quick", **changes)
-
-
-def measured(case: Case, seconds: float, run: Run, reasons: tuple[Reason, ...] = ()) -> Measurement:
-    return replace(
-        made_results.measured(case, seconds, run, reasons),
-        setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1 + seconds, "compile_s": 1.0},
-        memory={"peak_bytes": 1e8 * seconds},
-        roofs={
-            "operations": 1e9,
-            "bytes": 1e7,
-            "matmul_per_s": 4e11,
-            "bandwidth_per_s": 4e9,
-            "of_matmul": 1 / 400 / seconds,
-            "of_bandwidth": 1 / 400 / seconds,
-            "of_chain": 0.001 / seconds,
-        },
-    )
-
-
-SPEEDS = {"keras": 2.0, "static_unroll": 1.0, "while_loop": 3.0}
-BATCHES, UNITS, MODES, WINDOWS = (8, 32, 128), (64, 256), ("inference", "training"), (5, 20)
-
-
-@functools.cache
-def store(
-    batches: tuple[int, ...] = BATCHES, sizes: tuple[int, ...] = UNITS, processes: int = 6
-) -> Report:
-    """Two devices, two modes, several shapes, windows, an invalid and a refused one.
-
-    A step takes a millisecond a sequence for the fastest; training takes twice as long.
-    """
-    items: list[Measurement | Outcome] = []
-    for number in range(1, 1 + processes):
-        run = a_run(number)
-        for backend, slower in SPEEDS.items():
-            for batch in batches:
-                for units in sizes:
-                    for mode in MODES:
-                        work = Workload(batch, 100, mode)
-                        seconds = 1e-3 * slower * batch * (1 + (mode == "training"))
-                        busy = (backend, batch) == ("while_loop", batches[-1])
-                        problem = (BUSY,) if busy else ()
-                        case = Case(backend, LSTMSpec(units, units), work)
-                        items.append(measured(case, seconds * (1 + 1e-3 * number), run, problem))
-                        if backend == "keras":
-                            items.append(measured(case.on("gpu:0"), seconds / 10, run))
-            for window in WINDOWS:
-                work = Workload(32, 480, "training", window=window)
-                case = Case(backend, LSTMSpec(64, 64), work)
-                items.append(measured(case, 0.1 * slower * (1 + 1 / window), run))
-        refused = Case("onnxruntime", LSTMSpec(64, 64), Workload(8, 100, "training"))
-        reason = "computes no gradients"
-        items.append(Outcome(refused, run, "refused", recorded("", reason, ""), Path("a.json")))
-    return build(made_results.gather(*items))
 
 
 # The browser
@@ -179,9 +116,14 @@ class Opened:
         """
         self.page.evaluate("() => new Promise((done) => setTimeout(done, 0))")
 
+    def open_tab(self, name: str) -> None:
+        """Press a tab."""
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
     def draw(self, *views: str) -> None:
-        """Scroll to these plots until they are drawn."""
+        """Open the tab of each of these plots, and wait until the plot is drawn."""
         for view in views:
+            self.open_tab(TABS[view])
             self.page.locator(f"#{view} :is(h2, h3)").scroll_into_view_if_needed()
             self.page.locator(f"#{view}[aria-busy=false]").wait_for()
 
@@ -232,17 +174,22 @@ class Opened:
     @property
     def answer(self) -> str:
         """Return the paragraphs and offers of the answer, one per line."""
-        parts = self.page.locator("#answer :is(p, li)").all_inner_texts()
+        parts = self.page.locator("#decision :is(p, li)").all_inner_texts()
         return "\n".join(" ".join(each.split()) for each in parts)
 
     def choose(self, label: str, option: str) -> None:
-        """Return the options of a filter or another selection."""
-        below = self.page.locator("#explorer")
-        below.get_by_label(label, exact=True).select_option(label=option)
+        """Choose an option of a filter or another selection, on a tab that has it."""
+        places = self.page.locator("#filters, #compare, #scaling, #all-cases")
+        control = places.get_by_label(label, exact=True)
+        panel = control.evaluate("one => one.closest('.panel')?.id")
+        if panel is not None or not control.is_visible():
+            self.page.locator(f"#tab-{panel or 'compare'}").click()
+        control.select_option(label=option)
         self.settle()
 
     def ask(self, **fields: str) -> str:
         """Fill in the form by its labels, and return the answer."""
+        self.open_tab("Answer")
         for label, text in fields.items():
             control = self.page.locator("#question").get_by_label(label, exact=True)
             if control.evaluate("one => one.tagName") == "SELECT":
@@ -287,8 +234,10 @@ def once(browser: Browser, written: Path) -> Iterator[Opened]:
 def opened(once: Opened) -> Iterator[Opened]:
     """Open the store's page, and check that it has no errors."""
     once.page.evaluate(
-        "() => document.querySelectorAll('details').forEach((one) => one.removeAttribute('open'))"
+        "for (const one of document.querySelectorAll('details'))"
+        " one.open = one.id === 'filter-fold'"
     )
+    once.open_tab("Answer")
     once.page.get_by_role("button", name="Start again").click()
     once.settle()
     yield once
@@ -316,7 +265,11 @@ def test_page_opened_has_no_errors_and_all_plots(opened: Opened) -> None:
         assert opened.plot(view), view
         assert opened.description(view), view
     assert opened.page.evaluate("document.getAnimations().length") == 0
+    opened.open_tab("Tail latency")
     assert opened.page.locator("#latency").is_hidden()
+    assert opened.page.locator("#no-latency").inner_text() == (
+        "No stream was measured. To measure streams:\npython -m bench.run streaming\nCopy"
+    )
 
 
 def test_page_answer_equals_the_terminals(opened: Opened) -> None:
@@ -335,7 +288,7 @@ def test_page_opens_with_whose_results_and_one_decision(opened: Opened) -> None:
     source = opened.page.locator("#source").inner_text()
     assert "Measured on\nof machine d0423c, 2025-01-31 12:01 UTC, quick, 6 processes" in source
     assert "CPU\nCPU of machine, 2 cores" in source
-    assert opened.page.locator("#answer .main").inner_text() == (
+    assert opened.page.locator("#decision .main").inner_text() == (
         "Use static_unroll: 2.00× as fast as keras (99.5% CI 2.00–2.00), "
         "and significantly faster than each other backend."
     )
@@ -345,6 +298,10 @@ def test_page_opens_with_whose_results_and_one_decision(opened: Opened) -> None:
     assert signs
     assert all("▲" in sign for sign in signs)
     assert opened.page.locator("#picture .whisker").count() == 3
+    shape = opened.page.locator("#shape")
+    assert "Batch 32 × 100 steps, 64 in, 64 hidden" in shape.inner_text()
+    shape.get_by_role("button", name="Another shape").click()
+    assert opened.page.evaluate("document.activeElement.id") == "want-batch"
 
 
 def test_page_without_a_proven_winner_names_all_that_may_be(new: Any, tmp_path: Path) -> None:
@@ -360,7 +317,7 @@ def test_page_without_a_proven_winner_names_all_that_may_be(new: Any, tmp_path: 
     path = tmp_path / "tied.html"
     path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
     found = new(path)
-    decision = found.page.locator("#answer .main").inner_text()
+    decision = found.page.locator("#decision .main").inner_text()
     assert re.fullmatch(
         r"Use (keras or scan|scan or keras): the difference is not proven\.", decision
     )
@@ -383,18 +340,18 @@ def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> No
     assert "This page has no results of this shape." in answered
     assert "Similar shapes (each number within a factor of 1.5):" in answered
     assert opened.backends == []
-    opened.page.locator("#answer button").first.click()
+    opened.page.locator("#decision button").first.click()
     opened.settle()
     assert "Use static_unroll" in opened.answer
     answered = opened.ask(Batch="3", Steps="50", Input="7", Units="11", Window="5", Mode="training")
     assert "No similar shape was measured" in answered
     assert "The nearest measured shapes:" in answered
-    nearest = opened.page.locator("#answer li button").all_inner_texts()
+    nearest = opened.page.locator("#decision li button").all_inner_texts()
     assert len(nearest) == 3
     # Work in windows is nearer than work of similar sizes that takes the whole sequence.
     assert nearest[0].startswith("batch 32 × 480 steps, 64 in, 64 hidden")
     assert "windows of 5" in nearest[0]
-    text = opened.page.locator("#answer .command").inner_text()
+    text = opened.page.locator("#decision .command").inner_text()
     opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened.page.get_by_role("button", name="Copy").click()
     opened.page.get_by_role("button", name="Copied").wait_for()
@@ -411,7 +368,10 @@ def test_page_opens_on_a_training_shape_of_several_backends(new: Any, tmp_path: 
     path.write_text(explorable(mixed), "utf-8")
     opened = new(path)
     assert "/training/cpu" in opened.answer
+    opened.open_tab("Tail latency")
     assert opened.page.locator("#latency").is_hidden()
+    opened.page.locator("#no-latency button").first.click()
+    assert len(opened.plot("latency")) == 4
     # Each mode leaves what the others exclude.
     opened.ask(Optimizer="adam", Window="5", Mode="streaming")
     form = opened.page.locator("#question")
@@ -423,7 +383,7 @@ def test_page_opens_on_a_training_shape_of_several_backends(new: Any, tmp_path: 
 
 
 def test_page_input_follows_units_until_it_is_edited(opened: Opened) -> None:
-    field = opened.page.get_by_label("Input", exact=True).first
+    field = opened.page.locator("#want-input_size")
     opened.ask(Units="256", Mode="inference")
     assert (field.input_value(), field.get_attribute("placeholder")) == ("", "256")
     opened.ask(Input="7", Units="64")
@@ -436,13 +396,16 @@ def test_page_lower_half_follows_the_shape(opened: Opened) -> None:
     opened.choose("Batch", "8")
     opened.ask(Batch="32", Units="256", Mode="inference", Device="cpu")
     assert "Selected: 18 of" in opened.shown  # of all batches again
+    opened.open_tab("Compare")
     (row,) = opened.page.locator(".heat [aria-current=true] th").all_inner_texts()
     assert row == "32×100×256"
     assert {trace["name"] for trace in opened.plot("explore")} == set(SPEEDS)
     assert "Faint: lines that do not pass through the shape" in opened.description("explore")
     opened.ask(Batch="31")
     for view in ("samples", "latency"):
+        opened.open_tab(TABS[view])
         assert opened.page.locator(f"#{view}").is_hidden()
+        assert opened.page.locator(f"#no-{view}").is_visible()
 
 
 def test_page_address_has_the_question(new: Any, written: Path) -> None:
@@ -508,7 +471,7 @@ def test_page_filters_change_cases_shown(opened: Opened) -> None:
     assert "Selected: 18 of 55 cases, 18 with a time, 2 INVALID." in opened.shown
     opened.choose("Mode", "all")
     opened.choose("Batch", "8")
-    opened.unfold("#case-fold")
+    opened.open_tab("All cases")
     assert {line[1].split(" ×")[0] for line in opened.table()} == {"batch 8"}
     opened.page.get_by_label("only reliable measurements").check()
     opened.settle()
@@ -520,11 +483,12 @@ def test_page_filters_change_cases_shown(opened: Opened) -> None:
 
 
 def test_page_speedup_map_colours_verdicts(opened: Opened) -> None:
+    opened.open_tab("Compare")
     heads = opened.page.locator(".heat thead th").all_inner_texts()
     assert heads == ["batch×steps×hidden", "static_unroll", "keras", "while_loop"]
     cells = opened.page.locator(".heat tbody tr").first.locator("td")
     assert cells.all_inner_texts() == ["2.00 ★", "1", "0.67"]
-    assert "42, 150, 212" in str(cells.first.evaluate("one => one.style.background"))
+    assert "--faster" in str(cells.first.evaluate("one => one.style.background"))
     signs = "one => getComputedStyle(one, '::before').content"
     assert "▲" in str(cells.first.evaluate(signs))
     assert "▼" in str(cells.last.evaluate(signs))
@@ -635,7 +599,7 @@ def test_page_samples_plot_shows_every_process(opened: Opened) -> None:
 
 def test_page_cases_without_time_have_reasons(opened: Opened) -> None:
     opened.choose("Mode", "training")
-    opened.unfold("#case-fold")
+    opened.open_tab("All cases")
     opened.choose("Show", "without a time")
     (line,) = opened.table()
     assert line[0] == "onnxruntime"
@@ -658,7 +622,110 @@ def test_page_latency_plot_has_percentiles(new: Any, tmp_path: Path) -> None:
     assert opened.wrong == []
 
 
+# Tabs
+
+
+ALL_TABS = ["Answer", "Compare", "Scaling", "Tail latency", "Processes", "All cases", "About"]
+PANELS = ["answer", "compare", "scaling", "tail-latency", "processes", "all-cases", "about"]
+
+
+def visible_panels(page: Page) -> list[str]:
+    found: list[str] = page.evaluate(
+        """[...document.querySelectorAll("[role=tabpanel]")].filter(
+             (one) => one.checkVisibility() && !one.hidden).map((one) => one.id)"""
+    )
+    return found
+
+
+def test_page_tabs_follow_arrow_keys_home_and_end(opened: Opened) -> None:
+    page = opened.page
+    assert page.get_by_role("tab").all_inner_texts() == ALL_TABS
+    assert visible_panels(page) == ["answer"]
+    page.get_by_role("tab", name="Answer", exact=True).focus()
+    for key, place in (
+        *(("ArrowRight", place) for place in range(1, 7)),
+        *(("ArrowRight", 0), ("ArrowLeft", 6), ("Home", 0), ("End", 6)),
+    ):
+        page.keyboard.press(key)
+        tab = page.get_by_role("tab", name=ALL_TABS[place], exact=True)
+        assert tab.evaluate("one => one === document.activeElement")
+        assert tab.get_attribute("aria-selected") == "true"
+        assert page.locator("[role=tab][aria-selected=true]").count() == 1
+        # One tab at a time is in the order of the Tab key.
+        assert page.locator("[role=tab][tabindex='0']").count() == 1
+        assert visible_panels(page) == [PANELS[place]]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "about"
+
+
+@pytest.mark.parametrize(("panel", "name"), [*zip(PANELS[1:], ALL_TABS[1:], strict=True)])
+def test_page_address_opens_the_tab_that_it_names(
+    opened: Opened, written: Path, panel: str, name: str
+) -> None:
+    opened.page.goto(f"{written.as_uri()}#{panel}")
+    assert visible_panels(opened.page) == [panel]
+    assert opened.page.get_by_role("tab", selected=True).inner_text() == name
+    assert opened.page.evaluate("scrollY") == 0
+
+
+def test_page_address_keeps_tab_and_question(opened: Opened, written: Path) -> None:
+    page = opened.page
+    answered = opened.ask(Batch="128", Units="256", Mode="inference")
+    opened.open_tab("Processes")
+    address = page.url
+    assert address.startswith(f"{written.as_uri()}#processes&batch=128&")
+    opened.open_tab("Compare")
+    page.locator(".heat button", has_text="8×100×64").first.click()
+    assert visible_panels(page) == ["answer"]
+    assert "#batch=8&" in page.url
+    page.go_back()
+    assert visible_panels(page) == ["compare"]
+    page.goto(address)
+    assert visible_panels(page) == ["processes"]
+    opened.open_tab("Answer")
+    assert opened.answer == answered
+    page.goto(f"{written.as_uri()}#no-such-tab")
+    assert visible_panels(page) == ["answer"]
+
+
+def test_page_text_found_in_another_tab_opens_it(opened: Opened) -> None:
+    panel = opened.page.locator("#about")
+    assert panel.get_attribute("hidden") == "until-found"
+    # What a browser does before it shows what its own search has found.
+    panel.dispatch_event("beforematch")
+    assert visible_panels(opened.page) == ["about"]
+    assert opened.page.url.endswith("#about")
+
+
+def test_page_printed_has_all_tabs_and_their_plots(new: Any, written: Path) -> None:
+    found = new(written)
+    # Printing cannot wait for the plots' script, so it is unpacked before.
+    found.page.wait_for_function("performance.getEntriesByName('printable').length > 0")
+    found.page.emulate_media(media="print")
+    found.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for panel in ("answer", "compare", "scaling", "processes", "all-cases", "about"):
+        assert found.page.locator(f"#{panel} h2:visible").count(), panel
+    for view in PLOTS:
+        assert found.page.locator(f"#{view} .plot svg").first.is_visible(), view
+    assert not found.page.get_by_role("tablist").is_visible()
+    assert found.wrong == []
+
+
 # Keyboard, screen reader, phone, print, dark colours, no scripts
+
+
+def focus_in_turn(page: Page) -> list[str]:
+    """Press the Tab key from the tabs on, and return what has the focus, with a visible outline."""
+    page.get_by_role("tab", selected=True).focus()
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            break
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.value"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid", seen
+    return seen
 
 
 def test_page_controls_have_names_and_keyboard_focus(opened: Opened) -> None:
@@ -669,24 +736,19 @@ def test_page_controls_have_names_and_keyboard_focus(opened: Opened) -> None:
                ![...(one.labels ?? [])].some((label) => label.textContent.trim())).length"""
     )
     assert unnamed == 0
-    page.locator("#want-batch").focus()
-    seen = []
-    for _ in range(45):
-        seen.append(page.evaluate("document.activeElement.id || document.activeElement.value"))
-        if not seen[-1] and page.evaluate("document.activeElement === document.body"):
-            break
-        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-        if len(seen) > 1:
-            assert outline == "solid", seen
-        page.keyboard.press("Tab")
-    for control in ("want-window", "want-mode", "work", "filter-mode", "valid-only", "reset"):
+    seen = focus_in_turn(page)
+    for control in ("want-window", "want-mode", "work", "answer"):
         assert control in seen
+    opened.open_tab("Compare")
+    for control in ("filter-mode", "valid-only", "compare"):
+        assert control in focus_in_turn(page)
+    opened.open_tab("Answer")
     page.locator("#want-batch").focus()
     page.keyboard.press("Control+A")
     page.keyboard.type("32")
     page.keyboard.press("Tab")
     assert "/b32-" in f"/{opened.answer.partition('Case: ')[2]}"
-    for region in ("#shown", "#answer"):
+    for region in ("#shown", "#decision"):
         assert page.locator(region).get_attribute("aria-live") == "polite"
     levels = page.evaluate(
         "[...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))"
@@ -701,6 +763,12 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("few") / "report.html"
     path.write_text(explorable(store((8, 32), (64,), processes=2)), encoding="utf-8")
     return path
+
+
+def violations(page: Page, where: str | None = None) -> list[tuple[str, str]]:
+    """Return what axe finds wrong in a part of the page, or in all that is shown."""
+    wrong = Axe().run(page, context=where).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong]
 
 
 LOOKS = ((1200, "light"), (390, "dark"))
@@ -727,14 +795,28 @@ def test_page_passes_accessibility_checks(new: Any, few: Path, looks: Any) -> No
         for batch, where in (("8", None), ("9", "#asking"), ("5000", "#asking")):
             answered = found.ask(Batch=batch)
             assert ("no results" in answered) == (batch != "8")
-            wrong = Axe().run(found.page, context=where).response["violations"]
-            assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
+            assert violations(found.page, where) == []
+        # Then all tabs at once, of which the plots are drawn.
+        found.ask(Batch="8")
+        found.draw(*PLOTS)
+        found.page.locator("#filters").evaluate("one => one.hidden = false")
+        panels = found.page.locator("[role=tabpanel]")
+        panels.evaluate_all("all => all.forEach((one) => one.removeAttribute('hidden'))")
+        assert violations(found.page) == []
 
 
 def test_page_on_a_phone_fits_the_width(new: Any, written: Path) -> None:
     found = new(written, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     found.draw(*PLOTS)
     found.narrower_than(360)
+    # Cards: no table is wider than the screen, and each value has its heading.
+    for tab, table in (("Answer", "#picture"), ("Compare", "#where"), ("All cases", "#cases")):
+        found.open_tab(tab)
+        box = found.page.locator(f"{table} .scroll")
+        assert box.evaluate("one => one.scrollWidth <= one.clientWidth"), tab
+        label = box.locator("tbody td").first.get_attribute("data-label")
+        assert label in box.locator("thead th").all_text_contents()
+    found.draw("explore")
     # Dragging over a plot scrolls the page.
     assert found.page.evaluate("document.querySelector('#explore .plot').layout.dragmode") is False
     assert found.wrong == []
@@ -750,11 +832,12 @@ def test_page_printed_has_answers_and_light_plots(new: Any, written: Path) -> No
     assert found.page.evaluate(colour) == "#1b1b1b"
     for hidden in ("#filters", "#cases", "#question"):
         assert not found.page.locator(hidden).is_visible()
-    assert found.page.locator("#answer").is_visible()
+    assert found.page.locator("#decision").is_visible()
     assert found.page.locator("#picture .backends").is_visible()
     assert found.page.pdf(format="A4").startswith(b"%PDF")
     found.page.emulate_media(media="screen")
     found.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    found.draw("explore")
     assert found.page.evaluate(colour) == "#ececec"
     assert found.wrong == []
 
@@ -764,8 +847,16 @@ def test_page_without_scripts_has_answers_and_tables(new: Any, written: Path) ->
     text = found.page.locator("main").inner_text()
     assert "static_unroll is the fastest: 2.00× faster than keras" in text
     assert "CPU of machine" in found.page.locator("#source").inner_text()
-    for hidden in ("#asking", "#explorer"):
+    for hidden in ("#asking", "#filters", "#compare", "#scaling"):
         assert not found.page.locator(hidden).is_visible()
+    # The tabs are links to the parts, all of which are shown.
+    assert found.page.locator("#tabs a:visible").all_inner_texts() == [
+        "Answer",
+        "All cases",
+        "About",
+    ]
+    for panel in ("#answer", "#all-cases", "#about"):
+        assert found.page.locator(panel).is_visible()
     # Folded parts open without a script.
     for summary, words in (
         ("Findings:", "4 measurements of 54"),
@@ -786,9 +877,10 @@ def test_page_in_an_old_browser_still_answers(new: Any, written: Path) -> None:
     assert found.answer.startswith("Use static_unroll")
     found.draw("samples")
     assert found.page.get_by_text("This browser cannot unpack the script").is_visible()
-    assert found.page.locator(".heat td").first.is_visible()
     assert not found.page.locator("#samples .plot").is_visible()
     assert found.unfold("#samples details").locator("tbody tr").count() == 3
+    found.open_tab("Compare")
+    assert found.page.locator(".heat td").first.is_visible()
     assert found.wrong == []
 
 
@@ -831,7 +923,11 @@ def test_page_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
     found.draw(*PLOTS)
     inside = page.locator("main")
     assert inside.locator("script, img, iframe, svg a, b").count() == 0
-    displayed = inside.inner_text()
+    displayed = ""
+    for tab in ALL_TABS:
+        found.open_tab(tab)
+        displayed += inside.inner_text()
+    found.draw("explore")
     for text in NASTY[:5]:
         assert text[:60] in displayed
     assert not re.search("[\x1b\u202e]", displayed)
@@ -875,7 +971,7 @@ def test_page_thousands_of_cases_answer_before_plots(new: Any, tmp_path: Path, s
     # Plotly's script is not read before a plot is near.
     assert found.page.evaluate("typeof window.Plotly") == "undefined"
     assert f"of {cases:,} cases" in found.shown
-    found.unfold("#case-fold")
+    found.open_tab("All cases")
     expect(found.page.locator("#page-of")).to_have_text(f"Page 1 of {cases // 50}")
     first = found.table()
     assert len(first) == 50
