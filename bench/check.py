@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "check", "Does this implementation compute what the float64 reference computes?", EPILOG
     )
-    text = "module:function, file.py:function, the same of a layer, model.onnx or library.so"
+    text = "module:function or file.py:function, also of a layer, or a file: .onnx, .tflite, .so"
     parser.add_argument("target", metavar="TARGET", help=text)
     add, size = arguments.add_values, arguments.SIZE
     arguments.add_choice(parser, "cell", list_cells(), default="lstm")

@@ -23,7 +23,7 @@ from bench.records.schema import Results
 from bench.records.selection import of_cases
 from bench.session.query import FOLDER, SECONDS, run_suite, suite_name, usual_backends
 from bench.verdicts.sections import Section, build
-from lstm_impl.checking.files import LIBRARIES
+from lstm_impl.checking.target import FILES
 from lstm_impl.names import BUILT_IN, ENTRY_POINT_GROUP
 
 MODULE = "lstm_benchmark_checked_target"
@@ -44,7 +44,7 @@ def backend_name(target: str) -> str:
     module, colon, function = target.rpartition(":")
     place = module if colon else function
     path = Path(place)
-    stem = path.stem if path.suffix in (".py", ".onnx", *LIBRARIES) else path.name
+    stem = path.stem if path.suffix in (".py", *FILES) else path.name
     words = re.findall(r"[A-Za-z0-9]+", f"{stem} {function if colon else ''}")
     name = "_".join(words) or "target"
     return f"target_{name}" if name in BUILT_IN or name[0].isdigit() else name

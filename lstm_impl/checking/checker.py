@@ -178,7 +178,22 @@ def check(
 
 
 def _choose_sizes(target: Target, chosen: dict[str, Any]) -> Iterator[CheckedSizes]:
-    """Yield the sizes to check: one network if the user chose any size, several otherwise."""
+    """Yield the sizes to check: one network if the user chose any size, several otherwise.
+
+    Raises
+    ------
+    TargetError
+        If the user chose a batch or timesteps that the target does not take.
+    """
+    if target.shape is not None:
+        own = dict(zip(("batch", "timesteps"), target.shape, strict=True))
+        for name, size in own.items():
+            if chosen.get(name, size) != size:
+                raise TargetError(
+                    f"{target.label} has {name} {size}; it cannot be checked with {chosen[name]}"
+                )
+        yield CheckedSizes(**{**vars(SMALL), **own})
+        return
     if chosen:
         yield CheckedSizes(**{**vars(SMALL), **chosen})
         return

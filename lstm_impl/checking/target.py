@@ -29,6 +29,7 @@ from lstm_impl.checking.layers import (
     read_layer_spec,
 )
 from lstm_impl.checking.layout import CallLayout, TargetError, read_arguments
+from lstm_impl.checking.litert import load_litert, make_litert_backend
 from lstm_impl.spec import LSTMSpec
 
 
@@ -103,6 +104,8 @@ class Target:
         Whether the target takes lengths.
     layers
         Whether the target takes several layers and two directions.
+    shape
+        The only batch and timesteps that the target takes, or None if it takes any.
     notes
         What the user should know about how the target was found.
     """
@@ -113,6 +116,7 @@ class Target:
     spec: LSTMSpec | None = None
     padded: bool = False
     layers: bool = False
+    shape: tuple[int, int] | None = None
     notes: Sequence[str] = field(default_factory=tuple)
 
 
@@ -173,6 +177,10 @@ def _load_file(path: Path) -> Any:
     return module
 
 
+FILES = (".onnx", ".tflite", *LIBRARIES)
+"""How the names of files that are checked end."""
+
+
 def load_target(target: object, cell: Cell, declared: Declaration) -> Target:
     """Return the target that a name, a function, a layer or a file stands for.
 
@@ -182,7 +190,7 @@ def load_target(target: object, cell: Cell, declared: Declaration) -> Target:
         If the object cannot be checked. The message says why in one line.
     """
     label = target if isinstance(target, str) else _name_target(target)
-    if isinstance(target, str) and Path(target).suffix in (".onnx", *LIBRARIES):
+    if isinstance(target, str) and Path(target).suffix in FILES:
         return load_file_target(Path(target), cell, declared)
     if isinstance(target, str) and (Path(target) / "saved_model.pb").is_file():
         layout = declared.call_layout(cell)
@@ -225,7 +233,7 @@ def make_function_target(
 
 
 def load_file_target(path: Path, cell: Cell, declared: Declaration) -> Target:
-    """Return an ONNX model or a shared library as a target."""
+    """Return an ONNX model, a LiteRT file or a shared library as a target."""
     if not path.is_file():
         raise TargetError(f"the file {path} does not exist")
     if path.suffix == ".onnx":
@@ -233,6 +241,14 @@ def load_file_target(path: Path, cell: Cell, declared: Declaration) -> Target:
         batch_major = bool(declared.batch_major)
         how = "an ONNX model in ONNX Runtime, whose constants are replaced"
         return Target(str(path), how, lambda _: make_onnx_backend(file, batch_major), file.spec)
+    if path.suffix == ".tflite":
+        layout = declared.call_layout(cell)
+        lite = load_litert(path, cell, declared.dtype, layout)
+        how = (
+            f"a LiteRT file, whose constants are replaced, {describe_layout(lite.layout, 'numpy')}"
+        )
+        shape = lite.batch, lite.timesteps
+        return Target(str(path), how, lambda _: make_litert_backend(lite), lite.spec, shape=shape)
     library = load_library(path)
     how = "a shared library with the functions of lstm_impl/native/c_api.h"
     return Target(str(path), how, lambda _: library, padded=True, layers=True)

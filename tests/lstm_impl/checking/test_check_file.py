@@ -96,3 +96,45 @@ def test_saved_model_of_keras_passes_and_with_wrong_axes_fails(tmp_path: Path) -
     assert result.networks[0].spec.hidden_size == 5
     assert set(result.networks[0].result.errors) >= {"y", "separate y"}
     assert check(path, batch_major=False, **SHORT).passed is False
+
+
+def convert_keras(folder: Path, fused: bool, **options: Any) -> str:
+    """Write a LiteRT file of a Keras LSTM of 3 features and 5 units, for 2 sequences of 4 steps."""
+    pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("LiteRT converts TensorFlow's models")
+    from lstm_impl.keras import export_litert
+
+    layer = keras.layers.LSTM(5, return_sequences=True, **options)
+    model = keras.Sequential([keras.Input((4, 3), 2), layer])
+    path = folder / "model.tflite"
+    path.write_bytes(export_litert(model, 2, 4, fused=fused, print_fn=None))
+    return str(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's converter warns of its own successor
+@pytest.mark.parametrize("fused", [True, False], ids=["operator", "loop"])
+def test_litert_file_passes_in_its_own_sizes_and_a_wrong_one_does_not(
+    fused: bool, tmp_path: Path
+) -> None:
+    result = check(convert_keras(tmp_path, fused), batch_major=True)
+    assert result, str(result)
+    (network,) = result.networks
+    assert (network.workload.batch, network.workload.timesteps) == (2, 4)
+    assert "LiteRT only infers" in str(result)
+    reversed_ = check(convert_keras(tmp_path, fused, go_backwards=True), batch_major=True)
+    assert not reversed_
+
+
+def test_litert_file_of_another_size_type_or_content_raises_what_was_found(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    text = tmp_path / "text.tflite"
+    text.write_bytes(b"no model at all")
+    with pytest.raises(TargetError, match="has no identifier TFL3"):
+        check(str(text))
+    with pytest.raises(TargetError, match="checked in float32, not bfloat16"):
+        check(str(text), dtype="bfloat16")
+    text.write_bytes(b"\x18\0\0\0TFL3" + bytes(40))
+    with pytest.raises(TargetError, match=r"text\.tflite"):
+        check(str(text))
