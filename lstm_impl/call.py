@@ -132,6 +132,16 @@ class LSTMOutputs(NamedTuple):
     c: Tensor
 
 
+class GRUOutputs(NamedTuple):
+    """Hold what a function of one GRU layer returns.
+
+    y: the outputs, one for each timestep. h: the hidden state after the last one.
+    """
+
+    y: Tensor
+    h: Tensor
+
+
 @dataclass(frozen=True)
 class RawGradients:
     """Hold the results of a training step, which are still on the device.

@@ -11,9 +11,9 @@ neither.
 
 from typing import Any
 
-from lstm_impl.backends.jax.fused_layer import fused_layer
+from lstm_impl.backends.jax.fused_layer import fused_gru_layer, fused_layer
 
-__all__ = ["LSTM", "fused_layer"]  # noqa: F822
+__all__ = ["LSTM", "fused_gru_layer", "fused_layer"]  # noqa: F822
 
 
 def __getattr__(name: str) -> Any:

@@ -66,26 +66,28 @@ class Checks {
  public:
   // The sizes of the layer, from x or its gradient and the columns of a kernel. Its type, from the
   // types of the two: weights of float32 may have any x.
-  Checks(const Buffer& x, const Buffer& kernel, bool reverse)
-      : type_(x.element_type()),
+  Checks(LstmCell cell, const Buffer& x, const Buffer& kernel, bool reverse)
+      : gates_(cell == LSTM_LSTM ? 4 : 3),
+        type_(x.element_type()),
         weights_(kernel.element_type() == ffi::F32 ? ffi::F32 : x.element_type()) {
     const auto shape = x.dimensions(), weights = kernel.dimensions();
     if (shape.size() != 3) {
       problem_ = "x is " + described(type_, shape) + "; expected three axes";
     } else if (type_ != ffi::F32 && type_ != ffi::BF16) {
       problem_ = "x is " + described(type_, shape) + "; expected float32 or bfloat16";
-    } else if (weights.size() != 2 || weights[1] % 4 != 0) {
+    } else if (weights.size() != 2 || weights[1] % gates_ != 0) {
       problem_ = "a kernel is " + described(kernel.element_type(), weights) +
-                 "; expected two axes, the second one of 4 * units";
+                 "; expected two axes, the second one of " + std::to_string(gates_) + " * units";
     } else {
       LstmType type = LSTM_FLOAT;
       if (type_ == ffi::BF16) type = weights_ == ffi::F32 ? LSTM_MIXED_BFLOAT16 : LSTM_BFLOAT16;
-      layer_ = {shape[0], shape[1], shape[2], weights[1] / 4, false, reverse, type, 0};
+      layer_ = {shape[0], shape[1], shape[2], weights[1] / gates_, false, reverse, type, 0, 0, cell};
       if (lstm_check(&layer_) != LSTM_OK) problem_ = lstm_error();
     }
   }
 
   const LstmLayer& layer() const { return layer_; }
+  std::int64_t width() const { return gates_ * layer_.units; }
   const std::string& problem() const { return problem_; }
 
   // An array of the type of x, or of another type.
@@ -106,6 +108,12 @@ class Checks {
   // A weight or its gradient: all weights of a layer have one type.
   void expect_weight(const char* name, const Buffer& buffer, Shape shape) {
     expect(name, buffer, shape, weights_);
+  }
+
+  // A bias of the product with the recurrent kernel, or its gradient: an array without numbers where
+  // the cell has no such bias.
+  void expect_recurrent_bias(const char* name, const Buffer& buffer) {
+    expect_weight(name, buffer, {layer_.cell == LSTM_GRU ? width() : 0});
   }
 
   void expect_state(const char* name, const Buffer& buffer) {
@@ -150,99 +158,186 @@ class Checks {
   ffi::DataType type() const { return type_; }
 
  private:
+  const std::int64_t gates_;  // of the cell: columns of a kernel for each unit
   ffi::DataType type_, weights_;
   LstmLayer layer_{};
   std::string problem_;
 };
 
+// The arrays of a call. Those that a cell does not have are null: an LSTM has no recurrent bias, a GRU
+// no c and no cells.
+struct ForwardArrays {
+  const Buffer &x, &h;
+  const Buffer* c;
+  const Buffer &kernel, &recurrent, &bias;
+  const Buffer* recurrent_bias;
+  const Buffer& padding;
+  Buffer &y, &h_last;
+  Buffer *c_last, &gates, *cells, &hidden;
+};
+
+void* data_of(const Buffer* buffer) { return buffer == nullptr ? nullptr : buffer->untyped_data(); }
+
+ffi::Error forward_layer(const char* name, LstmCell cell, ffi::ThreadPool& threads, bool reverse,
+                         bool keep, const ForwardArrays& of) {
+  Checks checks(cell, of.x, of.recurrent, reverse);
+  const LstmLayer& layer = checks.layer();
+  checks.expect_state("h", of.h);
+  if (of.c != nullptr) checks.expect_state("c", *of.c);
+  checks.expect_weight("kernel", of.kernel, {layer.inputs, checks.width()});
+  checks.expect_weight("recurrent_kernel", of.recurrent, {layer.units, checks.width()});
+  checks.expect_weight("bias", of.bias, {checks.width()});
+  if (of.recurrent_bias != nullptr) checks.expect_recurrent_bias("recurrent_bias", *of.recurrent_bias);
+  void* const mask = checks.mask(of.padding);
+  checks.expect_sequence("y", of.y);
+  checks.expect_state("h_last", of.h_last);
+  if (of.c_last != nullptr) checks.expect_state("c_last", *of.c_last);
+  if (keep) {
+    checks.expect_gates("gates", of.gates, checks.type());
+    if (of.cells != nullptr) checks.expect_kept("cells", *of.cells, 1, checks.type());
+  } else {
+    checks.expect_empty("gates", of.gates);
+    if (of.cells != nullptr) checks.expect_empty("cells", *of.cells);
+  }
+  const bool keep_hidden = keep && mask != nullptr;
+  if (keep_hidden) {
+    checks.expect_sequence("hidden", of.hidden);
+  } else {
+    checks.expect_empty("hidden", of.hidden);
+  }
+  if (!checks.problem().empty()) return invalid(std::string(name) + ": " + checks.problem());
+  void* const pointers[] = {of.kernel.untyped_data(),
+                            of.recurrent.untyped_data(),
+                            of.bias.untyped_data(),
+                            of.x.untyped_data(),
+                            of.h.untyped_data(),
+                            data_of(of.c),
+                            mask,
+                            of.y.untyped_data(),
+                            of.h_last.untyped_data(),
+                            data_of(of.c_last),
+                            keep ? of.gates.untyped_data() : nullptr,
+                            keep ? data_of(of.cells) : nullptr,
+                            keep_hidden ? of.hidden.untyped_data() : nullptr,
+                            data_of(of.recurrent_bias)};
+  return call(lstm_forward, threads, layer, pointers);
+}
+
+// What a GRU computes: whether its reset gate acts after the product with the recurrent kernel.
+LstmCell gru(bool reset_after) { return reset_after ? LSTM_GRU : LSTM_GRU_RESET_BEFORE; }
+
 ffi::Error forward_call(ffi::ThreadPool threads, bool reverse, bool keep, Buffer x, Buffer h,
                         Buffer c, Buffer kernel, Buffer recurrent, Buffer bias, Buffer padding,
                         Result y, Result h_last, Result c_last, Result gates, Result cells,
                         Result hidden) {
-  Checks checks(x, recurrent, reverse);
+  return forward_layer("lstm_impl_forward", LSTM_LSTM, threads, reverse, keep,
+                       {x, h, &c, kernel, recurrent, bias, nullptr, padding, *y, *h_last, &*c_last,
+                        *gates, &*cells, *hidden});
+}
+
+ffi::Error gru_forward_call(ffi::ThreadPool threads, bool reverse, bool keep, bool reset_after,
+                            Buffer x, Buffer h, Buffer kernel, Buffer recurrent, Buffer bias,
+                            Buffer recurrent_bias, Buffer padding, Result y, Result h_last,
+                            Result gates, Result hidden) {
+  return forward_layer("lstm_impl_gru_forward", gru(reset_after), threads, reverse, keep,
+                       {x, h, nullptr, kernel, recurrent, bias, &recurrent_bias, padding, *y,
+                        *h_last, nullptr, *gates, nullptr, *hidden});
+}
+
+struct BackwardArrays {
+  const Buffer &x, &h;
+  const Buffer* c;
+  const Buffer &recurrent, &padding, &hidden, &gates;
+  const Buffer* cells;
+  const Buffer &dy, &dh_last;
+  const Buffer* dc_last;
+  Buffer &dz, &dh;
+  Buffer *dc, &dkernel, &drecurrent, &dbias, *drecurrent_bias;
+};
+
+ffi::Error backward_layer(const char* name, LstmCell cell, ffi::ThreadPool& threads, bool reverse,
+                          const BackwardArrays& of) {
+  Checks checks(cell, of.x, of.recurrent, reverse);
   const LstmLayer& layer = checks.layer();
-  const std::int64_t width = 4 * layer.units;
-  checks.expect_state("h", h);
-  checks.expect_state("c", c);
-  checks.expect_weight("kernel", kernel, {layer.inputs, width});
-  checks.expect_weight("recurrent_kernel", recurrent, {layer.units, width});
-  checks.expect_weight("bias", bias, {width});
-  void* const mask = checks.mask(padding);
-  checks.expect_sequence("y", *y);
-  checks.expect_state("h_last", *h_last);
-  checks.expect_state("c_last", *c_last);
-  if (keep) {
-    checks.expect_gates("gates", *gates, checks.type());
-    checks.expect_kept("cells", *cells, 1, checks.type());
-  } else {
-    checks.expect_empty("gates", *gates);
-    checks.expect_empty("cells", *cells);
+  checks.expect_state("h", of.h);
+  if (of.c != nullptr) checks.expect_state("c", *of.c);
+  checks.expect_weight("recurrent_kernel", of.recurrent, {layer.units, checks.width()});
+  void* const mask = checks.mask(of.padding);
+  checks.expect_sequence("hidden", of.hidden);
+  checks.expect_gates("gates", of.gates, checks.type());
+  if (of.cells != nullptr) checks.expect_kept("cells", *of.cells, 1, checks.type());
+  checks.expect_sequence("dy", of.dy);
+  checks.expect_state("dh_last", of.dh_last);
+  if (of.dc_last != nullptr) checks.expect_state("dc_last", *of.dc_last);
+  checks.expect_gates("dz", of.dz, ffi::F32);
+  checks.expect_state("dh", of.dh);
+  if (of.dc != nullptr) checks.expect_state("dc", *of.dc);
+  checks.expect_weight("dkernel", of.dkernel, {layer.inputs, checks.width()});
+  checks.expect_weight("drecurrent_kernel", of.drecurrent, {layer.units, checks.width()});
+  checks.expect_weight("dbias", of.dbias, {checks.width()});
+  if (of.drecurrent_bias != nullptr) {
+    checks.expect_recurrent_bias("drecurrent_bias", *of.drecurrent_bias);
   }
-  const bool keep_hidden = keep && mask != nullptr;
-  if (keep_hidden) {
-    checks.expect_sequence("hidden", *hidden);
-  } else {
-    checks.expect_empty("hidden", *hidden);
-  }
-  if (!checks.problem().empty()) return invalid("lstm_impl_forward: " + checks.problem());
-  void* const pointers[] = {kernel.untyped_data(),
-                            recurrent.untyped_data(),
-                            bias.untyped_data(),
-                            x.untyped_data(),
-                            h.untyped_data(),
-                            c.untyped_data(),
+  if (!checks.problem().empty()) return invalid(std::string(name) + ": " + checks.problem());
+  void* const pointers[] = {of.recurrent.untyped_data(),
+                            of.x.untyped_data(),
+                            of.h.untyped_data(),
+                            data_of(of.c),
                             mask,
-                            y->untyped_data(),
-                            h_last->untyped_data(),
-                            c_last->untyped_data(),
-                            keep ? gates->untyped_data() : nullptr,
-                            keep ? cells->untyped_data() : nullptr,
-                            keep_hidden ? hidden->untyped_data() : nullptr};
-  return call(lstm_forward, threads, layer, pointers);
+                            of.hidden.untyped_data(),
+                            of.gates.untyped_data(),
+                            data_of(of.cells),
+                            of.dy.untyped_data(),
+                            of.dh_last.untyped_data(),
+                            data_of(of.dc_last),
+                            of.dz.untyped_data(),
+                            of.dh.untyped_data(),
+                            data_of(of.dc),
+                            of.dkernel.untyped_data(),
+                            of.drecurrent.untyped_data(),
+                            of.dbias.untyped_data(),
+                            data_of(of.drecurrent_bias)};
+  return call(lstm_backward, threads, layer, pointers);
 }
 
 ffi::Error backward_call(ffi::ThreadPool threads, bool reverse, Buffer x, Buffer h, Buffer c,
                          Buffer recurrent, Buffer padding, Buffer hidden, Buffer gates,
                          Buffer cells, Buffer dy, Buffer dh_last, Buffer dc_last, Result dz,
                          Result dh, Result dc, Result dkernel, Result drecurrent, Result dbias) {
-  Checks checks(x, recurrent, reverse);
+  return backward_layer("lstm_impl_backward", LSTM_LSTM, threads, reverse,
+                        {x, h, &c, recurrent, padding, hidden, gates, &cells, dy, dh_last, &dc_last,
+                         *dz, *dh, &*dc, *dkernel, *drecurrent, *dbias, nullptr});
+}
+
+ffi::Error gru_backward_call(ffi::ThreadPool threads, bool reverse, bool reset_after, Buffer x,
+                             Buffer h, Buffer recurrent, Buffer padding, Buffer hidden, Buffer gates,
+                             Buffer dy, Buffer dh_last, Result dz, Result dh, Result dkernel,
+                             Result drecurrent, Result dbias, Result drecurrent_bias) {
+  return backward_layer("lstm_impl_gru_backward", gru(reset_after), threads, reverse,
+                        {x, h, nullptr, recurrent, padding, hidden, gates, nullptr, dy, dh_last,
+                         nullptr, *dz, *dh, nullptr, *dkernel, *drecurrent, *dbias,
+                         &*drecurrent_bias});
+}
+
+ffi::Error input_gradient_layer(const char* name, LstmCell cell, ffi::ThreadPool& threads,
+                                const Buffer& kernel, const Buffer& dz, Buffer& dx) {
+  Checks checks(cell, dx, kernel, false);
   const LstmLayer& layer = checks.layer();
-  const std::int64_t width = 4 * layer.units;
-  checks.expect_state("h", h);
-  checks.expect_state("c", c);
-  checks.expect_weight("recurrent_kernel", recurrent, {layer.units, width});
-  void* const mask = checks.mask(padding);
-  checks.expect_sequence("hidden", hidden);
-  checks.expect_gates("gates", gates, checks.type());
-  checks.expect_kept("cells", cells, 1, checks.type());
-  checks.expect_sequence("dy", dy);
-  checks.expect_state("dh_last", dh_last);
-  checks.expect_state("dc_last", dc_last);
-  checks.expect_gates("dz", *dz, ffi::F32);
-  checks.expect_state("dh", *dh);
-  checks.expect_state("dc", *dc);
-  checks.expect_weight("dkernel", *dkernel, {layer.inputs, width});
-  checks.expect_weight("drecurrent_kernel", *drecurrent, {layer.units, width});
-  checks.expect_weight("dbias", *dbias, {width});
-  if (!checks.problem().empty()) return invalid("lstm_impl_backward: " + checks.problem());
-  void* const pointers[] = {
-      recurrent.untyped_data(), x.untyped_data(),        h.untyped_data(),
-      c.untyped_data(),         mask,                    hidden.untyped_data(),
-      gates.untyped_data(),     cells.untyped_data(),    dy.untyped_data(),
-      dh_last.untyped_data(),   dc_last.untyped_data(),  dz->untyped_data(),
-      dh->untyped_data(),       dc->untyped_data(),      dkernel->untyped_data(),
-      drecurrent->untyped_data(), dbias->untyped_data()};
-  return call(lstm_backward, threads, layer, pointers);
+  checks.expect_weight("kernel", kernel, {layer.inputs, checks.width()});
+  checks.expect_gates("dz", dz, ffi::F32);
+  if (!checks.problem().empty()) return invalid(std::string(name) + ": " + checks.problem());
+  void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), dx.untyped_data()};
+  return call(lstm_input_gradient, threads, layer, pointers);
 }
 
 ffi::Error input_gradient_call(ffi::ThreadPool threads, Buffer kernel, Buffer dz, Result dx) {
-  Checks checks(*dx, kernel, false);
-  const LstmLayer& layer = checks.layer();
-  checks.expect_weight("kernel", kernel, {layer.inputs, 4 * layer.units});
-  checks.expect_gates("dz", dz, ffi::F32);
-  if (!checks.problem().empty()) return invalid("lstm_impl_input_gradient: " + checks.problem());
-  void* const pointers[] = {kernel.untyped_data(), dz.untyped_data(), dx->untyped_data()};
-  return call(lstm_input_gradient, threads, layer, pointers);
+  return input_gradient_layer("lstm_impl_input_gradient", LSTM_LSTM, threads, kernel, dz, *dx);
+}
+
+ffi::Error gru_input_gradient_call(ffi::ThreadPool threads, bool reset_after, Buffer kernel,
+                                   Buffer dz, Result dx) {
+  return input_gradient_layer("lstm_impl_gru_input_gradient", gru(reset_after), threads, kernel, dz,
+                              *dx);
 }
 
 }  // namespace
@@ -269,5 +364,25 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_backward, lstm_impl::backward_call,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     lstm_impl_input_gradient, lstm_impl::input_gradient_call,
     xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>() ARG ARG RET);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_gru_forward, lstm_impl::gru_forward_call,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Attr<bool>("reverse")
+                                  .Attr<bool>("keep")
+                                  .Attr<bool>("reset_after") ARG ARG ARG ARG ARG ARG ARG RET RET
+                                      RET RET);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_gru_backward, lstm_impl::gru_backward_call,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Attr<bool>("reverse")
+                                  .Attr<bool>("reset_after") ARG ARG ARG ARG ARG ARG ARG ARG RET
+                                      RET RET RET RET RET);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_impl_gru_input_gradient, lstm_impl::gru_input_gradient_call,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Attr<bool>("reset_after") ARG ARG RET);
 
 #pragma GCC visibility pop

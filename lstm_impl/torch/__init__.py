@@ -12,8 +12,8 @@ Importing this package imports PyTorch; ``lstm_impl`` does not. A program that `
 saved loads where this package was imported.
 """
 
-from lstm_impl.backends.torch.fused_layer import fused_layer
+from lstm_impl.backends.torch.fused_layer import fused_gru_layer, fused_layer
 from lstm_impl.torch.conversion import AcceleratedLSTM, accelerate, decelerate
 from lstm_impl.torch.layer import LSTM
 
-__all__ = ["LSTM", "AcceleratedLSTM", "accelerate", "decelerate", "fused_layer"]
+__all__ = ["LSTM", "AcceleratedLSTM", "accelerate", "decelerate", "fused_gru_layer", "fused_layer"]

@@ -1,10 +1,10 @@
 """Run ``jax_fused_cpu``: the kernels of ``fused_cpu`` as custom calls of XLA, on a CPU."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.fused_cpu.c_interface import KernelModel
+from lstm_impl.backends.fused_cpu.c_interface import CELLS, KernelModel
 from lstm_impl.backends.jax.model import JaxBackend, JaxModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cell import DEFAULT, Cell
@@ -17,15 +17,18 @@ class JaxFusedCpuModel(KernelModel, JaxModel):
 
 
 class JaxFusedCpu(library.KernelBackend, JaxBackend):
-    """``fused_layer`` for each layer and direction."""
+    """``fused_layer`` or ``fused_gru_layer`` for each layer and direction."""
 
     strategy = "jax_fused_cpu"
     summary = "the kernels of fused_cpu in JAX, compiled on first use"
     binding = library.JAX
     model = JaxFusedCpuModel
+    cells: ClassVar[tuple[str, ...] | None] = tuple(CELLS)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        if "lstm_impl_forward" in evidence.get("custom_calls", {}):
+        if not {"lstm_impl_forward", "lstm_impl_gru_forward"}.isdisjoint(
+            evidence.get("custom_calls", {})
+        ):
             return ""
         return "XLA compiled no custom call of the kernels"
 
@@ -45,9 +48,7 @@ class JaxFusedCpu(library.KernelBackend, JaxBackend):
         reverse: bool,
         cell: Cell = DEFAULT,
     ) -> Outputs:
-        from lstm_impl.backends.jax.fused_layer import fused_layer
+        from lstm_impl.backends.jax.fused_layer import compute_layer
 
-        x, (h, c), *_ = call
-        kernel, recurrent_kernel, bias = parameters
-        given = (x, h, c, kernel, recurrent_kernel, bias, valid)
-        return Outputs.from_flat(fused_layer(*given, reverse=reverse))
+        made = compute_layer(cell, call.x, call.states, parameters, valid, reverse=reverse)
+        return Outputs.from_flat(made)

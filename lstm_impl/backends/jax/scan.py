@@ -35,11 +35,10 @@ class JaxScan(JaxBackend):
         cell: Cell = DEFAULT,
     ) -> Outputs:
         steps = None if valid is None else valid[:, :, None]
-        how = cell, "preproject" in self.options, reverse
-        first = first_steps(call, valid, reverse)
-        given = call.x, call.states, tuple(parameters), steps
-        to_initial = call.restarts is not None
-        return Outputs(*_traced_once()(*how, to_initial, *given, _column(first)))
+        how = {"preproject": "preproject" in self.options, "reverse": reverse}
+        first = _column(first_steps(call, valid, reverse))
+        how |= {"to_initial": call.restarts is not None}
+        return scan_cell(cell, call.x, call.states, parameters, steps, first, **how)
 
 
 def _column(steps: Tensor | None) -> Tensor | None:
@@ -56,14 +55,31 @@ def scanned(
     *,
     reverse: bool = False,
 ) -> LSTMOutputs:
-    """Compute outputs ``[T, B, H]`` and the final state of an LSTM.
+    """Compute outputs ``[T, B, H]`` and the final state of an LSTM, as ``scan_cell`` does."""
+    how = {"preproject": preproject, "reverse": reverse}
+    return LSTMOutputs(*scan_cell(DEFAULT, x, state, parameters, valid, **how).flat)
+
+
+def scan_cell(
+    cell: Cell,
+    x: Tensor,
+    states: States,
+    parameters: Tensors,
+    valid: Tensor | None,
+    first: Tensor | None = None,
+    *,
+    preproject: bool = False,
+    reverse: bool = False,
+    to_initial: bool = False,
+) -> Outputs:
+    """Compute outputs ``[T, B, H]`` and the final states of one direction of a layer.
 
     x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False keeps the state, and its output is
-    zero.
+    zero. first ``[T, B, 1]``: a step that is True starts over, from the initial states if
+    to_initial, else from zeros.
     """
-    how = DEFAULT, preproject, reverse, False
-    found = Outputs(*_traced_once()(*how, x, tuple(state), tuple(parameters), valid))
-    return LSTMOutputs(*found.flat)
+    how = cell, preproject, reverse, to_initial
+    return Outputs(*_traced_once()(*how, x, tuple(states), tuple(parameters), valid, first))
 
 
 @functools.cache

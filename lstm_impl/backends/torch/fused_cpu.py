@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from lstm_impl.backends.fused_cpu import c_interface, library
 from lstm_impl.backends.stacking import through_layers
@@ -12,7 +12,7 @@ from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.weights import LSTMWeights
 
-OPERATORS = "lstm_impl::fused_lstm"
+OPERATORS = ("lstm_impl::fused_lstm", "lstm_impl::fused_gru")
 """What the names of the operators begin with."""
 
 
@@ -26,24 +26,23 @@ class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
         super()._open(weights)
 
     def network(self, call: Call) -> Outputs:
-        from lstm_impl.backends.torch.fused_layer import fused_layer
+        from lstm_impl.backends.torch.fused_layer import compute_layer, select_operators
 
-        torch = self._torch
+        torch, operators = self._torch, select_operators(self.spec.cell)
         parameters, valid = self.parameters, None
+        count = len(self.spec.cell.parameters)
         if call.lengths is not None:
             timesteps = call.x.shape[1 if self.batch_major else 0]
             valid = torch.arange(timesteps)[:, None] < call.lengths
 
         how = {"batch_major": self.batch_major}
-        if len(parameters) == 3:  # without views and copies of the state
-            kernel, recurrent_kernel, bias = parameters
-            given = (call.x, *call.states, kernel, recurrent_kernel, bias, valid)
-            return Outputs.from_flat(fused_layer(*given, **how))
+        if len(parameters) == count:  # without views and copies of the state
+            return Outputs.from_flat(compute_layer(operators, call, parameters, valid, **how))
 
         def layer(row: int, own: Call, reverse: bool) -> Outputs:
-            kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
-            given = (own.x, *own.states, kernel, recurrent_kernel, bias, valid)
-            return Outputs.from_flat(fused_layer(*given, reverse=reverse, **how))
+            weights = parameters[count * row : count * (row + 1)]
+            made = compute_layer(operators, own, weights, valid, reverse=reverse, **how)
+            return Outputs.from_flat(made)
 
         if self.batch_major and call.masks is not None:
             call = call._replace(masks=call.masks.transpose(1, 2))
@@ -55,12 +54,13 @@ class TorchFusedCpuModel(c_interface.KernelModel, TorchModel):
 
 
 class TorchFusedCpu(library.KernelBackend, TorchBackend):
-    """``fused_layer`` for each layer and direction."""
+    """``fused_layer`` or ``fused_gru_layer`` for each layer and direction."""
 
     strategy = "torch_fused_cpu"
     summary = "the kernels of fused_cpu in PyTorch, compiled on first use"
     model = TorchFusedCpuModel
     binding = library.C
+    cells: ClassVar[tuple[str, ...] | None] = tuple(c_interface.CELLS)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         return "" if ran(evidence.get("ops", {})) else "no operator of the kernels ran"

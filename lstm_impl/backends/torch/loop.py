@@ -81,6 +81,31 @@ def looped(
     return Outputs(y if valid is None else torch.where(valid, y, torch.zeros_like(y)), states)
 
 
+def loop_layer(
+    cell: Cell,
+    call: Call,
+    parameters: Tensors,
+    valid: Tensor | None = None,
+    *,
+    batch_major: bool = False,
+    reverse: bool = False,
+) -> Outputs:
+    """Compute what the kernels' operators compute, from the same arguments, by a loop.
+
+    PyTorch can differentiate the loop any number of times, in reverse and in forward mode.
+
+    call: x ``[T, B, in]``, or ``[B, T, in]`` if batch_major, and the states ``[B, H]`` or
+    ``[1, B, H]``. parameters: the arrays of a layer. valid: bool ``[T, B]``, or None.
+    """
+    steps = None if valid is None else valid[:, :, None]
+    x = call.x.transpose(0, 1) if batch_major else call.x
+    states = tuple(each.reshape(each.shape[-2:]) for each in call.states)
+    y, last = looped(make_step(cell), Call(x, states), parameters, steps, reverse)
+    pairs = zip(last, call.states, strict=True)
+    final = tuple(each.reshape(before.shape) for each, before in pairs)
+    return Outputs(y.transpose(0, 1) if batch_major else y, final)
+
+
 def layer_by_loop(
     x: Tensor,
     h: Tensor,
@@ -93,14 +118,7 @@ def layer_by_loop(
     batch_major: bool = False,
     reverse: bool = False,
 ) -> LSTMOutputs:
-    """Compute what ``fused_layer`` computes, from the same arguments, by a loop over the LSTM.
-
-    PyTorch can differentiate the loop any number of times, in reverse and in forward mode.
-    """
-    steps = None if valid is None else valid[:, :, None]
-    states = tuple(each.reshape(each.shape[-2:]) for each in (h, c))
-    call = Call(x.transpose(0, 1) if batch_major else x, states)
-    parameters = (kernel, recurrent_kernel, bias)
-    y, last = looped(make_step(DEFAULT), call, parameters, steps, reverse)
-    h, c = (each.reshape(h.shape) for each in last)
-    return LSTMOutputs(y.transpose(0, 1) if batch_major else y, h, c)
+    """Compute what ``fused_layer`` computes, from the same arguments, by ``loop_layer``."""
+    call, weights = Call(x, (h, c)), (kernel, recurrent_kernel, bias)
+    how = {"batch_major": batch_major, "reverse": reverse}
+    return LSTMOutputs(*loop_layer(DEFAULT, call, weights, valid, **how).flat)

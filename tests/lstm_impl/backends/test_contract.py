@@ -85,8 +85,6 @@ LSTM_ONLY = GRUS, "computes the cell lstm only, not {}$"
 RESET_AFTER = GRUS[1:], "has reset_after=True.* In {} .*reset_after=False"
 REFUSED_CELLS: dict[str, tuple[tuple[str, ...], str]] = {
     # strategy or id: the cells it refuses, and what the reason says of each
-    "jax_fused_cpu": LSTM_ONLY,
-    "torch_fused_cpu": LSTM_ONLY,
     "block_lstm": LSTM_ONLY,
     "cudnn": RESET_AFTER,
     "jax_cudnn": LSTM_ONLY,

@@ -22,11 +22,15 @@ from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
 from lstm_impl.backends.jax.fused_layer import (  # noqa: E402
     BACKWARD,
     FORWARD,
+    GRU_BACKWARD,
+    GRU_FORWARD,
+    GRU_INPUT_GRADIENT,
     INPUT_GRADIENT,
     lanes,
 )
-from lstm_impl.backends.jax.scan import scanned  # noqa: E402
-from lstm_impl.jax import fused_layer  # noqa: E402
+from lstm_impl.backends.jax.scan import scan_cell  # noqa: E402
+from lstm_impl.cell import DEFAULT, GRU, Cell  # noqa: E402
+from lstm_impl.jax import fused_gru_layer, fused_layer  # noqa: E402
 from tests.lstm_impl.backends.built import built, needs  # noqa: E402
 
 pytestmark = needs("jax_fused_cpu")
@@ -44,16 +48,27 @@ def arrays(seed: int, *shapes: tuple[int, ...], dtype: str = "float32") -> list[
 
 SHAPES = (T, B, IN), (B, H), (B, H), (IN, 4 * H), (H, 4 * H), (4 * H,)
 GIVEN = arrays(0, *SHAPES)
+GRUS = (GRU(), GRU(reset_after=False))
 MASK = jnp.asarray(np.random.default_rng(1).random((T, B)) > 0.4)
 
 
-def layers(mask: Any, reverse: bool) -> tuple[Layer, Layer]:
+def given_to(cell: Cell) -> list[Any]:
+    """Return an input, initial states and weights, in the order of the layer's arguments."""
+    if cell == DEFAULT:
+        return GIVEN
+    return arrays(0, (T, B, IN), (B, H), *cell.parameter_shapes(IN, H).values())
+
+
+def layers(mask: Any, reverse: bool, cell: Cell = DEFAULT) -> tuple[Layer, Layer]:
     """The layer by the kernels and by the scan."""
-    steps = None if mask is None else mask[:, :, None]
-    return (
-        functools.partial(fused_layer, valid=mask, reverse=reverse),
-        lambda x, h, c, *weights: scanned(x, (h, c), weights, steps, False, reverse=reverse),
-    )
+    steps, first = None if mask is None else mask[:, :, None], 1 + len(cell.states)
+
+    def by_scan(*given: Any) -> Any:
+        x, states, weights = given[0], given[1:first], given[first:]
+        return tuple(scan_cell(cell, x, states, weights, steps, reverse=reverse).flat)
+
+    own = fused_layer if cell == DEFAULT else fused_gru_layer
+    return functools.partial(own, valid=mask, reverse=reverse), by_scan
 
 
 def loss(layer: Layer) -> Layer:
@@ -70,24 +85,57 @@ def assert_close(found: Any, expected: Any, scale: float = 1.0) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "reverse"),
+    ("mask", "reverse", "cell"),
     [
-        pytest.param(MASK, True, id="masked in reverse"),
+        pytest.param(MASK, True, DEFAULT, id="masked in reverse"),
         # XLA compiles three derivatives for each, which takes eight seconds.
-        pytest.param(None, False, id="whole", marks=pytest.mark.slow),
-        pytest.param(None, True, id="whole in reverse", marks=pytest.mark.slow),
-        pytest.param(MASK, False, id="masked", marks=pytest.mark.slow),
+        pytest.param(None, False, DEFAULT, id="whole", marks=pytest.mark.slow),
+        pytest.param(None, True, DEFAULT, id="whole in reverse", marks=pytest.mark.slow),
+        pytest.param(MASK, False, DEFAULT, id="masked", marks=pytest.mark.slow),
+        pytest.param(MASK, True, GRUS[0], id="gru", marks=pytest.mark.slow),
+        pytest.param(None, False, GRUS[1], id="gru_reset_before", marks=pytest.mark.slow),
     ],
 )
-def test_fused_layer_outputs_and_gradients_equal_the_scan(mask: Any, reverse: bool) -> None:
-    ours, theirs = layers(mask, reverse)
-    assert_close(*(jax.jit(each)(*GIVEN) for each in (ours, theirs)))
-    first = [jax.grad(loss(each), range(6)) for each in (ours, theirs)]
-    assert_close(*(jax.jit(each)(*GIVEN) for each in first))
+def test_fused_layer_outputs_and_gradients_equal_the_scan(
+    mask: Any, reverse: bool, cell: Cell
+) -> None:
+    (ours, theirs), given = layers(mask, reverse, cell), given_to(cell)
+    places = range(len(given))
+    assert_close(*(jax.jit(each)(*given) for each in (ours, theirs)))
+    first = [jax.grad(loss(each), places) for each in (ours, theirs)]
+    assert_close(*(jax.jit(each)(*given) for each in first))
     second = [
-        jax.grad(lambda *given, f=f: sum((g**2).sum() for g in f(*given)), range(6)) for f in first
+        jax.grad(lambda *given, f=f: sum((g**2).sum() for g in f(*given)), places) for f in first
     ]
-    assert_close(*(jax.jit(each)(*GIVEN) for each in second))
+    assert_close(*(jax.jit(each)(*given) for each in second))
+
+
+@pytest.mark.parametrize("cell", GRUS, ids=[each.name for each in GRUS])
+@pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
+def test_gru_layer_gives_the_numbers_and_gradients_of_the_scan(mask: Any, cell: Cell) -> None:
+    (ours, theirs), given = layers(mask, mask is not None, cell), given_to(cell)
+    assert_close(tuple(ours(*given)), theirs(*given))
+    gradients = [jax.grad(loss(each), range(len(given)))(*given) for each in (ours, theirs)]
+    assert_close(*gradients)
+
+
+@pytest.mark.parametrize("cell", GRUS, ids=[each.name for each in GRUS])
+def test_vmap_of_a_gru_is_one_call_and_equals_the_scan(cell: Cell) -> None:
+    xs, rest = arrays(2, (EXAMPLES, *SHAPES[0]))[0], given_to(cell)[1:]
+    ours, theirs = (
+        jax.jit(jax.vmap(lambda x, f=f: tuple(f(x, *rest)))) for f in layers(MASK, False, cell)
+    )
+    assert_close(ours(xs), theirs(xs))
+    assert ours.lower(xs).as_text().count("@lstm_impl_gru_forward") == 1
+
+
+def test_weights_of_another_cell_are_refused_with_both_cells() -> None:
+    lstm, gru = given_to(DEFAULT), given_to(GRUS[0])
+    own: tuple[Layer, Layer] = (fused_layer, fused_gru_layer)
+    with pytest.raises(ValueError, match=r"that of an LSTM of 18 units with 4 gates; a GRU has 3"):
+        own[1](*gru[:2], *lstm[3:])
+    with pytest.raises(ValueError, match=r"that of a GRU of 18 units with 3 gates; an LSTM has 4"):
+        own[0](*lstm[:3], *gru[2:5])
 
 
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
@@ -201,18 +249,27 @@ def test_other_type_or_shape_is_refused() -> None:
 # -- the custom calls, which a program may call with any arrays
 
 
-def kept_arrays(mask: Any) -> tuple[list[Any], list[Any]]:
+def attributes(cell: Cell, **others: bool) -> dict[str, bool]:
+    """Return the attributes of a call for a cell, with others."""
+    return others | ({"reset_after": cell.reset_after} if isinstance(cell, GRU) else {})
+
+
+def complete(cell: Cell) -> list[Any]:
+    """Return what a call takes: an array without numbers for a bias that the cell does not have."""
+    return given_to(cell) + ([jnp.zeros([0])] if cell == GRUS[1] else [])
+
+
+def kept_arrays(mask: Any, cell: Cell = DEFAULT) -> tuple[list[Any], list[Any]]:
     """Return the arrays that the backward call reads, and what it writes."""
-    blocks = -(-H // lanes())
+    blocks, count = -(-H // lanes()), len(cell.states)
     gates, cells = (T, B, 4 * lanes()), (T, B, lanes())
-    x, h, c, kernel, recurrent_kernel, bias = GIVEN
-    read = [x, h, c, recurrent_kernel, jnp.zeros([0, 0], bool) if mask is None else mask]
-    read += arrays(2, (T, B, H), (blocks, *gates), (blocks, *cells), (T, B, H), (B, H), (B, H))
+    x, *others = complete(cell)
+    states, (_, recurrent_kernel, *_) = others[:count], others[count:]
+    read = [x, *states, recurrent_kernel, jnp.zeros([0, 0], bool) if mask is None else mask]
+    kept = [(blocks, *gates), *(count - 1) * [(blocks, *cells)]]
+    read += arrays(2, (T, B, H), *kept, (T, B, H), *count * [(B, H)])
     results = [jax.ShapeDtypeStruct((blocks, *gates), jnp.float32)]
-    results += [
-        jax.ShapeDtypeStruct(each.shape, each.dtype)
-        for each in (h, c, kernel, recurrent_kernel, bias)
-    ]
+    results += [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in others]
     return read, results
 
 
@@ -232,55 +289,71 @@ def call(name: str, read: list[Any], results: Any, **attributes: Any) -> None:
     jax.block_until_ready(jax.ffi.ffi_call(name, results)(*read, **attributes))
 
 
+of_each_cell = pytest.mark.parametrize(
+    "cell", [DEFAULT, *GRUS], ids=[each.name for each in (DEFAULT, *GRUS)]
+)
+
+
+@of_each_cell
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
-def test_backward_call_of_other_shapes_or_types_is_refused(mask: Any) -> None:
-    read, results = kept_arrays(mask)
-    call(BACKWARD, read, results, reverse=False)
+def test_backward_call_of_other_shapes_or_types_is_refused(mask: Any, cell: Cell) -> None:
+    read, results = kept_arrays(mask, cell)
+    name, how = BACKWARD if cell == DEFAULT else GRU_BACKWARD, attributes(cell, reverse=False)
+    call(name, read, results, **how)
     for place, array in enumerate(read):
         for other in other_arrays(array):
             changed = [*read[:place], other, *read[place + 1 :]]
-            with pytest.raises(Exception, match=f"{BACKWARD}: .* expected"):
-                call(BACKWARD, changed, results, reverse=False)
+            with pytest.raises(Exception, match=f"{name}: .* expected"):
+                call(name, changed, results, **how)
     for place, result in enumerate(results):
         for other in other_arrays(jnp.zeros(result.shape, result.dtype)):
             wrong = jax.ShapeDtypeStruct(other.shape, other.dtype)
             changed = [*results[:place], wrong, *results[place + 1 :]]
-            with pytest.raises(Exception, match=f"{BACKWARD}: .* expected"):
-                call(BACKWARD, read, changed, reverse=False)
+            with pytest.raises(Exception, match=f"{name}: .* expected"):
+                call(name, read, changed, **how)
 
 
-def test_input_gradient_call_of_other_shapes_or_types_is_refused() -> None:
-    dz = jnp.zeros((-(-H // lanes()), T, B, 4 * lanes()))
+@of_each_cell
+def test_input_gradient_call_of_other_shapes_or_types_is_refused(cell: Cell) -> None:
+    name, how = INPUT_GRADIENT if cell == DEFAULT else GRU_INPUT_GRADIENT, attributes(cell)
+    kernel, dz = (
+        given_to(cell)[1 + len(cell.states)],
+        jnp.zeros((-(-H // lanes()), T, B, 4 * lanes())),
+    )
     dx = jax.ShapeDtypeStruct((T, B, IN), jnp.float32)
-    call(INPUT_GRADIENT, [GIVEN[3], dz], dx)
-    for array in (GIVEN[3], dz):
+    call(name, [kernel, dz], dx, **how)
+    for array in (kernel, dz):
         for other in other_arrays(array):
-            read = [other if each is array else each for each in (GIVEN[3], dz)]
-            with pytest.raises(Exception, match=f"{INPUT_GRADIENT}: "):
-                call(INPUT_GRADIENT, read, dx)
+            read = [other if each is array else each for each in (kernel, dz)]
+            with pytest.raises(Exception, match=f"{name}: "):
+                call(name, read, dx, **how)
     for shape in ((T + 1, B, IN), (T, B + 1, IN), (T, B, IN + 1), (T, B)):
-        with pytest.raises(Exception, match=f"{INPUT_GRADIENT}: "):
-            call(INPUT_GRADIENT, [GIVEN[3], dz], jax.ShapeDtypeStruct(shape, jnp.float32))
+        with pytest.raises(Exception, match=f"{name}: "):
+            call(name, [kernel, dz], jax.ShapeDtypeStruct(shape, jnp.float32), **how)
 
 
+@of_each_cell
 @pytest.mark.parametrize("keep", [False, True])
-def test_forward_call_of_other_shapes_or_types_is_refused(keep: bool) -> None:
-    blocks = -(-H // lanes()) if keep else 0
+def test_forward_call_of_other_shapes_or_types_is_refused(keep: bool, cell: Cell) -> None:
+    name = FORWARD if cell == DEFAULT else GRU_FORWARD
+    how = attributes(cell, reverse=False, keep=keep)
+    blocks, count = -(-H // lanes()) if keep else 0, len(cell.states)
     hidden = (T, B, H) if keep else (0, 0, 0)
-    shapes = [(T, B, H), (B, H), (B, H), (blocks, T, B, 4 * lanes()), (blocks, T, B, lanes())]
-    results = [jax.ShapeDtypeStruct(each, jnp.float32) for each in (*shapes, hidden)]
-    read = [*GIVEN, MASK]
-    call(FORWARD, read, results, reverse=False, keep=keep)
+    cells = (count - 1) * [(blocks, T, B, lanes())]
+    shapes = [(T, B, H), *count * [(B, H)], (blocks, T, B, 4 * lanes()), *cells, hidden]
+    results = [jax.ShapeDtypeStruct(each, jnp.float32) for each in shapes]
+    read = [*complete(cell), MASK]
+    call(name, read, results, **how)
     for place, array in enumerate(read):
         for other in other_arrays(array):
             changed = [*read[:place], other, *read[place + 1 :]]
-            with pytest.raises(Exception, match=f"{FORWARD}: "):
-                call(FORWARD, changed, results, reverse=False, keep=keep)
+            with pytest.raises(Exception, match=f"{name}: "):
+                call(name, changed, results, **how)
     for place in range(len(results)):
         wrong = jax.ShapeDtypeStruct((T, B, H + 1, 1), jnp.float32)
         changed = [*results[:place], wrong, *results[place + 1 :]]
-        with pytest.raises(Exception, match=f"{FORWARD}: "):
-            call(FORWARD, read, changed, reverse=False, keep=keep)
+        with pytest.raises(Exception, match=f"{name}: "):
+            call(name, read, changed, **how)
 
 
 # -- forward mode, for which JAX has no rule of a function with a gradient of its own

@@ -21,8 +21,8 @@ from torch.nn.utils import prune  # noqa: E402
 from lstm_impl import LSTMSpec, UnsupportedError  # noqa: E402
 from lstm_impl.backends.torch.loop import looped, make_step  # noqa: E402
 from lstm_impl.call import Call  # noqa: E402
-from lstm_impl.cell import DEFAULT  # noqa: E402
-from lstm_impl.torch import LSTM, fused_layer  # noqa: E402
+from lstm_impl.cell import DEFAULT, GRU, Cell  # noqa: E402
+from lstm_impl.torch import LSTM, fused_gru_layer, fused_layer  # noqa: E402
 
 pytestmark = [
     needs("torch_fused_cpu"),
@@ -31,22 +31,45 @@ pytestmark = [
 ]
 
 T, B, IN, H = 6, 3, 4, 18
-SHAPES = (T, B, IN), (B, H), (B, H), (IN, 4 * H), (H, 4 * H), (4 * H,)
+CELLS = (DEFAULT, GRU(), GRU(reset_after=False))
 
 Layer = Callable[..., Any]
 layer: Layer = fused_layer
 
 
-def tensors(seed: int = 0, dtype: Any = torch.float32) -> list[Any]:
+of_each_cell = pytest.mark.parametrize("cell", CELLS, ids=[each.name for each in CELLS])
+
+
+def tensors(seed: int = 0, dtype: Any = torch.float32, cell: Cell = DEFAULT) -> list[Any]:
+    """Return an input, initial states and weights, in the order of the layer's arguments."""
     draw = np.random.default_rng(seed)
-    made = [torch.tensor(draw.standard_normal(shape) * 0.5, dtype=dtype) for shape in SHAPES]
+    shapes = (T, B, IN), *len(cell.states) * [(B, H)], *cell.parameter_shapes(IN, H).values()
+    made = [torch.tensor(draw.standard_normal(shape) * 0.5, dtype=dtype) for shape in shapes]
     return [each.requires_grad_() for each in made]
 
 
-def turned(given: list[Any]) -> list[Any]:
-    """Return these tensors with the matrices ``[4H, in]`` and ``[4H, H]``, as PyTorch has them."""
-    matrices = [each.detach().t().contiguous().requires_grad_() for each in given[3:5]]
-    return [*given[:3], *matrices, *given[5:]]
+def turned(given: list[Any], cell: Cell = DEFAULT) -> list[Any]:
+    """Return these tensors with the two matrices transposed, as PyTorch has them."""
+    first = 1 + len(cell.states)
+    matrices = [
+        each.detach().t().contiguous().requires_grad_() for each in given[first : first + 2]
+    ]
+    return [*given[:first], *matrices, *given[first + 2 :]]
+
+
+def compute(cell: Cell, given: Any, valid: Any = None, **how: Any) -> tuple[Any, ...]:
+    """Call the public function that computes a layer of this cell."""
+    if cell == DEFAULT:
+        return tuple(layer(*given, valid, **how))
+    gru: Layer = fused_gru_layer
+    return tuple(gru(*given, valid=valid, **how))
+
+
+def by_loop(cell: Cell, given: Any, valid: Any = None, reverse: bool = False) -> tuple[Any, ...]:
+    """Compute a layer in PyTorch's own operators."""
+    steps, first = None if valid is None else valid[:, :, None], 1 + len(cell.states)
+    call = Call(given[0], tuple(given[1:first]))
+    return looped(make_step(cell), call, given[first:], steps, reverse).flat
 
 
 def loss(outputs: Any) -> Any:
@@ -68,16 +91,34 @@ def test_batch_major_input_that_is_not_contiguous_equals_the_contiguous() -> Non
     assert_close((y.transpose(0, 1), h, c), layer(*given))
 
 
+@of_each_cell
 @pytest.mark.parametrize("transposed", [True, False])
 @pytest.mark.parametrize("trained", [True, False])
-def test_operator_passes_the_checks_of_torch(trained: bool, transposed: bool) -> None:
-    given = [each.detach() for each in (turned(tensors()) if transposed else tensors())]
+def test_operator_passes_the_checks_of_torch(trained: bool, transposed: bool, cell: Cell) -> None:
+    given = tensors(cell=cell)
+    given = [each.detach() for each in (turned(given, cell) if transposed else given)]
     valid = torch.ones(T, B, dtype=torch.bool)
-    operators = torch.ops.lstm_impl
-    operator = operators.fused_lstm_training if trained else operators.fused_lstm
     for padding in (valid, None):
-        arguments = (*given, padding, False, True, transposed)
-        torch.library.opcheck(operator.default, arguments)
+        arguments = (*complete(given), padding, False, True, transposed)
+        torch.library.opcheck(operators(cell)[1 + trained].default, arguments)
+
+
+@of_each_cell
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layer_gives_the_numbers_and_gradients_of_a_loop(
+    dtype: Any, masked: bool, cell: Cell
+) -> None:
+    given = tensors(dtype=dtype, cell=cell)
+    valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 0]) if masked else None
+    wide = [each.detach().float().requires_grad_() for each in given]
+    ours, theirs = compute(cell, given, valid, reverse=True), by_loop(cell, wide, valid, True)
+    atol = 2e-5 if dtype == torch.float32 else 0.03
+    assert_close(ours, theirs, atol)
+    found = torch.autograd.grad(loss(ours), given)
+    expected = torch.autograd.grad(loss(theirs), wide)
+    largest = max(float(each.abs().max()) for each in expected)
+    assert_close(found, expected, atol * max(1.0, largest))
 
 
 FORWARD = """
@@ -141,12 +182,13 @@ def test_tensor_that_does_not_fit_is_refused_with_its_name() -> None:
             layer(*given[:place], wrong, *given[place + 1 :])
 
 
+@of_each_cell
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("masked", "transposed"), [(False, False), (True, False), (True, True)])
 def test_second_and_third_gradients_equal_those_of_a_loop(
-    masked: bool, transposed: bool, reverse: bool
+    masked: bool, transposed: bool, reverse: bool, cell: Cell
 ) -> None:
-    given = tensors()
+    given, first = tensors(cell=cell), 1 + len(cell.states)
     axes = (1, B, H) if masked else (B, H)  # also of a state with the axis of layers
     valid = torch.arange(T)[:, None] < torch.tensor([T, 2, 1]) if masked else None
 
@@ -157,30 +199,30 @@ def test_second_and_third_gradients_equal_those_of_a_loop(
             total = sum((each**2).sum() for each in found[-1])
         return found
 
-    steps = None if valid is None else valid[:, :, None]
-    state = (each.reshape(axes) for each in given[1:3])
-    how = {"reverse": reverse, "transposed": transposed}
-    matrices = [each.t() if transposed else each for each in given[3:5]]
-    ours = gradients(layer(given[0], *state, *matrices, given[5], valid, **how))
-    loop = Call(given[0], (given[1], given[2]))
-    theirs = gradients(looped(make_step(DEFAULT), loop, given[3:], steps, reverse).flat)
+    states = (each.reshape(axes) for each in given[1:first])
+    matrices = [each.t() if transposed else each for each in given[first : first + 2]]
+    own = given[0], *states, *matrices, *given[first + 2 :]
+    ours = gradients(compute(cell, own, valid, reverse=reverse, transposed=transposed))
+    theirs = gradients(by_loop(cell, given, valid, reverse))
     for found, expected in zip(ours, theirs, strict=True):
-        assert_close(
-            found, expected, atol=1e-5 * max(float(each.detach().max()) for each in expected)
-        )
+        largest = max(float(each.detach().abs().max()) for each in expected)
+        assert_close(found, expected, atol=1e-5 * largest)
 
 
 # -- forward mode and the transforms of torch.func
 
 
 def scalar_losses(masked: bool) -> dict[str, Callable[[Any], Any]]:
-    """Return functions of x ``[3, 2, 2]`` alone: of the layer and of the module, of 3 units."""
+    """Return functions of x ``[3, 2, 2]`` alone: of layers and of the module, of 3 units."""
     draw = torch.Generator().manual_seed(0)
-    shapes = (2, 3), (2, 3), (2, 12), (3, 12), (12,)
-    given = [torch.randn(shape, generator=draw) for shape in shapes]
     lengths = torch.tensor([3, 1])
     valid = torch.arange(3)[:, None] < lengths if masked else None
     module = LSTM(2, 3, num_layers=2, bidirectional=True)
+
+    def layer_of(cell: Cell) -> Callable[[Any], Any]:
+        shapes = *len(cell.states) * [(2, 3)], *cell.parameter_shapes(2, 3).values()
+        given = [torch.randn(shape, generator=draw) for shape in shapes]
+        return lambda x: loss(compute(cell, (x, *given), valid))
 
     def by_module(x: Any) -> Any:
         if not masked:
@@ -189,7 +231,7 @@ def scalar_losses(masked: bool) -> dict[str, Callable[[Any], Any]]:
         data, sizes = torch.cat([x[0], x[1, :1], x[2, :1]]), torch.tensor([2, 1, 1])
         return loss((module(torch.nn.utils.rnn.PackedSequence(data, sizes))[0].data,))
 
-    return {"layer": lambda x: loss(layer(x, *given, valid)), "module": by_module}
+    return {"module": by_module, **{cell.name: layer_of(cell) for cell in CELLS}}
 
 
 def directional(way: str, function: Callable[[Any], Any], x: Any, direction: Any) -> Any:
@@ -214,7 +256,11 @@ WAYS = "jvp", "jacfwd", "dual", "dual without grad"
 @pytest.mark.parametrize(
     ("way", "kind", "masked"),
     # To compile takes seconds: one case shows that PyTorch traces the loop.
-    [*itertools.product(WAYS, ("layer", "module"), (False, True)), ("compiled jvp", "layer", True)],
+    [
+        *itertools.product(WAYS, ("lstm", "module"), (False, True)),
+        *itertools.product(("jvp", "dual"), ("gru", "gru_reset_before"), (True,)),
+        ("compiled jvp", "lstm", True),
+    ],
 )
 def test_forward_mode_agrees_with_the_gradient_of_the_kernels(
     way: str, kind: str, masked: bool
@@ -226,7 +272,7 @@ def test_forward_mode_agrees_with_the_gradient_of_the_kernels(
     torch.testing.assert_close(found.detach(), (gradient * direction).sum(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["layer", "module"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "gru_reset_before", "module"])
 def test_transforms_of_torch_func_equal_autograd(kind: str) -> None:
     function, func = scalar_losses(False)[kind], torch.func
     x = torch.randn(3, 2, 2)
@@ -262,40 +308,49 @@ def test_loop_without_steps_gives_empty_outputs_in_forward_mode() -> None:
     assert h.shape == c.shape == (B, H)
 
 
-def test_operator_in_forward_mode_raises_instead_of_dropping_tangents() -> None:
-    given = (*tensors(), None, False, False)
-    for operator in (torch.ops.lstm_impl.fused_lstm, torch.ops.lstm_impl.fused_lstm_training):
+@of_each_cell
+def test_operator_in_forward_mode_raises_instead_of_dropping_tangents(cell: Cell) -> None:
+    given = (*complete(tensors(cell=cell)), None, False, False)
+    for operator in operators(cell)[1:]:
         with torch.no_grad(), torch.autograd.forward_ad.dual_level():
             x = torch.autograd.forward_ad.make_dual(given[0], torch.ones(T, B, IN))
             with pytest.raises(RuntimeError, match=r"would drop tangents: call lstm_impl\.torch"):
                 operator(x, *given[1:])
     with pytest.raises(RuntimeError, match="would drop tangents"):
-        torch.func.jvp(
-            lambda x: torch.ops.lstm_impl.fused_lstm(x, *given[1:])[0], given[:1], given[:1]
-        )
+        torch.func.jvp(lambda x: operators(cell)[1](x, *given[1:])[0], given[:1], given[:1])
 
 
 # -- what each operator checks
 
 
-def given_to_gradient(masked: bool = True, transposed: bool = False) -> dict[str, Any]:
+def complete(given: list[Any]) -> list[Any]:
+    """Return the six tensors of an operator, None for the bias that a GRU does not have."""
+    return [*given, *(6 - len(given)) * [None]]
+
+
+def given_to_gradient(
+    masked: bool = True, transposed: bool = False, cell: Cell = DEFAULT
+) -> dict[str, Any]:
     """Return arguments that the operator of the gradient takes, by name."""
     valid = torch.ones(T, B, dtype=torch.bool) if masked else None
-    names = ("x", "h", "c", "kernel", "recurrent_kernel", "bias")
-    arrays = turned(tensors()) if transposed else tensors()
-    given = dict(zip(names, (each.detach() for each in arrays), strict=True))
+    names = ("x", *cell.states, *(DEFAULT if cell == DEFAULT else GRU()).parameters)
+    arrays = tensors(cell=cell)
+    arrays = complete([e.detach() for e in (turned(arrays, cell) if transposed else arrays)])
+    given = dict(zip(names, arrays, strict=True))
     how = {"valid": valid, "batch_major": False, "reverse": False, "transposed": transposed}
-    y, h, c, gates, cells, hidden = torch.ops.lstm_impl.fused_lstm_training(**given, **how)
-    kept = {"hidden": hidden if masked else y, "gates": gates, "cells": cells}
-    flows = {"dy": torch.ones_like(y), "dh": torch.ones_like(h), "dc": torch.ones_like(c)}
+    made = dict(zip(("y", *cell.states), operators(cell)[2](**given, **how), strict=False))
+    *_, hidden = rest = operators(cell)[2](**given, **how)[len(made) :]
+    kept = {"hidden": hidden if masked else made["y"], "gates": rest[0]}
+    kept |= {"cells": rest[1]} if cell == DEFAULT else {}
+    flows = {f"d{name}": torch.ones_like(each) for name, each in made.items()}
     return {**given, **how, "of_x": True, **kept, **flows}
 
 
-def operators(names: Any) -> list[Any]:
-    """Return the operators that take arguments of these names."""
+def operators(cell: Cell = DEFAULT) -> list[Any]:
+    """Return the operators of a cell: the gradient, forward, and forward for training."""
+    name = "fused_lstm" if cell == DEFAULT else "fused_gru"
     ours = torch.ops.lstm_impl
-    gradient = ours.fused_lstm_gradient
-    return [gradient, *([] if "gates" in names else [ours.fused_lstm, ours.fused_lstm_training])]
+    return [getattr(ours, name + suffix) for suffix in ("_gradient", "", "_training")]
 
 
 def call_with(operator: Any, arguments: dict[str, Any]) -> Any:
@@ -316,30 +371,35 @@ WRONG: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@of_each_cell
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize(("masked", "transposed"), [(False, False), (True, False), (True, True)])
 def test_operators_refuse_every_tensor_that_does_not_fit(
-    masked: bool, transposed: bool, wrong: str
+    masked: bool, transposed: bool, wrong: str, cell: Cell
 ) -> None:
-    arguments = given_to_gradient(masked, transposed)
+    arguments = given_to_gradient(masked, transposed, cell)
     tensors_by_name = {name: each for name, each in arguments.items() if torch.is_tensor(each)}
-    assert len(tensors_by_name) == 12 + masked
+    # What is kept and flows in, and the input, the states and the weights.
+    others = {"hidden", "gates", "cells", "dy", "dh", "dc"} & {*arguments}
+    assert len(tensors_by_name) == len(others) + 1 + len(cell.states + cell.parameters) + masked
+    function = "fused_layer" if cell == DEFAULT else "fused_gru_layer"
     for name, tensor in tensors_by_name.items():
         changed = {**arguments, name: WRONG[wrong](tensor)}
-        kept = {*arguments} - {"hidden", "gates", "cells", "dy", "dh", "dc"}
-        for operator in operators(() if name in kept else ("gates",)):
-            # A state with one axis more is one of a module with one layer: the other state then
-            # does not fit.
-            with pytest.raises((ValueError, UnsupportedError), match=r"fused_layer: \w+ is"):
+        # A state with one axis more is one of a module with one layer: the other state then does
+        # not fit, or the gradient of the final state.
+        is_right = wrong == "one axis more" and name == "h" and len(cell.states) == 1
+        for operator in operators(cell)[: 1 if name in others or is_right else 3]:
+            with pytest.raises((ValueError, UnsupportedError), match=rf"{function}: \w+ is"):
                 call_with(operator, changed)
-    assert torch.isfinite(call_with(operators(())[0], arguments)[0]).all()
+    assert torch.isfinite(call_with(operators(cell)[0], arguments)[0]).all()
 
 
+@pytest.mark.parametrize("cell", CELLS[:2], ids=["lstm", "gru"])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_operators_refuse_every_mixture_of_devices(transposed: bool) -> None:
-    arguments = given_to_gradient(transposed=transposed)
+def test_operators_refuse_every_mixture_of_devices(transposed: bool, cell: Cell) -> None:
+    arguments = given_to_gradient(transposed=transposed, cell=cell)
     names = [name for name, each in arguments.items() if torch.is_tensor(each)]
-    for operator in operators(()):
+    for operator in operators(cell):
         own = {each.name for each in operator.default._schema.arguments}
         known = [name for name in names if name in own]
         # Every mixture of the first seven tensors; of all, one alone and all but one.
@@ -353,6 +413,22 @@ def test_operators_refuse_every_mixture_of_devices(transposed: bool) -> None:
                 call_with(operator, mixed)
         all_moved = {n: e.to("meta") if n in names else e for n, e in arguments.items()}
         assert {each.device.type for each in call_with(operator, all_moved)} == {"meta"}
+
+
+@pytest.mark.parametrize(("transposed", "masked"), [(False, True), (True, False)])
+def test_weights_of_another_cell_are_refused_with_both_cells(
+    transposed: bool, masked: bool
+) -> None:
+    valid = torch.ones(T, B, dtype=torch.bool) if masked else None
+    lstm, gru = tensors(cell=CELLS[0]), tensors(cell=CELLS[1])
+    if transposed:
+        lstm, gru = turned(lstm), turned(gru, CELLS[1])
+    message = r"fused_gru_layer: the kernel is of torch\.nn\.LSTM, which has 4 gates of 18 units; "
+    with pytest.raises(ValueError, match=message + r"torch\.nn\.GRU has 3\. Call fused_layer for"):
+        compute(CELLS[1], (*gru[:2], *lstm[3:]), valid, transposed=transposed)
+    message = r"fused_layer: the kernel is of torch\.nn\.GRU, which has 3 gates of 18 units; "
+    with pytest.raises(ValueError, match=message + r"torch\.nn\.LSTM has 4\. Call fused_gru_layer"):
+        compute(CELLS[0], (*lstm[:3], *gru[2:5]), valid, transposed=transposed)
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -372,20 +448,21 @@ def test_module_refuses_every_mixture_of_devices(trained: bool) -> None:
         assert LSTM(IN, H, device="meta")(given["input"].to("meta"))[0].device.type == "meta"
 
 
-def test_tensor_whose_memory_was_taken_away_is_refused() -> None:
-    arguments = given_to_gradient()
-    # The gradient reads no number of the bias.
-    read = (n for n, each in arguments.items() if torch.is_tensor(each) and n != "bias")
+@of_each_cell
+def test_tensor_whose_memory_was_taken_away_is_refused(cell: Cell) -> None:
+    arguments = given_to_gradient(cell=cell)
+    # The gradient reads no number of a bias.
+    read = (n for n, each in arguments.items() if torch.is_tensor(each) and "bias" not in n)
     for name in read:
         freed = arguments[name].clone()
         freed.untyped_storage().resize_(0)
         with pytest.raises(ValueError, match=r"tensor of shape \(.*\) has no memory"):
-            call_with(torch.ops.lstm_impl.fused_lstm_gradient, {**arguments, name: freed})
-    given = [each.detach() for each in tensors()]
-    transposed = given[3].t().contiguous().t()  # a copy of it would read at the address 0
+            call_with(operators(cell)[0], {**arguments, name: freed})
+    given, first = [each.detach() for each in tensors(cell=cell)], 1 + len(cell.states)
+    transposed = given[first].t().contiguous().t()  # a copy of it would read at the address 0
     transposed.untyped_storage().resize_(0)
-    with pytest.raises(ValueError, match=r"shape \(4, 72\) has no memory"):
-        layer(*given[:3], transposed, *given[4:])
+    with pytest.raises(ValueError, match=r"shape \(4, \d+\) has no memory"):
+        compute(cell, (*given[:first], transposed, *given[first + 1 :]))
 
 
 class Gradient(torch.nn.Module):  # type: ignore[misc,name-defined]
@@ -420,23 +497,25 @@ def test_loaded_program_with_arrays_that_are_too_short_raises() -> None:
 # -- matrices in PyTorch's layout
 
 
+@of_each_cell
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("timesteps", [1, T])
 def test_layer_of_transposed_matrices_gives_the_same_bits(
-    timesteps: int, masked: bool, dtype: Any
+    timesteps: int, masked: bool, dtype: Any, cell: Cell
 ) -> None:
-    ours, theirs = tensors(dtype=dtype), turned(tensors(dtype=dtype))
+    ours = tensors(dtype=dtype, cell=cell)
+    theirs, first = turned(ours, cell), 1 + len(cell.states)
     ours[0] = theirs[0] = ours[0][:timesteps].detach().requires_grad_()
     valid = torch.arange(timesteps)[:, None] < torch.tensor([T, 2, 0]) if masked else None
-    y = layer(*ours, valid, reverse=True)
-    turned_y = layer(*theirs, valid, reverse=True, transposed=True)
+    y = compute(cell, ours, valid, reverse=True)
+    turned_y = compute(cell, theirs, valid, reverse=True, transposed=True)
     with torch.no_grad():
-        inferred = layer(*theirs, valid, reverse=True, transposed=True)
+        inferred = compute(cell, theirs, valid, reverse=True, transposed=True)
     gradients = torch.autograd.grad(loss(y), ours)
     found = list(torch.autograd.grad(loss(turned_y), theirs))
-    assert found[3].shape == (4 * H, IN)
-    found[3:5] = [each.t() for each in found[3:5]]
+    assert found[first].shape == (len(cell.gates) * H, IN)
+    found[first : first + 2] = [each.t() for each in found[first : first + 2]]
     for one, other in (*zip(y, turned_y, strict=True), *zip(y, inferred, strict=True)):
         assert torch.equal(one, other)
     assert all(map(torch.equal, found, gradients))
@@ -445,7 +524,7 @@ def test_layer_of_transposed_matrices_gives_the_same_bits(
 def test_operators_without_a_layout_take_that_of_the_kernels() -> None:
     """Programs that an earlier version exported call them so."""
     arguments = given_to_gradient()
-    for operator in operators(()):
+    for operator in operators():
         names = [each.name for each in operator.default._schema.arguments]
         before = [arguments[name] for name in names if name != "transposed"]
         found = operator(*before)
