@@ -86,7 +86,15 @@ def torch_parameters(weights: LSTMWeights) -> dict[str, FloatArray]:
     """Convert canonical weights to the parameters of ``nn.LSTM`` or ``nn.GRU``, by name.
 
     If the cell has one bias, it becomes ``bias_hh``, and ``bias_ih`` is zero.
+
+    Raises ValueError for a GRU with ``reset_after=False``, which no module of PyTorch computes.
     """
+    first = weights.layers[0][0]
+    if first.recurrent_bias is None and len(first.bias) == 3 * len(first.recurrent_kernel):
+        raise ValueError(
+            "the weights are of a GRU with reset_after=False, which has one bias; torch.nn.GRU has "
+            "two, and its reset gate acts after the recurrent product (reset_after=True)"
+        )
     named: dict[str, FloatArray] = {}
     for number, layer in enumerate(weights.layers):
         for direction, cell in enumerate(layer):

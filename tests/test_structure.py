@@ -188,8 +188,8 @@ def sources() -> Iterator[Path]:
         yield from sorted(package.rglob("*.py"))
 
 
-SHARED_CLASS_NAMES = {"LSTM"}
-"""``lstm_impl.keras.LSTM`` has a class for each framework of Keras."""
+SHARED_CLASS_NAMES = {"LSTM", "GRU"}
+"""A cell and the layers of each framework that compute it have one name."""
 
 
 def test_public_classes_have_names_of_their_own() -> None:

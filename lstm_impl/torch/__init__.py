@@ -1,19 +1,30 @@
-"""Offer ``lstm_impl.torch.LSTM``: ``torch.nn.LSTM`` by the kernels of ``fused_cpu``, on a CPU.
+"""Offer ``torch.nn.LSTM`` and ``torch.nn.GRU`` by the kernels of ``fused_cpu``, on a CPU.
 
 >>> import lstm_impl.torch
 >>> layer = lstm_impl.torch.LSTM(16, 32, num_layers=2, bidirectional=True)
 >>> theirs = torch.nn.LSTM(16, 32, num_layers=2, bidirectional=True)
 >>> layer.load_state_dict(theirs.state_dict())  # and the other way round
 
-``accelerate(model)`` replaces the LSTMs of an existing model by this layer, and
-``decelerate(model)`` makes them ``torch.nn.LSTM`` again.
+``lstm_impl.torch.GRU`` takes the place of ``torch.nn.GRU`` in the same way.
+
+``accelerate(model)`` replaces the LSTMs and GRUs of an existing model by these layers, and
+``decelerate(model)`` makes them PyTorch's own again.
 
 Importing this package imports PyTorch; ``lstm_impl`` does not. A program that ``torch.export`` has
 saved loads where this package was imported.
 """
 
 from lstm_impl.backends.torch.fused_layer import fused_gru_layer, fused_layer
-from lstm_impl.torch.conversion import AcceleratedLSTM, accelerate, decelerate
-from lstm_impl.torch.layer import LSTM
+from lstm_impl.torch.conversion import AcceleratedGRU, AcceleratedLSTM, accelerate, decelerate
+from lstm_impl.torch.layer import GRU, LSTM
 
-__all__ = ["LSTM", "AcceleratedLSTM", "accelerate", "decelerate", "fused_gru_layer", "fused_layer"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "AcceleratedGRU",
+    "AcceleratedLSTM",
+    "accelerate",
+    "decelerate",
+    "fused_gru_layer",
+    "fused_layer",
+]

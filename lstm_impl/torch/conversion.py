@@ -1,4 +1,4 @@
-"""Replace the LSTMs of a PyTorch model by ``lstm_impl.torch.LSTM``, and put them back.
+"""Replace the LSTMs and GRUs of a PyTorch model by the layers of this package, and put them back.
 
 A module keeps its identity and only changes its class. Parameters, their names, the optimizer's
 state, hooks, the training mode and all attributes therefore stay what they are.
@@ -9,22 +9,22 @@ from __future__ import annotations
 import copy
 import copyreg
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
 from lstm_impl.backends.fused_cpu import library
 from lstm_impl.backends.torch.fallback import obstacle_of_tensors
-from lstm_impl.torch.layer import LSTM
+from lstm_impl.torch.layer import GRU, LSTM, RecurrentLayer
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 PrintFunction = Callable[[str], object]
 
 
-class AcceleratedLSTM(LSTM):
-    """A ``torch.nn.LSTM`` whose class ``accelerate`` has changed.
+class AcceleratedLayer(RecurrentLayer):
+    """A module of PyTorch whose class ``accelerate`` has changed.
 
-    Pickles and the files of ``torch.save`` hold a ``torch.nn.LSTM``, so that they load without this
+    Pickles and the files of ``torch.save`` hold PyTorch's class, so that they load without this
     library. A copy by ``copy.deepcopy`` stays accelerated.
     """
 
@@ -33,35 +33,51 @@ class AcceleratedLSTM(LSTM):
         state = self.__getstate__()
         state.pop("_prepacked", None)
         # What pickle writes for any object in its first protocols.
-        return copyreg._reconstructor, (torch.nn.LSTM, object, None), state  # type: ignore[attr-defined]
+        return copyreg._reconstructor, (self.torch_module, object, None), state  # type: ignore[attr-defined]
 
-    def __copy__(self) -> AcceleratedLSTM:
+    def __copy__(self) -> Self:
         return self._restore_copy(self.__getstate__())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> AcceleratedLSTM:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         made = memo[id(self)] = type(self).__new__(type(self))
         made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return made
 
-    def _restore_copy(self, state: dict[str, Any]) -> AcceleratedLSTM:
+    def _restore_copy(self, state: dict[str, Any]) -> Self:
         made = type(self).__new__(type(self))
         made.__setstate__(state)
         return made
 
 
+class AcceleratedLSTM(AcceleratedLayer, LSTM):
+    """A ``torch.nn.LSTM`` whose class ``accelerate`` has changed."""
+
+
+class AcceleratedGRU(AcceleratedLayer, GRU):
+    """A ``torch.nn.GRU`` whose class ``accelerate`` has changed."""
+
+
+_ACCELERATED = {each.torch_module: each for each in (AcceleratedLSTM, AcceleratedGRU)}
+"""What takes the place of a module of PyTorch."""
+
+_OWN = (LSTM, GRU, AcceleratedLSTM, AcceleratedGRU)
+"""The layers that ``decelerate`` makes modules of PyTorch."""
+
+
 def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
-    """Replace every ``torch.nn.LSTM`` of a model by the layer of this package, in place.
+    """Replace every ``torch.nn.LSTM`` and ``GRU`` of a model by a layer of this package, in place.
 
     Parameters, their names, the optimizer's state, hooks, the training mode, ``requires_grad``,
     types and options stay what they are. A seed gives the same dropout masks. ``state_dict`` is
-    unchanged. Files of ``torch.save`` hold ``torch.nn.LSTM`` and load without this library.
+    unchanged. Files of ``torch.save`` hold PyTorch's modules and load without this library.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A model that contains LSTMs, or an LSTM.
+        A model that contains LSTMs or GRUs, or one of these.
     print_fn : callable or None
-        Gets one line for each LSTM: what it is now, or why it was kept. None prints nothing.
+        Gets one line for each LSTM and GRU: what it is now, or why it was kept. None prints
+        nothing.
 
     Returns
     -------
@@ -75,23 +91,24 @@ def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
 
     Notes
     -----
-    A module that the kernels cannot compute stays ``torch.nn.LSTM``: with ``proj_size``, in other
-    types than float32 and bfloat16, on another device than a CPU, a subclass, or with a ``forward``
-    of its own. TorchScript cannot compile the replacement: call ``decelerate`` before
+    A module that the kernels cannot compute stays what it is: with ``proj_size``, in other types
+    than float32 and bfloat16, on another device than a CPU, a subclass, or with a ``forward`` of
+    its own. TorchScript cannot compile the replacement: call ``decelerate`` before
     ``torch.jit.script``.
     """
     return _convert(model, _accelerated, print_fn)
 
 
 def decelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
-    """Make every layer of this package in a model a ``torch.nn.LSTM`` again, in place.
+    """Make every layer of this package in a model a ``torch.nn.LSTM`` or ``GRU`` again, in place.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A model that ``accelerate`` has changed, or that was made with ``lstm_impl.torch.LSTM``.
+        A model that ``accelerate`` has changed, or that was made with ``lstm_impl.torch.LSTM`` or
+        ``GRU``.
     print_fn : callable or None
-        Gets one line for each LSTM. None prints nothing.
+        Gets one line for each LSTM and GRU. None prints nothing.
 
     Returns
     -------
@@ -112,47 +129,47 @@ def _convert(model: Model, convert: Callable[[Any], str], print_fn: PrintFunctio
     lines = [
         f"{name or type(model).__name__}: {convert(module)}"
         for name, module in model.named_modules()
-        if _is_lstm(module)
+        if _is_recurrent(module)
     ]
-    for line in lines or [f"{type(model).__name__}: it has no LSTM"]:
+    for line in lines or [f"{type(model).__name__}: it has no LSTM or GRU"]:
         if print_fn is not None:
             print_fn(line)
     return model
 
 
-def _is_lstm(module: Any) -> bool:
-    """Return whether a module is an LSTM of PyTorch or of this package, also a compiled one."""
+def _is_recurrent(module: Any) -> bool:
+    """Return whether a module is an LSTM or GRU, of PyTorch or of this package, also compiled."""
     name = getattr(module, "original_name", type(module).__name__)  # of TorchScript
-    return isinstance(module, (torch.nn.LSTM, LSTM)) or name == "LSTM"
+    return isinstance(module, (*_ACCELERATED, RecurrentLayer)) or name in ("LSTM", "GRU")
 
 
 def _accelerated(module: Any) -> str:
-    """Accelerate an LSTM if the kernels can compute it; return what was done."""
-    if isinstance(module, LSTM):
+    """Accelerate a module if the kernels can compute it; return what was done."""
+    if isinstance(module, RecurrentLayer):
         return f"it is lstm_impl.torch.{type(module).__name__} already"
     name = _qualified_name(module)
     if reason := _obstacle(module):
         return f"{name} is kept: {reason}"
-    module.__class__ = AcceleratedLSTM
-    return f"{name} is now lstm_impl.torch.AcceleratedLSTM"
+    module.__class__ = made = _ACCELERATED[type(module)]
+    return f"{name} is now lstm_impl.torch.{made.__name__}"
 
 
 def _decelerated(module: Any) -> str:
     """Make a layer of this package one of PyTorch; return what was done."""
-    if type(module) not in (LSTM, AcceleratedLSTM):
+    if type(module) not in _OWN:
         return f"{_qualified_name(module)} is kept"
     name = type(module).__name__
     vars(module).pop("_prepacked", None)
-    module.__class__ = torch.nn.LSTM
+    module.__class__ = made = module.torch_module
     module.flatten_parameters()  # as it would be on a GPU
-    return f"lstm_impl.torch.{name} is now torch.nn.LSTM"
+    return f"lstm_impl.torch.{name} is now torch.nn.{made.__name__}"
 
 
 def _obstacle(module: Any) -> str:
-    """Return why an LSTM of PyTorch cannot be replaced, or an empty string."""
+    """Return why a module of PyTorch cannot be replaced, or an empty string."""
     if isinstance(module, torch.jit.ScriptModule):
         return "TorchScript has compiled it; accelerate the model instead of compiling it"
-    if type(module) is not torch.nn.LSTM:
+    if type(module) not in _ACCELERATED:
         return "its class may compute something else"
     if "forward" in vars(module):
         return "its forward was replaced by a function that may compute something else"
@@ -165,5 +182,5 @@ def _obstacle(module: Any) -> str:
 
 def _qualified_name(module: Any) -> str:
     kind = type(module)
-    package = "torch.nn" if kind is torch.nn.LSTM else kind.__module__
+    package = "torch.nn" if kind in _ACCELERATED else kind.__module__
     return f"{package}.{kind.__qualname__}"

@@ -1,60 +1,51 @@
-"""Define the PyTorch module: the arguments, inputs and parameters of ``torch.nn.LSTM``.
+"""Define modules with the arguments, inputs and parameters of ``torch.nn.LSTM`` and ``GRU``.
 
-The kernels of ``fused_cpu`` compute it. Where they cannot, PyTorch's own code does, after one
+The kernels of ``fused_cpu`` compute them. Where they cannot, PyTorch's own code does, after one
 warning.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from lstm_impl.backends.torch.fallback import obstacle, warn_once
-from lstm_impl.backends.torch.fused_layer import fused_layer, is_transformed
-from lstm_impl.call import State, Tensor
+from lstm_impl.backends.torch.fused_layer import (
+    GRU_OPERATORS,
+    LSTM_OPERATORS,
+    OPERATORS,
+    CellOperators,
+    compute_layer,
+    is_transformed,
+)
+from lstm_impl.call import Call, States, Tensor
 
-Weights: TypeAlias = tuple[Tensor, Tensor, Tensor]
-"""A kernel ``[in, 4H]``, a recurrent kernel ``[H, 4H]`` and a bias ``[4H]``.
+Weights: TypeAlias = tuple[Tensor, ...]
+"""A kernel ``[in, G*H]``, a recurrent kernel ``[H, G*H]`` and one or two biases ``[G*H]``.
 
-The two matrices may be transposed, as PyTorch's modules have them.
+G is the number of the cell's gates. The two matrices may be transposed, as PyTorch's modules have
+them.
 """
 
 
-class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
-    """``torch.nn.LSTM`` with the same arguments, inputs, outputs, parameters and state_dict.
+class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
+    """What ``LSTM`` and ``GRU`` share: a module of PyTorch, computed by the kernels.
 
-    Not a subclass of it, of which ``torch.compile`` makes no graph.
-
-    Takes float32 and bfloat16, also by ``torch.autocast``, padded batches as ``PackedSequence``,
-    and one sequence without a batch axis. A batch may be empty.
-
-    The kernels read each matrix transposed. A call of one or two timesteps with few sequences
-    transposes the matrices in registers, and every other call copies them. With large matrices, a
-    single step then takes up to one and a half times as long. ``prepack`` keeps the copies for
-    inference.
-
-    In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
-    ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.
-
-    Where the kernels cannot compute, PyTorch's own code does, and the first such call logs a
-    warning with the reason: with ``proj_size``, in other types, on other devices, and where the
-    kernels can neither be loaded nor compiled. Raises ValueError for tensors of different devices.
+    ``LSTM`` says what the modules take. A subclass names PyTorch's module and the operators.
     """
+
+    torch_module: ClassVar[type[torch.nn.RNNBase]]
+    operators: ClassVar[CellOperators]
 
     _prepacked: dict[int, _Copies] | None = None
     """What ``prepack`` keeps, by layer and direction; None unless it was called."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__("LSTM", *args, **kwargs)
+        super().__init__(self.operators.module, *args, **kwargs)
 
-    # What torch.nn.LSTM.forward calls, where it computes in place of the kernels.
-    check_forward_args = torch.nn.LSTM.check_forward_args
-    get_expected_cell_size = torch.nn.LSTM.get_expected_cell_size
-    permute_hidden = torch.nn.LSTM.permute_hidden
-
-    def prepack(self, enabled: bool = True) -> LSTM:
+    def prepack(self, enabled: bool = True) -> Self:
         """Keep copies of the weights in the layout of the kernels, for calls without gradients.
 
         A stream of short calls then takes only the time of the kernels.
@@ -72,7 +63,7 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
 
         Returns
         -------
-        LSTM
+        RecurrentLayer
             The same module.
         """
         self._prepacked = {} if enabled else None
@@ -94,8 +85,18 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
                 parameter.data = parameter.data.contiguous()
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *rest: Any, **more: Any
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
     ) -> None:
+        if problem := self._problem_of_gates(state_dict, prefix):
+            error_msgs.append(problem)
+            return
         # With assign=True PyTorch takes the loaded tensors as parameters. Files of version 0.2.0
         # and earlier hold matrices that are transposed in memory.
         own = {
@@ -104,19 +105,38 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
             else each
             for name, each in state_dict.items()
         }
-        super()._load_from_state_dict(own, prefix, *rest, **more)
+        found = local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        super()._load_from_state_dict(own, prefix, *found)
+
+    def _problem_of_gates(self, state_dict: dict[str, Any], prefix: str) -> str:
+        """Return why a state_dict is of another kind of cell, or an empty string."""
+        name = f"{prefix}weight_hh_l0"
+        shape = tuple(getattr(state_dict.get(name), "shape", ()))
+        for other in OPERATORS:
+            if (
+                other is not self.operators
+                and len(shape) == 2
+                and shape[0] == other.gates * shape[1]
+            ):
+                return (
+                    f"{name} has shape {shape}, which is that of a torch.nn.{other.module} of "
+                    f"{shape[1]} units with {other.gates} gates; a {self.operators.module} has "
+                    f"{self.operators.gates} gates"
+                )
+        return ""
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: State | None = None
-    ) -> tuple[Tensor | PackedSequence, State]:
-        """Compute outputs and the final state, as ``torch.nn.LSTM`` does.
+        self, input: Tensor | PackedSequence, hx: Any = None
+    ) -> tuple[Tensor | PackedSequence, Any]:
+        """Compute outputs and the final state, as PyTorch's module does.
 
         input: ``[T, B, in]``, ``[B, T, in]`` if batch_first, ``[T, in]``, or a packed sequence.
-        hx: h and c ``[L*D, B, H]``, or ``[L*D, H]`` without a batch; zeros if None.
+        hx: of an LSTM h and c ``[L*D, B, H]``, of a GRU h alone, or ``[L*D, H]`` each without a
+        batch; zeros if None.
         """
         if why_not := self._obstacle(input):
-            warn_once(why_not)
-            by_torch: tuple[Tensor, State] = torch.nn.LSTM.forward(self, input, hx)
+            warn_once(why_not, self.operators.module)
+            by_torch: tuple[Tensor, Any] = self.torch_module.forward(self, input, hx)
             return by_torch
         order = back = valid = None
         x, batch_axis = input, 0 if self.batch_first else 1
@@ -125,53 +145,87 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
             valid, batch_axis = torch.arange(int(sizes[0])) < sizes[:, None], 1
             x = data.new_zeros(*valid.shape, data.shape[1]).index_put((valid,), data)
         if x.dim() not in (2, 3):
-            raise ValueError(f"LSTM: input has shape {tuple(x.shape)}; expected 2 or 3 axes")
+            raise ValueError(
+                f"{self.operators.module}: input has shape {tuple(x.shape)}; expected 2 or 3 axes"
+            )
         if single := x.dim() == 2:
             x = x.unsqueeze(batch_axis)
         rows = self.num_layers * (1 + self.bidirectional)
         shape = rows, x.shape[batch_axis], self.hidden_size
-        h, c = hx or 2 * (x.new_zeros(shape[::2] if single else shape),)
-        h, c = (each.unsqueeze(1) if single else each for each in (h, c))
-        if h.shape != shape or c.shape != shape:
-            found = f"{tuple(h.shape)} and {tuple(c.shape)}"
-            raise ValueError(f"LSTM: h and c are {found}; expected {shape} for both")
+        if hx is None:
+            zeros = x.new_zeros(shape[::2] if single else shape)
+            states: States = (self.operators.first_weight - 1) * (zeros,)
+        else:
+            states = self._split_state(hx)
+        states = tuple(each.unsqueeze(1) if single else each for each in states)
+        self._check_states(states, shape)
         if order is not None:
-            h, c = h[:, order], c[:, order]
-        y, *last = self._layers(x, h, c, valid, batch_axis == 0)
-        h, c = (each if back is None else each[:, back] for each in last)
-        if packed:
-            return PackedSequence(y[valid], *input[1:]), (h, c)
-        return (y.squeeze(batch_axis), (h.squeeze(1), c.squeeze(1))) if single else (y, (h, c))
+            states = tuple(each[:, order] for each in states)
+        y, states = self._layers(x, states, valid, batch_axis == 0)
+        if back is not None:
+            states = tuple(each[:, back] for each in states)
+        if single:
+            y, states = y.squeeze(batch_axis), tuple(each.squeeze(1) for each in states)
+        last = states if len(states) > 1 else states[0]
+        return PackedSequence(y[valid], *input[1:]) if packed else y, last
+
+    def _split_state(self, hx: Any) -> States:
+        """Return the states of a cell. Raises ValueError for those of another kind of cell."""
+        names = self.operators.tensors[1 : self.operators.first_weight]
+        is_one = torch.is_tensor(hx)
+        if is_one != (len(names) == 1):
+            found = "one tensor" if is_one else f"a {type(hx).__name__}"
+            raise ValueError(
+                f"{self.operators.module}: hx is {found}; expected {' and '.join(names)}, "
+                f"as torch.nn.{self.operators.module} takes"
+            )
+        return (hx,) if is_one else tuple(hx)
+
+    def _check_states(self, states: States, shape: tuple[int, ...]) -> None:
+        """Raise ValueError if a state has another shape."""
+        names = self.operators.tensors[1 : self.operators.first_weight]
+        if len(states) == len(names) and all(each.shape == shape for each in states):
+            return
+        found = " and ".join(str(tuple(each.shape)) for each in states)
+        many = len(names) > 1
+        raise ValueError(
+            f"{self.operators.module}: {' and '.join(names)} {'are' if many else 'is'} {found}; "
+            f"expected {shape}{' for both' if many else ''}"
+        )
 
     def _obstacle(self, input: Tensor | PackedSequence) -> str:
         """Return why the kernels cannot compute a call, or an empty string."""
         x = input.data if isinstance(input, PackedSequence) else input
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        return obstacle(dtype, x.device, self.proj_size)
+        return obstacle(dtype, x.device, self.proj_size, self.operators.module)
 
     def _layers(
-        self, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None, batch_major: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, x: Tensor, states: States, valid: Tensor | None, batch_major: bool
+    ) -> tuple[Tensor, States]:
         directions = 1 + self.bidirectional
         if batch_major and self._is_dropping():  # PyTorch draws the masks time-major
-            y, h, c = self._layers(x.transpose(0, 1), h, c, valid, batch_major=False)
-            return y.transpose(0, 1), h, c
+            y, states = self._layers(x.transpose(0, 1), states, valid, batch_major=False)
+            return y.transpose(0, 1), states
         # Each operator outside a graph takes microseconds, and in training as many again.
-        before = list(zip(h.split(1), c.split(1), strict=True)) if len(h) > 1 else [(h, c)]
-        states, outputs = [], []
+        before: list[States] = [states]
+        if len(states[0]) > 1:
+            before = list(zip(*(each.split(1) for each in states), strict=True))
+        after: list[States] = []
+        outputs: list[Tensor] = []
         weights, transposed = self._weights()
         for row, parameters in enumerate(weights):
             reverse = row % directions == 1
             how = {"batch_major": batch_major, "reverse": reverse, "transposed": transposed}
-            y, *state = fused_layer(x, *before[row], *parameters, valid, **how)
-            states.append(state)
+            call = Call(x, before[row])
+            y, *final = compute_layer(self.operators, call, parameters, valid, **how)
+            after.append(tuple(final))
             outputs.append(y)
             if len(outputs) == directions:
                 x, outputs = torch.cat(outputs, dim=-1) if directions == 2 else y, []
                 if row + 1 < len(before) and self._is_dropping():
                     x = self._dropped(x, valid)
-        h, c = states[0] if len(states) == 1 else map(torch.cat, zip(*states, strict=True))
-        return x, h, c
+        last = after[0] if len(after) == 1 else tuple(map(torch.cat, zip(*after, strict=True)))
+        return x, last
 
     def _is_dropping(self) -> bool:
         return bool(self.dropout and self.training and self.num_layers > 1)
@@ -186,17 +240,81 @@ class LSTM(torch.nn.RNNBase):  # type: ignore[misc]
     def _weights(self) -> tuple[list[Weights], bool]:
         """Return the weights of each layer and direction, and whether matrices are transposed."""
         kept = None if torch.compiler.is_compiling() or is_transformed() else self._prepacked
+        count = len(self.operators.tensors) - self.operators.first_weight - 2
         if kept is None:
-            return [(*each[:2], _add_biases(each)) for each in self.all_weights], True
+            found = [(*each[:2], *_merge_biases(each, count)) for each in self.all_weights]
+            return found, True
         made = []
         for row, parameters in enumerate(self.all_weights):
             copies = kept.get(row)
             if copies is None or not copies.are_current(parameters):
-                copies = _Copies.of(parameters)
+                copies = _Copies.of(parameters, count)
                 if all(map(_counts_changes, parameters)):
                     kept[row] = copies
             made.append(copies.weights)
         return made, False
+
+
+class LSTM(RecurrentLayer):
+    """``torch.nn.LSTM`` with the same arguments, inputs, outputs, parameters and state_dict.
+
+    Not a subclass of it, of which ``torch.compile`` makes no graph.
+
+    Takes float32 and bfloat16, also by ``torch.autocast``, padded batches as ``PackedSequence``,
+    and one sequence without a batch axis. A batch may be empty.
+
+    The kernels read each matrix transposed. A call of one or two timesteps with few sequences
+    transposes the matrices in registers, and every other call copies them. With large matrices, a
+    single step then takes up to one and a half times as long. ``prepack`` keeps the copies for
+    inference.
+
+    In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
+    ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.
+
+    Where the kernels cannot compute, PyTorch's own code does, and the first such call logs a
+    warning with the reason: with ``proj_size``, in other types, on other devices, and where the
+    kernels can neither be loaded nor compiled. Raises ValueError for tensors of different devices.
+    """
+
+    torch_module = torch.nn.LSTM
+    operators = LSTM_OPERATORS
+
+    # What torch.nn.LSTM.forward calls, where it computes in place of the kernels.
+    check_forward_args = torch.nn.LSTM.check_forward_args
+    get_expected_cell_size = torch.nn.LSTM.get_expected_cell_size
+    permute_hidden = torch.nn.LSTM.permute_hidden
+
+
+class GRU(RecurrentLayer):
+    """``torch.nn.GRU`` with the same arguments, inputs, outputs, parameters and state_dict.
+
+    The reset gate acts after the product with the recurrent kernel, as in PyTorch, cuDNN and by
+    default in Keras (``reset_after=True``). ``fused_gru_layer`` computes the other form.
+
+    What ``LSTM`` says of types, inputs, transposed matrices, ``prepack``, forward mode and of calls
+    that the kernels cannot compute holds for this layer, too.
+
+    Raises
+    ------
+    ValueError
+        For ``reset_after=False``, for ``proj_size``, and for tensors of different devices.
+    """
+
+    torch_module = torch.nn.GRU
+    operators = GRU_OPERATORS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not kwargs.pop("reset_after", True):
+            raise ValueError(
+                "reset_after=False: lstm_impl.torch.GRU has the parameters of torch.nn.GRU, which "
+                "resets after the recurrent product (reset_after=True); call "
+                "lstm_impl.torch.fused_gru_layer without a recurrent bias instead"
+            )
+        if "proj_size" in kwargs:
+            raise ValueError(
+                "GRU: proj_size is an argument of torch.nn.LSTM; torch.nn.GRU has none"
+            )
+        super().__init__(*args, **kwargs)
 
 
 class _Copies(NamedTuple):
@@ -212,11 +330,12 @@ class _Copies(NamedTuple):
     weights: Weights
 
     @classmethod
-    def of(cls, parameters: list[Tensor]) -> _Copies:
-        """Copy these parameters."""
+    def of(cls, parameters: list[Tensor], biases: int) -> _Copies:
+        """Copy these parameters, for a cell with this number of biases."""
         # The versions are read first: another thread may write while this one copies.
         counted = [each._version if _counts_changes(each) else None for each in parameters]
-        return cls(parameters, [each.detach() for each in parameters], counted, _pack(parameters))
+        aliases = [each.detach() for each in parameters]
+        return cls(parameters, aliases, counted, _pack(parameters, biases))
 
     def are_current(self, parameters: list[Tensor]) -> bool:
         """Return whether these are the parameters, with no change that PyTorch has counted."""
@@ -237,13 +356,16 @@ def _counts_changes(parameter: Tensor) -> bool:
     return is_plain and not (is_trained or parameter.is_inference())
 
 
-def _pack(parameters: list[Tensor]) -> Weights:
+def _pack(parameters: list[Tensor], count: int) -> Weights:
     """Copy the weights of one layer and direction to the layout of the kernels."""
     kernel, recurrent_kernel = parameters[:2]
-    return kernel.t().contiguous(), recurrent_kernel.t().contiguous(), _add_biases(parameters)
+    biases = [each.clone() for each in _merge_biases(parameters, count)]
+    return kernel.t().contiguous(), recurrent_kernel.t().contiguous(), *biases
 
 
-def _add_biases(parameters: list[Tensor]) -> Tensor:
-    """Return the sum of the biases of one layer and direction; zeros if it has none."""
+def _merge_biases(parameters: list[Tensor], count: int) -> Weights:
+    """Return as many biases as the cell has: PyTorch's two, or their sum; zeros if it has none."""
     kernel, _, *biases = parameters
-    return torch.add(*biases) if biases else kernel.new_zeros(kernel.shape[0])
+    if not biases:
+        return count * (kernel.new_zeros(kernel.shape[0]),)
+    return tuple(biases) if count == len(biases) else (torch.add(*biases),)

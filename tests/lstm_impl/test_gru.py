@@ -129,6 +129,14 @@ def test_reference_equals_onnx_runtime_with_its_weights(cell: GRU, bidirectional
     np.testing.assert_allclose(last, final.h, rtol=1e-4, atol=1e-5)
 
 
+def test_weights_of_the_form_that_torch_lacks_are_refused_with_both_forms() -> None:
+    weights = LSTMWeights.random(LSTMSpec(3, 4, cell=GRU(reset_after=False)))
+    with pytest.raises(
+        ValueError, match=r"reset_after=False, .*; torch\.nn\.GRU .*reset_after=True"
+    ):
+        layouts.torch_parameters(weights)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_cudnn_buffer_is_restored(bidirectional: bool) -> None:
     spec = LSTMSpec(3, 4, 2, bidirectional, cell=GRU())

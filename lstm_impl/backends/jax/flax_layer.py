@@ -1,9 +1,12 @@
-"""A sequence of steps of Flax's cell by the kernels of ``fused_cpu``; importing it imports Flax."""
+"""Compute a sequence by a cell of Flax with the kernels of ``fused_cpu``.
+
+Importing this module imports Flax.
+"""
 
 import functools
 import logging
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +14,9 @@ from flax import nnx
 from flax.nnx.nn.recurrent import flip_sequences
 
 from lstm_impl.backends.fused_cpu import library
-from lstm_impl.backends.jax.fused_layer import fused_layer, lanes
-from lstm_impl.call import State, Tensor
+from lstm_impl.backends.jax.fused_layer import compute_layer, lanes
+from lstm_impl.call import States, Tensor
+from lstm_impl.cell import CELLS, DEFAULT, Cell
 from lstm_impl.spec import UnsupportedError
 
 logger = logging.getLogger(__name__)
@@ -22,8 +26,8 @@ HOW = ("return_carry", "time_major", "reverse", "keep_order")
 TANH = nnx.tanh, jax.nn.tanh, jnp.tanh
 
 
-class LSTM(nnx.RNN):  # type: ignore[misc]
-    """``flax.nnx.RNN`` of an ``nnx.OptimizedLSTMCell``, computed on a CPU by one call.
+class FusedRNN(nnx.RNN):  # type: ignore[misc]
+    """What ``LSTM`` and ``GRU`` share: ``flax.nnx.RNN`` of a cell, computed on a CPU by one call.
 
     Its arguments, parameters and results are those of ``nnx.RNN``, so that either loads the other's
     state; but outputs behind the end of a sequence (``seq_lengths``) are zero.
@@ -35,41 +39,60 @@ class LSTM(nnx.RNN):  # type: ignore[misc]
     Raises UnsupportedError for another cell, or one of other activations.
     """
 
-    def __init__(self, cell: nnx.OptimizedLSTMCell, **how: Any) -> None:
-        is_lstm = isinstance(cell, nnx.OptimizedLSTMCell)
-        if not is_lstm or cell.gate_fn not in SIGMOID or cell.activation_fn not in TANH:
+    kernel_cell: ClassVar[Cell]
+    cell_class: ClassVar[type[nnx.RNNCellBase]]
+
+    def __init__(self, cell: nnx.RNNCellBase, **how: Any) -> None:
+        name, own, found = type(self).__name__, self.cell_class, type(cell)
+        fits = isinstance(cell, own)
+        if not fits or cell.gate_fn not in SIGMOID or cell.activation_fn not in TANH:
+            serving = [each for each in (LSTM, GRU) if isinstance(cell, each.cell_class)]
+            other = "nnx.RNN" if fits or not serving else f"lstm_impl.jax.{serving[0].__name__}"
             raise UnsupportedError(
-                "lstm_impl.jax.LSTM computes an nnx.OptimizedLSTMCell with sigmoid and tanh; use "
-                f"nnx.RNN for {type(cell).__name__}"
+                f"lstm_impl.jax.{name} computes an nnx.{own.__name__} with sigmoid and tanh; use "
+                f"{other} for {found.__name__}"
             )
         super().__init__(cell, **how)
+
+    # -- what a subclass supplies
+
+    def _read_weights(self) -> list[Tensor]:
+        """Return the weights of Flax's cell in the order of ``Cell.parameters``."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _split_carry(carry: Any) -> States:
+        """Return the states of a carry in the order of ``Cell.states``."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _make_carry(states: States) -> Any:
+        """Return the carry that holds these states."""
+        raise NotImplementedError
 
     def __call__(
         self,
         inputs: Tensor,
         *,
-        initial_carry: State | None = None,
+        initial_carry: Any = None,
         seq_lengths: Tensor | None = None,
         rngs: Any = None,
         **how: bool | None,
     ) -> Any:
-        """Compute outputs ``[.., T, H]``, or the carry ``(c, h)`` and them, as ``nnx.RNN`` does.
+        """Compute outputs ``[.., T, H]``, or the carry and them, as ``nnx.RNN`` does.
 
-        inputs: ``[.., T, in]``, or ``[T, .., in]`` if time_major. how: ``return_carry``,
-        ``time_major``, ``reverse`` and ``keep_order``; those of the module where they are None.
+        inputs: ``[.., T, in]``, or ``[T, .., in]`` if time_major. initial_carry: ``(c, h)`` of an
+        LSTM, h of a GRU. how: ``return_carry``, ``time_major``, ``reverse`` and ``keep_order``;
+        those of the module where they are None.
         """
         if unknown := how.keys() - {*HOW}:
-            raise TypeError(f"LSTM has no argument {min(unknown)!r}")
+            raise TypeError(f"{type(self).__name__} has no argument {min(unknown)!r}")
         chosen = [getattr(self, name) if how.get(name) is None else how[name] for name in HOW]
         with_carry, time_major, reverse, keep_order = chosen
-        weights = [
-            self.cell.dense_i.kernel[...],
-            self.cell.dense_h.kernel[...],
-            self.cell.dense_h.bias[...],
-        ]
+        weights = self._read_weights()
         # A carry that is not given has the type of the weights.
-        read = inputs, *(initial_carry or ()), *weights
-        dtype = jnp.dtype(self.cell.dtype or jnp.result_type(*read))
+        carried = () if initial_carry is None else self._split_carry(initial_carry)
+        dtype = jnp.dtype(self.cell.dtype or jnp.result_type(inputs, *carried, *weights))
         if why_not := _obstacle(dtype.name, inputs):
             carry, y = super().__call__(
                 inputs,
@@ -81,14 +104,14 @@ class LSTM(nnx.RNN):  # type: ignore[misc]
             if seq_lengths is not None:
                 axis = 0 if time_major else y.ndim - 2
                 y = jnp.where(_valid(y.shape, axis, seq_lengths), y, jnp.zeros_like(y))
-            _warn_once(why_not)
+            _warn_once(why_not, type(self).__name__)
             return (carry, y) if with_carry else y
         x = inputs if time_major else jnp.moveaxis(inputs, -2, 0)
         steps, *examples, features = x.shape
         if initial_carry is None:
             generators = self.rngs if rngs is None else getattr(rngs, "carry", rngs)
             initial_carry = self.cell.initialize_carry((*examples, features), generators)
-        x, h, c = (each.astype(dtype) for each in (x, *initial_carry[::-1]))
+        x, *states = (each.astype(dtype) for each in (x, *self._split_carry(initial_carry)))
         parameters = tuple(weights)
         if dtype != jnp.bfloat16 or any(each.dtype != jnp.float32 for each in parameters):
             parameters = tuple(each.astype(dtype) for each in parameters)
@@ -96,15 +119,66 @@ class LSTM(nnx.RNN):  # type: ignore[misc]
         if seq_lengths is not None:
             valid = jnp.arange(steps)[:, None] < seq_lengths.reshape(-1)
         batch = math.prod(examples)
-        h, c = (each.reshape(batch, -1) for each in (h, c))
-        flat = x.reshape(steps, batch, features), h, c, *parameters, valid
-        y, *after = fused_layer(*flat, reverse=bool(reverse))
+        before = tuple(each.reshape(batch, -1) for each in states)
+        flat = self.kernel_cell, x.reshape(steps, batch, features), before, parameters, valid
+        y, *after = compute_layer(*flat, reverse=bool(reverse))
         y = y.reshape(steps, *examples, y.shape[-1])
         if reverse and not keep_order:
             y = flip_sequences(y, seq_lengths, len(examples), time_major=True)
         y = y if time_major else jnp.moveaxis(y, 0, -2)
-        h, c = (each.reshape(*examples, each.shape[-1]) for each in after)
-        return ((c, h), y) if with_carry else y
+        last = tuple(each.reshape(*examples, each.shape[-1]) for each in after)
+        return (self._make_carry(last), y) if with_carry else y
+
+
+class LSTM(FusedRNN):
+    """``flax.nnx.RNN`` of an ``nnx.OptimizedLSTMCell``, computed on a CPU by one call.
+
+    ``FusedRNN`` says what it takes and returns. Its carry is ``(c, h)``, as in Flax.
+    """
+
+    kernel_cell = DEFAULT
+    cell_class = nnx.OptimizedLSTMCell
+
+    def _read_weights(self) -> list[Tensor]:
+        cell = self.cell
+        return [cell.dense_i.kernel[...], cell.dense_h.kernel[...], cell.dense_h.bias[...]]
+
+    @staticmethod
+    def _split_carry(carry: Any) -> States:
+        c, h = carry
+        return h, c
+
+    @staticmethod
+    def _make_carry(states: States) -> Any:
+        return states[::-1]
+
+
+class GRU(FusedRNN):
+    """``flax.nnx.RNN`` of an ``nnx.GRUCell``, computed on a CPU by one call.
+
+    ``FusedRNN`` says what it takes and returns. Its carry is h, as in Flax.
+
+    The reset gate acts after the product with the recurrent kernel. Flax's cell adds no bias to
+    that product, although the equations in its documentation have one for the candidate. If
+    ``dense_h`` has a bias, which may be the ``bias_hh`` of a GRU of PyTorch, this layer adds it.
+    """
+
+    kernel_cell = CELLS["gru"]
+    cell_class = nnx.GRUCell
+
+    def _read_weights(self) -> list[Tensor]:
+        of_input, of_state = self.cell.dense_i, self.cell.dense_h
+        bias = of_input.bias[...]
+        second = jnp.zeros_like(bias) if of_state.bias is None else of_state.bias[...]
+        return [of_input.kernel[...], of_state.kernel[...], bias, second]
+
+    @staticmethod
+    def _split_carry(carry: Any) -> States:
+        return (carry,)
+
+    @staticmethod
+    def _make_carry(states: States) -> Any:
+        return states[0]
 
 
 def _valid(shape: tuple[int, ...], axis: int, lengths: Tensor) -> Tensor:
@@ -137,12 +211,12 @@ def _platform(x: Tensor) -> str:
 INSTEAD = "flax.nnx.RNN computes"
 
 
-def _warn_once(why_not: str) -> None:
-    """Log why Flax's own code computes, once for each reason."""
+def _warn_once(why_not: str, layer: str) -> None:
+    """Log why Flax's own code computes, once for each reason and layer."""
     if library.usable(library.JAX, lanes, INSTEAD):  # else that was logged
-        _warn(why_not)
+        _warn(why_not, layer)
 
 
 @functools.cache
-def _warn(why_not: str) -> None:
-    logger.warning("lstm_impl.jax.LSTM: %s; %s in their place", why_not, INSTEAD)
+def _warn(why_not: str, layer: str) -> None:
+    logger.warning("lstm_impl.jax.%s: %s; %s in their place", layer, why_not, INSTEAD)

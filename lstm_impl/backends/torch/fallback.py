@@ -17,15 +17,14 @@ logger = logging.getLogger(__name__)
 DEVICES = ("cpu", "meta")
 """Types of devices on which the kernels compute, or PyTorch computes shapes."""
 
-INSTEAD = "torch.nn.LSTM computes"
 
-
-def obstacle(dtype: Any, device: Any, proj_size: int) -> str:
+def obstacle(dtype: Any, device: Any, proj_size: int, module: str) -> str:
     """Return why the kernels cannot compute a call here, or an empty string.
 
-    Compiles them first, where that was not done.
+    Compiles them first, where that was not done. module: what computes in their place, the name of
+    a class in ``torch.nn``.
     """
-    return obstacle_of_tensors(dtype, device, proj_size) or problem_of_kernels()
+    return obstacle_of_tensors(dtype, device, proj_size) or problem_of_kernels(module)
 
 
 def obstacle_of_tensors(dtype: Any, device: Any, proj_size: int) -> str:
@@ -41,19 +40,21 @@ def obstacle_of_tensors(dtype: Any, device: Any, proj_size: int) -> str:
 
 # Dynamo, which cannot trace these functions, calls them once for each program.
 @torch.compiler.assume_constant_result
-def problem_of_kernels() -> str:
+def problem_of_kernels(module: str) -> str:
     """Return why the kernels cannot be loaded, or an empty string; log it once as a warning."""
-    usable = library.usable(library.C, c_interface.kernels, INSTEAD)
+    usable = library.usable(library.C, c_interface.kernels, f"torch.nn.{module} computes")
     return "" if usable else str(usable)
 
 
 @torch.compiler.assume_constant_result
-def warn_once(why_not: str) -> None:
-    """Log why PyTorch's own code computes, once for each reason."""
-    if not problem_of_kernels():  # else that was logged
-        _warn(why_not)
+def warn_once(why_not: str, module: str) -> None:
+    """Log why PyTorch's own code computes, once for each reason and module."""
+    if not problem_of_kernels(module):  # else that was logged
+        _warn(why_not, module)
 
 
 @functools.cache
-def _warn(why_not: str) -> None:
-    logger.warning("lstm_impl.torch.LSTM: %s; %s in their place", why_not, INSTEAD)
+def _warn(why_not: str, module: str) -> None:
+    logger.warning(
+        "lstm_impl.torch.%s: %s; torch.nn.%s computes in their place", module, why_not, module
+    )

@@ -73,6 +73,8 @@ class CellOperators:
         Names of what a forward pass keeps for the gradient.
     flows : tuple of str
         Names of the gradients that flow in: of the outputs and of each final state.
+    may_be_shorter : bool
+        Whether the last weight may be None.
     """
 
     def __init__(self, name: str, function: str, module: str, cell: Cell, shorter: Cell) -> None:
@@ -84,6 +86,7 @@ class CellOperators:
         self.first_weight = 1 + len(cell.states)
         self.kept = ("hidden", "gates", "cells")[: 1 + len(cell.states)]
         self.flows = ("dy", *(f"d{state}" for state in cell.states))
+        self.may_be_shorter = shorter != cell
         self._cell, self._shorter = cell, shorter
 
     def get_cell(self, given: Tensors) -> Cell:
@@ -93,7 +96,7 @@ class CellOperators:
     def define(self) -> None:
         """Define the operators, their results on the device meta, and their gradients."""
         library = torch.library
-        optional = "?" if self._shorter != self._cell else ""
+        optional = "?" if self.may_be_shorter else ""
         layer = ", ".join(f"Tensor {each}" for each in self.tensors[:-1])
         layer = f"{layer}, Tensor{optional} {self.tensors[-1]}, {_HOW}"
         extra = ", ".join(f"Tensor {each}" for each in (*self.kept, *self.flows))
@@ -433,7 +436,7 @@ def _check_layer(operators: CellOperators, *given: Any) -> tuple[Any, Any, Any]:
     expected = (*x.shape[:2], inputs), *states * (state,), *matrices, *biases * ((width,),)
     weight_dtype = _weight_dtype(x, kernel)
     for place, (tensor, shape) in enumerate(zip(given, expected, strict=False)):
-        if tensor is None and place == _TENSORS - 1:
+        if tensor is None and place == _TENSORS - 1 and operators.may_be_shorter:
             continue  # a GRU in the form of the paper has no recurrent bias
         dtype = x.dtype if place < operators.first_weight else weight_dtype
         _check(operators.function, operators.tensors[place], tensor, dtype, shape, x.device)

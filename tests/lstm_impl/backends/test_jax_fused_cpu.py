@@ -392,20 +392,31 @@ def test_forward_mode_of_the_custom_calls_is_refused() -> None:
 # -- Flax's module
 
 
+def flax_pair(kind: str, **how: Any) -> tuple[Any, Any]:
+    """Return our module of a cell and Flax's, of other weights."""
+    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    made = nnx.OptimizedLSTMCell if kind == "LSTM" else nnx.GRUCell
+    seeds = enumerate((getattr(lstm_impl.jax, kind), nnx.RNN))
+    ours, theirs = (each(made(IN, H, rngs=nnx.Rngs(seed)), **how) for seed, each in seeds)
+    return ours, theirs
+
+
 @pytest.mark.parametrize(
-    ("how", "lengths"),
+    ("kind", "how", "lengths"),
     [
-        ({}, None),
-        ({"time_major": True, "reverse": True}, jnp.array([T, 2, 4])),
-        ({"reverse": True, "keep_order": True}, jnp.array([T, 2, 4])),
+        ("LSTM", {}, None),
+        ("LSTM", {"time_major": True, "reverse": True}, jnp.array([T, 2, 4])),
+        ("LSTM", {"reverse": True, "keep_order": True}, jnp.array([T, 2, 4])),
+        ("GRU", {}, None),
+        ("GRU", {"time_major": True, "reverse": True}, jnp.array([T, 2, 4])),
     ],
 )
-def test_flax_module_gives_the_numbers_and_gradients_of_flax(how: Any, lengths: Any) -> None:
-    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
-    ours, theirs = (
-        kind(nnx.OptimizedLSTMCell(IN, H, rngs=nnx.Rngs(seed)), return_carry=True, **how)
-        for seed, kind in enumerate((lstm_impl.jax.LSTM, nnx.RNN))
-    )
+def test_flax_module_gives_the_numbers_and_gradients_of_flax(
+    kind: str, how: Any, lengths: Any
+) -> None:
+    ours, theirs = flax_pair(kind, return_carry=True, **how)
+    from flax import nnx
+
     nnx.update(ours, nnx.state(theirs))
     nnx.update(theirs, nnx.state(ours))
     x, shown = GIVEN[0], jnp.ones((T, B, 1), bool)
@@ -416,27 +427,68 @@ def test_flax_module_gives_the_numbers_and_gradients_of_flax(how: Any, lengths: 
 
     def total(module: Any) -> Any:
         carry, y = module(x, seq_lengths=lengths)
-        return loss(lambda: (jnp.where(shown, y, 0), *carry))()
+        states = carry if isinstance(carry, tuple) else (carry,)
+        return loss(lambda: (jnp.where(shown, y, 0), *states))()
 
     found = [nnx.jit(nnx.value_and_grad(total))(each) for each in (ours, theirs)]
     assert_close(found[0], found[1], scale=10)
 
 
-def test_flax_module_of_another_cell_is_refused() -> None:
+def test_flax_gru_continues_from_its_carry_and_reads_a_recurrent_bias() -> None:
     nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
-    for cell in (
-        nnx.GRUCell(IN, H, rngs=nnx.Rngs(0)),
-        nnx.OptimizedLSTMCell(IN, H, gate_fn=nnx.relu, rngs=nnx.Rngs(0)),
-    ):
-        with pytest.raises(UnsupportedError, match=r"sigmoid and tanh; use nnx\.RNN for"):
-            lstm_impl.jax.LSTM(cell)
+    cell = nnx.GRUCell(IN, H, rngs=nnx.Rngs(0))
+    cell.dense_h = nnx.Linear(H, 3 * H, bias_init=nnx.initializers.normal(), rngs=nnx.Rngs(1))
+    x = jnp.swapaxes(GIVEN[0], 0, 1)
+    found = []
+    for kind in (lstm_impl.jax.GRU, nnx.RNN):
+        module = kind(cell, return_carry=True)
+        carry, before = module(x[:, :2])
+        found.append((before, *module(x[:, 2:], initial_carry=carry)))
+    assert_close(found[0], found[1])
+    assert_close(found[0][2], lstm_impl.jax.GRU(cell)(x)[:, 2:])
+
+
+def test_flax_module_in_bfloat16_reads_float32_weights() -> None:
+    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    cell, x = nnx.GRUCell(IN, H, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)), GIVEN[0]
+    y = lstm_impl.jax.GRU(cell, time_major=True)(x)
+    assert y.dtype == jnp.bfloat16
+    cell.dtype = cell.dense_i.dtype = cell.dense_h.dtype = None
+    wide = nnx.RNN(cell, time_major=True)(x)
+    assert_close(y.astype(jnp.float32), wide, scale=4000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "instead"),
+    [
+        ("LSTM", "GRUCell", r"lstm_impl\.jax\.GRU"),
+        ("GRU", "OptimizedLSTMCell", r"lstm_impl\.jax\.LSTM"),
+        ("GRU", "SimpleCell", r"nnx\.RNN"),
+    ],
+)
+def test_flax_module_of_another_cell_is_refused(kind: str, cell: str, instead: str) -> None:
+    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    given = getattr(nnx, cell)(IN, H, rngs=nnx.Rngs(0))
+    with pytest.raises(UnsupportedError, match=rf"sigmoid and tanh; use {instead} for {cell}$"):
+        getattr(lstm_impl.jax, kind)(given)
+
+
+@pytest.mark.parametrize(("kind", "cell"), [("LSTM", "OptimizedLSTMCell"), ("GRU", "GRUCell")])
+def test_flax_module_of_another_activation_is_refused(kind: str, cell: str) -> None:
+    nnx = pytest.importorskip("flax.nnx", reason="this is Flax's: pip install flax")
+    given = getattr(nnx, cell)(IN, H, gate_fn=nnx.relu, rngs=nnx.Rngs(0))
+    with pytest.raises(UnsupportedError, match=r"sigmoid and tanh; use nnx\.RNN for"):
+        getattr(lstm_impl.jax, kind)(given)
 
 
 @pytest.mark.parametrize(
     "how", [{}, {"time_major": True, "reverse": True}], ids=["plain", "reverse"]
 )
-@pytest.mark.parametrize("reason", ["type", "device"])
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("LSTM", "type"), ("LSTM", "device"), ("GRU", "type")]
+)
 def test_flax_module_of_another_type_or_device_is_computed_by_flax(
+    kind: str,
     reason: str,
     how: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -450,8 +502,9 @@ def test_flax_module_of_another_type_or_device_is_computed_by_flax(
     message = "not float16" if reason == "type" else "and this call is on tpu"
     if reason == "device":
         monkeypatch.setattr(flax_layer, "_platform", lambda x: "tpu")
-    cell = nnx.OptimizedLSTMCell(IN, H, dtype=dtype, rngs=nnx.Rngs(0))
-    ours, theirs = (kind(cell, **how) for kind in (lstm_impl.jax.LSTM, nnx.RNN))
+    made = nnx.OptimizedLSTMCell if kind == "LSTM" else nnx.GRUCell
+    cell = made(IN, H, dtype=dtype, rngs=nnx.Rngs(0))
+    ours, theirs = (each(cell, **how) for each in (getattr(lstm_impl.jax, kind), nnx.RNN))
     x = GIVEN[0] if how else jnp.swapaxes(GIVEN[0], 0, 1)
     lengths, shown = jnp.array([T, 2, 4]), jnp.arange(T)[:, None] < jnp.array([T, 2, 4])
     shown = (shown if how else shown.T)[:, :, None]
@@ -460,6 +513,7 @@ def test_flax_module_of_another_type_or_device_is_computed_by_flax(
         expected = jnp.where(shown, theirs(x, seq_lengths=lengths), 0)
         np.testing.assert_array_equal(ours(x, seq_lengths=lengths), expected)
     (record,) = caplog.records
+    assert record.getMessage().startswith(f"lstm_impl.jax.{kind}: ")
     assert f"{message}; flax.nnx.RNN computes in their place" in record.getMessage()
 
 

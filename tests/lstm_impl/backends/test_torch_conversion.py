@@ -1,4 +1,4 @@
-"""Test that a model keeps all that it is when its LSTMs become those of this package, and back."""
+"""Test that a model keeps all that it is when its LSTMs and GRUs become our layers, and back."""
 
 import copy
 import pickle
@@ -17,7 +17,14 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 from torch.nn.utils import prune, rnn  # noqa: E402
 
 from lstm_impl.backends.torch import fallback  # noqa: E402
-from lstm_impl.torch import LSTM, AcceleratedLSTM, accelerate, decelerate  # noqa: E402
+from lstm_impl.torch import (  # noqa: E402
+    GRU,
+    LSTM,
+    AcceleratedGRU,
+    AcceleratedLSTM,
+    accelerate,
+    decelerate,
+)
 
 pytestmark = needs("torch_fused_cpu")
 
@@ -25,12 +32,13 @@ T, B, IN, H = 6, 3, 4, 10
 
 
 class Tagger(torch.nn.Module):  # type: ignore[misc, name-defined]
-    """A model with LSTMs in several places."""
+    """A model with LSTMs or GRUs in several places."""
 
-    def __init__(self, **how: Any) -> None:
+    def __init__(self, kind: str, **how: Any) -> None:
         super().__init__()
-        self.encoder = torch.nn.LSTM(IN, H, num_layers=2, bidirectional=True, **how)
-        self.rest = torch.nn.Sequential(torch.nn.Linear(2 * H, H), torch.nn.LSTM(H, 3))
+        made = getattr(torch.nn, kind)
+        self.encoder = made(IN, H, num_layers=2, bidirectional=True, **how)
+        self.rest = torch.nn.Sequential(torch.nn.Linear(2 * H, H), made(H, 3))
 
     def forward(self, x: Any) -> Any:
         y, _ = self.encoder(x)
@@ -39,9 +47,12 @@ class Tagger(torch.nn.Module):  # type: ignore[misc, name-defined]
         return self.rest(y)[0]
 
 
-def made(**how: Any) -> Any:
+of_each_cell = pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+
+
+def made(kind: str = "LSTM", **how: Any) -> Any:
     torch.manual_seed(0)
-    return Tagger(**how)
+    return Tagger(kind, **how)
 
 
 def accelerated(model: Any) -> Any:
@@ -50,16 +61,17 @@ def accelerated(model: Any) -> Any:
 
 def changed(model: Any) -> list[str]:
     """Return the names of the modules of this package."""
-    return [name for name, each in model.named_modules() if isinstance(each, LSTM)]
+    return [name for name, each in model.named_modules() if isinstance(each, (LSTM, GRU))]
 
 
-def test_accelerate_replaces_every_lstm_in_place_and_says_so() -> None:
-    model, lines = made(), list[str]()
+@of_each_cell
+def test_accelerate_replaces_every_module_in_place_and_says_so(kind: str) -> None:
+    model, lines = made(kind), list[str]()
     modules, before = dict(model.named_modules()), dict(model.named_parameters())
     assert accelerate(model, lines.append) is model
     assert changed(model) == ["encoder", "rest.1"]
     assert lines == [
-        f"{name}: torch.nn.LSTM is now lstm_impl.torch.AcceleratedLSTM"
+        f"{name}: torch.nn.{kind} is now lstm_impl.torch.Accelerated{kind}"
         for name in ("encoder", "rest.1")
     ]
     assert all(each is modules[name] for name, each in model.named_modules())
@@ -68,29 +80,30 @@ def test_accelerate_replaces_every_lstm_in_place_and_says_so() -> None:
     assert all(after[name] is each for name, each in before.items())
     lines.clear()
     accelerate(model, lines.append)
-    assert all("it is lstm_impl.torch.AcceleratedLSTM already" in line for line in lines)
+    assert all(f"it is lstm_impl.torch.Accelerated{kind} already" in line for line in lines)
 
 
-def test_decelerate_makes_every_lstm_one_of_torch_again() -> None:
-    model, lines = accelerated(made()), list[str]()
+@of_each_cell
+def test_decelerate_makes_every_module_one_of_torch_again(kind: str) -> None:
+    model, lines = accelerated(made(kind)), list[str]()
     model.encoder.prepack()
     with torch.no_grad():
         model(torch.randn(T, B, IN))
     assert decelerate(model, lines.append) is model
     assert lines == [
-        f"{name}: lstm_impl.torch.AcceleratedLSTM is now torch.nn.LSTM"
+        f"{name}: lstm_impl.torch.Accelerated{kind} is now torch.nn.{kind}"
         for name in ("encoder", "rest.1")
     ]
-    assert type(model.encoder) is type(model.rest[1]) is torch.nn.LSTM
-    assert vars(model.encoder).keys() == vars(made().encoder).keys()
-    x, expected = torch.randn(T, B, IN), made()
+    assert type(model.encoder) is type(model.rest[1]) is getattr(torch.nn, kind)
+    assert vars(model.encoder).keys() == vars(made(kind).encoder).keys()
+    x, expected = torch.randn(T, B, IN), made(kind)
     torch.testing.assert_close(model(x), expected(x), rtol=0, atol=0)
 
 
-def test_decelerate_makes_a_layer_of_this_package_one_of_torch() -> None:
-    model = torch.nn.Sequential(LSTM(IN, H))
+def test_decelerate_makes_layers_of_this_package_those_of_torch() -> None:
+    model = torch.nn.Sequential(LSTM(IN, H), GRU(IN, H))
     decelerate(model, None)
-    assert type(model[0]) is torch.nn.LSTM
+    assert [type(each) for each in model] == [torch.nn.LSTM, torch.nn.GRU]
 
 
 def padded(x: Any) -> Any:
@@ -110,11 +123,14 @@ def batch_major(x: Any) -> Any:
     [({}, padded), ({}, packed), ({"batch_first": True}, batch_major), ({"bias": False}, padded)],
     ids=["padded", "packed", "batch-major", "without bias"],
 )
-def test_training_goes_on_as_with_torch(how: dict[str, Any], given: Callable[[Any], Any]) -> None:
+@of_each_cell
+def test_training_goes_on_as_with_torch(
+    kind: str, how: dict[str, Any], given: Callable[[Any], Any]
+) -> None:
     """With the masks of dropout, the optimizer's state, a frozen parameter and a hook."""
     x, losses, called = torch.randn(T, B, IN), [], []
     for convert in (accelerated, padded):
-        model = made(dropout=0.5, **how)
+        model = made(kind, dropout=0.5, **how)
         model.encoder.weight_hh_l0.requires_grad_(False)
         model.encoder.register_forward_hook(lambda *_: called.append(1))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -144,6 +160,10 @@ def test_mode_and_type_of_a_module_are_kept() -> None:
     torch.testing.assert_close(model(x), expected, rtol=0, atol=0.02)
 
 
+class OwnGRU(torch.nn.GRU):  # type: ignore[misc, name-defined]
+    """Another subclass."""
+
+
 class OwnLSTM(torch.nn.LSTM):  # type: ignore[misc, name-defined]
     """A subclass, which could compute anything."""
 
@@ -159,15 +179,20 @@ def of_own_forward() -> Any:
     ("make", "reason"),
     [
         (lambda: OwnLSTM(IN, H), "its class may compute something else"),
+        (lambda: OwnGRU(IN, H), "its class may compute something else"),
         (of_own_forward, "its forward was replaced by a function"),
         (lambda: torch.nn.LSTM(IN, H, proj_size=2), "the kernels have no proj_size, which is 2"),
         (lambda: torch.nn.LSTM(IN, H).double(), "its kernels support float32 and bfloat16, not"),
+        (lambda: torch.nn.GRU(IN, H).half(), "its kernels support float32 and bfloat16, not"),
         (lambda: torch.nn.LSTM(IN, H, device="meta").to("meta").half(), "not float16"),
         (lambda: torch.jit.script(torch.nn.LSTM(IN, H)), "TorchScript has compiled it"),
     ],
-    ids=["subclass", "forward", "proj_size", "float64", "float16", "script"],
+    ids=[
+        *("subclass", "subclass of GRU", "forward", "proj_size", "float64", "float16 of GRU"),
+        *("float16", "script"),
+    ],
 )
-def test_lstm_that_cannot_be_replaced_is_kept_with_the_reason(make: Any, reason: str) -> None:
+def test_module_that_cannot_be_replaced_is_kept_with_the_reason(make: Any, reason: str) -> None:
     model, lines = torch.nn.Sequential(make()), list[str]()
     kind = type(model[0])
     accelerate(model, lines.append)
@@ -181,7 +206,7 @@ def test_lstm_that_cannot_be_replaced_is_kept_with_the_reason(make: Any, reason:
 def test_model_without_lstm_and_what_is_no_model() -> None:
     lines: list[str] = []
     accelerate(torch.nn.Linear(1, 1), lines.append)
-    assert lines == ["Linear: it has no LSTM"]
+    assert lines == ["Linear: it has no LSTM or GRU"]
     for convert in (accelerate, decelerate):
         wrong: Any = {"weight": torch.zeros(1)}
         with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module, and got dict"):
@@ -202,37 +227,42 @@ LOAD = """
 import sys, torch
 model = torch.load(sys.argv[1], weights_only=False)
 state = torch.load(sys.argv[2])
-assert type(model[0]) is torch.nn.LSTM
-model[0].load_state_dict(state)
+assert [type(each) for each in model] == [torch.nn.LSTM, torch.nn.GRU]
+model.load_state_dict(state)
 x, expected = torch.load(sys.argv[3])
-torch.testing.assert_close(model[0](x)[0], expected)
+torch.testing.assert_close([each(x)[0] for each in model], expected)
 assert not [name for name in sys.modules if name.startswith("lstm_impl")]
 """
 
 
 def test_files_load_without_this_library(tmp_path: Path) -> None:
-    model, x = torch.nn.Sequential(torch.nn.LSTM(IN, H, num_layers=2)), torch.randn(T, B, IN)
-    accelerated(model)[0].prepack()
+    modules = torch.nn.LSTM(IN, H, num_layers=2), torch.nn.GRU(IN, H, num_layers=2)
+    model, x = accelerated(torch.nn.ModuleList(modules)), torch.randn(T, B, IN)
     with torch.no_grad():
-        expected = model[0](x)[0]
+        expected = [each.prepack()(x)[0] for each in model]
     paths = [str(tmp_path / name) for name in ("model", "state", "example")]
-    for each, path in zip((model, model[0].state_dict(), (x, expected)), paths, strict=True):
+    for each, path in zip((model, model.state_dict(), (x, expected)), paths, strict=True):
         torch.save(each, path)
     done = subprocess.run([sys.executable, "-c", LOAD, *paths], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_copies_stay_accelerated_and_pickles_are_those_of_torch() -> None:
-    module, x = accelerated(torch.nn.LSTM(IN, H)), torch.randn(T, B, IN)
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [(torch.nn.LSTM, AcceleratedLSTM), (torch.nn.GRU, AcceleratedGRU)],
+    ids=["LSTM", "GRU"],
+)
+def test_copies_stay_accelerated_and_pickles_are_those_of_torch(theirs: Any, ours: Any) -> None:
+    module, x = accelerated(theirs(IN, H)), torch.randn(T, B, IN)
     expected = module(x)[0]
     for copied in (copy.copy(module), copy.deepcopy(module)):
-        assert type(copied) is AcceleratedLSTM
+        assert type(copied) is ours
         torch.testing.assert_close(copied(x)[0], expected, rtol=0, atol=0)
     assert copied.weight_ih_l0 is not module.weight_ih_l0
     deep = copy.deepcopy(torch.nn.ModuleList([module, module]))
     assert deep[0] is deep[1]
     loaded = pickle.loads(pickle.dumps(module))
-    assert type(loaded) is torch.nn.LSTM
+    assert type(loaded) is theirs
     torch.testing.assert_close(loaded(x)[0], expected)
 
 
