@@ -19,8 +19,10 @@ import torch
 
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, get_backend
 from lstm_impl.backends.fused_cpu import c_interface
-from lstm_impl.backends.torch.loop import layer_by_loop
-from lstm_impl.torch import LSTM, fused_layer
+from lstm_impl.backends.torch.loop import loop_layer
+from lstm_impl.call import Call
+from lstm_impl.cell import DEFAULT, Cell, get_cell
+from lstm_impl.torch import GRU, LSTM, fused_gru_layer, fused_layer
 
 Rng = np.random.Generator
 Tensor = Any
@@ -33,10 +35,8 @@ UNITS = (1, 2, 7, 8, 15, 16, 17, 33)
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.15}
 """Absolute, of outputs near 1: enough to tell garbage from rounding, which the gate judges."""
 
-LAYER = ("x", "h", "c", "kernel", "recurrent_kernel", "bias", "valid")
+CELLS = tuple(map(get_cell, c_interface.CELLS))
 HOW = ("batch_major", "reverse")
-KEPT = ("hidden", "gates", "cells")
-FLOWS = ("dy", "dh", "dc")
 
 
 def fuzz(rng: Rng, deadline: float) -> Counter[str]:
@@ -143,19 +143,20 @@ def drawn_layer(rng: Rng) -> Arguments:
     units, dtype = int(rng.choice(UNITS)), list(TOLERANCES)[rng.integers(2)]
     inputs, batch_major = inputs + 1, bool(rng.integers(2))
     state = (1, batch, units) if rng.integers(2) else (batch, units)
-    transposed = bool(rng.integers(2))
-    shapes = {
+    transposed, cell = bool(rng.integers(2)), CELLS[rng.integers(len(CELLS))]
+    shapes: dict[str, tuple[int, ...]] = {
         "x": (batch, steps, inputs) if batch_major else (steps, batch, inputs),
-        "h": state,
-        "c": state,
-        "kernel": (4 * units, inputs) if transposed else (inputs, 4 * units),
-        "recurrent_kernel": (4 * units, units) if transposed else (units, 4 * units),
-        "bias": (4 * units,),
+        **dict.fromkeys(cell.states, state),
+        **cell.parameter_shapes(inputs, units),
     }
+    if transposed:
+        shapes |= {name: shapes[name][::-1] for name in ("kernel", "recurrent_kernel")}
     made: Arguments = {
         name: torch.tensor(rng.standard_normal(shape) * 0.3, dtype=dtype)
         for name, shape in shapes.items()
     }
+    if cell == CELLS[2]:
+        made["recurrent_bias"] = None
     masked = bool(rng.integers(2))
     made["valid"] = torch.tensor(rng.random((steps, batch)) < 0.7) if masked else None
     how = {"batch_major": batch_major, "reverse": bool(rng.integers(2)), "transposed": transposed}
@@ -168,17 +169,42 @@ def call(operator: Any, arguments: Arguments) -> Any:
     return operator(**{name: arguments[name] for name in names})
 
 
+def selected_cell(arguments: Arguments) -> Cell:
+    """Return the cell whose arguments these are."""
+    if "c" in arguments:
+        return CELLS[0]
+    return CELLS[2] if arguments["recurrent_bias"] is None else CELLS[1]
+
+
+def select_operators(arguments: Arguments) -> tuple[Any, Any, Any]:
+    """Return the operators of a cell: forward, forward for training, and the gradient."""
+    name = "fused_lstm" if "c" in arguments else "fused_gru"
+    forward, training, gradient = (
+        getattr(torch.ops.lstm_impl, name + suffix) for suffix in ("", "_training", "_gradient")
+    )
+    return forward, training, gradient
+
+
+def read_sources(arguments: Arguments) -> Arguments:
+    """Return the input, the states and the weights in float64."""
+    cell = selected_cell(arguments)
+    names = ("x", *cell.states, *cell.parameters)
+    return {name: arguments[name].detach().double() for name in names}
+
+
 def reference(arguments: Arguments) -> tuple[Tensor, ...]:
     """Compute the layer by the loop in float64."""
-    given = {name: arguments[name].detach().double() for name in LAYER[:-1]}
-    return tuple(by_loop(given, arguments))
+    return by_loop(read_sources(arguments), arguments)
 
 
-def by_loop(sources: Arguments, layer: Arguments) -> Any:
+def by_loop(sources: Arguments, layer: Arguments) -> tuple[Tensor, ...]:
     """Compute a layer by the loop, with other tensors than its own."""
-    names = ("kernel", "recurrent_kernel") if layer["transposed"] else ()
-    turned = {name: sources[name].t() for name in names}
-    return layer_by_loop(**{**sources, **turned}, **{name: layer[name] for name in ("valid", *HOW)})
+    cell = selected_cell(layer)
+    turned = ("kernel", "recurrent_kernel") if layer["transposed"] else ()
+    weights = [sources[name].t() if name in turned else sources[name] for name in cell.parameters]
+    how = {name: layer[name] for name in HOW}
+    given = Call(sources["x"], tuple(sources[name] for name in cell.states))
+    return loop_layer(cell, given, weights, layer["valid"], **how).flat
 
 
 def attempted(compute: Callable[[], Any], words: str) -> Any:
@@ -214,13 +240,13 @@ def operator_trial(rng: Rng) -> str:
     """Call the layer, or an operator of it, and compare the outputs with the loop's."""
     arguments, said = changed_arguments(rng, drawn_layer(rng))
     words = describe(arguments, said)
-    operators = torch.ops.lstm_impl.fused_lstm, torch.ops.lstm_impl.fused_lstm_training
-    which = int(rng.integers(3))
+    which, cell = int(rng.integers(3)), selected_cell(arguments)
+    function: Callable[..., Any] = fused_layer if cell == DEFAULT else fused_gru_layer
 
     def compute() -> Any:
         if which == 2:
-            return fused_layer(**arguments)
-        return call(operators[which], arguments)[:3]
+            return function(**arguments)
+        return call(select_operators(arguments)[which], arguments)[: 1 + len(cell.states)]
 
     found = attempted(compute, words)
     if found is None:
@@ -237,29 +263,33 @@ def operator_trial(rng: Rng) -> str:
 def gradient_trial(rng: Rng) -> str:
     """Call the operator of the gradient, with what a forward pass kept or with other arrays."""
     layer = drawn_layer(rng)
-    y, h, c, gates, cells, hidden = call(torch.ops.lstm_impl.fused_lstm_training, layer)
-    kept = {"hidden": y if layer["valid"] is None else hidden, "gates": gates, "cells": cells}
+    cell, (_, training, operator) = selected_cell(layer), select_operators(layer)
+    made = call(training, layer)
+    y, *states = made[: 1 + len(cell.states)]
+    gates, *cells, hidden = made[1 + len(cell.states) :]
+    kept = {"hidden": y if layer["valid"] is None else hidden, "gates": gates}
+    kept |= {"cells": cells[0]} if cells else {}
     flows = {
-        name: torch.tensor(rng.standard_normal(each.shape), dtype=y.dtype)
-        for name, each in zip(FLOWS, (y, h, c), strict=True)
+        f"d{name}": torch.tensor(rng.standard_normal(each.shape), dtype=y.dtype)
+        for name, each in zip(("y", *cell.states), (y, *states), strict=True)
     }
     right = {**layer, "of_x": bool(rng.integers(2)), **kept, **flows}
     arguments, said = changed_arguments(rng, right)
     words = describe(arguments, said)
-    operator = torch.ops.lstm_impl.fused_lstm_gradient
     found = attempted(lambda: call(operator, arguments), words)
     if found is None:
         assert said, f"refused a right call: {words}"
         return "refused"
     if said:  # it has read and written within its arrays: the numbers kept are no forward pass's
         return "changed"
-    sources = {name: layer[name].double().requires_grad_() for name in LAYER[:-1]}
+    sources = {name: each.requires_grad_() for name, each in read_sources(layer).items()}
     outputs = by_loop(sources, layer)
     upstream = [each.double() for each in flows.values()]
     wanted = [*sources.values()]
     expected = torch.autograd.grad(outputs, wanted, upstream, materialize_grads=True)
     start = 0 if right["of_x"] else 1
-    assert_right(found[start:], expected[start:], TOLERANCES[y.dtype], words)
+    # A GRU in the form of the paper has no gradient of a recurrent bias: that is an empty tensor.
+    assert_right(found[start : len(wanted)], expected[start:], TOLERANCES[y.dtype], words)
     return "right"
 
 
@@ -270,7 +300,9 @@ def module_trial(rng: Rng) -> str:
     how: Arguments = {name: bool(rng.integers(2)) for name in flags}
     how["num_layers"] = int(rng.integers(1, 3))
     ours: Any
-    ours, theirs = LSTM(inputs, units, **how), torch.nn.LSTM(inputs, units, **how).double()
+    kind = (LSTM, GRU)[rng.integers(2)]
+    ours, theirs = kind(inputs, units, **how), kind.torch_module(inputs, units, **how).double()
+    states = kind.operators.tensors[1 : kind.operators.first_weight]
     if rng.integers(2):
         ours.prepack()
     steps, batch = int(rng.choice(SIZES)) + 1, int(rng.choice(SIZES)) + 1
@@ -278,9 +310,10 @@ def module_trial(rng: Rng) -> str:
     sizes = (batch, steps, inputs) if how["batch_first"] else (steps, batch, inputs)
     right = {
         "input": torch.tensor(rng.standard_normal(sizes), dtype=torch.float32),
-        "h": torch.tensor(rng.standard_normal((rows, batch, units)), dtype=torch.float32),
-        "c": torch.tensor(rng.standard_normal((rows, batch, units)), dtype=torch.float32),
     }
+    for name in states:
+        numbers = rng.standard_normal((rows, batch, units))
+        right[name] = torch.tensor(numbers, dtype=torch.float32)
     ended = ""
     for _ in range(2):
         with torch.no_grad():
@@ -289,9 +322,10 @@ def module_trial(rng: Rng) -> str:
         theirs.load_state_dict(ours.state_dict())
         arguments, said = changed_arguments(rng, right)
         words = f"{how}, {describe(arguments, said)}"
-        x, state = arguments["input"], (arguments["h"], arguments["c"])
+        x, state = arguments["input"], tuple(arguments[name] for name in states)
+        hx = state if len(state) > 1 else state[0]
         with torch.set_grad_enabled(bool(rng.integers(2))):
-            found = attempted(functools.partial(ours, x, state), words)
+            found = attempted(functools.partial(ours, x, hx), words)
             if found is None:
                 assert said, f"refused a right call: {words}"
                 ended = "refused"
@@ -299,12 +333,20 @@ def module_trial(rng: Rng) -> str:
             if 0 in x.shape[:2]:  # PyTorch's own refuses what has no step or no sequence
                 ended = "empty"
                 continue
-            given = [each.detach().double() for each in (x, *state)]
-            expected = theirs(given[0], (given[1], given[2]))
-        flat = [found[0], *found[1]], [expected[0], *expected[1]]
-        assert_right(*flat, TOLERANCES[torch.float32], words)
+            if len(state) == 1 and hx is None:  # a GRU without a state begins with zeros
+                ended = "right"
+                continue
+            first, *rest = (each.detach().double() for each in (x, *state))
+            expected = theirs(first, tuple(rest) if len(rest) > 1 else rest[0])
+        assert_right(_listed(found), _listed(expected), TOLERANCES[torch.float32], words)
         ended = "right"
     return ended
+
+
+def _listed(results: Any) -> list[Tensor]:
+    """Return the outputs of a module and each of its states."""
+    y, state = results
+    return [y, *([state] if torch.is_tensor(state) else state)]
 
 
 # -- numpy_fused

@@ -10,7 +10,8 @@ from tests.lstm_impl.backends.built import needs
 
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
-from lstm_impl.backends.torch.loop import layer_by_loop
+from lstm_impl.backends.torch.loop import loop_layer
+from lstm_impl.call import Outputs
 from tests.attack import fuzz_torch
 
 pytestmark = [needs("torch_fused_cpu"), needs("numpy_fused")]
@@ -40,14 +41,14 @@ def test_fuzzer_counts_trials_until_its_deadline() -> None:
 
 @pytest.mark.parametrize("trial", TRIALS[:2])
 def test_fuzzer_reports_a_wrong_result(trial: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compute_wrong(**given: Any) -> list[Any]:
-        return [2 * each + 1 for each in layer_by_loop(**given)]
+    def compute_wrong(*given: Any, **how: Any) -> Outputs:
+        return Outputs.from_flat(2 * each + 1 for each in loop_layer(*given, **how).flat)
 
     def try_some() -> None:
         for seed in range(20):  # of an empty layer nothing can be wrong
             trial(np.random.default_rng(seed))
 
-    monkeypatch.setattr(fuzz_torch, "layer_by_loop", compute_wrong)
+    monkeypatch.setattr(fuzz_torch, "loop_layer", compute_wrong)
     monkeypatch.setattr(fuzz_torch, "changed_arguments", lambda rng, given: (given, []))
     with pytest.raises(AssertionError, match=r"off by .* after right: "):
         try_some()
@@ -57,8 +58,8 @@ def test_fuzzer_reports_a_refused_right_call(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*given: Any, **how: Any) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(fuzz_torch, "fused_layer", refuse)
-    monkeypatch.setattr(fuzz_torch, "call", refuse)
+    for function in ("fused_layer", "fused_gru_layer", "call"):
+        monkeypatch.setattr(fuzz_torch, function, refuse)
     monkeypatch.setattr(fuzz_torch, "changed_arguments", lambda rng, given: (given, []))
     with pytest.raises(AssertionError, match="refused a right call: right: "):
         fuzz_torch.operator_trial(np.random.default_rng(0))
