@@ -6,7 +6,8 @@ import pytest
 from bench.case import load
 from tests.places import ROOT
 from tools import amx_bars
-from tools.amx_bars import Bar, bars, judge, main
+from tools.amx_bars import bars, main
+from tools.bars import Bar, Times, judge
 
 AMX = sorted(map(str, (ROOT / "results" / "reference_amx").glob("*.json")))
 
@@ -36,9 +37,9 @@ def test_bar_is_judged_against_the_fastest_peer() -> None:
     *_, widest = bars()
     rows = [row(name, 3.0 + at, widest) for at, name in enumerate(widest.peers)]
     frame = pandas.DataFrame([row(widest.backend, 2.0, widest), *rows])
-    found = {bar: times for bar, *times in judge(frame)}
-    assert found[widest] == [2.0, 3.0]
-    assert sum(times == [None, None] for times in found.values()) == len(found) - 1
+    found = dict(judge(frame, bars()))
+    assert found[widest] == Times(2.0, 3.0)
+    assert sum(times == Times(None, None) for times in found.values()) == len(found) - 1
 
 
 def test_reference_results_with_amx_miss_the_bar_of_int8(

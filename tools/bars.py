@@ -1,0 +1,125 @@
+"""Judge whether kernels are as many times as fast as other libraries as they should be.
+
+``tools.amx_bars`` and ``tools.gru_bars`` say which cases have a bar, and how these are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bench
+from bench.cli import arguments
+from bench.render.quantities import ratio, seconds
+from bench.render.table import markdown_table
+from lstm_impl import UnsupportedError
+
+MEASURING = ("--processes", "6", "--seconds", "0.25")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How many times as fast as the fastest of some peers a backend is to be in one case.
+
+    shape: as in a case's id, where ``-dw`` and ``-dwx`` name the gradients of a training step.
+    most_s: the time that our case may take at most, in seconds, in place of a comparison.
+    """
+
+    backend: str
+    peers: tuple[str, ...]
+    shape: str
+    least: float
+    dtype: str = "bfloat16"
+    mode: str = "inference"
+    most_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Times:
+    """The measured times of a bar in seconds, None where a case was not measured."""
+
+    ours: float | None
+    peer: float | None
+
+    def describe(self, bar: Bar) -> tuple[list[str], str]:
+        """Return the columns of the times, the speedup and the bar, and the verdict."""
+        ours, peer = (
+            seconds(each) if each is not None else "none" for each in (self.ours, self.peer)
+        )
+        if bar.most_s is not None:
+            verdict = "no result"
+            if self.ours is not None:
+                verdict = "met" if self.ours < bar.most_s else "missed"
+            return [ours, "", "", f"< {seconds(bar.most_s)}"], verdict
+        least = f"{bar.least:g}×"
+        if self.ours is None or self.peer is None:
+            return [ours, peer, "", least], "no result"
+        speedup = self.peer / self.ours
+        return [
+            ours,
+            peer,
+            f"{ratio(speedup)}×",
+            least,
+        ], "met" if speedup >= bar.least else "missed"
+
+
+def judge(frame: Any, bars: Iterable[Bar]) -> Iterator[tuple[Bar, Times]]:
+    """Yield each bar with our time and the fastest peer's."""
+    measured = frame[frame.outcome == "measured"]
+    for bar in bars:
+        same = (measured["shape"] == bar.shape) & (measured["mode"] == bar.mode)
+        rows = measured[same & (measured["dtype"] == bar.dtype)]
+        ours = rows[rows.backend == bar.backend].time_s
+        peers = rows[rows.backend.isin(bar.peers)].time_s
+        yield bar, Times(_shortest(ours), _shortest(peers))
+
+
+def _shortest(times: Any) -> float | None:
+    return float(times.min()) if len(times) else None
+
+
+def print_verdicts(frame: Any, bars: Iterable[Bar]) -> list[Bar]:
+    """Print a table of the bars and return those that are missed or have no result."""
+    lines, missed = [], []
+    for bar, times in judge(frame, bars):
+        columns, verdict = times.describe(bar)
+        if verdict != "met":
+            missed.append(bar)
+        lines.append([f"{bar.backend} {bar.dtype} {bar.mode}, {bar.shape}", *columns, verdict])
+    headings = ["case", "ours", "fastest peer", "speedup", "bar", "verdict"]
+    print(markdown_table(headings, [False, True, True, True, True, False], lines))
+    return missed
+
+
+def measure(suite: Path, folder: Path) -> list[str]:
+    """Measure a suite and return the paths of its result files.
+
+    Raises UnsupportedError if ``bench.run`` fails.
+    """
+    pattern = f"{suite.stem.replace('_', '-')}-*.json"
+    before = set(folder.glob(pattern))
+    command = [sys.executable, "-m", "bench.run", str(suite), *MEASURING, "--results", str(folder)]
+    if code := subprocess.run(command, check=False).returncode:
+        raise UnsupportedError(f"bench.run ended with exit code {code}; see its messages above")
+    return sorted(map(str, set(folder.glob(pattern)) - before))
+
+
+def load_or_measure(
+    options: argparse.Namespace, measure_now: Callable[[Path], Sequence[str]]
+) -> Any:
+    """Return the results that the command line names, or new ones, as a table."""
+    return bench.load_frame(options.paths or measure_now(options.results))
+
+
+def make_parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Return a parser for the paths of result files and the folder for new ones."""
+    parser = arguments.parser(command, description, epilog)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="result files to judge instead")
+    which = "the folder for new result files (default: results)"
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help=which)
+    return parser
