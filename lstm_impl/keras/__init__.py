@@ -44,7 +44,7 @@ from lstm_impl.keras.conversion import convert, restore  # noqa: E402
 if (_theirs := _keras.config.backend()) == "tensorflow":
     from lstm_impl.keras.layer import LSTM
     from lstm_impl.keras.litert import export_litert
-    from lstm_impl.keras.predict import PredictOnBatch
+    from lstm_impl.keras.predict import Predict, PredictOnBatch
     from lstm_impl.keras.tuning import tune
 elif _theirs in ("jax", "torch"):
     from lstm_impl.keras.elsewhere import LSTM, export_litert, tune
@@ -65,7 +65,8 @@ def accelerate(
     ``LSTM`` and ``RNN`` of an ``LSTMCell`` are replaced wherever they are: in ``Bidirectional``,
     ``TimeDistributed`` and other wrappers, and in models inside the model. Weights, names, the
     optimizer and its state stay; ``fit``, ``evaluate`` and ``predict`` are traced again. On
-    TensorFlow, ``predict_on_batch`` then calls Keras's graph at once for batches like earlier ones.
+    TensorFlow, ``predict_on_batch`` and ``predict`` then call Keras's graph at once for arrays like
+    earlier ones.
 
     A file of the model holds ``keras.layers.LSTM`` and loads without this library. Call
     ``accelerate`` again with the loaded model.
@@ -95,6 +96,8 @@ def accelerate(
     theirs = getattr(type(model), "predict_on_batch", None)
     if _theirs == "tensorflow" and theirs is _keras.Model.predict_on_batch:
         model.predict_on_batch = PredictOnBatch(model)
+        if type(model).predict is _keras.Model.predict:
+            model.predict = Predict(model, model.predict_on_batch)
     return model
 
 
@@ -122,6 +125,7 @@ def decelerate(model: Any, print_fn: Callable[[str], object] | None = print) -> 
         If ``model`` is not a layer of Keras 3.
     """
     restore(model, LSTM, print_fn)
-    if "predict_on_batch" in vars(model):
-        del model.predict_on_batch
+    for name in ("predict_on_batch", "predict"):
+        if name in vars(model):
+            delattr(model, name)
     return model

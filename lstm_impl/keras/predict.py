@@ -1,7 +1,9 @@
-"""Let a Keras model's ``predict_on_batch`` take little more time than its graph.
+"""Let a Keras model's ``predict_on_batch`` and ``predict`` take little more time than its graph.
 
-Keras's own takes as long as a small layer to find its graph and to call it, and copies arrays twice
-on their way in and once on their way out. Importing this module imports TensorFlow.
+Keras's own ``predict_on_batch`` takes as long as a small layer to find its graph and to call it,
+and copies arrays twice on their way in and once on their way out. Its ``predict`` builds a pipeline
+of ``tf.data`` for each call, which takes tens of milliseconds. Importing this module imports
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class PredictOnBatch:
         kind = type(x)
         members = x.values() if kind is dict else x if kind in (list, tuple) else (x,)
         function = self._model.predict_function  # None at first and after compile()
-        if not _usual() or any(type(each) is not np.ndarray for each in members):
+        if not _is_usual() or any(type(each) is not np.ndarray for each in members):
             return self._by_keras(x)
         if self._known[0] is not function or len(self._known[1]) > MOST_BATCHES:
             self._known = function, {}
@@ -60,7 +62,109 @@ class PredictOnBatch:
         return call(x)
 
 
-def _usual() -> bool:
+class Predict:
+    """Stand in for a model's method ``predict``.
+
+    From the second call with arrays of the same shapes and types on, NumPy arrays are cut into
+    batches here, and each batch takes the way of ``PredictOnBatch``. The first call is Keras's, so
+    that Keras traces its graph for any number of sequences. Data sets, generators and tensors, and
+    all that ``PredictOnBatch`` leaves to Keras, take Keras's method too. Callbacks are called as
+    Keras calls them.
+    """
+
+    def __init__(self, model: Any, on_batch: PredictOnBatch) -> None:
+        self._model = model
+        self._on_batch = on_batch
+        self._by_keras = functools.partial(type(model).predict, model)
+        self._known: tuple[Any, set[Any]] = (None, set())
+
+    def __call__(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Return the outputs for all sequences, as Keras's method does."""
+        size = KERAS_BATCH_SIZE if batch_size is None else batch_size
+        key = self._describe(x, size, steps)
+        function = self._model.predict_function
+        if key is None or function is not self._known[0] or key not in self._known[1]:
+            outputs = self._by_keras(x, batch_size, verbose, steps, callbacks)
+            self._remember(key)
+            return outputs
+        # Keras casts arrays of double precision once, before it cuts them into batches.
+        arrays = keras.tree.map_structure(_as_keras_stores, x)
+        members = keras.tree.flatten(arrays)
+        count = len(members[0])
+        batches = -(-count // size)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(
+                callbacks,
+                add_progbar=verbose != 0,
+                verbose=verbose,
+                epochs=1,
+                steps=batches,
+                model=self._model,
+            )
+        self._model.stop_predicting = False
+        callbacks.on_predict_begin()
+        found: list[list[Any]] = []
+        for number in range(batches):
+            part = slice(number * size, (number + 1) * size)
+            callbacks.on_predict_batch_begin(number)
+            outputs = self._on_batch(keras.tree.map_structure(lambda each, p=part: each[p], arrays))
+            found.append(keras.tree.flatten(outputs))
+            callbacks.on_predict_batch_end(number, {"outputs": outputs})
+            if self._model.stop_predicting:
+                break
+        callbacks.on_predict_end()
+        joined = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        return keras.tree.pack_sequence_as(outputs, joined)
+
+    def _describe(self, x: Any, size: Any, steps: int | None) -> Any:
+        """Return the shapes and types of arrays, or None if the call is left to Keras."""
+        kind = type(x)
+        members = list(x.values()) if kind is dict else list(x) if kind in (list, tuple) else [x]
+        if (
+            steps is not None
+            or type(size) is not int
+            or size < 1
+            or self._model.steps_per_execution != 1
+            or not members
+            or any(type(each) is not np.ndarray or each.ndim == 0 for each in members)
+            or len({len(each) for each in members}) != 1
+            or len(members[0]) == 0
+            or any(each.dtype.str not in _NUMBERS for each in members)
+            or not _is_usual()
+        ):
+            return None
+        names = tuple(x) if kind is dict else ()
+        return kind, names, *((each.shape[1:], each.dtype.str) for each in members)
+
+    def _remember(self, key: Any) -> None:
+        """Remember that Keras's current graph has taken arrays of these shapes and types."""
+        function = self._model.predict_function
+        if self._known[0] is not function or len(self._known[1]) > MOST_BATCHES:
+            self._known = function, set()
+        if key is not None:
+            self._known[1].add(key)
+
+
+KERAS_BATCH_SIZE = 32
+"""Sequences in a batch of ``predict`` where the caller names no number, in Keras."""
+
+_NUMBERS = ("<f4", "<f8", "<i4", "<i8", "|i1", "|u1", "|b1")
+"""Types of arrays that Keras puts into batches as they are, or casts to its float type."""
+
+
+def _as_keras_stores(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array in the type in which Keras puts it into batches."""
+    return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
+
+
+def _is_usual() -> bool:
     """Return whether a graph called here is neither recorded, nor distributed, nor in another."""
     if tf.config.functions_run_eagerly() or tf.distribute.has_strategy():
         return False

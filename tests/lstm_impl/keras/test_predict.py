@@ -82,3 +82,128 @@ def test_predict_on_batch_takes_keras_way_where_it_must(monkeypatch: pytest.Monk
         others += [call(x) for _ in range(4)]
     assert len(taken) == 2 + 2 + 1 + 4 + 2
     assert all(np.allclose(each, second, atol=1e-6) for each in others)
+
+
+# -- predict
+
+
+class Journal(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Write down every call, with the outputs that a callback sees."""
+
+    def __init__(self, last: int | None = None) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+        self.last = last
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        self.seen.append(("begin", self.params["steps"]))
+
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(("batch", batch))
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(("outputs", batch, type(logs["outputs"]), np.shape(logs["outputs"])))
+        if batch == self.last:
+            self.model.stop_predicting = True
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        self.seen.append(("end",))
+
+
+def make_pair() -> tuple[Any, Any]:
+    """Return an accelerated model and the same model of Keras, both without memory of calls."""
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        models.append(keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4)]))
+    return lstm_impl.keras.accelerate(models[0], print_fn=None), models[1]
+
+
+@pytest.mark.parametrize("last", [None, 1])
+def test_predict_of_arrays_equals_keras_with_its_callbacks(last: int | None) -> None:
+    ours, theirs = make_pair()
+    x = np.random.default_rng(2).standard_normal((10, 5, 3))
+    for _ in range(5):
+        journals = Journal(last), Journal(last)
+        found = ours.predict(x, 4, verbose=0, callbacks=[journals[0]])
+        expected = theirs.predict(x, 4, verbose=0, callbacks=[journals[1]])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert type(found) is np.ndarray
+        assert found.dtype == expected.dtype
+        assert journals[0].seen == journals[1].seen
+
+
+def test_predict_of_known_arrays_starts_no_data_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = make_pair()
+    x = np.ones((7, 5, 3), np.float32)
+    first = ours.predict(x, verbose=0)
+    monkeypatch.setattr(keras.Model, "predict", None)
+    monkeypatch.setattr(ours.predict, "_by_keras", None)
+    for count in (7, 3, 40):
+        again = ours.predict(np.ones((count, 5, 3), np.float32), verbose=0)
+        np.testing.assert_allclose(again, np.repeat(first[:1], count, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(lambda x: tf.data.Dataset.from_tensor_slices(x).batch(4), id="data set"),
+        pytest.param(tf.constant, id="tensor"),
+        pytest.param(lambda x: np.asfortranarray(x), id="other order"),
+        pytest.param(lambda x: x[::-1], id="negative strides"),
+        pytest.param(lambda x: x.astype(np.int32), id="integers"),
+    ],
+)
+def test_predict_of_any_data_equals_keras(given: Any) -> None:
+    ours, theirs = make_pair()
+    x = np.random.default_rng(3).standard_normal((9, 5, 3)).astype(np.float32)
+    for _ in range(4):
+        found, expected = (model.predict(given(x), verbose=0) for model in (ours, theirs))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"x": np.ones((9, 5, 2), np.float32)},
+        {"x": np.ones((0, 5, 3), np.float32)},
+        {"x": np.ones(9, np.float32)},
+        {"x": None},
+    ],
+    ids=["features", "no sequence", "axes", "nothing"],
+)
+def test_predict_of_wrong_input_raises_what_keras_raises(wrong: dict[str, Any]) -> None:
+    ours, theirs = make_pair()
+    for model in (ours, theirs):
+        for _ in range(3):
+            model.predict(np.ones((9, 5, 3), np.float32), verbose=0)
+    raised = []
+    for model in (ours, theirs):
+        with pytest.raises(Exception) as caught:  # noqa: PT011  # whatever Keras raises
+            model.predict(verbose=0, **wrong)
+        raised.append(type(caught.value))
+    assert raised[0] is raised[1]
+
+
+def test_predict_of_several_inputs_and_outputs_equals_keras() -> None:
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        one, two = keras.Input((5, 3), name="one"), keras.Input((2,), name="two")
+        h = keras.layers.LSTM(4)(one)
+        models.append(keras.Model({"one": one, "two": two}, {"h": h, "sum": [h + 1, two]}))
+    lstm_impl.keras.accelerate(models[0], print_fn=None)
+    rng = np.random.default_rng(4)
+    x = {"one": rng.standard_normal((6, 5, 3)), "two": rng.standard_normal((6, 2))}
+    for _ in range(5):
+        found, expected = (model.predict(x, batch_size=4, verbose=0) for model in models)
+        keras.tree.assert_same_structure(found, expected)
+        keras.tree.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected
+        )
+
+
+def test_decelerated_model_predicts_as_keras_does() -> None:
+    ours, _ = make_pair()
+    lstm_impl.keras.decelerate(ours, print_fn=None)
+    assert "predict" not in vars(ours)
