@@ -9,19 +9,9 @@
 
 namespace lstm_impl {
 
-// Comparisons with NaN are false, so NaN is kept.
+// NaN is kept.
 LSTM_IMPL_INLINE Vector clamp(Vector x, float least, float most) {
-  const Vector low = Vector{} + least, high = Vector{} + most;
-#if defined(__AVX512F__)
-  // Where one operand is NaN, these instructions return the second source operand, which is x here.
-  // GCC makes two instructions of each comparison below.
-  asm("vmaxps %1, %2, %0" : "=v"(x) : "v"(x), "v"(low));
-  asm("vminps %1, %2, %0" : "=v"(x) : "v"(x), "v"(high));
-  return x;
-#else
-  x = x < low ? low : x;
-  return x > high ? high : x;
-#endif
+  return Instructions::clamp(x, least, most);
 }
 
 struct Exponential {

@@ -9,46 +9,16 @@
 
 namespace lstm_impl {
 
-// Within 2^-14 on AVX-512, else exact.
-LSTM_IMPL_INLINE Vector reciprocal(Vector x) {
-#if defined(__AVX512F__)
-  Vector value;
-  asm("vrcp14ps %1, %0" : "=v"(value) : "v"(x));
-  return value;
-#else
-  return 1.0f / x;
-#endif
-}
-
 // 1 / (1 + e^-x), and what is missing to one, whose relative error is as small.
 LSTM_IMPL_INLINE Sigmoid coarse_sigmoid(Vector x) {
   constexpr float kLog2e = 1.44269504f;
-  x = clamp(x, -87.0f, 87.0f);
-#if defined(__AVX512DQ__)
-  const Vector exact = x * -kLog2e;
-  Vector r;  // less the nearest integer
-  asm("vreduceps $0, %1, %0" : "=v"(r) : "v"(exact));
-  const Vector n = exact - r;
-#else
-  constexpr float kRound = 12582912.0f;  // as in exponential()
-  const Vector shifted = x * -kLog2e + kRound;
-  const Vector n = shifted - kRound;
-  const Vector r = x * -kLog2e - n;
-#endif
+  const auto [r, n] = Instructions::split(clamp(x, -87.0f, 87.0f), -kLog2e);
   // 2^r for |r| <= 1/2, exact at zero.
   Vector p = r * 0.05500875f + 0.24221114f;
   p = p * r + 0.69328297f;
   p = p * r + 1.0f;
-#if defined(__AVX512DQ__)
-  asm("vscalefps %2, %1, %0" : "=v"(p) : "v"(p), "v"(n));
-#else
-  Bits exponent, bits;
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  std::memcpy(&bits, &p, sizeof bits);
-  bits += exponent << 23;
-  std::memcpy(&p, &bits, sizeof bits);
-#endif
-  const Vector value = reciprocal(1.0f + p);
+  p = Instructions::scaled(p, n);
+  const Vector value = Instructions::reciprocal(1.0f + p);
   return {value, p * value};
 }
 
@@ -58,7 +28,7 @@ LSTM_IMPL_INLINE Vector coarse_tanh(Vector x) {
   const Vector t = x * x;
   const Vector over = (t * 6.70579647e-4f + 0.102418168f) * t + 0.99994806f;
   const Vector under = (t * 0.012820031f + 0.435433019f) * t + 1.0f;
-  return x * over * reciprocal(under);
+  return x * over * Instructions::reciprocal(under);
 }
 
 // The gates of a layer whose numbers are of Value.

@@ -283,48 +283,11 @@ struct Widened : InRegisters<Widened> {
   }
 };
 
-#if defined(__AVX512F__) && defined(__x86_64__)
-#define LSTM_IMPL_DOTS 1
-#elif defined(__aarch64__) && defined(__linux__) && (!defined(__clang__) || __clang_major__ >= 22)
-#if __has_include(<arm_bf16.h>)  // of assemblers that know it, as in tiles.h; clang 14's does not
-#define LSTM_IMPL_DOTS 1
-#include <sys/auxv.h>
-#endif
-#endif
-
 #if defined(LSTM_IMPL_DOTS)
 
-// The left operand is of bfloat16. The instruction is written out, since a library for any CPU with
-// AVX-512, or any aarch64, has it too and calls it where there is one that knows it. It reads
-// denormal numbers as zero.
-struct Dots : InRegisters<Dots> {
+// The left operand is of bfloat16.
+struct Dots : InRegisters<Dots>, DotInstruction {
   using Left = BFloat16;
-
-#if defined(__x86_64__)
-  static constexpr const char* kName = "vdpbf16ps";
-
-  static bool here() { return __builtin_cpu_supports("avx512bf16"); }
-  static bool faster() { return __builtin_cpu_is("amd"); }
-
-  // sum += the two products of the numbers in a lane.
-  static LSTM_IMPL_INLINE void dot(Vector& sum, Vector left, Vector right) {
-    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
-  }
-#else
-  static constexpr const char* kName = "bfdot";
-
-  static bool here() {
-    constexpr unsigned long kBfloat16 = 1ul << 14;  // HWCAP2_BF16 of Linux
-    return (getauxval(AT_HWCAP2) & kBfloat16) != 0;
-  }
-  static bool faster() { return false; }  // it has run in an emulation only
-
-  // Each addition is rounded to an odd last bit, which is off by twice what the nearest one is: of
-  // floats, a 2^15th of what bfloat16 is off by.
-  static LSTM_IMPL_INLINE void dot(Vector& sum, Vector left, Vector right) {
-    asm(".arch_extension bf16\n\tbfdot %0.4s, %1.8h, %2.8h" : "+w"(sum) : "w"(left), "w"(right));
-  }
-#endif
 
   static LSTM_IMPL_INLINE void store_left(Left* to, Vector value) { store(to, value); }
 

@@ -215,7 +215,7 @@ class Int8Operands {
     return kTiles ? plan_of_tiles(layer, features, pool) : recurrence_plan(layer, features, pool);
   }
 
-  static Index steps_ahead(const Layer& layer, const Plan& plan) {
+  static Index steps_ahead(const Layer& layer, [[maybe_unused]] const Plan& plan) {
 #if defined(LSTM_IMPL_TILES)
     // Of more rows a step has tiles of its own, and both kernels stay in the second cache.
     if (kTiles && layer.batch < DotsByTiles::kMostRows) {

@@ -91,71 +91,20 @@ LSTM_IMPL_INLINE Bits nearest(Vector value) {
   return bits_of(value + 12582912.0f) - 0x4b400000;
 }
 
-#if defined(__AVX512BW__) || (defined(__AVX2__) && !defined(__AVX512F__))
-
-// For CPUs without VNNI: bytes become numbers of 16 bits, every other one at once, of which one
-// instruction adds up the products of two. The one that takes bytes would not hold their sum.
+// For CPUs without an instruction that multiplies quads of bytes.
 struct WithoutVnni {
-  static constexpr const char* kName = "vpmaddwd";
+  static constexpr const char* kName = Instructions::kByteProducts;
   static constexpr void (*release)() = nullptr;
 
   // sum += the products of four bytes without a sign and four with one.
   static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
-    using Shorts = std::int16_t __attribute__((vector_size(kLanes * sizeof(float))));
-    const Bits even = multiplied(left & 0x00ff00ff, (Bits)((Shorts)right << 8 >> 8));
-    const Bits odd = multiplied((left >> 8) & 0x00ff00ff, (Bits)((Shorts)right >> 8));
-    sum += even + odd;
-  }
-
- private:
-  static LSTM_IMPL_INLINE Bits multiplied(Bits left, Bits right) {
-    Bits sums;
-    asm("vpmaddwd %2, %1, %0" : "=v"(sums) : "v"(left), "v"(right));
-    return sums;
+    Instructions::add_bytes(sum, left, right);
   }
 };
 
-#else
-
-struct WithoutVnni {
-  static constexpr const char* kName = "products of 32 bits";
+#if defined(LSTM_IMPL_VNNI)
+struct Vnni : ByteInstruction {
   static constexpr void (*release)() = nullptr;
-
-  // sum += the products of four bytes without a sign and four with one.
-  static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
-#pragma GCC unroll 4
-    for (int part = 0; part < kQuad; ++part) {
-      const Bits lifted = (Bits)((Words)right << static_cast<unsigned>(24 - 8 * part));
-      sum += ((left >> 8 * part) & 255) * (lifted >> 24);
-    }
-  }
-};
-
-#endif
-
-#if defined(__x86_64__) && (defined(__AVX512F__) || defined(__AVXVNNI__))
-#define LSTM_IMPL_VNNI 1
-
-// Written out, as in Dots: a library for any CPU with AVX-512 has it too. Assemblers know the one for
-// AVX2 for fewer years.
-struct Vnni {
-  static constexpr void (*release)() = nullptr;
-
-#if defined(__AVX512F__)
-  static constexpr const char* kName = "vpdpbusd of AVX512-VNNI";
-
-  static bool here() { return __builtin_cpu_supports("avx512vnni"); }
-  static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
-  }
-#else
-  static constexpr const char* kName = "vpdpbusd of AVX-VNNI";
-
-  static bool here() { return __builtin_cpu_supports("avxvnni"); }
-  static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
-    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(left), "x"(right));
-  }
-#endif
 };
 #endif
 

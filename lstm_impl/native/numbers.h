@@ -16,9 +16,6 @@ namespace lstm_impl {
 template <class Value>
 constexpr bool kRounds = !std::is_same_v<Value, float>;
 
-using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
-using Halves = std::uint16_t __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
-
 LSTM_IMPL_INLINE Vector widened(Halves halves) {
   const Words words = __builtin_convertvector(halves, Words) << 16;
   Vector value;
@@ -26,20 +23,9 @@ LSTM_IMPL_INLINE Vector widened(Halves halves) {
   return value;
 }
 
-// Of each lane the upper half, rounded to the nearest, ties to even; NaN stays NaN. AVX512-BF16 has
-// an instruction for it, which makes zeros of denormal numbers.
-LSTM_IMPL_INLINE Halves rounded_halves(Vector value) {
-#if defined(__AVX512BF16__)
-  Halves halves;
-  asm("vcvtneps2bf16 %1, %t0" : "=v"(halves) : "v"(value));
-  return halves;
-#else
-  Words words;
-  std::memcpy(&words, &value, sizeof words);
-  const Words nearest = words + 0x7fffu + ((words >> 16) & 1u);
-  return __builtin_convertvector((value == value ? nearest : words | 0x400000u) >> 16, Halves);
-#endif
-}
+// Of each lane the upper half, rounded to the nearest, ties to even; NaN stays NaN. Some instructions
+// make zeros of denormal numbers.
+LSTM_IMPL_INLINE Halves rounded_halves(Vector value) { return Instructions::rounded_halves(value); }
 
 // Two registers rounded to bfloat16, one after the other.
 LSTM_IMPL_INLINE Vector side_by_side(Vector first, Vector second) {
@@ -68,47 +54,13 @@ LSTM_IMPL_INLINE void store(BFloat16* to, Vector value) {
   std::memcpy(to, &halves, sizeof halves);
 }
 
-#if defined(LSTM_IMPL_MASKS) && defined(__AVX512BW__) && defined(__AVX512VL__)
-
 LSTM_IMPL_INLINE Halves load_some(const BFloat16* from, Index count) {
-  return reinterpret_cast<Halves>(_mm256_maskz_loadu_epi16(first_lanes(count), from));
+  return Instructions::load_some(from, count);
 }
 
 LSTM_IMPL_INLINE void store_some(BFloat16* to, Halves halves, Index count) {
-  _mm256_mask_storeu_epi16(to, first_lanes(count), reinterpret_cast<__m256i>(halves));
+  Instructions::store_some(to, halves, count);
 }
-
-#else
-
-// Copies fewer than 2 * Size numbers, by powers of two. A memcpy() of a size that the compiler does
-// not know is a call, which took a layer of 4 units in bfloat16 1.4 times as long as in float32.
-template <Index Size>
-LSTM_IMPL_INLINE void copy_some(const BFloat16* from, BFloat16* to, Index count) {
-  if constexpr (Size > 0) {
-    if ((count & Size) != 0) {
-      std::memcpy(to, from, Size * sizeof(BFloat16));
-      from += Size;
-      to += Size;
-    }
-    copy_some<Size / 2>(from, to, count);
-  }
-}
-
-LSTM_IMPL_INLINE Halves load_some(const BFloat16* from, Index count) {
-  BFloat16 numbers[kLanes] = {};
-  copy_some<kLanes / 2>(from, numbers, count);
-  Halves halves;
-  std::memcpy(&halves, numbers, sizeof halves);
-  return halves;
-}
-
-LSTM_IMPL_INLINE void store_some(BFloat16* to, Halves halves, Index count) {
-  BFloat16 numbers[kLanes];
-  std::memcpy(numbers, &halves, sizeof halves);
-  copy_some<kLanes / 2>(numbers, to, count);
-}
-
-#endif
 
 // The first `count` lanes, at most kLanes; the others are zero.
 LSTM_IMPL_INLINE Vector load_part(const BFloat16* from, Index count) {

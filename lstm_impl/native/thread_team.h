@@ -74,6 +74,8 @@ class ThreadTeam {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     asm volatile("isb");  // `yield` does nothing on most CPUs, and the spins would end at once
+#elif defined(__riscv)
+    asm volatile(".4byte 0x100000f");  // `pause`, which CPUs without it do not see
 #endif
   }
 

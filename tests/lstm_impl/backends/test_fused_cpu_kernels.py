@@ -16,6 +16,8 @@ needs_compiler = pytest.mark.skipif(GXX is None, reason="there is no g++: apt-ge
 
 TO_AARCH64 = shutil.which("aarch64-linux-gnu-g++")
 EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+TO_RISCV = shutil.which("riscv64-linux-gnu-g++")
+RISCV = shutil.which("qemu-riscv64") or shutil.which("qemu-riscv64-static")
 needs_aarch64 = pytest.mark.skipif(
     TO_AARCH64 is None or EMULATOR is None,
     reason="aarch64 is emulated: apt-get install g++-aarch64-linux-gnu qemu-user",
@@ -62,6 +64,19 @@ THREAD = ("-O1", "-g", "-fsanitize=thread")
 NARROW = ("-O1", "-mno-avx")  # four lanes, as on aarch64
 TILES = "-DLSTM_IMPL_EMULATED_TILES"
 
+
+def instructions(name: str) -> str:
+    """Return the flag that takes another header of instructions than this CPU's."""
+    return f'-DLSTM_IMPL_INSTRUCTIONS="instructions_{name}.h"'
+
+
+AVX10_256 = ("-O1", instructions("avx10_256"))
+# Functions that return such a vector have no ABI without AVX. Here one compiler makes all of them.
+EIGHT_LANES = (
+    *("-O1", "-mno-avx", "-Wno-psabi"),
+    *(instructions("portable"), "-DLSTM_IMPL_LANES=8"),
+)
+
 on_x86 = [
     pytest.mark.slow,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="its flags are for x86"),
@@ -76,6 +91,18 @@ on_x86 = [
         pytest.param(("-O1", "-mno-avx512f"), id="avx2", marks=on_x86),
         pytest.param(ADDRESS, id="address", marks=pytest.mark.slow),
         pytest.param(THREAD, id="thread", marks=pytest.mark.slow),
+        pytest.param(
+            AVX10_256,
+            id="avx10_256",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(
+                    bool(prebuilt.KINDS["x86-64-v4"].problem()),
+                    reason="AVX10's registers of 256 bits are those of AVX512VL",
+                ),
+            ],
+        ),
+        pytest.param(EIGHT_LANES, id="eight_portable_lanes", marks=on_x86),
         pytest.param((*ADDRESS, *NARROW), id="four_lanes_address", marks=on_x86),
         pytest.param((*THREAD, *NARROW), id="four_lanes_thread", marks=on_x86),
     ],
@@ -110,3 +137,26 @@ def test_kernels_for_aarch64_in_an_emulator_equal_sums_in_double(tmp_path: Path)
         assert said == f"{instruction}\n"
         if products:
             check(*emulated, "few")
+
+
+@pytest.mark.slow
+@needs_aarch64
+def test_kernels_for_sve_in_an_emulator_equal_sums_in_double(tmp_path: Path) -> None:
+    flags = "-O1", "-msve-vector-bits=256", "-static"
+    program = compiled(tmp_path, TO_AARCH64, *flags, march="-march=armv8.2-a+sve")
+    cpu = "max,sve-default-vector-length=32"  # bytes
+    emulated = str(EMULATOR), "-cpu", cpu, "-E", "LSTM_NATIVE_BFLOAT16=dots", program
+    assert subprocess.check_output([*emulated, "products"], text=True) == "bfdot of SVE\n"
+    check(*emulated, "few")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    TO_RISCV is None or RISCV is None,
+    reason="RISC-V is emulated: apt-get install g++-riscv64-linux-gnu qemu-user",
+)
+def test_kernels_for_risc_v_in_an_emulator_equal_sums_in_double(tmp_path: Path) -> None:
+    flags = "-O1", "-mrvv-vector-bits=zvl", "-static"
+    program = compiled(tmp_path, TO_RISCV, *flags, march="-march=rv64gcv_zvl256b")
+    environment = "LSTM_NATIVE_BFLOAT16=widened"
+    check(str(RISCV), "-cpu", "max,vlen=256", "-E", environment, program, "few")

@@ -1,0 +1,135 @@
+// AVX-512: 32 registers of 16 floats, and masks for lanes.
+#ifndef LSTM_IMPL_NATIVE_INSTRUCTIONS_AVX512_H_
+#define LSTM_IMPL_NATIVE_INSTRUCTIONS_AVX512_H_
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace lstm_impl {
+
+constexpr std::int64_t kVectorLanes = 16;
+constexpr int kRows = 6;
+
+}  // namespace lstm_impl
+
+#include "portable_instructions.h"
+
+namespace lstm_impl {
+
+struct Instructions : PortableInstructions {
+  static LSTM_IMPL_INLINE void hold(Vector& value) { asm("" : "+v"(value)); }
+
+#if defined(LSTM_IMPL_MASKS)
+  static LSTM_IMPL_INLINE Vector load_some(const float* from, Index count) {
+    return _mm512_maskz_loadu_ps(first_lanes(count), from);
+  }
+  static LSTM_IMPL_INLINE void store_some(float* to, Vector value, Index count) {
+    _mm512_mask_storeu_ps(to, first_lanes(count), value);
+  }
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  static LSTM_IMPL_INLINE Halves load_some(const BFloat16* from, Index count) {
+    return reinterpret_cast<Halves>(_mm256_maskz_loadu_epi16(first_lanes(count), from));
+  }
+  static LSTM_IMPL_INLINE void store_some(BFloat16* to, Halves halves, Index count) {
+    _mm256_mask_storeu_epi16(to, first_lanes(count), reinterpret_cast<__m256i>(halves));
+  }
+#else
+  using PortableInstructions::load_some;
+  using PortableInstructions::store_some;
+#endif
+#endif
+
+  // Where one operand is NaN, these instructions return the second source operand, which is x here.
+  // GCC makes two instructions of each comparison of the portable function.
+  static LSTM_IMPL_INLINE Vector clamp(Vector x, float least, float most) {
+    const Vector low = Vector{} + least, high = Vector{} + most;
+    asm("vmaxps %1, %2, %0" : "=v"(x) : "v"(x), "v"(low));
+    asm("vminps %1, %2, %0" : "=v"(x) : "v"(x), "v"(high));
+    return x;
+  }
+
+  static LSTM_IMPL_INLINE Vector reciprocal(Vector x) {
+    Vector value;
+    asm("vrcp14ps %1, %0" : "=v"(value) : "v"(x));
+    return value;
+  }
+
+#if defined(__AVX512DQ__)
+  static LSTM_IMPL_INLINE Split split(Vector x, float factor) {
+    const Vector exact = x * factor;
+    Vector rest;
+    asm("vreduceps $0, %1, %0" : "=v"(rest) : "v"(exact));
+    return {rest, exact - rest};
+  }
+  static LSTM_IMPL_INLINE Vector scaled(Vector x, Vector integer) {
+    asm("vscalefps %2, %1, %0" : "=v"(x) : "v"(x), "v"(integer));
+    return x;
+  }
+#endif
+
+#if defined(__AVX512BF16__)
+  // This instruction makes zeros of denormal numbers.
+  static LSTM_IMPL_INLINE Halves rounded_halves(Vector value) {
+    Halves halves;
+    asm("vcvtneps2bf16 %1, %t0" : "=v"(halves) : "v"(value));
+    return halves;
+  }
+#endif
+
+#if defined(__AVX512BW__)
+  static constexpr const char* kByteProducts = "vpmaddwd";
+
+  // Bytes become numbers of 16 bits, every other one at once, of which one instruction adds up the
+  // products of two. The one that takes bytes would not hold their sum.
+  static LSTM_IMPL_INLINE void add_bytes(Bits& sum, Bits left, Bits right) {
+    using Shorts = std::int16_t __attribute__((vector_size(kLanes * sizeof(float))));
+    const Bits even = multiplied(left & 0x00ff00ff, (Bits)((Shorts)right << 8 >> 8));
+    const Bits odd = multiplied((left >> 8) & 0x00ff00ff, (Bits)((Shorts)right >> 8));
+    sum += even + odd;
+  }
+#endif
+
+ private:
+  static LSTM_IMPL_INLINE __mmask16 first_lanes(Index count) {
+    return static_cast<__mmask16>((1u << static_cast<unsigned>(count)) - 1);
+  }
+
+  static LSTM_IMPL_INLINE Bits multiplied(Bits left, Bits right) {
+    Bits sums;
+    asm("vpmaddwd %2, %1, %0" : "=v"(sums) : "v"(left), "v"(right));
+    return sums;
+  }
+};
+
+#define LSTM_IMPL_DOTS 1
+
+// Written out, since a library for any CPU with AVX-512 has it too, and calls it where there is one
+// that knows it. It reads denormal numbers as zero.
+struct DotInstruction {
+  static constexpr const char* kName = "vdpbf16ps";
+
+  static bool here() { return __builtin_cpu_supports("avx512bf16"); }
+  static bool faster() { return __builtin_cpu_is("amd"); }
+
+  // sum += the two products of the numbers in a lane.
+  static LSTM_IMPL_INLINE void dot(Vector& sum, Vector left, Vector right) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+  }
+};
+
+#define LSTM_IMPL_VNNI 1
+
+// Written out for the same reason.
+struct ByteInstruction {
+  static constexpr const char* kName = "vpdpbusd of AVX512-VNNI";
+
+  static bool here() { return __builtin_cpu_supports("avx512vnni"); }
+  static LSTM_IMPL_INLINE void add(Bits& sum, Bits left, Bits right) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+  }
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_INSTRUCTIONS_AVX512_H_
