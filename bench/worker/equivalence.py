@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import math
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -556,9 +557,13 @@ def _size(answers: Mapping[str, Mapping[str, FloatArray]]) -> int:
     return sum(array.nbytes for answer in answers.values() for array in answer.values())
 
 
-LARGEST_FOLDER = 2**29
-"""Most bytes that the processes of a session share in temporary files, which may be in memory. The
-answer for a training step of 64 x 25 x 512 has 30 MB."""
+LARGEST_FOLDER = 2**32
+"""Most bytes that the processes of a session share in temporary files. Twelve groups of the suite
+`precision-cpu` have 431 MB, and the suite has three times as many groups. What does not fit, each
+process computes again."""
+
+LARGEST_SHARE = 0.25
+"""Largest part of the free space that they take: temporary files may be in memory."""
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -581,7 +586,8 @@ class SharedFolder:
         """Keep data if there is space; a failure to write is ignored."""
         with contextlib.suppress(OSError, ResultWriteError):
             held = sum(path.stat().st_size for path in self.folder.iterdir())
-            if held + len(data) <= LARGEST_FOLDER:
+            space = held + shutil.disk_usage(self.folder).free
+            if held + len(data) <= min(LARGEST_FOLDER, LARGEST_SHARE * space):
                 write_bytes(self.folder / key, hashlib.sha256(data).digest() + data)
 
 

@@ -1,7 +1,9 @@
 """The judge of a case too large for the reference, and shared answers."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,6 +68,23 @@ def test_shared_folder_changed_file_returns_none(
     gone = SharedFolder(tmp_path / "gone")
     gone.keep("a", bytes(5))
     assert gone.find("a") is None
+
+
+def test_shared_folder_takes_at_most_a_quarter_of_the_free_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary files may be in memory, which the measured backends need."""
+    total = 4_400
+
+    def usage(folder: Path) -> SimpleNamespace:
+        held = sum(path.stat().st_size for path in folder.iterdir())
+        return SimpleNamespace(free=total - held)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    folder = SharedFolder(tmp_path)
+    for key in "abc":
+        folder.keep(key, bytes(500))  # 532 bytes with its digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 @pytest.fixture
