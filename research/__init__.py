@@ -1,6 +1,7 @@
 """Simulate how often the verdicts of this suite and of other tools are right.
 
-The studies (``verdicts``, ``bridges``, ``percentiles``, ``nodes``, ``changes``) make tables and
-``pictures`` draws them; ``verdict_pairs`` has the spread of recorded pairs. ``noises`` draws the
-processes, and ``rules`` applies the rules of this suite and of other tools to them.
+``noises`` draws the times of processes, and ``rules`` applies the rules of this suite and of other
+tools to them. The studies ``verdicts``, ``bridges``, ``percentiles``, ``nodes`` and ``changes``
+make the tables of ``research/verdicts.md``, and ``pictures`` draws its pictures. ``verdict_pairs``
+reads how far the pairs of recorded results spread. ``skipped_steps`` is about another benchmark.
 """

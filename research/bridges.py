@@ -1,7 +1,9 @@
-"""Simulate how often a reference backend (bridge) is found heterogeneous, and verdicts over it.
+"""Simulate comparisons over a bridge, a reference backend that both environments measured.
 
-The times of a bridge have the noise of their processes, which cancels in the ratios over it, so
-that its own ratio is less certain, however many of its cases are taken together.
+A bridge that is itself slower in one environment spoils the ratios over it. The studies count how
+often such a bridge is recognized as heterogeneous, and how often the verdicts over it are right.
+The noise of a process cancels in a ratio over the bridge, but remains in the bridge's own time. So
+the ratio of a bridge to itself is less certain, even over many cases.
 """
 
 from __future__ import annotations
@@ -21,27 +23,32 @@ from research.noises import (
     SEED,
     UNPAIRED_SPREADS,
     Noise,
-    as_measured,
-    drawn,
-    outlying_processes,
+    draw_logs,
+    draw_measured,
+    draw_outlying_processes,
 )
 from research.rules import DIFFERENT, Flags, Verdicts, beside, percent, rate, table
 
 CASES = 10
-"""The cases of a bridge in the suite ``keras-backends``."""
+"""The number of cases of a bridge in the suite ``keras-backends``."""
 
 OWN = PAIRED_SPREADS[1] / math.sqrt(2)
-"""The spread of one case's time within its process: half of a ratio's variance."""
+"""The spread of one case's time within its process. Its variance is half of that of a ratio."""
 
 COUNTS = (1, 2, 3, 5, 6, 10, 20, 50)
+"""The numbers of processes on each side."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Simulated bridges and ratios over them, ``[trials]`` each.
+class BridgeVerdicts:
+    """The verdicts over simulated bridges, ``[trials]`` each.
 
-    uneven: whether the bridge is found heterogeneous. checked, unchecked: the verdicts with and
-    without allowing for that.
+    Attributes
+    ----------
+    uneven
+        Whether the bridge is found to be heterogeneous.
+    checked, unchecked
+        The verdicts with and without an allowance for a heterogeneous bridge.
     """
 
     uneven: Flags
@@ -52,15 +59,25 @@ class Judged:
 def bridge_means(
     noise: float | Noise, processes: int, cases: int, trials: int
 ) -> tuple[Means, Means]:
-    """Return the means of the times of the same bridge in two environments.
+    """Draw the mean times of one bridge in two environments.
 
-    noise: the spread of processes. processes: of each environment.
+    Parameters
+    ----------
+    noise
+        The noise of the processes, or the spread of normal noise.
+    processes
+        The processes of each environment.
+    cases
+        The cases of the bridge, whose own noise is averaged.
+    trials
+        The number of simulated bridges.
     """
     rng = np.random.default_rng(SEED)
     own = OWN / math.sqrt(cases)
     one, other = (
         process_means(
-            drawn(noise, rng, (trials, processes)) + own * rng.standard_normal((trials, processes)),
+            draw_logs(noise, rng, (trials, processes))
+            + own * rng.standard_normal((trials, processes)),
             Pairing.UNPAIRED.allowance,
         )
         for _ in range(2)
@@ -69,33 +86,33 @@ def bridge_means(
 
 
 def uneven(found: Estimates) -> Flags:
-    """Return whether the interval of each bridge's log ratio to itself is beyond the allowance."""
+    """Return which bridges are heterogeneous: the whole interval lies beyond the allowance."""
     low, high = found.bounds()
     edge = math.log1p(REFERENCE_ALLOWANCE)
     return np.asarray((low > edge) | (high < -edge))
 
 
-def found_rate(
+def detection_rate(
     separate: float, noise: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
 ) -> float:
-    """Return how often a bridge that is slower by so much in one environment is found."""
+    """Return how often a bridge that is slower by ``separate`` in one environment is recognized."""
     found = difference(*bridge_means(noise, processes, cases, trials))
     return float(np.mean(uneven(replace(found, middles=found.middles + math.log1p(separate)))))
 
 
 def judge(
     effects: Iterable[float], separate: float, noise: float, processes: int, trials: int = 1000
-) -> list[Judged]:
-    """Return the verdicts on each true effect over a bridge that differs by so much.
+) -> list[BridgeVerdicts]:
+    """Return the verdicts on each true effect over a bridge that differs by ``separate``.
 
-    A ratio over it is the true one times ``1 + separate``, and the bridge's to itself is the
-    inverse.
+    A ratio over the bridge is the true ratio times ``1 + separate``. The ratio of the bridge to
+    itself is the inverse of that factor.
     """
     bridge = difference(*bridge_means(noise, processes, CASES, trials))
     bridge = replace(bridge, middles=bridge.middles - math.log1p(separate))
     called = uneven(bridge)
     rng = np.random.default_rng(SEED + 1)
-    logs = (as_measured(rng, (trials, processes)) for _ in range(2))
+    logs = (draw_measured(rng, (trials, processes)) for _ in range(2))
     sides = [
         process_means(each, Pairing.BRIDGED.allowance, in_order=True).over_reference()
         for each in logs
@@ -114,7 +131,7 @@ def judge(
         with_it, without = (
             verdicts(*replace(each, middles=moved).bounds()) for each in (allowed, found)
         )
-        judged.append(Judged(called, with_it, without))
+        judged.append(BridgeVerdicts(called, with_it, without))
     return judged
 
 
@@ -122,14 +139,14 @@ def judge(
 
 
 def found_rates(trials: int) -> TextTable:
-    """Return how often bridges are found heterogeneous: equal, within the allowance, and beyond."""
+    """Tabulate how often bridges are called heterogeneous that are equal, or differ by 1 to 20%."""
     noises: dict[str, float | Noise] = {
         **{f"times {each:.0%}": each for each in UNPAIRED_SPREADS},
-        "a bad process in ten": outlying_processes,
+        "a bad process in ten": draw_outlying_processes,
     }
 
     def row(name: str, separate: float, noise: float | Noise, cases: int = CASES) -> list[str]:
-        return [name, *(percent(found_rate(separate, noise, n, cases, trials)) for n in COUNTS)]
+        return [name, *(percent(detection_rate(separate, noise, n, cases, trials)) for n in COUNTS)]
 
     rows = [row(f"the same, {name}", 0.0, noise) for name, noise in noises.items()]
     rows.append(row("the same in its only case, times 3%", 0.0, UNPAIRED_SPREADS[0], 1))
@@ -142,7 +159,7 @@ def found_rates(trials: int) -> TextTable:
 
 
 def false_rates(trials: int) -> TextTable:
-    """Return the rates of equals called different over a bridge, with and (without) the check."""
+    """Tabulate how often equals are called different over a bridge, checked and (unchecked)."""
     rows = []
     for noise in UNPAIRED_SPREADS[:2]:
         for separate in (0.0, 0.01, 0.02, 0.05, 0.10, 0.20):
@@ -154,7 +171,7 @@ def false_rates(trials: int) -> TextTable:
 
 
 def powers(trials: int) -> TextTable:
-    """Return how often a true effect is found over a bridge that hides some of it.
+    """Tabulate how often a true effect is found over a bridge that hides part of it.
 
     The bridge is slower next to the new side, which therefore looks faster than it is.
     """
@@ -171,12 +188,12 @@ def powers(trials: int) -> TextTable:
     return table(["SLOWER said over it (unchecked):", *headings], rows)
 
 
-def _both(found: Judged, wanted: Sequence[Verdict]) -> str:
+def _both(found: BridgeVerdicts, wanted: Sequence[Verdict]) -> str:
     return beside(rate(found.checked, *wanted), rate(found.unchecked, *wanted))
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Return the tables of ``research/verdicts.md`` on heterogeneous bridges, by title."""
+    """Return the tables of ``research/verdicts.md`` about heterogeneous bridges, by title."""
     return {
         "Uneven bridges, called so": found_rates(trials),
         "Uneven bridges, false verdicts": false_rates(trials),

@@ -1,9 +1,10 @@
-"""Simulate how often the change points of a history are right.
+"""Simulate how often the change points that are found in a history are right.
 
-A history has three backends with four cases each on one machine. The time of a case in a session is
-its level, an effect of the session, which is common to all cases, and noise as ``noises`` draws it.
-Other worlds have a machine that wanders from day to day, one that was exchanged, sessions at
-unequal times, missing cases, and slow drift. Every draw is seeded.
+A history has three backends with four cases each, on one machine. The log time of a case in a
+session is the sum of three things: the level of the case, an effect of the session that all cases
+share, and noise from ``research.noises``. Other worlds have a machine whose state lasts for days, a
+machine that was exchanged, sessions at unequal times, missing cases, or slow drift. Each draw has a
+fixed seed.
 """
 
 from __future__ import annotations
@@ -17,35 +18,55 @@ import numpy as np
 from bench.render.table import TextTable
 from bench.stats.change_points import LEAST, NEAR, ChangeEvent, FloatArray, Scope, change_events
 from bench.stats.comparison import Verdict
-from research.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
+from research.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, draw_measured
 from research.rules import percent, table
 
 BACKENDS, CASES = ("a", "b", "c"), 4
+"""The backends of a history, and the number of cases of each."""
+
 NAMES = [name for name in BACKENDS for _ in range(CASES)]
+"""The backend of each row of a history."""
+
 LENGTHS = (15, 30, 60)
+"""The numbers of sessions of the simulated histories."""
+
 NIGHTS = (15, 22, 30)
+"""The nights by which a guard may have raised a false alarm."""
+
 BEFORE = 30
-"""Sessions before a change whose delay is simulated: a month of nights."""
+"""The sessions before a change whose delay is simulated: a month of nights."""
+
 AFTER = (2, 3, 4, 5, 7, 10, 15)
+"""The sessions after a change, by which it may have been found."""
 
 TRIALS = 200
-"""Histories for each number: the standard error of a rate of 1% is 0.7%. A quarter as many where
-each takes longer."""
+"""The histories behind each number. With 200, the standard error of a rate of 1% is 0.7%. A table
+whose histories take longer has a quarter or a tenth as many."""
 
 Machine = Callable[[np.random.Generator, int], FloatArray]
-"""Draws the machine's log effects ``[sessions]``."""
+"""A function that draws the log effects of the machine, ``[sessions]``."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A simulated history: noise of cases, effects of sessions, and a change of its table."""
+    """A way to simulate histories.
 
-    noise: Noise = as_measured
+    Attributes
+    ----------
+    noise
+        The noise of the cases.
+    machine
+        The effects of the sessions, which all cases share.
+    change
+        A function that changes the finished log times ``[cases, sessions]`` in place.
+    """
+
+    noise: Noise = draw_measured
     machine: Machine = lambda rng, sessions: QUIET * rng.standard_normal(sessions)
     change: Callable[[np.random.Generator, FloatArray], None] = lambda rng, logs: None
 
     def draw(self, rng: np.random.Generator, sessions: int) -> FloatArray:
-        """Return log times ``[cases, sessions]`` in which no backend and no case changes."""
+        """Draw log times ``[cases, sessions]`` in which no backend and no case changes."""
         logs = self.noise(rng, (len(NAMES), sessions)) + self.machine(rng, sessions)
         logs += rng.normal(-4, 2, (len(NAMES), 1))
         self.change(rng, logs)
@@ -55,15 +76,20 @@ class World:
 # The worlds
 
 
-def restless(rng: np.random.Generator, sessions: int) -> FloatArray:
-    """Draw a shared machine, whose hours differ by 10%."""
+def draw_restless(rng: np.random.Generator, sessions: int) -> FloatArray:
+    """Draw the effects of a shared machine, whose hours differ by 10%."""
     return np.asarray(RESTLESS * rng.standard_normal(sessions))
 
 
-def wandering(correlation: float, unequal: bool = False) -> Machine:
+def wandering_machine(correlation: float, unequal: bool = False) -> Machine:
     """Return a machine whose state lasts for days.
 
-    correlation: from one night to the next. unequal: whether some nights are left out.
+    Parameters
+    ----------
+    correlation
+        The correlation of the state with that of the night before.
+    unequal
+        Whether some nights have no session.
     """
 
     def draw(rng: np.random.Generator, sessions: int) -> FloatArray:
@@ -77,48 +103,49 @@ def wandering(correlation: float, unequal: bool = False) -> Machine:
     return draw
 
 
-def exchanged(rng: np.random.Generator, logs: FloatArray) -> None:
-    """Exchange the machine in the middle: faster by 10 to 30%, case by case."""
+def exchange_machine(rng: np.random.Generator, logs: FloatArray) -> None:
+    """Make the second half faster by 10 to 30%, case by case, as on an exchanged machine."""
     logs[:, logs.shape[1] // 2 :] -= rng.uniform(0.1, 0.3, (len(logs), 1))
 
 
-def missing(rng: np.random.Generator, logs: FloatArray) -> None:
-    """Remove a third of the times, and the first third of the first case."""
+def remove_times(rng: np.random.Generator, logs: FloatArray) -> None:
+    """Remove a third of the times, and the first third of the sessions of the first case."""
     logs[rng.random(logs.shape) < 1 / 3] = np.nan
     logs[0, : logs.shape[1] // 3] = np.nan
 
 
-def one_noisy_case(rng: np.random.Generator, logs: FloatArray) -> None:
-    """Give one case ten times the noise of the others."""
+def add_noise_to_one_case(rng: np.random.Generator, logs: FloatArray) -> None:
+    """Give one case ten times as much noise as the others."""
     logs[5] += 0.4 * rng.standard_normal(logs.shape[1])
 
 
 WORLDS: dict[str, World] = {
     **{name: World(noise) for name, noise in NOISES.items() if name != "drift"},
-    "restless machine, 10%": World(machine=restless),
-    "machine that wanders, 0.4": World(machine=wandering(0.4)),
-    "one case ten times as noisy": World(change=one_noisy_case),
-    "a third is missing": World(change=missing),
-    "another machine from the middle on": World(change=exchanged),
+    "restless machine, 10%": World(machine=draw_restless),
+    "machine that wanders, 0.4": World(machine=wandering_machine(0.4)),
+    "one case ten times as noisy": World(change=add_noise_to_one_case),
+    "a third is missing": World(change=remove_times),
+    "another machine from the middle on": World(change=exchange_machine),
 }
-"""In each of these no backend and no case changed; in the last the machine did."""
+"""The worlds for which rates are promised, by name. In each, no backend and no case changes. In the
+last one, the machine does."""
 
 _BEYOND = ("one side by 6% from half-way on", "AR(1), 0.3", "AR(1), 0.4", "one side skewed")
 
 OUTSIDE: dict[str, World] = {
     **{name: World(BEYOND[name]) for name in _BEYOND},
-    "machine that wanders, 0.8": World(machine=wandering(0.8)),
-    "the same at unequal times": World(machine=wandering(0.8, unequal=True)),
+    "machine that wanders, 0.8": World(machine=wandering_machine(0.8)),
+    "the same at unequal times": World(machine=wandering_machine(0.8, unequal=True)),
     "each case drifts": World(NOISES["drift"]),
 }
-"""Worlds without a promised rate, which show the limits."""
+"""The worlds for which no rate is promised, by name. They show the limits of the method."""
 
 
 # Tables
 
 
 def false_changes(trials: int) -> TextTable:
-    """Return the rates of histories without a change in which one is found, by their length."""
+    """Tabulate how often a change is found in a history without one, by the number of sessions."""
     rows = []
     for prefix, worlds in (("", WORLDS), ("*beyond:* ", OUTSIDE)):
         for name, world in worlds.items():
@@ -126,7 +153,7 @@ def false_changes(trials: int) -> TextTable:
             for sessions in LENGTHS:
                 rng = np.random.default_rng(SEED)
                 found = [change_events(world.draw(rng, sessions), NAMES) for _ in range(trials)]
-                if world.change is exchanged:
+                if world.change is exchange_machine:
                     found = [[each for each in one if each.scope is not Scope.ALL] for one in found]
                 rates.append(percent(float(np.mean([bool(each) for each in found]))))
             rows.append([f"{prefix}{name}", *rates])
@@ -135,7 +162,7 @@ def false_changes(trials: int) -> TextTable:
 
 
 def nightly_alarms(trials: int) -> TextTable:
-    """Return the rates of ``--fail-on`` ever saying SLOWER in nights in which nothing changed."""
+    """Tabulate how often ``--fail-on`` has said SLOWER by some night although nothing changed."""
     rows = []
     for name in ("as measured", "as in the reference", "restless machine, 10%"):
         first = []
@@ -158,7 +185,7 @@ def _first_alarm(logs: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Effect:
-    """A true change: its rows and its scope."""
+    """A true change: the rows that it concerns, and its scope."""
 
     rows: Sequence[int]
     scope: Scope
@@ -170,20 +197,21 @@ EFFECTS = {
     "two backends of three": Effect(range(2 * CASES), Scope.BACKENDS),
     "one case": Effect([CASES], Scope.CASES),
 }
+"""The simulated changes, by name."""
 
 
 def found_changes(trials: int) -> TextTable:
-    """Return how often a true change is found by a number of sessions after it, with its scope."""
+    """Tabulate how often a true change is found, with its scope, some sessions after it."""
     rows = []
     for name, effect in EFFECTS.items():
         for size in (0.05, 0.10, 0.20):
-            rates = [_found(effect, size, after, trials) for after in AFTER]
+            rates = [_detection_rate(effect, size, after, trials) for after in AFTER]
             rows.append([f"{name}, {size:.0%} slower", *map(percent, rates)])
     headings = [f"{after}" for after in AFTER]
     return table(["found and named, sessions after it:", *headings], rows)
 
 
-def _found(effect: Effect, size: float, after: int, trials: int) -> float:
+def _detection_rate(effect: Effect, size: float, after: int, trials: int) -> float:
     rng = np.random.default_rng(SEED)
     right = 0
     for _ in range(trials):
@@ -194,10 +222,11 @@ def _found(effect: Effect, size: float, after: int, trials: int) -> float:
 
 
 DRIFTS = (30, 60)
+"""The numbers of sessions over which a backend drifts."""
 
 
 def found_drifts(trials: int) -> TextTable:
-    """Return how often a slow drift of one backend is found as that alone."""
+    """Tabulate how often a slow drift of one backend is found as that and as nothing else."""
     rows = []
     for size in (0.05, 0.10):
         rates = []
@@ -225,7 +254,7 @@ def _is(found: ChangeEvent, effect: Effect) -> bool:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Return the tables of ``research/verdicts.md`` on change points, by title."""
+    """Return the tables of ``research/verdicts.md`` about change points, by title."""
     return {
         "False changes": false_changes(trials),
         "False alarms of a guard": nightly_alarms(max(1, trials // 4)),

@@ -1,7 +1,8 @@
-"""Simulate how often intervals and verdicts over nodes are right, and how often nodes are named.
+"""Simulate comparisons over several nodes, which are machines of one kind.
 
-The worlds have spreads of 0 to 10% between nodes, heavy tails, an outlying node in ten, and unequal
-numbers of processes.
+The studies count how often the intervals and the verdicts are right, and how often a report names a
+node as outlying. The worlds have spreads of 0 to 10% between nodes, heavy tails, one outlying node
+in ten, and unequal numbers of processes.
 """
 
 from __future__ import annotations
@@ -31,23 +32,33 @@ from research.rules import DIFFERENT, beside, percent, rate, table, verdicts
 NODES = (2, 3, 5, 10)
 PROCESSES = 6
 UNBALANCED = (1, 2, 10, 6, 3)
-"""The processes of successive nodes, repeated."""
+"""The number of processes of each node. Further nodes begin again with the first number."""
 
 TRIALS = 3_000
-"""Trials of each number: a rate of 1% is known to ±0.4%. All nodes of each are drawn."""
+"""The trials behind each number. With 3,000, a rate of 1% is known to ±0.4%. Each trial draws all
+nodes, so more would take long."""
 
 REPORTS = 2_000
-"""Trials of complete reports, in each of which every node is compared with the others."""
+"""The simulated reports behind each number. In a report, every node is compared with the others."""
 
 BACKENDS, SHAPES = 3, 4
+"""The backends and the shapes of each simulated report."""
 
 
 @dataclass(frozen=True)
 class World:
-    """How far nodes and processes spread (sd of logs).
+    """How much the nodes and the processes of a simulation differ.
 
-    tails: whether both are Student's t with 3 degrees. bad: the share of nodes that differ by
-    another 25% (standard deviation). sizes: the processes of successive nodes, repeated.
+    Attributes
+    ----------
+    nodes, processes
+        The standard deviations of the log times between nodes, and between the processes of a node.
+    tails
+        Whether both have the heavy tails of Student's t with 3 degrees of freedom.
+    bad
+        The fraction of nodes that have another 25% of standard deviation.
+    sizes
+        The number of processes of each node. Further nodes begin again with the first number.
     """
 
     nodes: float
@@ -57,7 +68,7 @@ class World:
     sizes: Sequence[int] = (PROCESSES,)
 
     def size(self, node: int) -> int:
-        """Return how many processes a node has."""
+        """Return the number of processes of the given node."""
         return self.sizes[node % len(self.sizes)]
 
 
@@ -76,11 +87,11 @@ WORLDS = {
     "nodes 5%, one process each": World(0.05, sizes=(1,)),
     "nodes 5%, two processes each": World(0.05, sizes=(2,)),
 }
-"""Each is symmetric around 0, the true value."""
+"""The simulated worlds, by name. Each is symmetric around 0, which is the true value."""
 
 
 def draw(world: World, nodes: int, trials: int, seed: int = SEED) -> list[FloatArray]:
-    """Return the logs of each node's processes, ``[trials, processes]`` each, around 0."""
+    """Draw the log times of each node's processes, ``[trials, processes]``, around 0."""
     rng = np.random.default_rng(seed)
     found = []
     for node in range(nodes):
@@ -99,7 +110,7 @@ def _noise(world: World, rng: np.random.Generator, shape: tuple[int, int]) -> Fl
 
 
 def means(logs: Sequence[FloatArray]) -> Means:
-    """Return the means of paired log ratios by node, ``[trials]``."""
+    """Return the means ``[trials]`` of paired log ratios that are grouped by node."""
     each = [process_means(node, Pairing.ALTERNATING.allowance, in_order=True) for node in logs]
     numbers = (
         np.stack([getattr(of, name) for of in each], axis=1)
@@ -108,13 +119,13 @@ def means(logs: Sequence[FloatArray]) -> Means:
     return means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE)
 
 
-def pooled(logs: Sequence[FloatArray]) -> Means:
-    """Return the same as if all processes were of one machine."""
+def pool_means(logs: Sequence[FloatArray]) -> Means:
+    """Return the means ``[trials]`` as if all processes had run on one machine."""
     return process_means(np.concatenate(logs, axis=1), Pairing.ALTERNATING.allowance)
 
 
-def covered(logs: Sequence[FloatArray]) -> float:
-    """Return how often the 95% interval of a time contains 0."""
+def coverage_rate(logs: Sequence[FloatArray]) -> float:
+    """Return how often the 95% interval of a time contains the true value."""
     medians = np.stack([np.median(node, axis=1) for node in logs], axis=1)
     free = sum(node.shape[1] - 1 for node in logs)
     share = float(np.mean([1 / node.shape[1] for node in logs]))
@@ -131,29 +142,29 @@ def covered(logs: Sequence[FloatArray]) -> float:
 
 
 def coverages(trials: int) -> TextTable:
-    """Return how often the 95% interval of a time covers the true value."""
+    """Tabulate how often the 95% interval of a time covers the true value."""
     rows = [
-        [name, *(percent(covered(draw(world, nodes, trials))) for nodes in NODES)]
+        [name, *(percent(coverage_rate(draw(world, nodes, trials))) for nodes in NODES)]
         for name, world in WORLDS.items()
     ]
     return table(["the time's 95% interval covers, nodes:", *map(str, NODES)], rows)
 
 
 def false_rates(trials: int) -> TextTable:
-    """Return the rates of equals called different; in brackets without distinguishing nodes."""
+    """Tabulate how often equals are called different, by node and (as if on one machine)."""
     rows = []
     for name, world in WORLDS.items():
         cells = []
         for nodes in NODES:
             logs = draw(world, nodes, trials)
-            both = (means(logs), pooled(logs))
+            both = (means(logs), pool_means(logs))
             cells.append(beside(*(rate(verdicts(of), *DIFFERENT) for of in both)))
         rows.append([name, *cells])
     return table(["equals called different over nodes (processes pooled):", *map(str, NODES)], rows)
 
 
 def powers(trials: int) -> TextTable:
-    """Return how often a true effect is found."""
+    """Tabulate how often a true effect is found."""
     rows = []
     for name, world in WORLDS.items():
         found = [means(draw(world, nodes, trials)) for nodes in NODES]
@@ -169,10 +180,18 @@ def powers(trials: int) -> TextTable:
 def report(
     world: World, nodes: int, rng: np.random.Generator, moved: float = 0.0, backend: bool = False
 ) -> NodeTimes:
-    """Return the times of a report's cases on nodes.
+    """Draw the times of a report's cases on each node.
 
-    moved: by how much the first node's are longer; backend: whether only those of one backend are.
-    Nodes and processes have an effect on all cases and a smaller one on each backend.
+    Nodes and processes have an effect on all cases, and a smaller one on each backend.
+
+    Parameters
+    ----------
+    world, nodes, rng
+        How the nodes differ, the number of nodes, and the generator.
+    moved
+        By how much the first node is slower: 0.15 is 15%.
+    backend
+        Whether it is slower in one backend only.
     """
     owners = np.arange(BACKENDS * SHAPES) % BACKENDS
     logs = np.empty((owners.size, nodes))
@@ -200,7 +219,7 @@ EQUAL = {name: replace(WORLDS[name], bad=0.0) for name in WORLDS if "one in ten 
 
 
 def named(trials: int) -> TextTable:
-    """Return in how many reports of equal nodes one is named."""
+    """Tabulate how many reports on equal nodes name one of them as outlying."""
     counts = (3, 5, 10)
     rows = []
     for name, world in EQUAL.items():
@@ -214,7 +233,7 @@ def named(trials: int) -> TextTable:
 
 
 def found(trials: int) -> TextTable:
-    """Return how often a slower node is named correctly, and in brackets any other."""
+    """Tabulate how often a slower node is named, and (how often another one is)."""
     counts = (3, 5, 10)
     rows = []
     for name in ("nodes 0%, processes 5%", "nodes 2%, processes 5%", "nodes 5%, processes 5%"):
@@ -237,7 +256,7 @@ def found(trials: int) -> TextTable:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Return the tables of ``research/verdicts.md`` on nodes, by title."""
+    """Return the tables of ``research/verdicts.md`` about nodes, by title."""
     reports = min(REPORTS, trials)
     return {
         "Coverage over nodes": coverages(trials),

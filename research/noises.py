@@ -1,8 +1,9 @@
-"""Draw how processes differ, for simulations of the verdicts.
+"""Draw the differences between processes with which the verdicts are simulated.
 
-A noise draws the log ratios of paired processes of two equal sides: most with the spread of the
-reference results' pairs (``python -m research.verdict_pairs``), the others as no rule assumes:
-heavy tails, drift, autocorrelation, two states, outlying processes and outlying cases.
+A noise draws the logarithms of the ratios that pairs of processes have when both sides are equally
+fast. The spread is that of the reference results' pairs (``python -m research.verdict_pairs``).
+Some noises break what the rules assume. They have heavy tails, drift, autocorrelation, two states,
+outlying processes or outlying cases.
 """
 
 from __future__ import annotations
@@ -16,79 +17,89 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 Noise = Callable[[np.random.Generator, tuple[int, int]], FloatArray]
-"""Draws log ratios ``[trials, processes]`` of equals from a generator and this shape."""
+"""A function that takes a random generator and the shape ``(trials, processes)``, and returns log
+ratios of equally fast sides, of that shape."""
 
 SEED = 20250131
 
-# The median spread of the pairs for which the rule was made, and the standard deviation of the
-# logarithms of their spreads without that of the estimates (0.24 with 10 processes, 0.35 with 6).
 TYPICAL_SPREAD = 0.042
+"""The median spread of the pairs for which the rule was made, which a quiet machine measured."""
+
 LOG_SPREAD = 0.49
-# The same of the reference results' pairs, whose machine is shared.
+"""The standard deviation of the logarithms of those spreads. The part that is due to estimating
+each spread (0.24 with 10 processes, 0.35 with 6) is taken out."""
+
 REFERENCE_SPREAD = 0.063
+"""The median spread of the reference results' pairs, whose machine is shared."""
+
 REFERENCE_LOG_SPREAD = 0.36
+"""The standard deviation of the logarithms of the spreads of the reference results' pairs."""
 
-# The quartiles of the spreads of the reference's pairs in alternating blocks, and the observed
-# spreads of the medians of separate processes.
 PAIRED_SPREADS = (0.025, 0.042, 0.06)
-UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
+"""The quartiles of the spreads of the reference's pairs in alternating blocks."""
 
-# The rounds of one process, and the noise of each sample around the process's time.
+UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
+"""The observed spreads of the medians of separate processes: small, middle and large."""
+
 ROUNDS = 30
+"""The rounds of one process."""
+
 SAMPLE_NOISE = 0.03
-# The spread that both sides of a process share: the smallest that was seen, and a middle one.
+"""The standard deviation of a sample's log time around the time of its process."""
+
 QUIET, RESTLESS = 0.03, 0.10
+"""Spreads that both sides of a process share: the smallest that was seen, and a middle one."""
 
 
 def normal(spread: float) -> Noise:
-    """Return a normal noise with the same spread in every comparison."""
+    """Return normal noise that has the same spread in every comparison."""
     return lambda rng, shape: spread * rng.standard_normal(shape)
 
 
-def drawn(noise: float | Noise, rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Return log ratios of a noise; a number is the spread of a normal one."""
+def draw_logs(noise: float | Noise, rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw log ratios from a noise. A number stands for normal noise with that spread."""
     return (noise if callable(noise) else normal(noise))(rng, shape)
 
 
-def as_measured(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw normal noise with a spread for each comparison, as pairs of a quiet machine had."""
+def draw_measured(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw normal noise whose spread varies by comparison as it did on a quiet machine."""
     return _spreads(rng, shape) * rng.standard_normal(shape)
 
 
-def as_in_reference(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw the same with the spreads of the reference results' pairs."""
+def draw_reference(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw normal noise whose spread varies as in the reference results' pairs."""
     logs = REFERENCE_LOG_SPREAD * rng.standard_normal((shape[0], 1))
     return np.asarray(REFERENCE_SPREAD * np.exp(logs) * rng.standard_normal(shape))
 
 
-def heavy_tails(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw Student's t with 3 degrees: now and then a process is far off."""
+def draw_heavy_tails(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw from Student's t with 3 degrees of freedom: now and then a process is far off."""
     return _spreads(rng, shape) * rng.standard_t(3, shape) / math.sqrt(3)
 
 
 def drift(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
     """Draw ratios that change by three times their spread from the first process to the last."""
     trials, processes = shape
-    # A single process is somewhere on the way.
+    # A single process lies at a random point between the first and the last.
     way = np.linspace(-1, 1, processes) if processes > 1 else rng.uniform(-1, 1, (trials, 1))
     slope = 1.5 * rng.choice([-1.0, 1.0], (trials, 1))
     return _spreads(rng, shape) * (rng.standard_normal(shape) + slope * way)
 
 
-def autoregressive(correlation: float) -> Noise:
-    """Return a noise in which each process is correlated with the one before (AR(1))."""
+def autoregressive_noise(correlation: float) -> Noise:
+    """Return noise in which each process is correlated with the one before (AR(1))."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-        values = wander(rng, shape, 1.0, correlation)
+        values = draw_autoregressions(rng, shape, 1.0, correlation)
         return _spreads(rng, shape) * values
 
     return draw
 
 
-def wander(
+def draw_autoregressions(
     rng: np.random.Generator, shape: tuple[int, int], spread: float, correlation: float
 ) -> FloatArray:
-    """Draw first-order autoregressions ``[trials, processes]`` with this spread."""
+    """Draw first-order autoregressive series ``[trials, processes]`` with the given spread."""
     values = rng.standard_normal(shape)
     for process in range(1, shape[1]):
         fresh = math.sqrt(1 - correlation**2) * values[:, process]
@@ -97,87 +108,98 @@ def wander(
 
 
 def shift(size: float, start: float = 0.5, end: float = 1.0, spread: float | None = None) -> Noise:
-    """Return a noise that is shifted by ``size`` in a part of the session.
+    """Return noise in which one part of the session is slower.
 
-    start, end: of that part, as shares of the session. spread: of the processes, by default as
-    measured.
+    Parameters
+    ----------
+    size
+        By how much that part is slower: 0.06 is 6%.
+    start, end
+        The bounds of the part, as fractions of the session.
+    spread
+        The spread of the processes; None draws it as ``draw_measured`` does.
     """
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-        return drawn(spread or as_measured, rng, shape) + shifted(shape[1], size, start, end)
+        return draw_logs(spread or draw_measured, rng, shape) + session_shift(
+            shape[1], size, start, end
+        )
 
     return draw
 
 
-def shifted(processes: int, size: float, start: float, end: float) -> FloatArray:
-    """Return log ratios ``[processes]`` that are 0 but for a part of the session."""
+def session_shift(processes: int, size: float, start: float, end: float) -> FloatArray:
+    """Return log ratios ``[processes]`` that are 0 except in one part of the session."""
     place = np.arange(processes)
     inside = (place >= start * processes) & (place < end * processes)
     return np.where(inside, math.log1p(size), 0.0)
 
 
-def sticky_states(stay: float) -> Noise:
-    """Return a noise of two states, whose ratios differ by 8%, and which last for processes.
+def sticky_noise(stay: float) -> Noise:
+    """Return noise of two states that last for several processes and whose ratios differ by 8%.
 
-    stay: the probability that a process has the state of the one before.
+    Parameters
+    ----------
+    stay
+        The probability that a process has the same state as the one before.
     """
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
         turns = np.where(rng.random(shape) < stay, 1.0, -1.0)
         turns[:, 0] = rng.choice([-1.0, 1.0], shape[0])
-        return np.asarray(0.04 * np.cumprod(turns, axis=1) + 0.5 * as_measured(rng, shape))
+        return np.asarray(0.04 * np.cumprod(turns, axis=1) + 0.5 * draw_measured(rng, shape))
 
     return draw
 
 
-def two_states(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw processes in one of two states (a clock frequency), whose ratios differ by 8%."""
+def draw_two_states(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw processes in one of two states, such as clock frequencies, whose ratios differ by 8%."""
     states = 0.04 * rng.choice([-1.0, 1.0], shape)
-    return states + 0.5 * as_measured(rng, shape)
+    return states + 0.5 * draw_measured(rng, shape)
 
 
-def outlying_processes(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw one outlying process in ten, whose ratio is off by another 25% (standard deviation)."""
+def draw_outlying_processes(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw one outlying process in ten, with another 25% of standard deviation."""
     bad = rng.random(shape) < 0.1
-    return as_measured(rng, shape) + 0.25 * bad * rng.standard_normal(shape)
+    return draw_measured(rng, shape) + 0.25 * bad * rng.standard_normal(shape)
 
 
-def outlying_cases(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Slow a case in one process of ten, by 35% in the mean, on each side separately."""
+def draw_outlying_cases(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw processes of which one in ten is slow, by 35% on average, for each side separately."""
 
-    def slowed() -> FloatArray:
+    def delays() -> FloatArray:
         return (rng.random(shape) < 0.1) * rng.exponential(0.3, shape)
 
-    return as_measured(rng, shape) + slowed() - slowed()
+    return draw_measured(rng, shape) + delays() - delays()
 
 
-def unequal_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw one side with the measured spread, the other with three times as much."""
-    return as_measured(rng, shape) + 3 * as_measured(rng, shape)
+def draw_unequal_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw one side with the measured spread and the other with three times that spread."""
+    return draw_measured(rng, shape) + 3 * draw_measured(rng, shape)
 
 
-def skewed_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw both sides with a fastest time and a long tail (exponential)."""
+def draw_skewed_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw both sides from an exponential distribution: a fastest time and a long tail."""
     both = rng.exponential(1.0, shape) - rng.exponential(1.0, shape)
     return _spreads(rng, shape) * both / math.sqrt(2)
 
 
-def one_side_skewed(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Draw one side with a long tail; the *medians* of the sides are equal, their means are not."""
+def draw_one_skewed_side(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Draw one side with a long tail, so that the medians are equal but the means are not."""
     return _spreads(rng, shape) * (rng.exponential(1.0, shape) - math.log(2))
 
 
 NOISES: dict[str, Noise] = {
-    "as measured": as_measured,
-    "as in the reference": as_in_reference,
-    "heavy tails": heavy_tails,
+    "as measured": draw_measured,
+    "as in the reference": draw_reference,
+    "heavy tails": draw_heavy_tails,
     "drift": drift,
-    "AR(1), 0.1": autoregressive(0.1),
-    "two states, 8% apart": two_states,
-    "a bad process in ten": outlying_processes,
-    "a bad case in ten": outlying_cases,
-    "one side three times as noisy": unequal_sides,
-    "both sides skewed": skewed_sides,
+    "AR(1), 0.1": autoregressive_noise(0.1),
+    "two states, 8% apart": draw_two_states,
+    "a bad process in ten": draw_outlying_processes,
+    "a bad case in ten": draw_outlying_cases,
+    "one side three times as noisy": draw_unequal_sides,
+    "both sides skewed": draw_skewed_sides,
     "spread 1.3%": normal(0.013),
     "spread 3.5%": normal(0.035),
     "spread 5%": normal(0.05),
@@ -185,7 +207,8 @@ NOISES: dict[str, Noise] = {
     "spread 15%": normal(0.15),
     "spread 29%": normal(0.29),
 }
-"""Noises by name, of equal sides, so that FASTER and SLOWER are false."""
+"""The noises for which the rates are promised, by name. Both sides are equal, so that FASTER and
+SLOWER are false."""
 
 BEYOND: dict[str, Noise] = {
     "one side by 6% from half-way on": shift(0.06),
@@ -195,13 +218,13 @@ BEYOND: dict[str, Noise] = {
     "the same after a quarter, spread 2%": shift(0.06, 0.25, spread=0.02),
     "the same in the middle half, spread 2%": shift(0.06, 0.25, 0.75, spread=0.02),
     "one side by 6% in the middle third": shift(0.06, 1 / 3, 2 / 3),
-    "sticky states, 8% ratio": sticky_states(0.8),
-    "AR(1), 0.3": autoregressive(0.3),
-    "AR(1), 0.4": autoregressive(0.4),
-    "AR(1), 0.5": autoregressive(0.5),
-    "one side skewed": one_side_skewed,
+    "sticky states, 8% ratio": sticky_noise(0.8),
+    "AR(1), 0.3": autoregressive_noise(0.3),
+    "AR(1), 0.4": autoregressive_noise(0.4),
+    "AR(1), 0.5": autoregressive_noise(0.5),
+    "one side skewed": draw_one_skewed_side,
 }
-"""Noises without a promised rate, which show the limits."""
+"""Noises for which no rate is promised, by name. They show the limits of the rule."""
 
 
 def _spreads(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
@@ -213,9 +236,14 @@ def _spreads(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
 
 @dataclass(frozen=True)
 class Samples:
-    """Comparisons with all their samples, in seconds: base and new ``[trials, processes, rounds]``.
+    """Simulated comparisons with all their samples.
 
-    paired: whether both sides were measured together in each process and round.
+    Attributes
+    ----------
+    base, new
+        The samples of each side, ``[trials, processes, rounds]`` in seconds.
+    paired
+        Whether both sides were measured together, in the same process and round.
     """
 
     base: FloatArray
@@ -224,21 +252,21 @@ class Samples:
 
     @property
     def logs(self) -> tuple[FloatArray, FloatArray]:
-        """The processes' log medians, ``[trials, processes]``: of the new side and the base."""
+        """The log medians ``[trials, processes]`` of the new side, and those of the base."""
         return np.log(np.median(self.new, axis=2)), np.log(np.median(self.base, axis=2))
 
-    def slowed(self, effect: float) -> Samples:
-        """Return the same with the new side slower by ``effect``."""
+    def slow_down(self, effect: float) -> Samples:
+        """Return these comparisons with the new side slower by ``effect`` (0.05 is 5%)."""
         return Samples(self.base, self.new * (1 + effect), self.paired)
 
 
 def paired_samples(
     spread: float, processes: int, trials: int, common_spread: float = QUIET
 ) -> Samples:
-    """Draw equal sides whose processes' log ratios of medians spread by ``spread``."""
+    """Draw equal paired sides, the log ratios of whose medians have the given spread."""
     rng = np.random.default_rng(SEED)
     common = common_spread * rng.standard_normal((trials, processes, 1))
-    # Part of the spread is that of the median of the rounds; the rest is of the processes.
+    # Part of the spread comes from the median of finitely many rounds. The processes have the rest.
     of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
     own = math.sqrt(spread**2 / 2 - of_medians**2)
     sides = [_side(rng, common, own, (trials, processes)) for _ in range(2)]
@@ -246,7 +274,7 @@ def paired_samples(
 
 
 def unpaired_samples(spread: float, processes: int, trials: int) -> Samples:
-    """Draw equal sides whose separate processes' log medians spread by ``spread``."""
+    """Draw equal sides of separate processes, whose log medians have the given spread."""
     rng = np.random.default_rng(SEED)
     of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
     own = math.sqrt(spread**2 - of_medians**2)

@@ -1,8 +1,8 @@
-"""Simulate how often verdicts on percentiles are right, with every call of two streams.
+"""Simulate how often the verdicts on percentiles are right, with every call of two streams.
 
-Some calls are slow, a few of them very, and slow calls come in runs, since a disturbance lasts. Two
-streams are interleaved in blocks on one machine, in each process separately, and compared as
-measured ones are.
+Some calls are slow, and a few are very slow. Slow calls come in runs, since a disturbance lasts for
+several calls. In each process, two streams run in alternating blocks on one machine. They are
+compared in the same way as measured streams.
 """
 
 from __future__ import annotations
@@ -21,29 +21,43 @@ from research.noises import SEED
 from research.rules import DIFFERENT, rate, table, verdicts
 
 BLOCK = 20
-"""Calls of one stream in a block."""
+"""The calls of one stream in a block."""
 
 CALL_SHARE = 20
-"""One of this number of comparisons is simulated, since every call of both sides is drawn."""
+"""The factor by which fewer comparisons are simulated, since every call of both sides is drawn."""
 
 MANY = 10
-"""The factor of calls for the 99.9th percentile."""
+"""The factor by which more calls are drawn for the 99.9th percentile, and by which a restless
+process has more slow calls."""
 
 CALLS = 700
-"""Calls of each stream in each process, as the 99th percentile needs."""
+"""The calls of each stream in each process. The 99th percentile needs as many."""
 
 PROCESSES = (6, 10, 20)
-_AT_ONCE = 500  # processes whose calls are in memory: 2 x 7,000 of each are 56 MB
+"""The numbers of processes of a comparison."""
+
+_AT_ONCE = 500
+"""The processes whose calls are in memory at once. With 2 × 7,000 calls each, they take 56 MB."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The distribution of calls.
+    """The distribution of the latencies of a stream.
 
-    slow: the share of slow calls. run: the mean number of successive slow calls. far: the exponent
-    of the Pareto distribution of slow calls: up to 2 the variance is infinite, up to 1 the mean.
-    common, own: how much the share differs between processes, for both streams and for each alone
-    (sd of logs). restless: the share of the processes with ten times as many slow calls.
+    Attributes
+    ----------
+    slow
+        The fraction of slow calls.
+    run
+        The mean number of successive slow calls.
+    far
+        The exponent of the Pareto distribution of slow calls. Up to 2 the variance is infinite, and
+        up to 1 the mean is too.
+    common, own
+        The standard deviation between processes of the logarithm of that fraction: the part that
+        both streams share, and the part of each stream alone.
+    restless
+        The fraction of the processes that have ten times as many slow calls.
     """
 
     slow: float
@@ -68,9 +82,18 @@ STREAMS = {
 
 
 def logs(stream: Stream, parts: Sequence[float], calls: int, processes: int) -> FloatArray:
-    """Return the log ratios of each percentile of two equal streams, ``[parts, processes]``.
+    """Return the log ratios of percentiles of two equal streams, ``[parts, processes]``.
 
-    calls: of each stream in each process.
+    Parameters
+    ----------
+    stream
+        The distribution of both streams.
+    parts
+        The percentiles, from 0 to 100.
+    calls
+        The calls of each stream in each process.
+    processes
+        The number of processes.
     """
     rng = np.random.default_rng(SEED)
     ranks = [math.ceil(round(part / 100 * calls, 6)) - 1 for part in parts]
@@ -86,12 +109,12 @@ def logs(stream: Stream, parts: Sequence[float], calls: int, processes: int) -> 
 def _latencies(
     rng: np.random.Generator, stream: Stream, processes: int, calls: int
 ) -> npt.NDArray[np.float32]:
-    """Return every call of both streams in each process, ``[processes, 2, calls]``."""
+    """Draw the latency of every call of both streams, ``[processes, 2, calls]``."""
     own = stream.own * rng.standard_normal((processes, 2))
     shares = stream.slow * np.exp(stream.common * rng.standard_normal((processes, 1)) + own)
     shares = np.where(rng.random((processes, 1)) < stream.restless, MANY * shares, shares)
     shares = np.minimum(shares, 0.5)
-    # Interleaved blocks over time; the last blocks are cut short.
+    # The blocks alternate over time. The last ones are cut short.
     turn = np.arange(2 * calls + 2 * BLOCK) // BLOCK % 2
     chance = rng.random((turn.size, processes), dtype=np.float32)
     slow = chance < shares.T[turn]
@@ -110,40 +133,40 @@ def _latencies(
 
 
 def _cells(found: FloatArray, count: int, effect: float, *wanted: Verdict) -> float:
-    """Return the rate of verdicts over ``count`` processes, each used once."""
+    """Return the rate of the given verdicts over ``count`` processes. Each is used once."""
     trials = found.size // count
     logs_of = found[: trials * count].reshape(trials, count)
     means = process_means(logs_of, Pairing.ALTERNATING.allowance, in_order=True)
     return rate(verdicts(means, effect=effect), *wanted)
 
 
-_LOOKED_AT = ((90.0, 1), (99.0, 1), (99.0, MANY), (99.9, MANY))
-"""Percentiles, and the factor of ``CALLS``."""
+_PERCENTILES = ((90.0, 1), (99.0, 1), (99.0, MANY), (99.9, MANY))
+"""The percentiles that are compared, each with the factor of ``CALLS`` that it needs."""
 
 
 def _draw(stream: Stream, trials: int) -> list[FloatArray]:
-    """Return the log ratios of each of ``_LOOKED_AT``."""
+    """Return the log ratios of each of ``_PERCENTILES``."""
     few = logs(stream, [90.0, 99.0], CALLS, trials * max(PROCESSES))
-    # Ten times as many calls, so fewer processes.
+    # Each process has ten times as many calls, so there are fewer processes.
     many = logs(stream, [99.0, 99.9], MANY * CALLS, max(1, trials // 2) * max(PROCESSES))
     return [*few, *many]
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Return the tables of ``research/verdicts.md`` on percentiles, by title."""
+    """Return the tables of ``research/verdicts.md`` about percentiles, by title."""
     count = max(1, trials // CALL_SHARE)
-    drawn = {name: _draw(stream, count) for name, stream in STREAMS.items()}
+    ratios = {name: _draw(stream, count) for name, stream in STREAMS.items()}
 
     def line(name: str, found: list[FloatArray], effect: float, *wanted: Verdict) -> list[str]:
         rates = ([_cells(each, n, effect, *wanted) for n in PROCESSES] for each in found)
         return [name, *(" / ".join(f"{100 * rate:.1f}" for rate in each) for each in rates)]
 
     counts = " / ".join(map(str, PROCESSES))
-    headings = [f"p{part:g} of {CALLS * times:,}" for part, times in _LOOKED_AT]
-    false = [line(name, found, 0.0, *DIFFERENT) for name, found in drawn.items()]
+    headings = [f"p{part:g} of {CALLS * times:,}" for part, times in _PERCENTILES]
+    false = [line(name, found, 0.0, *DIFFERENT) for name, found in ratios.items()]
     powers = [
         line(f"{name}, {effect:.0%} slower", found, effect, Verdict.SLOWER)
-        for name, found in drawn.items()
+        for name, found in ratios.items()
         for effect in (0.2, 1.0)
     ]
     return {

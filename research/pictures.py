@@ -1,4 +1,4 @@
-"""Draw how often the verdicts are right."""
+"""Draw the pictures of ``research/verdicts.md``: how often the verdicts are right."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bench.stats.comparison import Verdict
 from research.noises import (
     PAIRED_SPREADS,
     UNPAIRED_SPREADS,
-    as_measured,
-    outlying_processes,
+    draw_measured,
+    draw_outlying_processes,
 )
 from research.rules import (
     paired_verdicts,
@@ -24,8 +24,9 @@ from research.rules import (
     rate,
 )
 
-# Promised: the processes, the effect, and the power in measured noise and with outliers.
 PROMISES = {6: (0.10, 0.70, 0.55), 20: (0.05, 0.80, 0.68)}
+"""For a number of processes: an effect, and the promised power in measured noise and with outliers.
+"""
 
 # Pictures
 
@@ -36,10 +37,13 @@ COUNTS = (1, 3, 6, 10, 20, 50)
 
 
 def draw_power(trials: int) -> Figure:
-    """Draw how often an effect is found by its size, a line for each number of processes."""
-    drawn, axes = _figure(2, "How surely an effect is found: paired processes")
+    """Draw the power over the size of the effect, with a line for each number of processes."""
+    figure, axes = _figure(2, "How surely an effect is found: paired processes")
     effects = np.linspace(0, 0.15, 61)
-    worlds = (("noise as measured", as_measured), ("a bad process in ten", outlying_processes))
+    worlds = (
+        ("noise as measured", draw_measured),
+        ("a bad process in ten", draw_outlying_processes),
+    )
     for panel, (axis, (name, noise)) in enumerate(zip(axes, worlds, strict=True)):
         for count, colour, look in zip(COUNTS, COLOURS, LINES, strict=False):
             found = paired_verdicts(effects, noise, count, trials)
@@ -61,13 +65,13 @@ def draw_power(trials: int) -> Figure:
             )
         axis.set(title=name, xlabel="true slowdown, %")
     axes[0].set_ylabel("comparisons that say SLOWER, %")
-    _legend_below(drawn, axes[0], 4)
-    return drawn
+    _legend_below(figure, axes[0], 4)
+    return figure
 
 
 def draw_needed() -> Figure:
-    """Draw the processes that an effect needs by its size."""
-    drawn, axes = _figure(1, "Processes needed to find an effect in 90% of comparisons")
+    """Draw how many processes are needed over the size of the effect."""
+    figure, axes = _figure(1, "Processes needed to find an effect in 90% of comparisons")
     axis = axes[0]
     effects = np.geomspace(0.02, 1.0, 100)
     lines = (
@@ -93,7 +97,7 @@ def draw_needed() -> Figure:
     _plain_ticks(axis.yaxis, [1, 2, 3, 6, 10, 20, 50, 100, 200, 500, 1000])
     axis.set(xlabel="true slowdown, %", ylabel="processes (unpaired: on each side)")
     axis.legend(frameon=False, fontsize=9, loc="upper right")
-    return drawn
+    return figure
 
 
 def _line(look: tuple[str, object]) -> dict[str, Any]:
@@ -107,8 +111,8 @@ def _plain_ticks(axis: Axes, values: Sequence[float]) -> None:
     axis.set_ticks([], minor=True)
 
 
-def _legend_below(drawn: Figure, axis: Axes, columns: int) -> None:
-    drawn.legend(
+def _legend_below(figure: Figure, axis: Axes, columns: int) -> None:
+    figure.legend(
         *axis.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=columns,
@@ -128,7 +132,7 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def pictures(trials: int) -> dict[str, Callable[[], Figure]]:
-    """Return what draws the pictures of ``research/verdicts.md``, by file name."""
+    """Return the functions that draw the pictures of ``research/verdicts.md``, by file name."""
     return {
         "verdicts-power.png": lambda: draw_power(trials),
         "verdicts-needed.png": draw_needed,

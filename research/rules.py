@@ -1,7 +1,7 @@
 """Apply the rules of this suite and of other tools to simulated comparisons.
 
-Processes with known noise are drawn, every draw is seeded, and the rule of ``ratios.compare`` and
-those of other tools are applied to the same data.
+Processes are drawn with a known noise, and each draw has a fixed seed. The rule of
+``ratios.compare`` and the rules of other tools see the same data.
 """
 
 from __future__ import annotations
@@ -28,41 +28,48 @@ from bench.stats.intervals import (
     process_means,
 )
 from bench.stats.ratios import RunSamples, difference
-from research.noises import SEED, Noise, Samples, drawn
+from research.noises import SEED, Noise, Samples, draw_logs
 
 Verdicts = npt.NDArray[np.str_]
 Flags = npt.NDArray[np.bool_]
 
 DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
-"""The verdicts that are false where two sides are equal."""
+"""The verdicts that are false when the two sides are equal."""
 
-# With 20,000 trials the standard error of a rate of 0.5% is 0.05%; of a rate of 50% it is 0.4%.
 TRIALS = 20_000
-# Fewer for the rules of other tools, which sort and resample every sample.
-RIVAL_TRIALS = 4_000
+"""The trials behind each number. With 20,000, the standard error of a rate of 0.5% is 0.05%, and
+that of a rate of 50% is 0.4%."""
 
-# Up to 40 processes the effect is simulated. Beyond that, a formula for nearly normal intervals is
-# used.
+RIVAL_TRIALS = 4_000
+"""The trials for the rules of other tools, which are slow because they sort or resample every
+sample."""
+
 _MOST_SIMULATED = 40
+"""The number of processes up to which the least effect is simulated. Beyond it, intervals are
+nearly normal, and a formula is used."""
+
 _MOST_NEEDED = 2000
+"""The largest number of processes that is tried."""
 
 POWER = 0.9
-"""The rate at which an effect is found with the processes that it is said to need."""
+"""The rate at which an effect is found with the number of processes that ``processes_needed``
+returns.
+"""
 
 
 def table(headings: Sequence[str], rows: Iterable[Iterable[TableCell | str]]) -> TextTable:
-    """Return a table of Markdown texts, with the numbers to the right."""
+    """Return a table of Markdown texts whose columns of numbers are aligned to the right."""
     columns = (Column(each, right=index > 0, ours=True) for index, each in enumerate(headings))
     return TextTable.of(columns, rows)
 
 
 def percent(value: float) -> str:
-    """Format a rate in per cent, with one digit after the point."""
+    """Format a rate in per cent with one decimal."""
     return f"{100 * value:.1f}%"
 
 
 def beside(rate: float, other: float) -> str:
-    """Format a rate, and another in brackets."""
+    """Format a rate, followed by another one in brackets."""
     return f"{percent(rate)} ({percent(other)})"
 
 
@@ -70,9 +77,17 @@ def beside(rate: float, other: float) -> str:
 
 
 def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Verdicts:
-    """Return the verdicts ``[trials]`` of paired processes, or with base of a new and a base side.
+    """Return the verdicts ``[trials]`` on simulated means.
 
-    effect: added to the middle, so that one draw serves many effects.
+    Parameters
+    ----------
+    means
+        The means of the log ratios of paired processes, or of the new side's log times.
+    base
+        The means of the base side's log times if the processes are not paired.
+    effect
+        By how much the new side is slower (0.05 is 5%). The effect is added to the means, so that
+        one draw serves many effects.
     """
     log = math.log1p(effect)
     moved = replace(means, middles=means.middles + log, plain=means.plain + log)
@@ -87,10 +102,18 @@ def paired_verdicts(
     seed: int = SEED,
     in_order: bool = True,
 ) -> list[Verdicts]:
-    """Return verdicts ``[trials]`` for each true effect (0.05: new is 5% slower).
+    """Return the verdicts ``[trials]`` on paired processes, for each true effect.
 
-    noise: of the processes' log ratios around the effect; a number is the spread of a normal one.
-    in_order: whether the order of the processes is known to the rule.
+    Parameters
+    ----------
+    effects
+        By how much the new side is slower: 0.05 is 5%.
+    noise
+        The noise of the log ratios around the effect, or the spread of normal noise.
+    processes, trials, seed
+        The number of processes of each trial, the number of trials, and the seed of the draw.
+    in_order
+        Whether the rule knows the order of the processes.
     """
     means = paired_means(noise, processes, trials, seed, in_order)
     return [verdicts(means, effect=effect) for effect in effects]
@@ -103,8 +126,8 @@ def paired_means(
     seed: int = SEED,
     in_order: bool = True,
 ) -> Means:
-    """Return the means of equal sides, ``[trials]``."""
-    logs = drawn(noise, np.random.default_rng(seed), (trials, processes))
+    """Draw equal paired sides, and return the means ``[trials]`` of their log ratios."""
+    logs = draw_logs(noise, np.random.default_rng(seed), (trials, processes))
     return process_means(logs, Pairing.ALTERNATING.allowance, in_order)
 
 
@@ -115,10 +138,10 @@ def _sides(
     trials: int,
     seed: int = SEED,
 ) -> list[Means]:
-    """Return the means of the sides of comparisons that share no process."""
+    """Draw sides that share no process, and return the means of each."""
     rng = np.random.default_rng(seed)
     return [
-        process_means(drawn(noise, rng, (trials, count)), pairing.allowance)
+        process_means(draw_logs(noise, rng, (trials, count)), pairing.allowance)
         for noise, count in zip(noises, processes, strict=True)
     ]
 
@@ -130,7 +153,10 @@ def unpaired_verdicts(
     trials: int = TRIALS,
     seed: int = SEED,
 ) -> list[Verdicts]:
-    """Return verdicts ``[trials]`` for each true effect; noises and processes are (new, base)."""
+    """Return the verdicts ``[trials]`` on separate processes, for each true effect.
+
+    The pairs ``noises`` and ``processes`` are of the new side and the base.
+    """
     new, base = _sides(noises, processes, Pairing.UNPAIRED, trials, seed)
     return [verdicts(new, base, effect) for effect in effects]
 
@@ -141,9 +167,10 @@ def bridged_verdicts(
     processes: int,
     trials: int = TRIALS,
 ) -> list[Verdicts]:
-    """Return the same where each side is a ratio to a reference: noises are of these ratios.
+    """Return the verdicts ``[trials]`` over a common reference, for each true effect.
 
-    processes: of each side.
+    Each side is a ratio to the reference, and ``noises`` has the noise of these ratios, of the new
+    side and of the base. Both sides have the same number of ``processes``.
     """
     sides = _sides(noises, (processes, processes), Pairing.BRIDGED, trials)
     new, base = (side.over_reference() for side in sides)
@@ -157,15 +184,29 @@ def interleaved_verdicts(
     processes: int,
     trials: int = TRIALS,
 ) -> tuple[list[Verdicts], list[Verdicts]]:
-    """Return verdicts ``[trials]`` of two interleaved environments: paired, and unpaired.
+    """Return the verdicts ``[trials]`` on two environments that are measured in turn.
 
-    noise: of each process's own log median. machine: what its state adds to successive processes,
-    ``[trials, 2 × processes]``.
+    Parameters
+    ----------
+    effects
+        By how much the new environment is slower: 0.05 is 5%.
+    noise
+        The noise of each process's own log median, or the spread of normal noise.
+    machine
+        What the state of the machine adds to successive processes, ``[trials, 2 × processes]``.
+    processes, trials
+        The number of processes of each environment, and the number of trials.
+
+    Returns
+    -------
+    tuple
+        The verdicts for each effect of the rule for neighbouring processes, and those of the rule
+        for separate ones.
     """
     rng = np.random.default_rng(SEED)
-    new, base = (drawn(noise, rng, (trials, processes)) for _ in range(2))
+    new, base = (draw_logs(noise, rng, (trials, processes)) for _ in range(2))
     state = machine(rng, (trials, 2 * processes)).reshape(trials, processes, 2)
-    odd = np.arange(processes) % 2  # base comes first in every other turn
+    odd = np.arange(processes) % 2  # The base comes first in every other turn.
     base, new = (
         side + np.take_along_axis(state, place[None, :, None], axis=2)[..., 0]
         for side, place in ((base, odd), (new, 1 - odd))
@@ -180,36 +221,39 @@ def interleaved_verdicts(
 
 
 def rate(found: Verdicts, *wanted: Verdict) -> float:
-    """Return the share of the trials with one of these verdicts."""
+    """Return the fraction of the trials that have one of the given verdicts."""
     return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))
 
 
 def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
-    """Return the fewest processes (a side) for a true effect with ``POWER``; None: over 2,000."""
+    """Return the fewest processes, on each side, that find a true effect with ``POWER``.
+
+    Return None if more than 2,000 are needed.
+    """
     sought = math.log1p(effect)
     for count in range(1, _MOST_SIMULATED + 1):
-        if _findable(spread, paired, count) <= sought:
+        if _least_effect(spread, paired, count) <= sought:
             return count
-    counts, least = _findable_beyond(spread, paired)
+    counts, least = _least_effects(spread, paired)
     enough = least <= sought
     return int(counts[np.argmax(enough)]) if np.any(enough) else None
 
 
 @functools.cache
-def _findable(spread: float, paired: bool, count: int) -> float:
-    """Return the log of the least effect that ``count`` processes find with ``POWER``."""
+def _least_effect(spread: float, paired: bool, count: int) -> float:
+    """Return the logarithm of the smallest effect that ``count`` processes find with ``POWER``."""
     if paired:
         low, _ = paired_means(spread, count, RIVAL_TRIALS).bounds()
     else:
         pairing = Pairing.UNPAIRED
         new, base = _sides((spread, spread), (count, count), pairing, RIVAL_TRIALS)
         low, _ = new.minus(base).bounds()
-    # The verdict is SLOWER where the effect raises the lower bound above 0.
+    # The verdict is SLOWER if the effect raises the lower bound above 0.
     return float(np.quantile(-low, POWER))
 
 
-def _findable_beyond(spread: float, paired: bool) -> tuple[FloatArray, FloatArray]:
-    """Return numbers of processes beyond the simulated ones, and the same of each."""
+def _least_effects(spread: float, paired: bool) -> tuple[FloatArray, FloatArray]:
+    """Return larger numbers of processes, and the logarithm of the smallest effect of each."""
     from scipy import special
 
     sides = 1 if paired else 2
@@ -223,10 +267,10 @@ def _findable_beyond(spread: float, paired: bool) -> tuple[FloatArray, FloatArra
 
 
 def verdict_rule(samples: Samples) -> Flags:
-    """Return where ``ratios.compare`` says FASTER or SLOWER, ``[trials]``."""
+    """Return in which trials ``ratios.compare`` says FASTER or SLOWER."""
     trials, processes, _ = samples.base.shape
     if processes < ENOUGH_PROCESSES:
-        found = [_compared(samples, trial).verdict.value for trial in range(trials)]
+        found = [_compare(samples, trial).verdict.value for trial in range(trials)]
         return different(np.array(found))
     new, base = samples.logs
     if samples.paired:
@@ -238,11 +282,11 @@ def verdict_rule(samples: Samples) -> Flags:
 
 
 def different(found: Verdicts) -> Flags:
-    """Return where a verdict is FASTER or SLOWER."""
+    """Return which verdicts are FASTER or SLOWER."""
     return np.isin(found, DIFFERENT)
 
 
-def _compared(samples: Samples, trial: int) -> Comparison:
+def _compare(samples: Samples, trial: int) -> Comparison:
     rounds = np.arange(samples.base.shape[2])
     sides = []
     for side, name in ((samples.new, "new"), (samples.base, "base")):
@@ -257,34 +301,36 @@ def _compared(samples: Samples, trial: int) -> Comparison:
 
 
 def _plain(logs: FloatArray) -> Estimates:
-    """Return plain means, in which every process has the same weight."""
+    """Return means in which every process has the same weight."""
     count = logs.shape[1]
     error = logs.std(axis=1, ddof=1) / math.sqrt(count)
     return Estimates(logs.mean(axis=1), error, np.full(len(logs), count - 1.0))
 
 
 def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
-    """Return where a plain t-interval of these log ratios, at 99.5%, excludes equality."""
+    """Return in which trials a plain 99.5% t-interval of the log ratios excludes equality."""
     plain = _plain(logs)
-    return _beyond(replace(plain, middles=plain.middles + math.log1p(effect)))
+    return _excludes_zero(replace(plain, middles=plain.middles + math.log1p(effect)))
 
 
-def _beyond(found: Estimates) -> Flags:
+def _excludes_zero(found: Estimates) -> Flags:
     low, high = found.bounds()
     return np.asarray((low > 0) | (high < 0))
 
 
 def t_rule(samples: Samples) -> Flags:
-    """Return where a plain t-interval (Welch's, if unpaired) at 99.5% excludes equality."""
+    """Return in which trials a plain 99.5% t-interval (Welch's, if unpaired) excludes equality."""
     new, base = samples.logs
-    return t_flags(new - base) if samples.paired else _beyond(_plain(new).minus(_plain(base)))
+    return (
+        t_flags(new - base) if samples.paired else _excludes_zero(_plain(new).minus(_plain(base)))
+    )
 
 
 def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 2000) -> Flags:
-    """Return where a percentile bootstrap over the processes excludes equality, ``[trials]``.
+    """Return in which trials a percentile bootstrap over the processes excludes equality.
 
-    The mean of the processes' log ratios (paired), or the difference of the sides' mean log
-    medians, over processes drawn with replacement; the same draws serve all trials.
+    Processes are drawn with replacement, the same ones in all trials. The statistic is the mean of
+    their log ratios if they are paired, else the difference of the sides' mean log medians.
     """
     rng = np.random.default_rng(SEED + 1)
     new, base = samples.logs
@@ -295,7 +341,7 @@ def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 
     ]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     found = []
-    for start in range(0, len(new), 250):  # 250 × 2,000 means at a time: 4 MB
+    for start in range(0, len(new), 250):  # 250 × 2,000 means take 4 MB.
         part = slice(start, start + 250)
         if samples.paired:
             means = (new[part] - base[part]) @ weights[0]
@@ -307,9 +353,10 @@ def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 
 
 
 def mann_whitney_rule(samples: Samples, level: float = 0.01) -> Flags:
-    """Return where a Mann-Whitney test of all samples pooled has p below ``level``, ``[trials]``.
+    """Return in which trials a Mann-Whitney test of all pooled samples has p below ``level``.
 
-    The normal approximation; the samples are continuous, so there are no ties.
+    The test is computed in the normal approximation. The samples are continuous, so there are no
+    ties.
     """
     from scipy import special
 
@@ -325,9 +372,9 @@ def mann_whitney_rule(samples: Samples, level: float = 0.01) -> Flags:
 
 
 def pyperf_rule(samples: Samples) -> Flags:
-    """Return where pyperf's test calls two benchmarks significantly different, ``[trials]``.
+    """Return in which trials pyperf's test calls two benchmarks significantly different.
 
-    As psf/pyperf defines it (``pyperf/_utils.py``, ``is_significant``): Student's two-sample
+    psf/pyperf defines it in ``pyperf/_utils.py``, ``is_significant``: Student's two-sample
     two-tailed t-test at 95% with a pooled variance, on all values of all runs.
     """
     from scipy import special
@@ -340,10 +387,10 @@ def pyperf_rule(samples: Samples) -> Flags:
 
 
 def pytest_benchmark_rule(samples: Samples, percent: float = 5.0) -> Flags:
-    """Return where ``--benchmark-compare-fail=mean:5%`` fails, ``[trials]``.
+    """Return in which trials ``--benchmark-compare-fail=mean:5%`` fails.
 
-    As pytest-benchmark defines it: the new mean is more than 5% above the stored one. It compares
-    one file with one file, so of several processes only the first of each side counts.
+    pytest-benchmark defines it so: the new mean is more than 5% above the stored one. It compares
+    one file with one file, so only the first process of each side counts.
     """
     new, base = samples.new[:, 0].mean(axis=1), samples.base[:, 0].mean(axis=1)
     return np.asarray(new / base * 100 - 100 > percent)

@@ -1,10 +1,10 @@
-"""Run ``python -m research.skipped_steps``: how few of 512 steps pass a check of the last result?
+"""Find how few of 512 timesteps pass a check that looks only at the last result.
 
 Two problems of KernelBench, level 3, run an LSTM of six layers over 512 timesteps and compare only
-what it leaves at the end: number 35 a linear layer of the last output, number 36 the final hidden
-states. An LSTM forgets, so a kernel that computes only the end of the sequence passes. This command
-finds the smallest number of last steps that passes, with the problems' sizes, inputs and initial
-weights. It needs PyTorch.
+its last result. Problem 35 compares a linear layer of the last output, and problem 36 the final
+hidden states. An LSTM forgets, so a kernel that computes only the end of the sequence passes.
+``python -m research.skipped_steps`` finds the smallest number of last steps that passes, with the
+sizes, inputs and initial weights of the problems. It needs PyTorch.
 """
 
 from __future__ import annotations
@@ -17,18 +17,25 @@ from typing import Any
 from bench.cli import command_line
 
 TRIALS = 5
-"""Draws of weights and inputs. A kernel must pass all of them, as in KernelBench."""
+"""The number of draws of weights and inputs. A kernel must pass all of them, as in KernelBench."""
 
 TOLERANCES = {"older versions": 1e-2, "newer versions, float32": 1e-4}
-"""Absolute and relative tolerance of ``torch.allclose`` there."""
+"""The absolute and relative tolerance that versions of KernelBench give to ``torch.allclose``."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The sizes of a problem and what it compares.
+    """A problem of KernelBench: its sizes, and what it compares.
 
-    compared: takes the module's outputs ``[B, T, H]``, its final hidden states and a linear layer.
-    drawn: draws an initial state.
+    Attributes
+    ----------
+    name
+        The number of the problem, and what it compares.
+    compared
+        A function that takes the outputs ``[B, T, H]``, the final hidden states ``[layers, B, H]``
+        and a linear layer, and returns what the problem compares.
+    drawn
+        The name of the function of ``torch`` that draws the initial state.
     """
 
     name: str
@@ -50,14 +57,22 @@ PROBLEMS = (
 
 @dataclass(frozen=True)
 class Trial:
-    """One draw of a problem: what the whole sequence gives, and what its last steps give."""
+    """One draw of a problem.
+
+    Attributes
+    ----------
+    expected
+        The result of the whole sequence.
+    compute_last
+        A function that returns the result of the given number of last steps.
+    """
 
     expected: Any
     compute_last: Callable[[int], Any]
 
 
 def draw(problem: Problem, seed: int) -> Trial:
-    """Draw weights and inputs as the problem does."""
+    """Draw weights and inputs in the same way as the problem."""
     import torch
 
     torch.manual_seed(seed)
@@ -77,7 +92,7 @@ def draw(problem: Problem, seed: int) -> Trial:
 
 
 def is_close(trial: Trial, steps: int, tolerance: float) -> bool:
-    """Return whether the last steps alone pass."""
+    """Return whether the given number of last steps passes the check."""
     import torch
 
     found = trial.compute_last(steps)
@@ -85,9 +100,10 @@ def is_close(trial: Trial, steps: int, tolerance: float) -> bool:
 
 
 def fewest_steps(trials: Sequence[Trial], timesteps: int, tolerance: float) -> int:
-    """Return the smallest number of last steps that passes all trials.
+    """Return the smallest number of last steps that passes in all trials.
 
-    The initial state is forgotten from step to step, so more steps pass if fewer do.
+    The effect of the initial state decays from step to step. So if some number of steps passes,
+    every larger number does too, and a bisection finds the smallest.
     """
     low, high = 1, timesteps
     while low < high:
@@ -100,7 +116,7 @@ def fewest_steps(trials: Sequence[Trial], timesteps: int, tolerance: float) -> i
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print a table and return 0."""
+    """Print the table, and return 0."""
     parser = argparse.ArgumentParser(prog="python -m research.skipped_steps", description=__doc__)
     parser.parse_args(words)
     print("| problem | tolerance | enough of 512 steps |")

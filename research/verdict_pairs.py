@@ -1,9 +1,13 @@
-"""``python -m research.verdict_pairs``: how far the ratios of real pairs spread between processes.
+"""Show how far the ratios of measured pairs spread between processes.
 
-Prints for every two backends of the same work, interleaved in the same processes, how far their
-ratio spreads between processes, by kind of case; how often one process alone would have called two
-equal sides different; and for how many of the pairs the promises of ``research/verdicts.md`` hold.
-The noise of ``noises`` has its numbers from these files.
+A pair is two backends that did the same work in turn, in the same processes. ``python -m
+research.verdict_pairs`` prints three things:
+
+- how far the ratios of such pairs spread between processes, by kind of case;
+- how often one process alone would have called two equal sides different;
+- for how many of the pairs the promises of ``research/verdicts.md`` hold.
+
+The numbers of ``research.noises`` come from these tables.
 """
 
 from __future__ import annotations
@@ -30,7 +34,17 @@ from research.rules import RIVAL_TRIALS, paired_means, percent, table
 
 @dataclass(frozen=True)
 class Pair:
-    """Two backends of the same work; logs ``[processes]``: of their ratio in each process."""
+    """A pair of backends that did the same work in turn.
+
+    Attributes
+    ----------
+    case
+        The case of the first backend.
+    logs
+        The logarithm of the ratio of their times in each process, ``[processes]``.
+    seconds
+        The shorter of their two times.
+    """
 
     case: Case
     logs: FloatArray
@@ -38,12 +52,12 @@ class Pair:
 
     @property
     def spread(self) -> float:
-        """The standard deviation between processes."""
+        """The standard deviation of the log ratio between processes."""
         return float(np.std(self.logs, ddof=1))
 
 
 def find_pairs(results: Results) -> list[Pair]:
-    """Return every two cases of the same work, interleaved in the same 6 processes or more."""
+    """Return all pairs of cases that did the same work in turn, in 6 processes or more."""
     groups: dict[tuple[str, str, str], dict[str, list[Measurement]]] = {}
     for item in results.measurements:
         group = groups.setdefault((item.run.session, item.run.machine_id, item.case.group), {})
@@ -94,22 +108,22 @@ def _batch(pair: Pair) -> int:
 
 
 def spreads(pairs: Sequence[Pair]) -> TextTable:
-    """Return the table of the spreads, by kind of case."""
+    """Tabulate the spreads by kind of case."""
     rows = []
     for name, belongs in KINDS.items():
         some = [pair for pair in pairs if belongs(pair)]
         if some:
             found = np.array([pair.spread for pair in some])
             quartiles = (percent(each) for each in np.quantile(found, (0.25, 0.5, 0.75, 0.9, 1)))
-            alone = percent(_falsely_alone(some))
+            alone = percent(_false_rate_of_one_process(some))
             rows.append([name, str(len(some)), *quartiles, alone])
     headings = ("pairs", "a quarter", "half", "three quarters", "nine tenths", "all", "one process")
     return table(["spread of the ratio up to, in:", *headings], rows)
 
 
-def _falsely_alone(pairs: Sequence[Pair]) -> float:
-    """Return how often one process alone would say FASTER or SLOWER of equals."""
-    # Each process from the mean of the others of its pair.
+def _false_rate_of_one_process(pairs: Sequence[Pair]) -> float:
+    """Return how often one process alone would call equals FASTER or SLOWER."""
+    # Compare each process with the mean of the other processes of its pair.
     separate = np.concatenate(
         [each.logs - (each.logs.sum() - each.logs) / (each.logs.size - 1) for each in pairs]
     )
@@ -119,12 +133,12 @@ def _falsely_alone(pairs: Sequence[Pair]) -> float:
 
 
 def shape(pairs: Sequence[Pair]) -> str:
-    """Return one line on the autocorrelation and the tails of the processes' ratios."""
+    """Return a line about the autocorrelation and the tails of the ratios."""
     neighbours, far = [], []
     for pair in pairs:
         separate = pair.logs - np.mean(pair.logs)
         neighbours.append(float(np.sum(separate[1:] * separate[:-1]) / np.sum(separate**2)))
-        # The bias of the mean of the same processes.
+        # Correct the bias that comes from subtracting the mean of the same processes.
         neighbours[-1] += 1 / pair.logs.size
         far.append(np.abs(separate).max())
     return (
@@ -135,7 +149,7 @@ def shape(pairs: Sequence[Pair]) -> str:
 
 
 def coverage(pairs: Sequence[Pair]) -> TextTable:
-    """Return the spreads up to which effects are found, and how many pairs are within."""
+    """Tabulate up to which spread an effect is found, and how many pairs spread less."""
     found = np.array([pair.spread for pair in pairs])
     rows = []
     for effect, count in ((0.05, 20), (0.10, 6)):
@@ -152,7 +166,7 @@ def coverage(pairs: Sequence[Pair]) -> TextTable:
 
 
 def largest_spread(effect: float, processes: int, power: float) -> float:
-    """Return the largest spread of normal processes at which the effect has this power."""
+    """Return the largest spread of normal noise at which the effect is found with this power."""
     low, high = 0.001, 0.5
     while high / low > 1.01:
         middle = math.sqrt(low * high)
@@ -164,7 +178,7 @@ def largest_spread(effect: float, processes: int, power: float) -> float:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the tables, and return 2 if there is no such pair."""
+    """Print the tables, and return 2 if a file is bad or there is no such pair."""
     parser = arguments.parser(
         "verdict_pairs",
         "How far the ratios of pairs spread between processes, and what that covers.",
@@ -176,7 +190,10 @@ def main(words: Sequence[str] | None = None) -> int:
     with Progress("comparing"):
         pairs = find_pairs(results)
     if not pairs:
-        text = f"no two backends did the same work in {ENOUGH_PROCESSES} processes or more"
+        text = (
+            "there is no pair to compare: no two backends did the same work in turn in "
+            f"{ENOUGH_PROCESSES} processes or more; give results that have such a pair"
+        )
         command_line.print_errors([text])
     if results.errors or not pairs:
         return command_line.BAD_INPUT

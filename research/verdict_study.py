@@ -1,6 +1,7 @@
-"""``python -m research.verdict_study``: simulate how often the verdicts are right.
+"""Simulate how often the verdicts are right.
 
-Prints the tables of ``research/verdicts.md`` and draws its pictures.
+``python -m research.verdict_study`` prints the tables of ``research/verdicts.md`` and draws its
+pictures.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from research.rules import TRIALS
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 2 if the pictures cannot be drawn or written."""
+    """Run the command, and return its exit code: 2 if a picture cannot be drawn or written."""
     return command_line.run(_parser(), _study, words)
 
 
 def _study(options: argparse.Namespace) -> int:
-    """Print the tables and, if there is a folder for them, draw the pictures."""
+    """Print the tables, and draw the pictures if there is a folder for them."""
     if options.changes and options.nodes:
         raise UsageError("--changes and --nodes are two studies: give one")
     folder: Path | None = options.output
@@ -41,9 +42,9 @@ def _study(options: argparse.Namespace) -> int:
         print(f"{title}\n\n{table.markdown(aligned=True)}\n")
     if folder is not None:
         for name, draw in pictures(options.trials or TRIALS).items():
-            drawn = io.BytesIO()
-            draw().savefig(drawn, format="png")
-            output.write_file(folder / name, drawn.getvalue())
+            picture = io.BytesIO()
+            draw().savefig(picture, format="png")
+            output.write_file(folder / name, picture.getvalue())
     return 0
 
 

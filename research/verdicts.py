@@ -1,4 +1,4 @@
-"""Make tables of how often the verdicts are right over simulated comparisons."""
+"""Tabulate how often the verdicts on one machine are right, over simulated comparisons."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from research.noises import (
     SEED,
     UNPAIRED_SPREADS,
     Noise,
-    as_measured,
+    draw_autoregressions,
+    draw_measured,
+    draw_outlying_processes,
     normal,
-    outlying_processes,
     paired_samples,
-    shifted,
+    session_shift,
     unpaired_samples,
-    wander,
 )
 from research.rules import (
     DIFFERENT,
@@ -50,7 +50,7 @@ from research.rules import (
 
 
 def false_rates(trials: int) -> TextTable:
-    """Return the rates of paired equals called different, by noise and number of processes."""
+    """Tabulate how often paired equals are called different, by noise and number of processes."""
     counts = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50)
 
     def row(name: str, noise: Noise) -> tuple[str, list[float]]:
@@ -66,7 +66,7 @@ def false_rates(trials: int) -> TextTable:
 
 
 def order_rates(trials: int) -> TextTable:
-    """Return rates with the order of the processes, and without it in brackets."""
+    """Tabulate how often the rule says different with the order known, and (unknown)."""
     counts = (6, 10, 20, 50)
     rows = []
     worlds: dict[str, tuple[Noise, float]] = {
@@ -95,11 +95,11 @@ PARTS = {
     "one faster by 6% after a quarter": (0.25, 1.0),
     "one faster by 6% in the middle half": (0.25, 0.75),
 }
-"""By name, from where to where in a session one of three equal backends is faster."""
+"""The part of a session in which one of three equal backends is faster, by name."""
 
 
 def star_rates(trials: int) -> TextTable:
-    """Return how often one of three equal backends has a star, with the order and (without)."""
+    """Tabulate how often one of three equals gets a star, with the order and (without it)."""
     counts = (6, 10, 20, 50)
     rows = []
     for name, part in PARTS.items():
@@ -107,9 +107,9 @@ def star_rates(trials: int) -> TextTable:
         for count in counts:
             rng = np.random.default_rng(SEED)
             shape = (trials, count)
-            # The ratio of two backends spreads as measured.
-            logs = np.stack([as_measured(rng, shape) / math.sqrt(2) for _ in range(3)])
-            logs[0] += shifted(count, -0.06, *part)
+            # Each backend has half of the variance, so that a ratio of two spreads as measured.
+            logs = np.stack([draw_measured(rng, shape) / math.sqrt(2) for _ in range(3)])
+            logs[0] += session_shift(count, -0.06, *part)
             cells.append(beside(*(_star_rate(logs, in_order) for in_order in (True, False))))
         rows.append([name, *cells])
     headings = [f"{count} processes" for count in counts]
@@ -117,9 +117,15 @@ def star_rates(trials: int) -> TextTable:
 
 
 def _star_rate(logs: npt.NDArray[np.float64], in_order: bool) -> float:
-    """Return how often the first of three backends is FASTER than both others, jointly.
+    """Return how often the fastest backend is jointly FASTER than the others.
 
-    logs ``[backends, trials, processes]``. The first has the smallest median, as in a report.
+    Parameters
+    ----------
+    logs
+        Log times, ``[backends, trials, processes]``. The fastest backend of a trial is the one with
+        the smallest median, as in a report.
+    in_order
+        Whether the rule knows the order of the processes.
     """
     order = np.argsort(np.median(logs, axis=2), axis=0)[..., None]
     first, *others = np.take_along_axis(logs, order, axis=0)
@@ -133,11 +139,11 @@ def _star_rate(logs: npt.NDArray[np.float64], in_order: bool) -> float:
 
 
 def unpaired_false_rates(trials: int) -> TextTable:
-    """Return the rates of equals called different in separate processes."""
+    """Tabulate how often equals in separate processes are called different."""
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
     worlds: dict[str, tuple[float | Noise, float | Noise]] = {
         **{f"spread {each:.0%}": (each, each) for each in UNPAIRED_SPREADS},
-        "a bad process in ten": (outlying_processes, outlying_processes),
+        "a bad process in ten": (draw_outlying_processes, draw_outlying_processes),
         "one side 3%, the other 29%": (0.03, 0.29),
     }
     rows = []
@@ -149,9 +155,9 @@ def unpaired_false_rates(trials: int) -> TextTable:
 
 
 def bridged_false_rates(trials: int) -> TextTable:
-    """Return the rates of equals of two environments called different over an equal reference.
+    """Tabulate how often equal environments are called different over an equal reference.
 
-    ``bridges`` has the rates over references that differ.
+    The module ``bridges`` has the rates over references that differ.
     """
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
 
@@ -166,9 +172,9 @@ def bridged_false_rates(trials: int) -> TextTable:
 
 
 def bridged_powers(trials: int) -> TextTable:
-    """Return how often a true effect is found over a reference, and without it.
+    """Tabulate how often a true effect is found over a reference, and (without it).
 
-    The noise of a process is common to its cases, so that their ratio spreads less.
+    The noise of a process is common to all of its cases, so their ratio spreads less.
     """
     counts = (3, 6, 10, 20)
     effects = (0.05, 0.10, 0.20)
@@ -176,7 +182,7 @@ def bridged_powers(trials: int) -> TextTable:
     for noise in UNPAIRED_SPREADS[:2]:
         for spread in PAIRED_SPREADS:
             over = [bridged_verdicts(effects, (spread, spread), n, trials) for n in counts]
-            # A median has the noise of its process, and half of the variance of the ratio.
+            # A median has the noise of its process and half of the variance of a ratio.
             separate = math.hypot(noise, spread / math.sqrt(2))
             without = [
                 unpaired_verdicts(effects, (separate, separate), (n, n), trials) for n in counts
@@ -194,21 +200,21 @@ def bridged_powers(trials: int) -> TextTable:
 
 STATES: dict[str, Noise] = {
     "steady": lambda rng, shape: np.zeros(shape),
-    "wandering by 10%": lambda rng, shape: wander(rng, shape, 0.10, 0.95),
+    "wandering by 10%": lambda rng, shape: draw_autoregressions(rng, shape, 0.10, 0.95),
     "slower by 20% from first to last": lambda rng, shape: np.broadcast_to(
         np.linspace(0, math.log(1.2), shape[1]), shape
     ),
 }
-"""The states of the machine while processes of two environments are interleaved."""
+"""The states that a machine goes through while two environments are measured in turn, by name."""
 
 
 def interleaved_false_rates(trials: int) -> TextTable:
-    """Return the rates of equal environments called different: interleaved, and (unpaired)."""
+    """Tabulate how often equal environments are called different: in turn, and (unpaired)."""
     counts = (2, 3, 5, 6, 10, 20)
     rows = []
     noises: dict[str, float | Noise] = {
         **{f"medians {each:.0%}": each for each in UNPAIRED_SPREADS},
-        "a bad process in ten": outlying_processes,
+        "a bad process in ten": draw_outlying_processes,
     }
     for described, noise in noises.items():
         for state, machine in STATES.items():
@@ -222,7 +228,7 @@ def interleaved_false_rates(trials: int) -> TextTable:
 
 
 def interleaved_powers(trials: int) -> TextTable:
-    """Return how often a true effect between environments is found, and (unpaired)."""
+    """Tabulate how often a true effect between environments is found: in turn, and (unpaired)."""
     counts = (6, 10, 20)
     effects = (0.05, 0.10, 0.20)
     rows = []
@@ -242,7 +248,7 @@ def interleaved_powers(trials: int) -> TextTable:
 
 
 def powers_by_noise(trials: int) -> TextTable:
-    """Return how often a true effect is found in each noise, and (by a plain t-interval)."""
+    """Tabulate how often a true effect is found in each noise, and (by a plain t-interval)."""
     cells = ((1, 0.50), (3, 0.20), (6, 0.10), (20, 0.05), (50, 0.03))
     both = (6, 20)
     rows = []
@@ -260,9 +266,9 @@ def powers_by_noise(trials: int) -> TextTable:
 
 
 def powers(trials: int) -> TextTable:
-    """Return how often a true effect is found with normal noise of one spread."""
+    """Tabulate how often a true effect is found in normal noise of one spread."""
     counts = (1, 3, 6, 10, 20, 50)
-    # One draw serves all effects.
+    # The effect is added to the means, so one draw serves all effects.
     effects = (0.03, 0.05, 0.10, 0.20, 0.50)
     paired = {
         spread: [paired_verdicts(effects, spread, count, trials) for count in counts]
@@ -284,7 +290,7 @@ def powers(trials: int) -> TextTable:
 
 
 def gate_rates(trials: int) -> TextTable:
-    """Return the rates of ``--fail-on slower`` failing for twenty equal cases."""
+    """Tabulate how often ``--fail-on slower`` fails for twenty equal cases."""
     counts = (1, 2, 3, 5, 6, 10, 20)
     cases = 20
     runs = max(1, trials // cases)
@@ -294,7 +300,8 @@ def gate_rates(trials: int) -> TextTable:
         for count in counts:
             found = paired_means(noise, count, runs * cases)
             p_values = found.p_slower()
-            # Holm rejects any hypothesis where the smallest p passes the strictest level.
+            # Holm's procedure rejects something exactly if the smallest p passes the strictest
+            # level.
             least = p_values.reshape(runs, cases).min(axis=1)
             rates.append(percent(float(np.mean(least <= comparison.GATE_LEVEL / cases))))
         rows.append([name, *rates])
@@ -302,7 +309,7 @@ def gate_rates(trials: int) -> TextTable:
 
 
 def same_rates(trials: int) -> TextTable:
-    """Return how often equals and others have the verdict SAME."""
+    """Tabulate how often the verdict is SAME, for equals and for small differences."""
     counts = (6, 10, 20, 30, 50, 100)
     effects = (0.0, 0.01, 0.02, 0.03)
     found = [paired_verdicts(effects, 0.025, count, trials) for count in counts]
@@ -317,14 +324,14 @@ def same_rates(trials: int) -> TextTable:
 
 
 def needed() -> TextTable:
-    """Return the processes that an effect needs to be found in 90% of comparisons."""
+    """Tabulate how many processes find an effect in 90% of comparisons."""
     effects = (0.03, 0.05, 0.10, 0.20, 0.50, 1.0)
     rows = []
     for paired, spreads in ((True, (0.013, *PAIRED_SPREADS)), (False, UNPAIRED_SPREADS)):
         for spread in spreads:
             counts = [processes_needed(e, spread, paired) for e in effects]
             name = "paired" if paired else "unpaired, a side"
-            # With a star where the number depends on the allowance.
+            # A star marks a number that depends on the allowance for few processes.
             cells = [
                 "over 2000" if count is None else f"{count}{'*' * (count < ENOUGH_PROCESSES)}"
                 for count in counts
@@ -334,7 +341,7 @@ def needed() -> TextTable:
 
 
 def stopping(trials: int) -> TextTable:
-    """Return the false rates of rules for when to stop adding processes, from 6 to 50."""
+    """Tabulate false verdicts of rules for when to stop adding processes, from 6 to 50."""
     most = 50
     counts = np.arange(ENOUGH_PROCESSES, most + 1)
     rows: dict[str, list[str]] = {
@@ -367,14 +374,14 @@ def stopping(trials: int) -> TextTable:
 
 
 def _first(flags: Flags) -> npt.NDArray[np.int64]:
-    """Return the first column that is true, or else the last column, ``[trials]``."""
+    """Return the index ``[trials]`` of the first true column, or else of the last column."""
     last = flags.shape[1] - 1
     first = np.where(flags.any(axis=1), flags.argmax(axis=1), last)
     return np.asarray(first, dtype=np.int64)
 
 
 def rivals(trials: int) -> TextTable:
-    """Return the rates of each rule in the same data: of equals, and of a true 5% and 10%."""
+    """Tabulate what each rule says of the same data: of equals, and of a true 5% and 10%."""
     effects = (0.0, 0.05, 0.10)
     blocks: list[list[list[float]]] = []
     headings = []
@@ -386,7 +393,7 @@ def rivals(trials: int) -> TextTable:
         ("unpaired, 20", unpaired_samples(0.10, 20, trials)),
     ]
     for name, samples in worlds:
-        slowed = [samples.slowed(effect) for effect in effects]
+        slowed = [samples.slow_down(effect) for effect in effects]
         blocks.append([[float(np.mean(rule(each))) for each in slowed] for rule in RULES.values()])
         headings.append(name)
     rows = [
@@ -397,7 +404,7 @@ def rivals(trials: int) -> TextTable:
 
 
 def tables(trials: int) -> dict[str, TextTable]:
-    """Return the tables of ``research/verdicts.md`` on one machine's medians, by title."""
+    """Return the tables of ``research/verdicts.md`` about the medians of one machine, by title."""
     return {
         "False verdicts": false_rates(trials),
         "The order of processes": order_rates(trials),
@@ -409,11 +416,11 @@ def tables(trials: int) -> dict[str, TextTable]:
         "Found effects, bridged": bridged_powers(trials),
         "False verdicts, in turn": interleaved_false_rates(trials),
         "Found effects, in turn": interleaved_powers(trials),
-        # A trial is a family of cases.
+        # Here a trial is a family of 20 cases, so more comparisons are needed.
         "The gate": gate_rates(2 * trials),
         "SAME": same_rates(trials),
         "Processes needed": needed(),
-        # Each trial has every number of processes from 6 to 50.
+        # Each trial is judged with every number of processes from 6 to 50, which takes longer.
         "When to stop": stopping(max(1, trials // 4)),
         "Other rules": rivals(min(RIVAL_TRIALS, trials)),
     }

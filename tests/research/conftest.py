@@ -1,4 +1,4 @@
-"""Fixtures of the tests of studies."""
+"""Provide fixtures for the tests of the studies."""
 
 import functools
 
@@ -11,4 +11,4 @@ from research import rules
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate the processes for an effect with few comparisons, and keep none of them."""
     monkeypatch.setattr(rules, "RIVAL_TRIALS", 5)
-    monkeypatch.setattr(rules, "_findable", functools.cache(rules._findable.__wrapped__))
+    monkeypatch.setattr(rules, "_least_effect", functools.cache(rules._least_effect.__wrapped__))

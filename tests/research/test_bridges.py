@@ -1,4 +1,4 @@
-"""The study of references (bridges): small simulations of its rates."""
+"""Test the study of bridges with small simulations of its rates."""
 
 import math
 
@@ -9,8 +9,8 @@ from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import process_means
 from bench.stats.ratios import HeterogeneityTests, difference
 from research import bridges
-from research.bridges import found_rate, judge
-from research.noises import outlying_processes
+from research.bridges import detection_rate, judge
+from research.noises import draw_outlying_processes
 from research.rules import rate
 from tests.bench.stats.made_processes import runs
 
@@ -21,7 +21,7 @@ WORDS = (Verdict.FASTER, Verdict.SLOWER)
 
 
 @pytest.mark.parametrize(
-    "noise", [0.03, 0.10, 0.29, outlying_processes], ids=["3%", "10%", "29%", "outlying"]
+    "noise", [0.03, 0.10, 0.29, draw_outlying_processes], ids=["3%", "10%", "29%", "outlying"]
 )
 @pytest.mark.parametrize("processes", [1, 2, 3, 6, 10, 20])
 def test_false_rate_of_an_equal_reference_is_at_most_one_percent(
@@ -29,7 +29,7 @@ def test_false_rate_of_an_equal_reference_is_at_most_one_percent(
 ) -> None:
     # Two and three that spread by 29% agree by chance more often.
     most = 0.02 if noise == 0.29 and processes < 6 else 0.0125
-    assert found_rate(0.0, noise, processes, trials=TRIALS) <= most
+    assert detection_rate(0.0, noise, processes, trials=TRIALS) <= most
 
 
 @pytest.mark.parametrize("difference", [0.10, 0.20])

@@ -1,4 +1,4 @@
-"""The study of change points: its worlds and its promised rates."""
+"""Test the study of change points: its worlds and its promised rates."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_change_of_machine_is_no_change_of_backends() -> None:
 @pytest.mark.parametrize("name", EFFECTS)
 def test_true_change_is_found_and_named(name: str) -> None:
     effect = EFFECTS[name]
-    assert changes._found(effect, 0.20, 7, trials=5) >= 0.8
+    assert changes._detection_rate(effect, 0.20, 7, trials=5) >= 0.8
     assert BEFORE == 30
 
 

@@ -1,10 +1,10 @@
-"""The study of nodes: its worlds and its promised rates."""
+"""Test the study of nodes: its worlds and its promised rates."""
 
 import numpy as np
 import pytest
 
 from bench.stats.comparison import Verdict
-from research.nodes import NODES, WORLDS, covered, draw, means, pooled
+from research.nodes import NODES, WORLDS, coverage_rate, draw, means, pool_means
 from research.rules import rate, verdicts
 
 TRIALS = 2_000
@@ -29,7 +29,7 @@ def test_world_has_the_stated_spread(name: str) -> None:
 @pytest.mark.parametrize("name", WORLDS)
 def test_interval_of_a_time_has_its_coverage(name: str, nodes: int) -> None:
     """The standard error of 95% over ``TRIALS`` trials is 0.5%."""
-    assert covered(draw(WORLDS[name], nodes, TRIALS)) >= 0.925
+    assert coverage_rate(draw(WORLDS[name], nodes, TRIALS)) >= 0.925
 
 
 @pytest.mark.parametrize("nodes", NODES)
@@ -42,5 +42,5 @@ def test_false_rates_of_equals_are_low_on_any_number_of_nodes(name: str, nodes: 
 
 def test_pooled_nodes_would_call_equals_different() -> None:
     logs = draw(WORLDS["nodes 5%, processes 5%"], 5, TRIALS)
-    assert rate(verdicts(pooled(logs)), *DIFFERENT) > 0.1
+    assert rate(verdicts(pool_means(logs)), *DIFFERENT) > 0.1
     assert rate(verdicts(means(logs)), *DIFFERENT) < 0.02

@@ -1,4 +1,4 @@
-"""The simulated noises have their medians and spreads."""
+"""Test that the simulated noises have their medians and spreads."""
 
 import math
 

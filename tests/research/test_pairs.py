@@ -1,4 +1,4 @@
-"""The study of recorded pairs: its pairs, its tables and its exit codes."""
+"""Test the study of recorded pairs: its pairs, its tables and its exit codes."""
 
 import math
 from collections.abc import Sequence
@@ -66,10 +66,10 @@ def test_pairs_are_reported_with_the_promised_coverage(
 ) -> None:
     monkeypatch.setattr(verdict_pairs, "RIVAL_TRIALS", 20)
     assert verdict_pairs.main([str(folder)]) == 0
-    line, spreads, covered = capsys.readouterr().out.split("\n\n")
+    line, spreads, coverage = capsys.readouterr().out.split("\n\n")
     assert line.startswith("1 pairs of 6 processes or more.")
     assert "| all " in spreads
-    assert "| 5% with 20 processes, in 90% |" in covered
+    assert "| 5% with 20 processes, in 90% |" in coverage
 
 
 def test_pairs_none_found_prints_one_line_and_exits_2(
@@ -77,4 +77,4 @@ def test_pairs_none_found_prints_one_line_and_exits_2(
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert verdict_pairs.main([str(tmp_path / "empty")]) == 2
-    assert "error: no" in capsys.readouterr().err
+    assert "error: there is no pair to compare" in capsys.readouterr().err

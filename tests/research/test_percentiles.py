@@ -1,4 +1,4 @@
-"""The study of percentiles: its streams and its rates."""
+"""Test the study of percentiles: its streams and its rates."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""The rules of this suite and of other tools on the same data."""
+"""Test the rules of this suite and of other tools on the same data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,14 +19,14 @@ Times = npt.NDArray[Any]
 def few(trials: int = 40) -> list[Samples]:
     """Return small worlds, some with an effect, that a rule sometimes finds."""
     worlds = [paired_samples(0.035, 3, trials), unpaired_samples(0.05, 3, trials)]
-    return [world.slowed(effect) for world in worlds for effect in (0.0, 0.03)]
+    return [world.slow_down(effect) for world in worlds for effect in (0.0, 0.03)]
 
 
 def test_plain_t_rule_is_student_on_ratios_and_welch_on_medians() -> None:
     from scipy.stats import ttest_1samp, ttest_ind
 
-    paired = paired_samples(0.035, 6, 60).slowed(0.05)
-    apart = unpaired_samples(0.05, 6, 60).slowed(0.1)
+    paired = paired_samples(0.035, 6, 60).slow_down(0.05)
+    apart = unpaired_samples(0.05, 6, 60).slow_down(0.1)
     logs = [
         [np.log(np.median(side, axis=2)) for side in (of.new, of.base)] for of in (paired, apart)
     ]
@@ -85,7 +85,7 @@ def test_pytest_benchmark_rule_is_its_regression_check() -> None:
 def test_bootstrap_rule_agrees_with_scipy() -> None:
     from scipy.stats import bootstrap
 
-    world = paired_samples(0.035, 6, 60).slowed(0.03)
+    world = paired_samples(0.035, 6, 60).slow_down(0.03)
     logs = np.log(np.median(world.new, axis=2) / np.median(world.base, axis=2))
     expected = []
     for row in logs:
@@ -108,9 +108,9 @@ def test_verdict_rule_equals_compare(processes: int, paired: bool) -> None:
     )
     # About half of them are found.
     effects = {(2, True): 0.24, (6, True): 0.09, (2, False): 0.70, (6, False): 0.07}
-    world = world.slowed(effects[processes, paired])
+    world = world.slow_down(effects[processes, paired])
     expected = [
-        rules._compared(world, trial).verdict in (Verdict.FASTER, Verdict.SLOWER)
+        rules._compare(world, trial).verdict in (Verdict.FASTER, Verdict.SLOWER)
         for trial in range(40)
     ]
     assert rules.verdict_rule(world).tolist() == expected

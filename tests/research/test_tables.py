@@ -1,4 +1,4 @@
-"""The tables of all studies: near the documented ones with few trials, equal with all of them."""
+"""Test that the tables of all studies are near the documented ones with few trials."""
 
 from collections.abc import Callable
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""The command of the studies: its tables, pictures and errors."""
+"""Test the command of the studies: its tables, pictures and errors."""
 
 import functools
 import re
@@ -27,14 +27,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         found.append((name, trials))
         return {f"Of {name}": table([name], [])}
 
-    def drawn(trials: int) -> dict[str, Callable[[], Figure]]:
+    def make_pictures(trials: int) -> dict[str, Callable[[], Figure]]:
         found.append(("pictures", trials))
         return {"a.png": lambda: empty_figure(1, 1)}
 
     for study in STUDIES:
         name = study.__name__.rpartition(".")[2]
         monkeypatch.setattr(study, "tables", functools.partial(tables, name))
-    monkeypatch.setattr(verdict_study, "pictures", drawn)
+    monkeypatch.setattr(verdict_study, "pictures", make_pictures)
     return found
 
 
@@ -102,9 +102,9 @@ def test_pictures_equal_the_documentation(soon: None) -> None:
     assert set(shown) == set(pictures.pictures(1))
     power = pictures.draw_power(300)
     for panel, axis in enumerate(power.axes):
-        drawn = {line.get_label(): line.get_xydata().T for line in axis.get_lines()}
+        lines = {line.get_label(): line.get_xydata().T for line in axis.get_lines()}
         for count, (effect, *promised) in pictures.PROMISES.items():
-            effects, rates = drawn[f"{count} processes"]
+            effects, rates = lines[f"{count} processes"]
             assert np.all(np.diff(rates) >= 0)
             # 300 trials of 85% have a standard error of 2%.
             assert np.interp(100 * effect, effects, rates) >= 100 * promised[panel] - 6

@@ -17,7 +17,7 @@ from bench.stats.comparison import (
     Verdict,
 )
 from bench.stats.ratios import RunSamples, compare
-from research.noises import Noise, as_measured, autoregressive, shift, sticky_states
+from research.noises import Noise, autoregressive_noise, draw_measured, shift, sticky_noise
 from research.rules import DIFFERENT, paired_verdicts, rate
 from tests.bench.stats.made_processes import slowly
 
@@ -77,12 +77,12 @@ def test_process_means_of_usual_spread_are_the_plain_mean(count: int) -> None:
     values = 0.04 * np.linspace(-1, 1, count) + 0.1
     found = of(values)
     spread = float(np.std(values, ddof=1))
-    drawn = (intervals.DEGREES * intervals.ENOUGH_SPREAD**2 + (count - 1) * spread**2) / (
+    variance = (intervals.DEGREES * intervals.ENOUGH_SPREAD**2 + (count - 1) * spread**2) / (
         intervals.DEGREES + count - 1
     )
     narrower = 1 - intervals.TOO_WIDE * min(1, intervals.TOO_WIDE_UNTIL / count)
     assert found.middles[0] == pytest.approx(0.1)
-    assert found.errors[0] == pytest.approx(narrower * math.sqrt(drawn / count), rel=0.01)
+    assert found.errors[0] == pytest.approx(narrower * math.sqrt(variance / count), rel=0.01)
     assert found.degrees[0] == pytest.approx(intervals.DEGREES + count - 1, rel=0.01)
     assert found.spreads[0] == pytest.approx(spread, rel=0.01)
 
@@ -154,10 +154,10 @@ def sides(
         (shift(0.06, 0.25, 0.75), 20, 0.075),
         (shift(0.06, 0.25, spread=0.02), 20, 0.02),
         (shift(0.06, 0.25, 0.75, spread=0.02), 20, 0.005),
-        (sticky_states(0.8), 20, 0.12),
-        (autoregressive(0.3), 20, 0.027),
-        (autoregressive(0.5), 20, 0.05),
-        slowly(autoregressive(0.5), 50, 0.02),
+        (sticky_noise(0.8), 20, 0.12),
+        (autoregressive_noise(0.3), 20, 0.027),
+        (autoregressive_noise(0.5), 20, 0.05),
+        slowly(autoregressive_noise(0.5), 50, 0.02),
     ],
 )
 def test_order_of_processes_reduces_false_verdicts_of_sides_that_shift(
@@ -171,7 +171,7 @@ def test_order_of_processes_reduces_false_verdicts_of_sides_that_shift(
 @pytest.mark.parametrize(("effect", "processes", "most"), [(0.10, 6, 0.01), (0.05, 20, 0.055)])
 def test_order_of_processes_costs_little_power(effect: float, processes: int, most: float) -> None:
     found, without = (
-        rate(paired_verdicts([effect], as_measured, processes, in_order=known)[0], Verdict.SLOWER)
+        rate(paired_verdicts([effect], draw_measured, processes, in_order=known)[0], Verdict.SLOWER)
         for known in (True, False)
     )
     assert without - most <= found <= without

@@ -9,7 +9,7 @@ import pytest
 from bench.stats.comparison import GATE_LEVEL, Verdict, holm
 from bench.stats.intervals import Means
 from research import rules
-from research.noises import NOISES, Noise, as_in_reference, as_measured, outlying_processes
+from research.noises import NOISES, Noise, draw_measured, draw_outlying_processes, draw_reference
 from research.rules import Verdicts, rate
 from tests.bench.stats.made_processes import slowly
 
@@ -49,19 +49,19 @@ def test_false_rate_of_equals_is_at_most_one_percent(noise: str, processes: int)
 def test_false_rate_of_few_processes_is_at_most_one_percent(processes: int) -> None:
     rates = [false_rate(noise, processes) for noise in NOISES.values()]
     assert np.mean(rates) <= 0.01
-    assert false_rate(as_measured, processes) <= 0.003
-    assert false_rate(outlying_processes, processes) <= 0.01
+    assert false_rate(draw_measured, processes) <= 0.003
+    assert false_rate(draw_outlying_processes, processes) <= 0.01
 
 
 @pytest.mark.parametrize(
     ("noise", "effect", "processes", "promised"),
     [
-        (as_measured, 0.05, 20, 0.80),
-        (as_measured, 0.10, 6, 0.70),
-        (as_in_reference, 0.05, 20, 0.60),
-        (as_in_reference, 0.10, 6, 0.44),
-        (outlying_processes, 0.05, 20, 0.70),
-        (outlying_processes, 0.10, 6, 0.55),
+        (draw_measured, 0.05, 20, 0.80),
+        (draw_measured, 0.10, 6, 0.70),
+        (draw_reference, 0.05, 20, 0.60),
+        (draw_reference, 0.10, 6, 0.44),
+        (draw_outlying_processes, 0.05, 20, 0.70),
+        (draw_outlying_processes, 0.10, 6, 0.55),
         (0.025, 0.05, 20, 0.99),
         (0.05, 0.05, 20, 0.83),
         (0.04, 0.10, 6, 0.80),
