@@ -1,4 +1,4 @@
-"""Makes ``pytest --benchmark-only`` measure and the options of the suite known in a bare clone."""
+"""Let ``pytest --benchmark-only`` measure, and make the suite's options known in a bare clone."""
 
 from pathlib import Path
 
@@ -14,6 +14,6 @@ def pytest_configure() -> None:
     used, here = Path(bench.__file__).resolve().parent, Path(__file__).resolve().parent / "bench"
     if used != here:
         raise pytest.UsageError(
-            f"pytest has loaded the suite that is installed in {used}, not this clone; "
-            "run it as python -m pytest, or install the clone: pip install -e ."
+            f"pytest has loaded the suite that is installed in {used} instead of this clone. "
+            "Run python -m pytest, or install the clone with pip install -e ."
         )

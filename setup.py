@@ -1,7 +1,8 @@
-"""Name a wheel after its platform where it has libraries, and its links after its address.
+"""Name a wheel with libraries after its platform, and make the README's links absolute.
 
-PROJECT_URL is where a release is published, as https://github.com/OWNER/NAME. Package indexes show
-the README without the files beside it: with an address, its links lead there.
+The environment variable PROJECT_URL is the address where a release is published, such as
+https://github.com/OWNER/NAME. Package indexes show the README without the files next to it. With an
+address, the README's links lead to the files there.
 """
 
 import os

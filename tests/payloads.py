@@ -74,7 +74,7 @@ Documents = dict[str, Any]
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of documents, or their replacements: values and keys, each by the original."""
+    """Hold texts of documents or their replacements: values and keys, each by the original."""
 
     values: Mapping[str, str]
     keys: Mapping[str, str] = field(default_factory=dict)

@@ -21,7 +21,7 @@ CHANGES: dict[str, Callable[[ModuleType], None]] = {
 
 
 class _ChangingFinder(MetaPathFinder):
-    """Finds the modules of ``CHANGES``, and changes them after their import."""
+    """Find the modules of ``CHANGES``, and change them after their import."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

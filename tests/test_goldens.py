@@ -1,4 +1,4 @@
-"""Figures over the reference results, frozen before the code was rebuilt.
+"""Test figures over the reference results, which were frozen before the code was rebuilt.
 
 A golden holds columns of numbers, flags or verdicts, and no texts; rows may be in any order. Where
 a figure changes on purpose, run ``python -m tests.test_goldens NAME`` and say why in the commit.

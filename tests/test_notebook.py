@@ -38,7 +38,7 @@ def execute(source: Path, output: Path, environ: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
-    """The code cells, executed."""
+    """Return the code cells after their execution."""
     output = tmp_path_factory.mktemp("notebook") / "executed.ipynb"
     execute(NOTEBOOK, output, os.environ | {"PYTHONPATH": str(ROOT)})
     return code_cells(output)

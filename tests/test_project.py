@@ -389,7 +389,7 @@ def first_block(text: str, language: str, word: str) -> str:
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the example's package, installed as by pip."""
+    """Return a folder with the package of the example, installed as pip would."""
     entry = tomllib.loads(first_block(CONTRIBUTING, "toml", "entry-points"))
     (group, points), *_ = entry["project"]["entry-points"].items()
     assert group == ENTRY_POINT_GROUP

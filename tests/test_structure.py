@@ -14,15 +14,15 @@ from tools.packages import (
     COMMANDS,
     FLOORS,
     LIBRARY,
-    arrows,
+    find_arrows,
     find_package,
-    imported,
+    list_imports,
+    list_modules,
     main,
-    modules,
 )
 
 LAYER = {name: number for number, names in enumerate(FLOORS) for name in names}
-MODULES = modules()
+MODULES = list_modules()
 
 MOST_MODULES = 15
 """Of a package; 20 next to the packages of ``bench``, where each command has a file."""
@@ -34,8 +34,8 @@ def layer(name: str) -> int:
 
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
-    """The modules that each module imports, inside functions too."""
-    return {module: set(imported(path, MODULES)) for module, path in MODULES.items()}
+    """Return the modules that each module imports, including imports in functions."""
+    return {module: set(list_imports(path, MODULES)) for module, path in MODULES.items()}
 
 
 def test_packages_of_bench_are_those_with_a_layer() -> None:
@@ -55,9 +55,9 @@ def test_module_imports_only_its_own_package_and_lower_layers(imports: dict[str,
 
 def test_imports_have_no_cycle() -> None:
     """Imports for types only, and those of the library, are included."""
-    every = {**MODULES, **modules(BENCH.parent / LIBRARY)}
+    every = {**MODULES, **list_modules(BENCH.parent / LIBRARY)}
     graph = {
-        module: (set(imported(path, every, packages=True)) & set(every)) - {module}
+        module: (set(list_imports(path, every, packages=True)) & set(every)) - {module}
         for module, path in every.items()
     }
     TopologicalSorter(graph).prepare()
@@ -120,7 +120,7 @@ def test_diagram_has_each_dependency_and_package(capsys: pytest.CaptureFixture[s
     assert main([]) == 0
     out = capsys.readouterr().out
     assert out.startswith("```mermaid\nflowchart TD\n    ")
-    assert out.count(" --> ") == len(arrows())
+    assert out.count(" --> ") == len(find_arrows())
 
 
 MOST_WORDS = 3
@@ -160,7 +160,7 @@ def strings(tree: ast.Module) -> Iterator[str]:
 
 
 class WithoutErrors(ast.NodeTransformer):
-    """Removes statements that raise."""
+    """Remove statements that raise."""
 
     def visit_Raise(self, node: ast.Raise) -> ast.Pass:
         return ast.Pass()

@@ -1,1 +1,1 @@
-"""Commands for maintainers: documents, native builds and the package diagram. Not in the wheel."""
+"""Hold the commands that maintain the project. Users of the suite do not need them."""

@@ -1,7 +1,7 @@
 """Run ``python -m tools.address https://github.com/OWNER/NAME``: fill in the project's address.
 
-Run it once, when the project is published. It writes the address into the notebook for a GPU, and
-badges that open the notebook on Colab and on Kaggle. A second run changes the address.
+Run this once, when the project is published. It writes the address into the notebook for a GPU, and
+adds badges that open the notebook on Colab and on Kaggle. A second run changes the address.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ exit codes:
 
 
 def make_badges(address: str) -> str:
-    """Return the line of badges in Markdown. Raises InputError if this is no address on GitHub."""
+    """Return the line of badges in Markdown. Raise InputError if this is no address on GitHub."""
     found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", address)
     if found is None:
         raise InputError(
-            f"{address} is not an address of a project: expected https://github.com/OWNER/NAME, "
+            f"{address} is not the address of a project; expected https://github.com/OWNER/NAME, "
             "from which Colab and Kaggle can open a notebook"
         )
     page = f"{found[1]}/blob/main/docs/gpu.ipynb"
@@ -44,7 +44,7 @@ def make_badges(address: str) -> str:
 
 
 def fill_in(notebook: str, address: str) -> str:
-    """Return the notebook with an address and badges. Raises InputError for another address."""
+    """Return the notebook with an address and badges. Raise InputError if the address is wrong."""
     badges = make_badges(address)
     book = json.loads(notebook)
     first, code = book["cells"][0], book["cells"][1]

@@ -1,7 +1,7 @@
 """Run ``python -m tools.amx_bars``: measure and judge the kernels on a CPU with AMX.
 
-It measures ``amx_bars.toml`` in six processes, and compares each of our times with that of the
-fastest peer. Paths of result files are judged without a measurement, on any machine.
+The command measures ``amx_bars.toml`` in six processes, and compares each of our times with that of
+the fastest peer. If you name result files, it judges those on any machine and measures nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tools.bars import Bar, load_or_measure, make_parser, print_verdicts
 from tools.bars import measure as measure_suite
 
 SUITE = Path(__file__).with_name("amx_bars.toml")
+"""The suite that is measured."""
 
 EPILOG = """\
 exit codes: 0 every bar is met; 1 one is missed or has no result; 2 bad input, or a CPU without AMX
@@ -26,7 +27,7 @@ STREAM, WIDE = "b1-t150-i256-h256", "b64-t25-i512-h512"
 SHAPES = (STREAM, "b128-t25-i64-h64", "b32-t100-i128-h128", "b8-t100-i256-h256", WIDE)
 
 
-def bars() -> Iterator[Bar]:
+def list_bars() -> Iterator[Bar]:
     """Yield all bars: bfloat16 in inference and training, int8, and float32 at the widest shape."""
     forward = "fused_cpu:forward", ("torch:forward",)
     for shape in SHAPES:
@@ -49,18 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    return 1 if print_verdicts(load_or_measure(options, measure), bars()) else 0
+    return 1 if print_verdicts(load_or_measure(options, measure), list_bars()) else 0
 
 
 def measure(folder: Path) -> list[str]:
-    """Measure the suite and return the paths of its result files.
+    """Measure the suite, and return the paths of its result files.
 
-    Raises UnsupportedError on a CPU without AMX, where there is nothing to judge.
+    Raises
+    ------
+    UnsupportedError
+        If the CPU has no AMX, so that there is nothing to judge, or if the measurement fails.
     """
     if "amx_bf16" not in cpu_flags():
         raise UnsupportedError(
-            "this CPU has no AMX (no flag amx_bf16 in /proc/cpuinfo), so that there are no tiles "
-            "to measure; name result files of another machine to judge those"
+            "this CPU has no AMX (no flag amx_bf16 in /proc/cpuinfo), so there are no tiles to "
+            "measure; to judge another machine, name its result files"
         )
     return measure_suite(SUITE, folder)
 

@@ -1,6 +1,6 @@
-"""Judge whether kernels are as many times as fast as other libraries as they should be.
+"""Judge whether kernels are faster than other libraries by the required factors.
 
-``tools.amx_bars`` and ``tools.gru_bars`` say which cases have a bar, and how these are measured.
+``tools.amx_bars`` and ``tools.gru_bars`` define the bars, and how their cases are measured.
 """
 
 from __future__ import annotations
@@ -20,14 +20,26 @@ from bench.render.table import markdown_table
 from lstm_impl import UnsupportedError
 
 MEASURING = ("--processes", "6", "--seconds", "0.25")
+"""The options of the measurement."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """How many times as fast as the fastest of some peers a backend is to be in one case.
+    """Describe how many times as fast as its fastest peer a backend must be in one case.
 
-    shape: as in a case's id, where ``-dw`` and ``-dwx`` name the gradients of a training step.
-    most_s: the time that our case may take at most, in seconds, in place of a comparison.
+    Attributes
+    ----------
+    backend, peers
+        Our backend, and the backends with which it is compared.
+    shape
+        The sizes as in a case's id, where ``-dw`` and ``-dwx`` name the gradients of a training
+        step.
+    least
+        The smallest speedup with which the bar is met.
+    dtype, mode
+        The precision and the mode of the case.
+    most_s
+        The longest time that our case may take, in seconds, or None. It replaces the comparison.
     """
 
     backend: str
@@ -41,7 +53,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Times:
-    """The measured times of a bar in seconds, None where a case was not measured."""
+    """Hold the measured times of a bar in seconds. A time is None if the case was not measured."""
 
     ours: float | None
     peer: float | None
@@ -69,22 +81,23 @@ class Times:
 
 
 def judge(frame: Any, bars: Iterable[Bar]) -> Iterator[tuple[Bar, Times]]:
-    """Yield each bar with our time and the fastest peer's."""
+    """Yield each bar with our time and that of the fastest peer."""
     measured = frame[frame.outcome == "measured"]
     for bar in bars:
         same = (measured["shape"] == bar.shape) & (measured["mode"] == bar.mode)
         rows = measured[same & (measured["dtype"] == bar.dtype)]
         ours = rows[rows.backend == bar.backend].time_s
         peers = rows[rows.backend.isin(bar.peers)].time_s
-        yield bar, Times(_shortest(ours), _shortest(peers))
+        yield bar, Times(find_shortest(ours), find_shortest(peers))
 
 
-def _shortest(times: Any) -> float | None:
+def find_shortest(times: Any) -> float | None:
+    """Return the shortest time, or None if there is none."""
     return float(times.min()) if len(times) else None
 
 
 def print_verdicts(frame: Any, bars: Iterable[Bar]) -> list[Bar]:
-    """Print a table of the bars and return those that are missed or have no result."""
+    """Print a table of the bars, and return those that are missed or have no result."""
     lines, missed = [], []
     for bar, times in judge(frame, bars):
         columns, verdict = times.describe(bar)
@@ -97,9 +110,12 @@ def print_verdicts(frame: Any, bars: Iterable[Bar]) -> list[Bar]:
 
 
 def measure(suite: Path, folder: Path) -> list[str]:
-    """Measure a suite and return the paths of its result files.
+    """Measure a suite, and return the paths of its result files.
 
-    Raises UnsupportedError if ``bench.run`` fails.
+    Raises
+    ------
+    UnsupportedError
+        If ``bench.run`` fails.
     """
     pattern = f"{suite.stem.replace('_', '-')}-*.json"
     before = set(folder.glob(pattern))
@@ -112,12 +128,12 @@ def measure(suite: Path, folder: Path) -> list[str]:
 def load_or_measure(
     options: argparse.Namespace, measure_now: Callable[[Path], Sequence[str]]
 ) -> Any:
-    """Return the results that the command line names, or new ones, as a table."""
+    """Return the results that the command line names, or those of a new measurement, as a table."""
     return bench.load_frame(options.paths or measure_now(options.results))
 
 
 def make_parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Return a parser for the paths of result files and the folder for new ones."""
+    """Make a parser for the paths of result files and the folder for new ones."""
     parser = arguments.parser(command, description, epilog)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="result files to judge instead")
     which = "the folder for new result files (default: results)"

@@ -1,11 +1,14 @@
-"""Run ``python -m tools.calls``: tables of three suites, a column for each call or precision.
+"""Run ``python -m tools.calls``: print tables of three suites, a column for each call or precision.
 
-``defaults`` compares this library's Keras layer with Keras's in each call. ``keras`` compares the
-step of ``fused_cpu`` with that of Keras. ``inference`` and ``training`` show every backend's time,
-and ``frameworks`` those in inference of each framework's own LSTM and of this project's kernels.
-``precisions`` and ``precisions-training`` are tables of the suite ``precision-cpu``. A report would
-need a table for each of these columns. Below each table of times stands what the results have and
-the table leaves out.
+- ``defaults`` compares this library's Keras layer with Keras's own in each call.
+- ``keras`` compares the step of ``fused_cpu`` with that of Keras.
+- ``inference`` and ``training`` show every backend's time.
+- ``frameworks`` shows the times in inference of each framework's own LSTM and of this project's
+  kernels.
+- ``precisions`` and ``precisions-training`` are tables of the suite ``precision-cpu``.
+
+A report would need a table for each of these columns. Below each table of times, a line lists what
+is in the results but not in the table.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from bench.render.table import markdown_table
 from bench.verdicts.sections import build
 
 STEPS = {"inference": "inference", "training": "training"}
-"""By heading, the mode in which ``fused_cpu`` is compared with Keras."""
+"""The mode in which ``fused_cpu`` is compared with Keras, by heading."""
 
 DEFAULTS = {
     "`tf.function`": ("+function", "inference", "float32"),
@@ -35,7 +38,7 @@ DEFAULTS = {
     "`train_on_batch`": ("+train_on_batch", "training", "float32"),
     "the same, mixed_bfloat16": ("+train_on_batch", "training", "mixed_bfloat16"),
 }
-"""By heading, the end of both backends' names, and which of their rows."""
+"""The end of both backends' names, the mode and the precision, by heading."""
 
 KERAS, OURS, ONNX = "keras_model", "lstm_impl_model", "keras_model+onnx"
 
@@ -89,19 +92,19 @@ TIMES: Mapping[str, Mapping[str, str | tuple[str, ...]]] = {
         "bf32: `fused_cpu`": "fused_cpu bf32",
     },
 }
-"""By heading, the backend whose time is shown, in float32 if no type follows.
+"""The backend whose time is shown, by table and heading. Its precision is float32 if none follows.
 
-Of several backends the fastest is shown, with its name.
-"""
+If there are several backends, the fastest one is shown with its name."""
 
 PRECISIONS = "precisions"
+"""The beginning of the names of tables with several precisions."""
 
-Row = Any  # of a pandas frame
+Row = Any  # A row of a pandas frame.
 
 
-def defaults(paths: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the lines of the table: our time in each call, and the speedup over Keras's layer."""
-    yield from _speedups(
+def make_defaults_table(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the lines of a table with our time in each call, and the speedup over Keras."""
+    yield from _make_speedups_table(
         paths,
         {
             heading: bench.load_frame(paths, baseline=f"{KERAS}{call}").query(
@@ -112,59 +115,59 @@ def defaults(paths: Sequence[str]) -> Iterator[list[str]]:
     )
 
 
-def steps(paths: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the lines of the table: the step of ``fused_cpu``, and its speedup over Keras's."""
+def make_steps_table(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the lines of the table with the step of ``fused_cpu`` and its speedup over Keras's."""
     frame = bench.load_frame(paths, baseline="keras").query("backend == 'fused_cpu'")
-    yield from _speedups(
+    yield from _make_speedups_table(
         paths, {heading: frame.query(f"mode == '{mode}'") for heading, mode in STEPS.items()}
     )
 
 
-def _speedups(paths: Sequence[str], frames: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Yield the lines of a table of times with speedups. frames: the rows of each column."""
+def _make_speedups_table(paths: Sequence[str], frames: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the lines of a table of times with speedups. ``frames`` has the rows of each column."""
     yield ["batch × time × units", *frames]
-    for shape in _shapes(bench.load_frame(paths)):
-        found = (frame[frame.shape_ == shape] for frame in map(_shaped, frames.values()))
-        yield [shape, *(_cell(each.iloc[0]) if len(each) else "" for each in found)]
+    for shape in _list_shapes(bench.load_frame(paths)):
+        found = (frame[frame.shape_ == shape] for frame in map(_add_shapes, frames.values()))
+        yield [shape, *(_format_cell(each.iloc[0]) if len(each) else "" for each in found)]
 
 
-def _cell(row: Row) -> str:
+def _format_cell(row: Row) -> str:
     if row.outcome != "measured":
         return str(row.outcome)
     verdict = "" if row.verdict == "FASTER" else f" {row.verdict}"
     speedup = f"{ratio(row.speedup)}× ({bounds(row.speedup_low, row.speedup_high)})"
-    return f"{_time(row)}, {speedup}{verdict}"
+    return f"{_format_time(row)}, {speedup}{verdict}"
 
 
-def _time(row: Row) -> str:
+def _format_time(row: Row) -> str:
     return ("" if row.time_valid else "\\~") + seconds(row.time_s)
 
 
-def times(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
+def make_times_table(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
     """Yield the lines of the table of times.
 
-    The shortest time of each shape in the results is in bold, so that a shape has no bold time
-    where a backend that the table leaves out is faster.
+    The shortest time of each shape in the results is bold. If a backend that the table leaves out
+    is faster, the shape has no bold time.
     """
     columns = TIMES[mode]
-    frame = _named(mode, paths)
+    frame = _load_named_rows(mode, paths)
     yield ["batch × time × units", *columns]
-    for shape in _shapes(frame):
+    for shape in _list_shapes(frame):
         rows = frame[frame.shape_ == shape].set_index("name")
         shortest = rows[rows.error.isna()].time_s.min()
         cells = []
         for names in columns.values():
-            there = rows[rows.index.isin(_each(names)) & (rows.outcome == "measured")]
+            there = rows[rows.index.isin(_list_names(names)) & (rows.outcome == "measured")]
             if there.empty:
                 cells.append("")
                 continue
             row: Row = there.sort_values("time_s").iloc[0]
-            text = _time(row)
+            text = _format_time(row)
             if row.time_s == shortest:
-                # Another precision's rows are no rivals, and a star says nothing about them.
+                # Rows of other precisions are no competitors, and a star says nothing about them.
                 alone = not mode.startswith(PRECISIONS) and row.fastest in (True,)
                 text = f"**{text}**" + f" {FASTEST}" * alone
-            if pandas.notna(row.error):  # of an approximate backend
+            if pandas.notna(row.error):  # The backend is approximate.
                 text += f" ({row.error:.1%})"
             if not isinstance(names, str):
                 text += f" `{row.name}`"
@@ -172,34 +175,34 @@ def times(mode: str, paths: Sequence[str]) -> Iterator[list[str]]:
         yield [shape, *cells]
 
 
-def left_out(mode: str, paths: Sequence[str]) -> str:
-    """Return which backends the results have and the table of times does not show."""
-    shown = {name for names in TIMES[mode].values() for name in _each(names)}
-    frame = _named(mode, paths)
+def describe_left_out(mode: str, paths: Sequence[str]) -> str:
+    """Return a sentence about the backends that are in the results but not in the table."""
+    shown = {name for names in TIMES[mode].values() for name in _list_names(names)}
+    frame = _load_named_rows(mode, paths)
     measured = frame[frame.outcome == "measured"].name
     missing = [f"`{name}`" for name in dict.fromkeys(measured) if name not in shown]
-    other = "inference" if _kind(mode) == "training" else "training"
+    other = "inference" if _find_mode(mode) == "training" else "training"
     parts = ", ".join([*missing, other])
     return f" Left out: {parts}, and all intervals (`python -m bench.report` has them)."
 
 
-def _each(names: str | tuple[str, ...]) -> tuple[str, ...]:
+def _list_names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def _kind(table: str) -> str:
+def _find_mode(table: str) -> str:
     return "training" if table.endswith("training") else "inference"
 
 
-def _named(table: str, paths: Sequence[str]) -> Any:
-    """Return the rows of a table's mode with their shapes and, other than float32, their types."""
-    frame = _shaped(bench.load_frame(paths).query(f"mode == '{_kind(table)}'"))
+def _load_named_rows(table: str, paths: Sequence[str]) -> Any:
+    """Return the rows of a table's mode, with their shapes and with any precision but float32."""
+    frame = _add_shapes(bench.load_frame(paths).query(f"mode == '{_find_mode(table)}'"))
     types = frame.dtype.map(lambda dtype: "" if dtype == "float32" else f" {dtype}")
     return frame.assign(name=frame.backend + types)
 
 
-def _shaped(frame: Any) -> Any:
-    """Add the shape in short: 8×100×256, and 5×15×1→4 where input and units differ."""
+def _add_shapes(frame: Any) -> Any:
+    """Add the shape in short, such as 8×100×256, or 5×15×1→4 for one input and four units."""
     units = [
         str(hidden) if hidden == features else f"{features}→{hidden}"
         for features, hidden in zip(frame.input_size, frame.hidden_size, strict=True)
@@ -208,22 +211,25 @@ def _shaped(frame: Any) -> Any:
     return frame.assign(shape_=["×".join(map(str, each)) for each in sizes])
 
 
-def _shapes(frame: Any) -> list[str]:
+def _list_shapes(frame: Any) -> list[str]:
     ordered = frame.assign(work=frame.batch * frame.timesteps * frame.hidden_size**2)
-    return list(dict.fromkeys(_shaped(ordered.sort_values("work")).shape_))
+    return list(dict.fromkeys(_add_shapes(ordered.sort_values("work")).shape_))
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command_line.run(_parser(), _calls, words, OSError)
+    return command_line.run(_parser(), _print_table, argv, OSError)
 
 
-def _calls(options: argparse.Namespace) -> int:
+def _print_table(options: argparse.Namespace) -> int:
     paths = [str(each) for each in result_paths(options.paths)]
     if options.table in SPEEDUPS:
         table, rest = SPEEDUPS[options.table](paths), ""
     else:
-        table, rest = times(options.table, paths), left_out(options.table, paths)
+        table, rest = (
+            make_times_table(options.table, paths),
+            describe_left_out(options.table, paths),
+        )
     headings, *lines = table
     print(markdown_table(headings, [False, *[True] * (len(headings) - 1)], lines))
     (section, *_) = build(collect(result_paths(options.paths))).sections
@@ -240,7 +246,7 @@ def _calls(options: argparse.Namespace) -> int:
     return 0
 
 
-SPEEDUPS = {"defaults": defaults, "keras": steps}
+SPEEDUPS = {"defaults": make_defaults_table, "keras": make_steps_table}
 """The tables of speedups over Keras."""
 
 

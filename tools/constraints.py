@@ -1,7 +1,8 @@
-"""Pin what the extras bring, for all platforms: ``python -m tools.constraints [--upgrade]``.
+"""Run ``python -m tools.constraints [--upgrade]``: pin the versions of all extras' packages.
 
-It needs ``uv`` and an index. Without ``--upgrade`` a version stays for as long as it satisfies
-``pyproject.toml``. One file serves every platform and Python, so that nobody must choose.
+The command needs ``uv`` and a package index. Without ``--upgrade``, a version stays as long as it
+satisfies ``pyproject.toml``. One file serves all platforms and versions of Python, so that nobody
+has to choose.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _HEADER = """\
 
 
 def resolve(*options: str) -> str:
-    """Write uv's pins to the file and return them. Raises CalledProcessError if it fails."""
+    """Let uv write its pins to the file, and return them. Raise CalledProcessError if it fails."""
     subprocess.run(
         [
             *("uv", "pip", "compile", "pyproject.toml", "--universal", "--all-extras", "--quiet"),
@@ -35,9 +36,10 @@ def resolve(*options: str) -> str:
 
 
 def shorten(pins: str) -> str:
-    """Return the pins with the Python as their marker, but for a name with several versions.
+    """Return the pins with only the version of Python as their marker.
 
-    A constraint on a package that a platform does not need says nothing there.
+    A package that is pinned to several versions keeps its markers. For the others no marker is
+    needed, because a constraint has no effect where its package is not installed.
     """
     lines = pins.splitlines()
     count = Counter(line.partition("==")[0] for line in lines)

@@ -1,7 +1,7 @@
-"""Run ``python -m tools.documents``: remake what commands made in the documents.
+"""Run ``python -m tools.documents``: remake the parts of documents that commands print.
 
-It runs all commands in the comments of the README and of docs/ and writes what has changed; with
-``--check`` it writes nothing and reports differences (``tools.remaking``).
+The command runs all commands in the comments of the README and of docs/, and writes what has
+changed. With ``--check`` it writes nothing and reports the differences (``tools.remaking``).
 """
 
 from __future__ import annotations
@@ -11,46 +11,46 @@ from collections.abc import Sequence
 
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from tools.remaking import documents, remake
+from tools.remaking import list_documents, remake
 
 SAME, DIFFERENT = range(2)
 
 EPILOG = """\
 exit codes:
-  0  all is as its command makes it (after writing what has changed, without --check)
-  1  --check found something that is not
-  2  bad input: an unknown document, a comment that cannot be read, a command that fails
+    0  every part is what its command prints (after writing the changes, without --check)
+    1  --check found a part that differs
+    2  bad input: an unknown document, a comment that cannot be read, a command that fails
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _documents, words, OSError, UnicodeDecodeError)
+    return command_line.run(_parser(), _documents, argv, OSError, UnicodeDecodeError)
 
 
 def _documents(options: argparse.Namespace) -> int:
-    known = documents()
+    known = list_documents()
     named = options.documents or known
     if unknown := [each for each in named if each not in known]:
         raise UsageError(
-            f"{unknown[0]} is not a document of the project: they are {', '.join(known)}"
+            f"{unknown[0]} is not a document of the project; expected one of {', '.join(known)}"
         )
     changed: list[str] = []
     for document in named:
         changed += remake(document, write=not options.check)
     for each in changed:
-        print(each if options.check else f"made again: {each.splitlines()[0]}")
+        print(each if options.check else f"rewritten: {each.splitlines()[0]}")
     if not changed:
-        print("all is as its commands make it")
+        print("every part is what its command prints")
     elif options.check:
-        print("to make it again: python -m tools.documents")
+        print("to rewrite these parts, run: python -m tools.documents")
     return DIFFERENT if changed and options.check else SAME
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "tools.documents",
-        "Make again what commands made in the README and in docs/, from a clone.",
+        "Remake the parts of the README and of docs/ that commands print. Needs a clone.",
         EPILOG,
     )
     parser.add_argument(

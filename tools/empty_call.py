@@ -1,14 +1,15 @@
-"""Run ``python -m tools.empty_call``: what a call of a ``tf.function`` costs without an LSTM in it.
+"""Run ``python -m tools.empty_call``: measure what a ``tf.function`` costs without an LSTM in it.
 
-For layers of little work, TensorFlow's own cost of a call is most of the time. For each layer this
-command times four calls in turn and prints the CPU time of each, the shortest of several rounds:
+For layers with little work, most of the time is TensorFlow's own cost of a call. For each layer,
+the command times four functions in turn, and prints the CPU time of each, which is the shortest of
+several rounds:
 
 - ``empty``: a ``tf.function`` that returns its argument, or the layer's variables in training;
-- ``reads``: one that also reads the layer's three variables;
-- ``layer``: one that calls the layer, or computes the gradients of its variables;
+- ``reads``: a function that also reads the layer's three variables;
+- ``layer``: a function that calls the layer, or computes the gradients of its variables;
 - ``kernel``: only the kernels, through the C interface, without TensorFlow.
 
-The difference of ``layer`` and ``reads + kernel`` is what this project's op adds.
+The difference between ``layer`` and ``reads + kernel`` is what this project's op adds.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from typing import Any
 import numpy as np
 
 SHAPES = ((1, 1, 256, 256), (5, 15, 1, 4))
-"""Batch, timesteps, features and units of the layers."""
+"""The batch, timesteps, features and units of each layer."""
 
 ROUNDS, CALLS = 30, 100
-"""How many rounds there are, and how often each calls a function. A call takes about 0.1 ms."""
+"""The number of rounds, and how often each round calls a function. A call takes about 0.1 ms."""
 
 Function = Callable[[], object]
+"""A call to time."""
 
 
-def functions(shape: Sequence[int], training: bool) -> dict[str, Function]:
-    """Return the calls to time, by name, for a layer of this batch, timesteps, features, units."""
+def make_calls(shape: Sequence[int], training: bool) -> dict[str, Function]:
+    """Return the calls to time by name, for a layer of this batch, time, input and units."""
     import tensorflow as tf
 
     import lstm_impl.keras
@@ -66,11 +68,11 @@ def functions(shape: Sequence[int], training: bool) -> dict[str, Function]:
     calls: dict[str, Function] = {
         name: functools.partial(function, x) for name, function in traced.items()
     }
-    return calls | {"kernel": kernel(shape, training)}
+    return calls | {"kernel": make_kernel_call(shape, training)}
 
 
-def kernel(shape: Sequence[int], training: bool) -> Function:
-    """Return a call of only the kernels for a layer of this batch, timesteps, features, units."""
+def make_kernel_call(shape: Sequence[int], training: bool) -> Function:
+    """Return a call of only the kernels, for a layer of this batch, time, input and units."""
     from lstm_impl.backends.fused_cpu.c_interface import KernelLayer, kernels
 
     batch, timesteps, features, units = shape
@@ -96,7 +98,7 @@ def kernel(shape: Sequence[int], training: bool) -> Function:
     made = arrays(gates, state, state, *weights)
     backward = [recurrent_kernel, x, h, c, None, y, *kept, *flows, *made]
     given, back = addresses(forward), addresses(backward) if training else []
-    alive = forward, backward  # the addresses are those of these arrays
+    alive = forward, backward  # The addresses belong to these arrays, which must stay alive.
 
     def call() -> object:
         loaded.forward(layer, *given)
@@ -107,15 +109,15 @@ def kernel(shape: Sequence[int], training: bool) -> Function:
     return call
 
 
-def cpu_times(
+def measure_cpu_times(
     calls: Mapping[str, Function],
     rounds: int,
     count: int,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
-    """Return the shortest mean CPU time of each function, in seconds, called in turn."""
+    """Return the shortest mean CPU time of each function in seconds. The functions run in turn."""
     for call in calls.values():
-        for _ in range(3):  # traces, and lets TensorFlow optimize the graph
+        for _ in range(3):  # This traces the function, and lets TensorFlow optimize its graph.
             call()
     shortest = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
@@ -138,8 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for batch, timesteps, features, units in SHAPES:
         size = f"{features}→{units}" if features != units else str(units)
         for mode in ("inference", "training"):
-            calls = functions((batch, timesteps, features, units), mode == "training")
-            found = cpu_times(calls, options.rounds, options.calls)
+            calls = make_calls((batch, timesteps, features, units), mode == "training")
+            found = measure_cpu_times(calls, options.rounds, options.calls)
             cells = " | ".join(f"{1e6 * each:.0f} µs" for each in found.values())
             print(f"| {batch}×{timesteps}×{size} | {mode} | {cells} |", flush=True)
     return 0

@@ -1,7 +1,7 @@
-"""Run ``python -m tools.gru_bars``: measure and judge the kernels' GRU.
+"""Run ``python -m tools.gru_bars``: measure and judge the kernels of a GRU.
 
-It measures ``gru_bars.toml`` in six processes, and compares each of our times with that of the
-fastest peer. Paths of result files are judged without a measurement, on any machine.
+The command measures ``gru_bars.toml`` in six processes, and compares each of our times with that of
+the fastest peer. If you name result files, it judges those on any machine and measures nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lstm_impl import UnsupportedError
 from tools.bars import Bar, load_or_measure, make_parser, measure, print_verdicts
 
 SUITE = Path(__file__).with_name("gru_bars.toml")
+"""The suite that is measured."""
 
 EPILOG = """\
 exit codes: 0 the bars are met, of those of fused_cpu in each mode all but one; 1 more are missed or
@@ -32,18 +33,18 @@ SHAPES = (
     "b64-t25-i512-h512",
     "b128-t25-i64-h64",
 )
-"""Those of the suite cpu-frameworks."""
+"""The shapes of the suite ``cpu-frameworks``."""
 
 AGENT = "b64-t32-i32-h128"
-"""The shape of TorchRL's issue 4154, whose own backward pass takes 10.2 ms."""
+"""The shape of TorchRL's issue 4154, in which its own backward pass takes 10.2 ms."""
 
 SCANS = ("jax_scan", "jax_scan+preproject")
 
 ALLOWED = {"fused_cpu:forward": 1, "fused_cpu": 1}
-"""How many bars of a backend may be missed: of its seven shapes, one."""
+"""The number of bars that a backend may miss: one of its seven shapes."""
 
 
-def bars() -> Iterator[Bar]:
+def list_bars() -> Iterator[Bar]:
     """Yield all bars: of fused_cpu in both modes, and of torch_fused_cpu in training."""
     others = "torch:forward", *(f"{each}:forward" for each in SCANS), "keras:forward", "onnxruntime"
     for shape in SHAPES:
@@ -57,7 +58,7 @@ def bars() -> Iterator[Bar]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code (see ``EPILOG``)."""
+    """Run the command, and return its exit code (see ``EPILOG``)."""
     what = "Measure the kernels' GRU on a CPU, and judge it against other libraries."
     parser = make_parser("tools.gru_bars", what, EPILOG)
     return command_line.run(parser, _judge, argv, UnsupportedError, OSError)
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _judge(options: argparse.Namespace) -> int:
     frame = load_or_measure(options, functools.partial(measure, SUITE))
-    missed = Counter(bar.backend for bar in print_verdicts(frame, bars()))
+    missed = Counter(bar.backend for bar in print_verdicts(frame, list_bars()))
     return 1 if any(count > ALLOWED.get(name, 0) for name, count in missed.items()) else 0
 
 

@@ -1,7 +1,7 @@
-"""Run ``python -m tools.litert_times``: compare the LiteRT files that a Keras LSTM can become.
+"""Run ``python -m tools.litert_times``: compare the LiteRT files into which Keras's LSTM converts.
 
-Prints a Markdown table of the size of each file and the CPU time of a call on one thread. The files
-are run in turn, so that a change of the machine's speed affects all of them.
+The command prints a Markdown table with the size of each file and the CPU time of a call on one
+thread. The files run in turn, so that a change of the machine's speed affects all of them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from collections.abc import Callable
 import numpy as np
 
 SHAPES = ((1, 1, 64, 64), (1, 50, 16, 32), (1, 100, 64, 64), (8, 50, 128, 256))
-"""Batch, timesteps, inputs and units."""
+"""The batch, timesteps, inputs and units of each layer."""
 
 ROUNDS = 30
+"""The number of samples for each file."""
 SECONDS = 0.01
-"""The least CPU time of one sample, which many clocks would not resolve for one call."""
+"""The least CPU time of one sample in seconds. Many clocks could not resolve a single call."""
 
 
 def make_runners(shape: tuple[int, int, int, int]) -> dict[str, tuple[int, Callable[[], None]]]:
-    """Return the size of each file in bytes, and a function that runs it once."""
+    """Return the size of each file in bytes, and a function that runs the file once."""
     import keras
 
     from lstm_impl.backends.others import litert
@@ -55,7 +56,7 @@ def make_runners(shape: tuple[int, int, int, int]) -> dict[str, tuple[int, Calla
 
 
 def measure(runners: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Return samples of the CPU time of one call in seconds, in interleaved rounds."""
+    """Return samples of the CPU time of one call in seconds, from interleaved rounds."""
     calls = {}
     for name, run in runners.items():
         run()

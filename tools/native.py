@@ -1,9 +1,9 @@
-"""Run ``python -m tools.native``: compile liblstm and its bindings for machines without a compiler.
+"""Run ``python -m tools.native``: compile liblstm and its bindings for other machines.
 
-It writes liblstm for each kind of CPU, and the bindings of the TensorFlow and JAX that are
-installed, or of a TensorFlow unpacked from its wheel, also for another kind of machine. Those that
-fit are loaded if ``LSTM_NATIVE_PREBUILT`` names their folder, or a wheel has them in
-``lstm_impl/native/prebuilt``.
+The command is for machines without a compiler. It compiles liblstm for each kind of CPU, and the
+bindings for the installed TensorFlow and JAX, or for a TensorFlow that is unpacked from its wheel,
+even for another kind of machine. Libraries that fit are loaded if ``LSTM_NATIVE_PREBUILT`` names
+their folder, or if a wheel has them in ``lstm_impl/native/prebuilt``.
 """
 
 from __future__ import annotations
@@ -24,64 +24,72 @@ from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backends.fused_cpu.prebuilt import KINDS
 
 EPILOG = """\
-exit codes: 0 all were written; 2 bad input, or one could not be compiled (with the reason)
+exit codes: 0 all libraries were written; 2 bad input, or one cannot be compiled (with the reason)
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _build, words, UnsupportedError, OSError)
+    return command_line.run(_parser(), _build, argv, UnsupportedError, OSError)
 
 
 def _build(options: argparse.Namespace) -> int:
-    for made in build(options.cpu or _of_this_machine(), options.folder, options.tensorflow):
+    for made in build(options.cpu or _list_own_cpus(), options.folder, options.tensorflow):
         print(f"written: {made}", file=sys.stderr)
     return 0
 
 
-def _of_this_machine() -> list[str]:
+def _list_own_cpus() -> list[str]:
     here = platform.machine()
     return [name for name, kind in KINDS.items() if kind.machine == here and kind.march]
 
 
 def build(cpus: Sequence[str], folder: Path, unpacked: Path | None = None) -> Iterator[Path]:
-    """Compile liblstm for kinds of CPU, and the bindings once, and yield their paths.
+    """Compile liblstm for kinds of CPUs, and the bindings, and yield the paths.
 
-    They are for the installed frameworks, or for a TensorFlow whose wheel is ``unpacked`` in a
-    folder, also for another kind of machine; and for systems whose C and C++ libraries are no older
-    than the compiler's. Raises UnsupportedError for a kind that is unknown or cannot be compiled
-    for here, UnavailableError without a compiler for it.
+    The bindings are for the installed frameworks, or for a TensorFlow whose wheel is ``unpacked``
+    in a folder, even for another kind of machine. The libraries run on systems whose C and C++
+    libraries are at least as new as the compiler's.
+
+    Raises
+    ------
+    UnsupportedError
+        If a kind of CPU is unknown, or cannot be compiled for on this machine.
+    UnavailableError
+        If no compiler for a kind of CPU is installed.
     """
-    compilers = {cpu: _compiler_for(cpu, unpacked) for cpu in cpus}
-    bindings = _bindings(unpacked)
+    compilers = {cpu: _find_compiler(cpu, unpacked) for cpu in cpus}
+    bindings = _find_bindings(unpacked)
     for number, (cpu, compiler) in enumerate(compilers.items()):
         kind = KINDS[cpu]
         flags = library.kernel_flags(f"-march={kind.march}")
-        kernels = _path(folder, library.product(library.C), cpu)
-        if prebuilt.damage(kernels):  # else it serves another TensorFlow as well
+        kernels = _find_library_path(folder, library.product(library.C), cpu)
+        if prebuilt.damage(kernels):  # Otherwise it was compiled before, for another TensorFlow.
             library.compile_library(compiler, flags, [], kernels, library.C)
         yield kernels
         for binding, (version, flags, links) in bindings.items() if number == 0 else ():
-            made = _path(folder, library.product(binding, version), f"any_{kind.machine}")
+            made = _find_library_path(
+                folder, library.product(binding, version), f"any_{kind.machine}"
+            )
             library.compile_library(compiler, flags, links, made, binding, kernels)
             yield made
 
 
-def _path(folder: Path, product: prebuilt.Product, cpu: str) -> Path:
+def _find_library_path(folder: Path, product: prebuilt.Product, cpu: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder.absolute() / product.file_name(cpu)
 
 
-def _compiler_for(cpu: str, unpacked: Path | None) -> library.Compiler:
+def _find_compiler(cpu: str, unpacked: Path | None) -> library.Compiler:
     kind = KINDS.get(cpu)
     if kind is None or not kind.march:
         known = ", ".join(name for name, kind in KINDS.items() if kind.march)
-        raise UnsupportedError(f"no kind of CPU is called {cpu!r}; expected one of {known}")
+        raise UnsupportedError(f"there is no kind of CPU {cpu!r}; expected one of {known}")
     here = platform.machine()
     if unpacked is None and kind.machine != here:
         raise UnsupportedError(
-            f"{cpu} is compiled on a machine of its kind, and this is {here}; or here, for a "
-            "TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
+            f"{cpu} is compiled on a machine of its kind, and this is {here}. To compile it here, "
+            "name a TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
         )
     name, install = "g++", library.INSTALL
     if kind.machine != here:
@@ -97,13 +105,13 @@ def _compiler_for(cpu: str, unpacked: Path | None) -> library.Compiler:
     return compiler
 
 
-def _bindings(
+def _find_bindings(
     unpacked: Path | None,
 ) -> dict[library.Binding, tuple[str | None, list[str], list[str]]]:
-    """Return version, compiler flags and linker flags of each framework; None: as installed."""
+    """Return the version and the flags for each framework. None is the installed version."""
     found: dict[library.Binding, tuple[str | None, list[str], list[str]]] = {}
     if unpacked is not None:
-        found[library.TENSORFLOW] = _unpacked(unpacked)
+        found[library.TENSORFLOW] = _find_unpacked_tensorflow(unpacked)
     elif importlib.util.find_spec("tensorflow"):
         if not (able := library.can_be_compiled(library.TENSORFLOW)):
             raise UnavailableError(f"fused_cpu: {able}")
@@ -113,18 +121,18 @@ def _bindings(
     return found
 
 
-def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
-    """Return version, compiler flags and linker flags of an unpacked TensorFlow."""
+def _find_unpacked_tensorflow(folder: Path) -> tuple[str, list[str], list[str]]:
+    """Return the version, compiler flags and linker flags for an unpacked TensorFlow."""
     place = folder.absolute() / "tensorflow"
     version = prebuilt.installed_version(folder)
     frameworks = sorted(place.glob("libtensorflow_framework.so.*"))
     if not version or not frameworks or not (place / library.HEADER).is_file():
         raise UnsupportedError(
-            f"{folder}: there is no TensorFlow for Linux unpacked, with its headers and its "
-            f"dist-info: python -m zipfile -e WHEEL {folder}"
+            f"{folder} holds no unpacked TensorFlow for Linux with its headers and its dist-info; "
+            f"unpack a wheel with python -m zipfile -e WHEEL {folder}"
         )
-    # As all supported TensorFlows for Linux were compiled. Undefined symbols are an error, since
-    # the library cannot be loaded here.
+    # All supported TensorFlows for Linux were compiled with these flags. Undefined symbols are an
+    # error, because the library cannot be loaded here to find them.
     flags = ["-O2", "-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
     links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
     return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links

@@ -1,8 +1,8 @@
-"""Run ``python -m tools.packages``: print a diagram of the suite's packages, from their imports.
+"""Run ``python -m tools.packages``: print a diagram of the suite's packages from their imports.
 
 The diagram (Mermaid, which GitHub draws) and a table of the packages are for
-``docs/architecture.md``. An arrow means that a package imports another; one that follows from
-others is omitted. The source is read, not imported.
+``docs/architecture.md``. An arrow means that a package imports another one. An arrow that follows
+from others is omitted. The source is parsed, and nothing is imported.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("echo",),
     ("session", "sharing"),
 )
-"""From the ground up. A module imports from its own package and from the floors below."""
+"""The layers of packages from the ground up. A module imports from its own package and from lower
+layers."""
 
 COMMANDS, LIBRARY = "commands", "lstm_impl"
+"""The names for modules outside of packages, and for the library, in diagrams."""
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
 
-def modules(folder: Path = BENCH) -> dict[str, Path]:
-    """Return all modules of the package by name, with its packages."""
+def list_modules(folder: Path = BENCH) -> dict[str, Path]:
+    """Return all modules below a folder by name, including its packages."""
     found = {}
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder.parent).with_suffix("").parts
@@ -42,10 +44,11 @@ def modules(folder: Path = BENCH) -> dict[str, Path]:
     return found
 
 
-def imported(path: Path, known: dict[str, Path], packages: bool = False) -> Iterator[str]:
+def list_imports(path: Path, known: dict[str, Path], packages: bool = False) -> Iterator[str]:
     """Yield the modules of this project that a file imports, anywhere in it.
 
-    packages: also those that it imports from, which Python imports first.
+    With ``packages``, also yield the packages from which it imports names, because Python imports
+    them first.
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -60,7 +63,7 @@ def imported(path: Path, known: dict[str, Path], packages: bool = False) -> Iter
 
 
 def find_package(module: str) -> str:
-    """Return the package of a module; ``commands`` for modules outside the packages."""
+    """Return the package of a module, or ``commands`` for a module outside of packages."""
     first, _, rest = module.partition(".")
     if first == LIBRARY:
         return LIBRARY
@@ -68,12 +71,12 @@ def find_package(module: str) -> str:
     return name if (BENCH / name).is_dir() and name else COMMANDS
 
 
-def arrows() -> set[tuple[str, str]]:
-    """Return which package imports which, without those that others imply."""
-    known = modules()
+def find_arrows() -> set[tuple[str, str]]:
+    """Return the pairs of packages of which the first imports the second, except implied ones."""
+    known = list_modules()
     direct: dict[str, set[str]] = {}
     for module, path in known.items():
-        for other in imported(path, known):
+        for other in list_imports(path, known):
             if find_package(other) not in (find_package(module), COMMANDS):
                 direct.setdefault(find_package(module), set()).add(find_package(other))
 
@@ -89,11 +92,11 @@ def arrows() -> set[tuple[str, str]]:
     }
 
 
-def as_markdown() -> str:
-    """Return the diagram, and a table of the packages with their subjects."""
-    known = modules()
+def compose_markdown() -> str:
+    """Return the diagram and a table of the packages with their subjects, in Markdown."""
+    known = list_modules()
     lines = ["```mermaid", "flowchart TD"]
-    lines += [f"    {upper} --> {lower}" for upper, lower in sorted(arrows())]
+    lines += [f"    {upper} --> {lower}" for upper, lower in sorted(find_arrows())]
     rows = []
     for name in (each for floor in reversed(FLOORS) for each in floor):
         described = ast.get_docstring(ast.parse(known[f"bench.{name}"].read_text(encoding="utf-8")))
@@ -102,15 +105,15 @@ def as_markdown() -> str:
     return "\n".join([*lines, "```", "", table])
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = arguments.parser(
         "tools.packages", "The packages of the suite: a diagram and a table, in Markdown."
     )
     arguments.add_choice(parser, "format", ("markdown",), default="markdown")
-    parser.parse_args(words)
+    parser.parse_args(argv)
     command_line.write_any_letter()
-    print(as_markdown())
+    print(compose_markdown())
     return 0
 
 

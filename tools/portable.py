@@ -1,10 +1,10 @@
 """Run ``python -m tools.portable``: write the digests by which the graph optimizer knows a layer.
 
-A layer in a graph that may be saved is a function of TensorFlow's ops, which the fused op
-replaces where the library is loaded (``lstm_impl/native/graph_optimizer.cc``). The op replaces
-only functions whose digests are in ``lstm_impl/native/portable_digests.h``. Run this after a change
-of ``by_tensorflow``, or where a release of TensorFlow traces another graph. The digests that are
-there stay, so that models which were exported before are recognized.
+A layer in a graph that may be saved is a function of TensorFlow's ops. Where the library is loaded,
+the fused op replaces this function (``lstm_impl/native/graph_optimizer.cc``). The op replaces only
+functions whose digests are in ``lstm_impl/native/portable_digests.h``. Run this command after a
+change of ``by_tensorflow``, or when a release of TensorFlow traces another graph. Digests that are
+already in the file stay, so that models which were exported before are still recognized.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ RESULTS = ("identity", "identity_1", "identity_2")
 """TensorFlow's names of the results y, h_last and c_last of a traced function."""
 
 MOST_TEXT = 4096
-"""Bytes of the digests of a function: three lines of under a hundred."""
+"""The largest size of a function's digests in bytes. They are three lines of under a hundred bytes.
+"""
 
 
 class Body(NamedTuple):
-    """What a function computes, and the digests of its results y, h_last and c_last."""
+    """Hold what a function computes, and the digests of its results y, h_last and c_last."""
 
     reverse: bool
     batch_major: bool
     digests: tuple[str, ...]
 
 
-def digests(graph: Any, function: str) -> dict[str, str]:
+def compute_digests(graph: Any, function: str) -> dict[str, str]:
     """Return the digest of each result of a function in the library of a ``GraphDef``.
 
-    Raises ValueError, with the reason, if the function cannot be described.
+    Raises
+    ------
+    ValueError
+        If the function cannot be described. The message gives the reason.
     """
     from lstm_impl.backends.fused_cpu.backend import ops
 
@@ -58,7 +62,7 @@ def digests(graph: Any, function: str) -> dict[str, str]:
     return dict(line.split("=") for line in words.splitlines())
 
 
-def traced(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
+def trace_bodies(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
     """Return the bodies that this version of TensorFlow traces for layers of these sizes."""
     import tensorflow as tf
 
@@ -80,12 +84,12 @@ def traced(batch: int = 2, inputs: int = 3, units: int = 5) -> list[Body]:
         graph.library.function.append(concrete.function_def)
         for function in concrete.graph.as_graph_def().library.function:
             graph.library.function.append(function)
-        made = digests(graph, concrete.function_def.signature.name)
+        made = compute_digests(graph, concrete.function_def.signature.name)
         found.append(Body(reverse, batch_major, tuple(made[name] for name in RESULTS)))
     return list(dict.fromkeys(found))
 
 
-def known() -> list[Body]:
+def read_known_bodies() -> list[Body]:
     """Return the bodies that the header lists."""
     rows = re.findall(r"{(true|false),\s*(true|false),\s*{([^}]+)}}", HEADER.read_text("ascii"))
     return [
@@ -119,8 +123,8 @@ inline constexpr PortableBody kPortableBodies[] = {{
 """
 
 
-def written(bodies: Sequence[Body]) -> str:
-    """Return the text of the header."""
+def format_header(bodies: Sequence[Body]) -> str:
+    """Return the text of the header for these bodies."""
     rows = []
     for body in bodies:
         flags = ", ".join(str(each).lower() for each in body[:2])
@@ -131,8 +135,8 @@ def written(bodies: Sequence[Body]) -> str:
 
 def main(path: Path = HEADER) -> int:
     """Write the header and return the exit code 0."""
-    bodies = list(dict.fromkeys([*known(), *traced()]))
-    path.write_text(written(bodies), "ascii")
+    bodies = list(dict.fromkeys([*read_known_bodies(), *trace_bodies()]))
+    path.write_text(format_header(bodies), "ascii")
     print(f"written: {path}, {len(bodies)} bodies", file=sys.stderr)
     return 0
 

@@ -1,8 +1,8 @@
-"""Give MkDocs the project's documents in their places, as a hook that ``mkdocs.yml`` names.
+"""Give MkDocs the project's documents at their paths, as a hook that ``mkdocs.yml`` names.
 
-MkDocs reads one folder, but the documents of this project are in several, and link to each other
-and to source files. This hook replaces MkDocs's files by the documents of the project and by every
-file that one of them links to, each under its path in the repository.
+MkDocs reads one folder, but the documents of this project are in several folders and link to each
+other and to source files. This hook replaces MkDocs's files by the documents of the project and by
+every file that a document links to, each under its path in the repository.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def list_linked_files(document: str, root: Path = ROOT) -> list[str]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Return the documents, the files that they link to, and the theme's and the plugins' files."""
+    """Return the documents, the files that they link to, and those of the theme and the plugins."""
     from mkdocs.structure.files import File, Files
 
     documents = list_documents()
@@ -69,8 +69,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a page for the site.
 
-    Each link to a folder is replaced by its text: a repository shows a folder as a page, and a site
-    does not. MkDocs leaves the addresses of ``<picture>`` as they are, so they are changed here.
+    Each link to a folder is replaced by its text, because a repository shows a folder as a page,
+    whereas a site does not. MkDocs does not change the addresses of ``<picture>``, so they are
+    changed here.
     """
     document = PurePosixPath(page.file.src_uri)
 

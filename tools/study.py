@@ -1,7 +1,7 @@
 """Run ``python -m tools.study FILE...``: show the studies that earlier versions wrote.
 
-``scaling``, ``lengths`` and ``denormals`` were studies before they became suites. Their files
-are in the folder of results and hold no times of cases, so the readers of results skip them.
+``scaling``, ``lengths`` and ``denormals`` were studies before they became suites. Their files are
+in the folder of results but hold no times of cases, so the commands that read results skip them.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from bench.stats.intervals import case_interval
 from bench.stats.ratios import RunSamples, compare
 
 SCHEMA = 1
+"""The version of the files that this command reads."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """kind: what was measured. question: the request. answers: records of each process."""
+    """Hold a study: what was measured, the request, and the records of each process."""
 
     kind: str
     run: Run
@@ -48,9 +49,12 @@ class Study:
 
 
 def read(path: Path, kinds: Collection[str]) -> Study:
-    """Return the study, of one of these kinds, in a file.
+    """Read the study in a file, which must be of one of these kinds.
 
-    Raises ResultError, whatever the bytes are.
+    Raises
+    ------
+    ResultError
+        If the file is not such a study, whatever its bytes are.
     """
     try:
         root = Field(path, "", parse_json(path, regular_bytes(path)))
@@ -69,17 +73,26 @@ def read(path: Path, kinds: Collection[str]) -> Study:
 
 
 _BOUNDS = 10
-"""Letters that an interval takes: 1.00-1.00."""
+"""The width of an interval in characters, such as 1.00-1.00."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """How to compare the records of one kind of study.
+    """Describe how to compare the records of one kind of study.
 
-    keys: fields that two compared records share. side: the field in which they differ. baseline: a
-    side; empty for that of the question's first way and policy. adjacent: whether each side had a
-    process of its own, one after the other. Times of sides with a ``batch`` are compared by
-    sequence.
+    If the records have a ``batch``, their times are compared for each sequence.
+
+    Attributes
+    ----------
+    keys
+        The fields that two compared records share.
+    side
+        The field in which they differ.
+    baseline
+        The side with which the others are compared. If it is empty, it is the question's first way
+        and policy.
+    adjacent
+        Whether each side had a process of its own, one after the other.
     """
 
     keys: tuple[str, ...]
@@ -95,16 +108,19 @@ KINDS: Mapping[str, _Kind] = {
 }
 
 _Records = list[tuple[int, Field]]
-"""Records of one side, each with the number of its process."""
+"""The records of one side, each with the number of its process."""
 
 
-def blocks(found: Study) -> list[Block]:
-    """Return the table, a line above it, and below it what is not in it and why.
+def compose_blocks(found: Study) -> list[Block]:
+    """Return the table, a line above it, and lines below it with what is missing and why.
 
-    Raises ResultError for records that are not those of such a study.
+    Raises
+    ------
+    ResultError
+        If the records are not those of such a study.
     """
     kind = KINDS[found.kind]
-    baseline = kind.baseline or _first(found)
+    baseline = kind.baseline or _find_baseline(found)
     problems: dict[str, None] = {}
     table = TextTable.of(
         [
@@ -115,7 +131,7 @@ def blocks(found: Study) -> list[Block]:
             Column("times as fast", right=True, least=_BOUNDS),
             Column("verdict"),
         ],
-        list(_lines(found, kind, baseline, problems)),
+        list(_compose_lines(found, kind, baseline, problems)),
     ).without_empty()
     above = (
         f"{found.kind}: {count(len(found.answers), 'process')} on {name(found.run.machine)}, "
@@ -130,13 +146,13 @@ def blocks(found: Study) -> list[Block]:
     return [first, Block(table=table), *rest]
 
 
-def _lines(
+def _compose_lines(
     found: Study, kind: _Kind, baseline: str, problems: dict[str, None]
 ) -> Iterator[list[TableCell | str]]:
     groups: dict[tuple[str, ...], dict[str, _Records]] = {}
     for number, answer in enumerate(found.answers):
         for record in answer:
-            key = tuple(_text(record[each]) for each in kind.keys)
+            key = tuple(_read_text(record[each]) for each in kind.keys)
             side = record[kind.side].label().replace("-apart", "-unreduced")  # its earlier name
             groups.setdefault(key, {}).setdefault(side, []).append((number, record))
     for key, sides in groups.items():
@@ -145,11 +161,11 @@ def _lines(
             failures = [text for _, each in records if (text := each["failed"].text())]
             problems |= {f"{', '.join((*key, side))}: {text}": None for text in failures}
             if not failures:
-                measured[side] = _runs(records, kind)
+                measured[side] = _parse_runs(records, kind)
         base = measured.get(baseline)
         for side, runs in sorted(measured.items()):
             record = sides[side][0][1]
-            batch, given = _batch(record), record["batch"].given
+            batch, given = _read_batch(record), record["batch"].given
             time = case_interval([batch * run.samples for run in runs])
             line: list[TableCell | str] = [
                 *(*key, side),
@@ -166,11 +182,11 @@ def _lines(
             yield [*line, times, compact_verdict(found_ratio)]
 
 
-def _first(found: Study) -> str:
+def _find_baseline(found: Study) -> str:
     """Return the side of the question's first way and policy."""
     question = found.question
     policies = list(question["batches"].mapping())
-    if question["policies"].given:  # in order: a file's keys are sorted
+    if question["policies"].given:  # The list keeps the order, whereas a file sorts its keys.
         policies = [each.label() for each in question["policies"].items()]
     ways = question["ways"].items()
     if not policies or not ways:
@@ -178,37 +194,37 @@ def _first(found: Study) -> str:
     return f"{ways[0].label()} {policies[0]}"
 
 
-def _text(field: Field) -> str:
+def _read_text(field: Field) -> str:
     return str(field.integer(1)) if field.name.endswith("replicas") else field.label()
 
 
-def _batch(record: Field) -> int:
+def _read_batch(record: Field) -> int:
     return record["batch"].integer(1) if record["batch"].given else 1
 
 
-def _runs(records: _Records, kind: _Kind) -> list[RunSamples]:
-    """Return the samples of each process. Raises ResultError for wrong samples or rounds."""
+def _parse_runs(records: _Records, kind: _Kind) -> list[RunSamples]:
+    """Return the samples of each process. Raise ResultError if samples or rounds are wrong."""
     runs = []
     for number, record in records:
         samples = decode(record["samples"], list[Seconds])
         rounds = decode(record["rounds"], list[Count])
         if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
             raise record["rounds"].error("a round of its own for each sample", "does not fit")
-        times = np.array(samples) / _batch(record)
+        times = np.array(samples) / _read_batch(record)
         runs.append(
             RunSamples(str(number), times, np.array(rounds), adjacent=kind.adjacent, started=number)
         )
     return runs
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command_line.run(_parser(), _show, words)
+    return command_line.run(_parser(), _show, argv)
 
 
 def _show(options: argparse.Namespace) -> int:
     found = [read(path, KINDS) for path in options.paths]
-    document = Document([block for each in found for block in blocks(each)])
+    document = Document([block for each in found for block in compose_blocks(each)])
     output.deliver(options, document.terminal, {"markdown": document.markdown})
     return 0
 

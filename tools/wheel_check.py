@@ -1,7 +1,7 @@
-"""Run ``python tools/wheel_check.py BACKEND ...``: judge backends where there is no compiler.
+"""Run ``python tools/wheel_check.py BACKEND ...``: check backends on a machine without a compiler.
 
-Run by its path in an environment where a wheel is installed, so that nothing of the clone is
-imported. Each must compute from a prebuilt library, in each type that it supports.
+Run the file by its path, in an environment where a wheel is installed, so that nothing is imported
+from the clone. Each backend must compute from a prebuilt library, in each type that it supports.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lstm_impl.proof import gate
 
 
 def main(names: list[str]) -> int:
-    """Return 0, or 1 where a backend is unavailable, not prebuilt or wrong."""
+    """Return 0, or 1 if a backend is unavailable, not prebuilt or wrong."""
     for name in names:
         backend = get_backend(name)
         available = backend.availability("cpu")

@@ -8,7 +8,7 @@ import pytest
 
 from bench.__main__ import COMMANDS, console, main
 from tests.places import GOLDEN, ROOT
-from tools.packages import BENCH, find_package, modules
+from tools.packages import BENCH, find_package, list_modules
 from tools.packages import COMMANDS as BESIDE
 
 NO_COMMANDS = {"__init__", "__main__", "plugin", "bench_cases", "worker"}
@@ -17,7 +17,7 @@ NO_COMMANDS = {"__init__", "__main__", "plugin", "bench_cases", "worker"}
 
 def test_main_lists_every_command_under_its_question(capsys: pytest.CaptureFixture[str]) -> None:
     listed = [name for answers in COMMANDS.values() for name in answers]
-    there = {path.stem for name, path in modules().items() if find_package(name) == BESIDE}
+    there = {path.stem for name, path in list_modules().items() if find_package(name) == BESIDE}
     there |= {path.parent.name for path in BENCH.glob("*/__main__.py")}
     assert sorted(listed) == sorted(there - NO_COMMANDS)
     assert main([]) == 0

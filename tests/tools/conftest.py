@@ -1,3 +1,3 @@
-"""Fixtures of the library's tests."""
+"""Provide fixtures of the library's tests."""
 
 from tests.lstm_impl.fake_compiler import make_compiler  # noqa: F401

@@ -6,7 +6,7 @@ import pytest
 from bench.case import load
 from tests.places import ROOT
 from tools import amx_bars
-from tools.amx_bars import bars, main
+from tools.amx_bars import list_bars, main
 from tools.bars import Bar, Times, judge
 
 AMX = sorted(map(str, (ROOT / "results" / "reference_amx").glob("*.json")))
@@ -28,16 +28,16 @@ def test_measuring_on_a_cpu_without_amx_says_so(
 def test_suite_has_the_cases_of_every_bar() -> None:
     cases = load(str(amx_bars.SUITE)).cases
     ids = {case.id for case in cases}
-    for bar in bars():
+    for bar in list_bars():
         for backend in (bar.backend, *bar.peers):
             assert f"{backend}/{bar.shape}/{bar.dtype}/{bar.mode}/cpu" in ids
 
 
 def test_bar_is_judged_against_the_fastest_peer() -> None:
-    *_, widest = bars()
+    *_, widest = list_bars()
     rows = [row(name, 3.0 + at, widest) for at, name in enumerate(widest.peers)]
     frame = pandas.DataFrame([row(widest.backend, 2.0, widest), *rows])
-    found = dict(judge(frame, bars()))
+    found = dict(judge(frame, list_bars()))
     assert found[widest] == Times(2.0, 3.0)
     assert sum(times == Times(None, None) for times in found.values()) == len(found) - 1
 

@@ -17,7 +17,7 @@ def remade(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, bool], list[str]]
     def remake(document: str, write: bool) -> list[str]:
         return found.get((document, write), [])
 
-    monkeypatch.setattr(documents, "documents", lambda: ["README.md", "docs/a.md"])
+    monkeypatch.setattr(documents, "list_documents", lambda: ["README.md", "docs/a.md"])
     monkeypatch.setattr(documents, "remake", remake)
     return found
 
@@ -34,10 +34,13 @@ def test_documents_check_shows_the_difference_and_what_to_do(
 ) -> None:
     remade["README.md", False] = [CHANGED]
     assert documents.main(["--check"]) == documents.DIFFERENT
-    assert capsys.readouterr().out == f"{CHANGED}\nto make it again: python -m tools.documents\n"
+    assert (
+        capsys.readouterr().out
+        == f"{CHANGED}\nto rewrite these parts, run: python -m tools.documents\n"
+    )
     # Other documents are not read.
     assert documents.main(["--check", "docs/a.md"]) == documents.SAME
-    assert capsys.readouterr().out == "all is as its commands make it\n"
+    assert capsys.readouterr().out == "every part is what its command prints\n"
 
 
 def test_documents_remade_is_named_and_then_unchanged(
@@ -45,7 +48,7 @@ def test_documents_remade_is_named_and_then_unchanged(
 ) -> None:
     remade["README.md", True] = [CHANGED]
     assert documents.main([]) == documents.SAME
-    assert capsys.readouterr().out == f"made again: {CHANGED.splitlines()[0]}\n"
+    assert capsys.readouterr().out == f"rewritten: {CHANGED.splitlines()[0]}\n"
 
 
 def test_documents_wrong_comment_is_one_line(

@@ -14,7 +14,7 @@ def test_shortest_round_of_each_function_counts() -> None:
     readings = itertools.chain.from_iterable((0.0, seconds) for seconds in blocks)
     called: list[str] = []
     calls = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}
-    found = empty_call.cpu_times(calls, rounds=3, count=2, clock=lambda: next(readings))
+    found = empty_call.measure_cpu_times(calls, rounds=3, count=2, clock=lambda: next(readings))
     assert found == {"a": 2.0, "b": 5.0}
     assert "".join(called[6:]) == "aabb" * 3
 

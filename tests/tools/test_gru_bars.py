@@ -9,7 +9,7 @@ import pytest
 from bench.case import load
 from tools import gru_bars
 from tools.bars import Bar, Times
-from tools.gru_bars import bars, main
+from tools.gru_bars import list_bars, main
 
 
 def row(backend: str, time_s: float, bar: Bar) -> dict[str, object]:
@@ -21,7 +21,7 @@ def measured(slow: int) -> Any:
     """Return results that meet all bars but ``slow`` of fused_cpu's in training."""
     rows: dict[tuple[str, str], dict[str, object]] = {}
     left = slow
-    for bar in bars():
+    for bar in list_bars():
         is_slow = bar.backend == "fused_cpu" and left > 0
         left -= is_slow
         ours = 0.009 if bar.most_s is not None else 1.0
@@ -32,7 +32,7 @@ def measured(slow: int) -> Any:
 
 def test_suite_has_the_cases_of_every_bar() -> None:
     ids = {case.id for case in load(str(gru_bars.SUITE)).cases}
-    for bar in bars():
+    for bar in list_bars():
         for backend in (bar.backend, *bar.peers):
             assert f"{backend}/{bar.shape}/{bar.dtype}/{bar.mode}/cpu" in ids
 
@@ -49,7 +49,7 @@ def test_one_shape_of_fused_cpu_may_miss_its_bar(
 
 
 def test_time_is_judged_where_a_bar_has_no_peer() -> None:
-    *_, agent = bars()
+    *_, agent = list_bars()
     for ours, verdict in ((0.009, "met"), (0.010, "missed"), (None, "no result")):
         columns, found = Times(ours, None).describe(agent)
         assert found == verdict

@@ -26,9 +26,9 @@ def test_native_impossible_target_prints_one_line_and_exits_2(
 ) -> None:
     made, nowhere = str(tmp_path / "made"), str(tmp_path / "nowhere")
     for words, message in (
-        (["--cpu", "i386"], "no kind of CPU is called 'i386'; expected one of x86-64-v4"),
+        (["--cpu", "i386"], "there is no kind of CPU 'i386'; expected one of x86-64-v4"),
         (["--cpu", "aarch64"], "aarch64 is compiled on a machine of its kind, and this is x86_64"),
-        (["--tensorflow", nowhere], f"{nowhere}: there is no TensorFlow for Linux unpacked"),
+        (["--tensorflow", nowhere], f"{nowhere} holds no unpacked TensorFlow for Linux"),
     ):
         assert native.main([made, *words]) == 2
         line = capsys.readouterr().err
@@ -39,7 +39,7 @@ def test_native_impossible_target_prints_one_line_and_exits_2(
 
 @pytest.fixture
 def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The parts of a wheel that are used, on an x86 machine."""
+    """Return the parts of a wheel that an x86 machine uses."""
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     folder = tmp_path / "unpacked"
     header = folder / "tensorflow" / library.HEADER
@@ -83,7 +83,7 @@ def installed() -> Path:
 def test_native_prebuilt_libraries_compute_without_a_compiler(
     tmp_path: Path, unpacked: bool
 ) -> None:
-    kinds = native._of_this_machine()
+    kinds = native._list_own_cpus()
     where = ["--tensorflow", str(installed())] if unpacked else []
     assert native.main([str(tmp_path / "all"), *where]) == 0
     able = [name for name in kinds if not prebuilt.KINDS[name].problem()]

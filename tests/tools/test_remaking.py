@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench import made_windows
 from tests.places import ROOT
-from tools.remaking import Block, DocumentError, blocks, remake, same_file
+from tools.remaking import Block, DocumentError, find_blocks, is_same_file, remake
 
 REPORT = "python -m bench.report a.json --format markdown --brief"
 PLOT = "python -m bench.plot a.json --output pictures/a.svg"
@@ -16,7 +16,7 @@ PLOT = "python -m bench.plot a.json --output pictures/a.svg"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with results and a document whose parts are not made yet."""
+    """Return a folder with results and a document whose parts are not made yet."""
     shutil.copy(ROOT / "docs/examples/quick.json", tmp_path / "a.json")
     (tmp_path / "a.md").write_text(
         f"# Ours\n\n<!-- made by: {REPORT} -->\nold\n<!-- end -->\n\nbetween\n\n"
@@ -93,29 +93,32 @@ def test_picture_that_a_command_writes_is_compared(project: Path) -> None:
 
 def test_check_picture_ignores_lines_but_not_texts() -> None:
     old = b"<svg>Matplotlib v3.9.0, <path d='1'/><text x='1'>5 ms</text></svg>"
-    assert same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"d='1'", b"d='2'"), ".svg")
-    assert not same_file(old, old.replace(b"d='1'", b"d='2'"), ".svg")
-    assert not same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"5 ms", b"6 ms"), ".svg")
-    assert not same_file(old, old.replace(b"3.9.0", b"3.10.8"), ".png")
+    assert is_same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"d='1'", b"d='2'"), ".svg")
+    assert not is_same_file(old, old.replace(b"d='1'", b"d='2'"), ".svg")
+    assert not is_same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"5 ms", b"6 ms"), ".svg")
+    assert not is_same_file(old, old.replace(b"3.9.0", b"3.10.8"), ".png")
     # Rich does not say which version drew it.
     terminal = old.replace(b"Matplotlib v3.9.0", b"Rich")
-    assert same_file(terminal, terminal.replace(b"d='1'", b"d='2'"), ".svg")
-    assert not same_file(terminal, terminal.replace(b"5 ms", b"6 ms"), ".svg")
+    assert is_same_file(terminal, terminal.replace(b"d='1'", b"d='2'"), ".svg")
+    assert not is_same_file(terminal, terminal.replace(b"5 ms", b"6 ms"), ".svg")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- made by: python -m bench.report -->\n", "without its `<!-- end -->`"),
+        ("<!-- made by: python -m bench.report -->\n", "without `<!-- end -->`"),
         (
             "<!-- made by: python -m bench.report -->\n<!-- made by: x -->\n<!-- end -->\n",
-            "without its `<!-- end -->`",
+            "without `<!-- end -->`",
         ),
-        ("<!-- made by: rm -r / -->\n<!-- end -->\n", "no `python -m bench.NAME ...`"),
-        ("<!-- made by: python -m os -->\n<!-- end -->\n", "no `python -m bench.NAME ...`"),
-        ("<!-- made by: python -m -->\n<!-- end -->\n", "no `python -m bench.NAME ...`"),
+        ("<!-- made by: rm -r / -->\n<!-- end -->\n", "expected `python -m bench.NAME ...`"),
+        ("<!-- made by: python -m os -->\n<!-- end -->\n", "expected `python -m bench.NAME ...`"),
+        ("<!-- made by: python -m -->\n<!-- end -->\n", "expected `python -m bench.NAME ...`"),
         ("<!-- made by: python -m bench.report 'a -->\n<!-- end -->\n", "No closing quotation"),
-        (f"<!-- made by: {PLOT.rpartition(' ')[0]} -->\n<!-- end -->\n", "--output names no file"),
+        (
+            f"<!-- made by: {PLOT.rpartition(' ')[0]} -->\n<!-- end -->\n",
+            "ends after --output; expected a file",
+        ),
         ("<!-- made by: python -m bench.report no.json -->\n<!-- end -->\n", "no.json"),
         ("<!-- made by: python -m bench.report --format x -->\n<!-- end -->\n", "invalid choice"),
     ],
@@ -129,7 +132,7 @@ def test_remake_wrong_comment_is_named(text: str, message: str, project: Path) -
 
 
 def test_remake_document_without_parts_makes_nothing(project: Path) -> None:
-    assert blocks("b.md", "made by: hand <!-- end -->") == []
-    assert blocks("a.md", (project / "a.md").read_text())[1] == Block(
+    assert find_blocks("b.md", "made by: hand <!-- end -->") == []
+    assert find_blocks("a.md", (project / "a.md").read_text())[1] == Block(
         "a.md", PLOT, "![times](pictures/a.svg)\n"
     )

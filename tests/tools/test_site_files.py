@@ -9,7 +9,7 @@ from tools.site_files import list_documents, list_linked_files, replace_sources
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with a README and two pages."""
+    """Return a project with a README and two pages."""
     (tmp_path / "docs/deep").mkdir(parents=True)
     (tmp_path / "bench").mkdir()
     for name in ("README.md", "docs/a.md", "docs/deep/b.md", "docs/a.svg", "bench/a.toml", "a.py"):

@@ -1,4 +1,4 @@
-"""Files of studies of earlier versions: shown as tables, harmless, or refused in one line."""
+"""Test files of studies of earlier versions, which are shown as tables or refused in one line."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ TEXTS = ("backend", "way", "numbers", "stream", "side", "failed", "machine_id", 
 
 @pytest.fixture
 def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
-    """Exit code, output and errors of ``tools.study`` on a file."""
+    """Return the exit code, the output and the errors of ``tools.study`` for a file."""
 
     def run(path: Path, *words: str) -> tuple[int, str, str]:
         code = study.main([str(path), *words])
@@ -39,7 +39,7 @@ def reference(kind: str) -> Path:
 
 
 def written(folder: Path, kind: str, change: Callable[[Document], object]) -> Path:
-    """The reference's study, changed, and without a digest as if written by hand."""
+    """Write the reference's study, changed and without a digest, as if by hand."""
     document = json.loads(reference(kind).read_text(encoding="utf-8"))
     document.pop("digest", None)
     change(document)

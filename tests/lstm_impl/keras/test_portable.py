@@ -488,9 +488,9 @@ def test_layer_without_steps_is_computed_as_tensorflow_does(masked: bool) -> Non
 
 
 def test_digests_are_those_of_the_installed_tensorflow() -> None:
-    known = set(portable.known())
-    assert set(portable.traced()) <= known
-    assert set(portable.traced(batch=9, inputs=20, units=16)) <= known
+    known = set(portable.read_known_bodies())
+    assert set(portable.trace_bodies()) <= known
+    assert set(portable.trace_bodies(batch=9, inputs=20, units=16)) <= known
 
 
 def test_digest_is_the_sha256_of_its_bytes() -> None:
@@ -509,6 +509,6 @@ def test_digest_is_the_sha256_of_its_bytes() -> None:
 
     argument = sha256("argument 1:x of 1")
     expected = sha256(sha256(f"result {argument} of 1"))
-    assert portable.digests(graph, "plain") == {"identity": expected}
+    assert portable.compute_digests(graph, "plain") == {"identity": expected}
     with pytest.raises(ValueError, match="no such function"):
-        portable.digests(graph, "other")
+        portable.compute_digests(graph, "other")
