@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, Workload
+from lstm_impl.cell import get_cell
 from tests.lstm_impl.backends.built import built, passes, ready
 
 IN, H, B, T = 5, 18, 3, 4
@@ -27,6 +28,16 @@ def arrays() -> list[Any]:
 @pytest.mark.parametrize("workload", WORKLOADS, ids=["inference", "training"])
 def test_mixed_model_agrees_with_the_reference(name: str, workload: Workload) -> None:
     passes(built(name, SPEC), workload)
+
+
+@pytest.mark.parametrize("name", ["torch_fused_cpu", "jax_fused_cpu"])
+@pytest.mark.parametrize(
+    ("cell", "dtype"), [("gru", "bfloat16"), ("gru_reset_before", "mixed_bfloat16")]
+)
+def test_gru_in_bfloat16_agrees_with_the_reference(name: str, cell: str, dtype: str) -> None:
+    """The rows are enough for gradients by bfloat16, and the units fill a register."""
+    spec = LSTMSpec(5, 21, bidirectional=True, dtype=dtype, cell=get_cell(cell))
+    passes(built(name, spec), Workload(16, 9, "training", min_length=3))
 
 
 # -- PyTorch
