@@ -93,8 +93,8 @@ def accelerate(model: Model, print_fn: PrintFunction | None = print) -> Model:
     -----
     A module that the kernels cannot compute stays what it is: with ``proj_size``, in other types
     than float32 and bfloat16, on another device than a CPU, a subclass, or with a ``forward`` of
-    its own. TorchScript cannot compile the replacement: call ``decelerate`` before
-    ``torch.jit.script``.
+    its own. The replacement is a ``torch.nn.RNNBase``, but no ``torch.nn.LSTM`` or ``GRU``: code
+    that asks ``isinstance`` finds it by the base class, or runs before ``accelerate``.
     """
     return _convert(model, _accelerated, print_fn)
 

@@ -6,6 +6,7 @@ warning.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import torch
@@ -21,6 +22,9 @@ from lstm_impl.backends.torch.fused_layer import (
     is_transformed,
 )
 from lstm_impl.call import Call, States, Tensor
+
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+"""Return whether ``torch.export`` runs. PyTorch has the question since version 2.7."""
 
 Weights: TypeAlias = tuple[Tensor, ...]
 """A kernel ``[in, G*H]``, a recurrent kernel ``[H, G*H]`` and one or two biases ``[G*H]``.
@@ -134,8 +138,13 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         hx: of an LSTM h and c ``[L*D, B, H]``, of a GRU h alone, or ``[L*D, H]`` each without a
         batch; zeros if None.
         """
-        if why_not := self._obstacle(input):
-            warn_once(why_not, self.operators.module)
+        if isinstance(input, torch.fx.Proxy):
+            leaf: tuple[Tensor, Any] = _call_as_leaf(self, input, hx)
+            return leaf
+        why_not = self._obstacle(input)
+        if why_not or _is_written_to_file():
+            if why_not:
+                warn_once(why_not, self.operators.module)
             by_torch: tuple[Tensor, Any] = self.torch_module.forward(self, input, hx)
             return by_torch
         order = back = valid = None
@@ -168,6 +177,19 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
             y, states = y.squeeze(batch_axis), tuple(each.squeeze(1) for each in states)
         last = states if len(states) > 1 else states[0]
         return PackedSequence(y[valid], *input[1:]) if packed else y, last
+
+    def __prepare_scriptable__(self) -> torch.nn.RNNBase:
+        """Return PyTorch's own module with these parameters, which ``torch.jit.script`` compiles.
+
+        TorchScript cannot compile the calls of the kernels. A scripted model is computed by
+        PyTorch's code, and its file loads without this library. PyTorch also puts the returned
+        module into the model that it scripts: call ``accelerate`` again to go on with the kernels.
+        """
+        made = torch.nn.RNNBase.__new__(self.torch_module)
+        state = self.__getstate__()
+        state.pop("_prepacked", None)
+        made.__setstate__(state)
+        return made
 
     def _split_state(self, hx: Any) -> States:
         """Return the states of a cell. Raises ValueError for those of another kind of cell."""
@@ -213,9 +235,16 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         after: list[States] = []
         outputs: list[Tensor] = []
         weights, transposed = self._weights()
+        # A program that torch.export makes of a module in eval() only infers.
+        inference = not self.training and _is_exporting()
         for row, parameters in enumerate(weights):
             reverse = row % directions == 1
-            how = {"batch_major": batch_major, "reverse": reverse, "transposed": transposed}
+            how = {
+                "batch_major": batch_major,
+                "reverse": reverse,
+                "transposed": transposed,
+                "inference": inference,
+            }
             call = Call(x, before[row])
             y, *final = compute_layer(self.operators, call, parameters, valid, **how)
             after.append(tuple(final))
@@ -255,6 +284,25 @@ class RecurrentLayer(torch.nn.RNNBase):  # type: ignore[misc]
         return made, False
 
 
+def _is_written_to_file() -> bool:
+    """Return whether this call is traced for a file that holds PyTorch's own operators.
+
+    ``torch.jit.trace`` and both ONNX exporters write the operators that they see. Those of this
+    package would tie the file to this library, and ONNX has an operator for PyTorch's LSTM.
+    """
+    return bool(torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
+
+
+def _call_as_leaf(layer: RecurrentLayer, input: Any, hx: Any) -> Any:
+    """Return a call of the whole layer in a graph of ``torch.fx``, as for PyTorch's modules.
+
+    Tracers step into a module unless it belongs to ``torch.nn``.
+    """
+    tracer = input.tracer
+    given = (input,) if hx is None else (input, hx)
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), given, {})
+
+
 class LSTM(RecurrentLayer):
     """``torch.nn.LSTM`` with the same arguments, inputs, outputs, parameters and state_dict.
 
@@ -270,6 +318,11 @@ class LSTM(RecurrentLayer):
 
     In forward mode (``torch.func.jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) and inside of
     ``torch.func.grad``, ``vjp`` and ``jacrev``, a loop of PyTorch's operators computes the layer.
+
+    ``torch.jit.script``, ``torch.jit.trace`` and ``torch.onnx.export`` write PyTorch's own
+    operators, and ONNX files get an ``LSTM`` node. So these files do not need this library.
+    ``torch.export`` of a layer in ``eval()`` writes the kernels' operator for inference.
+    ``torch.fx`` keeps the layer as one call.
 
     Where the kernels cannot compute, PyTorch's own code does, and the first such call logs a
     warning with the reason: with ``proj_size``, in other types, on other devices, and where the

@@ -258,15 +258,17 @@ def compute_layer(
     batch_major: bool = False,
     reverse: bool = False,
     transposed: bool = False,
+    inference: bool = False,
 ) -> tuple[Tensor, ...]:
     """Compute what ``fused_layer`` and ``fused_gru_layer`` compute; return y and the final states.
 
     operators: those of the cell's kind. call: x and the initial states. weights: the arrays of the
-    layer, in the order of ``Cell.parameters``.
+    layer, in the order of ``Cell.parameters``. inference: whether no gradients are wanted, whatever
+    the tensors say.
     """
     given = (call.x, *call.states, *weights)
     given += (None,) * (_TENSORS - len(given))
-    return _compute(operators, given, (valid, batch_major, reverse, transposed))
+    return _compute(operators, given, (valid, batch_major, reverse, transposed), inference)
 
 
 def select_operators(cell: Cell) -> CellOperators:
@@ -275,7 +277,10 @@ def select_operators(cell: Cell) -> CellOperators:
 
 
 def _compute(
-    operators: CellOperators, given: tuple[Any, ...], how: tuple[Any, ...]
+    operators: CellOperators,
+    given: tuple[Any, ...],
+    how: tuple[Any, ...],
+    inference: bool = False,
 ) -> tuple[Tensor, ...]:
     """Return y and the final states. how: valid, batch_major, reverse and transposed."""
     if torch.is_autocast_enabled("cpu"):
@@ -284,9 +289,8 @@ def _compute(
     if loses_derivatives():
         _check_layer(operators, *given, *how)
         return _loop(operators.get_cell(given), how, *(e for e in given if e is not None))
-    trained = torch.is_grad_enabled() and any(
-        each is not None and each.requires_grad for each in given
-    )
+    wanted = not inference and torch.is_grad_enabled()
+    trained = wanted and any(each is not None and each.requires_grad for each in given)
     compute = _select(operators.training if trained else operators.name)
     made: tuple[Tensor, ...] = compute(*given, *how)[: operators.first_weight]
     return made
